@@ -1,0 +1,10 @@
+"""`python -m rembg_tuner`: the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from rembg_tuner.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

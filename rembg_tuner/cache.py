@@ -1,0 +1,78 @@
+"""Where things that can be made again are kept: freed graphs, compiled models, rembg's numba code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CACHE_VARIABLE = "REMBG_TUNER_CACHE"
+
+
+def user_cache_folder() -> Path:
+    """Give the folder that the environment names, else the user's cache folder's."""
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "rembg-tuner"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rembg-tuner"
+
+
+def open_cache() -> tuple[Path, tuple[str, ...]]:
+    """Make the cache folder, mode 0700.
+
+    Returns:
+        The folder and no warning; or, where it cannot be written, a temporary folder that the
+        process leaves behind for its end, and the warning that says so.
+    """
+    folder = user_cache_folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = (
+            f"the cache folder {folder} cannot be written ({error.strerror}), so nothing is kept "
+            f"between starts; set {CACHE_VARIABLE} to a folder that can"
+        )
+        return _scratch_folder(), (reason,)
+    return folder, ()
+
+
+_scratch: list[
+    tempfile.TemporaryDirectory[str]
+] = []  # kept so that it lives as long as the process
+
+
+def _scratch_folder() -> Path:
+    """Give this process's temporary stand-in for the cache; removed at exit."""
+    if not _scratch:
+        _scratch.append(tempfile.TemporaryDirectory(prefix="rembg-tuner-"))
+    return Path(_scratch[0].name)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes `path`'s place when the block ends well, and vanishes when it does not.
+
+    The temporary name is in the same folder, so the rename is atomic; permissions follow the umask.
+
+    Raises:
+        OSError: the file cannot be made, written or renamed.
+    """
+    scratch = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,177 @@
+"""OpenVINO on the CPU; the only door to openvino.
+
+A compiled model is exported to the cache and imported at the next start: that spares the compile, its
+memory (30 MiB with u2netp), and reading the ONNX file. Only the first output is kept: the U2-Net
+graphs have six side outputs that nobody reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import openvino
+from openvino import properties
+
+from rembg_tuner.cache import replacing
+from rembg_tuner.errors import CancelledError, EngineError, ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rembg_tuner.engines import EngineRequest
+    from rembg_tuner.imaging.matte import RawOutput
+    from rembg_tuner.imaging.network_input import NetworkInput
+    from rembg_tuner.settings import Value
+
+_DEVICE = "CPU"
+_PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
+_CAPABILITIES = {"fp32": "FP32", "bf16": "BF16"}
+
+
+def version() -> str:
+    """Give OpenVINO's version, without its build."""
+    return str(openvino.__version__).split("-", maxsplit=1)[0]
+
+
+class OpenVinoEngine:
+    """One compiled model and one infer request."""
+
+    def __init__(self, request: EngineRequest) -> None:
+        """Compile the model, or import what was compiled before.
+
+        Raises:
+            ModelError: the file is no model, or cannot take the network size.
+            EngineError: the precision is not this CPU's, or compiling failed.
+        """
+        core = openvino.Core()
+        settings = request.settings
+        capabilities = core.get_property(_DEVICE, properties.device.capabilities())
+        if _CAPABILITIES[settings.precision] not in capabilities:
+            raise EngineError(
+                f"precision {settings.precision} is not this CPU's own, which has {', '.join(sorted(capabilities))}; choose precision fp32"
+            )
+        config = {
+            properties.hint.inference_precision(): _PRECISIONS[settings.precision],
+            properties.inference_num_threads(): settings.intra_op_threads or request.threads,
+            properties.num_streams(): 1,
+            properties.hint.performance_mode(): properties.hint.PerformanceMode.LATENCY,
+        }
+        self._cancelled = False
+        self._compiled, self.warnings = _import_or_compile(core, request, config)
+        self._request = self._compiled.create_infer_request()
+        shape = self._compiled.input(0).get_partial_shape()
+        self.side = int(shape[2].get_length())
+        self.effective = self._read_back(request.model.name)
+
+    def _read_back(self, model: str) -> dict[str, Value]:
+        """Read from the compiled model what it does, by the settings' names."""
+        precision = self._compiled.get_property(properties.hint.inference_precision())
+        words = {kind: word for word, kind in _PRECISIONS.items()}
+        return {
+            "model": model,
+            "engine": "openvino",
+            "provider": None,
+            "precision": words.get(precision, str(precision)),
+            "intra_op_threads": int(
+                self._compiled.get_property(properties.inference_num_threads())
+            ),
+            "network_size": self.side,
+        }
+
+    def predict(self, network_input: NetworkInput) -> RawOutput:
+        """Run the network once; see `NetworkEngine`."""
+        self._cancelled = False
+        try:
+            self._request.infer([network_input], share_inputs=True)
+        except RuntimeError as error:
+            if self._cancelled:
+                raise CancelledError("the run was cancelled while the network ran") from error
+            raise EngineError(f"OpenVINO failed: {_sentence(error)}") from error
+        output: RawOutput = self._request.get_output_tensor(0).data
+        return (output[0, 0] if output.ndim == 4 else output[0]).copy()
+
+    def cancel(self) -> None:
+        """End the running inference."""
+        self._cancelled = True
+        self._request.cancel()
+
+    def close(self) -> None:
+        """Drop the compiled model."""
+        del self._request, self._compiled
+
+
+def _import_or_compile(
+    core: openvino.Core, request: EngineRequest, config: dict[str, object]
+) -> tuple[openvino.CompiledModel, tuple[str, ...]]:
+    """Give the compiled model, from the cache if it is there, and what is to be said of that."""
+    blob = _blob_path(core, request, config)
+    if blob.is_file():
+        try:
+            return core.import_model(blob.read_bytes(), _DEVICE, config), ()
+        except RuntimeError:
+            blob.unlink(missing_ok=True)  # of another build, or damaged: it is made again below
+    compiled = _compile(core, request, config)
+    try:
+        with replacing(blob) as file:
+            file.write(compiled.export_model().getvalue())
+    except OSError as error:
+        reason = f"the compiled model was not kept in {blob.parent} ({error.strerror}), so the next start compiles again"
+        return compiled, (reason,)
+    return compiled, ()
+
+
+def _blob_path(core: openvino.Core, request: EngineRequest, config: dict[str, object]) -> Path:
+    """Name the compiled model by all that it depends on."""
+    parts = {
+        "model": request.model_digest,
+        "openvino": openvino.__version__,
+        "cpu": core.get_property(_DEVICE, properties.device.full_name()),
+        "capabilities": sorted(core.get_property(_DEVICE, properties.device.capabilities())),
+        "network_size": request.settings.network_size,
+        "side": request.model.side,
+        "config": {key: str(value) for key, value in config.items()},
+    }
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    return request.cache / f"openvino-{key}.blob"
+
+
+def _compile(
+    core: openvino.Core, request: EngineRequest, config: dict[str, object]
+) -> openvino.CompiledModel:
+    """Read the released file, keep the first output, fix the input's size, compile."""
+    path, size = request.model.path, request.settings.network_size
+    try:
+        model = core.read_model(path)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{path} is not a model that OpenVINO reads: {_sentence(error)}"
+        ) from error
+    if len(model.inputs) != 1 or len(model.inputs[0].get_partial_shape()) != 4:
+        raise ModelError(
+            f"{path} does not take one picture: it has {len(model.inputs)} inputs, and one of four dimensions is needed"
+        )
+    model = openvino.Model([model.outputs[0].get_node().input_value(0)], model.get_parameters())
+    shape = model.inputs[0].get_partial_shape()
+    side = (
+        size or (None if shape[2].is_dynamic else int(shape[2].get_length())) or request.model.side
+    )
+    if side is None:
+        raise ModelError(f"{path} leaves its input size open; give --network-size")
+    try:
+        model.reshape({model.inputs[0]: openvino.PartialShape([1, 3, side, side])})
+    except RuntimeError as error:
+        raise ModelError(
+            f"{path} cannot take network_size {side}; leave it at 0: {_sentence(error)}"
+        ) from error
+    try:
+        return core.compile_model(model, _DEVICE, config)
+    except RuntimeError as error:
+        raise EngineError(f"OpenVINO could not compile {path}: {_sentence(error)}") from error
+
+
+def _sentence(error: RuntimeError) -> str:
+    """Give the last line of OpenVINO's complaint, which is the reason."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason was given"

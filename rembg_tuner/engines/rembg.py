@@ -1,0 +1,131 @@
+"""The stock pipeline, for comparison: `rembg.remove` with the same session options; the only door to
+rembg and Pillow.
+
+It keeps rembg's own environment and defaults: bytes in, PNG out, threads left to ONNX Runtime when 0.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rembg_tuner.engines import onnxruntime as ours
+from rembg_tuner.errors import EngineError, ModelError, PictureError
+
+if TYPE_CHECKING:
+    from rembg_tuner.engines import EngineRequest
+    from rembg_tuner.imaging.matte import RawOutput
+    from rembg_tuner.imaging.network_input import NetworkInput
+    from rembg_tuner.settings import Value
+
+
+def version() -> str:
+    """Give rembg's version."""
+    from importlib.metadata import version as version_of
+
+    return version_of("rembg")
+
+
+class _StoppableSession:
+    """An InferenceSession as rembg uses it, that is timed and can be told to terminate."""
+
+    def __init__(self, session: Any) -> None:
+        """Stand in for a session."""
+        self._session = session
+        self.run_options = ours.fresh_run_options(is_shrinking=False)
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the session in everything else."""
+        return getattr(self._session, name)
+
+    def run(self, outputs: list[str] | None, feed: dict[str, NetworkInput]) -> list[RawOutput]:
+        """Run and time it."""
+        started = time.perf_counter()
+        result = ours.run_session(self._session, feed, self.run_options, outputs)
+        self.seconds += time.perf_counter() - started
+        return result
+
+
+class RembgEngine:
+    """A rembg session."""
+
+    def __init__(self, request: EngineRequest) -> None:
+        """Make the session as rembg's own callers do.
+
+        Raises:
+            EngineError: rembg is not installed.
+            ModelError: rembg knows no such model.
+        """
+        settings, model = request.settings, request.model
+        os.environ["U2NET_HOME"] = str(
+            Path(model.path).parent
+        )  # the file found, so that nothing is downloaded
+        import rembg
+
+        provider = ours.require_provider(settings.provider)
+        threads_before = ours.count_threads()
+        options = ours.session_options(settings, threads=0)
+        if not model.checksums:
+            raise ModelError(
+                f"engine rembg runs rembg's own models by name, got {model.name!r}; choose another engine for an own file"
+            )
+        session = rembg.new_session(model.name, sess_opts=options, providers=[provider])
+        self._rembg = rembg
+        self._session = session
+        self._inner = _StoppableSession(session.inner_session)
+        session.inner_session = self._inner
+        effective = ours.read_back(self._inner._session)
+        if effective["intra_op_threads"] is None and threads_before is not None:
+            # 0 was asked: count what ONNX Runtime's pool holds, the calling thread included
+            effective["intra_op_threads"] = (ours.count_threads() or 0) - threads_before + 1
+        self.effective: dict[str, Value] = {
+            "model": model.name,
+            "engine": "rembg",
+            **effective,
+            "network_size": model.side,
+        }
+        self.warnings: tuple[str, ...] = ()
+
+    def remove_background(self, picture: bytes, max_side: int) -> tuple[bytes, float]:
+        """Cut a picture out as rembg does; see `StockEngine`."""
+        from PIL import Image, UnidentifiedImageError
+
+        self._inner.run_options = ours.fresh_run_options(is_shrinking=False)
+        self._inner.seconds = 0.0
+        try:
+            if not max_side:
+                return self._rembg.remove(picture, session=self._session), self._inner.seconds
+            image = self._rembg.bg.fix_image_orientation(Image.open(io.BytesIO(picture)))
+            image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+            file = io.BytesIO()
+            self._rembg.remove(image, session=self._session).save(file, "PNG")
+            return file.getvalue(), self._inner.seconds
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+            raise PictureError(f"rembg cannot cut this picture out: {error}") from error
+
+    def cancel(self) -> None:
+        """End the running inference; what rembg does around it runs on."""
+        self._inner.run_options.terminate = True
+
+    def close(self) -> None:
+        """Drop the session."""
+        del self._session, self._inner
+
+
+def import_rembg() -> str:
+    """Import rembg, so that no load pays for it, and give its version.
+
+    Raises:
+        EngineError: it is not installed.
+    """
+    try:
+        import rembg  # noqa: F401
+    except ImportError as error:
+        raise EngineError(
+            f"engine rembg is not installed ({error}); pip install 'rembg-tuner[rembg]'"
+        ) from error
+    return version()

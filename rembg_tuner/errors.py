@@ -1,0 +1,87 @@
+"""What can go wrong, as a tree; each class is one kind of Failure.
+
+    TunerError
+    ├── SettingsError(ValueError)   misuse: exit code 2
+    ├── PresetError                 misuse: presets.yaml or the name of a preset
+    ├── PictureError                bad_input
+    │   └── PictureTooLargeError    too_large
+    ├── OutputError                 bad_output
+    ├── ModelError                  bad_model
+    │   └── MissingModelError       missing_model
+    ├── EngineError                 engine_error
+    │   └── MissingProviderError    missing_provider
+    └── CancelledError              cancelled
+
+A message is one sentence for a person: what was wrong, the value given, what is allowed, what to do
+next. Kinds that only the parent of a worker can see (timeout, out_of_memory, crash, busy) have no
+class: they are Failures that the runner makes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TunerError(Exception):
+    """Anything this program says went wrong; `kind` is the Failure's word for it."""
+
+    kind: ClassVar[str] = "engine_error"
+
+
+class SettingsError(TunerError, ValueError):
+    """Settings that cannot be; carries every problem found, not only the first."""
+
+    def __init__(self, problems: list[str]) -> None:
+        """Join the problems into one message."""
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class PresetError(TunerError):
+    """A preset that is unknown or does not read."""
+
+
+class PictureError(TunerError):
+    """A picture that cannot be read."""
+
+    kind = "bad_input"
+
+
+class PictureTooLargeError(PictureError):
+    """A picture with more pixels than the limit."""
+
+    kind = "too_large"
+
+
+class OutputError(TunerError):
+    """A result that cannot be written."""
+
+    kind = "bad_output"
+
+
+class ModelError(TunerError):
+    """A model's file that is not what it should be."""
+
+    kind = "bad_model"
+
+
+class MissingModelError(ModelError):
+    """A model whose file is not on disk."""
+
+    kind = "missing_model"
+
+
+class EngineError(TunerError):
+    """An engine that is not installed, or failed while loading or running."""
+
+
+class MissingProviderError(EngineError):
+    """An execution provider that was asked for and is absent."""
+
+    kind = "missing_provider"
+
+
+class CancelledError(TunerError):
+    """A run that was stopped because somebody asked for it."""
+
+    kind = "cancelled"

@@ -1,0 +1,175 @@
+"""What this process may really use of the machine: CPUs, memory, CPU features.
+
+A container's quota and limit count, not the host's size. Reads files only (Linux: /proc, cgroup v1
+and v2), from a root that tests replace by a recorded tree.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_UNLIMITED_BYTES = 2**60  # cgroup v1 writes a number near 2**63 for no limit
+_X86_BF16 = frozenset({"avx512_bf16", "amx_bf16"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The machine as this process may use it.
+
+    Attributes:
+        cpu: the processor's name.
+        affinity_cpus: CPUs that the scheduler may put this process on.
+        quota_cpus: CPU seconds a second that the cgroup allows; None for no quota.
+        total_memory_bytes: the machine's memory; None where it is not told.
+        memory_limit_bytes: the tightest cgroup limit; None for none.
+        features: the CPU's features, in the kernel's words.
+    """
+
+    cpu: str
+    affinity_cpus: int
+    quota_cpus: float | None
+    total_memory_bytes: int | None
+    memory_limit_bytes: int | None
+    features: frozenset[str]
+
+    @property
+    def usable_cpus(self) -> int:
+        """CPUs that this process may really use, at least 1; a part of a CPU counts as one."""
+        if self.quota_cpus is None:
+            return self.affinity_cpus
+        return max(1, min(self.affinity_cpus, math.ceil(self.quota_cpus)))
+
+    @property
+    def usable_memory_bytes(self) -> int | None:
+        """Memory that this process may use: the cgroup's limit, else the machine's."""
+        known = [
+            size for size in (self.memory_limit_bytes, self.total_memory_bytes) if size is not None
+        ]
+        return min(known) if known else None
+
+    @property
+    def has_bf16(self) -> bool:
+        """Whether the CPU computes in bfloat16 natively."""
+        return bool(self.features & _X86_BF16) or {"bf16", "asimd"} <= self.features
+
+
+def read_host(root: Path = Path("/")) -> Host:
+    """Read the host from its files.
+
+    Args:
+        root: where /proc and /sys are looked for.
+    """
+    proc = root / "proc"
+    cpu, features = _read_cpuinfo(proc / "cpuinfo")
+    groups = _cgroup_folders(root)
+    return Host(
+        cpu=cpu or _cpu_name_of_platform(),
+        affinity_cpus=_affinity_cpus(),
+        quota_cpus=min(
+            (quota for folder in groups if (quota := _quota(folder)) is not None), default=None
+        ),
+        total_memory_bytes=_total_memory(proc / "meminfo"),
+        memory_limit_bytes=min(
+            (limit for folder in groups if (limit := _limit(folder)) is not None), default=None
+        ),
+        features=features,
+    )
+
+
+def oom_kill_count(root: Path = Path("/")) -> int | None:
+    """Count the processes that the kernel killed for memory in this cgroup; None where unknown."""
+    for folder in _cgroup_folders(root):
+        for name in ("memory.events", "memory.oom_control"):
+            for line in _read(folder / name).splitlines():
+                key, _, value = line.partition(" ")
+                if key == "oom_kill" and value.isdigit():
+                    return int(value)
+    return None
+
+
+def _affinity_cpus() -> int:
+    """Count the CPUs that the scheduler may use for this process."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _read(path: Path) -> str:
+    """Read a small file; empty where it is not there or not ours to read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _cgroup_folders(root: Path) -> list[Path]:
+    """List the folders that may hold this process's limits, the process's own and all above it."""
+    folders: list[Path] = []
+    base = root / "sys/fs/cgroup"
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        names = [controllers] if controllers else ["", "unified"]
+        names += controllers.split(",") if "," in controllers else []
+        for name in names:
+            # Inside a container the path is often the host's and not mounted: the mount's top is ours then.
+            top = base / name if name else base
+            below = top / path.lstrip("/")
+            chain = [below, *below.parents]
+            folders += [folder for folder in chain if folder == top or top in folder.parents]
+    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+
+def _quota(folder: Path) -> float | None:
+    """Read a folder's CPU quota in CPUs: cgroup v2's cpu.max, else v1's cfs files."""
+    words = _read(folder / "cpu.max").split()
+    if len(words) != 2:
+        words = (
+            _read(folder / "cpu.cfs_quota_us").split() + _read(folder / "cpu.cfs_period_us").split()
+        )
+    if len(words) != 2 or not words[0].isdigit() or not words[1].isdigit() or int(words[1]) == 0:
+        return None
+    return int(words[0]) / int(words[1]) or None
+
+
+def _limit(folder: Path) -> int | None:
+    """Read a folder's memory limit in bytes."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        text = _read(folder / name).strip()
+        if text.isdigit() and int(text) < _UNLIMITED_BYTES:
+            return int(text)
+    return None
+
+
+def _total_memory(meminfo: Path) -> int | None:
+    """Read the machine's memory in bytes."""
+    for line in _read(meminfo).splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    if sys.platform == "darwin":
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _read_cpuinfo(path: Path) -> tuple[str, frozenset[str]]:
+    """Read the first CPU's name and features."""
+    fields: dict[str, str] = {}
+    for line in _read(path).splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    features = fields.get("flags") or fields.get("Features") or ""
+    return fields.get("model name", ""), frozenset(features.split())
+
+
+def _cpu_name_of_platform() -> str:
+    """Ask the platform for the CPU's name, where the kernel does not write it."""
+    if sys.platform == "darwin":
+        asked = subprocess.run(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)  # fmt: skip
+        return asked.stdout.strip() or platform.machine()
+    return platform.processor() or platform.machine()

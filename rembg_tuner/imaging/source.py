@@ -1,0 +1,254 @@
+"""Open a picture: limits before decoding, colours as 8-bit RGB, upright, scaled down if asked.
+
+What comes out is a libvips pipeline; pixels move when somebody reads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyvips
+
+from rembg_tuner.errors import PictureError, PictureTooLargeError
+from rembg_tuner.imaging import formats
+from rembg_tuner.imaging.formats import JPEG, WEBP, PictureFormat
+from rembg_tuner.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_IN_MEMORY_PIXELS = (
+    4_200_000  # up to here (16 MiB with alpha) a turned or scaled picture is kept in memory
+)
+_JPEG_SHRINKS = (8, 4, 2)
+_LEAST_SHRINK_LEFT = 2.0  # Lanczos must still halve after the DCT's own shrinking, or it blurs
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureHeader:
+    """What a picture's header says, before anything is decoded.
+
+    Attributes:
+        width, height: px, upright.
+        orientation: EXIF's 1 to 8.
+        is_whole: the decoder holds the whole picture in memory, so memory grows with it.
+        extra_bytes: about how much that takes; 0 where it goes in strips.
+        warnings: what a user should know of it.
+    """
+
+    path: Path
+    format: PictureFormat
+    width: int
+    height: int
+    orientation: int
+    is_whole: bool
+    extra_bytes: int
+    warnings: tuple[str, ...]
+
+    def scaled(self, max_side: int) -> tuple[int, int]:
+        """Give (width, height) after scaling down to a longest side; 0: as it is."""
+        longest = max(self.width, self.height)
+        if not max_side or longest <= max_side:
+            return self.width, self.height
+        factor = max_side / longest
+        return max(1, round(self.width * factor)), max(1, round(self.height * factor))
+
+
+def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
+    """Read a picture's header and hold it against the limits.
+
+    Args:
+        max_pixels: a host's own limit; None: the format's.
+
+    Raises:
+        PictureError: it is no picture that is read here, or its header is damaged.
+        PictureTooLargeError: it has more pixels than the limit.
+    """
+    kind = formats.sniff(path)
+    image = _load(path, kind)
+    is_interlaced = bool(image.get_typeof("interlaced")) and bool(image.get("interlaced"))
+    per_pixel = kind.interlaced_bytes_per_pixel if is_interlaced else kind.whole_bytes_per_pixel
+    pixels = image.width * image.height
+    limit = formats.MAX_PIXELS_WHOLE if per_pixel else formats.MAX_PIXELS_IN_STRIPS
+    limit = min(limit, max_pixels or limit)
+    if pixels > limit:
+        raise PictureTooLargeError(
+            f"{path} has {image.width} x {image.height} px ({pixels / 1e6:,.0f} MP), more than the "
+            f"{limit / 1e6:,.0f} MP allowed for this kind; scale it down first"
+        )
+    orientation = int(image.get("orientation")) if image.get_typeof("orientation") else 1
+    orientation = orientation if 1 <= orientation <= 8 else 1
+    width, height = (
+        (image.height, image.width) if orientation in _SIDEWAYS else (image.width, image.height)
+    )
+    extra = int(pixels * per_pixel)
+    warnings: tuple[str, ...] = ()
+    if per_pixel:
+        word = {JPEG: "progressive JPEG", formats.PNG: "interlaced PNG"}.get(kind, kind.name)
+        warnings = (
+            f"{word} pictures are decoded whole: this one takes about {format_bytes(extra)} more "
+            f"than a baseline JPEG of its size",
+        )
+    return PictureHeader(
+        path=path,
+        format=kind,
+        width=width,
+        height=height,
+        orientation=orientation,
+        is_whole=bool(per_pixel),
+        extra_bytes=extra,
+        warnings=warnings,
+    )
+
+
+def read_small(header: PictureHeader, *, width: int, height: int) -> pyvips.Image:
+    """Read a picture scaled to exact sides, upright, in memory.
+
+    Decoders that can shrink while decoding do so, as far as Lanczos still has to halve.
+
+    Returns:
+        8-bit RGB or RGBA, (height, width).
+
+    Raises:
+        PictureError: the picture is damaged or cut short.
+    """
+    sideways = header.orientation in _SIDEWAYS
+    w, h = (height, width) if sideways else (width, height)
+    with reading(header.path):
+        small = _resize_exactly(_to_rgb(_load_shrunk(header, width=w, height=h)), w, h)
+        # the orientation may have gone with the colours: put it back for autorot
+        return _upright(small, header.orientation).copy_memory()
+
+
+@contextlib.contextmanager
+def opened(header: PictureHeader, max_side: int, scratch: Path) -> Iterator[pyvips.Image]:
+    """Open a picture for one pass from top to bottom: upright, 8-bit RGB or RGBA, scaled down if asked.
+
+    A picture that EXIF turns cannot be read from top to bottom: a small one is turned in memory, a
+    large one is spooled to a tiled temporary file first.
+
+    Args:
+        max_side: the longest side it is scaled down to, px; 0: as it is.
+        scratch: the folder for the temporary file.
+
+    Raises:
+        PictureError: the picture is damaged or cut short.
+    """
+    width, height = header.scaled(max_side)
+    if header.orientation in (1, 2) and (width, height) == (header.width, header.height):
+        with reading(header.path):
+            image = _to_rgb(_load(header.path, header.format))
+            yield image.fliphor() if header.orientation == 2 else image
+        return
+    sideways = header.orientation in _SIDEWAYS
+    w, h = (height, width) if sideways else (width, height)
+    with reading(header.path), contextlib.ExitStack() as stack:
+        if (width, height) == (header.width, header.height):
+            image = _to_rgb(_load(header.path, header.format))
+        else:
+            image = _resize_exactly(_to_rgb(_load_shrunk(header, width=w, height=h)), w, h)
+        if header.orientation != 1:
+            image = (
+                image.copy_memory() if w * h <= _IN_MEMORY_PIXELS else _spool(image, scratch, stack)
+            )
+        yield _upright(image, header.orientation)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Tell libvips' complaints about a picture as a sentence."""
+    try:
+        yield
+    except pyvips.Error as error:
+        raise PictureError(f"{path} is damaged or cut short: {_first_line(error)}") from error
+
+
+def _first_line(error: pyvips.Error) -> str:
+    """Give what libvips itself says, without pyvips' prefix."""
+    lines = [" ".join(line.split()) for line in str(error.detail or error.message).splitlines()]
+    return next((line for line in lines if line), "no reason was given")
+
+
+def _load(path: Path, kind: PictureFormat, **options: Any) -> pyvips.Image:
+    """Open a file with its format's own loader, reading from top to bottom, strict about damage."""
+    with reading(path):
+        load = getattr(pyvips.Image, kind.loader)
+        image: pyvips.Image = load(str(path), access="sequential", fail_on="truncated", **options)
+        return image
+
+
+def _load_shrunk(header: PictureHeader, *, width: int, height: int) -> pyvips.Image:
+    """Open a picture no smaller than twice the sides wanted, shrunk by its decoder where it can."""
+    full_w, full_h = header.width, header.height
+    if header.orientation in _SIDEWAYS:
+        full_w, full_h = full_h, full_w
+    room = min(full_w / width, full_h / height)
+    if header.format is JPEG:
+        shrink = next((s for s in _JPEG_SHRINKS if room / s >= _LEAST_SHRINK_LEFT), 1)
+        return _load(header.path, JPEG, shrink=shrink)
+    if header.format is WEBP and room >= 2 * _LEAST_SHRINK_LEFT:
+        return _load(header.path, WEBP, scale=_LEAST_SHRINK_LEFT / room)
+    return _load(header.path, header.format)
+
+
+def _resize_exactly(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
+    """Scale to exact sides with Lanczos, larger or smaller, without weighing colours by alpha."""
+    if image.hasalpha():
+        # thumbnail_image would multiply colours by alpha; stock rembg does not, nor do straight colours
+        rgb, alpha = image[:3], image[3]
+        return _resize_exactly(rgb, width, height).bandjoin(_resize_exactly(alpha, width, height))
+    scaled: pyvips.Image = image.thumbnail_image(width, height=height, size="force")
+    return scaled
+
+
+def _to_rgb(image: pyvips.Image) -> pyvips.Image:
+    """Make any picture 8-bit RGB or RGBA; an RGB profile is kept, others are converted to sRGB."""
+    if image.bands > 4 or (
+        image.format in ("float", "double", "complex")
+        and image.interpretation not in ("scrgb", "lab", "xyz")
+    ):
+        raise pyvips.Error(
+            f"its {image.bands} bands of {image.format} samples are no picture; save it with 8 or 16 bits, RGB or grey"
+        )
+    profile = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else b""
+    if profile[16:20] not in (b"", b"RGB "):
+        # a CMYK or grey profile says nothing of RGB numbers: go through it to sRGB
+        image = image.icc_transform("srgb", embedded=True, depth=8)
+        image = image.colourspace("srgb")
+    elif image.interpretation == "cmyk":
+        image = image.icc_transform("srgb", input_profile="cmyk", depth=8)
+    elif image.interpretation != "srgb" or image.format != "uchar":
+        image = image.colourspace("srgb")
+    if image.format != "uchar":
+        image = image.cast("uchar")
+    return image
+
+
+def _upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
+    """Turn a picture that can be read in any order as EXIF says."""
+    if orientation == 1:
+        return image
+    image = image.copy()
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    turned: pyvips.Image = image.autorot()
+    return turned
+
+
+def _spool(image: pyvips.Image, folder: Path, stack: contextlib.ExitStack) -> pyvips.Image:
+    """Write a picture to a tiled temporary file and open it for reading in any order."""
+    file = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, suffix=".tif"))
+    image.tiffsave(
+        file.name,
+        tile=True,
+        tile_width=256,
+        tile_height=256,
+        compression="none",
+        keep="icc",
+        bigtiff=True,
+    )
+    return pyvips.Image.tiffload(file.name, access="random")

@@ -1,0 +1,139 @@
+"""What came of a run: a Result or a Failure, never something half-filled.
+
+All sizes are bytes and all times seconds. What is not known is None, never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from rembg_tuner.settings import Settings, Value
+
+FailureKind = Literal[
+    "bad_input", "too_large", "bad_output", "bad_model", "missing_model", "missing_provider",
+    "engine_error", "timeout", "out_of_memory", "crash", "cancelled", "busy",
+]  # fmt: skip
+PeakSource = Literal["vmhwm", "sampled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One reading of the worker while it runs.
+
+    Attributes:
+        t_s: seconds since the request was sent.
+        rss_bytes: resident memory of the worker.
+        cpu_s: CPU seconds the worker has used since it started.
+    """
+
+    t_s: float
+    rss_bytes: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The machine and the versions that a result was measured with."""
+
+    cpu: str
+    cores: int
+    quota: float | None
+    memory_limit: int | None
+    versions: dict[str, str]
+    load_average: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How like a reference's matte a matte is; see `quality`."""
+
+    reference: str
+    mae: float
+    iou: float
+    boundary_f: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One run that went through.
+
+    Attributes:
+        run_index: 0 for the first run of a worker, the cold one.
+        settings: what was asked.
+        effective: what the engine says it did, read back from it; None where it has no such thing.
+        stages_s: wall time by stage. read_small, normalise, predict, matte, write; engine rembg:
+            predict, rest. They sum to total_s within 5 %.
+        total_s: from the request sent to the file renamed; start and load are not in it.
+        load_s: the model's verification and the session's making, on the worker that ran this.
+        start_s: from the worker's process created to its imports done.
+        cpu_s: CPU time of the run, all threads of the worker.
+        baseline_rss_bytes: resident memory after the imports, before the session.
+        load_peak_rss_bytes: the peak while loading.
+        peak_rss_bytes: the peak of this run: VmHWM, reset before it, where /proc gives it.
+        retained_rss_bytes: resident memory right after the run.
+        rss_file_bytes: how much of it right after the run is mapped files, not the process's own.
+        peak_source: vmhwm, or sampled (every 20 ms) where /proc does not give it.
+        curve: (t_s, rss_bytes) while the run went on, at most 300 points.
+    """
+
+    input: str
+    output: str
+    preview: str | None
+    before_preview: str | None
+    run_index: int
+    settings: Settings
+    effective: dict[str, Value]
+    stages_s: dict[str, float]
+    total_s: float
+    load_s: float
+    start_s: float
+    cpu_s: float
+    baseline_rss_bytes: int | None
+    load_peak_rss_bytes: int | None
+    peak_rss_bytes: int | None
+    retained_rss_bytes: int | None
+    rss_file_bytes: int | None
+    peak_source: PeakSource
+    output_bytes: int
+    agreement: Agreement | None
+    warnings: tuple[str, ...]
+    environment: Environment
+    curve: tuple[tuple[float, int], ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Give the fields by name, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One run that did not go through.
+
+    Attributes:
+        kind: which of the ways to fail; see `errors`.
+        message: one sentence for a person.
+        stage: where the run was: prepare, start, load, or a stage of the run.
+    """
+
+    kind: FailureKind
+    message: str
+    stage: str
+    input: str
+    settings: Settings
+    run_index: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Give the fields by name, ready for JSON."""
+        return asdict(self)
+
+
+def setting_peak_bytes(results: list[Result]) -> int | None:
+    """Give the peak of a setting: the highest of the load and its runs.
+
+    One run tells too little: ONNX Runtime's memory pattern adds a planned block from the second run
+    on, so give at least three runs of one worker.
+    """
+    peaks = [r.peak_rss_bytes for r in results] + [r.load_peak_rss_bytes for r in results]
+    known = [peak for peak in peaks if peak is not None]
+    return max(known) if known else None

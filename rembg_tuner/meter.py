@@ -1,0 +1,131 @@
+"""Watch a worker's memory and CPU from outside; the only door to psutil.
+
+Peak RSS is the kernel's own high-water mark (VmHWM), reset before each run by writing 5 to clear_refs:
+exact, where samples miss short spikes. VmHWM counts mapped files too, so their part is read beside it.
+Where /proc does not give it (macOS, gVisor), the highest sample is the peak, and is called sampled.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from rembg_tuner.host import read_host
+from rembg_tuner.measurement import Environment, Sample
+
+if TYPE_CHECKING:
+    from rembg_tuner.measurement import PeakSource
+
+SAMPLING_INTERVAL_S = 0.02  # finer costs more than 1 % of a core; coarser misses the curve's shape
+_RESET_PEAK = "5"  # proc(5): "resets the peak resident set size"
+_KIB = 1024
+
+
+class Meter:
+    """Readings of one process. A process that is gone reads None."""
+
+    def __init__(self, pid: int) -> None:
+        """Watch a process, and find out whether its peak can be read exactly."""
+        self._process = psutil.Process(pid)
+        self._folder = Path(f"/proc/{pid}")
+        self.peak_source: PeakSource = "vmhwm" if self._can_reset() else "sampled"
+        self._sampled_peak = 0
+
+    def _can_reset(self) -> bool:
+        """Try whether the kernel resets and tells the peak."""
+        try:
+            (self._folder / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+        except OSError:
+            return False
+        return self._status_bytes("VmHWM") is not None
+
+    def _status_bytes(self, key: str) -> int | None:
+        """Read a size from /proc/PID/status."""
+        try:
+            lines = (
+                (self._folder / "status").read_text(encoding="ascii", errors="replace").splitlines()
+            )
+        except OSError:
+            return None
+        for line in lines:
+            if line.startswith(key + ":"):
+                return int(line.split()[1]) * _KIB
+        return None
+
+    def reset_peak(self) -> None:
+        """Start a new peak."""
+        self._sampled_peak = 0
+        if self.peak_source == "vmhwm":
+            try:
+                (self._folder / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+            except OSError:
+                self.peak_source = "sampled"
+
+    def peak_bytes(self) -> int | None:
+        """Read the peak RSS since it was reset."""
+        if self.peak_source == "vmhwm":
+            return self._status_bytes("VmHWM")
+        return self._sampled_peak or None
+
+    def rss_file_bytes(self) -> int | None:
+        """Read how much of the resident memory is mapped files; None where not told."""
+        return self._status_bytes("RssFile")
+
+    def rss_bytes(self) -> int | None:
+        """Read the resident memory."""
+        try:
+            rss: int = self._process.memory_info().rss
+        except psutil.Error:
+            return None
+        self._sampled_peak = max(self._sampled_peak, rss)
+        return rss
+
+    def cpu_s(self) -> float | None:
+        """Read the CPU seconds used since the process started, user and system."""
+        try:
+            times = self._process.cpu_times()
+        except psutil.Error:
+            return None
+        return float(times.user + times.system)
+
+    def sample(self, since: float, *, with_cpu: bool) -> Sample | None:
+        """Take one reading.
+
+        Args:
+            since: `perf_counter` that t_s counts from.
+            with_cpu: read the CPU time too, which costs as much again.
+        """
+        rss = self.rss_bytes()
+        if rss is None:
+            return None
+        return Sample(
+            t_s=time.perf_counter() - since,
+            rss_bytes=rss,
+            cpu_s=(self.cpu_s() or 0.0) if with_cpu else 0.0,
+        )
+
+
+def available_memory_bytes() -> int:
+    """Tell the memory that could be given out now without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
+def describe_environment(versions: dict[str, str]) -> Environment:
+    """Tell the machine as it is now, for a result.
+
+    Args:
+        versions: of the libraries that ran, as the worker told them.
+    """
+    host = read_host()
+    return Environment(
+        cpu=host.cpu,
+        cores=host.affinity_cpus,
+        quota=host.quota_cpus,
+        memory_limit=host.memory_limit_bytes,
+        versions={**versions, "psutil": psutil.__version__},
+        load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    )

@@ -1,0 +1,180 @@
+"""One worker process seen from its parent: pipes, messages, its end.
+
+Knows nothing of settings, deadlines or results; the runner does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from rembg_tuner.host import oom_kill_count
+
+_LOG_TAIL_BYTES = 2000
+_REAP_TIMEOUT_S = 5.0
+_READ_BYTES = 65536
+# Native libraries' own thread pools and malloc arenas would count as the setting's memory. The stock
+# pipeline keeps its defaults, since it is there to be measured as it is.
+_LEAN_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+}
+_STOCK_ENGINE = "rembg"
+
+
+class WorkerGoneError(Exception):
+    """The worker's end of the pipe is closed, or it wrote what is no message."""
+
+
+class WorkerProcess:
+    """A running `python -m rembg_tuner.worker`."""
+
+    def __init__(self, engine: str, *, threads: int) -> None:
+        """Start it; it says `ready` when its imports are done.
+
+        Args:
+            engine: whose libraries it imports.
+            threads: CPUs it may use.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        self.started_at = time.perf_counter()
+        self._oom_kills = oom_kill_count()
+        request_out, self._request_in = os.pipe()
+        self._result_out, result_in = os.pipe()
+        # Not a pipe: nobody reads while the worker works, and a full pipe would stop it.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close()
+        command = [
+            sys.executable,
+            "-m",
+            "rembg_tuner.worker",
+            engine,
+            str(request_out),
+            str(result_in),
+            str(threads),
+        ]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                pass_fds=(request_out, result_in),
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                env=_environment(engine),
+            )
+        finally:
+            os.close(request_out)
+            os.close(result_in)
+        self.pid = self._process.pid
+        os.set_blocking(self._result_out, False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._result_out, selectors.EVENT_READ)
+        self._pending = b""
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send one request.
+
+        Raises:
+            WorkerGoneError: nobody is there to take it.
+        """
+        try:
+            os.write(self._request_in, json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            raise WorkerGoneError(str(error)) from error
+
+    def receive(self, timeout_s: float) -> dict[str, Any] | None:
+        """Wait for one message; None when the time is up.
+
+        Raises:
+            WorkerGoneError: the worker ended, or wrote what is no message.
+        """
+        if b"\n" not in self._pending:
+            if not self._selector.select(timeout_s):
+                return None
+            piece = os.read(self._result_out, _READ_BYTES)
+            if not piece:
+                raise WorkerGoneError("the worker closed its pipe")
+            self._pending += piece
+        line, newline, rest = self._pending.partition(b"\n")
+        if not newline:
+            return None
+        self._pending = rest
+        try:
+            message = json.loads(line)
+        except ValueError as error:
+            raise WorkerGoneError(f"the worker wrote {line[:80]!r}") from error
+        if not isinstance(message, dict) or "event" not in message:
+            raise WorkerGoneError(f"the worker wrote {line[:80]!r}")
+        return message
+
+    def is_alive(self) -> bool:
+        """Tell whether it still runs."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it at once; its memory and CPU are free when this returns."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_REAP_TIMEOUT_S)
+
+    def close(self) -> None:
+        """End it and close what belongs to it."""
+        self.kill()
+        self._selector.close()
+        for descriptor in (self._request_in, self._result_out):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self._log.close()
+
+    def was_killed_for_memory(self) -> bool:
+        """Tell whether the kernel's out-of-memory killer ended it, by the cgroup's counter."""
+        before, now = self._oom_kills, oom_kill_count()
+        return (
+            self._exit_code() == -signal.SIGKILL
+            and before is not None
+            and now is not None
+            and now > before
+        )
+
+    def _exit_code(self) -> int | None:
+        """Give the exit code; it is ended first if it still runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.5)
+        self.kill()
+        return self._process.returncode
+
+    def obituary(self) -> str:
+        """Say how it ended, and the last line it logged."""
+        code = self._exit_code()
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            advice = "; the system may have run out of memory" if name == "SIGKILL" else ""
+            text = f"the worker was ended by {name}{advice}"
+        else:
+            text = f"the worker ended with exit code {code}"
+        last = self.log_tail().strip().splitlines()[-1:]
+        return f"{text}; its last words: {last[0][:300]}" if last else text
+
+    def log_tail(self) -> str:
+        """Give the end of what it wrote to fd 1 and 2."""
+        size = os.fstat(self._log.fileno()).st_size
+        tail = os.pread(self._log.fileno(), _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES))
+        return tail.decode(errors="replace")
+
+
+def _environment(engine: str) -> dict[str, str]:
+    """Give the worker's environment; what the user set stays."""
+    if engine == _STOCK_ENGINE:
+        return dict(os.environ)
+    return {**_LEAN_ENVIRONMENT, **os.environ}

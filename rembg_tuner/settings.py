@@ -1,0 +1,398 @@
+"""The settings of a run: each knob is declared once, here.
+
+Checks, command-line flags, the page's widgets and the README's table are all derived from `KNOBS`.
+Knows nothing of engines but which of them honours a knob.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
+from typing import Literal, get_args
+
+from rembg_tuner.errors import SettingsError
+
+EngineName = Literal["onnxruntime", "openvino", "rembg"]
+ProviderName = Literal["cpu", "cuda", "tensorrt", "openvino"]
+Precision = Literal["fp32", "bf16"]
+ExecutionMode = Literal["sequential", "parallel"]
+Value = str | int | float | bool | None
+
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+_ONNX_RUNTIME: frozenset[str] = frozenset({"onnxruntime", "rembg"})
+_NETWORK: frozenset[str] = frozenset({"onnxruntime", "openvino"})
+_KNOB = "knob"
+_MODEL_ALIASES = {"u2net_lite": "u2netp"}  # the article's name for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knob:
+    """What is known of one setting besides its name, type and default.
+
+    Attributes:
+        summary: one sentence: what it is, and what it costs or brings.
+        group: the heading it stands under on the page and in the README.
+        unit: of the number, for people; empty for words and switches.
+        low, high: the least and the greatest number allowed, both included.
+        multiple_of: numbers other than 0 must be a multiple of this.
+        or_zero: 0 is allowed below `low`, and means "as it is".
+        choices: the words allowed; empty for any.
+        engines: the engines that honour it; empty for all.
+        reload: another value needs another worker, since the session holds it.
+        default_text: how people are told the default where the value alone would mislead.
+    """
+
+    summary: str
+    group: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    multiple_of: int | None = None
+    or_zero: bool = False
+    choices: tuple[str, ...] = ()
+    engines: frozenset[str] = frozenset()
+    reload: bool = True
+    default_text: str = ""
+
+    def allowed_text(self) -> str:
+        """Tell the values allowed, for messages and tables."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.low is None:
+            return "on, off"
+        zero = "0 or " if self.or_zero else ""
+        high = "" if self.high is None else f" to {self.high:g}"
+        multiple = f", a multiple of {self.multiple_of}" if self.multiple_of else ""
+        unit = f" {self.unit}" if self.unit else ""
+        return (
+            f"{zero}{self.low:g}{high}{unit}{multiple}" if high else f"{zero}≥ {self.low:g}{unit}"
+        )
+
+
+def installed_engines() -> tuple[str, ...]:
+    """Name the engines whose package is installed, best first; nothing is imported."""
+    preferred = {"openvino": "openvino", "onnxruntime": "onnxruntime", "rembg": "rembg"}
+    return tuple(engine for engine, package in preferred.items() if find_spec(package) is not None)
+
+
+def best_installed_engine() -> EngineName:
+    """Pick the default engine: OpenVINO where it is installed, else ONNX Runtime."""
+    return "openvino" if find_spec("openvino") is not None else "onnxruntime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One way to remove a background. A value that is not allowed cannot exist.
+
+    Raises:
+        SettingsError: with every problem found.
+    """
+
+    model: str = field(
+        default="u2netp",
+        metadata={
+            _KNOB: Knob(
+                summary="the network's weights, by rembg's name or as a path to an .onnx file",
+                group="model and engine",
+            )
+        },
+    )
+    engine: EngineName = field(
+        default_factory=best_installed_engine,
+        metadata={
+            _KNOB: Knob(
+                summary="what runs the network: openvino is fastest and smallest here; rembg is the stock pipeline, to compare with",
+                group="model and engine",
+                choices=ENGINES,
+                default_text="best installed",
+            )
+        },
+    )
+    provider: ProviderName = field(
+        default="cpu",
+        metadata={
+            _KNOB: Knob(
+                summary="ONNX Runtime's execution provider; one that is absent is an error, never a quiet run on the CPU",
+                group="model and engine",
+                choices=get_args(ProviderName),
+                engines=_ONNX_RUNTIME,
+            )
+        },
+    )
+    precision: Precision = field(
+        default="fp32",
+        metadata={
+            _KNOB: Knob(
+                summary="number format of the network's arithmetic: bf16 halves the time where the CPU has it, and moves edges a little",
+                group="model and engine",
+                choices=get_args(Precision),
+                engines=frozenset({"openvino"}),
+            )
+        },
+    )
+    max_side: int = field(
+        default=0,
+        metadata={
+            _KNOB: Knob(
+                summary="longest side that the picture is scaled down to first (Lanczos); the cut-out comes out at that size; 0: as it is",
+                group="sizes",
+                unit="px",
+                low=64,
+                high=16384,
+                or_zero=True,
+                reload=False,
+            )
+        },
+    )
+    network_size: int = field(
+        default=0,
+        metadata={
+            _KNOB: Knob(
+                summary="side of the network's input, the only size that changes the network's time and memory; 0: the model's own",
+                group="sizes",
+                unit="px",
+                low=64,
+                high=2048,
+                multiple_of=32,
+                or_zero=True,
+                engines=_NETWORK,
+            )
+        },
+    )
+    intra_op_threads: int = field(
+        default=0,
+        metadata={
+            _KNOB: Knob(
+                summary="threads inside one operator; more than the CPUs it may use cost time; 0: the CPUs this process may use (engine rembg: its own default)",
+                group="threads",
+                unit="threads",
+                low=0,
+                high=256,
+            )
+        },
+    )
+    inter_op_threads: int = field(
+        default=0,
+        metadata={
+            _KNOB: Knob(
+                summary="threads across operators, only in parallel execution mode; 0: as many as intra-op threads (engine rembg: its own default)",
+                group="threads",
+                unit="threads",
+                low=0,
+                high=256,
+                engines=_ONNX_RUNTIME,
+            )
+        },
+    )
+    execution_mode: ExecutionMode = field(
+        default="sequential",
+        metadata={
+            _KNOB: Knob(
+                summary="whether operators run one after another or side by side; parallel switches the memory pattern off",
+                group="threads",
+                choices=get_args(ExecutionMode),
+                engines=_ONNX_RUNTIME,
+            )
+        },
+    )
+    spinning: bool = field(
+        default=True,
+        metadata={
+            _KNOB: Knob(
+                summary="waiting threads spin: a little faster, at the price of a busy CPU",
+                group="threads",
+                engines=_ONNX_RUNTIME,
+            )
+        },
+    )
+    cpu_mem_arena: bool = field(
+        default=True,
+        metadata={
+            _KNOB: Knob(
+                summary="ONNX Runtime keeps freed memory for the next run: faster, and never given back",
+                group="memory",
+                engines=_ONNX_RUNTIME,
+            )
+        },
+    )
+    mem_pattern: bool = field(
+        default=True,
+        metadata={
+            _KNOB: Knob(
+                summary="ONNX Runtime plans one block for all tensors from the second run on: a little faster, a higher peak",
+                group="memory",
+                engines=_ONNX_RUNTIME,
+            )
+        },
+    )
+    arena_shrink: bool = field(
+        default=False,
+        metadata={
+            _KNOB: Knob(
+                summary="the arena's unused memory is given back after each run: smaller between runs, slower",
+                group="memory",
+                engines=frozenset({"onnxruntime"}),
+                reload=False,
+            )
+        },
+    )
+    timeout_s: float = field(
+        default=30.0,
+        metadata={
+            _KNOB: Knob(
+                summary="deadline of one run; start and load are not counted",
+                group="limits",
+                unit="s",
+                low=0.001,
+                high=86400,
+                reload=False,
+            )
+        },
+    )
+    memory_limit_bytes: int | None = field(
+        default=None,
+        metadata={
+            _KNOB: Knob(
+                summary="resident memory at which the worker is ended",
+                group="limits",
+                unit="bytes",
+                low=1,
+                high=2**50,
+                reload=False,
+                default_text="the host's limit",
+            )
+        },
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what is not allowed, all problems at once."""
+        if isinstance(self.model, str):
+            object.__setattr__(self, "model", _MODEL_ALIASES.get(self.model, self.model))
+        problems = [text for name in KNOBS for text in _problems(name, getattr(self, name))]
+        if not problems:
+            problems = self._cross_problems()
+        if problems:
+            raise SettingsError(problems)
+
+    def _cross_problems(self) -> list[str]:
+        """List what is wrong between knobs whose values alone are allowed."""
+        problems = [
+            unhonoured_text(name, self.engine)
+            for name in KNOBS
+            if not is_honoured(name, self.engine) and getattr(self, name) != default_of(name)
+        ]
+        if self.arena_shrink and not self.cpu_mem_arena:
+            problems.append(
+                "arena_shrink gives back the arena's memory, so it needs cpu_mem_arena on; switch one of the two"
+            )
+        if self.inter_op_threads > 0 and self.execution_mode == "sequential":
+            problems.append(
+                f"inter_op_threads is used in execution_mode parallel only, got {self.inter_op_threads} with sequential; leave it at 0 or choose parallel"
+            )
+        return problems
+
+    def to_dict(self) -> dict[str, Value]:
+        """Give every knob's value by name, in the order declared."""
+        return {name: getattr(self, name) for name in KNOBS}
+
+    def changed(self) -> dict[str, Value]:
+        """Give the knobs whose value is not the default."""
+        return {name: value for name, value in self.to_dict().items() if value != default_of(name)}
+
+    def reload_key(self) -> tuple[Value, ...]:
+        """Give the values that a loaded session holds: runs with equal keys share a worker."""
+        return tuple(getattr(self, name) for name, knob in KNOBS.items() if knob.reload)
+
+
+KNOBS: dict[str, Knob] = {item.name: item.metadata[_KNOB] for item in fields(Settings)}
+_TYPES: dict[str, type] = {
+    item.name: {"bool": bool, "int": int, "int | None": int, "float": float}.get(
+        str(item.type), str
+    )
+    for item in fields(Settings)
+}
+
+
+def type_of(name: str) -> type:
+    """Give the type of a knob's values: bool, int, float or str."""
+    return _TYPES[name]
+
+
+def default_of(name: str) -> Value:
+    """Give a knob's default; the engine's is the best that is installed."""
+    if name == "engine":
+        return best_installed_engine()
+    value: Value = next(item.default for item in fields(Settings) if item.name == name)
+    return value
+
+
+def flag_of(name: str) -> str:
+    """Give a knob's command-line flag.
+
+    >>> flag_of("intra_op_threads")
+    '--intra-op-threads'
+    """
+    return "--" + name.replace("_", "-")
+
+
+def is_honoured(name: str, engine: str) -> bool:
+    """Tell whether an engine honours a knob."""
+    return not KNOBS[name].engines or engine in KNOBS[name].engines
+
+
+def unhonoured_text(name: str, engine: str) -> str:
+    """Say that an engine cannot honour a knob, and which could."""
+    able = ", ".join(engine for engine in ENGINES if is_honoured(name, engine))
+    return f"{name} is not a knob of engine {engine}; leave it out, or choose engine {able}"
+
+
+def build_settings(values: dict[str, object]) -> Settings:
+    """Make Settings of values by name, as they stand in YAML, JSON or a form.
+
+    Args:
+        values: knobs by name; those left out take their defaults.
+
+    Raises:
+        SettingsError: a name is unknown, or a value is not allowed.
+    """
+    unknown = [name for name in values if name not in KNOBS]
+    if unknown:
+        known = ", ".join(KNOBS)
+        raise SettingsError(
+            [f"{name!r} is not a setting; the settings are {known}" for name in unknown]
+        )
+    values = {
+        name: float(value) if type_of(name) is float and type(value) is int else value
+        for name, value in values.items()
+    }
+    return Settings(**values)  # type: ignore[arg-type]  # __post_init__ checks every type
+
+
+def _problems(name: str, value: object) -> list[str]:
+    """Check one value by its knob."""
+    knob, expected = KNOBS[name], type_of(name)
+    if value is None and name == "memory_limit_bytes":
+        return []
+    if type(value) is not expected:  # a bool is no int, and an int is no float
+        word = {
+            bool: "on or off (true or false)",
+            int: "a whole number",
+            float: "a number",
+            str: "text",
+        }[expected]
+        return [f"{name} must be {word}, got {value!r}"]
+    if isinstance(value, str):
+        if knob.choices and value not in knob.choices:
+            return [f"{name} must be one of {knob.allowed_text()}, got {value!r}"]
+        return [f"{name} must not be empty"] if not value.strip() else []
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or (value == 0 and knob.or_zero)
+    ):
+        return []
+    fits = math.isfinite(value) and (knob.low or 0) <= value <= (knob.high or math.inf)
+    if not fits or (knob.multiple_of and value % knob.multiple_of):
+        return [f"{name} must be {knob.allowed_text()}, got {value}"]
+    return []

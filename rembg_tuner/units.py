@@ -1,0 +1,75 @@
+"""Bytes and seconds for people; inside the program both stay plain numbers.
+
+MiB and ms exist only here, in plots and in text.
+"""
+
+from __future__ import annotations
+
+import re
+
+MIB = 2**20  # bytes
+_SUFFIXES = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "K": 2**10, "M": 2**20, "G": 2**30}  # fmt: skip
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min)?\s*")
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size as a person writes it.
+
+    Args:
+        text: a number with B, KiB, MiB or GiB behind it (K, M, G mean the same); alone, bytes.
+
+    Returns:
+        The size in bytes.
+
+    Raises:
+        ValueError: the text is no such size.
+
+    >>> parse_bytes("1.5 MiB")
+    1572864
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None or match[2].upper() not in _SUFFIXES:
+        raise ValueError(f"a size is a number of bytes, or one like 520MiB or 2GiB, got {text!r}")
+    return int(float(match[1]) * _SUFFIXES[match[2].upper()])
+
+
+def parse_seconds(text: str) -> float:
+    """Read a duration as a person writes it: 10, 10s, 250ms or 2min.
+
+    Raises:
+        ValueError: the text is no duration.
+
+    >>> parse_seconds("250ms")
+    0.25
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"a duration is a number of seconds, or one like 250ms, got {text!r}")
+    return float(match[1]) * {"ms": 0.001, "s": 1.0, None: 1.0, "min": 60.0}[match[2]]
+
+
+def format_bytes(count: int | None) -> str:
+    """Write a size in MiB; `unknown` for None.
+
+    >>> format_bytes(243269632)
+    '232 MiB'
+    """
+    if count is None:
+        return "unknown"
+    mib = count / MIB
+    return f"{mib:.1f} MiB" if mib < 10 else f"{mib:,.0f} MiB"
+
+
+def format_seconds(duration_s: float | None) -> str:
+    """Write a duration in ms below a second, else in s.
+
+    >>> format_seconds(0.0124), format_seconds(2.345)
+    ('12 ms', '2.35 s')
+    """
+    if duration_s is None:
+        return "unknown"
+    if duration_s < 0.9995:
+        ms = duration_s * 1000
+        return f"{ms:.1f} ms" if ms < 9.95 else f"{ms:.0f} ms"
+    return f"{duration_s:.2f} s"

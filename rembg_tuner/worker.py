@@ -1,0 +1,191 @@
+"""The measured child: `python -m rembg_tuner.worker ENGINE REQUEST_FD RESULT_FD`.
+
+Requests come in and results go out as JSON lines on pipes of their own, since native libraries write to
+fd 1. It imports nothing of pages, meters or plots, so that its memory is a setting's and no one else's,
+and it ends by itself when its parent's end of the pipe closes.
+
+Requests: {"op": "load", ...}, {"op": "run", ...}, {"op": "cancel"}.
+Results:  {"event": "ready" | "loaded" | "stage" | "done" | "failed", ...}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rembg_tuner import __version__
+from rembg_tuner.errors import TunerError
+from rembg_tuner.models.spec import ModelSpec, verify
+from rembg_tuner.pipeline import Job, Stages, run_job
+from rembg_tuner.settings import build_settings
+
+if TYPE_CHECKING:
+    from rembg_tuner.engines import NetworkEngine, StockEngine
+    from rembg_tuner.settings import Settings
+
+_FIRST_TO_BE_KILLED = "1000"
+
+
+class Worker:
+    """A loaded engine and the run that is going on."""
+
+    def __init__(self, result_fd: int) -> None:
+        """Write results to a descriptor."""
+        self._results = os.fdopen(result_fd, "w", encoding="utf-8")
+        self._engine: NetworkEngine | StockEngine | None = None
+        self._settings: Settings | None = None
+        self._model: ModelSpec | None = None
+        self._stages: Stages | None = None
+
+    def tell(self, event: str, **content: Any) -> None:
+        """Write one result line."""
+        self._results.write(json.dumps({"event": event, **content}) + "\n")
+        self._results.flush()
+
+    def handle(self, request: dict[str, Any]) -> None:
+        """Do what a request asks; whatever goes wrong is a result too."""
+        operation, stage = request.pop("op"), "load"
+        try:
+            if operation == "load":
+                self._load(**request)
+            else:
+                self._run(**request)
+        except TunerError as error:
+            stage = self._stages.current if self._stages else stage
+            self.tell("failed", kind=error.kind, message=str(error), stage=stage)
+        except MemoryError:
+            stage = self._stages.current if self._stages else stage
+            message = "the worker ran out of memory; choose a smaller network_size or max_side, or a higher limit"
+            self.tell("failed", kind="out_of_memory", message=message, stage=stage)
+        except Exception as error:  # noqa: BLE001  # the worker's outer edge: the traceback is kept in its log
+            traceback.print_exc()
+            stage = self._stages.current if self._stages else stage
+            message = f"an error nobody foresaw, please report it: {type(error).__name__}: {error}"
+            self.tell("failed", kind="engine_error", message=message, stage=stage)
+        finally:
+            self._stages = None
+
+    def _load(
+        self, *, settings: dict[str, object], model: dict[str, Any], threads: int, cache: str
+    ) -> None:
+        """Verify the model and open the engine."""
+        from rembg_tuner.engines import EngineRequest, open_engine
+
+        started = time.perf_counter()
+        self._settings = build_settings(settings)
+        self._model = ModelSpec(
+            **{**model, "mean": tuple(model["mean"]), "std": tuple(model["std"])}
+        )
+        digest = verify(self._model)
+        self._engine = open_engine(
+            EngineRequest(
+                settings=self._settings,
+                model=self._model,
+                model_digest=digest,
+                threads=threads,
+                cache=Path(cache),
+            )
+        )
+        self.tell(
+            "loaded",
+            load_s=time.perf_counter() - started,
+            effective=self._engine.effective,
+            warnings=self._engine.warnings,
+        )
+
+    def _run(self, *, job: dict[str, Any], settings: dict[str, object]) -> None:
+        """Run one picture through."""
+        if self._engine is None or self._model is None:
+            raise TunerError("the worker was asked to run before it was told to load")
+        self._stages = stages = Stages(lambda name: self.tell("stage", stage=name))
+        background = job.pop("background")
+        outcome = run_job(
+            Job(**job, background=tuple(background) if background else None),
+            build_settings(settings),
+            self._engine,
+            self._model,
+            stages,
+        )
+        self.tell("done", **asdict(outcome))
+
+    def cancel(self) -> None:
+        """Stop the run that is going on; called from the thread that reads requests."""
+        stages, engine = self._stages, self._engine
+        if stages is not None and engine is not None:
+            stages.cancelled.set()
+            engine.cancel()
+
+
+def read_requests(request_fd: int, worker: Worker, requests: queue.Queue[dict[str, Any]]) -> None:
+    """Read requests until the parent goes, then end at once, whatever is running."""
+    with os.fdopen(request_fd, encoding="utf-8") as lines:
+        for line in lines:
+            request = json.loads(line)
+            if request["op"] == "cancel":
+                worker.cancel()
+            else:
+                requests.put(request)
+    os._exit(0)
+
+
+def _import_libraries(engine: str, threads: int) -> dict[str, str]:
+    """Import what runs of this engine need, so that no run pays for it; give the versions."""
+    versions = {"python": sys.version.split()[0], "rembg_tuner": __version__}
+    if engine == "rembg":
+        from rembg_tuner.engines import onnxruntime, rembg
+
+        return {**versions, "rembg": rembg.import_rembg(), "onnxruntime": onnxruntime.version()}
+    from rembg_tuner.imaging import compose, libvips  # noqa: F401  # compose brings the rest of imaging
+
+    libvips.start_libvips(threads)
+    versions |= {"libvips": libvips.libvips_version(), "pyvips": libvips.binding_version()}
+    if engine == "openvino":
+        from rembg_tuner.engines import openvino
+
+        return {**versions, "openvino": openvino.version()}
+    from rembg_tuner.engines import onnxruntime
+
+    return {**versions, "onnxruntime": onnxruntime.version()}
+
+
+def main(engine: str, request_fd: int, result_fd: int, threads: int) -> None:
+    """Serve requests until the parent goes."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a Ctrl-C at the terminal is the parent's to handle
+    try:
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_BE_KILLED, encoding="ascii")
+    except OSError:
+        pass  # not Linux, or not allowed: then the kernel chooses by size
+    worker = Worker(result_fd)
+    requests: queue.Queue[dict[str, Any]] = queue.Queue()
+    reader = threading.Thread(
+        target=read_requests, args=(request_fd, worker, requests), daemon=True
+    )
+    reader.start()
+    try:
+        versions = _import_libraries(engine, threads)
+    except (TunerError, ImportError, OSError) as error:
+        message = (
+            str(error)
+            if isinstance(error, TunerError)
+            else f"engine {engine} is not installed here ({error}); choose another engine, or install it"
+        )
+        worker.tell("failed", kind="engine_error", message=message, stage="start")
+        return
+    worker.tell("ready", versions=versions)
+    while True:
+        worker.handle(requests.get())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *(int(word) for word in sys.argv[2:5]))

@@ -1,0 +1,37 @@
+"""Read and write YAML; the one door to PyYAML."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class YamlFileError(ValueError):
+    """A file that is not YAML, or whose top is not a mapping."""
+
+
+def read_mapping(path: Path) -> dict[str, object]:
+    """Read a YAML file whose top is a mapping with text keys.
+
+    Raises:
+        YamlFileError: the file is not YAML, or something else stands at its top.
+        OSError: the file cannot be read.
+    """
+    try:
+        content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise YamlFileError(
+            f"{path.name}: not valid YAML: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise YamlFileError(f"{path.name}: the top must be a mapping of names")
+    return content
+
+
+def format_mapping(mapping: dict[str, object]) -> str:
+    """Write a mapping as YAML text, keys in the order given."""
+    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,31 @@
+"""What many tests ask for: the examples, a cache of the test run's own, small pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rembg_tuner.cache import CACHE_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep compiled models in a folder of this test run, so that no user's cache is read or changed."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(folder))
+        yield folder
+
+
+@pytest.fixture
+def astronaut() -> Path:
+    """Give a real picture with a clear foreground, 512 x 512 px PNG."""
+    return EXAMPLES / "astronaut.png"
