@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rembg_tuner.cache import open_cache
@@ -25,7 +26,6 @@ from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import TracebackType
 
     from rembg_tuner.measurement import Sample
@@ -151,6 +151,8 @@ class Runner:
         """Run one picture through.
 
         Args:
+            job: the picture, and where its cut-out goes.
+            settings: how.
             warnings: what was said while the settings were made; goes into the Result.
             on_progress: called every 20 ms or so, and as each stage begins, in this thread.
 
@@ -344,14 +346,14 @@ class Runner:
             if message is None:
                 self._look(process, meter, watch)
             elif message["event"] == event:
-                self._sample(process, meter, watch)
+                self._sample(meter, watch)
                 return message
             elif message["event"] == "stage":
                 watch.stage = message["stage"]
             elif message["event"] == "failed":
                 raise _FailedError(message["kind"], message["message"], message["stage"])
 
-    def _sample(self, process: WorkerProcess, meter: Meter, watch: _Watch) -> Sample | None:
+    def _sample(self, meter: Meter, watch: _Watch) -> Sample | None:
         """Read the worker once and pass it on."""
         sample = meter.sample(
             watch.started_at,
@@ -370,7 +372,7 @@ class Runner:
         Raises:
             _FailedError: one was passed, or somebody cancelled and the engine did not stop in time.
         """
-        sample, now = self._sample(process, meter, watch), time.perf_counter()
+        sample, now = self._sample(meter, watch), time.perf_counter()
         limit = watch.memory_limit_bytes
         if limit is not None and sample is not None and sample.rss_bytes > limit:
             self._end(process)
@@ -435,26 +437,17 @@ def _prepared_model(settings: Settings, cache: Path) -> ModelSpec:
     Raises:
         ModelError: it is not there, not what it should be, or takes no other size.
     """
-    from dataclasses import replace
-
     model = find_model(settings.model)
     # OpenVINO reshapes what it has read; ONNX Runtime needs a graph whose declared input is free.
     if settings.network_size and settings.engine == "onnxruntime":
         target = cache / f"freed-{verify(model)[:32]}.onnx"
         try:
-            return replace(model, graph_path=str(freed_copy(_path(model), target)))
+            return replace(model, graph_path=str(freed_copy(Path(model.path), target)))
         except OSError as error:
             raise ModelError(
                 f"the graph's freed copy {target} cannot be written: {error.strerror}"
             ) from error
     return model
-
-
-def _path(model: ModelSpec) -> Path:
-    """Give a model's file as a path."""
-    from pathlib import Path
-
-    return Path(model.path)
 
 
 def _thinned(curve: list[tuple[float, int]]) -> tuple[tuple[float, int], ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from rembg_tuner.errors import SettingsError
 
@@ -23,6 +23,12 @@ ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 _ONNX_RUNTIME: frozenset[str] = frozenset({"onnxruntime", "rembg"})
 _NETWORK: frozenset[str] = frozenset({"onnxruntime", "openvino"})
 _KNOB = "knob"
+_TYPE_WORDS: dict[type, str] = {
+    bool: "on or off (true or false)",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
 _MODEL_ALIASES = {"u2net_lite": "u2netp"}  # the article's name for it
 
 
@@ -323,8 +329,8 @@ def default_of(name: str) -> Value:
     """Give a knob's default; the engine's is the best that is installed."""
     if name == "engine":
         return best_installed_engine()
-    value: Value = next(item.default for item in fields(Settings) if item.name == name)
-    return value
+    value = next(item.default for item in fields(Settings) if item.name == name)
+    return cast("Value", value)
 
 
 def flag_of(name: str) -> str:
@@ -371,26 +377,30 @@ def build_settings(values: dict[str, object]) -> Settings:
 
 def _problems(name: str, value: object) -> list[str]:
     """Check one value by its knob."""
-    knob, expected = KNOBS[name], type_of(name)
+    expected = type_of(name)
     if value is None and name == "memory_limit_bytes":
         return []
     if type(value) is not expected:  # a bool is no int, and an int is no float
-        word = {
-            bool: "on or off (true or false)",
-            int: "a whole number",
-            float: "a number",
-            str: "text",
-        }[expected]
-        return [f"{name} must be {word}, got {value!r}"]
+        return [f"{name} must be {_TYPE_WORDS[expected]}, got {value!r}"]
     if isinstance(value, str):
-        if knob.choices and value not in knob.choices:
-            return [f"{name} must be one of {knob.allowed_text()}, got {value!r}"]
-        return [f"{name} must not be empty"] if not value.strip() else []
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or (value == 0 and knob.or_zero)
-    ):
+        return _word_problems(name, value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _number_problems(name, value)
+    return []
+
+
+def _word_problems(name: str, value: str) -> list[str]:
+    """Check a word by its knob's choices."""
+    choices = KNOBS[name].choices
+    if choices and value not in choices:
+        return [f"{name} must be one of {', '.join(choices)}, got {value!r}"]
+    return [] if value.strip() else [f"{name} must not be empty"]
+
+
+def _number_problems(name: str, value: float) -> list[str]:
+    """Check a number by its knob's range."""
+    knob = KNOBS[name]
+    if value == 0 and knob.or_zero:
         return []
     fits = math.isfinite(value) and (knob.low or 0) <= value <= (knob.high or math.inf)
     if not fits or (knob.multiple_of and value % knob.multiple_of):

@@ -10,6 +10,7 @@ Results:  {"event": "ready" | "loaded" | "stage" | "done" | "failed", ...}.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -159,13 +160,10 @@ def _import_libraries(engine: str, threads: int) -> dict[str, str]:
 
 def main(engine: str, request_fd: int, result_fd: int, threads: int) -> None:
     """Serve requests until the parent goes."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a Ctrl-C at the terminal is the parent's to handle
-    try:
+    # a Ctrl-C at the terminal is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: then the kernel chooses by size
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_BE_KILLED, encoding="ascii")
-    except OSError:
-        pass  # not Linux, or not allowed: then the kernel chooses by size
     worker = Worker(result_fd)
     requests: queue.Queue[dict[str, Any]] = queue.Queue()
     reader = threading.Thread(

@@ -241,7 +241,8 @@ def run_session(
 
 def first_matte(output: RawOutput) -> RawOutput:
     """Take the first picture's first channel: (1, c, h, w) or (1, h, w) to (h, w)."""
-    return output[0, 0] if output.ndim == 4 else output[0]
+    matte: RawOutput = output[0, 0] if output.ndim == 4 else output[0]
+    return matte
 
 
 def _side(request: EngineRequest, shape: list[int | str]) -> int:
@@ -259,3 +260,9 @@ def _side(request: EngineRequest, shape: list[int | str]) -> int:
     if side is None:
         raise ModelError(f"{request.model.path} leaves its input size open; give --network-size")
     return side
+
+
+def available_providers() -> list[str]:
+    """List the execution providers of this build, by our words."""
+    present = onnxruntime.get_available_providers()
+    return [word for word, full in PROVIDERS.items() if full in present]

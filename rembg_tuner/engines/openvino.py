@@ -89,8 +89,9 @@ class OpenVinoEngine:
             if self._cancelled:
                 raise CancelledError("the run was cancelled while the network ran") from error
             raise EngineError(f"OpenVINO failed: {_sentence(error)}") from error
-        output: RawOutput = self._request.get_output_tensor(0).data
-        return (output[0, 0] if output.ndim == 4 else output[0]).copy()
+        output = self._request.get_output_tensor(0).data
+        matte: RawOutput = (output[0, 0] if output.ndim == 4 else output[0]).copy()
+        return matte
 
     def cancel(self) -> None:
         """End the running inference."""
@@ -175,3 +176,8 @@ def _sentence(error: RuntimeError) -> str:
     """Give the last line of OpenVINO's complaint, which is the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else "no reason was given"
+
+
+def cpu_capabilities() -> list[str]:
+    """List what the CPU device computes in, in OpenVINO's words."""
+    return sorted(openvino.Core().get_property(_DEVICE, properties.device.capabilities()))

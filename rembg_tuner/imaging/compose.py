@@ -18,48 +18,13 @@ from rembg_tuner.imaging.source import PictureHeader, opened, read_small, readin
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rembg_tuner.colours import Colour
     from rembg_tuner.imaging.matte import Matte
-
-Colour = tuple[int, int, int]
 
 PREVIEW_SIDE = 1600  # px; what a page shows
 PNG_COMPRESSION = 3  # with filter up: a fifth of Pillow's time at 12 MP, and about its size
 _WEBP_MOST_PX = 16383
 _OPAQUE = 255
-_COLOUR_NAMES: dict[str, Colour] = {
-    "white": (255, 255, 255),
-    "black": (0, 0, 0),
-    "grey": (128, 128, 128),
-    "gray": (128, 128, 128),
-    "red": (255, 0, 0),
-    "green": (0, 128, 0),
-    "blue": (0, 0, 255),
-    "yellow": (255, 255, 0),
-}
-
-
-def parse_colour(text: str) -> Colour:
-    """Read a colour: a name, #rgb, or #rrggbb.
-
-    Raises:
-        ValueError: the text is none.
-
-    >>> parse_colour("#0f8")
-    (0, 255, 136)
-    """
-    named = _COLOUR_NAMES.get(text.strip().lower())
-    if named is not None:
-        return named
-    digits = text.strip().removeprefix("#")
-    digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
-    try:
-        red, green, blue = bytes.fromhex(digits)
-    except ValueError:
-        names = ", ".join(_COLOUR_NAMES)
-        raise ValueError(f"a colour is {names}, #rgb or #rrggbb, got {text!r}") from None
-    return red, green, blue
-
-
 _JPEG: tuple[str, dict[str, object]] = (".jpg", {"Q": 92})
 # libvips' target suffix and options, by the suffix of the file
 ENCODERS: dict[str, tuple[str, dict[str, object]]] = {

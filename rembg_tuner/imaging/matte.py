@@ -183,7 +183,7 @@ class _ComputedTiff:
         if self._current is None or self._current[0] != index:
             top = index * _STRIP_ROWS
             rows = self._mask.rows(top, min(self._mask.height, top + _STRIP_ROWS))
-            self._current = (index, memoryview(rows).cast("B"))
+            self._current = (index, rows.data.cast("B"))
         return self._current[1]
 
     def seek(self, offset: int, whence: int) -> int:

@@ -241,7 +241,8 @@ def _upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
 
 def _spool(image: pyvips.Image, folder: Path, stack: contextlib.ExitStack) -> pyvips.Image:
     """Write a picture to a tiled temporary file and open it for reading in any order."""
-    file = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, suffix=".tif"))
+    file = tempfile.NamedTemporaryFile(dir=folder, suffix=".tif")  # noqa: SIM115  # the stack closes it
+    stack.enter_context(file)
     image.tiffsave(
         file.name,
         tile=True,

@@ -1,0 +1,62 @@
+"""`doctor`: what this machine has, what is installed, and what is missing with the line that gets it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rembg_tuner.diagnosis import diagnose
+from rembg_tuner.units import format_bytes
+
+if TYPE_CHECKING:
+    import argparse
+
+    from rembg_tuner.diagnosis import Diagnosis
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Print the diagnosis."""
+    diagnosis = diagnose()
+    if arguments.json:
+        print(json.dumps(asdict(diagnosis), indent=2))
+    else:
+        print("\n".join(_lines(diagnosis)))
+    return 0
+
+
+def _lines(found: Diagnosis) -> list[str]:
+    """Lay the diagnosis out in lines."""
+    quota = "no quota" if found.quota_cpus is None else f"a quota of {found.quota_cpus:g}"
+    limit = (
+        "no limit"
+        if found.memory_limit_bytes is None
+        else f"a limit of {format_bytes(found.memory_limit_bytes)}"
+    )
+    lines = [
+        f"CPU       {found.cpu}: {found.usable_cpus} usable ({found.affinity_cpus} by affinity, {quota}), load {found.load_average if found.load_average is not None else 'unknown'}",
+        f"features  {', '.join(found.features) or 'none that matter here'}",
+        f"memory    {format_bytes(found.total_memory_bytes)}, {format_bytes(found.available_memory_bytes)} available, {limit}",
+        f"peaks     {found.peak_source}",
+        f"Python    {found.python}, libvips {found.libvips}",
+        f"cache     {found.cache}" + (f" ({found.cache_warning})" if found.cache_warning else ""),
+        "engines",
+    ]
+    for engine in found.engines:
+        state = (
+            f"{engine.version} · {engine.detail}"
+            if engine.version
+            else f"not installed · {engine.detail}"
+        )
+        lines.append(f"  {engine.name:12} {state}")
+    lines.append("execution providers of ONNX Runtime")
+    lines += [
+        f"  {provider.name:12} {'present' if provider.is_present else f'absent · {provider.detail}'}"
+        for provider in found.providers
+    ]
+    lines.append("models")
+    lines += [
+        f"  {model.name:16} {model.path or f'not on disk · {model.detail}'}"
+        for model in found.models
+    ]
+    return lines

@@ -1,0 +1,31 @@
+"""`presets`: what there is, and what was measured of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from rembg_tuner.presets import DEFAULT_PRESET, read_presets
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def show_presets(arguments: argparse.Namespace) -> int:
+    """Print the presets."""
+    presets = read_presets()
+    if arguments.json:
+        print(json.dumps({name: preset.to_dict() for name, preset in presets.items()}, indent=2))
+        return 0
+    for name, preset in presets.items():
+        print(f"{name}{' (default)' if name == DEFAULT_PRESET else ''}: {preset.purpose}")
+        knobs = ", ".join(f"{knob} {value}" for knob, value in preset.values.items())
+        print(f"    {knobs}")
+        if preset.measured is None:
+            print(f"    not measured: {preset.why_not_measured}")
+        else:
+            words = preset.measured
+            print(
+                f"    {words['picture']}: median {words['latency_p50_s']} s (n = {words['n']}), peak {words['peak_rss_mib']} MiB; {words['cpu']}, {words['cores']} cores, {words['date']}"
+            )
+    return 0

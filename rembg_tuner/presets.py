@@ -1,0 +1,222 @@
+"""Presets: named settings with what was measured of them; and how settings are made of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from rembg_tuner.errors import PresetError, SettingsError
+from rembg_tuner.settings import (
+    ENGINES,
+    KNOBS,
+    Settings,
+    best_installed_engine,
+    build_settings,
+    default_of,
+    installed_engines,
+    is_honoured,
+    unhonoured_text,
+)
+from rembg_tuner.yaml_files import YamlFileError, read_mapping
+
+DEFAULT_PRESET = "balanced"
+_KEYS = {"for", "settings", "measured", "why_not_measured"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """Named settings.
+
+    Attributes:
+        name: as it stands in presets.yaml.
+        purpose: what it is for, one sentence.
+        values: the knobs it sets; the others take their defaults.
+        measured: what was measured of it, where and when; None: nothing.
+        why_not_measured: the reason, where nothing was.
+    """
+
+    name: str
+    purpose: str
+    values: dict[str, object]
+    measured: dict[str, object] | None
+    why_not_measured: str | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Give the preset as it stands in presets.yaml."""
+        content: dict[str, object] = {
+            "for": self.purpose,
+            "settings": dict(self.values),
+            "measured": self.measured,
+        }
+        return content if self.measured else {**content, "why_not_measured": self.why_not_measured}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What this machine can do, as far as a preset's knobs ask.
+
+    Attributes:
+        engines: those installed, best first.
+        has_bf16: whether the CPU computes in bfloat16 natively.
+    """
+
+    engines: tuple[str, ...]
+    has_bf16: bool
+
+    @classmethod
+    def of_here(cls, *, has_bf16: bool) -> Capabilities:
+        """Look at what is installed."""
+        return cls(engines=installed_engines(), has_bf16=has_bf16)
+
+
+def presets_path() -> Path:
+    """Find presets.yaml: beside the package in a checkout, in it when installed."""
+    package = Path(__file__).parent
+    beside = package.parent / "presets.yaml"
+    return beside if beside.is_file() else package / "presets.yaml"
+
+
+@cache
+def read_presets(path: Path | None = None) -> dict[str, Preset]:
+    """Read presets by name, in the file's order.
+
+    Args:
+        path: another file; None: presets.yaml.
+
+    Raises:
+        PresetError: the file does not read, or one of its presets cannot be.
+    """
+    path = path or presets_path()
+    try:
+        content = read_mapping(path)
+    except (YamlFileError, OSError) as error:
+        raise PresetError(f"the presets do not read: {error}") from error
+    return {
+        name: _read_preset(f"{path.name}: preset {name!r}", name, entry)
+        for name, entry in content.items()
+    }
+
+
+def _read_preset(where: str, name: str, entry: object) -> Preset:
+    """Check one preset."""
+    if not isinstance(entry, dict) or not {"for", "settings", "measured"} <= entry.keys() <= _KEYS:
+        raise PresetError(
+            f"{where}: its keys must be for, settings, measured, and why_not_measured where measured is null"
+        )
+    values, measured, reason = entry["settings"], entry["measured"], entry.get("why_not_measured")
+    if not isinstance(values, dict):
+        raise PresetError(f"{where}: settings must be a mapping, got {values!r}")
+    if (measured is None) == (reason is None):
+        raise PresetError(f"{where}: give what was measured, or null and why_not_measured")
+    try:
+        build_settings(values)
+    except SettingsError as error:
+        raise PresetError(f"{where}: {error}") from error
+    return Preset(
+        name=name,
+        purpose=str(entry["for"]),
+        values=values,
+        measured=measured,
+        why_not_measured=reason,
+    )
+
+
+def find_preset(name: str) -> Preset:
+    """Find a preset by name.
+
+    Raises:
+        PresetError: there is none of that name.
+    """
+    presets = read_presets()
+    if name not in presets:
+        raise PresetError(f"there is no preset {name!r}; the presets are {', '.join(presets)}")
+    return presets[name]
+
+
+def resolve(
+    preset: Preset | None, given: dict[str, object], able: Capabilities
+) -> tuple[Settings, tuple[str, ...]]:
+    """Make the settings of a run from a preset and what was given by flag or form.
+
+    What was given and cannot be honoured is an error; what only the preset says and this machine or
+    the engine cannot do is left out, with a warning.
+
+    Args:
+        preset: where the knobs start from; None: their own defaults.
+        given: knobs that the user set.
+        able: what this machine can do.
+
+    Returns:
+        The settings, and the warnings for the Result.
+
+    Raises:
+        SettingsError: with every problem of what was given.
+    """
+    values = dict(preset.values) if preset else {}
+    warnings: list[str] = []
+    engine, engine_warnings = _choose_engine(values.get("engine"), given.get("engine"), able)
+    warnings += engine_warnings
+    refused = [name for name in given if name in KNOBS and not is_honoured(name, engine)]
+    if refused:
+        raise SettingsError([unhonoured_text(name, engine) for name in refused])
+    if given.get("precision") == "bf16" and not able.has_bf16:
+        raise SettingsError(
+            [
+                "precision bf16 is not native to this CPU and would be slower than fp32; choose precision fp32"
+            ]
+        )
+    for name in [name for name in values if name not in given and name != "engine"]:
+        reason = _why_dropped(name, values[name], engine, able)
+        if reason is not None:
+            default = default_of(name)
+            warnings.append(
+                f"{name} {_text(values[name])} of preset {preset.name if preset else ''} is left out, {name} {_text(default)} is used: {reason}"
+            )
+            del values[name]
+    return build_settings({**values, **given, "engine": engine}), tuple(warnings)
+
+
+def _choose_engine(wanted: object, given: object, able: Capabilities) -> tuple[str, list[str]]:
+    """Choose the engine: the given one, the preset's if it is installed, else the best that is."""
+    if given is not None:
+        if given in ENGINES and given not in able.engines:
+            raise SettingsError(
+                [
+                    f"engine {given} is not installed; {install_text(str(given))}, or choose engine {', '.join(able.engines)}"
+                ]
+            )
+        return str(given), []
+    if wanted is None:
+        return best_installed_engine(), []
+    if wanted in able.engines:
+        return str(wanted), []
+    best = best_installed_engine()
+    return best, [
+        f"engine {wanted} of the preset is not installed, engine {best} is used; {install_text(str(wanted))}"
+    ]
+
+
+def install_text(engine: str) -> str:
+    """Say how to install an engine."""
+    return (
+        f"pip install 'rembg-tuner[{engine}]'"
+        if engine != "onnxruntime"
+        else "pip install onnxruntime"
+    )
+
+
+def _why_dropped(name: str, value: object, engine: str, able: Capabilities) -> str | None:
+    """Tell why a preset's knob is left out here; None: it is not."""
+    if not is_honoured(name, engine):
+        return f"engine {engine} has no such knob"
+    if name == "precision" and value == "bf16" and not able.has_bf16:
+        return "this CPU has no native bf16"
+    return None
+
+
+def _text(value: object) -> str:
+    """Write a knob's value as a person would."""
+    return (
+        {True: "on", False: "off"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    )
