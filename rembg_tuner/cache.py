@@ -19,7 +19,7 @@ CACHE_VARIABLE = "REMBG_TUNER_CACHE"
 def user_cache_folder() -> Path:
     """Give the folder that the environment names, else the user's cache folder's."""
     if named := os.environ.get(CACHE_VARIABLE):
-        return Path(named)
+        return Path(named).expanduser()
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "rembg-tuner"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rembg-tuner"
@@ -32,7 +32,14 @@ def open_cache() -> tuple[Path, tuple[str, ...]]:
         The folder and no warning; or, where it cannot be written, a temporary folder that the
         process leaves behind for its end, and the warning that says so.
     """
-    folder = user_cache_folder()
+    try:
+        folder = user_cache_folder()
+    except RuntimeError:  # a container's user without HOME and without a line in /etc/passwd
+        reason = (
+            "the user has no home folder for a cache, so nothing is kept between starts; "
+            f"set {CACHE_VARIABLE} to a folder that can be written"
+        )
+        return _scratch_folder(), (reason,)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -67,7 +74,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the file cannot be made, written or renamed.
     """
-    scratch = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
+    # 50 letters of at most 4 bytes: with the rest still below the 255 bytes that a name may have
+    scratch = path.with_name(f".{path.name[:50]}.{secrets.token_hex(8)}.part")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:

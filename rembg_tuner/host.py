@@ -118,12 +118,24 @@ def _cgroup_folders(root: Path) -> list[Path]:
         names = [controllers] if controllers else ["", "unified"]
         names += controllers.split(",") if "," in controllers else []
         for name in names:
-            # Inside a container the path is often the host's and not mounted: the mount's top is ours then.
             top = base / name if name else base
-            below = top / path.lstrip("/")
-            chain = [below, *below.parents]
-            folders += [folder for folder in chain if folder == top or top in folder.parents]
+            own = _own_folder(top, path)
+            folders += [folder for folder in (own, *own.parents) if folder.is_relative_to(top)]
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+
+def _own_folder(top: Path, path: str) -> Path:
+    """Find this process's cgroup below a mount's top.
+
+    Inside a container the path is often the host's, of which only an end is mounted here, or nothing:
+    the longest end that is there is ours, else the top. A path out of the namespace (`/../x`) is not
+    to be followed.
+    """
+    names = [name for name in path.split("/") if name]
+    if ".." in names:
+        return top
+    ends = (top.joinpath(*names[start:]) for start in range(len(names)))
+    return next((end for end in ends if end.is_dir()), top)
 
 
 def _quota(folder: Path) -> float | None:

@@ -104,7 +104,7 @@ def cut_out(
         header = source.read_header(Path(job.input), max_pixels=job.max_pixels)
         small = source.read_small(header, width=engine.side, height=engine.side)
     with stages.stage("normalise"):
-        tensor = network_input.normalise(small, mean=model.mean, std=model.std)
+        tensor = network_input.normalise(small, side=engine.side, mean=model.mean, std=model.std)
     with stages.stage("predict"):
         raw = engine.predict(tensor)
     with stages.stage("matte"):

@@ -9,8 +9,9 @@ import re
 
 MIB = 2**20  # bytes
 _SUFFIXES = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "K": 2**10, "M": 2**20, "G": 2**30}  # fmt: skip
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min)?\s*")
+_NUMBER = r"(\d{1,18}(?:\.\d{1,18})?)"  # bounded, so that none is read as infinite
+_SIZE = re.compile(rf"\s*{_NUMBER}\s*([A-Za-z]*)\s*")
+_DURATION = re.compile(rf"\s*{_NUMBER}\s*(ms|s|min)?\s*")
 
 
 def parse_bytes(text: str) -> int:

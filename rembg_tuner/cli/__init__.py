@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from rembg_tuner.cli.arguments import build_parser
 from rembg_tuner.errors import PresetError, SettingsError, TunerError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 FAILED, MISUSE, INTERRUPTED = 1, 2, 130
@@ -25,23 +28,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(words)
     try:
-        match arguments.command:
-            case "cut":
-                from rembg_tuner.cli.cut import cut
-
-                return cut(arguments)
-            case "presets":
-                from rembg_tuner.cli.presets import show_presets
-
-                return show_presets(arguments)
-            case "doctor":
-                from rembg_tuner.cli.doctor import doctor
-
-                return doctor(arguments)
-            case _:
-                from rembg_tuner.cli.bench import bench
-
-                return bench(arguments)
+        code = _run(arguments)
+        sys.stdout.flush()
     except (SettingsError, PresetError) as error:
         problems = error.problems if isinstance(error, SettingsError) else (str(error),)
         for problem in problems:
@@ -54,5 +42,14 @@ def main(words: Sequence[str] | None = None) -> int:
         print("rembg-tuner: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # who read our output has left: nobody is there to be told
+        # Who read our output has left; without this the interpreter would complain of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Import one command and run it; the others' imports would slow its start."""
+    module = importlib.import_module(f"rembg_tuner.cli.{arguments.command}")
+    code: int = module.run(arguments)
+    return code

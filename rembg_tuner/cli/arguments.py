@@ -103,12 +103,7 @@ def add_knobs(parser: argparse.ArgumentParser) -> None:
     for name, knob in KNOBS.items():
         if knob.group not in groups:
             groups[knob.group] = parser.add_argument_group(knob.group)
-        value = default_of(name)
-        default = (
-            knob.default_text or {True: "on", False: "off"}.get(value, value)
-            if isinstance(value, bool)
-            else knob.default_text or value
-        )
+        default = knob.default_text or _default_text(name)
         allowed = f" ({knob.allowed_text()})" if knob.choices or knob.low is not None else ""
         options: dict[str, object] = {
             "dest": f"knob_{name}",
@@ -121,6 +116,12 @@ def add_knobs(parser: argparse.ArgumentParser) -> None:
             options["type"] = _reader(name)
             options["metavar"] = knob.unit.upper() or name.upper()
         groups[knob.group].add_argument(flag_of(name), **options)  # type: ignore[arg-type]  # a table of keyword arguments
+
+
+def _default_text(name: str) -> str:
+    """Write a knob's default as a person would."""
+    value = default_of(name)
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def _reader(name: str) -> type | object:

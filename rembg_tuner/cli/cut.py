@@ -29,7 +29,7 @@ DONE, FAILED, TIMED_OUT, INTERRUPTED = 0, 1, 124, 130
 _WRITTEN_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
 
 
-def cut(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Cut out every picture; the bad ones are named and the others done."""
     settings, warnings = chosen_settings(arguments, has_bf16=read_host().has_bf16)
     background = _read_colour(arguments.background)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rembg_tuner.diagnosis import Diagnosis
 
 
-def doctor(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print the diagnosis."""
     diagnosis = diagnose()
     if arguments.json:

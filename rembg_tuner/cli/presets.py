@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import argparse
 
 
-def show_presets(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print the presets."""
     presets = read_presets()
     if arguments.json:

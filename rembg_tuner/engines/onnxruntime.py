@@ -6,7 +6,6 @@ arguments they would be ignored in silence.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +64,7 @@ def session_options(settings: Settings, *, threads: int) -> onnxruntime.SessionO
     """Make SessionOptions of settings.
 
     Args:
+        settings: threads, arena, pattern, mode and spinning are read.
         threads: what 0 intra-op threads is replaced by; 0 leaves ONNX Runtime's own default.
     """
     options = onnxruntime.SessionOptions()
@@ -112,7 +112,7 @@ def _has_spinning(options: onnxruntime.SessionOptions) -> bool:
 def count_threads() -> int | None:
     """Count this process's threads; None where /proc does not tell."""
     folder = Path("/proc/self/task")
-    return len(os.listdir(folder)) if folder.is_dir() else None
+    return len(list(folder.iterdir())) if folder.is_dir() else None
 
 
 def fresh_run_options(*, is_shrinking: bool) -> onnxruntime.RunOptions:

@@ -1,7 +1,6 @@
-"""The stock pipeline, for comparison: `rembg.remove` with the same session options; the only door to
-rembg and Pillow.
+"""The stock pipeline, `rembg.remove`, to compare with; the only door to rembg and Pillow.
 
-It keeps rembg's own environment and defaults: bytes in, PNG out, threads left to ONNX Runtime when 0.
+It gets the same session options, and keeps rembg's own environment and defaults: bytes in, PNG out, threads left to ONNX Runtime when 0.
 """
 
 from __future__ import annotations

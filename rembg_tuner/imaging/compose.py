@@ -78,6 +78,8 @@ def write_cutout(
     alpha multiplies the mask. The RGB colour profile is kept; EXIF, GPS and the like are not.
 
     Args:
+        composition: picture, matte, size and background.
+        output: .png, .webp or .jpg; replaced if it is there.
         is_cancelled: asked at every block written; True ends the writing.
 
     Returns:
@@ -136,11 +138,12 @@ class _Sink:
 
     def write(self, block: bytes) -> int:
         """Take a block; -1 makes the encoder give up."""
+        if self._is_cancelled():
+            self.error = CancelledError("the run was cancelled while its cut-out was written")
+            return -1
         try:
-            if self._is_cancelled():
-                raise CancelledError("the run was cancelled while its cut-out was written")
             return self._file.write(block)
-        except (OSError, CancelledError) as error:
+        except OSError as error:
             self.error = error
             return -1
 

@@ -47,6 +47,17 @@ AVIF = PictureFormat(name="AVIF", loader="heifload", whole_bytes_per_pixel=16.4)
 TIFF = PictureFormat(name="TIFF", loader="tiffload")
 GIF = PictureFormat(name="GIF", loader="gifload", whole_bytes_per_pixel=8.0)
 
+_SIGNATURES = {
+    b"\xff\xd8\xff": JPEG,
+    b"\x89PNG\r\n\x1a\n": PNG,
+    b"GIF87a": GIF,
+    b"GIF89a": GIF,
+    b"II*\0": TIFF,
+    b"MM\0*": TIFF,
+    b"II+\0": TIFF,  # BigTIFF
+    b"MM\0+": TIFF,
+}
+
 
 def sniff(path: Path) -> PictureFormat:
     """Tell a picture's format by its first bytes.
@@ -81,16 +92,11 @@ def sniff(path: Path) -> PictureFormat:
 
 def _by_magic(head: bytes) -> PictureFormat | None:
     """Match the first bytes against each format's signature."""
-    if head.startswith(b"\xff\xd8\xff"):
-        return JPEG
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PNG
+    for start, kind in _SIGNATURES.items():
+        if head.startswith(start):
+            return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return GIF
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return TIFF
     if head[4:8] == b"ftyp":
         size = min(int.from_bytes(head[:4], "big"), len(head))
         brands = [head[i : i + 4] for i in (8, *range(16, size - 3, 4))]

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyvips
+
+from rembg_tuner.imaging.lanczos import lanczos_kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.uint8]  # (h, w) in 0..255
 
 LEAST_FOREGROUND = 0.5  # raw maximum under which no pixel is more likely foreground than not
-_LANCZOS_LOBES = 3.0
 _STRIP_ROWS = 16
 _TIFF_LONG, _TIFF_SHORT = 4, 3
 _TIFF_BLACK_IS_ZERO = 1
@@ -59,40 +59,6 @@ def foreground_warning(raw: RawOutput) -> str | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Kernel:
-    """Lanczos weights of some output samples.
-
-    Attributes:
-        weights: float32 (n, last - first); each row sums to 1.
-        first, last: the inputs that they use, last not included.
-    """
-
-    weights: npt.NDArray[np.float32]
-    first: int
-    last: int
-
-
-def _lanczos(n_in: int, n_out: int, start: int, stop: int) -> _Kernel:
-    """Compute the weights of outputs `start` to `stop` of n_out, half-pixel centres.
-
-    Source: Pillow's src/libImaging/Resample.c, `precompute_coeffs`, for its LANCZOS filter.
-    """
-    scale = n_in / n_out
-    stretch = max(1.0, scale)
-    support = _LANCZOS_LOBES * stretch
-    centre = (np.arange(start, stop)[:, np.newaxis] + 0.5) * scale
-    first = np.maximum(0, (centre - support + 0.5).astype(np.int64))
-    last = np.minimum(n_in, (centre + support + 0.5).astype(np.int64))
-    low, high = int(first.min()), int(last.max())
-    column = np.arange(low, high)[np.newaxis, :]
-    x = (column - centre + 0.5) / stretch
-    inside = (column >= first) & (column < last) & (np.abs(x) < _LANCZOS_LOBES)
-    weights = np.where(inside, np.sinc(x) * np.sinc(x / _LANCZOS_LOBES), 0.0)
-    weights /= weights.sum(axis=1, keepdims=True)
-    return _Kernel(weights.astype(np.float32), low, high)
-
-
 class MaskRows:
     """A mask at full size, of which any rows can be had without the others."""
 
@@ -101,7 +67,8 @@ class MaskRows:
 
         Args:
             matte: float32 (h, w) in [0, 1].
-            width, height: of the mask, px.
+            width: of the mask, px.
+            height: of the mask, px.
         """
         self.width, self.height = width, height
         # Half precision: 0.06 of a step at most, and half of what this holds at 48 MP.
@@ -111,12 +78,12 @@ class MaskRows:
             0, width, _STRIP_ROWS
         ):  # by the strip, so that no wide table of weights is made
             stop = min(width, start + _STRIP_ROWS)
-            across = _lanczos(matte.shape[1], width, start, stop)
+            across = lanczos_kernel(matte.shape[1], width, start, stop)
             self._wide[:, start:stop] = steps[:, across.first : across.last] @ across.weights.T
 
     def rows(self, top: int, bottom: int) -> Mask:
         """Compute rows `top` to `bottom`, the last not included; uint8 (bottom - top, width)."""
-        down = _lanczos(self._wide.shape[0], self.height, top, bottom)
+        down = lanczos_kernel(self._wide.shape[0], self.height, top, bottom)
         strip = down.weights @ self._wide[down.first : down.last].astype(np.float32)
         strip += np.float32(0.5)
         return np.clip(strip, 0, 255, out=strip).astype(np.uint8)

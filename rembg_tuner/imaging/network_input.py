@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rembg_tuner.imaging.lanczos import resize_exactly
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyvips
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def normalise(
-    small: pyvips.Image, *, mean: tuple[float, ...], std: tuple[float, ...]
+    small: pyvips.Image, *, side: int, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> NetworkInput:
     """Make a small picture into the network's input, as rembg's `BaseSession.normalize` does.
 
@@ -22,13 +24,18 @@ def normalise(
     out: the network sees the colours under it, as in rembg.
 
     Args:
-        small: 8-bit RGB or RGBA, the network's sides.
-        mean, std: of each channel, in [0, 1].
+        small: 8-bit RGB or RGBA, no side longer than the network's; a shorter one is enlarged here,
+            since libvips' own enlarging is half a pixel off.
+        side: of the network's input, px.
+        mean: of each channel, in [0, 1]; subtracted.
+        std: of each channel; divided by.
 
     Returns:
-        float32 (1, 3, h, w).
+        float32 (1, 3, side, side).
     """
     pixels = small.numpy()[:, :, :3].astype(np.float32)
+    if pixels.shape[:2] != (side, side):
+        pixels = resize_exactly(pixels, width=side, height=side)
     pixels /= max(float(pixels.max()), 1e-6)
     pixels -= np.array(mean, np.float32)
     pixels /= np.array(std, np.float32)

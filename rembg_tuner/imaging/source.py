@@ -63,6 +63,7 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
     """Read a picture's header and hold it against the limits.
 
     Args:
+        path: of the picture.
         max_pixels: a host's own limit; None: the format's.
 
     Raises:
@@ -107,12 +108,12 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
 
 
 def read_small(header: PictureHeader, *, width: int, height: int) -> pyvips.Image:
-    """Read a picture scaled to exact sides, upright, in memory.
+    """Read a picture scaled down to at most these sides, upright, in memory.
 
     Decoders that can shrink while decoding do so, as far as Lanczos still has to halve.
 
     Returns:
-        8-bit RGB or RGBA, (height, width).
+        8-bit RGB or RGBA; a side that is smaller than asked stays as it is.
 
     Raises:
         PictureError: the picture is damaged or cut short.
@@ -120,7 +121,7 @@ def read_small(header: PictureHeader, *, width: int, height: int) -> pyvips.Imag
     sideways = header.orientation in _SIDEWAYS
     w, h = (height, width) if sideways else (width, height)
     with reading(header.path):
-        small = _resize_exactly(_to_rgb(_load_shrunk(header, width=w, height=h)), w, h)
+        small = _scale_down(_to_rgb(_load_shrunk(header, width=w, height=h)), w, h)
         # the orientation may have gone with the colours: put it back for autorot
         return _upright(small, header.orientation).copy_memory()
 
@@ -133,6 +134,7 @@ def opened(header: PictureHeader, max_side: int, scratch: Path) -> Iterator[pyvi
     large one is spooled to a tiled temporary file first.
 
     Args:
+        header: of the picture.
         max_side: the longest side it is scaled down to, px; 0: as it is.
         scratch: the folder for the temporary file.
 
@@ -151,7 +153,7 @@ def opened(header: PictureHeader, max_side: int, scratch: Path) -> Iterator[pyvi
         if (width, height) == (header.width, header.height):
             image = _to_rgb(_load(header.path, header.format))
         else:
-            image = _resize_exactly(_to_rgb(_load_shrunk(header, width=w, height=h)), w, h)
+            image = _scale_down(_to_rgb(_load_shrunk(header, width=w, height=h)), w, h)
         if header.orientation != 1:
             image = (
                 image.copy_memory() if w * h <= _IN_MEMORY_PIXELS else _spool(image, scratch, stack)
@@ -196,13 +198,14 @@ def _load_shrunk(header: PictureHeader, *, width: int, height: int) -> pyvips.Im
     return _load(header.path, header.format)
 
 
-def _resize_exactly(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
-    """Scale to exact sides with Lanczos, larger or smaller, without weighing colours by alpha."""
-    if image.hasalpha():
-        # thumbnail_image would multiply colours by alpha; stock rembg does not, nor do straight colours
-        rgb, alpha = image[:3], image[3]
-        return _resize_exactly(rgb, width, height).bandjoin(_resize_exactly(alpha, width, height))
-    scaled: pyvips.Image = image.thumbnail_image(width, height=height, size="force")
+def _scale_down(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
+    """Scale to at most these sides with Lanczos, each side on its own; no side is enlarged.
+
+    Without libvips' box filter before (gap 0): with it a mask moves twice as far from rembg's. Colours
+    are not weighed by alpha, neither here nor in stock rembg.
+    """
+    across, down = min(1.0, width / image.width), min(1.0, height / image.height)
+    scaled: pyvips.Image = image.resize(across, vscale=down, kernel="lanczos3", gap=0.0)
     return scaled
 
 

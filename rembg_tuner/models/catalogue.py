@@ -37,9 +37,12 @@ class CatalogueEntry:
 
     def find(self) -> Path | None:
         """Find the file in this program's folder or in rembg's own; None where it is not."""
-        places = [EMBEDDED_FOLDER / self.file]
-        for home in rembg_folders():
-            places += [home / "models" / self.name / self.file, home / self.file]
+        folders = rembg_folders()
+        places = [
+            EMBEDDED_FOLDER / self.file,
+            folders[0] / "models" / self.name / self.file,
+            folders[-1] / self.file,
+        ]
         return next((place for place in places if place.is_file()), None)
 
     def get_text(self) -> str:
@@ -56,7 +59,9 @@ def read_catalogue() -> dict[str, CatalogueEntry]:
 
 
 def rembg_folders() -> list[Path]:
-    """List where rembg 2.0.86 keeps models, the folder it would download to first.
+    """List where rembg 2.0.86 keeps models: the folder it would download to, then the old flat one.
+
+    They are one where U2NET_HOME is set.
 
     Source: rembg/sessions/base.py (`rembg_home`, `legacy_home`).
     """
@@ -64,7 +69,15 @@ def rembg_folders() -> list[Path]:
     data = os.environ.get("XDG_DATA_HOME")
     home = os.environ.get("REMBG_HOME") or (str(Path(data) / "rembg") if data else "~/.rembg")
     flat = legacy or str(Path(data or "~") / ".u2net")
-    return [Path(folder).expanduser() for folder in ([flat] if legacy else [home, flat])]
+    return [_expanded(folder) for folder in ([flat] if legacy else [home, flat])]
+
+
+def _expanded(path: str) -> Path:
+    """Put a user's home for ~, as far as there is such a user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def find_model(model: str) -> ModelSpec:
@@ -98,7 +111,7 @@ def find_model(model: str) -> ModelSpec:
 
 def _own_file(model: str) -> ModelSpec:
     """Describe a user's own .onnx file, normalised as U2-Net is."""
-    path = Path(model).expanduser()
+    path = _expanded(model)
     if path.suffix.lower() != ".onnx":
         known = ", ".join(read_catalogue())
         raise ModelError(

@@ -28,9 +28,14 @@ def freed_copy(source: Path, target: Path) -> Path:
     if target.is_file():
         return target
     command = [sys.executable, "-m", "rembg_tuner.models.graph", str(source), str(target)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=_FREE_TIMEOUT_S
-    )
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_FREE_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(
+            f"{source} could not be given a free input size within {_FREE_TIMEOUT_S:g} s; leave network_size at 0"
+        ) from error
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["no reason was given"]
         raise ModelError(lines[-1])

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # onnx raises it on what is no graph
 from onnx import TensorProto, shape_inference
 
 from rembg_tuner.cache import replacing
@@ -39,9 +40,11 @@ def free_input_size(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = freed.graph
     weights = {weight.name for weight in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
-    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
+    ranks = [len(value.type.tensor_type.shape.dim) for value in inputs]
+    if ranks != [4]:
+        found = ", ".join(f"one of {rank}" for rank in ranks) or "none"
         raise ModelError(
-            f"network_size needs a graph with one input of four dimensions, this one has {len(inputs)} inputs; leave network_size at 0"
+            f"network_size needs a graph with one input of four dimensions, this one has {found}; leave network_size at 0"
         )
     _refuse_constant_sizes(graph)
     dims = inputs[0].type.tensor_type.shape.dim
@@ -58,19 +61,35 @@ def free_input_size(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _refuse_constant_sizes(graph: onnx.GraphProto) -> None:
     """Refuse a graph that resizes to sizes written down as constants."""
-    weights = {weight.name: weight for weight in graph.initializer}
-    weights |= {
-        node.output[0]: node.attribute[0].t
-        for node in graph.node
-        if node.op_type == "Constant" and node.attribute[0].name == "value"
-    }
+    written = _written_numbers(graph)
+    sources = {output: node for node in graph.node for output in node.output}
     for node in graph.node:
-        sizes = node.input[3] if node.op_type == "Resize" and len(node.input) > 3 else None
-        if sizes and sizes in weights and weights[sizes].data_type == TensorProto.INT64:
-            values = onnx.numpy_helper.to_array(weights[sizes]).tolist()
+        if node.op_type != "Resize" or len(node.input) < 4:
+            continue
+        name = node.input[3]
+        # Exporters write batch and channel, computed, joined to height and width: the end decides.
+        while name in sources and sources[name].op_type in {"Concat", "Cast", "Identity"}:
+            name = sources[name].input[-1]
+        if name in written:
             raise ModelError(
-                f"this graph cannot take another network_size: {node.name or 'a Resize'} is written for the size {values}; leave network_size at 0"
+                f"this graph cannot take another network_size: {node.name or 'a Resize'} is written for the size {written[name]}; leave network_size at 0"
             )
+
+
+def _written_numbers(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """Give the whole numbers that a graph holds as constants, by name."""
+    constants = {
+        node.output[0]: node.attribute[0] for node in graph.node if node.op_type == "Constant"
+    }
+    tensors = [(weight.name, weight) for weight in graph.initializer]
+    tensors += [(name, value.t) for name, value in constants.items() if value.name == "value"]
+    numbers = {
+        name: onnx.numpy_helper.to_array(tensor).ravel().tolist()
+        for name, tensor in tensors
+        if tensor.data_type == TensorProto.INT64
+    }
+    ints = {name: list(value.ints) for name, value in constants.items()}
+    return numbers | {name: values for name, values in ints.items() if values}
 
 
 def _main(source: str, target: str) -> int:
@@ -83,6 +102,7 @@ def _main(source: str, target: str) -> int:
     except (
         onnx.checker.ValidationError,
         shape_inference.InferenceError,
+        DecodeError,
         ValueError,
         OSError,
     ) as error:

@@ -1,0 +1,64 @@
+"""The pictures of the bench, made once into the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rembg_tuner.cache import open_cache
+from rembg_tuner.errors import PictureError
+from rembg_tuner.imaging.sample_pictures import make_sample
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "astronaut.png"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchPicture:
+    """One picture: its name in tables, its size and how it is stored."""
+
+    name: str
+    width: int
+    height: int
+    suffix: str = ".jpg"
+    turned: bool = False
+    interlaced: bool = False
+
+    def make(self, source: Path = EXAMPLE) -> Path:
+        """Make the picture, unless it is there, and give its path.
+
+        Raises:
+            PictureError: the example it is made of is not there.
+        """
+        if not source.is_file():
+            raise PictureError(
+                f"{source} is not there; bench runs in a checkout, which has examples/"
+            )
+        folder = open_cache()[0] / "bench-pictures"
+        folder.mkdir(exist_ok=True)
+        target = folder / f"{self.name.replace(' ', '-')}-{source.stem}-2{self.suffix}"
+        if not target.is_file():
+            scratch = target.with_name(f"part-{target.name}")
+            make_sample(
+                source,
+                scratch,
+                width=self.width,
+                height=self.height,
+                turned=self.turned,
+                interlaced=self.interlaced,
+            )
+            scratch.replace(target)
+        return target
+
+
+P1080 = BenchPicture(name="1080p", width=1920, height=1080)
+P12 = BenchPicture(name="12 MP", width=4000, height=3000)
+P48 = BenchPicture(name="48 MP", width=8000, height=6000)
+# The same picture in the ways that cost memory; measured once each, with our pipeline only.
+STORED_OTHERWISE = (
+    BenchPicture(name="48 MP turned", width=8000, height=6000, turned=True),
+    BenchPicture(name="48 MP PNG", width=8000, height=6000, suffix=".png"),
+    BenchPicture(name="48 MP TIFF", width=8000, height=6000, suffix=".tif"),
+    BenchPicture(name="48 MP progressive", width=8000, height=6000, interlaced=True),
+    BenchPicture(name="48 MP WebP", width=8000, height=6000, suffix=".webp"),
+    BenchPicture(name="12 MP AVIF", width=4000, height=3000, suffix=".avif"),
+)

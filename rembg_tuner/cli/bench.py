@@ -1,0 +1,66 @@
+"""`bench`: ours against stock rembg."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.bench.contest import cold_starts, contest, contestants
+from rembg_tuner.bench.pictures import P12, P48, P1080, STORED_OTHERWISE
+from rembg_tuner.bench.preset_measurements import measure_presets, write_presets
+from rembg_tuner.bench.report import format_report, make_report
+from rembg_tuner.cache import replacing
+from rembg_tuner.errors import SettingsError
+from rembg_tuner.settings import installed_engines
+
+if TYPE_CHECKING:
+    import argparse
+
+_COLD_ROUNDS = 5
+_LARGE_ROUNDS = 3  # stock takes 8 s a picture at 48 MP
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print the table, and keep the JSON."""
+    missing = [engine for engine in ("rembg", "openvino") if engine not in installed_engines()]
+    if missing:
+        raise SettingsError(
+            [
+                f"bench compares engines that are not installed: {', '.join(missing)}; pip install 'rembg-tuner[rembg,openvino]'"
+            ]
+        )
+    if arguments.presets:
+        path = write_presets(measure_presets(rounds=max(arguments.rounds, 3), tell=_tell))
+        print(f"{path}: measured")
+        return 0
+    rounds = min(arguments.rounds, 3) if arguments.quick else arguments.rounds
+    small = [P1080] if arguments.quick else [P1080, P12]
+    bouts = contest(contestants(), small, rounds=rounds, tell=_tell)
+    cold = None
+    if not arguments.quick:
+        bouts += contest(
+            contestants(), [P1080, P48], rounds=min(rounds, _LARGE_ROUNDS), tell=_tell
+        )[len(contestants()) :]
+        ours = [entrant for entrant in contestants() if entrant.name == "openvino bf16"]
+        for picture in STORED_OTHERWISE:
+            bouts += contest(ours, [picture], rounds=min(rounds, _LARGE_ROUNDS), tell=_tell)
+        cold = cold_starts(P1080, rounds=_COLD_ROUNDS, tell=_tell)
+    report = make_report(bouts, cold)
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = format_report(report)
+    for path, text in (
+        (folder / f"bench-{report.date}.json", json.dumps(report.to_dict(), indent=1) + "\n"),
+        (folder / f"bench-{report.date}.md", table + "\n"),
+    ):
+        with replacing(path) as file:
+            file.write(text.encode())
+    print(json.dumps(report.to_dict(), indent=1) if arguments.json else table)
+    return 0
+
+
+def _tell(text: str) -> None:
+    """Tell what is being measured."""
+    print(text, file=sys.stderr, flush=True)

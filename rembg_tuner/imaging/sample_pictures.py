@@ -1,0 +1,65 @@
+"""Pictures to measure with: a real one enlarged to a camera's sizes, with a camera's grain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyvips
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LUMA_GRAIN, _CHROMA_GRAIN = 3.0, 1.5  # standard deviations in 8-bit steps, about ISO 400
+_JPEG_QUALITY = 92
+_AVIF_EFFORT = 0  # the least: encoding is not what is measured
+
+
+def make_sample(
+    source: Path,
+    target: Path,
+    *,
+    width: int,
+    height: int,
+    turned: bool = False,
+    interlaced: bool = False,
+) -> None:
+    """Enlarge a picture to cover a size, crop its middle, add grain and save it.
+
+    A picture without grain would flatter every encoder.
+
+    Args:
+        source: any picture.
+        target: .jpg, .webp, .avif, .png or .tif.
+        width: px, upright.
+        height: px, upright.
+        turned: store it on its side, with the EXIF orientation (6) that puts it upright.
+        interlaced: as a progressive JPEG or interlaced PNG.
+    """
+    image = pyvips.Image.new_from_file(str(source)).colourspace("srgb")[:3]
+    scale = max(width / image.width, height / image.height)
+    image = image.resize(scale * 1.0001, kernel="lanczos3")
+    image = image.crop((image.width - width) // 2, (image.height - height) // 2, width, height)
+    luma = pyvips.Image.gaussnoise(width, height, sigma=_LUMA_GRAIN, mean=0, seed=1)
+    chroma = [
+        pyvips.Image.gaussnoise(width, height, sigma=_CHROMA_GRAIN, mean=0, seed=2 + i)
+        for i in range(3)
+    ]
+    image = (
+        (image + luma + chroma[0].bandjoin(chroma[1:]))
+        .rint()
+        .cast("uchar")
+        .copy(interpretation="srgb")
+    )
+    if turned:
+        image = image.rot270().copy()
+        image.set_type(pyvips.GValue.gint_type, "orientation", 6)
+    options: dict[str, object] = {}
+    if target.suffix == ".jpg":
+        options = {"Q": _JPEG_QUALITY, "interlace": interlaced}
+    elif target.suffix == ".png":
+        options = {"compression": 1, "interlace": interlaced}
+    elif target.suffix == ".avif":
+        options = {"effort": _AVIF_EFFORT}
+    elif target.suffix == ".webp":
+        options = {"effort": 0}
+    image.write_to_file(str(target), **options)

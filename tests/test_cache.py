@@ -1,0 +1,247 @@
+"""The cache folder, and files that replace others in one step."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import stat
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rembg_tuner.cache import CACHE_VARIABLE, open_cache, replacing, user_cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def mode_of(path: Path) -> int:
+    """Give a file's permission bits."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """Let every permission through while a test runs."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_the_cache_is_the_folder_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """$REMBG_TUNER_CACHE comes before the user's cache folder, and is made with what is above it."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "a" / "b"))
+    assert open_cache() == (tmp_path / "a" / "b", ())
+    assert (tmp_path / "a" / "b").is_dir()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_the_cache_is_its_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new cache folder has mode 0700, however open the umask is."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    folder, _ = open_cache()
+    assert mode_of(folder) == 0o700
+
+
+def test_a_cache_that_is_there_is_used_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start finds what the last one kept."""
+    (tmp_path / "kept.blob").write_bytes(b"1")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    assert open_cache() == (tmp_path, ())
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.blob"]
+
+
+@pytest.mark.parametrize(
+    ("system", "environment", "folder"),
+    [
+        pytest.param("linux", {"XDG_CACHE_HOME": "/x"}, "/x/rembg-tuner", id="xdg"),
+        pytest.param("linux", {}, "/home/ann/.cache/rembg-tuner", id="linux"),
+        pytest.param("linux", {"XDG_CACHE_HOME": ""}, "/home/ann/.cache/rembg-tuner", id="empty"),
+        pytest.param("darwin", {}, "/home/ann/Library/Caches/rembg-tuner", id="macos"),
+        pytest.param("linux", {CACHE_VARIABLE: "/c", "XDG_CACHE_HOME": "/x"}, "/c", id="named"),
+        pytest.param("linux", {CACHE_VARIABLE: "~/c"}, "/home/ann/c", id="home-sign"),
+    ],
+)
+def test_where_the_cache_is_follows_the_system(
+    monkeypatch: pytest.MonkeyPatch, system: str, environment: dict[str, str], folder: str
+) -> None:
+    """The environment's word, else the system's own place for caches."""
+    for name in (CACHE_VARIABLE, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/ann")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", system)
+    assert user_cache_folder() == Path(folder)
+
+
+def assert_scratch(folder: Path, warnings: tuple[str, ...], reason: str) -> None:
+    """Hold a stand-in against what it must be: writable, private, and told of."""
+    assert folder.is_relative_to(tempfile.gettempdir())
+    assert mode_of(folder) == 0o700
+    (folder / "probe").write_bytes(b"1")
+    (folder / "probe").unlink()
+    assert len(warnings) == 1
+    assert reason in warnings[0]
+    assert f"set {CACHE_VARIABLE} to a folder that can" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("below", "reason"),
+    [
+        pytest.param("file", "File exists", id="a-file-in-its-place"),
+        pytest.param("file/cache", "Not a directory", id="a-file-above-it"),
+    ],
+)
+def test_a_cache_that_cannot_be_made_is_a_warning_and_a_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, reason: str
+) -> None:
+    """The run goes on in a temporary folder; the warning names the folder, the reason, the way out."""
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / below))
+    folder, warnings = open_cache()
+    assert_scratch(folder, warnings, f"{tmp_path / below} cannot be written ({reason})")
+
+
+def test_a_cache_on_a_read_only_disk_is_a_warning_and_a_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is there and takes no file is found out before anything relies on it."""
+
+    def refuse(dir: Path) -> None:  # noqa: A002  # tempfile's own name for it
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    folder, warnings = open_cache()
+    assert_scratch(folder, warnings, f"{tmp_path} cannot be written (Read-only file system)")
+
+
+def test_a_user_without_a_home_is_a_warning_and_a_stand_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A container run as a number that no passwd knows has no home, and runs all the same."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in (CACHE_VARIABLE, "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    folder, warnings = open_cache()
+    assert_scratch(folder, warnings, "the user has no home folder")
+
+
+def test_the_stand_in_is_one_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked twice, a process gets the same folder, so what it makes is found again."""
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
+    assert open_cache()[0] == open_cache()[0]
+
+
+def test_a_file_takes_the_others_place_only_at_the_end(tmp_path: Path) -> None:
+    """Until the block ends readers see the old file; after it the new one, and nothing else."""
+    path = tmp_path / "cutout.png"
+    path.write_bytes(b"old")
+    with replacing(path) as file:
+        file.write(b"new, " * 100_000)
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new, " * 100_000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_keeps_the_file_it_opened(tmp_path: Path) -> None:
+    """The place is taken by rename: an open file stays the old one, whole."""
+    path = tmp_path / "cutout.png"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        with replacing(path) as file:
+            file.write(b"new")
+        assert reader.read() == b"old"
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt])
+def test_an_error_leaves_all_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
+    """The old file stays, the half-written one is gone, the error goes on."""
+    path = tmp_path / "cutout.png"
+    path.write_bytes(b"old")
+    with pytest.raises(error), replacing(path) as file:
+        file.write(b"half")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_leaves_no_new_file(tmp_path: Path) -> None:
+    """Where nothing was, nothing is."""
+    with pytest.raises(ValueError, match="stop"), replacing(tmp_path / "a.png"):
+        raise ValueError("stop")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    """The rename fails, the folder stays, and nothing is left over."""
+    (tmp_path / "out").mkdir()
+    with pytest.raises(IsADirectoryError), replacing(tmp_path / "out") as file:
+        file.write(b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out").is_dir()
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """Folders are the caller's to make."""
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "absent" / "a.png"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("umask", "mode"),
+    [pytest.param(0o022, 0o644, id="022"), pytest.param(0o077, 0o600, id="077")],
+)
+def test_a_files_permissions_follow_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    """A cut-out is as readable as any file that the user makes."""
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "a.png") as file:
+            file.write(b"1")
+    finally:
+        os.umask(before)
+    assert mode_of(tmp_path / "a.png") == mode
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("a" * 251 + ".png", id="255-letters"),
+        pytest.param("抠" * 83 + ".png", id="253-bytes-of-chinese"),
+        pytest.param("🐈" * 62 + ".png", id="252-bytes-of-cats"),
+    ],
+)
+def test_the_longest_names_can_be_written(tmp_path: Path, name: str) -> None:
+    """A name that the file system takes has a temporary name that it takes too."""
+    with replacing(tmp_path / name) as file:
+        file.write(b"1")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_two_writers_do_not_meet(tmp_path: Path) -> None:
+    """Each has a temporary name of its own; the last to end stands, whole."""
+    path = tmp_path / "a.png"
+    with replacing(path) as one:
+        one.write(b"one")
+        with replacing(path) as other:
+            other.write(b"other")
+        assert path.read_bytes() == b"other"
+    assert path.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [path]

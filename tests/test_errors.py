@@ -1,0 +1,149 @@
+"""The tree of errors: every class is one of the Failures' kinds, and the docstring draws it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+import rembg_tuner
+from rembg_tuner import errors
+from rembg_tuner.errors import (
+    CancelledError,
+    EngineError,
+    MissingModelError,
+    MissingProviderError,
+    ModelError,
+    OutputError,
+    PictureError,
+    PictureTooLargeError,
+    PresetError,
+    SettingsError,
+    TunerError,
+)
+from rembg_tuner.measurement import FailureKind
+from rembg_tuner.yaml_files import YamlFileError, format_mapping, read_mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def all_kinds_of(error: type[TunerError]) -> Iterator[type[TunerError]]:
+    """Give a class and everything below it."""
+    yield error
+    for below in error.__subclasses__():
+        yield from all_kinds_of(below)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "parent"),
+    [
+        pytest.param(PictureError, "bad_input", TunerError, id="picture"),
+        pytest.param(PictureTooLargeError, "too_large", PictureError, id="picture-too-large"),
+        pytest.param(OutputError, "bad_output", TunerError, id="output"),
+        pytest.param(ModelError, "bad_model", TunerError, id="model"),
+        pytest.param(MissingModelError, "missing_model", ModelError, id="missing-model"),
+        pytest.param(EngineError, "engine_error", TunerError, id="engine"),
+        pytest.param(MissingProviderError, "missing_provider", EngineError, id="missing-provider"),
+        pytest.param(CancelledError, "cancelled", TunerError, id="cancelled"),
+        pytest.param(SettingsError, "engine_error", TunerError, id="settings"),
+        pytest.param(PresetError, "engine_error", TunerError, id="preset"),
+    ],
+)
+def test_each_error_is_one_kind_of_failure(
+    error: type[TunerError], kind: str, parent: type[TunerError]
+) -> None:
+    """A class has its kind and its place, so that callers can catch a branch."""
+    assert error.kind == kind
+    assert error.__bases__[0] is parent
+
+
+def test_every_kind_is_one_that_a_failure_can_have() -> None:
+    """No class of the tree, wherever it is defined, has a kind that Failure does not know."""
+    kinds = {
+        statement.value.value
+        for path in Path(str(rembg_tuner.__file__)).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Error")
+        for statement in node.body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        and ast.unparse(statement).startswith("kind")
+        and isinstance(statement.value, ast.Constant)
+    }
+    assert {error.kind for error in all_kinds_of(TunerError)} <= kinds
+    assert kinds <= set(get_args(FailureKind))
+
+
+def test_the_kinds_without_a_class_are_those_that_only_a_parent_sees() -> None:
+    """A worker cannot tell its own timeout or death, so these have no class."""
+    kinds = {error.kind for error in all_kinds_of(TunerError)}
+    assert set(get_args(FailureKind)) - kinds == {"timeout", "out_of_memory", "crash", "busy"}
+
+
+def test_the_docstring_draws_the_tree_as_it_is() -> None:
+    """Every class stands in the picture once, with its kind beside it where it has its own."""
+    drawn = dict(re.findall(r"[├└]── (\w+)(?:\(ValueError\))? +(\w+)", str(errors.__doc__)))
+    defined = {
+        name: error
+        for name, error in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(error, TunerError) and error is not TunerError
+    }
+    assert set(drawn) == set(defined)
+    for name, word in drawn.items():
+        assert word in {defined[name].kind, "misuse"}
+
+
+def test_settings_error_carries_every_problem() -> None:
+    """All problems are kept apart, and joined to one message; it is a ValueError too."""
+    error = SettingsError(["one is wrong", "two is too"])
+    assert error.problems == ("one is wrong", "two is too")
+    assert str(error) == "one is wrong; two is too"
+    assert isinstance(error, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param(b"a: [1,", "presets.yaml: not valid YAML: ", id="cut-short"),
+        pytest.param(b"\xff\xfe\xfa", "presets.yaml: not valid YAML: ", id="not-text"),
+        pytest.param(
+            b"a: !!python/object/apply:os.getcwd []", "presets.yaml: not valid", id="code"
+        ),
+        pytest.param(b"- a\n- b\n", "presets.yaml: the top must be a mapping of names", id="list"),
+        pytest.param(b"", "presets.yaml: the top must be a mapping of names", id="empty"),
+        pytest.param(b"1: a\n", "presets.yaml: the top must be a mapping of names", id="number"),
+    ],
+)
+def test_a_yaml_file_that_does_not_read_is_named_with_the_reason(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    """One line that names the file; nothing in it is run."""
+    path = tmp_path / "presets.yaml"
+    path.write_bytes(content)
+    with pytest.raises(YamlFileError) as caught:
+        read_mapping(path)
+    assert str(caught.value).startswith(reason)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_date_that_cannot_be_is_a_yaml_error_like_any_other(tmp_path: Path) -> None:
+    """`measured: 2026-13-45` is told with the file's name, not as a bare ValueError."""
+    path = tmp_path / "presets.yaml"
+    path.write_text("date: 2026-13-45\n", encoding="utf-8")
+    with pytest.raises(YamlFileError, match=r"^presets\.yaml: "):
+        read_mapping(path)
+
+
+def test_a_mapping_written_as_yaml_reads_back_equal(tmp_path: Path) -> None:
+    """Order, text in any script, and values are kept."""
+    mapping: dict[str, object] = {"z": 1, "a": "抠图", "nested": {"on": True, "none": None}}
+    path = tmp_path / "m.yaml"
+    path.write_text(format_mapping(mapping), encoding="utf-8")
+    read = read_mapping(path)
+    assert read == mapping
+    assert list(read) == ["z", "a", "nested"]
+    assert "抠图" in path.read_text(encoding="utf-8")

@@ -1,0 +1,153 @@
+"""Results and failures: the names that others rely on, and the peak of a setting."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, replace
+from typing import get_args
+
+import pytest
+
+from rembg_tuner.measurement import (
+    Agreement,
+    Environment,
+    Failure,
+    FailureKind,
+    Result,
+    setting_peak_bytes,
+)
+from rembg_tuner.settings import Settings, build_settings
+
+SETTINGS = Settings(engine="onnxruntime", max_side=512)
+RESULT = Result(
+    input="coffee.jpg",
+    output="coffee.png",
+    preview=None,
+    before_preview=None,
+    run_index=0,
+    settings=SETTINGS,
+    effective={"engine": "onnxruntime", "intra_op_threads": 2, "precision": None},
+    stages_s={"read_small": 0.01, "predict": 0.2, "write": 0.1},
+    total_s=0.31,
+    load_s=0.2,
+    start_s=0.3,
+    cpu_s=0.5,
+    baseline_rss_bytes=50_000_000,
+    load_peak_rss_bytes=90_000_000,
+    peak_rss_bytes=200_000_000,
+    retained_rss_bytes=None,
+    rss_file_bytes=None,
+    peak_source="vmhwm",
+    output_bytes=1000,
+    agreement=Agreement(reference="u2net", mae=0.01, iou=0.98, boundary_f=None),
+    warnings=("no clear foreground",),
+    environment=Environment(
+        cpu="a CPU",
+        cores=2,
+        quota=1.5,
+        memory_limit=None,
+        versions={"python": "3.11"},
+        load_average=0.1,
+    ),
+    curve=((0.0, 50_000_000), (0.02, 60_000_000)),
+)
+
+
+def test_a_result_has_the_names_that_others_rely_on() -> None:
+    """The JSON's names are those of the design, in its order, and the curve."""
+    assert list(RESULT.to_dict()) == [
+        "input",
+        "output",
+        "preview",
+        "before_preview",
+        "run_index",
+        "settings",
+        "effective",
+        "stages_s",
+        "total_s",
+        "load_s",
+        "start_s",
+        "cpu_s",
+        "baseline_rss_bytes",
+        "load_peak_rss_bytes",
+        "peak_rss_bytes",
+        "retained_rss_bytes",
+        "rss_file_bytes",
+        "peak_source",
+        "output_bytes",
+        "agreement",
+        "warnings",
+        "environment",
+        "curve",
+    ]
+
+
+def test_a_failure_has_the_names_that_others_rely_on() -> None:
+    """The JSON's names are those of the design."""
+    failure = Failure(
+        kind="timeout",
+        message="too slow",
+        stage="predict",
+        input="coffee.jpg",
+        settings=SETTINGS,
+        run_index=3,
+    )
+    told = failure.to_dict()
+    assert list(told) == ["kind", "message", "stage", "input", "settings", "run_index"]
+    assert told["settings"] == SETTINGS.to_dict()
+
+
+def test_a_result_is_json_and_unknown_is_null() -> None:
+    """Everything goes through JSON; what is not known is null there, never 0."""
+    told = json.loads(json.dumps(RESULT.to_dict(), allow_nan=False))
+    assert told["retained_rss_bytes"] is None
+    assert told["environment"]["memory_limit"] is None
+    assert told["agreement"] == {"reference": "u2net", "mae": 0.01, "iou": 0.98, "boundary_f": None}
+    assert told["warnings"] == ["no clear foreground"]
+    assert build_settings(told["settings"]) == SETTINGS
+
+
+def test_a_result_does_not_change() -> None:
+    """A number that was measured cannot be set to another."""
+    with pytest.raises(FrozenInstanceError):
+        RESULT.total_s = 0.0  # type: ignore[misc]
+
+
+def test_the_kinds_of_failure_are_the_designs() -> None:
+    """Twelve ways to fail, to the letter."""
+    assert get_args(FailureKind) == (
+        "bad_input",
+        "too_large",
+        "bad_output",
+        "bad_model",
+        "missing_model",
+        "missing_provider",
+        "engine_error",
+        "timeout",
+        "out_of_memory",
+        "crash",
+        "cancelled",
+        "busy",
+    )
+
+
+@pytest.mark.parametrize(
+    ("load_peaks", "run_peaks", "peak"),
+    [
+        pytest.param([90, 90, 90], [369, 578, 577], 578, id="second-run-is-highest"),
+        pytest.param([600, 600], [369, 578], 600, id="load-is-highest"),
+        pytest.param([None, None], [369, None], 369, id="what-is-known-counts"),
+        pytest.param([90, None], [None, None], 90, id="load-alone-is-known"),
+        pytest.param([None], [None], None, id="nothing-is-known"),
+        pytest.param([], [], None, id="no-runs"),
+    ],
+)
+def test_a_settings_peak_is_the_highest_of_load_and_runs(
+    load_peaks: list[int | None], run_peaks: list[int | None], peak: int | None
+) -> None:
+    """The load's peak counts as well as every run's, and unknown ones do not count."""
+    results = [
+        replace(RESULT, load_peak_rss_bytes=load, peak_rss_bytes=run, run_index=i)
+        for i, (load, run) in enumerate(zip(load_peaks, run_peaks, strict=True))
+    ]
+    assert setting_peak_bytes(results) == peak

@@ -1,0 +1,432 @@
+"""The laws of Settings: what is accepted comes back equal, what is not is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as given_with
+from hypothesis import strategies as st
+
+from rembg_tuner.errors import SettingsError
+from rembg_tuner.settings import (
+    ENGINES,
+    KNOBS,
+    Settings,
+    best_installed_engine,
+    build_settings,
+    default_of,
+    flag_of,
+    installed_engines,
+    is_honoured,
+    type_of,
+)
+
+if TYPE_CHECKING:
+    from rembg_tuner.settings import Value
+
+# Told here once more, apart from the code: DESIGN.md's table.
+RANGES: dict[str, tuple[float, float]] = {
+    "max_side": (64, 16384),
+    "network_size": (64, 2048),
+    "intra_op_threads": (0, 256),
+    "inter_op_threads": (0, 256),
+    "timeout_s": (0.001, 86400),
+    "memory_limit_bytes": (1, 2**50),
+}
+ZERO_MEANS_AS_IT_IS = {"max_side", "network_size", "intra_op_threads", "inter_op_threads"}
+WORDS: dict[str, tuple[str, ...]] = {
+    "engine": ("onnxruntime", "openvino", "rembg"),
+    "provider": ("cpu", "cuda", "tensorrt", "openvino"),
+    "precision": ("fp32", "bf16"),
+    "execution_mode": ("sequential", "parallel"),
+}
+SWITCHES = ("spinning", "cpu_mem_arena", "mem_pattern", "arena_shrink")
+WHOLE = tuple(name for name in RANGES if name != "timeout_s")
+NO_RELOAD = {"max_side", "arena_shrink", "timeout_s", "memory_limit_bytes"}
+ABLE: dict[str, tuple[str, ...]] = {
+    "provider": ("onnxruntime", "rembg"),
+    "precision": ("openvino",),
+    "network_size": ("onnxruntime", "openvino"),
+    "inter_op_threads": ("onnxruntime", "rembg"),
+    "execution_mode": ("onnxruntime", "rembg"),
+    "spinning": ("onnxruntime", "rembg"),
+    "cpu_mem_arena": ("onnxruntime", "rembg"),
+    "mem_pattern": ("onnxruntime", "rembg"),
+    "arena_shrink": ("onnxruntime",),
+}
+OTHER_VALUE: dict[str, Value] = {
+    "provider": "cuda",
+    "precision": "bf16",
+    "network_size": 256,
+    "inter_op_threads": 2,
+    "execution_mode": "parallel",
+    "spinning": False,
+    "cpu_mem_arena": False,
+    "mem_pattern": False,
+    "arena_shrink": True,
+}
+
+
+OTHER_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "model": st.text(min_size=1, max_size=20).filter(lambda text: text.strip() != ""),
+    "timeout_s": st.floats(*RANGES["timeout_s"]),
+    "network_size": st.just(0) | st.integers(2, 64).map(lambda count: 32 * count),
+}
+
+
+def values_of(name: str) -> st.SearchStrategy[Any]:
+    """Draw a value that a knob allows."""
+    if name in WORDS:
+        return st.sampled_from(WORDS[name])
+    if name in WHOLE and name not in OTHER_VALUES:
+        numbers = st.integers(*(int(end) for end in RANGES[name]))
+        return numbers | (st.just(0) if name in ZERO_MEANS_AS_IT_IS else st.none())
+    return OTHER_VALUES.get(name, st.booleans())
+
+
+@st.composite
+def accepted_values(draw: st.DrawFn) -> dict[str, Value]:
+    """Draw a whole set of values that fit together; some knobs are left out."""
+    engine = draw(st.sampled_from(ENGINES))
+    values: dict[str, Value] = {"engine": engine}
+    for name in KNOBS:
+        if name != "engine" and engine in ABLE.get(name, ENGINES) and draw(st.booleans()):
+            values[name] = draw(values_of(name))
+    if values.get("cpu_mem_arena") is False:
+        values.pop("arena_shrink", None)
+    if values.get("execution_mode") != "parallel":
+        values.pop("inter_op_threads", None)
+    return values
+
+
+def problem_of(**values: object) -> str:
+    """Give the one problem that values are refused for."""
+    with pytest.raises(SettingsError) as caught:
+        build_settings(dict(values))
+    assert len(caught.value.problems) == 1
+    return str(caught.value)
+
+
+@given_with(deadline=None)
+@given(accepted_values())
+def test_accepted_values_come_back_equal_and_hash_alike(values: dict[str, Value]) -> None:
+    """What was accepted survives to_dict, JSON and back, and is the same dictionary key."""
+    settings = build_settings(dict(values))
+    again = build_settings(json.loads(json.dumps(settings.to_dict())))
+    assert again == settings
+    assert hash(again) == hash(settings)
+    assert {settings: "trial"}[again] == "trial"
+
+
+@given_with(deadline=None)
+@given(accepted_values())
+def test_what_was_given_is_kept(values: dict[str, Value]) -> None:
+    """Every value is kept as given, and every knob left out has its default."""
+    kept = build_settings(dict(values)).to_dict()
+    expected = {name: default_of(name) for name in KNOBS} | values
+    if expected["model"] == "u2net_lite":
+        expected["model"] = "u2netp"
+    assert kept == expected
+    assert list(kept) == list(KNOBS)
+
+
+@given_with(deadline=None)
+@given(accepted_values())
+def test_changed_alone_makes_the_same_settings(values: dict[str, Value]) -> None:
+    """The knobs that differ from their defaults are enough to build the settings again."""
+    settings = build_settings(dict(values))
+    assert build_settings(dict(settings.changed())) == settings
+    assert all(value != default_of(name) for name, value in settings.changed().items())
+
+
+@given_with(deadline=None)
+@given(accepted_values(), accepted_values())
+def test_reload_keys_are_equal_exactly_where_the_reload_knobs_are(
+    one: dict[str, Value], other: dict[str, Value]
+) -> None:
+    """Two settings share a worker if and only if no knob that a session holds differs."""
+    a, b = build_settings(dict(one)), build_settings(dict(other))
+    held = [name for name in KNOBS if name not in NO_RELOAD]
+    alike = all(getattr(a, name) == getattr(b, name) for name in held)
+    assert (a.reload_key() == b.reload_key()) == alike
+
+
+@pytest.mark.parametrize(
+    ("engine", "name", "value", "reloads"),
+    [
+        pytest.param("onnxruntime", "model", "u2net", True, id="model"),
+        pytest.param("onnxruntime", "engine", "rembg", True, id="engine"),
+        pytest.param("onnxruntime", "provider", "cuda", True, id="provider"),
+        pytest.param("openvino", "precision", "bf16", True, id="precision"),
+        pytest.param("onnxruntime", "max_side", 512, False, id="max_side"),
+        pytest.param("onnxruntime", "network_size", 256, True, id="network_size"),
+        pytest.param("onnxruntime", "intra_op_threads", 2, True, id="intra_op_threads"),
+        pytest.param("onnxruntime", "execution_mode", "parallel", True, id="execution_mode"),
+        pytest.param("onnxruntime", "spinning", False, True, id="spinning"),
+        pytest.param("onnxruntime", "cpu_mem_arena", False, True, id="cpu_mem_arena"),
+        pytest.param("onnxruntime", "mem_pattern", False, True, id="mem_pattern"),
+        pytest.param("onnxruntime", "arena_shrink", True, False, id="arena_shrink"),
+        pytest.param("onnxruntime", "timeout_s", 5.0, False, id="timeout_s"),
+        pytest.param("onnxruntime", "memory_limit_bytes", 2**30, False, id="memory_limit_bytes"),
+    ],
+)
+def test_a_worker_is_replaced_only_for_what_its_session_holds(
+    engine: str, name: str, value: Value, reloads: bool
+) -> None:
+    """Changing one knob changes the reload key just where the session was made with it."""
+    before = build_settings({"engine": engine})
+    after = build_settings({**before.to_dict(), name: value})
+    assert (before.reload_key() != after.reload_key()) is reloads
+
+
+def test_inter_op_threads_need_another_worker() -> None:
+    """In parallel mode another number of inter-op threads changes the reload key."""
+    one = Settings(engine="onnxruntime", execution_mode="parallel", inter_op_threads=1)
+    assert one.reload_key() != replace(one, inter_op_threads=2).reload_key()
+
+
+@given_with(deadline=None)
+@given(st.data())
+def test_a_number_out_of_range_is_refused_by_name(data: st.DataObject) -> None:
+    """A number outside a knob's range is an error with the name, the value and what is allowed."""
+    name = data.draw(st.sampled_from(sorted(RANGES)))
+    low, high = RANGES[name]
+    if name == "timeout_s":
+        outside: st.SearchStrategy[Any] = st.floats(max_value=low, exclude_max=True) | st.floats(
+            min_value=high, exclude_min=True
+        )
+    else:
+        outside = st.integers(max_value=int(low) - 1) | st.integers(min_value=int(high) + 1)
+    if name in ZERO_MEANS_AS_IT_IS:
+        outside = outside.filter(lambda number: number != 0)
+    value = data.draw(outside)
+    problem = problem_of(engine="onnxruntime", **{name: value})
+    assert problem == f"{name} must be {KNOBS[name].allowed_text()}, got {value}"
+
+
+@given_with(deadline=None)
+@given(st.integers(64, 2048).filter(lambda size: size % 32 != 0))
+def test_a_network_size_off_the_grid_is_refused(size: int) -> None:
+    """A network size in range that is no multiple of 32 is an error that says so."""
+    problem = problem_of(engine="onnxruntime", network_size=size)
+    assert problem == f"network_size must be 0 or 64 to 2048 px, a multiple of 32, got {size}"
+
+
+@given_with(deadline=None)
+@given(name=st.sampled_from(sorted(WORDS)), word=st.text(max_size=12))
+def test_a_word_that_is_no_choice_is_refused_with_the_choices(name: str, word: str) -> None:
+    """A word outside a knob's choices is an error with the name, the word and the choices."""
+    if word in WORDS[name]:
+        return
+    problem = problem_of(**{name: word})
+    assert problem == f"{name} must be one of {', '.join(WORDS[name])}, got {word!r}"
+
+
+WRONG_TYPES: dict[str, tuple[object, ...]] = {
+    **{name: (True, False, 64.0, "64", [64]) for name in WHOLE},
+    "timeout_s": (True, "30", None, [1.0]),
+    **dict.fromkeys(SWITCHES, (1, 0, "on", None)),
+    **{name: (1, True, None, ["cpu"]) for name in (*WORDS, "model")},
+}
+TYPE_WORDS = {
+    **dict.fromkeys(WHOLE, "a whole number"),
+    "timeout_s": "a number",
+    **dict.fromkeys(SWITCHES, "on or off (true or false)"),
+    **dict.fromkeys((*WORDS, "model"), "text"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(name, value, id=f"{name}={value!r}")
+        for name, values in WRONG_TYPES.items()
+        for value in values
+    ],
+)
+def test_a_value_of_another_type_is_refused(name: str, value: object) -> None:
+    """A bool is no int, an int is no bool, text is no number: each is told with what is wanted."""
+    assert problem_of(**{name: value}) == f"{name} must be {TYPE_WORDS[name]}, got {value!r}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(float("nan"), id="nan"),
+        pytest.param(float("inf"), id="infinite"),
+        pytest.param(float("-inf"), id="minus-infinite"),
+    ],
+)
+def test_a_deadline_that_is_no_finite_number_is_refused(value: float) -> None:
+    """NaN and the infinities are no seconds."""
+    assert problem_of(timeout_s=value) == f"timeout_s must be 0.001 to 86400 s, got {value}"
+
+
+@pytest.mark.parametrize("name", ["max_side", "timeout_s", "memory_limit_bytes"])
+def test_a_number_too_great_for_a_float_is_refused_like_any_other(name: str) -> None:
+    """An integer with 400 digits, as JSON can carry it, is out of range and not an OverflowError."""
+    with pytest.raises(SettingsError, match=f"^{name} must be "):
+        build_settings({"engine": "onnxruntime", name: 10**400})
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n"])
+def test_an_empty_model_is_refused(text: str) -> None:
+    """A model's name has at least one letter."""
+    assert problem_of(model=text) == "model must not be empty"
+
+
+def test_whole_seconds_are_a_deadline() -> None:
+    """`timeout_s: 10` in YAML is ten seconds, as a float."""
+    timeout_s = build_settings({"timeout_s": 10}).timeout_s
+    assert timeout_s == 10.0
+    assert type(timeout_s) is float
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """Three values that are not allowed are three problems in one message."""
+    with pytest.raises(SettingsError) as caught:
+        build_settings({"max_side": 63, "spinning": 1, "precision": "fp8"})
+    assert caught.value.problems == (
+        "precision must be one of fp32, bf16, got 'fp8'",
+        "max_side must be 0 or 64 to 16384 px, got 63",
+        "spinning must be on or off (true or false), got 1",
+    )
+    assert str(caught.value) == "; ".join(caught.value.problems)
+
+
+def test_unknown_names_are_told_with_the_known_ones() -> None:
+    """Each name that is no setting is a problem that lists the settings."""
+    with pytest.raises(SettingsError) as caught:
+        build_settings({"modell": "u2netp", "threads": 2})
+    known = ", ".join(KNOBS)
+    assert caught.value.problems == (
+        f"'modell' is not a setting; the settings are {known}",
+        f"'threads' is not a setting; the settings are {known}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        pytest.param(name, engine, id=f"{name}-{engine}")
+        for name, able in ABLE.items()
+        for engine in ENGINES
+        if engine not in able
+    ],
+)
+def test_a_knob_that_the_engine_cannot_honour_is_refused(name: str, engine: str) -> None:
+    """Given by hand it is an error that names the engines that could."""
+    values: dict[str, object] = {"engine": engine, name: OTHER_VALUE[name]}
+    with pytest.raises(SettingsError) as caught:
+        build_settings(values)
+    assert caught.value.problems[0] == (
+        f"{name} is not a knob of engine {engine}; leave it out, or choose engine "
+        + ", ".join(ABLE[name])
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_knob_at_its_default_suits_every_engine(engine: str) -> None:
+    """Defaults written out are no error, whatever the engine honours."""
+    values = {name: default_of(name) for name in KNOBS} | {"engine": engine}
+    assert build_settings(dict(values)) == build_settings({"engine": engine})
+
+
+def test_which_engine_honours_what_is_as_designed() -> None:
+    """The table of knobs and engines is the design's."""
+    honoured = {
+        name: tuple(engine for engine in ENGINES if is_honoured(name, engine)) for name in KNOBS
+    }
+    assert honoured == {name: ABLE.get(name, ENGINES) for name in KNOBS}
+
+
+def test_several_knobs_out_of_place_are_told_together() -> None:
+    """Rules between knobs are all told at once too."""
+    with pytest.raises(SettingsError) as caught:
+        Settings(engine="openvino", provider="cuda", mem_pattern=False, inter_op_threads=2)
+    assert [problem.split()[0] for problem in caught.value.problems] == [
+        "provider",
+        "inter_op_threads",
+        "mem_pattern",
+        "inter_op_threads",
+    ]
+
+
+def test_arena_shrink_without_an_arena_is_refused() -> None:
+    """There is nothing to give back where no arena keeps memory."""
+    problem = problem_of(engine="onnxruntime", cpu_mem_arena=False, arena_shrink=True)
+    assert problem.startswith("arena_shrink gives back the arena's memory")
+
+
+def test_inter_op_threads_in_sequential_mode_are_refused() -> None:
+    """They would be ignored in silence."""
+    problem = problem_of(engine="onnxruntime", inter_op_threads=2)
+    assert problem == (
+        "inter_op_threads is used in execution_mode parallel only, got 2 with sequential; "
+        "leave it at 0 or choose parallel"
+    )
+
+
+def test_the_articles_name_of_u2netp_is_understood() -> None:
+    """`u2net_lite` is u2netp, so both make the same trial."""
+    assert Settings(model="u2net_lite").model == "u2netp"
+    assert Settings(model="u2net_lite") == Settings(model="u2netp")
+
+
+def test_settings_do_not_change() -> None:
+    """A value that was checked cannot be set to another."""
+    settings = Settings()
+    with pytest.raises(FrozenInstanceError):
+        settings.max_side = 1  # type: ignore[misc]
+    with pytest.raises(SettingsError, match="max_side must be"):
+        replace(settings, max_side=1)
+
+
+def test_the_default_engine_is_one_that_is_installed() -> None:
+    """Left out, the engine is the best installed, and named as any other value."""
+    assert Settings().engine == best_installed_engine() == default_of("engine")
+    assert best_installed_engine() in installed_engines()
+    assert set(installed_engines()) <= set(ENGINES)
+
+
+def test_the_default_engine_is_onnx_runtime_where_openvino_is_absent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the openvino package the default is the engine that always comes along."""
+    monkeypatch.setattr(
+        "rembg_tuner.settings.find_spec", lambda name: None if name == "openvino" else object()
+    )
+    assert Settings().engine == "onnxruntime"
+    assert installed_engines() == ("onnxruntime", "rembg")
+
+
+@pytest.mark.parametrize("name", list(KNOBS))
+def test_every_knob_tells_what_it_is(name: str) -> None:
+    """Each knob has a summary, a group, a flag, and a default of its own type."""
+    knob = KNOBS[name]
+    assert len(knob.summary) > 20
+    assert knob.summary[-1] != "."
+    assert knob.group in {"model and engine", "sizes", "threads", "memory", "limits"}
+    assert flag_of(name) == "--" + "-".join(name.split("_"))
+    default = cast("object", default_of(name))
+    assert type(default) is type_of(name) or (name == "memory_limit_bytes" and default is None)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("max_side", "0 or 64 to 16384 px", id="zero-or-range"),
+        pytest.param("network_size", "0 or 64 to 2048 px, a multiple of 32", id="multiple"),
+        pytest.param("intra_op_threads", "0 to 256 threads", id="range"),
+        pytest.param("timeout_s", "0.001 to 86400 s", id="seconds"),
+        pytest.param("precision", "fp32, bf16", id="words"),
+        pytest.param("spinning", "on, off", id="switch"),
+    ],
+)
+def test_what_is_allowed_is_told_in_words(name: str, text: str) -> None:
+    """The text that messages, flags and the README share."""
+    assert KNOBS[name].allowed_text() == text

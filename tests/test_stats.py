@@ -1,0 +1,115 @@
+"""Summaries of measurements against hand-made tables and obvious versions."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as given_with
+from hypothesis import strategies as st
+
+from rembg_tuner.stats import P95_LEAST_N, summarise
+
+DURATIONS = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=60)
+
+
+def test_a_hand_made_table_is_summarised() -> None:
+    """Four numbers whose summary can be done in the head."""
+    summary = summarise([4.0, 1.0, 3.0, 2.0])
+    assert (summary.n, summary.low, summary.high) == (4, 1.0, 4.0)
+    assert summary.median == 2.5
+    assert summary.mean == 2.5
+    assert summary.standard_deviation == pytest.approx(math.sqrt(5 / 3))
+    assert summary.p95 is None
+
+
+def test_one_number_has_no_spread() -> None:
+    """A single measurement is its own median and is not called unstable."""
+    summary = summarise([0.4])
+    assert (summary.n, summary.median, summary.low, summary.high) == (1, 0.4, 0.4, 0.4)
+    assert summary.standard_deviation == 0.0
+    assert summary.is_unstable() is False
+
+
+def test_nothing_measured_is_an_error() -> None:
+    """There is no summary of no numbers."""
+    with pytest.raises(ValueError, match=r"^nothing was measured"):
+        summarise([])
+
+
+@pytest.mark.parametrize(
+    ("n", "p95"),
+    [
+        pytest.param(1, None, id="one"),
+        pytest.param(19, None, id="one-too-few"),
+        pytest.param(20, 19.0, id="just-enough"),
+        pytest.param(40, 38.0, id="forty"),
+        pytest.param(41, 39.0, id="rank-rounded-up"),
+        pytest.param(100, 95.0, id="hundred"),
+    ],
+)
+def test_p95_is_given_from_20_measurements_on(n: int, p95: float | None) -> None:
+    """Of the numbers 1..n it is the smallest that 95 % do not exceed; below 20 it is not given."""
+    assert P95_LEAST_N == 20
+    assert summarise([float(number) for number in range(n, 0, -1)]).p95 == p95
+
+
+@pytest.mark.parametrize("n", [20, 60, 180, 999, 1000, 4000])
+def test_p95_covers_95_percent_and_no_smaller_number_does(n: int) -> None:
+    """The nearest rank, in exact arithmetic."""
+    values = [float(number) for number in range(n)]
+    p95 = summarise(values).p95
+    assert p95 is not None
+    assert Fraction(sum(value <= p95 for value in values), n) >= Fraction(95, 100)
+    assert Fraction(sum(value < p95 for value in values), n) < Fraction(95, 100)
+
+
+@given_with(deadline=None)
+@given(DURATIONS)
+def test_the_numbers_stand_in_order(values: list[float]) -> None:
+    """Low, median and high are ordered, p95 is one of the values, and the spread is no less than 0."""
+    summary = summarise(values)
+    assert summary.n == len(values)
+    assert min(values) == summary.low <= summary.median <= summary.high == max(values)
+    assert summary.low * (1 - 1e-9) <= summary.mean <= summary.high * (1 + 1e-9)
+    assert summary.standard_deviation >= 0
+    if summary.p95 is not None:
+        assert summary.p95 in values
+        assert summary.median <= summary.p95
+
+
+@given_with(deadline=None)
+@given(DURATIONS)
+def test_order_changes_nothing(values: list[float]) -> None:
+    """Measurements in another order have the same summary, and are left as they were."""
+    backwards = values[::-1]
+    assert summarise(backwards) == summarise(values)
+    assert backwards == values[::-1]
+
+
+@given_with(deadline=None)
+@given(DURATIONS, st.integers(-8, 8))
+def test_another_unit_scales_the_summary(values: list[float], exponent: int) -> None:
+    """Every number of the summary scales with the values, and stability does not change."""
+    factor = 2.0**exponent
+    one, other = summarise(values), summarise([value * factor for value in values])
+    assert other.median == one.median * factor
+    assert other.standard_deviation == pytest.approx(one.standard_deviation * factor)
+    assert other.p95 == (None if one.p95 is None else one.p95 * factor)
+    assert other.is_unstable() == one.is_unstable()
+
+
+@pytest.mark.parametrize(
+    ("values", "unstable"),
+    [
+        pytest.param([1.0, 1.0, 1.0], False, id="equal"),
+        pytest.param([0.95, 1.0, 1.05], False, id="five-percent"),
+        pytest.param([0.89, 1.0, 1.11], True, id="eleven-percent"),
+        pytest.param([-0.89, -1.0, -1.11], True, id="negative-mean"),
+    ],
+)
+def test_a_spread_of_a_tenth_of_the_mean_is_unstable(values: list[float], unstable: bool) -> None:
+    """The standard deviation against 10 % of the mean, as pyperf has it."""
+    assert summarise(values).is_unstable() is unstable
