@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from rembg_tuner.cache import open_cache
+from rembg_tuner.children import child_environment
 from rembg_tuner.host import read_host
 from rembg_tuner.meter import Meter, available_memory_bytes
 from rembg_tuner.models.catalogue import read_catalogue
@@ -119,6 +120,7 @@ def _ask(code: str) -> str:
         text=True,
         check=False,
         timeout=_ASK_TIMEOUT_S,
+        env=child_environment(),
     )
     return done.stdout.strip() if done.returncode == 0 else ""
 

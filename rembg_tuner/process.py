@@ -16,11 +16,21 @@ import tempfile
 import time
 from typing import Any
 
+from rembg_tuner.children import child_environment
 from rembg_tuner.host import oom_kill_count
 
 _LOG_TAIL_BYTES = 2000
 _REAP_TIMEOUT_S = 5.0
 _READ_BYTES = 65536
+_MOST_LINE_BYTES = 2**20  # a message has some thousand bytes; more than this is none
+# What each message must carry; the worker's own docstring tells the events.
+_CONTENT = {
+    "ready": {"versions"},
+    "loaded": {"load_s", "effective", "warnings"},
+    "stage": {"stage"},
+    "done": {"stages_s", "renamed_at", "cpu_s", "output_bytes", "warnings"},
+    "failed": {"kind", "message", "stage"},
+}
 # Native libraries' own thread pools and malloc arenas would count as the setting's memory. The stock
 # pipeline keeps its defaults, since it is there to be measured as it is.
 _LEAN_ENVIRONMENT = {
@@ -32,7 +42,11 @@ _STOCK_ENGINE = "rembg"
 
 
 class WorkerGoneError(Exception):
-    """The worker's end of the pipe is closed, or it wrote what is no message."""
+    """The worker's end of a pipe is closed."""
+
+
+class WorkerRubbishError(WorkerGoneError):
+    """The worker wrote what is no message: nothing it says can be relied on any more."""
 
 
 class WorkerProcess:
@@ -50,6 +64,7 @@ class WorkerProcess:
         """
         self.started_at = time.perf_counter()
         self._oom_kills = oom_kill_count()
+        self._was_ended = False
         request_out, self._request_in = os.pipe()
         self._result_out, result_in = os.pipe()
         # Not a pipe: nobody reads while the worker works, and a full pipe would stop it.
@@ -72,6 +87,11 @@ class WorkerProcess:
                 stderr=self._log,
                 env=_environment(engine),
             )
+        except OSError:
+            os.close(self._request_in)
+            os.close(self._result_out)
+            self._log.close()
+            raise
         finally:
             os.close(request_out)
             os.close(result_in)
@@ -96,7 +116,8 @@ class WorkerProcess:
         """Wait for one message; None when the time is up.
 
         Raises:
-            WorkerGoneError: the worker ended, or wrote what is no message.
+            WorkerGoneError: the worker closed its end, as it does when it ends.
+            WorkerRubbishError: it wrote what is no message.
         """
         if b"\n" not in self._pending:
             if not self._selector.select(timeout_s):
@@ -107,15 +128,11 @@ class WorkerProcess:
             self._pending += piece
         line, newline, rest = self._pending.partition(b"\n")
         if not newline:
+            if len(line) > _MOST_LINE_BYTES:
+                raise WorkerRubbishError(f"the worker wrote {line[:80]!r} without end")
             return None
         self._pending = rest
-        try:
-            message = json.loads(line)
-        except ValueError as error:
-            raise WorkerGoneError(f"the worker wrote {line[:80]!r}") from error
-        if not isinstance(message, dict) or "event" not in message:
-            raise WorkerGoneError(f"the worker wrote {line[:80]!r}")
-        return message
+        return _read_message(line)
 
     def is_alive(self) -> bool:
         """Tell whether it still runs."""
@@ -142,6 +159,7 @@ class WorkerProcess:
         before, now = self._oom_kills, oom_kill_count()
         return (
             self._exit_code() == -signal.SIGKILL
+            and not self._was_ended
             and before is not None
             and now is not None
             and now > before
@@ -151,13 +169,16 @@ class WorkerProcess:
         """Give the exit code; it is ended first if it still runs."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0.5)
+        self._was_ended = self._was_ended or self._process.poll() is None
         self.kill()
         return self._process.returncode
 
     def obituary(self) -> str:
         """Say how it ended, and the last line it logged."""
         code = self._exit_code()
-        if code is not None and code < 0:
+        if self._was_ended:
+            text = "the worker closed its pipe and ran on, so it was ended"
+        elif code is not None and code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             advice = "; the system may have run out of memory" if name == "SIGKILL" else ""
             text = f"the worker was ended by {name}{advice}"
@@ -173,8 +194,24 @@ class WorkerProcess:
         return tail.decode(errors="replace")
 
 
+def _read_message(line: bytes) -> dict[str, Any]:
+    """Read one line as a message.
+
+    Raises:
+        WorkerRubbishError: it is none.
+    """
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise WorkerRubbishError(f"the worker wrote {line[:80]!r}, which is no message") from error
+    event = message.get("event") if isinstance(message, dict) else None
+    if not isinstance(event, str) or not _CONTENT.get(event, {"event unknown"}) <= message.keys():
+        raise WorkerRubbishError(f"the worker wrote {line[:80]!r}, which is no message")
+    return dict(message)
+
+
 def _environment(engine: str) -> dict[str, str]:
     """Give the worker's environment; what the user set stays."""
     if engine == _STOCK_ENGINE:
-        return dict(os.environ)
-    return {**_LEAN_ENVIRONMENT, **os.environ}
+        return child_environment()
+    return {**_LEAN_ENVIRONMENT, **child_environment()}

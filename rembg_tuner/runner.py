@@ -7,6 +7,8 @@ run works.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +23,7 @@ from rembg_tuner.meter import SAMPLING_INTERVAL_S, Meter, describe_environment
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.freed import freed_copy
 from rembg_tuner.models.spec import verify
-from rembg_tuner.process import WorkerGoneError, WorkerProcess
+from rembg_tuner.process import WorkerGoneError, WorkerProcess, WorkerRubbishError
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ START_TIMEOUT_S = 180.0  # numba compiles for most of a minute at rembg's very f
 LOAD_TIMEOUT_S = 180.0
 CANCEL_GRACE_S = 0.4  # an engine that can stop does so in 30 ms
 _MOST_CURVE_POINTS = 300
+_MOST_SCRATCH_LETTERS = 50  # of the name, in a temporary name
 _CPU_EVERY_SAMPLES = 10  # CPU time is read at 5 Hz: reading costs as much as the memory does
 
 
@@ -173,6 +176,7 @@ class Runner:
             return self._run(job, settings, warnings, on_progress)
         except BaseException:
             self.close()  # interrupted in the middle: the worker's state is not known
+            _remove_scratch(job)
             raise
         finally:
             self._slot.release()
@@ -191,6 +195,8 @@ class Runner:
             index = worker.runs
             return self._run_on(worker, job, settings, warnings, on_progress)
         except _FailedError as error:
+            if self._worker is None:
+                _remove_scratch(job)
             return _failure(job, settings, error, index)
         except TunerError as error:
             return _failure(
@@ -205,7 +211,12 @@ class Runner:
         if self._worker is not None and self._worker.key == key and self._worker.process.is_alive():
             return self._worker
         self.close()
-        process = WorkerProcess(settings.engine, threads=self._threads)
+        try:
+            process = WorkerProcess(settings.engine, threads=self._threads)
+        except OSError as error:
+            raise _FailedError(
+                "crash", f"no worker could be started: {error.strerror}", "start"
+            ) from error
         try:
             worker = self._load(process, key, settings, on_progress)
         except BaseException:
@@ -238,15 +249,17 @@ class Runner:
         start_s = time.perf_counter() - process.started_at
         baseline = meter.rss_bytes()
         meter.reset_peak()
-        process.send(
-            {
-                "op": "load",
-                "settings": settings.to_dict(),
-                "model": model.to_dict(),
-                "threads": self._threads,
-                "cache": str(cache),
-            }
-        )
+        request = {
+            "op": "load",
+            "settings": settings.to_dict(),
+            "model": model.to_dict(),
+            "threads": self._threads,
+            "cache": str(cache),
+        }
+        try:
+            process.send(request)
+        except WorkerGoneError as error:
+            raise self._death(process, "load", error) from error
         watch = _Watch(
             stage="load",
             deadline_s=LOAD_TIMEOUT_S,
@@ -300,9 +313,9 @@ class Runner:
         try:
             watch.started_at = time.perf_counter()
             process.send({"op": "run", "job": asdict(job), "settings": settings.to_dict()})
-            done = self._await(process, meter, watch, "done")
         except WorkerGoneError as error:
-            raise self._death(process, watch.stage) from error
+            raise self._death(process, watch.stage, error) from error
+        done = self._await(process, meter, watch, "done")
         peak, retained = meter.peak_bytes(), meter.rss_bytes()
         return Result(
             input=job.input,
@@ -342,7 +355,7 @@ class Runner:
             try:
                 message = process.receive(SAMPLING_INTERVAL_S)
             except WorkerGoneError as error:
-                raise self._death(process, watch.stage) from error
+                raise self._death(process, watch.stage, error) from error
             if message is None:
                 self._look(process, meter, watch)
             elif message["event"] == event:
@@ -350,6 +363,7 @@ class Runner:
                 return message
             elif message["event"] == "stage":
                 watch.stage = message["stage"]
+                self._look(process, meter, watch)
             elif message["event"] == "failed":
                 raise _FailedError(message["kind"], message["message"], message["stage"])
 
@@ -392,7 +406,7 @@ class Runner:
             try:
                 process.send({"op": "cancel"})
             except WorkerGoneError as error:
-                raise self._death(process, watch.stage) from error
+                raise self._death(process, watch.stage, error) from error
 
     def _end(self, process: WorkerProcess) -> None:
         """End a worker that must not run on; the next run starts another."""
@@ -400,8 +414,11 @@ class Runner:
         if self._worker is not None and self._worker.process is process:
             self.close()
 
-    def _death(self, process: WorkerProcess, stage: str) -> _FailedError:
+    def _death(self, process: WorkerProcess, stage: str, error: WorkerGoneError) -> _FailedError:
         """Tell how a worker ended, and forget it."""
+        if isinstance(error, WorkerRubbishError):
+            self._end(process)
+            return _FailedError("crash", f"{error}, and was ended", stage)
         text, for_memory = process.obituary(), process.was_killed_for_memory()
         self._end(process)
         if for_memory:
@@ -448,6 +465,21 @@ def _prepared_model(settings: Settings, cache: Path) -> ModelSpec:
                 f"the graph's freed copy {target} cannot be written: {error.strerror}"
             ) from error
     return model
+
+
+def _remove_scratch(job: Job) -> None:
+    """Remove what an ended worker was writing under a temporary name, as `cache.replacing` gives it."""
+    from pathlib import Path
+
+    for path in (Path(name) for name in (job.output, job.preview, job.before_preview) if name):
+        # A longer name's scratch could be another run's, with the same beginning.
+        if len(path.name) > _MOST_SCRATCH_LETTERS:
+            continue
+        scratch = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{16}\.part")
+        with contextlib.suppress(OSError):
+            for entry in path.parent.iterdir():
+                if scratch.fullmatch(entry.name):
+                    entry.unlink(missing_ok=True)
 
 
 def _thinned(curve: list[tuple[float, int]]) -> tuple[tuple[float, int], ...]:

@@ -175,9 +175,14 @@ def test_an_error_leaves_all_as_it_was(tmp_path: Path, error: type[BaseException
     """The old file stays, the half-written one is gone, the error goes on."""
     path = tmp_path / "cutout.png"
     path.write_bytes(b"old")
-    with pytest.raises(error), replacing(path) as file:
-        file.write(b"half")
-        raise error
+
+    def write_half() -> None:
+        with replacing(path) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -265,7 +265,7 @@ def test_a_machine_without_proc_is_read_as_far_as_it_can_be(
 def test_a_system_without_affinity_counts_its_cpus(
     grow: Callable[[Tree], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """macOS has no sched_getaffinity: all CPUs count, and one where even that is not told."""
+    """There is no sched_getaffinity on macOS: all CPUs count, and one where even that is not told."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 10)
     assert read_host(grow(NO_FILES)).usable_cpus == 10
@@ -277,7 +277,7 @@ def test_affinity_counts_and_not_the_machines_size(
     grow: Callable[[Tree], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process bound to three CPUs of sixty-four may use three."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 5, 9}, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5, 9}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert read_host(grow(UNLIMITED_V2)).usable_cpus == 3
 

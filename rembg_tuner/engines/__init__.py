@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from rembg_tuner.errors import ModelError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -69,6 +71,7 @@ class NetworkEngine(Engine, Protocol):
 
         Raises:
             EngineError: the library failed.
+            ModelError: the network makes no mattes.
             CancelledError: `cancel` was called meanwhile.
         """
 
@@ -89,6 +92,26 @@ class StockEngine(Engine, Protocol):
         Raises:
             PictureError, EngineError, CancelledError.
         """
+
+
+def first_matte(output: RawOutput, path: str) -> RawOutput:
+    """Take the first picture's first channel.
+
+    Args:
+        output: what the network gave: float32 (1, c, h, w) or (1, h, w).
+        path: the model's file, for the message.
+
+    Returns:
+        float32 (h, w).
+
+    Raises:
+        ModelError: it has another shape, so the network makes no mattes.
+    """
+    if output.ndim not in (3, 4):
+        raise ModelError(
+            f"{path} does not make a matte: its first output has the shape {output.shape}, and one of three or four dimensions is needed"
+        )
+    return output[0, 0] if output.ndim == 4 else output[0]
 
 
 def open_engine(request: EngineRequest) -> NetworkEngine | StockEngine:

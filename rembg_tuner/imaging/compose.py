@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PREVIEW_SIDE = 1600  # px; what a page shows
 PNG_COMPRESSION = 3  # with filter up: a fifth of Pillow's time at 12 MP, and about its size
-_WEBP_MOST_PX = 16383
+_MOST_PX = {".webp": ("WebP", 16383), ".jpg": ("JPEG", 65500)}  # a side, by libvips' suffix
 _OPAQUE = 255
 _JPEG: tuple[str, dict[str, object]] = (".jpg", {"Q": 92})
 # libvips' target suffix and options, by the suffix of the file
@@ -93,14 +93,14 @@ def write_cutout(
     check_output(output, composition.background)
     width, height = composition.header.scaled(composition.max_side)
     suffix, options = ENCODERS[output.suffix.lower()]
-    if suffix == ".webp" and max(width, height) > _WEBP_MOST_PX:
+    name, most = _MOST_PX.get(suffix, ("", max(width, height)))
+    if max(width, height) > most:
         raise OutputError(
-            f"{output}: WebP holds at most {_WEBP_MOST_PX} px a side, this is {width} x {height}; write .png, or set max_side"
+            f"{output}: {name} holds at most {most} px a side, this is {width} x {height}; write .png, or set max_side"
         )
     mask = MaskRows(composition.matte, width=width, height=height)
-    if output.is_dir():
-        raise OutputError(f"{output} is a folder; name a file")
     try:
+        _refuse_folder(output)
         with (
             replacing(output) as file,
             opened(composition.header, composition.max_side, output.parent) as picture,
@@ -160,6 +160,12 @@ def _encode(image: pyvips.Image, sink: _Sink, suffix: str, options: dict[str, ob
         raise
     if sink.error is not None:
         raise sink.error
+
+
+def _refuse_folder(output: Path) -> None:
+    """Refuse a folder's name before any work; renaming onto it would fail after all of it."""
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder; name a file")
 
 
 def _unwritable_text(output: Path, error: OSError) -> str:

@@ -6,6 +6,7 @@ is ever tried.
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,19 +66,7 @@ def sniff(path: Path) -> PictureFormat:
     Raises:
         PictureError: the file cannot be read, is empty, or is none of the formats taken.
     """
-    if path.is_dir():
-        raise PictureError(f"{path} is a folder, not a picture; give the path of a picture")
-    if path.exists() and not path.is_file():
-        raise PictureError(f"{path} is not a regular file; give the path of a picture")
-    try:
-        with path.open("rb") as file:
-            head = file.read(_SNIFFED_BYTES)
-    except FileNotFoundError:
-        raise PictureError(f"{path} is not there; check the path") from None
-    except PermissionError:
-        raise PictureError(f"{path} may not be read by this user; check its permissions") from None
-    except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error.strerror}") from error
+    head = _first_bytes(path)
     if not head:
         raise PictureError(f"{path} is empty (0 bytes); save or copy the picture again")
     found = _by_magic(head)
@@ -88,6 +77,27 @@ def sniff(path: Path) -> PictureFormat:
     raise PictureError(
         f"{path} is not a picture that is read here; the formats are {ACCEPTED_TEXT}"
     )
+
+
+def _first_bytes(path: Path) -> bytes:
+    """Read the first bytes of a regular file; nothing else is opened, since a FIFO would wait for ever."""
+    try:
+        mode = path.stat().st_mode
+        head = b""
+        if stat.S_ISREG(mode):
+            with path.open("rb") as file:
+                head = file.read(_SNIFFED_BYTES)
+    except FileNotFoundError:
+        raise PictureError(f"{path} is not there; check the path") from None
+    except PermissionError:
+        raise PictureError(f"{path} may not be read by this user; check its permissions") from None
+    except OSError as error:
+        raise PictureError(f"{path} cannot be read: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        raise PictureError(f"{path} is a folder, not a picture; give the path of a picture")
+    if not stat.S_ISREG(mode):
+        raise PictureError(f"{path} is not a regular file; give the path of a picture")
+    return head
 
 
 def _by_magic(head: bytes) -> PictureFormat | None:

@@ -6,6 +6,7 @@ What comes out is a libvips pipeline; pixels move when somebody reads it.
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyvips
 
 from rembg_tuner.errors import PictureError, PictureTooLargeError
 from rembg_tuner.imaging import formats
-from rembg_tuner.imaging.formats import JPEG, WEBP, PictureFormat
+from rembg_tuner.imaging.formats import JPEG, TIFF, WEBP, PictureFormat
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 _IN_MEMORY_PIXELS = (
     4_200_000  # up to here (16 MiB with alpha) a turned or scaled picture is kept in memory
 )
+_PROBE_BYTES = 2**18  # more than one tile of the temporary file
 _JPEG_SHRINKS = (8, 4, 2)
 _LEAST_SHRINK_LEFT = 2.0  # Lanczos must still halve after the DCT's own shrinking, or it blurs
+_MOST_REDUCED = 300  # libvips' Lanczos alone refuses factors above 333
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -171,16 +174,19 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _first_line(error: pyvips.Error) -> str:
-    """Give what libvips itself says, without pyvips' prefix."""
+    """Give what libvips itself says, without pyvips' own prefix ("unable to call pngload")."""
     lines = [" ".join(line.split()) for line in str(error.detail or error.message).splitlines()]
-    return next((line for line in lines if line), "no reason was given")
+    reasons = (line for line in lines if line and not line.startswith("unable to "))
+    return next(reasons, "libvips cannot decode it")
 
 
 def _load(path: Path, kind: PictureFormat, **options: Any) -> pyvips.Image:
     """Open a file with its format's own loader, reading from top to bottom, strict about damage."""
     with reading(path):
         load = getattr(pyvips.Image, kind.loader)
-        image: pyvips.Image = load(str(path), access="sequential", fail_on="truncated", **options)
+        # libvips' TIFF loader leaves missing rows black at "truncated"
+        strictness = "error" if kind is TIFF else "truncated"
+        image: pyvips.Image = load(str(path), access="sequential", fail_on=strictness, **options)
         return image
 
 
@@ -205,7 +211,8 @@ def _scale_down(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
     are not weighed by alpha, neither here nor in stock rembg.
     """
     across, down = min(1.0, width / image.width), min(1.0, height / image.height)
-    scaled: pyvips.Image = image.resize(across, vscale=down, kernel="lanczos3", gap=0.0)
+    gap = 0.0 if min(across, down) * _MOST_REDUCED >= 1 else 2.0
+    scaled: pyvips.Image = image.resize(across, vscale=down, kernel="lanczos3", gap=gap)
     return scaled
 
 
@@ -243,16 +250,26 @@ def _upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
 
 
 def _spool(image: pyvips.Image, folder: Path, stack: contextlib.ExitStack) -> pyvips.Image:
-    """Write a picture to a tiled temporary file and open it for reading in any order."""
-    file = tempfile.NamedTemporaryFile(dir=folder, suffix=".tif")  # noqa: SIM115  # the stack closes it
+    """Write a picture to a tiled temporary file and open it for reading in any order.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    file = tempfile.NamedTemporaryFile(dir=folder, suffix=".tif", buffering=0)  # noqa: SIM115  # the stack closes it
     stack.enter_context(file)
-    image.tiffsave(
-        file.name,
-        tile=True,
-        tile_width=256,
-        tile_height=256,
-        compression="none",
-        keep="icc",
-        bigtiff=True,
-    )
+    try:
+        image.tiffsave(
+            file.name,
+            tile=True,
+            tile_width=256,
+            tile_height=256,
+            compression="none",
+            keep="icc",
+            bigtiff=True,
+        )
+    except pyvips.Error:
+        # libvips gives no errno: a write of our own tells a full disk from a damaged picture
+        file.seek(0, os.SEEK_END)
+        file.write(bytes(_PROBE_BYTES))
+        raise
     return pyvips.Image.tiffload(file.name, access="random")

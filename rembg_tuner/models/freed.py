@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from rembg_tuner.children import child_environment
 from rembg_tuner.errors import ModelError
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ def freed_copy(source: Path, target: Path) -> Path:
     command = [sys.executable, "-m", "rembg_tuner.models.graph", str(source), str(target)]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_FREE_TIMEOUT_S
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_FREE_TIMEOUT_S,
+            env=child_environment(),
         )
     except subprocess.TimeoutExpired as error:
         raise ModelError(
