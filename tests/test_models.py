@@ -131,8 +131,9 @@ def test_an_entry_of_the_catalogue_is_what_rembg_holds(name: str) -> None:
 def test_an_entry_of_the_catalogue_is_whole(name: str) -> None:
     """Every field has its type, a licence and what it is good for."""
     entry = read_catalogue()[name]
-    fields = (entry.file, entry.url, entry.md5, entry.licence, entry.good_for)
-    assert all(isinstance(field, str) and field for field in fields)
+    texts = (entry.file, entry.url, entry.md5, entry.licence, entry.good_for)
+    assert [type(text) for text in texts] == [str] * 5
+    assert all(text.strip() for text in texts)
     assert type(entry.side) is int
     assert entry.bytes is None or type(entry.bytes) is int
     assert entry.sha256 is None or len(bytes.fromhex(entry.sha256)) == 32
@@ -249,7 +250,7 @@ def test_a_model_is_found_where_rembg_finds_it(
     }
     for name in variables:
         monkeypatch.setenv(name, values[name])
-    session = type("Session", (rembg_base(),), {"name": classmethod(lambda *_: "u2net")})
+    session: Any = type("Session", (rembg_base(),), {"name": classmethod(lambda *_: "u2net")})
     assert rembg_folders()[0] == Path(session.rembg_home())
     assert rembg_folders()[-1] == Path(session.legacy_home())
     entry = read_catalogue()["u2net"]
@@ -291,7 +292,7 @@ def test_a_user_without_a_home_has_the_embedded_model(
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     assert Path(find_model("u2netp").path) == U2NETP
-    with pytest.raises(MissingModelError, match="^model u2net is not on disk"):
+    with pytest.raises(MissingModelError, match=r"^model u2net is not on disk"):
         find_model("u2net")
 
 
@@ -566,7 +567,7 @@ def test_a_freed_copy_is_kept_and_used_again(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(freed.subprocess, "run", refuse)
+    monkeypatch.setattr("subprocess.run", refuse)
     assert freed_copy(source, target) == target
     assert (target.stat().st_ino, target.stat().st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
     assert {path.name for path in tmp_path.iterdir()} == {"own.onnx", "freed.onnx"}

@@ -111,7 +111,8 @@ def first_matte(output: RawOutput, path: str) -> RawOutput:
         raise ModelError(
             f"{path} does not make a matte: its first output has the shape {output.shape}, and one of three or four dimensions is needed"
         )
-    return output[0, 0] if output.ndim == 4 else output[0]
+    matte: RawOutput = output[0, 0] if output.ndim == 4 else output[0]
+    return matte
 
 
 def open_engine(request: EngineRequest) -> NetworkEngine | StockEngine:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import onnxruntime
 
+from rembg_tuner.engines import first_matte
 from rembg_tuner.errors import CancelledError, EngineError, MissingProviderError, ModelError
 from rembg_tuner.models.freed import HEIGHT, WIDTH
 
@@ -154,6 +155,7 @@ class OnnxRuntimeEngine:
                 f"{request.model.path} does not take one picture: its inputs are {[(i.name, i.type, i.shape) for i in taken]}, and one tensor(float) of four dimensions is needed"
             )
         self._input, self._output = taken[0].name, given[0].name
+        self._path = request.model.path
         self.side = _side(request, taken[0].shape)
         self._is_shrinking = settings.arena_shrink
         self._run_options = fresh_run_options(is_shrinking=self._is_shrinking)
@@ -173,11 +175,9 @@ class OnnxRuntimeEngine:
     def predict(self, network_input: NetworkInput) -> RawOutput:
         """Run the network once; see `NetworkEngine`."""
         self._run_options = fresh_run_options(is_shrinking=self._is_shrinking)
-        return first_matte(
-            run_session(
-                self._session, {self._input: network_input}, self._run_options, [self._output]
-            )[0]
-        )
+        feed = {self._input: network_input}
+        output = run_session(self._session, feed, self._run_options, [self._output])[0]
+        return first_matte(output, self._path)
 
     def cancel(self) -> None:
         """End the running inference; RunOptions.terminate is read between operators."""
@@ -237,12 +237,6 @@ def run_session(
             raise CancelledError("the run was cancelled while the network ran") from error
         raise EngineError(f"ONNX Runtime failed: {' '.join(str(error).split())}") from error
     return result
-
-
-def first_matte(output: RawOutput) -> RawOutput:
-    """Take the first picture's first channel: (1, c, h, w) or (1, h, w) to (h, w)."""
-    matte: RawOutput = output[0, 0] if output.ndim == 4 else output[0]
-    return matte
 
 
 def _side(request: EngineRequest, shape: list[int | str]) -> int:

@@ -15,6 +15,7 @@ import openvino
 from openvino import properties
 
 from rembg_tuner.cache import replacing
+from rembg_tuner.engines import first_matte
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class OpenVinoEngine:
             properties.hint.performance_mode(): properties.hint.PerformanceMode.LATENCY,
         }
         self._cancelled = False
+        self._path = request.model.path
         self._compiled, self.warnings = _import_or_compile(core, request, config)
         self._request = self._compiled.create_infer_request()
         shape = self._compiled.input(0).get_partial_shape()
@@ -89,9 +91,8 @@ class OpenVinoEngine:
             if self._cancelled:
                 raise CancelledError("the run was cancelled while the network ran") from error
             raise EngineError(f"OpenVINO failed: {_sentence(error)}") from error
-        output = self._request.get_output_tensor(0).data
-        matte: RawOutput = (output[0, 0] if output.ndim == 4 else output[0]).copy()
-        return matte
+        output: RawOutput = self._request.get_output_tensor(0).data
+        return first_matte(output, self._path).copy()
 
     def cancel(self) -> None:
         """End the running inference."""

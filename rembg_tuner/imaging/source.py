@@ -125,8 +125,8 @@ def read_small(header: PictureHeader, *, width: int, height: int) -> pyvips.Imag
     w, h = (height, width) if sideways else (width, height)
     with reading(header.path):
         small = _scale_down(_to_rgb(_load_shrunk(header, width=w, height=h)), w, h)
-        # the orientation may have gone with the colours: put it back for autorot
-        return _upright(small, header.orientation).copy_memory()
+        # in memory before it is turned: a side that is not scaled is read from top to bottom only
+        return _upright(small.copy_memory(), header.orientation).copy_memory()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,295 @@
+"""The command line as its users type it: words in; exit code, output and files out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rembg_tuner.cli import main
+from rembg_tuner.settings import KNOBS, flag_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FAST = ["--engine", "onnxruntime", "--network-size", "64"]
+
+
+def png_with_header(width: int, height: int) -> bytes:
+    """Write a PNG whose header says more than its data holds."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
+    )
+
+
+def _misuse_table() -> list[object]:
+    """List misuses: words, and what the message must hold."""
+    return [
+        pytest.param(["-o", "x.bmp"], ["x.bmp", ".png, .webp or .jpg"], id="unwritten-format"),
+        pytest.param(["-o", "x.jpg"], ["JPEG", "--background"], id="jpeg-without-background"),
+        pytest.param(
+            ["--engine", "openvino", "--mem-pattern"],
+            ["mem_pattern", "onnxruntime"],
+            id="unhonoured-knob",
+        ),
+        pytest.param(
+            ["--network-size", "100"], ["network_size", "100", "multiple of 32"], id="no-multiple"
+        ),
+        pytest.param(
+            ["--intra-op-threads", "257"],
+            ["intra_op_threads", "0 to 256", "257"],
+            id="too-many-threads",
+        ),
+        pytest.param(["--preset", "nope"], ["'nope'", "balanced"], id="unknown-preset"),
+        pytest.param(["--background", "puce"], ["'puce'", "#rrggbb"], id="unknown-colour"),
+        pytest.param(
+            ["--engine", "onnxruntime", "--arena-shrink", "--no-cpu-mem-arena"],
+            ["arena_shrink", "cpu_mem_arena"],
+            id="cross-field",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("words", "parts"), _misuse_table())
+def test_misuse_exits_2_and_says_what_is_allowed(
+    words: list[str], parts: list[str], picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Misuse is told before any work, with the value given and what is allowed."""
+    assert main(["cut", str(picture), *words]) == 2
+    captured = capsys.readouterr()
+    assert all(part in captured.err for part in parts), captured.err
+    assert captured.out == ""
+    assert sorted(path.name for path in picture.parent.iterdir()) == ["picture.png"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["--precision", "fp8"], id="choice"),
+        pytest.param(["--max-side", "big"], id="number"),
+        pytest.param(["--memory-limit-bytes", "much"], id="size"),
+        pytest.param(["--timeout-s", "soon"], id="duration"),
+        pytest.param(["--repeat", "0"], id="repeat"),
+        pytest.param(["--unknown-flag"], id="unknown-flag"),
+    ],
+)
+def test_a_word_that_does_not_parse_exits_2(
+    words: list[str], picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A value that is no value of its flag is misuse, in argparse's way or ours."""
+    try:
+        code = main(["cut", str(picture), *words])
+    except SystemExit as error:
+        code = int(str(error.code))
+    assert code == 2
+    assert words[-1] in capsys.readouterr().err
+
+
+@pytest.fixture
+def picture(tmp_path: Path, astronaut: Path) -> Path:
+    """Give a small picture in a folder of its own."""
+    path = tmp_path / "picture.png"
+    with Image.open(astronaut) as image:
+        image.resize((128, 128)).save(path)
+    return path
+
+
+def test_every_knob_has_its_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    """`cut --help` names every knob's flag."""
+    with pytest.raises(SystemExit):
+        main(["cut", "--help"])
+    text = capsys.readouterr().out
+    assert [name for name in KNOBS if flag_of(name) not in text] == []
+
+
+def test_a_cut_out_is_written_beside_the_picture(
+    picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without -o the cut-out is <stem>.cutout.png, RGBA, as large as the picture, and described."""
+    assert main(["cut", str(picture), *FAST]) == 0
+    cutout = picture.with_name("picture.cutout.png")
+    with Image.open(cutout) as image:
+        assert (image.mode, image.size) == ("RGBA", (128, 128))
+    text = capsys.readouterr().out
+    assert f"{picture} -> {cutout}" in text
+    assert "peak" in text
+    assert "MiB" in text
+
+
+def test_json_is_one_document_ordered_by_picture_then_repeat(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--json prints the runs and nothing else; a failure stands among them with its kind."""
+    other = tmp_path / "other.png"
+    other.write_bytes(picture.read_bytes())
+    words = ["cut", str(picture), str(tmp_path / "absent.png"), str(other), *FAST]
+    assert main([*words, "--repeat", "2", "--json", "-o", str(tmp_path / "out")]) == 1
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [Path(run["input"]).name for run in runs] == [
+        "picture.png", "picture.png", "absent.png", "other.png", "other.png",
+    ]  # fmt: skip
+    assert [run.get("kind") for run in runs] == [None, None, "bad_input", None, None]
+    assert [run["run_index"] for run in runs if "kind" not in run][:2] == [0, 1]
+    first = runs[0]
+    assert first["settings"]["network_size"] == first["effective"]["network_size"] == 64
+    assert sum(first["stages_s"].values()) == pytest.approx(first["total_s"], rel=0.05, abs=0.004)
+    assert first["peak_rss_bytes"] >= first["baseline_rss_bytes"] > 0
+
+
+def _bad_pictures() -> list[object]:
+    """List bad inputs: how each is made, and what its sentence must hold."""
+    jpeg = Path(__file__).parent.parent / "examples" / "coffee.png"
+    return [
+        pytest.param(lambda p: p.write_bytes(b""), "empty", id="empty"),
+        pytest.param(lambda p: p.write_bytes(jpeg.read_bytes()[:5000]), "cut short", id="truncated"),
+        pytest.param(lambda p: p.write_text("hello"), "not a picture", id="text"),
+        pytest.param(lambda p: p.write_text("1,2,3\n4,5,6\n"), "not a picture", id="csv"),
+        pytest.param(lambda p: p.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>"), "not a picture", id="svg"),
+        pytest.param(lambda p: p.write_bytes(png_with_header(30000, 30000)), "30000 x 30000 px", id="huge-header"),
+        pytest.param(lambda p: p.write_bytes(png_with_header(0, 10)), "damaged", id="no-width"),
+        pytest.param(lambda p: p.mkdir(), "folder", id="folder"),
+        pytest.param(lambda p: None, "not there", id="absent"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "part"), _bad_pictures())
+def test_a_bad_picture_is_named_and_the_others_are_done(
+    make: Callable[[Path], object], part: str, picture: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A bad picture gets one sentence with its name, exit 1, nothing half-written; the good one is done."""
+    bad = picture.with_name("bad.jpg")
+    make(bad)
+    out = picture.parent / "out"
+    assert main(["cut", str(bad), str(picture), *FAST, "-o", str(out)]) == 1
+    err = capfd.readouterr().err
+    assert str(bad) in err
+    assert part in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+    assert [path.name for path in out.iterdir()] == ["picture.png"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+def test_a_full_disk_is_said_and_leaves_nothing(
+    tmp_path: Path, astronaut: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that fills up while the cut-out is written is named, and the half file is gone."""
+    full = tmp_path / "full"
+    full.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(full)], check=False
+    ).returncode:
+        pytest.skip("this sandbox does not let a file system be mounted")
+    try:
+        assert main(["cut", str(astronaut), *FAST, "-o", str(full / "x.png")]) == 1
+        assert list(full.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(full)], check=True)
+    assert "the disk is full" in capfd.readouterr().err
+
+
+def test_collisions_are_misuse_before_any_work(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two pictures of one stem into one folder, one file for two, and a picture as its own output."""
+    twin = tmp_path / "twin" / "picture.jpg"
+    twin.parent.mkdir()
+    twin.write_bytes(picture.read_bytes())
+    assert main(["cut", str(picture), str(twin), "-o", str(tmp_path / "out")]) == 2
+    assert main(["cut", str(picture), str(twin), "-o", str(tmp_path / "out.png")]) == 2
+    assert main(["cut", str(picture), "-o", str(picture)]) == 2
+    err = capsys.readouterr().err
+    assert "would both be written" in err
+    assert "names one file for 2 pictures" in err
+    assert "take the place of the picture" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_deadline_exits_124(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that passes its deadline is ended, told, and has an exit code of its own."""
+    assert main(["cut", str(picture), "--engine", "onnxruntime", "--timeout-s", "1ms"]) == 124
+    assert "deadline" in capsys.readouterr().err
+
+
+def test_a_jpeg_is_written_on_a_colour(picture: Path, tmp_path: Path) -> None:
+    """--background puts the cut-out on a colour: the corner far from the subject has it."""
+    target = tmp_path / "on-red.jpg"
+    assert main(["cut", str(picture), *FAST, "--background", "#f00", "-o", str(target)]) == 0
+    with Image.open(target) as image:
+        assert image.mode == "RGB"
+        pixels = np.asarray(image).astype(int)
+    redness = pixels[:, :, 0] - pixels[:, :, 1:].max(axis=2)
+    assert int(redness.max()) > 150
+
+
+def test_interrupted_ends_the_worker_and_exits_130(picture: Path) -> None:
+    """SIGINT in the middle: exit 130, said so, and no worker is left."""
+    command = [sys.executable, "-m", "rembg_tuner", "cut", str(picture), *FAST, "--repeat", "10000"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert process.stdout is not None
+    while "ran" not in (line := process.stdout.readline()):
+        assert line, "the command ended by itself"
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    deadline = time.perf_counter() + 5
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.perf_counter() < deadline, "the worker outlived its parent"
+        time.sleep(0.05)
+    assert children
+
+
+def test_presets_are_listed_with_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """`presets` names each preset; --json gives the file's content."""
+    assert main(["presets"]) == 0
+    text = capsys.readouterr().out
+    assert main(["presets", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [name for name in content if name not in text] == []
+    assert "balanced (default)" in text
+
+
+def test_doctor_tells_the_machine_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """`doctor --json` agrees with what Python and the tree say."""
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["affinity_cpus"] == len(os.sched_getaffinity(0))
+    assert {"onnxruntime", "openvino", "rembg"} == {engine["name"] for engine in found["engines"]}
+    assert any(
+        model["name"] == "u2netp" and model["path"].endswith("u2netp.onnx")
+        for model in found["models"]
+    )
+    assert any(
+        provider["name"] == "cpu" and provider["is_present"] for provider in found["providers"]
+    )
+    absent = [provider for provider in found["providers"] if not provider["is_present"]]
+    assert all(provider["detail"] for provider in absent)

@@ -1,0 +1,158 @@
+"""Presets: the file as it is, and how settings are made of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rembg_tuner.errors import PresetError, SettingsError
+from rembg_tuner.presets import Capabilities, Preset, find_preset, read_presets, resolve
+from rembg_tuner.settings import Settings, build_settings
+from rembg_tuner.yaml_files import format_mapping, read_mapping
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVERYTHING = Capabilities(engines=("openvino", "onnxruntime", "rembg"), has_bf16=True)
+WITHOUT_BF16 = Capabilities(engines=("openvino", "onnxruntime", "rembg"), has_bf16=False)
+ONNX_RUNTIME_ONLY = Capabilities(engines=("onnxruntime",), has_bf16=True)
+NAMES = (
+    "balanced", "fastest", "smallest", "studio", "cpu-server", "gpu-server", "edge",
+    "article-default", "article-light", "article-onnx",
+)  # fmt: skip
+
+
+def test_the_presets_promised_are_there() -> None:
+    """presets.yaml holds the names that are relied on."""
+    assert tuple(read_presets()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_makes_settings_and_is_written_back_equal(name: str, tmp_path: Path) -> None:
+    """Each preset's settings can be, and the preset survives a round trip through YAML."""
+    preset = find_preset(name)
+    settings = build_settings(preset.values)
+    assert {**settings.to_dict(), **preset.values} == settings.to_dict()
+    path = tmp_path / "presets.yaml"
+    path.write_text(format_mapping({name: preset.to_dict()}), encoding="utf-8")
+    assert read_mapping(path)[name] == preset.to_dict()
+    assert read_presets(path)[name] == preset
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_has_figures_or_a_reason(name: str) -> None:
+    """What was measured names machine, date, n and unit; else the reason stands there."""
+    preset = find_preset(name)
+    if preset.measured is None:
+        assert preset.why_not_measured
+        assert preset.why_not_measured != "not yet"
+        return
+    assert {
+        "date",
+        "cpu",
+        "cores",
+        "picture",
+        "n",
+        "latency_p50_s",
+        "peak_rss_mib",
+    } <= preset.measured.keys()
+
+
+def _preset(**values: object) -> Preset:
+    """Make a preset of values."""
+    return Preset(
+        name="mine", purpose="", values=values, measured=None, why_not_measured="made for a test"
+    )
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "able", "expected", "warned"),
+    [
+        pytest.param(None, {}, EVERYTHING, Settings(), (), id="nothing"),
+        pytest.param(
+            _preset(precision="bf16", engine="openvino"),
+            {"network_size": 256},
+            EVERYTHING,
+            Settings(engine="openvino", precision="bf16", network_size=256),
+            (),
+            id="given-adds",
+        ),
+        pytest.param(
+            _preset(precision="bf16", engine="openvino"),
+            {},
+            WITHOUT_BF16,
+            Settings(engine="openvino"),
+            ("precision",),
+            id="no-bf16",
+        ),
+        pytest.param(
+            _preset(precision="bf16", engine="openvino"),
+            {"engine": "rembg"},
+            EVERYTHING,
+            Settings(engine="rembg"),
+            ("precision",),
+            id="other-engine-given",
+        ),
+    ],
+)  # fmt: skip
+def test_what_only_the_preset_says_is_dropped_with_a_warning(
+    preset: Preset | None,
+    given: dict[str, object],
+    able: Capabilities,
+    expected: Settings,
+    warned: tuple[str, ...],
+) -> None:
+    """A preset bends to the machine and to what was given, and says so, knob by knob."""
+    settings, warnings = resolve(preset, given, able)
+    assert settings == expected
+    assert len(warnings) == len(warned)
+    assert all(name in warning for name, warning in zip(warned, warnings, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "able", "part"),
+    [
+        pytest.param(
+            {"engine": "openvino"}, ONNX_RUNTIME_ONLY, "rembg-tuner[openvino]", id="engine"
+        ),
+        pytest.param({"engine": "openvino", "precision": "bf16"}, WITHOUT_BF16, "bf16", id="bf16"),
+        pytest.param(
+            {"engine": "openvino", "cpu_mem_arena": True}, EVERYTHING, "cpu_mem_arena", id="knob"
+        ),
+    ],
+)
+def test_what_was_given_and_cannot_be_is_an_error(
+    given: dict[str, object], able: Capabilities, part: str
+) -> None:
+    """A flag that cannot be honoured is refused, even at its default value."""
+    with pytest.raises(SettingsError, match=part.replace("[", r"\[")):
+        resolve(None, given, able)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        pytest.param("a: [1", "not valid YAML", id="no-yaml"),
+        pytest.param("a: {for: x, settings: {}}", "keys", id="missing-key"),
+        pytest.param(
+            "a: {for: x, settings: {}, measured: null}", "why_not_measured", id="no-reason"
+        ),
+        pytest.param(
+            "a: {for: x, settings: {threads: 2}, measured: null, why_not_measured: y}",
+            "'threads' is not a setting",
+            id="unknown-knob",
+        ),
+        pytest.param(
+            "a: {for: x, settings: {intra_op_threads: -1}, measured: null, why_not_measured: y}",
+            "got -1",
+            id="out-of-range",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_is_refused_by_name(text: str, part: str, tmp_path: Path) -> None:
+    """A broken presets file says which preset, which knob, which value."""
+    path = tmp_path / "presets.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PresetError, match=part):
+        read_presets(path)
