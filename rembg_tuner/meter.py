@@ -68,7 +68,9 @@ class Meter:
     def peak_bytes(self) -> int | None:
         """Read the peak RSS since it was reset."""
         if self.peak_source == "vmhwm":
-            return self._status_bytes("VmHWM")
+            high_water = self._status_bytes("VmHWM")
+            # The kernel sums up its per-CPU counts only now and then: a sample can be some KiB above.
+            return None if high_water is None else max(high_water, self._sampled_peak)
         return self._sampled_peak or None
 
     def rss_file_bytes(self) -> int | None:

@@ -71,6 +71,7 @@ class WorkerProcess:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close()
         command = [
             sys.executable,
+            "-P",  # a file in the user's folder, such as queue.py, must not stand in for a library
             "-m",
             "rembg_tuner.worker",
             engine,

@@ -65,6 +65,10 @@ class _FailedError(Exception):
         self.kind, self.message, self.stage = kind, message, stage
 
 
+class _DiedIdleError(_FailedError):
+    """A warm worker was gone before it took the run up: no fault of this picture's."""
+
+
 @dataclass(slots=True, kw_only=True)
 class _WarmWorker:
     """A worker with its model loaded."""
@@ -94,6 +98,8 @@ class _Watch:
     started_at: float = field(default_factory=time.perf_counter)
     curve: list[tuple[float, int]] = field(default_factory=list)
     samples: int = 0
+    is_warm: bool = False
+    is_heard: bool = False
     cancelled_at: float | None = None
 
 
@@ -193,7 +199,11 @@ class Runner:
         try:
             worker = self._ready_worker(settings, on_progress)
             index = worker.runs
-            return self._run_on(worker, job, settings, warnings, on_progress)
+            try:
+                return self._run_on(worker, job, settings, warnings, on_progress)
+            except _DiedIdleError:
+                worker, index = self._ready_worker(settings, on_progress), 0
+                return self._run_on(worker, job, settings, warnings, on_progress)
         except _FailedError as error:
             if self._worker is None:
                 _remove_scratch(job)
@@ -256,10 +266,6 @@ class Runner:
             "threads": self._threads,
             "cache": str(cache),
         }
-        try:
-            process.send(request)
-        except WorkerGoneError as error:
-            raise self._death(process, "load", error) from error
         watch = _Watch(
             stage="load",
             deadline_s=LOAD_TIMEOUT_S,
@@ -267,6 +273,10 @@ class Runner:
             memory_limit_bytes=limit,
             on_progress=on_progress,
         )
+        try:
+            process.send(request)
+        except WorkerGoneError as error:
+            raise self._death(process, watch, error) from error
         loaded = self._await(process, meter, watch, "loaded")
         return _WarmWorker(
             process=process,
@@ -308,15 +318,16 @@ class Runner:
             deadline_text=f"the run passed its deadline of {format_seconds(settings.timeout_s)} (timeout_s) and was ended; raise it, or choose a faster setting",
             memory_limit_bytes=settings.memory_limit_bytes or self._memory_limit,
             on_progress=on_progress,
+            is_warm=run_index > 0,
         )
         meter.reset_peak()
         try:
             watch.started_at = time.perf_counter()
             process.send({"op": "run", "job": asdict(job), "settings": settings.to_dict()})
         except WorkerGoneError as error:
-            raise self._death(process, watch.stage, error) from error
+            raise self._death(process, watch, error) from error
         done = self._await(process, meter, watch, "done")
-        peak, retained = meter.peak_bytes(), meter.rss_bytes()
+        retained, peak = meter.rss_bytes(), meter.peak_bytes()
         return Result(
             input=job.input,
             output=job.output,
@@ -355,13 +366,15 @@ class Runner:
             try:
                 message = process.receive(SAMPLING_INTERVAL_S)
             except WorkerGoneError as error:
-                raise self._death(process, watch.stage, error) from error
+                raise self._death(process, watch, error) from error
             if message is None:
                 self._look(process, meter, watch)
-            elif message["event"] == event:
+                continue
+            watch.is_heard = True
+            if message["event"] == event:
                 self._sample(meter, watch)
                 return message
-            elif message["event"] == "stage":
+            if message["event"] == "stage":
                 watch.stage = message["stage"]
                 self._look(process, meter, watch)
             elif message["event"] == "failed":
@@ -406,7 +419,7 @@ class Runner:
             try:
                 process.send({"op": "cancel"})
             except WorkerGoneError as error:
-                raise self._death(process, watch.stage, error) from error
+                raise self._death(process, watch, error) from error
 
     def _end(self, process: WorkerProcess) -> None:
         """End a worker that must not run on; the next run starts another."""
@@ -414,20 +427,21 @@ class Runner:
         if self._worker is not None and self._worker.process is process:
             self.close()
 
-    def _death(self, process: WorkerProcess, stage: str, error: WorkerGoneError) -> _FailedError:
+    def _death(self, process: WorkerProcess, watch: _Watch, error: WorkerGoneError) -> _FailedError:
         """Tell how a worker ended, and forget it."""
+        failure = _DiedIdleError if watch.is_warm and not watch.is_heard else _FailedError
         if isinstance(error, WorkerRubbishError):
             self._end(process)
-            return _FailedError("crash", f"{error}, and was ended", stage)
+            return failure("crash", f"{error}, and was ended", watch.stage)
         text, for_memory = process.obituary(), process.was_killed_for_memory()
         self._end(process)
         if for_memory:
-            return _FailedError(
+            return failure(
                 "out_of_memory",
                 "the system ran out of memory and ended the worker; choose a smaller setting, or give it more memory",
-                stage,
+                watch.stage,
             )
-        return _FailedError("crash", text, stage)
+        return failure("crash", text, watch.stage)
 
 
 def _failure(job: Job, settings: Settings, error: _FailedError, run_index: int) -> Failure:

@@ -275,24 +275,35 @@ class Settings:
         """Refuse what is not allowed, all problems at once."""
         if isinstance(self.model, str):
             object.__setattr__(self, "model", _MODEL_ALIASES.get(self.model, self.model))
-        problems = [text for name in KNOBS for text in _problems(name, getattr(self, name))]
-        if not problems:
-            problems = self._cross_problems()
+        wrong = {name: _problems(name, getattr(self, name)) for name in KNOBS}
+        allowed = {name for name, problems in wrong.items() if not problems}
+        problems = [text for texts in wrong.values() for text in texts]
+        problems += self._cross_problems(allowed)
         if problems:
             raise SettingsError(problems)
 
-    def _cross_problems(self) -> list[str]:
+    def _cross_problems(self, allowed: set[str]) -> list[str]:
         """List what is wrong between knobs whose values alone are allowed."""
         problems = [
             unhonoured_text(name, self.engine)
             for name in KNOBS
-            if not is_honoured(name, self.engine) and getattr(self, name) != default_of(name)
+            if {name, "engine"} <= allowed
+            and not is_honoured(name, self.engine)
+            and getattr(self, name) != default_of(name)
         ]
-        if self.arena_shrink and not self.cpu_mem_arena:
+        if (
+            {"arena_shrink", "cpu_mem_arena"} <= allowed
+            and self.arena_shrink
+            and not self.cpu_mem_arena
+        ):
             problems.append(
                 "arena_shrink gives back the arena's memory, so it needs cpu_mem_arena on; switch one of the two"
             )
-        if self.inter_op_threads > 0 and self.execution_mode == "sequential":
+        if (
+            {"inter_op_threads", "execution_mode"} <= allowed
+            and self.inter_op_threads > 0
+            and self.execution_mode == "sequential"
+        ):
             problems.append(
                 f"inter_op_threads is used in execution_mode parallel only, got {self.inter_op_threads} with sequential; leave it at 0 or choose parallel"
             )
@@ -333,6 +344,14 @@ def default_of(name: str) -> Value:
     return cast("Value", value)
 
 
+def default_text(name: str) -> str:
+    """Write a knob's default as a person would."""
+    if KNOBS[name].default_text:
+        return KNOBS[name].default_text
+    value = default_of(name)
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
 def flag_of(name: str) -> str:
     """Give a knob's command-line flag.
 
@@ -362,17 +381,29 @@ def build_settings(values: dict[str, object]) -> Settings:
     Raises:
         SettingsError: a name is unknown, or a value is not allowed.
     """
-    unknown = [name for name in values if name not in KNOBS]
-    if unknown:
-        known = ", ".join(KNOBS)
-        raise SettingsError(
-            [f"{name!r} is not a setting; the settings are {known}" for name in unknown]
-        )
-    values = {
-        name: float(value) if type_of(name) is float and type(value) is int else value
-        for name, value in values.items()
-    }
-    return Settings(**values)  # type: ignore[arg-type]  # __post_init__ checks every type
+    known = ", ".join(KNOBS)
+    problems = [
+        f"{name!r} is not a setting; the settings are {known}"
+        for name in values
+        if name not in KNOBS
+    ]
+    given = {name: _as_float(name, value) for name, value in values.items() if name in KNOBS}
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]  # __post_init__ checks every type
+    except SettingsError as error:
+        raise SettingsError([*problems, *error.problems]) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _as_float(name: str, value: object) -> object:
+    """Take a whole number for a knob of another kind of number; one too great is infinite."""
+    if type_of(name) is not float or type(value) is not int:
+        return value
+    if abs(value) > 2**1000:
+        return math.inf if value > 0 else -math.inf
+    return float(value)
 
 
 def _problems(name: str, value: object) -> list[str]:
@@ -402,7 +433,9 @@ def _number_problems(name: str, value: float) -> list[str]:
     knob = KNOBS[name]
     if value == 0 and knob.or_zero:
         return []
-    fits = math.isfinite(value) and (knob.low or 0) <= value <= (knob.high or math.inf)
+    fits = (knob.low or 0) <= value <= (
+        knob.high or math.inf
+    ) and value != math.inf  # NaN fits nowhere
     if not fits or (knob.multiple_of and value % knob.multiple_of):
         return [f"{name} must be {knob.allowed_text()}, got {value}"]
     return []

@@ -23,7 +23,7 @@ def read_mapping(path: Path) -> dict[str, object]:
     """
     try:
         content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, or a date that cannot be
         raise YamlFileError(
             f"{path.name}: not valid YAML: {' '.join(str(error).split())}"
         ) from error

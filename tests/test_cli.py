@@ -169,7 +169,7 @@ def _bad_pictures() -> list[object]:
         pytest.param(lambda p: p.write_bytes(png_with_header(30000, 30000)), "30000 x 30000 px", id="huge-header"),
         pytest.param(lambda p: p.write_bytes(png_with_header(0, 10)), "damaged", id="no-width"),
         pytest.param(lambda p: p.mkdir(), "folder", id="folder"),
-        pytest.param(lambda p: None, "not there", id="absent"),
+        pytest.param(lambda _: None, "not there", id="absent"),
     ]  # fmt: skip
 
 

@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("worker",),
     ("process", "runner"),
-    ("bench", "diagnosis"),
+    ("bench", "diagnosis", "documents"),
     ("cli",),
     ("__main__", "app"),
 )

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as given_with
 from hypothesis import strategies as st
 
@@ -19,6 +19,7 @@ from rembg_tuner.settings import (
     best_installed_engine,
     build_settings,
     default_of,
+    default_text,
     flag_of,
     installed_engines,
     is_honoured,
@@ -27,6 +28,9 @@ from rembg_tuner.settings import (
 
 if TYPE_CHECKING:
     from rembg_tuner.settings import Value
+
+# On a busy machine drawing alone can take its time.
+UNHURRIED = given_with(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Told here once more, apart from the code: DESIGN.md's table.
 RANGES: dict[str, tuple[float, float]] = {
@@ -111,7 +115,7 @@ def problem_of(**values: object) -> str:
     return str(caught.value)
 
 
-@given_with(deadline=None)
+@UNHURRIED
 @given(accepted_values())
 def test_accepted_values_come_back_equal_and_hash_alike(values: dict[str, Value]) -> None:
     """What was accepted survives to_dict, JSON and back, and is the same dictionary key."""
@@ -122,7 +126,7 @@ def test_accepted_values_come_back_equal_and_hash_alike(values: dict[str, Value]
     assert {settings: "trial"}[again] == "trial"
 
 
-@given_with(deadline=None)
+@UNHURRIED
 @given(accepted_values())
 def test_what_was_given_is_kept(values: dict[str, Value]) -> None:
     """Every value is kept as given, and every knob left out has its default."""
@@ -134,7 +138,7 @@ def test_what_was_given_is_kept(values: dict[str, Value]) -> None:
     assert list(kept) == list(KNOBS)
 
 
-@given_with(deadline=None)
+@UNHURRIED
 @given(accepted_values())
 def test_changed_alone_makes_the_same_settings(values: dict[str, Value]) -> None:
     """The knobs that differ from their defaults are enough to build the settings again."""
@@ -143,7 +147,7 @@ def test_changed_alone_makes_the_same_settings(values: dict[str, Value]) -> None
     assert all(value != default_of(name) for name, value in settings.changed().items())
 
 
-@given_with(deadline=None)
+@UNHURRIED
 @given(accepted_values(), accepted_values())
 def test_reload_keys_are_equal_exactly_where_the_reload_knobs_are(
     one: dict[str, Value], other: dict[str, Value]
@@ -189,7 +193,7 @@ def test_inter_op_threads_need_another_worker() -> None:
     assert one.reload_key() != replace(one, inter_op_threads=2).reload_key()
 
 
-@given_with(deadline=None)
+@UNHURRIED
 @given(st.data())
 def test_a_number_out_of_range_is_refused_by_name(data: st.DataObject) -> None:
     """A number outside a knob's range is an error with the name, the value and what is allowed."""
@@ -208,7 +212,7 @@ def test_a_number_out_of_range_is_refused_by_name(data: st.DataObject) -> None:
     assert problem == f"{name} must be {KNOBS[name].allowed_text()}, got {value}"
 
 
-@given_with(deadline=None)
+@UNHURRIED
 @given(st.integers(64, 2048).filter(lambda size: size % 32 != 0))
 def test_a_network_size_off_the_grid_is_refused(size: int) -> None:
     """A network size in range that is no multiple of 32 is an error that says so."""
@@ -216,7 +220,7 @@ def test_a_network_size_off_the_grid_is_refused(size: int) -> None:
     assert problem == f"network_size must be 0 or 64 to 2048 px, a multiple of 32, got {size}"
 
 
-@given_with(deadline=None)
+@UNHURRIED
 @given(name=st.sampled_from(sorted(WORDS)), word=st.text(max_size=12))
 def test_a_word_that_is_no_choice_is_refused_with_the_choices(name: str, word: str) -> None:
     """A word outside a knob's choices is an error with the name, the word and the choices."""
@@ -296,6 +300,29 @@ def test_all_problems_are_told_at_once() -> None:
         "spinning must be on or off (true or false), got 1",
     )
     assert str(caught.value) == "; ".join(caught.value.problems)
+
+
+def test_unknown_names_do_not_hide_wrong_values() -> None:
+    """A name that is no setting and a value that is not allowed are told together."""
+    with pytest.raises(SettingsError) as caught:
+        build_settings({"threads": 2, "max_side": 63})
+    assert [problem.split()[0] for problem in caught.value.problems] == ["'threads'", "max_side"]
+
+
+def test_wrong_values_do_not_hide_knobs_out_of_place() -> None:
+    """A value out of range and a knob that the engine cannot honour are told together."""
+    with pytest.raises(SettingsError) as caught:
+        build_settings({"engine": "openvino", "max_side": 63, "provider": "cuda"})
+    assert [problem.split()[0] for problem in caught.value.problems] == ["max_side", "provider"]
+
+
+def test_a_wrong_engine_is_the_only_thing_told_of_it() -> None:
+    """Which knobs an unknown engine honours cannot be said, so nothing is made up."""
+    with pytest.raises(SettingsError) as caught:
+        build_settings({"engine": "tflite", "provider": "cuda", "precision": "bf16"})
+    assert caught.value.problems == (
+        "engine must be one of onnxruntime, openvino, rembg, got 'tflite'",
+    )
 
 
 def test_unknown_names_are_told_with_the_known_ones() -> None:
@@ -430,3 +457,20 @@ def test_every_knob_tells_what_it_is(name: str) -> None:
 def test_what_is_allowed_is_told_in_words(name: str, text: str) -> None:
     """The text that messages, flags and the README share."""
     assert KNOBS[name].allowed_text() == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("model", "u2netp", id="word"),
+        pytest.param("engine", "best installed", id="engine"),
+        pytest.param("max_side", "0", id="number"),
+        pytest.param("timeout_s", "30.0", id="seconds"),
+        pytest.param("memory_limit_bytes", "the host's limit", id="limit"),
+        pytest.param("spinning", "on", id="on"),
+        pytest.param("arena_shrink", "off", id="off"),
+    ],
+)
+def test_a_default_is_told_in_words(name: str, text: str) -> None:
+    """The same on every machine, whatever engine is installed there."""
+    assert default_text(name) == text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner import __version__
 from rembg_tuner.presets import DEFAULT_PRESET, Capabilities, find_preset, resolve
-from rembg_tuner.settings import KNOBS, default_of, flag_of, type_of
+from rembg_tuner.settings import KNOBS, default_text, flag_of, type_of
 from rembg_tuner.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def add_knobs(parser: argparse.ArgumentParser) -> None:
     for name, knob in KNOBS.items():
         if knob.group not in groups:
             groups[knob.group] = parser.add_argument_group(knob.group)
-        default = knob.default_text or _default_text(name)
+        default = default_text(name)
         allowed = f" ({knob.allowed_text()})" if knob.choices or knob.low is not None else ""
         options: dict[str, object] = {
             "dest": f"knob_{name}",
@@ -116,12 +116,6 @@ def add_knobs(parser: argparse.ArgumentParser) -> None:
             options["type"] = _reader(name)
             options["metavar"] = knob.unit.upper() or name.upper()
         groups[knob.group].add_argument(flag_of(name), **options)  # type: ignore[arg-type]  # a table of keyword arguments
-
-
-def _default_text(name: str) -> str:
-    """Write a knob's default as a person would."""
-    value = default_of(name)
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def _reader(name: str) -> type | object:

@@ -198,7 +198,7 @@ def _describe(run: Result, *, is_brief: bool) -> str:
         f"  memory   peak {format_bytes(run.peak_rss_bytes)} ({peak_word}) · kept {format_bytes(run.retained_rss_bytes)}, {format_bytes(run.rss_file_bytes)} of it mapped files · load's peak {format_bytes(run.load_peak_rss_bytes)} · before it {format_bytes(run.baseline_rss_bytes)}"
     )
     if is_brief:
-        return "\n".join(lines)
+        return f"  run {run.run_index + 1:<4} {format_seconds(run.total_s)} · peak {format_bytes(run.peak_rss_bytes)}"
     lines.insert(0, f"{run.input} -> {run.output} ({format_bytes(run.output_bytes)})")
     lines.append(
         f"  started  {format_seconds(run.start_s)} + model loaded {format_seconds(run.load_s)}, once"

@@ -156,6 +156,10 @@ def _compile(
         )
     model = openvino.Model([model.outputs[0].get_node().input_value(0)], model.get_parameters())
     shape = model.inputs[0].get_partial_shape()
+    if shape[2].is_static and shape[3].is_static and shape[2] != shape[3]:
+        raise ModelError(
+            f"{path} takes {shape[3].get_length()} x {shape[2].get_length()} px, and only square inputs are run here"
+        )
     side = (
         size or (None if shape[2].is_dynamic else int(shape[2].get_length())) or request.model.side
     )

@@ -64,5 +64,6 @@ def resize_exactly(pixels: Pixels, *, width: int, height: int) -> Pixels:
     across = lanczos_kernel(w, width, 0, width)
     down = lanczos_kernel(h, height, 0, height)
     wide = np.tensordot(across.weights, pixels[:, across.first : across.last], axes=(1, 1))
+    wide = np.clip(np.rint(wide), 0, 255)  # between the passes too, as Pillow does
     scaled = np.tensordot(down.weights, wide[:, down.first : down.last], axes=(1, 1))
     return np.clip(np.rint(scaled), 0, 255)

@@ -1,0 +1,98 @@
+"""The parts of the README that are derived: `python -m rembg_tuner.documents` writes them anew.
+
+A test fails where README.md and its sources differ, so that no default, figure or name is kept twice.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from rembg_tuner.cache import replacing
+from rembg_tuner.presets import DEFAULT_PRESET, Preset, read_presets
+from rembg_tuner.settings import KNOBS, default_text, flag_of
+
+ROOT = Path(__file__).parent.parent
+_BLOCK = "<!-- {name}: derived, see rembg_tuner/documents.py -->\n{content}\n<!-- /{name} -->"
+_BLOCK_PATTERN = r"<!-- {name}: [^\n]*-->\n(?:.*?\n)?<!-- /{name} -->"
+
+
+def knob_table() -> str:
+    """Lay the settings out as a Markdown table."""
+    lines = [
+        "| flag | values | default | what it is, costs and brings | engines |",
+        "|---|---|---|---|---|",
+    ]
+    for name, knob in KNOBS.items():
+        values = knob.allowed_text() if knob.choices or knob.low is not None else ""
+        values = values or (
+            "on, off" if default_text(name) in ("on", "off") else "a name or a path"
+        )
+        engines = ", ".join(sorted(knob.engines)) or "all"
+        lines.append(
+            f"| `{flag_of(name)}` | {values} | {default_text(name)} | {knob.summary} | {engines} |"
+        )
+    return "\n".join(lines)
+
+
+def preset_table() -> str:
+    """Lay the presets out as a Markdown table."""
+    lines = ["| preset | for | settings | median | peak |", "|---|---|---|--:|--:|"]
+    lines += [_preset_line(preset) for preset in read_presets().values()]
+    measured = next((p.measured for p in read_presets().values() if p.measured), None)
+    if measured is not None:
+        lines += [
+            "",
+            f"{measured['picture']}, warm, n = {measured['n']}, {measured['cpu']}, {measured['cores']} cores, {measured['date']}.",
+        ]
+    return "\n".join(lines)
+
+
+def _preset_line(preset: Preset) -> str:
+    """Write one preset's row."""
+    settings = ", ".join(f"{name} {_word(value)}" for name, value in preset.values.items())
+    name = f"`{preset.name}`" + (" (default)" if preset.name == DEFAULT_PRESET else "")
+    if preset.measured is None:
+        return f"| {name} | {preset.purpose} | {settings} | not measured: {preset.why_not_measured} | |"
+    seconds = float(str(preset.measured["latency_p50_s"]))
+    return f"| {name} | {preset.purpose} | {settings} | {seconds * 1000:.0f} ms | {preset.measured['peak_rss_mib']} MiB |"
+
+
+def _word(value: object) -> str:
+    """Write a setting's value as a person would."""
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+def bench_table() -> str:
+    """Give the newest bench's table, as it was printed."""
+    tables = sorted((ROOT / "benchmarks" / "results").glob("bench-*.md"))
+    return tables[-1].read_text(encoding="utf-8").strip() if tables else "Not measured yet."
+
+
+def refresh(text: str) -> str:
+    """Write the derived blocks of a text anew; what stands between them stays."""
+    for name, content in (
+        ("settings", knob_table()),
+        ("presets", preset_table()),
+        ("bench", bench_table()),
+    ):
+        block = _BLOCK.format(name=name, content=content)
+        text = re.sub(
+            _BLOCK_PATTERN.format(name=name),
+            lambda _match, block=block: block,
+            text,
+            flags=re.DOTALL,
+        )
+    return text
+
+
+def main() -> None:
+    """Refresh README.md."""
+    readme = ROOT / "README.md"
+    text = refresh(readme.read_text(encoding="utf-8"))
+    with replacing(readme) as file:
+        file.write(text.encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The real worker, but it goes wrong where it is told to; a child of test_runner's, never imported.
+
+`HOSTILE_START` names what goes wrong before the worker serves; a picture's stem names what goes wrong
+in its run. Every other picture is cut out as always.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from rembg_tuner import pipeline, worker
+from rembg_tuner.pipeline import Job, Outcome, Stages
+
+ENGINE, REQUEST_FD, RESULT_FD, THREADS = sys.argv[-4], *(int(word) for word in sys.argv[-3:])
+REAL_RUN = pipeline.run_job
+LONG_S = 60.0
+MIB = 2**20
+
+
+def say(line: bytes) -> None:
+    """Write bytes where only messages belong."""
+    os.write(RESULT_FD, line)
+
+
+def say_and_sleep(line: bytes) -> None:
+    """Write bytes where only messages belong, then hang."""
+    say(line)
+    time.sleep(LONG_S)
+
+
+def say_and_end(line: bytes) -> None:
+    """Write bytes where only messages belong, then end as if all were well."""
+    say(line)
+    os._exit(0)
+
+
+def say_for_ever(piece: bytes) -> None:
+    """Write the same bytes again and again."""
+    while True:
+        say(piece)
+
+
+def close_and_sleep() -> None:
+    """Let go of the pipe, and live on."""
+    os.close(RESULT_FD)
+    time.sleep(LONG_S)
+
+
+def die_of_memory() -> None:
+    """Have no memory left."""
+    raise MemoryError
+
+
+def go_wrong_unforeseen() -> None:
+    """Raise what no code expects."""
+    raise KeyError("boom")
+
+
+def last_words() -> None:
+    """Say why on fd 2, then end with a code of its own."""
+    os.write(2, b"something before\nthe sky is falling\n")
+    os._exit(3)
+
+
+STAGE = json.dumps({"event": "stage", "stage": "predict"}).encode() + b"\n"
+READY = json.dumps({"event": "ready", "versions": {}}).encode() + b"\n"
+AT_START: dict[str, Callable[[], None]] = {
+    "exit": lambda: os._exit(7),
+    "rubbish": lambda: say_and_sleep(b"Hello from a library!\n"),
+    "endless": lambda: say_for_ever(b"x" * 65536),
+    "empty": lambda: say_and_sleep(b'{"event": "ready"}\n'),
+    "list": lambda: say_and_sleep(b"[1, 2]\n"),
+    "unknown": lambda: say_and_sleep(b'{"event": "joy"}\n'),
+    "ready-then-end": lambda: say_and_end(READY),
+}
+IN_RUN: dict[str, Callable[[], None]] = {
+    "abort": os.abort,
+    "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": last_words,
+    "rubbish": lambda: say_and_sleep(b"\x00\xff rubbish\n"),
+    "half": lambda: say_and_end(b'{"event": "do'),
+    "half-and-hang": lambda: say_and_sleep(b'{"event": "do'),
+    "hollow": lambda: say_and_sleep(b'{"event": "done"}\n'),
+    "close": close_and_sleep,
+    "hang": lambda: time.sleep(LONG_S),
+    "chatter": lambda: say_for_ever(STAGE),
+    "memory": die_of_memory,
+    "unforeseen": go_wrong_unforeseen,
+}
+# What goes wrong without harm: the run then goes on.
+BESIDE_A_RUN: dict[str, Callable[[], object]] = {
+    "noise": lambda: [os.write(1, b'{"event": "done"}\n' * 1000) for _ in range(100)],
+    "flood": lambda: [os.write(2, b"warning: deprecated\n" * 50_000) for _ in range(8)],
+    "heavy": lambda: bytearray(b"\x01") * (200 * MIB),
+}
+
+
+def nap(stages: Stages) -> Outcome:
+    """Sleep 50 ms for a whole run."""
+    with stages.stage("predict"):
+        time.sleep(0.05)
+    return Outcome(
+        stages_s=stages.seconds,
+        renamed_at=time.perf_counter(),
+        cpu_s=0.0,
+        output_bytes=1,
+        warnings=(),
+    )
+
+
+def run_job(job: Job, *rest: object) -> Outcome:
+    """Stand in for the worker's run."""
+    name = Path(job.input).stem
+    stages = rest[-1]
+    assert isinstance(stages, Stages)
+    if name == "nap":
+        return nap(stages)
+    if name in IN_RUN:
+        with stages.stage("predict"):
+            IN_RUN[name]()
+    if name in BESIDE_A_RUN:
+        BESIDE_A_RUN[name]()
+    return REAL_RUN(job, *rest)  # type: ignore[arg-type]  # handed on as it came
+
+
+if __name__ == "__main__":
+    AT_START.get(os.environ.get("HOSTILE_START", ""), lambda: None)()
+    setattr(worker, "run_job", run_job)  # noqa: B010  # the name is the worker's import, not its own
+    worker.main(ENGINE, REQUEST_FD, RESULT_FD, THREADS)

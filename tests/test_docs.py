@@ -1,0 +1,73 @@
+"""README and docs: what they say is what there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from rembg_tuner.cli.arguments import build_parser
+from rembg_tuner.documents import refresh
+from rembg_tuner.presets import read_presets
+from rembg_tuner.settings import KNOBS, flag_of
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROGRAM = re.compile(r"^ {4}(?:\.venv/bin/)?rembg-tuner (.+)$", re.MULTILINE)
+
+
+def test_the_derived_parts_are_up_to_date() -> None:
+    """README's tables are what the settings, the presets and the newest bench say."""
+    assert refresh(README) == README, "run python -m rembg_tuner.documents"
+
+
+def test_every_setting_and_preset_is_named() -> None:
+    """Nothing that can be set or chosen is left out of the README."""
+    missing = [flag_of(name) for name in KNOBS if f"`{flag_of(name)}`" not in README]
+    assert missing + [name for name in read_presets() if f"`{name}`" not in README] == []
+
+
+def _commands() -> list[str]:
+    """Find README's commands, those with placeholders left out."""
+    return [
+        words
+        for words in PROGRAM.findall(README)
+        if not re.search(r"[\[<A-Z]{2,}|\.\.\.|\[", words)
+    ]
+
+
+@pytest.mark.parametrize("words", _commands())
+def test_a_command_of_the_readme_parses(words: str) -> None:
+    """Each command shown is one that the parser takes."""
+    assert build_parser().parse_args(shlex.split(words)).command in words
+
+
+def test_readme_opens_with_two_commands() -> None:
+    """The first block of code is the two commands, and both are targets of the Makefile."""
+    block = re.search(r"(?:^ {4}.+\n)+", README, re.MULTILINE)
+    assert block is not None
+    assert block[0].split() == ["make", "test", "make", "run"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(f"\n{target}:" in makefile for target in ("test", "run", "bench", "check"))
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of README and docs names a file that is there."""
+    pages: list[Path] = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    dead = [
+        (page.name, target)
+        for page in pages
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert dead == []
+
+
+def test_requirements_are_pinned() -> None:
+    """Every requirement names one version."""
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+        asked = [line for line in lines if line and not line.startswith(("#", "-r"))]
+        assert [line for line in asked if "==" not in line] == []

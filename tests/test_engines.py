@@ -1,0 +1,561 @@
+"""Engines say what they really do, agree with each other, and cut out as the stock pipeline does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import openvino
+import pytest
+from PIL import Image
+
+from rembg_tuner.engines import EngineRequest, open_engine
+from rembg_tuner.errors import EngineError, MissingProviderError, ModelError
+from rembg_tuner.imaging.network_input import normalise
+from rembg_tuner.imaging.source import read_header, read_small
+from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from rembg_tuner.pipeline import Job
+from rembg_tuner.runner import Runner
+from rembg_tuner.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rembg_tuner.engines import NetworkEngine
+    from rembg_tuner.settings import Value
+
+    Alpha = npt.NDArray[np.uint8]  # (h, w)
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.png"))
+EVALUATION_FOLDER = ROOT.parent / "shared" / "eval" / "images"
+NETWORK_ENGINES = ["onnxruntime", "openvino"]
+RAW_MEAN_DIFFERENCE = 0.005
+ALPHA_MEAN_DIFFERENCE = 2.0  # of 255
+LEAST_IOU = 0.985
+HALF = 128
+STOCK_TIMEOUT_S = 200  # numba compiles for a minute at rembg's very first import
+TOY_SIDE = 64
+
+
+def make_toy(
+    path: Path,
+    *,
+    shape: tuple[int | str, ...] = (1, 3, TOY_SIDE, TOY_SIDE),
+    n_inputs: int = 1,
+    kind: int = onnx.TensorProto.FLOAT,
+    is_flat: bool = False,
+) -> Path:
+    """Write a network that takes the mean of the channels through a sigmoid."""
+    helper = onnx.helper
+    inputs = [helper.make_tensor_value_info(f"picture{i}", kind, shape) for i in range(n_inputs)]
+    nodes = [helper.make_node("Cast", ["picture0"], ["number"], to=onnx.TensorProto.FLOAT)]
+    axes = [*range(2, len(shape))] if is_flat else [1]
+    keep = 0 if is_flat else 1
+    constant = helper.make_tensor("axes", onnx.TensorProto.INT64, [len(axes)], axes)
+    nodes.append(helper.make_node("ReduceMean", ["number", "axes"], ["mean"], keepdims=keep))
+    nodes.append(helper.make_node("Sigmoid", ["mean"], ["matte"]))
+    output = helper.make_tensor_value_info("matte", onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "toy", inputs, [output], [constant])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(onnx.shape_inference.infer_shapes(model), str(path))
+    return path
+
+
+def toy_spec(path: Path) -> ModelSpec:
+    """Describe a toy as a user's own file."""
+    return ModelSpec(
+        name=str(path),
+        path=str(path),
+        graph_path=str(path),
+        checksums={},
+        side=None,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
+
+
+def opened(settings: Settings, spec: ModelSpec, cache: Path, *, threads: int = 2) -> NetworkEngine:
+    """Open a network engine in this process."""
+    request = EngineRequest(
+        settings=settings, model=spec, model_digest=spec.path, threads=threads, cache=cache
+    )
+    return cast("NetworkEngine", open_engine(request))
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> ModelSpec:
+    """Give the toy network."""
+    return toy_spec(make_toy(tmp_path / "toy.onnx"))
+
+
+def picture_input(path: Path, side: int) -> npt.NDArray[np.float32]:
+    """Read a picture as a network's input, (1, 3, side, side)."""
+    small = read_small(read_header(path, max_pixels=None), width=side, height=side)
+    return normalise(small, side=side, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+# What is said is what is done
+
+
+@pytest.mark.parametrize(
+    ("asked", "effective"),
+    [
+        pytest.param({}, {"intra_op_threads": 2, "inter_op_threads": 1}, id="defaults"),
+        pytest.param({"intra_op_threads": 1}, {"intra_op_threads": 1}, id="one-thread"),
+        pytest.param({"intra_op_threads": 3}, {"intra_op_threads": 3}, id="three-threads"),
+        pytest.param({"cpu_mem_arena": False}, {"cpu_mem_arena": False}, id="no-arena"),
+        pytest.param({"mem_pattern": False}, {"mem_pattern": False}, id="no-pattern"),
+        pytest.param({"spinning": False}, {"spinning": False}, id="no-spinning"),
+        pytest.param({"arena_shrink": True}, {"arena_shrink": True}, id="shrink"),
+        pytest.param(
+            {"execution_mode": "parallel", "inter_op_threads": 3},
+            {"execution_mode": "parallel", "inter_op_threads": 3, "mem_pattern": False},
+            id="parallel",
+        ),
+        pytest.param(
+            {"execution_mode": "parallel"}, {"inter_op_threads": 2}, id="parallel-by-default"
+        ),
+    ],
+)
+def test_onnx_runtime_says_what_the_session_holds(
+    asked: dict[str, Value], effective: dict[str, Value], toy: ModelSpec, tmp_path: Path
+) -> None:
+    """Every option is read back from the session; what was not asked is the default."""
+    engine = opened(Settings(engine="onnxruntime", **asked), toy, tmp_path)  # type: ignore[arg-type]
+    defaults = {
+        "engine": "onnxruntime",
+        "provider": "cpu",
+        "precision": "fp32",
+        "intra_op_threads": 2,
+        "inter_op_threads": 1,
+        "execution_mode": "sequential",
+        "spinning": True,
+        "cpu_mem_arena": True,
+        "mem_pattern": True,
+        "arena_shrink": False,
+        "network_size": TOY_SIDE,
+        "model": toy.name,
+    }
+    assert engine.effective == {**defaults, **effective, **_implied(asked)}
+    options = cast("Any", engine)._session.get_session_options()
+    assert options.enable_cpu_mem_arena is engine.effective["cpu_mem_arena"]
+    assert options.intra_op_num_threads == engine.effective["intra_op_threads"]
+
+
+def _implied(asked: dict[str, Value]) -> dict[str, Value]:
+    """Give what follows from parallel mode, which has no memory pattern."""
+    if asked.get("execution_mode") != "parallel":
+        return {}
+    return {"execution_mode": "parallel", "mem_pattern": False}
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_warned"),
+    [
+        pytest.param({"execution_mode": "parallel"}, True, id="asked-for-both"),
+        pytest.param({"execution_mode": "parallel", "mem_pattern": False}, False, id="not-asked"),
+        pytest.param({}, False, id="sequential"),
+    ],
+)
+def test_a_memory_pattern_that_parallel_mode_has_not_is_told(
+    asked: dict[str, Value], is_warned: bool, toy: ModelSpec, tmp_path: Path
+) -> None:
+    """Asked and effective differ, so a warning says so; else there is none."""
+    engine = opened(Settings(engine="onnxruntime", **asked), toy, tmp_path)  # type: ignore[arg-type]
+    assert any("mem_pattern has no effect" in text for text in engine.warnings) is is_warned
+    assert len(engine.warnings) == is_warned
+
+
+def test_onnx_runtimes_asked_threads_are_counted_threads(tmp_path: Path) -> None:
+    """One more intra-op thread is one more thread of the worker process; the caller is the first."""
+    model = str(make_toy(tmp_path / "toy.onnx"))
+    counts = []
+    with Runner() as runner:
+        for threads in (1, 2, 3, 5):
+            settings = Settings(model=model, engine="onnxruntime", intra_op_threads=threads)
+            result = run_one(runner, EXAMPLES[0], settings, tmp_path)
+            assert result.effective["intra_op_threads"] == threads
+            assert runner.worker_pid is not None
+            counts.append(len(os.listdir(f"/proc/{runner.worker_pid}/task")))  # noqa: PTH208  # as the fact is known
+    assert [count - counts[0] for count in counts] == [0, 1, 2, 4]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_openvino_says_the_threads_it_has(threads: int, toy: ModelSpec, tmp_path: Path) -> None:
+    """The count asked for, and by default the count this process may use, are read back."""
+    asked = opened(Settings(engine="openvino", intra_op_threads=threads), toy, tmp_path, threads=2)
+    default = opened(Settings(engine="openvino"), toy, tmp_path, threads=threads)
+    assert asked.effective["intra_op_threads"] == threads
+    assert default.effective["intra_op_threads"] == threads
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_openvino_computes_in_the_precision_asked_for(
+    precision: str, tmp_path: Path, own_cache: Path
+) -> None:
+    """It is read back from the compiled model, compiled or from the cache; bf16 rounds and fp32 does not."""
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and "BF16" not in capabilities:
+        pytest.skip("this CPU has no bfloat16")
+    spec = find_model("u2netp")
+    settings = Settings(engine="openvino", precision=precision)  # type: ignore[arg-type]
+    network_input = picture_input(EXAMPLES[0], 320)
+    exact = opened(Settings(engine="openvino"), spec, own_cache).predict(network_input)
+    for _ in ("compiled", "from the cache"):
+        engine = opened(settings, spec, tmp_path)
+        assert engine.effective["precision"] == precision
+        difference = float(np.abs(engine.predict(network_input) - exact).max())
+        assert (difference > 1e-3) is (precision == "bf16")
+    assert len(list(tmp_path.glob("openvino-*.blob"))) == 1
+
+
+def test_a_precision_that_the_cpu_has_not_is_refused(
+    toy: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bfloat16 is never emulated, and never replaced in silence."""
+    from rembg_tuner.engines import openvino as engine_module
+
+    monkeypatch.setitem(engine_module._CAPABILITIES, "bf16", "NO SUCH THING")
+    with pytest.raises(EngineError, match="precision bf16 is not this CPU's own"):
+        opened(Settings(engine="openvino", precision="bf16"), toy, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut-short", "other-bytes", "empty"])
+def test_a_damaged_compiled_model_is_made_again(
+    damage: str, toy: ModelSpec, tmp_path: Path
+) -> None:
+    """A cache that was cut short costs a compile, and not the run."""
+    settings = Settings(engine="openvino")
+    expected = opened(settings, toy, tmp_path).predict(picture_input(EXAMPLES[0], TOY_SIDE))
+    [blob] = tmp_path.glob("*.blob")
+    content = blob.read_bytes()
+    damaged = {
+        "cut-short": content[: len(content) // 2],
+        "other-bytes": b"\xff" * 500,
+        "empty": b"",
+    }
+    blob.write_bytes(damaged[damage])
+    engine = opened(settings, toy, tmp_path)
+    assert np.array_equal(engine.predict(picture_input(EXAMPLES[0], TOY_SIDE)), expected)
+    assert blob.read_bytes() != damaged[damage]
+
+
+# One network, two engines
+
+
+@pytest.fixture(scope="module")
+def both(own_cache: Path) -> Iterator[dict[str, NetworkEngine]]:
+    """Give u2netp open in both engines, fp32."""
+    spec = find_model("u2netp")
+    engines = {
+        name: opened(Settings(engine=name), spec, own_cache)  # type: ignore[arg-type]
+        for name in NETWORK_ENGINES
+    }
+    yield engines
+    for engine in engines.values():
+        engine.close()
+
+
+@pytest.mark.parametrize("picture", EXAMPLES, ids=lambda path: path.stem)
+def test_the_engines_agree_in_fp32(picture: Path, both: dict[str, NetworkEngine]) -> None:
+    """Raw outputs of one picture differ by at most 0.005 of 1 in the mean."""
+    network_input = picture_input(picture, 320)
+    raw = [both[name].predict(network_input) for name in NETWORK_ENGINES]
+    assert [output.shape for output in raw] == [(320, 320)] * 2
+    assert [output.dtype for output in raw] == [np.float32] * 2
+    assert float(np.abs(raw[0] - raw[1]).mean()) <= RAW_MEAN_DIFFERENCE
+
+
+@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+def test_a_prediction_is_not_changed_by_the_next(
+    engine: str, both: dict[str, NetworkEngine]
+) -> None:
+    """What was returned is the caller's own."""
+    first_input, second_input = (picture_input(path, 320) for path in EXAMPLES[:2])
+    first = both[engine].predict(first_input)
+    kept = first.copy()
+    both[engine].predict(second_input)
+    assert np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+def test_a_cancel_when_nothing_runs_does_nothing(
+    engine: str, both: dict[str, NetworkEngine]
+) -> None:
+    """The next prediction goes through, and is right."""
+    network_input = picture_input(EXAMPLES[0], 320)
+    expected = both[engine].predict(network_input)
+    both[engine].cancel()
+    assert np.allclose(both[engine].predict(network_input), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+def test_another_network_size_is_what_runs(engine: str, tmp_path: Path) -> None:
+    """network_size 256 is read back, takes less memory than 320, and makes the same cut-out nearly."""
+    settings = Settings(engine=engine, network_size=256)  # type: ignore[arg-type]
+    alphas = []
+    with Runner() as runner:
+        for chosen in (settings, Settings(engine=engine)):  # type: ignore[arg-type]
+            result = run_one(runner, ROOT / "examples" / "astronaut.png", chosen, tmp_path)
+            assert result.effective["network_size"] == (chosen.network_size or 320)
+            assert result.warnings == ()
+            alphas.append((read_alpha(Path(result.output)), result.peak_rss_bytes or 0))
+    assert iou(alphas[0][0], alphas[1][0]) >= 0.9
+    assert not np.array_equal(alphas[0][0], alphas[1][0])
+    assert 0 < alphas[0][1] < alphas[1][1]
+
+
+# Own and broken files
+
+
+def run_one(runner: Runner, picture: Path, settings: Settings, folder: Path) -> Result:
+    """Cut a picture out; it must go through."""
+    output = folder / f"{picture.stem}-{settings.engine}.png"
+    outcome = runner.run(Job(input=str(picture), output=str(output)), settings)
+    assert isinstance(outcome, Result), outcome
+    return outcome
+
+
+def read_alpha(path: Path) -> Alpha:
+    """Read a cut-out's alpha channel."""
+    with Image.open(path) as cutout:
+        return np.asarray(cutout.getchannel("A"))
+
+
+def iou(one: Alpha, other: Alpha) -> float:
+    """Give the intersection over the union of what is more foreground than not."""
+    a, b = one >= HALF, other >= HALF
+    return float((a & b).sum() / max(1, (a | b).sum()))
+
+
+@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+def test_an_own_network_of_free_size_needs_a_size(engine: str, tmp_path: Path) -> None:
+    """Without network_size it is refused with what to do; with one it runs at that."""
+    model = str(make_toy(tmp_path / "toy.onnx", shape=(1, 3, "h", "w")))
+    job = Job(input=str(EXAMPLES[0]), output=str(tmp_path / "out.png"))
+    with Runner() as runner:
+        refused = runner.run(job, Settings(model=model, engine=engine))  # type: ignore[arg-type]
+        taken = runner.run(job, Settings(model=model, engine=engine, network_size=96))  # type: ignore[arg-type]
+    assert isinstance(refused, Failure)
+    assert (refused.kind, refused.stage) == ("bad_model", "load")
+    assert "give --network-size" in refused.message
+    assert isinstance(taken, Result), taken
+    assert taken.effective["network_size"] == 96
+    assert taken.effective["model"] == model
+
+
+@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+@pytest.mark.parametrize(
+    ("toy_arguments", "words"),
+    [
+        pytest.param({"n_inputs": 2}, "does not take one picture", id="two-inputs"),
+        pytest.param({"shape": (1, 3, 64)}, "does not take one picture", id="three-dimensions"),
+        pytest.param({"kind": onnx.TensorProto.INT32}, "does not take one picture", id="integers"),
+        pytest.param({"shape": (1, 3, 64, 96)}, "takes 96 x 64 px, and only square", id="oblong"),
+        pytest.param({"shape": (1, 1, 64, 64)}, "does not take one picture", id="one-channel"),
+    ],
+)
+def test_a_network_that_takes_no_picture_is_refused_at_once(
+    engine: str, toy_arguments: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """The sentence names the file and what it takes; nothing is reshaped in silence."""
+    spec = toy_spec(make_toy(tmp_path / "toy.onnx", **toy_arguments))
+    with pytest.raises(ModelError) as caught:
+        opened(Settings(engine=engine), spec, tmp_path)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(spec.path)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+def test_a_network_that_makes_no_matte_is_refused(engine: str, tmp_path: Path) -> None:
+    """A classifier's row of numbers is told by its shape, and is no crash."""
+    spec = toy_spec(make_toy(tmp_path / "toy.onnx", is_flat=True))
+    network = opened(Settings(engine=engine), spec, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"does not make a matte: .*\(1, 3\)"):
+        network.predict(np.zeros((1, 3, TOY_SIDE, TOY_SIDE), np.float32))
+
+
+@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+@pytest.mark.parametrize("damage", ["cut-short", "empty", "text"])
+def test_an_own_file_that_is_no_model_is_told(
+    engine: str, damage: str, toy: ModelSpec, tmp_path: Path
+) -> None:
+    """One line that names the file."""
+    content = Path(find_model("u2netp").path).read_bytes()
+    damaged = {"cut-short": content[: len(content) // 2], "empty": b"", "text": b"not a model\n"}
+    Path(toy.path).write_bytes(damaged[damage])
+    with pytest.raises(ModelError) as caught:
+        opened(Settings(engine=engine), toy, tmp_path)  # type: ignore[arg-type]
+    assert "is not a model that" in str(caught.value)
+    assert toy.path in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_released_model_cut_short_is_told_by_its_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download that broke off is named with its size and what to do, before any library reads it."""
+    content = Path(find_model("u2netp").path).read_bytes()
+    (tmp_path / "u2net.onnx").write_bytes(content[:1000])
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    job = Job(input=str(EXAMPLES[0]), output=str(tmp_path / "out.png"))
+    with Runner() as runner:
+        failure = runner.run(job, Settings(model="u2net", engine="onnxruntime"))
+    assert isinstance(failure, Failure)
+    assert failure.kind == "bad_model"
+    assert "(1,000 bytes) is not the released u2net" in failure.message
+    assert "cut short" in failure.message
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
+def test_a_provider_that_is_absent_is_never_replaced(
+    provider: str, toy: ModelSpec, tmp_path: Path
+) -> None:
+    """The sentence names what this build has, and what to install."""
+    settings = Settings(engine="onnxruntime", provider=provider)  # type: ignore[arg-type]
+    with pytest.raises(MissingProviderError, match="which has cpu; put onnxruntime-"):
+        opened(settings, toy, tmp_path)
+
+
+# No clear foreground
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A picture without anything in it."""
+
+    name: str
+    pixels: npt.NDArray[np.uint8]
+
+
+def bare_pictures() -> list[Bare]:
+    """Make pictures with no foreground."""
+    generator = np.random.default_rng(0)
+    return [
+        Bare("grey", np.full((400, 600, 3), 128, np.uint8)),
+        Bare("black", np.zeros((400, 600, 3), np.uint8)),
+        Bare("white", np.full((400, 600, 3), 255, np.uint8)),
+        Bare("noise", generator.integers(0, 256, (400, 600, 3), dtype=np.uint8)),
+    ]
+
+
+def test_a_picture_without_foreground_is_warned_of_and_others_are_not(tmp_path: Path) -> None:
+    """Stretching would make noise into a cut-out; the raw maximum tells, far from the real ones'."""
+    settings = Settings(engine="openvino")
+    with Runner() as runner:
+        for bare in bare_pictures():
+            path = tmp_path / f"{bare.name}.png"
+            Image.fromarray(bare.pixels).save(path)
+            [warning] = run_one(runner, path, settings, tmp_path).warnings
+            assert "no clear foreground" in warning
+        for picture in EXAMPLES:
+            assert run_one(runner, picture, settings, tmp_path).warnings == ()
+
+
+@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+def test_real_pictures_are_far_above_the_least_foreground(
+    engine: str, both: dict[str, NetworkEngine]
+) -> None:
+    """The raw maximum of a picture with something in it is near 1, of a bare one near 0."""
+    real = [float(both[engine].predict(picture_input(path, 320)).max()) for path in EXAMPLES]
+    grey = both[engine].predict(np.zeros((1, 3, 320, 320), np.float32))
+    assert min(real) >= 0.95
+    assert float(grey.max()) <= 0.1
+
+
+# As the stock pipeline does
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runner, Path]]:
+    """Give a runner that keeps the stock pipeline warm."""
+    with Runner() as runner:
+        yield runner, tmp_path_factory.mktemp("stock")
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runner, Path]]:
+    """Give a runner that keeps our ONNX Runtime warm."""
+    with Runner() as runner:
+        yield runner, tmp_path_factory.mktemp("ours")
+
+
+def assert_alike(
+    picture: Path, stock: tuple[Runner, Path], ours: tuple[Runner, Path]
+) -> tuple[float, float]:
+    """Hold the alpha of our cut-out against rembg's."""
+    theirs = run_one(stock[0], picture, Settings(engine="rembg"), stock[1])
+    own = run_one(ours[0], picture, Settings(engine="onnxruntime"), ours[1])
+    one, other = read_alpha(Path(theirs.output)), read_alpha(Path(own.output))
+    assert one.shape == other.shape
+    difference = float(np.abs(one.astype(np.int16) - other).mean())
+    print(f"{picture.name}: mean |difference| {difference:.3f}/255, IoU {iou(one, other):.4f}")  # noqa: T201  # shown with -s: the figures of the README
+    assert difference <= ALPHA_MEAN_DIFFERENCE
+    assert iou(one, other) >= LEAST_IOU
+    assert own.warnings == ()
+    return difference, iou(one, other)
+
+
+@pytest.mark.timeout(STOCK_TIMEOUT_S)
+@pytest.mark.parametrize("picture", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_cut_out_as_stock_rembg_does(
+    picture: Path, stock: tuple[Runner, Path], ours: tuple[Runner, Path]
+) -> None:
+    """The alpha channels differ by 2 of 255 at most in the mean, and agree where they are half."""
+    assert_alike(picture, stock, ours)
+
+
+@pytest.mark.timeout(STOCK_TIMEOUT_S)
+@pytest.mark.skipif(not EVALUATION_FOLDER.is_dir(), reason=f"{EVALUATION_FOLDER} is not here")
+@pytest.mark.parametrize(
+    "picture",
+    sorted(EVALUATION_FOLDER.glob("*")) if EVALUATION_FOLDER.is_dir() else [Path("none")],
+    ids=lambda path: path.stem,
+)
+def test_an_evaluation_picture_is_cut_out_as_stock_rembg_does(
+    picture: Path, stock: tuple[Runner, Path], ours: tuple[Runner, Path]
+) -> None:
+    """Picture by picture, as for the examples."""
+    assert_alike(picture, stock, ours)
+
+
+@pytest.mark.timeout(STOCK_TIMEOUT_S)
+def test_the_stock_pipeline_says_what_it_does(stock: tuple[Runner, Path]) -> None:
+    """Its options are read back, its threads counted; its stages are predict and rest."""
+    result = run_one(stock[0], EXAMPLES[0], Settings(engine="rembg"), stock[1])
+    assert result.effective["engine"] == "rembg"
+    assert result.effective["model"] == "u2netp"
+    assert result.effective["network_size"] == 320
+    assert result.effective["cpu_mem_arena"] is True
+    threads = result.effective["intra_op_threads"]
+    assert isinstance(threads, int)
+    assert 1 <= threads <= 256
+    assert set(result.stages_s) == {"predict", "rest"}
+    assert all(seconds > 0 for seconds in result.stages_s.values())
+    assert sum(result.stages_s.values()) == pytest.approx(result.total_s, rel=0.05)
+    assert {"rembg", "onnxruntime"} <= set(result.environment.versions)
+
+
+@pytest.mark.timeout(STOCK_TIMEOUT_S)
+def test_the_stock_pipeline_refuses_in_words(stock: tuple[Runner, Path], tmp_path: Path) -> None:
+    """A picture that is none is bad_input and a JPEG is bad_output, and its worker stays."""
+    run_one(stock[0], EXAMPLES[0], Settings(engine="rembg"), stock[1])
+    pid = stock[0].worker_pid
+    text = Path(shutil.copy(ROOT / "pyproject.toml", tmp_path / "text.png"))
+    cases = [(text, "out.png", "bad_input"), (EXAMPLES[0], "out.jpg", "bad_output")]
+    for picture, name, kind in cases:
+        job = Job(input=str(picture), output=str(tmp_path / name))
+        failure = stock[0].run(job, Settings(engine="rembg"))
+        assert isinstance(failure, Failure)
+        assert failure.kind == kind, failure.message
+        assert not (tmp_path / name).exists()
+    assert stock[0].worker_pid == pid
