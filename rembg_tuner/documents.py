@@ -77,12 +77,9 @@ def refresh(text: str) -> str:
         ("bench", bench_table()),
     ):
         block = _BLOCK.format(name=name, content=content)
-        text = re.sub(
-            _BLOCK_PATTERN.format(name=name),
-            lambda _match, block=block: block,
-            text,
-            flags=re.DOTALL,
-        )
+        found = re.search(_BLOCK_PATTERN.format(name=name), text, flags=re.DOTALL)
+        if found is not None:
+            text = text[: found.start()] + block + text[found.end() :]
     return text
 
 

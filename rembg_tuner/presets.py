@@ -10,6 +10,7 @@ from rembg_tuner.errors import PresetError, SettingsError
 from rembg_tuner.settings import (
     ENGINES,
     KNOBS,
+    MODEL_ALIASES,
     Settings,
     best_installed_engine,
     build_settings,
@@ -157,6 +158,9 @@ def resolve(
     warnings: list[str] = []
     engine, engine_warnings = _choose_engine(values.get("engine"), given.get("engine"), able)
     warnings += engine_warnings
+    model = given.get("model", values.get("model"))
+    if isinstance(model, str) and model in MODEL_ALIASES:
+        warnings.append(f"model {model} is understood as {MODEL_ALIASES[model]}")
     refused = [name for name in given if name in KNOBS and not is_honoured(name, engine)]
     if refused:
         raise SettingsError([unhonoured_text(name, engine) for name in refused])

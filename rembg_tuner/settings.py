@@ -29,7 +29,7 @@ _TYPE_WORDS: dict[type, str] = {
     float: "a number",
     str: "text",
 }
-_MODEL_ALIASES = {"u2net_lite": "u2netp"}  # the article's name for it
+MODEL_ALIASES = {"u2net_lite": "u2netp"}  # the article's name for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +68,15 @@ class Knob:
         if self.low is None:
             return "on, off"
         zero = "0 or " if self.or_zero else ""
-        high = "" if self.high is None else f" to {self.high:g}"
+        high = "" if self.high is None else f" to {_plain(self.high)}"
         multiple = f", a multiple of {self.multiple_of}" if self.multiple_of else ""
         unit = f" {self.unit}" if self.unit else ""
-        return (
-            f"{zero}{self.low:g}{high}{unit}{multiple}" if high else f"{zero}≥ {self.low:g}{unit}"
-        )
+        return f"{zero}{_plain(self.low)}{high}{unit}{multiple}"
+
+
+def _plain(number: float) -> str:
+    """Write a number without an exponent."""
+    return f"{number:.0f}" if number == int(number) else f"{number:g}"
 
 
 def installed_engines() -> tuple[str, ...]:
@@ -274,7 +277,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse what is not allowed, all problems at once."""
         if isinstance(self.model, str):
-            object.__setattr__(self, "model", _MODEL_ALIASES.get(self.model, self.model))
+            object.__setattr__(self, "model", MODEL_ALIASES.get(self.model, self.model))
         wrong = {name: _problems(name, getattr(self, name)) for name in KNOBS}
         allowed = {name for name, problems in wrong.items() if not problems}
         problems = [text for texts in wrong.values() for text in texts]

@@ -110,6 +110,13 @@ def test_what_only_the_preset_says_is_dropped_with_a_warning(
     assert all(name in warning for name, warning in zip(warned, warnings, strict=True))
 
 
+def test_the_articles_name_for_u2netp_is_understood_and_said() -> None:
+    """u2net_lite runs u2netp, and the Result's warnings say so."""
+    settings, warnings = resolve(None, {"model": "u2net_lite"}, EVERYTHING)
+    assert settings.model == "u2netp"
+    assert warnings == ("model u2net_lite is understood as u2netp",)
+
+
 @pytest.mark.parametrize(
     ("given", "able", "part"),
     [
