@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CACHE_VARIABLE = "REMBG_TUNER_CACHE"
+# 50 letters of at most 4 bytes: with the rest still below the 255 bytes that a name may have
+_SCRATCH_LETTERS = 50
 
 
 def user_cache_folder() -> Path:
@@ -74,8 +77,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the file cannot be made, written or renamed.
     """
-    # 50 letters of at most 4 bytes: with the rest still below the 255 bytes that a name may have
-    scratch = path.with_name(f".{path.name[:50]}.{secrets.token_hex(8)}.part")
+    scratch = path.with_name(f".{path.name[:_SCRATCH_LETTERS]}.{secrets.token_hex(8)}.part")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -84,3 +86,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def remove_scratch(path: Path) -> None:
+    """Remove what a process that was killed left of `path` under a temporary name of `replacing`."""
+    # A longer name's scratch could be another file's, with the same beginning.
+    if len(path.name) > _SCRATCH_LETTERS:
+        return
+    scratch = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{16}\.part")
+    with contextlib.suppress(OSError):
+        for entry in path.parent.iterdir():
+            if scratch.fullmatch(entry.name):
+                entry.unlink(missing_ok=True)

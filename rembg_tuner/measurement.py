@@ -24,12 +24,13 @@ class Sample:
     Attributes:
         t_s: seconds since the request was sent.
         rss_bytes: resident memory of the worker.
-        cpu_s: CPU seconds the worker has used since it started.
+        cpu_s: CPU seconds the worker has used since it started; None in most samples, since reading
+            it costs as much again.
     """
 
     t_s: float
     rss_bytes: int
-    cpu_s: float
+    cpu_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,10 @@ Where /proc does not give it (macOS, gVisor), the highest sample is the peak, an
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 SAMPLING_INTERVAL_S = 0.02  # finer costs more than 1 % of a core; coarser misses the curve's shape
 _RESET_PEAK = "5"  # proc(5): "resets the peak resident set size"
 _KIB = 1024
+_STATM_BYTES = 128  # seven numbers of pages
 
 
 class Meter:
@@ -32,8 +35,21 @@ class Meter:
         """Watch a process, and find out whether its peak can be read exactly."""
         self._process = psutil.Process(pid)
         self._folder = Path(f"/proc/{pid}")
+        self._statm = self._open_statm()
         self.peak_source: PeakSource = "vmhwm" if self._can_reset() else "sampled"
         self._sampled_peak = 0
+
+    def _open_statm(self) -> int | None:
+        """Open the file that tells the resident memory; None where there is none.
+
+        Reading it again costs a quarter of what psutil takes to open it anew, 1 % of a core at 20 ms.
+        """
+        try:
+            statm = os.open(self._folder / "statm", os.O_RDONLY)
+        except OSError:
+            return None
+        weakref.finalize(self, os.close, statm)
+        return statm
 
     def _can_reset(self) -> bool:
         """Try whether the kernel resets and tells the peak."""
@@ -79,12 +95,18 @@ class Meter:
 
     def rss_bytes(self) -> int | None:
         """Read the resident memory."""
-        try:
-            rss: int = self._process.memory_info().rss
-        except psutil.Error:
-            return None
+        rss = self._read_rss()
         self._sampled_peak = max(self._sampled_peak, rss)
-        return rss
+        return rss or None  # a process that has ended and was not waited for yet holds nothing
+
+    def _read_rss(self) -> int:
+        """Read the resident memory; 0 when the process is gone."""
+        try:
+            if self._statm is None:
+                return int(self._process.memory_info().rss)
+            return int(os.pread(self._statm, _STATM_BYTES, 0).split()[1]) * mmap.PAGESIZE
+        except (OSError, psutil.Error):
+            return 0
 
     def cpu_s(self) -> float | None:
         """Read the CPU seconds used since the process started, user and system."""
@@ -107,7 +129,7 @@ class Meter:
         return Sample(
             t_s=time.perf_counter() - since,
             rss_bytes=rss,
-            cpu_s=(self.cpu_s() or 0.0) if with_cpu else 0.0,
+            cpu_s=self.cpu_s() if with_cpu else None,
         )
 
 

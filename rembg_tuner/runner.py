@@ -7,15 +7,13 @@ run works.
 
 from __future__ import annotations
 
-import contextlib
-import re
 import threading
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rembg_tuner.cache import open_cache
+from rembg_tuner.cache import open_cache, remove_scratch
 from rembg_tuner.errors import ModelError, TunerError
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Environment, Failure, FailureKind, Result
@@ -39,7 +37,6 @@ START_TIMEOUT_S = 180.0  # numba compiles for most of a minute at rembg's very f
 LOAD_TIMEOUT_S = 180.0
 CANCEL_GRACE_S = 0.4  # an engine that can stop does so in 30 ms
 _MOST_CURVE_POINTS = 300
-_MOST_SCRATCH_LETTERS = 50  # of the name, in a temporary name
 _CPU_EVERY_SAMPLES = 10  # CPU time is read at 5 Hz: reading costs as much as the memory does
 
 
@@ -482,18 +479,10 @@ def _prepared_model(settings: Settings, cache: Path) -> ModelSpec:
 
 
 def _remove_scratch(job: Job) -> None:
-    """Remove what an ended worker was writing under a temporary name, as `cache.replacing` gives it."""
-    from pathlib import Path
-
-    for path in (Path(name) for name in (job.output, job.preview, job.before_preview) if name):
-        # A longer name's scratch could be another run's, with the same beginning.
-        if len(path.name) > _MOST_SCRATCH_LETTERS:
-            continue
-        scratch = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{16}\.part")
-        with contextlib.suppress(OSError):
-            for entry in path.parent.iterdir():
-                if scratch.fullmatch(entry.name):
-                    entry.unlink(missing_ok=True)
+    """Remove what an ended worker was writing."""
+    for name in (job.output, job.preview, job.before_preview):
+        if name:
+            remove_scratch(Path(name))
 
 
 def _thinned(curve: list[tuple[float, int]]) -> tuple[tuple[float, int], ...]:

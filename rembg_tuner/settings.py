@@ -242,7 +242,6 @@ class Settings:
                 summary="the arena's unused memory is given back after each run: smaller between runs, slower",
                 group="memory",
                 engines=frozenset({"onnxruntime"}),
-                reload=False,
             )
         },
     )

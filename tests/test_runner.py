@@ -42,7 +42,7 @@ SLOW = {  # seconds in the network on two cores, without the arena's gigabytes
     "onnxruntime": Settings(
         engine="onnxruntime", network_size=512, cpu_mem_arena=False, mem_pattern=False
     ),
-    "openvino": Settings(engine="openvino", network_size=768),
+    "openvino": Settings(engine="openvino", network_size=512),
 }
 LATENESS_S = 0.5  # what DESIGN.md allows a deadline, a limit or a cancel to be late
 OVERHEAD_BYTES = 90 * MIB
@@ -675,7 +675,7 @@ from rembg_tuner.pipeline import Job
 from rembg_tuner.runner import Runner
 from rembg_tuner.settings import Settings
 
-slow = Settings(engine="openvino", network_size=768)
+slow = Settings(engine="openvino", network_size=512)
 def tell(progress):
     if progress.stage == "predict" and not told:
         told.append(runner.worker_pid)

@@ -211,13 +211,13 @@ def test_a_process_that_is_gone_reads_none() -> None:
 
 
 def test_metering_costs_little_cpu(child: Child) -> None:
-    """Sampling every 20 ms for a second takes at most 1.5 % of a core."""
+    """Sampling every 20 ms for a second takes at most 1.5 % of a core, the waiting included."""
     meter = Meter(child.pid)
     shares = []
     for _ in range(3):
-        started, cpu_before = time.perf_counter(), time.process_time()
+        started, cpu_before = time.perf_counter(), time.thread_time()  # no other thread's pool
         for i in range(50):
             meter.sample(started, with_cpu=i % 10 == 0)
             time.sleep(SAMPLING_INTERVAL_S)
-        shares.append((time.process_time() - cpu_before) / (time.perf_counter() - started))
+        shares.append((time.thread_time() - cpu_before) / (time.perf_counter() - started))
     assert 0 < min(shares) <= 0.015, f"the best of three took {min(shares):.2%} of a core"

@@ -150,9 +150,9 @@ class OnnxRuntimeEngine:
                 f"{self._session.get_providers()[0]} instead; its libraries may be missing"
             )
         taken, given = self._session.get_inputs(), self._session.get_outputs()
-        if len(taken) != 1 or taken[0].type != "tensor(float)" or len(taken[0].shape) != 4:
+        if not _takes_a_picture(taken):
             raise ModelError(
-                f"{request.model.path} does not take one picture: its inputs are {[(i.name, i.type, i.shape) for i in taken]}, and one tensor(float) of four dimensions is needed"
+                f"{request.model.path} does not take one picture: its inputs are {[(i.name, i.type, i.shape) for i in taken]}, and one tensor(float) of shape (1, 3, height, width) is needed"
             )
         self._input, self._output = taken[0].name, given[0].name
         self._path = request.model.path
@@ -237,6 +237,14 @@ def run_session(
             raise CancelledError("the run was cancelled while the network ran") from error
         raise EngineError(f"ONNX Runtime failed: {' '.join(str(error).split())}") from error
     return result
+
+
+def _takes_a_picture(inputs: list[onnxruntime.NodeArg]) -> bool:
+    """Tell whether a graph takes one RGB picture: float32 (n, 3, h, w)."""
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
+        return False
+    channels = inputs[0].shape[1]
+    return channels == 3 or not isinstance(channels, int)
 
 
 def _side(request: EngineRequest, shape: list[int | str]) -> int:

@@ -150,9 +150,12 @@ def _compile(
         raise ModelError(
             f"{path} is not a model that OpenVINO reads: {_sentence(error)}"
         ) from error
-    if len(model.inputs) != 1 or len(model.inputs[0].get_partial_shape()) != 4:
+    if not _takes_a_picture(model):
+        inputs = [
+            (str(i.get_partial_shape()), i.get_element_type().to_string()) for i in model.inputs
+        ]
         raise ModelError(
-            f"{path} does not take one picture: it has {len(model.inputs)} inputs, and one of four dimensions is needed"
+            f"{path} does not take one picture: its inputs are {inputs}, and one float32 of shape (1, 3, height, width) is needed"
         )
     model = openvino.Model([model.outputs[0].get_node().input_value(0)], model.get_parameters())
     shape = model.inputs[0].get_partial_shape()
@@ -175,6 +178,14 @@ def _compile(
         return core.compile_model(model, _DEVICE, config)
     except RuntimeError as error:
         raise EngineError(f"OpenVINO could not compile {path}: {_sentence(error)}") from error
+
+
+def _takes_a_picture(model: openvino.Model) -> bool:
+    """Tell whether a graph takes one RGB picture: float32 (n, 3, h, w)."""
+    if len(model.inputs) != 1 or model.inputs[0].get_element_type() != openvino.Type.f32:
+        return False
+    shape = model.inputs[0].get_partial_shape()
+    return len(shape) == 4 and (shape[1].is_dynamic or shape[1].get_length() == 3)
 
 
 def _sentence(error: RuntimeError) -> str:

@@ -26,6 +26,7 @@ _IN_MEMORY_PIXELS = (
     4_200_000  # up to here (16 MiB with alpha) a turned or scaled picture is kept in memory
 )
 _PROBE_BYTES = 2**18  # more than one tile of the temporary file
+_OPEN_FILES = Path("/proc/self/fd")
 _JPEG_SHRINKS = (8, 4, 2)
 _LEAST_SHRINK_LEFT = 2.0  # Lanczos must still halve after the DCT's own shrinking, or it blurs
 _LANCZOS_SHRINK = 6.0  # nearest to Pillow's, of 0, 2, 4, 6 and 8, over factors from 2 to 32
@@ -257,11 +258,13 @@ def _spool(image: pyvips.Image, folder: Path, stack: contextlib.ExitStack) -> py
     Raises:
         OSError: the file cannot be written.
     """
-    file = tempfile.NamedTemporaryFile(dir=folder, suffix=".tif", buffering=0)  # noqa: SIM115  # the stack closes it
-    stack.enter_context(file)
+    # Without a name where the system allows that: then nothing is left even if this process is killed.
+    make = tempfile.TemporaryFile if _OPEN_FILES.is_dir() else tempfile.NamedTemporaryFile
+    file = stack.enter_context(make(dir=folder, suffix=".tif", buffering=0))
+    name = str(_OPEN_FILES / str(file.fileno())) if _OPEN_FILES.is_dir() else file.name
     try:
         image.tiffsave(
-            file.name,
+            name,
             tile=True,
             tile_width=256,
             tile_height=256,
@@ -274,4 +277,4 @@ def _spool(image: pyvips.Image, folder: Path, stack: contextlib.ExitStack) -> py
         file.seek(0, os.SEEK_END)
         file.write(bytes(_PROBE_BYTES))
         raise
-    return pyvips.Image.tiffload(file.name, access="random")
+    return pyvips.Image.tiffload(name, access="random")

@@ -28,7 +28,7 @@ def freed_copy(source: Path, target: Path) -> Path:
     """
     if target.is_file():
         return target
-    command = [sys.executable, "-m", "rembg_tuner.models.graph", str(source), str(target)]
+    command = [sys.executable, "-P", "-m", "rembg_tuner.models.graph", str(source), str(target)]
     try:
         done = subprocess.run(
             command,

@@ -1,0 +1,323 @@
+"""One picture through, in this process: stages in order, told and timed; what a job leaves behind."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from rembg_tuner.errors import CancelledError, EngineError, OutputError, PictureError, TunerError
+from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from rembg_tuner.pipeline import Job, Outcome, Stages, run_job
+from rembg_tuner.settings import Settings
+
+ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
+STAGES = ["read_small", "normalise", "predict", "matte", "write"]
+SIDE = 64
+NETWORK = Settings(engine="onnxruntime")
+STOCK = Settings(engine="rembg")
+MODEL = ModelSpec(
+    name="none",
+    path="none",
+    graph_path="none",
+    checksums={},
+    side=SIDE,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+)
+Raw = npt.NDArray[np.float32]  # (h, w)
+
+if TYPE_CHECKING:
+    from rembg_tuner.engines import NetworkEngine
+    from rembg_tuner.settings import Value
+
+
+class Fake:
+    """What every engine has, and these tests do not use."""
+
+    effective: dict[str, Value] = {}  # noqa: RUF012  # an instance's, as the Protocol has it
+    warnings: tuple[str, ...] = ()
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class LeftHalf(Fake):
+    """An engine that finds the left half of every picture."""
+
+    side = SIDE
+
+    def __init__(self, strength: float = 1.0, *, stages: Stages | None = None) -> None:
+        """Answer with `strength`; cancel `stages` meanwhile if they are given."""
+        self.inputs: list[npt.NDArray[np.float32]] = []
+        self._strength, self._stages = strength, stages
+
+    def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:
+        """Give the left half."""
+        self.inputs.append(network_input)
+        if self._stages is not None:
+            self._stages.cancelled.set()
+        raw = np.zeros((SIDE, SIDE), np.float32)
+        raw[:, : SIDE // 2] = self._strength
+        return raw
+
+
+class Broken(LeftHalf):
+    """An engine whose library fails."""
+
+    def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:  # noqa: ARG002  # the Protocol's
+        """Fail."""
+        raise EngineError("the library failed")
+
+
+class Stock(Fake):
+    """A stock pipeline that takes 20 ms in the network and 20 ms around it."""
+
+    def __init__(self, *, stages: Stages | None = None) -> None:
+        """Cancel `stages` meanwhile if they are given."""
+        self.taken: list[tuple[bytes, int]] = []
+        self._stages = stages
+
+    def remove_background(self, picture: bytes, max_side: int) -> tuple[bytes, float]:
+        """Give four bytes."""
+        self.taken.append((picture, max_side))
+        time.sleep(0.04)
+        if self._stages is not None:
+            self._stages.cancelled.set()
+        return b"\x89PNG", 0.02
+
+
+def silent() -> Stages:
+    """Give stages that nobody listens to."""
+    return Stages(lambda _name: None)
+
+
+def run(job: Job, *, engine: NetworkEngine | None = None, stages: Stages | None = None) -> Outcome:
+    """Run a job through the network pipeline."""
+    return run_job(job, NETWORK, engine or LeftHalf(), MODEL, stages or silent())
+
+
+def test_stages_are_told_as_they_begin_and_timed() -> None:
+    """The name comes before the work, the seconds after it."""
+    told: list[str] = []
+    stages = Stages(told.append)
+    with stages.stage("predict"):
+        assert told == ["predict"]
+        assert stages.current == "predict"
+        assert stages.seconds == {}
+        time.sleep(0.05)
+    assert 0.05 <= stages.seconds["predict"] <= 0.5
+
+
+def test_a_cancelled_run_begins_no_other_stage() -> None:
+    """The stage that was current stays so, for the Failure to tell."""
+    told: list[str] = []
+    stages = Stages(told.append)
+    with stages.stage("normalise"):
+        stages.cancelled.set()
+    with pytest.raises(CancelledError, match="the run was cancelled"), stages.stage("predict"):
+        pytest.fail("the stage began")
+    assert told == ["normalise"]
+    assert stages.current == "normalise"
+
+
+def test_a_picture_goes_through_every_stage_once(tmp_path: Path) -> None:
+    """The cut-out holds what the engine found, at the picture's size, in the picture's colours."""
+    told: list[str] = []
+    engine = LeftHalf()
+    output = tmp_path / "out.png"
+    before = time.perf_counter()
+    outcome = run(
+        Job(input=str(ASTRONAUT), output=str(output)), engine=engine, stages=Stages(told.append)
+    )
+    assert told == STAGES
+    assert list(outcome.stages_s) == STAGES
+    assert all(seconds > 0 for seconds in outcome.stages_s.values())
+    assert before < outcome.renamed_at <= time.perf_counter()
+    assert sum(outcome.stages_s.values()) <= outcome.renamed_at - before
+    assert outcome.output_bytes == output.stat().st_size
+    assert outcome.cpu_s > 0
+    assert outcome.warnings == ()
+    assert [item.shape for item in engine.inputs] == [(1, 3, SIDE, SIDE)]
+    assert engine.inputs[0].dtype == np.float32
+    with Image.open(output) as cutout, Image.open(ASTRONAUT) as picture:
+        assert (cutout.mode, cutout.size) == ("RGBA", picture.size)
+        pixels, original = np.asarray(cutout), np.asarray(picture.convert("RGB"))
+    assert (pixels[:, :224, 3] == 255).all()
+    assert (pixels[:, 288:, 3] == 0).all()
+    assert np.array_equal(pixels[:, :224, :3], original[:, :224])
+    assert (pixels[:, 288:, :3] == 0).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
+
+
+@pytest.mark.parametrize(
+    ("strength", "is_warned"),
+    [
+        pytest.param(0.06, True, id="noise"),
+        pytest.param(0.49, True, id="under"),
+        pytest.param(0.51, False, id="over"),
+    ],
+)
+def test_a_faint_answer_is_warned_of(strength: float, is_warned: bool, tmp_path: Path) -> None:
+    """Stretched to full contrast it would look like any other."""
+    job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"))
+    warnings = run(job, engine=LeftHalf(strength)).warnings
+    assert len(warnings) == is_warned
+    assert all("no clear foreground" in text for text in warnings)
+
+
+def test_a_background_fills_what_was_cut_away(tmp_path: Path) -> None:
+    """On a colour the result has no alpha channel."""
+    output = tmp_path / "out.png"
+    run(Job(input=str(ASTRONAUT), output=str(output), background=(10, 200, 30)))
+    with Image.open(output) as cutout:
+        assert cutout.mode == "RGB"
+        assert cutout.getpixel((500, 10)) == (10, 200, 30)
+
+
+def test_max_side_scales_the_result(tmp_path: Path) -> None:
+    """The longest side is what was asked for."""
+    output = tmp_path / "out.png"
+    settings = Settings(engine="onnxruntime", max_side=100)
+    run_job(Job(input=str(ASTRONAUT), output=str(output)), settings, LeftHalf(), MODEL, silent())
+    with Image.open(output) as cutout:
+        assert cutout.size == (100, 100)
+
+
+def test_previews_come_after_the_file_and_are_not_in_its_time(tmp_path: Path) -> None:
+    """They are a page's, so no stage and no total has them."""
+    job = Job(
+        input=str(ASTRONAUT),
+        output=str(tmp_path / "out.png"),
+        preview=str(tmp_path / "preview.webp"),
+        before_preview=str(tmp_path / "before.webp"),
+    )
+    outcome = run(job)
+    assert list(outcome.stages_s) == STAGES
+    with (
+        Image.open(tmp_path / "preview.webp") as after,
+        Image.open(tmp_path / "before.webp") as before,
+    ):
+        assert (after.mode, before.mode) == ("RGBA", "RGB")
+        assert after.size == before.size == (512, 512)
+    assert (tmp_path / "out.png").stat().st_mtime_ns <= (
+        tmp_path / "preview.webp"
+    ).stat().st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    ("input_name", "output_name", "error", "stage"),
+    [
+        pytest.param("absent.png", "out.png", PictureError, "read_small", id="absent"),
+        pytest.param("astronaut.png", "out.bmp", OutputError, "read_small", id="format"),
+        pytest.param("astronaut.png", "out.jpg", OutputError, "read_small", id="jpeg"),
+        pytest.param("astronaut.png", "no/out.png", OutputError, "write", id="no-folder"),
+    ],
+)
+def test_what_cannot_be_done_says_where_it_was_found(
+    input_name: str, output_name: str, error: type[TunerError], stage: str, tmp_path: Path
+) -> None:
+    """What can be known before the network runs is; nothing is left behind."""
+    stages = silent()
+    job = Job(input=str(ASTRONAUT.with_name(input_name)), output=str(tmp_path / output_name))
+    with pytest.raises(error):
+        run(job, stages=stages)
+    assert stages.current == stage
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hosts_pixel_limit_is_kept_before_decoding(tmp_path: Path) -> None:
+    """One pixel too many is too large, and the number allowed goes through."""
+    job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"), max_pixels=512 * 512)
+    with pytest.raises(PictureError) as caught:
+        run(replace(job, max_pixels=512 * 512 - 1))
+    assert caught.value.kind == "too_large"
+    assert run(job).output_bytes > 0
+
+
+def test_a_cancel_in_the_network_writes_nothing(tmp_path: Path) -> None:
+    """An engine that could not stop in time is left at the next stage."""
+    stages = silent()
+    job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"))
+    with pytest.raises(CancelledError):
+        run(job, engine=LeftHalf(stages=stages), stages=stages)
+    assert stages.current == "predict"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engines_failure_is_told_at_predict(tmp_path: Path) -> None:
+    """The stage that failed stays current, and no other was timed."""
+    stages = silent()
+    with pytest.raises(EngineError, match="the library failed"):
+        run(
+            Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png")),
+            engine=Broken(),
+            stages=stages,
+        )
+    assert stages.current == "predict"
+    assert list(stages.seconds) == ["read_small", "normalise"]
+
+
+# The stock pipeline
+
+
+def test_the_stock_pipeline_gets_bytes_and_its_time_is_split(tmp_path: Path) -> None:
+    """The picture's own bytes go in; the network's seconds are predict, all else is rest."""
+    engine, output = Stock(), tmp_path / "out.png"
+    settings = Settings(engine="rembg", max_side=300)
+    job = Job(input=str(ASTRONAUT), output=str(output))
+    outcome = run_job(job, settings, engine, MODEL, silent())
+    assert engine.taken == [(ASTRONAUT.read_bytes(), 300)]
+    assert output.read_bytes() == b"\x89PNG"
+    assert outcome.output_bytes == 4
+    assert outcome.stages_s["predict"] == 0.02
+    assert 0.02 <= outcome.stages_s["rest"] <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("input_name", "output_name", "background", "error", "words"),
+    [
+        pytest.param("absent.png", "out.png", None, PictureError, "is not there", id="absent"),
+        pytest.param("CREDITS.md", "out.png", None, PictureError, "not a picture", id="text"),
+        pytest.param("coffee.png", "out.jpg", None, OutputError, "transparent PNG", id="jpeg"),
+        pytest.param("coffee.png", "out.png", (0, 0, 0), OutputError, "on a colour", id="colour"),
+        pytest.param(
+            "coffee.png", "no/out.png", None, OutputError, "cannot be written", id="no-folder"
+        ),
+    ],
+)
+def test_what_the_stock_pipeline_cannot_do_is_refused(
+    input_name: str,
+    output_name: str,
+    background: tuple[int, int, int] | None,
+    error: type[TunerError],
+    words: str,
+    tmp_path: Path,
+) -> None:
+    """In the same words as ours, and nothing is left behind."""
+    job = Job(
+        input=str(ASTRONAUT.with_name(input_name)),
+        output=str(tmp_path / output_name),
+        background=background,
+    )
+    with pytest.raises(error, match=words):
+        run_job(job, STOCK, Stock(), MODEL, silent())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cancel_in_the_stock_pipeline_writes_nothing(tmp_path: Path) -> None:
+    """What rembg had done by then is thrown away."""
+    stages = silent()
+    job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"))
+    with pytest.raises(CancelledError):
+        run_job(job, STOCK, Stock(stages=stages), MODEL, stages)
+    assert list(tmp_path.iterdir()) == []
