@@ -537,7 +537,8 @@ def test_the_scaled_sides_are_the_ones_told(
     assert (
         1 <= min(pixels.shape[:2]) <= max(pixels.shape[:2]) <= max(min(max_side, *sides), max_side)
     )
-    assert np.abs(pixels.astype(int) - (9, 99, 199)).max() <= 1
+    # libvips' weights are fixed-point: a step in each of the two passes
+    assert np.abs(pixels.astype(int) - (9, 99, 199)).max() <= 2
 
 
 @pytest.mark.parametrize("sides", [(25_000, 2), (2, 25_000)], ids=["wide", "tall"])
