@@ -9,7 +9,7 @@ from rembg_tuner.cache import open_cache
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging.sample_pictures import make_sample
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "astronaut.png"
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "coffee.png"  # a product shot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class BenchPicture:
             )
         folder = open_cache()[0] / "bench-pictures"
         folder.mkdir(exist_ok=True)
-        target = folder / f"{self.name.replace(' ', '-')}-{source.stem}-2{self.suffix}"
+        target = folder / f"{self.name.replace(' ', '-')}-{source.stem}-3{self.suffix}"
         if not target.is_file():
             scratch = target.with_name(f"part-{target.name}")
             make_sample(

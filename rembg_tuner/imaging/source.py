@@ -27,8 +27,10 @@ _IN_MEMORY_PIXELS = (
 )
 _PROBE_BYTES = 2**18  # more than one tile of the temporary file
 _OPEN_FILES = Path("/proc/self/fd")
-_JPEG_SHRINKS = (8, 4, 2)
-_LEAST_SHRINK_LEFT = 2.0  # Lanczos must still halve after the DCT's own shrinking, or it blurs
+# How far a JPEG's decoder shrinks (DCT), and how far Lanczos must still shrink after it: with 1.6 left
+# after 4, the worst mask's IoU with rembg's falls from .995 to .986.
+_JPEG_SHRINKS = ((8, 2.0), (4, 2.0), (2, 1.5))
+_WEBP_SHRINK_LEFT = 2.0
 _LANCZOS_SHRINK = 6.0  # nearest to Pillow's, of 0, 2, 4, 6 and 8, over factors from 2 to 32
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
@@ -199,10 +201,10 @@ def _load_shrunk(header: PictureHeader, *, width: int, height: int) -> pyvips.Im
         full_w, full_h = full_h, full_w
     room = min(full_w / width, full_h / height)
     if header.format is JPEG:
-        shrink = next((s for s in _JPEG_SHRINKS if room / s >= _LEAST_SHRINK_LEFT), 1)
+        shrink = next((by for by, left in _JPEG_SHRINKS if room / by >= left), 1)
         return _load(header.path, JPEG, shrink=shrink)
-    if header.format is WEBP and room >= 2 * _LEAST_SHRINK_LEFT:
-        return _load(header.path, WEBP, scale=_LEAST_SHRINK_LEFT / room)
+    if header.format is WEBP and room >= 2 * _WEBP_SHRINK_LEFT:
+        return _load(header.path, WEBP, scale=_WEBP_SHRINK_LEFT / room)
     return _load(header.path, header.format)
 
 
