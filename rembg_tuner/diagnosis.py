@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from rembg_tuner.cache import open_cache
 from rembg_tuner.children import child_environment
 from rembg_tuner.host import read_host
-from rembg_tuner.meter import Meter, available_memory_bytes
+from rembg_tuner.meter import Meter, available_memory_bytes, load_average
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import install_text
 from rembg_tuner.settings import ENGINES
@@ -96,7 +96,7 @@ def diagnose() -> Diagnosis:
         affinity_cpus=host.affinity_cpus,
         quota_cpus=host.quota_cpus,
         usable_cpus=host.usable_cpus,
-        load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        load_average=load_average(),
         features=tuple(word for word in _TELLING_FEATURES if word in host.features),
         total_memory_bytes=host.total_memory_bytes,
         available_memory_bytes=available_memory_bytes(),

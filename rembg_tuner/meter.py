@@ -138,6 +138,11 @@ def available_memory_bytes() -> int:
     return int(psutil.virtual_memory().available)
 
 
+def load_average() -> float | None:
+    """Tell the processes that wanted a CPU, averaged over the last minute; None where not told."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
 def describe_environment(versions: dict[str, str]) -> Environment:
     """Tell the machine as it is now, for a result.
 
@@ -151,5 +156,5 @@ def describe_environment(versions: dict[str, str]) -> Environment:
         quota=host.quota_cpus,
         memory_limit=host.memory_limit_bytes,
         versions={**versions, "psutil": psutil.__version__},
-        load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        load_average=load_average(),
     )

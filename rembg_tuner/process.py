@@ -36,7 +36,10 @@ _CONTENT = {
 _LEAN_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",
-    "MALLOC_TRIM_THRESHOLD_": "131072",
+    # glibc's own start (128 KiB) gives every strip back and takes it again: 20 ms a run at 1080p,
+    # against 2 MiB. Greater blocks, the network's, are still given back.
+    "MALLOC_MMAP_THRESHOLD_": "1048576",
+    "MALLOC_TRIM_THRESHOLD_": "33554432",
 }
 _STOCK_ENGINE = "rembg"
 

@@ -17,7 +17,12 @@ from rembg_tuner.cache import open_cache, remove_scratch
 from rembg_tuner.errors import ModelError, TunerError
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Environment, Failure, FailureKind, Result
-from rembg_tuner.meter import SAMPLING_INTERVAL_S, Meter, describe_environment
+from rembg_tuner.meter import (
+    SAMPLING_INTERVAL_S,
+    Meter,
+    describe_environment,
+    load_average,
+)
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.freed import freed_copy
 from rembg_tuner.models.spec import verify
@@ -347,7 +352,7 @@ class Runner:
             output_bytes=done["output_bytes"],
             agreement=None,
             warnings=(*warnings, *worker.warnings, *done["warnings"]),
-            environment=worker.environment,
+            environment=replace(worker.environment, load_average=load_average()),
             curve=_thinned(watch.curve),
         )
 

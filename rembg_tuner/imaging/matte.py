@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LEAST_FOREGROUND = 0.5  # raw maximum under which no pixel is more likely foreground than not
 _STRIP_ROWS = 32
-_CHUNK_COLUMNS = 256  # enlarged at a time, so that no wide table of weights is made
+_CHUNK_COLUMNS = 128  # enlarged at a time, so that no wide table of weights is made
 _TIFF_LONG, _TIFF_SHORT = 4, 3
 _TIFF_BLACK_IS_ZERO = 1
 _BYTES_PER_TIFF_ENTRY = 12
@@ -78,9 +78,7 @@ class MaskRows:
         # Cut off, not rounded, as rembg does: a matte of half a step would keep the background's grain
         # in the file, where nobody sees it. The thousandth makes up for 3 / 255 * 255 being below 3.
         steps = np.floor(matte * np.float32(255) + np.float32(0.001))
-        for start in range(
-            0, width, _CHUNK_COLUMNS
-        ):  # by the strip, so that no wide table of weights is made
+        for start in range(0, width, _CHUNK_COLUMNS):
             stop = min(width, start + _CHUNK_COLUMNS)
             across = lanczos_kernel(matte.shape[1], width, start, stop)
             columns = steps[:, across.first : across.last] @ across.weights.T
