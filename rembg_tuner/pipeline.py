@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import CancelledError, OutputError, PictureError
-from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.imaging.formats import check_output, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,7 +100,7 @@ def cut_out(
     cpu_before = time.process_time()
     with stages.stage("read_small"):
         output = Path(job.output)
-        compose.check_output(output, job.background)
+        check_output(output, job.background)
         header = source.read_header(Path(job.input), max_pixels=job.max_pixels)
         small = source.read_small(header, width=engine.side, height=engine.side)
     with stages.stage("normalise"):

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cli.arguments import chosen_settings
-from rembg_tuner.errors import SettingsError
+from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.host import read_host
+from rembg_tuner.imaging.formats import check_output
 from rembg_tuner.measurement import Failure, Result, setting_peak_bytes
 from rembg_tuner.pipeline import Job
 from rembg_tuner.runner import Runner
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 Run = Result | Failure
 
 DONE, FAILED, TIMED_OUT, INTERRUPTED = 0, 1, 124, 130
-_WRITTEN_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -154,18 +154,11 @@ def _refuse_collisions(plan: list[tuple[Path, Path]]) -> None:
 
 def _check_formats(jobs: list[Job]) -> None:
     """Refuse, before any work, a name whose format is not written, or a JPEG without a background."""
-    for job in jobs:
-        suffix = Path(job.output).suffix.lower()
-        if suffix not in _WRITTEN_SUFFIXES:
-            raise SettingsError(
-                [f"{job.output} names no format that is written; end it in .png, .webp or .jpg"]
-            )
-        if suffix in (".jpg", ".jpeg") and job.background is None:
-            raise SettingsError(
-                [
-                    f"{job.output} is a JPEG, which has no transparency; give --background white, or write .png"
-                ]
-            )
+    try:
+        for job in jobs:
+            check_output(Path(job.output), job.background)
+    except OutputError as error:
+        raise SettingsError([str(error)]) from error
 
 
 def _read_colour(text: str | None) -> tuple[int, int, int] | None:

@@ -12,6 +12,7 @@ import pyvips
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import CancelledError, OutputError
+from rembg_tuner.imaging.formats import check_output
 from rembg_tuner.imaging.matte import MaskRows, mask_image
 from rembg_tuner.imaging.source import PictureHeader, opened, read_small, reading
 
@@ -33,23 +34,6 @@ ENCODERS: dict[str, tuple[str, dict[str, object]]] = {
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
 }
-
-
-def check_output(output: Path, background: Colour | None) -> None:
-    """Refuse a name whose format is not written, or a JPEG with nothing behind the cut-out.
-
-    Raises:
-        OutputError: with what to do.
-    """
-    suffix = output.suffix.lower()
-    if suffix not in ENCODERS:
-        raise OutputError(
-            f"{output} names no format that is written; end it in .png, .webp or .jpg"
-        )
-    if ENCODERS[suffix][0] == ".jpg" and background is None:
-        raise OutputError(
-            f"{output} is a JPEG, which has no transparency; give a background, such as --background white, or write .png"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

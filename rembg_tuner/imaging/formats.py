@@ -1,4 +1,4 @@
-"""Which pictures are taken, told by their first bytes and never by their name.
+"""Which pictures are taken, told by their first bytes and never by their name; and which are written.
 
 libvips would open more (SVG, CSV, PDF): each format is opened by its own loader here, so nothing else
 is ever tried.
@@ -10,16 +10,20 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import PictureError
+from rembg_tuner.errors import OutputError, PictureError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rembg_tuner.colours import Colour
 
 MAX_PIXELS_IN_STRIPS = 2**28  # 268 MP: memory does not grow with these
 MAX_PIXELS_WHOLE = 100_000_000  # about 0.8 GB (WebP) to 1.6 GB (AVIF) while decoding
 _SNIFFED_BYTES = 64
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_JPEG_SUFFIXES = (".jpg", ".jpeg")
+WRITTEN_SUFFIXES = (".png", ".webp", *_JPEG_SUFFIXES)
 ACCEPTED_TEXT = "JPEG, PNG, WebP, AVIF, TIFF and GIF (its first frame)"
 
 
@@ -112,3 +116,20 @@ def _by_magic(head: bytes) -> PictureFormat | None:
         brands = [head[i : i + 4] for i in (8, *range(16, size - 3, 4))]
         return AVIF if any(brand in _AVIF_BRANDS for brand in brands) else None
     return None
+
+
+def check_output(output: Path, background: Colour | None) -> None:
+    """Refuse a name whose format is not written, or a JPEG with nothing behind the cut-out.
+
+    Raises:
+        OutputError: with what to do.
+    """
+    suffix = output.suffix.lower()
+    if suffix not in WRITTEN_SUFFIXES:
+        raise OutputError(
+            f"{output} names no format that is written; end it in .png, .webp or .jpg"
+        )
+    if suffix in _JPEG_SUFFIXES and background is None:
+        raise OutputError(
+            f"{output} is a JPEG, which has no transparency; give a background, such as --background white, or write .png"
+        )
