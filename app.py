@@ -1,16 +1,10 @@
-"""Until there is a page: cut an example out, and print what it took."""
+"""Serve rembg tuner's page: `python app.py --host --port --preset --slots [--no-ui]`."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from rembg_tuner.cli import main
+from rembg_tuner.server.launch import serve
 
 if __name__ == "__main__":
-    example = Path(__file__).parent / "examples" / "astronaut.png"
-    output = Path("astronaut.cutout.png")
-    code = main(["cut", str(example), "--repeat", "5", "-o", str(output), *sys.argv[1:]])
-    if code == 0:
-        print(f"the cut-out is {output.resolve()}; next: python -m rembg_tuner cut YOUR-PICTURE")
-    sys.exit(code)
+    sys.exit(serve())

@@ -7,6 +7,8 @@ run works.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rembg_tuner.cache import open_cache, remove_scratch
+from rembg_tuner.children import child_environment
 from rembg_tuner.errors import ModelError, TunerError
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Environment, Failure, FailureKind, Result
@@ -26,7 +29,12 @@ from rembg_tuner.meter import (
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.freed import freed_copy
 from rembg_tuner.models.spec import verify
-from rembg_tuner.process import WorkerGoneError, WorkerProcess, WorkerRubbishError
+from rembg_tuner.process import (
+    STOCK_ENGINE,
+    WorkerGoneError,
+    WorkerProcess,
+    WorkerRubbishError,
+)
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 180.0  # numba compiles for most of a minute at rembg's very first import
 LOAD_TIMEOUT_S = 180.0
+PREVIEW_TIMEOUT_S = 30.0
 CANCEL_GRACE_S = 0.4  # an engine that can stop does so in 30 ms
 _MOST_CURVE_POINTS = 300
 _CPU_EVERY_SAMPLES = 10  # CPU time is read at 5 Hz: reading costs as much as the memory does
@@ -52,10 +61,12 @@ class Progress:
     Attributes:
         stage: start, load, or a stage of the run.
         sample: the newest reading; None before the worker runs.
+        baseline_rss_bytes: memory of the worker before it loaded anything; None until that is known.
     """
 
     stage: str
     sample: Sample | None
+    baseline_rss_bytes: int | None = None
 
 
 class _FailedError(Exception):
@@ -97,6 +108,7 @@ class _Watch:
     deadline_text: str
     memory_limit_bytes: int | None
     on_progress: Callable[[Progress], None] | None
+    baseline_rss_bytes: int | None = None
     started_at: float = field(default_factory=time.perf_counter)
     curve: list[tuple[float, int]] = field(default_factory=list)
     samples: int = 0
@@ -274,6 +286,7 @@ class Runner:
             deadline_text=f"loading the model took more than {LOAD_TIMEOUT_S:.0f} s",
             memory_limit_bytes=limit,
             on_progress=on_progress,
+            baseline_rss_bytes=baseline,
         )
         try:
             process.send(request)
@@ -320,6 +333,7 @@ class Runner:
             deadline_text=f"the run passed its deadline of {format_seconds(settings.timeout_s)} (timeout_s) and was ended; raise it, or choose a faster setting",
             memory_limit_bytes=settings.memory_limit_bytes or self._memory_limit,
             on_progress=on_progress,
+            baseline_rss_bytes=worker.baseline_rss_bytes,
             is_warm=run_index > 0,
         )
         meter.reset_peak()
@@ -330,11 +344,13 @@ class Runner:
             raise self._death(process, watch, error) from error
         done = self._await(process, meter, watch, "done")
         retained, peak = meter.rss_bytes(), meter.peak_bytes()
+        rss_file = meter.rss_file_bytes()
+        preview_warnings = self._make_previews(worker, job, settings, watch)
         return Result(
             input=job.input,
             output=job.output,
-            preview=job.preview,
-            before_preview=job.before_preview,
+            preview=None if preview_warnings else job.preview,
+            before_preview=None if preview_warnings else job.before_preview,
             run_index=run_index,
             settings=settings,
             effective={**worker.effective, "max_side": settings.max_side},
@@ -347,14 +363,45 @@ class Runner:
             load_peak_rss_bytes=worker.load_peak_rss_bytes,
             peak_rss_bytes=peak,
             retained_rss_bytes=retained,
-            rss_file_bytes=meter.rss_file_bytes(),
+            rss_file_bytes=rss_file,
             peak_source=meter.peak_source,
             output_bytes=done["output_bytes"],
             agreement=None,
-            warnings=(*warnings, *worker.warnings, *done["warnings"]),
+            warnings=(*warnings, *worker.warnings, *done["warnings"], *preview_warnings),
             environment=replace(worker.environment, load_average=load_average()),
             curve=_thinned(watch.curve),
         )
+
+    def _make_previews(
+        self, worker: _WarmWorker, job: Job, settings: Settings, run: _Watch
+    ) -> tuple[str, ...]:
+        """Have the previews written, now that the run's figures are read.
+
+        Returns:
+            A warning where that failed: the cut-out itself is done and stays.
+        """
+        if job.preview is None and job.before_preview is None:
+            return ()
+        if settings.engine == STOCK_ENGINE:
+            return _stock_previews(job)
+        watch = replace(
+            run,
+            stage="preview",
+            deadline_s=PREVIEW_TIMEOUT_S,
+            deadline_text=f"its preview took more than {PREVIEW_TIMEOUT_S:.0f} s",
+            on_progress=None,
+            started_at=time.perf_counter(),
+            curve=[],
+            is_warm=False,
+        )
+        try:
+            worker.process.send({"op": "preview"})
+            self._await(worker.process, worker.meter, watch, "previewed")
+        except WorkerGoneError as error:
+            return (f"there is no preview: {self._death(worker.process, watch, error).message}",)
+        except _FailedError as error:
+            return (f"there is no preview: {error.message}",)
+        return ()
 
     def _await(
         self, process: WorkerProcess, meter: Meter, watch: _Watch, event: str
@@ -392,7 +439,10 @@ class Runner:
         if sample is not None:
             watch.curve.append((round(sample.t_s, 4), sample.rss_bytes))
             if watch.on_progress is not None:
-                watch.on_progress(Progress(stage=watch.stage, sample=sample))
+                progress = Progress(
+                    stage=watch.stage, sample=sample, baseline_rss_bytes=watch.baseline_rss_bytes
+                )
+                watch.on_progress(progress)
         return sample
 
     def _look(self, process: WorkerProcess, meter: Meter, watch: _Watch) -> None:
@@ -481,6 +531,25 @@ def _prepared_model(settings: Settings, cache: Path) -> ModelSpec:
                 f"the graph's freed copy {target} cannot be written: {error.strerror}"
             ) from error
     return model
+
+
+def _stock_previews(job: Job) -> tuple[str, ...]:
+    """Have the stock pipeline's previews written by a process of their own; its worker has no libvips."""
+    pairs = ((job.output, job.preview), (job.input, job.before_preview))
+    words = [word for source, preview in pairs if preview is not None for word in (source, preview)]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "rembg_tuner.imaging.previews", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PREVIEW_TIMEOUT_S,
+            env=child_environment(),
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return (f"there is no preview: {error}",)
+    last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+    return (f"there is no preview: {last[0]}",) if done.returncode else ()
 
 
 def _remove_scratch(job: Job) -> None:

@@ -51,14 +51,16 @@ def parse_seconds(text: str) -> float:
 
 
 def format_bytes(count: int | None) -> str:
-    """Write a size in MiB; `unknown` for None.
+    """Write a size in MiB, from 10 GiB on in GiB; `unknown` for None.
 
-    >>> format_bytes(243269632)
-    '232 MiB'
+    >>> format_bytes(243269632), format_bytes(25276973056)
+    ('232 MiB', '23.5 GiB')
     """
     if count is None:
         return "unknown"
     mib = count / MIB
+    if mib >= 10 * 1024:
+        return f"{mib / 1024:,.1f} GiB"
     return f"{mib:.1f} MiB" if mib < 10 else f"{mib:,.0f} MiB"
 
 

@@ -29,12 +29,12 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("worker",),
     ("process", "runner"),
-    ("bench", "diagnosis", "documents"),
-    ("cli",),
+    ("bench", "diagnosis", "documents", "line", "page_folder"),
+    ("cli", "ui", "server"),
     ("__main__", "app"),
 )
 # Two rooms in one row, one of which stands on the other.
-BESIDE = {("measurement", "settings"), ("runner", "process")}
+BESIDE = {("measurement", "settings"), ("runner", "process"), ("server", "ui")}
 # A library's modules that may import it; a room stands for all its modules.
 DOORS: dict[str, tuple[str, ...]] = {
     "yaml": ("yaml_files",),
@@ -47,7 +47,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "PIL": ("engines.rembg",),
     "psutil": ("meter",),
     "numpy": ("imaging", "quality", "engines", "bench"),
-    "gradio": ("app", "ui"),
+    "gradio": ("ui", "server.web"),
+    "starlette": ("server",),
 }
 NEVER_IN_THE_WORKER = {
     "gradio",
@@ -62,6 +63,9 @@ NEVER_IN_THE_WORKER = {
     f"{PACKAGE}.process",
     f"{PACKAGE}.presets",
     f"{PACKAGE}.bench",
+    f"{PACKAGE}.line",
+    f"{PACKAGE}.ui",
+    f"{PACKAGE}.server",
 }
 
 

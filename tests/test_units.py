@@ -91,11 +91,12 @@ def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
         pytest.param(MIB + MIB // 2, "1.5 MiB", id="small-with-a-tenth"),
         pytest.param(10 * MIB, "10 MiB", id="ten"),
         pytest.param(232 * MIB, "232 MiB", id="hundreds"),
-        pytest.param(24_000 * MIB, "24,000 MiB", id="thousands"),
+        pytest.param(9_000 * MIB, "9,000 MiB", id="thousands"),
+        pytest.param(24_000 * MIB, "23.4 GiB", id="a-machine"),
     ],
 )
 def test_a_size_is_told_in_mib(count: int | None, text: str) -> None:
-    """Always MiB, a tenth below ten, and unknown where it is not known."""
+    """MiB, a tenth below ten, GiB from ten of those on, and unknown where it is not known."""
     assert format_bytes(count) == text
 
 

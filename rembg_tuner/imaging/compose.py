@@ -12,7 +12,7 @@ import pyvips
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import CancelledError, OutputError
-from rembg_tuner.imaging.formats import check_output
+from rembg_tuner.imaging.formats import PREVIEW_SIDE, check_output
 from rembg_tuner.imaging.matte import MaskRows, mask_image
 from rembg_tuner.imaging.source import PictureHeader, opened, read_small, reading
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from rembg_tuner.colours import Colour
     from rembg_tuner.imaging.matte import Matte
 
-PREVIEW_SIDE = 1600  # px; what a page shows
 PNG_COMPRESSION = 2  # with filter up: a fifth of Pillow's time at 12 MP, and about its size
 _MOST_PX = {".webp": ("WebP", 16383), ".jpg": ("JPEG", 65500)}  # a side, by libvips' suffix
 _OPAQUE = 255

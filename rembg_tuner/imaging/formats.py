@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS_IN_STRIPS = 2**28  # 268 MP: memory does not grow with these
 MAX_PIXELS_WHOLE = 100_000_000  # about 0.8 GB (WebP) to 1.6 GB (AVIF) while decoding
+PREVIEW_SIDE = 1600  # px; what a page shows
 _SNIFFED_BYTES = 64
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")

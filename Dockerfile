@@ -1,0 +1,28 @@
+# The page as an image: slim, no root, nothing fetched when it runs.
+#   docker build -t rembg-tuner . && docker run --rm -p 7860:7860 rembg-tuner
+FROM python:3.11-slim
+
+# A Space runs its containers as user 1000; numba and OpenVINO keep their compiled code below HOME.
+RUN useradd --create-home --uid 1000 user
+USER user
+ENV HOME=/home/user \
+    PATH=/home/user/.local/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /home/user/app
+
+COPY --chown=user requirements.txt .
+RUN pip install --user -r requirements.txt
+
+COPY --chown=user . .
+# The model is in the tree. Two runs warm what would otherwise make the first visitor wait: OpenVINO's
+# compiled model, and the code that numba compiles for most of a minute at rembg's first import.
+RUN python -m rembg_tuner cut examples/astronaut.png -o /tmp/warm.png \
+ && python -m rembg_tuner cut examples/astronaut.png --preset article-light -o /tmp/warm.png \
+ && rm /tmp/warm.png
+
+EXPOSE 7860
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=4)"]
+CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "7860"]

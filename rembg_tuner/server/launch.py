@@ -1,0 +1,152 @@
+"""Serve the page: open the line, build, launch, and end cleanly, worker included."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from rembg_tuner.errors import PresetError
+from rembg_tuner.line import WaitingLine
+from rembg_tuner.page_folder import PageFolder
+from rembg_tuner.presets import DEFAULT_PRESET, find_preset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    import gradio as gr
+
+MISUSE, FAILED = 2, 1
+_MOST_SESSIONS = 300
+# Read by Gradio while it is imported: no look-ups outside, a small history, and no proxy before
+# this very machine.
+_ENVIRONMENT = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "200",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "50",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+_LOCAL = "127.0.0.1,localhost,::1"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser of app.py."""
+    parser = argparse.ArgumentParser(prog="app.py", description="Serve rembg tuner's page.")
+    parser.add_argument(
+        "--host",
+        default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+        help="address to listen on; 0.0.0.0 for every one; default: %(default)s",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+        help="default: %(default)s",
+    )
+    parser.add_argument(
+        "--preset",
+        default=DEFAULT_PRESET,
+        help="what a new visitor starts from; default: %(default)s",
+    )
+    parser.add_argument(
+        "--slots",
+        type=int,
+        default=1,
+        help="pictures at once; they share the CPUs, and each has a worker's memory; default: 1",
+    )
+    parser.add_argument("--no-ui", action="store_true", help="serve programs only (/cut)")
+    return parser
+
+
+def serve(words: Sequence[str] | None = None) -> int:
+    """Serve until somebody ends it.
+
+    Args:
+        words: the arguments; None: those of the process.
+
+    Returns:
+        The exit code: 0 ended by Ctrl-C or SIGTERM, 1 the port cannot be had, 2 misuse.
+    """
+    parser = build_parser()
+    arguments = parser.parse_args(words)
+    if arguments.slots < 1:
+        parser.error(f"--slots must be at least 1, got {arguments.slots}")
+    try:
+        find_preset(arguments.preset)
+    except PresetError as error:
+        parser.error(str(error))
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _serve(arguments)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Take a SIGTERM for a Ctrl-C, so that everything is closed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    """Serve with everything open."""
+    os.environ.update(_ENVIRONMENT)
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), _LOCAL)))
+    with PageFolder() as folder, WaitingLine(slots=arguments.slots) as line:
+        os.environ["GRADIO_TEMP_DIR"] = str(folder.path)
+        folder.start_sweeping()
+        from rembg_tuner.server.web import launch_page  # Gradio reads the environment on import
+
+        try:
+            page = launch_page(arguments, line, folder)
+        except OSError as error:
+            sys.stderr.write(f"rembg-tuner: {error}; choose another --port\n")
+            return FAILED
+        try:
+            _tell(arguments)
+            threading.Event().wait()
+        finally:
+            page.close(verbose=False)
+    return 0
+
+
+def _tell(arguments: argparse.Namespace) -> None:
+    """Say where the page is."""
+    host = arguments.host if arguments.host not in ("0.0.0.0", "::") else "127.0.0.1"
+    what = "/cut for programs" if arguments.no_ui else "page"
+    sys.stderr.write(
+        f"rembg tuner's {what} is at http://{host}:{arguments.port} (Ctrl-C ends it)\n"
+    )
+    sys.stderr.flush()
+
+
+def launch_arguments() -> dict[str, Any]:
+    """Give `launch()` what does not depend on the page; see the comments for why."""
+    return {
+        "prevent_thread_lock": True,
+        "quiet": True,
+        "show_error": False,
+        "run_history": False,  # else every run's pictures are kept in the visitor's browser
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "pwa": False,
+        "mcp_server": False,
+        "share": False,
+        "inbrowser": False,
+        "footer_links": ["api", "settings"],
+        "state_session_capacity": _MOST_SESSIONS,
+    }
+
+
+def calm_queue(page: gr.Blocks) -> None:
+    """Open the queue, and have it look less often: by itself it burns 6 % of a core doing nothing."""
+    page.queue(api_open=False, max_size=None, default_concurrency_limit=None)
+    for name, seconds in (("sleep_when_free", 0.05), ("progress_update_sleep_when_free", 0.1)):
+        if hasattr(page._queue, name):
+            setattr(page._queue, name, seconds)

@@ -1,0 +1,76 @@
+"""The page under Gradio's web server: theme, middleware, health."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from rembg_tuner.server.guard import Guard, GuardLimits
+from rembg_tuner.server.launch import calm_queue, launch_arguments
+from rembg_tuner.ui.choices import LIMITS
+from rembg_tuner.ui.handlers import Desk
+from rembg_tuner.ui.page import build_page, build_programs_page
+from rembg_tuner.ui.visitors import Visitors
+from rembg_tuner.ui.widgets import ASSETS, page_words, script
+
+if TYPE_CHECKING:
+    import argparse
+
+    from starlette.requests import Request
+
+    from rembg_tuner.line import WaitingLine
+    from rembg_tuner.page_folder import PageFolder
+
+_FONTS = ["Inter", "Noto Sans SC", "PingFang SC", "Microsoft YaHei", "system-ui", "sans-serif"]
+
+
+def launch_page(arguments: argparse.Namespace, line: WaitingLine, folder: PageFolder) -> gr.Blocks:
+    """Build the page and begin to serve it.
+
+    Raises:
+        OSError: the port cannot be had.
+    """
+    desk = Desk.set_up(line, folder, Visitors(folder))
+    if arguments.no_ui:
+        page = build_programs_page(desk)
+    else:
+        page = build_page(desk, preset=arguments.preset)
+    calm_queue(page)
+
+    async def health(_: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok", "running": line.running, "waiting": line.waiting, "slots": line.slots})  # fmt: skip
+
+    guard = Middleware(Guard, limits=GuardLimits(upload_bytes=LIMITS.upload_bytes))
+    app_kwargs: dict[str, Any] = {
+        "middleware": [guard],
+        "routes": [Route("/healthz", health)],
+    }
+    page.launch(
+        server_name=arguments.host,
+        server_port=arguments.port,
+        app_kwargs=app_kwargs,
+        max_file_size=LIMITS.upload_bytes,
+        i18n=page_words(),
+        theme=_theme(),
+        css_paths=[ASSETS / "page.css"],
+        head=f"<script>{script()}</script>",
+        **launch_arguments(),
+    )
+    return page
+
+
+def _theme() -> gr.themes.Base:
+    """Quiet greys, one accent; fonts of the visitor's own machine."""
+    return gr.themes.Base(
+        primary_hue="teal",
+        neutral_hue="slate",
+        radius_size="md",
+        spacing_size="sm",
+        text_size="md",
+        font=_FONTS,
+        font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"],
+    )

@@ -1,0 +1,1 @@
+"""The page: parts, words, events; `page.build_page` puts them together."""

@@ -1,0 +1,169 @@
+"""What a visitor finds: words in their language, their last settings, the examples, the machine."""
+
+from __future__ import annotations
+
+import logging
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from rembg_tuner.diagnosis import diagnose
+from rembg_tuner.errors import PresetError, SettingsError
+from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.presets import find_preset, read_presets, resolve
+from rembg_tuner.ui.choices import capabilities, chosen_settings, preset_settings
+from rembg_tuner.ui.views import machine as machine_view
+from rembg_tuner.ui.views import result as result_view
+from rembg_tuner.ui.views.markup import setting_text
+from rembg_tuner.ui.views.runs import show_runs
+from rembg_tuner.ui.visit import differences
+from rembg_tuner.ui.widgets import grey_updates, knob_updates, thumbnail
+from rembg_tuner.ui.words import language_of, say, translate_sentence
+from rembg_tuner.units import MIB, format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from rembg_tuner.presets import Preset
+    from rembg_tuner.settings import Settings
+    from rembg_tuner.ui.choices import Form
+    from rembg_tuner.ui.handlers import Desk, Shown
+    from rembg_tuner.ui.visitors import Visitor
+
+EXAMPLES = ("astronaut", "chelsea", "coffee")
+_LOG = logging.getLogger(__name__)
+
+
+class Arrival:
+    """What is shown before anything has run, and as the form changes."""
+
+    def __init__(self, desk: Desk, *, preset: str) -> None:
+        """Start new visitors from a preset."""
+        self.desk = desk
+        self._preset = preset
+
+    def greet(
+        self, visitor: Visitor, saved: object, language: str, asked_preset: str | None
+    ) -> Shown:
+        """Fill the page in for a visitor.
+
+        Args:
+            visitor: who.
+            saved: what their browser kept of their last visit; anything at all.
+            language: of their browser's page.
+            asked_preset: of the address; goes before what was kept.
+        """
+        visitor.language = language_of(language)
+        preset, settings = self._start(saved, asked_preset)
+        form = settings.to_dict()
+        return {
+            "preset": preset,
+            "preset_note": self.note(visitor, preset, dict(form)),
+            "examples": show_examples(visitor.language),
+            "result": result_view.show_empty(visitor.language),
+            "runs": show_runs(visitor.visit, None, visitor.language),
+            "knobs": knob_updates(settings, visitor.language),
+        }
+
+    def _start(self, saved: object, asked: str | None) -> tuple[str, Settings]:
+        """Choose where a visitor starts: the address's preset, what was kept, or this server's preset."""
+        if asked in read_presets():
+            return str(asked), preset_settings(str(asked))
+        if isinstance(saved, dict) and isinstance(saved.get("knobs"), dict):
+            preset = str(saved.get("preset"))
+            try:
+                return preset, chosen_settings(preset, saved["knobs"])[0]
+            except (SettingsError, PresetError) as error:
+                # Another version's form, or another machine's: it is left, and the page starts afresh.
+                _LOG.info("a browser's kept settings are no longer possible: %s", error)
+        return self._preset, preset_settings(self._preset)
+
+    def choose_preset(self, visitor: Visitor, preset: str) -> Shown:
+        """Bring a preset's settings into the form."""
+        settings = preset_settings(preset)
+        return {
+            "preset_note": self._preset_note(preset, {}, visitor.language),
+            "knobs": knob_updates(settings, visitor.language),
+        }
+
+    def change_engine(self, visitor: Visitor, engine: str) -> Shown:
+        """Grey what the engine cannot honour."""
+        return {"knobs": grey_updates(engine, visitor.language)}
+
+    def note(self, visitor: Visitor, preset: str, form: Form) -> str:
+        """Tell what stands behind the form: the preset's purpose and figures, what was changed, what is missing."""
+        try:
+            settings, _ = chosen_settings(preset, form)
+        except (SettingsError, PresetError) as error:
+            return f'<p class="rt-warning" role="status">{escape(translate_sentence(str(error), visitor.language))}</p>'
+        changed = differences(settings, preset_settings(preset))
+        return self._preset_note(preset, changed, visitor.language, settings=settings)
+
+    def _preset_note(
+        self,
+        preset: str,
+        changed: dict[str, Any],
+        language: str,
+        *,
+        settings: Settings | None = None,
+    ) -> str:
+        """Write the lines under the preset."""
+        found = find_preset(preset)
+        settings = settings or preset_settings(preset)
+        lines = [f"<p>{escape(translate_sentence(found.purpose, language))}</p>"]
+        if changed:
+            words = ", ".join(
+                f"{say(f'knob.{name}', language)} {setting_text(name, value, language)}"
+                for name, value in changed.items()
+            )
+            text = say("preset.changed", language, changes=words)
+            lines.append(f'<p class="rt-changed">{escape(text)}</p>')
+        else:
+            lines.append(f'<p class="rt-measured">{escape(_measured(found, language))}</p>')
+        lines += [
+            f'<p class="rt-warning">{escape(translate_sentence(text, language))}</p>'
+            for text in (*_missing(settings), *_dropped(found))
+        ]
+        return "".join(lines)
+
+    def machine(self, visitor: Visitor) -> str:
+        """Look at the machine, now."""
+        line = self.desk.line
+        return machine_view.show_machine(
+            diagnose(), running=line.running, waiting=line.waiting, language=visitor.language
+        )
+
+
+def _measured(preset: Preset, language: str) -> str:
+    """Say what was measured of a preset, where it was."""
+    measured = preset.measured
+    if measured is None:
+        reason = translate_sentence(preset.why_not_measured or "", language)
+        return say("preset.not_measured", language, reason=reason)
+    return say(
+        "preset.measured",
+        language,
+        time=format_seconds(float(str(measured["latency_p50_s"]))),
+        peak=format_bytes(int(str(measured["peak_rss_mib"])) * MIB),
+        cpu=f"{measured['cpu']}, {measured['cores']} {say('cores', language)}",
+    )
+
+
+def _missing(settings: Settings) -> list[str]:
+    """Say what settings need that is not here, and the line that gets it."""
+    entry = read_catalogue().get(settings.model)
+    if entry is not None and entry.find() is None:
+        return [f"model {settings.model} is not on disk; {entry.get_text()}"]
+    return []
+
+
+def _dropped(preset: Preset) -> tuple[str, ...]:
+    """Say what of a preset this machine cannot do."""
+    return resolve(preset, {}, capabilities())[1]
+
+
+def show_examples(language: str) -> str:
+    """Draw the examples as buttons with a name each."""
+    buttons = "".join(
+        f'<button type="button" data-example="{name}" aria-label="{say(f"example.{name}", language)}" title="{say(f"example.{name}", language)}">'
+        f'<img src="{thumbnail(name)}" alt="" width="48" height="48"></button>'
+        for name in EXAMPLES
+    )
+    return f'<p>{say("examples", language)}</p><div class="rt-thumbs" role="group" aria-label="{say("examples", language)}">{buttons}</div>'

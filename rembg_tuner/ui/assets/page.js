@@ -1,0 +1,40 @@
+// What every part of the page shares: words in the page's language, addresses below the page's root,
+// and the two keys. `__WORDS__` is filled in by the server.
+window.rembgTuner = {
+  all: __WORDS__,
+  words() {
+    return this.all[/^zh/i.test(document.documentElement.lang || navigator.language) ? "zh-CN" : "en"];
+  },
+  address(path) {
+    const base = (window.gradio_config?.root ?? window.location.origin).replace(/\/$/, "");
+    return `${base}/${path}`;
+  },
+};
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    document.activeElement?.blur?.(); // a number that is being typed counts
+    setTimeout(() => document.querySelector("#run:not([disabled])")?.click(), 0);
+  } else if (event.key === "Escape") {
+    document.querySelector("#cancel:not([disabled])")?.click();
+  }
+});
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("[data-language]");
+  if (!link) return;
+  event.preventDefault();
+  try { localStorage.setItem("rembg-tuner.language", link.dataset.language); } catch { /* private mode */ }
+  const url = new URL(window.location.href);
+  url.searchParams.set("lang", link.dataset.language);
+  window.location.href = url.href;
+});
+const markLanguage = () => {
+  const current = /^zh/i.test(document.documentElement.lang) ? "zh-CN" : "en";
+  for (const link of document.querySelectorAll("[data-language]")) {
+    if (link.dataset.language === current) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+  }
+  return document.querySelector("[data-language]") !== null;
+};
+const waiting = new MutationObserver(() => { if (markLanguage()) waiting.disconnect(); });
+waiting.observe(document.documentElement, { childList: true, subtree: true });

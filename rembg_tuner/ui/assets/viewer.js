@@ -1,0 +1,104 @@
+// The before/after viewer. `element`, `props`, `watch` and `trigger` come from gr.HTML.
+// A range input carries the wipe, so that mouse, touch and keyboard all move it.
+const words = window.rembgTuner.words();
+const root = element.querySelector(".rt-viewer");
+const part = (name) => root.querySelector(name);
+const before = part(".rt-before"), after = part(".rt-after img"), wipe = part(".rt-wipe");
+const download = part(".rt-download"), colour = part(".rt-colour input");
+let shown = null;
+
+const place = () => root.style.setProperty("--at", `${wipe.value}%`);
+const press = (selector, chosen) => {
+  for (const button of root.querySelectorAll(selector)) {
+    button.setAttribute("aria-pressed", String(button === chosen));
+  }
+};
+const setMode = (mode) => {
+  if (!shown) return;
+  root.dataset.mode = mode;
+  wipe.value = { original: 100, cutout: 0 }[mode] ?? wipe.value;
+  if (mode === "compare" && (wipe.value === "0" || wipe.value === "100")) wipe.value = 50;
+  place();
+  press(".rt-modes button", part(`.rt-modes [data-mode=${mode}]`));
+};
+const setBackdrop = (value) => {
+  root.dataset.backdrop = value;
+  root.style.setProperty("--backdrop", value || "transparent");
+  const named = [...root.querySelectorAll(".rt-backdrops button")].find((b) => b.dataset.backdrop === value);
+  press(".rt-backdrops button", named);
+  part(".rt-colour").classList.toggle("rt-chosen", !named);
+  if (!named) colour.value = value;
+};
+const askBackdrop = (value) => {
+  setBackdrop(value);
+  if (!shown || shown.backdrop === value) return;
+  download.setAttribute("aria-disabled", "true");
+  download.textContent = words["viewer.preparing"];
+  trigger("select", { backdrop: value, turn: shown.turn });
+};
+const offer = (value) => {
+  download.removeAttribute("aria-disabled");
+  download.textContent = words["viewer.download"];
+  if (value.download) download.href = window.rembgTuner.address(value.download);
+  else download.removeAttribute("href");
+  download.download = value.name ?? "";
+};
+const load = (image, address) => {
+  if (image.dataset.from === address) return image.decode().catch(() => {});
+  image.dataset.from = address;
+  image.src = window.rembgTuner.address(address);
+  return image.decode().catch(() => {});
+};
+const show = async (value) => {
+  if (!value || !value.turn) {
+    shown = null;
+    root.dataset.mode = "empty";
+    root.removeAttribute("data-turn");
+    return;
+  }
+  const isNew = !shown || shown.after !== value.after;
+  const wasEmpty = !shown;
+  shown = value;
+  offer(value);
+  setBackdrop(value.backdrop ?? "");
+  if (isNew) {
+    await Promise.all([load(before, value.before), load(after, value.after)]);
+    if (shown !== value) return; // another came meanwhile
+    part(".rt-frame").style.setProperty("--ratio", after.naturalWidth / after.naturalHeight || 1);
+    before.alt = `${words["viewer.original"]}: ${value.alt}`;
+    after.alt = `${words["viewer.cutout"]}: ${value.alt}`;
+  }
+  setMode(wasEmpty ? "compare" : root.dataset.mode === "empty" ? "compare" : root.dataset.mode);
+  root.dataset.turn = value.turn;
+};
+
+for (const button of root.querySelectorAll(".rt-modes button")) {
+  button.textContent = words[`viewer.${button.dataset.mode}`];
+  button.addEventListener("click", () => setMode(button.dataset.mode));
+}
+const names = { "": "viewer.transparent", "#ffffff": "viewer.white", "#000000": "viewer.black" };
+for (const button of root.querySelectorAll(".rt-backdrops button")) {
+  button.title = words[names[button.dataset.backdrop]];
+  button.setAttribute("aria-label", button.title);
+  button.addEventListener("click", () => askBackdrop(button.dataset.backdrop));
+}
+part(".rt-modes").setAttribute("aria-label", words["viewer.modes"]);
+part(".rt-backdrops").setAttribute("aria-label", words["viewer.backdrops"]);
+part(".rt-colour").title = words["viewer.colour"];
+colour.setAttribute("aria-label", words["viewer.colour"]);
+colour.addEventListener("change", () => askBackdrop(colour.value));
+wipe.setAttribute("aria-label", words["viewer.wipe"]);
+wipe.addEventListener("input", () => {
+  const at = Number(wipe.value);
+  root.dataset.mode = at === 100 ? "original" : at === 0 ? "cutout" : "compare";
+  press(".rt-modes button", part(`.rt-modes [data-mode=${root.dataset.mode}]`));
+  place();
+});
+download.addEventListener("click", (event) => {
+  if (download.getAttribute("aria-disabled") === "true") event.preventDefault();
+});
+part(".rt-empty").innerHTML = words["viewer.empty"];
+download.textContent = words["viewer.download"];
+place();
+watch("value", () => show(props.value));
+show(props.value);

@@ -1,0 +1,176 @@
+"""What a visitor's form says, as Settings: within the limits of a hosted page.
+
+A visitor is not the machine's user: no path and no model's name from outside the catalogue gets any
+further than this, and sizes, threads and deadlines are capped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import PictureError, SettingsError
+from rembg_tuner.host import read_host
+from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.presets import Capabilities, find_preset, resolve
+from rembg_tuner.settings import KNOBS, Settings, is_honoured, type_of
+from rembg_tuner.units import MIB, format_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rembg_tuner.settings import Value
+
+Form = dict[str, object]  # knob's name -> what its widget holds; memory limits in MiB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageLimits:
+    """What a visitor may ask of the machine.
+
+    Attributes:
+        upload_bytes: of one picture.
+        strip_pixels: of a picture that is decoded in strips.
+        whole_pixels: of one that its decoder holds whole (WebP, AVIF, GIF).
+        network_size: px; its square is what the network costs.
+        threads: of each kind.
+        timeout_s: the longest deadline.
+        repeat: runs in one turn.
+    """
+
+    upload_bytes: int = 64 * MIB
+    strip_pixels: int = 100_000_000
+    whole_pixels: int = 40_000_000
+    network_size: int = 1024
+    threads: int = 16
+    timeout_s: float = 60.0
+    repeat: int = 5
+
+
+LIMITS = PageLimits()
+
+
+def capabilities() -> Capabilities:
+    """Look what this machine can do."""
+    return Capabilities.of_here(has_bf16=read_host().has_bf16)
+
+
+def preset_settings(preset: str) -> Settings:
+    """Give the settings that a preset means on this machine."""
+    return resolve(find_preset(preset), {}, capabilities())[0]
+
+
+def chosen_settings(
+    preset: str, form: Form, limits: PageLimits = LIMITS
+) -> tuple[Settings, tuple[str, ...]]:
+    """Make the settings of a run from a preset and a form filled in on top of it.
+
+    Args:
+        preset: where the form started from.
+        form: every knob by name, as its widget holds it; one that the form's engine does not honour
+            is not looked at, since the page greys it.
+        limits: of the page.
+
+    Returns:
+        The settings, and the warnings for the Result.
+
+    Raises:
+        SettingsError: with every problem of the form.
+        PresetError: there is no such preset.
+    """
+    start = preset_settings(preset).to_dict()
+    engine = str(form.get("engine", start["engine"]))
+    given: dict[str, object] = {
+        name: value
+        for name, value in read_form(form).items()
+        if value != start[name] and is_honoured(name, engine)
+    }
+    return visitor_settings(preset, given, limits)
+
+
+def visitor_settings(
+    preset: str, given: dict[str, object], limits: PageLimits = LIMITS
+) -> tuple[Settings, tuple[str, ...]]:
+    """Make the settings of a run from a preset and the knobs a visitor gave.
+
+    Raises:
+        SettingsError: with every problem of what was given.
+        PresetError: there is no such preset.
+    """
+    found = find_preset(preset)
+    model = given.get("model")
+    if model is not None and model not in read_catalogue():
+        known = ", ".join(read_catalogue())
+        raise SettingsError([f"model must be one of {known} on this page, got {model!r}"])
+    settings, warnings = resolve(found, given, capabilities())
+    problems = [*_cap_problems(settings, limits), *_memory_problems(settings)]
+    if problems:
+        raise SettingsError(problems)
+    return settings, warnings
+
+
+def _cap_problems(settings: Settings, limits: PageLimits) -> list[str]:
+    """List the knobs that are above what the page allows."""
+    caps = {
+        "network_size": limits.network_size,
+        "intra_op_threads": limits.threads,
+        "inter_op_threads": limits.threads,
+        "timeout_s": limits.timeout_s,
+    }
+    return [
+        f"{name} must be at most {cap:g} {KNOBS[name].unit} on this page, got {getattr(settings, name):g}"
+        for name, cap in caps.items()
+        if getattr(settings, name) > cap
+    ]
+
+
+def _memory_problems(settings: Settings) -> list[str]:
+    """Refuse a memory limit above what the host has."""
+    most = read_host().usable_memory_bytes
+    asked = settings.memory_limit_bytes
+    if asked is None or most is None or asked <= most:
+        return []
+    return [
+        f"memory_limit_bytes must be at most this machine's {format_bytes(most)}, got {format_bytes(asked)}"
+    ]
+
+
+def read_form(form: Form) -> dict[str, object]:
+    """Give a form's knobs as settings take them; empty numbers take the knob's meaning of nothing."""
+    return {name: _read_widget(name, form[name]) for name in KNOBS if name in form}
+
+
+def _read_widget(name: str, value: object) -> object:
+    """Read one widget; what cannot be stays as it is, and Settings says so."""
+    if name == "memory_limit_bytes":
+        return round(value * MIB) if isinstance(value, int | float) and value else None
+    kind = type_of(name)
+    if value is None:
+        return 0 if kind is int else value
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    return value
+
+
+def fill_form(settings: Settings) -> dict[str, Value]:
+    """Give settings as a form's widgets hold them."""
+    values = settings.to_dict()
+    limit = settings.memory_limit_bytes
+    values["memory_limit_bytes"] = None if limit is None else round(limit / MIB)
+    return values
+
+
+def most_pixels(picture: Path, limits: PageLimits = LIMITS) -> int:
+    """Give the page's pixel limit for a picture, by its format, told by its first bytes.
+
+    Raises:
+        PictureError: it is no picture that is read; the message names the file, not its place.
+    """
+    try:
+        kind = sniff(picture)
+    except PictureError as error:
+        raise PictureError(str(error).replace(str(picture), picture.name)) from None
+    return limits.whole_pixels if kind.whole_bytes_per_pixel else limits.strip_pixels

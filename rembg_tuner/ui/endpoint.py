@@ -1,0 +1,99 @@
+"""`/cut`: the page's line, limits and slot for programs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator  # Gradio reads annotations at run time
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from rembg_tuner.errors import TunerError
+from rembg_tuner.measurement import Result
+from rembg_tuner.presets import DEFAULT_PRESET
+from rembg_tuner.ui.choices import visitor_settings
+from rembg_tuner.ui.handlers import clean_runs, make_order, watch
+from rembg_tuner.ui.visit import Turn, public_run
+from rembg_tuner.ui.widgets import picture_input
+
+if TYPE_CHECKING:
+    from rembg_tuner.ui.handlers import Desk
+
+Answer = tuple[str | None, dict[str, Any]]
+_DESCRIPTION = (
+    "Cut a picture out. picture: an uploaded JPEG, PNG, WebP, AVIF, TIFF or GIF. preset: a name from "
+    "presets.yaml. settings: knobs by name, over the preset's. Returns the PNG and the result, or no "
+    "file and a failure with kind and message."
+)
+
+
+def add_cut(desk: Desk) -> None:
+    """Give the page being built its endpoint for programs."""
+
+    async def cut(
+        picture: str | None,
+        preset: str = DEFAULT_PRESET,
+        settings: dict[str, Any] | None = None,
+    ) -> AsyncIterator[Answer]:
+        try:
+            chosen = visitor_settings(preset or DEFAULT_PRESET, _checked(settings))
+            order = make_order(desk, picture, chosen, previews=False)
+        except TunerError as error:
+            yield None, _refused(error)
+            return
+        ticket = desk.line.submit(order)
+        ticks = watch(ticket)  # a program that leaves frees its place, as a visitor does
+        try:
+            async for _ in ticks:
+                glance = ticket.glance()
+                yield None, {"state": glance.state, "place": glance.place, "stage": glance.stage}
+        finally:
+            await ticks.aclose()
+        run = clean_runs(ticket)[-1]
+        turn = Turn(
+            number=0,
+            picture=order.job.input.rsplit("/", 1)[-1],
+            picture_path=order.job.input,
+            preset=preset,
+            settings=order.settings,
+            runs=(run,),
+        )
+        yield order.job.output if isinstance(run, Result) else None, public_run(turn, run)
+
+    # Components rather than gr.api: theirs is the check that a file was uploaded by this visitor.
+    picture = picture_input(visible=False, label="picture")
+    preset = gr.Textbox(DEFAULT_PRESET, visible=False, label="preset")
+    settings = gr.JSON({}, visible=False, label="settings")
+    file, result = gr.File(visible=False, label="file"), gr.JSON(visible=False, label="result")
+    gr.Button(visible=False).click(
+        cut,
+        [picture, preset, settings],
+        [file, result],
+        api_name="cut",
+        api_description=_DESCRIPTION,
+        concurrency_limit=None,
+    )
+
+
+def _checked(settings: object) -> dict[str, object]:
+    """Take the settings of a request.
+
+    Raises:
+        TunerError: they are no mapping of names.
+    """
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise TunerError(f"settings must be knobs by name, such as {{}}, got {settings!r:.80}")
+    return settings
+
+
+def _refused(error: TunerError) -> dict[str, Any]:
+    """Write what was refused before it ran, with the fields of a Failure."""
+    return {
+        "kind": "misuse" if error.kind == "engine_error" else error.kind,
+        "message": str(error),
+        "stage": "prepare",
+        "input": None,
+        "settings": None,
+        "run_index": 0,
+    }

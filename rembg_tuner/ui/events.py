@@ -1,0 +1,235 @@
+"""Which of the page's parts each event reads and writes; what happens is the handlers' business."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable  # Gradio reads annotations at run time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.components import Component
+
+from rembg_tuner.settings import KNOBS
+from rembg_tuner.ui.arrival import EXAMPLES, Arrival
+from rembg_tuner.ui.handlers import REPEAT, Handlers, form_of, refusal
+from rembg_tuner.ui.widgets import DETAILS, RESULT_SIZES
+
+if TYPE_CHECKING:
+    from rembg_tuner.ui.handlers import Desk, Shown
+
+_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+Updates = dict[Component, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Widgets:
+    """The parts of the page that events read and write."""
+
+    picture: Any
+    examples: Any
+    preset: Any
+    preset_note: Any
+    detail: Any
+    result_size: Any
+    run: Any
+    cancel: Any
+    repeat: Any
+    knobs: dict[str, Any]
+    viewer: Any
+    result: Any
+    runs: Any
+    machine: Any
+    saved: Any
+    language: Any
+
+    def updates(self, shown: Shown) -> Updates:
+        """Tie what handlers show, by name, to the widgets."""
+        updates: Updates = {}
+        for name, value in shown.items():
+            if name == "buttons":
+                is_running = value == "running"
+                updates[self.run] = gr.update(interactive=not is_running)
+                updates[self.repeat] = gr.update(interactive=not is_running)
+                updates[self.cancel] = gr.update(interactive=is_running)
+            elif name == "knobs":
+                updates |= {self.knobs[knob]: update for knob, update in value.items()}
+            elif name != "warning":
+                updates[getattr(self, name)] = value
+        return updates or {self.result: gr.skip()}
+
+
+def tie_events(page: gr.Blocks, parts: Widgets, desk: Desk, *, preset: str) -> None:
+    """Tie every event of the first tab."""
+    handlers, arrival = Handlers(desk), Arrival(desk, preset=preset)
+    _tie_arrival(page, parts, arrival)
+    _tie_form(parts, arrival)
+    _tie_storage(parts)
+    _tie_run(parts, handlers)
+    _tie_turns(parts, handlers)
+
+    def leave(request: gr.Request) -> None:
+        desk.visitors.leave(request)
+
+    page.unload(leave)
+
+
+def tie_machine(triggers: list[Any], parts: Widgets, desk: Desk, *, preset: str) -> None:
+    """Tie the second tab."""
+    arrival = Arrival(desk, preset=preset)
+
+    def look(request: gr.Request) -> str:
+        return arrival.machine(desk.visitors.of(request))
+
+    gr.on(triggers, look, None, parts.machine, **_QUIET)
+
+
+def _tie_arrival(page: gr.Blocks, parts: Widgets, arrival: Arrival) -> None:
+    """Greet a visitor in their language, with their last settings."""
+
+    def load(request: gr.Request, saved: object, language: str) -> Updates:
+        visitor = arrival.desk.visitors.of(request)
+        return parts.updates(
+            arrival.greet(visitor, saved, language, request.query_params.get("preset"))
+        )
+
+    page.load(
+        load,
+        [parts.saved, parts.language],
+        [
+            parts.preset,
+            parts.preset_note,
+            parts.examples,
+            parts.result,
+            parts.runs,
+            *parts.knobs.values(),
+        ],
+        js="(saved) => [saved, document.documentElement.lang || navigator.language]",
+        queue=False,
+        **_QUIET,
+    )
+
+
+def _tie_form(parts: Widgets, arrival: Arrival) -> None:
+    """Keep preset, quick choices and knobs in step."""
+    knobs, visitors = parts.knobs, arrival.desk.visitors
+    everything = list(knobs.values())
+
+    def choose_preset(request: gr.Request, preset: str) -> Updates:
+        return parts.updates(arrival.choose_preset(visitors.of(request), preset))
+
+    def change_engine(request: gr.Request, engine: str) -> Updates:
+        return parts.updates(arrival.change_engine(visitors.of(request), engine))
+
+    def note(request: gr.Request, preset: str, *values: object) -> str:
+        form = form_of(dict(zip(KNOBS, values, strict=True)))
+        return arrival.note(visitors.of(request), preset, form)
+
+    parts.preset.input(
+        choose_preset, parts.preset, [parts.preset_note, *everything], queue=False, **_QUIET
+    )
+    knobs["engine"].change(change_engine, knobs["engine"], everything, queue=False, **_QUIET)
+    for quick, name, choices in (
+        (parts.detail, "network_size", DETAILS),
+        (parts.result_size, "max_side", RESULT_SIZES),
+    ):
+        quick.input(None, quick, knobs[name], js="(side) => side", **_QUIET)
+        to_quick = f"(side) => {json.dumps(choices)}.includes(side ?? 0) ? (side ?? 0) : null"
+        knobs[name].change(None, knobs[name], quick, js=to_quick, **_QUIET)
+    gr.on(
+        [widget.change for widget in everything],
+        note,
+        [parts.preset, *everything],
+        parts.preset_note,
+        trigger_mode="always_last",
+        queue=False,
+        **_QUIET,
+    )
+
+
+def _tie_storage(parts: Widgets) -> None:
+    """Keep the form in the visitor's browser; the server is not asked."""
+    names = json.dumps(list(KNOBS))
+    store = f"(preset, ...values) => ({{preset, knobs: Object.fromEntries({names}.map((name, i) => [name, values[i]]))}})"
+    widgets = [parts.preset, *parts.knobs.values()]
+    gr.on([widget.change for widget in widgets], None, widgets, parts.saved, js=store, **_QUIET)
+
+
+def _tie_run(parts: Widgets, handlers: Handlers) -> None:
+    """Tie Run, Repeat and Cancel."""
+    visitors = handlers.desk.visitors
+    inputs = [parts.picture, parts.preset, *parts.knobs.values()]
+    outputs = [parts.run, parts.repeat, parts.cancel, parts.viewer, parts.result, parts.runs]
+
+    def runner_of(repeat: int) -> Callable[..., AsyncIterator[Updates]]:
+        async def run(
+            request: gr.Request, picture: str | None, preset: str, *values: object
+        ) -> AsyncIterator[Updates]:
+            form = form_of(dict(zip(KNOBS, values, strict=True)))
+            shown = handlers.run(visitors.of(request), picture, preset, form, repeat=repeat)
+            try:
+                async for update in shown:
+                    yield parts.updates(update)
+            finally:
+                await shown.aclose()
+
+        return run
+
+    def reset(request: gr.Request) -> Updates:
+        return parts.updates(handlers.unforeseen(visitors.of(request)))
+
+    def cancel(request: gr.Request) -> None:
+        handlers.cancel(visitors.of(request))
+
+    for button, repeat in ((parts.run, 1), (parts.repeat, REPEAT)):
+        # The line bounds who waits and who runs; a visitor who waits costs no thread.
+        event = button.click(runner_of(repeat), inputs, outputs, concurrency_limit=None, **_QUIET)
+        event.failure(reset, None, outputs, queue=False, **_QUIET)
+    parts.cancel.click(cancel, None, None, queue=False, **_QUIET)
+
+
+def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
+    """Tie the table of runs, the viewer's backdrops and the examples."""
+    visitors = handlers.desk.visitors
+
+    def pick(request: gr.Request, event: gr.EventData) -> Updates:
+        visitor, chosen = visitors.of(request), _content(event)
+        if "pin" in chosen:
+            return parts.updates(handlers.pin(visitor, _number(chosen["pin"])))
+        return parts.updates(handlers.pick(visitor, _number(chosen.get("show"))))
+
+    async def change_backdrop(request: gr.Request, event: gr.EventData) -> AsyncIterator[Updates]:
+        visitor, chosen = visitors.of(request), _content(event)
+        number, backdrop = _number(chosen.get("turn")), str(chosen.get("backdrop", ""))
+        shown = handlers.change_backdrop(visitor, number, backdrop)
+        try:
+            async for update in shown:
+                if "warning" in update:
+                    gr.Warning(refusal(update["warning"], visitor.language))
+                yield parts.updates(update)
+        finally:
+            await shown.aclose()
+
+    def take_example(event: gr.EventData) -> Any:
+        name = str(_content(event).get("example"))
+        return handlers.example(name) if name in EXAMPLES else gr.skip()
+
+    everything = [parts.preset, parts.preset_note, parts.picture, *parts.knobs.values()]
+    parts.runs.select(
+        pick, None, [parts.viewer, parts.result, parts.runs, *everything], queue=False, **_QUIET
+    )
+    parts.viewer.select(
+        change_backdrop, None, [parts.viewer, parts.result], concurrency_limit=None, **_QUIET
+    )
+    parts.examples.select(take_example, None, parts.picture, queue=False, **_QUIET)
+
+
+def _content(event: gr.EventData) -> dict[str, Any]:
+    """Give what the browser sent along with an event."""
+    return event._data if isinstance(event._data, dict) else {}
+
+
+def _number(value: object) -> int:
+    """Read a run's number as the browser sends it; 0, which no run has, where it is none."""
+    text = str(value)
+    return int(text) if text.isdigit() and len(text) < 9 else 0

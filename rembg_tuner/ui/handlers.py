@@ -1,0 +1,329 @@
+"""What happens when a visitor presses something: values in, what the page shows out.
+
+Each handler gives a mapping by the names of `page.Widgets`; the page ties names to widgets, so these
+are tested without a browser.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rembg_tuner.colours import parse_colour
+from rembg_tuner.errors import PictureError, SettingsError, TunerError
+from rembg_tuner.host import read_host
+from rembg_tuner.imaging.formats import PREVIEW_SIDE
+from rembg_tuner.line import Order
+from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.pipeline import Job
+from rembg_tuner.settings import KNOBS
+from rembg_tuner.ui.choices import LIMITS, chosen_settings, most_pixels
+from rembg_tuner.ui.views import result as result_view
+from rembg_tuner.ui.views.markup import file_link
+from rembg_tuner.ui.views.runs import show_runs
+from rembg_tuner.ui.visit import Turn, write_runs
+from rembg_tuner.ui.words import say, translate_sentence
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from rembg_tuner.line import Ticket, WaitingLine
+    from rembg_tuner.page_folder import PageFolder
+    from rembg_tuner.settings import Settings
+    from rembg_tuner.ui.choices import Form
+    from rembg_tuner.ui.visitors import Visitor, Visitors
+
+REPEAT = LIMITS.repeat
+GLANCE_EVERY_S = 0.22  # 4 to 5 Hz, and the most that a visitor who left holds the slot
+EXAMPLES_FOLDER = Path(__file__).parent.parent.parent / "examples"
+_LOG = logging.getLogger(__name__)
+Shown = dict[str, Any]  # a part of the page by name -> what it shows now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What the handlers work with."""
+
+    line: WaitingLine
+    folder: PageFolder
+    visitors: Visitors
+    limit_bytes: int | None
+
+    @classmethod
+    def set_up(cls, line: WaitingLine, folder: PageFolder, visitors: Visitors) -> Desk:
+        """Take the line and the folder, and look at the host's limit."""
+        limit = read_host().usable_memory_bytes
+        return cls(line=line, folder=folder, visitors=visitors, limit_bytes=limit)
+
+
+def make_order(
+    desk: Desk,
+    picture: str | None,
+    settings: tuple[Settings, tuple[str, ...]],
+    *,
+    repeat: int = 1,
+    before: str | None = None,
+    previews: bool = True,
+) -> Order:
+    """Make the order of a run, with a folder of its own.
+
+    Args:
+        desk: with the folder.
+        picture: path of the upload; None: there is none.
+        settings: and the warnings said while they were made.
+        repeat: how many runs.
+        before: the original's preview, where there is one already.
+        previews: whether the page will show it.
+
+    Raises:
+        PictureError: there is no picture, or none that is read.
+        SettingsError: the picture is not one of the page's uploads.
+    """
+    if not picture or not Path(picture).is_file():
+        raise PictureError(say("problem.no_picture", "en"))
+    path = Path(picture)
+    if not path.resolve().is_relative_to(desk.folder.path.resolve()):
+        raise SettingsError(["the picture must be uploaded to this page first"])
+    pixels = most_pixels(path)
+    folder = desk.folder.new_job()
+    job = Job(
+        input=str(path),
+        output=str(folder / f"{path.stem[:80]}.cutout.png"),
+        preview=str(folder / "after.webp") if previews else None,
+        before_preview=str(folder / "before.webp") if previews and before is None else None,
+        max_pixels=pixels,
+    )
+    return Order(job=job, settings=settings[0], warnings=settings[1], repeat=repeat)
+
+
+async def watch(ticket: Ticket) -> AsyncGenerator[None, None]:
+    """Tick until a ticket is done, and once then; whoever stops looking leaves the line."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(done.set)
+
+    ticket.call_when_done(tell)
+    try:
+        while not done.is_set():
+            yield
+            try:
+                await asyncio.wait_for(done.wait(), GLANCE_EVERY_S)
+            except TimeoutError:
+                continue
+    finally:
+        if not ticket.done.is_set():
+            ticket.cancel()
+
+
+def clean_runs(ticket: Ticket) -> tuple[Result | Failure, ...]:
+    """Give a ticket's runs; a visitor learns files' names, not their places."""
+    job = ticket.order.job
+    places = {job.input: Path(job.input).name, job.output: Path(job.output).name}
+    cleaned: list[Result | Failure] = []
+    for run in ticket.runs:
+        if isinstance(run, Failure):
+            message = run.message
+            for place, name in places.items():
+                message = message.replace(place, name)
+            cleaned.append(replace(run, message=message.replace(str(Path(job.output).parent), "")))
+        else:
+            cleaned.append(run)
+    return tuple(cleaned)
+
+
+class Handlers:
+    """The page's events."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Work at a desk."""
+        self.desk = desk
+
+    async def run(
+        self, visitor: Visitor, picture: str | None, preset: str, form: Form, *, repeat: int = 1
+    ) -> AsyncGenerator[Shown, None]:
+        """Run a picture through, telling how it goes, until it is done or the visitor leaves."""
+        language = visitor.language
+        try:
+            settings = chosen_settings(preset, form)
+            side = min(settings[0].max_side or PREVIEW_SIDE, PREVIEW_SIDE)
+            before = visitor.befores.get((str(picture), side))
+            before = before if before and Path(before).is_file() else None
+            order = make_order(self.desk, picture, settings, repeat=repeat, before=before)
+        except TunerError as error:
+            yield {"result": result_view.show_problem(str(error), language)}
+            return
+        except OSError as error:
+            _LOG.exception("no folder for a run")
+            yield {
+                "result": result_view.show_problem(
+                    f"the server's disk cannot be written: {error.strerror}", language
+                )
+            }
+            return
+        ticket = visitor.ticket = self.desk.line.submit(order)
+        yield {"buttons": "running"}
+        ticks = watch(ticket)
+        try:
+            async for _ in ticks:
+                yield {"result": self._glance(ticket, repeat, language)}
+        finally:
+            await ticks.aclose()
+            visitor.ticket = None
+        turn = self._turn(ticket, picture=order.job.input, preset=preset, before=before)
+        if turn.before:
+            visitor.befores[(order.job.input, side)] = turn.before
+        visitor.visit = visitor.visit.add(turn)
+        yield {**self.show(visitor, with_viewer=turn.after is not None), "buttons": "idle"}
+
+    def _glance(self, ticket: Ticket, repeat: int, language: str) -> str:
+        """Draw a ticket as it stands."""
+        return result_view.show_glance(
+            ticket.glance(),
+            baseline_bytes=ticket.baseline_rss_bytes,
+            limit_bytes=ticket.order.settings.memory_limit_bytes or self.desk.limit_bytes,
+            repeat=repeat,
+            language=language,
+        )
+
+    def _turn(self, ticket: Ticket, *, picture: str, preset: str, before: str | None) -> Turn:
+        """Make the turn of a ticket that is done."""
+        job, runs = ticket.order.job, clean_runs(ticket)
+        has_result = any(isinstance(run, Result) for run in runs)
+        return Turn(
+            number=0,
+            picture=Path(picture).name,
+            picture_path=picture,
+            preset=preset,
+            settings=ticket.order.settings,
+            runs=runs,
+            timeline=ticket.timeline(),
+            before=before or _existing(job.before_preview),
+            after=_existing(job.preview) if has_result else None,
+            download=_existing(job.output) if has_result else None,
+        )
+
+    def cancel(self, visitor: Visitor) -> None:
+        """Stop this visitor's run, or take it out of the line."""
+        if visitor.ticket is not None:
+            visitor.ticket.cancel()
+
+    def unforeseen(self, visitor: Visitor) -> Shown:
+        """Tell that a run ended as no run should, and free the buttons."""
+        message = say("problem.unforeseen", "en")
+        return {"result": result_view.show_problem(message, visitor.language), "buttons": "idle"}
+
+    def example(self, name: str) -> str:
+        """Lay an example into the page's folder, since only from there a visitor's picture is taken."""
+        target = self.desk.folder.new_job() / f"{name}.png"
+        shutil.copyfile(EXAMPLES_FOLDER / f"{name}.png", target)
+        return str(target)
+
+    def pick(self, visitor: Visitor, number: int) -> Shown:
+        """Bring a run back: its picture, its settings, its figures."""
+        visitor.visit = visitor.visit.show(number)
+        turn = visitor.visit.current
+        if turn is None:
+            return {}
+        shown = self.show(visitor, with_viewer=True)
+        shown |= {"preset": turn.preset, "settings": turn.settings}
+        if Path(turn.picture_path).is_file():
+            shown["picture"] = turn.picture_path
+        return shown
+
+    def pin(self, visitor: Visitor, number: int) -> Shown:
+        """Make a run the baseline, or no longer."""
+        visitor.visit = visitor.visit.pin(number)
+        return self.show(visitor, with_viewer=False)
+
+    def show(self, visitor: Visitor, *, with_viewer: bool) -> Shown:
+        """Show the current turn and the table."""
+        turn, language = visitor.visit.current, visitor.language
+        files = write_runs(visitor.visit, self.desk.visitors.folder_of(visitor))
+        shown: Shown = {"runs": show_runs(visitor.visit, files, language)}
+        if turn is None:
+            return shown
+        shown["result"] = result_view.show_turn(
+            turn,
+            baseline=visitor.visit.baseline,
+            limit_bytes=self.desk.limit_bytes,
+            language=language,
+        )
+        if with_viewer:
+            shown["viewer"] = viewer_value(turn, language)
+        return shown
+
+    async def change_backdrop(
+        self, visitor: Visitor, number: int, backdrop: str
+    ) -> AsyncGenerator[Shown, None]:
+        """Have the worker write the shown cut-out once more, on a colour."""
+        turn = visitor.visit.find(number)
+        if turn is None or turn.download is None:
+            return
+        folder = Path(turn.download).parent
+        stem = Path(turn.picture).stem[:80]
+        name = f"{stem}.cutout{'-' + backdrop[1:] if backdrop else ''}.png"
+        target = folder / name
+        if not target.is_file():
+            try:
+                background = parse_colour(backdrop) if backdrop else None
+                order = make_order(
+                    self.desk, turn.picture_path, (turn.settings, ()), previews=False
+                )
+            except (TunerError, ValueError) as error:
+                yield {"viewer": viewer_value(turn, visitor.language), "warning": str(error)}
+                return
+            folder.mkdir(exist_ok=True)
+            job = replace(order.job, output=str(target), background=background)
+            ticket = self.desk.line.submit(replace(order, job=job))
+            ticks = watch(ticket)
+            try:
+                async for _ in ticks:
+                    yield {}
+            finally:
+                await ticks.aclose()
+            failure = clean_runs(ticket)[-1]
+            if isinstance(failure, Failure):
+                yield {"viewer": viewer_value(turn, visitor.language), "warning": failure.message}
+                return
+        turn = replace(turn, download=str(target), backdrop=backdrop)
+        visitor.visit = visitor.visit.change(turn)
+        if visitor.visit.shown == number:
+            yield {"viewer": viewer_value(turn, visitor.language)}
+
+
+def viewer_value(turn: Turn, language: str) -> dict[str, object] | None:
+    """Give what the viewer shows of a turn; None where its files are gone."""
+    if not (turn.after and turn.before and Path(turn.after).is_file()):
+        return None
+    return {
+        "turn": turn.number,
+        "before": file_link(turn.before),
+        "after": file_link(turn.after),
+        "download": file_link(turn.download)
+        if turn.download and _existing(turn.download)
+        else None,
+        "name": Path(turn.download).name if turn.download else "",
+        "backdrop": turn.backdrop,
+        "alt": result_view.brief(turn, language),
+    }
+
+
+def _existing(path: str | None) -> str | None:
+    """Give a path if a file is there."""
+    return path if path and Path(path).is_file() else None
+
+
+def refusal(message: str, language: str) -> str:
+    """Write a warning for a toast."""
+    return translate_sentence(message, language)
+
+
+def form_of(values: dict[str, object]) -> Form:
+    """Take the knobs out of everything a form holds."""
+    return {name: values[name] for name in KNOBS if name in values}

@@ -1,0 +1,142 @@
+"""The page: its parts and how they are laid out; what they do is tied in `events`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from rembg_tuner.presets import read_presets
+from rembg_tuner.settings import KNOBS
+from rembg_tuner.ui import endpoint, events, widgets
+from rembg_tuner.ui.choices import fill_form, preset_settings
+from rembg_tuner.ui.events import Widgets
+from rembg_tuner.ui.widgets import DETAILS, RESULT_SIZES, asset, knob_widget, page_words
+
+if TYPE_CHECKING:
+    from gradio.components import Component
+
+    from rembg_tuner.ui.handlers import Desk
+
+TITLE = "rembg tuner"
+_STORAGE_KEY = "rembg-tuner"  # with the secret fixed, what is stored outlives a restart
+
+
+def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
+    """Build the page.
+
+    Args:
+        desk: the line, the folder and the visitors.
+        preset: what a new visitor starts from.
+    """
+    words = page_words()
+    page: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
+    with page:
+        with gr.Row(elem_id="header"):
+            gr.HTML(asset("wordmark.html"), elem_id="wordmark")
+            gr.HTML(words("tagline"), elem_id="tagline")
+            gr.HTML(asset("languages.html"), elem_id="languages")
+        with gr.Tabs():
+            with gr.Tab(words("tab.cut"), id="cut"):
+                made = _cut_tab(preset)
+            with gr.Tab(words("tab.system"), id="system") as system:
+                machine = gr.HTML(words("machine.asking"), elem_id="machine")
+                again = gr.Button(words("machine.refresh"), elem_id="refresh", size="sm")
+        saved = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_KEY)
+        language = gr.Textbox(visible=False)
+        parts = Widgets(**made, machine=machine, saved=saved, language=language)
+        events.tie_events(page, parts, desk, preset=preset)
+        events.tie_machine([system.select, again.click], parts, desk, preset=preset)
+        endpoint.add_cut(desk)
+    return page
+
+
+def build_programs_page(desk: Desk) -> gr.Blocks:
+    """Build what `--no-ui` serves: the endpoint for programs, and a line that says so."""
+    page: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False)
+    with page:
+        gr.Markdown("rembg tuner serves programs here: see **/cut** under *Use via API* below.")
+        endpoint.add_cut(desk)
+    return page
+
+
+def _cut_tab(preset: str) -> dict[str, Any]:
+    """Lay the first tab out: left what to do, right what came of it, below the visit's runs."""
+    made: dict[str, Any] = {}
+    with gr.Row(elem_id="desk"):
+        with gr.Column(scale=4, min_width=300, elem_id="todo"):
+            made |= _todo(preset)
+        with gr.Column(scale=7, min_width=320, elem_id="came"):
+            made["viewer"] = gr.HTML(
+                None,
+                html_template=asset("viewer.html"),
+                js_on_load=asset("viewer.js"),
+                elem_id="viewer",
+            )
+            made["result"] = gr.HTML("", elem_id="result")
+    made["runs"] = gr.HTML("", js_on_load=asset("pick.js"), elem_id="runs")
+    return made
+
+
+def _todo(preset: str) -> dict[str, Any]:
+    """Lay out what to do: picture, preset, two choices, Run, and every knob for who wants them."""
+    words = page_words()
+    made: dict[str, Any] = {}
+    made["picture"] = widgets.picture_input(
+        label=words("picture"),
+        placeholder=words("picture.placeholder"),
+        alt_text=words("picture.alt"),
+        sources=["upload", "clipboard"],
+        buttons=[],
+        height=206,
+        elem_id="picture",
+    )
+    made["examples"] = gr.HTML("", js_on_load=asset("pick.js"), elem_id="examples")
+    made["preset"] = gr.Dropdown(
+        choices=list(read_presets()), value=preset, label=words("preset"), elem_id="preset"
+    )
+    made["preset_note"] = gr.HTML("", elem_id="preset-note")
+    made |= _quick_choices(preset)
+    with gr.Row(elem_id="buttons"):
+        made["run"] = gr.Button(words("run"), variant="primary", elem_id="run")
+        made["repeat"] = gr.Button(words("repeat"), elem_id="repeat")
+        made["cancel"] = gr.Button(words("cancel"), interactive=False, elem_id="cancel")
+    with gr.Accordion(words("expert"), open=False, elem_id="expert"):
+        made["knobs"] = _knobs(preset)
+    return made
+
+
+def _quick_choices(preset: str) -> dict[str, Component]:
+    """Make the two choices that matter most: what the network looks at, and what is written."""
+    words, settings = page_words(), preset_settings(preset)
+    detail = [(words("detail.own") if side == 0 else str(side), side) for side in DETAILS]
+    sizes = [(words("size.whole") if side == 0 else str(side), side) for side in RESULT_SIZES]
+    return {
+        "detail": gr.Radio(
+            detail,
+            value=settings.network_size,
+            label=words("detail"),
+            info=words("detail.info"),
+            elem_id="detail",
+        ),
+        "result_size": gr.Radio(
+            sizes,
+            value=settings.max_side,
+            label=words("result_size"),
+            info=words("result_size.info"),
+            elem_id="result-size",
+        ),
+    }
+
+
+def _knobs(preset: str) -> dict[str, Component]:
+    """Make every knob's widget below its group's heading."""
+    values = fill_form(preset_settings(preset))
+    made: dict[str, Component] = {}
+    group = ""
+    for name, knob in KNOBS.items():
+        if knob.group != group:
+            group = knob.group
+            gr.HTML(page_words()(f"group.{group}"), elem_classes=["rt-group"])
+        made[name] = knob_widget(name, values[name])
+    return made

@@ -1,0 +1,146 @@
+"""The worker's memory over a turn: first what is drawn, then the drawing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from rembg_tuner.ui.words import say
+from rembg_tuner.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from rembg_tuner.line import Timeline
+
+_WIDTH, _HEIGHT = 1000, 100  # the drawing's own units; it is stretched to the place it has
+_HEADROOM = 1.3  # room for the phases' names above the peak
+_NEAR_LIMIT = 1.5  # a limit farther above the peak than this is told, not drawn
+_LEAST_SPAN_S = 0.1
+_PHASES = {"start": "start", "load": "load"}  # every other stage is a part of the run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """What is drawn; heights are shares of the axis from the bottom, widths from the left.
+
+    Attributes:
+        points: (x, y) of the memory.
+        phases: (from, to, name) of start, load and run.
+        span_s: what the whole width stands for.
+        baseline, peak, limit: bytes and height of each line; None where it is not drawn.
+        far_limit_bytes: a limit far above the picture.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    phases: tuple[tuple[float, float, str], ...]
+    span_s: float
+    baseline: tuple[int, float] | None
+    peak: tuple[int, float] | None
+    limit: tuple[int, float] | None
+    far_limit_bytes: int | None
+
+
+def lay_out(
+    timeline: Timeline,
+    *,
+    baseline_bytes: int | None,
+    peak_bytes: int | None,
+    limit_bytes: int | None,
+    end_s: float | None = None,
+) -> Curve | None:
+    """Lay a curve out.
+
+    Args:
+        timeline: of the turn so far.
+        baseline_bytes: memory of the worker before it loaded anything.
+        peak_bytes: the kernel's own high-water mark; None while it is not known: the highest point.
+        limit_bytes: where the worker would be ended.
+        end_s: where the turn ended; None: at the last point.
+
+    Returns:
+        None where nothing was seen yet.
+    """
+    if not timeline.points:
+        return None
+    last = timeline.points[-1][0]
+    span = max(end_s or 0.0, last, _LEAST_SPAN_S)
+    peak = peak_bytes if peak_bytes is not None else max(rss for _, rss in timeline.points)
+    highest = max(peak, *(rss for _, rss in timeline.points))
+    near = limit_bytes is not None and limit_bytes <= highest * _NEAR_LIMIT
+    top = max(highest, limit_bytes if near and limit_bytes else 0) * _HEADROOM
+    return Curve(
+        points=tuple((t / span, rss / top) for t, rss in timeline.points),
+        phases=_phases(timeline, span, end_s or last),
+        span_s=span,
+        baseline=(baseline_bytes, baseline_bytes / top) if baseline_bytes else None,
+        peak=(peak, peak / top),
+        limit=(limit_bytes, limit_bytes / top) if near and limit_bytes else None,
+        far_limit_bytes=None if near else limit_bytes,
+    )
+
+
+def _phases(
+    timeline: Timeline, span_s: float, end_s: float
+) -> tuple[tuple[float, float, str], ...]:
+    """Join the stages to start, load and run."""
+    phases: list[tuple[float, str]] = []
+    for t_s, stage in timeline.marks:
+        name = _PHASES.get(stage, "run")
+        if not phases or phases[-1][1] != name:
+            phases.append((t_s, name))
+    ends = [t_s for t_s, _ in phases[1:]] + [end_s]
+    return tuple(
+        (min(1.0, t_s / span_s), min(1.0, end / span_s), name)
+        for (t_s, name), end in zip(phases, ends, strict=True)
+    )
+
+
+def draw(curve: Curve | None, language: str) -> str:
+    """Draw a curve as HTML: an SVG that stretches, and labels that do not."""
+    if curve is None or curve.peak is None:
+        return f'<figure class="rt-chart rt-chart-empty"><p>{say("chart.empty", language)}</p></figure>'
+    line = " ".join(f"{x * _WIDTH:.1f},{(1 - y) * _HEIGHT:.2f}" for x, y in curve.points)
+    first, last = curve.points[0][0] * _WIDTH, curve.points[-1][0] * _WIDTH
+    area = f"{first:.1f},{_HEIGHT} {line} {last:.1f},{_HEIGHT}"
+    rules = [("peak", curve.peak), ("baseline", curve.baseline), ("limit", curve.limit)]
+    lines = "".join(
+        f'<line class="rt-{name}" x1="0" x2="{_WIDTH}" y1="{(1 - found[1]) * _HEIGHT:.2f}" y2="{(1 - found[1]) * _HEIGHT:.2f}"/>'
+        for name, found in rules
+        if found is not None
+    )
+    bounds = "".join(
+        f'<line class="rt-phase" x1="{x * _WIDTH:.1f}" x2="{x * _WIDTH:.1f}" y1="0" y2="{_HEIGHT}"/>'
+        for x, _, _ in curve.phases[1:]
+    )
+    labels = "".join(
+        f'<span class="rt-label rt-{name}" style="bottom:{found[1] * 100:.1f}%">{say(f"chart.{name}", language)} {format_bytes(found[0])}</span>'
+        for name, found in rules
+        if found is not None
+    )
+    phases = "".join(
+        f'<span class="rt-phase-name" style="left:{x * 100:.1f}%;max-width:{(end - x) * 100:.1f}%">{say(f"stage.{name}", language)}</span>'
+        for x, end, name in curve.phases
+        if end - x > 0.05 and len(curve.phases) > 1
+    )
+    words = _words(curve, language)
+    return (
+        f'<figure class="rt-chart" data-peak-bytes="{curve.peak[0]}">'
+        f'<div class="rt-plot"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{escape(words)}">'
+        f'<polygon class="rt-area" points="{area}"/>{bounds}{lines}<polyline class="rt-line" points="{line}"/></svg>'
+        f"{labels}{phases}</div>"
+        f"<figcaption><span>{say('chart.title', language)}</span>"
+        f"<span>{_far_limit(curve, language)}{format_seconds(curve.span_s)}</span></figcaption></figure>"
+    )
+
+
+def _far_limit(curve: Curve, language: str) -> str:
+    """Tell a limit that is too far above to be drawn."""
+    if curve.far_limit_bytes is None:
+        return ""
+    return f"{say('chart.limit', language)} {format_bytes(curve.far_limit_bytes)} · "
+
+
+def _words(curve: Curve, language: str) -> str:
+    """Say in a sentence what the picture shows."""
+    peak = format_bytes(curve.peak[0]) if curve.peak else ""
+    return say("chart.alt", language, span=format_seconds(curve.span_s), peak=peak)

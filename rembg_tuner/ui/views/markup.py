@@ -1,0 +1,56 @@
+"""Numbers and words as HTML."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from rembg_tuner.ui.words import say
+from rembg_tuner.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rembg_tuner.settings import Value
+
+
+def number(text: str) -> str:
+    """Set a number's unit apart from it.
+
+    >>> number("292 ms")
+    '<b>292</b> <i>ms</i>'
+    """
+    value, _, unit = text.partition(" ")
+    return f"<b>{escape(value)}</b> <i>{escape(unit)}</i>" if unit else f"<b>{escape(value)}</b>"
+
+
+def size(count: int | None, language: str) -> str:
+    """Write a size; what is not known is said so."""
+    return say("unknown", language) if count is None else format_bytes(count)
+
+
+def duration(seconds: float | None, language: str) -> str:
+    """Write a duration; what is not known is said so."""
+    return say("unknown", language) if seconds is None else format_seconds(seconds)
+
+
+def setting_text(name: str, value: Value, language: str) -> str:
+    """Write a setting's value as a person would."""
+    if value is None:
+        return say("limit.host" if name == "memory_limit_bytes" else "none", language)
+    if isinstance(value, bool):
+        return say("on" if value else "off", language)
+    if name == "memory_limit_bytes":
+        return format_bytes(int(value))
+    if name == "max_side" and value == 0:
+        return say("size.whole", language)
+    units = {"max_side": " px", "network_size": " px", "timeout_s": " s"}
+    if name in units and value != 0:
+        return f"{value:g}{units[name]}" if isinstance(value, int | float) else str(value)
+    return say("auto", language) if value == 0 else str(value)
+
+
+def file_link(path: str | Path) -> str:
+    """Give the address of a file of the page's own folder, relative to the page."""
+    return f"gradio_api/file={quote(str(path))}"

@@ -1,0 +1,107 @@
+"""This visit's runs as a table, newest first."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from rembg_tuner.ui.choices import preset_settings
+from rembg_tuner.ui.views.markup import file_link, setting_text
+from rembg_tuner.ui.visit import compare, differences
+from rembg_tuner.ui.words import say
+from rembg_tuner.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rembg_tuner.settings import Value
+    from rembg_tuner.ui.visit import Turn, Visit
+
+
+def show_runs(visit: Visit, files: tuple[Path, Path] | None, language: str) -> str:
+    """Draw the table.
+
+    Args:
+        visit: its turns.
+        files: the same as CSV and JSON; None: not written.
+        language: of the words.
+    """
+    title = f"<h2>{say('runs.title', language)}</h2>"
+    if not visit.turns:
+        return f'<section class="rt-runs">{title}<p class="rt-empty">{say("runs.empty", language)}</p></section>'
+    links = ""
+    if files:
+        links = "".join(
+            f'<a href="{file_link(path)}" download="{path.name}">{path.suffix[1:].upper()}</a>'
+            for path in files
+        )
+        links = f'<p class="rt-links">{say("runs.download", language)} {links}</p>'
+    columns = ("number", "picture", "differs", "time", "peak", "ratio", "baseline")
+    heads = "".join(f'<th scope="col">{say(f"runs.{name}", language)}</th>' for name in columns)
+    rows = "".join(_row(turn, visit, language) for turn in reversed(visit.turns))
+    return (
+        f'<section class="rt-runs"><header>{title}{links}</header><div class="rt-scroll" tabindex="0" role="region" aria-label="{say("runs.title", language)}">'
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _row(turn: Turn, visit: Visit, language: str) -> str:
+    """Draw a turn's row; its number is the button that brings it back."""
+    is_baseline, is_shown = turn.number == visit.pinned, turn.number == visit.shown
+    classes = " ".join(name for name, holds in (("rt-pinned", is_baseline), ("rt-shown", is_shown)) if holds)  # fmt: skip
+    show = (
+        f'<button type="button" data-show="{turn.number}" aria-label="{say("runs.show", language, number=turn.number)}"'
+        f"{' aria-current=true' if is_shown else ''}>{turn.number}</button>"
+    )
+    failure = turn.failure
+    if turn.time is None:
+        kind = failure.kind if failure else "crash"
+        figures = (
+            f'<td colspan="3" class="rt-failed">{say(f"failure.{kind}", language)}</td><td></td>'
+        )
+    else:
+        figures = _figures(turn, visit, language)
+    return (
+        f'<tr class="{classes}" data-row="{turn.number}"><td>{show}</td><td class="rt-name" title="{escape(turn.picture)}">{escape(turn.picture)}</td>'
+        f"<td>{_differs(turn, visit, language)}</td>{figures}</tr>"
+    )
+
+
+def _figures(turn: Turn, visit: Visit, language: str) -> str:
+    """Draw time, peak, ratio and the pin."""
+    time, baseline = turn.time, visit.baseline
+    assert time is not None  # the caller looked
+    ratio = compare(turn, baseline) if baseline else None
+    against = f"{ratio.speed:.1f} ×" if ratio else ""
+    if ratio and ratio.memory is not None:
+        against += f" · {ratio.memory * 100:.0f} %"
+    n = f" <small>n={time.n}</small>" if time.n > 1 else ""
+    is_baseline = turn.number == visit.pinned
+    pin = (
+        f'<button type="button" data-pin="{turn.number}" aria-pressed="{"true" if is_baseline else "false"}" '
+        f'aria-label="{say("runs.pin", language, number=turn.number)}">{say("runs.pinned" if is_baseline else "runs.pin.short", language)}</button>'
+    )
+    return (
+        f'<td class="rt-n">{format_seconds(time.median)}{n}</td><td class="rt-n">{format_bytes(turn.peak_bytes)}</td>'
+        f'<td class="rt-n">{against}</td><td>{pin}</td>'
+    )
+
+
+def _differs(turn: Turn, visit: Visit, language: str) -> str:
+    """Say how a turn's settings differ: from the baseline's, or from its preset's."""
+    baseline = visit.baseline
+    if baseline is not None and baseline.number != turn.number:
+        changed = differences(turn.settings, baseline.settings)
+        text = _changes(changed, language) or say("runs.same", language)
+        return escape(text)
+    changed = differences(turn.settings, preset_settings(turn.preset))
+    words = _changes(changed, language)
+    return escape(f"{turn.preset}{': ' + words if words else ''}")
+
+
+def _changes(changed: dict[str, Value], language: str) -> str:
+    """Write changed knobs in a line."""
+    return ", ".join(
+        f"{say(f'knob.{name}', language)} {setting_text(name, value, language)}"
+        for name, value in changed.items()
+    )

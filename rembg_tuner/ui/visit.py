@@ -1,0 +1,224 @@
+"""One visit's runs: what was asked, what came of it, what differed; as CSV and JSON.
+
+Knows nothing of widgets; the page draws what stands here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.cache import replacing
+from rembg_tuner.line import Timeline
+from rembg_tuner.measurement import Failure, Result, setting_peak_bytes
+from rembg_tuner.settings import KNOBS
+from rembg_tuner.stats import Summary, summarise
+
+if TYPE_CHECKING:
+    from rembg_tuner.settings import Settings, Value
+
+MOST_RUNS = 50  # of a visit; the oldest that is not pinned goes first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One press of Run.
+
+    Attributes:
+        number: from 1, in this visit.
+        picture: the file's name as the visitor knows it.
+        runs: one, or several of a repeat; the last may be a Failure.
+        timeline: the worker's memory from the turn's beginning on.
+        download: the full-size cut-out; None where there is none.
+        backdrop: the colour that the download stands on, #rrggbb; empty: transparent.
+    """
+
+    number: int
+    picture: str
+    picture_path: str
+    preset: str
+    settings: Settings
+    runs: tuple[Result | Failure, ...]
+    timeline: Timeline = field(default_factory=Timeline)
+    before: str | None = None
+    after: str | None = None
+    download: str | None = None
+    backdrop: str = ""
+
+    @property
+    def results(self) -> list[Result]:
+        """The runs that went through."""
+        return [run for run in self.runs if isinstance(run, Result)]
+
+    @property
+    def failure(self) -> Failure | None:
+        """What went wrong, if something did."""
+        last = self.runs[-1]
+        return last if isinstance(last, Failure) else None
+
+    @property
+    def typical(self) -> Result | None:
+        """The run that the figures are of: the newest that went through."""
+        return self.results[-1] if self.results else None
+
+    @property
+    def warm_times_s(self) -> list[float]:
+        """Times of the runs after a worker's first; of the first where there is no other."""
+        warm = [run.total_s for run in self.results if run.run_index > 0]
+        return warm or [run.total_s for run in self.results]
+
+    @property
+    def time(self) -> Summary | None:
+        """The spread of its times."""
+        return summarise(self.warm_times_s) if self.results else None
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The peak of one run; of a repeat the peak of the setting, load and all runs."""
+        if len(self.results) > 1:
+            return setting_peak_bytes(self.results)
+        return self.results[0].peak_rss_bytes if self.results else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """A turn against the baseline: how many times as fast, and what share of its memory."""
+
+    speed: float
+    memory: float | None
+
+
+def compare(turn: Turn, baseline: Turn) -> Ratio | None:
+    """Hold a turn against a baseline; None where one of them has no figures."""
+    if turn.time is None or baseline.time is None or turn.time.median <= 0:
+        return None
+    peak, other = turn.peak_bytes, baseline.peak_bytes
+    return Ratio(
+        speed=baseline.time.median / turn.time.median,
+        memory=peak / other if peak is not None and other else None,
+    )
+
+
+def differences(settings: Settings, other: Settings) -> dict[str, Value]:
+    """Give the knobs whose value is not the other's."""
+    theirs = other.to_dict()
+    return {name: value for name, value in settings.to_dict().items() if value != theirs[name]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """This visit's turns, oldest first, which of them is shown, and which is the baseline."""
+
+    turns: tuple[Turn, ...] = ()
+    pinned: int | None = None
+    shown: int | None = None
+    made: int = 0
+
+    def add(self, turn: Turn) -> Visit:
+        """Take a turn in and show it; beyond the bound the oldest that is not pinned goes."""
+        turns = [*self.turns, replace(turn, number=self.made + 1)]
+        if len(turns) > MOST_RUNS:
+            oldest = next(i for i in range(len(turns)) if turns[i].number != self.pinned)
+            del turns[oldest]
+        return replace(self, turns=tuple(turns), shown=self.made + 1, made=self.made + 1)
+
+    def change(self, turn: Turn) -> Visit:
+        """Put a turn in the place of the one with its number."""
+        return replace(
+            self, turns=tuple(turn if t.number == turn.number else t for t in self.turns)
+        )
+
+    def find(self, number: int | None) -> Turn | None:
+        """Find a turn by its number."""
+        return next((turn for turn in self.turns if turn.number == number), None)
+
+    def show(self, number: int) -> Visit:
+        """Show a turn."""
+        return replace(self, shown=number) if self.find(number) else self
+
+    def pin(self, number: int) -> Visit:
+        """Make a turn the baseline; the baseline itself is unpinned."""
+        turn = self.find(number)
+        if turn is None or turn.time is None:
+            return self
+        return replace(self, pinned=None if self.pinned == number else number)
+
+    @property
+    def baseline(self) -> Turn | None:
+        """The pinned turn."""
+        return self.find(self.pinned)
+
+    @property
+    def current(self) -> Turn | None:
+        """The turn that is shown."""
+        return self.find(self.shown)
+
+
+_FIGURES = ("stages_s", "effective", "environment", "settings", "warnings", "curve", "agreement")
+
+
+def runs_csv(visit: Visit) -> str:
+    """Write one line a run: the turn, the settings, the figures; a failed run has its kind and message."""
+    rows = [_row(turn, run) for turn in visit.turns for run in turn.runs]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Keep a spreadsheet from taking a name for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
+
+
+def _row(turn: Turn, run: Result | Failure) -> dict[str, object]:
+    """Give one run as columns."""
+    row: dict[str, object] = {"turn": turn.number, "picture": turn.picture, "preset": turn.preset}
+    row |= {name: getattr(turn.settings, name) for name in KNOBS}
+    if isinstance(run, Failure):
+        return row | {"kind": run.kind, "message": run.message, "stage": run.stage}
+    figures = run.to_dict()
+    row |= {
+        name: value
+        for name, value in figures.items()
+        if name not in (*_FIGURES, "input", "output", "preview", "before_preview")
+    }
+    return row | {f"{name}_s": value for name, value in run.stages_s.items()}
+
+
+def public_run(turn: Turn, run: Result | Failure) -> dict[str, object]:
+    """Give a run as JSON for whoever asked for it: files by name, never by the server's path."""
+    content = run.to_dict() | {"input": turn.picture}
+    if isinstance(run, Result):
+        content["output"] = Path(run.output).name
+        content["preview"] = content["before_preview"] = None
+    return content
+
+
+def runs_json(visit: Visit) -> str:
+    """Write the runs as `cut --json` does, with the turn and the preset beside each."""
+    runs = [
+        {"turn": turn.number, "preset": turn.preset, **public_run(turn, run)}
+        for turn in visit.turns
+        for run in turn.runs
+    ]
+    return json.dumps({"runs": runs}, indent=1)
+
+
+def write_runs(visit: Visit, folder: Path) -> tuple[Path, Path]:
+    """Write the visit's runs as runs.csv and runs.json.
+
+    Returns:
+        Both paths.
+    """
+    paths = folder / "runs.csv", folder / "runs.json"
+    for path, text in zip(paths, (runs_csv(visit), runs_json(visit)), strict=True):
+        with replacing(path) as file:
+            file.write(text.encode())
+    return paths

@@ -1,0 +1,77 @@
+"""Who is on the page: each visit's runs, language, folder and the run that is going on."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rembg_tuner.ui.visit import Visit
+from rembg_tuner.ui.words import language_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import gradio as gr
+
+    from rembg_tuner.line import Ticket
+    from rembg_tuner.page_folder import PageFolder
+
+MOST_VISITORS = 300
+
+
+@dataclass(slots=True, kw_only=True)
+class Visitor:
+    """One open tab.
+
+    Attributes:
+        language: of its words.
+        folder: where its lists of runs are written; made when first needed.
+        ticket: the run that is going on.
+        befores: preview of an original, by its path and side, so that it is written once.
+    """
+
+    language: str
+    visit: Visit = field(default_factory=Visit)
+    folder: Path | None = None
+    ticket: Ticket | None = None
+    befores: dict[tuple[str, int], str] = field(default_factory=dict)
+
+
+class Visitors:
+    """The open tabs by session, the one longest unseen first; beyond the bound it is forgotten."""
+
+    def __init__(self, folder: PageFolder) -> None:
+        """Keep visitors' folders below a page's folder."""
+        self._folder = folder
+        self._visitors: OrderedDict[str, Visitor] = OrderedDict()
+
+    def of(self, request: gr.Request) -> Visitor:
+        """Find the tab that a request comes from, or take it in."""
+        key = str(request.session_hash)
+        visitor = self._visitors.pop(key, None) or Visitor(language=_language_of(request))
+        self._visitors[key] = visitor
+        while len(self._visitors) > MOST_VISITORS:
+            _, forgotten = self._visitors.popitem(last=False)
+            if forgotten.ticket is not None:
+                forgotten.ticket.cancel()
+        return visitor
+
+    def folder_of(self, visitor: Visitor) -> Path:
+        """Give the folder for a visitor's lists; it may have been swept away meanwhile."""
+        if visitor.folder is None or not visitor.folder.is_dir():
+            visitor.folder = self._folder.new_job()
+        return visitor.folder
+
+    def leave(self, request: gr.Request) -> None:
+        """Forget a tab that was closed, and free what it holds of the line."""
+        visitor = self._visitors.pop(str(request.session_hash), None)
+        if visitor is not None and visitor.ticket is not None:
+            visitor.ticket.cancel()
+
+
+def _language_of(request: gr.Request) -> str:
+    """Choose the words: by the address, else by what the browser accepts."""
+    return language_of(
+        request.query_params.get("lang") or request.headers.get("accept-language") or ""
+    )

@@ -1,0 +1,160 @@
+"""Widgets made of knobs, and the page's own words for Gradio's translation."""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.settings import (
+    ENGINES,
+    KNOBS,
+    default_of,
+    is_honoured,
+    type_of,
+    unhonoured_text,
+)
+from rembg_tuner.ui.choices import capabilities, fill_form
+from rembg_tuner.ui.words import LANGUAGES, all_words, say, translate_sentence
+
+if TYPE_CHECKING:
+    from gradio.components import Component
+    from gradio.data_classes import ImageData
+
+    from rembg_tuner.diagnosis import Diagnosis
+    from rembg_tuner.settings import Settings, Value
+
+ASSETS = Path(__file__).parent / "assets"
+DETAILS = (0, 192, 256, 320, 512)  # network_size, px; 0: the model's own
+RESULT_SIZES = (0, 1080, 768, 512)  # max_side, px: the article's; 0: as it is
+_DROPDOWNS = ("model", "provider")
+
+
+def picture_input(**options: Any) -> gr.Image:
+    """Make an image input that hands its file's path on, and never opens it.
+
+    Gradio's own opens every upload with Pillow, to tell its format: a file that is none would be a
+    bare "Error", and a great one would be decoded in the web process. Not a subclass, since Gradio
+    writes a .pyi file beside the source of each.
+    """
+    picture = gr.Image(type="filepath", image_mode=None, **options)
+    picture.preprocess = _path_of  # type: ignore[method-assign]
+    return picture
+
+
+def _path_of(payload: ImageData | None) -> str | None:
+    """Give an uploaded file's path; None where there is none."""
+    return None if payload is None else payload.path
+
+
+def asset(name: str) -> str:
+    """Read one of the page's own files."""
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def thumbnail(name: str) -> str:
+    """Give an example's thumbnail as an address that needs no request."""
+    content = base64.b64encode((ASSETS / f"{name}.webp").read_bytes()).decode()
+    return f"data:image/webp;base64,{content}"
+
+
+@cache
+def page_words() -> gr.I18n:
+    """Give Gradio every word of the page: those of the files, and the knobs' labels and summaries."""
+    return gr.I18n(**{language: _words_of(language) for language in LANGUAGES})
+
+
+def _words_of(language: str) -> dict[str, str]:
+    """Collect one language's words."""
+    words = dict(all_words(language))
+    for name, knob in KNOBS.items():
+        unit = say(f"unit.{knob.unit}", language) if knob.unit else ""
+        label = say(f"knob.{name}", language)
+        words[f"label.{name}"] = f"{label} ({unit})" if unit and unit not in label else label
+        words.setdefault(f"info.{name}", translate_sentence(knob.summary, language))
+    for name in (*ENGINES, *read_catalogue(), *KNOBS["provider"].choices, "bf16"):
+        words[f"absent.{name}"] = say("absent.choice", language, name=name)
+    return words
+
+
+def script() -> str:
+    """Give the page's own JavaScript, with the words that it writes."""
+    words = {
+        language: {k: v for k, v in all_words(language).items() if k.startswith("viewer.")}
+        for language in LANGUAGES
+    }
+    return asset("page.js").replace("__WORDS__", json.dumps(words, ensure_ascii=False))
+
+
+def knob_widget(name: str, value: Value) -> Component:
+    """Make the widget of one knob."""
+    words = page_words()
+    common: dict[str, Any] = {
+        "label": words(f"label.{name}"),
+        "info": words(f"info.{name}"),
+        "value": value,
+        "elem_id": f"knob-{name}",
+        "elem_classes": ["rt-knob"],
+    }
+    if type_of(name) is bool:
+        return gr.Checkbox(**common)
+    if name in _DROPDOWNS:
+        return gr.Dropdown(choices=choices_of(name, None), **common)
+    if KNOBS[name].choices:
+        return gr.Radio(choices=choices_of(name, None), **common)
+    return gr.Number(**common)
+
+
+def choices_of(name: str, found: Diagnosis | None) -> list[tuple[str, str]]:
+    """Give a knob's choices with their labels: what is not here says so."""
+    able = capabilities()
+    here: set[str] | None = None
+    if name == "engine":
+        here = set(able.engines)
+    elif name == "model":
+        here = {model for model, entry in read_catalogue().items() if entry.find()}
+    elif name == "precision":
+        here = {"fp32", "bf16"} if able.has_bf16 else {"fp32"}
+    elif name == "provider" and found is not None:
+        here = {provider.name for provider in found.providers if provider.is_present}
+    names = list(read_catalogue()) if name == "model" else list(KNOBS[name].choices)
+    words = page_words()
+    return [
+        (str(words(f"absent.{word}")) if here is not None and word not in here else word, word)
+        for word in names
+    ]
+
+
+def knob_updates(settings: Settings, language: str) -> dict[str, Any]:
+    """Give every knob's widget a setting's value, greyed with the reason where the engine has no such knob."""
+    values = fill_form(settings)
+    return {
+        name: gr.update(value=values[name], **_honoured(name, settings.engine, language))
+        for name in KNOBS
+    }
+
+
+def grey_updates(engine: str, language: str) -> dict[str, Any]:
+    """Grey the knobs that an engine cannot honour, put back to their defaults; free the others."""
+    updates: dict[str, Any] = {}
+    for name in (name for name, knob in KNOBS.items() if knob.engines):
+        options = _honoured(name, engine, language)
+        if not is_honoured(name, engine):
+            options["value"] = default_of(name)
+        updates[name] = gr.update(**options)
+    return updates
+
+
+def _honoured(name: str, engine: str, language: str) -> dict[str, Any]:
+    """Tell whether a widget can be used, and what stands under it."""
+    if is_honoured(name, engine):
+        return {"interactive": True, "info": page_words()(f"info.{name}")}
+    return {
+        "interactive": False,
+        "info": translate_sentence(unhonoured_text(name, engine), language),
+    }

@@ -1,0 +1,119 @@
+"""The page's words in English and Simplified Chinese, and the program's sentences in Chinese.
+
+Words stand by key in words/en.yaml and words/zh-CN.yaml. The program's own sentences (errors, warnings)
+are English and made deep inside; they are translated here, at the page's edge, as gettext does: by the
+English sentence itself, with `{}` where something is filled in.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from rembg_tuner.yaml_files import read_mapping
+
+LANGUAGES = ("en", "zh-CN")
+FOLDER = Path(__file__).parent / "words"
+_MOST_LETTERS = 2000  # of a sentence that is looked up; a longer one is no sentence of ours
+_MOST_NESTED = 4
+_HOLE = "{}"
+
+
+def language_of(text: str | None) -> str:
+    """Choose the language for a tag or an Accept-Language header; English for what is not ours.
+
+    >>> language_of("zh_HK"), language_of("fr,zh;q=0.5,en;q=0.4"), language_of(None)
+    ('zh-CN', 'zh-CN', 'en')
+    """
+    wishes: list[tuple[float, str]] = []
+    for part in (text or "")[:_MOST_LETTERS].split(","):
+        tag, _, quality = part.strip().lower().partition(";q=")
+        found = "zh-CN" if tag.startswith("zh") else "en" if tag.startswith("en") else None
+        if found:
+            number = re.fullmatch(r"[01](\.\d{1,3})?", quality.strip())
+            wishes.append((float(number[0]) if number else 1.0, found))
+    best = max((quality for quality, _ in wishes), default=0.0)
+    return next((found for quality, found in wishes if quality == best), "en")
+
+
+@cache
+def all_words(language: str) -> dict[str, str]:
+    """Read every word of a language, by key."""
+    words = read_mapping(FOLDER / f"{language}.yaml")
+    return {key: str(text) for key, text in words.items()}
+
+
+def say(key: str, language: str, **values: object) -> str:
+    """Give a word or a sentence by its key, with what is filled in.
+
+    Raises:
+        KeyError: there is no such key, or a value is missing: a fault of the program's.
+    """
+    return all_words(language)[key].format(**values)
+
+
+@cache
+def read_sentences() -> dict[str, str]:
+    """Read the program's sentences: English with `{}` where something is filled in -> Chinese with {0}, {1} ..."""
+    path = FOLDER / "sentences.zh-CN.yaml"
+    return {english: str(text) for english, text in read_mapping(path).items()}
+
+
+@cache
+def _patterns() -> tuple[tuple[tuple[str, ...], str], ...]:
+    """Give each sentence's fixed parts and its translation, the most literal first."""
+    found = [(tuple(english.split(_HOLE)), text) for english, text in read_sentences().items()]
+    return tuple(sorted(found, key=lambda item: -sum(len(part) for part in item[0])))
+
+
+def translate_sentence(sentence: str, language: str) -> str:
+    """Translate a sentence of the program's; what is not known stays English.
+
+    Args:
+        sentence: an error, a warning, or several joined by "; ".
+        language: of `LANGUAGES`.
+    """
+    if language == "en" or len(sentence) > _MOST_LETTERS:
+        return sentence
+    return _translate(sentence, _MOST_NESTED)
+
+
+def _translate(sentence: str, nested: int) -> str:
+    """Translate a sentence, what is filled in too, and joined sentences one by one."""
+    if not sentence or nested == 0:
+        return sentence
+    for parts, chinese in _patterns():
+        holes = _match(parts, sentence)
+        if holes is not None:
+            return chinese.format(*(_translate(hole, nested - 1) for hole in holes))
+    # Problems are joined by "; ", which stands inside sentences too: the longest beginning that is one.
+    pieces = sentence.split("; ")
+    for i in range(len(pieces) - 1, 0, -1):
+        head, tail = "; ".join(pieces[:i]), "; ".join(pieces[i:])
+        translated = _translate(head, 1)
+        if translated != head:
+            return f"{translated}；{_translate(tail, nested - 1)}"
+    return sentence
+
+
+def _match(parts: tuple[str, ...], sentence: str) -> list[str] | None:
+    """Give what fills the holes between fixed parts; None where it is another sentence.
+
+    Each hole takes as little as it can, the last one all that is left: linear, whatever a hostile name
+    holds.
+    """
+    if len(parts) == 1:
+        return [] if sentence == parts[0] else None
+    first, *middle, last = parts
+    if not (sentence.startswith(first) and sentence.endswith(last)):
+        return None
+    at, end = len(first), len(sentence) - len(last)
+    holes: list[str] = []
+    for part in middle:
+        found = sentence.find(part, at, end)
+        if found < 0:
+            return None
+        holes.append(sentence[at:found])
+        at = found + len(part)
+    return [*holes, sentence[at:end]] if at <= end else None
