@@ -13,6 +13,7 @@ Results:  {"event": "ready" | "loaded" | "stage" | "done" | "previewed" | "faile
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import queue
@@ -130,6 +131,7 @@ class Worker:
             raise TunerError("the worker was asked for previews of a run it has not done")
         write_previews(*self._done)
         self._done = None
+        _trim_heap()
         self.tell("previewed")
 
     def cancel(self) -> None:
@@ -138,6 +140,12 @@ class Worker:
         if stages is not None and engine is not None:
             stages.cancelled.set()
             engine.cancel()
+
+
+def _trim_heap() -> None:
+    """Give the system back what previews left in the heap, so that no later run's peak holds it (glibc)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def read_requests(request_fd: int, worker: Worker, requests: queue.Queue[dict[str, Any]]) -> None:
