@@ -26,6 +26,7 @@ from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import file_link
 from rembg_tuner.ui.views.runs import show_runs
 from rembg_tuner.ui.visit import Turn, write_runs
+from rembg_tuner.ui.widgets import knob_updates
 from rembg_tuner.ui.words import say, translate_sentence
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ class Handlers:
         if turn is None:
             return {}
         shown = self.show(visitor, with_viewer=True)
-        shown |= {"preset": turn.preset, "settings": turn.settings}
+        shown |= {"preset": turn.preset, "knobs": knob_updates(turn.settings, visitor.language)}
         if Path(turn.picture_path).is_file():
             shown["picture"] = turn.picture_path
         return shown

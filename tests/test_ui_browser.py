@@ -1,0 +1,487 @@
+"""The page in a real browser: what a visitor does, and what they see.
+
+Needs Chromium (Debian's package `chromium`, or $CHROMIUM); without one these are skipped.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+ROOT = Path(__file__).parent.parent
+ASTRONAUT = ROOT / "examples" / "astronaut.png"
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+).split()
+RUN_TIMEOUT_MS = 30_000
+# Asks for much, so that there is time to look, and repeated to cancel and to leave.
+SLOW_SIZE = "768"
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt install chromium)"),
+    pytest.mark.timeout(180),
+]
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def health(address: str) -> dict[str, object]:
+    """Ask a server how it is."""
+    with urllib.request.urlopen(f"{address}/healthz", timeout=2) as answer:
+        content: dict[str, object] = json.load(answer)
+        return content
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Serve the page as `python app.py` does, and give its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, str(ROOT / "app.py"), "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            health(url)
+            break
+        except OSError:
+            assert server.poll() is None, server.communicate()[1].decode()
+            time.sleep(0.1)
+    yield url
+    server.terminate()
+    _, said = server.communicate(timeout=10)
+    assert "Traceback" not in said.decode(), said.decode()
+    assert server.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start Chromium once."""
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """A tab, and what it heard from the browser's console."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        """Open a tab."""
+        self.page: Page = context.new_page()
+        self.context = context
+        self.faults: list[str] = []
+        self.foreign: list[str] = []
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("request", lambda asked: self._look(asked.url, address))
+
+    def _look(self, url: str, address: str) -> None:
+        """Note a request to anywhere else."""
+        if not url.startswith((address, "data:", "blob:")):
+            self.foreign.append(url)
+
+    def come(self, url: str) -> Page:
+        """Open the page and wait until it has greeted."""
+        self.page.goto(url)
+        self.page.wait_for_selector("[data-example]")
+        self.page.wait_for_selector("#preset-note p")
+        return self.page
+
+    def take(self, picture: Path) -> None:
+        """Upload a picture."""
+        self.page.set_input_files("#picture input[type=file]", str(picture))
+        self.page.wait_for_selector("#picture button[aria-label], #picture img")
+        self.page.wait_for_function(
+            "() => document.querySelector('#picture img')?.src.includes('gradio_api/file')"
+        )
+
+    def run(self, number: int = 1) -> None:
+        """Press Run and wait for what came of it."""
+        self.page.click("#run")
+        self.done(number)
+
+    def done(self, number: int) -> None:
+        """Wait for a turn's figures."""
+        self.page.wait_for_selector(
+            f".rt-result[data-state=done][data-turn='{number}']", timeout=RUN_TIMEOUT_MS
+        )
+        self.page.wait_for_selector(f".rt-viewer[data-turn='{number}']", timeout=RUN_TIMEOUT_MS)
+
+    def open_expert(self) -> None:
+        """Open the expert's knobs."""
+        self.page.click("#expert button")
+        self.page.wait_for_selector("#knob-timeout_s input")
+
+    def knob(self, name: str, value: str) -> None:
+        """Type a number into a knob."""
+        field = self.page.locator(f"#knob-{name} input")
+        field.fill(value)
+        field.press("Tab")
+
+    def slow_down(self) -> None:
+        """Choose settings that take long."""
+        self.open_expert()
+        self.page.click("#knob-engine input[value=onnxruntime]")
+        self.knob("network_size", SLOW_SIZE)
+        self.knob("intra_op_threads", "1")
+        self.page.wait_for_function(
+            "() => document.querySelector('#preset-note').textContent.includes('768')"
+        )
+
+    def text(self, selector: str) -> str:
+        """Give what stands in a part of the page."""
+        return self.page.locator(selector).first.inner_text()
+
+
+@pytest.fixture
+def visitor(browser: Browser, address: str) -> Iterator[Visitor]:
+    """Give a visitor at 1440 x 900 with an English browser; no script may fail, nothing may be fetched from outside."""
+    with browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US") as context:
+        visitor = Visitor(context, address)
+        yield visitor
+        assert visitor.faults == []
+        assert visitor.foreign == []
+
+
+def test_upload_run_look_and_download(visitor: Visitor, address: str) -> None:
+    """A picture goes in; the cut-out is seen beside the original, with its figures, and comes down whole."""
+    page = visitor.come(address)
+    assert page.is_visible("text=Your cut-out appears here.")
+    visitor.take(ASTRONAUT)
+    visitor.run()
+    assert re.fullmatch(r"\d+ ms|\d\.\d\d s", visitor.text(".rt-figures dd").replace("\n", " "))
+    assert page.locator(".rt-part").count() == 5
+    for mode, clip in (("original", "100%"), ("cutout", "0%"), ("compare", "50%")):
+        page.click(f".rt-modes [data-mode={mode}]")
+        at = page.evaluate(
+            "() => getComputedStyle(document.querySelector('.rt-viewer')).getPropertyValue('--at')"
+        )
+        assert at == clip
+    with page.expect_download() as waiting:
+        page.click(".rt-download")
+    content = Path(waiting.value.path()).read_bytes()
+    assert waiting.value.suggested_filename == "astronaut.cutout.png"
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(content[16:20], "big") == 512
+    assert content[25] == 6  # RGBA
+
+
+def test_the_first_screen_holds_all_that_matters(visitor: Visitor, address: str) -> None:
+    """Picture, Run, result and numbers stand within 1440 x 900 without scrolling."""
+    page = visitor.come(address)
+    page.click("[data-example=coffee]")
+    page.wait_for_selector("#picture img")
+    visitor.run()
+    for selector in ("#picture", "#run", ".rt-stage", ".rt-figures", ".rt-stages", ".rt-plot"):
+        box = page.locator(selector).first.bounding_box()
+        assert box is not None
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 900, selector
+
+
+def test_the_wipe_moves_by_keyboard(visitor: Visitor, address: str) -> None:
+    """The slider is a range input with a name: arrows move it, Home and End go to its ends."""
+    page = visitor.come(address)
+    page.click("[data-example=chelsea]")
+    page.wait_for_selector("#picture img")
+    visitor.run()
+    wipe = page.get_by_label("How much of the original is shown")
+    wipe.focus()
+    wipe.press("ArrowRight")
+    assert wipe.input_value() == "51"
+    wipe.press("Home")
+    assert page.get_attribute(".rt-viewer", "data-mode") == "cutout"
+    wipe.press("End")
+    assert page.get_attribute(".rt-viewer", "data-mode") == "original"
+    assert page.get_attribute(".rt-before", "alt") != ""
+
+
+def test_the_curve_is_live_and_its_peak_is_the_results(visitor: Visitor, address: str) -> None:
+    """While it runs the figures change several times a second; after it the curve's peak is what runs.json says."""
+    page = visitor.come(address)
+    visitor.take(ASTRONAUT)
+    visitor.slow_down()
+    page.evaluate(
+        """() => {
+        window.seen = [];
+        setInterval(() => {
+            const panel = document.querySelector('.rt-result');
+            const text = panel?.querySelector('dd')?.textContent;
+            const last = window.seen.at(-1);
+            if (panel?.dataset.state === 'running' && text !== last?.[1]) window.seen.push([performance.now(), text]);
+        }, 20);
+    }"""
+    )
+    visitor.run()
+    seen = page.evaluate("() => window.seen")
+    gaps = [later[0] - sooner[0] for sooner, later in zip(seen, seen[1:], strict=False)]
+    assert len(seen) >= 4
+    assert sorted(gaps)[len(gaps) // 2] <= 400
+    peak = int(page.get_attribute(".rt-chart", "data-peak-bytes") or 0)
+    with page.expect_download() as waiting:
+        page.click("text=JSON")
+    runs = json.loads(Path(waiting.value.path()).read_text())["runs"]
+    assert [run["peak_rss_bytes"] for run in runs] == [peak]
+    assert runs[0]["effective"]["network_size"] == 768
+
+
+def test_an_engine_greys_what_it_cannot_honour(visitor: Visitor, address: str) -> None:
+    """With OpenVINO the arena cannot be set and says why; with ONNX Runtime it can, and the run obeys."""
+    page = visitor.come(address)
+    page.click("[data-example=coffee]")
+    page.wait_for_selector("#picture img")
+    visitor.open_expert()
+    arena = page.locator("#knob-cpu_mem_arena input")
+    assert arena.is_disabled()
+    assert "is not a knob of engine openvino" in visitor.text("#knob-cpu_mem_arena")
+    page.click("#knob-engine input[value=onnxruntime]")
+    playwright.expect(arena).to_be_enabled()
+    arena.uncheck()
+    playwright.expect(page.locator("#preset-note")).to_contain_text("CPU memory arena off")
+    visitor.run()
+    page.click(".rt-asked summary")
+    row = page.locator(".rt-asked tr", has_text="CPU memory arena").first.inner_text()
+    assert row.split("\t")[1:] == ["off", "off"]
+    assert (
+        page.locator(".rt-asked tr", has_text="engine").first.inner_text().count("onnxruntime") == 2
+    )
+
+
+def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: str) -> None:
+    """A pinned run is what the others are held against; a click brings a run's picture and settings back."""
+    page = visitor.come(address)
+    page.click("[data-example=coffee]")
+    page.wait_for_selector("#picture img")
+    visitor.run(1)
+    page.click("[data-pin='1']")
+    playwright.expect(page.locator("[data-pin='1']")).to_have_attribute("aria-pressed", "true")
+    page.click("#detail input[value='512']")
+    playwright.expect(page.locator("#preset-note")).to_contain_text("network size 512 px")
+    visitor.run(2)
+    assert "×" in visitor.text(".rt-figures div:nth-child(3) dd")
+    assert "of the memory of run 1" in visitor.text(".rt-figures div:nth-child(3)")
+    rows = page.locator(".rt-runs tbody tr")
+    assert [rows.nth(i).get_attribute("data-row") for i in range(2)] == ["2", "1"]
+    assert "network size 512 px" in rows.nth(0).inner_text()
+    page.click("[data-show='1']")
+    page.wait_for_selector(".rt-result[data-turn='1']")
+    playwright.expect(page.locator("#detail input[value='256']")).to_be_checked()
+    with page.expect_download() as waiting:
+        page.click("text=CSV")
+    lines = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text())))
+    assert [line["network_size"] for line in lines] == ["256", "512"]
+
+
+def test_repeat_tells_a_spread(visitor: Visitor, address: str) -> None:
+    """Five runs in a row give a median, a range and how many they were."""
+    page = visitor.come(address)
+    page.click("[data-example=coffee]")
+    page.wait_for_selector("#picture img")
+    page.click("#repeat")
+    visitor.done(1)
+    assert "median" in visitor.text(".rt-figures dt")
+    assert re.search(r"n = [45]", visitor.text(".rt-figures"))
+
+
+def test_a_run_is_cancelled_and_the_next_one_works(visitor: Visitor, address: str) -> None:
+    """Escape stops a run, it is told in its place, and the buttons are alive."""
+    page = visitor.come(address)
+    visitor.take(ASTRONAUT)
+    visitor.slow_down()
+    page.click("#repeat")
+    page.wait_for_selector(".rt-result[data-state=running]")
+    playwright.expect(page.locator("#cancel")).to_be_enabled()
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".rt-result[data-kind=cancelled]")
+    assert "Cancelled" in visitor.text(".rt-alert")
+    page.click("#detail input[value='192']")
+    playwright.expect(page.locator("#run")).to_be_enabled()
+    page.keyboard.press("Control+Enter")
+    visitor.done(2)
+
+
+def test_a_visitor_who_leaves_frees_the_slot(browser: Browser, address: str) -> None:
+    """Within a second of the tab's closing nothing runs any more."""
+    with browser.new_context(locale="en-US") as context:
+        visitor = Visitor(context, address)
+        visitor.come(address)
+        visitor.take(ASTRONAUT)
+        visitor.slow_down()
+        visitor.page.click("#repeat")
+        visitor.page.wait_for_selector(".rt-result[data-state=running]")
+        assert health(address)["running"] == 1
+        visitor.page.close()
+        left_at = time.monotonic()
+        while health(address)["running"] and time.monotonic() < left_at + 5:
+            time.sleep(0.02)
+        assert time.monotonic() - left_at <= 1.5
+
+
+def test_a_waiting_visitor_sees_their_place(browser: Browser, address: str) -> None:
+    """Who presses Run while another runs is told which place they have, and gets their turn."""
+    with browser.new_context(locale="en-US") as context:
+        first, second = Visitor(context, address), Visitor(context, address)
+        first.come(address)
+        first.take(ASTRONAUT)
+        first.slow_down()
+        second.come(address)
+        second.page.click("[data-example=coffee]")
+        second.page.wait_for_selector("#picture img")
+        first.page.click("#repeat")
+        first.page.wait_for_selector(".rt-result[data-state=running]")
+        second.page.click("#run")
+        second.page.wait_for_selector(".rt-result[data-state=waiting]")
+        assert "number 1 of 1" in second.text(".rt-status")
+        first.page.keyboard.press("Escape")
+        second.done(1)
+        assert second.faults == first.faults == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "title", "sentence"),
+    [
+        pytest.param("notes.jpg", b"no picture at all", "cannot be read", "is not a picture that is read here", id="text"),
+        pytest.param("empty.png", b"", "cannot be read", "is empty", id="empty"),
+        pytest.param("cut.png", ASTRONAUT.read_bytes()[:90_000], "cannot be read", "is damaged or cut short", id="cut-short"),
+    ],
+)  # fmt: skip
+def test_a_bad_picture_gets_its_sentence(
+    visitor: Visitor, address: str, tmp_path: Path, name: str, content: bytes, title: str, sentence: str
+) -> None:  # fmt: skip
+    """It stands where the result would, names the file and not its place, and the next run works."""
+    page = visitor.come(address)
+    bad = tmp_path / name
+    bad.write_bytes(content)
+    page.set_input_files("#picture input[type=file]", str(bad))
+    page.wait_for_function(
+        "() => document.querySelector('#picture img')?.src.includes('gradio_api/file')"
+    )
+    page.click("#run")
+    page.wait_for_selector(".rt-alert")
+    said = visitor.text(".rt-alert")
+    assert sentence in said
+    assert name in said
+    assert "/tmp" not in said
+    playwright.expect(page.locator("#run")).to_be_enabled()
+    page.click("#picture button[aria-label='Remove Image'], #picture button[aria-label='Clear']")
+    page.click("[data-example=coffee]")
+    page.wait_for_function("() => document.querySelector('#picture img')?.src.includes('coffee')")
+    page.click("#run")
+    page.wait_for_selector(".rt-result[data-state=done]", timeout=RUN_TIMEOUT_MS)
+
+
+def test_no_picture_and_bad_numbers_are_told(visitor: Visitor, address: str) -> None:
+    """Run without a picture, and a knob out of its range, each get a sentence where the result would be."""
+    page = visitor.come(address)
+    page.click("#run")
+    page.wait_for_selector(".rt-alert")
+    assert "choose a picture first" in visitor.text(".rt-alert")
+    visitor.open_expert()
+    visitor.knob("timeout_s", "500")
+    playwright.expect(page.locator("#preset-note")).to_contain_text(
+        "timeout_s must be at most 60 s"
+    )
+
+
+def test_settings_come_back_on_reload(visitor: Visitor, address: str) -> None:
+    """The visitor's last settings are kept in their browser."""
+    page = visitor.come(address)
+    page.click("#detail input[value='192']")
+    playwright.expect(page.locator("#preset-note")).to_contain_text("network size 192 px")
+    page.wait_for_timeout(300)
+    visitor.come(address)
+    playwright.expect(page.locator("#detail input[value='192']")).to_be_checked()
+    playwright.expect(page.locator("#preset-note")).to_contain_text("network size 192 px")
+
+
+def test_a_backdrop_is_in_the_download(visitor: Visitor, address: str) -> None:
+    """On white: the viewer shows it at once, and the worker writes the picture without transparency."""
+    page = visitor.come(address)
+    page.click("[data-example=coffee]")
+    page.wait_for_selector("#picture img")
+    visitor.run()
+    page.click(".rt-backdrops [data-backdrop='#ffffff']")
+    link = page.locator(".rt-download")
+    playwright.expect(link).to_have_attribute("download", "coffee.cutout-ffffff.png")
+    with page.expect_download() as waiting:
+        link.click()
+    assert Path(waiting.value.path()).read_bytes()[25] == 2  # RGB
+
+
+@pytest.mark.parametrize("how", ["address", "browser"])
+def test_the_page_speaks_chinese(browser: Browser, address: str, how: str) -> None:
+    """By ?lang=zh or by the browser's own choice: widgets, results and errors."""
+    locale = "zh-CN" if how == "browser" else "en-US"
+    with browser.new_context(locale=locale) as context:
+        visitor = Visitor(context, address)
+        page = visitor.come(address if how == "browser" else f"{address}/?lang=zh")
+        assert page.inner_text("#run") == "运行"
+        assert page.get_attribute("html", "lang") == "zh-CN"
+        page.click("#run")
+        page.wait_for_selector(".rt-alert")
+        assert "图片" in visitor.text(".rt-alert")
+        page.click("[data-example=coffee]")
+        page.wait_for_selector("#picture img")
+        visitor.run()
+        assert "峰值内存" in visitor.text(".rt-figures")
+        assert visitor.faults == []
+
+
+def test_a_phone_and_the_dark(browser: Browser, address: str) -> None:
+    """At 390 px nothing runs out of the page; in the dark the ground is dark and the text light."""
+    with browser.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme="dark", locale="en-US", has_touch=True
+    ) as context:
+        visitor = Visitor(context, address)
+        page = visitor.come(address)
+        page.click("[data-example=coffee]")
+        page.wait_for_selector("#picture img")
+        visitor.run()
+        assert page.evaluate("() => document.documentElement.scrollWidth") == 390
+        ground, ink = page.evaluate(
+            "() => [getComputedStyle(document.querySelector('.gradio-container')).backgroundColor, getComputedStyle(document.querySelector('.rt-figures b')).color]"
+        )
+        dark = [int(word) for word in re.findall(r"\d+", ground)[:3]]
+        light = [int(word) for word in re.findall(r"\d+", ink)[:3]]
+        assert max(dark) < 60
+        assert min(light) > 180
+
+
+def test_the_machine_is_told(visitor: Visitor, address: str) -> None:
+    """The second tab says what doctor says."""
+    page = visitor.come(address)
+    page.get_by_role("tab", name="System").click()
+    page.wait_for_selector(".rt-machine", timeout=RUN_TIMEOUT_MS)
+    said = visitor.text(".rt-machine")
+    for word in ("onnxruntime", "openvino", "u2netp", "Apache-2.0", "VmHWM", "cuda"):
+        assert word in said
