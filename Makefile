@@ -16,7 +16,7 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	touch $@
 
 run: $(VENV)/.run
-	$(BIN)/python app.py
+	$(BIN)/python app.py $(ARGUMENTS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.runner import Runner
-from rembg_tuner.units import format_seconds
+from rembg_tuner.units import MIB, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MOST_WAITING = 16
 _MOST_POINTS = 300
 _REMEMBERED_TURNS = 9  # for the guess of the wait
+MOST_WARM_BYTES = 1024 * MIB  # a worker that keeps more is not kept warm
 _CLOSE_TIMEOUT_S = 3.0
 _COMPANY_WARNING = (
     "another slot was running at the same time, so this took longer than it would alone"
@@ -314,6 +315,7 @@ class WaitingLine:
                         if isinstance(ticket.runs[-1], Result):
                             self._turns_s.append(ticket.elapsed_s())
                     ticket.end()
+                _let_heavy_worker_go(runner, ticket)
 
     def _next(self, runner: Runner) -> Ticket | None:
         """Wait for the next ticket; None when the line is closed."""
@@ -355,6 +357,13 @@ class WaitingLine:
             ticket.runs.append(run)
             if isinstance(run, Failure):
                 return
+
+
+def _let_heavy_worker_go(runner: Runner, ticket: Ticket) -> None:
+    """End a worker that holds much after its run, rather than keep it warm for a next one that may not come."""
+    last = ticket.runs[-1]
+    if isinstance(last, Result) and (last.retained_rss_bytes or 0) > MOST_WARM_BYTES:
+        runner.close()
 
 
 def _failure(ticket: Ticket, kind: Literal["busy", "cancelled", "crash"], message: str) -> Failure:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -31,10 +32,16 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 ROOT = Path(__file__).parent.parent
 ASTRONAUT = ROOT / "examples" / "astronaut.png"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 RUN_TIMEOUT_MS = 30_000
 # Asks for much, so that there is time to look, and repeated to cancel and to leave.
 SLOW_SIZE = "768"
@@ -244,7 +251,7 @@ def test_the_curve_is_live_and_its_peak_is_the_results(visitor: Visitor, address
     )
     visitor.run()
     seen = page.evaluate("() => window.seen")
-    gaps = [later[0] - sooner[0] for sooner, later in zip(seen, seen[1:], strict=False)]
+    gaps = [later[0] - sooner[0] for sooner, later in itertools.pairwise(seen)]
     assert len(seen) >= 4
     assert sorted(gaps)[len(gaps) // 2] <= 400
     peak = int(page.get_attribute(".rt-chart", "data-peak-bytes") or 0)
@@ -354,7 +361,7 @@ def test_a_waiting_visitor_sees_their_place(browser: Browser, address: str) -> N
         first.come(address)
         first.take(ASTRONAUT)
         first.slow_down()
-        second.come(address)
+        second.come(f"{address}/?preset=balanced")  # not what the first one's browser keeps
         second.page.click("[data-example=coffee]")
         second.page.wait_for_selector("#picture img")
         first.page.click("#repeat")
@@ -375,7 +382,7 @@ def test_a_waiting_visitor_sees_their_place(browser: Browser, address: str) -> N
         pytest.param("cut.png", ASTRONAUT.read_bytes()[:90_000], "cannot be read", "is damaged or cut short", id="cut-short"),
     ],
 )  # fmt: skip
-def test_a_bad_picture_gets_its_sentence(
+def test_a_bad_picture_gets_its_sentence(  # noqa: PLR0917
     visitor: Visitor, address: str, tmp_path: Path, name: str, content: bytes, title: str, sentence: str
 ) -> None:  # fmt: skip
     """It stands where the result would, names the file and not its place, and the next run works."""

@@ -17,6 +17,8 @@ LANGUAGES = ("en", "zh-CN")
 FOLDER = Path(__file__).parent / "words"
 _MOST_LETTERS = 2000  # of a sentence that is looked up; a longer one is no sentence of ours
 _MOST_NESTED = 4
+_MOST_JOINED = 40  # pieces of a text that is looked through
+_MOST_PIECES = 4  # of one sentence
 _HOLE = "{}"
 
 
@@ -80,21 +82,32 @@ def translate_sentence(sentence: str, language: str) -> str:
 
 
 def _translate(sentence: str, nested: int) -> str:
-    """Translate a sentence, what is filled in too, and joined sentences one by one."""
-    if not sentence or nested == 0:
+    """Translate a sentence, or several that are joined by "; ", which stands inside sentences too."""
+    whole = _translate_one(sentence, nested)
+    if whole is not None:
+        return whole
+    pieces = sentence.split("; ")
+    if len(pieces) > _MOST_JOINED:
         return sentence
-    for parts, chinese in _patterns():
+    told: list[str] = []
+    while pieces:
+        # The longest beginning that is a sentence; what is none is left as it is.
+        for i in range(min(len(pieces), _MOST_PIECES), 0, -1):
+            translated = _translate_one("; ".join(pieces[:i]), nested)
+            if translated is not None or i == 1:
+                told.append(translated if translated is not None else pieces[0])
+                del pieces[:i]
+                break
+    return "；".join(told) if len(told) > 1 else sentence
+
+
+def _translate_one(sentence: str, nested: int) -> str | None:
+    """Translate one sentence and what is filled into it; None where it is not known."""
+    for parts, chinese in _patterns() if nested else ():
         holes = _match(parts, sentence)
         if holes is not None:
             return chinese.format(*(_translate(hole, nested - 1) for hole in holes))
-    # Problems are joined by "; ", which stands inside sentences too: the longest beginning that is one.
-    pieces = sentence.split("; ")
-    for i in range(len(pieces) - 1, 0, -1):
-        head, tail = "; ".join(pieces[:i]), "; ".join(pieces[i:])
-        translated = _translate(head, 1)
-        if translated != head:
-            return f"{translated}；{_translate(tail, nested - 1)}"
-    return sentence
+    return None
 
 
 def _match(parts: tuple[str, ...], sentence: str) -> list[str] | None:

@@ -1,0 +1,284 @@
+"""The page's words: the same in both languages, and every sentence of the program's has its Chinese."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+import time
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rembg_tuner.errors import PictureError, SettingsError, TunerError
+from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.presets import Capabilities, find_preset, read_presets, resolve
+from rembg_tuner.settings import KNOBS, build_settings
+from rembg_tuner.ui.words import (
+    LANGUAGES,
+    all_words,
+    language_of,
+    read_sentences,
+    say,
+    translate_sentence,
+)
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "rembg_tuner"
+# Rooms whose sentences never reach a page.
+ELSEWHERE = ("bench", "cli", "server", "documents.py", "ui/views", "ui/widgets.py", "ui/words.py")
+# Sentences of the other rooms that never do, or that are parts of others, with the reason.
+NOT_SHOWN = {
+    r"a (size|duration) is a number of": "read from the command line only",
+    r"nothing was measured|mattes of one shape": "a fault of the caller's",
+    r"preset \{\}|its keys must be|settings must be a mapping|give what was measured|the presets do not read|not valid YAML|the top must be": "presets.yaml is read at the start; what is wrong there ends it",
+    r"worker was asked (to run before|for previews)": "a fault of the runner's",
+    r"a run ended in a way|no folder for a run|could not be swept|no longer possible": "for the log",
+    r"^Cut a picture out|rembg tuner serves programs": "for programs",
+    r"^settings must be knobs by name": "for programs",
+    r"=>": "JavaScript",
+    r"^0 or $|^ to \{\}$|^, a multiple of \{\}$|^one of \{\}$|^unable to $|^; the system may|^the worker was ended by \{\}\{\}$|^the worker closed its pipe$|^int \| None$|^\{\}, \{\} \{\}$|^the host's limit$": "parts of sentences, and no sentences",
+    r"^model and engine$": "a group, which has a key",
+}
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+def _template(node: ast.AST) -> str | None:
+    """Write a literal or an f-string as a sentence with holes."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values
+        )
+    return None
+
+
+@cache
+def sentences_of_the_source() -> dict[str, str]:
+    """Find every literal of three words or more that is no docstring, with its file."""
+    found: dict[str, str] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = str(path.relative_to(PACKAGE))
+        if name.startswith(ELSEWHERE):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        aside = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and isinstance(node.body[0], ast.Expr)
+        }
+        aside |= {
+            id(part)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.JoinedStr)
+            for part in ast.walk(node)
+            if part is not node
+        }
+        for node in ast.walk(tree):
+            text = None if id(node) in aside else _template(node)
+            if text and text.count(" ") >= 2 and not text.startswith(("<", "from ", "\n")):
+                found.setdefault(text, name)
+    return found
+
+
+def test_every_sentence_has_its_chinese() -> None:
+    """A new error or warning is translated before it can reach a visitor."""
+    known = read_sentences()
+    missing = [
+        f"{name}: {text}"
+        for text, name in sentences_of_the_source().items()
+        if text not in known and not any(re.search(reason, text) for reason in NOT_SHOWN)
+    ]
+    assert missing == []
+
+
+def test_the_presets_are_translated() -> None:
+    """What each preset is for, and why one is not measured."""
+    known = read_sentences()
+    texts = [preset.purpose for preset in read_presets().values()]
+    texts += [preset.why_not_measured or "" for preset in read_presets().values()]
+    assert [text for text in texts if text and text not in known] == []
+
+
+def test_no_translation_is_dead() -> None:
+    """Every sentence in the file is one that the program says."""
+    source = "\n".join(sentences_of_the_source())
+    texts = {preset.purpose for preset in read_presets().values()}
+    texts |= {preset.why_not_measured or "" for preset in read_presets().values()}
+    texts |= set(all_words("en").values())
+    # Put together of parts: ranges, a worker's end, and short words.
+    built = re.compile(r"^(0 or )?\{\} to \{\} |^the worker was ended by|^(later|a number|text)$")
+    short = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    dead = [
+        text
+        for text in read_sentences()
+        if text not in source
+        and text not in texts
+        and not built.search(text)
+        and f'"{text}"' not in re.sub(r"\{[^{}]*\}", "{}", short)
+    ]
+    assert dead == []
+
+
+def _holes(text: str) -> list[str]:
+    """List what a text has filled in."""
+    return sorted(name for _, name, _, _ in string.Formatter().parse(text) if name is not None)
+
+
+def test_both_languages_have_the_same_words() -> None:
+    """The same keys, and the same things filled in."""
+    english, chinese = all_words("en"), all_words("zh-CN")
+    assert english.keys() == chinese.keys()
+    assert {key: _holes(text) for key, text in english.items()} == {
+        key: _holes(text) for key, text in chinese.items()
+    }
+
+
+def test_a_translation_fills_in_what_its_sentence_does() -> None:
+    """As many holes, each used once."""
+    wrong = {
+        text: chinese
+        for text, chinese in read_sentences().items()
+        if _holes(chinese) != [str(i) for i in range(text.count("{}"))]
+    }
+    assert wrong == {}
+
+
+@cache
+def _keys_used() -> tuple[frozenset[str], frozenset[str]]:
+    """Find the keys that the page asks for: whole ones, and the beginnings of those put together."""
+    whole: set[str] = set()
+    begun: set[str] = set()
+    for path in (PACKAGE / "ui").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                whole.add(node.value)
+            elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+                begun.add(str(node.values[0].value))
+    scripts = "\n".join(p.read_text(encoding="utf-8") for p in (PACKAGE / "ui/assets").glob("*.js"))
+    whole |= set(re.findall(r'"(viewer\.\w+)"', scripts))
+    whole |= {f"viewer.{mode}" for mode in ("original", "compare", "cutout")}
+    return frozenset(whole), frozenset(text for text in begun if re.fullmatch(r"[a-z_.]+\.", text))
+
+
+def test_no_word_is_unused() -> None:
+    """Every key of the file is asked for somewhere."""
+    whole, begun = _keys_used()
+    unused = [
+        key for key in all_words("en") if key not in whole and not key.startswith(tuple(begun))
+    ]
+    assert unused == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_knob_and_group_has_its_words(language: str) -> None:
+    """Whatever is declared as a knob can be labelled."""
+    words = all_words(language)
+    assert [name for name in KNOBS if f"knob.{name}" not in words] == []
+    assert [knob.group for knob in KNOBS.values() if f"group.{knob.group}" not in words] == []
+    assert [knob.unit for knob in KNOBS.values() if knob.unit and f"unit.{knob.unit}" not in words] == []  # fmt: skip
+
+
+def _message_of(attempt: object) -> str:
+    """Give the sentence that an attempt ends with."""
+    try:
+        attempt()  # type: ignore[operator]
+    except TunerError as error:
+        return str(error)
+    raise AssertionError("nothing went wrong")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "error"),
+    [
+        pytest.param(lambda: build_settings({"intra_op_threads": -1}), SettingsError, id="range"),
+        pytest.param(lambda: build_settings({"network_size": 100}), SettingsError, id="multiple"),
+        pytest.param(lambda: build_settings({"model": 3, "spinning": 1, "engine": "x"}), SettingsError, id="several"),
+        pytest.param(lambda: build_settings({"precision": "bf16", "engine": "onnxruntime"}), SettingsError, id="unhonoured"),
+        pytest.param(lambda: build_settings({"colour": 1}), SettingsError, id="unknown"),
+        pytest.param(lambda: sniff(Path(__file__)), PictureError, id="no-picture"),
+        pytest.param(lambda: find_model("nothing"), TunerError, id="model"),
+        pytest.param(lambda: resolve(None, {"precision": "bf16", "engine": "openvino"}, Capabilities(engines=("openvino",), has_bf16=False)), SettingsError, id="bf16"),
+        pytest.param(lambda: resolve(None, {"engine": "rembg"}, Capabilities(engines=("openvino",), has_bf16=False)), SettingsError, id="engine"),
+    ],
+)  # fmt: skip
+def test_a_real_error_is_told_in_chinese(attempt: object, error: type[TunerError]) -> None:
+    """Whole: none of the English sentence's own words is left."""
+    chinese = translate_sentence(_message_of(attempt), "zh-CN")
+    assert CHINESE.search(chinese)
+    left = set(re.findall(r"\b(?:must|is|are|not|got|choose|leave|the|and|or)\b", chinese))
+    assert left == set()
+
+
+def test_a_dropped_knob_is_told_in_chinese() -> None:
+    """A warning whose reason is a sentence of its own."""
+    able = Capabilities(engines=("openvino",), has_bf16=False)
+    _, warnings = resolve(find_preset("fastest"), {}, able)
+    assert [translate_sentence(text, "zh-CN") for text in warnings] == [
+        "预设 fastest 中的 precision bf16 被略去，改用 precision fp32：本机 CPU 没有原生 bf16"
+    ]
+
+
+def test_a_workers_end_is_told_in_chinese() -> None:
+    """The last words stay as the worker said them."""
+    text = "the worker was ended by SIGKILL; the system may have run out of memory; its last words: bye"
+    assert (
+        translate_sentence(text, "zh-CN")
+        == "工作进程被 SIGKILL 结束；系统内存可能不足；它最后的输出：bye"
+    )
+
+
+def test_what_is_not_known_stays() -> None:
+    """A sentence of somebody else's is not lost."""
+    assert translate_sentence("segfault in libfoo", "zh-CN") == "segfault in libfoo"
+
+
+def test_an_unknown_key_is_a_fault() -> None:
+    """No page shows an empty place because of a misspelt key."""
+    with pytest.raises(KeyError):
+        say("no.such.key", "en")
+
+
+@given(st.text(max_size=200))
+def test_any_sentence_is_given_back_in_english(text: str) -> None:
+    """English is what the program says."""
+    assert translate_sentence(text, "en") == text
+    translate_sentence(text, "zh-CN")
+
+
+@given(st.text(max_size=60))
+def test_any_wish_has_a_language(text: str) -> None:
+    """Whatever a browser sends, one of the two is chosen."""
+    assert language_of(text) in LANGUAGES
+
+
+@pytest.mark.parametrize(
+    ("wish", "language"),
+    [
+        ("zh", "zh-CN"),
+        ("ZH-tw", "zh-CN"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh-CN"),
+        ("en-US,en;q=0.9,zh;q=0.8", "en"),
+        ("fr,zh;q=0.5,en;q=0.6", "en"),
+        ("de", "en"),
+        ("", "en"),
+    ],
+)
+def test_the_best_wish_is_taken(wish: str, language: str) -> None:
+    """Tags and Accept-Language headers, by their weights."""
+    assert language_of(wish) == language
+
+
+@pytest.mark.parametrize("piece", ["; ", " must be ", "{}", "a"])
+def test_a_hostile_sentence_costs_little(piece: str) -> None:
+    """A name made to be matched slowly is not."""
+    text = (piece * 2000)[:2000]
+    started = time.perf_counter()
+    translate_sentence(text, "zh-CN")
+    assert time.perf_counter() - started < 0.5
