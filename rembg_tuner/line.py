@@ -249,6 +249,11 @@ class WaitingLine:
         """How many run."""
         return len(self._running)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether whoever comes now must wait."""
+        return len(self._running) >= self.slots or bool(self._waiting)
+
     def worker_pids(self) -> tuple[int, ...]:
         """Give the warm workers' process ids."""
         return tuple(runner.worker_pid for runner in self._runners if runner.worker_pid is not None)

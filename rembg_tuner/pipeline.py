@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rembg_tuner.engines import NetworkEngine, StockEngine
-    from rembg_tuner.imaging.compose import Composition
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
 
@@ -29,7 +28,8 @@ class Job:
     Attributes:
         input, output: paths.
         background: the colour behind the cut-out; None: transparent.
-        preview, before_preview: where `write_previews` puts what a page shows; None: not wanted.
+        preview, before_preview: where what a page shows is put, after the run and by another process;
+            None: not wanted.
         max_pixels: a host's own limit; None: the format's.
     """
 
@@ -39,6 +39,11 @@ class Job:
     preview: str | None = None
     before_preview: str | None = None
     max_pixels: int | None = None
+
+    @property
+    def matte(self) -> str | None:
+        """Where the run leaves its small matte, of which the cut-out's preview is made."""
+        return None if self.preview is None else f"{self.preview}.matte.npy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +95,8 @@ class Stages:
 
 def cut_out(
     job: Job, settings: Settings, engine: NetworkEngine, model: ModelSpec, stages: Stages
-) -> tuple[Outcome, Composition]:
+) -> Outcome:
     """Cut one picture out with a network engine and libvips.
-
-    Returns:
-        What it made, and what previews are made of.
 
     Raises:
         TunerError: of the kind that went wrong.
@@ -124,28 +126,14 @@ def cut_out(
             composition, output, is_cancelled=stages.cancelled.is_set
         )
     renamed_at, cpu_s = time.perf_counter(), time.process_time() - cpu_before
-    outcome = Outcome(
+    if job.matte is not None:
+        matte.save_matte(Path(job.matte), composition.matte)
+    return Outcome(
         stages_s=stages.seconds,
         renamed_at=renamed_at,
         cpu_s=cpu_s,
         output_bytes=output_bytes,
         warnings=(*header.warnings, *([faint] if faint else [])),
-    )
-    return outcome, composition
-
-
-def write_previews(job: Job, composition: Composition) -> None:
-    """Write what a page shows of a job that is done; apart from it, so that no run's figures hold this.
-
-    Raises:
-        PictureError, OutputError: as `compose.write_previews`.
-    """
-    from rembg_tuner.imaging import compose
-
-    compose.write_previews(
-        composition,
-        cutout=Path(job.preview) if job.preview else None,
-        before=Path(job.before_preview) if job.before_preview else None,
     )
 
 
@@ -195,8 +183,8 @@ def run_job(
     engine: NetworkEngine | StockEngine,
     model: ModelSpec,
     stages: Stages,
-) -> tuple[Outcome, Composition | None]:
-    """Cut one picture out with whichever engine is open; the stock one leaves nothing for previews."""
+) -> Outcome:
+    """Cut one picture out with whichever engine is open."""
     if settings.engine == "rembg":
-        return cut_out_by_stock(job, settings, cast("StockEngine", engine), stages), None
+        return cut_out_by_stock(job, settings, cast("StockEngine", engine), stages)
     return cut_out(job, settings, cast("NetworkEngine", engine), model, stages)

@@ -29,7 +29,6 @@ _CONTENT = {
     "loaded": {"load_s", "effective", "warnings"},
     "stage": {"stage"},
     "done": {"stages_s", "renamed_at", "cpu_s", "output_bytes", "warnings"},
-    "previewed": set(),
     "failed": {"kind", "message", "stage"},
 }
 # Native libraries' own thread pools and malloc arenas would count as the setting's memory. The stock
@@ -42,7 +41,7 @@ _LEAN_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "1048576",
     "MALLOC_TRIM_THRESHOLD_": "33554432",
 }
-STOCK_ENGINE = "rembg"
+_STOCK_ENGINE = "rembg"
 
 
 class WorkerGoneError(Exception):
@@ -217,6 +216,6 @@ def _read_message(line: bytes) -> dict[str, Any]:
 
 def _environment(engine: str) -> dict[str, str]:
     """Give the worker's environment; what the user set stays."""
-    if engine == STOCK_ENGINE:
+    if engine == _STOCK_ENGINE:
         return child_environment()
     return {**_LEAN_ENVIRONMENT, **child_environment()}

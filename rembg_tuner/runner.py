@@ -7,8 +7,6 @@ run works.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rembg_tuner.cache import open_cache, remove_scratch
-from rembg_tuner.children import child_environment
 from rembg_tuner.errors import ModelError, TunerError
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Environment, Failure, FailureKind, Result
@@ -29,12 +26,8 @@ from rembg_tuner.meter import (
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.freed import freed_copy
 from rembg_tuner.models.spec import verify
-from rembg_tuner.process import (
-    STOCK_ENGINE,
-    WorkerGoneError,
-    WorkerProcess,
-    WorkerRubbishError,
-)
+from rembg_tuner.previewer import Previewer
+from rembg_tuner.process import WorkerGoneError, WorkerProcess, WorkerRubbishError
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -48,7 +41,6 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 180.0  # numba compiles for most of a minute at rembg's very first import
 LOAD_TIMEOUT_S = 180.0
-PREVIEW_TIMEOUT_S = 30.0
 CANCEL_GRACE_S = 0.4  # an engine that can stop does so in 30 ms
 _MOST_CURVE_POINTS = 300
 _CPU_EVERY_SAMPLES = 10  # CPU time is read at 5 Hz: reading costs as much as the memory does
@@ -130,6 +122,7 @@ class Runner:
         self._threads = max(1, host.usable_cpus // slots)
         self._memory_limit = host.usable_memory_bytes
         self._worker: _WarmWorker | None = None
+        self._previewer = Previewer()
         self._slot = threading.Lock()
         self._cancel = threading.Event()
         self._cache: tuple[Path, tuple[str, ...]] | None = None
@@ -144,11 +137,12 @@ class Runner:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the worker."""
+        """End the worker, and the process that makes previews."""
         self.close()
+        self._previewer.close()
 
     def close(self) -> None:
-        """End the worker, if there is one."""
+        """End the worker, if there is one; the next run starts another."""
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.process.close()
@@ -345,7 +339,7 @@ class Runner:
         done = self._await(process, meter, watch, "done")
         retained, peak = meter.rss_bytes(), meter.peak_bytes()
         rss_file = meter.rss_file_bytes()
-        preview_warnings = self._make_previews(worker, job, settings, watch)
+        preview_warnings = self._make_previews(job, settings)
         return Result(
             input=job.input,
             output=job.output,
@@ -372,36 +366,16 @@ class Runner:
             curve=_thinned(watch.curve),
         )
 
-    def _make_previews(
-        self, worker: _WarmWorker, job: Job, settings: Settings, run: _Watch
-    ) -> tuple[str, ...]:
-        """Have the previews written, now that the run's figures are read.
+    def _make_previews(self, job: Job, settings: Settings) -> tuple[str, ...]:
+        """Have the previews made, now that the run's figures are read.
 
         Returns:
             A warning where that failed: the cut-out itself is done and stays.
         """
         if job.preview is None and job.before_preview is None:
             return ()
-        if settings.engine == STOCK_ENGINE:
-            return _stock_previews(job)
-        watch = replace(
-            run,
-            stage="preview",
-            deadline_s=PREVIEW_TIMEOUT_S,
-            deadline_text=f"its preview took more than {PREVIEW_TIMEOUT_S:.0f} s",
-            on_progress=None,
-            started_at=time.perf_counter(),
-            curve=[],
-            is_warm=False,
-        )
-        try:
-            worker.process.send({"op": "preview"})
-            self._await(worker.process, worker.meter, watch, "previewed")
-        except WorkerGoneError as error:
-            return (f"there is no preview: {self._death(worker.process, watch, error).message}",)
-        except _FailedError as error:
-            return (f"there is no preview: {error.message}",)
-        return ()
+        reason = self._previewer.make(job, settings)
+        return () if reason is None else (f"there is no preview: {reason}",)
 
     def _await(
         self, process: WorkerProcess, meter: Meter, watch: _Watch, event: str
@@ -531,25 +505,6 @@ def _prepared_model(settings: Settings, cache: Path) -> ModelSpec:
                 f"the graph's freed copy {target} cannot be written: {error.strerror}"
             ) from error
     return model
-
-
-def _stock_previews(job: Job) -> tuple[str, ...]:
-    """Have the stock pipeline's previews written by a process of their own; its worker has no libvips."""
-    pairs = ((job.output, job.preview), (job.input, job.before_preview))
-    words = [word for source, preview in pairs if preview is not None for word in (source, preview)]
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "rembg_tuner.imaging.previews", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PREVIEW_TIMEOUT_S,
-            env=child_environment(),
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return (f"there is no preview: {error}",)
-    last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-    return (f"there is no preview: {last[0]}",) if done.returncode else ()
 
 
 def _remove_scratch(job: Job) -> None:

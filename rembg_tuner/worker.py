@@ -4,16 +4,13 @@ Requests come in and results go out as JSON lines on pipes of their own, since n
 fd 1. It imports nothing of pages, meters or plots, so that its memory is a setting's and no one else's,
 and it ends by itself when its parent's end of the pipe closes.
 
-Requests: {"op": "load", ...}, {"op": "run", ...}, {"op": "preview"}, {"op": "cancel"}.
-Results:  {"event": "ready" | "loaded" | "stage" | "done" | "previewed" | "failed", ...}.
-
-`preview` is asked for after `done`, when the parent has read the run's figures.
+Requests: {"op": "load", ...}, {"op": "run", ...}, {"op": "cancel"}.
+Results:  {"event": "ready" | "loaded" | "stage" | "done" | "failed", ...}.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import queue
@@ -29,12 +26,11 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner import __version__
 from rembg_tuner.errors import TunerError
 from rembg_tuner.models.spec import ModelSpec, verify
-from rembg_tuner.pipeline import Job, Stages, run_job, write_previews
+from rembg_tuner.pipeline import Job, Stages, run_job
 from rembg_tuner.settings import build_settings
 
 if TYPE_CHECKING:
     from rembg_tuner.engines import NetworkEngine, StockEngine
-    from rembg_tuner.imaging.compose import Composition
     from rembg_tuner.settings import Settings
 
 _FIRST_TO_BE_KILLED = "1000"
@@ -50,7 +46,6 @@ class Worker:
         self._settings: Settings | None = None
         self._model: ModelSpec | None = None
         self._stages: Stages | None = None
-        self._done: tuple[Job, Composition] | None = None
 
     def tell(self, event: str, **content: Any) -> None:
         """Write one result line."""
@@ -63,9 +58,6 @@ class Worker:
         try:
             if operation == "load":
                 self._load(**request)
-            elif operation == "preview":
-                stage = "preview"
-                self._preview()
             else:
                 self._run(**request)
         except TunerError as error:
@@ -117,22 +109,14 @@ class Worker:
             raise TunerError("the worker was asked to run before it was told to load")
         self._stages = stages = Stages(lambda name: self.tell("stage", stage=name))
         background = job.pop("background")
-        asked = Job(**job, background=tuple(background) if background else None)
-        self._done = None
-        outcome, composition = run_job(
-            asked, build_settings(settings), self._engine, self._model, stages
+        outcome = run_job(
+            Job(**job, background=tuple(background) if background else None),
+            build_settings(settings),
+            self._engine,
+            self._model,
+            stages,
         )
-        self._done = (asked, composition) if composition is not None else None
         self.tell("done", **asdict(outcome))
-
-    def _preview(self) -> None:
-        """Write the previews of the run that was done last."""
-        if self._done is None:
-            raise TunerError("the worker was asked for previews of a run it has not done")
-        write_previews(*self._done)
-        self._done = None
-        _trim_heap()
-        self.tell("previewed")
 
     def cancel(self) -> None:
         """Stop the run that is going on; called from the thread that reads requests."""
@@ -140,12 +124,6 @@ class Worker:
         if stages is not None and engine is not None:
             stages.cancelled.set()
             engine.cancel()
-
-
-def _trim_heap() -> None:
-    """Give the system back what previews left in the heap, so that no later run's peak holds it (glibc)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def read_requests(request_fd: int, worker: Worker, requests: queue.Queue[dict[str, Any]]) -> None:

@@ -13,15 +13,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from rembg_tuner import pipeline, worker
 from rembg_tuner.pipeline import Job, Outcome, Stages
-
-if TYPE_CHECKING:
-    from rembg_tuner.imaging.compose import Composition
 
 ENGINE, REQUEST_FD, RESULT_FD, THREADS = sys.argv[-4], *(int(word) for word in sys.argv[-3:])
 REAL_RUN = pipeline.run_job
@@ -121,13 +117,13 @@ def nap(stages: Stages) -> Outcome:
     )
 
 
-def run_job(job: Job, *rest: object) -> tuple[Outcome, Composition | None]:
+def run_job(job: Job, *rest: object) -> Outcome:
     """Stand in for the worker's run."""
     name = Path(job.input).stem
     stages = rest[-1]
     assert isinstance(stages, Stages)
     if name == "nap":
-        return nap(stages), None
+        return nap(stages)
     if name in IN_RUN:
         with stages.stage("predict"):
             IN_RUN[name]()

@@ -28,13 +28,18 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("engines", "meter"),
     ("pipeline",),
     ("worker",),
-    ("process", "runner"),
+    ("process", "previewer", "runner"),
     ("bench", "diagnosis", "documents", "line", "page_folder"),
     ("cli", "ui", "server"),
     ("__main__", "app"),
 )
 # Two rooms in one row, one of which stands on the other.
-BESIDE = {("measurement", "settings"), ("runner", "process"), ("server", "ui")}
+BESIDE = {
+    ("measurement", "settings"),
+    ("runner", "process"),
+    ("runner", "previewer"),
+    ("server", "ui"),
+}
 # A library's modules that may import it; a room stands for all its modules.
 DOORS: dict[str, tuple[str, ...]] = {
     "yaml": ("yaml_files",),
@@ -61,6 +66,7 @@ NEVER_IN_THE_WORKER = {
     f"{PACKAGE}.meter",
     f"{PACKAGE}.runner",
     f"{PACKAGE}.process",
+    f"{PACKAGE}.previewer",
     f"{PACKAGE}.presets",
     f"{PACKAGE}.bench",
     f"{PACKAGE}.line",

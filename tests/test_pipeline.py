@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from rembg_tuner.errors import CancelledError, EngineError, OutputError, PictureError, TunerError
+from rembg_tuner.imaging.matte import load_matte
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
-from rembg_tuner.pipeline import Job, Outcome, Stages, run_job, write_previews
+from rembg_tuner.pipeline import Job, Outcome, Stages, run_job
 from rembg_tuner.settings import Settings
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
@@ -103,7 +104,7 @@ def silent() -> Stages:
 
 def run(job: Job, *, engine: NetworkEngine | None = None, stages: Stages | None = None) -> Outcome:
     """Run a job through the network pipeline."""
-    return run_job(job, NETWORK, engine or LeftHalf(), MODEL, stages or silent())[0]
+    return run_job(job, NETWORK, engine or LeftHalf(), MODEL, stages or silent())
 
 
 def test_stages_are_told_as_they_begin_and_timed() -> None:
@@ -193,25 +194,17 @@ def test_max_side_scales_the_result(tmp_path: Path) -> None:
         assert cutout.size == (100, 100)
 
 
-def test_previews_are_made_only_when_asked_after_the_run(tmp_path: Path) -> None:
-    """They are a page's, so no stage and no total has them, and a run alone writes none."""
-    job = Job(
-        input=str(ASTRONAUT),
-        output=str(tmp_path / "out.png"),
-        preview=str(tmp_path / "preview.webp"),
-        before_preview=str(tmp_path / "before.webp"),
-    )
-    outcome, composition = run_job(job, NETWORK, LeftHalf(), MODEL, silent())
+def test_a_run_leaves_its_matte_only_where_a_preview_is_wanted(tmp_path: Path) -> None:
+    """Previews are another process's, so no stage and no total has them; the matte is what they are made of."""
+    output = tmp_path / "out.png"
+    run(Job(input=str(ASTRONAUT), output=str(output)))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
+    job = Job(input=str(ASTRONAUT), output=str(output), preview=str(tmp_path / "after.webp"))
+    outcome = run(job)
     assert list(outcome.stages_s) == STAGES
-    assert composition is not None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png"]
-    write_previews(job, composition)
-    with (
-        Image.open(tmp_path / "preview.webp") as after,
-        Image.open(tmp_path / "before.webp") as before,
-    ):
-        assert (after.mode, before.mode) == ("RGBA", "RGB")
-        assert after.size == before.size == (512, 512)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["after.webp.matte.npy", "out.png"]
+    assert job.matte is not None
+    assert load_matte(Path(job.matte)).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -275,8 +268,7 @@ def test_the_stock_pipeline_gets_bytes_and_its_time_is_split(tmp_path: Path) -> 
     engine, output = Stock(), tmp_path / "out.png"
     settings = Settings(engine="rembg", max_side=300)
     job = Job(input=str(ASTRONAUT), output=str(output))
-    outcome, composition = run_job(job, settings, engine, MODEL, silent())
-    assert composition is None
+    outcome = run_job(job, settings, engine, MODEL, silent())
     assert engine.taken == [(ASTRONAUT.read_bytes(), 300)]
     assert output.read_bytes() == b"\x89PNG"
     assert outcome.output_bytes == 4

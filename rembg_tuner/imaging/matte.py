@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyvips
 
+from rembg_tuner.errors import OutputError
 from rembg_tuner.imaging.lanczos import lanczos_kernel
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
 
     Matte = npt.NDArray[np.float32]  # (h, w) in [0, 1]: opacity, 1 is foreground
@@ -173,3 +176,26 @@ def mask_image(mask: MaskRows) -> tuple[pyvips.Image, Any]:
     source.on_read(file.read)
     source.on_seek(file.seek)
     return pyvips.Image.tiffload_source(source, access="sequential"), (file, source)
+
+
+def save_matte(path: Path, matte: Matte) -> None:
+    """Keep a matte in a file, for a process that makes a preview of it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with path.open("wb") as file:
+            np.save(file, matte, allow_pickle=False)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def load_matte(path: Path) -> Matte:
+    """Read what `save_matte` kept.
+
+    Raises:
+        OSError, ValueError: it is not there, or no matte.
+    """
+    matte: Matte = np.load(path, allow_pickle=False)
+    return matte

@@ -1,49 +1,88 @@
-"""Previews of files that another program wrote: `python -m rembg_tuner.imaging.previews FROM TO [FROM TO]`.
+"""The process that makes previews: `python -m rembg_tuner.imaging.previews`, requests on stdin, answers on stdout.
 
-The stock pipeline's worker is there to be measured as it is, so libvips is not loaded into it: what a
-page shows of its cut-outs is made here, in a process of its own.
+Apart from the worker, so that what a page shows adds nothing to the memory and time that a run is
+measured with; and apart from the page, which decodes nothing. One request a line as JSON:
+{"input", "output", "matte", "preview", "before", "max_side"}; one answer a line: {"error": null or a
+sentence}.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyvips
 
 from rembg_tuner.cache import replacing
-from rembg_tuner.errors import TunerError
-from rembg_tuner.imaging import formats, source
-from rembg_tuner.imaging.compose import ENCODERS
+from rembg_tuner.errors import OutputError, TunerError
+from rembg_tuner.imaging import compose, formats, libvips, matte, source
 
 
-def write_preview(picture: Path, preview: Path) -> None:
-    """Write a picture's preview: at most 1600 px, upright, its transparency kept, as WebP.
+def make_previews(request: dict[str, Any]) -> None:
+    """Make the previews of a run that is done: at most 1600 px, upright, as WebP.
+
+    Args:
+        request: `input` and `output` of the run; `matte`: where it left its small matte, None where it
+            left none and the output itself is scaled down; `preview` and `before`: what to write, None
+            for what is not wanted; `max_side` of the run, px.
 
     Raises:
-        PictureError: the picture does not read.
-        OSError: the preview cannot be written.
+        TunerError: a picture does not read, or a preview cannot be written.
+    """
+    picture, preview, before = Path(request["input"]), request["preview"], request["before"]
+    if request["matte"] is None:
+        for file, target in ((request["output"], preview), (picture, before)):
+            if target is not None:
+                _scale_to_preview(Path(file), Path(target))
+        return
+    kept = Path(request["matte"])
+    composition = compose.Composition(
+        header=source.read_header(picture),
+        matte=matte.load_matte(kept),
+        max_side=request["max_side"],
+        background=None,
+    )
+    compose.write_previews(
+        composition,
+        cutout=Path(preview) if preview else None,
+        before=Path(before) if before else None,
+    )
+    kept.unlink(missing_ok=True)
+
+
+def _scale_to_preview(picture: Path, preview: Path) -> None:
+    """Scale a picture down, its transparency kept.
+
+    Raises:
+        TunerError: it does not read, or the preview cannot be written.
     """
     header = source.read_header(picture)
     width, height = header.scaled(formats.PREVIEW_SIDE)
-    suffix, options = ENCODERS[".webp"]
+    suffix, options = compose.ENCODERS[".webp"]
+    small = source.read_small(header, width=width, height=height)
     with source.reading(picture):
-        small = source.read_small(header, width=width, height=height)
         encoded = small.write_to_buffer(suffix, keep="icc", **{**options, "effort": 0})
-    with replacing(preview) as file:
-        file.write(encoded)
-
-
-def main(words: list[str]) -> int:
-    """Write the previews asked for; a reason goes to stderr."""
     try:
-        for picture, preview in zip(words[::2], words[1::2], strict=True):
-            write_preview(Path(picture), Path(preview))
-    except (TunerError, OSError, pyvips.Error) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+        with replacing(preview) as file:
+            file.write(encoded)
+    except OSError as error:
+        raise OutputError(f"{preview} cannot be written: {error.strerror}") from error
+
+
+def main() -> None:
+    """Serve requests until stdin closes."""
+    libvips.start_libvips(1)
+    for line in sys.stdin:
+        error: str | None = None
+        try:
+            make_previews(json.loads(line))
+        except (TunerError, OSError, ValueError, pyvips.Error, MemoryError) as reason:
+            error = str(reason) or type(reason).__name__
+        sys.stdout.write(json.dumps({"error": error}) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

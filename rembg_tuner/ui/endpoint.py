@@ -41,7 +41,9 @@ def add_cut(desk: Desk) -> None:
             yield None, _refused(error)
             return
         ticket = desk.line.submit(order)
-        ticks = watch(ticket)  # a program that leaves frees its place, as a visitor does
+        ticks = watch(
+            ticket, is_busy=False
+        )  # a program that leaves frees its place, as a visitor does
         try:
             async for _ in ticks:
                 glance = ticket.glance()

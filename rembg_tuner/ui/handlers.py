@@ -101,8 +101,14 @@ def make_order(
     return Order(job=job, settings=settings[0], warnings=settings[1], repeat=repeat)
 
 
-async def watch(ticket: Ticket) -> AsyncGenerator[None, None]:
-    """Tick until a ticket is done, and once then; whoever stops looking leaves the line."""
+async def watch(ticket: Ticket, *, is_busy: bool) -> AsyncGenerator[None, None]:
+    """Tick until a ticket is done; whoever stops looking leaves the line.
+
+    Args:
+        ticket: the run.
+        is_busy: others are before it: tick at once, to tell its place. Otherwise the first tick comes
+            after a fifth of a second, since drawing it on the same machine would slow the run it tells of.
+    """
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def tell() -> None:
@@ -111,12 +117,13 @@ async def watch(ticket: Ticket) -> AsyncGenerator[None, None]:
 
     ticket.call_when_done(tell)
     try:
-        while not done.is_set():
+        if is_busy:
             yield
+        while not done.is_set():
             try:
                 await asyncio.wait_for(done.wait(), GLANCE_EVERY_S)
             except TimeoutError:
-                continue
+                yield
     finally:
         if not ticket.done.is_set():
             ticket.cancel()
@@ -167,12 +174,12 @@ class Handlers:
                 )
             }
             return
+        is_busy = self.desk.line.is_busy
         ticket = visitor.ticket = self.desk.line.submit(order)
-        yield {"buttons": "running"}
-        ticks = watch(ticket)
+        ticks = watch(ticket, is_busy=is_busy)
         try:
             async for _ in ticks:
-                yield {"result": self._glance(ticket, repeat, language)}
+                yield {"result": self._glance(ticket, repeat, language), "buttons": "running"}
         finally:
             await ticks.aclose()
             visitor.ticket = None
@@ -282,7 +289,7 @@ class Handlers:
             folder.mkdir(exist_ok=True)
             job = replace(order.job, output=str(target), background=background)
             ticket = self.desk.line.submit(replace(order, job=job))
-            ticks = watch(ticket)
+            ticks = watch(ticket, is_busy=False)
             try:
                 async for _ in ticks:
                     yield {}
