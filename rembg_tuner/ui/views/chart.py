@@ -88,7 +88,7 @@ def _phases(
         name = _PHASES.get(stage, "run")
         if not phases or phases[-1][1] != name:
             phases.append((t_s, name))
-    ends = [t_s for t_s, _ in phases[1:]] + [end_s]
+    ends = [*(t_s for t_s, _ in phases[1:]), end_s][: len(phases)]
     return tuple(
         (min(1.0, t_s / span_s), min(1.0, end / span_s), name)
         for (t_s, name), end in zip(phases, ends, strict=True)

@@ -1,0 +1,280 @@
+"""The waiting line: order, places, the bound, leaving, and what a turn tells."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rembg_tuner.line import MOST_WARM_BYTES, Order, Ticket, WaitingLine
+from rembg_tuner.measurement import Failure, Result, Sample
+from rembg_tuner.pipeline import Job
+from rembg_tuner.runner import Progress, Runner
+from rembg_tuner.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+QUICK = Settings(engine="onnxruntime", network_size=128)
+SLOW = Settings(engine="onnxruntime", network_size=1024, intra_op_threads=1)
+
+
+@pytest.fixture
+def line() -> Iterator[WaitingLine]:
+    """Open a line of one slot, of which two may wait."""
+    with WaitingLine(most_waiting=2) as line:
+        yield line
+
+
+def order(folder: Path, settings: Settings = QUICK, *, name: str = "astronaut", repeat: int = 1) -> Order:  # fmt: skip
+    """Order an example, to a file of its own."""
+    count = len(list(folder.iterdir()))
+    output = folder / f"{count}-{name}.png"
+    output.touch()
+    return Order(
+        job=Job(input=str(EXAMPLES / f"{name}.png"), output=str(output)),
+        settings=settings,
+        repeat=repeat,
+    )
+
+
+def until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def finished(ticket: Ticket) -> Result | Failure:
+    """Wait for a ticket's last run."""
+    assert ticket.done.wait(60)
+    return ticket.runs[-1]
+
+
+def test_turns_come_in_order_and_places_are_told(line: WaitingLine, tmp_path: Path) -> None:
+    """Who came first runs first; the others know how many are before them, and after a turn how long it takes."""
+    done: list[int] = []
+    first = line.submit(order(tmp_path, SLOW))
+    until(lambda: line.running == 1)
+    others = [line.submit(order(tmp_path)) for _ in range(2)]
+    for i, ticket in enumerate((first, *others)):
+        ticket.call_when_done(lambda i=i: done.append(i))  # type: ignore[misc]
+    assert [ticket.glance().place for ticket in (first, *others)] == [0, 1, 2]
+    assert others[0].glance().wait_s is None
+    first.cancel()
+    assert all(isinstance(finished(ticket), Result) for ticket in others)
+    assert done == [0, 1, 2]
+    third = line.submit(order(tmp_path, SLOW))
+    until(lambda: line.running == 1)
+    waiting = line.submit(order(tmp_path))
+    assert (waiting.glance().wait_s or 0) > 0
+    third.cancel()
+    finished(waiting)
+
+
+def test_a_full_line_sends_away(line: WaitingLine, tmp_path: Path) -> None:
+    """Beyond the bound a ticket is done at once, and says to come back."""
+    first = line.submit(order(tmp_path, SLOW))
+    until(lambda: line.running == 1)
+    waiting = [line.submit(order(tmp_path)) for _ in range(2)]
+    refused = line.submit(order(tmp_path))
+    run = finished(refused)
+    assert isinstance(run, Failure)
+    assert run.kind == "busy"
+    assert run.message == "2 pictures are waiting already and no more are taken; come back later"
+    for ticket in (*waiting, first):
+        ticket.cancel()
+        finished(ticket)
+
+
+def test_who_leaves_the_line_is_gone(line: WaitingLine, tmp_path: Path) -> None:
+    """A cancelled place is free at once, and the run before it is not touched."""
+    first = line.submit(order(tmp_path, name="chelsea"))
+    second = line.submit(order(tmp_path))
+    second.cancel()
+    run = finished(second)
+    assert isinstance(run, Failure | Result)
+    assert line.waiting == 0
+    assert isinstance(finished(first), Result)
+
+
+def test_a_cancelled_run_frees_the_slot_and_keeps_the_worker(line: WaitingLine, tmp_path: Path) -> None:  # fmt: skip
+    """Within a second nothing runs; the next run of the same settings is warm."""
+    slow = Settings(engine="onnxruntime", network_size=512, intra_op_threads=1)
+    finished(line.submit(order(tmp_path, slow)))
+    ticket = line.submit(order(tmp_path, slow, repeat=50))
+    until(lambda: ticket.glance().stage == "predict")
+    began = time.monotonic()
+    ticket.cancel()
+    run = finished(ticket)
+    assert time.monotonic() - began < 1
+    assert isinstance(run, Failure)
+    assert run.kind == "cancelled"
+    warm = finished(line.submit(order(tmp_path, slow)))
+    assert isinstance(warm, Result)
+    assert warm.run_index > 0
+
+
+def test_a_repeat_runs_so_often_and_writes_previews_once(line: WaitingLine, tmp_path: Path) -> None:  # fmt: skip
+    """Five runs of one worker; only the first leaves previews."""
+    job = Job(
+        input=str(EXAMPLES / "coffee.png"),
+        output=str(tmp_path / "out.png"),
+        preview=str(tmp_path / "after.webp"),
+        before_preview=str(tmp_path / "before.webp"),
+    )
+    ticket = line.submit(Order(job=job, settings=QUICK, repeat=5))
+    finished(ticket)
+    results = [run for run in ticket.runs if isinstance(run, Result)]
+    assert [run.run_index for run in results] == [0, 1, 2, 3, 4]
+    assert [run.preview is not None for run in results] == [True, False, False, False, False]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["after.webp", "before.webp", "out.png"]  # fmt: skip
+
+
+def test_a_repeat_stops_at_a_failure(line: WaitingLine, tmp_path: Path) -> None:
+    """A picture that cannot be read is not tried five times."""
+    (tmp_path / "none").mkdir()
+    job = Job(input=str(tmp_path / "absent.png"), output=str(tmp_path / "out.png"))
+    ticket = line.submit(Order(job=job, settings=QUICK, repeat=5))
+    run = finished(ticket)
+    assert isinstance(run, Failure)
+    assert (run.kind, len(ticket.runs)) == ("bad_input", 1)
+
+
+def test_a_killed_worker_is_told_and_the_next_run_is_right(line: WaitingLine, tmp_path: Path) -> None:  # fmt: skip
+    """SIGKILL in mid-run is a crash that names the signal."""
+    finished(line.submit(order(tmp_path)))
+    ticket = line.submit(order(tmp_path, repeat=200))
+    until(lambda: len(ticket.runs) > 1)
+    os.kill(line.worker_pids()[0], signal.SIGKILL)
+    run = finished(ticket)
+    assert isinstance(run, Failure)
+    assert run.kind == "crash"
+    assert "SIGKILL" in run.message
+    assert isinstance(finished(line.submit(order(tmp_path))), Result)
+
+
+def test_a_fault_of_ours_does_not_kill_the_slot(
+    line: WaitingLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The visitor is told, the log has the traceback, and the next in line is served."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "run", fail)
+        run = finished(line.submit(order(tmp_path)))
+    assert isinstance(run, Failure)
+    assert run.kind == "crash"
+    assert isinstance(finished(line.submit(order(tmp_path))), Result)
+
+
+def test_closing_ends_workers_and_sends_away(tmp_path: Path) -> None:
+    """Nothing is left running, and everybody who waited is told."""
+    line = WaitingLine()
+    finished(line.submit(order(tmp_path)))
+    pids = line.worker_pids()
+    running = line.submit(order(tmp_path, repeat=500))
+    until(lambda: line.running == 1)
+    waiting = line.submit(order(tmp_path))
+    line.close()
+    assert isinstance(finished(running), Failure)
+    assert isinstance(finished(waiting), Failure)
+    assert all(not Path(f"/proc/{pid}").exists() for pid in pids)
+    late = finished(line.submit(order(tmp_path)))
+    assert isinstance(late, Failure)
+    assert late.kind == "busy"
+
+
+def test_company_is_told(tmp_path: Path) -> None:
+    """With two slots, a run that another ran beside says that it took longer."""
+    with WaitingLine(slots=2) as line:
+        tickets = [line.submit(order(tmp_path, repeat=10)) for _ in range(2)]
+        runs = [finished(ticket) for ticket in tickets]
+    assert all(isinstance(run, Result) for run in runs)
+    told = [run for ticket in tickets for run in ticket.runs if isinstance(run, Result) and run.warnings]  # fmt: skip
+    assert any("another slot was running" in run.warnings[-1] for run in told)
+
+
+def test_a_heavy_worker_is_not_kept(line: WaitingLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """A worker that holds more than a bound after its run is ended; a light one stays warm."""
+    finished(line.submit(order(tmp_path)))
+    assert len(line.worker_pids()) == 1
+    assert MOST_WARM_BYTES == 2**30
+    monkeypatch.setattr("rembg_tuner.line.MOST_WARM_BYTES", 2**20)
+    finished(line.submit(order(tmp_path)))
+    until(lambda: line.worker_pids() == ())
+
+
+def test_twenty_at_once_get_their_own(tmp_path: Path) -> None:
+    """Whoever is served gets the cut-out of their own picture; the others are told to come back."""
+    names = ("astronaut", "chelsea", "coffee")
+    with WaitingLine(most_waiting=10) as line:
+        right: dict[str, str] = {}
+        for name in names:
+            asked = order(tmp_path, name=name)
+            finished(line.submit(asked))
+            right[name] = _digest(asked.job.output)
+        lock = threading.Lock()
+        answers: list[str] = []
+
+        def visit(i: int) -> None:
+            name = names[i % 3]
+            with lock:
+                asked = order(tmp_path, name=name)
+            run = finished(line.submit(asked))
+            kind = run.kind if isinstance(run, Failure) else "own" if _digest(asked.job.output) == right[name] else "wrong"  # fmt: skip
+            with lock:
+                answers.append(kind)
+
+        threads = [threading.Thread(target=visit, args=(i,)) for i in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert set(answers) <= {"own", "busy"}
+    assert len(answers) == 20
+    assert answers.count("own") >= 11
+
+
+def _digest(path: str) -> str:
+    """Hash a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@given(st.lists(st.integers(min_value=1, max_value=2**40), min_size=1, max_size=2000))
+def test_a_timeline_is_bounded_and_keeps_the_highest(sizes: list[int]) -> None:
+    """However long a run is, at most 300 points tell of it, in order, and the peak among them is kept."""
+    with WaitingLine() as line:
+        ticket = Ticket(line, Order(job=Job(input="a", output="b"), settings=QUICK))
+        ticket.begin()
+        for size in sizes:
+            ticket.note(Progress(stage="predict", sample=Sample(t_s=0, rss_bytes=size, cpu_s=None)))
+        points = ticket.timeline().points
+    assert 1 <= len(points) <= 300
+    assert max(rss for _, rss in points) == max(sizes)
+    assert [t for t, _ in points] == sorted(t for t, _ in points)
+
+
+def test_who_asks_late_is_told_at_once(line: WaitingLine, tmp_path: Path) -> None:
+    """A callback after the end is not lost."""
+    ticket = line.submit(order(tmp_path))
+    finished(ticket)
+    until(lambda: ticket.state == "done")
+    called: list[int] = []
+    ticket.call_when_done(lambda: called.append(1))
+    assert called == [1]
+    assert ticket.timeline().marks[0][1] == "start"
+    assert ticket.baseline_rss_bytes is not None

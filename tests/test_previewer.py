@@ -1,0 +1,109 @@
+"""Previews: made beside the run, never in its figures, and never a reason to lose a cut-out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from rembg_tuner.measurement import Result
+from rembg_tuner.pipeline import Job
+from rembg_tuner.previewer import Previewer
+from rembg_tuner.runner import Runner
+from rembg_tuner.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+ASTRONAUT = ROOT / "examples" / "astronaut.png"
+QUICK = Settings(engine="onnxruntime", network_size=128)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """Keep one worker warm."""
+    with Runner() as runner:
+        yield runner
+
+
+def job_in(folder: Path) -> Job:
+    """Ask for a cut-out with both previews."""
+    return Job(
+        input=str(ASTRONAUT),
+        output=str(folder / "out.png"),
+        preview=str(folder / "after.webp"),
+        before_preview=str(folder / "before.webp"),
+    )
+
+
+def test_previews_add_nothing_to_a_runs_figures(runner: Runner, tmp_path: Path) -> None:
+    """The worker's peak is the same with them and without, and its process maps no WebP picture."""
+    with_them, without = job_in(tmp_path), replace(job_in(tmp_path), preview=None, before_preview=None)  # fmt: skip
+    for _ in range(2):
+        runner.run(without, QUICK)
+    peaks = []
+    for job in (without, with_them, without, with_them):
+        run = runner.run(job, QUICK)
+        assert isinstance(run, Result)
+        peaks.append(run.peak_rss_bytes or 0)
+    assert max(peaks) - min(peaks) <= 3 * 2**20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["after.webp", "before.webp", "out.png"]  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "rembg"])
+def test_both_show_the_run(engine: str, runner: Runner, tmp_path: Path) -> None:
+    """The original without alpha, the cut-out with, of one size; the stock pipeline's too."""
+    settings = QUICK if engine == "onnxruntime" else Settings(engine="rembg")
+    run = runner.run(job_in(tmp_path), settings)
+    assert isinstance(run, Result), run
+    with Image.open(tmp_path / "before.webp") as before, Image.open(tmp_path / "after.webp") as after:  # fmt: skip
+        assert (before.mode, after.mode) == ("RGB", "RGBA")
+        assert before.size == after.size == (512, 512)
+        assert after.getchannel("A").getextrema() == (0, 255)
+
+
+def test_a_preview_that_cannot_be_written_leaves_the_cutout(runner: Runner, tmp_path: Path) -> None:
+    """It is a warning; the run's figures and file stand."""
+    job = replace(job_in(tmp_path), before_preview=str(tmp_path / "absent" / "before.webp"))
+    run = runner.run(job, QUICK)
+    assert isinstance(run, Result)
+    assert run.preview is None
+    assert any("there is no preview: " in text and "cannot be written" in text for text in run.warnings)  # fmt: skip
+    assert (tmp_path / "out.png").is_file()
+    assert isinstance(runner.run(job_in(tmp_path), QUICK), Result)
+
+
+def test_a_previewer_that_was_killed_is_started_again(tmp_path: Path) -> None:
+    """One refusal at most, then previews as ever; nothing is left running."""
+    shutil.copy(ASTRONAUT, tmp_path / "out.png")
+    job, settings = job_in(tmp_path), Settings(engine="rembg")
+    previewer = Previewer()
+    assert previewer.make(job, settings) is None
+    process = previewer._process
+    assert process is not None
+    process.kill()
+    process.wait()
+    assert previewer.make(job, settings) is None
+    process = previewer._process
+    previewer.close()
+    assert process is not None
+    assert process.poll() is not None
+
+
+def test_a_damaged_picture_is_told(tmp_path: Path) -> None:
+    """As a sentence, and the next one is made."""
+    (tmp_path / "out.png").write_bytes(ASTRONAUT.read_bytes()[:50_000])
+    previewer = Previewer()
+    try:
+        reason = previewer.make(job_in(tmp_path), Settings(engine="rembg"))
+        assert reason is not None
+        assert "is damaged or cut short" in reason
+        shutil.copy(ASTRONAUT, tmp_path / "out.png")
+        assert previewer.make(job_in(tmp_path), Settings(engine="rembg")) is None
+    finally:
+        previewer.close()

@@ -1,0 +1,281 @@
+"""A visit's runs and what the page draws of them; no browser, no server."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rembg_tuner.line import Glance, Timeline
+from rembg_tuner.measurement import Environment, Failure, Result
+from rembg_tuner.settings import Settings
+from rembg_tuner.ui.arrival import show_examples
+from rembg_tuner.ui.views import chart, machine
+from rembg_tuner.ui.views import result as result_view
+from rembg_tuner.ui.views.runs import show_runs
+from rembg_tuner.ui.visit import (
+    MOST_RUNS,
+    Turn,
+    Visit,
+    compare,
+    differences,
+    runs_csv,
+    runs_json,
+    write_runs,
+)
+from rembg_tuner.ui.words import LANGUAGES
+from rembg_tuner.units import MIB
+
+SETTINGS = Settings(engine="onnxruntime", network_size=256)
+HOSTILE = "<img src=x onerror=alert(1)>\"'&.png"
+RESULT = Result(
+    input="/secret/uploads/cup.png",
+    output="/secret/jobs/cup.cutout.png",
+    preview="/secret/jobs/after.webp",
+    before_preview=None,
+    run_index=0,
+    settings=SETTINGS,
+    effective={"engine": "onnxruntime", "network_size": 256, "intra_op_threads": 2},
+    stages_s={"read_small": 0.01, "normalise": 0.01, "predict": 0.1, "matte": 0.01, "write": 0.07},
+    total_s=0.2,
+    load_s=0.25,
+    start_s=0.5,
+    cpu_s=0.3,
+    baseline_rss_bytes=60 * MIB,
+    load_peak_rss_bytes=100 * MIB,
+    peak_rss_bytes=200 * MIB,
+    retained_rss_bytes=150 * MIB,
+    rss_file_bytes=50 * MIB,
+    peak_source="vmhwm",
+    output_bytes=5 * MIB,
+    agreement=None,
+    warnings=(),
+    environment=Environment(cpu="a", cores=2, quota=None, memory_limit=None, versions={"python": "3.11"}, load_average=0.5),
+    curve=((0.0, 60 * MIB), (0.2, 199 * MIB)),
+)  # fmt: skip
+TIMELINE = Timeline(
+    points=((0.1, 60 * MIB), (0.6, 90 * MIB), (0.9, 199 * MIB)),
+    marks=((0.0, "start"), (0.5, "load"), (0.75, "read_small"), (0.8, "predict")),
+)
+FAILURE = Failure(
+    kind="timeout",
+    message="the run passed its deadline of 30.00 s (timeout_s) and was ended; raise it, or choose a faster setting",
+    stage="predict",
+    input="/secret/uploads/cup.png",
+    settings=SETTINGS,
+    run_index=1,
+)
+
+
+def turn(*runs: Result | Failure, **more: object) -> Turn:
+    """Make a turn of runs."""
+    given_fields: dict[str, object] = {"picture": "cup.png", "preset": "balanced", **more}
+    return Turn(  # type: ignore[arg-type]
+        number=0,
+        picture_path="/secret/uploads/cup.png",
+        settings=SETTINGS,
+        runs=runs or (RESULT,),
+        timeline=TIMELINE,
+        **given_fields,
+    )
+
+
+def visit_of(*turns: Turn) -> Visit:
+    """Make a visit of turns."""
+    visit = Visit()
+    for one in turns:
+        visit = visit.add(one)
+    return visit
+
+
+# The visit itself
+
+
+def test_turns_are_numbered_and_the_newest_is_shown() -> None:
+    """From 1 on, in the order they came."""
+    visit = visit_of(turn(), turn(), turn())
+    assert [one.number for one in visit.turns] == [1, 2, 3]
+    assert visit.current is not None
+    assert visit.current.number == 3
+
+
+@given(st.integers(min_value=1, max_value=MOST_RUNS), st.integers(min_value=1, max_value=30))
+def test_the_oldest_goes_first_but_never_the_baseline(pinned: int, more: int) -> None:
+    """A visit is bounded; what is pinned stays whatever comes."""
+    visit = visit_of(*(turn() for _ in range(MOST_RUNS))).pin(pinned)
+    for _ in range(more):
+        visit = visit.add(turn())
+    assert len(visit.turns) == MOST_RUNS
+    assert visit.baseline is not None
+    assert visit.turns[-1].number == MOST_RUNS + more
+
+
+def test_a_pin_is_taken_off_by_the_same_button() -> None:
+    """Pinning twice unpins; a failed run cannot be a baseline."""
+    visit = visit_of(turn(), turn(FAILURE))
+    assert visit.pin(1).pinned == 1
+    assert visit.pin(1).pin(1).pinned is None
+    assert visit.pin(2).pinned is None
+    assert visit.pin(77).pinned is None
+
+
+def test_a_ratio_is_of_medians_and_peaks() -> None:
+    """Twice as fast in half the memory."""
+    slow = turn(replace(RESULT, total_s=0.4, peak_rss_bytes=400 * MIB))
+    ratio = compare(turn(), slow)
+    assert ratio is not None
+    assert (ratio.speed, ratio.memory) == (2.0, 0.5)
+    assert compare(turn(FAILURE), slow) is None
+
+
+def test_a_repeats_time_leaves_the_cold_run_out_and_its_peak_holds_the_load() -> None:
+    """The median is of the warm runs; the peak is the setting's."""
+    runs = [replace(RESULT, run_index=i, total_s=1.0 if i == 0 else 0.1 * i, load_peak_rss_bytes=500 * MIB) for i in range(4)]  # fmt: skip
+    one = turn(*runs)
+    assert one.time is not None
+    assert (one.time.n, round(one.time.median, 3)) == (3, 0.2)
+    assert one.peak_bytes == 500 * MIB
+    assert turn().peak_bytes == 200 * MIB
+
+
+def test_differences_name_the_knobs_that_changed() -> None:
+    """And give the value of the first."""
+    other = Settings(engine="onnxruntime", network_size=320, cpu_mem_arena=False)
+    assert differences(other, SETTINGS) == {"network_size": 320, "cpu_mem_arena": False}
+
+
+def test_csv_and_json_say_the_same_and_tell_no_path(tmp_path: Path) -> None:
+    """A line a run, failures with kind and message; a name that begins with = is no formula."""
+    failed = turn(replace(FAILURE, input="/secret/uploads/cup.png"), picture="=1+1.png")
+    visit = visit_of(turn(RESULT, replace(RESULT, run_index=1)), failed)
+    for path, text in zip(write_runs(visit, tmp_path), (runs_csv(visit), runs_json(visit)), strict=True):  # fmt: skip
+        assert path.read_text(encoding="utf-8") == text
+        assert "/secret" not in text
+    lines = list(csv.DictReader(io.StringIO(runs_csv(visit))))
+    assert [line["turn"] for line in lines] == ["1", "1", "2"]
+    assert [line["total_s"] for line in lines] == ["0.2", "0.2", ""]
+    assert lines[2]["kind"] == "timeout"
+    assert lines[2]["picture"] == "'=1+1.png"
+    assert lines[0]["predict_s"] == "0.1"
+    runs = json.loads(runs_json(visit))["runs"]
+    assert runs[0].keys() - {"turn", "preset"} == RESULT.to_dict().keys()
+    assert runs[0]["output"] == "cup.cutout.png"
+
+
+# What is drawn
+
+
+def test_the_curve_is_laid_out_in_shares() -> None:
+    """Start, load and run as phases; lines where the values are; the peak is the Result's own."""
+    curve = chart.lay_out(TIMELINE, baseline_bytes=60 * MIB, peak_bytes=200 * MIB, limit_bytes=240 * MIB)  # fmt: skip
+    assert curve is not None
+    assert [(round(x, 2), round(end, 2), name) for x, end, name in curve.phases] == [
+        (0.0, 0.56, "start"), (0.56, 0.83, "load"), (0.83, 1.0, "run"),
+    ]  # fmt: skip
+    assert curve.points[-1][0] == 1.0
+    assert curve.peak is not None
+    assert curve.peak[0] == 200 * MIB
+    assert curve.baseline is not None
+    assert curve.limit is not None
+    assert curve.baseline[1] < curve.points[-1][1] < curve.peak[1] < curve.limit[1] < 1
+    assert curve.far_limit_bytes is None
+
+
+def test_a_far_limit_is_told_and_not_drawn() -> None:
+    """A machine's whole memory would press the curve flat."""
+    curve = chart.lay_out(TIMELINE, baseline_bytes=None, peak_bytes=None, limit_bytes=24 * 1024 * MIB)  # fmt: skip
+    assert curve is not None
+    assert curve.limit is None
+    assert "24.0 GiB" in chart.draw(curve, "en")
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 2**40)), min_size=1, max_size=50))
+def test_a_curve_stays_in_its_picture(points: list[tuple[float, int]]) -> None:
+    """Whatever is measured, every point lies between 0 and 1."""
+    curve = chart.lay_out(Timeline(points=tuple(sorted(points))), baseline_bytes=None, peak_bytes=None, limit_bytes=None)  # fmt: skip
+    assert curve is not None
+    assert all(0 <= x <= 1 and 0 < y < 1 for x, y in curve.points)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_turn_shows_its_figures(language: str) -> None:
+    """Time, peak, start, load, every stage, and what the engine says; the curve's peak is the Result's."""
+    visit = visit_of(turn(replace(RESULT, total_s=0.6, peak_rss_bytes=400 * MIB)), turn()).pin(1)
+    shown = result_view.show_turn(visit.turns[1], baseline=visit.baseline, limit_bytes=None, language=language)  # fmt: skip
+    assert "<b>200</b> <i>ms</i>" in shown
+    assert "<b>200</b> <i>MiB</i>" in shown
+    assert f'data-peak-bytes="{200 * MIB}"' in shown
+    assert "3.0 ×" in shown
+    assert "50 %" in shown
+    assert "500 ms" in shown
+    assert "250 ms" in shown
+    assert shown.count("rt-part ") == 5
+    assert "onnxruntime" in shown
+
+
+def test_what_is_not_known_is_never_zero() -> None:
+    """On a system that does not tell, the page says so."""
+    bare = replace(RESULT, peak_rss_bytes=None, retained_rss_bytes=None, rss_file_bytes=None, baseline_rss_bytes=None, load_peak_rss_bytes=None, peak_source="sampled")  # fmt: skip
+    shown = result_view.show_turn(turn(bare), baseline=None, limit_bytes=None, language="en")
+    assert "sampled" in shown
+    assert shown.count("unknown") >= 3
+    assert "0.0 MiB" not in shown
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_failure_stands_in_its_place(language: str) -> None:
+    """Its kind as a title, its sentence in the visitor's language, as an alert."""
+    shown = result_view.show_turn(turn(FAILURE), baseline=None, limit_bytes=None, language=language)
+    assert 'role="alert"' in shown
+    assert 'data-kind="timeout"' in shown
+    assert "30.00 s" in shown
+    assert ("时限" in shown) == (language == "zh-CN")
+
+
+def test_an_unstable_repeat_is_told() -> None:
+    """When the standard deviation reaches a tenth of the mean."""
+    runs = [replace(RESULT, run_index=i, total_s=0.1 + 0.1 * (i % 2)) for i in range(5)]
+    shown = result_view.show_turn(turn(*runs), baseline=None, limit_bytes=None, language="en")
+    assert "may be unstable" in shown
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_hostile_name_is_only_text(language: str) -> None:
+    """A file's name, a warning or a message never becomes markup."""
+    bad = replace(RESULT, warnings=(HOSTILE,), environment=replace(RESULT.environment, versions={"x": HOSTILE}))  # fmt: skip
+    visit = visit_of(turn(bad, picture=HOSTILE), turn(replace(FAILURE, message=HOSTILE), picture=HOSTILE))  # fmt: skip
+    drawn = [show_runs(visit, (Path("a b/runs.csv"), Path("runs.json")), language)]
+    drawn += [result_view.show_turn(one, baseline=None, limit_bytes=None, language=language) for one in visit.turns]  # fmt: skip
+    drawn.append(result_view.show_problem(HOSTILE, language))
+    assert all("<img src=x" not in text for text in drawn)
+    assert any("&lt;img src=x" in text for text in drawn)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_turn_that_goes_on_is_shown(language: str) -> None:
+    """Waiting: the place and the guess. Running: elapsed, memory now, highest, CPU, the curve."""
+    glance = Glance(state="waiting", place=2, waiting=3, wait_s=1.25, stage="", run=1, elapsed_s=0, timeline=Timeline(), cpu_cores=None)  # fmt: skip
+    shown = result_view.show_glance(glance, baseline_bytes=None, limit_bytes=None, repeat=1, language=language)  # fmt: skip
+    assert re.search(r"2.*3.*1\.25 s", shown)
+    glance = replace(glance, state="running", place=0, stage="predict", elapsed_s=0.9, timeline=TIMELINE, cpu_cores=1.9)  # fmt: skip
+    shown = result_view.show_glance(glance, baseline_bytes=60 * MIB, limit_bytes=None, repeat=5, language=language)  # fmt: skip
+    assert "<b>900</b> <i>ms</i>" in shown
+    assert "199" in shown
+    assert "<b>1.9</b>" in shown
+    assert "rt-baseline" in shown
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_empty_places_say_what_to_do(language: str) -> None:
+    """Before the first run."""
+    assert len(result_view.show_empty(language)) > 200
+    assert "rt-empty" in show_runs(Visit(), None, language)
+    assert show_examples(language).count("aria-label") == 4
+    assert "<p" in machine.show_unasked(language)
