@@ -74,16 +74,16 @@ FAILURE = Failure(
 )
 
 
-def turn(*runs: Result | Failure, **more: object) -> Turn:
+def turn(*runs: Result | Failure, picture: str = "cup.png") -> Turn:
     """Make a turn of runs."""
-    given_fields: dict[str, object] = {"picture": "cup.png", "preset": "balanced", **more}
-    return Turn(  # type: ignore[arg-type]
+    return Turn(
         number=0,
+        picture=picture,
         picture_path="/secret/uploads/cup.png",
+        preset="balanced",
         settings=SETTINGS,
         runs=runs or (RESULT,),
         timeline=TIMELINE,
-        **given_fields,
     )
 
 

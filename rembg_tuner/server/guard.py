@@ -6,6 +6,7 @@ It sits inside Gradio's own CORS and compression layers, so that what it sees is
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -31,8 +32,8 @@ _OPEN = {
     "POST": re.compile(rf"{_API}/(upload|cancel|reset|queue/join|(call|run|api)/[\w/-]+)"),
 }
 _UPLOAD = f"{_API}/upload"
+_MOST_DRAINED_BYTES = 512 * MIB
 _MULTIPART_BYTES = 65536  # around the file: boundaries and names
-_FOREIGN = re.compile(r"\s*[a-z][a-z0-9+.-]*:", re.IGNORECASE)  # http:, data:, file: and the like
 _LANGUAGE_SCRIPT = Path(__file__).parent / "language.js"
 _HEAD = re.compile(rb"<head[^>]*>", re.IGNORECASE)
 _KEPT_ASSETS = re.compile(r"/(static|assets|svelte)/.+")
@@ -40,13 +41,15 @@ _KEPT_ASSETS = re.compile(r"/(static|assets|svelte)/.+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardLimits:
-    """How large requests may be.
+    """How large requests may be, and where their files may lie.
 
     Attributes:
+        folder: where uploads are put; a file is taken from there only.
         upload_bytes: of one picture.
         body_bytes: of every other request; a picture in a `data:` URL is refused by it.
     """
 
+    folder: Path
     upload_bytes: int
     body_bytes: int = MIB // 4
 
@@ -81,17 +84,17 @@ class Guard:
             await _refuse(send, 404, "this address is not served here")
             return
         try:
-            if method == "POST":
-                receive = await self._checked(scope, path, receive)
-            await self._app(scope, receive, _Sender(send, path, method))
+            checked = await self._checked(scope, path, receive) if method == "POST" else receive
+            await self._app(scope, checked, _Sender(send, path, method))
         except _TooLargeError:
+            await _drain(receive)
             most = self._limits.upload_bytes if path == _UPLOAD else self._limits.body_bytes
             advice = "choose a smaller picture" if path == _UPLOAD else "upload the picture to /gradio_api/upload and send its path"  # fmt: skip
             await _refuse(
                 send, 413, f"the request is larger than {format_bytes(most)}, the limit; {advice}"
             )
         except _ForeignFileError:
-            text = "a file is taken from this page's uploads only, not from an address; upload it to /gradio_api/upload first"
+            text = "a file is taken from this page's uploads only; upload it to /gradio_api/upload first, and send the path that this answers"
             await _refuse(send, 400, text)
 
     async def _checked(self, scope: Scope, path: str, receive: Receive) -> Receive:
@@ -112,7 +115,7 @@ class Guard:
         body = await _read_whole(bounded)
         if body is None:
             return receive  # who asked has gone; the app sees that itself
-        _refuse_foreign_files(body)
+        _refuse_foreign_files(body, self._limits.folder)
         return _replayed(body, receive)
 
 
@@ -135,6 +138,16 @@ def _bounded(receive: Receive, most_bytes: int) -> Receive:
         return message
 
     return receive_bounded
+
+
+async def _drain(receive: Receive) -> None:
+    """Read on and keep nothing: who is still sending would not read the answer; there is an end to it."""
+    seen = 0
+    while seen < _MOST_DRAINED_BYTES:
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
 
 
 async def _read_whole(receive: Receive) -> bytes | None:
@@ -163,10 +176,11 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-def _refuse_foreign_files(body: bytes) -> None:
-    """Refuse JSON in which a file's path is an address.
+def _refuse_foreign_files(body: bytes, folder: Path) -> None:
+    """Refuse JSON in which a file's path is an address, or a place outside the uploads' folder.
 
-    Gradio would download it, whole and into memory, before any function of ours sees it.
+    Gradio would download the one, whole and into memory, before any function of ours sees it; it refuses
+    the other too, but in words that a visitor never gets to see.
 
     Raises:
         _ForeignFileError: there is one, or the JSON is too deep to be looked through.
@@ -181,11 +195,16 @@ def _refuse_foreign_files(body: bytes) -> None:
         value = waiting.pop()
         if isinstance(value, dict):
             path = value.get("path")
-            if isinstance(path, str) and _FOREIGN.match(path):
+            if isinstance(path, str) and not _is_below(path, folder):
                 raise _ForeignFileError
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
+
+
+def _is_below(path: str, folder: Path) -> bool:
+    """Tell whether a path leads into a folder, whatever dots it has."""
+    return Path(os.path.normpath(path)).is_relative_to(folder)
 
 
 class _Sender:

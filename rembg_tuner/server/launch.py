@@ -105,8 +105,11 @@ def _serve(arguments: argparse.Namespace) -> int:
 
         try:
             page = launch_page(arguments, line, folder)
-        except OSError as error:
-            sys.stderr.write(f"rembg-tuner: {error}; choose another --port\n")
+        except OSError:
+            place = f"port {arguments.port} of {arguments.host}"
+            sys.stderr.write(
+                f"rembg-tuner: {place} is taken or may not be used; choose another --port\n"
+            )
             return FAILED
         try:
             _tell(arguments)

@@ -44,7 +44,9 @@ def launch_page(arguments: argparse.Namespace, line: WaitingLine, folder: PageFo
     async def health(_: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", "running": line.running, "waiting": line.waiting, "slots": line.slots})  # fmt: skip
 
-    guard = Middleware(Guard, limits=GuardLimits(upload_bytes=LIMITS.upload_bytes))
+    guard = Middleware(
+        Guard, limits=GuardLimits(folder=folder.path, upload_bytes=LIMITS.upload_bytes)
+    )
     app_kwargs: dict[str, Any] = {
         "middleware": [guard],
         "routes": [Route("/healthz", health)],

@@ -6,6 +6,7 @@ further than this, and sizes, threads and deadlines are capped.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.settings import Value
 
-Form = dict[str, object]  # knob's name -> what its widget holds; memory limits in MiB
+Form = Mapping[str, object]  # knob's name -> what its widget holds; memory limits in MiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

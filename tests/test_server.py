@@ -1,0 +1,307 @@
+"""The page as a server, asked by programs: /cut, its limits, its beginning and its end."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import http.server
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+
+from rembg_tuner.measurement import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+ASTRONAUT = ROOT / "examples" / "astronaut.png"
+FIELDS = set(Result.__dataclass_fields__)
+
+
+class Server:
+    """`python app.py` as a process."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        """Start it with a temporary folder of its own, and wait until it answers."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "app.py"), "--port", str(self.port), *words],
+            stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": str(folder)},
+            cwd=folder,
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.health()
+                break
+            except OSError:
+                assert self.process.poll() is None, self.process.communicate()[1].decode()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+    def health(self) -> dict[str, Any]:
+        """Ask how it is."""
+        with urllib.request.urlopen(f"{self.address}/healthz", timeout=2) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def children(self) -> list[psutil.Process]:
+        """Give the processes that it started."""
+        return psutil.Process(self.process.pid).children()
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Send a signal, and give the exit code and what was said."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        _, said = self.process.communicate(timeout=15)
+        return self.process.returncode, said.decode()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Keep one server for the tests that do not end it."""
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    code, said = server.end()
+    assert code == 0
+    assert "Traceback" not in said, said
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Client:
+    """Keep one client."""
+    return Client(server.address, verbose=False)
+
+
+def cut(client: Client, picture: Any, preset: str = "balanced", settings: object = None) -> tuple[str | None, dict[str, Any]]:  # fmt: skip
+    """Ask /cut."""
+    answer: tuple[str | None, dict[str, Any]] = client.predict(picture, preset, settings or {}, api_name="/cut")  # fmt: skip
+    return answer
+
+
+def post(address: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
+    """Send a POST; give the status and the answer, whichever it is."""
+    request = urllib.request.Request(address, body, {"Content-Type": kind})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_a_program_gets_a_cutout_and_the_result(client: Client) -> None:
+    """A PNG of the picture's size, and the names of `cut --json`; no path of the server's."""
+    file, result = cut(client, handle_file(str(ASTRONAUT)), "balanced", {"network_size": 192})
+    assert file is not None
+    assert Path(file).name == "astronaut.cutout.png"
+    with Image.open(file) as cutout:
+        assert (cutout.mode, cutout.size) == ("RGBA", (512, 512))
+    assert result.keys() == FIELDS
+    assert result["effective"]["network_size"] == 192
+    assert (result["input"], result["output"]) == ("astronaut.png", "astronaut.cutout.png")
+    assert "rembg-tuner-page" not in json.dumps(result)
+
+
+def test_the_same_by_plain_http(server: Server) -> None:
+    """Upload, call, read the events: as the README shows with curl."""
+    boundary = b"--b\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\n"
+    status, answer = post(f"{server.address}/gradio_api/upload", boundary + ASTRONAUT.read_bytes() + b"\r\n--b--\r\n", "multipart/form-data; boundary=b")  # fmt: skip
+    assert status == 200
+    picture = {"path": json.loads(answer)[0], "meta": {"_type": "gradio.FileData"}}
+    body = json.dumps({"data": [picture, "smallest", {}]}).encode()
+    status, answer = post(f"{server.address}/gradio_api/call/cut", body)
+    event = json.loads(answer)["event_id"]
+    with urllib.request.urlopen(f"{server.address}/gradio_api/call/cut/{event}", timeout=20) as events:  # fmt: skip
+        lines = events.read().decode().splitlines()
+    data = json.loads(lines[lines.index("event: complete") + 1].removeprefix("data: "))
+    with urllib.request.urlopen(data[0]["url"], timeout=5) as file:
+        content = file.read()
+    with Image.open(io.BytesIO(content)) as cutout:
+        assert cutout.size == (512, 512)
+    assert data[1]["settings"]["intra_op_threads"] == 1
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "kind", "message"),
+    [
+        ("nothing", {}, "misuse", "there is no preset 'nothing'"),
+        ("balanced", {"wings": 1}, "misuse", "'wings' is not a setting"),
+        ("balanced", {"model": "/etc/passwd"}, "misuse", "model must be one of"),
+        ("balanced", {"network_size": 4096}, "misuse", "network_size must be"),
+        ("balanced", [1, 2], "misuse", "settings must be knobs by name"),
+        ("studio", {}, "missing_model", "model u2net is not on disk"),
+    ],
+)
+def test_what_cannot_run_is_told(client: Client, preset: str, settings: object, kind: str, message: str) -> None:  # fmt: skip
+    """No file, and a failure with its kind and its sentence."""
+    file, result = cut(client, handle_file(str(ASTRONAUT)), preset, settings)
+    assert file is None
+    assert result["kind"] == kind
+    assert message in result["message"]
+
+
+def test_a_file_of_the_servers_is_not_taken(server: Server) -> None:
+    """Neither a system's file nor one of this program's: only what was uploaded."""
+    for path in ("/etc/passwd", str(ASTRONAUT), str(ROOT / "presets.yaml")):
+        picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        body = json.dumps({"data": [picture, "balanced", {}]}).encode()
+        status, answer = post(f"{server.address}/gradio_api/call/cut", body)
+        assert status == 400
+        assert "uploads only" in answer
+
+
+def test_nothing_is_fetched_for_a_visitor(server: Server) -> None:
+    """A picture by its address is refused before anybody is asked for it."""
+    asked: list[str] = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listener) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{listener.server_port}/a.png"
+        picture = {"path": address, "meta": {"_type": "gradio.FileData"}}
+        for route in ("call/cut", "queue/join", "run/cut"):
+            body = json.dumps({"data": [picture, "balanced", {}], "fn_index": 0}).encode()
+            status, answer = post(f"{server.address}/gradio_api/{route}", body)
+            assert status == 400
+            assert "uploads only" in answer
+        listener.shutdown()
+    assert asked == []
+
+
+def test_too_much_is_refused(server: Server) -> None:
+    """A 70 MiB upload and a 300 KiB request get 413 and a sentence; the server lives."""
+    status, answer = post(f"{server.address}/gradio_api/upload", bytes(70 * 2**20), "multipart/form-data; boundary=b")  # fmt: skip
+    assert status == 413
+    assert "64 MiB" in answer
+    data_url = "data:image/png;base64," + "A" * 300_000
+    status, _ = post(f"{server.address}/gradio_api/call/cut", json.dumps({"data": [data_url]}).encode())  # fmt: skip
+    assert status == 413
+    assert server.health()["status"] == "ok"
+
+
+def test_the_slot_is_not_passed_by(server: Server) -> None:
+    """`/run/`, which knows no queue, is closed for /cut."""
+    status, _ = post(f"{server.address}/gradio_api/run/cut", b'{"data": [null, "balanced", {}]}')
+    assert status == 404
+
+
+def test_a_program_that_leaves_frees_the_slot(server: Server, client: Client) -> None:
+    """Within a second of its going nothing runs."""
+    slow = {"engine": "onnxruntime", "network_size": 1024, "intra_op_threads": 1}
+    job = client.submit(handle_file(str(ASTRONAUT)), "balanced", slow, api_name="/cut")
+    deadline = time.monotonic() + 20
+    while not server.health()["running"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    job.cancel()
+    left_at = time.monotonic()
+    while server.health()["running"]:
+        assert time.monotonic() < left_at + 2
+        time.sleep(0.02)
+    assert time.monotonic() - left_at < 1.2
+
+
+def test_twenty_programs_get_their_own(server: Server) -> None:
+    """Each its own picture's cut-out, or a word to come back."""
+    names = ("astronaut", "chelsea", "coffee")
+
+    def visit(i: int) -> tuple[str, str | None, str]:
+        file, result = cut(Client(server.address, verbose=False), handle_file(str(ROOT / "examples" / f"{names[i % 3]}.png")))  # fmt: skip
+        return names[i % 3], None if file is None else Path(file).read_bytes().hex(), str(result.get("kind"))  # fmt: skip
+
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(visit, range(20)))
+    files = {name: {content for asked, content, _ in answers if asked == name and content} for name in names}  # fmt: skip
+    assert all(len(contents) == 1 for contents in files.values())
+    assert len(set.union(*files.values())) == 3
+    assert {kind for _, content, kind in answers if content is None} <= {"busy"}
+
+
+def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
+    """Exit code 0, worker gone, folder gone, nothing said but where the page was."""
+    server = Server(tmp_path)
+    cut(Client(server.address, verbose=False), handle_file(str(ASTRONAUT)))
+    children = server.children()
+    assert children
+    began = time.monotonic()
+    code, said = server.end()
+    assert time.monotonic() - began < 5
+    assert code == 0
+    assert said.count("\n") == 1, said
+    assert not any(child.is_running() for child in children)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("rembg-tuner-page")] == []  # fmt: skip
+
+
+def test_a_killed_server_leaves_nothing_for_long(tmp_path: Path) -> None:
+    """Its worker ends by itself, and the next start removes its folder."""
+    server = Server(tmp_path)
+    cut(Client(server.address, verbose=False), handle_file(str(ASTRONAUT)))
+    children = server.children()
+    server.end(signal.SIGKILL)
+    psutil.wait_procs(children, timeout=5)
+    assert not any(child.is_running() for child in children)
+    orphans = [path for path in tmp_path.iterdir() if path.name.startswith("rembg-tuner-page")]
+    assert len(orphans) == 1
+    again = Server(tmp_path)
+    try:
+        assert not orphans[0].exists()
+    finally:
+        again.end()
+
+
+def test_without_a_page_programs_are_served(tmp_path: Path) -> None:
+    """`--no-ui` has /cut and /healthz."""
+    server = Server(tmp_path, "--no-ui")
+    try:
+        file, _ = cut(Client(server.address, verbose=False), handle_file(str(ASTRONAUT)))
+        assert file is not None
+    finally:
+        assert server.end()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--slots", "0"], 2, "--slots must be at least 1, got 0"),
+        (["--preset", "none"], 2, "there is no preset 'none'"),
+    ],
+)
+def test_misuse_is_told(words: list[str], code: int, message: str) -> None:
+    """Exit code 2 and what is allowed."""
+    done = subprocess.run([sys.executable, str(ROOT / "app.py"), *words], capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == code
+    assert message in done.stderr
+
+
+def test_a_taken_port_is_told(server: Server) -> None:
+    """One sentence with what to do, exit code 1."""
+    done = subprocess.run([sys.executable, str(ROOT / "app.py"), "--port", str(server.port)], capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [f"rembg-tuner: port {server.port} of 127.0.0.1 is taken or may not be used; choose another --port"]  # fmt: skip
