@@ -50,7 +50,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 SWITCHES = ("spinning", "cpu_mem_arena", "mem_pattern", "arena_shrink")
 WHOLE = tuple(name for name in RANGES if name != "timeout_s")
-NO_RELOAD = {"max_side", "arena_shrink", "timeout_s", "memory_limit_bytes"}
+NO_RELOAD = {"max_side", "timeout_s", "memory_limit_bytes"}
 ABLE: dict[str, tuple[str, ...]] = {
     "provider": ("onnxruntime", "rembg"),
     "precision": ("openvino",),
