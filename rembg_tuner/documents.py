@@ -5,12 +5,14 @@ A test fails where README.md and its sources differ, so that no default, figure 
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.presets import DEFAULT_PRESET, Preset, read_presets
 from rembg_tuner.settings import KNOBS, default_text, flag_of
+from rembg_tuner.units import format_seconds
 
 ROOT = Path(__file__).parent.parent
 _BLOCK = "<!-- {name}: derived, see rembg_tuner/documents.py -->\n{content}\n<!-- /{name} -->"
@@ -69,12 +71,33 @@ def bench_table() -> str:
     return tables[-1].read_text(encoding="utf-8").strip() if tables else "Not measured yet."
 
 
+def page_table() -> str:
+    """Lay the newest measurement of the page out as a Markdown table; see benchmarks/page.py."""
+    files = sorted((ROOT / "benchmarks" / "results").glob("page-*.json"))
+    if not files:
+        return "Not measured yet."
+    found = json.loads(files[-1].read_text(encoding="utf-8"))
+    click, web = found["click_to_cutout_1080p"], found["web_rss_mib"]
+    browser, cut = found["browser_1080p"], found["cut_1080p"]
+    rows = [
+        ("from the start to the page served", format_seconds(found["served_s"])),
+        ("from the click to the cut-out seen, 1080p, the first run", format_seconds(click["first_s"])),
+        (f"the same, warm, median of {click['n']}", f"{format_seconds(click['p50_s'])} ({format_seconds(click['low_s'])} to {format_seconds(click['high_s'])})"),
+        ("idle, a tab open", f"{found['idle_share_of_a_core']:.1%} of a core"),
+        (f"web process after {web['runs_12mp']} runs of 12 MP, a 144 MP bomb and ten bad files", f"{web['after_bad_files']:.0f} MiB"),
+        ("peak of a run as the browser and as `cut` tell it, medians", f"{browser['median_peak_mib']:.0f} and {cut['median_peak_mib']:.0f} MiB"),
+        ("time of a run as the browser and as `cut` tell it, medians", f"{format_seconds(browser['median_s'])} ({format_seconds(browser['low_s'])} to {format_seconds(browser['high_s'])}) and {format_seconds(cut['median_s'])} ({format_seconds(cut['low_s'])} to {format_seconds(cut['high_s'])})"),
+    ]  # fmt: skip
+    return "\n".join(["| what | measured |", "|---|--:|", *(f"| {a} | {b} |" for a, b in rows)])
+
+
 def refresh(text: str) -> str:
     """Write the derived blocks of a text anew; what stands between them stays."""
     for name, content in (
         ("settings", knob_table()),
         ("presets", preset_table()),
         ("bench", bench_table()),
+        ("page", page_table()),
     ):
         block = _BLOCK.format(name=name, content=content)
         found = re.search(_BLOCK_PATTERN.format(name=name), text, flags=re.DOTALL)

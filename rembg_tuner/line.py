@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rembg_tuner.pipeline import Job
-    from rembg_tuner.runner import Progress
     from rembg_tuner.settings import Settings
+    from rembg_tuner.watch import Progress
 
 MOST_WAITING = 16
 _MOST_POINTS = 300

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rembg_tuner.cache import open_cache, remove_scratch
 from rembg_tuner.errors import ModelError, TunerError
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Environment, Failure, FailureKind, Result
 from rembg_tuner.meter import (
-    SAMPLING_INTERVAL_S,
     Meter,
     describe_environment,
     load_average,
@@ -27,51 +26,20 @@ from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.freed import freed_copy
 from rembg_tuner.models.spec import verify
 from rembg_tuner.previewer import Previewer
-from rembg_tuner.process import WorkerGoneError, WorkerProcess, WorkerRubbishError
-from rembg_tuner.units import format_bytes, format_seconds
+from rembg_tuner.process import WorkerGoneError, WorkerProcess
+from rembg_tuner.units import format_seconds
+from rembg_tuner.watch import DiedIdleError, FailedRunError, Progress, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from rembg_tuner.measurement import Sample
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings, Value
 
 START_TIMEOUT_S = 180.0  # numba compiles for most of a minute at rembg's very first import
 LOAD_TIMEOUT_S = 180.0
-CANCEL_GRACE_S = 0.4  # an engine that can stop does so in 30 ms
-_MOST_CURVE_POINTS = 300
-_CPU_EVERY_SAMPLES = 10  # CPU time is read at 5 Hz: reading costs as much as the memory does
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where a run is, told while it goes on.
-
-    Attributes:
-        stage: start, load, or a stage of the run.
-        sample: the newest reading; None before the worker runs.
-        baseline_rss_bytes: memory of the worker before it loaded anything; None until that is known.
-    """
-
-    stage: str
-    sample: Sample | None
-    baseline_rss_bytes: int | None = None
-
-
-class _FailedError(Exception):
-    """A run that cannot go on; carries the Failure's kind, sentence and stage."""
-
-    def __init__(self, kind: FailureKind, message: str, stage: str) -> None:
-        """Keep what the Failure will say."""
-        super().__init__(message)
-        self.kind, self.message, self.stage = kind, message, stage
-
-
-class _DiedIdleError(_FailedError):
-    """A warm worker was gone before it took the run up: no fault of this picture's."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,24 +57,6 @@ class _WarmWorker:
     warnings: tuple[str, ...]
     environment: Environment
     runs: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class _Watch:
-    """What is watched while the parent waits for one message."""
-
-    stage: str
-    deadline_s: float
-    deadline_text: str
-    memory_limit_bytes: int | None
-    on_progress: Callable[[Progress], None] | None
-    baseline_rss_bytes: int | None = None
-    started_at: float = field(default_factory=time.perf_counter)
-    curve: list[tuple[float, int]] = field(default_factory=list)
-    samples: int = 0
-    is_warm: bool = False
-    is_heard: bool = False
-    cancelled_at: float | None = None
 
 
 class Runner:
@@ -180,7 +130,7 @@ class Runner:
             return _failure(
                 job,
                 settings,
-                _FailedError(
+                FailedRunError(
                     "busy", "another run is going on; try again when it is done", "prepare"
                 ),
                 0,
@@ -209,17 +159,24 @@ class Runner:
             index = worker.runs
             try:
                 return self._run_on(worker, job, settings, warnings, on_progress)
-            except _DiedIdleError:
+            except DiedIdleError:
+                self._forget_dead_worker()
                 worker, index = self._ready_worker(settings, on_progress), 0
                 return self._run_on(worker, job, settings, warnings, on_progress)
-        except _FailedError as error:
+        except FailedRunError as error:
+            self._forget_dead_worker()
             if self._worker is None:
                 _remove_scratch(job)
             return _failure(job, settings, error, index)
         except TunerError as error:
             return _failure(
-                job, settings, _FailedError(_kind_of(error), str(error), "prepare"), index
+                job, settings, FailedRunError(_kind_of(error), str(error), "prepare"), index
             )
+
+    def _forget_dead_worker(self) -> None:
+        """Close what is left of a worker that was ended; the next run starts another."""
+        if self._worker is not None and not self._worker.process.is_alive():
+            self.close()
 
     def _ready_worker(
         self, settings: Settings, on_progress: Callable[[Progress], None] | None
@@ -232,7 +189,7 @@ class Runner:
         try:
             process = WorkerProcess(settings.engine, threads=self._threads)
         except OSError as error:
-            raise _FailedError(
+            raise FailedRunError(
                 "crash", f"no worker could be started: {error.strerror}", "start"
             ) from error
         try:
@@ -255,7 +212,10 @@ class Runner:
         cache, cache_warnings = self._open_cache()
         model = _prepared_model(settings, cache)
         limit = settings.memory_limit_bytes or self._memory_limit
-        watch = _Watch(
+        watch = Watch(
+            process=process,
+            meter=meter,
+            cancel=self._cancel,
             stage="start",
             deadline_s=START_TIMEOUT_S,
             deadline_text=f"the worker's start took more than {START_TIMEOUT_S:.0f} s",
@@ -263,7 +223,7 @@ class Runner:
             on_progress=on_progress,
             started_at=process.started_at,
         )
-        ready = self._await(process, meter, watch, "ready")
+        ready = watch.wait_for("ready")
         start_s = time.perf_counter() - process.started_at
         baseline = meter.rss_bytes()
         meter.reset_peak()
@@ -274,7 +234,10 @@ class Runner:
             "threads": self._threads,
             "cache": str(cache),
         }
-        watch = _Watch(
+        watch = Watch(
+            process=process,
+            meter=meter,
+            cancel=self._cancel,
             stage="load",
             deadline_s=LOAD_TIMEOUT_S,
             deadline_text=f"loading the model took more than {LOAD_TIMEOUT_S:.0f} s",
@@ -285,8 +248,8 @@ class Runner:
         try:
             process.send(request)
         except WorkerGoneError as error:
-            raise self._death(process, watch, error) from error
-        loaded = self._await(process, meter, watch, "loaded")
+            raise watch.death(error) from error
+        loaded = watch.wait_for("loaded")
         return _WarmWorker(
             process=process,
             meter=meter,
@@ -317,11 +280,14 @@ class Runner:
         """Run one picture on a loaded worker.
 
         Raises:
-            _FailedError: it did not go through.
+            FailedRunError: it did not go through.
         """
         process, meter = worker.process, worker.meter
         run_index, worker.runs = worker.runs, worker.runs + 1
-        watch = _Watch(
+        watch = Watch(
+            process=process,
+            meter=meter,
+            cancel=self._cancel,
             stage="read_small",
             deadline_s=settings.timeout_s,
             deadline_text=f"the run passed its deadline of {format_seconds(settings.timeout_s)} (timeout_s) and was ended; raise it, or choose a faster setting",
@@ -335,8 +301,8 @@ class Runner:
             watch.started_at = time.perf_counter()
             process.send({"op": "run", "job": asdict(job), "settings": settings.to_dict()})
         except WorkerGoneError as error:
-            raise self._death(process, watch, error) from error
-        done = self._await(process, meter, watch, "done")
+            raise watch.death(error) from error
+        done = watch.wait_for("done")
         retained, peak = meter.rss_bytes(), meter.peak_bytes()
         rss_file = meter.rss_file_bytes()
         preview_warnings = self._make_previews(job, settings)
@@ -363,7 +329,7 @@ class Runner:
             agreement=None,
             warnings=(*warnings, *worker.warnings, *done["warnings"], *preview_warnings),
             environment=replace(worker.environment, load_average=load_average()),
-            curve=_thinned(watch.curve),
+            curve=watch.thinned_curve(),
         )
 
     def _make_previews(self, job: Job, settings: Settings) -> tuple[str, ...]:
@@ -377,100 +343,8 @@ class Runner:
         reason = self._previewer.make(job, settings)
         return () if reason is None else (f"there is no preview: {reason}",)
 
-    def _await(
-        self, process: WorkerProcess, meter: Meter, watch: _Watch, event: str
-    ) -> dict[str, Any]:
-        """Wait for an event, sampling, until it comes or a limit is passed.
 
-        Raises:
-            _FailedError: the worker failed, died, passed a limit, or was cancelled.
-        """
-        while True:
-            try:
-                message = process.receive(SAMPLING_INTERVAL_S)
-            except WorkerGoneError as error:
-                raise self._death(process, watch, error) from error
-            if message is None:
-                self._look(process, meter, watch)
-                continue
-            watch.is_heard = True
-            if message["event"] == event:
-                self._sample(meter, watch)
-                return message
-            if message["event"] == "stage":
-                watch.stage = message["stage"]
-                self._look(process, meter, watch)
-            elif message["event"] == "failed":
-                raise _FailedError(message["kind"], message["message"], message["stage"])
-
-    def _sample(self, meter: Meter, watch: _Watch) -> Sample | None:
-        """Read the worker once and pass it on."""
-        sample = meter.sample(
-            watch.started_at,
-            with_cpu=watch.on_progress is not None and watch.samples % _CPU_EVERY_SAMPLES == 0,
-        )
-        watch.samples += 1
-        if sample is not None:
-            watch.curve.append((round(sample.t_s, 4), sample.rss_bytes))
-            if watch.on_progress is not None:
-                progress = Progress(
-                    stage=watch.stage, sample=sample, baseline_rss_bytes=watch.baseline_rss_bytes
-                )
-                watch.on_progress(progress)
-        return sample
-
-    def _look(self, process: WorkerProcess, meter: Meter, watch: _Watch) -> None:
-        """Take a sample and hold the run against its limits.
-
-        Raises:
-            _FailedError: one was passed, or somebody cancelled and the engine did not stop in time.
-        """
-        sample, now = self._sample(meter, watch), time.perf_counter()
-        limit = watch.memory_limit_bytes
-        if limit is not None and sample is not None and sample.rss_bytes > limit:
-            self._end(process)
-            raise _FailedError(
-                "out_of_memory",
-                f"the worker held {format_bytes(sample.rss_bytes)}, more than its limit of {format_bytes(limit)} (memory_limit_bytes), and was ended; raise it, or choose a smaller setting",
-                watch.stage,
-            )
-        if now - watch.started_at > watch.deadline_s:
-            self._end(process)
-            raise _FailedError("timeout", watch.deadline_text, watch.stage)
-        if watch.cancelled_at is not None and now - watch.cancelled_at > CANCEL_GRACE_S:
-            self._end(process)
-            raise _FailedError("cancelled", "the run was cancelled", watch.stage)
-        if self._cancel.is_set() and watch.cancelled_at is None:
-            watch.cancelled_at = now
-            try:
-                process.send({"op": "cancel"})
-            except WorkerGoneError as error:
-                raise self._death(process, watch, error) from error
-
-    def _end(self, process: WorkerProcess) -> None:
-        """End a worker that must not run on; the next run starts another."""
-        process.kill()
-        if self._worker is not None and self._worker.process is process:
-            self.close()
-
-    def _death(self, process: WorkerProcess, watch: _Watch, error: WorkerGoneError) -> _FailedError:
-        """Tell how a worker ended, and forget it."""
-        failure = _DiedIdleError if watch.is_warm and not watch.is_heard else _FailedError
-        if isinstance(error, WorkerRubbishError):
-            self._end(process)
-            return failure("crash", f"{error}, and was ended", watch.stage)
-        text, for_memory = process.obituary(), process.was_killed_for_memory()
-        self._end(process)
-        if for_memory:
-            return failure(
-                "out_of_memory",
-                "the system ran out of memory and ended the worker; choose a smaller setting, or give it more memory",
-                watch.stage,
-            )
-        return failure("crash", text, watch.stage)
-
-
-def _failure(job: Job, settings: Settings, error: _FailedError, run_index: int) -> Failure:
+def _failure(job: Job, settings: Settings, error: FailedRunError, run_index: int) -> Failure:
     """Make the Failure of a run."""
     return Failure(
         kind=error.kind,
@@ -512,13 +386,3 @@ def _remove_scratch(job: Job) -> None:
     for name in (job.output, job.preview, job.before_preview):
         if name:
             remove_scratch(Path(name))
-
-
-def _thinned(curve: list[tuple[float, int]]) -> tuple[tuple[float, int], ...]:
-    """Keep at most 300 points, of each stretch the highest."""
-    step = -(-len(curve) // _MOST_CURVE_POINTS)
-    if step <= 1:
-        return tuple(curve)
-    return tuple(
-        max(curve[i : i + step], key=lambda point: point[1]) for i in range(0, len(curve), step)
-    )

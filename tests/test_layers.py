@@ -28,7 +28,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("engines", "meter"),
     ("pipeline",),
     ("worker",),
-    ("process", "previewer", "runner"),
+    ("process", "previewer", "watch", "runner"),
     ("bench", "diagnosis", "documents", "line", "page_folder"),
     ("cli", "ui", "server"),
     ("__main__", "app"),
@@ -38,6 +38,8 @@ BESIDE = {
     ("measurement", "settings"),
     ("runner", "process"),
     ("runner", "previewer"),
+    ("runner", "watch"),
+    ("watch", "process"),
     ("server", "ui"),
 }
 # A library's modules that may import it; a room stands for all its modules.
@@ -65,6 +67,7 @@ NEVER_IN_THE_WORKER = {
     f"{PACKAGE}.cli",
     f"{PACKAGE}.meter",
     f"{PACKAGE}.runner",
+    f"{PACKAGE}.watch",
     f"{PACKAGE}.process",
     f"{PACKAGE}.previewer",
     f"{PACKAGE}.presets",

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from rembg_tuner.line import MOST_WARM_BYTES, Order, Ticket, WaitingLine
 from rembg_tuner.measurement import Failure, Result, Sample
 from rembg_tuner.pipeline import Job
-from rembg_tuner.runner import Progress, Runner
+from rembg_tuner.runner import Runner
 from rembg_tuner.settings import Settings
+from rembg_tuner.watch import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -29,7 +29,7 @@ from rembg_tuner.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rembg_tuner.runner import Progress
+    from rembg_tuner.watch import Progress
 
 MIB = 2**20
 ROOT = Path(__file__).parent.parent
