@@ -107,7 +107,7 @@ def diagnose() -> Diagnosis:
         cache=str(cache),
         cache_warning=cache_warnings[0] if cache_warnings else None,
         engines=tuple(_engine_state(name) for name in ENGINES),
-        providers=_provider_states(),
+        providers=provider_states(),
         models=_model_states(),
     )
 
@@ -141,7 +141,7 @@ def _engine_state(name: str) -> EngineState:
     return EngineState(name=name, version=found, detail=detail)
 
 
-def _provider_states() -> tuple[ProviderState, ...]:
+def provider_states() -> tuple[ProviderState, ...]:
     """Ask ONNX Runtime for its execution providers."""
     present = _ask(_ASK_PROVIDERS).split()
     missing = {

@@ -55,7 +55,7 @@ def test_readme_opens_with_two_commands() -> None:
 
 def test_links_lead_somewhere() -> None:
     """Every relative link of README and docs names a file that is there."""
-    pages: list[Path] = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages: list[Path] = [ROOT / "README.md", ROOT / "README.zh.md", *(ROOT / "docs").glob("*.md")]
     dead = [
         (page.name, target)
         for page in pages

@@ -284,6 +284,27 @@ def test_an_engine_greys_what_it_cannot_honour(visitor: Visitor, address: str) -
     )
 
 
+def test_what_is_not_here_says_how_to_get_it(visitor: Visitor, address: str) -> None:
+    """A model that is not on disk and an absent execution provider: told in the list and under the preset."""
+    page = visitor.come(address)
+    visitor.open_expert()
+    page.click("#knob-engine input[value=onnxruntime]")
+    playwright.expect(page.locator("#knob-provider input")).to_be_enabled()
+    page.click("#knob-provider input")
+    page.click("text=cuda · not here")
+    playwright.expect(page.locator("#preset-note")).to_contain_text(
+        "put onnxruntime-gpu in place of"
+    )
+    page.click("#knob-model input")
+    page.click("text=u2net · not here")
+    playwright.expect(page.locator("#preset-note")).to_contain_text("is not on disk; download")
+    page.click("[data-example=coffee]")
+    page.wait_for_selector("#picture img")
+    page.click("#run")
+    page.wait_for_selector(".rt-result[data-kind=missing_model]")
+    assert "This model is not here" in visitor.text(".rt-alert")
+
+
 def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: str) -> None:
     """A pinned run is what the others are held against; a click brings a run's picture and settings back."""
     page = visitor.come(address)

@@ -37,7 +37,7 @@ NOT_SHOWN = {
     r"nothing was measured|mattes of one shape": "a fault of the caller's",
     r"preset \{\}|its keys must be|settings must be a mapping|give what was measured|the presets do not read|not valid YAML|the top must be": "presets.yaml is read at the start; what is wrong there ends it",
     r"worker was asked (to run before|for previews)": "a fault of the runner's",
-    r"a run ended in a way|no folder for a run|could not be swept|no longer possible": "for the log",
+    r"a run ended in a way|no folder for a run|could not be swept|no longer possible|could not be written$": "for the log",
     r"^Cut a picture out|rembg tuner serves programs": "for programs",
     r"^settings must be knobs by name": "for programs",
     r"=>": "JavaScript",

@@ -6,11 +6,13 @@ import logging
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.diagnosis import diagnose
+from rembg_tuner.diagnosis import ProviderState, diagnose, provider_states
 from rembg_tuner.errors import PresetError, SettingsError
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import find_preset, read_presets, resolve
+from rembg_tuner.settings import is_honoured
 from rembg_tuner.ui.choices import capabilities, chosen_settings, preset_settings
+from rembg_tuner.ui.handlers import EXAMPLES_FOLDER
 from rembg_tuner.ui.views import machine as machine_view
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import setting_text
@@ -38,6 +40,7 @@ class Arrival:
         """Start new visitors from a preset."""
         self.desk = desk
         self._preset = preset
+        self._providers: tuple[ProviderState, ...] | None = None
 
     def greet(
         self, visitor: Visitor, saved: object, language: str, asked_preset: str | None
@@ -84,8 +87,25 @@ class Arrival:
         }
 
     def change_engine(self, visitor: Visitor, engine: str) -> Shown:
-        """Grey what the engine cannot honour."""
-        return {"knobs": grey_updates(engine, visitor.language)}
+        """Grey what the engine cannot honour; where it has execution providers, say which are here."""
+        here: frozenset[str] | None = None
+        if is_honoured("provider", engine):
+            here = frozenset(state.name for state in self._asked_providers() if state.is_present)
+        return {"knobs": grey_updates(engine, visitor.language, here)}
+
+    def _asked_providers(self) -> tuple[ProviderState, ...]:
+        """Ask ONNX Runtime for its execution providers, once; that takes half a second."""
+        if self._providers is None:
+            self._providers = provider_states()
+        return self._providers
+
+    def _absent_provider(self, settings: Settings) -> list[str]:
+        """Say how to get the execution provider that settings ask for, where it is known to be absent."""
+        return [
+            f"execution provider {state.name} is not here; {state.detail}"
+            for state in self._providers or ()
+            if state.name == settings.provider and not state.is_present
+        ]
 
     def note(self, visitor: Visitor, preset: str, form: Form) -> str:
         """Tell what stands behind the form: the preset's purpose and figures, what was changed, what is missing."""
@@ -119,7 +139,7 @@ class Arrival:
             lines.append(f'<p class="rt-measured">{escape(_measured(found, language))}</p>')
         lines += [
             f'<p class="rt-warning">{escape(translate_sentence(text, language))}</p>'
-            for text in (*_missing(settings), *_dropped(found))
+            for text in (*_missing(settings), *self._absent_provider(settings), *_dropped(found))
         ]
         return "".join(lines)
 
@@ -160,7 +180,9 @@ def _dropped(preset: Preset) -> tuple[str, ...]:
 
 
 def show_examples(language: str) -> str:
-    """Draw the examples as buttons with a name each."""
+    """Draw the examples as buttons with a name each; nothing where they did not come along."""
+    if not EXAMPLES_FOLDER.is_dir():
+        return ""
     buttons = "".join(
         f'<button type="button" data-example="{name}" aria-label="{say(f"example.{name}", language)}" title="{say(f"example.{name}", language)}">'
         f'<img src="{thumbnail(name)}" alt="" width="48" height="48"></button>'

@@ -252,8 +252,7 @@ class Handlers:
     def show(self, visitor: Visitor, *, with_viewer: bool) -> Shown:
         """Show the current turn and the table."""
         turn, language = visitor.visit.current, visitor.language
-        files = write_runs(visitor.visit, self.desk.visitors.folder_of(visitor))
-        shown: Shown = {"runs": show_runs(visitor.visit, files, language)}
+        shown: Shown = {"runs": show_runs(visitor.visit, self._written(visitor), language)}
         if turn is None:
             return shown
         shown["result"] = result_view.show_turn(
@@ -265,6 +264,14 @@ class Handlers:
         if with_viewer:
             shown["viewer"] = viewer_value(turn, language)
         return shown
+
+    def _written(self, visitor: Visitor) -> tuple[Path, Path] | None:
+        """Write the lists for download; None where the disk is full: the page then offers none."""
+        try:
+            return write_runs(visitor.visit, self.desk.visitors.folder_of(visitor))
+        except OSError:
+            _LOG.exception("a visitor's runs could not be written")
+            return None
 
     async def change_backdrop(
         self, visitor: Visitor, number: int, backdrop: str

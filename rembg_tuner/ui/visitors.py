@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rembg_tuner.line import Ticket
     from rembg_tuner.page_folder import PageFolder
 
-MOST_VISITORS = 300
+MOST_VISITORS = 100  # each remembers up to 50 runs, some MiB at worst
 
 
 @dataclass(slots=True, kw_only=True)

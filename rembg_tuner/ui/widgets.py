@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gradio.components import Component
     from gradio.data_classes import ImageData
 
-    from rembg_tuner.diagnosis import Diagnosis
     from rembg_tuner.settings import Settings, Value
 
 ASSETS = Path(__file__).parent / "assets"
@@ -110,8 +109,13 @@ def knob_widget(name: str, value: Value) -> Component:
     return gr.Number(**common)
 
 
-def choices_of(name: str, found: Diagnosis | None) -> list[tuple[str, str]]:
-    """Give a knob's choices with their labels: what is not here says so."""
+def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, str]]:
+    """Give a knob's choices with their labels: what is not here says so.
+
+    Args:
+        name: of the knob.
+        providers: the execution providers that are here; None: not asked yet.
+    """
     able = capabilities()
     here: set[str] | None = None
     if name == "engine":
@@ -120,8 +124,8 @@ def choices_of(name: str, found: Diagnosis | None) -> list[tuple[str, str]]:
         here = {model for model, entry in read_catalogue().items() if entry.find()}
     elif name == "precision":
         here = {"fp32", "bf16"} if able.has_bf16 else {"fp32"}
-    elif name == "provider" and found is not None:
-        here = {provider.name for provider in found.providers if provider.is_present}
+    elif name == "provider" and providers is not None:
+        here = set(providers)
     names = list(read_catalogue()) if name == "model" else list(KNOBS[name].choices)
     words = page_words()
     return [
@@ -139,13 +143,15 @@ def knob_updates(settings: Settings, language: str) -> dict[str, Any]:
     }
 
 
-def grey_updates(engine: str, language: str) -> dict[str, Any]:
+def grey_updates(engine: str, language: str, providers: frozenset[str] | None) -> dict[str, Any]:
     """Grey the knobs that an engine cannot honour, put back to their defaults; free the others."""
     updates: dict[str, Any] = {}
     for name in (name for name, knob in KNOBS.items() if knob.engines):
         options = _honoured(name, engine, language)
         if not is_honoured(name, engine):
             options["value"] = default_of(name)
+        if name == "provider" and providers is not None:
+            options["choices"] = choices_of(name, providers)
         updates[name] = gr.update(**options)
     return updates
 
