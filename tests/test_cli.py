@@ -20,6 +20,8 @@ from PIL import Image
 from rembg_tuner.cli import main
 from rembg_tuner.settings import KNOBS, flag_of
 
+ROOT = Path(__file__).parent.parent
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -293,3 +295,17 @@ def test_doctor_tells_the_machine_as_it_is(capsys: pytest.CaptureFixture[str]) -
     )
     absent = [provider for provider in found["providers"] if not provider["is_present"]]
     assert all(provider["detail"] for provider in absent)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "rembg"])
+def test_nothing_is_reported_to_a_librarys_maker(engine: str, tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry, which is on by default, leaves no trace of having been."""
+    done = subprocess.run(
+        [sys.executable, "-m", "rembg_tuner", "cut", str(ROOT / "examples" / "coffee.png"), "--engine", engine, "-o", str(tmp_path / "out.png")],
+        env={**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [
+        str(path) for path in tmp_path.rglob("*") if "microsoft" in str(path.name).lower()
+    ] == []
