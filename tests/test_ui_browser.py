@@ -441,6 +441,25 @@ def test_no_picture_and_bad_numbers_are_told(visitor: Visitor, address: str) -> 
     )
 
 
+def test_a_picture_is_pasted(visitor: Visitor, address: str) -> None:
+    """Anywhere on the page, and in the place of one that is there."""
+    page = visitor.come(address)
+    content = (ROOT / "rembg_tuner/ui/assets/chelsea.webp").read_bytes()
+    for name in ("first.webp", "second.webp"):
+        page.evaluate(
+            """([name, bytes]) => {
+            const clip = new DataTransfer();
+            clip.items.add(new File([new Uint8Array(bytes)], name, {type: 'image/webp'}));
+            document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: clip, bubbles: true}));
+        }""",
+            [name, list(content)],
+        )
+        page.wait_for_function(
+            "(name) => document.querySelector('#picture img')?.src.includes(name)", arg=name
+        )
+    visitor.run()
+
+
 def test_settings_come_back_on_reload(visitor: Visitor, address: str) -> None:
     """The visitor's last settings are kept in their browser."""
     page = visitor.come(address)

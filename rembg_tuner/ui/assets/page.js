@@ -38,3 +38,18 @@ const markLanguage = () => {
 };
 const waiting = new MutationObserver(() => { if (markLanguage()) waiting.disconnect(); });
 waiting.observe(document.documentElement, { childList: true, subtree: true });
+// A picture pasted anywhere on the page takes the place of the one that is there.
+document.addEventListener("paste", async (event) => {
+  const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
+  if (!file || event.target.closest?.("input, textarea")) return;
+  event.preventDefault();
+  const input = () => document.querySelector("#picture input[type=file]");
+  if (!input()) document.querySelector("#picture .top-panel button:last-of-type")?.click();
+  for (let tries = 0; tries < 50 && !input(); tries++) await new Promise((done) => setTimeout(done, 20));
+  const files = new DataTransfer();
+  files.items.add(file);
+  const field = input();
+  if (!field) return;
+  field.files = files.files;
+  field.dispatchEvent(new Event("change", { bubbles: true }));
+}, true);
