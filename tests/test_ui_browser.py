@@ -417,6 +417,7 @@ def test_a_bad_picture_gets_its_sentence(  # noqa: PLR0917
     page.click("#run")
     page.wait_for_selector(".rt-alert")
     said = visitor.text(".rt-alert")
+    assert title in said
     assert sentence in said
     assert name in said
     assert "/tmp" not in said

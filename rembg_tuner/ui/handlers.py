@@ -81,11 +81,11 @@ def make_order(
         previews: whether the page will show it.
 
     Raises:
-        PictureError: there is no picture, or none that is read.
-        SettingsError: the picture is not one of the page's uploads.
+        PictureError: the file is no picture that is read.
+        SettingsError: there is no picture, or it is not one of the page's uploads.
     """
     if not picture or not Path(picture).is_file():
-        raise PictureError(say("problem.no_picture", "en"))
+        raise SettingsError([say("problem.no_picture", "en")])
     path = Path(picture)
     if not path.resolve().is_relative_to(desk.folder.path.resolve()):
         raise SettingsError(["the picture must be uploaded to this page first"])
@@ -164,7 +164,8 @@ class Handlers:
             before = before if before and Path(before).is_file() else None
             order = make_order(self.desk, picture, settings, repeat=repeat, before=before)
         except TunerError as error:
-            yield {"result": result_view.show_problem(str(error), language)}
+            kind = error.kind if isinstance(error, PictureError) else None
+            yield {"result": result_view.show_problem(str(error), language, kind=kind)}
             return
         except OSError as error:
             _LOG.exception("no folder for a run")

@@ -29,9 +29,10 @@ def show_empty(language: str) -> str:
     return _panel("empty", say("status.empty", language), figures, chart.draw(None, language))
 
 
-def show_problem(message: str, language: str) -> str:
-    """Show why a run was not even tried."""
-    return f'<section class="rt-result" data-state="failed">{_alert(message, language)}</section>'
+def show_problem(message: str, language: str, *, kind: str | None = None) -> str:
+    """Show why a run was not even tried; `kind` is a Failure's, None for what the form asks."""
+    alert = _alert(message, language, kind=kind)
+    return f'<section class="rt-result" data-state="failed">{alert}</section>'
 
 
 def show_glance(
