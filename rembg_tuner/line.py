@@ -261,7 +261,7 @@ class WaitingLine:
     def look_at(self, ticket: Ticket) -> Glance:
         """Tell how a ticket stands."""
         with self.lock:
-            place = self._waiting.index(ticket) + 1 if ticket.state == "waiting" and ticket in self._waiting else 0  # fmt: skip
+            place = self._waiting.index(ticket) + 1 if ticket in self._waiting else 0  # fmt: skip
             return Glance(
                 state=ticket.state,
                 place=place,

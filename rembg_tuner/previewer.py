@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rembg_tuner.children import child_environment
+from rembg_tuner.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings
 
 TIMEOUT_S = 30.0  # for a picture of the greatest size, decoded whole
-_STOCK_ENGINE = "rembg"  # leaves no matte; its cut-out itself is scaled down
 
 
 @dataclass(slots=True)
@@ -53,7 +53,8 @@ class Previewer:
         request = {
             "input": job.input,
             "output": job.output,
-            "matte": None if settings.engine == _STOCK_ENGINE else job.matte,
+            # the stock pipeline leaves no matte: its cut-out itself is scaled down
+            "matte": None if settings.engine == STOCK_ENGINE else job.matte,
             "preview": job.preview,
             "before": job.before_preview,
             "max_side": settings.max_side,

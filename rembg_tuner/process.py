@@ -18,6 +18,7 @@ from typing import Any
 
 from rembg_tuner.children import child_environment
 from rembg_tuner.host import oom_kill_count
+from rembg_tuner.settings import STOCK_ENGINE
 
 _LOG_TAIL_BYTES = 2000
 _REAP_TIMEOUT_S = 5.0
@@ -41,7 +42,6 @@ _LEAN_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "1048576",
     "MALLOC_TRIM_THRESHOLD_": "33554432",
 }
-_STOCK_ENGINE = "rembg"
 
 
 class WorkerGoneError(Exception):
@@ -216,6 +216,6 @@ def _read_message(line: bytes) -> dict[str, Any]:
 
 def _environment(engine: str) -> dict[str, str]:
     """Give the worker's environment; what the user set stays."""
-    if engine == _STOCK_ENGINE:
+    if engine == STOCK_ENGINE:
         return child_environment()
     return {**_LEAN_ENVIRONMENT, **child_environment()}

@@ -20,6 +20,7 @@ ExecutionMode = Literal["sequential", "parallel"]
 Value = str | int | float | bool | None
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+STOCK_ENGINE: EngineName = "rembg"  # rembg itself, to compare with
 _ONNX_RUNTIME: frozenset[str] = frozenset({"onnxruntime", "rembg"})
 _NETWORK: frozenset[str] = frozenset({"onnxruntime", "openvino"})
 _KNOB = "knob"

@@ -132,6 +132,11 @@ class Visitor:
             "() => document.querySelector('#picture img')?.src.includes('gradio_api/file')"
         )
 
+    def take_example(self, name: str) -> None:
+        """Choose an example."""
+        self.page.click(f"[data-example={name}]")
+        self.page.wait_for_selector("#picture img")
+
     def run(self, number: int = 1) -> None:
         """Press Run and wait for what came of it."""
         self.page.click("#run")
@@ -206,8 +211,7 @@ def test_upload_run_look_and_download(visitor: Visitor, address: str) -> None:
 def test_the_first_screen_holds_all_that_matters(visitor: Visitor, address: str) -> None:
     """Picture, Run, result and numbers stand within 1440 x 900 without scrolling."""
     page = visitor.come(address)
-    page.click("[data-example=coffee]")
-    page.wait_for_selector("#picture img")
+    visitor.take_example("coffee")
     visitor.run()
     for selector in ("#picture", "#run", ".rt-stage", ".rt-figures", ".rt-stages", ".rt-plot"):
         box = page.locator(selector).first.bounding_box()
@@ -219,8 +223,7 @@ def test_the_first_screen_holds_all_that_matters(visitor: Visitor, address: str)
 def test_the_wipe_moves_by_keyboard(visitor: Visitor, address: str) -> None:
     """The slider is a range input with a name: arrows move it, Home and End go to its ends."""
     page = visitor.come(address)
-    page.click("[data-example=chelsea]")
-    page.wait_for_selector("#picture img")
+    visitor.take_example("chelsea")
     visitor.run()
     wipe = page.get_by_label("How much of the original is shown")
     wipe.focus()
@@ -265,8 +268,7 @@ def test_the_curve_is_live_and_its_peak_is_the_results(visitor: Visitor, address
 def test_an_engine_greys_what_it_cannot_honour(visitor: Visitor, address: str) -> None:
     """With OpenVINO the arena cannot be set and says why; with ONNX Runtime it can, and the run obeys."""
     page = visitor.come(address)
-    page.click("[data-example=coffee]")
-    page.wait_for_selector("#picture img")
+    visitor.take_example("coffee")
     visitor.open_expert()
     arena = page.locator("#knob-cpu_mem_arena input")
     assert arena.is_disabled()
@@ -298,8 +300,7 @@ def test_what_is_not_here_says_how_to_get_it(visitor: Visitor, address: str) -> 
     page.click("#knob-model input")
     page.click("text=u2net · not here")
     playwright.expect(page.locator("#preset-note")).to_contain_text("is not on disk; download")
-    page.click("[data-example=coffee]")
-    page.wait_for_selector("#picture img")
+    visitor.take_example("coffee")
     page.click("#run")
     page.wait_for_selector(".rt-result[data-kind=missing_model]")
     assert "This model is not here" in visitor.text(".rt-alert")
@@ -308,8 +309,7 @@ def test_what_is_not_here_says_how_to_get_it(visitor: Visitor, address: str) -> 
 def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: str) -> None:
     """A pinned run is what the others are held against; a click brings a run's picture and settings back."""
     page = visitor.come(address)
-    page.click("[data-example=coffee]")
-    page.wait_for_selector("#picture img")
+    visitor.take_example("coffee")
     visitor.run(1)
     page.click("[data-pin='1']")
     playwright.expect(page.locator("[data-pin='1']")).to_have_attribute("aria-pressed", "true")
@@ -333,8 +333,7 @@ def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: st
 def test_repeat_tells_a_spread(visitor: Visitor, address: str) -> None:
     """Five runs in a row give a median, a range and how many they were."""
     page = visitor.come(address)
-    page.click("[data-example=coffee]")
-    page.wait_for_selector("#picture img")
+    visitor.take_example("coffee")
     page.click("#repeat")
     visitor.done(1)
     assert "median" in visitor.text(".rt-figures dt")
@@ -475,8 +474,7 @@ def test_settings_come_back_on_reload(visitor: Visitor, address: str) -> None:
 def test_a_backdrop_is_in_the_download(visitor: Visitor, address: str) -> None:
     """On white: the viewer shows it at once, and the worker writes the picture without transparency."""
     page = visitor.come(address)
-    page.click("[data-example=coffee]")
-    page.wait_for_selector("#picture img")
+    visitor.take_example("coffee")
     visitor.run()
     page.click(".rt-backdrops [data-backdrop='#ffffff']")
     link = page.locator(".rt-download")
@@ -498,8 +496,7 @@ def test_the_page_speaks_chinese(browser: Browser, address: str, how: str) -> No
         page.click("#run")
         page.wait_for_selector(".rt-alert")
         assert "图片" in visitor.text(".rt-alert")
-        page.click("[data-example=coffee]")
-        page.wait_for_selector("#picture img")
+        visitor.take_example("coffee")
         visitor.run()
         assert "峰值内存" in visitor.text(".rt-figures")
         assert visitor.faults == []
@@ -512,8 +509,7 @@ def test_a_phone_and_the_dark(browser: Browser, address: str) -> None:
     ) as context:
         visitor = Visitor(context, address)
         page = visitor.come(address)
-        page.click("[data-example=coffee]")
-        page.wait_for_selector("#picture img")
+        visitor.take_example("coffee")
         visitor.run()
         assert page.evaluate("() => document.documentElement.scrollWidth") == 390
         ground, ink = page.evaluate(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import PictureError, SettingsError
@@ -52,8 +53,9 @@ class PageLimits:
 LIMITS = PageLimits()
 
 
+@cache
 def capabilities() -> Capabilities:
-    """Look what this machine can do."""
+    """Look what this machine can do: once, since the page asks for every row that it draws."""
     return Capabilities.of_here(has_bf16=read_host().has_bf16)
 
 

@@ -12,8 +12,9 @@ from gradio.components import Component
 
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui.arrival import EXAMPLES, Arrival
-from rembg_tuner.ui.handlers import REPEAT, Handlers, form_of, refusal
+from rembg_tuner.ui.handlers import REPEAT, Handlers
 from rembg_tuner.ui.widgets import DETAILS, RESULT_SIZES
+from rembg_tuner.ui.words import translate_sentence
 
 if TYPE_CHECKING:
     from rembg_tuner.ui.handlers import Desk, Shown
@@ -122,7 +123,7 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
         return parts.updates(arrival.change_engine(visitors.of(request), engine))
 
     def note(request: gr.Request, preset: str, *values: object) -> str:
-        form = form_of(dict(zip(KNOBS, values, strict=True)))
+        form = dict(zip(KNOBS, values, strict=True))
         return arrival.note(visitors.of(request), preset, form)
 
     parts.preset.input(
@@ -165,7 +166,7 @@ def _tie_run(parts: Widgets, handlers: Handlers) -> None:
         async def run(
             request: gr.Request, picture: str | None, preset: str, *values: object
         ) -> AsyncIterator[Updates]:
-            form = form_of(dict(zip(KNOBS, values, strict=True)))
+            form = dict(zip(KNOBS, values, strict=True))
             shown = handlers.run(visitors.of(request), picture, preset, form, repeat=repeat)
             try:
                 async for update in shown:
@@ -205,7 +206,7 @@ def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
         try:
             async for update in shown:
                 if "warning" in update:
-                    gr.Warning(refusal(update["warning"], visitor.language))
+                    gr.Warning(translate_sentence(update["warning"], visitor.language))
                 yield parts.updates(update)
         finally:
             await shown.aclose()

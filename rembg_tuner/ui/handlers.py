@@ -20,14 +20,13 @@ from rembg_tuner.imaging.formats import PREVIEW_SIDE
 from rembg_tuner.line import Order
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
-from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui.choices import LIMITS, chosen_settings, most_pixels
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import file_link
 from rembg_tuner.ui.views.runs import show_runs
 from rembg_tuner.ui.visit import Turn, write_runs
 from rembg_tuner.ui.widgets import knob_updates
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import say
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -333,13 +332,3 @@ def viewer_value(turn: Turn, language: str) -> dict[str, object] | None:
 def _existing(path: str | None) -> str | None:
     """Give a path if a file is there."""
     return path if path and Path(path).is_file() else None
-
-
-def refusal(message: str, language: str) -> str:
-    """Write a warning for a toast."""
-    return translate_sentence(message, language)
-
-
-def form_of(values: dict[str, object]) -> Form:
-    """Take the knobs out of everything a form holds."""
-    return {name: values[name] for name in KNOBS if name in values}

@@ -108,25 +108,33 @@ def _todo(preset: str) -> dict[str, Any]:
 
 def _quick_choices(preset: str) -> dict[str, Component]:
     """Make the two choices that matter most: what the network looks at, and what is written."""
-    words, settings = page_words(), preset_settings(preset)
-    detail = [(words("detail.own") if side == 0 else str(side), side) for side in DETAILS]
-    sizes = [(words("size.whole") if side == 0 else str(side), side) for side in RESULT_SIZES]
+    settings = preset_settings(preset)
     return {
-        "detail": gr.Radio(
-            detail,
-            value=settings.network_size,
-            label=words("detail"),
-            info=words("detail.info"),
-            elem_id="detail",
+        "detail": _side_choice(
+            "detail", "detail.info", DETAILS, zero="detail.own", value=settings.network_size
         ),
-        "result_size": gr.Radio(
-            sizes,
+        "result_size": _side_choice(
+            "result_size",
+            "result_size.info",
+            RESULT_SIZES,
+            zero="size.whole",
             value=settings.max_side,
-            label=words("result_size"),
-            info=words("result_size.info"),
-            elem_id="result-size",
         ),
     }
+
+
+def _side_choice(
+    name: str, info: str, sides: tuple[int, ...], *, zero: str, value: int
+) -> Component:
+    """Make a choice of sides, px; name, info and what 0 is called are keys of words."""
+    words = page_words()
+    return gr.Radio(
+        [(words(zero) if side == 0 else str(side), side) for side in sides],
+        value=value,
+        label=words(name),
+        info=words(info),
+        elem_id=name.replace("_", "-"),
+    )
 
 
 def _knobs(preset: str) -> dict[str, Component]:

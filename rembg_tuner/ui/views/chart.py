@@ -16,7 +16,7 @@ _WIDTH, _HEIGHT = 1000, 100  # the drawing's own units; it is stretched to the p
 _HEADROOM = 1.3  # room for the phases' names above the peak
 _NEAR_LIMIT = 1.5  # a limit farther above the peak than this is told, not drawn
 _LEAST_SPAN_S = 0.1
-_PHASES = {"start": "start", "load": "load"}  # every other stage is a part of the run
+_BEFORE_RUN = ("start", "load")  # every other stage is a part of the run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Curve:
         points: (x, y) of the memory.
         phases: (from, to, name) of start, load and run.
         span_s: what the whole width stands for.
-        baseline, peak, limit: bytes and height of each line; None where it is not drawn.
+        peak, baseline, limit: bytes and height of each line; None where it is not drawn.
         far_limit_bytes: a limit far above the picture.
     """
 
@@ -35,7 +35,7 @@ class Curve:
     phases: tuple[tuple[float, float, str], ...]
     span_s: float
     baseline: tuple[int, float] | None
-    peak: tuple[int, float] | None
+    peak: tuple[int, float]
     limit: tuple[int, float] | None
     far_limit_bytes: int | None
 
@@ -46,7 +46,6 @@ def lay_out(
     baseline_bytes: int | None,
     peak_bytes: int | None,
     limit_bytes: int | None,
-    end_s: float | None = None,
 ) -> Curve | None:
     """Lay a curve out.
 
@@ -55,7 +54,6 @@ def lay_out(
         baseline_bytes: memory of the worker before it loaded anything.
         peak_bytes: the kernel's own high-water mark; None while it is not known: the highest point.
         limit_bytes: where the worker would be ended.
-        end_s: where the turn ended; None: at the last point.
 
     Returns:
         None where nothing was seen yet.
@@ -63,14 +61,14 @@ def lay_out(
     if not timeline.points:
         return None
     last = timeline.points[-1][0]
-    span = max(end_s or 0.0, last, _LEAST_SPAN_S)
+    span = max(last, _LEAST_SPAN_S)
     peak = peak_bytes if peak_bytes is not None else max(rss for _, rss in timeline.points)
     highest = max(peak, *(rss for _, rss in timeline.points))
     near = limit_bytes is not None and limit_bytes <= highest * _NEAR_LIMIT
     top = max(highest, limit_bytes if near and limit_bytes else 0) * _HEADROOM
     return Curve(
         points=tuple((t / span, rss / top) for t, rss in timeline.points),
-        phases=_phases(timeline, span, end_s or last),
+        phases=_phases(timeline, span, last),
         span_s=span,
         baseline=(baseline_bytes, baseline_bytes / top) if baseline_bytes else None,
         peak=(peak, peak / top),
@@ -85,7 +83,7 @@ def _phases(
     """Join the stages to start, load and run."""
     phases: list[tuple[float, str]] = []
     for t_s, stage in timeline.marks:
-        name = _PHASES.get(stage, "run")
+        name = stage if stage in _BEFORE_RUN else "run"
         if not phases or phases[-1][1] != name:
             phases.append((t_s, name))
     ends = [*(t_s for t_s, _ in phases[1:]), end_s][: len(phases)]
@@ -97,25 +95,24 @@ def _phases(
 
 def draw(curve: Curve | None, language: str) -> str:
     """Draw a curve as HTML: an SVG that stretches, and labels that do not."""
-    if curve is None or curve.peak is None:
+    if curve is None:
         return f'<figure class="rt-chart rt-chart-empty"><p>{say("chart.empty", language)}</p></figure>'
     line = " ".join(f"{x * _WIDTH:.1f},{(1 - y) * _HEIGHT:.2f}" for x, y in curve.points)
     first, last = curve.points[0][0] * _WIDTH, curve.points[-1][0] * _WIDTH
     area = f"{first:.1f},{_HEIGHT} {line} {last:.1f},{_HEIGHT}"
-    rules = [("peak", curve.peak), ("baseline", curve.baseline), ("limit", curve.limit)]
+    named = (("peak", curve.peak), ("baseline", curve.baseline), ("limit", curve.limit))
+    rules = [(name, *found) for name, found in named if found is not None]
     lines = "".join(
-        f'<line class="rt-{name}" x1="0" x2="{_WIDTH}" y1="{(1 - found[1]) * _HEIGHT:.2f}" y2="{(1 - found[1]) * _HEIGHT:.2f}"/>'
-        for name, found in rules
-        if found is not None
+        f'<line class="rt-{name}" x1="0" x2="{_WIDTH}" y1="{(1 - y) * _HEIGHT:.2f}" y2="{(1 - y) * _HEIGHT:.2f}"/>'
+        for name, _, y in rules
     )
     bounds = "".join(
         f'<line class="rt-phase" x1="{x * _WIDTH:.1f}" x2="{x * _WIDTH:.1f}" y1="0" y2="{_HEIGHT}"/>'
         for x, _, _ in curve.phases[1:]
     )
     labels = "".join(
-        f'<span class="rt-label rt-{name}" style="bottom:{found[1] * 100:.1f}%">{say(f"chart.{name}", language)} {format_bytes(found[0])}</span>'
-        for name, found in rules
-        if found is not None
+        f'<span class="rt-label rt-{name}" style="bottom:{y * 100:.1f}%">{say(f"chart.{name}", language)} {format_bytes(count)}</span>'
+        for name, count, y in rules
     )
     phases = "".join(
         f'<span class="rt-phase-name" style="left:{x * 100:.1f}%;max-width:{(end - x) * 100:.1f}%">{say(f"stage.{name}", language)}</span>'
@@ -142,5 +139,5 @@ def _far_limit(curve: Curve, language: str) -> str:
 
 def _words(curve: Curve, language: str) -> str:
     """Say in a sentence what the picture shows."""
-    peak = format_bytes(curve.peak[0]) if curve.peak else ""
+    peak = format_bytes(curve.peak[0])
     return say("chart.alt", language, span=format_seconds(curve.span_s), peak=peak)
