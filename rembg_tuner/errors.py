@@ -8,6 +8,7 @@
     ├── OutputError                 bad_output
     ├── ModelError                  bad_model
     │   └── MissingModelError       missing_model
+    │       └── DownloadError       missing_model: getting it failed; what came is kept
     ├── EngineError                 engine_error
     │   └── MissingProviderError    missing_provider
     └── CancelledError              cancelled
@@ -69,6 +70,10 @@ class MissingModelError(ModelError):
     """A model whose file is not on disk."""
 
     kind = "missing_model"
+
+
+class DownloadError(MissingModelError):
+    """A model's file that could not be got; what came of it is kept for another try."""
 
 
 class EngineError(TunerError):

@@ -16,6 +16,8 @@ from pathlib import Path
 
 _UNLIMITED_BYTES = 2**60  # cgroup v1 writes a number near 2**63 for no limit
 _X86_BF16 = frozenset({"avx512_bf16", "amx_bf16"})
+_INT8_DOT = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+_FP16 = frozenset({"avx512_fp16", "amx_fp16", "asimdhp"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,22 @@ class Host:
     def has_bf16(self) -> bool:
         """Whether the CPU computes in bfloat16 natively."""
         return bool(self.features & _X86_BF16) or {"bf16", "asimd"} <= self.features
+
+    @property
+    def has_int8(self) -> bool:
+        """Whether the CPU sums products of 8-bit numbers natively (VNNI, AMX, Arm's dot product)."""
+        return bool(self.features & _INT8_DOT)
+
+    @property
+    def has_fp16(self) -> bool:
+        """Whether the CPU computes in half precision natively."""
+        return bool(self.features & _FP16)
+
+    @property
+    def precisions(self) -> frozenset[str]:
+        """The number formats that the CPU computes in natively."""
+        able = {"bf16": self.has_bf16, "fp16": self.has_fp16, "int8": self.has_int8}
+        return frozenset({"fp32", *(word for word, is_native in able.items() if is_native)})
 
 
 def read_host(root: Path = Path("/")) -> Host:

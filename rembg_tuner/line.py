@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MOST_WAITING = 16
 _MOST_POINTS = 300
 _REMEMBERED_TURNS = 9  # for the guess of the wait
-MOST_WARM_BYTES = 1024 * MIB  # a worker that keeps more is not kept warm
+MOST_WARM_BYTES = 1024 * MIB  # what the peaks of the workers kept warm may sum up to
 _CLOSE_TIMEOUT_S = 3.0
 _COMPANY_WARNING = (
     "another slot was running at the same time, so this took longer than it would alone"
@@ -199,7 +199,9 @@ class WaitingLine:
         self._running: dict[Runner, Ticket] = {}
         self._turns_s: deque[float] = deque(maxlen=_REMEMBERED_TURNS)
         self._is_closed = False
-        self._runners = [Runner(slots=slots) for _ in range(slots)]
+        self._runners = [
+            Runner(slots=slots, warm_bytes=MOST_WARM_BYTES // slots) for _ in range(slots)
+        ]
         self._threads = [
             threading.Thread(target=self._serve, args=(runner,), daemon=True, name=f"slot-{i}")
             for i, runner in enumerate(self._runners)
@@ -256,7 +258,7 @@ class WaitingLine:
 
     def worker_pids(self) -> tuple[int, ...]:
         """Give the warm workers' process ids."""
-        return tuple(runner.worker_pid for runner in self._runners if runner.worker_pid is not None)
+        return tuple(pid for runner in self._runners for pid in runner.worker_pids)
 
     def look_at(self, ticket: Ticket) -> Glance:
         """Tell how a ticket stands."""
@@ -320,7 +322,7 @@ class WaitingLine:
                         if isinstance(ticket.runs[-1], Result):
                             self._turns_s.append(ticket.elapsed_s())
                     ticket.end()
-                _let_heavy_worker_go(runner, ticket)
+                runner.settle()
 
     def _next(self, runner: Runner) -> Ticket | None:
         """Wait for the next ticket; None when the line is closed."""
@@ -362,13 +364,6 @@ class WaitingLine:
             ticket.runs.append(run)
             if isinstance(run, Failure):
                 return
-
-
-def _let_heavy_worker_go(runner: Runner, ticket: Ticket) -> None:
-    """End a worker that holds much after its run, rather than keep it warm for a next one that may not come."""
-    last = ticket.runs[-1]
-    if isinstance(last, Result) and (last.retained_rss_bytes or 0) > MOST_WARM_BYTES:
-        runner.close()
 
 
 def _failure(ticket: Ticket, kind: Literal["busy", "cancelled", "crash"], message: str) -> Failure:

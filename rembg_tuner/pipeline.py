@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import CancelledError, OutputError, PictureError
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rembg_tuner.engines import NetworkEngine, StockEngine
+    from rembg_tuner.errors import TunerError
+    from rembg_tuner.imaging.matte import RawOutput
+    from rembg_tuner.imaging.network_input import NetworkInput
+    from rembg_tuner.imaging.source import PictureHeader
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
 
@@ -39,6 +43,12 @@ class Job:
     preview: str | None = None
     before_preview: str | None = None
     max_pixels: int | None = None
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """Make it of its fields, as JSON carries them."""
+        background = content["background"]
+        return cls(**{**content, "background": tuple(background) if background else None})
 
     @property
     def matte(self) -> str | None:
@@ -82,6 +92,17 @@ class Stages:
         if self.cancelled.is_set():
             raise CancelledError("the run was cancelled")
 
+    def of_one(self) -> Stages:
+        """Give stages for one of several pictures: timed apart, told and cancelled together."""
+        one = Stages(self._follow)
+        one.cancelled = self.cancelled
+        return one
+
+    def _follow(self, name: str) -> None:
+        """Be where one of the pictures is."""
+        self.current = name
+        self._tell(name)
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage."""
@@ -93,6 +114,23 @@ class Stages:
         self.seconds[name] = time.perf_counter() - started
 
 
+@dataclass(slots=True, kw_only=True)
+class _Picture:
+    """A picture that is being cut out.
+
+    Attributes:
+        header: of the picture, as read.
+        tensor: float32 (1, 3, side, side), the network's input.
+        cpu_before: CPU seconds of the process when it was begun.
+    """
+
+    job: Job
+    stages: Stages
+    header: PictureHeader
+    tensor: NetworkInput
+    cpu_before: float
+
+
 def cut_out(
     job: Job, settings: Settings, engine: NetworkEngine, model: ModelSpec, stages: Stages
 ) -> Outcome:
@@ -101,31 +139,80 @@ def cut_out(
     Raises:
         TunerError: of the kind that went wrong.
     """
-    from rembg_tuner.imaging import compose, matte, network_input, source
+    picture = _begin(job, engine, model, stages)
+    with stages.stage("predict"):
+        raw = engine.predict(picture.tensor)
+    return _finish(picture, raw[0], settings, model)
+
+
+def cut_out_together(
+    jobs: list[Job], settings: Settings, engine: NetworkEngine, model: ModelSpec, stages: Stages
+) -> list[Outcome | TunerError]:
+    """Cut several pictures out, with one run of the network for all of them.
+
+    Each picture's `predict` is its share of that run. A picture that cannot be read or written does
+    not keep the others from being done.
+
+    Returns:
+        For each job what it made, or what went wrong with it.
+
+    Raises:
+        CancelledError, EngineError, ModelError: none of them could be done.
+    """
+    from rembg_tuner.imaging import network_input
+
+    came: dict[int, Outcome | TunerError] = {}
+    pictures: dict[int, _Picture] = {}
+    for i, job in enumerate(jobs):
+        try:
+            pictures[i] = _begin(job, engine, model, stages.of_one())
+        except (PictureError, OutputError) as error:
+            came[i] = error
+    if pictures:
+        with stages.stage("predict"):
+            raw = engine.predict(network_input.join([p.tensor for p in pictures.values()]))
+        for (i, picture), one in zip(pictures.items(), raw, strict=True):
+            picture.stages.seconds["predict"] = stages.seconds["predict"] / len(pictures)
+            try:
+                came[i] = _finish(picture, one, settings, model)
+            except (PictureError, OutputError) as error:
+                came[i] = error
+    return [came[i] for i in range(len(jobs))]
+
+
+def _begin(job: Job, engine: NetworkEngine, model: ModelSpec, stages: Stages) -> _Picture:
+    """Read a picture as the network's input."""
+    from rembg_tuner.imaging import network_input, source
 
     cpu_before = time.process_time()
     with stages.stage("read_small"):
-        output = Path(job.output)
-        check_output(output, job.background)
+        check_output(Path(job.output), job.background)
         header = source.read_header(Path(job.input), max_pixels=job.max_pixels)
         small = source.read_small(header, width=engine.side, height=engine.side)
     with stages.stage("normalise"):
         tensor = network_input.normalise(small, side=engine.side, mean=model.mean, std=model.std)
-    with stages.stage("predict"):
-        raw = engine.predict(tensor)
+    return _Picture(job=job, stages=stages, header=header, tensor=tensor, cpu_before=cpu_before)
+
+
+def _finish(picture: _Picture, raw: RawOutput, settings: Settings, model: ModelSpec) -> Outcome:
+    """Make the matte of the network's answer, float32 (c, h, w), and write the cut-out."""
+    from rembg_tuner.imaging import compose, matte
+
+    job, stages = picture.job, picture.stages
     with stages.stage("matte"):
+        foreground = matte.foreground_of(raw, model.post)
         composition = compose.Composition(
-            header=header,
-            matte=matte.scale_to_matte(raw),
+            header=picture.header,
+            matte=matte.scale_to_matte(foreground),
             max_side=settings.max_side,
             background=job.background,
         )
-        faint = matte.foreground_warning(raw)
+        faint = matte.foreground_warning(foreground)
     with stages.stage("write"):
         output_bytes = compose.write_cutout(
-            composition, output, is_cancelled=stages.cancelled.is_set
+            composition, Path(job.output), is_cancelled=stages.cancelled.is_set
         )
-    renamed_at, cpu_s = time.perf_counter(), time.process_time() - cpu_before
+    renamed_at, cpu_s = time.perf_counter(), time.process_time() - picture.cpu_before
     if job.matte is not None:
         matte.save_matte(Path(job.matte), composition.matte)
     return Outcome(
@@ -133,7 +220,7 @@ def cut_out(
         renamed_at=renamed_at,
         cpu_s=cpu_s,
         output_bytes=output_bytes,
-        warnings=(*header.warnings, *([faint] if faint else [])),
+        warnings=(*picture.header.warnings, *([faint] if faint else [])),
     )
 
 

@@ -11,11 +11,11 @@ from rembg_tuner.settings import (
     ENGINES,
     KNOBS,
     MODEL_ALIASES,
+    PRECISIONS,
     Settings,
     best_installed_engine,
     build_settings,
     default_of,
-    installed_engines,
     is_honoured,
     unhonoured_text,
 )
@@ -59,16 +59,13 @@ class Capabilities:
 
     Attributes:
         engines: those installed, best first.
-        has_bf16: whether the CPU computes in bfloat16 natively.
+        precisions: the number formats that the CPU computes in natively.
+        int8_models: the models whose int8 form is on disk, each with the engine: `u2netp openvino`.
     """
 
     engines: tuple[str, ...]
-    has_bf16: bool
-
-    @classmethod
-    def of_here(cls, *, has_bf16: bool) -> Capabilities:
-        """Look at what is installed."""
-        return cls(engines=installed_engines(), has_bf16=has_bf16)
+    precisions: frozenset[str]
+    int8_models: frozenset[str] = frozenset()
 
 
 def presets_path() -> Path:
@@ -164,14 +161,12 @@ def resolve(
     refused = [name for name in given if name in KNOBS and not is_honoured(name, engine)]
     if refused:
         raise SettingsError([unhonoured_text(name, engine) for name in refused])
-    if given.get("precision") == "bf16" and not able.has_bf16:
+    if (reason := unnative_text(given.get("precision"), engine, able)) is not None:
         raise SettingsError(
-            [
-                "precision bf16 is not native to this CPU and would be slower than fp32; choose precision fp32"
-            ]
+            [f"precision {given['precision']} cannot be had: {reason}; choose precision fp32"]
         )
     for name in [name for name in values if name not in given and name != "engine"]:
-        reason = _why_dropped(name, values[name], engine, able)
+        reason = _why_dropped(name, {**values, **given}, engine, able)
         if reason is not None:
             default = default_of(name)
             warnings.append(
@@ -210,13 +205,36 @@ def install_text(engine: str) -> str:
     )
 
 
-def _why_dropped(name: str, value: object, engine: str, able: Capabilities) -> str | None:
+def unnative_text(precision: object, engine: str, able: Capabilities) -> str | None:
+    """Say why a precision cannot be had with an engine on this CPU; None: it can."""
+    if precision not in ("bf16", "fp16", "int8") or engine == "rembg":
+        return None
+    if (
+        engine == "ncnn" and precision == "bf16"
+    ):  # only how it stores its numbers, which any CPU can
+        return None
+    if engine == "onnxruntime" and precision == "fp16":  # the GPU's, with TensorRT
+        return None
+    if precision in able.precisions:
+        return None
+    return f"this CPU has no native {precision}, and would be slower with it than with fp32"
+
+
+def _why_dropped(
+    name: str, values: dict[str, object], engine: str, able: Capabilities
+) -> str | None:
     """Tell why a preset's knob is left out here; None: it is not."""
     if not is_honoured(name, engine):
         return f"engine {engine} has no such knob"
-    if name == "precision" and value == "bf16" and not able.has_bf16:
-        return "this CPU has no native bf16"
-    return None
+    if name != "precision":
+        return None
+    precision = values[name]
+    if precision not in PRECISIONS[engine]:
+        return f"engine {engine} has no precision {precision}"
+    model = values.get("model", default_of("model"))
+    if precision == "int8" and f"{model} {engine}" not in able.int8_models:
+        return f"model {model} has no int8 form for engine {engine} on disk"
+    return unnative_text(precision, engine, able)
 
 
 def _text(value: object) -> str:

@@ -30,6 +30,7 @@ _CONTENT = {
     "loaded": {"load_s", "effective", "warnings"},
     "stage": {"stage"},
     "done": {"stages_s", "renamed_at", "cpu_s", "output_bytes", "warnings"},
+    "done_together": {"outcomes"},
     "failed": {"kind", "message", "stage"},
 }
 # Native libraries' own thread pools and malloc arenas would count as the setting's memory. The stock

@@ -1,33 +1,33 @@
 """The parent: run pictures through a worker, one at a time, and measure it truly.
 
-Keeps the deadline and the memory limit by ending the worker, tells its deaths apart, keeps it warm
-while the settings that it holds stay the same. Whatever happens is a Result or a Failure; the next
-run works.
+Keeps the deadline and the memory limit by ending the worker, tells its deaths apart, keeps workers warm
+for the settings that they hold. Whatever happens is a Result or a Failure; the next run works.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rembg_tuner.cache import open_cache, remove_scratch
+from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.derived import prepare
 from rembg_tuner.errors import ModelError, TunerError
+from rembg_tuner.history import History, why_not_fit
 from rembg_tuner.host import read_host
-from rembg_tuner.measurement import Environment, Failure, FailureKind, Result
-from rembg_tuner.meter import (
-    Meter,
-    describe_environment,
-    load_average,
-)
+from rembg_tuner.measurement import Failure, FailureKind, Result
+from rembg_tuner.meter import load_average
 from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.models.freed import freed_copy
-from rembg_tuner.models.spec import verify
+from rembg_tuner.precision import choose_precision
 from rembg_tuner.previewer import Previewer
-from rembg_tuner.process import WorkerGoneError, WorkerProcess
+from rembg_tuner.process import WorkerGoneError
+from rembg_tuner.starting import Start, start_worker
 from rembg_tuner.units import format_seconds
+from rembg_tuner.warm import WarmWorker, WarmWorkers
 from rembg_tuner.watch import DiedIdleError, FailedRunError, Progress, Watch
 
 if TYPE_CHECKING:
@@ -36,49 +36,55 @@ if TYPE_CHECKING:
 
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.pipeline import Job
-    from rembg_tuner.settings import Settings, Value
-
-START_TIMEOUT_S = 180.0  # numba compiles for most of a minute at rembg's very first import
-LOAD_TIMEOUT_S = 180.0
+    from rembg_tuner.settings import Settings
 
 
-@dataclass(slots=True, kw_only=True)
-class _WarmWorker:
-    """A worker with its model loaded."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    """What one call of the runner is about.
 
-    process: WorkerProcess
-    meter: Meter
-    key: tuple[Value, ...]
-    start_s: float
-    load_s: float
-    baseline_rss_bytes: int | None
-    load_peak_rss_bytes: int | None
-    effective: dict[str, Value]
+    Attributes:
+        settings: as asked.
+        warnings: what was said while they were made.
+    """
+
+    settings: Settings
     warnings: tuple[str, ...]
-    environment: Environment
-    runs: int = 0
+    on_progress: Callable[[Progress], None] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Readings:
+    """What the meter told right after a run, bytes."""
+
+    peak: int | None
+    retained: int | None
+    rss_file: int | None
+    curve: tuple[tuple[float, int], ...]
 
 
 class Runner:
-    """A slot: runs one picture at a time, and holds at most one worker. Use it with `with`."""
+    """A slot: runs one picture at a time. Use it with `with`."""
 
-    def __init__(self, *, slots: int = 1) -> None:
+    def __init__(self, *, slots: int = 1, warm_bytes: int | None = None) -> None:
         """Make a slot; no worker is started before the first run.
 
         Args:
             slots: how many such slots share this machine's CPUs.
+            warm_bytes: what the peaks of the workers that are kept warm may sum up to; None: one is
+                kept, whatever its size.
         """
         host = read_host()
         self._threads = max(1, host.usable_cpus // slots)
         self._memory_limit = host.usable_memory_bytes
-        self._worker: _WarmWorker | None = None
+        self._workers = WarmWorkers(warm_bytes)
         self._previewer = Previewer()
         self._slot = threading.Lock()
         self._cancel = threading.Event()
         self._cache: tuple[Path, tuple[str, ...]] | None = None
 
     def __enter__(self) -> Self:
-        """Hold the slot's worker."""
+        """Hold the slot's workers."""
         return self
 
     def __exit__(
@@ -87,20 +93,27 @@ class Runner:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the worker, and the process that makes previews."""
+        """End the workers, and the process that makes previews."""
         self.close()
         self._previewer.close()
 
     def close(self) -> None:
-        """End the worker, if there is one; the next run starts another."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.process.close()
+        """End the workers, if there are any; the next run starts another."""
+        self._workers.close()
+
+    def settle(self) -> None:
+        """End the workers that are too many to be kept warm."""
+        self._workers.settle()
 
     @property
     def worker_pid(self) -> int | None:
-        """The warm worker's process id; None where none is warm."""
-        return self._worker.process.pid if self._worker else None
+        """The process id of the worker that was used last; None where none is warm."""
+        return self._workers.pids[-1] if self._workers.pids else None
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """The warm workers' process ids."""
+        return self._workers.pids
 
     def cancel(self) -> None:
         """Stop the run that is going on, from another thread; nothing if none is."""
@@ -126,142 +139,134 @@ class Runner:
         Returns:
             A Result, or a Failure; `busy` if another thread is running one.
         """
+        turn = _Turn(settings=settings, warnings=warnings, on_progress=on_progress)
+        return self._hold_slot([job], turn)[0]
+
+    def run_together(
+        self, jobs: list[Job], settings: Settings, *, warnings: tuple[str, ...] = ()
+    ) -> list[Result | Failure]:
+        """Run several pictures through, with one run of the network for all of them.
+
+        Their `predict` is each one's share of that run, their `total_s` the sum of their own stages;
+        peak and CPU time are those of the whole.
+
+        Args:
+            jobs: at least one, at most the settings' batch_size.
+            settings: how.
+            warnings: what was said while the settings were made; goes into each Result.
+
+        Returns:
+            For each job its Result or Failure.
+        """
+        turn = _Turn(settings=settings, warnings=warnings, on_progress=None)
+        return self._hold_slot(jobs, turn)
+
+    def _hold_slot(self, jobs: list[Job], turn: _Turn) -> list[Result | Failure]:
+        """Run with the slot held, so that no two runs share the machine."""
         if not self._slot.acquire(blocking=False):
-            return _failure(
-                job,
-                settings,
-                FailedRunError(
-                    "busy", "another run is going on; try again when it is done", "prepare"
-                ),
-                0,
+            busy = FailedRunError(
+                "busy", "another run is going on; try again when it is done", "prepare"
             )
+            return [_failure(job, turn.settings, busy, 0) for job in jobs]
         try:
             self._cancel.clear()
-            return self._run(job, settings, warnings, on_progress)
+            return self._run(jobs, turn)
         except BaseException:
             self.close()  # interrupted in the middle: the worker's state is not known
-            _remove_scratch(job)
+            _remove_scratch(jobs)
             raise
         finally:
             self._slot.release()
 
-    def _run(
-        self,
-        job: Job,
-        settings: Settings,
-        warnings: tuple[str, ...],
-        on_progress: Callable[[Progress], None] | None,
-    ) -> Result | Failure:
-        """Run with the slot held."""
+    def _run(self, jobs: list[Job], turn: _Turn) -> list[Result | Failure]:
+        """Run on a worker that holds the settings; once more if it was found dead."""
         index = 0
         try:
-            worker = self._ready_worker(settings, on_progress)
+            worker = self._ready_worker(turn)
             index = worker.runs
             try:
-                return self._run_on(worker, job, settings, warnings, on_progress)
+                return self._run_on(worker, jobs, turn)
             except DiedIdleError:
-                self._forget_dead_worker()
-                worker, index = self._ready_worker(settings, on_progress), 0
-                return self._run_on(worker, job, settings, warnings, on_progress)
+                self._workers.drop_dead()
+                worker, index = self._ready_worker(turn), 0
+                return self._run_on(worker, jobs, turn)
         except FailedRunError as error:
-            self._forget_dead_worker()
-            if self._worker is None:
-                _remove_scratch(job)
-            return _failure(job, settings, error, index)
+            self._workers.drop_dead()
+            if not self._workers.pids:
+                _remove_scratch(jobs)
+            return [_failure(job, turn.settings, error, index) for job in jobs]
         except TunerError as error:
-            return _failure(
-                job, settings, FailedRunError(_kind_of(error), str(error), "prepare"), index
+            told = FailedRunError(_kind_of(error), str(error), "prepare")
+            return [_failure(job, turn.settings, told, index) for job in jobs]
+
+    def _ready_worker(self, turn: _Turn) -> WarmWorker:
+        """Give the warm worker that holds these settings, else a new one."""
+        key = (self._threads, *turn.settings.reload_key())
+        limit = turn.settings.memory_limit_bytes or self._memory_limit
+        peaks = self._refuse_what_will_not_fit(turn.settings, limit)
+        worker = self._workers.find(key)
+        if worker is not None:
+            return worker
+        cache, cache_warnings = self._open_cache()
+        self._workers.make_room(peaks)
+        settings, precision_warnings = choose_precision(
+            turn.settings, look_at_this_machine(), cache
+        )
+        worker = start_worker(
+            Start(
+                settings=settings,
+                model=self._prepared_model(settings, cache, turn),
+                key=key,
+                threads=self._threads,
+                cache=cache,
+                memory_limit_bytes=limit,
+                cancel=self._cancel,
+                on_progress=turn.on_progress,
             )
-
-    def _forget_dead_worker(self) -> None:
-        """Close what is left of a worker that was ended; the next run starts another."""
-        if self._worker is not None and not self._worker.process.is_alive():
-            self.close()
-
-    def _ready_worker(
-        self, settings: Settings, on_progress: Callable[[Progress], None] | None
-    ) -> _WarmWorker:
-        """Give the warm worker if it holds these settings, else a new one."""
-        key = (self._threads, *settings.reload_key())
-        if self._worker is not None and self._worker.key == key and self._worker.process.is_alive():
-            return self._worker
-        self.close()
-        try:
-            process = WorkerProcess(settings.engine, threads=self._threads)
-        except OSError as error:
-            raise FailedRunError(
-                "crash", f"no worker could be started: {error.strerror}", "start"
-            ) from error
-        try:
-            worker = self._load(process, key, settings, on_progress)
-        except BaseException:
-            process.close()
-            raise
-        self._worker = worker
+        )
+        worker.warnings = (*cache_warnings, *precision_warnings, *worker.warnings)
+        self._workers.add(worker)
         return worker
 
-    def _load(
-        self,
-        process: WorkerProcess,
-        key: tuple[Value, ...],
-        settings: Settings,
-        on_progress: Callable[[Progress], None] | None,
-    ) -> _WarmWorker:
-        """Wait for a new worker's imports, then have it load the model; the model is found meanwhile."""
-        meter = Meter(process.pid)
-        cache, cache_warnings = self._open_cache()
-        model = _prepared_model(settings, cache)
-        limit = settings.memory_limit_bytes or self._memory_limit
-        watch = Watch(
-            process=process,
-            meter=meter,
-            cancel=self._cancel,
-            stage="start",
-            deadline_s=START_TIMEOUT_S,
-            deadline_text=f"the worker's start took more than {START_TIMEOUT_S:.0f} s",
-            memory_limit_bytes=limit,
-            on_progress=on_progress,
-            started_at=process.started_at,
-        )
-        ready = watch.wait_for("ready")
-        start_s = time.perf_counter() - process.started_at
-        baseline = meter.rss_bytes()
-        meter.reset_peak()
-        request = {
-            "op": "load",
-            "settings": settings.to_dict(),
-            "model": model.to_dict(),
-            "threads": self._threads,
-            "cache": str(cache),
-        }
-        watch = Watch(
-            process=process,
-            meter=meter,
-            cancel=self._cancel,
-            stage="load",
-            deadline_s=LOAD_TIMEOUT_S,
-            deadline_text=f"loading the model took more than {LOAD_TIMEOUT_S:.0f} s",
-            memory_limit_bytes=limit,
-            on_progress=on_progress,
-            baseline_rss_bytes=baseline,
-        )
+    def _refuse_what_will_not_fit(self, settings: Settings, limit: int | None) -> int:
+        """Look what the setting took here before.
+
+        Returns:
+            Its highest peak, bytes; 0 where it was never run.
+
+        Raises:
+            FailedRunError: that is more than the limit.
+        """
+        cache, _ = self._open_cache()
         try:
-            process.send(request)
-        except WorkerGoneError as error:
-            raise watch.death(error) from error
-        loaded = watch.wait_for("loaded")
-        return _WarmWorker(
-            process=process,
-            meter=meter,
-            key=key,
-            start_s=start_s,
-            load_s=loaded["load_s"],
-            baseline_rss_bytes=baseline,
-            load_peak_rss_bytes=meter.peak_bytes(),
-            effective=loaded["effective"],
-            warnings=(*cache_warnings, *loaded["warnings"]),
-            environment=describe_environment(ready["versions"]),
-        )
+            peaks = History(cache).all()
+        except sqlite3.Error:  # what cannot be read tells nothing; the limit is kept while it runs
+            return 0
+        reason = None if limit is None else why_not_fit(settings, limit, peaks)
+        if reason is not None:
+            raise FailedRunError("out_of_memory", reason, "prepare")
+        key = settings.reload_key()
+        return max((p.peak_bytes for p in peaks if p.settings.reload_key() == key), default=0)
+
+    def _prepared_model(self, settings: Settings, cache: Path, turn: _Turn) -> ModelSpec:
+        """Find the model, and make of it what the engine needs; telling so, since it may take long.
+
+        Raises:
+            ModelError: it is not there, not what it should be, or takes no other size.
+            EngineError: what converts it is not installed, or failed.
+        """
+
+        def tell() -> None:
+            if turn.on_progress is not None:
+                turn.on_progress(Progress(stage="convert", sample=None))
+
+        model = find_model(settings.model, int8_for=settings.engine if settings.precision == "int8" else None)  # fmt: skip
+        try:
+            return prepare(settings, model, cache, is_cancelled=self._cancel.is_set, on_start=tell)
+        except OSError as error:
+            raise ModelError(
+                f"what the engine needs made of {model.path} cannot be written to {cache}: {error.strerror}"
+            ) from error
 
     def _open_cache(self) -> tuple[Path, tuple[str, ...]]:
         """Open the cache once."""
@@ -269,71 +274,115 @@ class Runner:
             self._cache = open_cache()
         return self._cache
 
-    def _run_on(
-        self,
-        worker: _WarmWorker,
-        job: Job,
-        settings: Settings,
-        warnings: tuple[str, ...],
-        on_progress: Callable[[Progress], None] | None,
-    ) -> Result:
-        """Run one picture on a loaded worker.
+    def _run_on(self, worker: WarmWorker, jobs: list[Job], turn: _Turn) -> list[Result | Failure]:
+        """Run pictures on a loaded worker.
 
         Raises:
             FailedRunError: it did not go through.
         """
-        process, meter = worker.process, worker.meter
-        run_index, worker.runs = worker.runs, worker.runs + 1
+        settings = turn.settings
+        worker.runs += 1
         watch = Watch(
-            process=process,
-            meter=meter,
+            process=worker.process,
+            meter=worker.meter,
             cancel=self._cancel,
             stage="read_small",
-            deadline_s=settings.timeout_s,
+            deadline_s=settings.timeout_s * len(jobs),
             deadline_text=f"the run passed its deadline of {format_seconds(settings.timeout_s)} (timeout_s) and was ended; raise it, or choose a faster setting",
             memory_limit_bytes=settings.memory_limit_bytes or self._memory_limit,
-            on_progress=on_progress,
+            on_progress=turn.on_progress,
             baseline_rss_bytes=worker.baseline_rss_bytes,
-            is_warm=run_index > 0,
+            is_warm=worker.runs > 1,
         )
-        meter.reset_peak()
+        request: dict[str, Any] = {"settings": settings.to_dict()}
+        is_one = len(jobs) == 1
+        request |= {"op": "run", "job": asdict(jobs[0])} if is_one else {"op": "run_together", "jobs": [asdict(job) for job in jobs]}  # fmt: skip
+        worker.meter.reset_peak()
         try:
             watch.started_at = time.perf_counter()
-            process.send({"op": "run", "job": asdict(job), "settings": settings.to_dict()})
+            worker.process.send(request)
         except WorkerGoneError as error:
             raise watch.death(error) from error
-        done = watch.wait_for("done")
-        retained, peak = meter.rss_bytes(), meter.peak_bytes()
-        rss_file = meter.rss_file_bytes()
+        done = watch.wait_for("done" if is_one else "done_together")
+        readings = _Readings(
+            peak=worker.meter.peak_bytes(),
+            retained=worker.meter.rss_bytes(),
+            rss_file=worker.meter.rss_file_bytes(),
+            curve=watch.thinned_curve(),
+        )
+        worker.note_peak(readings.peak)
+        warnings = (*turn.warnings, *worker.warnings, *self._remember(settings, worker))
+        turn = replace(turn, warnings=warnings)
+        if is_one:
+            total_s = done["renamed_at"] - watch.started_at
+            return [self._result(worker, jobs[0], turn, readings, {**done, "total_s": total_s})]
+        return [
+            _failure(
+                job, settings, FailedRunError(one["kind"], one["message"], "write"), worker.runs - 1
+            )
+            if "kind" in one
+            else self._result(
+                worker, job, turn, readings, {**one, "total_s": sum(one["stages_s"].values())}
+            )
+            for job, one in zip(jobs, done["outcomes"], strict=True)
+        ]
+
+    def _result(
+        self,
+        worker: WarmWorker,
+        job: Job,
+        turn: _Turn,
+        readings: _Readings,
+        outcome: dict[str, Any],
+    ) -> Result:
+        """Make the Result of one picture, and its previews, now that the run's figures are read."""
+        settings = turn.settings
         preview_warnings = self._make_previews(job, settings)
         return Result(
             input=job.input,
             output=job.output,
             preview=None if preview_warnings else job.preview,
             before_preview=None if preview_warnings else job.before_preview,
-            run_index=run_index,
+            run_index=worker.runs - 1,
             settings=settings,
             effective={**worker.effective, "max_side": settings.max_side},
-            stages_s=done["stages_s"],
-            total_s=done["renamed_at"] - watch.started_at,
+            stages_s=outcome["stages_s"],
+            total_s=outcome["total_s"],
             load_s=worker.load_s,
             start_s=worker.start_s,
-            cpu_s=done["cpu_s"],
+            cpu_s=outcome["cpu_s"],
             baseline_rss_bytes=worker.baseline_rss_bytes,
             load_peak_rss_bytes=worker.load_peak_rss_bytes,
-            peak_rss_bytes=peak,
-            retained_rss_bytes=retained,
-            rss_file_bytes=rss_file,
-            peak_source=meter.peak_source,
-            output_bytes=done["output_bytes"],
+            peak_rss_bytes=readings.peak,
+            retained_rss_bytes=readings.retained,
+            rss_file_bytes=readings.rss_file,
+            peak_source=worker.meter.peak_source,
+            output_bytes=outcome["output_bytes"],
             agreement=None,
-            warnings=(*warnings, *worker.warnings, *done["warnings"], *preview_warnings),
+            warnings=(*turn.warnings, *outcome["warnings"], *preview_warnings),
             environment=replace(worker.environment, load_average=load_average()),
-            curve=watch.thinned_curve(),
+            curve=readings.curve,
         )
 
+    def _remember(self, settings: Settings, worker: WarmWorker) -> tuple[str, ...]:
+        """Note what the setting took, for the next time it is asked for.
+
+        Returns:
+            A warning where that could not be written.
+        """
+        if not worker.peak_bytes or worker.meter.peak_source != "vmhwm":
+            return ()
+        cache, cache_warnings = self._open_cache()
+        try:
+            History(cache).remember(settings, worker.peak_bytes)
+        except sqlite3.Error as error:
+            if cache_warnings:  # which says already that nothing is kept
+                return ()
+            return (f"what this setting took was not noted in {cache}: {error}",)
+        return ()
+
     def _make_previews(self, job: Job, settings: Settings) -> tuple[str, ...]:
-        """Have the previews made, now that the run's figures are read.
+        """Have the previews made.
 
         Returns:
             A warning where that failed: the cut-out itself is done and stays.
@@ -362,27 +411,9 @@ def _kind_of(error: TunerError) -> FailureKind:
     return kind
 
 
-def _prepared_model(settings: Settings, cache: Path) -> ModelSpec:
-    """Find the model, and free its input's size where the engine needs that done in the file.
-
-    Raises:
-        ModelError: it is not there, not what it should be, or takes no other size.
-    """
-    model = find_model(settings.model)
-    # OpenVINO reshapes what it has read; ONNX Runtime needs a graph whose declared input is free.
-    if settings.network_size and settings.engine == "onnxruntime":
-        target = cache / f"freed-{verify(model)[:32]}.onnx"
-        try:
-            return replace(model, graph_path=str(freed_copy(Path(model.path), target)))
-        except OSError as error:
-            raise ModelError(
-                f"the graph's freed copy {target} cannot be written: {error.strerror}"
-            ) from error
-    return model
-
-
-def _remove_scratch(job: Job) -> None:
+def _remove_scratch(jobs: list[Job]) -> None:
     """Remove what an ended worker was writing."""
-    for name in (job.output, job.preview, job.before_preview):
-        if name:
-            remove_scratch(Path(name))
+    for job in jobs:
+        for name in (job.output, job.preview, job.before_preview):
+            if name:
+                remove_scratch(Path(name))

@@ -13,16 +13,24 @@ from typing import Literal, cast, get_args
 
 from rembg_tuner.errors import SettingsError
 
-EngineName = Literal["onnxruntime", "openvino", "rembg"]
+EngineName = Literal["onnxruntime", "openvino", "ncnn", "rembg"]
 ProviderName = Literal["cpu", "cuda", "tensorrt", "openvino"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 ExecutionMode = Literal["sequential", "parallel"]
 Value = str | int | float | bool | None
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 STOCK_ENGINE: EngineName = "rembg"  # rembg itself, to compare with
 _ONNX_RUNTIME: frozenset[str] = frozenset({"onnxruntime", "rembg"})
-_NETWORK: frozenset[str] = frozenset({"onnxruntime", "openvino"})
+_NETWORK: frozenset[str] = frozenset({"onnxruntime", "openvino", "ncnn"})
+_BATCHING: frozenset[str] = frozenset({"onnxruntime", "openvino"})
+# What each engine computes in; which of them is native is the CPU's to say.
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "onnxruntime": ("auto", "fp32", "fp16", "int8"),
+    "openvino": ("auto", "fp32", "bf16", "fp16", "int8"),
+    "ncnn": ("auto", "fp32", "bf16", "fp16"),
+    "rembg": ("fp32",),
+}
 _KNOB = "knob"
 _TYPE_WORDS: dict[type, str] = {
     bool: "on or off (true or false)",
@@ -82,8 +90,8 @@ def _plain(number: float) -> str:
 
 def installed_engines() -> tuple[str, ...]:
     """Name the engines whose package is installed, best first; nothing is imported."""
-    preferred = {"openvino": "openvino", "onnxruntime": "onnxruntime", "rembg": "rembg"}
-    return tuple(engine for engine, package in preferred.items() if find_spec(package) is not None)
+    preferred = ("openvino", "onnxruntime", "ncnn", "rembg")  # each is its package's name too
+    return tuple(engine for engine in preferred if find_spec(engine) is not None)
 
 
 def best_installed_engine() -> EngineName:
@@ -134,10 +142,10 @@ class Settings:
         default="fp32",
         metadata={
             _KNOB: Knob(
-                summary="number format of the network's arithmetic: bf16 halves the time where the CPU has it, and moves edges a little",
+                summary="number format of the network's arithmetic: bf16 and int8 take less than half the time where the CPU has them, and move edges a little; auto: the fastest whose agreement with fp32 was measured and holds",
                 group="model and engine",
                 choices=get_args(Precision),
-                engines=frozenset({"openvino"}),
+                engines=_NETWORK,
             )
         },
     )
@@ -167,6 +175,19 @@ class Settings:
                 multiple_of=32,
                 or_zero=True,
                 engines=_NETWORK,
+            )
+        },
+    )
+    batch_size: int = field(
+        default=1,
+        metadata={
+            _KNOB: Knob(
+                summary="pictures that the network takes at once (command batch): memory grows with it, and time a picture falls only where one alone leaves the processor idle",
+                group="sizes",
+                unit="pictures",
+                low=1,
+                high=16,
+                engines=_BATCHING,
             )
         },
     )
@@ -246,6 +267,16 @@ class Settings:
             )
         },
     )
+    light_mode: bool = field(
+        default=True,
+        metadata={
+            _KNOB: Knob(
+                summary="ncnn frees each intermediate result as soon as nothing needs it: a lower peak, in the same time",
+                group="memory",
+                engines=frozenset({"ncnn"}),
+            )
+        },
+    )
     timeout_s: float = field(
         default=30.0,
         metadata={
@@ -294,6 +325,8 @@ class Settings:
             and not is_honoured(name, self.engine)
             and getattr(self, name) != default_of(name)
         ]
+        if {"precision", "engine", "provider"} <= allowed:
+            problems += self._precision_problems()
         if (
             {"arena_shrink", "cpu_mem_arena"} <= allowed
             and self.arena_shrink
@@ -311,6 +344,25 @@ class Settings:
                 f"inter_op_threads is used in execution_mode parallel only, got {self.inter_op_threads} with sequential; leave it at 0 or choose parallel"
             )
         return problems
+
+    def _precision_problems(self) -> list[str]:
+        """List what is wrong between precision, engine and provider."""
+        able = PRECISIONS[self.engine]
+        if is_honoured("precision", self.engine) and self.precision not in able:
+            return [
+                f"precision {self.precision} is not one of engine {self.engine}'s, which are {', '.join(able)}; choose one of them"
+            ]
+        if self.engine != "onnxruntime" or self.precision in ("auto", "fp32"):
+            return []
+        if self.precision == "fp16" and self.provider != "tensorrt":
+            return [
+                f"precision fp16 in engine onnxruntime is provider tensorrt's, got provider {self.provider}; choose provider tensorrt, or precision fp32"
+            ]
+        if self.precision == "int8" and self.provider != "cpu":
+            return [
+                f"precision int8 in engine onnxruntime is provider cpu's, got provider {self.provider}; choose provider cpu, or another precision"
+            ]
+        return []
 
     def to_dict(self) -> dict[str, Value]:
         """Give every knob's value by name, in the order declared."""

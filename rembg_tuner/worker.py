@@ -4,8 +4,8 @@ Requests come in and results go out as JSON lines on pipes of their own, since n
 fd 1. It imports nothing of pages, meters or plots, so that its memory is a setting's and no one else's,
 and it ends by itself when its parent's end of the pipe closes.
 
-Requests: {"op": "load", ...}, {"op": "run", ...}, {"op": "cancel"}.
-Results:  {"event": "ready" | "loaded" | "stage" | "done" | "failed", ...}.
+Requests: {"op": "load", ...}, {"op": "run", ...}, {"op": "run_together", ...}, {"op": "cancel"}.
+Results:  {"event": "ready" | "loaded" | "stage" | "done" | "done_together" | "failed", ...}.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rembg_tuner import __version__
 from rembg_tuner.errors import TunerError
 from rembg_tuner.models.spec import ModelSpec, verify
-from rembg_tuner.pipeline import Job, Stages, run_job
+from rembg_tuner.pipeline import Job, Stages, cut_out_together, run_job
 from rembg_tuner.settings import build_settings
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ class Worker:
         try:
             if operation == "load":
                 self._load(**request)
-            else:
+            elif operation == "run":
                 self._run(**request)
+            else:
+                self._run_together(**request)
         except TunerError as error:
             stage = self._stages.current if self._stages else stage
             self.tell("failed", kind=error.kind, message=str(error), stage=stage)
@@ -83,9 +85,7 @@ class Worker:
 
         started = time.perf_counter()
         self._settings = build_settings(settings)
-        self._model = ModelSpec(
-            **{**model, "mean": tuple(model["mean"]), "std": tuple(model["std"])}
-        )
+        self._model = ModelSpec.from_dict(model)
         digest = verify(self._model)
         self._engine = open_engine(
             EngineRequest(
@@ -94,6 +94,7 @@ class Worker:
                 model_digest=digest,
                 threads=threads,
                 cache=Path(cache),
+                tell=lambda phase: self.tell("stage", stage=phase),
             )
         )
         self.tell(
@@ -105,18 +106,37 @@ class Worker:
 
     def _run(self, *, job: dict[str, Any], settings: dict[str, object]) -> None:
         """Run one picture through."""
-        if self._engine is None or self._model is None:
-            raise TunerError("the worker was asked to run before it was told to load")
+        engine, model = self._loaded()
         self._stages = stages = Stages(lambda name: self.tell("stage", stage=name))
-        background = job.pop("background")
-        outcome = run_job(
-            Job(**job, background=tuple(background) if background else None),
+        outcome = run_job(Job.from_dict(job), build_settings(settings), engine, model, stages)
+        self.tell("done", **asdict(outcome))
+
+    def _run_together(self, *, jobs: list[dict[str, Any]], settings: dict[str, object]) -> None:
+        """Run several pictures through, the network once for all of them."""
+        engine, model = self._loaded()
+        self._stages = stages = Stages(lambda name: self.tell("stage", stage=name))
+        came = cut_out_together(
+            [Job.from_dict(job) for job in jobs],
             build_settings(settings),
-            self._engine,
-            self._model,
+            cast("NetworkEngine", engine),
+            model,
             stages,
         )
-        self.tell("done", **asdict(outcome))
+        outcomes = [
+            {"kind": one.kind, "message": str(one)} if isinstance(one, TunerError) else asdict(one)
+            for one in came
+        ]
+        self.tell("done_together", outcomes=outcomes)
+
+    def _loaded(self) -> tuple[NetworkEngine | StockEngine, ModelSpec]:
+        """Give the engine and its model.
+
+        Raises:
+            TunerError: nothing was loaded.
+        """
+        if self._engine is None or self._model is None:
+            raise TunerError("the worker was asked to run before it was told to load")
+        return self._engine, self._model
 
     def cancel(self) -> None:
         """Stop the run that is going on; called from the thread that reads requests."""
@@ -153,6 +173,10 @@ def _import_libraries(engine: str, threads: int) -> dict[str, str]:
         from rembg_tuner.engines import openvino
 
         return {**versions, "openvino": openvino.version()}
+    if engine == "ncnn":
+        from rembg_tuner.engines import ncnn
+
+        return {**versions, "ncnn": ncnn.version()}
     from rembg_tuner.engines import onnxruntime
 
     return {**versions, "onnxruntime": onnxruntime.version()}

@@ -211,13 +211,14 @@ def test_company_is_told(tmp_path: Path) -> None:
 
 
 def test_a_heavy_worker_is_not_kept(line: WaitingLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    """A worker that holds more than a bound after its run is ended; a light one stays warm."""
+    """A worker whose peak alone is more than the bound is ended after its run; a light one stays warm."""
     finished(line.submit(order(tmp_path)))
     assert len(line.worker_pids()) == 1
     assert MOST_WARM_BYTES == 2**30
     monkeypatch.setattr("rembg_tuner.line.MOST_WARM_BYTES", 2**20)
-    finished(line.submit(order(tmp_path)))
-    until(lambda: line.worker_pids() == ())
+    with WaitingLine() as narrow:
+        finished(narrow.submit(order(tmp_path)))
+        until(lambda: narrow.worker_pids() == ())
 
 
 def test_twenty_at_once_get_their_own(tmp_path: Path) -> None:

@@ -5,34 +5,37 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import inspect
 import itertools
 import os
 import pwd
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+import pyvips
+from PIL import Image
 
 from rembg_tuner.errors import MissingModelError, ModelError
-from rembg_tuner.models import freed
+from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
+from rembg_tuner.imaging.network_input import normalise
 from rembg_tuner.models.catalogue import (
     EMBEDDED_FOLDER,
     CatalogueEntry,
     find_model,
     read_catalogue,
+    read_unfit,
     rembg_folders,
 )
-from rembg_tuner.models.freed import freed_copy
-from rembg_tuner.models.graph import free_input_size
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy.typing as npt
 
 U2NETP = EMBEDDED_FOLDER / "u2netp.onnx"
 SHA256 = "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
@@ -50,33 +53,43 @@ def rembg_sessions() -> Path:
 
 @cache
 def rembg_models() -> dict[str, dict[str, object]]:
-    """Read each model's url, checksum and input from the source of rembg's session classes."""
+    """Give each of rembg's sessions by name: its class, address, checksum and module.
+
+    rembg itself is imported in this process, and its sessions are made without their networks.
+    """
+    from rembg.sessions import sessions
+
     models: dict[str, dict[str, object]] = {}
-    for path in rembg_sessions().glob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        methods = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-        if not {"name", "predict", "download_models"} <= set(methods):
-            continue
-        named = methods["name"].body[-1]
-        if not isinstance(named, ast.Return) or not isinstance(named.value, ast.Constant):
-            continue
+    for name, session in sessions.items():
+        source = Path(inspect.getfile(session)).read_text(encoding="utf-8")
         texts = [
             node.value
-            for node in ast.walk(methods["download_models"])
+            for node in ast.walk(ast.parse(source))
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         ]
-        models[str(named.value.value)] = {
-            "urls": [text for text in texts if text.startswith("https://")],
+        models[name] = {
+            "session": session,
+            "urls": [text for text in texts if text.startswith("https://github.com/")],
             "checksums": [text for text in texts if text.startswith(("md5:", "sha256:"))],
-            "inputs": [
-                tuple(ast.literal_eval(argument) for argument in call.args[1:])
-                for call in ast.walk(methods["predict"])
-                if isinstance(call, ast.Call)
-                and isinstance(call.func, ast.Attribute)
-                and call.func.attr == "normalize"
-            ],
         }
     return models
+
+
+class StubNetwork:
+    """Stands in for rembg's InferenceSession: keeps what it is fed, and answers as it was told."""
+
+    def __init__(self, answer: npt.NDArray[np.float32]) -> None:
+        """Answer every run alike."""
+        self.answer, self.fed = answer, np.zeros(0, np.float32)
+
+    def get_inputs(self) -> list[Any]:
+        """Name one input."""
+        return [SimpleNamespace(name="x")]
+
+    def run(self, _outputs: None, feed: dict[str, npt.NDArray[np.float32]]) -> list[Any]:
+        """Keep the input."""
+        self.fed = feed["x"]
+        return [self.answer]
 
 
 @cache
@@ -116,28 +129,85 @@ def test_the_embedded_model_comes_with_its_licence() -> None:
     assert "Version 2.0" in text
 
 
+def test_the_catalogue_has_every_session_of_rembg() -> None:
+    """Those that run here, and those that do not with the reason: a new one would be missed here."""
+    assert {*read_catalogue(), *read_unfit()} == set(rembg_models())
+    assert all(reason.strip() for reason in read_unfit().values())
+
+
+def test_no_session_that_sends_pictures_away_runs_here() -> None:
+    """Whatever rembg itself calls remote, or wants a credential for, is refused with the reason."""
+    remote = [
+        name
+        for name, model in rembg_models().items()
+        if not cast("Any", model["session"]).is_local()
+        or cast("Any", model["session"]).requires_credentials()
+    ]
+    assert sorted(remote) == ["atlascloud", "withoutbg"]
+    for name in remote:
+        with pytest.raises(ModelError, match="it sends every picture to a third party"):
+            find_model(name)
+
+
 @pytest.mark.parametrize("name", list(read_catalogue()))
-def test_an_entry_of_the_catalogue_is_what_rembg_holds(name: str) -> None:
-    """Name, file, url, checksum and input are those of rembg's session class."""
+def test_an_entry_is_got_from_where_rembg_gets_it(name: str) -> None:
+    """Address, checksum and the name it is kept under are those of rembg's own class."""
     entry, theirs = read_catalogue()[name], rembg_models()[name]
     assert entry.name == name
     assert entry.file == f"{name}.onnx"  # rembg's f"{cls.name()}.onnx"
+    if entry.url is None:
+        assert entry.made_from in read_catalogue()
+        return
     assert theirs["urls"] == [entry.url]
-    assert theirs["checksums"] == [f"md5:{entry.md5}"]
-    assert theirs["inputs"] == [(IMAGENET_MEAN, IMAGENET_STD, (entry.side, entry.side))]
+    ((algorithm, digest),) = (
+        entry.checksums.items() if name != "u2netp" else [("md5", str(entry.md5))]
+    )
+    assert theirs["checksums"] == [f"{algorithm}:{digest}"]
+
+
+@pytest.mark.parametrize("name", list(read_catalogue()))
+def test_an_entry_is_fed_and_read_as_rembg_does(name: str) -> None:
+    """The class itself is run over a stub: what it feeds the network, and the mask it makes, are ours."""
+    entry = read_catalogue()[name]
+    chance = np.random.default_rng(0)
+    picture = chance.integers(0, 256, (entry.side, entry.side, 3), np.uint8)
+    channels = 4 if entry.post == "classes" else 1
+    blobs = (
+        chance.standard_normal((channels, 8, 8))
+        .repeat(entry.side // 8, 1)
+        .repeat(entry.side // 8, 2)
+    )
+    answer = (blobs if entry.post != "minmax" else 1 / (1 + np.exp(-blobs)))[None].astype(
+        np.float32
+    )
+    network = StubNetwork(answer)
+    session = cast("Any", rembg_models()[name]["session"]).__new__(
+        cast("Any", rembg_models()[name]["session"])
+    )
+    session.inner_session = network
+    extras = {"cloth_category": "attire"} if entry.post == "classes" else {}
+    (mask,) = session.predict(Image.fromarray(picture), **extras)
+    small = pyvips.Image.new_from_memory(picture.tobytes(), entry.side, entry.side, 3, "uchar")
+    ours = normalise(small, side=entry.side, mean=entry.mean, std=entry.std)
+    assert network.fed.shape == (1, 3, entry.side, entry.side)
+    assert float(np.abs(network.fed - ours).max()) <= 1e-5
+    matte = scale_to_matte(foreground_of(answer[0], entry.post))
+    assert float(np.abs(np.asarray(mask) / 255 - matte).max()) <= 1 / 255 + 1e-6
 
 
 @pytest.mark.parametrize("name", list(read_catalogue()))
 def test_an_entry_of_the_catalogue_is_whole(name: str) -> None:
     """Every field has its type, a licence and what it is good for."""
     entry = read_catalogue()[name]
-    texts = (entry.file, entry.url, entry.md5, entry.licence, entry.good_for)
-    assert [type(text) for text in texts] == [str] * 5
+    texts = (entry.file, entry.family, entry.licence, entry.good_for)
+    assert [type(text) for text in texts] == [str] * 4
     assert all(text.strip() for text in texts)
+    assert entry.commercial in ("yes", "no", "ask")
     assert type(entry.side) is int
     assert entry.bytes is None or type(entry.bytes) is int
-    assert entry.sha256 is None or len(bytes.fromhex(entry.sha256)) == 32
-    assert len(bytes.fromhex(entry.md5)) == 16
+    assert entry.size_text() or entry.url is None
+    assert all(len(bytes.fromhex(digest)) in (16, 32) for digest in entry.checksums.values())
+    assert bool(entry.checksums) == (entry.url is not None)
 
 
 def test_the_catalogue_knows_the_embedded_file() -> None:
@@ -316,7 +386,10 @@ def test_a_missing_model_is_told_with_how_to_get_it(bare_home: Path) -> None:
     with pytest.raises(MissingModelError) as caught:
         find_model("u2net")
     place = bare_home / ".rembg" / "models" / "u2net" / "u2net.onnx"
-    assert str(caught.value) == f"model u2net is not on disk; download {entry.url} to {place}"
+    assert str(caught.value) == (
+        "model u2net is not on disk; get its 168 MiB with `python -m rembg_tuner models get u2net`, "
+        f"or put {entry.url} at {place}"
+    )
     place.parent.mkdir(parents=True)
     place.touch()
     assert Path(find_model("u2net").path) == place
@@ -360,235 +433,14 @@ def test_a_spec_crosses_to_the_worker_as_it_is() -> None:
     assert ModelSpec(**spec.to_dict()) == spec  # type: ignore[arg-type]  # its own fields
 
 
-def dims_of(value: onnx.ValueInfoProto) -> list[int | str]:
-    """Give a tensor's dimensions: numbers, names, or 0 for unknown."""
-    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
-
-
-def run_graph(path: Path, side: int, colour: float = 0.5) -> list[Any]:
-    """Run a graph on a grey square with a disc of a colour in it."""
-    rows, columns = np.mgrid[:side, :side] / side - 0.5
-    disc = np.where(rows**2 + columns**2 < 0.09, np.float32(2.0), np.float32(-1.0))
-    picture = np.broadcast_to(disc * colour * 2, (1, 3, side, side)).astype(np.float32)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
-    session = onnxruntime.InferenceSession(
-        str(path), sess_options=options, providers=["CPUExecutionProvider"]
-    )
-    outputs: list[Any] = session.run(None, {session.get_inputs()[0].name: picture})
-    return outputs
-
-
-def test_freeing_u2netp_names_height_and_width_only() -> None:
-    """The input keeps batch and channels; the weights, and the graph it was made from, stay."""
-    model = onnx.load(str(U2NETP))
-    before = model.SerializeToString(deterministic=True)
-    result = free_input_size(model)
-    assert dims_of(result.graph.input[0]) == [1, 3, "height", "width"]
-    assert [dims_of(value)[:2] for value in result.graph.output] == [
-        dims_of(value)[:2] for value in model.graph.output
-    ]
-    assert [dims_of(value)[2:] for value in result.graph.output] == [[0, 0]] * 7
-    assert result.graph.initializer == model.graph.initializer
-    assert model.SerializeToString(deterministic=True) == before
-
-
-def test_a_freed_graph_runs_at_its_own_size_as_before_and_at_another(tmp_path: Path) -> None:
-    """At 320 the numbers are the released graph's; at 256 the disc is still the foreground."""
-    path = freed_copy(U2NETP, tmp_path / "freed.onnx")
-    released, same = run_graph(U2NETP, 320), run_graph(path, 320)
-    assert max(np.abs(a - b).max() for a, b in zip(released, same, strict=True)) < 1e-5
-    smaller = run_graph(path, 256)
-    assert [output.shape for output in smaller] == [(1, 1, 256, 256)] * 7
-    matte = smaller[0][0, 0]
-    assert 0 <= matte.min() <= matte.max() <= 1
-    assert matte[118:138, 118:138].mean() > 0.9
-    assert matte[:16, :16].mean() < 0.1
-    # the same disc at both sizes: alike when the larger is sampled at the smaller's places
-    places = np.rint((np.arange(256) + 0.5) * 320 / 256 - 0.5).astype(int)
-    assert np.abs(same[0][0, 0][np.ix_(places, places)] - matte).mean() < 0.05
-
-
-def resizing_graph(
-    sizes: Sequence[onnx.NodeProto], initializers: Sequence[onnx.TensorProto] = ()
-) -> onnx.ModelProto:
-    """Make a graph that resizes its picture to the tensor `sizes` that nodes or weights give."""
-    picture = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 320, 320])
-    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 160, 160])
-    resize = helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], name="Resize_7")
-    graph = helper.make_graph([*sizes, resize], "toy", [picture], [result], [*initializers])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-
-
-def numbers(name: str, *values: int) -> onnx.TensorProto:
-    """Make a constant tensor of whole numbers."""
-    return helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
-
-
-SHAPE_OF_X = [
-    helper.make_node("Shape", ["x"], ["shape"]),
-    helper.make_node("Slice", ["shape", "zero", "two"], ["front"]),
-    helper.make_node("Slice", ["shape", "two", "four"], ["back"]),
-]
-BOUNDS = [numbers("zero", 0), numbers("two", 2), numbers("four", 4)]
-
-
-@pytest.mark.parametrize(
-    ("model", "told"),
-    [
-        pytest.param(
-            resizing_graph([], [numbers("sizes", 1, 3, 160, 160)]),
-            "[1, 3, 160, 160]",
-            id="a-weight",
-        ),
-        pytest.param(
-            resizing_graph(
-                [helper.make_node("Constant", [], ["sizes"], value=numbers("", 1, 3, 160, 160))]
-            ),
-            "[1, 3, 160, 160]",
-            id="a-constant",
-        ),
-        pytest.param(
-            resizing_graph(
-                [helper.make_node("Constant", [], ["sizes"], value_ints=[1, 3, 160, 160])]
-            ),
-            "[1, 3, 160, 160]",
-            id="a-constant-of-ints",
-        ),
-        pytest.param(
-            resizing_graph(
-                [*SHAPE_OF_X, helper.make_node("Concat", ["front", "hw"], ["sizes"], axis=0)],
-                [*BOUNDS, numbers("hw", 160, 160)],
-            ),
-            "[160, 160]",
-            id="joined-to-a-computed-batch",
-        ),
-    ],
-)
-def test_a_graph_with_sizes_written_down_is_refused(model: onnx.ModelProto, told: str) -> None:
-    """Another input size would be resized to the old one: the node and its size are told."""
-    onnx.checker.check_model(model)
-    with pytest.raises(ModelError) as caught:
-        free_input_size(model)
-    assert str(caught.value) == (
-        "this graph cannot take another network_size: Resize_7 is written for the size "
-        f"{told}; leave network_size at 0"
-    )
-
-
-def test_a_graph_that_computes_its_sizes_is_freed() -> None:
-    """A constant batch and channel before a computed height and width hold nothing back."""
-    model = resizing_graph(
-        [*SHAPE_OF_X, helper.make_node("Concat", ["fixed", "back"], ["sizes"], axis=0)],
-        [*BOUNDS, numbers("fixed", 1, 3)],
-    )
-    assert dims_of(free_input_size(model).graph.input[0]) == [1, 3, "height", "width"]
-
-
-def plain_graph(*shapes: Sequence[int]) -> onnx.ModelProto:
-    """Make a graph that only passes its first input on."""
-    inputs = [
-        helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, list(shape))
-        for i, shape in enumerate(shapes)
-    ]
-    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, list(shapes[0]))
-    graph = helper.make_graph([helper.make_node("Relu", ["x0"], ["y"])], "toy", inputs, [result])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-
-
-@pytest.mark.parametrize(
-    ("shapes", "found"),
-    [
-        pytest.param([(1, 3, 320, 320), (1, 2)], "one of 4, one of 2", id="two-inputs"),
-        pytest.param([(1, 3)], "one of 2", id="two-dimensions"),
-        pytest.param([(1, 3, 3, 320, 320)], "one of 5", id="five-dimensions"),
-    ],
-)
-def test_a_graph_with_another_input_is_refused(shapes: Sequence[Sequence[int]], found: str) -> None:
-    """Only one picture of (batch, channel, height, width) has a size to free."""
-    with pytest.raises(ModelError) as caught:
-        free_input_size(plain_graph(*shapes))
-    assert str(caught.value) == (
-        "network_size needs a graph with one input of four dimensions, this one has "
-        f"{found}; leave network_size at 0"
-    )
-
-
-def test_weights_that_stand_among_the_inputs_are_no_inputs() -> None:
-    """Old exporters list every weight as an input too."""
-    model = plain_graph((1, 3, 320, 320), (1,))
-    model.graph.initializer.append(helper.make_tensor("x1", TensorProto.FLOAT, [1], [0.5]))
-    assert dims_of(free_input_size(model).graph.input[0]) == [1, 3, "height", "width"]
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        pytest.param(b"garbage" * 100, "{path} does not read as an ONNX graph", id="garbage"),
-        pytest.param(
-            U2NETP.read_bytes()[:100_000], "{path} does not read as an ONNX graph", id="cut-short"
-        ),
-        pytest.param(b"", "network_size needs a graph with one input", id="empty"),
-        pytest.param(None, "{path} does not read as an ONNX graph", id="absent"),
-    ],
-)
-def test_a_file_that_is_no_graph_is_refused_in_one_sentence(
-    tmp_path: Path, content: bytes | None, reason: str
-) -> None:
-    """The reason comes back from the other process, and no copy is left behind."""
-    source = tmp_path / "own.onnx"
-    if content is not None:
-        source.write_bytes(content)
-    with pytest.raises(ModelError) as caught:
-        freed_copy(source, tmp_path / "freed.onnx")
-    assert str(caught.value).startswith(reason.format(path=source))
-    assert not (tmp_path / "freed.onnx").exists()
-    assert len(list(tmp_path.iterdir())) == (content is not None)
-
-
-def test_a_refusal_comes_back_from_the_other_process(tmp_path: Path) -> None:
-    """What free_input_size says is what the caller of freed_copy is told."""
-    source = tmp_path / "own.onnx"
-    source.write_bytes(resizing_graph([], [numbers("sizes", 1, 3, 160, 160)]).SerializeToString())
-    with pytest.raises(ModelError, match=r"^this graph cannot take another network_size: Resize_7"):
-        freed_copy(source, tmp_path / "freed.onnx")
-
-
-def test_a_freed_copy_is_kept_and_used_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second time nothing is run and the file stays as it was."""
-    source, target = tmp_path / "own.onnx", tmp_path / "freed.onnx"
-    source.write_bytes(plain_graph((1, 3, 320, 320)).SerializeToString())
-    assert freed_copy(source, target) == target
-    assert dims_of(onnx.load(str(target)).graph.input[0]) == [1, 3, "height", "width"]
-    made = target.stat()
-
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a process was started")
-
-    monkeypatch.setattr("subprocess.run", refuse)
-    assert freed_copy(source, target) == target
-    assert (target.stat().st_ino, target.stat().st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
-    assert {path.name for path in tmp_path.iterdir()} == {"own.onnx", "freed.onnx"}
-
-
-def test_freeing_that_takes_too_long_is_a_models_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The other process is ended at its deadline and the way out is told."""
-    monkeypatch.setattr(freed, "_FREE_TIMEOUT_S", 0.01)
-    with pytest.raises(ModelError) as caught:
-        freed_copy(U2NETP, tmp_path / "freed.onnx")
-    assert str(caught.value) == (
-        f"{U2NETP} could not be given a free input size within 0.01 s; leave network_size at 0"
-    )
-
-
 def test_every_entry_says_where_its_file_goes(bare_home: Path) -> None:
     """The line names the address and a file below the folder that rembg would download to."""
     for name, entry in read_catalogue().items():
         assert isinstance(entry, CatalogueEntry)
-        assert entry.get_text() == (
-            f"download {entry.url} to {bare_home}{os.sep}.rembg/models/{name}/{entry.file}"
+        place = f"{bare_home}{os.sep}.rembg/models/{name}/{entry.file}"
+        told = (
+            f"or put {entry.url} at {place}"
+            if entry.url
+            else f"rembg makes it of {entry.made_from}"
         )
+        assert told in entry.get_text()

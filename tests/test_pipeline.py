@@ -32,7 +32,7 @@ MODEL = ModelSpec(
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
 )
-Raw = npt.NDArray[np.float32]  # (h, w)
+Raw = npt.NDArray[np.float32]  # (n, c, h, w)
 
 if TYPE_CHECKING:
     from rembg_tuner.engines import NetworkEngine
@@ -67,8 +67,8 @@ class LeftHalf(Fake):
         self.inputs.append(network_input)
         if self._stages is not None:
             self._stages.cancelled.set()
-        raw = np.zeros((SIDE, SIDE), np.float32)
-        raw[:, : SIDE // 2] = self._strength
+        raw = np.zeros((len(network_input), 1, SIDE, SIDE), np.float32)
+        raw[:, :, :, : SIDE // 2] = self._strength
         return raw
 
 

@@ -14,9 +14,13 @@ from rembg_tuner.yaml_files import format_mapping, read_mapping
 if TYPE_CHECKING:
     from pathlib import Path
 
-EVERYTHING = Capabilities(engines=("openvino", "onnxruntime", "rembg"), has_bf16=True)
-WITHOUT_BF16 = Capabilities(engines=("openvino", "onnxruntime", "rembg"), has_bf16=False)
-ONNX_RUNTIME_ONLY = Capabilities(engines=("onnxruntime",), has_bf16=True)
+EVERYTHING = Capabilities(
+    engines=("openvino", "onnxruntime", "rembg"), precisions=frozenset({"fp32", "bf16"})
+)
+WITHOUT_BF16 = Capabilities(
+    engines=("openvino", "onnxruntime", "rembg"), precisions=frozenset({"fp32"})
+)
+ONNX_RUNTIME_ONLY = Capabilities(engines=("onnxruntime",), precisions=frozenset({"fp32", "bf16"}))
 NAMES = (
     "balanced", "fastest", "smallest", "studio", "cpu-server", "gpu-server", "edge",
     "article-default", "article-light", "article-onnx",

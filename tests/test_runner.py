@@ -19,7 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from rembg_tuner.cache import CACHE_VARIABLE
+from rembg_tuner.cache import CACHE_VARIABLE, user_cache_folder
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.meter import Meter
 from rembg_tuner.pipeline import Job
@@ -388,8 +388,14 @@ def test_a_stopped_worker_meets_its_deadline(when: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("state", ["cold", "warm"])
-def test_a_memory_limit_is_kept(state: str, tmp_path: Path) -> None:
+def test_a_memory_limit_is_kept(
+    state: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     """A worker over its limit is ended at once and the limit is named; the next run works."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("no-history")))
     limited = Settings(engine="onnxruntime", memory_limit_bytes=150 * MIB)
     over_at: list[float] = []
 
@@ -401,6 +407,7 @@ def test_a_memory_limit_is_kept(state: str, tmp_path: Path) -> None:
         if state == "warm":
             succeeded(runner.run(job_in(tmp_path), ONNX_RUNTIME))
             (tmp_path / "out.png").unlink()
+            (user_cache_folder() / "history.sqlite").unlink()  # it would be refused beforehand
         failure = failed(runner.run(job_in(tmp_path), limited, on_progress=watch), "out_of_memory")
         assert time.perf_counter() - over_at[0] <= LATENESS_S
         assert "150 MiB" in failure.message

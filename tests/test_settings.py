@@ -36,6 +36,7 @@ UNHURRIED = given_with(deadline=None, suppress_health_check=[HealthCheck.too_slo
 RANGES: dict[str, tuple[float, float]] = {
     "max_side": (64, 16384),
     "network_size": (64, 2048),
+    "batch_size": (1, 16),
     "intra_op_threads": (0, 256),
     "inter_op_threads": (0, 256),
     "timeout_s": (0.001, 86400),
@@ -43,18 +44,20 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 ZERO_MEANS_AS_IT_IS = {"max_side", "network_size", "intra_op_threads", "inter_op_threads"}
 WORDS: dict[str, tuple[str, ...]] = {
-    "engine": ("onnxruntime", "openvino", "rembg"),
+    "engine": ("onnxruntime", "openvino", "ncnn", "rembg"),
     "provider": ("cpu", "cuda", "tensorrt", "openvino"),
-    "precision": ("fp32", "bf16"),
+    "precision": ("auto", "fp32", "bf16", "fp16", "int8"),
     "execution_mode": ("sequential", "parallel"),
 }
-SWITCHES = ("spinning", "cpu_mem_arena", "mem_pattern", "arena_shrink")
+SWITCHES = ("spinning", "cpu_mem_arena", "mem_pattern", "arena_shrink", "light_mode")
 WHOLE = tuple(name for name in RANGES if name != "timeout_s")
 NO_RELOAD = {"max_side", "timeout_s", "memory_limit_bytes"}
 ABLE: dict[str, tuple[str, ...]] = {
     "provider": ("onnxruntime", "rembg"),
-    "precision": ("openvino",),
-    "network_size": ("onnxruntime", "openvino"),
+    "precision": ("onnxruntime", "openvino", "ncnn"),
+    "network_size": ("onnxruntime", "openvino", "ncnn"),
+    "batch_size": ("onnxruntime", "openvino"),
+    "light_mode": ("ncnn",),
     "inter_op_threads": ("onnxruntime", "rembg"),
     "execution_mode": ("onnxruntime", "rembg"),
     "spinning": ("onnxruntime", "rembg"),
@@ -62,10 +65,18 @@ ABLE: dict[str, tuple[str, ...]] = {
     "mem_pattern": ("onnxruntime", "rembg"),
     "arena_shrink": ("onnxruntime",),
 }
+PRECISIONS_OF: dict[str, tuple[str, ...]] = {
+    "onnxruntime": ("auto", "fp32", "fp16", "int8"),
+    "openvino": ("auto", "fp32", "bf16", "fp16", "int8"),
+    "ncnn": ("auto", "fp32", "bf16", "fp16"),
+    "rembg": ("fp32",),
+}
 OTHER_VALUE: dict[str, Value] = {
     "provider": "cuda",
     "precision": "bf16",
     "network_size": 256,
+    "batch_size": 4,
+    "light_mode": False,
     "inter_op_threads": 2,
     "execution_mode": "parallel",
     "spinning": False,
@@ -88,6 +99,8 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(WORDS[name])
     if name in WHOLE and name not in OTHER_VALUES:
         numbers = st.integers(*(int(end) for end in RANGES[name]))
+        if name == "batch_size":
+            return numbers
         return numbers | (st.just(0) if name in ZERO_MEANS_AS_IT_IS else st.none())
     return OTHER_VALUES.get(name, st.booleans())
 
@@ -104,6 +117,10 @@ def accepted_values(draw: st.DrawFn) -> dict[str, Value]:
         values.pop("arena_shrink", None)
     if values.get("execution_mode") != "parallel":
         values.pop("inter_op_threads", None)
+    if values.get("precision", "fp32") not in PRECISIONS_OF[engine]:
+        del values["precision"]
+    if engine == "onnxruntime" and values.get("precision") in ("fp16", "int8"):
+        values["provider"] = {"fp16": "tensorrt", "int8": "cpu"}[str(values["precision"])]
     return values
 
 
@@ -295,7 +312,7 @@ def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         build_settings({"max_side": 63, "spinning": 1, "precision": "fp8"})
     assert caught.value.problems == (
-        "precision must be one of fp32, bf16, got 'fp8'",
+        "precision must be one of auto, fp32, bf16, fp16, int8, got 'fp8'",
         "max_side must be 0 or 64 to 16384 px, got 63",
         "spinning must be on or off (true or false), got 1",
     )
@@ -321,7 +338,7 @@ def test_a_wrong_engine_is_the_only_thing_told_of_it() -> None:
     with pytest.raises(SettingsError) as caught:
         build_settings({"engine": "tflite", "provider": "cuda", "precision": "bf16"})
     assert caught.value.problems == (
-        "engine must be one of onnxruntime, openvino, rembg, got 'tflite'",
+        "engine must be one of onnxruntime, openvino, ncnn, rembg, got 'tflite'",
     )
 
 
@@ -428,7 +445,7 @@ def test_the_default_engine_is_onnx_runtime_where_openvino_is_absent(
         "rembg_tuner.settings.find_spec", lambda name: None if name == "openvino" else object()
     )
     assert Settings().engine == "onnxruntime"
-    assert installed_engines() == ("onnxruntime", "rembg")
+    assert installed_engines() == ("onnxruntime", "ncnn", "rembg")
 
 
 @pytest.mark.parametrize("name", list(KNOBS))
@@ -450,7 +467,7 @@ def test_every_knob_tells_what_it_is(name: str) -> None:
         pytest.param("network_size", "0 or 64 to 2048 px, a multiple of 32", id="multiple"),
         pytest.param("intra_op_threads", "0 to 256 threads", id="range"),
         pytest.param("timeout_s", "0.001 to 86400 s", id="seconds"),
-        pytest.param("precision", "fp32, bf16", id="words"),
+        pytest.param("precision", "auto, fp32, bf16, fp16, int8", id="words"),
         pytest.param("spinning", "on, off", id="switch"),
     ],
 )

@@ -204,8 +204,8 @@ def _message_of(attempt: object) -> str:
         pytest.param(lambda: build_settings({"colour": 1}), SettingsError, id="unknown"),
         pytest.param(lambda: sniff(Path(__file__)), PictureError, id="no-picture"),
         pytest.param(lambda: find_model("nothing"), TunerError, id="model"),
-        pytest.param(lambda: resolve(None, {"precision": "bf16", "engine": "openvino"}, Capabilities(engines=("openvino",), has_bf16=False)), SettingsError, id="bf16"),
-        pytest.param(lambda: resolve(None, {"engine": "rembg"}, Capabilities(engines=("openvino",), has_bf16=False)), SettingsError, id="engine"),
+        pytest.param(lambda: resolve(None, {"precision": "bf16", "engine": "openvino"}, Capabilities(engines=("openvino",), precisions=frozenset({"fp32"}))), SettingsError, id="bf16"),
+        pytest.param(lambda: resolve(None, {"engine": "rembg"}, Capabilities(engines=("openvino",), precisions=frozenset({"fp32"}))), SettingsError, id="engine"),
     ],
 )  # fmt: skip
 def test_a_real_error_is_told_in_chinese(attempt: object, error: type[TunerError]) -> None:
@@ -218,7 +218,7 @@ def test_a_real_error_is_told_in_chinese(attempt: object, error: type[TunerError
 
 def test_a_dropped_knob_is_told_in_chinese() -> None:
     """A warning whose reason is a sentence of its own."""
-    able = Capabilities(engines=("openvino",), has_bf16=False)
+    able = Capabilities(engines=("openvino",), precisions=frozenset({"fp32"}))
     _, warnings = resolve(find_preset("fastest"), {}, able)
     assert [translate_sentence(text, "zh-CN") for text in warnings] == [
         "预设 fastest 中的 precision bf16 被略去，改用 precision fp32：本机 CPU 没有原生 bf16"

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 from rembg_tuner.bench.pictures import P1080
 from rembg_tuner.bench.report import measured_of
 from rembg_tuner.cache import replacing
+from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import SettingsError
-from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
-from rembg_tuner.presets import Capabilities, presets_path, read_presets, resolve
+from rembg_tuner.presets import presets_path, read_presets, resolve
 from rembg_tuner.runner import Runner
 from rembg_tuner.yaml_files import format_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rembg_tuner.presets import Preset
+    from rembg_tuner.presets import Capabilities, Preset
 
 _PICTURE = f"{P1080.name} JPEG to PNG"
 
@@ -32,7 +32,7 @@ def measure_presets(*, rounds: int, tell: Callable[[str], None]) -> dict[str, Pr
     A preset that cannot run as it stands keeps no figures, and says why.
     """
     measured: dict[str, Preset] = {}
-    able = Capabilities.of_here(has_bf16=read_host().has_bf16)
+    able = look_at_this_machine()
     picture = P1080.make()
     for name, preset in read_presets().items():
         tell(f"preset {name}")

@@ -6,7 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from rembg_tuner import __version__
-from rembg_tuner.presets import DEFAULT_PRESET, Capabilities, find_preset, resolve
+from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.models.catalogue import INT8_ENGINES
+from rembg_tuner.presets import DEFAULT_PRESET, find_preset, resolve
 from rembg_tuner.settings import KNOBS, default_text, flag_of, type_of
 from rembg_tuner.units import parse_bytes, parse_seconds
 
@@ -30,6 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     presets.add_argument("--json", action="store_true", help="print one JSON document")
     doctor = commands.add_parser("doctor", help="tell what this machine has and what is installed")
     doctor.add_argument("--json", action="store_true", help="print one JSON document")
+    _add_batch(commands)
+    _add_models(commands)
     _add_bench(commands)
     return parser
 
@@ -52,18 +56,77 @@ def _add_cut(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "default: <stem>.cutout.png beside each picture",
     )
     cut.add_argument(
+        "--repeat", type=_count, default=1, metavar="N", help="run each picture N times; default: 1"
+    )
+    _add_common(cut)
+    add_knobs(cut)
+
+
+def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare `batch`."""
+    batch = commands.add_parser(
+        "batch",
+        help="cut out a folder of pictures, several at once through the network",
+        description="Cut out every picture of a folder, --batch-size of them at once through the network.",
+    )
+    batch.add_argument("images", nargs="+", metavar="DIR|FILE", help="folders, or pictures")
+    batch.add_argument(
+        "-o", "--output", metavar="DIR", required=True, help="the folder for <stem>.png"
+    )
+    _add_common(batch)
+    add_knobs(batch)
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    """Declare what commands that cut pictures out share."""
+    command.add_argument(
         "--preset", metavar="NAME", help=f"start from a preset; default: {DEFAULT_PRESET}"
     )
-    cut.add_argument(
+    command.add_argument(
         "--background",
         metavar="COLOUR",
         help="put it on a colour: white, #rrggbb; default: transparent",
     )
-    cut.add_argument(
-        "--repeat", type=_count, default=1, metavar="N", help="run each picture N times; default: 1"
+    command.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare `models` and what it does."""
+    models = commands.add_parser("models", help="list, get, check and quantise models")
+    actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
+    every = actions.add_parser("list", help="which there are, which are on disk, their licences")
+    every.add_argument("--json", action="store_true", help="print one JSON document")
+    get = actions.add_parser("get", help="download models to where rembg keeps them, checked")
+    get.add_argument("names", nargs="+", metavar="NAME")
+    check = actions.add_parser("check", help="hold the files on disk against their checksums")
+    check.add_argument("names", nargs="*", metavar="NAME", help="default: all that are on disk")
+    quantize = actions.add_parser(
+        "quantize",
+        help="make a model's int8 form, calibrated on your pictures",
+        description="Make NAME-int8.onnx and the record of how it was made; finds by itself what must stay in fp32. Takes minutes.",
     )
-    cut.add_argument("--json", action="store_true", help="print one JSON document")
-    add_knobs(cut)
+    quantize.add_argument("name", metavar="NAME", help="a model, or a path to an .onnx file")
+    quantize.add_argument("--pictures", required=True, metavar="DIR", help="pictures of your kind")
+    quantize.add_argument(
+        "--engine",
+        choices=INT8_ENGINES,
+        default=INT8_ENGINES[0],
+        help="whose fusions it is made for; default: %(default)s",
+    )
+    quantize.add_argument(
+        "-o", "--output", metavar="DIR", help="default: beside the model, else where rembg keeps it"
+    )
+    quantize.add_argument("--least-iou", type=float, default=0.98, metavar="IOU", help="the search ends when agreement with fp32 is this high; default: %(default)s")  # fmt: skip
+    quantize.add_argument("--most-difference", type=float, default=0.01, metavar="MAE", help="and the mean difference this low; default: %(default)s")  # fmt: skip
+    quantize.add_argument("--json", action="store_true", help="print one JSON document")
+    agreement = actions.add_parser(
+        "agreement",
+        help="measure how a model's number formats agree with fp32, for precision auto",
+    )
+    agreement.add_argument("name", metavar="NAME", help="a model, or a path to an .onnx file")
+    agreement.add_argument("--pictures", required=True, metavar="DIR", help="pictures of your kind")
+    agreement.add_argument("--engine", metavar="NAME", help="default: the best installed")
+    agreement.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -155,13 +218,12 @@ def given_knobs(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def chosen_settings(
-    arguments: argparse.Namespace, *, has_bf16: bool
+    arguments: argparse.Namespace,
 ) -> tuple[Settings, tuple[str, ...]]:
     """Make the settings that the arguments ask for.
 
     Args:
         arguments: parsed, with the knobs' flags and `preset`.
-        has_bf16: whether the CPU computes in bfloat16 natively.
 
     Returns:
         The settings, and what was said while making them.
@@ -174,4 +236,4 @@ def chosen_settings(
     if name is None and not any(knob in given for knob in _STARTS_FROM_DEFAULTS):
         name = DEFAULT_PRESET
     preset = find_preset(name) if name is not None else None
-    return resolve(preset, given, Capabilities.of_here(has_bf16=has_bf16))
+    return resolve(preset, given, look_at_this_machine())

@@ -9,15 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from rembg_tuner.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings, Value
+
+
+def _tell_nobody(_phase: str) -> None:
+    """Tell nobody."""
+
+
+# What `models quantize` writes into a graph's metadata, so that an engine can read back what it runs.
+INT8_MARK = "rembg_tuner.precision"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +39,7 @@ class EngineRequest:
         model_digest: the model's SHA-256 in hex, as just verified.
         threads: CPUs this process may use; what 0 threads means.
         cache: a folder for compiled models.
+        tell: called with the name of a phase of its own that takes long, such as TensorRT's build.
     """
 
     settings: Settings
@@ -35,6 +47,7 @@ class EngineRequest:
     model_digest: str
     threads: int
     cache: Path
+    tell: Callable[[str], None] = _tell_nobody
 
 
 class Engine(Protocol):
@@ -64,10 +77,10 @@ class NetworkEngine(Engine, Protocol):
         """Run the network once.
 
         Args:
-            network_input: float32 (1, 3, side, side).
+            network_input: float32 (n, 3, side, side), n from 1 to the settings' batch_size.
 
         Returns:
-            float32 (side, side): the first output, as the network gave it.
+            float32 (n, c, h, w): the first output, as the network gave it.
 
         Raises:
             EngineError: the library failed.
@@ -94,15 +107,15 @@ class StockEngine(Engine, Protocol):
         """
 
 
-def first_matte(output: RawOutput, path: str) -> RawOutput:
-    """Take the first picture's first channel.
+def pictures_of(output: RawOutput, path: str) -> RawOutput:
+    """Give a network's first output with its channels' axis.
 
     Args:
-        output: what the network gave: float32 (1, c, h, w) or (1, h, w).
+        output: float32 (n, c, h, w) or (n, h, w).
         path: the model's file, for the message.
 
     Returns:
-        float32 (h, w).
+        float32 (n, c, h, w).
 
     Raises:
         ModelError: it has another shape, so the network makes no mattes.
@@ -111,8 +124,15 @@ def first_matte(output: RawOutput, path: str) -> RawOutput:
         raise ModelError(
             f"{path} does not make a matte: its first output has the shape {output.shape}, and one of three or four dimensions is needed"
         )
-    matte: RawOutput = output[0, 0] if output.ndim == 4 else output[0]
-    return matte
+    return output if output.ndim == 4 else output[:, None]
+
+
+def fill_up(network_input: NetworkInput, batch: int) -> NetworkInput:
+    """Repeat the last picture until there are as many as the session takes: float32 (batch, 3, h, w)."""
+    missing = batch - len(network_input)
+    if not missing:
+        return network_input
+    return np.concatenate([network_input, *[network_input[-1:]] * missing])
 
 
 def open_engine(request: EngineRequest) -> NetworkEngine | StockEngine:
@@ -131,6 +151,10 @@ def open_engine(request: EngineRequest) -> NetworkEngine | StockEngine:
             from rembg_tuner.engines.openvino import OpenVinoEngine
 
             return OpenVinoEngine(request)
+        case "ncnn":
+            from rembg_tuner.engines.ncnn import NcnnEngine
+
+            return NcnnEngine(request)
         case "rembg":
             from rembg_tuner.engines.rembg import RembgEngine
 

@@ -6,14 +6,17 @@ arguments they would be ignored in silence.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnxruntime
 
-from rembg_tuner.engines import first_matte
+from rembg_tuner.engines import INT8_MARK, fill_up, pictures_of
 from rembg_tuner.errors import CancelledError, EngineError, MissingProviderError, ModelError
-from rembg_tuner.models.freed import HEIGHT, WIDTH
+from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH
 
 if TYPE_CHECKING:
     from rembg_tuner.engines import EngineRequest
@@ -28,15 +31,26 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
 }
-_PROVIDER_WHEELS = {
-    "cuda": "onnxruntime-gpu",
-    "tensorrt": "onnxruntime-gpu and TensorRT",
-    "openvino": "onnxruntime-openvino",
+_GPU_LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+# What puts a provider in place: the wheels replace each other, so the other one must go first.
+PROVIDER_WHEELS = {
+    "cuda": f"pip uninstall onnxruntime, then {_GPU_LIBRARIES} (needs an NVIDIA GPU and its driver)",
+    "tensorrt": f"pip uninstall onnxruntime, then {_GPU_LIBRARIES} and pip install tensorrt (needs an NVIDIA GPU and its driver)",
+    "openvino": "pip uninstall onnxruntime, then pip install onnxruntime-openvino; or choose engine openvino",
+}
+# What a provider whose libraries do not load wants.
+_PROVIDER_LIBRARIES = {
+    "cuda": f"{_GPU_LIBRARIES} brings CUDA and cuDNN",
+    "tensorrt": f"{_GPU_LIBRARIES} brings CUDA and cuDNN, pip install tensorrt the rest",
+    "openvino": "pip install --force-reinstall onnxruntime-openvino",
 }
 _SHRINK_CPU_ARENA = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 _NO_CPU_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
 _SPINNING = "session.{}_op.allow_spinning"
-_ONLY_ERRORS = 3
+_ONLY_ERRORS, _ONLY_FATAL = 3, 4
+_MODEL_FAULTS = frozenset(
+    {"InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoSuchFile", "NotImplemented", "Fail"}
+)
 
 
 def version() -> str:
@@ -45,20 +59,57 @@ def version() -> str:
 
 
 def require_provider(provider: str) -> str:
-    """Give ONNX Runtime's name of an execution provider.
+    """Give ONNX Runtime's name of an execution provider that is here and whose libraries load.
+
+    ONNX Runtime lists a provider as soon as its wheel has it, and runs on the CPU in silence where its
+    libraries do not load.
 
     Raises:
-        MissingProviderError: this build does not have it.
+        MissingProviderError: it cannot be had; the message has the line that mends it.
     """
-    name = PROVIDERS[provider]
+    problem = provider_problem(provider)
+    if problem is not None:
+        raise MissingProviderError(problem)
+    return PROVIDERS[provider]
+
+
+def provider_problem(provider: str) -> str | None:
+    """Say why an execution provider cannot be had here, and what mends it; None: it can."""
     available = onnxruntime.get_available_providers()
-    if name not in available:
+    if PROVIDERS[provider] not in available:
         have = ", ".join(word for word, full in PROVIDERS.items() if full in available)
-        raise MissingProviderError(
-            f"execution provider {provider} is not in this ONNX Runtime, which has {have}; put "
-            f"{_PROVIDER_WHEELS[provider]} in place of onnxruntime, or choose provider cpu"
+        return (
+            f"execution provider {provider} is not in this ONNX Runtime, which has {have}; "
+            f"{PROVIDER_WHEELS[provider]}; or choose provider cpu"
         )
-    return name
+    if provider == "cpu":
+        return None
+    reason = _why_not_loaded(provider)
+    if reason is None:
+        return None
+    return (
+        f"execution provider {provider} is in this ONNX Runtime, and does not load: {reason}; "
+        f"{_PROVIDER_LIBRARIES[provider]}; or choose provider cpu"
+    )
+
+
+def _why_not_loaded(provider: str) -> str | None:
+    """Load a provider's library as ONNX Runtime does, and give the loader's reason where that fails."""
+    if provider in ("cuda", "tensorrt"):
+        # Finds CUDA and cuDNN where pip put them; prints what it misses, which is told below instead.
+        onnxruntime.preload_dlls(directory="")
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    ending = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
+    prefix = "" if ending == "dll" else "lib"
+    for name in ("shared", provider):
+        library = folder / f"{prefix}onnxruntime_providers_{name}.{ending}"
+        if not library.is_file():  # built into ONNX Runtime itself
+            continue
+        try:
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            return str(error)
+    return None
 
 
 def session_options(settings: Settings, *, threads: int) -> onnxruntime.SessionOptions:
@@ -91,7 +142,7 @@ def read_back(session: onnxruntime.InferenceSession) -> dict[str, Value]:
     words = {full: word for word, full in PROVIDERS.items()}
     return {
         "provider": words.get(provider, provider),
-        "precision": "fp32",
+        "precision": session.get_modelmeta().custom_metadata_map.get(INT8_MARK, "fp32"),
         "intra_op_threads": options.intra_op_num_threads or None,
         "inter_op_threads": options.inter_op_num_threads if is_parallel else 1,
         "execution_mode": "parallel" if is_parallel else "sequential",
@@ -140,14 +191,23 @@ class OnnxRuntimeEngine:
         options = session_options(settings, threads=request.threads)
         if settings.provider != "cpu":
             options.add_session_config_entry(*_NO_CPU_FALLBACK)
+        self._batch = settings.batch_size
         if settings.network_size:
             options.add_free_dimension_override_by_name(HEIGHT, settings.network_size)
             options.add_free_dimension_override_by_name(WIDTH, settings.network_size)
-        self._session = make_session(request.model, options, provider)
+        elif request.model.side:
+            options.add_free_dimension_override_by_name(HEIGHT, request.model.side)
+            options.add_free_dimension_override_by_name(WIDTH, request.model.side)
+        options.add_free_dimension_override_by_name(BATCH, self._batch)
+        if settings.provider == "tensorrt":
+            request.tell("build")  # minutes, the first time
+        self._session = make_session(
+            request.model, options, provider, provider_options(settings, request.cache)
+        )
         if self._session.get_providers()[0] != provider:
             raise MissingProviderError(
                 f"execution provider {settings.provider} was asked for, and ONNX Runtime runs "
-                f"{self._session.get_providers()[0]} instead; its libraries may be missing"
+                f"{self._session.get_providers()[0]} instead; {_PROVIDER_LIBRARIES[settings.provider]}; or choose provider cpu"
             )
         taken, given = self._session.get_inputs(), self._session.get_outputs()
         if not _takes_a_picture(taken):
@@ -166,7 +226,11 @@ class OnnxRuntimeEngine:
             **read_back(self._session),
             "arena_shrink": self._is_shrinking,
             "network_size": self.side,
+            "batch_size": self._batch,
         }
+        if settings.provider == "tensorrt":
+            told = self._session.get_provider_options().get(provider, {})
+            self.effective["precision"] = "fp16" if told.get("trt_fp16_enable") == "1" else "fp32"
         if settings.mem_pattern and not self.effective["mem_pattern"]:
             self.warnings = (
                 "mem_pattern has no effect in execution_mode parallel: ONNX Runtime makes none there",
@@ -175,9 +239,10 @@ class OnnxRuntimeEngine:
     def predict(self, network_input: NetworkInput) -> RawOutput:
         """Run the network once; see `NetworkEngine`."""
         self._run_options = fresh_run_options(is_shrinking=self._is_shrinking)
-        feed = {self._input: network_input}
+        count = len(network_input)
+        feed = {self._input: fill_up(network_input, self._batch)}
         output = run_session(self._session, feed, self._run_options, [self._output])[0]
-        return first_matte(output, self._path)
+        return pictures_of(output, self._path)[:count]
 
     def cancel(self) -> None:
         """End the running inference; RunOptions.terminate is read between operators."""
@@ -188,8 +253,25 @@ class OnnxRuntimeEngine:
         del self._session
 
 
+def provider_options(settings: Settings, cache: Path) -> dict[str, str]:
+    """Give an execution provider's own options."""
+    if settings.provider != "tensorrt":
+        return {}
+    folder = str(cache / "tensorrt")  # without it, the engine is built anew at every start
+    return {
+        "trt_fp16_enable": "1" if settings.precision == "fp16" else "0",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": folder,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": folder,
+    }
+
+
 def make_session(
-    model: ModelSpec, options: onnxruntime.SessionOptions, provider: str
+    model: ModelSpec,
+    options: onnxruntime.SessionOptions,
+    provider: str,
+    provider_options: dict[str, str] | None = None,
 ) -> onnxruntime.InferenceSession:
     """Make a session of a model's file.
 
@@ -197,25 +279,27 @@ def make_session(
         ModelError: the file is no ONNX, cut short, or newer than this ONNX Runtime.
         EngineError: anything else.
     """
+    return _session_of(
+        model.graph_path, options, [(provider, provider_options or {})], called=model.path
+    )
+
+
+def _session_of(
+    graph: str,
+    options: onnxruntime.SessionOptions,
+    providers: list[str] | list[tuple[str, dict[str, str]]],
+    *,
+    called: str = "",
+) -> onnxruntime.InferenceSession:
+    """Make a session of a file, which is called by another name where it was made of that."""
+    path = called or graph
     try:
-        return onnxruntime.InferenceSession(
-            model.graph_path, sess_options=options, providers=[provider]
-        )
+        return onnxruntime.InferenceSession(graph, sess_options=options, providers=providers)
     except Exception as error:  # the binding's own exception classes share no base but Exception
         reason = " ".join(str(error).split())
-        kind = type(error).__name__
-        if kind in (
-            "InvalidProtobuf",
-            "InvalidGraph",
-            "InvalidArgument",
-            "NoSuchFile",
-            "NotImplemented",
-            "Fail",
-        ):
-            raise ModelError(
-                f"{model.path} is not a model that ONNX Runtime loads: {reason}"
-            ) from error
-        raise EngineError(f"ONNX Runtime could not load {model.path}: {reason}") from error
+        if type(error).__name__ in _MODEL_FAULTS:
+            raise ModelError(f"{path} is not a model that ONNX Runtime loads: {reason}") from error
+        raise EngineError(f"ONNX Runtime could not load {path}: {reason}") from error
 
 
 def run_session(
@@ -237,6 +321,26 @@ def run_session(
             raise CancelledError("the run was cancelled while the network ran") from error
         raise EngineError(f"ONNX Runtime failed: {' '.join(str(error).split())}") from error
     return result
+
+
+def probe(path: Path, *, side: int, batch: int) -> tuple[int, ...]:
+    """Run a freed graph once on noise, with as little memory as can be, and give its first output's shape.
+
+    Raises:
+        ModelError: it does not load.
+        EngineError: it does not run.
+    """
+    options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    options.log_severity_level = _ONLY_FATAL
+    for name, size in ((HEIGHT, side), (WIDTH, side), (BATCH, batch)):
+        options.add_free_dimension_override_by_name(name, size)
+    session = _session_of(str(path), options, [PROVIDERS["cpu"]])
+    noise = np.random.default_rng(0).standard_normal((batch, 3, side, side), np.float32)
+    feed = {session.get_inputs()[0].name: noise}
+    outputs = [session.get_outputs()[0].name]
+    output = run_session(session, feed, fresh_run_options(is_shrinking=False), outputs)[0]
+    return tuple(output.shape)
 
 
 def _takes_a_picture(inputs: list[onnxruntime.NodeArg]) -> bool:

@@ -15,7 +15,7 @@ import openvino
 from openvino import properties
 
 from rembg_tuner.cache import replacing
-from rembg_tuner.engines import first_matte
+from rembg_tuner.engines import fill_up, pictures_of
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 
 if TYPE_CHECKING:
@@ -27,8 +27,15 @@ if TYPE_CHECKING:
     from rembg_tuner.settings import Value
 
 _DEVICE = "CPU"
-_PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
-_CAPABILITIES = {"fp32": "FP32", "bf16": "BF16"}
+# int8 is in the graph; what is left of it in floats is computed in fp32.
+_PRECISIONS = {
+    "fp32": openvino.Type.f32,
+    "bf16": openvino.Type.bf16,
+    "fp16": openvino.Type.f16,
+    "int8": openvino.Type.f32,
+}
+_CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
+_INT8_CONVOLUTIONS = frozenset({"I8", "U8"})
 
 
 def version() -> str:
@@ -60,6 +67,7 @@ class OpenVinoEngine:
             properties.hint.performance_mode(): properties.hint.PerformanceMode.LATENCY,
         }
         self._cancelled = False
+        self._batch = settings.batch_size
         self._path = request.model.path
         self._compiled, self.warnings = _import_or_compile(core, request, config)
         self._request = self._compiled.create_infer_request()
@@ -70,29 +78,32 @@ class OpenVinoEngine:
     def _read_back(self, model: str) -> dict[str, Value]:
         """Read from the compiled model what it does, by the settings' names."""
         precision = self._compiled.get_property(properties.hint.inference_precision())
-        words = {kind: word for word, kind in _PRECISIONS.items()}
+        words = {kind: word for word, kind in reversed(_PRECISIONS.items())}
+        word = words.get(precision, str(precision))
         return {
             "model": model,
             "engine": "openvino",
             "provider": None,
-            "precision": words.get(precision, str(precision)),
+            "precision": "int8" if _runs_int8(self._compiled) else word,
             "intra_op_threads": int(
                 self._compiled.get_property(properties.inference_num_threads())
             ),
             "network_size": self.side,
+            "batch_size": self._batch,
         }
 
     def predict(self, network_input: NetworkInput) -> RawOutput:
         """Run the network once; see `NetworkEngine`."""
         self._cancelled = False
+        count = len(network_input)
         try:
-            self._request.infer([network_input], share_inputs=True)
+            self._request.infer([fill_up(network_input, self._batch)], share_inputs=True)
         except RuntimeError as error:
             if self._cancelled:
                 raise CancelledError("the run was cancelled while the network ran") from error
             raise EngineError(f"OpenVINO failed: {_sentence(error)}") from error
         output: RawOutput = self._request.get_output_tensor(0).data
-        return first_matte(output, self._path).copy()
+        return pictures_of(output, self._path)[:count].copy()
 
     def cancel(self) -> None:
         """End the running inference."""
@@ -133,6 +144,7 @@ def _blob_path(core: openvino.Core, request: EngineRequest, config: dict[str, ob
         "capabilities": sorted(core.get_property(_DEVICE, properties.device.capabilities())),
         "network_size": request.settings.network_size,
         "side": request.model.side,
+        "batch_size": request.settings.batch_size,
         "config": {key: str(value) for key, value in config.items()},
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -145,7 +157,7 @@ def _compile(
     """Read the released file, keep the first output, fix the input's size, compile."""
     path, size = request.model.path, request.settings.network_size
     try:
-        model = core.read_model(path)
+        model = core.read_model(request.model.graph_path)
     except RuntimeError as error:
         raise ModelError(
             f"{path} is not a model that OpenVINO reads: {_sentence(error)}"
@@ -169,7 +181,9 @@ def _compile(
     if side is None:
         raise ModelError(f"{path} leaves its input size open; give --network-size")
     try:
-        model.reshape({model.inputs[0]: openvino.PartialShape([1, 3, side, side])})
+        model.reshape(
+            {model.inputs[0]: openvino.PartialShape([request.settings.batch_size, 3, side, side])}
+        )
     except RuntimeError as error:
         raise ModelError(
             f"{path} cannot take network_size {side}; leave it at 0: {_sentence(error)}"
@@ -186,6 +200,16 @@ def _takes_a_picture(model: openvino.Model) -> bool:
         return False
     shape = model.inputs[0].get_partial_shape()
     return len(shape) == 4 and (shape[1].is_dynamic or shape[1].get_length() == 3)
+
+
+def _runs_int8(compiled: openvino.CompiledModel) -> bool:
+    """Tell whether convolutions are computed in 8-bit numbers, by the plugin's own account of its graph."""
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        is_convolution = "layerType" in info and info["layerType"].astype(str) == "Convolution"
+        if is_convolution and info["runtimePrecision"].astype(str).upper() in _INT8_CONVOLUTIONS:
+            return True
+    return False
 
 
 def _sentence(error: RuntimeError) -> str:

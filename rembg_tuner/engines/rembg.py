@@ -68,12 +68,14 @@ class RembgEngine:
         provider = ours.require_provider(settings.provider)
         threads_before = ours.count_threads()
         options = ours.session_options(settings, threads=0)
-        if not model.checksums:
+        if model.name.lower().endswith(".onnx"):
             raise ModelError(
                 f"engine rembg runs rembg's own models by name, got {model.name!r}; choose another engine for an own file"
             )
         session = rembg.new_session(model.name, sess_opts=options, providers=[provider])
         self._rembg = rembg
+        # Of clothes rembg makes three pictures; of this category one, which is the one ours makes.
+        self._extras = {"cloth_category": "attire"} if model.post == "classes" else {}
         self._session = session
         self._inner = _StoppableSession(session.inner_session)
         session.inner_session = self._inner
@@ -97,11 +99,12 @@ class RembgEngine:
         self._inner.seconds = 0.0
         try:
             if not max_side:
-                return self._rembg.remove(picture, session=self._session), self._inner.seconds
+                cutout: bytes = self._rembg.remove(picture, session=self._session, **self._extras)
+                return cutout, self._inner.seconds
             image = self._rembg.bg.fix_image_orientation(Image.open(io.BytesIO(picture)))
             image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
             file = io.BytesIO()
-            self._rembg.remove(image, session=self._session).save(file, "PNG")
+            self._rembg.remove(image, session=self._session, **self._extras).save(file, "PNG")
             return file.getvalue(), self._inner.seconds
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
             raise PictureError(f"rembg cannot cut this picture out: {error}") from error

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Matte = npt.NDArray[np.float32]  # (h, w) in [0, 1]: opacity, 1 is foreground
-    RawOutput = npt.NDArray[np.float32]  # (h, w), as the network gave it
+    from rembg_tuner.models.spec import Post
+
+    RawOutput = npt.NDArray[np.float32]  # (n, c, h, w), as the network gave it
+    Channel = npt.NDArray[np.float32]  # (h, w): one picture's foreground, any range
     Mask = npt.NDArray[np.uint8]  # (h, w) in 0..255
 
 LEAST_FOREGROUND = 0.5  # raw maximum under which no pixel is more likely foreground than not
@@ -35,7 +38,29 @@ _TIFF_BLACK_IS_ZERO = 1
 _BYTES_PER_TIFF_ENTRY = 12
 
 
-def scale_to_matte(raw: RawOutput) -> Matte:
+def foreground_of(raw: RawOutput, post: Post) -> Channel:
+    """Take from a network's output what tells the foreground.
+
+    Args:
+        raw: float32 (c, h, w): one picture's.
+        post: minmax takes the first channel as it is; sigmoid squashes it first, as for BiRefNet, whose
+            graphs end before their sigmoid; classes gives 1 where any class but the first is the
+            likeliest, as rembg's `u2net_cloth_seg` does for the category attire.
+
+    Returns:
+        float32 (h, w).
+    """
+    if post == "classes":
+        likeliest: Channel = (raw.argmax(axis=0) > 0).astype(np.float32)
+        return likeliest
+    first: Channel = raw[0]
+    if post == "sigmoid":
+        with np.errstate(over="ignore"):  # e**89 is infinite in float32, and 1 / infinity is right
+            first = np.float32(1) / (np.float32(1) + np.exp(-first))
+    return first
+
+
+def scale_to_matte(raw: Channel) -> Matte:
     """Stretch a network's output to [0, 1], as rembg does.
 
     An output without any contrast is all background.
@@ -52,7 +77,7 @@ def scale_to_matte(raw: RawOutput) -> Matte:
     return (raw - np.float32(low)) / np.float32(high - low)
 
 
-def foreground_warning(raw: RawOutput) -> str | None:
+def foreground_warning(raw: Channel) -> str | None:
     """Say so where the network saw no clear foreground, which stretching would hide."""
     high = float(raw.max())
     if high >= LEAST_FOREGROUND:

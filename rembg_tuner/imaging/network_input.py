@@ -43,3 +43,8 @@ def normalise(
         table = (steps - np.float32(mean[channel])) / np.float32(std[channel])
         np.take(table, pixels[:, :, channel], out=tensor[0, channel])
     return tensor
+
+
+def join(inputs: list[NetworkInput]) -> NetworkInput:
+    """Put several pictures' inputs, each float32 (1, 3, h, w), into one of (n, 3, h, w)."""
+    return np.concatenate(inputs)

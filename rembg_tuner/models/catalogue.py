@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Literal, cast
 
 from rembg_tuner.errors import MissingModelError, ModelError
-from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, Post
+from rembg_tuner.units import format_bytes
 from rembg_tuner.yaml_files import read_mapping
 
 EMBEDDED_FOLDER = Path(__file__).parent
+INT8_ENGINES = ("openvino", "onnxruntime")
+_RECORD_KEYS = {"mean", "std", "post", "side"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,43 +24,130 @@ class CatalogueEntry:
     """One model by rembg's name.
 
     Attributes:
-        bytes: the file's size; None where it is not known for sure.
-        md5: the checksum that rembg checks.
-        sha256: ours, where the file has been in our hands.
+        file: its name on disk.
         side: of the network's input, px.
+        mean, std: of each channel (RGB), in [0, 1].
+        post: how its output becomes a matte.
+        family: the architecture, in one word.
+        commercial: whether commercial use is free.
+        url: where rembg gets it; None: rembg makes it of another model.
+        made_from: that other model.
+        bytes: the file's size; None where it is not known to the byte.
+        about_bytes: as published, where `bytes` is not known.
+        md5: the checksum that rembg checks; None where that is a SHA-256.
+        sha256: rembg's, or ours where the file has been in our hands.
     """
 
     name: str
     file: str
-    url: str
-    md5: str
     side: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    post: Post
+    family: str
     licence: str
+    commercial: Literal["yes", "no", "ask"]
     good_for: str
+    url: str | None = None
+    made_from: str | None = None
     bytes: int | None = None
+    about_bytes: int | None = None
+    md5: str | None = None
     sha256: str | None = None
 
-    def find(self) -> Path | None:
-        """Find the file in this program's folder or in rembg's own; None where it is not."""
-        folders = rembg_folders()
-        places = [
-            EMBEDDED_FOLDER / self.file,
-            folders[0] / "models" / self.name / self.file,
-            folders[-1] / self.file,
-        ]
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The hex digests, by algorithm, that the released file must have."""
+        # The embedded file is known by its sha256; rembg's downloads by what rembg checks.
+        if self.sha256:
+            return {"sha256": self.sha256}
+        return {"md5": self.md5} if self.md5 else {}
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the file comes with this program."""
+        return (EMBEDDED_FOLDER / self.file).is_file()
+
+    def place(self) -> Path:
+        """Give the path that rembg would download it to."""
+        return rembg_folders()[0] / "models" / self.name / self.file
+
+    def find(self, file: str | None = None) -> Path | None:
+        """Find the file in this program's folder or in rembg's own; None where it is not.
+
+        Args:
+            file: another file of the same model, such as its int8 form.
+        """
+        name = file or self.file
+        places = [EMBEDDED_FOLDER / name, self.place().parent / name, rembg_folders()[-1] / name]
         return next((place for place in places if place.is_file()), None)
+
+    def size_text(self) -> str:
+        """Write the file's size for people: `168 MiB`, `about 928 MiB`, or nothing."""
+        if self.bytes is not None:
+            return format_bytes(self.bytes)
+        return "" if self.about_bytes is None else f"about {format_bytes(self.about_bytes)}"
 
     def get_text(self) -> str:
         """Say in a line how to get the file."""
-        folder = rembg_folders()[0] / "models" / self.name
-        return f"download {self.url} to {folder / self.file}"
+        if self.url is None:
+            return f"rembg makes it of {self.made_from}: pip install 'rembg[fp16]', then run rembg with it once"
+        return (
+            f"get its {self.size_text()} with `python -m rembg_tuner models get {self.name}`, "
+            f"or put {self.url} at {self.place()}"
+        )
+
+
+@cache
+def _content() -> dict[str, dict[str, object]]:
+    """Read the catalogue that comes with this program."""
+    return cast("dict[str, dict[str, object]]", read_mapping(EMBEDDED_FOLDER / "catalogue.yaml"))
 
 
 @cache
 def read_catalogue() -> dict[str, CatalogueEntry]:
-    """Read the catalogue that comes with this program."""
-    content = read_mapping(EMBEDDED_FOLDER / "catalogue.yaml")
-    return {name: CatalogueEntry(name=name, **entry) for name, entry in content.items()}  # type: ignore[arg-type]  # test_models reads every entry
+    """Give the models that run here, by name."""
+    fields = {name: entry for name, entry in _content().items() if entry.get("runs", True)}
+    return {
+        name: CatalogueEntry(
+            name=name,
+            **{  # type: ignore[arg-type]  # test_models reads every entry
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in entry.items()
+            },
+        )
+        for name, entry in fields.items()
+    }
+
+
+@cache
+def read_unfit() -> dict[str, str]:
+    """Give rembg's models that do not run here, by name, with the reason."""
+    return {
+        name: str(entry["why_not"])
+        for name, entry in _content().items()
+        if not entry.get("runs", True)
+    }
+
+
+def int8_file(file: str, engine: str) -> str:
+    """Name a model file's int8 form for an engine: each fuses 8-bit operators of another placement.
+
+    >>> int8_file("u2netp.onnx", "openvino"), int8_file("u2netp.onnx", "onnxruntime")
+    ('u2netp-int8.onnx', 'u2netp-int8-onnxruntime.onnx')
+    """
+    ending = "" if engine == "openvino" else f"-{engine}"
+    return f"{Path(file).stem}-int8{ending}.onnx"
+
+
+def int8_models() -> frozenset[str]:
+    """Name the models of the catalogue whose int8 form is on disk, each with the engine it is for."""
+    return frozenset(
+        f"{name} {engine}"
+        for name, entry in read_catalogue().items()
+        for engine in INT8_ENGINES
+        if entry.find(int8_file(entry.file, engine))
+    )
 
 
 def rembg_folders() -> list[Path]:
@@ -80,53 +172,154 @@ def _expanded(path: str) -> Path:
         return Path(path)
 
 
-def find_model(model: str) -> ModelSpec:
-    """Find a model's file.
-
-    Args:
-        model: a name in the catalogue, or a path to an .onnx file.
+def find_entry(model: str) -> CatalogueEntry:
+    """Find a model in the catalogue by name.
 
     Raises:
-        MissingModelError: the file is not on disk; the message says how to get it.
-        ModelError: the name is in no catalogue and no path either.
+        ModelError: there is none of that name, or it is one that cannot run here.
     """
+    if model in read_unfit():
+        raise ModelError(f"model {model} does not run here: {read_unfit()[model]}")
     entry = read_catalogue().get(model)
     if entry is None:
-        return _own_file(model)
-    path = entry.find()
-    if path is None:
-        raise MissingModelError(f"model {model} is not on disk; {entry.get_text()}")
-    # The embedded file is known by its sha256; rembg's downloads by the md5 that rembg checks.
-    checksums = {"sha256": entry.sha256} if entry.sha256 else {"md5": entry.md5}
-    return ModelSpec(
-        name=model,
-        path=str(path),
-        graph_path=str(path),
-        checksums=checksums,
-        side=entry.side,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-    )
-
-
-def _own_file(model: str) -> ModelSpec:
-    """Describe a user's own .onnx file, normalised as U2-Net is."""
-    path = _expanded(model)
-    if path.suffix.lower() != ".onnx":
         known = ", ".join(read_catalogue())
         raise ModelError(
             f"model {model!r} is not known; the models are {known}, or give a path that ends in .onnx"
         )
+    return entry
+
+
+def find_model(model: str, *, int8_for: str | None = None) -> ModelSpec:
+    """Find a model's file.
+
+    Args:
+        model: a name in the catalogue, or a path to an .onnx file.
+        int8_for: the engine whose int8 form of it is wanted; None: the released file.
+
+    Raises:
+        MissingModelError: the file is not on disk; the message says how to get it.
+        ModelError: the name is in no catalogue and no path either, or cannot run here.
+    """
+    if model not in read_catalogue() and _expanded(model).suffix.lower() == ".onnx":
+        spec = _own_file(model)
+        path = Path(spec.path)
+        return (
+            spec
+            if int8_for is None
+            else _int8_of(spec, path.with_name(int8_file(path.name, int8_for)))
+        )
+    entry = find_entry(model)
+    found = entry.find(entry.file if int8_for is None else int8_file(entry.file, int8_for))
+    if found is None and int8_for is None:
+        raise MissingModelError(f"model {model} is not on disk; {entry.get_text()}")
+    spec = ModelSpec(
+        name=model,
+        path=str(found),
+        graph_path=str(found),
+        # As in rembg, whose variable it is: for people who put a converted file in its place.
+        checksums={} if os.environ.get("MODEL_CHECKSUM_DISABLED") is not None else entry.checksums,
+        side=entry.side,
+        mean=entry.mean,
+        std=entry.std,
+        post=entry.post,
+        computes_sizes=entry.family == "u2net",
+    )
+    return spec if int8_for is None else _int8_of(spec, found)
+
+
+def _int8_of(spec: ModelSpec, path: Path | None) -> ModelSpec:
+    """Give a model's int8 form, checked by the record that was written with it.
+
+    Raises:
+        MissingModelError: it has none.
+        ModelError: its record does not read.
+    """
+    if path is None or not path.is_file():
+        raise MissingModelError(
+            f"model {spec.name} has no int8 form on disk; make it with `python -m rembg_tuner models quantize {spec.name} --pictures DIR`, or choose another precision"
+        )
+    record = _read_json(path.with_suffix(".json"))
+    digest = record.get("sha256")
+    if not isinstance(digest, str):
+        raise ModelError(
+            f"{path.with_suffix('.json')} does not tell the sha256 of {path.name}; make both again"
+        )
+    # int8 graphs are made for one size: the one they were calibrated at.
+    return replace(
+        spec,
+        path=str(path),
+        graph_path=str(path),
+        checksums={"sha256": digest},
+        side=cast("int | None", record.get("side", spec.side)),
+        computes_sizes=False,  # it was simplified before it was quantised
+    )
+
+
+def _own_file(model: str) -> ModelSpec:
+    """Describe a user's own .onnx file: by the record beside it, else normalised as U2-Net is."""
+    path = _expanded(model)
     if not path.is_file():
         raise MissingModelError(
             f"model file {model!r} is not there; give the path of an .onnx file"
         )
+    record = _read_record(path.with_suffix(".json"))
     return ModelSpec(
         name=model,
         path=str(path.resolve()),
         graph_path=str(path.resolve()),
         checksums={},
-        side=None,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        side=cast("int | None", record.get("side")),
+        mean=cast("tuple[float, float, float]", record.get("mean", IMAGENET_MEAN)),
+        std=cast("tuple[float, float, float]", record.get("std", IMAGENET_STD)),
+        post=cast("Post", record.get("post", "minmax")),
     )
+
+
+def _read_record(path: Path) -> dict[str, object]:
+    """Read what stands beside an own file: mean, std, post and side; other keys are not looked at.
+
+    Raises:
+        ModelError: it does not read, or one of the four is not what it should be.
+    """
+    record = {key: value for key, value in _read_json(path).items() if key in _RECORD_KEYS}
+    for key in ("mean", "std"):
+        if key in record:
+            record[key] = _three_numbers(path, key, record[key])
+    if record.get("post", "minmax") not in ("minmax", "sigmoid", "classes"):
+        raise ModelError(f"{path}: post must be minmax, sigmoid or classes, got {record['post']!r}")
+    side = record.get("side", 1)
+    if type(side) is not int or side < 1:
+        raise ModelError(f"{path}: side must be a whole number of px, got {side!r}")
+    return record
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    """Read a record; an empty one where there is no such file.
+
+    Raises:
+        ModelError: it does not read, or is no object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path}, the record of the model beside it, does not read: {error}"
+        ) from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}, the record of the model beside it, must hold a JSON object")
+    return content
+
+
+def _three_numbers(path: Path, key: str, value: object) -> tuple[float, ...]:
+    """Check a mean or a std."""
+    is_list = isinstance(value, list) and len(value) == 3
+    if not is_list or not all(
+        type(number) in (int, float) for number in cast("list[object]", value)
+    ):
+        raise ModelError(f"{path}: {key} must be three numbers, got {value!r}")
+    numbers = tuple(float(number) for number in cast("list[float]", value))
+    if key == "std" and 0.0 in numbers:
+        raise ModelError(f"{path}: std must not be 0, since it is divided by, got {value!r}")
+    return numbers

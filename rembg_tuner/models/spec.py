@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal, Self
 
 from rembg_tuner.errors import ModelError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+BATCH, HEIGHT, WIDTH = "batch", "height", "width"  # the names of a freed graph's dimensions
+SIDE_COMMENT = (
+    "#side "  # begins the line behind a converted ncnn network that tells its input's side
+)
+Post = Literal["minmax", "sigmoid", "classes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +29,8 @@ class ModelSpec:
         checksums: hex digests by algorithm that the released file must have; empty for an own file.
         side: the network's own input side in px; None: read it from the graph.
         mean, std: of each channel (RGB), in [0, 1], subtracted and divided by.
+        post: how the first output becomes a matte; see `imaging.matte.foreground_of`.
+        computes_sizes: the graph is known to compute every size from its input's.
     """
 
     name: str
@@ -32,10 +40,30 @@ class ModelSpec:
     side: int | None
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    post: Post = "minmax"
+    computes_sizes: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """Give the fields by name, ready for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """Make it again of what `to_dict` gave, as JSON carries it."""
+        return cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
+
+
+def file_digests(path: Path, algorithms: list[str]) -> dict[str, str]:
+    """Compute a file's hex digests by several algorithms.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digests: dict[str, str] = {}
+    for algorithm in dict.fromkeys(algorithms):
+        with path.open("rb") as file:
+            digests[algorithm] = hashlib.file_digest(file, algorithm).hexdigest()
+    return digests
 
 
 def verify(spec: ModelSpec) -> str:
@@ -47,11 +75,8 @@ def verify(spec: ModelSpec) -> str:
     Raises:
         ModelError: the file cannot be read, or is not the one expected.
     """
-    wanted = dict.fromkeys([*spec.checksums, "sha256"])
     try:
-        for algorithm in wanted:
-            with Path(spec.path).open("rb") as file:
-                wanted[algorithm] = hashlib.file_digest(file, algorithm).hexdigest()
+        wanted = file_digests(Path(spec.path), [*spec.checksums, "sha256"])
     except OSError as error:
         raise ModelError(
             f"the model's file {spec.path} cannot be read: {error.strerror}"
@@ -63,4 +88,4 @@ def verify(spec: ModelSpec) -> str:
                 f"{spec.path} ({size:,} bytes) is not the released {spec.name}: its {algorithm} is "
                 f"{wanted[algorithm]}, expected {expected}; it may be cut short, delete it and get it again"
             )
-    return str(wanted["sha256"])
+    return wanted["sha256"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import PictureError, SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
@@ -56,7 +57,7 @@ LIMITS = PageLimits()
 @cache
 def capabilities() -> Capabilities:
     """Look what this machine can do: once, since the page asks for every row that it draws."""
-    return Capabilities.of_here(has_bf16=read_host().has_bf16)
+    return look_at_this_machine()
 
 
 def preset_settings(preset: str) -> Settings:

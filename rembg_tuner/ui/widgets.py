@@ -123,7 +123,7 @@ def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, s
     elif name == "model":
         here = {model for model, entry in read_catalogue().items() if entry.find()}
     elif name == "precision":
-        here = {"fp32", "bf16"} if able.has_bf16 else {"fp32"}
+        here = {"auto", *able.precisions}
     elif name == "provider" and providers is not None:
         here = set(providers)
     names = list(read_catalogue()) if name == "model" else list(KNOBS[name].choices)

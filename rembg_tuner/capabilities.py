@@ -1,0 +1,17 @@
+"""What this machine can do, as far as settings ask: engines, number formats, int8 models."""
+
+from __future__ import annotations
+
+from rembg_tuner.host import read_host
+from rembg_tuner.models.catalogue import int8_models
+from rembg_tuner.presets import Capabilities
+from rembg_tuner.settings import installed_engines
+
+
+def look_at_this_machine() -> Capabilities:
+    """Look at the CPU, at what is installed and at what is on disk; nothing is imported for it."""
+    return Capabilities(
+        engines=installed_engines(),
+        precisions=read_host().precisions,
+        int8_models=int8_models(),
+    )

@@ -1,0 +1,227 @@
+"""`models`: what there is, getting it, checking it, its int8 form, and its number formats' agreement."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.cache import open_cache
+from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.errors import ModelError, SettingsError
+from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
+from rembg_tuner.models.catalogue import (
+    INT8_ENGINES,
+    find_entry,
+    find_model,
+    int8_file,
+    read_catalogue,
+    read_unfit,
+)
+from rembg_tuner.models.download import DownloadProgress, get_model
+from rembg_tuner.models.spec import verify
+from rembg_tuner.presets import unnative_text
+from rembg_tuner.units import format_bytes
+
+if TYPE_CHECKING:
+    import argparse
+
+_BAR_WIDTH = 24
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what the sub-command asks."""
+    actions = {
+        "list": _list,
+        "get": _get,
+        "check": _check,
+        "quantize": _quantize,
+        "agreement": _agreement,
+    }
+    return actions[arguments.action](arguments)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    """List every model."""
+    rows = [
+        {
+            "name": entry.name,
+            "path": str(path) if (path := entry.find()) else None,
+            "size": entry.size_text(),
+            "side": entry.side,
+            "licence": entry.licence,
+            "commercial": entry.commercial,
+            "good_for": entry.good_for,
+            "int8": [e for e in INT8_ENGINES if entry.find(int8_file(entry.file, e))],
+        }
+        for entry in read_catalogue().values()
+    ]
+    if arguments.json:
+        print(json.dumps({"models": rows, "unfit": read_unfit()}, indent=2))
+        return 0
+    for row in rows:
+        state = "on disk" if row["path"] else f"not here, {row['size'] or 'made by rembg'}"
+        commercial = {"yes": "free for commercial use", "no": "not for commercial use", "ask": "ask before commercial use"}[str(row["commercial"])]  # fmt: skip
+        int8 = f", int8 for {' and '.join(row['int8'])}" if row["int8"] else ""  # type: ignore[arg-type]  # a list of names
+        print(f"{row['name']:22} {state}{int8} · {row['side']} px · {row['licence']}, {commercial}")
+        print(f"{'':22} {row['good_for']}")
+    print("rembg's others, which do not run here")
+    for name, reason in read_unfit().items():
+        print(f"{name:22} {reason}")
+    print("next: python -m rembg_tuner models get NAME")
+    return 0
+
+
+def _get(arguments: argparse.Namespace) -> int:
+    """Get models, one after another."""
+    entries = [find_entry(name) for name in arguments.names]
+    for entry in entries:
+        present = entry.find()
+        if present is not None:
+            print(f"{entry.name}: on disk already, {present}")
+            continue
+        bar = _Bar(entry.name)
+        try:
+            path = get_model(entry, on_progress=bar.show)
+        finally:
+            bar.end()
+        print(f"{entry.name}: {path} ({format_bytes(path.stat().st_size)}), checked")
+    return 0
+
+
+class _Bar:
+    """A line on stderr that tells how far a download is; rewritten on a terminal, else now and then."""
+
+    def __init__(self, name: str) -> None:
+        """Begin."""
+        self._name, self._is_terminal, self._tenth = name, sys.stderr.isatty(), -1
+
+    def show(self, progress: DownloadProgress) -> None:
+        """Show how far it is."""
+        total = progress.total_bytes
+        if progress.is_waiting:
+            text, tenth = "another process is getting it, waiting", 100
+        elif total:
+            share = progress.done_bytes / total
+            filled = round(share * _BAR_WIDTH)
+            text = f"{'#' * filled}{'.' * (_BAR_WIDTH - filled)} {format_bytes(progress.done_bytes)} of {format_bytes(total)}"
+            tenth = int(share * 10)
+        else:
+            text, tenth = format_bytes(progress.done_bytes), progress.done_bytes // 2**24
+        if self._is_terminal:
+            print(f"\r{self._name}: {text}\x1b[K", end="", file=sys.stderr, flush=True)
+        elif tenth != self._tenth:
+            print(f"{self._name}: {text}", file=sys.stderr, flush=True)
+        self._tenth = tenth
+
+    def end(self) -> None:
+        """End the line."""
+        if self._is_terminal and self._tenth >= 0:
+            print(file=sys.stderr)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """Hold every model on disk against its checksum; int8 forms against their records."""
+    names = arguments.names or [n for n, entry in read_catalogue().items() if entry.find()]
+    is_right = True
+    for name in names:
+        forms: list[str | None] = [None, *(e for e in INT8_ENGINES if f"{name} {e}" in look_at_this_machine().int8_models)]  # fmt: skip
+        for int8_for in forms:
+            called = name if int8_for is None else f"{name} int8 for {int8_for}"
+            try:
+                spec = find_model(name, int8_for=int8_for)
+                digest = verify(spec)
+            except ModelError as error:
+                is_right = False
+                print(f"rembg-tuner: {called}: {error}", file=sys.stderr)
+            else:
+                against = next(iter(spec.checksums), "nothing: there is no checksum of an own file")
+                print(f"{called}: right, checked by {against}; sha256 {digest}")
+    return 0 if is_right else 1
+
+
+def _quantize(arguments: argparse.Namespace) -> int:
+    """Make a model's int8 form."""
+    from rembg_tuner.quantization.make import quantize_model
+    from rembg_tuner.quantization.search import Target
+
+    able = look_at_this_machine()
+    reason = unnative_text("int8", arguments.engine, able)
+    if reason is not None:
+        print(
+            f"rembg-tuner: it can be made here, and would not be offered here: {reason}",
+            file=sys.stderr,
+        )
+    model = find_model(arguments.name)
+    folder = (
+        Path(arguments.output) if arguments.output else _own_folder(model.name, Path(model.path))
+    )
+    made = quantize_model(
+        model,
+        Path(arguments.pictures),
+        engine=arguments.engine,
+        folder=folder,
+        target=Target(iou=arguments.least_iou, mae=arguments.most_difference),
+        tell=_tell,
+    )
+    agreement = AgreementWithFp32(
+        mae=round(made.agreement.mae, 5),
+        iou=round(made.agreement.iou, 5),
+        pictures=int(made.record["agreement"]["judged"]),  # type: ignore[index]  # written above
+    )
+    remember_agreement(model.name, arguments.engine, "int8", agreement, open_cache()[0])
+    if arguments.json:
+        print(json.dumps({"path": str(made.path), **made.record}, indent=2))
+        return 0
+    print(f"{made.path} ({format_bytes(made.path.stat().st_size)}), for engine {arguments.engine}")
+    print(
+        f"  agreement with fp32: IoU {made.agreement.iou:.3f}, mean difference {made.agreement.mae:.4f} ({agreement.pictures} judged)"
+    )
+    print(
+        f"  all convolutions in int8: IoU {made.found.everything.iou:.3f}, mean difference {made.found.everything.mae:.4f}"
+    )
+    for one in made.found.left_out:
+        print(f"  left in fp32: {one.node}, which alone in int8 costs {one.costs_iou:.3f} of IoU and {one.costs_mae:.4f} of difference")
+    print(
+        f"next: python -m rembg_tuner cut PICTURE --model {model.name} --engine {arguments.engine} --precision int8"
+    )
+    return 0
+
+
+def _own_folder(name: str, path: Path) -> Path:
+    """Say where a model's int8 form goes: beside the file, where that can be written."""
+    if os.access(path.parent, os.W_OK):
+        return path.parent
+    entry = read_catalogue().get(name)
+    if entry is None:
+        raise SettingsError([f"{path.parent} cannot be written; name a folder with -o"])
+    return entry.place().parent
+
+
+def _agreement(arguments: argparse.Namespace) -> int:
+    """Measure how a model's number formats agree with fp32 here, and keep it for `precision auto`."""
+    from rembg_tuner.quantization.formats import measure_formats
+
+    able, (cache, _) = look_at_this_machine(), open_cache()
+    engine = arguments.engine or able.engines[0]
+    found = measure_formats(
+        arguments.name, engine, Path(arguments.pictures), able=able, cache=cache, tell=_tell
+    )
+    for precision, agreement in found.items():
+        remember_agreement(arguments.name, engine, precision, agreement, cache)
+        if not arguments.json:
+            print(
+                f"{arguments.name} {engine} {precision}: mean difference {agreement.mae:.4f} from fp32, IoU {agreement.iou:.3f} ({agreement.pictures} judged)"
+            )
+    if arguments.json:
+        rows = {precision: asdict(agreement) for precision, agreement in found.items()}
+        print(json.dumps({"model": arguments.name, "engine": engine, "agreement": rows}, indent=2))
+    return 0
+
+
+def _tell(text: str) -> None:
+    """Tell what is going on."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,118 @@
+"""Which picture's cut-out goes where, settled before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.imaging.formats import check_output
+from rembg_tuner.pipeline import Job
+
+
+def plan_jobs(images: list[str], output: str | None, background: str | None) -> list[Job]:
+    """Make the jobs of a command.
+
+    Args:
+        images: the pictures' paths.
+        output: a file, a folder, or None for beside each picture.
+        background: a colour's name; None: transparent.
+
+    Raises:
+        SettingsError: two would collide, a format is not written, or the colour is none.
+    """
+    colour = read_colour(background)
+    jobs = [
+        Job(input=str(image), output=str(target), background=colour)
+        for image, target in plan_outputs(images, output)
+    ]
+    check_formats(jobs)
+    return jobs
+
+
+def plan_outputs(images: list[str], output: str | None) -> list[tuple[Path, Path]]:
+    """Say where each picture's cut-out goes, before any work.
+
+    Args:
+        images: the pictures' paths.
+        output: a file, a folder, or None for beside each picture.
+
+    Raises:
+        SettingsError: two would collide, one would take its picture's place, or a file was named for
+            several pictures.
+    """
+    inputs = [Path(image) for image in images]
+    if output is None:
+        plan = [(path, path.with_name(f"{path.stem}.cutout.png")) for path in inputs]
+    elif _is_folder(output):
+        folder = Path(output)
+        if folder.exists() and not folder.is_dir():
+            raise SettingsError(
+                [f"-o {output} is a file, and a folder is needed for its cut-outs; name another"]
+            )
+        plan = [(path, folder / f"{path.stem}.png") for path in inputs]
+    elif len(inputs) > 1:
+        raise SettingsError(
+            [f"-o {output} names one file for {len(inputs)} pictures; name a folder (end it in /)"]
+        )
+    else:
+        plan = [(inputs[0], Path(output))]
+    _refuse_collisions(plan)
+    for _, target in plan:
+        if output is not None and _is_folder(output):
+            _make_folder(target.parent)
+    return plan
+
+
+def _is_folder(output: str) -> bool:
+    """Tell whether -o names a folder: it is one, ends in a slash, or has no suffix of a picture."""
+    path = Path(output)
+    return path.is_dir() or output.endswith("/") or path.suffix == ""
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder for the cut-outs."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError([f"the folder {folder} cannot be made: {error.strerror}"]) from error
+
+
+def _refuse_collisions(plan: list[tuple[Path, Path]]) -> None:
+    """Refuse a plan in which a cut-out would take another's place, or a picture's."""
+    problems: list[str] = []
+    sources = {path.resolve(): path for path, _ in plan}
+    taken: dict[Path, Path] = {}
+    for path, target in plan:
+        place = target.resolve()
+        if place in sources:
+            problems.append(
+                f"the cut-out of {path} would take the place of the picture {sources[place]}; choose another -o"
+            )
+        elif place in taken:
+            problems.append(
+                f"{taken[place]} and {path} would both be written to {target}; cut them out one by one"
+            )
+        taken[place] = path
+    if problems:
+        raise SettingsError(problems)
+
+
+def check_formats(jobs: list[Job]) -> None:
+    """Refuse, before any work, a name whose format is not written, or a JPEG without a background."""
+    try:
+        for job in jobs:
+            check_output(Path(job.output), job.background)
+    except OutputError as error:
+        raise SettingsError([str(error)]) from error
+
+
+def read_colour(text: str | None) -> tuple[int, int, int] | None:
+    """Read --background."""
+    if text is None:
+        return None
+    from rembg_tuner.colours import parse_colour
+
+    try:
+        return parse_colour(text)
+    except ValueError as error:
+        raise SettingsError([f"--background: {error}"]) from error

@@ -1,0 +1,142 @@
+"""Files made of a model's file, once, and kept in the cache: freed graphs, converted networks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rembg_tuner.children import child_environment
+from rembg_tuner.errors import CancelledError, EngineError, ModelError
+from rembg_tuner.models.spec import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rembg_tuner.models.spec import ModelSpec
+    from rembg_tuner.settings import Settings
+
+_TIMEOUT_S = 600.0
+_POLL_S = 0.05
+_FORM = 2  # raised when what is made changes, so that older files are not taken for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What an engine needs made of a model's file.
+
+    Attributes:
+        do: fit frees input size and batch; ncnn converts.
+        side: of the network's input, px; 0: the graph's own.
+        batch: pictures at once.
+    """
+
+    do: Literal["fit", "ncnn"]
+    side: int
+    batch: int = 1
+
+    def request(self) -> dict[str, object]:
+        """Give what `conversion` is asked for."""
+        content: dict[str, object] = {"do": self.do, "side": self.side}
+        return content | ({"batch": self.batch} if self.do == "fit" else {})
+
+
+def wanted_of(settings: Settings, model: ModelSpec) -> Wanted | None:
+    """Say what must be made for a run; None: the released file will do.
+
+    ONNX Runtime needs a graph whose declared input is free. OpenVINO reshapes what it has read, where
+    the graph computes its sizes; where they are written in it, it needs the rewritten one too.
+    """
+    side, batch = settings.network_size, settings.batch_size
+    if settings.engine == "ncnn":
+        return Wanted(do="ncnn", side=side)
+    if settings.engine == "rembg" or (not side and batch == 1):
+        return None
+    if settings.engine == "openvino" and model.computes_sizes:
+        return None
+    return Wanted(do="fit", side=side, batch=batch)
+
+
+def prepare(
+    settings: Settings,
+    model: ModelSpec,
+    cache: Path,
+    *,
+    is_cancelled: Callable[[], bool],
+    on_start: Callable[[], None],
+) -> ModelSpec:
+    """Give a model whose `graph_path` is what the engine loads, made if it is not there yet.
+
+    Args:
+        settings: engine, network_size and batch_size are read.
+        model: as found.
+        cache: the folder for what is made.
+        is_cancelled: asked 20 times a second while it is made.
+        on_start: called if something must be made.
+
+    Raises:
+        ModelError: the file is not what it should be, or takes no other size.
+        EngineError: a tool that is needed is not installed, or failed.
+        CancelledError: `is_cancelled` said so.
+    """
+    wanted = wanted_of(settings, model)
+    if wanted is None:
+        return model
+    parts = [verify(model), _FORM, sorted(wanted.request().items())]
+    name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    target = cache / f"{wanted.do}-{name}{'.param' if wanted.do == 'ncnn' else '.onnx'}"
+    if not target.is_file():
+        on_start()
+        _make(wanted, Path(model.path), target, is_cancelled)
+    return replace(model, graph_path=str(target))
+
+
+def _make(wanted: Wanted, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
+    """Have it made by a process of its own."""
+    request = {**wanted.request(), "source": str(source), "target": str(target)}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "rembg_tuner.conversion", json.dumps(request)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env=child_environment(),
+        )
+        try:
+            _wait(process, is_cancelled)
+        finally:
+            process.kill()
+            process.wait()
+        if process.returncode == 0:
+            return
+        log.seek(0)
+        lines = log.read().decode(errors="replace").strip().splitlines() or ["no reason was given"]
+    kind = EngineError if wanted.do == "ncnn" else ModelError
+    raise kind(lines[-1])
+
+
+def _wait(process: subprocess.Popen[bytes], is_cancelled: Callable[[], bool]) -> None:
+    """Wait for a process's end.
+
+    Raises:
+        CancelledError: it was cancelled.
+        ModelError: it took too long.
+    """
+    waited_s = 0.0
+    while waited_s < _TIMEOUT_S:
+        try:
+            process.wait(_POLL_S)
+        except subprocess.TimeoutExpired:
+            waited_s += _POLL_S
+        else:
+            return
+        if is_cancelled():
+            raise CancelledError("the run was cancelled while its model was converted")
+    raise ModelError(
+        f"the model could not be converted within {_TIMEOUT_S:g} s; leave network_size at 0, or choose another engine"
+    )

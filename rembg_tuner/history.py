@@ -1,0 +1,156 @@
+"""What settings took here before: each one's highest peak, kept in the cache between starts.
+
+It answers one question before a run: will this fit? Only what was measured on this machine is said.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rembg_tuner.settings import KNOBS, build_settings
+from rembg_tuner.units import format_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rembg_tuner.settings import Settings, Value
+
+_FILE = "history.sqlite"
+_TIMEOUT_S = 2.0  # for another process that is writing
+_MOST_OFFERS = 2
+_SCHEMA = """CREATE TABLE IF NOT EXISTS peaks (
+    setting TEXT PRIMARY KEY,  -- the knobs that a worker holds, as JSON
+    peak_bytes INTEGER NOT NULL,
+    runs INTEGER NOT NULL,
+    latest TEXT NOT NULL
+)"""
+_REMEMBER = """INSERT INTO peaks VALUES (?, ?, 1, ?) ON CONFLICT (setting) DO UPDATE SET
+    peak_bytes = max(peak_bytes, excluded.peak_bytes), runs = runs + 1, latest = excluded.latest"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """A setting's highest peak here.
+
+    Attributes:
+        settings: the knobs that a worker holds; the others at their defaults.
+        peak_bytes: the highest of load and runs.
+        runs: how many were measured.
+    """
+
+    settings: Settings
+    peak_bytes: int
+    runs: int
+
+
+class History:
+    """The file with the peaks. Where it cannot be used nothing is remembered, and no run is refused."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep it in a folder."""
+        self._path = folder / _FILE
+
+    def remember(self, settings: Settings, peak_bytes: int) -> None:
+        """Note a run's peak.
+
+        Raises:
+            sqlite3.Error: the file cannot be written, or is none of ours.
+        """
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with closing(self._open()) as file, file:
+            file.execute(_REMEMBER, (_key(settings), peak_bytes, now))
+
+    def find(self, settings: Settings) -> Peak | None:
+        """Give what a setting took; None: it has not been run here.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        return next((peak for peak in self.all() if _key(peak.settings) == _key(settings)), None)
+
+    def all(self) -> list[Peak]:
+        """List every setting's peak, the smallest first; those that can no longer be are left out.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        if not self._path.is_file():
+            return []
+        with closing(self._open()) as file:
+            rows = file.execute("SELECT setting, peak_bytes, runs FROM peaks ORDER BY peak_bytes")
+            found = [(_read(setting), peak_bytes, runs) for setting, peak_bytes, runs in rows]
+        return [
+            Peak(settings=settings, peak_bytes=peak_bytes, runs=runs)
+            for settings, peak_bytes, runs in found
+            if settings is not None
+        ]
+
+    def _open(self) -> sqlite3.Connection:
+        """Open the file, made if it is not there."""
+        file = sqlite3.connect(self._path, timeout=_TIMEOUT_S)
+        file.execute(_SCHEMA)
+        return file
+
+
+def _key(settings: Settings) -> str:
+    """Write what a worker holds of settings: runs with equal keys have equal peaks."""
+    held = {name: value for name, value in settings.to_dict().items() if KNOBS[name].reload}
+    return json.dumps(held, sort_keys=True)
+
+
+def _read(setting: str) -> Settings | None:
+    """Read a key back; None where this version knows no such setting."""
+    try:
+        return build_settings(json.loads(setting))
+    except ValueError:
+        return None
+
+
+def why_not_fit(settings: Settings, limit_bytes: int, peaks: list[Peak]) -> str | None:
+    """Say that a setting will not fit, and offer what would; None: it fits, or was never run here.
+
+    Args:
+        settings: that are about to run.
+        limit_bytes: of memory.
+        peaks: what was measured here, the smallest first.
+    """
+    own = next((peak for peak in peaks if _key(peak.settings) == _key(settings)), None)
+    if own is None or own.peak_bytes <= limit_bytes:
+        return None
+    fitting = [peak for peak in peaks if peak.peak_bytes <= limit_bytes]
+    # The nearest to what was asked first: the same model, then the most of the memory that there is.
+    fitting.sort(key=lambda peak: (peak.settings.model != settings.model, -peak.peak_bytes))
+    offers = [
+        f"{_difference(settings, peak.settings)} ({format_bytes(peak.peak_bytes)})"
+        for peak in fitting[:_MOST_OFFERS]
+    ]
+    advice = (
+        f"what fitted here is {' or '.join(offers)}"
+        if offers
+        else "nothing that fits has been run here; choose a smaller network_size or model"
+    )
+    return (
+        f"this setting took {format_bytes(own.peak_bytes)} here before, more than the memory limit of "
+        f"{format_bytes(limit_bytes)} (memory_limit_bytes), so it was not started; raise the limit, or {advice}"
+    )
+
+
+def _difference(asked: Settings, other: Settings) -> str:
+    """Name the knobs in which a setting differs from the one asked for."""
+    theirs, ours = other.to_dict(), asked.to_dict()
+    different = [
+        f"{name} {_text(theirs[name])}"
+        for name in KNOBS
+        if KNOBS[name].reload and theirs[name] != ours[name]
+    ]
+    return ", ".join(different)
+
+
+def _text(value: Value) -> str:
+    """Write a knob's value as a person would."""
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)

@@ -1,0 +1,83 @@
+"""How like a model's fp32 mattes its other number formats' are: what was measured of that.
+
+Figures of the models that come along stand in agreement.yaml; those measured on this machine, by
+`models agreement` and `models quantize`, in the cache, and go before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rembg_tuner.cache import replacing
+from rembg_tuner.yaml_files import YamlFileError, format_mapping, read_mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SHIPPED = Path(__file__).parent / "agreement.yaml"
+_OWN = "agreement.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementWithFp32:
+    """Agreement of one number format with fp32, in the same engine.
+
+    Attributes:
+        mae: mean absolute difference of the mattes, from 0 on.
+        iou: intersection over union of the foregrounds, averaged.
+        pictures: how many it was measured on.
+    """
+
+    mae: float
+    iou: float
+    pictures: int
+
+
+def agreement_with_fp32(
+    model: str, engine: str, precision: str, folder: Path
+) -> AgreementWithFp32 | None:
+    """Give what was measured; None: nothing was.
+
+    Args:
+        model: its name, or the path that was given.
+        engine: by our word.
+        precision: by our word.
+        folder: the cache.
+    """
+    for content in (_own(folder), _shipped()):
+        entry = content.get(model, {}).get(engine, {}).get(precision)
+        if entry is not None:
+            return AgreementWithFp32(**entry)
+    return None
+
+
+@cache
+def _shipped() -> Mapping[str, Any]:
+    """Read the figures that come along."""
+    return read_mapping(_SHIPPED)
+
+
+def _own(folder: Path) -> Mapping[str, Any]:
+    """Read this machine's figures; none where there is no such file, or none that reads."""
+    try:
+        return read_mapping(folder / _OWN)
+    except (OSError, YamlFileError):
+        return {}
+
+
+def remember_agreement(
+    model: str, engine: str, precision: str, agreement: AgreementWithFp32, folder: Path
+) -> None:
+    """Keep what was measured on this machine.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content: dict[str, Any] = dict(_own(folder))
+    engines = dict(content.get(model, {}))
+    engines[engine] = {**engines.get(engine, {}), precision: asdict(agreement)}
+    with replacing(folder / _OWN) as file:
+        file.write(format_mapping({**content, model: engines}).encode())

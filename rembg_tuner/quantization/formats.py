@@ -1,0 +1,86 @@
+"""Measure how a model's number formats agree with its fp32, in one engine, on the user's pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rembg_tuner.derived import prepare
+from rembg_tuner.errors import ModelError, SettingsError, TunerError
+from rembg_tuner.models.agreement import AgreementWithFp32
+from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.presets import unnative_text
+from rembg_tuner.quantization.make import compare, predict_mattes
+from rembg_tuner.quantization.pictures import find_pictures, read_pictures
+from rembg_tuner.settings import PRECISIONS, STOCK_ENGINE, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rembg_tuner.imaging.matte import Matte
+    from rembg_tuner.imaging.network_input import NetworkInput
+    from rembg_tuner.presets import Capabilities
+
+
+def measure_formats(
+    model: str,
+    engine: str,
+    pictures: Path,
+    *,
+    able: Capabilities,
+    cache: Path,
+    tell: Callable[[str], None],
+) -> dict[str, AgreementWithFp32]:
+    """Measure every number format that the engine and this CPU have.
+
+    Args:
+        model: a name, or a path to an .onnx file.
+        engine: by our word.
+        pictures: a folder.
+        able: what this machine can do.
+        cache: for what is made of the model.
+        tell: called with what is left out, and why.
+
+    Returns:
+        Agreement with fp32 by precision.
+
+    Raises:
+        SettingsError: the engine is not one that is measured, or the folder holds no pictures.
+        TunerError: fp32 itself does not run.
+    """
+    if engine not in able.engines or engine == STOCK_ENGINE:
+        known = ", ".join(name for name in able.engines if name != STOCK_ENGINE)
+        raise SettingsError([f"--engine must be one of those installed, {known}, got {engine!r}"])
+    side = find_model(model).side
+    if side is None:
+        raise ModelError(
+            f"model {model} does not tell its input size; write it as side into the .json beside it"
+        )
+    inputs = read_pictures(find_pictures(pictures), find_model(model), side).judged
+    references = _mattes(model, engine, "fp32", inputs, cache)
+    found: dict[str, AgreementWithFp32] = {}
+    for precision in PRECISIONS[engine]:
+        reason = unnative_text(precision, engine, able)
+        if precision in ("auto", "fp32") or (engine == "onnxruntime" and precision == "fp16"):
+            continue
+        try:
+            if reason is not None:
+                raise ModelError(reason)
+            agreement = compare(_mattes(model, engine, precision, inputs, cache), references)
+        except TunerError as error:
+            tell(f"{precision} is left out: {error}")
+            continue
+        found[precision] = AgreementWithFp32(
+            mae=round(agreement.mae, 5), iou=round(agreement.iou, 5), pictures=len(inputs)
+        )
+    return found
+
+
+def _mattes(
+    model: str, engine: str, precision: str, inputs: list[NetworkInput], cache: Path
+) -> list[Matte]:
+    """Run one number format over the inputs."""
+    spec = find_model(model, int8_for=engine if precision == "int8" else None)
+    settings = Settings(model=model, engine=engine, precision=precision)  # type: ignore[arg-type]  # checked by Settings
+    ready = prepare(settings, spec, cache, is_cancelled=lambda: False, on_start=lambda: None)
+    return predict_mattes(ready, engine, inputs, cache=cache, precision=precision)

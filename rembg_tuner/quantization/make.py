@@ -1,0 +1,269 @@
+"""Make a model's int8 form and the record of how it was made."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rembg_tuner.cache import replacing
+from rembg_tuner.conversion import plain_graph
+from rembg_tuner.engines import INT8_MARK, EngineRequest, open_engine
+from rembg_tuner.errors import EngineError, ModelError
+from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
+from rembg_tuner.models import graph as graphs
+from rembg_tuner.models.catalogue import int8_file
+from rembg_tuner.models.spec import file_digests, verify
+from rembg_tuner.quality import intersection_over_union, mean_absolute_error
+from rembg_tuner.quantization.pictures import find_pictures, read_pictures
+from rembg_tuner.quantization.search import Agreement, Found, Target, find_left_out
+from rembg_tuner.settings import Settings
+
+if TYPE_CHECKING:
+    from rembg_tuner.imaging.matte import Matte
+    from rembg_tuner.imaging.network_input import NetworkInput
+    from rembg_tuner.models.spec import ModelSpec
+    from rembg_tuner.quantization.pictures import PictureSet
+
+_OPSET = 17  # quantisation by channel wants 13; NNCF is tested with 17
+_SEARCH_INPUTS = 16  # fewer while searching: the order of the candidates stays
+_SEARCH_JUDGED = 8
+Quantize = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What was made.
+
+    Attributes:
+        path: of the int8 graph; its record lies beside it, ending in .json.
+        record: as written.
+        found: what the search came to.
+        agreement: of the graph that was written, on every judged picture.
+    """
+
+    path: Path
+    record: dict[str, object]
+    found: Found
+    agreement: Agreement
+
+
+def quantize_model(
+    model: ModelSpec,
+    pictures: Path,
+    *,
+    engine: str,
+    folder: Path,
+    target: Target,
+    tell: Callable[[str], None],
+) -> Made:
+    """Make a model's int8 form.
+
+    Args:
+        model: as found.
+        pictures: a folder with pictures of the user's kind.
+        engine: openvino or onnxruntime: whose fusions the placement is for.
+        folder: where the graph and its record go.
+        target: agreement at which the search ends.
+        tell: called with what is going on.
+
+    Raises:
+        EngineError: a package is missing, or quantising failed.
+        ModelError, PictureError, SettingsError: what was given is not what it should be.
+        OSError: it cannot be written.
+    """
+    quantize, versions = _tools(engine)
+    paths = find_pictures(pictures)
+    digest = verify(model)
+    plain = graphs.raise_opset(plain_graph(Path(model.path), side=model.side or 0), _OPSET)
+    plain = _simplified(plain)
+    graph_input = graphs.picture_input(plain.graph)
+    side = graph_input.type.tensor_type.shape.dim[3].dim_value
+    tell(f"{len(paths)} pictures as inputs of {side} x {side} px")
+    inputs = read_pictures(paths, model, side)
+    convolutions = graphs.convolutions(plain)
+    with tempfile.TemporaryDirectory(prefix="rembg-tuner-") as scratch:
+        bench = _Bench(model=model, engine=engine, side=side, scratch=Path(scratch))
+        graphs.save_graph(plain, bench.file("fp32"))
+        references = bench.mattes("fp32", inputs.judged)
+
+        def make(left_out: list[str], calibration: list[NetworkInput]) -> Any:
+            try:
+                return quantize(plain, calibration, input_name=graph_input.name, left_out=left_out)
+            except (RuntimeError, ValueError) as error:
+                raise EngineError(
+                    f"{engine}'s int8 of {model.path} failed: {' '.join(str(error).split())}"
+                ) from error
+
+        def judge(left_out: list[str]) -> Agreement:
+            graphs.save_graph(
+                make(left_out, inputs.calibration[:_SEARCH_INPUTS]), bench.file("try")
+            )
+            found = bench.mattes("try", inputs.judged[:_SEARCH_JUDGED])
+            return compare(found, references[:_SEARCH_JUDGED])
+
+        found = find_left_out(convolutions, judge, target=target, tell=tell)
+        tell("the whole set of pictures")
+        left_out = [one.node for one in found.left_out]
+        whole = make(left_out, inputs.calibration)
+        graphs.mark(whole, INT8_MARK, "int8")
+        graphs.save_graph(whole, bench.file("whole"))
+        agreement = compare(bench.mattes("whole", inputs.judged), references)
+        path = folder / int8_file(Path(model.path).name, engine)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = bench.file("whole").read_bytes()
+    record = _record(model, inputs, found=found, agreement=agreement, side=side) | {
+        "source_sha256": digest,
+        "engine": engine,
+        "bytes": len(content),
+        "versions": {engine: version_of(engine), **versions()},
+    }
+    with replacing(path) as file:
+        file.write(content)
+    record["sha256"] = file_digests(path, ["sha256"])["sha256"]
+    with replacing(path.with_suffix(".json")) as file:
+        file.write((json.dumps(record, indent=1) + "\n").encode())
+    return Made(path=path, record=record, found=found, agreement=agreement)
+
+
+def _tools(engine: str) -> tuple[Quantize, Callable[[], dict[str, str]]]:
+    """Import what quantises for an engine.
+
+    Raises:
+        EngineError: it is not installed.
+    """
+    try:
+        if engine == "openvino":
+            from rembg_tuner.quantization import nncf_int8
+
+            return nncf_int8.quantize, nncf_int8.versions
+        from rembg_tuner.quantization import ort_int8
+    except ImportError as error:
+        raise EngineError(
+            f"models quantize needs packages that are not installed ({error}); pip install 'rembg-tuner[quantize]'"
+        ) from error
+    return ort_int8.quantize, ort_int8.versions
+
+
+def _simplified(model: Any) -> Any:
+    """Fold a graph's constants and shapes with onnxsim.
+
+    Raises:
+        EngineError: onnxsim is not installed.
+        ModelError: it cannot simplify this graph.
+    """
+    try:
+        import onnxsim
+    except ImportError as error:
+        raise EngineError(
+            f"models quantize needs packages that are not installed ({error}); pip install 'rembg-tuner[quantize]'"
+        ) from error
+    simplified, is_right = onnxsim.simplify(model)
+    if not is_right:
+        raise ModelError("onnxsim simplified the graph to another one, so it is not quantised")
+    return simplified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bench:
+    """Runs candidates in the engine that they are for."""
+
+    model: ModelSpec
+    engine: str
+    side: int
+    scratch: Path
+
+    def file(self, name: str) -> Path:
+        """Give a candidate's file."""
+        return self.scratch / f"{name}.onnx"
+
+    def mattes(self, name: str, inputs: list[NetworkInput]) -> list[Matte]:
+        """Give a candidate's mattes, each float32 (side, side)."""
+        path = str(self.file(name))
+        spec = replace(
+            self.model,
+            path=path,
+            graph_path=path,
+            checksums={},
+            side=self.side,
+            computes_sizes=False,
+        )
+        return predict_mattes(spec, self.engine, inputs, cache=self.scratch)
+
+
+def predict_mattes(
+    spec: ModelSpec,
+    engine: str,
+    inputs: list[NetworkInput],
+    *,
+    cache: Path,
+    precision: str = "fp32",
+) -> list[Matte]:
+    """Run a model over inputs in this process.
+
+    Args:
+        spec: with the file that the engine loads.
+        engine: by our word.
+        inputs: each float32 (1, 3, side, side).
+        cache: for compiled models.
+        precision: by our word.
+
+    Returns:
+        Mattes, each float32 (side, side) in [0, 1].
+    """
+    from rembg_tuner.host import read_host
+
+    opened = open_engine(
+        EngineRequest(
+            settings=Settings(engine=engine, precision=precision),  # type: ignore[arg-type]  # checked by Settings
+            model=spec,
+            model_digest=file_digests(Path(spec.path), ["sha256"])["sha256"],
+            threads=read_host().usable_cpus,
+            cache=cache,
+        )
+    )
+    try:
+        return [
+            scale_to_matte(foreground_of(opened.predict(one)[0], spec.post))  # type: ignore[union-attr]  # no stock engine
+            for one in inputs
+        ]
+    finally:
+        opened.close()
+
+
+def compare(found: list[Matte], references: list[Matte]) -> Agreement:
+    """Average the agreement of mattes with their references."""
+    pairs = list(zip(found, references, strict=True))
+    return Agreement(
+        iou=sum(intersection_over_union(a, b) for a, b in pairs) / len(pairs),
+        mae=sum(mean_absolute_error(a, b) for a, b in pairs) / len(pairs),
+    )
+
+
+def _record(
+    model: ModelSpec,
+    inputs: PictureSet,
+    *,
+    found: Found,
+    agreement: Agreement,
+    side: int,
+) -> dict[str, object]:
+    """Write down how it was made."""
+    return {
+        "made_from": Path(model.path).name,
+        "side": side,
+        "mean": list(model.mean),
+        "std": list(model.std),
+        "post": model.post,
+        "date": datetime.now(UTC).date().isoformat(),
+        "pictures": inputs.sources,
+        "calibration_inputs": len(inputs.calibration),
+        "left_out": [asdict(one) for one in found.left_out],
+        "agreement_all_in_int8": asdict(found.everything),
+        "agreement": {**asdict(agreement), "judged": len(inputs.judged)},
+    }

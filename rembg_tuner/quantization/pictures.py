@@ -1,0 +1,129 @@
+"""The pictures that a network is calibrated on and judged by."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import PictureError, SettingsError
+from rembg_tuner.imaging.crops import Crop, crop_and_mirror
+from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.imaging.network_input import normalise
+from rembg_tuner.imaging.source import read_header, read_small
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rembg_tuner.imaging.network_input import NetworkInput
+    from rembg_tuner.models.spec import ModelSpec
+
+CALIBRATION_INPUTS = 48  # mirror images included; more changes little
+MOST_JUDGED = 24
+_LEAST_CROP = 0.45  # of each side
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureSet:
+    """Pictures as a network takes them: each float32 (1, 3, side, side).
+
+    Attributes:
+        calibration: what the ranges are taken from: the pictures, crops of them, and mirror images.
+        judged: what agreement is measured on: the pictures, and other crops.
+        sources: name and SHA-256 of each picture.
+    """
+
+    calibration: list[NetworkInput]
+    judged: list[NetworkInput]
+    sources: dict[str, str]
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """List the pictures in a folder, by name.
+
+    Raises:
+        SettingsError: it is no folder, or holds none.
+    """
+    if not folder.is_dir():
+        raise SettingsError(
+            [f"--pictures {folder} is no folder; name one with pictures of your kind"]
+        )
+    found = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_picture(path)]
+    if not found:
+        raise SettingsError(
+            [
+                f"--pictures {folder} holds no JPEG, PNG, WebP, AVIF, TIFF or GIF; name a folder that does"
+            ]
+        )
+    return found
+
+
+def _is_picture(path: Path) -> bool:
+    """Tell whether a file is a picture that is read."""
+    try:
+        sniff(path)
+    except PictureError:
+        return False
+    return True
+
+
+def read_pictures(paths: list[Path], model: ModelSpec, side: int) -> PictureSet:
+    """Read pictures as a network's inputs.
+
+    Few pictures are made more by cropping and mirroring; the crops that are judged are others than those
+    that ranges are taken from.
+
+    Args:
+        paths: of the pictures.
+        model: whose mean and std count.
+        side: of the network's input, px.
+
+    Raises:
+        PictureError: one does not read.
+    """
+    chance = random.Random(_SEED)  # not for secrets: the same crops each time
+    whole = [_read(path, model, side, None, is_mirrored=False) for path in paths]
+    calibration = [*whole, *(_read(path, model, side, None, is_mirrored=True) for path in paths)]
+    while len(calibration) < CALIBRATION_INPUTS:
+        path, crop = paths[len(calibration) % len(paths)], _crop(chance)
+        calibration += [
+            _read(path, model, side, crop, is_mirrored=False),
+            _read(path, model, side, crop, is_mirrored=True),
+        ]
+    judged = whole[:MOST_JUDGED]
+    while len(judged) < min(MOST_JUDGED, 4 * len(paths)):
+        path = paths[len(judged) % len(paths)]
+        judged.append(_read(path, model, side, _crop(chance), is_mirrored=False))
+    return PictureSet(
+        calibration=calibration[: max(CALIBRATION_INPUTS, len(whole))],
+        judged=judged,
+        sources={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths},
+    )
+
+
+def _crop(chance: random.Random) -> Crop:
+    """Draw a crop: left, top, width, height, each as a share of the picture's sides."""
+    width, height = (chance.uniform(_LEAST_CROP, 1) for _ in range(2))
+    return chance.uniform(0, 1 - width), chance.uniform(0, 1 - height), width, height
+
+
+def _read(
+    path: Path,
+    model: ModelSpec,
+    side: int,
+    crop: Crop | None,
+    *,
+    is_mirrored: bool,
+) -> NetworkInput:
+    """Read a picture, or a part of it."""
+    header = read_header(path)
+    wide = side if crop is None else 2 * side  # so that a crop has the detail of a picture
+    small = read_small(header, width=wide, height=wide)
+    return normalise(
+        crop_and_mirror(small, crop, is_mirrored=is_mirrored, side=side),
+        side=side,
+        mean=model.mean,
+        std=model.std,
+    )

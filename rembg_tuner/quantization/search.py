@@ -1,0 +1,128 @@
+"""Find which convolutions must stay in floats; knows nothing of graphs, engines or pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_STRETCHES = 12  # about as many as U2-Net has stages
+_MOST_LEFT_OUT = 12
+# A stretch is looked into if it alone does this share of the worst one's damage.
+_WORTH_A_LOOK = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How like fp32's the mattes of a candidate are: mean over the judged pictures."""
+
+    iou: float
+    mae: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What is good enough."""
+
+    iou: float = 0.98
+    mae: float = 0.005
+
+    def is_met(self, agreement: Agreement) -> bool:
+        """Tell whether an agreement is good enough."""
+        return agreement.iou >= self.iou and agreement.mae <= self.mae
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A convolution that stays in floats.
+
+    Attributes:
+        costs_mae, costs_iou: what it alone in int8, and all others in floats, costs in agreement.
+    """
+
+    node: str
+    costs_mae: float
+    costs_iou: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a search came to.
+
+    Attributes:
+        left_out: the convolutions that stay in floats, the worst first.
+        everything: agreement with all of them in int8.
+        agreement: with these left out.
+    """
+
+    left_out: tuple[LeftOut, ...]
+    everything: Agreement
+    agreement: Agreement
+
+
+def find_left_out(
+    convolutions: list[str],
+    judge: Callable[[list[str]], Agreement],
+    *,
+    target: Target,
+    tell: Callable[[str], None],
+) -> Found:
+    """Find the fewest convolutions that must stay in floats.
+
+    What a part of a network does to the picture shows when it alone is in int8: leaving one out of many
+    tells nothing where two of them each spoil the picture. So at first each stretch of the graph is put
+    alone into int8, then each convolution of the worst stretches; the worst are left out, one more at a
+    time, until the rest is good enough.
+
+    Args:
+        convolutions: names, in the order they run in.
+        judge: measures agreement with some of them left out.
+        target: the search ends when it is met.
+        tell: called with what was tried, and what came of it.
+    """
+
+    def try_alone(names: list[str]) -> Agreement:
+        agreement = judge([name for name in convolutions if name not in set(names)])
+        called = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        tell(f"{called} alone in int8: {_text(agreement)}")
+        return agreement
+
+    everything = judge([])
+    tell(f"all in int8: {_text(everything)}")
+    if target.is_met(everything):
+        return Found(left_out=(), everything=everything, agreement=everything)
+    stretches = [(try_alone(names), names) for names in _stretches(convolutions)]
+    worst = max(agreement.mae for agreement, _ in stretches)
+    suspects = [
+        name
+        for agreement, names in stretches
+        if agreement.mae >= _WORTH_A_LOOK * worst
+        for name in names
+    ]
+    alone = {name: try_alone([name]) for name in suspects}
+    ranked = [
+        LeftOut(node=name, costs_mae=agreement.mae, costs_iou=1 - agreement.iou)
+        for name, agreement in sorted(alone.items(), key=lambda item: -item[1].mae)
+    ]
+    best, count = everything, 0
+    for i in range(1, min(_MOST_LEFT_OUT, len(ranked)) + 1):
+        agreement = judge([one.node for one in ranked[:i]])
+        tell(f"{i} left out, {ranked[i - 1].node} the last: {_text(agreement)}")
+        if agreement.mae < best.mae:
+            best, count = agreement, i
+        if target.is_met(agreement):
+            break
+    return Found(left_out=tuple(ranked[:count]), everything=everything, agreement=best)
+
+
+def _stretches(names: list[str]) -> list[list[str]]:
+    """Cut a list into about a dozen stretches of one length."""
+    length = max(1, -(-len(names) // _STRETCHES))
+    return [names[i : i + length] for i in range(0, len(names), length)]
+
+
+def _text(agreement: Agreement) -> str:
+    """Write an agreement for people."""
+    return f"IoU {agreement.iou:.4f}, mean difference {agreement.mae:.4f}"

@@ -1,0 +1,128 @@
+"""Start a worker and have it load a model, within limits."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rembg_tuner.meter import Meter, describe_environment
+from rembg_tuner.process import WorkerGoneError, WorkerProcess
+from rembg_tuner.warm import WarmWorker
+from rembg_tuner.watch import FailedRunError, Watch
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rembg_tuner.models.spec import ModelSpec
+    from rembg_tuner.settings import Settings
+    from rembg_tuner.warm import Key
+    from rembg_tuner.watch import Progress
+
+START_TIMEOUT_S = 180.0  # numba compiles for most of a minute at rembg's very first import
+LOAD_TIMEOUT_S = 180.0
+BUILD_TIMEOUT_S = 1800.0  # TensorRT tries kernels for minutes before it has its engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a worker is started with.
+
+    Attributes:
+        settings: with no `auto` left in them.
+        model: with the file that the engine loads.
+        key: what the worker will hold.
+        threads: CPUs it may use.
+        memory_limit_bytes: at which it is ended; None: none.
+        cancel: set by whoever wants it stopped.
+        on_progress: told of every sample.
+    """
+
+    settings: Settings
+    model: ModelSpec
+    key: Key
+    threads: int
+    cache: Path
+    memory_limit_bytes: int | None
+    cancel: threading.Event
+    on_progress: Callable[[Progress], None] | None
+
+
+def start_worker(start: Start) -> WarmWorker:
+    """Start a worker and have it load the model.
+
+    Raises:
+        FailedRunError: no process could be started, or it failed, died or passed a limit.
+    """
+    try:
+        process = WorkerProcess(start.settings.engine, threads=start.threads)
+    except OSError as error:
+        raise FailedRunError(
+            "crash", f"no worker could be started: {error.strerror}", "start"
+        ) from error
+    try:
+        return _load(process, start)
+    except BaseException:
+        process.close()
+        raise
+
+
+def _load(process: WorkerProcess, start: Start) -> WarmWorker:
+    """Wait for a new worker's imports, then have it load the model."""
+    meter = Meter(process.pid)
+    watch = Watch(
+        process=process,
+        meter=meter,
+        cancel=start.cancel,
+        stage="start",
+        deadline_s=START_TIMEOUT_S,
+        deadline_text=f"the worker's start took more than {START_TIMEOUT_S:.0f} s",
+        memory_limit_bytes=start.memory_limit_bytes,
+        on_progress=start.on_progress,
+        started_at=process.started_at,
+    )
+    ready = watch.wait_for("ready")
+    start_s = time.perf_counter() - process.started_at
+    baseline = meter.rss_bytes()
+    meter.reset_peak()
+    request = {
+        "op": "load",
+        "settings": start.settings.to_dict(),
+        "model": start.model.to_dict(),
+        "threads": start.threads,
+        "cache": str(start.cache),
+    }
+    is_building = start.settings.provider == "tensorrt"
+    deadline_s = BUILD_TIMEOUT_S if is_building else LOAD_TIMEOUT_S
+    watch = Watch(
+        process=process,
+        meter=meter,
+        cancel=start.cancel,
+        stage="load",
+        deadline_s=deadline_s,
+        deadline_text=f"loading the model took more than {deadline_s:.0f} s",
+        memory_limit_bytes=start.memory_limit_bytes,
+        on_progress=start.on_progress,
+        baseline_rss_bytes=baseline,
+    )
+    try:
+        process.send(request)
+    except WorkerGoneError as error:
+        raise watch.death(error) from error
+    loaded = watch.wait_for("loaded")
+    worker = WarmWorker(
+        process=process,
+        meter=meter,
+        key=start.key,
+        start_s=start_s,
+        load_s=loaded["load_s"],
+        baseline_rss_bytes=baseline,
+        load_peak_rss_bytes=meter.peak_bytes(),
+        effective=loaded["effective"],
+        warnings=tuple(loaded["warnings"]),
+        environment=describe_environment(ready["versions"]),
+    )
+    worker.note_peak(worker.load_peak_rss_bytes)
+    return worker
