@@ -11,13 +11,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import EngineError, ModelError, TunerError
 from rembg_tuner.models import graph as graphs
+from rembg_tuner.models.pnnx import find_pnnx
 from rembg_tuner.models.spec import SIDE_COMMENT
 
 if TYPE_CHECKING:
@@ -130,23 +130,6 @@ def make_ncnn(source: Path, target: Path, *, side: int) -> None:
         ):  # the .param last: it marks a whole pair
             with replacing(target.with_suffix(end)) as whole, path.open("rb") as content:
                 shutil.copyfileobj(content, whole)
-
-
-def find_pnnx() -> Path:
-    """Find pnnx's program in its package, which itself cannot be imported without PyTorch.
-
-    Raises:
-        EngineError: it is not installed.
-    """
-    spec = find_spec("pnnx")
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    program = next((path for folder in folders if (path := Path(folder) / "pnnx").is_file()), None)
-    if program is None:
-        raise EngineError(
-            "engine ncnn needs pnnx to convert a model at its first use; pip install --no-deps pnnx "
-            "(its PyTorch is not needed), or choose another engine"
-        )
-    return program
 
 
 def main(words: list[str]) -> int:

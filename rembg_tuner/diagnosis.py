@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 from rembg_tuner.cache import open_cache
 from rembg_tuner.children import child_environment
+from rembg_tuner.errors import EngineError
 from rembg_tuner.host import read_host
 from rembg_tuner.meter import Meter, available_memory_bytes, load_average
 from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.models.pnnx import find_pnnx
 from rembg_tuner.presets import install_text
 from rembg_tuner.settings import ENGINES
 
@@ -29,9 +32,11 @@ _TELLING_FEATURES = (
     "i8mm",
     "bf16",
 )
-_PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "rembg": "rembg"}
 _ASK_TIMEOUT_S = 60.0
-_ASK_PROVIDERS = "from rembg_tuner.engines import onnxruntime as e; print(*e.available_providers())"
+_ASK_PROVIDERS = (
+    "import json; from rembg_tuner.engines import onnxruntime as e; "
+    "print(json.dumps({p: e.provider_problem(p) for p in e.PROVIDERS}))"
+)
 _ASK_LIBVIPS = "from rembg_tuner.imaging import libvips as e; print(e.libvips_version())"
 _ASK_OPENVINO = "from rembg_tuner.engines import openvino as e; print(*e.cpu_capabilities())"
 
@@ -128,33 +133,34 @@ def _ask(code: str) -> str:
 def _engine_state(name: str) -> EngineState:
     """Look whether an engine is installed and, where that is quick, whether it loads."""
     try:
-        found = version(_PACKAGES[name])
+        found = version(name)  # each is its package's name too
     except PackageNotFoundError:
         return EngineState(name=name, version=None, detail=install_text(name))
     if name == "openvino":
         capabilities = _ask(_ASK_OPENVINO)
         detail = f"this CPU: {capabilities}" if capabilities else "installed, but does not load"
         return EngineState(name=name, version=found, detail=detail)
-    detail = {"rembg": "the stock pipeline, to compare with", "onnxruntime": "fp32 on the CPU"}[
-        name
-    ]
+    if name == "ncnn":
+        try:
+            find_pnnx()
+        except EngineError as error:
+            return EngineState(name=name, version=found, detail=str(error))
+    detail = {
+        "rembg": "the stock pipeline, to compare with",
+        "onnxruntime": "fp32 and int8 on the CPU, other processors by its execution providers",
+        "ncnn": "fp32 and bf16 storage; converts a model at its first use",
+    }[name]
     return EngineState(name=name, version=found, detail=detail)
 
 
 def provider_states() -> tuple[ProviderState, ...]:
-    """Ask ONNX Runtime for its execution providers."""
-    present = _ask(_ASK_PROVIDERS).split()
-    missing = {
-        "cpu": "pip install onnxruntime",
-        "cuda": "put onnxruntime-gpu in place of onnxruntime; needs an NVIDIA GPU, CUDA and cuDNN",
-        "tensorrt": "put onnxruntime-gpu in place of onnxruntime; needs TensorRT too",
-        "openvino": "put onnxruntime-openvino in place of onnxruntime, or choose engine openvino",
-    }
+    """Have ONNX Runtime try each execution provider, and tell why one does not load."""
+    # The last line: what CUDA's loader says of itself goes to stdout too.
+    answer = _ask(_ASK_PROVIDERS).rsplit("\n", 1)[-1]
+    problems: dict[str, str | None] = json.loads(answer) if answer else {}
     return tuple(
-        ProviderState(
-            name=name, is_present=name in present, detail="" if name in present else advice
-        )
-        for name, advice in missing.items()
+        ProviderState(name=name, is_present=problem is None, detail=problem or "")
+        for name, problem in problems.items()
     )
 
 

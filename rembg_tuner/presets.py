@@ -198,11 +198,11 @@ def _choose_engine(wanted: object, given: object, able: Capabilities) -> tuple[s
 
 def install_text(engine: str) -> str:
     """Say how to install an engine."""
-    return (
-        f"pip install 'rembg-tuner[{engine}]'"
-        if engine != "onnxruntime"
-        else "pip install onnxruntime"
-    )
+    if engine == "onnxruntime":
+        return "pip install onnxruntime"
+    if engine == "ncnn":  # pnnx asks for PyTorch, and needs none of it to convert an ONNX file
+        return "pip install 'rembg-tuner[ncnn]' && pip install --no-deps pnnx"
+    return f"pip install 'rembg-tuner[{engine}]'"
 
 
 def unnative_text(precision: object, engine: str, able: Capabilities) -> str | None:

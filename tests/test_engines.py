@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,14 +15,24 @@ import openvino
 import pytest
 from PIL import Image
 
+from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.derived import prepare
 from rembg_tuner.engines import EngineRequest, open_engine
 from rembg_tuner.errors import EngineError, MissingProviderError, ModelError
+from rembg_tuner.imaging.matte import scale_to_matte
 from rembg_tuner.imaging.network_input import normalise
 from rembg_tuner.imaging.source import read_header, read_small
 from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.models.agreement import (
+    AgreementWithFp32,
+    agreement_with_fp32,
+    remember_agreement,
+)
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from rembg_tuner.pipeline import Job
+from rembg_tuner.precision import MOST_DIFFERENCE, choose_precision
+from rembg_tuner.presets import Capabilities, unnative_text
 from rembg_tuner.runner import Runner
 from rembg_tuner.settings import Settings
 
@@ -38,6 +48,7 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.png"))
 EVALUATION_FOLDER = ROOT.parent / "shared" / "eval" / "images"
 NETWORK_ENGINES = ["onnxruntime", "openvino"]
+EVERY_ENGINE = [*NETWORK_ENGINES, "ncnn"]
 RAW_MEAN_DIFFERENCE = 0.005
 ALPHA_MEAN_DIFFERENCE = 2.0  # of 255
 LEAST_IOU = 0.985
@@ -85,8 +96,9 @@ def toy_spec(path: Path) -> ModelSpec:
 
 def opened(settings: Settings, spec: ModelSpec, cache: Path, *, threads: int = 2) -> NetworkEngine:
     """Open a network engine in this process."""
+    ready = prepare(settings, spec, cache, is_cancelled=lambda: False, on_start=lambda: None)
     request = EngineRequest(
-        settings=settings, model=spec, model_digest=spec.path, threads=threads, cache=cache
+        settings=settings, model=ready, model_digest=spec.path, threads=threads, cache=cache
     )
     return cast("NetworkEngine", open_engine(request))
 
@@ -264,11 +276,11 @@ def test_a_damaged_compiled_model_is_made_again(
 
 @pytest.fixture(scope="module")
 def both(own_cache: Path) -> Iterator[dict[str, NetworkEngine]]:
-    """Give u2netp open in both engines, fp32."""
+    """Give u2netp open in every engine, fp32."""
     spec = find_model("u2netp")
     engines = {
         name: opened(Settings(engine=name), spec, own_cache)  # type: ignore[arg-type]
-        for name in NETWORK_ENGINES
+        for name in EVERY_ENGINE
     }
     yield engines
     for engine in engines.values():
@@ -279,7 +291,7 @@ def both(own_cache: Path) -> Iterator[dict[str, NetworkEngine]]:
 def test_the_engines_agree_in_fp32(picture: Path, both: dict[str, NetworkEngine]) -> None:
     """Raw outputs of one picture differ by at most 0.005 of 1 in the mean."""
     network_input = picture_input(picture, 320)
-    raw = [both[name].predict(network_input) for name in NETWORK_ENGINES]
+    raw = [both[name].predict(network_input) for name in EVERY_ENGINE]
     assert [output.shape[0] for output in raw] == [1] * len(raw)
     assert [output.shape[2:] for output in raw] == [(320, 320)] * len(raw)
     assert [output.dtype for output in raw] == [np.float32] * len(raw)
@@ -287,7 +299,7 @@ def test_the_engines_agree_in_fp32(picture: Path, both: dict[str, NetworkEngine]
         assert float(np.abs(raw[0][:, 0] - other[:, 0]).mean()) <= RAW_MEAN_DIFFERENCE
 
 
-@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
 def test_a_prediction_is_not_changed_by_the_next(
     engine: str, both: dict[str, NetworkEngine]
 ) -> None:
@@ -299,7 +311,7 @@ def test_a_prediction_is_not_changed_by_the_next(
     assert np.array_equal(first, kept)
 
 
-@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
 def test_a_cancel_when_nothing_runs_does_nothing(
     engine: str, both: dict[str, NetworkEngine]
 ) -> None:
@@ -428,6 +440,76 @@ def test_a_released_model_cut_short_is_told_by_its_checksum(
     assert "cut short" in failure.message
 
 
+@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+def test_pictures_taken_together_come_out_as_alone(engine: str, own_cache: Path) -> None:
+    """Four at once, and the last group's three, give what each gives alone, to a step of 255."""
+    spec = find_model("u2netp")
+    inputs = [picture_input(path, 128) for path in (*EXAMPLES, EXAMPLES[0])]
+    inputs[3] = inputs[3][:, :, :, ::-1].copy()
+    one = opened(Settings(engine=engine, network_size=128), spec, own_cache)  # type: ignore[arg-type]
+    four = opened(Settings(engine=engine, network_size=128, batch_size=4), spec, own_cache)  # type: ignore[arg-type]
+    assert four.effective["batch_size"] == 4
+    alone = [scale_to_matte(one.predict(each)[0, 0]) for each in inputs]
+    for count in (4, 3):
+        together = four.predict(np.concatenate(inputs[:count]))
+        assert len(together) == count
+        for i in range(count):
+            assert float(np.abs(scale_to_matte(together[i, 0]) - alone[i]).max()) <= 1 / 255
+    one.close()
+    four.close()
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [("openvino", "bf16"), ("openvino", "int8"), ("onnxruntime", "int8"), ("ncnn", "bf16")],
+)
+def test_a_number_format_agrees_as_the_page_says(
+    engine: str, precision: str, both: dict[str, NetworkEngine], own_cache: Path
+) -> None:
+    """It is what runs, and on the examples it is no further from fp32 than the bound for auto."""
+    able = look_at_this_machine()
+    if unnative_text(precision, engine, able) is not None:
+        pytest.skip(f"this CPU has no native {precision}")
+    spec = find_model("u2netp", int8_for=engine if precision == "int8" else None)
+    taken = opened(Settings(engine=engine, precision=precision), spec, own_cache)  # type: ignore[arg-type]
+    assert taken.effective["precision"] == precision
+    differences = []
+    for path in EXAMPLES:
+        exact = scale_to_matte(both[engine].predict(picture_input(path, 320))[0, 0])
+        found = scale_to_matte(taken.predict(picture_input(path, 320))[0, 0])
+        differences.append(float(np.abs(exact - found).mean()))
+    assert sum(differences) / len(differences) <= MOST_DIFFERENCE
+    shown = agreement_with_fp32("u2netp", engine, precision, own_cache)
+    assert shown is not None
+    assert shown.mae <= MOST_DIFFERENCE
+    taken.close()
+
+
+def test_auto_is_the_fastest_format_whose_agreement_holds(own_cache: Path, tmp_path: Path) -> None:
+    """It is named in effective; a model that nobody measured stays in fp32, and says how to measure it."""
+    everything = Capabilities(
+        engines=("openvino",),
+        precisions=frozenset({"fp32", "bf16", "int8"}),
+        int8_models=frozenset({"u2netp openvino"}),
+    )
+    auto = Settings(engine="openvino", precision="auto")
+    assert choose_precision(auto, everything, tmp_path)[0].precision == "int8"
+    without = replace(everything, int8_models=frozenset())
+    assert choose_precision(auto, without, tmp_path)[0].precision == "bf16"
+    plain = replace(without, precisions=frozenset({"fp32"}))
+    assert choose_precision(auto, plain, tmp_path) == (replace(auto, precision="fp32"), ())
+    unknown = replace(auto, model="silueta")
+    chosen, told = choose_precision(unknown, without, tmp_path)
+    assert chosen.precision == "fp32"
+    assert "models agreement silueta --pictures DIR" in told[0]
+    bad = AgreementWithFp32(mae=0.03, iou=0.9, pictures=3)
+    remember_agreement("silueta", "openvino", "bf16", bad, tmp_path)
+    assert choose_precision(unknown, without, tmp_path) == (replace(unknown, precision="fp32"), ())
+    good = AgreementWithFp32(mae=0.01, iou=0.99, pictures=3)
+    remember_agreement("silueta", "openvino", "bf16", good, tmp_path)
+    assert choose_precision(unknown, without, tmp_path)[0].precision == "bf16"
+
+
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
 def test_a_provider_that_is_absent_is_never_replaced(
     provider: str, toy: ModelSpec, tmp_path: Path
@@ -475,7 +557,7 @@ def test_a_picture_without_foreground_is_warned_of_and_others_are_not(tmp_path: 
             assert run_one(runner, picture, settings, tmp_path).warnings == ()
 
 
-@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
 def test_real_pictures_are_far_above_the_least_foreground(
     engine: str, both: dict[str, NetworkEngine]
 ) -> None:

@@ -11,8 +11,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rembg_tuner import conversion, derived
+from rembg_tuner import derived
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
+from rembg_tuner.models import pnnx
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, find_model
 from rembg_tuner.models.graph import (
     free_input,
@@ -83,7 +84,9 @@ def test_freeing_u2netp_names_batch_height_and_width_only() -> None:
     before = model.SerializeToString(deterministic=True)
     result = free_input(model)
     assert dims_of(result.graph.input[0]) == ["batch", 3, "height", "width"]
-    assert [[dims_of(value)[i] for i in (0, 2, 3)] for value in result.graph.output] == [[0, 0, 0]] * 7
+    assert [[dims_of(value)[i] for i in (0, 2, 3)] for value in result.graph.output] == [
+        [0, 0, 0]
+    ] * 7
     assert result.graph.initializer == model.graph.initializer
     assert model.SerializeToString(deterministic=True) == before
 
@@ -350,6 +353,6 @@ def test_making_can_be_cancelled_and_has_a_deadline(
 
 def test_a_missing_pnnx_is_told_with_the_line_that_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ncnn's converter is a package of its own, whose PyTorch is not wanted."""
-    monkeypatch.setattr(conversion, "find_spec", lambda _name: None)
+    monkeypatch.setattr(pnnx, "find_spec", lambda _name: None)
     with pytest.raises(EngineError, match="pip install --no-deps pnnx"):
-        conversion.find_pnnx()
+        pnnx.find_pnnx()

@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("pipeline", "conversion"),
     ("worker",),
     ("process", "derived", "previewer", "watch", "warm", "starting", "runner"),
-    ("bench", "diagnosis", "documents", "line", "page_folder"),
+    ("bench", "quantization", "diagnosis", "documents", "line", "page_folder"),
     ("cli", "ui", "server"),
     ("__main__", "app"),
 )
@@ -48,6 +48,7 @@ BESIDE = {
     ("runner", "watch"),
     ("watch", "process"),
     ("server", "ui"),
+    ("imaging", "models"),  # the word for how a network's output becomes a matte
 }
 # A library's modules that may import it; a room stands for all its modules.
 DOORS: dict[str, tuple[str, ...]] = {
@@ -55,7 +56,9 @@ DOORS: dict[str, tuple[str, ...]] = {
     "onnx": ("models.graph",),
     "google": ("models.graph",),  # protobuf, in which onnx is written and whose errors it raises
     "pyvips": ("imaging",),
-    "onnxruntime": ("engines.onnxruntime",),
+    "onnxruntime": ("engines.onnxruntime", "quantization.ort_int8"),
+    "onnxsim": ("quantization.make",),
+    "nncf": ("quantization.nncf_int8",),
     "openvino": ("engines.openvino",),
     "ncnn": ("engines.ncnn",),
     "rembg": ("engines.rembg",),

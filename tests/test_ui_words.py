@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rembg_tuner.errors import PictureError, SettingsError, TunerError
 from rembg_tuner.imaging.formats import sniff
-from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.models.catalogue import find_model, read_catalogue, read_unfit
 from rembg_tuner.presets import Capabilities, find_preset, read_presets, resolve
 from rembg_tuner.settings import KNOBS, build_settings
 from rembg_tuner.ui.words import (
@@ -30,19 +30,30 @@ from rembg_tuner.ui.words import (
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rembg_tuner"
 # Rooms whose sentences never reach a page.
-ELSEWHERE = ("bench", "cli", "server", "documents.py", "ui/views", "ui/widgets.py", "ui/words.py")
+ELSEWHERE = (
+    "bench",
+    "quantization",
+    "cli",
+    "server",
+    "documents.py",
+    "ui/views",
+    "ui/widgets.py",
+    "ui/words.py",
+)
 # Sentences of the other rooms that never do, or that are parts of others, with the reason.
 NOT_SHOWN = {
     r"a (size|duration) is a number of": "read from the command line only",
     r"nothing was measured|mattes of one shape": "a fault of the caller's",
     r"preset \{\}|its keys must be|settings must be a mapping|give what was measured|the presets do not read|not valid YAML|the top must be": "presets.yaml is read at the start; what is wrong there ends it",
     r"worker was asked (to run before|for previews)": "a fault of the runner's",
-    r"a run ended in a way|no folder for a run|could not be swept|no longer possible|could not be written$": "for the log",
+    r"a run ended in a way|a download ended in a way|no folder for a run|could not be swept|no longer possible|could not be written$": "for the log",
     r"^Cut a picture out|rembg tuner serves programs": "for programs",
     r"^settings must be knobs by name": "for programs",
     r"=>": "JavaScript",
     r"^0 or $|^ to \{\}$|^, a multiple of \{\}$|^one of \{\}$|^unable to $|^; the system may|^the worker was ended by \{\}\{\}$|^the worker closed its pipe$|^int \| None$|^\{\}, \{\} \{\}$|^the host's limit$": "parts of sentences, and no sentences",
     r"^model and engine$": "a group, which has a key",
+    r"^CREATE TABLE|^INSERT INTO|^SELECT |^import json": "code",
+    r"^(dict|tuple)\[": "types",
 }
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
@@ -106,10 +117,20 @@ def test_the_presets_are_translated() -> None:
     assert [text for text in texts if text and text not in known] == []
 
 
+def catalogue_texts() -> set[str]:
+    """Collect what the catalogue says of its models."""
+    return {entry.good_for for entry in read_catalogue().values()} | set(read_unfit().values())
+
+
+def test_the_catalogue_is_translated() -> None:
+    """What each model is good for, and why some do not run."""
+    assert catalogue_texts() - set(read_sentences()) == set()
+
+
 def test_no_translation_is_dead() -> None:
     """Every sentence in the file is one that the program says."""
     source = "\n".join(sentences_of_the_source())
-    texts = {preset.purpose for preset in read_presets().values()}
+    texts = {preset.purpose for preset in read_presets().values()} | catalogue_texts()
     texts |= {preset.why_not_measured or "" for preset in read_presets().values()}
     texts |= set(all_words("en").values())
     # Put together of parts: ranges, a worker's end, and short words.
@@ -221,7 +242,7 @@ def test_a_dropped_knob_is_told_in_chinese() -> None:
     able = Capabilities(engines=("openvino",), precisions=frozenset({"fp32"}))
     _, warnings = resolve(find_preset("fastest"), {}, able)
     assert [translate_sentence(text, "zh-CN") for text in warnings] == [
-        "预设 fastest 中的 precision bf16 被略去，改用 precision fp32：本机 CPU 没有原生 bf16"
+        "预设 fastest 中的 precision bf16 被略去，改用 precision fp32：本机 CPU 不原生支持 bf16，用它会比 fp32 更慢"
     ]
 
 

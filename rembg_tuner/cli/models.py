@@ -184,7 +184,9 @@ def _quantize(arguments: argparse.Namespace) -> int:
         f"  all convolutions in int8: IoU {made.found.everything.iou:.3f}, mean difference {made.found.everything.mae:.4f}"
     )
     for one in made.found.left_out:
-        print(f"  left in fp32: {one.node}, which alone in int8 costs {one.costs_iou:.3f} of IoU and {one.costs_mae:.4f} of difference")
+        print(
+            f"  left in fp32: {one.node}, which alone in int8 costs {one.costs_iou:.3f} of IoU and {one.costs_mae:.4f} of difference"
+        )
     print(
         f"next: python -m rembg_tuner cut PICTURE --model {model.name} --engine {arguments.engine} --precision int8"
     )

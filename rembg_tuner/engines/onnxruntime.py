@@ -366,9 +366,3 @@ def _side(request: EngineRequest, shape: list[int | str]) -> int:
     if side is None:
         raise ModelError(f"{request.model.path} leaves its input size open; give --network-size")
     return side
-
-
-def available_providers() -> list[str]:
-    """List the execution providers of this build, by our words."""
-    present = onnxruntime.get_available_providers()
-    return [word for word, full in PROVIDERS.items() if full in present]

@@ -224,6 +224,7 @@ def _try_once(entry: CatalogueEntry, url: str, part: Path, listener: _Listener) 
             with part.open("ab" if start else "wb") as file:
                 _copy(answer, file, start, total, listener)
     except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
         if error.code == _HTTP_RANGE:  # there is no more of it: the checksum will tell
             return
         text = f"the server answered {error.code} {error.reason}"

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.cache import replacing
 from rembg_tuner.conversion import plain_graph
 from rembg_tuner.engines import INT8_MARK, EngineRequest, open_engine
-from rembg_tuner.errors import EngineError, ModelError
+from rembg_tuner.errors import EngineError, ModelError, SettingsError
 from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.catalogue import int8_file
 from rembg_tuner.models.spec import file_digests, verify
-from rembg_tuner.quality import intersection_over_union, mean_absolute_error
+from rembg_tuner.quality import intersection_over_union, mean_absolute_error, sure_share
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
 from rembg_tuner.quantization.search import Agreement, Found, Target, find_left_out
 from rembg_tuner.settings import Settings
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _OPSET = 17  # quantisation by channel wants 13; NNCF is tested with 17
 _SEARCH_INPUTS = 16  # fewer while searching: the order of the candidates stays
 _SEARCH_JUDGED = 8
+LEAST_SURE = 0.6
 Quantize = Callable[..., Any]
 
 
@@ -91,6 +92,13 @@ def quantize_model(
         bench = _Bench(model=model, engine=engine, side=side, scratch=Path(scratch))
         graphs.save_graph(plain, bench.file("fp32"))
         references = bench.mattes("fp32", inputs.judged)
+        inputs, references = _clear_ones(inputs, references)
+        if not references:
+            raise SettingsError(
+                [
+                    f"the network sees no clear foreground in any picture of --pictures {pictures}; name a folder with pictures of things to cut out"
+                ]
+            )
 
         def make(left_out: list[str], calibration: list[NetworkInput]) -> Any:
             try:
@@ -167,6 +175,19 @@ def _simplified(model: Any) -> Any:
     if not is_right:
         raise ModelError("onnxsim simplified the graph to another one, so it is not quantised")
     return simplified
+
+
+def _clear_ones(inputs: PictureSet, references: list[Matte]) -> tuple[PictureSet, list[Matte]]:
+    """Leave out of the judged pictures those in which fp32 itself is not sure what the foreground is.
+
+    There a matte is stretched noise, and another number format's is other noise.
+    """
+    pairs = [
+        (one, matte)
+        for one, matte in zip(inputs.judged, references, strict=True)
+        if sure_share(matte) >= LEAST_SURE
+    ]
+    return replace(inputs, judged=[one for one, _ in pairs]), [matte for _, matte in pairs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
 _STRETCHES = 12  # about as many as U2-Net has stages
 _MOST_LEFT_OUT = 12
-# A stretch is looked into if it alone does this share of the worst one's damage.
-_WORTH_A_LOOK = 0.2
+_LOOKED_INTO = 4  # of the stretches, the worst
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +93,8 @@ def find_left_out(
     if target.is_met(everything):
         return Found(left_out=(), everything=everything, agreement=everything)
     stretches = [(try_alone(names), names) for names in _stretches(convolutions)]
-    worst = max(agreement.mae for agreement, _ in stretches)
-    suspects = [
-        name
-        for agreement, names in stretches
-        if agreement.mae >= _WORTH_A_LOOK * worst
-        for name in names
-    ]
+    stretches.sort(key=lambda pair: -pair[0].mae)
+    suspects = [name for _, names in stretches[:_LOOKED_INTO] for name in names]
     alone = {name: try_alone([name]) for name in suspects}
     ranked = [
         LeftOut(node=name, costs_mae=agreement.mae, costs_iou=1 - agreement.iou)

@@ -59,6 +59,11 @@ def build_parser() -> argparse.ArgumentParser:
         default=1,
         help="pictures at once; they share the CPUs, and each has a worker's memory; default: 1",
     )
+    parser.add_argument(
+        "--downloads",
+        action=argparse.BooleanOptionalAction,
+        help="whether visitors may have models downloaded to this machine; default: only when nobody else can reach it",
+    )
     parser.add_argument("--no-ui", action="store_true", help="serve programs only (/cut)")
     return parser
 

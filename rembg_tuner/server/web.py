@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rembg_tuner.line import WaitingLine
     from rembg_tuner.page_folder import PageFolder
 
+_ONLY_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 _FONTS = ["Inter", "Noto Sans SC", "PingFang SC", "Microsoft YaHei", "system-ui", "sans-serif"]
 
 
@@ -34,7 +35,10 @@ def launch_page(arguments: argparse.Namespace, line: WaitingLine, folder: PageFo
     Raises:
         OSError: the port cannot be had.
     """
-    desk = Desk.set_up(line, folder, Visitors(folder))
+    may_download = arguments.downloads
+    if may_download is None:
+        may_download = arguments.host in _ONLY_THIS_MACHINE
+    desk = Desk.set_up(line, folder, Visitors(folder), may_download=may_download)
     if arguments.no_ui:
         page = build_programs_page(desk)
     else:

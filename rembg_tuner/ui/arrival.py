@@ -86,12 +86,12 @@ class Arrival:
             "knobs": knob_updates(settings, visitor.language),
         }
 
-    def change_engine(self, visitor: Visitor, engine: str) -> Shown:
-        """Grey what the engine cannot honour; where it has execution providers, say which are here."""
+    def change_engine(self, visitor: Visitor, engine: str, model: str) -> Shown:
+        """Grey what the engine cannot honour; say which of its providers and number formats are here."""
         here: frozenset[str] | None = None
         if is_honoured("provider", engine):
             here = frozenset(state.name for state in self._asked_providers() if state.is_present)
-        return {"knobs": grey_updates(engine, visitor.language, here)}
+        return {"knobs": grey_updates(engine, model, visitor.language, here)}
 
     def _asked_providers(self) -> tuple[ProviderState, ...]:
         """Ask ONNX Runtime for its execution providers, once; that takes half a second."""

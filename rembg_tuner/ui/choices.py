@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import PictureError, SettingsError
 from rembg_tuner.host import read_host
@@ -58,6 +59,12 @@ LIMITS = PageLimits()
 def capabilities() -> Capabilities:
     """Look what this machine can do: once, since the page asks for every row that it draws."""
     return look_at_this_machine()
+
+
+@cache
+def cache_folder() -> Path:
+    """Give the folder in which this machine's own figures are kept."""
+    return open_cache()[0]
 
 
 def preset_settings(preset: str) -> Settings:

@@ -41,6 +41,7 @@ class Widgets:
     result: Any
     runs: Any
     machine: Any
+    models: Any
     saved: Any
     language: Any
 
@@ -85,6 +86,25 @@ def tie_machine(triggers: list[Any], parts: Widgets, desk: Desk, *, preset: str)
     gr.on(triggers, look, None, parts.machine, **_QUIET)
 
 
+def tie_models(opened: Any, parts: Widgets, desk: Desk) -> None:
+    """Tie the tab of the models: look, get, stop."""
+    handlers = Handlers(desk)
+
+    async def look(request: gr.Request) -> AsyncIterator[Updates]:
+        async for shown in handlers.follow_downloads(desk.visitors.of(request)):
+            yield parts.updates(shown)
+
+    async def get(request: gr.Request, event: gr.EventData) -> AsyncIterator[Updates]:
+        visitor, chosen = desk.visitors.of(request), _content(event)
+        handlers.change_download(start=chosen.get("get"), stop=chosen.get("stop"))
+        async for shown in handlers.follow_downloads(visitor):
+            yield parts.updates(shown)
+
+    outputs = [parts.models, *parts.knobs.values()]
+    opened(look, None, outputs, concurrency_limit=None, **_QUIET)
+    parts.models.select(get, None, outputs, concurrency_limit=None, **_QUIET)
+
+
 def _tie_arrival(page: gr.Blocks, parts: Widgets, arrival: Arrival) -> None:
     """Greet a visitor in their language, with their last settings."""
 
@@ -119,8 +139,8 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
     def choose_preset(request: gr.Request, preset: str) -> Updates:
         return parts.updates(arrival.choose_preset(visitors.of(request), preset))
 
-    def change_engine(request: gr.Request, engine: str) -> Updates:
-        return parts.updates(arrival.change_engine(visitors.of(request), engine))
+    def change_engine(request: gr.Request, engine: str, model: str) -> Updates:
+        return parts.updates(arrival.change_engine(visitors.of(request), engine, model))
 
     def note(request: gr.Request, preset: str, *values: object) -> str:
         form = dict(zip(KNOBS, values, strict=True))
@@ -129,7 +149,14 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
     parts.preset.input(
         choose_preset, parts.preset, [parts.preset_note, *everything], queue=False, **_QUIET
     )
-    knobs["engine"].change(change_engine, knobs["engine"], everything, queue=False, **_QUIET)
+    gr.on(
+        [knobs["engine"].change, knobs["model"].change],
+        change_engine,
+        [knobs["engine"], knobs["model"]],
+        everything,
+        queue=False,
+        **_QUIET,
+    )
     for quick, name, choices in (
         (parts.detail, "network_size", DETAILS),
         (parts.result_size, "max_side", RESULT_SIZES),

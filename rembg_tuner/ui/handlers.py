@@ -7,6 +7,7 @@ are tested without a browser.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 from dataclasses import dataclass, replace
@@ -21,11 +22,13 @@ from rembg_tuner.line import Order
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
 from rembg_tuner.ui.choices import LIMITS, chosen_settings, most_pixels
+from rembg_tuner.ui.downloads import Downloads
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import file_link
+from rembg_tuner.ui.views.models import show_models
 from rembg_tuner.ui.views.runs import show_runs
 from rembg_tuner.ui.visit import Turn, write_runs
-from rembg_tuner.ui.widgets import knob_updates
+from rembg_tuner.ui.widgets import knob_updates, model_update
 from rembg_tuner.ui.words import say
 
 if TYPE_CHECKING:
@@ -51,13 +54,33 @@ class Desk:
     line: WaitingLine
     folder: PageFolder
     visitors: Visitors
+    downloads: Downloads
     limit_bytes: int | None
 
     @classmethod
-    def set_up(cls, line: WaitingLine, folder: PageFolder, visitors: Visitors) -> Desk:
-        """Take the line and the folder, and look at the host's limit."""
-        limit = read_host().usable_memory_bytes
-        return cls(line=line, folder=folder, visitors=visitors, limit_bytes=limit)
+    def set_up(
+        cls,
+        line: WaitingLine,
+        folder: PageFolder,
+        visitors: Visitors,
+        *,
+        may_download: bool = False,
+    ) -> Desk:
+        """Take the line and the folder, and look at the host's limit.
+
+        Args:
+            line: before the slots.
+            folder: the page's own.
+            visitors: who is here.
+            may_download: whether visitors may have models downloaded.
+        """
+        return cls(
+            line=line,
+            folder=folder,
+            visitors=visitors,
+            downloads=Downloads(are_allowed=may_download),
+            limit_bytes=read_host().usable_memory_bytes,
+        )
 
 
 def make_order(
@@ -220,6 +243,25 @@ class Handlers:
         """Stop this visitor's run, or take it out of the line."""
         if visitor.ticket is not None:
             visitor.ticket.cancel()
+
+    def change_download(self, *, start: object, stop: object) -> None:
+        """Begin to get a model, or stop; a name that is none is nobody's button."""
+        if isinstance(stop, str):
+            self.desk.downloads.stop(stop)
+        if isinstance(start, str):
+            with contextlib.suppress(TunerError):
+                self.desk.downloads.start(start)
+
+    async def follow_downloads(self, visitor: Visitor) -> AsyncGenerator[Shown, None]:
+        """Show the models, and go on as long as any is being got."""
+        downloads, language = self.desk.downloads, visitor.language
+        while downloads.is_running:
+            yield {"models": show_models(downloads, language)}
+            await asyncio.sleep(GLANCE_EVERY_S)
+        yield {
+            "models": show_models(downloads, language),
+            "knobs": {"model": model_update()},
+        }
 
     def unforeseen(self, visitor: Visitor) -> Shown:
         """Tell that a run ended as no run should, and free the buttons."""

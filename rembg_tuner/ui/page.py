@@ -39,13 +39,16 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab(words("tab.cut"), id="cut"):
                 made = _cut_tab(preset)
+            with gr.Tab(words("tab.models"), id="models") as models_tab:
+                models = gr.HTML("", js_on_load=asset("pick.js"), elem_id="models")
             with gr.Tab(words("tab.system"), id="system") as system:
                 machine = gr.HTML(words("machine.asking"), elem_id="machine")
                 again = gr.Button(words("machine.refresh"), elem_id="refresh", size="sm")
         saved = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_KEY)
         language = gr.Textbox(visible=False)
-        parts = Widgets(**made, machine=machine, saved=saved, language=language)
+        parts = Widgets(**made, machine=machine, models=models, saved=saved, language=language)
         events.tie_events(page, parts, desk, preset=preset)
+        events.tie_models(models_tab.select, parts, desk)
         events.tie_machine([system.select, again.click], parts, desk, preset=preset)
         endpoint.add_cut(desk)
     return page

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.presets import unnative_text
 from rembg_tuner.settings import (
     ENGINES,
     KNOBS,
+    PRECISIONS,
     default_of,
     is_honoured,
     type_of,
     unhonoured_text,
 )
-from rembg_tuner.ui.choices import capabilities, fill_form
+from rembg_tuner.ui.choices import cache_folder, capabilities, fill_form
 from rembg_tuner.ui.words import LANGUAGES, all_words, say, translate_sentence
 
 if TYPE_CHECKING:
@@ -76,7 +79,7 @@ def _words_of(language: str) -> dict[str, str]:
         label = say(f"knob.{name}", language)
         words[f"label.{name}"] = f"{label} ({unit})" if unit and unit not in label else label
         words.setdefault(f"info.{name}", translate_sentence(knob.summary, language))
-    for name in (*ENGINES, *read_catalogue(), *KNOBS["provider"].choices, "bf16"):
+    for name in (*ENGINES, *read_catalogue(), *KNOBS["provider"].choices, *KNOBS["precision"].choices):  # fmt: skip
         words[f"absent.{name}"] = say("absent.choice", language, name=name)
     return words
 
@@ -122,8 +125,6 @@ def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, s
         here = set(able.engines)
     elif name == "model":
         here = {model for model, entry in read_catalogue().items() if entry.find()}
-    elif name == "precision":
-        here = {"auto", *able.precisions}
     elif name == "provider" and providers is not None:
         here = set(providers)
     names = list(read_catalogue()) if name == "model" else list(KNOBS[name].choices)
@@ -134,16 +135,39 @@ def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, s
     ]
 
 
+def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
+    """Give the number formats with their labels: how far from fp32's the mattes are, or that it is not here."""
+    able, cache = capabilities(), cache_folder()
+    labels: list[tuple[str, str]] = []
+    for word in KNOBS["precision"].choices:
+        is_here = word in PRECISIONS[engine] and unnative_text(word, engine, able) is None
+        if word == "int8" and f"{model} {engine}" not in able.int8_models:
+            is_here = False
+        found = agreement_with_fp32(model, engine, word, cache) if is_here else None
+        label = word if is_here else str(page_words()(f"absent.{word}"))
+        labels.append((f"{word} · Δ {found.mae:.3f}" if found else label, word))
+    return labels
+
+
+def model_update() -> Any:
+    """Say anew which models are here."""
+    return gr.update(choices=choices_of("model", None))
+
+
 def knob_updates(settings: Settings, language: str) -> dict[str, Any]:
     """Give every knob's widget a setting's value, greyed with the reason where the engine has no such knob."""
     values = fill_form(settings)
-    return {
-        name: gr.update(value=values[name], **_honoured(name, settings.engine, language))
+    updates = {
+        name: {"value": values[name], **_honoured(name, settings.engine, language)}
         for name in KNOBS
     }
+    updates["precision"]["choices"] = precision_choices(settings.engine, settings.model)
+    return {name: gr.update(**options) for name, options in updates.items()}
 
 
-def grey_updates(engine: str, language: str, providers: frozenset[str] | None) -> dict[str, Any]:
+def grey_updates(
+    engine: str, model: str, language: str, providers: frozenset[str] | None
+) -> dict[str, Any]:
     """Grey the knobs that an engine cannot honour, put back to their defaults; free the others."""
     updates: dict[str, Any] = {}
     for name in (name for name, knob in KNOBS.items() if knob.engines):
@@ -152,6 +176,8 @@ def grey_updates(engine: str, language: str, providers: frozenset[str] | None) -
             options["value"] = default_of(name)
         if name == "provider" and providers is not None:
             options["choices"] = choices_of(name, providers)
+        if name == "precision":
+            options["choices"] = precision_choices(engine, model)
         updates[name] = gr.update(**options)
     return updates
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str) -> str:
-    """Draw the machine, the engines, the providers and the models."""
+    """Draw the machine, the engines and the providers."""
     quota = (
         say("machine.no_quota", language) if found.quota_cpus is None else f"{found.quota_cpus:g}"
     )
@@ -41,14 +41,10 @@ def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str)
     providers = "".join(
         _state(p.name, p.is_present, "", p.detail, language) for p in found.providers
     )
-    models = "".join(
-        _state(m.name, m.path is not None, m.licence, m.detail, language) for m in found.models
-    )
     return (
         f'<div class="rt-machine"><section><h2>{say("machine.title", language)}</h2><table>{table}</table></section>'
         f"<section><h2>{say('machine.engines', language)}</h2><ul>{engines}</ul></section>"
-        f"<section><h2>{say('machine.providers', language)}</h2><ul>{providers}</ul></section>"
-        f"<section><h2>{say('machine.models', language)}</h2><ul>{models}</ul></section></div>"
+        f"<section><h2>{say('machine.providers', language)}</h2><ul>{providers}</ul></section></div>"
     )
 
 

@@ -1,0 +1,320 @@
+"""Getting models, from a server that cuts the stream, lies, stalls, refuses; nothing from the network."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rembg_tuner.children import child_environment
+from rembg_tuner.errors import CancelledError, DownloadError, ModelError, OutputError
+from rembg_tuner.models import download
+from rembg_tuner.models.catalogue import CatalogueEntry, find_model, read_catalogue
+from rembg_tuner.models.download import MIRROR_VARIABLE, DownloadProgress, get_model
+from rembg_tuner.models.spec import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+
+
+@dataclass
+class Behaviour:
+    """What the server does next; each list is used up, one entry a request."""
+
+    cut_after: list[int] = field(default_factory=list)  # bytes, then the connection ends
+    status: list[int] = field(default_factory=list)
+    content: bytes = CONTENT
+    claimed: int | None = None  # Content-Length, if it lies
+    stall_s: float = 0.0  # before the body
+    trickle_s: float = 0.0  # between pieces of 64 bytes
+    ranges: list[str | None] = field(default_factory=list)  # what was asked for
+    obeys_ranges: bool = True
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """Serves one file badly."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        """Answer as the behaviour says."""
+        how: Behaviour = self.server.behaviour  # type: ignore[attr-defined]
+        asked = self.headers.get("Range")
+        how.ranges.append(asked)
+        status = how.status.pop(0) if how.status else 200
+        if status != 200:
+            self.send_error(status)
+            return
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and how.obeys_ranges else 0
+        if start and start >= len(how.content):
+            self.send_error(416)
+            return
+        body = how.content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(how.claimed or len(body)))
+        self.end_headers()
+        time.sleep(how.stall_s)
+        cut = how.cut_after.pop(0) if how.cut_after else len(body)
+        try:
+            step = 64 if how.trickle_s else 65536
+            for i in range(0, min(cut, len(body)), step):
+                self.wfile.write(body[i : min(i + step, cut)])
+                time.sleep(how.trickle_s)
+        except OSError:
+            pass
+        if cut < len(body) or how.claimed:
+            self.close_connection = True
+
+
+@pytest.fixture
+def behaviour(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Behaviour]:
+    """Serve a file on this machine; the mirror's variable leads there, and a home is made for it."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    server.behaviour = how = Behaviour()  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    monkeypatch.setenv(MIRROR_VARIABLE, f"http://127.0.0.1:{server.server_port}/mirror/")
+    monkeypatch.setenv("REMBG_HOME", str(tmp_path / "rembg"))
+    monkeypatch.delenv("U2NET_HOME", raising=False)
+    monkeypatch.setattr(download, "WAIT_BETWEEN_S", 0.05)
+    yield how
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def entry() -> CatalogueEntry:
+    """Give an entry whose file is the server's."""
+    return replace(read_catalogue()["silueta"], bytes=len(CONTENT), md5=MD5)
+
+
+def get(entry: CatalogueEntry, **options: Any) -> Path:
+    """Get it, silently."""
+    return get_model(entry, on_progress=options.pop("on_progress", lambda _: None), **options)
+
+
+def left_in(place: Path) -> set[str]:
+    """List what lies beside a model's place, but the lock."""
+    return {path.name for path in place.parent.iterdir() if not path.name.endswith(".lock")}
+
+
+def test_a_model_is_got_checked_and_found(behaviour: Behaviour, entry: CatalogueEntry) -> None:
+    """It lies where rembg would put it, whole, with the progress told up to its end."""
+    told: list[DownloadProgress] = []
+    path = get(entry, on_progress=told.append)
+    assert path == entry.place() == entry.find()
+    assert path.read_bytes() == CONTENT
+    assert left_in(path) == {path.name}
+    assert (told[-1].done_bytes, told[-1].total_bytes) == (len(CONTENT), len(CONTENT))
+    assert [p.done_bytes for p in told] == sorted(p.done_bytes for p in told)
+    assert get(entry) == path  # asked again, nothing is got
+    assert behaviour.ranges == [None]
+
+
+def test_a_stream_that_is_cut_is_gone_on_with(behaviour: Behaviour, entry: CatalogueEntry) -> None:
+    """What came is kept, and only the rest is asked for."""
+    behaviour.cut_after = [300_000, 200_000]
+    assert get(entry).read_bytes() == CONTENT
+    assert behaviour.ranges == [None, "bytes=300000-", "bytes=500000-"]
+
+
+def test_the_next_call_goes_on_where_the_last_one_ended(
+    behaviour: Behaviour, entry: CatalogueEntry
+) -> None:
+    """Four tries that all end early are an error that says how far it is; another call brings the rest."""
+    behaviour.cut_after = [1000] * download.TRIES
+    with pytest.raises(DownloadError) as caught:
+        get(entry)
+    assert "could not be got in 4 tries: the connection ended at 4,000 of 1,048,576 bytes" in str(
+        caught.value
+    )
+    assert f"put {entry.url} at {entry.place()} by hand" in str(caught.value)
+    assert left_in(entry.place()) == {f".{entry.file}.part"}
+    assert get(entry).read_bytes() == CONTENT
+    assert behaviour.ranges[-1] == "bytes=4000-"
+
+
+def test_a_server_without_ranges_begins_again(behaviour: Behaviour, entry: CatalogueEntry) -> None:
+    """The beginning is not put before the whole."""
+    behaviour.cut_after, behaviour.obeys_ranges = [300_000], False
+    assert get(entry).read_bytes() == CONTENT
+
+
+def test_wrong_bytes_are_not_kept(behaviour: Behaviour, entry: CatalogueEntry) -> None:
+    """Another file of the same size is named with both checksums, and nothing of it is left."""
+    behaviour.content = CONTENT[::-1]
+    with pytest.raises(DownloadError, match=rf"another file than the released silueta.onnx: its md5 is \w+, expected {MD5}"):  # fmt: skip
+        get(entry)
+    assert left_in(entry.place()) == set()
+    assert entry.find() is None
+
+
+def test_a_wrong_beginning_is_got_again_once(behaviour: Behaviour, entry: CatalogueEntry) -> None:
+    """What an older try left may be another file's: the whole is got before it is called wrong."""
+    part = entry.place().with_name(f".{entry.file}.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * 5000)
+    assert get(entry).read_bytes() == CONTENT
+    assert behaviour.ranges == ["bytes=5000-", None]
+
+
+@pytest.mark.parametrize("length", [len(CONTENT) + 7, len(CONTENT) - 7], ids=["longer", "shorter"])
+def test_a_server_that_lies_about_the_length_is_not_believed(
+    length: int, behaviour: Behaviour, entry: CatalogueEntry
+) -> None:
+    """A size other than the released one's ends it before anything is got."""
+    behaviour.claimed = length
+    with pytest.raises(
+        DownloadError, match=f"offers {length:,} bytes, and the released silueta.onnx has 1,048,576"
+    ):
+        get(entry)
+    assert left_in(entry.place()) == set()
+
+
+def test_a_lie_about_an_unknown_length_does_no_harm(
+    behaviour: Behaviour, entry: CatalogueEntry
+) -> None:
+    """Fewer bytes than told are a cut stream; when there are no more, the checksum decides."""
+    behaviour.claimed = len(CONTENT) + 7
+    unknown = replace(entry, bytes=None, about_bytes=10**6)
+    assert get(unknown).read_bytes() == CONTENT
+    assert behaviour.ranges == [None, f"bytes={len(CONTENT)}-"]
+
+
+def test_a_server_that_says_nothing_is_given_up(
+    behaviour: Behaviour, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silence is waited for as long as is said, four times."""
+    monkeypatch.setattr(download, "ANSWER_TIMEOUT_S", 0.2)
+    behaviour.stall_s = 1.0
+    started = time.perf_counter()
+    with pytest.raises(DownloadError, match=r"in 4 tries: nothing came for 0.2 s"):
+        get(entry)
+    assert time.perf_counter() - started < 4
+
+
+def test_a_trickle_is_given_up(
+    behaviour: Behaviour, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that sends a little now and then does not hold the download for ever."""
+    monkeypatch.setattr(download, "SLOW_AFTER_S", 0.3)
+    monkeypatch.setattr(download, "LEAST_BYTES_PER_S", 10_000)
+    behaviour.trickle_s = 0.05
+    with pytest.raises(DownloadError, match=r"less than 10000 bytes a second came for 0.3 s"):
+        get(entry)
+
+
+def test_a_404_is_one_sentence(behaviour: Behaviour, entry: CatalogueEntry) -> None:
+    """It is not tried again, and the way without a network is told."""
+    behaviour.status = [404]
+    with pytest.raises(DownloadError) as caught:
+        get(entry)
+    assert "cannot be got: the server answered 404" in str(caught.value)
+    assert (
+        f"put {entry.url} at {entry.place()} by hand, or name a mirror in {MIRROR_VARIABLE}"
+        in str(caught.value)
+    )
+    assert len(behaviour.ranges) == 1
+
+
+def test_a_busy_server_is_asked_again(behaviour: Behaviour, entry: CatalogueEntry) -> None:
+    """503 may pass."""
+    behaviour.status = [503, 429]
+    assert get(entry).read_bytes() == CONTENT
+
+
+def test_without_a_network_the_file_and_its_place_are_told(
+    entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One sentence that says which file to put where."""
+    monkeypatch.setenv("REMBG_HOME", str(tmp_path))
+    monkeypatch.setenv(MIRROR_VARIABLE, "http://127.0.0.1:9/x")
+    with pytest.raises(DownloadError) as caught:
+        get(entry)
+    assert str(caught.value).startswith("http://127.0.0.1:9/x/silueta.onnx cannot be reached: ")
+    assert f"put {entry.url} at {tmp_path}/models/silueta/silueta.onnx by hand" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mirror_must_be_an_address(
+    entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file of this machine is taken for a mirror's."""
+    monkeypatch.setenv(MIRROR_VARIABLE, "file:///etc")
+    with pytest.raises(ModelError, match="must be an address that begins with https://"):
+        get(entry)
+
+
+def test_a_cancelled_download_goes_on_later(behaviour: Behaviour, entry: CatalogueEntry) -> None:
+    """What came stays for the next time."""
+    told: list[DownloadProgress] = []
+    with pytest.raises(CancelledError, match="the next try goes on from there"):
+        get(entry, on_progress=told.append, is_cancelled=lambda: len(told) >= 2)
+    assert entry.find() is None
+    assert get(entry).read_bytes() == CONTENT
+    assert str(behaviour.ranges[-1]).startswith("bytes=")
+
+
+def test_a_full_disk_is_told_before_it_is_filled(
+    behaviour: Behaviour, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written, and the way out is told."""
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=1000))
+    with pytest.raises(OutputError, match=r"make room, or set REMBG_HOME"):
+        get(entry)
+    assert behaviour.ranges == [None]
+    assert left_in(entry.place()) == set()
+
+
+def test_two_processes_get_a_model_once(behaviour: Behaviour, tmp_path: Path) -> None:
+    """The second waits for the first and finds the file."""
+    behaviour.trickle_s = 0.00005
+    code = (
+        "import dataclasses;from rembg_tuner.models import catalogue as c, download as d;"
+        f"e=dataclasses.replace(c.read_catalogue()['silueta'],bytes={len(CONTENT)},md5='{MD5}');"
+        "w=[];print(d.get_model(e,on_progress=lambda p:w.append(p.is_waiting)), any(w))"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], env=child_environment(), stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(line.split()[-1] for line in said) == ["False", "True"]
+    assert behaviour.ranges == [None]
+    assert tmp_path in Path(said[0].split()[0]).parents
+
+
+def test_a_model_that_rembg_makes_is_not_got(entry: CatalogueEntry) -> None:
+    """birefnet-general-fp16 has no address; how to have it made is told."""
+    with pytest.raises(ModelError, match="rembg makes it of birefnet-general"):
+        get(read_catalogue()["birefnet-general-fp16"])
+
+
+def test_a_model_that_was_got_is_what_a_run_loads(
+    behaviour: Behaviour, entry: CatalogueEntry
+) -> None:
+    """The file is found by name, and held against the catalogue's checksum as at every load."""
+    get(entry)
+    spec = find_model("silueta")
+    assert Path(spec.path) == entry.place()
+    with pytest.raises(ModelError, match="is not the released silueta"):
+        verify(spec)  # it is the test's content, not the real silueta

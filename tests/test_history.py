@@ -1,0 +1,148 @@
+"""What settings took before: kept, found again, and held against a limit before a run."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rembg_tuner.cache import CACHE_VARIABLE
+from rembg_tuner.history import History, Peak, why_not_fit
+from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.pipeline import Job
+from rembg_tuner.runner import Runner
+from rembg_tuner.settings import Settings
+from rembg_tuner.units import MIB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LARGE = Settings(engine="onnxruntime", network_size=512)
+SMALL = Settings(engine="onnxruntime", network_size=256)
+OTHER = Settings(engine="onnxruntime", model="u2net")
+
+
+def test_the_highest_peak_is_kept(tmp_path: Path) -> None:
+    """Runs of one setting are counted, and only the highest of their peaks stands."""
+    history = History(tmp_path)
+    assert history.all() == []
+    assert history.find(SMALL) is None
+    for peak in (200, 300, 250):
+        history.remember(SMALL, peak * MIB)
+    history.remember(LARGE, 600 * MIB)
+    assert history.find(SMALL) == Peak(settings=SMALL, peak_bytes=300 * MIB, runs=3)
+    assert [peak.peak_bytes for peak in History(tmp_path).all()] == [300 * MIB, 600 * MIB]
+
+
+def test_what_a_worker_does_not_hold_makes_no_other_setting(tmp_path: Path) -> None:
+    """Deadline, limit and the picture's size do not change what a worker takes to hold a model."""
+    History(tmp_path).remember(Settings(engine="onnxruntime", network_size=256, timeout_s=5.0), MIB)
+    assert History(tmp_path).find(SMALL) is not None
+
+
+def test_settings_of_another_version_are_left_out(tmp_path: Path) -> None:
+    """A knob that is no more does not keep the others from being read."""
+    history = History(tmp_path)
+    history.remember(SMALL, MIB)
+    with sqlite3.connect(tmp_path / "history.sqlite") as file:
+        file.execute("INSERT INTO peaks VALUES ('{\"gone\": 1}', 1, 1, '')")
+    assert [peak.settings for peak in history.all()] == [SMALL]
+
+
+def peaks(*pairs: tuple[Settings, int]) -> list[Peak]:
+    """Make peaks, MiB."""
+    return [Peak(settings=s, peak_bytes=mib * MIB, runs=1) for s, mib in pairs]
+
+
+def test_what_fits_or_was_never_run_is_not_refused() -> None:
+    """Only what was measured here is held against the limit."""
+    assert why_not_fit(LARGE, 700 * MIB, peaks((LARGE, 600))) is None
+    assert why_not_fit(LARGE, 100 * MIB, peaks((SMALL, 600))) is None
+
+
+def test_what_will_not_fit_is_refused_with_what_does() -> None:
+    """The same model's other settings come first, the largest that fits before the smaller."""
+    tiny = Settings(engine="onnxruntime", network_size=128)
+    found = why_not_fit(
+        LARGE, 400 * MIB, peaks((tiny, 150), (OTHER, 200), (SMALL, 300), (LARGE, 600))
+    )
+    assert found == (
+        "this setting took 600 MiB here before, more than the memory limit of 400 MiB (memory_limit_bytes), "
+        "so it was not started; raise the limit, or what fitted here is network_size 256 (300 MiB) or "
+        "network_size 128 (150 MiB)"
+    )
+    assert "nothing that fits has been run here" in str(
+        why_not_fit(LARGE, MIB, peaks((LARGE, 600)))
+    )
+
+
+@pytest.fixture
+def own_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give this test a cache of its own."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_run_is_remembered_and_the_next_one_refused_before_it_starts(
+    astronaut: Path, tmp_path: Path, own_history: Path
+) -> None:
+    """No worker is started for what took more than the limit before."""
+    settings = Settings(engine="onnxruntime", network_size=128)
+    limited = Settings(engine="onnxruntime", network_size=128, memory_limit_bytes=40 * MIB)
+    job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
+    with Runner() as runner:
+        done = runner.run(job, settings)
+        assert isinstance(done, Result)
+        known = History(own_history).find(settings)
+        assert known is not None
+        assert known.peak_bytes == max(done.peak_rss_bytes or 0, done.load_peak_rss_bytes or 0)
+        pids = runner.worker_pids
+        refused = runner.run(job, limited)
+        assert isinstance(refused, Failure)
+        assert (refused.kind, refused.stage) == ("out_of_memory", "prepare")
+        assert "here before, more than the memory limit of 40 MiB" in refused.message
+        assert runner.worker_pids == pids
+
+
+def test_a_history_that_is_none_keeps_nobody_from_running(
+    astronaut: Path, tmp_path: Path, own_history: Path
+) -> None:
+    """A damaged file is told of in the Result's warnings."""
+    own_history.mkdir()
+    (own_history / "history.sqlite").write_bytes(b"no database at all, " * 50)
+    job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
+    with Runner() as runner:
+        done = runner.run(job, Settings(engine="onnxruntime"))
+    assert isinstance(done, Result)
+    assert any("what this setting took was not noted in" in text for text in done.warnings)
+
+
+def test_workers_stay_warm_while_their_peaks_fit(astronaut: Path, tmp_path: Path) -> None:
+    """The least recently used goes first; coming back to a warm one costs no start."""
+    job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
+    sizes = [Settings(engine="onnxruntime", network_size=side) for side in (64, 96, 128)]
+    with Runner(warm_bytes=2**40) as runner:
+        first = [runner.run(job, settings) for settings in sizes]
+        assert all(isinstance(run, Result) for run in first)
+        pids = runner.worker_pids
+        assert len(set(pids)) == 3
+        again = runner.run(job, sizes[0])
+        assert isinstance(again, Result)
+        assert again.run_index == 1
+        assert runner.worker_pids == (pids[1], pids[2], pids[0])
+    measured = [run.peak_rss_bytes or 0 for run in first if isinstance(run, Result)]
+    with Runner(warm_bytes=round(2.4 * max(measured))) as runner:
+        for settings in sizes:
+            runner.run(job, settings)
+        runner.settle()
+        kept = runner.worker_pids
+        assert len(kept) == 2
+        warm = runner.run(job, sizes[2])
+        assert isinstance(warm, Result)
+        assert warm.run_index == 1
+        assert runner.worker_pids == kept
+    with Runner() as runner:  # without a bound: one, whatever its size
+        for settings in sizes:
+            runner.run(job, settings)
+        assert len(runner.worker_pids) == 1
