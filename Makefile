@@ -13,6 +13,8 @@ $(VENV)/.run: requirements.txt
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	# It asks for PyTorch, and needs none of it to convert an ONNX file.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pnnx==20261020
 	touch $@
 
 run: $(VENV)/.run

@@ -268,7 +268,7 @@ def main() -> None:
         found = measure(Path(folder), arguments.soak)
     found["date"] = datetime.now(tz=UTC).date().isoformat()
     text = json.dumps(found, indent=2)
-    print(text)  # noqa: T201  # a command of its own
+    print(text)  # a command of its own
     (Path(arguments.output) / f"page-{found['date']}.json").write_text(text + "\n")
 
 

@@ -116,8 +116,8 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     quantize.add_argument(
         "-o", "--output", metavar="DIR", help="default: beside the model, else where rembg keeps it"
     )
-    quantize.add_argument("--least-iou", type=float, default=0.98, metavar="IOU", help="the search ends when agreement with fp32 is this high; default: %(default)s")  # fmt: skip
-    quantize.add_argument("--most-difference", type=float, default=0.01, metavar="MAE", help="and the mean difference this low; default: %(default)s")  # fmt: skip
+    quantize.add_argument("--least-iou", type=float, default=0.97, metavar="IOU", help="the search ends when agreement with fp32 is this high; default: %(default)s")  # fmt: skip
+    quantize.add_argument("--most-difference", type=float, default=0.02, metavar="MAE", help="and the mean difference this low; default: %(default)s")  # fmt: skip
     quantize.add_argument("--json", action="store_true", help="print one JSON document")
     agreement = actions.add_parser(
         "agreement",

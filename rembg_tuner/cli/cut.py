@@ -85,9 +85,8 @@ def _describe(run: Result, *, is_brief: bool) -> str:
     """Tell a run in a few lines."""
     effective = run.effective
     stages = " + ".join(f"{name} {format_seconds(value)}" for name, value in run.stages_s.items())
-    how = " ".join(
-        str(effective[key]) for key in ("model", "engine", "precision") if effective.get(key)
-    )
+    told = ("model", "engine", "provider", "precision")
+    how = " ".join(str(effective[key]) for key in told if effective.get(key) not in (None, "cpu"))
     lines = [f"  time     {format_seconds(run.total_s)} = {stages}"]
     peak_word = "VmHWM" if run.peak_source == "vmhwm" else "sampled"
     lines.append(

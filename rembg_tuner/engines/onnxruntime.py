@@ -201,9 +201,7 @@ class OnnxRuntimeEngine:
         options.add_free_dimension_override_by_name(BATCH, self._batch)
         if settings.provider == "tensorrt":
             request.tell("build")  # minutes, the first time
-        self._session = make_session(
-            request.model, options, provider, provider_options(settings, request.cache)
-        )
+        self._session = make_session(request.model, options, provider, provider_options(request))
         if self._session.get_providers()[0] != provider:
             raise MissingProviderError(
                 f"execution provider {settings.provider} was asked for, and ONNX Runtime runs "
@@ -253,11 +251,15 @@ class OnnxRuntimeEngine:
         del self._session
 
 
-def provider_options(settings: Settings, cache: Path) -> dict[str, str]:
+def provider_options(request: EngineRequest) -> dict[str, str]:
     """Give an execution provider's own options."""
+    settings = request.settings
+    if settings.provider == "openvino":  # whose threads are not ONNX Runtime's
+        threads = settings.intra_op_threads or request.threads
+        return {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads)}
     if settings.provider != "tensorrt":
         return {}
-    folder = str(cache / "tensorrt")  # without it, the engine is built anew at every start
+    folder = str(request.cache / "tensorrt")  # without it, the engine is built anew at every start
     return {
         "trt_fp16_enable": "1" if settings.precision == "fp16" else "0",
         "trt_engine_cache_enable": "1",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rembg_tuner.quantization.pictures import PictureSet
 
 _OPSET = 17  # quantisation by channel wants 13; NNCF is tested with 17
-_SEARCH_INPUTS = 16  # fewer while searching: the order of the candidates stays
+_SEARCH_INPUTS = 12  # fewer while searching: the order of the candidates stays
 _SEARCH_JUDGED = 8
 LEAST_SURE = 0.6
 Quantize = Callable[..., Any]

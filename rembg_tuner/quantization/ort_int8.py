@@ -62,8 +62,9 @@ def quantize(
     """
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-") as folder:
-        prepared, target = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(model, str(prepared), skip_symbolic_shape=True)
+        plain, prepared, target = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "int8"))  # fmt: skip
+        plain.write_bytes(model.SerializeToString())
+        quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
             str(target),

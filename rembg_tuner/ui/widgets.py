@@ -35,6 +35,7 @@ ASSETS = Path(__file__).parent / "assets"
 DETAILS = (0, 192, 256, 320, 512)  # network_size, px; 0: the model's own
 RESULT_SIZES = (0, 1080, 768, 512)  # max_side, px: the article's; 0: as it is
 _DROPDOWNS = ("model", "provider")
+_NOT_FOR_ONE_PICTURE = ("batch_size",)  # a page cuts one out at a time
 
 
 def picture_input(**options: Any) -> gr.Image:
@@ -103,6 +104,8 @@ def knob_widget(name: str, value: Value) -> Component:
         "elem_id": f"knob-{name}",
         "elem_classes": ["rt-knob"],
     }
+    if name in _NOT_FOR_ONE_PICTURE:
+        common["visible"] = False
     if type_of(name) is bool:
         return gr.Checkbox(**common)
     if name in _DROPDOWNS:

@@ -1,0 +1,152 @@
+"""`models` and `batch` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import pyvips
+
+from rembg_tuner.cache import CACHE_VARIABLE
+from rembg_tuner.cli import main
+from rembg_tuner.models.catalogue import read_catalogue, read_unfit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a rembg home with nothing in it."""
+    monkeypatch.delenv("U2NET_HOME", raising=False)
+    monkeypatch.setenv("REMBG_HOME", str(tmp_path / "rembg"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path / "rembg"
+
+
+def test_every_model_is_listed(capsys: pytest.CaptureFixture[str], no_models: Path) -> None:
+    """Name, whether it is here, size, licence; and those that do not run, with the reason."""
+    assert main(["models", "list"]) == 0
+    out = capsys.readouterr().out
+    for name, entry in read_catalogue().items():
+        assert name in out
+        assert entry.licence in out
+    assert all(reason in out for reason in read_unfit().values())
+    assert "not for commercial use" in out
+    assert main(["models", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in listed["models"]] == list(read_catalogue())
+    assert [row["name"] for row in listed["models"] if row["path"]] == ["u2netp"]
+    assert listed["unfit"] == read_unfit()
+
+
+def test_models_on_disk_are_checked(capsys: pytest.CaptureFixture[str], no_models: Path) -> None:
+    """The embedded one and its int8 forms are right; a wrong file is named, and the exit code is 1."""
+    assert main(["models", "check"]) == 0
+    out = capsys.readouterr().out
+    assert "u2netp: right, checked by sha256" in out
+    assert "u2netp int8 for openvino: right" in out
+    place = no_models / "models" / "silueta"
+    place.mkdir(parents=True)
+    (place / "silueta.onnx").write_bytes(b"not it")
+    assert main(["models", "check"]) == 1
+    caught = capsys.readouterr()
+    assert "u2netp: right" in caught.out
+    assert "silueta.onnx (6 bytes) is not the released silueta" in caught.err
+
+
+def test_a_model_is_got_by_name(
+    capsys: pytest.CaptureFixture[str], no_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is here is said so; one that cannot be got says which file to put where."""
+    assert main(["models", "get", "u2netp"]) == 0
+    assert "on disk already" in capsys.readouterr().out
+    monkeypatch.setenv("REMBG_TUNER_MIRROR", "http://127.0.0.1:9")
+    assert main(["models", "get", "silueta"]) == 1
+    caught = capsys.readouterr().err
+    assert f"at {no_models}/models/silueta/silueta.onnx by hand" in caught
+    assert main(["models", "get", "nothing"]) == 1
+    assert "model 'nothing' is not known" in capsys.readouterr().err
+
+
+def test_agreement_is_measured_and_kept(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    astronaut: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ncnn's bf16, which any CPU has, on one picture; `precision auto` finds it."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "a.png").write_bytes(astronaut.read_bytes())
+    words = [
+        "models",
+        "agreement",
+        "u2netp",
+        "--pictures",
+        str(tmp_path / "one"),
+        "--engine",
+        "ncnn",
+        "--json",
+    ]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["engine"] == "ncnn"
+    assert 0 < said["agreement"]["bf16"]["mae"] <= 0.02
+    assert "bf16" in (tmp_path / "cache" / "agreement.yaml").read_text()
+    assert main([*words[:-2], "pytorch"]) == 2
+
+
+def test_a_folder_is_cut_out_in_batches(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, astronaut: Path
+) -> None:
+    """Five pictures two at a time, one of them bad: four are done, the bad one is named, exit 1."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    whole = pyvips.Image.new_from_file(str(astronaut))
+    for i in range(4):
+        whole.crop(i * 20, 0, 300, 300).write_to_file(str(folder / f"{i}.png"))
+    (folder / "2.5.png").write_bytes((folder / "0.png").read_bytes()[:5000])
+    (folder / "notes.txt").write_text("no picture")
+    words = [
+        "batch",
+        str(folder),
+        "-o",
+        str(out),
+        "--engine",
+        "onnxruntime",
+        "--network-size",
+        "128",
+    ]
+    assert main([*words, "--batch-size", "2", "--json"]) == 1
+    caught = capsys.readouterr()
+    runs = json.loads(caught.out)["runs"]
+    assert [run["input"].rsplit("/", 1)[1] for run in runs] == [
+        "0.png",
+        "1.png",
+        "2.5.png",
+        "2.png",
+        "3.png",
+    ]
+    assert "2.5.png" in caught.err
+    done = [run for run in runs if "output" in run]
+    assert len(done) == 4
+    for run in done:
+        assert run["effective"]["batch_size"] == 2
+        assert sum(run["stages_s"].values()) == pytest.approx(run["total_s"], rel=0.06)
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png", "3.png"]
+    kept = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert main(words) == 1  # one at a time
+    said = capsys.readouterr().out
+    assert "4 of 5 pictures in " in said
+    for name, content in kept.items():
+        one = pyvips.Image.new_from_buffer(content, "")
+        other = pyvips.Image.new_from_file(str(out / name))
+        assert (one[3] - other[3]).abs().max() <= 1
+
+
+def test_a_batch_of_nothing_is_misuse(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """An empty folder is told before anything is started."""
+    assert main(["batch", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
+    assert "there are no pictures in" in capsys.readouterr().err

@@ -1,0 +1,227 @@
+"""int8 that keeps the picture: the search, and the whole command on a network made here."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.engines import INT8_MARK
+from rembg_tuner.errors import MissingModelError, ModelError, SettingsError
+from rembg_tuner.measurement import Result
+from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, INT8_ENGINES, find_model, int8_file
+from rembg_tuner.models.spec import file_digests
+from rembg_tuner.pipeline import Job
+from rembg_tuner.quality import sure_share
+from rembg_tuner.quantization.make import quantize_model
+from rembg_tuner.quantization.pictures import find_pictures, read_pictures
+from rembg_tuner.quantization.search import Agreement, Target, find_left_out
+from rembg_tuner.runner import Runner
+from rembg_tuner.settings import Settings
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+class Damage:
+    """A network whose convolutions each do some damage in int8; damages add up."""
+
+    def __init__(self, damages: dict[str, float]) -> None:
+        """Count the trials."""
+        self.damages, self.trials = damages, 0
+
+    def __call__(self, left_out: list[str]) -> Agreement:
+        """Sum what is not left out."""
+        self.trials += 1
+        total = sum(d for name, d in self.damages.items() if name not in left_out)
+        return Agreement(iou=max(0.0, 1 - 2 * total), mae=total)
+
+
+@given(
+    count=st.integers(2, 130),
+    bad=st.lists(st.integers(0, 129), min_size=0, max_size=3, unique=True),
+)
+def test_the_convolutions_that_spoil_the_picture_are_found(count: int, bad: list[int]) -> None:
+    """Wherever they stand, they are left out; besides them only the last one, and no more."""
+    names = [f"conv{i}" for i in range(count)]
+    spoiling = {names[i] for i in bad if i < count}
+    judge = Damage({name: 0.2 if name in spoiling else 0.0001 for name in names})
+    found = find_left_out(names, judge, target=Target(), tell=silent)
+    left_out = {one.node for one in found.left_out}
+    assert found.agreement.mae <= 0.02
+    assert spoiling <= left_out <= spoiling | {names[-1]}
+    assert found.everything.mae == pytest.approx(sum(judge.damages.values()))
+    for one in found.left_out:
+        assert one.costs_mae == pytest.approx(judge.damages[one.node])
+    assert judge.trials <= 1 + 12 + 4 * math.ceil(count / 12) + 1 + 12
+
+
+def test_where_all_is_well_nothing_is_left_out() -> None:
+    """One trial, and no search."""
+    judge = Damage({"a": 0.001, "b": 0.001})
+    assert find_left_out(["a", "b"], judge, target=Target(), tell=silent).left_out == ()
+    assert judge.trials == 1
+
+
+def test_a_target_that_cannot_be_met_keeps_the_best() -> None:
+    """The search ends, and tells what it came to."""
+    judge = Damage({f"c{i}": 0.01 for i in range(40)})
+    found = find_left_out(list(judge.damages), judge, target=Target(), tell=silent)
+    assert len(found.left_out) == 12
+    assert found.agreement.mae == pytest.approx(0.28)
+
+
+def test_few_pictures_are_made_more_and_judged_on_other_crops(tmp_path: Path) -> None:
+    """Three pictures give 48 inputs, mirror images included; what is judged besides is none of those."""
+    inputs = read_pictures(find_pictures(EXAMPLES), find_model("u2netp"), 64)
+    assert len(inputs.calibration) == 48
+    assert len(inputs.judged) == 12
+    assert set(inputs.sources) == {"astronaut.png", "chelsea.png", "coffee.png"}
+    known = {one.tobytes() for one in inputs.calibration}
+    assert [one.tobytes() in known for one in inputs.judged] == [True] * 3 + [False] * 9
+    again = read_pictures(find_pictures(EXAMPLES), find_model("u2netp"), 64)
+    assert all(
+        np.array_equal(a, b) for a, b in zip(inputs.calibration, again.calibration, strict=True)
+    )
+    with pytest.raises(SettingsError, match="is no folder"):
+        find_pictures(tmp_path / "nowhere")
+    with pytest.raises(SettingsError, match="holds no JPEG"):
+        find_pictures(tmp_path)
+
+
+def test_a_matte_is_sure_where_its_foreground_is_opaque() -> None:
+    """A clear cut-out, fog, and nothing at all."""
+    assert sure_share(np.array([[1.0, 0.95, 0.5, 0.0]], np.float32)) == pytest.approx(2 / 3)
+    assert sure_share(np.full((2, 2), 0.4, np.float32)) == 0.0
+    assert sure_share(np.zeros((2, 2), np.float32)) == 0.0
+
+
+def bright_things(path: Path, *, side: int = 64, gain: float = 40.0) -> Path:
+    """Write a network that takes what is bright for the foreground: two convolutions and a sigmoid."""
+    first = np.full((4, 3, 3, 3), 1 / 27, np.float32)
+    second = np.full((1, 4, 1, 1), gain / 4, np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["a"], name="first", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["r"]),
+        helper.make_node("Conv", ["r", "w2", "b2"], ["c"], name="second"),
+        helper.make_node("Sigmoid", ["c"], ["y"]),
+    ]
+    weights = {
+        "w1": first,
+        "b1": np.full(4, 3.0, np.float32),
+        "w2": second,
+        "b2": np.full(1, -3.0 * gain, np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "bright",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, side, side])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, side, side])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    path.with_suffix(".json").write_text(
+        json.dumps({"side": side, "mean": [0.5] * 3, "std": [1, 1, 1]})
+    )
+    return path
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
+@pytest.mark.parametrize("engine", INT8_ENGINES)
+def test_a_networks_int8_form_is_made_and_runs(engine: str, tmp_path: Path) -> None:
+    """The graph, its record, and a run with it: named int8, and the same foreground."""
+    source = bright_things(tmp_path / "bright.onnx")
+    made = quantize_model(
+        find_model(str(source)),
+        EXAMPLES,
+        engine=engine,
+        folder=tmp_path,
+        target=Target(),
+        tell=silent,
+    )
+    assert made.path == tmp_path / int8_file("bright.onnx", engine)
+    record = json.loads(made.path.with_suffix(".json").read_text())
+    assert record == json.loads(json.dumps(made.record))
+    assert record["sha256"] == file_digests(made.path, ["sha256"])["sha256"]
+    assert record["source_sha256"] == file_digests(source, ["sha256"])["sha256"]
+    assert set(record["pictures"]) == {"astronaut.png", "chelsea.png", "coffee.png"}
+    assert record["agreement"]["mae"] <= 0.02
+    assert {entry.key: entry.value for entry in onnx.load(str(made.path)).metadata_props}[
+        INT8_MARK
+    ] == "int8"
+    if "int8" not in look_at_this_machine().precisions:
+        pytest.skip("this CPU has no native int8")
+    job = Job(input=str(EXAMPLES / "coffee.png"), output=str(tmp_path / "out.png"))
+    with Runner() as runner:
+        run = runner.run(job, Settings(model=str(source), engine=engine, precision="int8"))  # type: ignore[arg-type]
+    assert isinstance(run, Result), run
+    assert run.effective["precision"] == "int8"
+
+
+def test_an_int8_form_that_was_changed_is_refused(tmp_path: Path) -> None:
+    """It is held against its record's checksum, as every model against the catalogue's."""
+    source = bright_things(tmp_path / "bright.onnx")
+    with pytest.raises(
+        MissingModelError,
+        match="has no int8 form on disk; make it with `python -m rembg_tuner models quantize",
+    ):
+        find_model(str(source), int8_for="openvino")
+    (tmp_path / "bright-int8.onnx").write_bytes(b"something")
+    with pytest.raises(ModelError, match=r"does not tell the sha256 of bright-int8\.onnx"):
+        find_model(str(source), int8_for="openvino")
+    (tmp_path / "bright-int8.json").write_text(json.dumps({"sha256": "0" * 64}))
+    with Runner() as runner:
+        job = Job(input=str(EXAMPLES / "coffee.png"), output=str(tmp_path / "out.png"))
+        run = runner.run(job, Settings(model=str(source), engine="openvino", precision="int8"))
+    assert not isinstance(run, Result)
+    assert run.kind == "bad_model"
+    assert "its sha256 is" in run.message
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"mean": [1, 2]}, "mean must be three numbers"),
+        ({"std": [1, 0, 1]}, "std must not be 0"),
+        ({"post": "softmax"}, "post must be minmax, sigmoid or classes"),
+        ({"side": "large"}, "side must be a whole number"),
+        ([], "must hold a JSON object"),
+        ("{", "does not read"),
+    ],
+)
+def test_a_record_that_is_not_right_is_told(record: object, reason: str, tmp_path: Path) -> None:
+    """What stands beside an own file is checked before it is used."""
+    source = bright_things(tmp_path / "own.onnx")
+    text = record if isinstance(record, str) else json.dumps(record)
+    source.with_suffix(".json").write_text(text)
+    with pytest.raises(ModelError, match=reason):
+        find_model(str(source))
+
+
+@pytest.mark.parametrize("engine", INT8_ENGINES)
+def test_the_int8_form_that_comes_along_is_the_one_its_record_tells_of(engine: str) -> None:
+    """Made of the embedded u2netp and the examples, by the command, with what was left out and why."""
+    path = EMBEDDED_FOLDER / int8_file("u2netp.onnx", engine)
+    record = json.loads(path.with_suffix(".json").read_text())
+    assert record["sha256"] == file_digests(path, ["sha256"])["sha256"]
+    assert record["bytes"] == path.stat().st_size <= 1.6e6
+    assert record["source_sha256"] == find_model("u2netp").checksums["sha256"]
+    assert record["engine"] == engine
+    for name, digest in record["pictures"].items():
+        assert file_digests(EXAMPLES / name, ["sha256"])["sha256"] == digest
+    assert record["left_out"]
+    assert record["agreement"]["iou"] >= 0.95
