@@ -91,6 +91,34 @@ def page_table() -> str:
     return "\n".join(["| what | measured |", "|---|--:|", *(f"| {a} | {b} |" for a, b in rows)])
 
 
+def engines_table() -> str:
+    """Lay the newest measurement of the engines out as a Markdown table; see benchmarks/engines.py."""
+    files = sorted((ROOT / "benchmarks" / "results").glob("engines-*.json"))
+    if not files:
+        return "Not measured yet."
+    found = json.loads(files[-1].read_text(encoding="utf-8"))
+    rows = [
+        "| u2netp | network | of ONNX Runtime fp32's | peak | mean difference from own fp32 | IoU with u2net |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    first = found["u2netp"]["onnxruntime fp32"]
+    for name, taken in found["u2netp"].items():
+        agreement = found["agreement"][name]
+        share = taken["predict_p50_s"] / first["predict_p50_s"]
+        rows.append(
+            f"| {name} | {format_seconds(taken['predict_p50_s'])} | {share:.0%} | {taken['peak_mib']:.0f} MiB "
+            f"| {agreement['with_own_fp32']['mae']:.4f} | {agreement['with_u2net']['iou']:.3f} |"
+        )
+    n, pictures = first["n"], found["agreement"]["onnxruntime fp32"]["with_u2net"]["n"]
+    date = files[-1].stem.removeprefix("engines-")
+    rows += [
+        "",
+        f"{found['cpu']}, {found['cores']} cores, {date}; 1080p JPEG to PNG, warm workers run in turn, medians, n = {n}; "
+        f"peak of the setting; agreement on {pictures} pictures that took no part in making int8. 320 px unless told.",
+    ]
+    return "\n".join(rows)
+
+
 def refresh(text: str) -> str:
     """Write the derived blocks of a text anew; what stands between them stays."""
     for name, content in (
@@ -98,6 +126,7 @@ def refresh(text: str) -> str:
         ("presets", preset_table()),
         ("bench", bench_table()),
         ("page", page_table()),
+        ("engines", engines_table()),
     ):
         block = _BLOCK.format(name=name, content=content)
         found = re.search(_BLOCK_PATTERN.format(name=name), text, flags=re.DOTALL)

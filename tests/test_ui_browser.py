@@ -5,7 +5,9 @@ Needs Chromium (Debian's package `chromium`, or $CHROMIUM); without one these ar
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import http.server
 import io
 import itertools
 import json
@@ -15,12 +17,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from rembg_tuner.models.catalogue import read_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,13 +71,42 @@ def health(address: str) -> dict[str, object]:
         return content
 
 
+class SlowMirror(http.server.BaseHTTPRequestHandler):
+    """Has silueta's size, and other bytes: five seconds' worth of them; nothing else."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        if not self.path.endswith("/silueta.onnx"):
+            self.send_error(404)
+            return
+        size = read_catalogue()["silueta"].bytes or 0
+        self.send_response(200)
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for i in range(0, size, size // 50):
+                self.wfile.write(bytes(min(size // 50, size - i)))
+                time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Serve the page as `python app.py` does, and give its address."""
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the page as `python app.py` does, and give its address; models come from a mirror of ours."""
+    mirror = http.server.ThreadingHTTPServer(("127.0.0.1", 0), SlowMirror)
+    mirror.daemon_threads = True
+    threading.Thread(target=mirror.serve_forever, daemon=True).start()
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(
         [sys.executable, str(ROOT / "app.py"), "--port", str(port)],
+        env={
+            **{name: value for name, value in os.environ.items() if name != "U2NET_HOME"},
+            "REMBG_HOME": str(tmp_path_factory.mktemp("rembg")),
+            "REMBG_TUNER_MIRROR": f"http://127.0.0.1:{mirror.server_port}",
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
@@ -89,6 +123,8 @@ def address() -> Iterator[str]:
     _, said = server.communicate(timeout=10)
     assert "Traceback" not in said.decode(), said.decode()
     assert server.returncode == 0
+    mirror.shutdown()
+    mirror.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -527,5 +563,55 @@ def test_the_machine_is_told(visitor: Visitor, address: str) -> None:
     page.get_by_role("tab", name="System").click()
     page.wait_for_selector(".rt-machine", timeout=RUN_TIMEOUT_MS)
     said = visitor.text(".rt-machine")
-    for word in ("onnxruntime", "openvino", "u2netp", "Apache-2.0", "VmHWM", "cuda"):
+    for word in ("onnxruntime", "openvino", "ncnn", "VmHWM", "cuda"):
         assert word in said
+
+
+def test_a_model_is_got_with_a_button_and_a_bar(visitor: Visitor, address: str) -> None:
+    """What is here and what is not, a bar that moves, a stop that keeps what came, a wrong file's sentence."""
+    page = visitor.come(address)
+    page.get_by_role("tab", name="Models").click()
+    page.wait_for_selector(".rt-models li.rt-here")
+    said = visitor.text(".rt-models")
+    for word in (
+        "u2netp",
+        "Apache-2.0",
+        "not for commercial use",
+        "birefnet-general",
+        "int8 for openvino",
+    ):
+        assert word in said
+    page.click("[data-get=silueta]")
+    page.wait_for_selector("progress[value]")
+    first = page.locator("progress[value]").get_attribute("value")
+    page.wait_for_function(
+        f"() => document.querySelector('progress')?.getAttribute('value') > {first}"
+    )
+    page.click("[data-stop=silueta]")
+    page.wait_for_selector("[data-get=silueta]")
+    page.click("[data-get=silueta]")  # goes on, and the whole is not the released file
+    page.wait_for_selector(".rt-models .rt-failed", timeout=RUN_TIMEOUT_MS)
+    assert "another file than the released silueta.onnx" in visitor.text(".rt-models .rt-failed")
+    page.click("[data-get=u2net_human_seg]")
+    page.wait_for_function("() => document.querySelectorAll('.rt-models .rt-failed').length === 2")
+    assert "404" in "".join(page.locator(".rt-models .rt-failed").all_inner_texts())
+
+
+def test_a_number_format_says_how_far_it_is_from_fp32(visitor: Visitor, address: str) -> None:
+    """The figure stands beside the choice, another engine's formats are greyed, and int8 runs."""
+    page = visitor.come(address)
+    visitor.open_expert()
+    assert "Δ 0.0" in visitor.text("#knob-precision")
+    page.click("#knob-engine input[value=ncnn]")
+    page.wait_for_function(
+        "() => document.querySelector('#knob-precision').textContent.includes('int8 · not here')"
+    )
+    page.click("#knob-engine input[value=onnxruntime]")
+    page.wait_for_function(
+        "() => document.querySelector('#knob-precision').textContent.includes('int8 · Δ')"
+    )
+    page.click("#knob-precision input[value=int8]")
+    visitor.take_example("astronaut")
+    visitor.run()
+    page.click(".rt-asked summary")
+    assert "int8" in visitor.text(".rt-asked table")
