@@ -1,16 +1,21 @@
 """OpenVINO on the CPU; the only door to openvino.
 
 A compiled model is exported to the cache and imported at the next start: that spares the compile, its
-memory (30 MiB with u2netp), and reading the ONNX file. Only the first output is kept: the U2-Net
-graphs have six side outputs that nobody reads.
+memory (30 MiB with u2netp), and reading the ONNX file. The cached file is mapped, not read: with a
+network of u2net's size the load's peak falls from 610 to 443 MiB, and what stays from 557 to 389.
+Half-precision arithmetic gets half-precision weights, which halves the file too (275 MiB, 249). Only the
+first output is kept: the U2-Net graphs have six side outputs that nobody reads.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import openvino
 from openvino import properties
 
@@ -19,8 +24,6 @@ from rembg_tuner.engines import fill_up, pictures_of
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rembg_tuner.engines import EngineRequest
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
@@ -35,6 +38,8 @@ _PRECISIONS = {
     "int8": openvino.Type.f32,
 }
 _CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
+_HALF = frozenset({"bf16", "fp16"})
+_FORM = 2  # raised when what is compiled changes, so that older files are not taken for it
 _INT8_CONVOLUTIONS = frozenset({"I8", "U8"})
 
 
@@ -69,7 +74,8 @@ class OpenVinoEngine:
         self._cancelled = False
         self._batch = settings.batch_size
         self._path = request.model.path
-        self._compiled, self.warnings = _import_or_compile(core, request, config)
+        # The mapped file must live as long as the compiled model, which reads its weights from it.
+        self._compiled, self._mapped, self.warnings = _import_or_compile(core, request, config)
         self._request = self._compiled.create_infer_request()
         shape = self._compiled.input(0).get_partial_shape()
         self.side = int(shape[2].get_length())
@@ -113,17 +119,20 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Drop the compiled model."""
         del self._request, self._compiled
+        self._mapped = None
 
 
 def _import_or_compile(
     core: openvino.Core, request: EngineRequest, config: dict[str, object]
-) -> tuple[openvino.CompiledModel, tuple[str, ...]]:
-    """Give the compiled model, from the cache if it is there, and what is to be said of that."""
+) -> tuple[openvino.CompiledModel, openvino.Tensor | None, tuple[str, ...]]:
+    """Give the compiled model, from the cache if it is there, its mapped file, and what is to be said."""
     blob = _blob_path(core, request, config)
     if blob.is_file():
         try:
-            return core.import_model(blob.read_bytes(), _DEVICE, config), ()
-        except RuntimeError:
+            # Copy on write: OpenVINO asks for memory that can be written, and the file is everybody's.
+            mapped = openvino.Tensor(np.memmap(blob, np.uint8, mode="c"), shared_memory=True)
+            return core.import_model(mapped, _DEVICE, config), mapped, ()
+        except (RuntimeError, ValueError, OSError):
             blob.unlink(missing_ok=True)  # of another build, or damaged: it is made again below
     compiled = _compile(core, request, config)
     try:
@@ -131,13 +140,14 @@ def _import_or_compile(
             file.write(compiled.export_model().getvalue())
     except OSError as error:
         reason = f"the compiled model was not kept in {blob.parent} ({error.strerror}), so the next start compiles again"
-        return compiled, (reason,)
-    return compiled, ()
+        return compiled, None, (reason,)
+    return compiled, None, ()
 
 
 def _blob_path(core: openvino.Core, request: EngineRequest, config: dict[str, object]) -> Path:
     """Name the compiled model by all that it depends on."""
     parts = {
+        "form": _FORM,
         "model": request.model_digest,
         "openvino": openvino.__version__,
         "cpu": core.get_property(_DEVICE, properties.device.full_name()),
@@ -188,10 +198,20 @@ def _compile(
         raise ModelError(
             f"{path} cannot take network_size {side}; leave it at 0: {_sentence(error)}"
         ) from error
+    if request.settings.precision in _HALF:
+        model = _halved(core, model)
     try:
         return core.compile_model(model, _DEVICE, config)
     except RuntimeError as error:
         raise EngineError(f"OpenVINO could not compile {path}: {_sentence(error)}") from error
+
+
+def _halved(core: openvino.Core, model: openvino.Model) -> openvino.Model:
+    """Give a model with its weights in half precision, which OpenVINO does only while it writes a file."""
+    with tempfile.TemporaryDirectory(prefix="rembg-tuner-") as scratch:
+        path = Path(scratch) / "halved.xml"
+        openvino.save_model(model, path, compress_to_fp16=True)
+        return core.read_model(path)
 
 
 def _takes_a_picture(model: openvino.Model) -> bool:
