@@ -489,6 +489,27 @@ def test_a_number_format_agrees_as_the_page_says(
     taken.close()
 
 
+def test_a_large_graph_is_optimised_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, both: dict[str, NetworkEngine]
+) -> None:
+    """The second start loads what the first one left, gives the same, and makes it anew where it is damaged."""
+    monkeypatch.setattr("rembg_tuner.engines.onnxruntime._WORTH_KEEPING_BYTES", 0)
+    spec, taken = find_model("u2netp"), picture_input(EXAMPLES[0], 320)
+    exact = both["onnxruntime"].predict(taken)
+    settings = Settings(engine="onnxruntime")
+    for damage in (False, False, True):
+        kept = list(tmp_path.glob("*"))
+        if damage:
+            kept[0].write_bytes(b"no graph")
+        engine = opened(settings, spec, tmp_path)
+        assert np.allclose(engine.predict(taken), exact, atol=1e-4)
+        assert engine.effective == both["onnxruntime"].effective
+        engine.close()
+        (only,) = tmp_path.glob("*")
+        assert only.suffix == ".onnx"
+        assert only.stat().st_size > 4e6
+
+
 def test_auto_is_the_fastest_format_whose_agreement_holds(own_cache: Path, tmp_path: Path) -> None:
     """It is named in effective; a model that nobody measured stays in fp32, and says how to measure it."""
     everything = Capabilities(

@@ -239,10 +239,14 @@ def test_a_real_error_is_told_in_chinese(attempt: object, error: type[TunerError
 
 def test_a_dropped_knob_is_told_in_chinese() -> None:
     """A warning whose reason is a sentence of its own."""
-    able = Capabilities(engines=("openvino",), precisions=frozenset({"fp32"}))
+    able = Capabilities(
+        engines=("openvino",),
+        precisions=frozenset({"fp32"}),
+        int8_models=frozenset({"u2netp openvino"}),
+    )
     _, warnings = resolve(find_preset("fastest"), {}, able)
     assert [translate_sentence(text, "zh-CN") for text in warnings] == [
-        "预设 fastest 中的 precision bf16 被略去，改用 precision fp32：本机 CPU 不原生支持 bf16，用它会比 fp32 更慢"
+        "预设 fastest 中的 precision int8 被略去，改用 precision fp32：本机 CPU 不原生支持 int8，用它会比 fp32 更慢"
     ]
 
 
