@@ -285,7 +285,9 @@ def test_doctor_tells_the_machine_as_it_is(capsys: pytest.CaptureFixture[str]) -
     assert main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["affinity_cpus"] == len(os.sched_getaffinity(0))
-    assert {"onnxruntime", "openvino", "rembg"} == {engine["name"] for engine in found["engines"]}
+    assert {"ncnn", "onnxruntime", "openvino", "rembg"} == {
+        engine["name"] for engine in found["engines"]
+    }
     assert any(
         model["name"] == "u2netp" and model["path"].endswith("u2netp.onnx")
         for model in found["models"]

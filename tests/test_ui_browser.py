@@ -330,12 +330,10 @@ def test_what_is_not_here_says_how_to_get_it(visitor: Visitor, address: str) -> 
     playwright.expect(page.locator("#knob-provider input")).to_be_enabled()
     page.click("#knob-provider input")
     page.click("text=cuda · not here")
-    playwright.expect(page.locator("#preset-note")).to_contain_text(
-        "put onnxruntime-gpu in place of"
-    )
+    playwright.expect(page.locator("#preset-note")).to_contain_text("onnxruntime-gpu[cuda,cudnn]")
     page.click("#knob-model input")
-    page.click("text=u2net · not here")
-    playwright.expect(page.locator("#preset-note")).to_contain_text("is not on disk; download")
+    page.get_by_role("option", name="u2net · 168 MiB · not here").click()
+    playwright.expect(page.locator("#preset-note")).to_contain_text("models get u2net")
     visitor.take_example("coffee")
     page.click("#run")
     page.wait_for_selector(".rt-result[data-kind=missing_model]")
@@ -359,11 +357,11 @@ def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: st
     assert "network size 512 px" in rows.nth(0).inner_text()
     page.click("[data-show='1']")
     page.wait_for_selector(".rt-result[data-turn='1']")
-    playwright.expect(page.locator("#detail input[value='256']")).to_be_checked()
+    playwright.expect(page.locator("#detail input[value='0']")).to_be_checked()
     with page.expect_download() as waiting:
         page.click("text=CSV")
     lines = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text())))
-    assert [line["network_size"] for line in lines] == ["256", "512"]
+    assert [line["network_size"] for line in lines] == ["0", "512"]
 
 
 def test_repeat_tells_a_spread(visitor: Visitor, address: str) -> None:
@@ -589,6 +587,7 @@ def test_a_model_is_got_with_a_button_and_a_bar(visitor: Visitor, address: str) 
     )
     page.click("[data-stop=silueta]")
     page.wait_for_selector("[data-get=silueta]")
+    assert page.locator(".rt-models .rt-failed").count() == 0
     page.click("[data-get=silueta]")  # goes on, and the whole is not the released file
     page.wait_for_selector(".rt-models .rt-failed", timeout=RUN_TIMEOUT_MS)
     assert "another file than the released silueta.onnx" in visitor.text(".rt-models .rt-failed")

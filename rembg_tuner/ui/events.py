@@ -102,7 +102,8 @@ def tie_models(opened: Any, parts: Widgets, desk: Desk) -> None:
 
     outputs = [parts.models, *parts.knobs.values()]
     opened(look, None, outputs, concurrency_limit=None, **_QUIET)
-    parts.models.select(get, None, outputs, concurrency_limit=None, **_QUIET)
+    # "once", the default, would drop a Stop while the Get before it is still being followed.
+    parts.models.select(get, None, outputs, concurrency_limit=None, trigger_mode="multiple", **_QUIET)  # fmt: skip
 
 
 def _tie_arrival(page: gr.Blocks, parts: Widgets, arrival: Arrival) -> None:

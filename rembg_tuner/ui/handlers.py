@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.visitors import Visitor, Visitors
 
 REPEAT = LIMITS.repeat
+_DOWNLOAD_EVERY_S = 0.5  # a redrawn button is hard to press
 GLANCE_EVERY_S = 0.22  # 4 to 5 Hz, and the most that a visitor who left holds the slot
 EXAMPLES_FOLDER = Path(__file__).parent.parent.parent / "examples"
 _LOG = logging.getLogger(__name__)
@@ -257,7 +258,7 @@ class Handlers:
         downloads, language = self.desk.downloads, visitor.language
         while downloads.is_running:
             yield {"models": show_models(downloads, language)}
-            await asyncio.sleep(GLANCE_EVERY_S)
+            await asyncio.sleep(_DOWNLOAD_EVERY_S)
         yield {
             "models": show_models(downloads, language),
             "knobs": {"model": model_update()},

@@ -80,8 +80,11 @@ def _words_of(language: str) -> dict[str, str]:
         label = say(f"knob.{name}", language)
         words[f"label.{name}"] = f"{label} ({unit})" if unit and unit not in label else label
         words.setdefault(f"info.{name}", translate_sentence(knob.summary, language))
-    for name in (*ENGINES, *read_catalogue(), *KNOBS["provider"].choices, *KNOBS["precision"].choices):  # fmt: skip
+    for name in (*ENGINES, *KNOBS["provider"].choices, *KNOBS["precision"].choices):
         words[f"absent.{name}"] = say("absent.choice", language, name=name)
+    for name, entry in read_catalogue().items():
+        sized = f"{name} · {entry.size_text()}".removesuffix(" · ")
+        words[f"absent.{name}"] = say("absent.choice", language, name=sized)
     return words
 
 
