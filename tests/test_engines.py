@@ -425,6 +425,17 @@ def test_an_own_file_that_is_no_model_is_told(
     assert "\n" not in str(caught.value)
 
 
+def test_an_opset_of_tomorrow_is_told(toy: ModelSpec, tmp_path: Path) -> None:
+    """The sentence names the graph's opset, the newest that is known, and what to do."""
+    model = onnx.load(toy.path)
+    model.opset_import[0].version = 99
+    onnx.save(model, toy.path)
+    with pytest.raises(
+        ModelError, match=r"is in opset 99, and this ONNX Runtime knows opsets up to \d+; export"
+    ):
+        opened(Settings(engine="onnxruntime"), toy, tmp_path)
+
+
 def test_a_released_model_cut_short_is_told_by_its_checksum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -54,6 +55,7 @@ _NO_CPU_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
 _SPINNING = "session.{}_op.allow_spinning"
 _WORTH_KEEPING_BYTES = 32 * MIB
 _ONLY_ERRORS, _ONLY_FATAL = 3, 4
+_NEW_OPSET = re.compile(r"Opset (\d+) is under development.*till opset (\d+)")
 _MODEL_FAULTS = frozenset(
     {"InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoSuchFile", "NotImplemented", "Fail"}
 )
@@ -365,6 +367,11 @@ def _session_of(
         return onnxruntime.InferenceSession(graph, sess_options=options, providers=providers)
     except Exception as error:  # the binding's own exception classes share no base but Exception
         reason = " ".join(str(error).split())
+        opset = _NEW_OPSET.search(reason)
+        if opset is not None:
+            raise ModelError(
+                f"{path} is in opset {opset[1]}, and this ONNX Runtime knows opsets up to {opset[2]}; export it in one of those, or install a newer onnxruntime"
+            ) from error
         if type(error).__name__ in _MODEL_FAULTS:
             raise ModelError(f"{path} is not a model that ONNX Runtime loads: {reason}") from error
         raise EngineError(f"ONNX Runtime could not load {path}: {reason}") from error
