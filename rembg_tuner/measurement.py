@@ -15,6 +15,7 @@ FailureKind = Literal[
     "engine_error", "timeout", "out_of_memory", "crash", "cancelled", "busy",
 ]  # fmt: skip
 PeakSource = Literal["vmhwm", "sampled"]
+NO_FOREGROUND = "no clear foreground"  # how the warning of a picture without one begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,11 @@
-"""The previews' process seen from its parent: started when first needed, kept, ended when it hangs."""
+"""The previews' process seen from its parent."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import select
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rembg_tuner.children import child_environment
+from rembg_tuner.answering import AnsweringProcess
 from rembg_tuner.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:
@@ -20,11 +15,16 @@ if TYPE_CHECKING:
 TIMEOUT_S = 30.0  # for a picture of the greatest size, decoded whole
 
 
+def _process() -> AnsweringProcess:
+    """Name the process."""
+    return AnsweringProcess("rembg_tuner.imaging.previews", TIMEOUT_S)
+
+
 @dataclass(slots=True)
 class Previewer:
     """Makes previews of runs that are done."""
 
-    _process: subprocess.Popen[str] | None = field(default=None, init=False)
+    _process: AnsweringProcess = field(default_factory=_process, init=False)
 
     def start(self) -> None:
         """Start the process unless it runs, so that it is ready when a run is done.
@@ -32,17 +32,7 @@ class Previewer:
         Raises:
             OSError: no process could be started.
         """
-        if self._process is not None and self._process.poll() is None:
-            return
-        self.close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "rembg_tuner.imaging.previews"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**child_environment(), "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
-        )
+        self._process.start()
 
     def make(self, job: Job, settings: Settings) -> str | None:
         """Make the previews that a job wants.
@@ -60,39 +50,14 @@ class Previewer:
             "max_side": settings.max_side,
         }
         try:
-            return self._ask(json.dumps(request) + "\n")
-        except (OSError, ValueError) as error:
+            error: str | None = self._process.ask(request)["error"]
+        except TimeoutError as reason:
+            return str(reason)
+        except (OSError, ValueError) as reason:
             self.close()
-            return f"the previews' process ended: {error}"
-
-    def _ask(self, line: str) -> str | None:
-        """Send a request and wait for its answer.
-
-        Raises:
-            OSError, ValueError: the process is gone, or answers nothing that can be read.
-        """
-        self.start()
-        process = self._process
-        assert process is not None  # it was just started
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(line)
-        process.stdin.flush()
-        if not select.select([process.stdout], [], [], TIMEOUT_S)[0]:
-            self.close()
-            return f"it took more than {TIMEOUT_S:.0f} s"
-        answer = json.loads(process.stdout.readline())
-        error: str | None = answer["error"]
+            return f"the previews' process ended: {reason}"
         return error
 
     def close(self) -> None:
         """End the process."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        self._process.close()

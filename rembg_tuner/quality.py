@@ -5,6 +5,7 @@ It is agreement with a reference, never accuracy: no ground truth is known here.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Matte = npt.NDArray[np.float32]  # (h, w) in [0, 1]
+    Mask = npt.NDArray[np.bool_]  # (h, w)
 
 FOREGROUND_FROM = 0.5  # a pixel counts as foreground from here on
+BOUNDARY_TOLERANCE = 0.008  # of the diagonal, as DAVIS has it: 12 px of a picture of 1200 x 900
+# The least F-measure of the boundary for so many stars. Set by eye on pictures held against u2netp in
+# fp32 at 320 px: its int8 form keeps five, 256 px four; from three down parts of the outline run elsewhere.
+STARS = (
+    (0.99, 5.0), (0.975, 4.5), (0.95, 4.0), (0.92, 3.5), (0.88, 3.0), (0.83, 2.5), (0.77, 2.0), (0.7, 1.5),
+)  # fmt: skip
 
 
 def mean_absolute_error(matte: Matte, reference: Matte) -> float:
@@ -69,6 +77,96 @@ def sure_share(matte: Matte) -> float:
     """
     some = int(np.count_nonzero(matte >= 0.1))
     return int(np.count_nonzero(matte >= 0.9)) / some if some else 0.0
+
+
+def boundary_f_measure(
+    matte: Matte, reference: Matte, *, tolerance: float = BOUNDARY_TOLERANCE
+) -> float:
+    """Compare the outlines of two mattes' foregrounds: the F-measure of their boundaries.
+
+    A boundary pixel counts as found where the other's boundary runs within the tolerance.
+
+    Args:
+        matte: float32 (h, w) in [0, 1]; 1 is foreground.
+        reference: the matte it is compared with; same shape and range.
+        tolerance: as a share of the picture's diagonal, rounded up to whole pixels.
+
+    Returns:
+        From 0 (nothing found) to 1 (every boundary pixel); 1 where neither has a boundary, 0 where one
+        of them has none.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Source: F of Perazzi et al., A Benchmark Dataset and Evaluation Methodology for Video Object
+    Segmentation (DAVIS), CVPR 2016, with the boundary map of its published code.
+    """
+    _require_same_shape(matte, reference)
+    ours, theirs = (boundary_of(one >= FOREGROUND_FROM) for one in (matte, reference))
+    found, wanted = int(np.count_nonzero(ours)), int(np.count_nonzero(theirs))
+    if not found or not wanted:
+        return 1.0 if found == wanted else 0.0
+    radius = math.ceil(tolerance * math.hypot(*matte.shape))
+    precision = int(np.count_nonzero(ours & dilate(theirs, radius))) / found
+    recall = int(np.count_nonzero(theirs & dilate(ours, radius))) / wanted
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def boundary_of(foreground: Mask) -> Mask:
+    """Mark the pixels whose right, lower or lower right neighbour is on the other side.
+
+    Args:
+        foreground: bool (h, w).
+
+    Returns:
+        bool (h, w), one pixel wide; the picture's own edge is no boundary.
+    """
+    right, below, corner = (foreground.copy() for _ in range(3))
+    right[:, :-1] = foreground[:, 1:]
+    below[:-1] = foreground[1:]
+    corner[:-1, :-1] = foreground[1:, 1:]
+    edge = (foreground ^ right) | (foreground ^ below) | (foreground ^ corner)
+    edge[-1] = foreground[-1] ^ right[-1]
+    edge[:, -1] = foreground[:, -1] ^ below[:, -1]
+    edge[-1, -1] = False
+    return edge
+
+
+def dilate(marked: Mask, radius: int) -> Mask:
+    """Mark everything within a radius of what is marked.
+
+    Args:
+        marked: bool (h, w).
+        radius: of the disk, px, from 0 on.
+
+    Returns:
+        bool (h, w).
+    """
+    height, width = marked.shape
+    sums = np.zeros((height, width + 2 * radius + 1), np.int32)
+    np.cumsum(np.pad(marked, ((0, 0), (radius, radius))), axis=1, out=sums[:, 1:])
+    grown = np.zeros_like(marked)
+    for dy in range(-min(radius, height - 1), min(radius, height - 1) + 1):
+        half = math.isqrt(radius * radius - dy * dy)
+        left, right = radius - half, radius + half + 1
+        row = sums[:, right : right + width] > sums[:, left : left + width]
+        if dy >= 0:
+            grown[dy:] |= row[: height - dy]
+        else:
+            grown[:dy] |= row[-dy:]
+    return grown
+
+
+def edge_stars(boundary_f: float) -> float:
+    """Give a boundary's F-measure as stars, by `STARS`.
+
+    Args:
+        boundary_f: 0 to 1.
+
+    Returns:
+        1 to 5, in half steps.
+    """
+    return next((stars for least, stars in STARS if boundary_f >= least), 1.0)
 
 
 def _require_same_shape(matte: Matte, reference: Matte) -> None:

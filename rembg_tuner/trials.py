@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from rembg_tuner.settings import KNOBS, Settings, Value, build_settings
+from rembg_tuner.settings import KNOBS, Settings, Value, build_settings, is_honoured
 from rembg_tuner.stats import UNSTABLE_SPREAD
 
 if TYPE_CHECKING:
@@ -137,16 +137,22 @@ def differences(trials: Sequence[Settings]) -> tuple[str, ...]:
 
 
 def label_of(settings: Settings, names: Sequence[str]) -> str:
-    """Tell a setting by some of its knobs: `openvino · int8 · network size 256 px`."""
-    words = []
-    values = settings.to_dict()
-    for name in names:
-        value, unit = values[name], KNOBS[name].unit
-        if name in ("model", "engine", "provider", "precision"):
-            words.append(str(value))
-            continue
-        text = ("on" if value else "off") if isinstance(value, bool) else str(value)
-        if value == 0 and name == "network_size":
-            text, unit = "own", ""
-        words.append(f"{name.replace('_', ' ')} {text}{f' {unit}' if unit else ''}")
-    return MORE_WORD.join(words)
+    """Tell a setting by some of its knobs, those that its engine has: `openvino · int8 · 256 px`."""
+    words = [_word(name, settings) for name in names if is_honoured(name, settings.engine)]
+    return MORE_WORD.join(words) or settings.engine
+
+
+def _word(name: str, settings: Settings) -> str:
+    """Tell one knob's value."""
+    value = settings.to_dict()[name]
+    if isinstance(value, str):
+        return value
+    words = name.replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"no {words}"
+    if name == "network_size":
+        return f"{value} px" if value else "own size"
+    if name == "intra_op_threads":
+        return f"{value} thread{'' if value == 1 else 's'}" if value else "all threads"
+    unit = KNOBS[name].unit
+    return f"{words} {value}{f' {unit}' if unit else ''}"

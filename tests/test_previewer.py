@@ -84,12 +84,12 @@ def test_a_previewer_that_was_killed_is_started_again(tmp_path: Path) -> None:
     job, settings = job_in(tmp_path), Settings(engine="rembg")
     previewer = Previewer()
     assert previewer.make(job, settings) is None
-    process = previewer._process
+    process = previewer._process._process
     assert process is not None
     process.kill()
     process.wait()
     assert previewer.make(job, settings) is None
-    process = previewer._process
+    process = previewer._process._process
     previewer.close()
     assert process is not None
     assert process.poll() is not None

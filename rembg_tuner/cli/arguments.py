@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner import __version__
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.models.catalogue import INT8_ENGINES
+from rembg_tuner.models.catalogue import INT8_ENGINES, read_catalogue
 from rembg_tuner.presets import DEFAULT_PRESET, find_preset, resolve
+from rembg_tuner.recommend import LOOKS_RIGHT, Budgets
 from rembg_tuner.settings import KNOBS, default_text, flag_of, type_of
 from rembg_tuner.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rembg_tuner.settings import Settings
 
+_BOOLEANS = {"on": True, "off": False}
 _STARTS_FROM_DEFAULTS = ("model", "engine")  # given without --preset, the knobs' own defaults hold
 
 
@@ -35,6 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_batch(commands)
     _add_models(commands)
     _add_bench(commands)
+    _add_compare(commands)
+    _add_sweep(commands)
+    _add_recommend(commands)
     return parser
 
 
@@ -88,6 +95,129 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         help="put it on a colour: white, #rrggbb; default: transparent",
     )
     command.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare `compare`."""
+    compare = commands.add_parser(
+        "compare",
+        help="two to six presets on one picture: time, peak, agreement, and where they differ",
+        description="Measure presets on one picture, each in a worker of its own, and compare their mattes.",
+    )
+    compare.add_argument("image", metavar="IMAGE", help="the picture")
+    compare.add_argument(
+        "--presets", required=True, metavar="A,B,...", help="two to six presets' names"
+    )
+    compare.add_argument("--reference", default="", metavar="PRESET|MODEL|MASK", help="what agreement is measured against; default: the first preset")  # fmt: skip
+    compare.add_argument(
+        "--rounds",
+        type=_count,
+        default=3,
+        metavar="N",
+        help="timed runs of each, after a warm-up; default: 3",
+    )
+    compare.add_argument(
+        "-o", "--output", metavar="DIR", help="keep cut-outs, maps of differences and a report"
+    )
+    compare.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare `sweep`."""
+    sweep = commands.add_parser(
+        "sweep",
+        help="measure many settings on your pictures, and recommend one",
+        description="Measure every setting that the axes make, each in a worker of its own, and recommend one. "
+        "An axis is a knob with several values: --engine onnxruntime,openvino --network-size 192,256,320.",
+    )
+    sweep.add_argument("images", nargs="+", metavar="IMAGE", help="pictures of your kind")
+    sweep.add_argument(
+        "--preset", metavar="NAME", help="gives the knobs that are no axis; default: the knobs' own"
+    )
+    sweep.add_argument("--trials", type=_count, metavar="N", help="measure N of them, chosen by a guided search (Optuna's TPE); default: all")  # fmt: skip
+    sweep.add_argument("--rounds", type=_count, default=3, metavar="N", help="timed runs of each picture in a trial, after a warm-up; default: 3")  # fmt: skip
+    sweep.add_argument("--reference", default="", metavar="PRESET|MODEL|MASK", help="what agreement is measured against; default: the model in fp32 at its own size")  # fmt: skip
+    sweep.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the order of trials; default: 0"
+    )
+    sweep.add_argument("--again", action="store_true", help="measure anew what was measured on this machine before")  # fmt: skip
+    sweep.add_argument("--resume", action="store_true", help="go on with the sweep in -o")
+    sweep.add_argument("-o", "--output", default="sweep", metavar="DIR", help="where trials and report go; default: sweep")  # fmt: skip
+    sweep.add_argument("--json", action="store_true", help="print one JSON document")
+    _add_budgets(sweep)
+    axes = sweep.add_argument_group("axes", "each a list of values, by commas")
+    for name, knob in KNOBS.items():
+        axes.add_argument(
+            flag_of(name),
+            dest=f"knob_{name}",
+            type=_named(_list_reader(name), "list"),  # type: ignore[arg-type]  # as every reader here
+            metavar="V,V,...",
+            help=f"{knob.summary}".replace("%", "%%"),
+        )
+
+
+def _add_recommend(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare `recommend`."""
+    recommend = commands.add_parser(
+        "recommend", help="choose of a sweep's trials under other budgets; measures nothing"
+    )
+    recommend.add_argument("folder", metavar="DIR", help="a sweep's folder")
+    recommend.add_argument("--json", action="store_true", help="print one JSON document")
+    _add_budgets(recommend)
+
+
+def _add_budgets(command: argparse.ArgumentParser) -> None:
+    """Declare what a setting may cost."""
+    budgets = command.add_argument_group("budgets")
+    budgets.add_argument("--max-memory", type=_named(parse_bytes, "size"), metavar="SIZE", help="peak, such as 520MiB; default: any")  # type: ignore[arg-type]  # fmt: skip
+    budgets.add_argument("--max-latency", type=_named(parse_seconds, "duration"), metavar="TIME", help="median of a run, such as 300ms; default: any")  # type: ignore[arg-type]  # fmt: skip
+    budgets.add_argument("--min-agreement", type=_share, default=LOOKS_RIGHT, metavar="IOU", help="with the reference, 0 to 1; default: %(default)s")  # fmt: skip
+    budgets.add_argument(
+        "--commercial",
+        action="store_true",
+        help="only models whose licence allows commercial use",
+    )
+
+
+def _share(word: str) -> float:
+    """Read a number from 0 to 1."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"a number from 0 to 1 is needed, got {word!r}")
+    return value
+
+
+def _list_reader(name: str) -> Callable[[str], list[object]]:
+    """Give what reads a knob's values from a word with commas."""
+    read = _BOOLEANS.__getitem__ if type_of(name) is bool else _reader(name)
+
+    def read_list(word: str) -> list[object]:
+        values: list[object] = []
+        for part in word.split(","):
+            try:
+                values.append(read(part.strip()))  # type: ignore[operator]  # a reader takes a word
+            except KeyError:
+                raise ValueError(f"on or off is needed, got {part!r}") from None
+        return values
+
+    return read_list
+
+
+def chosen_budgets(arguments: argparse.Namespace) -> Budgets:
+    """Make the budgets that the arguments ask for."""
+    models = None
+    if arguments.commercial:
+        entries = read_catalogue()
+        models = frozenset(name for name, entry in entries.items() if entry.commercial == "yes")
+    return Budgets(
+        max_memory_bytes=arguments.max_memory,
+        max_time_s=arguments.max_latency,
+        min_agreement=arguments.min_agreement,
+        models=models,
+    )
 
 
 def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

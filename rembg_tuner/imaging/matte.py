@@ -17,6 +17,7 @@ import pyvips
 
 from rembg_tuner.errors import OutputError
 from rembg_tuner.imaging.lanczos import lanczos_kernel
+from rembg_tuner.measurement import NO_FOREGROUND
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,7 @@ def foreground_warning(raw: Channel) -> str | None:
     if high >= LEAST_FOREGROUND:
         return None
     return (
-        f"no clear foreground: the network's strongest answer is {high:.2f} of 1, so the cut-out is "
+        f"{NO_FOREGROUND}: the network's strongest answer is {high:.2f} of 1, so the cut-out is "
         f"stretched noise; try another picture, or a larger model"
     )
 

@@ -1,0 +1,27 @@
+"""`recommend`: another choice out of a sweep that was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.cli.arguments import chosen_budgets
+from rembg_tuner.cli.cut import DONE, FAILED
+from rembg_tuner.cli.sweep import print_recommendation
+from rembg_tuner.recommend import recommend
+from rembg_tuner.sweep.summary import read_summary, recommendation_of
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Recommend under these budgets; nothing is measured."""
+    trials = read_summary(Path(arguments.folder))
+    found = recommend(trials, chosen_budgets(arguments))
+    if arguments.json:
+        print(json.dumps(recommendation_of(found), indent=2))
+    else:
+        print_recommendation(found, trials)
+    return DONE if found.fits else FAILED

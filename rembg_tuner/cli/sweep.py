@@ -1,0 +1,133 @@
+"""`sweep`: many settings measured on one's own pictures, one recommended, a report written."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.cli.arguments import chosen_budgets, given_knobs
+from rembg_tuner.cli.batch import find_images
+from rembg_tuner.cli.cut import DONE, FAILED, INTERRUPTED, interrupt
+from rembg_tuner.comparer import Comparer
+from rembg_tuner.presets import find_preset, resolve
+from rembg_tuner.recommend import figures_of, recommend
+from rembg_tuner.settings import Settings
+from rembg_tuner.sweep.bench import OwnBench
+from rembg_tuner.sweep.grid import DEFAULT_AXES
+from rembg_tuner.sweep.opening import Plan, open_sweep
+from rembg_tuner.sweep.summary import write_summary
+from rembg_tuner.trials import differences, label_of
+from rembg_tuner.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    import argparse
+
+    from rembg_tuner.recommend import Recommendation
+    from rembg_tuner.sweep.run import SweepProgress
+    from rembg_tuner.trials import Trial
+
+_SHOWN = 12  # rows of the table; all of them stand in the report
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Sweep, recommend, report. Ctrl-C keeps what is done; --resume goes on from there."""
+    plan, folder = _plan(arguments), Path(arguments.output)
+    budgets = chosen_budgets(arguments)
+    print(_announce(plan), file=sys.stderr)
+    signal.signal(signal.SIGTERM, interrupt)
+    is_interrupted = False
+    with Comparer() as comparer:
+        sweep = open_sweep(plan, folder, OwnBench(), comparer, resume=arguments.resume)
+        if sweep.trials:
+            print(f"{len(sweep.trials)} trials were done before", file=sys.stderr)
+        try:
+            sweep.run(on_trial=_tell, is_cancelled=lambda: False)
+        except KeyboardInterrupt:
+            is_interrupted = True
+            print(
+                f"rembg-tuner: interrupted; {len(sweep.trials)} trials are kept, go on with --resume",
+                file=sys.stderr,
+            )
+    found = recommend(sweep.trials, budgets)
+    written = write_summary(folder, sweep, plan, found, budgets)
+    if arguments.json:
+        print(written.read_text(encoding="utf-8"))
+    else:
+        print_recommendation(found, sweep.trials)
+        print(f"report: {folder / 'report.html'}")
+    if is_interrupted:
+        return INTERRUPTED
+    return DONE if found.fits else FAILED
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    """Make the plan that the arguments ask for."""
+    axes = given_knobs(arguments)
+    base = Settings()
+    if arguments.preset is not None:
+        base = resolve(find_preset(arguments.preset), {}, look_at_this_machine())[0]
+    return Plan(
+        pictures=tuple(Path(name) for name in find_images(arguments.images)),
+        axes=axes or DEFAULT_AXES,  # type: ignore[arg-type]  # lists of values, as the flags read them
+        base=base,
+        reference=arguments.reference,
+        trials=arguments.trials,
+        rounds=arguments.rounds,
+        seed=arguments.seed,
+        again=arguments.again,
+    )
+
+
+def _announce(plan: Plan) -> str:
+    """Say how many trials there will be, and about how long they take."""
+    how = "all of them, in an order by chance" if plan.trials is None else "chosen by a guided search"  # fmt: skip
+    return (
+        f"{plan.count()} trials of {len(plan.grid())} settings, {how} (seed {plan.seed}), "
+        f"{plan.rounds} runs of each of {len(plan.pictures)} pictures after a warm-up: "
+        f"about {format_seconds(plan.guess_s())}; Ctrl-C keeps what is done"
+    )
+
+
+def _tell(progress: SweepProgress) -> None:
+    """Tell of a trial that is done."""
+    trial = progress.trials[-1]
+    names = differences([one.settings for one in progress.trials])
+    said = trial.failure or figures_of(trial)
+    if trial.was_measured_before:
+        said += " (measured before)"
+    if trial.may_be_unstable:
+        said += f" (may be unstable: {trial.spread:.0%} spread)"
+    print(
+        f"{len(progress.trials)}/{progress.planned} {label_of(trial.settings, names)}: {said}; "
+        f"about {format_seconds(progress.left_s)} left",
+        file=sys.stderr,
+    )
+
+
+def print_recommendation(found: Recommendation, trials: list[Trial]) -> None:
+    """Print the table of the best, and what is recommended."""
+    measured = sorted((t for t in trials if t.is_measured), key=lambda t: t.time_s or 0)
+    names = differences([t.settings for t in trials])
+    if measured:
+        print(f"{'time':>9}  {'peak':>9}  {'agree':>6}  setting")
+    for trial in measured[:_SHOWN]:
+        mark = "*" if found.chosen is not None and trial.number == found.chosen.number else " "
+        agreement = "-" if trial.agreement is None else f"{trial.agreement:.3f}"
+        print(f"{format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement:>6} {mark}{label_of(trial.settings, names)}")  # fmt: skip
+    if len(measured) > _SHOWN:
+        print(f"… {len(measured) - _SHOWN} more in the report")
+    for trial in trials:
+        if trial.failure:
+            print(f"failed: {label_of(trial.settings, names)}: {trial.failure}")
+    print(("recommended: " if found.fits else "nothing fits: ") + found.why)
+    if found.runner_up is not None:
+        print(f"runner-up: {label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}")  # fmt: skip
+    for step in found.steps:
+        print(f"  {step.text}")
+    if found.chosen is not None:
+        changed = json.dumps(found.chosen.settings.changed())
+        print(f"settings: {changed}")

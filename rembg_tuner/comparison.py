@@ -1,0 +1,144 @@
+"""A few settings compared on one picture: what each costs, and where its matte differs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import OutputError
+from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.pipeline import Job
+from rembg_tuner.quality import edge_stars
+from rembg_tuner.sweep.measure import ROUNDS, trial_of
+from rembg_tuner.trials import Trial
+
+if TYPE_CHECKING:
+
+    from rembg_tuner.comparer import Comparer
+    from rembg_tuner.settings import Settings
+    from rembg_tuner.sweep.measure import Bench
+
+MOST_COMPARED = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A setting with the name that it goes by."""
+
+    name: str
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What came of one.
+
+    Attributes:
+        entry: that was measured.
+        trial: its figures, or why there are none.
+        cutout: path of the full cut-out; None: there is none.
+        preview: the same at most 1600 px a side, as WebP; None: not wanted.
+        difference: map of where its matte has more (blue) or less (orange) than the reference's.
+        stars: of its edge, 1 to 5; None: there is no reference.
+    """
+
+    entry: Entry
+    trial: Trial
+    cutout: str | None = None
+    preview: str | None = None
+    difference: str | None = None
+    stars: float | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Give the fields by name, ready for JSON."""
+        return {
+            "name": self.entry.name,
+            "cutout": self.cutout,
+            "preview": self.preview,
+            "difference": self.difference,
+            "stars": self.stars,
+            "trial": self.trial.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is to be compared.
+
+    Attributes:
+        picture: to cut out.
+        entries: two to six settings.
+        reference: the name of the entry that the others' mattes are held against.
+        mask: path of a matte to hold them against instead; None: the entry's.
+        rounds: timed runs of each, from 1 on.
+        has_previews: whether small pictures to look at are wanted.
+        max_pixels: a host's own limit; None: the format's.
+    """
+
+    picture: Path
+    entries: tuple[Entry, ...]
+    reference: str
+    mask: str | None = None
+    rounds: int = ROUNDS
+    has_previews: bool = False
+    max_pixels: int | None = None
+
+
+def compare_settings(
+    question: Question, folder: Path, bench: Bench, comparer: Comparer
+) -> list[Compared]:
+    """Measure settings on a picture, each in a worker of its own, and hold their mattes against one.
+
+    Args:
+        question: what to compare.
+        folder: where cut-outs and maps go.
+        bench: runs them.
+        comparer: compares.
+
+    Returns:
+        In the entries' order.
+    """
+    measured = []
+    for i, entry in enumerate(question.entries):
+        stem = f"{i}-{entry.name}"
+        job = Job(
+            input=str(question.picture),
+            output=str(folder / f"{stem}.png"),
+            preview=str(folder / f"{stem}.webp") if question.has_previews else None,
+            max_pixels=question.max_pixels,
+        )
+        timed = replace(job, preview=None)  # the warm-up's preview is enough
+        measured.append(
+            (entry, job, bench.measure([job, *([timed] * question.rounds)], entry.settings))
+        )
+    trusted = question.mask or next((job.output for entry, job, _ in measured if entry.name == question.reference), None)  # fmt: skip
+    if trusted is not None and not Path(trusted).is_file():
+        trusted = None  # the reference failed: there is nothing to agree with
+    return [_judge(entry, job, runs, trusted, comparer) for entry, job, runs in measured]
+
+
+def _judge(
+    entry: Entry, job: Job, runs: list[Result | Failure], trusted: str | None, comparer: Comparer
+) -> Compared:
+    """Compare one cut-out with the trusted one."""
+    failure = next((run for run in runs if isinstance(run, Failure)), None)
+    if failure is not None:
+        trial = Trial(number=0, settings=entry.settings, failure=failure.message, failure_kind=failure.kind)  # fmt: skip
+        return Compared(entry=entry, trial=trial)
+    results = [run for run in runs if isinstance(run, Result)]
+    difference = str(Path(job.output).with_suffix(".difference.webp"))
+    try:
+        comparison = comparer.compare(job.output, trusted, difference=difference)
+    except OutputError as error:
+        trial = Trial(number=0, settings=entry.settings, failure=str(error), failure_kind=error.kind)  # fmt: skip
+        return Compared(entry=entry, trial=trial)
+    trial = trial_of(0, entry.settings, results, [(comparison, None)], (job.input,))
+    return Compared(
+        entry=entry,
+        trial=trial,
+        cutout=job.output,
+        preview=job.preview,
+        difference=difference if trusted else None,
+        stars=None if comparison.boundary_f is None else edge_stars(comparison.boundary_f),
+    )

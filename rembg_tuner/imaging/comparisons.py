@@ -1,0 +1,131 @@
+"""The process that compares cut-outs: `python -m rembg_tuner.imaging.comparisons`, requests on stdin, answers on stdout.
+
+Apart from the worker, so that judging a run adds nothing to what it is measured with; and apart from the
+page, which decodes nothing. One request a line as JSON: {"cutout", "reference", "thumbnail",
+"difference"}; one answer a line: {"error": null or a sentence, "mae", "iou", "boundary_f",
+"has_foreground"}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyvips
+
+from rembg_tuner import quality
+from rembg_tuner.cache import replacing
+from rembg_tuner.errors import OutputError, TunerError
+from rembg_tuner.imaging import libvips, source
+
+if TYPE_CHECKING:
+    from rembg_tuner.quality import Matte
+
+COMPARED_SIDE = 1024  # px, the longest; mattes come from networks of 320 to 1024 px
+THUMBNAIL_SIDE = 240
+_RGBA_BANDS = 4
+# Colour-blind-safe: what the cut-out has too much is blue, what it lacks is orange.
+_EXTRA, _MISSING, _SAME = (0, 114, 178), (213, 94, 0), (255, 255, 255)
+
+
+def read_matte(path: Path, *, like: Matte | None = None) -> Matte:
+    """Read a cut-out's alpha, or a mask.
+
+    Args:
+        path: a picture with an alpha channel, which is the matte; or without one: its brightness is.
+        like: a matte whose shape it is brought to.
+
+    Returns:
+        float32 (h, w) in [0, 1], at most 1024 px a side unless `like` is larger.
+
+    Raises:
+        TunerError: it does not read.
+    """
+    header = source.read_header(path)
+    width, height = header.scaled(COMPARED_SIDE)
+    small = source.read_small(header, width=width, height=height)
+    band = small[3] if small.bands == _RGBA_BANDS else small.colourspace("b-w")[0]
+    if like is not None and (band.height, band.width) != like.shape:
+        band = band.resize(
+            like.shape[1] / band.width, vscale=like.shape[0] / band.height, kernel="linear"
+        )
+    matte: Matte = band.numpy().astype(np.float32) / np.float32(255)
+    return matte
+
+
+def compare(request: dict[str, Any]) -> dict[str, Any]:
+    """Compare a cut-out with a reference.
+
+    Args:
+        request: `cutout`; `reference`: another cut-out or a mask, None: nothing to compare with;
+            `thumbnail` and `difference`: what to write, None for what is not wanted.
+
+    Returns:
+        mae, iou, boundary_f: as `quality` gives them, None without a reference; has_foreground:
+        whether any pixel of the reference is more likely foreground than not.
+
+    Raises:
+        TunerError: a picture does not read, or one cannot be written.
+    """
+    cutout = Path(request["cutout"])
+    if request["thumbnail"]:
+        _write_thumbnail(cutout, Path(request["thumbnail"]))
+    if not request["reference"]:
+        return {"mae": None, "iou": None, "boundary_f": None, "has_foreground": True}
+    reference = read_matte(Path(request["reference"]))
+    matte = read_matte(cutout, like=reference)
+    if request["difference"]:
+        _write(_difference(matte, reference), Path(request["difference"]))
+    return {
+        "mae": quality.mean_absolute_error(matte, reference),
+        "iou": quality.intersection_over_union(matte, reference),
+        "boundary_f": quality.boundary_f_measure(matte, reference),
+        "has_foreground": bool((reference >= quality.FOREGROUND_FROM).any()),
+    }
+
+
+def _difference(matte: Matte, reference: Matte) -> pyvips.Image:
+    """Draw where a matte has more than the reference and where it has less; white: the same."""
+    change = (matte - reference)[:, :, np.newaxis]
+    toward = np.where(change > 0, np.array(_EXTRA), np.array(_MISSING))
+    drawn = np.array(_SAME) + np.abs(change) * (toward - np.array(_SAME))
+    return pyvips.Image.new_from_array(drawn.round().astype(np.uint8)).copy(interpretation="srgb")
+
+
+def _write_thumbnail(cutout: Path, thumbnail: Path) -> None:
+    """Scale a cut-out down, its transparency kept."""
+    header = source.read_header(cutout)
+    width, height = header.scaled(THUMBNAIL_SIDE)
+    _write(source.read_small(header, width=width, height=height), thumbnail)
+
+
+def _write(image: pyvips.Image, target: Path) -> None:
+    """Write a small picture as WebP.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with replacing(target) as file:
+            file.write(image.write_to_buffer(".webp", Q=88, effort=1, keep="none"))
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+
+
+def main() -> None:
+    """Serve requests until stdin closes."""
+    libvips.start_libvips(1)
+    for line in sys.stdin:
+        try:
+            answer = {"error": None, **compare(json.loads(line))}
+        except (TunerError, OSError, ValueError, pyvips.Error, MemoryError) as reason:
+            answer = {"error": str(reason) or type(reason).__name__}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

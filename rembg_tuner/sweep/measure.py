@@ -1,0 +1,207 @@
+"""One trial: a setting measured on every picture, in a worker of its own."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from rembg_tuner.errors import OutputError
+from rembg_tuner.measurement import NO_FOREGROUND, Failure, Result, setting_peak_bytes
+from rembg_tuner.pipeline import Job
+from rembg_tuner.stats import summarise
+from rembg_tuner.trials import PictureTrial, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rembg_tuner.comparer import Comparer, Comparison
+    from rembg_tuner.settings import Settings
+
+ROUNDS = 3  # timed runs of each picture: from the second on ONNX Runtime's memory pattern is held
+
+
+class Bench(Protocol):
+    """What runs pictures: the command line's own runner, or the page's line."""
+
+    def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
+        """Run pictures one after another in one worker that is new and ends with them.
+
+        Args:
+            jobs: in order.
+            settings: how.
+
+        Returns:
+            One for each job up to the first Failure.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What agreement is measured against.
+
+    Attributes:
+        name: as a person calls it.
+        mattes: for each picture the path of a cut-out or a mask; empty: there is no reference.
+        without_foreground: the pictures whose reference has no clear foreground.
+        is_ground_truth: whether the user gave the masks.
+    """
+
+    name: str
+    mattes: dict[str, str] = field(default_factory=dict)
+    without_foreground: frozenset[str] = frozenset()
+    is_ground_truth: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What every trial of a sweep shares.
+
+    Attributes:
+        pictures: their paths.
+        reference: of agreement.
+        folder: where cut-outs and thumbnails go.
+        rounds: timed runs of each picture, from 1 on.
+        comparer: compares cut-outs.
+    """
+
+    pictures: tuple[Path, ...]
+    reference: Reference
+    folder: Path
+    comparer: Comparer
+    rounds: int = ROUNDS
+
+
+def make_reference(
+    pictures: Sequence[Path], settings: Settings, name: str, bench: Bench, folder: Path
+) -> Reference:
+    """Cut the pictures out with what the user trusts.
+
+    Raises:
+        OutputError: a picture could not be cut out.
+    """
+    jobs = [
+        Job(input=str(path), output=str(folder / f"reference-{i}.png"))
+        for i, path in enumerate(pictures)
+    ]
+    runs = bench.measure(jobs, settings)
+    for run in runs:
+        if isinstance(run, Failure):
+            raise OutputError(f"the reference {name} could not be made of {run.input}: {run.message}")  # fmt: skip
+    return Reference(
+        name=name,
+        mattes={job.input: job.output for job in jobs},
+        without_foreground=frozenset(
+            run.input
+            for run in runs
+            if isinstance(run, Result) and any(NO_FOREGROUND in text for text in run.warnings)
+        ),
+    )
+
+
+def measure_trial(number: int, settings: Settings, ground: Ground, bench: Bench) -> Trial:
+    """Measure one setting: a warm-up that is left out, then every picture in turn, `rounds` times.
+
+    Args:
+        number: of the trial.
+        settings: to measure.
+        ground: pictures, reference, rounds.
+        bench: runs them.
+
+    Returns:
+        Figures, or why there are none.
+    """
+    jobs = [
+        Job(input=str(path), output=str(ground.folder / f"trial-{number}-{i}.png"))
+        for i, path in enumerate(ground.pictures)
+    ]
+    try:
+        runs = bench.measure([jobs[0], *(jobs * ground.rounds)], settings)
+        failure = next((run for run in runs if isinstance(run, Failure)), None)
+        if failure is not None:
+            return Trial(number=number, settings=settings, failure=failure.message, failure_kind=failure.kind)  # fmt: skip
+        results = [run for run in runs if isinstance(run, Result)]
+        return trial_of(
+            number, settings, results, _compare(number, jobs, ground),
+            [job.input for job in jobs], ground.reference.without_foreground,
+        )  # fmt: skip
+    except OutputError as error:
+        return Trial(number=number, settings=settings, failure=str(error), failure_kind=error.kind)
+    finally:
+        for job in jobs:
+            Path(job.output).unlink(missing_ok=True)
+
+
+def _compare(number: int, jobs: list[Job], ground: Ground) -> list[tuple[Comparison, str | None]]:
+    """Compare each picture's cut-out with its reference, and keep it small.
+
+    Raises:
+        OutputError: one could not be.
+    """
+    found: list[tuple[Comparison, str | None]] = []
+    for i, job in enumerate(jobs):
+        thumbnail = str(ground.folder / f"trial-{number}-{i}.webp")
+        reference = ground.reference.mattes.get(job.input)
+        found.append((ground.comparer.compare(job.output, reference, thumbnail=thumbnail), thumbnail))  # fmt: skip
+    return found
+
+
+def trial_of(
+    number: int,
+    settings: Settings,
+    results: list[Result],
+    compared: Sequence[tuple[Comparison, str | None]],
+    pictures: Sequence[str],
+    without_foreground: frozenset[str] = frozenset(),
+) -> Trial:
+    """Put a trial together of its runs.
+
+    Args:
+        number: of the trial.
+        settings: that were measured.
+        results: the warm-up, then round after round of every picture.
+        compared: for each picture how it compares, and its thumbnail.
+        pictures: their paths.
+        without_foreground: those that are left out of the averages.
+    """
+    timed, count = results[1:], len(pictures)
+    rounds = [timed[i : i + count] for i in range(0, len(timed), count)]
+    times = summarise([statistics.fmean(run.total_s for run in one) for one in rounds])
+    parts = tuple(
+        PictureTrial(
+            input=path,
+            times_s=tuple(one[i].total_s for one in rounds),
+            mae=comparison.mae,
+            iou=comparison.iou,
+            boundary_f=comparison.boundary_f,
+            has_foreground=comparison.has_foreground and path not in without_foreground,
+            thumbnail=thumbnail,
+        )
+        for i, (path, (comparison, thumbnail)) in enumerate(zip(pictures, compared, strict=True))
+    )
+    judged = [one for one in parts if one.has_foreground]
+    last = results[-1]
+    return Trial(
+        number=number,
+        settings=settings,
+        effective=last.effective,
+        time_s=times.median,
+        time_low_s=times.low,
+        time_high_s=times.high,
+        spread=times.standard_deviation / times.mean if times.n > 1 and times.mean else None,
+        n=times.n,
+        peak_bytes=setting_peak_bytes(results),
+        load_s=last.load_s,
+        agreement=_mean([one.iou for one in judged]),
+        boundary_f=_mean([one.boundary_f for one in judged]),
+        mae=_mean([one.mae for one in judged]),
+        pictures=parts,
+        warnings=tuple(dict.fromkeys(text for run in results for text in run.warnings)),
+    )
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Average what is known; None: nothing is."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

@@ -1,0 +1,112 @@
+"""What was measured, in SQLite: a trial is on disk before the next begins, and none is there twice.
+
+The same table serves a sweep's own folder, so that it goes on after a crash, and this machine's cache,
+so that what was measured here once is not measured again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import SettingsError
+from rembg_tuner.trials import read_trial, settings_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rembg_tuner.settings import Settings
+    from rembg_tuner.trials import Trial
+
+_TIMEOUT_S = 10.0  # for another process that is writing
+_SCHEMA = """CREATE TABLE IF NOT EXISTS trials (
+    context TEXT NOT NULL,  -- pictures, reference, runs, machine: see `context_of`
+    setting TEXT NOT NULL,  -- every knob, as JSON
+    number INTEGER NOT NULL,
+    trial TEXT NOT NULL,    -- as Trial.to_dict
+    PRIMARY KEY (context, setting)
+)"""
+
+
+class TrialStore:
+    """A file of trials. Every method may raise sqlite3.Error: the file is damaged or cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; it is made when first written."""
+        self._path = path
+
+    def add(self, context: str, trial: Trial) -> None:
+        """Keep a trial; one of the same setting and context is replaced."""
+        row = (context, settings_key(trial.settings), trial.number, json.dumps(trial.to_dict()))
+        with closing(self._open()) as file, file:
+            file.execute("INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?)", row)
+
+    def find(self, context: str, settings: Settings) -> Trial | None:
+        """Give a setting's trial; None: it was not measured in this context."""
+        if not self._path.is_file():
+            return None
+        with closing(self._open()) as file:
+            row = file.execute(
+                "SELECT trial FROM trials WHERE context = ? AND setting = ?",
+                (context, settings_key(settings)),
+            ).fetchone()
+        return _read(row[0]) if row else None
+
+    def all(self, context: str) -> list[Trial]:
+        """List a context's trials in the order they were run; those of another version are left out."""
+        if not self._path.is_file():
+            return []
+        with closing(self._open()) as file:
+            rows = file.execute(
+                "SELECT trial FROM trials WHERE context = ? ORDER BY number", (context,)
+            ).fetchall()
+        return [trial for (text,) in rows if (trial := _read(text)) is not None]
+
+    def _open(self) -> sqlite3.Connection:
+        """Open the file, made if it is not there."""
+        file = sqlite3.connect(self._path, timeout=_TIMEOUT_S)
+        file.execute(_SCHEMA)
+        return file
+
+
+def _read(text: str) -> Trial | None:
+    """Read a row; None where this version knows no such trial."""
+    try:
+        return read_trial(json.loads(text))
+    except (SettingsError, ValueError, TypeError, KeyError):
+        return None
+
+
+def remembered(trial: Trial, number: int) -> Trial:
+    """Take a trial that was measured before as this sweep's."""
+    return replace(trial, number=number, was_measured_before=True)
+
+
+def context_of(
+    pictures: Sequence[Path], reference: str, *, rounds: int, machine: Sequence[str]
+) -> str:
+    """Name what a trial's figures depend on besides its setting.
+
+    Args:
+        pictures: by their content, in this order.
+        reference: what agreement is measured against.
+        rounds: timed runs of each picture.
+        machine: CPU, cores, versions.
+
+    Returns:
+        A SHA-256 as hex.
+
+    Raises:
+        OSError: a picture cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in pictures:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    digest.update(json.dumps([reference, rounds, *machine]).encode())
+    return digest.hexdigest()
