@@ -14,7 +14,6 @@ from rembg_tuner.sweep.measure import ROUNDS, trial_of
 from rembg_tuner.trials import Trial
 
 if TYPE_CHECKING:
-
     from rembg_tuner.comparer import Comparer
     from rembg_tuner.settings import Settings
     from rembg_tuner.sweep.measure import Bench

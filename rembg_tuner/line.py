@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
+from rembg_tuner.fresh import run_fresh
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.runner import Runner
 from rembg_tuner.units import MIB, format_seconds
@@ -47,12 +48,14 @@ class Order:
         settings: how.
         warnings: what was said while the settings were made.
         repeat: how many times; previews are written once.
+        in_turn: pictures that a trial runs one after another in a worker of its own, in the job's place.
     """
 
     job: Job
     settings: Settings
     warnings: tuple[str, ...] = ()
     repeat: int = 1
+    in_turn: tuple[Job, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,7 @@ class Glance:
         run: which of the repeats, from 1.
         elapsed_s: since the turn began.
         cpu_cores: CPU seconds a second over the last fifth of a second or so; None: not known yet.
+        is_behind_trials: whether what runs now is a trial of somebody's sweep.
     """
 
     state: State
@@ -90,6 +94,7 @@ class Glance:
     elapsed_s: float
     timeline: Timeline
     cpu_cores: float | None
+    is_behind_trials: bool = False
 
 
 class Ticket:
@@ -274,6 +279,7 @@ class WaitingLine:
                 elapsed_s=ticket.elapsed_s(),
                 timeline=ticket.timeline(),
                 cpu_cores=ticket.cpu_cores,
+                is_behind_trials=any(held.order.in_turn for held in self._running.values()),
             )
 
     def _wait_s(self, before: int) -> float | None:
@@ -324,6 +330,21 @@ class WaitingLine:
                     ticket.end()
                 runner.settle()
 
+    def _run_trial(self, ticket: Ticket) -> list[Result | Failure]:
+        """Run a trial in a worker of its own, the visitors' warm ones left as they are."""
+
+        def watch(runner: Runner, progress: Progress) -> None:
+            ticket.note(progress)
+            if ticket.is_cancelled:
+                runner.cancel()
+
+        try:
+            return run_fresh(ticket.order.in_turn, ticket.order.settings, slots=self.slots, on_progress=watch)  # fmt: skip
+        except Exception:  # noqa: BLE001  # the slot's edge: it must serve whoever is next
+            _LOG.exception("a trial ended in a way nobody foresaw")
+            text = "the trial ended in a way nobody foresaw, which stands in the server's log"
+            return [_failure(ticket, "crash", text)]
+
     def _next(self, runner: Runner) -> Ticket | None:
         """Wait for the next ticket; None when the line is closed."""
         with self._changed:
@@ -347,6 +368,9 @@ class WaitingLine:
                 runner.cancel()
 
         order = ticket.order
+        if order.in_turn:
+            ticket.runs += self._run_trial(ticket)
+            return
         for i in range(order.repeat):
             if ticket.is_cancelled:
                 ticket.runs.append(_failure(ticket, "cancelled", "the run was cancelled"))

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
     from rembg_tuner.trials import Trial
 
-LOOKS_RIGHT = (
-    0.95  # least agreement where the user names none: below, parts of an outline run elsewhere
-)
+NEARLY_EQUAL = 0.05  # of memory times time: the spread of three runs on a quiet machine
+LOOKS_RIGHT = 0.95  # least agreement where none is named: below, parts of an outline run elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +105,10 @@ class Recommendation:
 
 
 def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
-    """Choose the cheapest that fits: the least memory times time; of equals the one that agrees more.
+    """Choose the cheapest that fits: the least memory times time; of nearly equal ones the best to look at.
 
-    A tenth less of either counts the same, whatever their units.
+    A tenth less of either counts the same, whatever their units. What is within 5 % of the least cannot be
+    told from it by a few runs, so that the one which agrees most with the reference is taken.
 
     Args:
         trials: of one sweep; those that failed are left out.
@@ -129,12 +129,15 @@ def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
     if not fitting:
         nearest = min(measured, key=lambda t: (budgets.excess(t), _cost(t)))
         return Recommendation(chosen=nearest, fits=False, why=f"none of the {len(measured)} settings measured fits; the nearest misses {' and '.join(budgets.misses(nearest))}")  # fmt: skip
-    chosen = fitting[0]
+    least = _cost(fitting[0])[0]
+    equal = [trial for trial in fitting if _cost(trial)[0] <= least * (1 + NEARLY_EQUAL)]
+    chosen = min(equal, key=lambda t: (t.costs()[2], _cost(t)))
+    fitting.remove(chosen)
     return Recommendation(
         chosen=chosen,
         fits=True,
-        why=_why(chosen, len(fitting), measured),
-        runner_up=fitting[1] if len(fitting) > 1 else None,
+        why=_why(chosen, len(fitting) + 1, measured),
+        runner_up=fitting[0] if fitting else None,
         steps=_steps(chosen, measured, budgets),
     )
 
@@ -161,7 +164,7 @@ def _why(chosen: Trial, fitting: int, measured: Sequence[Trial]) -> str:
     compared = f", {share:.0%} of the dearest's memory times time" if dearest is not chosen else ""
     return (
         f"{what}: {figures_of(chosen)}; of {fitting} that keep {kept}, out of {len(measured)} measured, "
-        f"it takes the least memory times time{compared}"
+        f"it takes the least memory times time, nearly equal ones told apart by agreement{compared}"
     )
 
 

@@ -152,6 +152,8 @@ def _word(name: str, settings: Settings) -> str:
         return words if value else f"no {words}"
     if name == "network_size":
         return f"{value} px" if value else "own size"
+    if name == "max_side":
+        return f"at most {value} px" if value else "whole picture"
     if name == "intra_op_threads":
         return f"{value} thread{'' if value == 1 else 's'}" if value else "all threads"
     unit = KNOBS[name].unit

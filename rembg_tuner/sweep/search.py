@@ -72,9 +72,7 @@ class GuidedSearch:
         self._chance = random.Random(seed)  # not for secrets
         self._study = optuna.create_study(
             directions=["minimize"] * 3,
-            sampler=optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=0, multivariate=True, n_ei_candidates=48
-            ),
+            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True),
         )
         self._space: dict[str, optuna.distributions.BaseDistribution] = {
             name: optuna.distributions.CategoricalDistribution(values)

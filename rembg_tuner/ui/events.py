@@ -19,7 +19,7 @@ from rembg_tuner.ui.words import translate_sentence
 if TYPE_CHECKING:
     from rembg_tuner.ui.handlers import Desk, Shown
 
-_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 Updates = dict[Component, Any]
 
 
@@ -83,7 +83,7 @@ def tie_machine(triggers: list[Any], parts: Widgets, desk: Desk, *, preset: str)
     def look(request: gr.Request) -> str:
         return arrival.machine(desk.visitors.of(request))
 
-    gr.on(triggers, look, None, parts.machine, **_QUIET)
+    gr.on(triggers, look, None, parts.machine, **QUIET)
 
 
 def tie_models(opened: Any, parts: Widgets, desk: Desk) -> None:
@@ -95,15 +95,15 @@ def tie_models(opened: Any, parts: Widgets, desk: Desk) -> None:
             yield parts.updates(shown)
 
     async def get(request: gr.Request, event: gr.EventData) -> AsyncIterator[Updates]:
-        visitor, chosen = desk.visitors.of(request), _content(event)
+        visitor, chosen = desk.visitors.of(request), content_of(event)
         handlers.change_download(start=chosen.get("get"), stop=chosen.get("stop"))
         async for shown in handlers.follow_downloads(visitor):
             yield parts.updates(shown)
 
     outputs = [parts.models, *parts.knobs.values()]
-    opened(look, None, outputs, concurrency_limit=None, **_QUIET)
+    opened(look, None, outputs, concurrency_limit=None, **QUIET)
     # "once", the default, would drop a Stop while the Get before it is still being followed.
-    parts.models.select(get, None, outputs, concurrency_limit=None, trigger_mode="multiple", **_QUIET)  # fmt: skip
+    parts.models.select(get, None, outputs, concurrency_limit=None, trigger_mode="multiple", **QUIET)  # fmt: skip
 
 
 def _tie_arrival(page: gr.Blocks, parts: Widgets, arrival: Arrival) -> None:
@@ -128,7 +128,7 @@ def _tie_arrival(page: gr.Blocks, parts: Widgets, arrival: Arrival) -> None:
         ],
         js="(saved) => [saved, document.documentElement.lang || navigator.language]",
         queue=False,
-        **_QUIET,
+        **QUIET,
     )
 
 
@@ -148,7 +148,7 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
         return arrival.note(visitors.of(request), preset, form)
 
     parts.preset.input(
-        choose_preset, parts.preset, [parts.preset_note, *everything], queue=False, **_QUIET
+        choose_preset, parts.preset, [parts.preset_note, *everything], queue=False, **QUIET
     )
     gr.on(
         [knobs["engine"].change, knobs["model"].change],
@@ -156,15 +156,15 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
         [knobs["engine"], knobs["model"]],
         everything,
         queue=False,
-        **_QUIET,
+        **QUIET,
     )
     for quick, name, choices in (
         (parts.detail, "network_size", DETAILS),
         (parts.result_size, "max_side", RESULT_SIZES),
     ):
-        quick.input(None, quick, knobs[name], js="(side) => side", **_QUIET)
+        quick.input(None, quick, knobs[name], js="(side) => side", **QUIET)
         to_quick = f"(side) => {json.dumps(choices)}.includes(side ?? 0) ? (side ?? 0) : null"
-        knobs[name].change(None, knobs[name], quick, js=to_quick, **_QUIET)
+        knobs[name].change(None, knobs[name], quick, js=to_quick, **QUIET)
     gr.on(
         [widget.change for widget in everything],
         note,
@@ -172,7 +172,7 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
         parts.preset_note,
         trigger_mode="always_last",
         queue=False,
-        **_QUIET,
+        **QUIET,
     )
 
 
@@ -181,7 +181,7 @@ def _tie_storage(parts: Widgets) -> None:
     names = json.dumps(list(KNOBS))
     store = f"(preset, ...values) => ({{preset, knobs: Object.fromEntries({names}.map((name, i) => [name, values[i]]))}})"
     widgets = [parts.preset, *parts.knobs.values()]
-    gr.on([widget.change for widget in widgets], None, widgets, parts.saved, js=store, **_QUIET)
+    gr.on([widget.change for widget in widgets], None, widgets, parts.saved, js=store, **QUIET)
 
 
 def _tie_run(parts: Widgets, handlers: Handlers) -> None:
@@ -212,9 +212,9 @@ def _tie_run(parts: Widgets, handlers: Handlers) -> None:
 
     for button, repeat in ((parts.run, 1), (parts.repeat, REPEAT)):
         # The line bounds who waits and who runs; a visitor who waits costs no thread.
-        event = button.click(runner_of(repeat), inputs, outputs, concurrency_limit=None, **_QUIET)
-        event.failure(reset, None, outputs, queue=False, **_QUIET)
-    parts.cancel.click(cancel, None, None, queue=False, **_QUIET)
+        event = button.click(runner_of(repeat), inputs, outputs, concurrency_limit=None, **QUIET)
+        event.failure(reset, None, outputs, queue=False, **QUIET)
+    parts.cancel.click(cancel, None, None, queue=False, **QUIET)
 
 
 def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
@@ -222,14 +222,14 @@ def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
     visitors = handlers.desk.visitors
 
     def pick(request: gr.Request, event: gr.EventData) -> Updates:
-        visitor, chosen = visitors.of(request), _content(event)
+        visitor, chosen = visitors.of(request), content_of(event)
         if "pin" in chosen:
-            return parts.updates(handlers.pin(visitor, _number(chosen["pin"])))
-        return parts.updates(handlers.pick(visitor, _number(chosen.get("show"))))
+            return parts.updates(handlers.pin(visitor, number_of(chosen["pin"])))
+        return parts.updates(handlers.pick(visitor, number_of(chosen.get("show"))))
 
     async def change_backdrop(request: gr.Request, event: gr.EventData) -> AsyncIterator[Updates]:
-        visitor, chosen = visitors.of(request), _content(event)
-        number, backdrop = _number(chosen.get("turn")), str(chosen.get("backdrop", ""))
+        visitor, chosen = visitors.of(request), content_of(event)
+        number, backdrop = number_of(chosen.get("turn")), str(chosen.get("backdrop", ""))
         shown = handlers.change_backdrop(visitor, number, backdrop)
         try:
             async for update in shown:
@@ -240,25 +240,25 @@ def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
             await shown.aclose()
 
     def take_example(event: gr.EventData) -> Any:
-        name = str(_content(event).get("example"))
+        name = str(content_of(event).get("example"))
         return handlers.example(name) if name in EXAMPLES else gr.skip()
 
     everything = [parts.preset, parts.preset_note, parts.picture, *parts.knobs.values()]
     parts.runs.select(
-        pick, None, [parts.viewer, parts.result, parts.runs, *everything], queue=False, **_QUIET
+        pick, None, [parts.viewer, parts.result, parts.runs, *everything], queue=False, **QUIET
     )
     parts.viewer.select(
-        change_backdrop, None, [parts.viewer, parts.result], concurrency_limit=None, **_QUIET
+        change_backdrop, None, [parts.viewer, parts.result], concurrency_limit=None, **QUIET
     )
-    parts.examples.select(take_example, None, parts.picture, queue=False, **_QUIET)
+    parts.examples.select(take_example, None, parts.picture, queue=False, **QUIET)
 
 
-def _content(event: gr.EventData) -> dict[str, Any]:
+def content_of(event: gr.EventData) -> dict[str, Any]:
     """Give what the browser sent along with an event."""
     return event._data if isinstance(event._data, dict) else {}
 
 
-def _number(value: object) -> int:
+def number_of(value: object) -> int:
     """Read a run's number as the browser sends it; 0, which no run has, where it is none."""
     text = str(value)
     return int(text) if text.isdigit() and len(text) < 9 else 0

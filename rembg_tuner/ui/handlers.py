@@ -23,6 +23,7 @@ from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
 from rembg_tuner.ui.choices import LIMITS, chosen_settings, most_pixels
 from rembg_tuner.ui.downloads import Downloads
+from rembg_tuner.ui.studies import Studies
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import file_link
 from rembg_tuner.ui.views.models import show_models
@@ -56,6 +57,7 @@ class Desk:
     folder: PageFolder
     visitors: Visitors
     downloads: Downloads
+    studies: Studies
     limit_bytes: int | None
 
     @classmethod
@@ -80,6 +82,7 @@ class Desk:
             folder=folder,
             visitors=visitors,
             downloads=Downloads(are_allowed=may_download),
+            studies=Studies(line),
             limit_bytes=read_host().usable_memory_bytes,
         )
 

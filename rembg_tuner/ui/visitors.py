@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.line import Ticket
     from rembg_tuner.page_folder import PageFolder
+    from rembg_tuner.ui.studies import Study
 
 MOST_VISITORS = 100  # each remembers up to 50 runs, some MiB at worst
 
@@ -28,6 +29,7 @@ class Visitor:
         language: of its words.
         folder: where its lists of runs are written; made when first needed.
         ticket: the run that is going on.
+        study: the comparison or sweep that was asked for last.
         befores: preview of an original, by its path and side, so that it is written once.
     """
 
@@ -35,7 +37,15 @@ class Visitor:
     visit: Visit = field(default_factory=Visit)
     folder: Path | None = None
     ticket: Ticket | None = None
+    study: Study | None = None
     befores: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def stop(self) -> None:
+        """Free what it holds of the line."""
+        if self.ticket is not None:
+            self.ticket.cancel()
+        if self.study is not None:
+            self.study.stop()
 
 
 class Visitors:
@@ -53,8 +63,7 @@ class Visitors:
         self._visitors[key] = visitor
         while len(self._visitors) > MOST_VISITORS:
             _, forgotten = self._visitors.popitem(last=False)
-            if forgotten.ticket is not None:
-                forgotten.ticket.cancel()
+            forgotten.stop()
         return visitor
 
     def folder_of(self, visitor: Visitor) -> Path:
@@ -66,8 +75,8 @@ class Visitors:
     def leave(self, request: gr.Request) -> None:
         """Forget a tab that was closed, and free what it holds of the line."""
         visitor = self._visitors.pop(str(request.session_hash), None)
-        if visitor is not None and visitor.ticket is not None:
-            visitor.ticket.cancel()
+        if visitor is not None:
+            visitor.stop()
 
 
 def _language_of(request: gr.Request) -> str:

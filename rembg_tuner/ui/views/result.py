@@ -42,7 +42,8 @@ def show_glance(
     if glance.state == "waiting":
         wait = "" if glance.wait_s is None else say("status.wait", language, wait=format_seconds(max(0.1, glance.wait_s)))  # fmt: skip
         status = say("status.place", language, place=glance.place, waiting=glance.waiting)
-        return _panel("waiting", f"{status} {wait}", "", chart.draw(None, language))
+        behind = say("status.trials", language) if glance.is_behind_trials else ""
+        return _panel("waiting", f"{status} {wait} {behind}", "", chart.draw(None, language))
     points = glance.timeline.points
     now = points[-1][1] if points else None
     stage = say(f"stage.{glance.stage}", language) if glance.stage else say("stage.start", language)

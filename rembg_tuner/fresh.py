@@ -1,0 +1,64 @@
+"""Pictures run one after another in a worker that is new and ends with them: what a trial is made of."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from rembg_tuner.cache import open_cache
+from rembg_tuner.history import History
+from rembg_tuner.measurement import Failure
+from rembg_tuner.runner import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rembg_tuner.measurement import Result
+    from rembg_tuner.pipeline import Job
+    from rembg_tuner.settings import Settings
+    from rembg_tuner.watch import Progress
+
+
+def run_fresh(
+    jobs: Sequence[Job],
+    settings: Settings,
+    *,
+    slots: int = 1,
+    on_progress: Callable[[Runner, Progress], None] | None = None,
+) -> list[Result | Failure]:
+    """Run pictures one after another in a worker that is new, up to the first failure.
+
+    A setting's very first start on a machine compiles or converts, which takes more memory than any
+    later one: it is made before, and thrown away.
+
+    Args:
+        jobs: at least one.
+        settings: how.
+        slots: how many slots share this machine's CPUs.
+        on_progress: called every 20 ms or so with the runner, which it may cancel.
+    """
+
+    def note(progress: Progress) -> None:
+        if on_progress is not None:
+            on_progress(runner, progress)
+
+    runs: list[Result | Failure] = []
+    with Runner(slots=slots) as runner:
+        if not was_run_here(settings):
+            first = runner.run(jobs[0], settings, on_progress=note)
+            if isinstance(first, Failure):
+                return [first]
+            runner.close()
+        for job in jobs:
+            runs.append(runner.run(job, settings, on_progress=note))
+            if isinstance(runs[-1], Failure):
+                break
+    return runs
+
+
+def was_run_here(settings: Settings) -> bool:
+    """Tell whether a setting ran on this machine before, so that what it compiles lies in the cache."""
+    try:
+        return History(open_cache()[0]).find(settings) is not None
+    except sqlite3.Error:  # what cannot be read tells nothing: it is started once more
+        return False

@@ -1,0 +1,173 @@
+"""The report of a sweep: one HTML file that needs nothing else, and the trials as CSV and JSON."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.cache import replacing
+from rembg_tuner.plot import draw, lay_out
+from rembg_tuner.quality import edge_stars
+from rembg_tuner.settings import KNOBS
+from rembg_tuner.trials import differences, label_of
+from rembg_tuner.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rembg_tuner.trials import Trial
+
+HTML_FILE, CSV_FILE, JSON_FILE = "report.html", "trials.csv", "trials.json"
+_FIGURES = (
+    "time_s", "time_low_s", "time_high_s", "spread", "n", "peak_bytes", "load_s",
+    "agreement", "boundary_f", "mae", "failure_kind", "failure",
+)  # fmt: skip
+_STYLE = """
+:root{color-scheme:light dark;--rt-ink:#0f172a;--rt-muted:#52607a;--rt-line:#dfe4ec;--rt-panel:#fff;--rt-ground:#f5f7fa;--rt-accent:#0f766e;--rt-soft:#ccece8;--rt-warn:#8a4b00}
+@media(prefers-color-scheme:dark){:root{--rt-ink:#e8edf5;--rt-muted:#9dabc2;--rt-line:#2b3648;--rt-panel:#151c28;--rt-ground:#0d121b;--rt-accent:#4fd1c0;--rt-soft:#123f3c;--rt-warn:#f0b95c}}
+body{margin:0;background:var(--rt-ground);color:var(--rt-ink);font:15px/1.5 system-ui,sans-serif}
+main{max-width:1080px;margin:0 auto;padding:32px 20px 64px}h1{font-size:24px;font-weight:600;margin:0 0 8px}h2{font-size:16px;margin:32px 0 8px}
+.lead{border-left:3px solid var(--rt-accent);padding-left:14px;max-width:76ch}
+.box{background:var(--rt-panel);border:1px solid var(--rt-line);border-radius:12px;padding:12px;overflow-x:auto}
+.box svg{display:block;width:100%;min-width:560px;height:auto;background:none}
+table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--rt-line);white-space:nowrap}
+th:first-child,td:first-child,.left{text-align:left}tr.chosen{background:var(--rt-soft)}tr:target,tr.lit{outline:2px solid var(--rt-accent)}
+td img{width:56px;height:56px;object-fit:contain;background:repeating-conic-gradient(#c9ced6 0 25%,#fff 0 50%) 0 0/12px 12px;border-radius:6px;margin-right:4px;vertical-align:middle}
+.failed{color:var(--rt-warn);white-space:normal}.muted{color:var(--rt-muted);font-size:13px}li{margin:3px 0;max-width:90ch}dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;margin:0}dt{color:var(--rt-muted)}dd{margin:0;overflow-wrap:anywhere}
+.rt-point{cursor:pointer;outline:none}.rt-point:focus-visible .rt-hit{stroke:var(--rt-accent);stroke-width:2}
+"""
+_SCRIPT = """
+const show=t=>{const row=document.getElementById("trial-"+t);document.querySelectorAll(".lit").forEach(r=>r.classList.remove("lit"));if(row){row.classList.add("lit");row.scrollIntoView({block:"center",behavior:"smooth"})}};
+document.addEventListener("click",e=>{const p=e.target.closest("[data-trial]");if(p)show(p.dataset.trial)});
+document.addEventListener("keydown",e=>{if((e.key==="Enter"||e.key===" ")&&e.target.matches(".rt-point")){e.preventDefault();show(e.target.dataset.trial)}});
+"""
+
+
+def write_report(
+    folder: Path,
+    trials: Sequence[Trial],
+    *,
+    title: str,
+    environment: Mapping[str, object],
+    how: Sequence[str],
+    recommendation: str,
+    chosen: int | None,
+    budgets: Mapping[str, object],
+) -> list[Path]:
+    """Write report.html, trials.csv and trials.json, each to a temporary name that is then renamed.
+
+    Args:
+        folder: where; it is there already.
+        trials: in the order they were run.
+        title: of the report.
+        environment: the machine and its versions.
+        how: sentences that say how it was measured.
+        recommendation: the sentence why.
+        chosen: number of the recommended trial; None: none.
+        budgets: as `Budgets.to_dict`.
+
+    Returns:
+        The files' paths.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    document = {
+        "title": title,
+        "environment": dict(environment),
+        "how": list(how),
+        "recommendation": recommendation,
+        "chosen": chosen,
+        "budgets": dict(budgets),
+        "trials": [trial.to_dict() for trial in trials],
+    }
+    texts = {
+        HTML_FILE: _page(trials, document, chosen, budgets),
+        CSV_FILE: write_csv(trials),
+        JSON_FILE: json.dumps(document, indent=2),
+    }
+    for name, text in texts.items():
+        with replacing(folder / name) as file:
+            file.write(text.encode())
+    return [folder / name for name in texts]
+
+
+def write_csv(trials: Sequence[Trial]) -> str:
+    """Write trials as CSV (RFC 4180): number, every knob, every figure."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ["number", *KNOBS, *_FIGURES])
+    writer.writeheader()
+    for trial in trials:
+        content = trial.to_dict()
+        figures = {name: content[name] for name in _FIGURES}
+        writer.writerow({"number": trial.number, **trial.settings.to_dict(), **figures})
+    return out.getvalue()
+
+
+def _page(
+    trials: Sequence[Trial],
+    document: Mapping[str, object],
+    chosen: int | None,
+    budgets: Mapping[str, object],
+) -> str:
+    """Write the HTML."""
+    info = lay_out(
+        trials,
+        chosen=chosen,
+        max_memory_bytes=budgets.get("max_memory_bytes"),  # type: ignore[arg-type]  # as Budgets has it
+        max_time_s=budgets.get("max_time_s"),  # type: ignore[arg-type]
+        min_agreement=budgets.get("min_agreement"),  # type: ignore[arg-type]
+    )
+    title = escape(str(document["title"]))
+    how = "".join(f"<li>{escape(str(text))}</li>" for text in document["how"])  # type: ignore[attr-defined]  # a list
+    machine = "".join(f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>" for name, value in document["environment"].items())  # type: ignore[attr-defined]  # a dict  # fmt: skip
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{title}</title><style>{_STYLE}</style></head><body><main><h1>{title}</h1>"
+        f'<p class="lead">{escape(str(document["recommendation"]))}</p>'
+        f'<div class="box">{draw(info)}</div><h2>Trials</h2><div class="box">{_table(trials, chosen)}</div>'
+        f"<h2>How it was measured</h2><ul>{how}</ul><h2>Where</h2><dl>{machine}</dl>"
+        f"</main><script>{_SCRIPT}</script></body></html>"
+    )
+
+
+def _table(trials: Sequence[Trial], chosen: int | None) -> str:
+    """Draw the table: those measured first, the fastest on top; those that failed with their reason."""
+    names = differences([trial.settings for trial in trials])
+    ordered = sorted(trials, key=lambda trial: (not trial.is_measured, trial.time_s or 0.0))
+    heads = '<th>setting</th><th></th><th>time</th><th>range</th><th>n</th><th>peak</th><th>agreement</th><th class="left">edge</th>'
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(_row(trial, names, chosen) for trial in ordered)}</tbody></table>"
+
+
+def _row(trial: Trial, names: Sequence[str], chosen: int | None) -> str:
+    """Draw one trial."""
+    label = escape(label_of(trial.settings, names))
+    mark = ' class="chosen"' if trial.number == chosen else ""
+    head = f'<tr id="trial-{trial.number}"{mark}><td>{label}</td>'
+    if not trial.is_measured:
+        return f'{head}<td colspan="7" class="failed left">{escape(trial.failure)}</td></tr>'
+    agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
+    stars = "" if trial.boundary_f is None else f"{edge_stars(trial.boundary_f):g} ★"
+    spread = f"{format_seconds(trial.time_low_s)} to {format_seconds(trial.time_high_s)}"
+    if trial.may_be_unstable:
+        spread += ", may be unstable"
+    return (
+        f"{head}<td>{_thumbnails(trial)}</td><td>{format_seconds(trial.time_s)}</td><td>{spread}</td><td>{trial.n}</td>"
+        f'<td>{format_bytes(trial.peak_bytes)}</td><td>{agreement}</td><td class="left">{stars}</td></tr>'
+    )
+
+
+def _thumbnails(trial: Trial) -> str:
+    """Put the first cut-outs into the file itself; one that is gone is left out."""
+    drawn = []
+    for one in trial.pictures[:3]:
+        path = Path(one.thumbnail) if one.thumbnail else None
+        if path is not None and path.is_file():
+            content = base64.b64encode(path.read_bytes()).decode()
+            drawn.append(f'<img alt="{escape(Path(one.input).name)}" src="data:image/webp;base64,{content}">')  # fmt: skip
+    return "".join(drawn)

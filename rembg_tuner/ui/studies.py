@@ -1,0 +1,138 @@
+"""Longer work that a visitor asks for, a comparison or a sweep: in a thread, its trials in the page's line."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rembg_tuner.comparer import Comparer
+from rembg_tuner.errors import SettingsError, TunerError
+from rembg_tuner.line import Order
+from rembg_tuner.measurement import Failure
+from rembg_tuner.sweep.run import SweepProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from rembg_tuner.line import WaitingLine
+    from rembg_tuner.measurement import Result
+    from rembg_tuner.pipeline import Job
+    from rembg_tuner.settings import Settings
+    from rembg_tuner.sweep.opening import Plan
+
+_LOG = logging.getLogger(__name__)
+_POLL_S = 0.2
+_FULL_WAIT_S = 3.0  # before a trial asks a full line again
+
+
+@dataclass(slots=True, kw_only=True)
+class Study:
+    """What a visitor's longer work has come to.
+
+    Attributes:
+        folder: of its files.
+        progress: of a sweep; None: none yet.
+        compared: of a comparison.
+        problem: why it ended early; empty: it did not.
+        is_running: whether it goes on.
+        began_at: by time.monotonic.
+        plan: of a sweep.
+        shown: the trial that the visitor looks at; None: the recommended one.
+        sweep: with its trials, once it is open.
+    """
+
+    folder: Path
+    progress: SweepProgress | None = None
+    compared: list[Any] = field(default_factory=list)
+    problem: str = ""
+    is_running: bool = True
+    began_at: float = field(default_factory=time.monotonic)
+    plan: Plan | None = None
+    shown: int | None = None
+    sweep: Any = None
+    _is_stopped: bool = False
+
+    def stop(self) -> None:
+        """End it after what runs is cancelled; what is done is kept."""
+        self._is_stopped = True
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody ended it."""
+        return self._is_stopped
+
+    def elapsed_s(self) -> float:
+        """Give the seconds since it began."""
+        return time.monotonic() - self.began_at
+
+
+class LineBench:
+    """Runs each trial as one turn of the page's line, so that visitors' pictures go between them."""
+
+    def __init__(self, line: WaitingLine, study: Study) -> None:
+        """Run for a study, as long as it is not stopped."""
+        self._line = line
+        self._study = study
+
+    def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
+        """Wait for a turn and run; see `sweep.measure.Bench`. A full line is asked again."""
+        while True:
+            ticket = self._line.submit(Order(job=jobs[0], settings=settings, in_turn=tuple(jobs)))
+            while not ticket.done.wait(_POLL_S):
+                if self._study.is_stopped:
+                    ticket.cancel()
+            last = ticket.runs[-1]
+            if not isinstance(last, Failure) or last.kind != "busy" or self._study.is_stopped:
+                return ticket.runs
+            time.sleep(_FULL_WAIT_S)
+
+
+class Studies:
+    """The page's studies: one at a time, since each takes the slot again and again."""
+
+    def __init__(self, line: WaitingLine) -> None:
+        """Run them in a line."""
+        self._line = line
+        self._lock = threading.Lock()
+        self._running: Study | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody's goes on."""
+        return self._running is not None and self._running.is_running
+
+    def start(self, folder: Path, work: Callable[[Study, LineBench, Comparer], None]) -> Study:
+        """Begin a study.
+
+        Args:
+            folder: for its files.
+            work: does it, in a thread of its own; looks at `is_stopped`.
+
+        Raises:
+            SettingsError: another one goes on.
+        """
+        with self._lock:
+            if self.is_busy:
+                raise SettingsError(
+                    ["another comparison or sweep is going on here; try again when it is done"]
+                )
+            study = self._running = Study(folder=folder)
+        threading.Thread(target=self._run, args=(study, work), daemon=True, name="study").start()
+        return study
+
+    def _run(self, study: Study, work: Callable[[Study, LineBench, Comparer], None]) -> None:
+        """Do a study's work."""
+        try:
+            with Comparer() as comparer:
+                work(study, LineBench(self._line, study), comparer)
+        except TunerError as error:
+            study.problem = str(error)
+        except Exception:  # noqa: BLE001  # a thread's edge: nobody else would see it
+            _LOG.exception("a study ended in a way nobody foresaw")
+            study.problem = "the study ended in a way nobody foresaw, which stands in the server's log; try again"  # fmt: skip
+        finally:
+            study.is_running = False

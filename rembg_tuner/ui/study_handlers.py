@@ -1,0 +1,249 @@
+"""What happens on the tabs that compare and sweep: values in, what they show out."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.comparison import MOST_COMPARED, Entry, Question, compare_settings
+from rembg_tuner.errors import SettingsError, TunerError
+from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.plot import draw, lay_out
+from rembg_tuner.recommend import Budgets, Recommendation, recommend
+from rembg_tuner.sweep.opening import Plan, open_sweep
+from rembg_tuner.sweep.summary import write_summary
+from rembg_tuner.ui.choices import most_pixels, preset_settings
+from rembg_tuner.ui.views import result as result_view
+from rembg_tuner.ui.views.compare import show_comparison
+from rembg_tuner.ui.views.sweep import show_sweep
+from rembg_tuner.ui.words import say
+from rembg_tuner.units import MIB, format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from rembg_tuner.comparer import Comparer
+    from rembg_tuner.settings import Settings, Value
+    from rembg_tuner.trials import Trial
+    from rembg_tuner.ui.handlers import Desk
+    from rembg_tuner.ui.studies import LineBench, Study
+    from rembg_tuner.ui.visitors import Visitor
+
+MOST_TRIALS = 120  # of one visitor's sweep
+MOST_PICTURES = 6
+FOLLOW_EVERY_S = 0.4
+LEAST_COMPARED = 2
+
+
+class StudyHandlers:
+    """The tabs' handlers."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Work at a desk."""
+        self.desk = desk
+
+    # Compare
+
+    async def compare(
+        self, visitor: Visitor, picture: str | None, presets: Sequence[str], own: Settings | None
+    ) -> AsyncGenerator[str, None]:
+        """Compare presets, and the form's own settings if wanted, on a picture.
+
+        Args:
+            visitor: who.
+            picture: path of the upload.
+            presets: their names.
+            own: the form's settings; None: not wanted.
+        """
+        try:
+            entries = [Entry(name=name, settings=preset_settings(name)) for name in presets]
+            if own is not None:
+                entries.append(Entry(name="mine", settings=own))
+            if not LEAST_COMPARED <= len(entries) <= MOST_COMPARED:
+                raise SettingsError([f"two to six settings can be compared, got {len(entries)}; choose others"])  # fmt: skip
+            [path] = self._own_pictures([picture] if picture else [])
+            question = Question(
+                picture=path,
+                entries=tuple(entries),
+                reference=entries[0].name,
+                has_previews=True,
+                max_pixels=most_pixels(path),
+            )
+
+            def work(study: Study, bench: LineBench, comparer: Comparer) -> None:
+                study.compared = compare_settings(question, study.folder, bench, comparer)
+
+            study = self.desk.studies.start(self.desk.folder.new_job(), work)
+        except TunerError as error:
+            yield result_view.show_problem(str(error), visitor.language)
+            return
+        visitor.study = study
+        while study.is_running:
+            yield show_comparison(study, len(entries), visitor.language)
+            await asyncio.sleep(FOLLOW_EVERY_S)
+        yield show_comparison(study, len(entries), visitor.language)
+
+    def _own_pictures(self, pictures: Sequence[str]) -> list[Path]:
+        """Check that pictures are uploads of this page.
+
+        Raises:
+            SettingsError: there is none, there are too many, or one is not of this page.
+        """
+        paths = [Path(picture) for picture in pictures if Path(picture).is_file()]
+        if not paths:
+            raise SettingsError([say("problem.no_picture", "en")])
+        if len(paths) > MOST_PICTURES:
+            raise SettingsError([f"at most {MOST_PICTURES} pictures can be swept on this page, got {len(paths)}; the command line takes any number"])  # fmt: skip
+        root = self.desk.folder.path.resolve()
+        if any(not path.resolve().is_relative_to(root) for path in paths):
+            raise SettingsError(["the picture must be uploaded to this page first"])
+        for path in paths:
+            most_pixels(path)  # refuses what is no picture
+        return paths
+
+    # Sweep
+
+    def plan(
+        self,
+        pictures: Sequence[str],
+        axes: Mapping[str, Sequence[Value]],
+        *,
+        model: str,
+        reference: str,
+        trials: int | None,
+    ) -> Plan:
+        """Make the plan that the tab asks for.
+
+        Args:
+            pictures: paths of uploads.
+            axes: knobs with their values.
+            model: to sweep.
+            reference: a preset's or model's name; empty: the model in fp32.
+            trials: of a guided search; None: all.
+
+        Raises:
+            SettingsError: it cannot be, or is too much for a page.
+        """
+        if model not in read_catalogue():
+            raise SettingsError([f"model must be one of {', '.join(read_catalogue())} on this page, got {model!r}"])  # fmt: skip
+        chosen = {name: tuple(values) for name, values in axes.items() if values}
+        plan = Plan(
+            pictures=tuple(self._own_pictures(pictures)),
+            axes=chosen,
+            base=replace(
+                preset_settings("balanced"), model=model, precision="fp32", network_size=0
+            ),
+            reference=reference,
+            trials=trials,
+        )
+        if plan.count() > MOST_TRIALS:
+            raise SettingsError([f"at most {MOST_TRIALS} trials on this page, got {plan.count()}; choose fewer values, or a guided search"])  # fmt: skip
+        return plan
+
+    def announce(self, plan: Plan, language: str) -> str:
+        """Say how many trials there will be and about how long they take."""
+        return say("sweep.announce", language, count=plan.count(), of=len(plan.grid()), time=format_seconds(plan.guess_s()))  # fmt: skip
+
+    async def sweep(
+        self, visitor: Visitor, plan: Plan, budgets: Budgets
+    ) -> AsyncGenerator[str, None]:
+        """Sweep, and show how it goes; the visitor who leaves ends it."""
+
+        def work(study: Study, bench: LineBench, comparer: Comparer) -> None:
+            study.sweep = open_sweep(plan, study.folder, bench, comparer)
+            study.progress = study.sweep.progress(0.0)
+
+            def note(progress: object) -> None:
+                study.progress = progress  # type: ignore[assignment]
+
+            study.sweep.run(on_trial=note, is_cancelled=lambda: study.is_stopped)
+            study.progress = study.sweep.progress(study.elapsed_s())
+
+        try:
+            study = self.desk.studies.start(self.desk.folder.new_job(), work)
+        except TunerError as error:
+            yield result_view.show_problem(str(error), visitor.language)
+            return
+        study.plan, visitor.study = plan, study
+        while study.is_running:
+            yield self.show(visitor, budgets)
+            await asyncio.sleep(FOLLOW_EVERY_S)
+        self._write(study, budgets)
+        yield self.show(visitor, budgets)
+
+    def show(self, visitor: Visitor, budgets: Budgets) -> str:
+        """Draw the visitor's sweep under these budgets; empty where there is none."""
+        study = visitor.study
+        if study is None or study.plan is None:
+            return ""
+        return show_sweep(study, self._found(study, budgets), budgets, visitor.language)
+
+    def rebudget(self, visitor: Visitor, budgets: Budgets) -> str:
+        """Recommend anew under other budgets; nothing is measured."""
+        study = visitor.study
+        if study is not None and study.plan is not None and not study.is_running:
+            study.shown = None
+            self._write(study, budgets)
+        return self.show(visitor, budgets)
+
+    def look_at(self, visitor: Visitor, number: int, budgets: Budgets) -> str:
+        """Show one of the trials."""
+        if visitor.study is not None:
+            visitor.study.shown = number
+        return self.show(visitor, budgets)
+
+    def trial(self, visitor: Visitor, number: int) -> Trial | None:
+        """Find one of the visitor's trials."""
+        study = visitor.study
+        if study is None or study.progress is None:
+            return None
+        return next((t for t in study.progress.trials if t.number == number), None)
+
+    def recommended(self, visitor: Visitor, budgets: Budgets) -> Trial | None:
+        """Give the trial that the visitor looks at, else the recommended one."""
+        study = visitor.study
+        if study is None or study.progress is None:
+            return None
+        if study.shown is not None:
+            return self.trial(visitor, study.shown)
+        return self._found(study, budgets).chosen
+
+    def _found(self, study: Study, budgets: Budgets) -> Recommendation:
+        """Recommend of what was measured so far."""
+        return recommend(study.progress.trials if study.progress else (), budgets)
+
+    def _write(self, study: Study, budgets: Budgets) -> None:
+        """Write the report and the plot beside the trials; what cannot be written is told."""
+        if study.progress is None or not study.progress.trials or study.plan is None:
+            return
+        found = self._found(study, budgets)
+        info = lay_out(
+            study.progress.trials,
+            chosen=None if found.chosen is None else found.chosen.number,
+            max_memory_bytes=budgets.max_memory_bytes,
+            max_time_s=budgets.max_time_s,
+            min_agreement=budgets.min_agreement,
+        )
+        try:
+            write_summary(study.folder, study.sweep, study.plan, found, budgets)
+            (study.folder / "plot.svg").write_text(draw(info, is_standalone=True), encoding="utf-8")
+        except (TunerError, OSError) as error:
+            study.problem = str(error)
+
+
+def budgets_of(
+    memory_mib: float | None, time_ms: float | None, agreement: float | None, *, commercial: bool
+) -> Budgets:
+    """Make budgets of the tab's fields; an empty one is none."""
+    models = None
+    if commercial:
+        models = frozenset(n for n, entry in read_catalogue().items() if entry.commercial == "yes")
+    plain = Budgets()
+    return Budgets(
+        max_memory_bytes=int(memory_mib * MIB) if memory_mib and memory_mib > 0 else None,
+        max_time_s=time_ms / 1000 if time_ms and time_ms > 0 else None,
+        min_agreement=plain.min_agreement if agreement is None else min(1.0, max(0.0, agreement)),
+        models=models,
+    )

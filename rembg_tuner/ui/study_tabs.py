@@ -1,0 +1,227 @@
+"""The tabs that compare and sweep: their parts, and what ties them to their handlers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator  # Gradio reads annotations at run time
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from rembg_tuner.errors import TunerError
+from rembg_tuner.presets import read_presets
+from rembg_tuner.settings import KNOBS
+from rembg_tuner.sweep.grid import DEFAULT_AXES
+from rembg_tuner.ui.choices import capabilities, chosen_settings
+from rembg_tuner.ui.events import QUIET, content_of, number_of
+from rembg_tuner.ui.handlers import Handlers
+from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of
+from rembg_tuner.ui.views import result as result_view
+from rembg_tuner.ui.widgets import asset, knob_updates, page_words
+
+if TYPE_CHECKING:
+    from rembg_tuner.recommend import Budgets
+    from rembg_tuner.settings import Value
+    from rembg_tuner.ui.events import Widgets
+    from rembg_tuner.ui.handlers import Desk
+
+_EXAMPLE = "astronaut"
+_COMPARED = ("balanced", "fastest", "smallest", "edge")
+_SIZES = (160, 192, 224, 256, 288, 320, 384, 448)
+_THREADS = (1, 2, 4, 8)
+_ON_OFF = ("on", "off")
+
+
+def add_compare_tab(desk: Desk, parts: Widgets) -> None:
+    """Lay the tab out that compares, and tie it."""
+    words, handlers = page_words(), StudyHandlers(desk)
+    gr.HTML(words("compare.lead"), elem_classes=["rt-lead"])
+    with gr.Row(elem_classes=["rt-row"]):
+        presets = gr.CheckboxGroup(
+            choices=list(read_presets()),
+            value=list(_COMPARED),
+            label=words("compare.presets"),
+            elem_id="compared",
+        )
+    with gr.Row(elem_classes=["rt-row"]):
+        own = gr.Checkbox(False, label=words("compare.own"), elem_id="compare-own")
+        go = gr.Button(words("compare.run"), variant="primary", elem_id="compare-run")
+    shown = gr.HTML(words("compare.empty"), js_on_load=asset("study.js"), elem_id="comparison")
+
+    async def compare(
+        request: gr.Request, picture: str | None, names: list[str], mine: bool, preset: str, *values: object
+    ) -> AsyncIterator[str]:  # fmt: skip
+        visitor = desk.visitors.of(request)
+        form = dict(zip(KNOBS, values, strict=True))
+        try:
+            settings = chosen_settings(preset, form)[0] if mine else None
+        except TunerError as error:
+            yield result_view.show_problem(str(error), visitor.language)
+            return
+        async for html in handlers.compare(visitor, picture or _example(desk), names, settings):
+            yield html
+
+    go.click(
+        compare,
+        [parts.picture, presets, own, parts.preset, *parts.knobs.values()],
+        shown,
+        concurrency_limit=None,
+        **QUIET,
+    )
+
+
+def add_sweep_tab(desk: Desk, parts: Widgets) -> tuple[StudyHandlers, dict[str, Any]]:
+    """Lay the tab out that sweeps, and tie it.
+
+    Returns:
+        Its handlers, and the fields of its budgets, which the tab beside it reads too.
+    """
+    words, handlers = page_words(), StudyHandlers(desk)
+    with gr.Row(elem_classes=["rt-sweep"]):
+        with gr.Column(scale=4, min_width=300):
+            gr.HTML(words("sweep.lead"), elem_classes=["rt-lead"])
+            pictures = gr.File(
+                file_count="multiple",
+                file_types=["image"],
+                type="filepath",
+                label=words("sweep.pictures"),
+                height=120,
+                elem_id="sweep-pictures",
+            )
+            made = _axes()
+            with gr.Row():
+                trials = gr.Number(
+                    None, label=words("sweep.trials"), info=words("sweep.trials.info"), precision=0, minimum=1, elem_id="sweep-trials"
+                )  # fmt: skip
+                reference = gr.Dropdown(
+                    [(words("sweep.reference.own"), ""), *((name, name) for name in read_presets())],
+                    value="", label=words("sweep.reference.label"), info=words("sweep.reference.info"), elem_id="sweep-reference",
+                )  # fmt: skip
+            note = gr.HTML("", elem_id="sweep-note")
+            with gr.Row(elem_classes=["rt-row"]):
+                go = gr.Button(words("sweep.run"), variant="primary", elem_id="sweep-run")
+                stop = gr.Button(words("sweep.stop"), elem_id="sweep-stop")
+            fields = _budget_fields()
+        with gr.Column(scale=7, min_width=320):
+            shown = gr.HTML(words("sweep.empty"), js_on_load=asset("study.js"), elem_id="sweep")
+    inputs = [parts.picture, pictures, parts.knobs["model"], trials, reference, *made.values()]
+    budgets = list(fields.values())
+
+    def planned(picture: str | None, files: list[str] | None, *rest: Any) -> Any:
+        model, count, trusted, *axes = rest
+        return handlers.plan(
+            files or [picture or _example(desk)],
+            read_axes(dict(zip(made, axes, strict=True))),
+            model=model,
+            reference=trusted or "",
+            trials=int(count) if count else None,
+        )
+
+    def announce(request: gr.Request, *values: Any) -> str:
+        visitor = desk.visitors.of(request)
+        try:
+            return f"<p>{handlers.announce(planned(*values), visitor.language)}</p>"
+        except TunerError as error:
+            return result_view.show_problem(str(error), visitor.language)
+
+    async def sweep(request: gr.Request, *values: Any) -> AsyncIterator[str]:
+        visitor = desk.visitors.of(request)
+        try:
+            plan = planned(*values[: len(inputs)])
+        except TunerError as error:
+            yield result_view.show_problem(str(error), visitor.language)
+            return
+        async for html in handlers.sweep(visitor, plan, read_budgets(values[len(inputs) :])):
+            yield html
+
+    def end(request: gr.Request) -> None:
+        study = desk.visitors.of(request).study
+        if study is not None:
+            study.stop()
+
+    def rebudget(request: gr.Request, *values: Any) -> Any:
+        return handlers.rebudget(desk.visitors.of(request), read_budgets(values)) or gr.skip()
+
+    def pick(request: gr.Request, *values: Any, event: gr.EventData) -> dict[Any, Any]:
+        visitor, chosen = desk.visitors.of(request), content_of(event)
+        if "use" in chosen:
+            trial = handlers.trial(visitor, number_of(chosen["use"]))
+            if trial is None:
+                return {shown: gr.skip()}
+            updates = knob_updates(trial.settings, visitor.language)
+            return {parts.knobs[name]: update for name, update in updates.items()}
+        number = number_of(chosen.get("trial"))
+        return {shown: handlers.look_at(visitor, number, read_budgets(values))}
+
+    gr.on([widget.change for widget in (*made.values(), trials, pictures)], announce, inputs, note, trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
+    go.click(sweep, [*inputs, *budgets], shown, concurrency_limit=None, **QUIET)
+    stop.click(end, None, None, queue=False, **QUIET)
+    gr.on([field.change for field in budgets], rebudget, budgets, shown, trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
+    shown.select(pick, budgets, [shown, *parts.knobs.values()], queue=False, trigger_mode="multiple", **QUIET)  # fmt: skip
+    return handlers, fields
+
+
+def _axes() -> dict[str, Any]:
+    """Make the axes' choices."""
+    words, able = page_words(), capabilities()
+    engines = [name for name in ("onnxruntime", "openvino", "ncnn") if name in able.engines]
+    choices: dict[str, list[Any]] = {
+        "engine": engines,
+        "precision": ["fp32", *(p for p in ("bf16", "fp16", "int8") if p in able.precisions)],
+        "network_size": [(f"{side}", side) for side in _SIZES],
+        "intra_op_threads": [(f"{count}", count) for count in _THREADS],
+        "cpu_mem_arena": [(words(word), word) for word in _ON_OFF],
+        "mem_pattern": [(words(word), word) for word in _ON_OFF],
+    }
+    start: dict[str, list[Any]] = {
+        "engine": [name for name in engines if name != "ncnn"],
+        "precision": ["fp32", *(p for p in ("bf16", "int8") if p in able.precisions)],
+        "network_size": [224, 256, 320],
+        "intra_op_threads": [1, 2],
+        "cpu_mem_arena": ["on"],
+        "mem_pattern": ["on"],
+    }
+    assert start.keys() >= DEFAULT_AXES.keys()
+    return {
+        name: gr.CheckboxGroup(
+            choices=options,
+            value=start[name],
+            label=words(f"label.{name}"),
+            elem_id=f"axis-{name}",
+            elem_classes=["rt-axis"],
+        )
+        for name, options in choices.items()
+    }
+
+
+def _budget_fields() -> dict[str, Any]:
+    """Make the budgets' fields."""
+    words = page_words()
+    with gr.Group(elem_id="budgets"):
+        gr.HTML(words("budget.title"), elem_classes=["rt-group"])
+        with gr.Row():
+            memory = gr.Number(None, label=words("budget.memory"), elem_id="budget-memory")
+            time_ms = gr.Number(None, label=words("budget.time"), elem_id="budget-time")
+            agreement = gr.Number(0.95, label=words("budget.agreement"), step=0.01, minimum=0, maximum=1, elem_id="budget-agreement")  # fmt: skip
+        commercial = gr.Checkbox(False, label=words("budget.commercial"), elem_id="budget-commercial")  # fmt: skip
+    return {"memory": memory, "time": time_ms, "agreement": agreement, "commercial": commercial}
+
+
+def read_axes(chosen: dict[str, list[Any] | None]) -> dict[str, tuple[Value, ...]]:
+    """Give axes as settings take them: on and off become what they mean."""
+    meaning = {"on": True, "off": False}
+    return {
+        name: tuple(meaning.get(value, value) if isinstance(value, str) else value for value in values)
+        for name, values in chosen.items()
+        if values
+    }  # fmt: skip
+
+
+def read_budgets(values: tuple[Any, ...] | list[Any]) -> Budgets:
+    """Give budgets of their fields."""
+    memory, time_ms, agreement, commercial = values
+    return budgets_of(memory, time_ms, agreement, commercial=bool(commercial))
+
+
+def _example(desk: Desk) -> str:
+    """Lay the first example into the page's folder, for who chose no picture."""
+    return Handlers(desk).example(_EXAMPLE)

@@ -1,0 +1,94 @@
+"""A comparison as the page shows it: two settings under one slider, all side by side, where they differ, one table."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from rembg_tuner.trials import differences, label_of
+from rembg_tuner.ui.views.markup import duration, file_link, size
+from rembg_tuner.ui.views.sweep import stars_text
+from rembg_tuner.ui.words import say, translate_sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rembg_tuner.comparison import Compared
+    from rembg_tuner.ui.studies import Study
+
+_BACKDROPS = ("checker", "white", "black")
+
+
+def show_comparison(study: Study, planned: int, language: str) -> str:
+    """Draw a comparison that goes on, or is done."""
+    if study.problem:
+        return f'<p class="rt-failed" role="alert">{escape(translate_sentence(study.problem, language))}</p>'
+    if study.is_running:
+        text = say("compare.running", language, count=planned, elapsed=duration(study.elapsed_s(), language))  # fmt: skip
+        return f'<p role="status">{escape(text)}</p><progress></progress>'
+    compared: Sequence[Compared] = study.compared
+    seen = [one for one in compared if one.preview]
+    body = f"{_slider(seen, language)}{_side_by_side(seen, language)}" if seen else ""
+    return f'<section class="rt-study rt-compare" data-backdrop="checker">{body}{_table(compared, language)}</section>'
+
+
+def _slider(seen: Sequence[Compared], language: str) -> str:
+    """Lay two cut-outs over each other, with a choice of either and a range that wipes."""
+    options = [
+        "".join(
+            f'<option value="{escape(file_link(str(one.preview)))}"{" selected" if i == place else ""}>{escape(one.entry.name)}</option>'
+            for i, one in enumerate(seen)
+        )
+        for place in (0, min(1, len(seen) - 1))
+    ]
+    left, right = (file_link(str(seen[min(i, len(seen) - 1)].preview)) for i in (0, 1))
+    tools = "".join(
+        f'<button type="button" data-ground="{name}" aria-pressed="{str(name == "checker").lower()}">{escape(say(f"compare.{name}", language))}</button>'
+        for name in _BACKDROPS
+    )
+    return (
+        f'<div class="rt-pair"><div class="rt-pair-stage"><img class="rt-pair-left" src="{escape(left)}" alt="{escape(seen[0].entry.name)}">'
+        f'<img class="rt-pair-right" src="{escape(right)}" alt="{escape(seen[-1].entry.name)}"><span class="rt-handle" aria-hidden="true"></span>'
+        f'<input class="rt-wipe" type="range" min="0" max="100" value="50" aria-label="{escape(say("compare.wipe", language))}"></div>'
+        f'<div class="rt-tools"><select data-side="left" aria-label="{escape(say("compare.left", language))}">{options[0]}</select>'
+        f'<select data-side="right" aria-label="{escape(say("compare.right", language))}">{options[1]}</select>'
+        f'<span class="rt-modes" role="group">{tools}</span>'
+        f'<label class="rt-colour"><input type="color" data-ground-colour value="#2f6fde" aria-label="{escape(say("viewer.colour", language))}"></label>'
+        f'<label class="rt-zoom">{escape(say("compare.zoom", language))} <input type="range" data-zoom min="1" max="8" step="0.5" value="1"></label>'
+        f'<label><input type="checkbox" data-differences> {escape(say("compare.differences", language))}</label></div></div>'
+    )
+
+
+def _side_by_side(seen: Sequence[Compared], language: str) -> str:
+    """Show every cut-out; their zoom moves together."""
+    figures = "".join(
+        f'<figure><div class="rt-loupe"><img src="{escape(file_link(str(one.preview)))}" alt="{escape(one.entry.name)}">'
+        + (
+            f'<img class="rt-difference" src="{escape(file_link(one.difference))}" alt="{escape(say("compare.difference.alt", language, name=one.entry.name))}">'
+            if one.difference
+            else ""
+        )
+        + f"</div><figcaption>{escape(one.entry.name)}</figcaption></figure>"
+        for one in seen
+    )
+    return f'<div class="rt-side">{figures}</div><p class="rt-muted">{escape(say("compare.note", language))}</p>'
+
+
+def _table(compared: Sequence[Compared], language: str) -> str:
+    """Tell time, peak, agreement, and what differs."""
+    names = differences([one.entry.settings for one in compared])
+    heads = "".join(f"<th>{escape(say(f'sweep.head.{key}', language))}</th>" for key in ("setting", "time", "peak", "agreement", "edge", "differs"))  # fmt: skip
+    rows = "".join(_row(one, names, language) for one in compared)
+    return f'<div class="rt-runs rt-trials"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _row(one: Compared, names: Sequence[str], language: str) -> str:
+    """Draw one setting's row."""
+    trial, name = one.trial, f'<th scope="row">{escape(one.entry.name)}</th>'
+    if trial.failure:
+        return f'<tr>{name}<td colspan="5" class="rt-failed">{escape(translate_sentence(trial.failure, language))}</td></tr>'
+    agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
+    return (
+        f"<tr>{name}<td>{duration(trial.time_s, language)}</td><td>{size(trial.peak_bytes, language)}</td><td>{agreement}</td>"
+        f"<td>{stars_text(trial.boundary_f)}</td><td>{escape(label_of(one.entry.settings, names))}</td></tr>"
+    )

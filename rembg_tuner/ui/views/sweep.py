@@ -1,0 +1,154 @@
+"""A sweep as the page shows it: how far it is, the plot, the recommendation, the trial that is looked at."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.plot import draw, lay_out
+from rembg_tuner.quality import edge_stars
+from rembg_tuner.recommend import figures_of
+from rembg_tuner.trials import differences, label_of
+from rembg_tuner.ui.views.markup import duration, file_link, size
+from rembg_tuner.ui.words import say, translate_sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rembg_tuner.recommend import Budgets, Recommendation
+    from rembg_tuner.trials import Trial
+    from rembg_tuner.ui.studies import Study
+
+_PLOT_WORDS = ("memory", "time", "agreement", "front", "budget", "dominated", "none")
+_STARS_WHOLE, _STAR_HALF = "★", "½"
+
+
+def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: str) -> str:
+    """Draw a sweep that goes on, or is done."""
+    trials = study.progress.trials if study.progress else ()
+    chosen = None if found.chosen is None else found.chosen.number
+    shown = next((t for t in trials if t.number == study.shown), found.chosen)
+    head = _head(study, language)
+    if not trials:
+        return f'<section class="rt-study">{head}</section>'
+    info = lay_out(
+        trials,
+        chosen=chosen,
+        max_memory_bytes=budgets.max_memory_bytes,
+        max_time_s=budgets.max_time_s,
+        min_agreement=budgets.min_agreement,
+    )
+    plot = draw(info, words={word: say(f"plot.{word}", language) for word in _PLOT_WORDS})
+    names = differences([trial.settings for trial in trials])
+    return (
+        f'<section class="rt-study" data-state="{"running" if study.is_running else "done"}">{head}'
+        f'<div class="rt-plane">{plot}</div>{_why(found, names, language)}'
+        f"{_card(shown, names, language) if shown else ''}{_files(study, language)}"
+        f"{_table(trials, names, chosen, language)}</section>"
+    )
+
+
+def _head(study: Study, language: str) -> str:
+    """Say how far it is, or why it ended."""
+    if study.problem:
+        return f'<p class="rt-failed" role="alert">{escape(translate_sentence(study.problem, language))}</p>'
+    progress = study.progress
+    if progress is None:
+        return (
+            f'<p role="status">{escape(say("sweep.reference", language))}</p><progress></progress>'
+        )
+    done, planned = len(progress.trials), progress.planned
+    if study.is_running:
+        text = say("sweep.progress", language, done=done, planned=planned, left=duration(progress.left_s, language))  # fmt: skip
+        return f'<p role="status">{escape(text)}</p><progress max="{planned}" value="{done}"></progress>'
+    key = "sweep.done" if done >= planned else "sweep.stopped"
+    text = say(key, language, done=done, planned=planned, elapsed=duration(progress.elapsed_s, language))  # fmt: skip
+    return f'<p role="status">{escape(text)}</p>'
+
+
+def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
+    """Say what is recommended, what comes second, and what a step would buy."""
+    key = "sweep.recommended" if found.fits else "sweep.nothing"
+    steps = "".join(f'<li><button type="button" data-trial="{step.trial}">{escape(step.text)}</button></li>' for step in found.steps)  # fmt: skip
+    second = ""
+    if found.runner_up is not None:
+        text = f"{label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}"
+        second = f'<p class="rt-muted">{escape(say("sweep.second", language))} {escape(text)}</p>'
+    return (
+        f'<div class="rt-why" data-fits="{str(found.fits).lower()}"><p><b>{escape(say(key, language))}</b> '
+        f"{escape(found.why)}.</p>{second}<ul>{steps}</ul></div>"
+    )
+
+
+def stars_text(boundary_f: float | None) -> str:
+    """Write an edge's stars: `★★★★½`; empty: there is no reference."""
+    if boundary_f is None:
+        return ""
+    stars = edge_stars(boundary_f)
+    return _STARS_WHOLE * int(stars) + (_STAR_HALF if stars % 1 else "")
+
+
+def _card(trial: Trial, names: Sequence[str], language: str) -> str:
+    """Show one trial: its cut-out, its settings, its figures, and the button that takes it."""
+    thumbs = "".join(
+        f'<img src="{escape(file_link(one.thumbnail))}" alt="{escape(Path(one.input).name)}">'
+        for one in trial.pictures[:4]
+        if one.thumbnail
+    )
+    figures = trial.failure or figures_of(trial)
+    stars = stars_text(trial.boundary_f)
+    spread = ""
+    if trial.time_low_s is not None:
+        spread = say("sweep.spread", language, low=duration(trial.time_low_s, language), high=duration(trial.time_high_s, language), n=trial.n)  # fmt: skip
+        if trial.may_be_unstable:
+            spread += f" · {say('sweep.unstable', language)}"
+    return (
+        f'<div class="rt-card" data-card="{trial.number}"><div class="rt-card-thumbs">{thumbs}</div><div>'
+        f"<p><b>{escape(label_of(trial.settings, names))}</b></p>"
+        f"<p>{escape(translate_sentence(figures, language))} {stars}</p>"
+        f'<p class="rt-muted">{escape(spread)}</p>'
+        f'<button type="button" class="rt-take" data-use="{trial.number}">{escape(say("sweep.use", language))}</button>'
+        f"</div></div>"
+    )
+
+
+def _files(study: Study, language: str) -> str:
+    """Link what can be downloaded once it is done."""
+    if study.is_running:
+        return ""
+    links = [
+        (name, word)
+        for name, word in (
+            ("report.html", say("sweep.report", language)),
+            ("trials.csv", "CSV"),
+            ("trials.json", "JSON"),
+            ("plot.svg", "SVG"),
+        )
+        if (study.folder / name).is_file()
+    ]
+    drawn = "".join(f'<a href="{escape(file_link(study.folder / name))}" download="{name}">{escape(word)}</a>' for name, word in links)  # fmt: skip
+    png = '<button type="button" data-png="plot.png">PNG</button>' if links else ""
+    return f'<p class="rt-files">{drawn}{png}</p>'
+
+
+def _table(trials: Sequence[Trial], names: Sequence[str], chosen: int | None, language: str) -> str:
+    """List every trial, the fastest first, those that failed last with their reason."""
+    ordered = sorted(trials, key=lambda t: (not t.is_measured, t.time_s or 0.0))
+    rows = "".join(_line(trial, names, chosen, language) for trial in ordered)
+    heads = "".join(f"<th>{escape(say(f'sweep.head.{key}', language))}</th>" for key in ("setting", "time", "peak", "agreement", "edge"))  # fmt: skip
+    return f'<div class="rt-runs rt-trials"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _line(trial: Trial, names: Sequence[str], chosen: int | None, language: str) -> str:
+    """Draw one trial's row."""
+    label = escape(label_of(trial.settings, names))
+    mark = ' aria-current="true"' if trial.number == chosen else ""
+    name = f'<th scope="row"><button type="button" data-trial="{trial.number}">{label}</button></th>'  # fmt: skip
+    if not trial.is_measured:
+        return f'<tr>{name}<td colspan="4" class="rt-failed">{escape(translate_sentence(trial.failure, language))}</td></tr>'
+    agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
+    return (
+        f"<tr{mark}>{name}<td>{duration(trial.time_s, language)}</td><td>{size(trial.peak_bytes, language)}</td>"
+        f"<td>{agreement}</td><td>{stars_text(trial.boundary_f)}</td></tr>"
+    )

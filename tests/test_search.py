@@ -1,0 +1,157 @@
+"""Grid, guided search and order, on trials that were really measured and are kept, so that figures are exact."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+from pathlib import Path
+
+import pytest
+
+from rembg_tuner.errors import SettingsError
+from rembg_tuner.pareto import hypervolume
+from rembg_tuner.presets import Capabilities
+from rembg_tuner.settings import Settings, build_settings
+from rembg_tuner.sweep.grid import DEFAULT_AXES, make_grid, shuffled
+from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
+from rembg_tuner.trials import Trial
+
+RECORDED = json.loads((Path(__file__).parent / "data" / "recorded-trials.json").read_text())
+ABLE = Capabilities(
+    engines=("openvino", "onnxruntime"),
+    precisions=frozenset({"bf16", "int8"}),
+    int8_models=frozenset({"u2netp openvino", "u2netp onnxruntime"}),
+)
+CORNER = (1.05, 1.05, 1.05)  # just beyond the worst of the grid, whose coordinates go from 0 to 1
+
+
+def recorded() -> dict[Settings, Trial]:
+    """Read the trials."""
+    found = {}
+    for i, row in enumerate(RECORDED["trials"]):
+        settings = build_settings(row["settings"])
+        found[settings] = Trial(
+            number=i,
+            settings=settings,
+            time_s=row["time_s"],
+            peak_bytes=row["peak_bytes"],
+            agreement=row["agreement"],
+            n=3,
+        )
+    return found
+
+
+TRIALS = recorded()
+
+
+def points() -> dict[Settings, tuple[float, ...]]:
+    """Put each trial's costs between 0 and 1, memory and time by their logarithms."""
+    raw = {}
+    for settings, trial in TRIALS.items():
+        peak, time_s, disagreement = trial.costs()
+        raw[settings] = (math.log(peak), math.log(time_s), disagreement)
+    low = [min(point[i] for point in raw.values()) for i in range(3)]
+    high = [max(point[i] for point in raw.values()) for i in range(3)]
+    return {
+        settings: tuple((point[i] - low[i]) / (high[i] - low[i]) for i in range(3))
+        for settings, point in raw.items()
+    }
+
+
+POINTS = points()
+
+
+def guided(seed: int, count: int) -> list[Settings]:
+    """Search with the recorded trials as answers."""
+    search, asked = GuidedSearch(list(TRIALS), DEFAULT_AXES, trials=count, seed=seed), []
+    for _ in range(count):
+        settings = search.next()
+        assert settings is not None
+        asked.append(settings)
+        search.tell(TRIALS[settings])
+    return asked
+
+
+def share(settings: list[Settings]) -> float:
+    """Tell how much of the grid's hypervolume some of its settings have."""
+    whole = hypervolume(list(POINTS.values()), CORNER)
+    return hypervolume([POINTS[one] for one in settings], CORNER) / whole
+
+
+def test_a_quarter_of_the_grid_guided_finds_the_front() -> None:
+    """At least 97 % of the grid's hypervolume, and more than by chance: medians of 15 seeds."""
+    count = len(TRIALS) // 4
+    ours = [share(guided(seed, count)) for seed in range(15)]
+    chance = [share(random.Random(seed).sample(list(TRIALS), count)) for seed in range(15)]
+    print(  # noqa: T201  # the figures, for who runs it with -s
+        f"{count} of {len(TRIALS)}: guided {statistics.median(ours):.3f}, by chance {statistics.median(chance):.3f}"
+    )
+    assert statistics.median(ours) >= 0.97
+    assert statistics.median(ours) > statistics.median(chance)
+
+
+def test_a_guided_search_never_repeats_itself_and_ends_with_the_grid() -> None:
+    """Each setting once, all of them at last, then none."""
+    asked = guided(3, len(TRIALS))
+    assert len(set(asked)) == len(TRIALS)
+
+
+def test_the_same_seed_asks_the_same() -> None:
+    """So that a sweep that was cut off goes on as it would have gone."""
+    assert guided(5, 12) == guided(5, 12)
+    assert guided(5, 12) != guided(6, 12)
+
+
+def test_a_failed_trial_is_not_asked_again() -> None:
+    """A setting that cannot run tells the search nothing but that."""
+    search = GuidedSearch(list(TRIALS)[:6], DEFAULT_AXES, trials=6, seed=0)
+    asked = []
+    while (settings := search.next()) is not None:
+        asked.append(settings)
+        search.tell(Trial(number=0, settings=settings, failure="no", failure_kind="crash"))
+    assert len(asked) == len(set(asked)) == 6
+
+
+def test_the_whole_grid_comes_in_an_order_by_chance() -> None:
+    """Every setting once; not in the axes' order; the same seed, the same order."""
+    grid = list(TRIALS)
+    search, asked = WholeGrid(grid, 1), []
+    while (settings := search.next()) is not None:
+        asked.append(settings)
+        search.tell(TRIALS[settings])
+    assert sorted(map(repr, asked)) == sorted(map(repr, grid))
+    assert asked != grid
+    assert shuffled(grid, 1) == asked
+
+
+def test_a_grid_holds_what_can_run_and_nothing_twice() -> None:
+    """An engine without arenas counts once, a format that an engine has not is left out."""
+    axes = {
+        "engine": ("onnxruntime", "openvino"),
+        "precision": ("fp32", "bf16"),
+        "cpu_mem_arena": (True, False),
+    }
+    found = make_grid(axes, Settings(), ABLE)
+    told = [(one.engine, one.precision, one.cpu_mem_arena) for one in found]
+    assert told == [
+        ("onnxruntime", "fp32", True),
+        ("onnxruntime", "fp32", False),
+        ("openvino", "fp32", True),
+        ("openvino", "bf16", True),
+    ]
+
+
+def test_a_grid_of_nothing_says_why() -> None:
+    """An engine that is not installed, a knob that is none, far too many values."""
+    with pytest.raises(SettingsError, match="engine ncnn is not installed"):
+        make_grid({"engine": ("ncnn",)}, Settings(), ABLE)
+    with pytest.raises(SettingsError, match="'threads' is not a setting"):
+        make_grid({"threads": (1,)}, Settings(), ABLE)
+    with pytest.raises(SettingsError, match="more than 2,000 settings"):
+        make_grid(
+            {"network_size": tuple(range(64, 2049, 32)), "max_side": tuple(range(64, 164))},
+            Settings(),
+            ABLE,
+        )
