@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from rembg_tuner.settings import (
 from rembg_tuner.yaml_files import YamlFileError, read_mapping
 
 DEFAULT_PRESET = "balanced"
+MORE_PRESETS_VARIABLE = "REMBG_TUNER_PRESETS"  # a file of one's own, as `export --to preset` writes
 _KEYS = {"for", "settings", "measured", "why_not_measured"}
 
 
@@ -80,12 +82,20 @@ def read_presets(path: Path | None = None) -> dict[str, Preset]:
     """Read presets by name, in the file's order.
 
     Args:
-        path: another file; None: presets.yaml.
+        path: another file; None: presets.yaml, and after it the file that REMBG_TUNER_PRESETS names, whose
+            presets take the place of those of the same name.
 
     Raises:
         PresetError: the file does not read, or one of its presets cannot be.
     """
-    path = path or presets_path()
+    if path is None:
+        more = os.environ.get(MORE_PRESETS_VARIABLE)
+        return {**_read_file(presets_path()), **(_read_file(Path(more)) if more else {})}
+    return _read_file(path)
+
+
+def _read_file(path: Path) -> dict[str, Preset]:
+    """Read one file of presets."""
     try:
         content = read_mapping(path)
     except (YamlFileError, OSError) as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner import __version__
 from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.export import TARGETS
 from rembg_tuner.models.catalogue import INT8_ENGINES, read_catalogue
 from rembg_tuner.presets import DEFAULT_PRESET, find_preset, resolve
 from rembg_tuner.recommend import LOOKS_RIGHT, Budgets
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_sweep(commands)
     _add_recommend(commands)
+    _add_export(commands)
     return parser
 
 
@@ -164,6 +166,16 @@ def _add_recommend(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     recommend.add_argument("folder", metavar="DIR", help="a sweep's folder")
     recommend.add_argument("--json", action="store_true", help="print one JSON document")
     _add_budgets(recommend)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare `export`."""
+    export = commands.add_parser(
+        "export", help="write what runs a preset, or what a sweep recommends, elsewhere"
+    )
+    export.add_argument("preset", metavar="PRESET|DIR", help="a preset's name, or a sweep's folder")
+    export.add_argument("--to", required=True, choices=TARGETS, help="what is to run it")
+    export.add_argument("-o", "--output", metavar="FILE|DIR", help="default: standard output")
 
 
 def _add_budgets(command: argparse.ArgumentParser) -> None:

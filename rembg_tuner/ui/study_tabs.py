@@ -43,7 +43,7 @@ def add_compare_tab(desk: Desk, parts: Widgets) -> None:
             elem_id="compared",
         )
     with gr.Row(elem_classes=["rt-row"]):
-        own = gr.Checkbox(False, label=words("compare.own"), elem_id="compare-own")
+        own = gr.Checkbox(value=False, label=words("compare.own"), elem_id="compare-own")
         go = gr.Button(words("compare.run"), variant="primary", elem_id="compare-run")
     shown = gr.HTML(words("compare.empty"), js_on_load=asset("study.js"), elem_id="comparison")
 
@@ -202,7 +202,7 @@ def _budget_fields() -> dict[str, Any]:
             memory = gr.Number(None, label=words("budget.memory"), elem_id="budget-memory")
             time_ms = gr.Number(None, label=words("budget.time"), elem_id="budget-time")
             agreement = gr.Number(0.95, label=words("budget.agreement"), step=0.01, minimum=0, maximum=1, elem_id="budget-agreement")  # fmt: skip
-        commercial = gr.Checkbox(False, label=words("budget.commercial"), elem_id="budget-commercial")  # fmt: skip
+        commercial = gr.Checkbox(value=False, label=words("budget.commercial"), elem_id="budget-commercial")  # fmt: skip
     return {"memory": memory, "time": time_ms, "agreement": agreement, "commercial": commercial}
 
 

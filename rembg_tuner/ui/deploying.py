@@ -1,0 +1,122 @@
+"""The tab that hands over what runs a setting elsewhere."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from rembg_tuner.errors import TunerError
+from rembg_tuner.export import TARGETS, Measured, export
+from rembg_tuner.host import read_host
+from rembg_tuner.measurement import Result, setting_peak_bytes
+from rembg_tuner.settings import KNOBS
+from rembg_tuner.stats import summarise
+from rembg_tuner.trials import label_of
+from rembg_tuner.ui.choices import chosen_settings
+from rembg_tuner.ui.events import QUIET
+from rembg_tuner.ui.study_tabs import read_budgets
+from rembg_tuner.ui.views import result as result_view
+from rembg_tuner.ui.views.markup import file_link
+from rembg_tuner.ui.widgets import page_words
+from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from rembg_tuner.settings import Settings
+    from rembg_tuner.ui.events import Widgets
+    from rembg_tuner.ui.handlers import Desk
+    from rembg_tuner.ui.study_handlers import StudyHandlers
+    from rembg_tuner.ui.visitors import Visitor
+
+_TOLD = ("engine", "precision", "network_size", "intra_op_threads")
+
+
+def add_deploy_tab(
+    desk: Desk, parts: Widgets, studies: StudyHandlers, budgets: dict[str, Any]
+) -> None:
+    """Lay the tab out and tie it.
+
+    Args:
+        desk: with the visitors and the folder.
+        parts: the first tab's, whose form is exported where nothing was swept.
+        studies: know which trial the visitor looks at.
+        budgets: the fields of the Sweep tab's budgets.
+    """
+    words = page_words()
+    gr.HTML(words("deploy.lead"), elem_classes=["rt-lead"])
+    target = gr.Radio(
+        [(words(f"deploy.{name}"), name) for name in TARGETS],
+        value=TARGETS[0],
+        label=words("deploy.target"),
+        elem_id="deploy-target",
+    )
+    go = gr.Button(words("deploy.write"), variant="primary", elem_id="deploy-run")
+    shown = gr.HTML("", elem_id="deployed")
+
+    def write(request: gr.Request, to: str, *values: Any) -> str:
+        visitor, fields = desk.visitors.of(request), len(budgets)
+        trial = studies.recommended(visitor, read_budgets(values[:fields]))
+        try:
+            if trial is not None and trial.is_measured:
+                settings, measured = trial.settings, _measured(trial.time_s or 0.0, trial.peak_bytes or 0, trial.n)  # fmt: skip
+            else:
+                preset, *form = values[fields:]
+                settings = chosen_settings(preset, dict(zip(KNOBS, form, strict=True)))[0]
+                measured = _measured_of_visit(visitor, settings)
+            return _show(desk, settings, measured, to, visitor.language)
+        except TunerError as error:
+            return result_view.show_problem(str(error), visitor.language)
+
+    inputs = [target, *budgets.values(), parts.preset, *parts.knobs.values()]
+    gr.on([go.click, target.input], write, inputs, shown, queue=False, **QUIET)
+
+
+def _measured(time_s: float, peak_bytes: int, n: int) -> Measured:
+    """Take figures as of today and this machine."""
+    host = read_host()
+    return Measured(
+        peak_bytes=peak_bytes,
+        time_s=time_s,
+        n=n,
+        date=datetime.now(UTC).date().isoformat(),
+        cpu=host.cpu,
+        cores=host.usable_cpus,
+    )
+
+
+def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
+    """Give what this visit's runs of the same setting took; None: there was none."""
+    key = settings.reload_key()
+    runs = [
+        run
+        for turn in visitor.visit.turns
+        for run in turn.runs
+        if isinstance(run, Result) and run.settings.reload_key() == key
+    ]
+    peak = setting_peak_bytes(runs)
+    if not runs or peak is None:
+        return None
+    return _measured(summarise([run.total_s for run in runs]).median, peak, len(runs))
+
+
+def _show(desk: Desk, settings: Settings, measured: Measured | None, to: str, language: str) -> str:
+    """Write the export into the page's folder and show it."""
+    made = export(settings, to, measured=measured)
+    file = desk.folder.new_job() / made.file_name
+    file.write_text(made.text, encoding="utf-8")
+    figures = (
+        f"{format_bytes(measured.peak_bytes)}, {format_seconds(measured.time_s)}, n = {measured.n}"
+        if measured
+        else say("deploy.unmeasured", language)
+    )
+    lead = say("deploy.for", language, setting=label_of(settings, ("model", *_TOLD)), figures=figures)  # fmt: skip
+    notes = "".join(f"<li>{escape(translate_sentence(note, language))}</li>" for note in made.notes)
+    download = say("deploy.download", language, name=made.file_name)
+    return (
+        f'<section class="rt-study"><p>{escape(lead)}</p><ul class="rt-muted">{notes}</ul>'
+        f'<p class="rt-files"><a href="{escape(file_link(file))}" download="{escape(made.file_name)}">{escape(download)}</a></p>'
+        f'<pre class="rt-code"><code>{escape(made.text)}</code></pre></section>'
+    )
