@@ -6,9 +6,10 @@ import base64
 import csv
 import io
 import json
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.plot import draw, lay_out
@@ -48,28 +49,34 @@ document.addEventListener("keydown",e=>{if((e.key==="Enter"||e.key===" ")&&e.tar
 """
 
 
-def write_report(
-    folder: Path,
-    trials: Sequence[Trial],
-    *,
-    title: str,
-    environment: Mapping[str, object],
-    how: Sequence[str],
-    recommendation: str,
-    chosen: int | None,
-    budgets: Mapping[str, object],
-) -> list[Path]:
-    """Write report.html, trials.csv and trials.json, each to a temporary name that is then renamed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What a report says besides its trials.
 
-    Args:
-        folder: where; it is there already.
-        trials: in the order they were run.
+    Attributes:
         title: of the report.
         environment: the machine and its versions.
         how: sentences that say how it was measured.
         recommendation: the sentence why.
         chosen: number of the recommended trial; None: none.
         budgets: as `Budgets.to_dict`.
+    """
+
+    title: str
+    environment: Mapping[str, object]
+    how: Sequence[str]
+    recommendation: str
+    chosen: int | None
+    budgets: Mapping[str, Any]
+
+
+def write_report(folder: Path, trials: Sequence[Trial], story: Story) -> list[Path]:
+    """Write report.html, trials.csv and trials.json, each to a temporary name that is then renamed.
+
+    Args:
+        folder: where; it is there already.
+        trials: in the order they were run.
+        story: what is said of them.
 
     Returns:
         The files' paths.
@@ -78,16 +85,16 @@ def write_report(
         OSError: one cannot be written.
     """
     document = {
-        "title": title,
-        "environment": dict(environment),
-        "how": list(how),
-        "recommendation": recommendation,
-        "chosen": chosen,
-        "budgets": dict(budgets),
+        "title": story.title,
+        "environment": dict(story.environment),
+        "how": list(story.how),
+        "recommendation": story.recommendation,
+        "chosen": story.chosen,
+        "budgets": dict(story.budgets),
         "trials": [trial.to_dict() for trial in trials],
     }
     texts = {
-        HTML_FILE: _page(trials, document, chosen, budgets),
+        HTML_FILE: _page(trials, story),
         CSV_FILE: write_csv(trials),
         JSON_FILE: json.dumps(document, indent=2),
     }
@@ -109,28 +116,26 @@ def write_csv(trials: Sequence[Trial]) -> str:
     return out.getvalue()
 
 
-def _page(
-    trials: Sequence[Trial],
-    document: Mapping[str, object],
-    chosen: int | None,
-    budgets: Mapping[str, object],
-) -> str:
+def _page(trials: Sequence[Trial], story: Story) -> str:
     """Write the HTML."""
     info = lay_out(
         trials,
-        chosen=chosen,
-        max_memory_bytes=budgets.get("max_memory_bytes"),  # type: ignore[arg-type]  # as Budgets has it
-        max_time_s=budgets.get("max_time_s"),  # type: ignore[arg-type]
-        min_agreement=budgets.get("min_agreement"),  # type: ignore[arg-type]
+        chosen=story.chosen,
+        max_memory_bytes=story.budgets.get("max_memory_bytes"),
+        max_time_s=story.budgets.get("max_time_s"),
+        min_agreement=story.budgets.get("min_agreement"),
     )
-    title = escape(str(document["title"]))
-    how = "".join(f"<li>{escape(str(text))}</li>" for text in document["how"])  # type: ignore[attr-defined]  # a list
-    machine = "".join(f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>" for name, value in document["environment"].items())  # type: ignore[attr-defined]  # a dict  # fmt: skip
+    title = escape(story.title)
+    how = "".join(f"<li>{escape(text)}</li>" for text in story.how)
+    machine = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>"
+        for name, value in story.environment.items()
+    )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body><main><h1>{title}</h1>"
-        f'<p class="lead">{escape(str(document["recommendation"]))}</p>'
-        f'<div class="box">{draw(info)}</div><h2>Trials</h2><div class="box">{_table(trials, chosen)}</div>'
+        f'<p class="lead">{escape(story.recommendation)}</p>'
+        f'<div class="box">{draw(info)}</div><h2>Trials</h2><div class="box">{_table(trials, story.chosen)}</div>'
         f"<h2>How it was measured</h2><ul>{how}</ul><h2>Where</h2><dl>{machine}</dl>"
         f"</main><script>{_SCRIPT}</script></body></html>"
     )

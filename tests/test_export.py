@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import pyvips
 
+from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli import main
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.export import FILE_NAMES, MARGIN, TARGETS, Measured, export, limits_of
@@ -19,7 +20,6 @@ from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import find_preset, read_presets, resolve
 from rembg_tuner.runner import Runner
 from rembg_tuner.settings import Settings
-from rembg_tuner.sweep.opening import look_at_this_machine
 from rembg_tuner.units import MIB
 from rembg_tuner.yaml_files import read_mapping
 

@@ -13,7 +13,7 @@ import pytest
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.pareto import hypervolume
 from rembg_tuner.presets import Capabilities
-from rembg_tuner.settings import Settings, build_settings
+from rembg_tuner.settings import Settings, Value, build_settings
 from rembg_tuner.sweep.grid import DEFAULT_AXES, make_grid, shuffled
 from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
 from rembg_tuner.trials import Trial
@@ -128,7 +128,7 @@ def test_the_whole_grid_comes_in_an_order_by_chance() -> None:
 
 def test_a_grid_holds_what_can_run_and_nothing_twice() -> None:
     """An engine without arenas counts once, a format that an engine has not is left out."""
-    axes = {
+    axes: dict[str, tuple[Value, ...]] = {
         "engine": ("onnxruntime", "openvino"),
         "precision": ("fp32", "bf16"),
         "cpu_mem_arena": (True, False),

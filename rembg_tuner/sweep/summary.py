@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import OutputError, SettingsError
-from rembg_tuner.report import JSON_FILE, write_report
+from rembg_tuner.report import JSON_FILE, Story, write_report
 from rembg_tuner.sweep.opening import describe_machine
 from rembg_tuner.trials import read_trial
 
@@ -39,9 +39,7 @@ def write_summary(
     """
     machine = describe_machine()
     try:
-        write_report(
-            folder,
-            sweep.trials,
+        story = Story(
             title="A sweep of background removal",
             environment={"cpu": machine[0], "cores": machine[1], "versions": ", ".join(machine[2:])},
             how=_how(sweep, plan),
@@ -49,6 +47,7 @@ def write_summary(
             chosen=None if found.chosen is None else found.chosen.number,
             budgets=budgets.to_dict(),
         )  # fmt: skip
+        write_report(folder, sweep.trials, story)
     except OSError as error:
         raise OutputError(f"the report cannot be written to {folder}: {error.strerror}") from error
     return folder / JSON_FILE

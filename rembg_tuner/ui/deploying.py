@@ -59,6 +59,7 @@ def add_deploy_tab(
     def write(request: gr.Request, to: str, *values: Any) -> str:
         visitor, fields = desk.visitors.of(request), len(budgets)
         trial = studies.recommended(visitor, read_budgets(values[:fields]))
+        measured: Measured | None
         try:
             if trial is not None and trial.is_measured:
                 settings, measured = trial.settings, _measured(trial.time_s or 0.0, trial.peak_bytes or 0, trial.n)  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator  # Gradio reads annotations at run time
+from collections.abc import AsyncIterator, Sequence  # Gradio reads annotations at run time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -10,7 +11,6 @@ import gradio as gr
 from rembg_tuner.errors import TunerError
 from rembg_tuner.presets import read_presets
 from rembg_tuner.settings import KNOBS
-from rembg_tuner.sweep.grid import DEFAULT_AXES
 from rembg_tuner.ui.choices import capabilities, chosen_settings
 from rembg_tuner.ui.events import QUIET, content_of, number_of
 from rembg_tuner.ui.handlers import Handlers
@@ -21,6 +21,7 @@ from rembg_tuner.ui.widgets import asset, knob_updates, page_words
 if TYPE_CHECKING:
     from rembg_tuner.recommend import Budgets
     from rembg_tuner.settings import Value
+    from rembg_tuner.sweep.opening import Plan
     from rembg_tuner.ui.events import Widgets
     from rembg_tuner.ui.handlers import Desk
 
@@ -69,13 +70,35 @@ def add_compare_tab(desk: Desk, parts: Widgets) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SweepParts:
+    """The tab's parts: what is asked, under which budgets, and what is shown."""
+
+    pictures: Any
+    trials: Any
+    reference: Any
+    axes: dict[str, Any]
+    note: Any
+    go: Any
+    stop: Any
+    budgets: dict[str, Any]
+    shown: Any
+
+
 def add_sweep_tab(desk: Desk, parts: Widgets) -> tuple[StudyHandlers, dict[str, Any]]:
     """Lay the tab out that sweeps, and tie it.
 
     Returns:
         Its handlers, and the fields of its budgets, which the tab beside it reads too.
     """
-    words, handlers = page_words(), StudyHandlers(desk)
+    tab = _SweepTab(desk, parts, _lay_out_sweep())
+    tab.tie()
+    return tab.handlers, tab.own.budgets
+
+
+def _lay_out_sweep() -> _SweepParts:
+    """Lay out: left what to sweep and the budgets, right what came of it."""
+    words = page_words()
     with gr.Row(elem_classes=["rt-sweep"]):
         with gr.Column(scale=4, min_width=300):
             gr.HTML(words("sweep.lead"), elem_classes=["rt-lead"])
@@ -87,10 +110,10 @@ def add_sweep_tab(desk: Desk, parts: Widgets) -> tuple[StudyHandlers, dict[str, 
                 height=120,
                 elem_id="sweep-pictures",
             )
-            made = _axes()
+            axes = _axes()
             with gr.Row():
                 trials = gr.Number(
-                    None, label=words("sweep.trials"), info=words("sweep.trials.info"), precision=0, minimum=1, elem_id="sweep-trials"
+                    None, label=words("sweep.trials"), info=words("sweep.trials.info"), precision=0, minimum=0, elem_id="sweep-trials"
                 )  # fmt: skip
                 reference = gr.Dropdown(
                     [(words("sweep.reference.own"), ""), *((name, name) for name in read_presets())],
@@ -100,64 +123,89 @@ def add_sweep_tab(desk: Desk, parts: Widgets) -> tuple[StudyHandlers, dict[str, 
             with gr.Row(elem_classes=["rt-row"]):
                 go = gr.Button(words("sweep.run"), variant="primary", elem_id="sweep-run")
                 stop = gr.Button(words("sweep.stop"), elem_id="sweep-stop")
-            fields = _budget_fields()
+            budgets = _budget_fields()
         with gr.Column(scale=7, min_width=320):
             shown = gr.HTML(words("sweep.empty"), js_on_load=asset("study.js"), elem_id="sweep")
-    inputs = [parts.picture, pictures, parts.knobs["model"], trials, reference, *made.values()]
-    budgets = list(fields.values())
+    return _SweepParts(
+        pictures=pictures, trials=trials, reference=reference, axes=axes, note=note,
+        go=go, stop=stop, budgets=budgets, shown=shown,
+    )  # fmt: skip
 
-    def planned(picture: str | None, files: list[str] | None, *rest: Any) -> Any:
-        model, count, trusted, *axes = rest
-        return handlers.plan(
-            files or [picture or _example(desk)],
-            read_axes(dict(zip(made, axes, strict=True))),
+
+class _SweepTab:
+    """The tab's events: what each reads, and what it shows."""
+
+    def __init__(self, desk: Desk, parts: Widgets, own: _SweepParts) -> None:
+        """Tie at a desk; `parts` are the first tab's, whose picture, model and knobs are used."""
+        self.desk = desk
+        self.parts = parts
+        self.own = own
+        self.handlers = StudyHandlers(desk)
+        model = parts.knobs["model"]
+        self.asked = [parts.picture, own.pictures, model, own.trials, own.reference, *own.axes.values()]  # fmt: skip
+
+    def tie(self) -> None:
+        """Tie every event."""
+        own, budgets = self.own, list(self.own.budgets.values())
+        changes = [widget.change for widget in (*own.axes.values(), own.trials, own.pictures)]
+        gr.on(changes, self.announce, self.asked, own.note, trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
+        own.go.click(self.sweep, [*self.asked, *budgets], own.shown, concurrency_limit=None, **QUIET)  # fmt: skip
+        own.stop.click(self.end, None, None, queue=False, **QUIET)
+        gr.on([field.change for field in budgets], self.rebudget, budgets, own.shown, trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
+        own.shown.select(self.pick, budgets, [own.shown, *self.parts.knobs.values()], queue=False, trigger_mode="multiple", **QUIET)  # fmt: skip
+
+    def _plan(self, values: Sequence[Any]) -> Plan:
+        """Read what is asked."""
+        picture, files, model, count, trusted, *axes = values
+        return self.handlers.plan(
+            files or [picture or _example(self.desk)],
+            read_axes(dict(zip(self.own.axes, axes, strict=True))),
             model=model,
             reference=trusted or "",
             trials=int(count) if count else None,
         )
 
-    def announce(request: gr.Request, *values: Any) -> str:
-        visitor = desk.visitors.of(request)
+    def announce(self, request: gr.Request, *values: Any) -> str:
+        """Say how many trials there would be."""
+        visitor = self.desk.visitors.of(request)
         try:
-            return f"<p>{handlers.announce(planned(*values), visitor.language)}</p>"
+            return f"<p>{self.handlers.announce(self._plan(values), visitor.language)}</p>"
         except TunerError as error:
             return result_view.show_problem(str(error), visitor.language)
 
-    async def sweep(request: gr.Request, *values: Any) -> AsyncIterator[str]:
-        visitor = desk.visitors.of(request)
+    async def sweep(self, request: gr.Request, *values: Any) -> AsyncIterator[str]:
+        """Sweep, and show how it goes."""
+        visitor, count = self.desk.visitors.of(request), len(self.asked)
         try:
-            plan = planned(*values[: len(inputs)])
+            plan = self._plan(values[:count])
         except TunerError as error:
             yield result_view.show_problem(str(error), visitor.language)
             return
-        async for html in handlers.sweep(visitor, plan, read_budgets(values[len(inputs) :])):
+        async for html in self.handlers.sweep(visitor, plan, read_budgets(values[count:])):
             yield html
 
-    def end(request: gr.Request) -> None:
-        study = desk.visitors.of(request).study
+    def end(self, request: gr.Request) -> None:
+        """Stop the visitor's sweep."""
+        study = self.desk.visitors.of(request).study
         if study is not None:
             study.stop()
 
-    def rebudget(request: gr.Request, *values: Any) -> Any:
-        return handlers.rebudget(desk.visitors.of(request), read_budgets(values)) or gr.skip()
+    def rebudget(self, request: gr.Request, *values: Any) -> Any:
+        """Recommend under other budgets."""
+        shown = self.handlers.rebudget(self.desk.visitors.of(request), read_budgets(values))
+        return shown or gr.skip()
 
-    def pick(request: gr.Request, *values: Any, event: gr.EventData) -> dict[Any, Any]:
-        visitor, chosen = desk.visitors.of(request), content_of(event)
-        if "use" in chosen:
-            trial = handlers.trial(visitor, number_of(chosen["use"]))
-            if trial is None:
-                return {shown: gr.skip()}
-            updates = knob_updates(trial.settings, visitor.language)
-            return {parts.knobs[name]: update for name, update in updates.items()}
-        number = number_of(chosen.get("trial"))
-        return {shown: handlers.look_at(visitor, number, read_budgets(values))}
-
-    gr.on([widget.change for widget in (*made.values(), trials, pictures)], announce, inputs, note, trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
-    go.click(sweep, [*inputs, *budgets], shown, concurrency_limit=None, **QUIET)
-    stop.click(end, None, None, queue=False, **QUIET)
-    gr.on([field.change for field in budgets], rebudget, budgets, shown, trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
-    shown.select(pick, budgets, [shown, *parts.knobs.values()], queue=False, trigger_mode="multiple", **QUIET)  # fmt: skip
-    return handlers, fields
+    def pick(self, request: gr.Request, event: gr.EventData, *values: Any) -> dict[Any, Any]:
+        """Look at a trial, or take its setting to the first tab."""
+        visitor, chosen = self.desk.visitors.of(request), content_of(event)
+        if "use" not in chosen:
+            number = number_of(chosen.get("trial"))
+            return {self.own.shown: self.handlers.look_at(visitor, number, read_budgets(values))}
+        trial = self.handlers.trial(visitor, number_of(chosen["use"]))
+        if trial is None:
+            return {self.own.shown: gr.skip()}
+        updates = knob_updates(trial.settings, visitor.language)
+        return {self.parts.knobs[name]: update for name, update in updates.items()}
 
 
 def _axes() -> dict[str, Any]:
@@ -180,7 +228,6 @@ def _axes() -> dict[str, Any]:
         "cpu_mem_arena": ["on"],
         "mem_pattern": ["on"],
     }
-    assert start.keys() >= DEFAULT_AXES.keys()
     return {
         name: gr.CheckboxGroup(
             choices=options,
