@@ -10,6 +10,7 @@ import gradio as gr
 
 from rembg_tuner.errors import TunerError
 from rembg_tuner.presets import read_presets
+from rembg_tuner.recommend import LOOKS_RIGHT
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui.choices import capabilities, chosen_settings
 from rembg_tuner.ui.events import QUIET, content_of, number_of
@@ -248,7 +249,7 @@ def _budget_fields() -> dict[str, Any]:
         with gr.Row():
             memory = gr.Number(None, label=words("budget.memory"), elem_id="budget-memory")
             time_ms = gr.Number(None, label=words("budget.time"), elem_id="budget-time")
-            agreement = gr.Number(0.95, label=words("budget.agreement"), step=0.01, minimum=0, maximum=1, elem_id="budget-agreement")  # fmt: skip
+            agreement = gr.Number(LOOKS_RIGHT, label=words("budget.agreement"), step=0.01, minimum=0, maximum=1, elem_id="budget-agreement")  # fmt: skip
         commercial = gr.Checkbox(value=False, label=words("budget.commercial"), elem_id="budget-commercial")  # fmt: skip
     return {"memory": memory, "time": time_ms, "agreement": agreement, "commercial": commercial}
 

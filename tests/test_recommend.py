@@ -1,0 +1,152 @@
+"""Front, hypervolume and recommendation: by laws, and by examples that a person can check."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rembg_tuner.pareto import dominates, front_of, hypervolume
+from rembg_tuner.recommend import Budgets, recommend
+from rembg_tuner.settings import Settings
+from rembg_tuner.trials import Trial, label_of, read_trial
+from rembg_tuner.units import MIB
+
+COORDINATE = st.integers(0, 6).map(float)
+POINTS = st.lists(st.tuples(COORDINATE, COORDINATE, COORDINATE), max_size=12)
+
+
+def make_trial(number: int, mib: float, time_s: float, agreement: float | None, **knobs: object) -> Trial:  # fmt: skip
+    """Make a measured trial."""
+    knobs = {"network_size": 64 + 32 * number, **knobs}
+    return Trial(
+        number=number,
+        settings=Settings(engine="onnxruntime", **knobs),  # type: ignore[arg-type]
+        time_s=time_s,
+        time_low_s=time_s,
+        time_high_s=time_s,
+        peak_bytes=int(mib * MIB),
+        agreement=agreement,
+        n=3,
+    )
+
+
+@given(POINTS)
+def test_the_front_is_what_nothing_dominates(points: list[tuple[float, float, float]]) -> None:
+    """Nobody on it is dominated, everybody off it is."""
+    front = set(front_of(points))
+    for i, point in enumerate(points):
+        assert (i in front) == (not any(dominates(other, point) for other in points))
+
+
+@given(POINTS)
+def test_hypervolume_counts_the_cells(points: list[tuple[float, float, float]]) -> None:
+    """On whole numbers it is the number of unit cells that some point dominates."""
+    corner = 7
+    cells = sum(
+        any(all(p <= c for p, c in zip(point, cell, strict=True)) for point in points)
+        for cell in itertools.product(range(corner), repeat=3)
+    )
+    assert hypervolume(points, (corner,) * 3) == pytest.approx(cells)
+
+
+@given(POINTS, st.randoms(use_true_random=False))
+def test_hypervolume_is_the_fronts_in_any_order(
+    points: list[tuple[float, float, float]], chance: random.Random
+) -> None:
+    """What is dominated adds nothing; the order does not count; one more never makes it less."""
+    corner = (7.0,) * 3
+    whole = hypervolume(points, corner)
+    assert hypervolume([points[i] for i in front_of(points)], corner) == pytest.approx(whole)
+    shuffled = list(points)
+    chance.shuffle(shuffled)
+    assert hypervolume(shuffled, corner) == pytest.approx(whole)
+    assert hypervolume(points[:-1], corner) <= whole + 1e-9
+
+
+def test_the_cheapest_that_looks_right_is_taken() -> None:
+    """Memory times time decides among those that agree enough; the sentence has its figures."""
+    trials = [
+        make_trial(0, 100, 0.05, 0.90),  # cheapest, and looks wrong
+        make_trial(1, 150, 0.10, 0.985),
+        make_trial(2, 300, 0.09, 0.999),
+    ]
+    found = recommend(trials, Budgets())
+    assert found.fits
+    assert found.chosen is trials[1]
+    assert found.runner_up is trials[2]
+    assert "150 MiB, 100 ms, agreement 0.985" in found.why
+    assert "2 of the 3 measured keep the budgets" in found.why
+
+
+def test_nearly_equal_ones_are_told_apart_by_agreement() -> None:
+    """A few per cent of time are chance; a better edge is not."""
+    trials = [make_trial(0, 147, 0.069, 0.971), make_trial(1, 150, 0.069, 0.990)]
+    assert recommend(trials, Budgets()).chosen is trials[1]
+
+
+@pytest.mark.parametrize(
+    ("budgets", "expected"),
+    [
+        (Budgets(max_memory_bytes=120 * MIB, min_agreement=0.8), 0),
+        (Budgets(max_time_s=0.06, min_agreement=0.8), 2),
+        (Budgets(min_agreement=0.99), 2),
+        (Budgets(models=frozenset({"u2netp"}), min_agreement=0.99), 2),
+    ],
+)
+def test_budgets_are_kept(budgets: Budgets, expected: int) -> None:
+    """Each by itself changes the choice."""
+    trials = [
+        make_trial(0, 100, 0.10, 0.85),
+        make_trial(1, 130, 0.07, 0.95),
+        make_trial(2, 400, 0.05, 0.999),
+    ]
+    chosen = recommend(trials, budgets).chosen
+    assert chosen is not None
+    assert chosen.number == expected
+    assert budgets.excess(chosen) == 0
+
+
+def test_where_nothing_fits_the_nearest_says_what_it_misses() -> None:
+    """By how much, of what."""
+    trials = [make_trial(0, 200, 0.2, 0.99), make_trial(1, 110, 0.2, 0.99)]
+    found = recommend(trials, Budgets(max_memory_bytes=100 * MIB))
+    assert not found.fits
+    assert found.chosen is trials[1]
+    assert "peak 110 MiB of 100 MiB allowed" in found.why
+
+
+def test_what_failed_or_has_the_wrong_licence_is_never_recommended() -> None:
+    """Only what was measured, and only what may be used."""
+    failed = Trial(number=0, settings=Settings(), failure="it crashed", failure_kind="crash")
+    assert recommend([failed], Budgets()).chosen is None
+    barred = make_trial(1, 100, 0.1, 1.0, model="bria-rmbg")
+    found = recommend([barred], Budgets(models=frozenset({"u2netp"})))
+    assert found.chosen is None
+    assert "licence" in found.why
+
+
+def test_steps_tell_what_more_or_less_would_buy() -> None:
+    """The next of the front each way, with its figures, each trial once."""
+    trials = [
+        make_trial(0, 140, 0.11, 0.980),
+        make_trial(1, 150, 0.08, 0.985),
+        make_trial(2, 200, 0.07, 0.999),
+    ]
+    found = recommend(trials, Budgets())
+    assert found.chosen is trials[1]
+    told = {step.trial: step.text for step in found.steps}
+    assert set(told) == {0, 2}
+    assert "200 MiB, 70 ms, agreement 0.999" in told[2]
+
+
+def test_a_trial_reads_back_and_is_named_by_what_differs() -> None:
+    """Through JSON; a knob that the engine has not is not told."""
+    trial = make_trial(3, 100, 0.1, 0.9, cpu_mem_arena=False, intra_op_threads=1)
+    assert read_trial(trial.to_dict()) == trial
+    names = ("engine", "cpu_mem_arena", "intra_op_threads", "network_size")
+    assert label_of(trial.settings, names) == "onnxruntime · no cpu mem arena · 1 thread · 160 px"
+    assert label_of(Settings(engine="openvino"), names) == "openvino · all threads · own size"
