@@ -22,14 +22,17 @@ PACKAGE = "rembg_tuner"
 # DESIGN.md's rooms: a room imports only from rows above its own, and from itself.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "units", "colours", "children", "yaml_files"),
-    ("settings", "measurement"),
-    ("stats", "presets", "host", "cache"),
-    ("models", "imaging", "quality", "history"),
-    ("engines", "meter", "capabilities", "precision"),
+    ("settings", "measurement", "pareto"),
+    ("stats", "presets", "host", "cache", "answering"),
+    ("trials", "quality"),
+    ("models", "imaging", "history", "comparer", "recommend", "plot"),
+    ("engines", "meter", "capabilities", "precision", "report"),
     ("pipeline", "conversion"),
     ("worker",),
     ("process", "derived", "previewer", "watch", "warm", "starting", "runner"),
-    ("bench", "quantization", "diagnosis", "documents", "line", "page_folder"),
+    ("fresh", "export_scripts"),
+    ("bench", "quantization", "diagnosis", "documents", "line", "page_folder", "sweep", "export"),
+    ("comparison",),
     ("cli", "ui", "server"),
     ("__main__", "app"),
 )
@@ -67,6 +70,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "numpy": ("imaging", "quality", "engines", "bench"),
     "gradio": ("ui", "server.web"),
     "starlette": ("server",),
+    "optuna": ("sweep.search",),
 }
 NEVER_IN_THE_WORKER = {
     "gradio",

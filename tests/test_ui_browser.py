@@ -614,3 +614,68 @@ def test_a_number_format_says_how_far_it_is_from_fp32(visitor: Visitor, address:
     visitor.run()
     page.click(".rt-asked summary")
     assert "int8" in visitor.text(".rt-asked table")
+
+
+def test_from_upload_to_an_exported_compose_file(visitor: Visitor, address: str) -> None:
+    """A picture, a sweep, its plot, another trial looked at by keyboard, a budget, and the file that ships it."""
+    page = visitor.come(address)
+    visitor.take(ASTRONAUT)
+    page.get_by_role("tab", name="Sweep").click()
+    for axis, value in (("engine", "onnxruntime"), ("precision", "bf16"), ("network_size", "224"), ("intra_op_threads", "1")):  # fmt: skip
+        box = page.locator(f"#axis-{axis} label", has_text=re.compile(rf"^{value}$"))
+        if box.count():
+            box.locator("input").uncheck()
+    page.wait_for_function("() => document.querySelector('#sweep-note')?.innerText.includes('trials of')")  # fmt: skip
+    page.click("#sweep-run")
+    page.wait_for_selector(".rt-study[data-state=done]", timeout=120_000)
+    points = page.locator(".rt-point")
+    assert points.count() >= 2
+    assert "Recommended:" in visitor.text(".rt-why")
+    chosen = page.get_attribute(".rt-card", "data-card")
+    other = page.locator(f".rt-point:not([data-trial='{chosen}'])").first
+    number = other.get_attribute("data-trial")
+    other.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f".rt-card[data-card='{number}']")
+    page.fill("#budget-memory input", "1")
+    page.wait_for_selector(".rt-why[data-fits=false]")
+    page.fill("#budget-memory input", "0")
+    page.wait_for_selector(".rt-why[data-fits=true]")
+    with page.expect_download() as waiting:
+        page.click(".rt-files button[data-png]")
+    assert Path(waiting.value.path()).read_bytes()[:4] == b"\x89PNG"
+    page.click("[data-use]")
+    page.get_by_role("tab", name="Deploy").click()
+    page.click("#deploy-run")
+    with page.expect_download() as waiting:
+        page.click("#deployed a[download]")
+    assert waiting.value.suggested_filename == "compose.yaml"
+    text = Path(waiting.value.path()).read_text()
+    assert "reservations" in text
+    assert "precision: int8" in text or "precision: fp32" in text or "network_size" in text
+
+
+def test_settings_are_compared_side_by_side(visitor: Visitor, address: str) -> None:
+    """The slider, the zoom that moves together, the differences, the table."""
+    page = visitor.come(address)
+    visitor.take_example("coffee")
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("#compared label", has_text="edge").locator("input").uncheck()
+    page.click("#compare-run")
+    page.wait_for_selector(".rt-pair-stage", timeout=120_000)
+    assert page.locator(".rt-loupe").count() == 3
+    assert page.locator("#comparison tbody tr").count() == 3
+    assert "1.000" in page.locator("#comparison tbody tr").first.inner_text()
+    page.locator("[data-zoom]").fill("4")
+    page.locator(".rt-loupe").nth(1).hover(position={"x": 20, "y": 20})
+    origins = page.evaluate(
+        "() => [...document.querySelectorAll('.rt-loupe > img:first-child')].map((e) => getComputedStyle(e).transformOrigin + getComputedStyle(e).transform)"
+    )
+    assert len(set(origins)) == 1
+    assert "matrix(4" in origins[0]
+    page.check("[data-differences]")
+    playwright.expect(page.locator(".rt-difference").nth(1)).to_be_visible()
+    page.locator("select[data-side=left]").select_option(label="smallest")
+    assert page.get_attribute(".rt-pair-left", "alt") == "smallest"
+    page.click("[data-ground=black]")
+    assert page.get_attribute(".rt-compare", "data-backdrop") == "black"

@@ -1,0 +1,82 @@
+"""The plot: what is computed, then that it is drawn."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rembg_tuner.plot import HEIGHT, WIDTH, draw, lay_out
+from rembg_tuner.settings import Settings
+from rembg_tuner.trials import Trial
+from rembg_tuner.units import MIB
+from tests.test_recommend import make_trial
+
+COSTS = st.lists(
+    st.tuples(st.floats(20, 6000), st.floats(0.01, 20), st.one_of(st.none(), st.floats(0, 1))),
+    min_size=1,
+    max_size=20,
+)
+
+
+def trials_of(costs: list[tuple[float, float, float | None]]) -> list[Trial]:
+    """Make trials."""
+    return [make_trial(i, mib, time_s, agreement) for i, (mib, time_s, agreement) in enumerate(costs)]  # fmt: skip
+
+
+@given(COSTS)
+def test_places_follow_figures(costs: list[tuple[float, float, float | None]]) -> None:
+    """More memory is further right, more time further up, all within the frame; the SVG is XML."""
+    info = lay_out(trials_of(costs))
+    for a in info.points:
+        assert 0 < a.x < WIDTH
+        assert 0 < a.y < HEIGHT
+        assert a.high_y <= a.y <= a.low_y
+        for b in info.points:
+            if int(costs[a.trial][0] * MIB) <= int(costs[b.trial][0] * MIB):
+                assert a.x <= b.x
+            if costs[a.trial][1] <= costs[b.trial][1]:
+                assert a.y >= b.y
+    root = ET.fromstring(draw(info, is_standalone=True))
+    drawn = [one.get("data-trial") for one in root.iter() if one.get("data-trial")]
+    assert sorted(map(int, filter(None, drawn))) == list(range(len(costs)))
+
+
+def test_front_shapes_budgets_and_choice() -> None:
+    """By an example."""
+    trials = trials_of([(100, 0.1, 0.99), (200, 0.05, 0.96), (300, 0.2, 0.9), (150, 0.08, 0.5)])
+    info = lay_out(trials, chosen=1, max_memory_bytes=250 * MIB, max_time_s=0.15, min_agreement=0.95)  # fmt: skip
+    assert [point.shape for point in info.points] == ["circle", "triangle", "square", "cross"]
+    assert [point.is_on_front for point in info.points] == [True, True, False, True]
+    assert [point.is_within for point in info.points] == [True, True, False, False]
+    assert [point.is_chosen for point in info.points] == [False, True, False, False]
+    assert info.memory_budget is not None
+    assert info.points[1].x < info.memory_budget < info.points[2].x
+    assert info.time_budget is not None
+    assert info.points[2].y < info.time_budget < info.points[0].y
+    assert info.front[0] == (info.points[0].x, info.points[0].y)
+    assert info.front[-1] == (info.points[1].x, info.points[1].y)
+    assert [text for text, _, _ in info.looks] == ["≥ 0.98", "≥ 0.95", "≥ 0.85", "< 0.85"]
+    drawn = draw(info)
+    assert drawn.count("rt-pale") - draw(lay_out([])).count("rt-pale") == 2
+    assert drawn.count('class="rt-ring"') == 1
+
+
+@pytest.mark.parametrize("high", [110.0, 150.0, 900.0, 40_000.0])
+def test_ticks_are_few_and_round(high: float) -> None:
+    """Two to a dozen on any range, in order, none twice."""
+    info = lay_out(trials_of([(100, 0.1, None), (high, 0.1 * high / 100, None)]))
+    assert info.memory is not None
+    values = [value for value, _ in info.memory.ticks]
+    assert 2 <= len(values) <= 12
+    assert values == sorted(set(values))
+
+
+def test_nothing_measured_is_said() -> None:
+    """In the visitor's words, escaped."""
+    failed = Trial(number=0, settings=Settings(), failure="no", failure_kind="crash")
+    info = lay_out([failed])
+    assert info.failed == 1
+    assert "&lt;none&gt;" in draw(info, words={"none": "<none>"})

@@ -1,0 +1,265 @@
+"""Sweeps: measured for real, resumed after a kill, remembered, told."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import pyvips
+
+from rembg_tuner.cli import main
+from rembg_tuner.comparer import Comparer
+from rembg_tuner.errors import OutputError
+from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.settings import Settings
+from rembg_tuner.sweep.bench import OwnBench
+from rembg_tuner.sweep.measure import Ground, Reference, make_reference, measure_trial
+from rembg_tuner.sweep.opening import STORE_FILE, Plan, open_sweep
+from rembg_tuner.sweep.store import TrialStore, context_of
+from rembg_tuner.sweep.summary import read_summary
+from rembg_tuner.trials import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rembg_tuner.pipeline import Job
+
+ROOT = Path(__file__).parent.parent
+COFFEE, CAT = ROOT / "examples" / "coffee.png", ROOT / "examples" / "chelsea.png"
+AXES = ["--engine", "onnxruntime", "--network-size", "64,96,128", "--cpu-mem-arena", "on,off"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Remember nothing of this machine's other sweeps."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("REMBG_TUNER_CACHE", str(folder))
+    return folder
+
+
+def sweep(*words: str) -> int:
+    """Run the command."""
+    return main(["sweep", str(COFFEE), *AXES, "--rounds", "1", "--min-agreement", "0", *words])
+
+
+def trials_in(folder: Path) -> list[Trial]:
+    """Read a sweep's trials from its store."""
+    with sqlite3.connect(folder / STORE_FILE) as file:
+        [(context,)] = file.execute("SELECT DISTINCT context FROM trials")
+    return TrialStore(folder / STORE_FILE).all(context)
+
+
+def test_a_sweep_measures_recommends_and_reports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every setting of the axes; figures of real runs; a report that needs nothing else; a choice among them."""
+    folder = tmp_path / "sweep"
+    assert sweep("-o", str(folder)) == 0
+    said = capsys.readouterr()
+    assert "6 trials of 6 settings" in said.err
+    assert "recommended: " in said.out
+    trials = read_summary(folder)
+    assert len(trials) == 6
+    assert all(trial.is_measured and trial.n == 1 for trial in trials)
+    assert all(trial.agreement is not None and 0 <= trial.agreement <= 1 for trial in trials)
+    by_size = {trial.settings.network_size: trial for trial in trials}
+    assert (by_size[128].agreement or 0) > (by_size[64].agreement or 0)
+    page = (folder / "report.html").read_text()
+    assert page.count("data-trial=") == 6
+    assert "http://" not in page
+    assert "https://" not in page
+    assert page.count("data:image/webp;base64,") == 6
+    rows = list(csv.DictReader(io.StringIO((folder / "trials.csv").read_text())))
+    assert [float(row["time_s"]) for row in rows] == [trial.time_s for trial in trials]
+    assert main(["recommend", str(folder), "--max-memory", "1MiB", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["fits"]
+    assert "of 1.0 MiB allowed" in found["why"]
+
+
+def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
+    """With SIGKILL: no trial is lost, none is there twice, and the order goes on as it would have."""
+    folder = tmp_path / "sweep"
+    words = [sys.executable, "-m", "rembg_tuner", "sweep", str(COFFEE), *AXES, "--rounds", "1", "--min-agreement", "0", "--again", "-o", str(folder)]  # fmt: skip
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:  # fmt: skip
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("2/6"):
+                time.sleep(0.3)  # into the third
+                process.send_signal(signal.SIGKILL)
+                break
+    before = trials_in(folder)
+    assert 2 <= len(before) < 6
+    done = subprocess.run([*words, "--resume"], cwd=ROOT, capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"{len(before)} trials were done before" in done.stderr
+    after = trials_in(folder)
+    assert after[: len(before)] == before
+    assert len(after) == 6
+    assert max(Counter(trial.settings for trial in after).values()) == 1
+    assert [trial.number for trial in after] == list(range(6))
+
+
+def test_what_was_measured_here_is_not_measured_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another sweep takes it, and says so; --again measures."""
+    assert sweep("-o", str(tmp_path / "one")) == 0
+    capsys.readouterr()
+    assert sweep("-o", str(tmp_path / "two")) == 0
+    assert capsys.readouterr().err.count("(measured before)") == 6
+    assert sweep("-o", str(tmp_path / "three"), "--again", "--trials", "2") == 0
+    said = capsys.readouterr().err
+    assert "2 trials of 6 settings" in said
+    assert "(measured before)" not in said
+
+
+def test_another_sweep_is_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder with a sweep is refused without --resume, and with other axes."""
+    folder = str(tmp_path / "sweep")
+    assert sweep("-o", folder, "--trials", "1") == 0
+    assert sweep("-o", folder) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert sweep("-o", folder, "--trials", "2", "--resume") == 2
+    assert "other pictures or axes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--network-size", "100"], "must be 0 or 64 to 2048 px, a multiple of 32"),
+        (["--cpu-mem-arena", "maybe"], "on or off is needed"),
+        (["--min-agreement", "2"], "a number from 0 to 1"),
+        (["--reference", "nobody"], "is no preset, no model, and no file"),
+    ],
+)
+def test_misuse_is_told(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """Exit code 2, before any work."""
+    try:
+        code = main(["sweep", str(COFFEE), "-o", str(tmp_path / "s"), *words])
+    except SystemExit as end:
+        code = int(str(end.code))
+    assert code == 2
+    assert said in capsys.readouterr().err
+
+
+class FakeBench:
+    """Answers with what it is told to."""
+
+    def __init__(self, answer: Failure) -> None:
+        """Keep the answer."""
+        self.answer = answer
+
+    def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:  # noqa: ARG002  # the bench's own form
+        """Fail."""
+        return [self.answer]
+
+
+def test_a_trial_that_fails_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    """And leaves nothing behind."""
+    settings = Settings(engine="onnxruntime")
+    answer = Failure(
+        kind="out_of_memory", message="it took too much", stage="predict", input=str(COFFEE),
+        settings=settings, run_index=0,
+    )  # fmt: skip
+    with Comparer() as comparer:
+        ground = Ground(
+            pictures=(COFFEE,), reference=Reference(name="none"), folder=tmp_path, comparer=comparer
+        )
+        trial = measure_trial(4, settings, ground, FakeBench(answer))
+        assert (trial.failure, trial.failure_kind) == ("it took too much", "out_of_memory")
+        assert not trial.is_measured
+        with pytest.raises(OutputError, match="it took too much"):
+            make_reference([COFFEE], settings, "u2netp", FakeBench(answer), tmp_path)
+
+
+def test_several_pictures_and_one_without_foreground(tmp_path: Path) -> None:
+    """Figures are means over pictures; a grey one is left out of agreement, by name."""
+    grey = tmp_path / "grey.png"
+    (pyvips.Image.black(200, 150) + 128).cast("uchar").copy(interpretation="b-w").write_to_file(
+        str(grey)
+    )
+    plan = Plan(
+        pictures=(COFFEE, CAT, grey),
+        axes={"network_size": (128,)},
+        base=Settings(engine="onnxruntime"),
+        rounds=2,
+    )
+    with Comparer() as comparer:
+        opened = open_sweep(plan, tmp_path / "s", OwnBench(), comparer)
+        [trial] = opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+    assert [len(one.times_s) for one in trial.pictures] == [2, 2, 2]
+    judged = [one for one in trial.pictures if one.has_foreground]
+    assert trial.agreement == pytest.approx(sum(one.iou or 0 for one in judged) / len(judged))
+    assert trial.pictures[0].has_foreground
+    assert not trial.pictures[2].has_foreground
+    assert opened.ground.reference.without_foreground == {str(grey)}
+
+
+def test_a_cancelled_sweep_keeps_what_is_done(tmp_path: Path) -> None:
+    """Asked before each trial."""
+    plan = Plan(pictures=(COFFEE,), axes={"network_size": (64, 96, 128)}, base=Settings(engine="onnxruntime"), rounds=1)  # fmt: skip
+    with Comparer() as comparer:
+        opened = open_sweep(plan, tmp_path / "s", OwnBench(), comparer)
+        opened.run(on_trial=lambda _: None, is_cancelled=lambda: len(opened.trials) >= 2)
+    assert len(opened.trials) == 2
+    assert opened.progress(1.0).left_s > 0
+
+
+def test_the_context_is_pictures_reference_rounds_and_machine(tmp_path: Path) -> None:
+    """Another of any is another context; a copy under another name is the same."""
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(COFFEE.read_bytes())
+    here = context_of([COFFEE], "u2netp", rounds=3, machine=["cpu"])
+    assert context_of([copy], "u2netp", rounds=3, machine=["cpu"]) == here
+    others = {
+        context_of([CAT], "u2netp", rounds=3, machine=["cpu"]),
+        context_of([COFFEE], "u2net", rounds=3, machine=["cpu"]),
+        context_of([COFFEE], "u2netp", rounds=4, machine=["cpu"]),
+        context_of([COFFEE], "u2netp", rounds=3, machine=["other"]),
+    }
+    assert len(others) == 4
+    assert here not in others
+
+
+def test_compare_tells_how_presets_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """The first agrees with itself; maps and cut-outs are kept; a mask can be the reference."""
+    folder = tmp_path / "compared"
+    words = ["compare", str(COFFEE), "--presets", "balanced,smallest", "--rounds", "1"]
+    assert main([*words, "-o", str(folder), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    first, second = document["compared"]
+    assert first["trial"]["agreement"] == 1.0
+    assert first["stars"] == 5
+    assert 0.9 < second["trial"]["agreement"] < 1
+    assert Path(second["difference"]).is_file()
+    assert main([*words, "--reference", first["cutout"], "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["compared"][1]["trial"]["agreement"] == pytest.approx(second["trial"]["agreement"])
+    assert main(["compare", str(COFFEE), "--presets", "balanced"]) == 2
+    assert "two to six" in capsys.readouterr().err
+
+
+def test_the_comparer_says_what_does_not_read(tmp_path: Path) -> None:
+    """A sentence with the file, and the next one works; killed, it starts again."""
+    with Comparer() as comparer:
+        with pytest.raises(OutputError, match="is not there"):
+            comparer.compare(str(tmp_path / "absent.png"), None, thumbnail=str(tmp_path / "t.webp"))
+        found = comparer.compare(str(COFFEE), str(COFFEE), difference=str(tmp_path / "d.webp"))
+        assert (found.mae, found.iou, found.boundary_f) == (0, 1, 1)
+        process = comparer._process._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert comparer.compare(str(COFFEE), None).iou is None
