@@ -53,7 +53,7 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
         with compare_tab:
             study_tabs.add_compare_tab(desk, parts)
         with sweep_tab:
-            handlers, budgets = study_tabs.add_sweep_tab(desk, parts)
+            handlers, budgets = study_tabs.add_sweep_tab(sweep_tab.select, desk, parts)
         with deploy_tab:
             deploying.add_deploy_tab(desk, parts, handlers, budgets)
         events.tie_events(page, parts, desk, preset=preset)

@@ -86,14 +86,19 @@ class _SweepParts:
     shown: Any
 
 
-def add_sweep_tab(desk: Desk, parts: Widgets) -> tuple[StudyHandlers, dict[str, Any]]:
+def add_sweep_tab(opened: Any, desk: Desk, parts: Widgets) -> tuple[StudyHandlers, dict[str, Any]]:
     """Lay the tab out that sweeps, and tie it.
+
+    Args:
+        opened: the event of the tab's being opened.
+        desk: with the visitors.
+        parts: the first tab's.
 
     Returns:
         Its handlers, and the fields of its budgets, which the tab beside it reads too.
     """
     tab = _SweepTab(desk, parts, _lay_out_sweep())
-    tab.tie()
+    tab.tie(opened)
     return tab.handlers, tab.own.budgets
 
 
@@ -145,11 +150,12 @@ class _SweepTab:
         model = parts.knobs["model"]
         self.asked = [parts.picture, own.pictures, model, own.trials, own.reference, *own.axes.values()]  # fmt: skip
 
-    def tie(self) -> None:
+    def tie(self, opened: Any) -> None:
         """Tie every event."""
         own, budgets = self.own, list(self.own.budgets.values())
         changes = [widget.change for widget in (*own.axes.values(), own.trials, own.pictures)]
         gr.on(changes, self.announce, self.asked, own.note, trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
+        opened(self.announce, self.asked, own.note, queue=False, **QUIET)
         own.go.click(self.sweep, [*self.asked, *budgets], own.shown, concurrency_limit=None, **QUIET)  # fmt: skip
         own.stop.click(self.end, None, None, queue=False, **QUIET)
         gr.on([field.change for field in budgets], self.rebudget, budgets, own.shown, trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip

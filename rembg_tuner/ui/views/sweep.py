@@ -70,14 +70,14 @@ def _head(study: Study, language: str) -> str:
 def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
     """Say what is recommended, what comes second, and what a step would buy."""
     key = "sweep.recommended" if found.fits else "sweep.nothing"
-    steps = "".join(f'<li><button type="button" data-trial="{step.trial}">{escape(step.text)}</button></li>' for step in found.steps)  # fmt: skip
+    steps = "".join(f'<li><button type="button" data-trial="{step.trial}">{escape(translate_sentence(step.text, language))}</button></li>' for step in found.steps)  # fmt: skip
     second = ""
     if found.runner_up is not None:
         text = f"{label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}"
         second = f'<p class="rt-muted">{escape(say("sweep.second", language))} {escape(text)}</p>'
     return (
         f'<div class="rt-why" data-fits="{str(found.fits).lower()}"><p><b>{escape(say(key, language))}</b> '
-        f"{escape(found.why)}.</p>{second}<ul>{steps}</ul></div>"
+        f"{escape(translate_sentence(found.why, language))}</p>{second}<ul>{steps}</ul></div>"
     )
 
 
