@@ -7,12 +7,12 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_trials import make_trial
 
 from rembg_tuner.plot import HEIGHT, WIDTH, draw, lay_out
 from rembg_tuner.settings import Settings
 from rembg_tuner.trials import Trial
 from rembg_tuner.units import MIB
-from tests.test_recommend import make_trial
 
 COSTS = st.lists(
     st.tuples(st.floats(20, 6000), st.floats(0.01, 20), st.one_of(st.none(), st.floats(0, 1))),

@@ -8,6 +8,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_trials import make_trial
 
 from rembg_tuner.pareto import dominates, front_of, hypervolume
 from rembg_tuner.recommend import Budgets, recommend
@@ -17,21 +18,6 @@ from rembg_tuner.units import MIB
 
 COORDINATE = st.integers(0, 6).map(float)
 POINTS = st.lists(st.tuples(COORDINATE, COORDINATE, COORDINATE), max_size=12)
-
-
-def make_trial(number: int, mib: float, time_s: float, agreement: float | None, **knobs: object) -> Trial:  # fmt: skip
-    """Make a measured trial."""
-    knobs = {"network_size": 64 + 32 * number, **knobs}
-    return Trial(
-        number=number,
-        settings=Settings(engine="onnxruntime", **knobs),  # type: ignore[arg-type]
-        time_s=time_s,
-        time_low_s=time_s,
-        time_high_s=time_s,
-        peak_bytes=int(mib * MIB),
-        agreement=agreement,
-        n=3,
-    )
 
 
 @given(POINTS)

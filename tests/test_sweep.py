@@ -31,7 +31,7 @@ from rembg_tuner.sweep.summary import read_summary
 from rembg_tuner.trials import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from rembg_tuner.pipeline import Job
 
@@ -41,7 +41,7 @@ AXES = ["--engine", "onnxruntime", "--network-size", "64,96,128", "--cpu-mem-are
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Remember nothing of this machine's other sweeps."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(folder))

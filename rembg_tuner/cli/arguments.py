@@ -44,6 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_sweep(commands)
     _add_recommend(commands)
     _add_export(commands)
+    _add_article(commands)
+    _add_soak(commands)
     return parser
 
 
@@ -176,6 +178,33 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument("preset", metavar="PRESET|DIR", help="a preset's name, or a sweep's folder")
     export.add_argument("--to", required=True, choices=TARGETS, help="what is to run it")
     export.add_argument("-o", "--output", metavar="FILE|DIR", help="default: standard output")
+
+
+def _add_article(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare `article`."""
+    article = commands.add_parser(
+        "article",
+        help="measure the article's tuning table here: u2net as rembg ships it, then ours",
+    )
+    article.add_argument("image", nargs="?", metavar="IMAGE", help="default: a 1080p product shot")
+    article.add_argument("--rounds", type=_count, default=5, metavar="N", help="timed runs of each row; default: 5")  # fmt: skip
+    article.add_argument("--stand-in", action="store_true", help="u2net's file is a stand-in of its size and speed: its row is composed with u2netp's matte, and the article's claim is not judged")  # fmt: skip
+    article.add_argument("-o", "--output", metavar="DIR", help="write article.md and article.json")
+    article.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _add_soak(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare `soak`."""
+    soak = commands.add_parser(
+        "soak", help="many runs in one worker: does memory grow, how many pictures a day"
+    )
+    soak.add_argument("images", nargs="+", metavar="IMAGE", help="pictures, run in turn")
+    soak.add_argument("--runs", type=_count, default=200, metavar="N", help="default: 200")
+    soak.add_argument("--idle", type=_named(parse_seconds, "duration"), default=2.0, metavar="TIME", help="waited at the end, before what stays is read; default: 2s")  # type: ignore[arg-type]  # fmt: skip
+    soak.add_argument("--preset", metavar="NAME", help=f"default: {DEFAULT_PRESET}")
+    soak.add_argument("-o", "--output", metavar="DIR", help="write soak.json and soak.svg")
+    soak.add_argument("--json", action="store_true", help="print one JSON document")
+    add_knobs(soak)
 
 
 def _add_budgets(command: argparse.ArgumentParser) -> None:

@@ -1,0 +1,64 @@
+"""`article`: the article's tuning table, measured here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.article import Row, Table, measure_article
+from rembg_tuner.bench.pictures import P1080
+from rembg_tuner.cache import replacing
+from rembg_tuner.cli.cut import DONE
+from rembg_tuner.errors import OutputError
+from rembg_tuner.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print."""
+    picture = Path(arguments.image) if arguments.image else P1080.make()
+    table = measure_article(
+        picture,
+        rounds=arguments.rounds,
+        is_stand_in=arguments.stand_in,
+        tell=lambda text: print(text, file=sys.stderr),
+    )
+    text = describe_table(table)
+    if arguments.output is not None:
+        folder = Path(arguments.output)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in (("article.md", text), ("article.json", json.dumps(table.to_dict(), indent=2))):  # fmt: skip
+                with replacing(folder / name) as file:
+                    file.write(content.encode())
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+    print(json.dumps(table.to_dict(), indent=2) if arguments.json else text)
+    return DONE
+
+
+def describe_table(table: Table) -> str:
+    """Write the table as Markdown, with its verdict."""
+    lines = [
+        "| setting | time | range | n | peak | of the first's | times as fast | edge |",
+        "|---|--:|--:|--:|--:|--:|--:|---|",
+        *(_line(row, table) for row in table.rows),
+        "",
+        f"{table.verdict[0].upper()}{table.verdict[1:]}.",
+    ]
+    return "\n".join(lines)
+
+
+def _line(row: Row, table: Table) -> str:
+    """Write one row."""
+    if row.time_s is None:
+        return f"| {row.name} | {row.why_not} | | | | | | |"
+    memory, speed = table.ratios(row) or (1.0, 1.0)
+    stars = "not told" if row.stars is None else f"{row.stars:g} ★"
+    mark = " (stand-in)" if table.is_stand_in and row.name == "article-default" else ""
+    spread = f"{format_seconds(row.low_s)} to {format_seconds(row.high_s)}"
+    return f"| {row.name}{mark} | {format_seconds(row.time_s)} | {spread} | {row.n} | {format_bytes(row.peak_bytes)} | {memory:.0%} | {speed:.2f} | {stars} |"

@@ -1,0 +1,126 @@
+"""Soak and the article's table: arithmetic by examples, then real runs."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rembg_tuner.article import Row, Table, verdict_of
+from rembg_tuner.cli import main
+from rembg_tuner.cli.article import describe_table
+from rembg_tuner.settings import Settings
+from rembg_tuner.soak import Soak, draw_soak, fit_slope, run_soak
+from rembg_tuner.units import MIB
+
+if TYPE_CHECKING:
+    from rembg_tuner.measurement import Result
+
+ROOT = Path(__file__).parent.parent
+COFFEE = ROOT / "examples" / "coffee.png"
+QUICK = Settings(engine="onnxruntime", network_size=64)
+
+
+@given(st.integers(-1000, 1000), st.integers(0, 10**6), st.integers(3, 40))
+def test_a_straight_line_is_found(slope: int, start: int, count: int) -> None:
+    """Its slope, without an error."""
+    found, error = fit_slope([(float(i), float(start + slope * i)) for i in range(count)])
+    assert found == pytest.approx(slope, abs=1e-6)
+    assert error == pytest.approx(0, abs=1e-3)
+
+
+def test_growth_is_told_from_chance() -> None:
+    """A step up each run is growth; up and down is not; few points say nothing."""
+
+    def soak_of(values: list[float]) -> Soak:
+        slope, error = fit_slope(list(enumerate(values)))
+        return Soak(
+            times_s=(0.1,), rss_bytes=(1,), slope_bytes=slope, slope_error_bytes=error, idle_bytes=1,
+            peak_bytes=1, pictures_per_s=2.0, p50_s=0.1, p95_s=None, failure="",
+        )  # fmt: skip
+
+    assert soak_of([100.0, 110, 121, 129, 140]).is_growing()
+    assert not soak_of([100.0, 90, 110, 95, 101]).is_growing()
+    assert not soak_of([100.0, 200]).is_growing()
+    assert soak_of([1.0]).pictures_a_day == 172_800
+
+
+def test_a_soak_of_real_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Figures of every run, a chart, what stays."""
+    words = ["soak", str(COFFEE), "--engine", "onnxruntime", "--network-size", "64", "--runs", "24"]
+    assert main([*words, "--idle", "100ms", "-o", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["times_s"]) == len(found["rss_bytes"]) == 24
+    assert found["peak_bytes"] >= max(found["rss_bytes"])
+    assert found["p95_s"] >= found["p50_s"] > 0
+    assert found["pictures_a_day"] == int(found["pictures_per_s"] * 86_400)
+    assert found["idle_bytes"] > 10 * MIB
+    assert len(ET.parse(tmp_path / "soak.svg").findall(".//{*}polyline")) == 2
+
+
+def test_a_soak_that_is_ended_keeps_what_was_done() -> None:
+    """After the run that goes on."""
+    told: list[int] = []
+
+    def note(number: int, _: Result) -> None:
+        told.append(number)
+
+    found = run_soak([COFFEE], QUICK, runs=50, idle_s=0, on_run=note, is_cancelled=lambda: len(told) >= 3)  # fmt: skip
+    assert isinstance(found, Soak)
+    assert told == [1, 2, 3]
+    assert len(found.times_s) == 3
+    assert "cancelled" in found.failure
+    assert draw_soak(found).startswith("<svg")
+
+
+def table_of(*, is_real: bool, is_stand_in: bool, first: str, speed: float) -> Table:
+    """Make a table with one of the article's rows and one of ours."""
+    rows = (
+        Row(name=first, time_s=1.0, low_s=0.9, high_s=1.1, n=5, peak_bytes=1000 * MIB, stars=5.0),
+        Row(name="fastest", time_s=1.0 / speed, low_s=0.1, high_s=0.2, n=5, peak_bytes=200 * MIB, stars=4.5),
+        Row(name="article-onnx", why_not="model u2net is not on disk; get it"),
+    )  # fmt: skip
+    return Table(rows=rows, first=first, is_real=is_real, is_stand_in=is_stand_in, verdict="x")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (table_of(is_real=True, is_stand_in=False, first="article-default", speed=8), "1/4 and 6 times hold here"),
+        (table_of(is_real=True, is_stand_in=False, first="article-default", speed=5), "do not hold here"),
+        (table_of(is_real=False, is_stand_in=True, first="article-default", speed=8), "is not judged by it"),
+        (table_of(is_real=False, is_stand_in=False, first="article-light", speed=8), "models get u2net"),
+    ],
+)  # fmt: skip
+def test_the_claim_is_judged_by_the_real_u2net_only(table: Table, said: str) -> None:
+    """With a stand-in, or without, the ratio is told and the claim is not."""
+    verdict = verdict_of(table)
+    assert said in verdict
+    assert "20% of the memory" in verdict
+    text = describe_table(table)
+    assert "| model u2net is not on disk; get it |" in text
+
+
+def test_the_articles_table_without_u2net(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """u2netp's rows, ratios to the first of them, and the line that gets the other."""
+    monkeypatch.setenv("REMBG_HOME", str(tmp_path / "none"))
+    monkeypatch.delenv("U2NET_HOME", raising=False)
+    assert main(["article", str(COFFEE), "--rounds", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert "models get u2net" in rows["article-default"]["why_not"]
+    assert found["first"] == "article-light"
+    assert rows["article-light"]["ratios"] == [1.0, 1.0]
+    assert rows["article-light"]["stars"] == 5
+    memory, speed = rows["fastest"]["ratios"]
+    assert memory < 0.6
+    assert speed > 1
+    assert main(["article", str(COFFEE), "--stand-in"]) == 2
+    assert "needs a file in u2net's place" in capsys.readouterr().err
