@@ -59,7 +59,7 @@ NOT_SHOWN = {
     r"^model and engine$": "a group, which has a key",
     r"^CREATE TABLE|^INSERT |^SELECT |^import |^Opset|^RUN |^echo |^ ncnn |^# |^\{\} = \{\}$": "code, and files that are exported",
     r"^found by rembg tuner|^exported before": "stand in an exported file",
-    r"^a (trial|study) ended in a way|^a trial that was not measured": "for the log, or a fault of the caller's",
+    r"^memory after each run|^a (trial|study) ended in a way|^a trial that was not measured": "for the log, or a fault of the caller's",
     r"^ · $|^at most \{\} px$|^\{\}, \{\}, n = \{\}$": "figures and labels",
     r"^(dict|tuple)\[": "types",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator  # Gradio reads annotations at run time
 from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from rembg_tuner.stats import summarise
 from rembg_tuner.trials import label_of
 from rembg_tuner.ui.choices import chosen_settings
 from rembg_tuner.ui.events import QUIET
-from rembg_tuner.ui.study_tabs import read_budgets
+from rembg_tuner.ui.study_tabs import example_of, read_budgets
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import file_link
 from rembg_tuner.ui.widgets import page_words
@@ -55,24 +56,38 @@ def add_deploy_tab(
     )
     go = gr.Button(words("deploy.write"), variant="primary", elem_id="deploy-run")
     shown = gr.HTML("", elem_id="deployed")
+    gr.HTML(words("soak.lead"), elem_classes=["rt-lead"])
+    soak = gr.Button(words("soak.go"), elem_id="soak-run")
+    soaked = gr.HTML("", elem_id="soaked")
+
+    def chosen(visitor: Visitor, values: tuple[Any, ...]) -> tuple[Settings, Measured | None]:
+        trial = studies.recommended(visitor, read_budgets(values[: len(budgets)]))
+        if trial is not None and trial.is_measured:
+            return trial.settings, _measured(trial.time_s or 0.0, trial.peak_bytes or 0, trial.n)
+        preset, *form = values[len(budgets) :]
+        settings = chosen_settings(preset, dict(zip(KNOBS, form, strict=True)))[0]
+        return settings, _measured_of_visit(visitor, settings)
 
     def write(request: gr.Request, to: str, *values: Any) -> str:
-        visitor, fields = desk.visitors.of(request), len(budgets)
-        trial = studies.recommended(visitor, read_budgets(values[:fields]))
-        measured: Measured | None
+        visitor = desk.visitors.of(request)
         try:
-            if trial is not None and trial.is_measured:
-                settings, measured = trial.settings, _measured(trial.time_s or 0.0, trial.peak_bytes or 0, trial.n)  # fmt: skip
-            else:
-                preset, *form = values[fields:]
-                settings = chosen_settings(preset, dict(zip(KNOBS, form, strict=True)))[0]
-                measured = _measured_of_visit(visitor, settings)
-            return _show(desk, settings, measured, to, visitor.language)
+            return _show(desk, *chosen(visitor, values), to, visitor.language)
         except TunerError as error:
             return result_view.show_problem(str(error), visitor.language)
 
+    async def run_soak(request: gr.Request, picture: str | None, *values: Any) -> AsyncIterator[str]:  # fmt: skip
+        visitor = desk.visitors.of(request)
+        try:
+            settings, _ = chosen(visitor, values)
+        except TunerError as error:
+            yield result_view.show_problem(str(error), visitor.language)
+            return
+        async for html in studies.soak(visitor, picture or example_of(desk), settings):
+            yield html
+
     inputs = [target, *budgets.values(), parts.preset, *parts.knobs.values()]
     gr.on([go.click, target.input], write, inputs, shown, queue=False, **QUIET)
+    soak.click(run_soak, [parts.picture, *inputs[1:]], soaked, concurrency_limit=None, **QUIET)
 
 
 def _measured(time_s: float, peak_bytes: int, n: int) -> Measured:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rembg_tuner.measurement import Result
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings
+    from rembg_tuner.soak import Soak
     from rembg_tuner.sweep.opening import Plan
 
 _LOG = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Study:
         plan: of a sweep.
         shown: the trial that the visitor looks at; None: the recommended one.
         sweep: with its trials, once it is open.
+        soaked: what a soak came to.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class Study:
     plan: Plan | None = None
     shown: int | None = None
     sweep: Any = None
+    soaked: Soak | None = None
     _is_stopped: bool = False
 
     def stop(self) -> None:

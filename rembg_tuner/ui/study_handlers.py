@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.comparison import MOST_COMPARED, Entry, Question, compare_settings
-from rembg_tuner.errors import SettingsError, TunerError
+from rembg_tuner.errors import OutputError, SettingsError, TunerError
+from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.pipeline import Job
 from rembg_tuner.plot import draw, lay_out
 from rembg_tuner.recommend import Budgets, Recommendation, recommend
+from rembg_tuner.soak import summarise_soak
 from rembg_tuner.sweep.opening import Plan, open_sweep
 from rembg_tuner.sweep.summary import write_summary
 from rembg_tuner.ui.choices import most_pixels, preset_settings
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.compare import show_comparison
+from rembg_tuner.ui.views.soak import show_soak
 from rembg_tuner.ui.views.sweep import show_sweep
 from rembg_tuner.ui.words import say
 from rembg_tuner.units import MIB, format_seconds
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 MOST_TRIALS = 120  # of one visitor's sweep
 MOST_PICTURES = 6
 FOLLOW_EVERY_S = 0.4
+SOAKED = 60  # runs: some seconds of the page's slot
 LEAST_COMPARED = 2
 
 
@@ -102,6 +107,37 @@ class StudyHandlers:
         for path in paths:
             most_pixels(path)  # refuses what is no picture
         return paths
+
+    # Soak
+
+    async def soak(
+        self, visitor: Visitor, picture: str, settings: Settings
+    ) -> AsyncGenerator[str, None]:
+        """Run a picture many times in one worker, in one turn of the line, and show what stays."""
+        try:
+            [path] = self._own_pictures([picture])
+
+            def work(study: Study, bench: LineBench, _: Comparer) -> None:
+                job = Job(input=str(path), output=str(study.folder / "soak.png"), max_pixels=most_pixels(path))  # fmt: skip
+                runs = bench.measure([job] * SOAKED, settings)
+                results = [run for run in runs if isinstance(run, Result)]
+                failed = next((run.message for run in runs if isinstance(run, Failure)), "")
+                if not results:
+                    raise OutputError(failed)
+                elapsed_s = sum(
+                    run.total_s for run in results[1:]
+                )  # one after another, in one turn
+                study.soaked = summarise_soak(results, elapsed_s, results[-1].retained_rss_bytes, failed)  # fmt: skip
+
+            study = self.desk.studies.start(self.desk.folder.new_job(), work)
+        except TunerError as error:
+            yield result_view.show_problem(str(error), visitor.language)
+            return
+        visitor.soaking = study
+        while study.is_running:
+            yield show_soak(study, SOAKED, visitor.language)
+            await asyncio.sleep(FOLLOW_EVERY_S)
+        yield show_soak(study, SOAKED, visitor.language)
 
     # Sweep
 

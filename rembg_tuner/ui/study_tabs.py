@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from rembg_tuner.article import ARTICLE_ROWS, OUR_ROWS
 from rembg_tuner.errors import TunerError
+from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import read_presets
 from rembg_tuner.recommend import LOOKS_RIGHT
 from rembg_tuner.settings import KNOBS
-from rembg_tuner.ui.choices import capabilities, chosen_settings
+from rembg_tuner.ui.choices import capabilities, chosen_settings, preset_settings
 from rembg_tuner.ui.events import QUIET, content_of, number_of
 from rembg_tuner.ui.handlers import Handlers
 from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of
@@ -47,6 +49,7 @@ def add_compare_tab(desk: Desk, parts: Widgets) -> None:
     with gr.Row(elem_classes=["rt-row"]):
         own = gr.Checkbox(value=False, label=words("compare.own"), elem_id="compare-own")
         go = gr.Button(words("compare.run"), variant="primary", elem_id="compare-run")
+        article = gr.Button(words("compare.article"), elem_id="compare-article")
     shown = gr.HTML(words("compare.empty"), js_on_load=asset("study.js"), elem_id="comparison")
 
     async def compare(
@@ -59,9 +62,21 @@ def add_compare_tab(desk: Desk, parts: Widgets) -> None:
         except TunerError as error:
             yield result_view.show_problem(str(error), visitor.language)
             return
-        async for html in handlers.compare(visitor, picture or _example(desk), names, settings):
+        async for html in handlers.compare(visitor, picture or example_of(desk), names, settings):
             yield html
 
+    def choose_article() -> list[str]:
+        here = {name for name, entry in read_catalogue().items() if entry.find()}
+        names = [name for name in ARTICLE_ROWS if preset_settings(name).model in here]
+        return [*names, *OUR_ROWS]
+
+    article.click(choose_article, None, presets, queue=False, **QUIET).then(
+        compare,
+        [parts.picture, presets, own, parts.preset, *parts.knobs.values()],
+        shown,
+        concurrency_limit=None,
+        **QUIET,
+    )
     go.click(
         compare,
         [parts.picture, presets, own, parts.preset, *parts.knobs.values()],
@@ -165,7 +180,7 @@ class _SweepTab:
         """Read what is asked."""
         picture, files, model, count, trusted, *axes = values
         return self.handlers.plan(
-            files or [picture or _example(self.desk)],
+            files or [picture or example_of(self.desk)],
             read_axes(dict(zip(self.own.axes, axes, strict=True))),
             model=model,
             reference=trusted or "",
@@ -276,6 +291,6 @@ def read_budgets(values: tuple[Any, ...] | list[Any]) -> Budgets:
     return budgets_of(memory, time_ms, agreement, commercial=bool(commercial))
 
 
-def _example(desk: Desk) -> str:
+def example_of(desk: Desk) -> str:
     """Lay the first example into the page's folder, for who chose no picture."""
     return Handlers(desk).example(_EXAMPLE)

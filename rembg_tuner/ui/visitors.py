@@ -30,6 +30,7 @@ class Visitor:
         folder: where its lists of runs are written; made when first needed.
         ticket: the run that is going on.
         study: the comparison or sweep that was asked for last.
+        soaking: the soak that was asked for last.
         befores: preview of an original, by its path and side, so that it is written once.
     """
 
@@ -38,14 +39,16 @@ class Visitor:
     folder: Path | None = None
     ticket: Ticket | None = None
     study: Study | None = None
+    soaking: Study | None = None
     befores: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def stop(self) -> None:
         """Free what it holds of the line."""
         if self.ticket is not None:
             self.ticket.cancel()
-        if self.study is not None:
-            self.study.stop()
+        for study in (self.study, self.soaking):
+            if study is not None:
+                study.stop()
 
 
 class Visitors:

@@ -77,18 +77,23 @@ def _side_by_side(seen: Sequence[Compared], language: str) -> str:
 def _table(compared: Sequence[Compared], language: str) -> str:
     """Tell time, peak, agreement, and what differs."""
     names = differences([one.entry.settings for one in compared])
-    heads = "".join(f"<th>{escape(say(f'sweep.head.{key}', language))}</th>" for key in ("setting", "time", "peak", "agreement", "edge", "differs"))  # fmt: skip
-    rows = "".join(_row(one, names, language) for one in compared)
+    heads = "".join(f"<th>{escape(say(f'sweep.head.{key}', language))}</th>" for key in ("setting", "time", "faster", "peak", "share", "agreement", "edge", "differs"))  # fmt: skip
+    first = next((one for one in compared if one.trial.is_measured), None)
+    rows = "".join(_row(one, first, names, language) for one in compared)
     return f'<div class="rt-runs rt-trials"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
-def _row(one: Compared, names: Sequence[str], language: str) -> str:
-    """Draw one setting's row."""
+def _row(one: Compared, first: Compared | None, names: Sequence[str], language: str) -> str:
+    """Draw one setting's row, with its ratios to the first that was measured."""
     trial, name = one.trial, f'<th scope="row">{escape(one.entry.name)}</th>'
     if trial.failure:
-        return f'<tr>{name}<td colspan="5" class="rt-failed">{escape(translate_sentence(trial.failure, language))}</td></tr>'
+        return f'<tr>{name}<td colspan="7" class="rt-failed">{escape(translate_sentence(trial.failure, language))}</td></tr>'
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
+    faster = share = ""
+    if first is not None and trial.is_measured:
+        ours, theirs = trial.costs(), first.trial.costs()
+        faster, share = f"{theirs[1] / ours[1]:.2f}", f"{ours[0] / theirs[0]:.0%}"
     return (
-        f"<tr>{name}<td>{duration(trial.time_s, language)}</td><td>{size(trial.peak_bytes, language)}</td><td>{agreement}</td>"
+        f"<tr>{name}<td>{duration(trial.time_s, language)}</td><td>{faster}</td><td>{size(trial.peak_bytes, language)}</td><td>{share}</td><td>{agreement}</td>"
         f"<td>{stars_text(trial.boundary_f)}</td><td>{escape(label_of(one.entry.settings, names))}</td></tr>"
     )

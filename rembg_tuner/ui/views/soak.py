@@ -1,0 +1,39 @@
+"""A soak as the page shows it: memory after each run, and what a day would do."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from rembg_tuner.soak import draw_soak
+from rembg_tuner.ui.views.markup import duration, size
+from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.units import format_bytes
+
+if TYPE_CHECKING:
+    from rembg_tuner.ui.studies import Study
+
+
+def show_soak(study: Study, planned: int, language: str) -> str:
+    """Draw a soak that goes on, or is done."""
+    if study.problem:
+        return f'<p class="rt-failed" role="alert">{escape(translate_sentence(study.problem, language))}</p>'
+    found = study.soaked
+    if study.is_running or found is None:
+        text = say("soak.running", language, runs=planned)
+        return f'<p role="status">{escape(text)}</p><progress></progress>'
+    growth = say("soak.grows" if found.is_growing() else "soak.steady", language)
+    text = say(
+        "soak.done",
+        language,
+        runs=len(found.times_s),
+        p50=duration(found.p50_s, language),
+        p95=duration(found.p95_s, language),
+        day=f"{found.pictures_a_day:,}",
+        peak=size(found.peak_bytes, language),
+        slope=f"{'−' if found.slope_bytes < 0 else '+'}{format_bytes(round(abs(found.slope_bytes)))}",
+        growth=growth,
+    )
+    words = {word: say(f"soak.{word}", language) for word in ("memory", "run")}
+    failed = f'<p class="rt-failed">{escape(translate_sentence(found.failure, language))}</p>' if found.failure else ""  # fmt: skip
+    return f'<section class="rt-study"><p>{escape(text)}</p>{failed}<div class="rt-plane">{draw_soak(found, words)}</div></section>'
