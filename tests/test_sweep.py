@@ -119,6 +119,8 @@ def test_what_was_measured_here_is_not_measured_again(
     capsys.readouterr()
     assert sweep("-o", str(tmp_path / "two")) == 0
     assert capsys.readouterr().err.count("(measured before)") == 6
+    seen = [one.thumbnail for trial in read_summary(tmp_path / "two") for one in trial.pictures]
+    assert all(path and Path(path).is_file() and "two" in path for path in seen)
     assert sweep("-o", str(tmp_path / "three"), "--again", "--trials", "2") == 0
     said = capsys.readouterr().err
     assert "2 trials of 6 settings" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import time
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 from rembg_tuner.errors import OutputError
 from rembg_tuner.stats import summarise
 from rembg_tuner.sweep.measure import measure_trial
-from rembg_tuner.sweep.store import remembered
+from rembg_tuner.sweep.store import remembered, with_thumbnails
+from rembg_tuner.trials import settings_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +139,9 @@ class Sweep:
             found = self.known.find(self.context, settings)
         except sqlite3.Error:  # a damaged memory costs a measurement, and no more
             return None
-        return remembered(found, number) if found is not None and found.is_measured else None
+        if found is None or not found.is_measured:
+            return None
+        return remembered(found, number, self.ground.folder)
 
     def _keep(self, trial: Trial) -> None:
         """Write a trial down before the next begins.
@@ -152,6 +156,11 @@ class Sweep:
         if self.known is None or not trial.is_measured or trial.was_measured_before:
             return
         try:
-            self.known.add(self.context, replace(trial, number=0))
-        except sqlite3.Error:  # the sweep has it; only a later sweep will measure it again
+            digest = hashlib.sha256(f"{self.context}{settings_key(trial.settings)}".encode())
+            kept = with_thumbnails(trial, self.known.thumbnails_folder(), digest.hexdigest()[:32])
+            self.known.add(self.context, replace(kept, number=0))
+        except (
+            sqlite3.Error,
+            OSError,
+        ):  # the sweep has it; only a later sweep will measure it again
             return

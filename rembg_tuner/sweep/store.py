@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -39,6 +40,10 @@ class TrialStore:
     def __init__(self, path: Path) -> None:
         """Name the file; it is made when first written."""
         self._path = path
+
+    def thumbnails_folder(self) -> Path:
+        """Give the folder beside it for what its trials look like."""
+        return self._path.with_name("trial-thumbnails")
 
     def add(self, context: str, trial: Trial) -> None:
         """Keep a trial; one of the same setting and context is replaced."""
@@ -82,9 +87,33 @@ def _read(text: str) -> Trial | None:
         return None
 
 
-def remembered(trial: Trial, number: int) -> Trial:
-    """Take a trial that was measured before as this sweep's."""
-    return replace(trial, number=number, was_measured_before=True)
+def remembered(trial: Trial, number: int, folder: Path) -> Trial:
+    """Take a trial that was measured before as this sweep's, its thumbnails in this sweep's folder."""
+    moved = with_thumbnails(trial, folder, f"trial-{number}")
+    return replace(moved, number=number, was_measured_before=True)
+
+
+def with_thumbnails(trial: Trial, folder: Path, stem: str) -> Trial:
+    """Copy a trial's thumbnails.
+
+    Args:
+        trial: whose they are.
+        folder: where they go; made if it is not there.
+        stem: of their names.
+
+    Returns:
+        The trial with the copies; one that is gone, or cannot be copied, is told as none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = []
+    for i, picture in enumerate(trial.pictures):
+        copy: Path | None = folder / f"{stem}-{i}.webp"
+        try:
+            shutil.copyfile(str(picture.thumbnail), str(copy))
+        except OSError:
+            copy = None
+        pictures.append(replace(picture, thumbnail=None if copy is None else str(copy)))
+    return replace(trial, pictures=tuple(pictures))
 
 
 def context_of(

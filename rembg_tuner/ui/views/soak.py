@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rembg_tuner.soak import draw_soak
 from rembg_tuner.ui.views.markup import duration, size
 from rembg_tuner.ui.words import say, translate_sentence
-from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
     from rembg_tuner.ui.studies import Study
@@ -31,7 +30,7 @@ def show_soak(study: Study, planned: int, language: str) -> str:
         p95=duration(found.p95_s, language),
         day=f"{found.pictures_a_day:,}",
         peak=size(found.peak_bytes, language),
-        slope=f"{'−' if found.slope_bytes < 0 else '+'}{format_bytes(round(abs(found.slope_bytes)))}",
+        slope=f"{'−' if found.slope_bytes < 0 else '+'}{abs(found.slope_bytes) / 1024:.1f} KiB",
         growth=growth,
     )
     words = {word: say(f"soak.{word}", language) for word in ("memory", "run")}
