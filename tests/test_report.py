@@ -1,0 +1,123 @@
+"""The report: it needs nothing else, takes nothing for markup, and reads back."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from made_trials import make_trial
+
+from rembg_tuner.report import CSV_FILE, HTML_FILE, JSON_FILE, Story, write_csv, write_report
+from rembg_tuner.settings import KNOBS, Settings
+from rembg_tuner.trials import PictureTrial, Trial, read_trial
+from rembg_tuner.units import MIB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&"
+STORY = Story(
+    title="A sweep",
+    environment={"cpu": "made up", "cores": "2"},
+    how=["Each setting ran alone."],
+    recommendation="Take the second.",
+    chosen=1,
+    budgets={"max_memory_bytes": 250 * MIB, "max_time_s": 0.5, "min_agreement": 0.9},
+)
+
+
+@pytest.fixture
+def trials() -> list[Trial]:
+    """Two on the front, one that the second dominates, one that may be unstable, one that failed."""
+    first = replace(make_trial(0, 100, 0.3, 0.95), boundary_f=0.96)
+    unstable = replace(make_trial(3, 90, 0.4, 0.99), spread=0.2, time_low_s=0.3, time_high_s=0.7)
+    failed = Trial(number=4, settings=Settings(), failure=HOSTILE, failure_kind="crash")
+    return [first, make_trial(1, 200, 0.1, 0.98), make_trial(2, 210, 0.11, 0.97), unstable, failed]
+
+
+def page_of(folder: Path, trials: list[Trial], story: Story = STORY) -> str:
+    """Write a report and read its page."""
+    write_report(folder, trials, story)
+    return (folder / HTML_FILE).read_text(encoding="utf-8")
+
+
+def test_three_files_and_nothing_else(tmp_path: Path, trials: list[Trial]) -> None:
+    """No temporary name is left."""
+    written = write_report(tmp_path, trials, STORY)
+    assert written == [tmp_path / name for name in (HTML_FILE, CSV_FILE, JSON_FILE)]
+    assert sorted(tmp_path.iterdir()) == sorted(written)
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, trials: list[Trial]) -> None:
+    """The system's own, which the caller tells."""
+    with pytest.raises(FileNotFoundError):
+        write_report(tmp_path / "none", trials, STORY)
+
+
+def test_the_page_needs_nothing_else(tmp_path: Path, trials: list[Trial]) -> None:
+    """No address, no script or style from elsewhere; a point for each measured trial, a row for each."""
+    page = page_of(tmp_path, trials)
+    assert "http://" not in page
+    assert "https://" not in page
+    assert not re.search(r"<link|<script[^>]+src|@import|url\(", page)
+    assert sorted(re.findall(r'data-trial="(\d+)"', page)) == ["0", "1", "2", "3"]
+    assert sorted(re.findall(r'id="trial-(\d+)"', page)) == ["0", "1", "2", "3", "4"]
+    assert page.index("Take the second.") < page.index("<svg") < page.index("<table")
+    assert "Each setting ran alone." in page
+    assert "<dt>cpu</dt><dd>made up</dd>" in page
+    assert "may be unstable" in page[page.index("<table") :]
+
+
+def test_what_was_said_is_no_markup(tmp_path: Path, trials: list[Trial]) -> None:
+    """Titles, reasons, sentences and the machine's names are shown as they are."""
+    story = replace(STORY, title=HOSTILE, recommendation=HOSTILE, how=[HOSTILE], environment={HOSTILE: HOSTILE})  # fmt: skip
+    page = page_of(tmp_path, trials, story)
+    assert "<img src=x" not in page
+    assert page.count("</script>") == 1
+    assert page.count("&lt;/script&gt;&lt;img") == 7
+
+
+def test_thumbnails_lie_in_the_page(tmp_path: Path, trials: list[Trial]) -> None:
+    """One that is gone is left out."""
+    file = tmp_path / "a.webp"
+    file.write_bytes(b"made up")
+    pictures = tuple(
+        PictureTrial(input=f"/{HOSTILE}.jpg", times_s=(0.1,), thumbnail=str(tmp_path / name))
+        for name in ("a.webp", "gone.webp")
+    )
+    page = page_of(tmp_path, [replace(trials[0], pictures=pictures)])
+    assert re.findall(r"data:image/webp;base64,([^\"]+)", page) == [base64.b64encode(b"made up").decode()]  # fmt: skip
+    assert "<img src=x" not in page
+
+
+def test_csv_reads_back(trials: list[Trial]) -> None:
+    """A row a trial, every knob and figure; lines end as RFC 4180 has it."""
+    text = write_csv(trials)
+    assert text.count("\r\n") == len(trials) + 1
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [int(row["number"]) for row in rows] == [0, 1, 2, 3, 4]
+    assert set(KNOBS) < set(rows[0])
+    assert [float(row["time_s"]) for row in rows[:4]] == [trial.time_s for trial in trials[:4]]
+    assert rows[4]["failure"] == HOSTILE
+    assert rows[4]["time_s"] == ""
+
+
+def test_json_reads_back(tmp_path: Path, trials: list[Trial]) -> None:
+    """Equal trials, and the story beside them."""
+    write_report(tmp_path, trials, STORY)
+    content = json.loads((tmp_path / JSON_FILE).read_text(encoding="utf-8"))
+    assert [read_trial(one) for one in content["trials"]] == trials
+    assert content["chosen"] == 1
+    assert content["budgets"] == STORY.budgets
+    assert content["how"] == STORY.how
+
+
+def test_no_trials_is_a_report_too(tmp_path: Path) -> None:
+    """It says that nothing was measured."""
+    assert "nothing was measured" in page_of(tmp_path, [], replace(STORY, chosen=None))
