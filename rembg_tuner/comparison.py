@@ -10,7 +10,7 @@ from rembg_tuner.errors import OutputError
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
 from rembg_tuner.quality import edge_stars
-from rembg_tuner.sweep.measure import ROUNDS, trial_of
+from rembg_tuner.sweep.measure import ROUNDS, make_reference, trial_of
 from rembg_tuner.trials import Trial
 
 if TYPE_CHECKING:
@@ -68,8 +68,11 @@ class Question:
     Attributes:
         picture: to cut out.
         entries: two to six settings.
-        reference: the name of the entry that the others' mattes are held against.
-        mask: path of a matte to hold them against instead; None: the entry's.
+        reference: the name of what the entries' mattes are held against: one of them, unless `mask`
+            or `trusted` is given.
+        mask: path of a matte to hold them against; None: there is none.
+        trusted: settings that are none of the entries', and only cut out what those are held against;
+            None: there are none.
         rounds: timed runs of each, from 1 on.
         has_previews: whether small pictures to look at are wanted.
         max_pixels: a host's own limit; None: the format's.
@@ -79,6 +82,7 @@ class Question:
     entries: tuple[Entry, ...]
     reference: str
     mask: str | None = None
+    trusted: Settings | None = None
     rounds: int = ROUNDS
     has_previews: bool = False
     max_pixels: int | None = None
@@ -97,7 +101,16 @@ def compare_settings(
 
     Returns:
         In the entries' order.
+
+    Raises:
+        OutputError: what they are held against could not be cut out.
     """
+    trusted = question.mask
+    if trusted is None and question.trusted is not None:
+        made = make_reference(
+            [question.picture], question.trusted, question.reference, bench, folder
+        )
+        trusted = made.mattes[str(question.picture)]
     measured = []
     for i, entry in enumerate(question.entries):
         stem = f"{i}-{entry.name}"
@@ -111,7 +124,8 @@ def compare_settings(
         measured.append(
             (entry, job, bench.measure([job, *([timed] * question.rounds)], entry.settings))
         )
-    trusted = question.mask or next((job.output for entry, job, _ in measured if entry.name == question.reference), None)  # fmt: skip
+    if trusted is None:
+        trusted = next((job.output for entry, job, _ in measured if entry.name == question.reference), None)  # fmt: skip
     if trusted is not None and not Path(trusted).is_file():
         trusted = None  # the reference failed: there is nothing to agree with
     return [_judge(entry, job, runs, trusted, comparer) for entry, job, runs in measured]

@@ -76,3 +76,18 @@ def format_seconds(duration_s: float | None) -> str:
         ms = duration_s * 1000
         return f"{ms:.1f} ms" if ms < 9.95 else f"{ms:.0f} ms"
     return f"{duration_s:.2f} s"
+
+
+def format_guess(duration_s: float) -> str:
+    """Write how long something will take, to the second, from two minutes on in minutes.
+
+    >>> format_guess(0.2), format_guess(36.2), format_guess(171.0), format_guess(7500.0)
+    ('1 s', '36 s', '2 min 51 s', '2 h 5 min')
+    """
+    whole = max(1, round(duration_s))
+    if whole < 120:
+        return f"{whole} s"
+    minutes, seconds = divmod(whole, 60)
+    if minutes < 120:
+        return f"{minutes} min {seconds} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -6,16 +6,19 @@ import json
 import shutil
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.cache import replacing
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.cut import DONE, FAILED
 from rembg_tuner.comparer import Comparer
 from rembg_tuner.comparison import Entry, Question, compare_settings
-from rembg_tuner.errors import SettingsError
+from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.presets import find_preset, read_presets, resolve
 from rembg_tuner.sweep.bench import OwnBench
+from rembg_tuner.sweep.trusted import find_trusted
 from rembg_tuner.trials import differences, label_of
 from rembg_tuner.units import format_bytes, format_seconds
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     import argparse
 
     from rembg_tuner.comparison import Compared
+    from rembg_tuner.settings import Settings
 
 _LEAST, _MOST = 2, 6
 
@@ -33,29 +37,43 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         kept = arguments.output is not None
         folder = Path(arguments.output) if kept else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-compare-")))  # fmt: skip
-        folder.mkdir(parents=True, exist_ok=True)
-        reference, mask = _reference(arguments.reference, entries, folder, arguments.image)
+        _make(folder)
+        held = _reference(arguments.reference, entries, folder)
         comparer = stack.enter_context(Comparer())
         question = Question(
             picture=Path(arguments.image),
             entries=tuple(entries),
-            reference=reference,
-            mask=mask,
+            reference=held.name,
+            mask=held.mask,
+            trusted=held.trusted,
             rounds=arguments.rounds,
         )
         compared = compare_settings(question, folder, OwnBench(), comparer)
     document = {
         "picture": arguments.image,
-        "reference": reference,
+        "reference": held.name,
         "compared": [one.to_dict() for one in compared],
     }
     if kept:
-        (folder / "compare.json").write_text(json.dumps(document, indent=2), encoding="utf-8")
+        with replacing(folder / "compare.json") as file:
+            file.write(json.dumps(document, indent=2).encode())
     if arguments.json:
         print(json.dumps(document, indent=2))
     else:
-        _print(compared, reference)
+        _print(compared, held)
     return FAILED if any(one.trial.failure for one in compared) else DONE
+
+
+def _make(folder: Path) -> None:
+    """Make the folder.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def _entries(text: str) -> list[Entry]:
@@ -69,22 +87,33 @@ def _entries(text: str) -> list[Entry]:
     return [Entry(name=name, settings=resolve(find_preset(name), {}, able)[0]) for name in names]
 
 
-def _reference(text: str, entries: list[Entry], folder: Path, image: str) -> tuple[str, str | None]:
-    """Give the reference's name among the entries, or a mask's path; a preset that is none is added."""
-    if not text:
-        return entries[0].name, None
-    if any(entry.name == text for entry in entries):
-        return text, None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What the presets are held against: its name, and the mask or the settings if it is none of them."""
+
+    name: str
+    mask: str | None = None
+    trusted: Settings | None = None
+
+
+def _reference(text: str, entries: list[Entry], folder: Path) -> _Held:
+    """Find what --reference names: one of the presets compared, a mask, another preset, or a model."""
+    if not text or any(entry.name == text for entry in entries):
+        return _Held(name=text or entries[0].name)
     path = Path(text)
-    if path.is_file():
-        copy = folder / f"reference{path.suffix}"
+    if not path.is_file():
+        settings, name = find_trusted(text)
+        return _Held(name=name, trusted=settings)
+    copy = folder / f"reference{path.suffix}"
+    try:
         if path.resolve() != copy.resolve():
             shutil.copyfile(path, copy)
-        return path.name, str(copy)
-    raise SettingsError([f"--reference {text} is none of the presets compared, and no file; name one of {', '.join(entry.name for entry in entries)}, or a mask of {image}"])  # fmt: skip
+    except OSError as error:
+        raise OutputError(f"{path} could not be copied to {copy}: {error.strerror}") from error
+    return _Held(name=path.name, mask=str(copy))
 
 
-def _print(compared: list[Compared], reference: str) -> None:
+def _print(compared: list[Compared], held: _Held) -> None:
     """Print the table."""
     names = differences([one.entry.settings for one in compared])
     width = max(len(one.entry.name) for one in compared)
@@ -101,4 +130,7 @@ def _print(compared: list[Compared], reference: str) -> None:
         )
         unstable = " (may be unstable)" if trial.may_be_unstable else ""
         print(f"{one.entry.name:{width}}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement}  {label_of(one.entry.settings, names)}{unstable}")  # fmt: skip
-    print(f"agreement with {reference}, which is no ground truth unless you gave one; stars: the boundary")  # fmt: skip
+    kind = "" if held.mask else ", which is no ground truth"
+    print(
+        f"agreement with {held.name}{kind}; stars: of the boundary's F-measure (README, Edge stars)"
+    )

@@ -10,23 +10,21 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache, replacing
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.errors import OutputError, PictureError, PresetError, SettingsError
+from rembg_tuner.errors import OutputError, PictureError, SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
-from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.presets import find_preset, read_presets, resolve
-from rembg_tuner.settings import MODEL_ALIASES, Settings, best_installed_engine
 from rembg_tuner.sweep.grid import make_grid
 from rembg_tuner.sweep.measure import ROUNDS, Ground, Reference, make_reference
 from rembg_tuner.sweep.run import GUESSED_TRIAL_S, Sweep
 from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
 from rembg_tuner.sweep.store import TrialStore, context_of
+from rembg_tuner.sweep.trusted import find_trusted, trusted_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rembg_tuner.comparer import Comparer
-    from rembg_tuner.settings import Value
+    from rembg_tuner.settings import Settings, Value
     from rembg_tuner.sweep.measure import Bench
 
 STORE_FILE = "trials.sqlite"
@@ -224,21 +222,6 @@ def _trusted(plan: Plan) -> tuple[Settings, str]:
     Raises:
         SettingsError: the name is no preset and no model.
     """
-    text = plan.reference
-    if not text:
-        model = str(next(iter(plan.axes.get("model", ())), plan.base.model))
-        return _whole(model), f"{model} in fp32 at its own size"
-    if text in read_presets():
-        try:
-            return resolve(find_preset(text), {}, look_at_this_machine())[0], f"preset {text}"
-        except PresetError as error:
-            raise SettingsError([str(error)]) from error
-    name = MODEL_ALIASES.get(text, text)
-    if name in read_catalogue():
-        return _whole(name), f"{name} in fp32 at its own size"
-    raise SettingsError([f"--reference {text} is no preset, no model, and no file; presets are {', '.join(read_presets())}"])  # fmt: skip
-
-
-def _whole(model: str) -> Settings:
-    """Give a model's settings in fp32 at its own size."""
-    return Settings(model=model, engine=best_installed_engine(), timeout_s=120.0)
+    if plan.reference:
+        return find_trusted(plan.reference)
+    return trusted_model(str(next(iter(plan.axes.get("model", ())), plan.base.model)))

@@ -1,0 +1,37 @@
+"""What others are held against, by the name that a person gives: a preset, or a model in fp32."""
+
+from __future__ import annotations
+
+from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.errors import PresetError, SettingsError
+from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.presets import find_preset, read_presets, resolve
+from rembg_tuner.settings import MODEL_ALIASES, Settings, best_installed_engine
+
+_TIMEOUT_S = 120.0  # a large model in fp32 is slow, and nobody waits for its deadline
+
+
+def find_trusted(name: str) -> tuple[Settings, str]:
+    """Give the settings of a reference, and what a person calls it.
+
+    Args:
+        name: of a preset, or of a model of the catalogue.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if name in read_presets():
+        try:
+            return resolve(find_preset(name), {}, look_at_this_machine())[0], f"preset {name}"
+        except PresetError as error:
+            raise SettingsError([str(error)]) from error
+    model = MODEL_ALIASES.get(name, name)
+    if model in read_catalogue():
+        return trusted_model(model)
+    raise SettingsError([f"--reference {name} is no preset, no model, and no file; presets are {', '.join(read_presets())}"])  # fmt: skip
+
+
+def trusted_model(model: str) -> tuple[Settings, str]:
+    """Give a model's settings in fp32 at its own size, and what a person calls them."""
+    settings = Settings(model=model, engine=best_installed_engine(), timeout_s=_TIMEOUT_S)
+    return settings, f"{model} in fp32 at its own size"
