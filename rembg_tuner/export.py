@@ -37,6 +37,7 @@ MARGIN = 0.25  # above what was measured: larger pictures, another allocator's d
 _STEP = 32 * MIB
 # What rembg's own command can carry: the model, and the threads by the variable that its session reads.
 _IN_REMBG = {"model", "intra_op_threads", "engine", "timeout_s", "memory_limit_bytes"}
+_HEALTH = ("python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=4)")  # fmt: skip
 _KEPT_BY_US = ("timeout_s", "memory_limit_bytes")
 
 
@@ -156,21 +157,20 @@ def _compose(wanted: _Wanted) -> Export:
         raise SettingsError(["compose.yaml takes its limits from what was measured; run the setting first: `sweep`, `bench --presets`, or once on the page"])  # fmt: skip
     reserved, limit = limits_of(measured)
     threads = wanted.settings.intra_op_threads or measured.cores
-    presets = format_mapping({wanted.name: preset_entry(wanted.settings, measured)})
+    dockerfile, extra_notes = _dockerfile_text(wanted)
     service = {
-        "build": {"context": ".", "dockerfile": "Dockerfile"},
-        "command": ["python", "app.py", "--host", "0.0.0.0", "--port", "7860", "--preset", wanted.name],
-        "environment": {"REMBG_TUNER_PRESETS": "/home/user/tuned.yaml"},
-        "configs": [{"source": "tuned", "target": "/home/user/tuned.yaml"}],
+        # Compose fills in what stands behind a $, in a Dockerfile too; $$ is one.
+        "build": {"context": ".", "dockerfile_inline": dockerfile.replace("$", "$$")},
         "ports": ["127.0.0.1:7860:7860"],
         "user": "1000",
         "read_only": True,
+        # What engines compile outlives the container; /tmp is no tmpfs, whose files would count as memory.
         "volumes": ["cache:/home/user/.cache", "scratch:/tmp"],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "restart": "unless-stopped",
         "healthcheck": {
-            "test": ["CMD", "python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=4)"],
+            "test": ["CMD", *_HEALTH],
             "interval": "30s",
             "timeout": "5s",
             "start_period": "30s",
@@ -185,34 +185,42 @@ def _compose(wanted: _Wanted) -> Export:
     }  # fmt: skip
     content = {
         "services": {"rembg-tuner": service},
-        "configs": {"tuned": {"content": presets.replace("$", "$$")}},
         "volumes": {"cache": {}, "scratch": {}},
     }
     head = (
-        f"# Beside rembg tuner's own Dockerfile: docker compose -f compose.yaml up --build\n"
+        f"# In rembg tuner's own folder: docker compose -f compose.yaml up --build\n"
         f"# Memory: {format_bytes(measured.peak_bytes)} peak measured ({measured.date}, {measured.cpu}, n = {measured.n}) + {format_bytes(IDLE_BYTES)} for the web process\n"
         f"# = {format_bytes(reserved)} reserved; the limit is {MARGIN:.0%} more, rounded up to {format_bytes(_STEP)}. CPUs: one a thread.\n"
         f"# /tmp is a volume and no tmpfs, whose files would count as memory.\n"
     )
     notes = ["pictures much larger than those that were measured take more: sweep with your own"]
-    if wanted.settings.model != "u2netp":
-        notes.append(f"the image must hold {wanted.settings.model}: build it with `export --to dockerfile`")  # fmt: skip
-    return _made("compose", head + format_mapping(content), *notes)
+    return _made("compose", head + format_mapping(content), *notes, *extra_notes)
 
 
 def _dockerfile(wanted: _Wanted) -> Export:
     """Write a Dockerfile that holds this model only."""
+    text, notes = _dockerfile_text(wanted)
+    text += f"HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \\\n    CMD {json.dumps(_HEALTH)}\n"
+    head = "# In rembg tuner's own folder: docker build -f Dockerfile -t tuned . && docker run --rm -p 7860:7860 tuned\n"
+    return _made("dockerfile", head + text, *notes)
+
+
+def _dockerfile_text(wanted: _Wanted) -> tuple[str, list[str]]:
+    """Write the instructions of an image with this model and preset, and what to know of it.
+
+    Raises:
+        SettingsError: the model is a file of the user's.
+    """
     model = wanted.settings.model
     entry = read_catalogue().get(model)
     if entry is None:
-        raise SettingsError([f"a Dockerfile gets models of the catalogue, and {model} is a file of your own; copy it into the image yourself"])  # fmt: skip
+        raise SettingsError([f"an image gets models of the catalogue, and {model} is a file of your own; copy it into the image yourself"])  # fmt: skip
     # JSON is YAML, and one line needs no heredoc
     one_line = json.dumps({wanted.name: preset_entry(wanted.settings, wanted.measured)})
-    write = f"echo {shlex.quote(one_line)} > /home/user/tuned.yaml"
+    write = f"printf '%s\\n' {shlex.quote(one_line)} > /home/user/tuned.yaml"
     get = "" if model == "u2netp" else f"RUN python -m rembg_tuner models get {model}\n"
     extra = " ncnn && pip install --user --no-deps pnnx" if wanted.settings.engine == "ncnn" else ""
-    text = f"""# In rembg tuner's own folder: docker build -f Dockerfile -t tuned . && docker run --rm -p 7860:7860 tuned
-FROM python:3.11-slim
+    text = f"""FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 user
 USER user
 ENV HOME=/home/user PATH=/home/user/.local/bin:$PATH PYTHONUNBUFFERED=1 \\
@@ -225,12 +233,10 @@ RUN pip install --user -r requirements.txt{extra}
 # One run leaves in the image what its first start compiles.
 RUN python -m rembg_tuner cut examples/astronaut.png --preset {wanted.name} -o /tmp/warm.png && rm /tmp/warm.png
 EXPOSE 7860
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \\
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=4)"]
 CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "7860", "--preset", "{wanted.name}"]
 """
     notes = ["no Docker engine was at hand where this was written: the image was not built there"]
-    return _made("dockerfile", text, *notes)
+    return text, notes
 
 
 def _rembg(wanted: _Wanted) -> Export:

@@ -134,12 +134,12 @@ def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
     least = _cost(fitting[0])[0]
     equal = [trial for trial in fitting if _cost(trial)[0] <= least * (1 + NEARLY_EQUAL)]
     chosen = min(equal, key=lambda t: (t.costs()[2], _cost(t)))
-    fitting.remove(chosen)
+    others = [trial for trial in fitting if trial is not chosen]
     return Recommendation(
         chosen=chosen,
         fits=True,
-        why=_why(chosen, len(fitting) + 1, measured),
-        runner_up=fitting[0] if fitting else None,
+        why=_why(chosen, fitting, measured),
+        runner_up=others[0] if others else None,
         steps=_steps(chosen, measured, budgets),
     )
 
@@ -152,21 +152,37 @@ def _cost(trial: Trial) -> tuple[float, float]:
 
 def figures_of(trial: Trial) -> str:
     """Write a measured trial's figures: `161 MiB, 88 ms, agreement 0.986`."""
-    agreement = "" if trial.agreement is None else f", agreement {trial.agreement:.3f}"
-    return f"{format_bytes(trial.peak_bytes)}, {format_seconds(trial.time_s)}{agreement}"
+    peak, time_s = format_bytes(trial.peak_bytes), format_seconds(trial.time_s)
+    if trial.agreement is None:
+        return f"{peak}, {time_s}"
+    return f"{peak}, {time_s}, agreement {trial.agreement:.3f}"
 
 
-def _why(chosen: Trial, fitting: int, measured: Sequence[Trial]) -> str:
-    """Say why the chosen one is chosen."""
+def _changed_figures(trial: Trial, chosen: Trial) -> str:
+    """Write a trial's figures with how far they are from the chosen one's."""
+    peak, time_s, disagreement = trial.costs()
+    ours = chosen.costs()
+    memory = f"{format_bytes(trial.peak_bytes)} ({peak / ours[0] - 1:+.0%})"
+    time = f"{format_seconds(trial.time_s)} ({time_s / ours[1] - 1:+.0%})"
+    if trial.agreement is None:
+        return f"{memory}, {time}"
+    return f"{memory}, {time}, agreement {trial.agreement:.3f} ({ours[2] - disagreement:+.3f})"
+
+
+def _why(chosen: Trial, fitting: Sequence[Trial], measured: Sequence[Trial]) -> str:
+    """Say why the chosen one is chosen of those that fit."""
     names = differences([trial.settings for trial in measured])
     what = label_of(chosen.settings, names) if names else chosen.settings.model
+    least = _cost(chosen)[0] <= _cost(fitting[0])[0]
+    reason = (
+        "it has the least memory times time of them"
+        if least
+        else f"it agrees best of those within {NEARLY_EQUAL:.0%} of the least memory times time"
+    )
     dearest = max(measured, key=_cost)
     share = _cost(chosen)[0] / _cost(dearest)[0]
     compared = f", {share:.0%} of the dearest's" if dearest is not chosen else ""
-    return (
-        f"{what}: {figures_of(chosen)}; {fitting} of the {len(measured)} measured keep the budgets, and of those "
-        f"it takes the least memory times time, nearly equal ones told apart by agreement{compared}"
-    )
+    return f"{what}: {figures_of(chosen)}; {len(fitting)} of the {len(measured)} measured keep the budgets, and {reason}{compared}"  # fmt: skip
 
 
 def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[Step, ...]:
@@ -203,4 +219,4 @@ def _is_worth_it(trial: Trial, chosen: Trial, axis: int) -> bool:
 def _step_text(trial: Trial, chosen: Trial, budget: str, way: str, names: Sequence[str]) -> str:
     """Say what a step would buy."""
     changed = [name for name in names if trial.settings.to_dict()[name] != chosen.settings.to_dict()[name]]  # fmt: skip
-    return f"{way} {budget}: {label_of(trial.settings, changed)} takes {figures_of(trial)}"
+    return f"{way} {budget}: {label_of(trial.settings, changed)} takes {_changed_figures(trial, chosen)}"

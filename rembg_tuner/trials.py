@@ -155,6 +155,7 @@ def _word(name: str, settings: Settings) -> str:
     if name == "max_side":
         return f"at most {value} px" if value else "whole picture"
     if name == "intra_op_threads":
-        return f"{value} thread{'' if value == 1 else 's'}" if value else "all threads"
+        counted = "1 thread" if value == 1 else f"{value} threads"
+        return counted if value else "all threads"
     unit = KNOBS[name].unit
     return f"{words} {value}{f' {unit}' if unit else ''}"

@@ -32,6 +32,20 @@ def read_mapping(path: Path) -> dict[str, object]:
     return content
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines as it stands, in a block that a person can read."""
+
+
+def _write_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Choose a text's style."""
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    )
+
+
+_Dumper.add_representer(str, _write_text)
+
+
 def format_mapping(mapping: dict[str, object]) -> str:
     """Write a mapping as YAML text, keys in the order given."""
-    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(mapping, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

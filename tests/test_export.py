@@ -99,6 +99,7 @@ def test_the_compose_file_is_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     service = read_mapping(file)["services"]["rembg-tuner"]  # type: ignore[index]
     assert service["user"] == "1000"
+    assert "healthz" in service["healthcheck"]["test"][-1]
     assert service["read_only"] is True
     limits = service["deploy"]["resources"]["limits"]
     reserved, limit = limits_of(MEASURED)
@@ -114,14 +115,17 @@ def find_settings(name: str) -> Settings:
 def test_the_composes_preset_starts_the_page_with_the_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The config that compose mounts, read as the page in the container will read it."""
+    """What the image's build writes, by a shell as there, read as the page in the container will read it."""
     settings = Settings(
         model="u2netp", engine="onnxruntime", network_size=256, cpu_mem_arena=False, spinning=False
     )
     made = export(settings, "compose", measured=MEASURED, name="tuned")
     (tmp_path / "compose.yaml").write_text(made.text)
-    content = read_mapping(tmp_path / "compose.yaml")["configs"]["tuned"]["content"]  # type: ignore[index]
-    (tmp_path / "tuned.yaml").write_text(content.replace("$$", "$"))
+    service = read_mapping(tmp_path / "compose.yaml")["services"]["rembg-tuner"]  # type: ignore[index]
+    built = service["build"]["dockerfile_inline"].replace("$$", "$")
+    assert built in export(settings, "dockerfile", measured=MEASURED, name="tuned").text
+    assert '"--preset", "tuned"' in built
+    (tmp_path / "tuned.yaml").write_bytes(preset_of(built))
     monkeypatch.setenv("REMBG_TUNER_PRESETS", str(tmp_path / "tuned.yaml"))
     read_presets.cache_clear()
     try:
@@ -203,11 +207,14 @@ def test_the_dockerfile_holds_one_model_and_this_preset() -> None:
     known = ("FROM", "RUN", "USER", "ENV", "WORKDIR", "COPY", "EXPOSE", "HEALTHCHECK", "CMD", " ")
     assert all(line.startswith(known) for line in lines)
     assert "RUN python -m rembg_tuner models get silueta" in made.text
-    echo = next(line for line in lines if line.startswith("RUN echo"))
-    said = subprocess.run(
-        ["sh", "-c", echo.removeprefix("RUN ").split(" > ")[0]], capture_output=True, check=True
-    )
-    assert b'"model": "silueta"' in said.stdout
+    assert b'"model": "silueta"' in preset_of(made.text)
+
+
+def preset_of(dockerfile: str) -> bytes:
+    """Run the line that writes the preset, as the image's shell does."""
+    line = next(line for line in dockerfile.splitlines() if line.startswith("RUN printf"))
+    command = line.removeprefix("RUN ").rpartition(" > ")[0]
+    return subprocess.run(["sh", "-c", command], capture_output=True, check=True).stdout
 
 
 @pytest.mark.parametrize("target", TARGETS)
