@@ -10,7 +10,7 @@ from rembg_tuner.errors import OutputError
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
 from rembg_tuner.quality import edge_stars
-from rembg_tuner.sweep.measure import ROUNDS, make_reference, trial_of
+from rembg_tuner.sweep.measure import ROUNDS, make_reference, trial_of, without_foreground
 from rembg_tuner.trials import Trial
 
 if TYPE_CHECKING:
@@ -106,11 +106,12 @@ def compare_settings(
         OutputError: what they are held against could not be cut out.
     """
     trusted = question.mask
+    empty: frozenset[str] = frozenset()
     if trusted is None and question.trusted is not None:
         made = make_reference(
             [question.picture], question.trusted, question.reference, bench, folder
         )
-        trusted = made.mattes[str(question.picture)]
+        trusted, empty = made.mattes[str(question.picture)], made.without_foreground
     measured = []
     for i, entry in enumerate(question.entries):
         stem = f"{i}-{entry.name}"
@@ -121,18 +122,28 @@ def compare_settings(
             max_pixels=question.max_pixels,
         )
         timed = replace(job, preview=None)  # the warm-up's preview is enough
-        measured.append(
-            (entry, job, bench.measure([job, *([timed] * question.rounds)], entry.settings))
-        )
+        runs = bench.measure([job, *([timed] * question.rounds)], entry.settings)
+        measured.append((entry, job, runs))
+        if trusted is None and entry.name == question.reference:
+            empty = without_foreground(runs)
     if trusted is None:
         trusted = next((job.output for entry, job, _ in measured if entry.name == question.reference), None)  # fmt: skip
     if trusted is not None and not Path(trusted).is_file():
         trusted = None  # the reference failed: there is nothing to agree with
-    return [_judge(entry, job, runs, trusted, comparer) for entry, job, runs in measured]
+    held = _Held(trusted=trusted, empty=empty)
+    return [_judge(entry, job, runs, held, comparer) for entry, job, runs in measured]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What mattes are held against: its path, None if there is none; and whether it shows nothing."""
+
+    trusted: str | None
+    empty: frozenset[str]
 
 
 def _judge(
-    entry: Entry, job: Job, runs: list[Result | Failure], trusted: str | None, comparer: Comparer
+    entry: Entry, job: Job, runs: list[Result | Failure], held: _Held, comparer: Comparer
 ) -> Compared:
     """Compare one cut-out with the trusted one."""
     failure = next((run for run in runs if isinstance(run, Failure)), None)
@@ -142,16 +153,16 @@ def _judge(
     results = [run for run in runs if isinstance(run, Result)]
     difference = str(Path(job.output).with_suffix(".difference.webp"))
     try:
-        comparison = comparer.compare(job.output, trusted, difference=difference)
+        comparison = comparer.compare(job.output, held.trusted, difference=difference)
     except OutputError as error:
         trial = Trial(number=0, settings=entry.settings, failure=str(error), failure_kind=error.kind)  # fmt: skip
         return Compared(entry=entry, trial=trial)
-    trial = trial_of(0, entry.settings, results, [(comparison, None)], (job.input,))
+    trial = trial_of(0, entry.settings, results, [(comparison, None)], (job.input,), held.empty)
     return Compared(
         entry=entry,
         trial=trial,
         cutout=job.output,
         preview=job.preview,
-        difference=difference if trusted else None,
-        stars=None if comparison.boundary_f is None else edge_stars(comparison.boundary_f),
+        difference=difference if held.trusted else None,
+        stars=None if trial.boundary_f is None else edge_stars(trial.boundary_f),
     )

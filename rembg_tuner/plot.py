@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.pareto import front_of
@@ -257,13 +258,18 @@ def _steps(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], 
 
 
 def draw(
-    info: PlotInfo, *, words: Mapping[str, str] | None = None, is_standalone: bool = False
+    info: PlotInfo,
+    *,
+    words: Mapping[str, str] | None = None,
+    thumbnails: Mapping[int, str] | None = None,
+    is_standalone: bool = False,
 ) -> str:
     """Draw the plot as SVG.
 
     Args:
         info: what to draw.
         words: the fixed texts by the keys of `WORDS`; None: English.
+        thumbnails: addresses of small cut-outs by trial, for `points_script`; None: there are none.
         is_standalone: to be a file of its own, with its colours for light and dark.
     """
     said = {**WORDS, **(words or {})}
@@ -281,10 +287,23 @@ def draw(
         + _axes(info.memory, info.time, said)
         + _budgets(info, said)
         + _front(info)
-        + "".join(_point(point) for point in pale)
+        + "".join(
+            _point(
+                point,
+                thumbnail=(thumbnails or {}).get(point.trial, ""),
+                is_first=point is pale[-1],
+                is_standalone=is_standalone,
+            )
+            for point in pale
+        )
         + _legend_drawn(info, said)
         + "</svg>"
     )
+
+
+def points_script() -> str:
+    """Give what points do in a browser: `followPoints(root, thumbnailOf)`."""
+    return Path(__file__).with_name("plot_points.js").read_text(encoding="utf-8")
 
 
 def _style(*, is_standalone: bool) -> str:
@@ -346,8 +365,8 @@ def _front(info: PlotInfo) -> str:
     return f'<polyline class="rt-front" points="{path}"/>'
 
 
-def _point(point: PlotPoint) -> str:
-    """Draw a trial: a button with its numbers."""
+def _point(point: PlotPoint, *, thumbnail: str, is_first: bool, is_standalone: bool) -> str:
+    """Draw a trial: a button with its numbers; one of them is reached by Tab, the others by arrow keys."""
     pale = "" if point.is_on_front and point.is_within else " rt-pale"
     if point.is_chosen:
         pale = ""
@@ -356,9 +375,11 @@ def _point(point: PlotPoint) -> str:
     if abs(point.high_y - point.low_y) > 1:
         whisker = f'<line class="rt-whisker" x1="{x}" y1="{point.low_y}" x2="{x}" y2="{point.high_y}"/>'  # fmt: skip
     ring = f'<circle class="rt-ring" cx="{x}" cy="{y}" r="11"/>' if point.is_chosen else ""
+    thumb = f' data-thumb="{escape(thumbnail)}"' if thumbnail else ""
+    title = f"<title>{label}</title>" if is_standalone else ""
     return (
-        f'<g class="rt-point rt-look-{point.shape}{pale}" data-trial="{point.trial}" tabindex="0" role="button" aria-label="{label}">'
-        f'<title>{label}</title><circle class="rt-hit" cx="{x}" cy="{y}" r="12"/>{whisker}{_shape(point.shape, x, y, "rt-shape")}{ring}</g>'
+        f'<g class="rt-point rt-look-{point.shape}{pale}" data-trial="{point.trial}"{thumb} tabindex="{0 if is_first else -1}" role="button" aria-label="{label}">'
+        f'{title}<circle class="rt-hit" cx="{x}" cy="{y}" r="12"/>{whisker}{_shape(point.shape, x, y, "rt-shape")}{ring}</g>'
     )
 
 

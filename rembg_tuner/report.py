@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.cache import replacing
-from rembg_tuner.plot import draw, lay_out
+from rembg_tuner.plot import draw, lay_out, points_script
 from rembg_tuner.quality import edge_stars
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.trials import differences, label_of
@@ -40,9 +40,12 @@ table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:
 th:first-child,td:first-child,.left{text-align:left}tr.chosen{background:var(--rt-soft)}tr:target,tr.lit{outline:2px solid var(--rt-accent)}
 td img{width:56px;height:56px;object-fit:contain;background:repeating-conic-gradient(#c9ced6 0 25%,#fff 0 50%) 0 0/12px 12px;border-radius:6px;margin-right:4px;vertical-align:middle}
 .failed{color:var(--rt-warn);white-space:normal}.muted{color:var(--rt-muted);font-size:13px}li{margin:3px 0;max-width:90ch}dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;margin:0}dt{color:var(--rt-muted)}dd{margin:0;overflow-wrap:anywhere}
+.rt-tip{position:absolute;z-index:9;display:grid;gap:2px;max-width:280px;padding:8px 10px;border-radius:10px;background:var(--rt-panel);border:1px solid var(--rt-line);box-shadow:0 6px 24px rgb(0 0 0/18%);font-size:13px;pointer-events:none}.rt-tip[hidden]{display:none}
+.rt-tip img{width:132px;height:132px;object-fit:contain;justify-self:center;border-radius:6px;background:repeating-conic-gradient(#c9ced6 0 25%,#fff 0 50%) 0 0/12px 12px}
 .rt-point{cursor:pointer;outline:none}.rt-point:focus-visible .rt-hit{stroke:var(--rt-accent);stroke-width:2}
 """
 _SCRIPT = """
+followPoints(document,point=>document.querySelector("#trial-"+point.dataset.trial+" img")?.src);
 const show=t=>{const row=document.getElementById("trial-"+t);document.querySelectorAll(".lit").forEach(r=>r.classList.remove("lit"));if(row){row.classList.add("lit");row.scrollIntoView({block:"center",behavior:"smooth"})}};
 document.addEventListener("click",e=>{const p=e.target.closest("[data-trial]");if(p)show(p.dataset.trial)});
 document.addEventListener("keydown",e=>{if((e.key==="Enter"||e.key===" ")&&e.target.matches(".rt-point")){e.preventDefault();show(e.target.dataset.trial)}});
@@ -137,7 +140,7 @@ def _page(trials: Sequence[Trial], story: Story) -> str:
         f'<p class="lead">{escape(story.recommendation)}</p>'
         f'<div class="box">{draw(info)}</div><h2>Trials</h2><div class="box">{_table(trials, story.chosen)}</div>'
         f"<h2>How it was measured</h2><ul>{how}</ul><h2>Where</h2><dl>{machine}</dl>"
-        f"</main><script>{_SCRIPT}</script></body></html>"
+        f"</main><script>{points_script()}{_SCRIPT}</script></body></html>"
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 IDLE_S = 2.0
 _DAY_S = 86_400
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 760, 260, 66, 34, 28, 16
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 480, 220, 46, 34, 28, 12
 WORDS = {"memory": "memory after each run, MiB", "run": "run"}
 
 

@@ -130,6 +130,9 @@ def _print(compared: list[Compared], held: _Held) -> None:
         )
         unstable = " (may be unstable)" if trial.may_be_unstable else ""
         print(f"{one.entry.name:{width}}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement}  {label_of(one.entry.settings, names)}{unstable}")  # fmt: skip
+    if any(not picture.has_foreground for one in compared for picture in one.trial.pictures):
+        print(f"{held.name} has no clear foreground here, so that no agreement is told")
+        return
     kind = "" if held.mask else ", which is no ground truth"
     print(
         f"agreement with {held.name}{kind}; stars: of the boundary's F-measure (README, Edge stars)"

@@ -92,11 +92,16 @@ def make_reference(
     return Reference(
         name=name,
         mattes={job.input: job.output for job in jobs},
-        without_foreground=frozenset(
-            run.input
-            for run in runs
-            if isinstance(run, Result) and any(NO_FOREGROUND in text for text in run.warnings)
-        ),
+        without_foreground=without_foreground(runs),
+    )
+
+
+def without_foreground(runs: Sequence[Result | Failure]) -> frozenset[str]:
+    """Name the pictures in which a network saw no clear foreground, by its raw maximum before scaling."""
+    return frozenset(
+        run.input
+        for run in runs
+        if isinstance(run, Result) and any(NO_FOREGROUND in text for text in run.warnings)
     )
 
 

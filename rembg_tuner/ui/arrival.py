@@ -12,7 +12,7 @@ from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import find_preset, read_presets, resolve
 from rembg_tuner.settings import is_honoured
 from rembg_tuner.ui.choices import capabilities, chosen_settings, preset_settings
-from rembg_tuner.ui.handlers import EXAMPLES_FOLDER
+from rembg_tuner.ui.handlers import EXAMPLES, EXAMPLES_FOLDER
 from rembg_tuner.ui.views import machine as machine_view
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import setting_text
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.handlers import Desk, Shown
     from rembg_tuner.ui.visitors import Visitor
 
-EXAMPLES = ("astronaut", "chelsea", "coffee")
 _LOG = logging.getLogger(__name__)
 
 

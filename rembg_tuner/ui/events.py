@@ -11,8 +11,8 @@ import gradio as gr
 from gradio.components import Component
 
 from rembg_tuner.settings import KNOBS
-from rembg_tuner.ui.arrival import EXAMPLES, Arrival
-from rembg_tuner.ui.handlers import REPEAT, Handlers
+from rembg_tuner.ui.arrival import Arrival
+from rembg_tuner.ui.handlers import EXAMPLES, REPEAT, Handlers
 from rembg_tuner.ui.widgets import DETAILS, RESULT_SIZES
 from rembg_tuner.ui.words import translate_sentence
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 REPEAT = LIMITS.repeat
 _DOWNLOAD_EVERY_S = 0.5  # a redrawn button is hard to press
 GLANCE_EVERY_S = 0.22  # 4 to 5 Hz, and the most that a visitor who left holds the slot
+EXAMPLES = ("astronaut", "chelsea", "coffee")
 EXAMPLES_FOLDER = Path(__file__).parent.parent.parent / "examples"
 _LOG = logging.getLogger(__name__)
 Shown = dict[str, Any]  # a part of the page by name -> what it shows now
@@ -378,3 +379,8 @@ def viewer_value(turn: Turn, language: str) -> dict[str, object] | None:
 def _existing(path: str | None) -> str | None:
     """Give a path if a file is there."""
     return path if path and Path(path).is_file() else None
+
+
+def example_of(desk: Desk) -> str:
+    """Lay the first example into the page's folder, for who chose no picture."""
+    return Handlers(desk).example(EXAMPLES[0])

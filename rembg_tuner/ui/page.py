@@ -8,7 +8,7 @@ import gradio as gr
 
 from rembg_tuner.presets import read_presets
 from rembg_tuner.settings import KNOBS
-from rembg_tuner.ui import deploying, endpoint, events, study_tabs, widgets
+from rembg_tuner.ui import compare_tab, deploy_tab, endpoint, events, sweep_tab, widgets
 from rembg_tuner.ui.choices import fill_form, preset_settings
 from rembg_tuner.ui.events import Widgets
 from rembg_tuner.ui.widgets import DETAILS, RESULT_SIZES, asset, knob_widget, page_words
@@ -39,9 +39,9 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab(words("tab.cut"), id="cut"):
                 made = _cut_tab(preset)
-            compare_tab = gr.Tab(words("tab.compare"), id="compare")
-            sweep_tab = gr.Tab(words("tab.sweep"), id="sweep")
-            deploy_tab = gr.Tab(words("tab.deploy"), id="deploy")
+            compare = gr.Tab(words("tab.compare"), id="compare")
+            sweep = gr.Tab(words("tab.sweep"), id="sweep")
+            deploy = gr.Tab(words("tab.deploy"), id="deploy")
             with gr.Tab(words("tab.models"), id="models") as models_tab:
                 models = gr.HTML("", js_on_load=asset("pick.js"), elem_id="models")
             with gr.Tab(words("tab.system"), id="system") as system:
@@ -50,12 +50,12 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
         saved = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_KEY)
         language = gr.Textbox(visible=False)
         parts = Widgets(**made, machine=machine, models=models, saved=saved, language=language)
-        with compare_tab:
-            study_tabs.add_compare_tab(desk, parts)
-        with sweep_tab:
-            handlers, budgets = study_tabs.add_sweep_tab(sweep_tab.select, desk, parts)
-        with deploy_tab:
-            deploying.add_deploy_tab(desk, parts, handlers, budgets)
+        with compare:
+            compare_tab.add_compare_tab(compare.select, desk, parts)
+        with sweep:
+            handlers, budgets = sweep_tab.add_sweep_tab(sweep.select, desk, parts)
+        with deploy:
+            deploy_tab.add_deploy_tab(deploy.select, desk, parts, handlers, budgets)
         events.tie_events(page, parts, desk, preset=preset)
         events.tie_models(models_tab.select, parts, desk)
         events.tie_machine([system.select, again.click], parts, desk, preset=preset)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from rembg_tuner.comparison import Compared, Question
     from rembg_tuner.line import WaitingLine
     from rembg_tuner.measurement import Result
     from rembg_tuner.pipeline import Job
@@ -37,7 +38,8 @@ class Study:
     Attributes:
         folder: of its files.
         progress: of a sweep; None: none yet.
-        compared: of a comparison.
+        question: of a comparison; None: it is none.
+        compared: what came of it.
         problem: why it ended early; empty: it did not.
         is_running: whether it goes on.
         began_at: by time.monotonic.
@@ -49,7 +51,8 @@ class Study:
 
     folder: Path
     progress: SweepProgress | None = None
-    compared: list[Any] = field(default_factory=list)
+    question: Question | None = None
+    compared: list[Compared] = field(default_factory=list)
     problem: str = ""
     is_running: bool = True
     began_at: float = field(default_factory=time.monotonic)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,22 +15,24 @@ from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.pipeline import Job
 from rembg_tuner.plot import draw, lay_out
 from rembg_tuner.recommend import Budgets, Recommendation, recommend
+from rembg_tuner.settings import Settings, best_installed_engine
 from rembg_tuner.soak import summarise_soak
 from rembg_tuner.sweep.opening import Plan, open_sweep
 from rembg_tuner.sweep.summary import write_summary
+from rembg_tuner.sweep.trusted import find_trusted
 from rembg_tuner.ui.choices import most_pixels, preset_settings
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.compare import show_comparison
 from rembg_tuner.ui.views.soak import show_soak
 from rembg_tuner.ui.views.sweep import show_sweep
 from rembg_tuner.ui.words import say
-from rembg_tuner.units import MIB, format_seconds
+from rembg_tuner.units import MIB, format_guess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from rembg_tuner.comparer import Comparer
-    from rembg_tuner.settings import Settings, Value
+    from rembg_tuner.settings import Value
     from rembg_tuner.trials import Trial
     from rembg_tuner.ui.handlers import Desk
     from rembg_tuner.ui.studies import LineBench, Study
@@ -42,6 +45,19 @@ SOAKED = 60  # runs: some seconds of the page's slot
 LEAST_COMPARED = 2
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a visitor wants mattes held against.
+
+    Attributes:
+        name: of a preset or a model; empty: the tab's own default.
+        mask: path of an upload that takes its place; None: there is none.
+    """
+
+    name: str = ""
+    mask: str | None = None
+
+
 class StudyHandlers:
     """The tabs' handlers."""
 
@@ -52,7 +68,12 @@ class StudyHandlers:
     # Compare
 
     async def compare(
-        self, visitor: Visitor, picture: str | None, presets: Sequence[str], own: Settings | None
+        self,
+        visitor: Visitor,
+        picture: str | None,
+        presets: Sequence[str],
+        own: Settings | None,
+        held: Held,
     ) -> AsyncGenerator[str, None]:
         """Compare presets, and the form's own settings if wanted, on a picture.
 
@@ -61,6 +82,7 @@ class StudyHandlers:
             picture: path of the upload.
             presets: their names.
             own: the form's settings; None: not wanted.
+            held: what their mattes are held against; by default the first one's.
         """
         try:
             entries = [Entry(name=name, settings=preset_settings(name)) for name in presets]
@@ -69,15 +91,10 @@ class StudyHandlers:
             if not LEAST_COMPARED <= len(entries) <= MOST_COMPARED:
                 raise SettingsError([f"two to six settings can be compared, got {len(entries)}; choose others"])  # fmt: skip
             [path] = self._own_pictures([picture] if picture else [])
-            question = Question(
-                picture=path,
-                entries=tuple(entries),
-                reference=entries[0].name,
-                has_previews=True,
-                max_pixels=most_pixels(path),
-            )
+            question = self._question(path, entries, held)
 
             def work(study: Study, bench: LineBench, comparer: Comparer) -> None:
+                study.question = question
                 study.compared = compare_settings(question, study.folder, bench, comparer)
 
             study = self.desk.studies.start(self.desk.folder.new_job(), work)
@@ -89,6 +106,27 @@ class StudyHandlers:
             yield show_comparison(study, len(entries), visitor.language)
             await asyncio.sleep(FOLLOW_EVERY_S)
         yield show_comparison(study, len(entries), visitor.language)
+
+    def _question(self, picture: Path, entries: list[Entry], held: Held) -> Question:
+        """Make what is to be compared.
+
+        Raises:
+            SettingsError: what it is to be held against is none.
+        """
+        question = Question(
+            picture=picture,
+            entries=tuple(entries),
+            reference=entries[0].name,
+            has_previews=True,
+            max_pixels=most_pixels(picture),
+        )
+        if held.mask:
+            [mask] = self._own_pictures([held.mask])
+            return replace(question, reference=mask.name, mask=str(mask))
+        if held.name and all(entry.name != held.name for entry in entries):
+            trusted, name = find_trusted(held.name)
+            return replace(question, reference=name, trusted=trusted)
+        return replace(question, reference=held.name or entries[0].name)
 
     def _own_pictures(self, pictures: Sequence[str]) -> list[Path]:
         """Check that pictures are uploads of this page.
@@ -146,7 +184,6 @@ class StudyHandlers:
         pictures: Sequence[str],
         axes: Mapping[str, Sequence[Value]],
         *,
-        model: str,
         reference: str,
         trials: int | None,
     ) -> Plan:
@@ -155,22 +192,17 @@ class StudyHandlers:
         Args:
             pictures: paths of uploads.
             axes: knobs with their values.
-            model: to sweep.
             reference: a preset's or model's name; empty: the model in fp32.
             trials: of a guided search; None: all.
 
         Raises:
             SettingsError: it cannot be, or is too much for a page.
         """
-        if model not in read_catalogue():
-            raise SettingsError([f"model must be one of {', '.join(read_catalogue())} on this page, got {model!r}"])  # fmt: skip
         chosen = {name: tuple(values) for name, values in axes.items() if values}
         plan = Plan(
             pictures=tuple(self._own_pictures(pictures)),
             axes=chosen,
-            base=replace(
-                preset_settings("balanced"), model=model, precision="fp32", network_size=0
-            ),
+            base=Settings(engine=best_installed_engine()),
             reference=reference,
             trials=trials,
         )
@@ -178,9 +210,25 @@ class StudyHandlers:
             raise SettingsError([f"at most {MOST_TRIALS} trials on this page, got {plan.count()}; choose fewer values, or a guided search"])  # fmt: skip
         return plan
 
+    def with_masks(self, plan: Plan, masks: Sequence[str]) -> Plan:
+        """Take uploaded masks as what the pictures' mattes are held against, if there are any.
+
+        Raises:
+            SettingsError: one is no upload of this page, or no picture.
+        """
+        if not masks:
+            return plan
+        files = self._own_pictures(masks)
+        if len(files) == len(plan.pictures) == 1:
+            return replace(plan, reference=str(files[0]))
+        folder = self.desk.folder.new_job()
+        for file in files:
+            shutil.copyfile(file, folder / file.name)
+        return replace(plan, reference=str(folder))
+
     def announce(self, plan: Plan, language: str) -> str:
         """Say how many trials there will be and about how long they take."""
-        return say("sweep.announce", language, count=plan.count(), of=len(plan.grid()), time=format_seconds(plan.guess_s()))  # fmt: skip
+        return say("sweep.announce", language, count=plan.count(), of=len(plan.grid()), time=format_guess(plan.guess_s()))  # fmt: skip
 
     async def sweep(
         self, visitor: Visitor, plan: Plan, budgets: Budgets

@@ -42,6 +42,11 @@ class Visitor:
     soaking: Study | None = None
     befores: dict[tuple[str, int], str] = field(default_factory=dict)
 
+    def stop_study(self) -> None:
+        """End the comparison or sweep that goes on; what is done is kept."""
+        if self.study is not None:
+            self.study.stop()
+
     def stop(self) -> None:
         """Free what it holds of the line."""
         if self.ticket is not None:

@@ -12,7 +12,8 @@ import gradio as gr
 
 from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.presets import unnative_text
+from rembg_tuner.plot import points_script
+from rembg_tuner.presets import read_presets, unnative_text
 from rembg_tuner.settings import (
     ENGINES,
     KNOBS,
@@ -60,6 +61,11 @@ def asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
+def study_script() -> str:
+    """Give what comparisons and sweeps do in the browser."""
+    return points_script() + asset("study.js")
+
+
 def thumbnail(name: str) -> str:
     """Give an example's thumbnail as an address that needs no request."""
     content = base64.b64encode((ASSETS / f"{name}.webp").read_bytes()).decode()
@@ -86,6 +92,21 @@ def _words_of(language: str) -> dict[str, str]:
         sized = f"{name} · {entry.size_text()}".removesuffix(" · ")
         words[f"absent.{name}"] = say("absent.choice", language, name=sized)
     return words
+
+
+def held_choices(first: str) -> list[tuple[str, str]]:
+    """Give what mattes can be held against: by default, a preset's, or those of a model that is here.
+
+    Args:
+        first: key of the word for the default.
+    """
+    models = [name for name, entry in read_catalogue().items() if entry.find()]
+    words = page_words()
+    return [
+        (str(words(first)), ""),
+        *((f"{name} · fp32", name) for name in models),
+        *((name, name) for name in read_presets()),
+    ]
 
 
 def script() -> str:

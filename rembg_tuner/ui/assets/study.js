@@ -1,5 +1,6 @@
 // What a comparison and a sweep do in the browser: points by mouse and keyboard, the wipe, the zoom that
 // moves together, the picture of the plot. `element` is the part that the server draws anew.
+followPoints(element, (point) => point.dataset.thumb);
 const CHOICES = "[data-trial],[data-use]";
 const pair = () => element.querySelector(".rt-pair-stage");
 
@@ -66,12 +67,23 @@ element.addEventListener("input", (event) => {
   }
 });
 
-// The place under the pointer is what every cut-out shows; a finger or a mouse moves them all.
-element.addEventListener("pointermove", (event) => {
-  const loupe = event.target.closest(".rt-loupe");
+// The place under the pointer is what every cut-out shows; a finger, a mouse or the arrow keys move them all.
+let place = { x: 50, y: 50 };
+function look(x, y) {
+  place = { x: Math.min(100, Math.max(0, x)), y: Math.min(100, Math.max(0, y)) };
   const root = element.querySelector(".rt-compare");
-  if (!loupe || !root) return;
-  const box = loupe.getBoundingClientRect();
-  root.style.setProperty("--x", `${((event.clientX - box.left) / box.width) * 100}%`);
-  root.style.setProperty("--y", `${((event.clientY - box.top) / box.height) * 100}%`);
+  root?.style.setProperty("--x", `${place.x}%`);
+  root?.style.setProperty("--y", `${place.y}%`);
+}
+element.addEventListener("pointermove", (event) => {
+  const seen = event.target.closest(".rt-loupe, .rt-pair-stage");
+  if (!seen || (event.buttons && seen.matches(".rt-pair-stage"))) return; // the wipe is being drawn
+  const box = seen.getBoundingClientRect();
+  look(((event.clientX - box.left) / box.width) * 100, ((event.clientY - box.top) / box.height) * 100);
+});
+element.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: [-5, 0], ArrowRight: [5, 0], ArrowUp: [0, -5], ArrowDown: [0, 5] }[event.key];
+  if (!step || !event.target.matches(".rt-loupe")) return;
+  event.preventDefault();
+  look(place.x + step[0], place.y + step[1]);
 });

@@ -5,10 +5,11 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from rembg_tuner.trials import differences, label_of
-from rembg_tuner.ui.views.markup import duration, file_link, size
+from rembg_tuner.trials import differences
+from rembg_tuner.ui.views.markup import duration, file_link, label_text, size
 from rembg_tuner.ui.views.sweep import stars_text
 from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.units import format_guess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,12 +25,29 @@ def show_comparison(study: Study, planned: int, language: str) -> str:
     if study.problem:
         return f'<p class="rt-failed" role="alert">{escape(translate_sentence(study.problem, language))}</p>'
     if study.is_running:
-        text = say("compare.running", language, count=planned, elapsed=duration(study.elapsed_s(), language))  # fmt: skip
+        text = say("compare.running", language, count=planned, elapsed=format_guess(study.elapsed_s()))  # fmt: skip
         return f'<p role="status">{escape(text)}</p><progress></progress>'
     compared: Sequence[Compared] = study.compared
     seen = [one for one in compared if one.preview]
     body = f"{_slider(seen, language)}{_side_by_side(seen, language)}" if seen else ""
-    return f'<section class="rt-study rt-compare" data-backdrop="checker">{body}{_table(compared, language)}</section>'
+    return f'<section class="rt-study rt-compare" data-backdrop="checker">{body}{_table(compared, language)}{_held(study, language)}</section>'
+
+
+def _held(study: Study, language: str) -> str:
+    """Say what agreement is with, and when it says nothing."""
+    question, compared = study.question, study.compared
+    if question is None:
+        return ""
+    name = translate_sentence(question.reference, language)
+    measured = [one.trial for one in compared if one.trial.is_measured]
+    if any(not picture.has_foreground for trial in measured for picture in trial.pictures):
+        text = say("compare.nothing", language, name=name)
+    elif all(trial.agreement is None for trial in measured):
+        text = say("compare.lost", language)
+    else:
+        kind = "" if question.mask else say("compare.no_truth", language)
+        text = say("compare.held", language, name=name, kind=kind, n=question.rounds)
+    return f'<p class="rt-muted">{escape(text)}</p>'
 
 
 def _slider(seen: Sequence[Compared], language: str) -> str:
@@ -47,11 +65,11 @@ def _slider(seen: Sequence[Compared], language: str) -> str:
         for name in _BACKDROPS
     )
     return (
-        f'<div class="rt-pair"><div class="rt-pair-stage"><img class="rt-pair-left" src="{escape(left)}" alt="{escape(seen[0].entry.name)}">'
-        f'<img class="rt-pair-right" src="{escape(right)}" alt="{escape(seen[-1].entry.name)}"><span class="rt-handle" aria-hidden="true"></span>'
+        f'<div class="rt-pair"><div class="rt-pair-stage"><div class="rt-half"><img class="rt-pair-left" src="{escape(left)}" alt="{escape(seen[0].entry.name)}"></div>'
+        f'<div class="rt-half"><img class="rt-pair-right" src="{escape(right)}" alt="{escape(seen[min(1, len(seen) - 1)].entry.name)}"></div><span class="rt-handle" aria-hidden="true"></span>'
         f'<input class="rt-wipe" type="range" min="0" max="100" value="50" aria-label="{escape(say("compare.wipe", language))}"></div>'
         f'<div class="rt-tools"><select data-side="left" aria-label="{escape(say("compare.left", language))}">{options[0]}</select>'
-        f'<select data-side="right" aria-label="{escape(say("compare.right", language))}">{options[1]}</select>'
+        f'<span aria-hidden="true">⟷</span><select data-side="right" aria-label="{escape(say("compare.right", language))}">{options[1]}</select>'
         f'<span class="rt-modes" role="group">{tools}</span>'
         f'<label class="rt-colour"><input type="color" data-ground-colour value="#2f6fde" aria-label="{escape(say("viewer.colour", language))}"></label>'
         f'<label class="rt-zoom">{escape(say("compare.zoom", language))} <input type="range" data-zoom min="1" max="8" step="0.5" value="1"></label>'
@@ -62,7 +80,7 @@ def _slider(seen: Sequence[Compared], language: str) -> str:
 def _side_by_side(seen: Sequence[Compared], language: str) -> str:
     """Show every cut-out; their zoom moves together."""
     figures = "".join(
-        f'<figure><div class="rt-loupe"><img src="{escape(file_link(str(one.preview)))}" alt="{escape(one.entry.name)}">'
+        f'<figure><div class="rt-loupe" tabindex="0" role="group" aria-label="{escape(one.entry.name)}"><img src="{escape(file_link(str(one.preview)))}" alt="{escape(one.entry.name)}">'
         + (
             f'<img class="rt-difference" src="{escape(file_link(one.difference))}" alt="{escape(say("compare.difference.alt", language, name=one.entry.name))}">'
             if one.difference
@@ -95,5 +113,5 @@ def _row(one: Compared, first: Compared | None, names: Sequence[str], language: 
         faster, share = f"{theirs[1] / ours[1]:.2f}", f"{ours[0] / theirs[0]:.0%}"
     return (
         f"<tr>{name}<td>{duration(trial.time_s, language)}</td><td>{faster}</td><td>{size(trial.peak_bytes, language)}</td><td>{share}</td><td>{agreement}</td>"
-        f"<td>{stars_text(trial.boundary_f)}</td><td>{escape(label_of(one.entry.settings, names))}</td></tr>"
+        f"<td>{stars_text(trial.boundary_f)}</td><td>{escape(label_text(one.entry.settings, names, language))}</td></tr>"
     )

@@ -6,13 +6,15 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from rembg_tuner.ui.words import say
+from rembg_tuner.trials import MORE_WORD, label_of
+from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from rembg_tuner.settings import Value
+    from rembg_tuner.settings import Settings, Value
 
 
 def number(text: str) -> str:
@@ -49,6 +51,12 @@ def setting_text(name: str, value: Value, language: str) -> str:
     if name in units and value != 0:
         return f"{value:g}{units[name]}" if isinstance(value, int | float) else str(value)
     return say("auto", language) if value == 0 else str(value)
+
+
+def label_text(settings: Settings, names: Sequence[str], language: str) -> str:
+    """Tell a setting by some of its knobs, as `trials.label_of`, in the page's language."""
+    words = label_of(settings, names).split(MORE_WORD)
+    return MORE_WORD.join(translate_sentence(word, language) for word in words)
 
 
 def file_link(path: str | Path) -> str:

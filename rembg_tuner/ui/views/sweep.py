@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from rembg_tuner.plot import draw, lay_out
 from rembg_tuner.quality import edge_stars
 from rembg_tuner.recommend import figures_of
-from rembg_tuner.trials import differences, label_of
-from rembg_tuner.ui.views.markup import duration, file_link, size
+from rembg_tuner.trials import differences
+from rembg_tuner.ui.views.markup import duration, file_link, label_text, size
 from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.units import format_guess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,11 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
         max_time_s=budgets.max_time_s,
         min_agreement=budgets.min_agreement,
     )
-    plot = draw(info, words={word: say(f"plot.{word}", language) for word in _PLOT_WORDS})
+    plot = draw(
+        info,
+        words={word: say(f"plot.{word}", language) for word in _PLOT_WORDS},
+        thumbnails=_thumbnails(trials),
+    )
     names = differences([trial.settings for trial in trials])
     return (
         f'<section class="rt-study" data-state="{"running" if study.is_running else "done"}">{head}'
@@ -47,6 +52,12 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
         f"{_card(shown, names, language) if shown else ''}{_files(study, language)}"
         f"{_table(trials, names, chosen, language)}</section>"
     )
+
+
+def _thumbnails(trials: Sequence[Trial]) -> dict[int, str]:
+    """Give the address of each trial's first small cut-out, by its number."""
+    first = {t.number: t.pictures[0].thumbnail for t in trials if t.pictures}
+    return {number: file_link(path) for number, path in first.items() if path}
 
 
 def _head(study: Study, language: str) -> str:
@@ -60,10 +71,10 @@ def _head(study: Study, language: str) -> str:
         )
     done, planned = len(progress.trials), progress.planned
     if study.is_running:
-        text = say("sweep.progress", language, done=done, planned=planned, left=duration(progress.left_s, language))  # fmt: skip
+        text = say("sweep.progress", language, done=done, planned=planned, left=format_guess(progress.left_s))  # fmt: skip
         return f'<p role="status">{escape(text)}</p><progress max="{planned}" value="{done}"></progress>'
     key = "sweep.done" if done >= planned else "sweep.stopped"
-    text = say(key, language, done=done, planned=planned, elapsed=duration(progress.elapsed_s, language))  # fmt: skip
+    text = say(key, language, done=done, planned=planned, elapsed=format_guess(progress.elapsed_s))  # fmt: skip
     return f'<p role="status">{escape(text)}</p>'
 
 
@@ -73,7 +84,7 @@ def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
     steps = "".join(f'<li><button type="button" data-trial="{step.trial}">{escape(translate_sentence(step.text, language))}</button></li>' for step in found.steps)  # fmt: skip
     second = ""
     if found.runner_up is not None:
-        text = f"{label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}"
+        text = f"{label_text(found.runner_up.settings, names, language)}: {translate_sentence(figures_of(found.runner_up), language)}"
         second = f'<p class="rt-muted">{escape(say("sweep.second", language))} {escape(text)}</p>'
     return (
         f'<div class="rt-why" data-fits="{str(found.fits).lower()}"><p><b>{escape(say(key, language))}</b> '
@@ -105,7 +116,7 @@ def _card(trial: Trial, names: Sequence[str], language: str) -> str:
             spread += f" · {say('sweep.unstable', language)}"
     return (
         f'<div class="rt-card" data-card="{trial.number}"><div class="rt-card-thumbs">{thumbs}</div><div>'
-        f"<p><b>{escape(label_of(trial.settings, names))}</b></p>"
+        f"<p><b>{escape(label_text(trial.settings, names, language))}</b></p>"
         f"<p>{escape(translate_sentence(figures, language))} {stars}</p>"
         f'<p class="rt-muted">{escape(spread)}</p>'
         f'<button type="button" class="rt-take" data-use="{trial.number}">{escape(say("sweep.use", language))}</button>'
@@ -136,19 +147,22 @@ def _table(trials: Sequence[Trial], names: Sequence[str], chosen: int | None, la
     """List every trial, the fastest first, those that failed last with their reason."""
     ordered = sorted(trials, key=lambda t: (not t.is_measured, t.time_s or 0.0))
     rows = "".join(_line(trial, names, chosen, language) for trial in ordered)
-    heads = "".join(f"<th>{escape(say(f'sweep.head.{key}', language))}</th>" for key in ("setting", "time", "peak", "agreement", "edge"))  # fmt: skip
+    heads = "".join(f"<th>{escape(say(f'sweep.head.{key}', language))}</th>" for key in ("setting", "time", "range", "peak", "agreement", "edge"))  # fmt: skip
     return f'<div class="rt-runs rt-trials"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _line(trial: Trial, names: Sequence[str], chosen: int | None, language: str) -> str:
     """Draw one trial's row."""
-    label = escape(label_of(trial.settings, names))
+    label = escape(label_text(trial.settings, names, language))
     mark = ' aria-current="true"' if trial.number == chosen else ""
     name = f'<th scope="row"><button type="button" data-trial="{trial.number}">{label}</button></th>'  # fmt: skip
     if not trial.is_measured:
-        return f'<tr>{name}<td colspan="4" class="rt-failed">{escape(translate_sentence(trial.failure, language))}</td></tr>'
+        return f'<tr>{name}<td colspan="5" class="rt-failed">{escape(translate_sentence(trial.failure, language))}</td></tr>'
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
+    spread = f"{duration(trial.time_low_s, language)} – {duration(trial.time_high_s, language)}"
+    if trial.may_be_unstable:
+        spread += f' <i class="rt-unstable">{escape(say("sweep.unstable", language))}</i>'
     return (
-        f"<tr{mark}>{name}<td>{duration(trial.time_s, language)}</td><td>{size(trial.peak_bytes, language)}</td>"
+        f"<tr{mark}>{name}<td>{duration(trial.time_s, language)}</td><td>{spread}</td><td>{size(trial.peak_bytes, language)}</td>"
         f"<td>{agreement}</td><td>{stars_text(trial.boundary_f)}</td></tr>"
     )

@@ -15,12 +15,12 @@ from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Result, setting_peak_bytes
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import summarise
-from rembg_tuner.trials import label_of
 from rembg_tuner.ui.choices import chosen_settings
 from rembg_tuner.ui.events import QUIET
-from rembg_tuner.ui.study_tabs import example_of, read_budgets
+from rembg_tuner.ui.handlers import example_of
+from rembg_tuner.ui.sweep_tab import read_budgets
 from rembg_tuner.ui.views import result as result_view
-from rembg_tuner.ui.views.markup import file_link
+from rembg_tuner.ui.views.markup import file_link, label_text
 from rembg_tuner.ui.widgets import page_words
 from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import format_bytes, format_seconds
@@ -36,29 +36,31 @@ _TOLD = ("engine", "precision", "network_size", "intra_op_threads")
 
 
 def add_deploy_tab(
-    desk: Desk, parts: Widgets, studies: StudyHandlers, budgets: dict[str, Any]
+    opened: Any, desk: Desk, parts: Widgets, studies: StudyHandlers, budgets: dict[str, Any]
 ) -> None:
     """Lay the tab out and tie it.
 
     Args:
+        opened: the event of the tab's being opened.
         desk: with the visitors and the folder.
         parts: the first tab's, whose form is exported where nothing was swept.
         studies: know which trial the visitor looks at.
         budgets: the fields of the Sweep tab's budgets.
     """
     words = page_words()
-    gr.HTML(words("deploy.lead"), elem_classes=["rt-lead"])
-    target = gr.Radio(
-        [(words(f"deploy.{name}"), name) for name in TARGETS],
-        value=TARGETS[0],
-        label=words("deploy.target"),
-        elem_id="deploy-target",
-    )
-    go = gr.Button(words("deploy.write"), variant="primary", elem_id="deploy-run")
-    shown = gr.HTML("", elem_id="deployed")
-    gr.HTML(words("soak.lead"), elem_classes=["rt-lead"])
-    soak = gr.Button(words("soak.go"), elem_id="soak-run")
-    soaked = gr.HTML("", elem_id="soaked")
+    with gr.Row(elem_classes=["rt-two"]):
+        with gr.Column(scale=4, min_width=300, elem_classes=["rt-todo"]):
+            gr.HTML(words("deploy.lead"), elem_classes=["rt-lead"])
+            target = gr.Radio(
+                [(words(f"deploy.{name}"), name) for name in TARGETS], value=TARGETS[0], label=words("deploy.target"),
+                elem_id="deploy-target", elem_classes=["rt-chips"],
+            )  # fmt: skip
+            go = gr.Button(words("deploy.write"), variant="primary", elem_id="deploy-run")
+            gr.HTML(words("soak.lead"), elem_classes=["rt-lead", "rt-apart"])
+            soak = gr.Button(words("soak.go"), elem_id="soak-run")
+            soaked = gr.HTML("", elem_id="soaked")
+        with gr.Column(scale=7, min_width=320):
+            shown = gr.HTML("", elem_id="deployed")
 
     def chosen(visitor: Visitor, values: tuple[Any, ...]) -> tuple[Settings, Measured | None]:
         trial = studies.recommended(visitor, read_budgets(values[: len(budgets)]))
@@ -86,7 +88,7 @@ def add_deploy_tab(
             yield html
 
     inputs = [target, *budgets.values(), parts.preset, *parts.knobs.values()]
-    gr.on([go.click, target.input], write, inputs, shown, queue=False, **QUIET)
+    gr.on([opened, go.click, target.input], write, inputs, shown, queue=False, **QUIET)
     soak.click(run_soak, [parts.picture, *inputs[1:]], soaked, concurrency_limit=None, **QUIET)
 
 
@@ -128,7 +130,7 @@ def _show(desk: Desk, settings: Settings, measured: Measured | None, to: str, la
         if measured
         else say("deploy.unmeasured", language)
     )
-    lead = say("deploy.for", language, setting=label_of(settings, ("model", *_TOLD)), figures=figures)  # fmt: skip
+    lead = say("deploy.for", language, setting=label_text(settings, ("model", *_TOLD), language), figures=figures)  # fmt: skip
     notes = "".join(f"<li>{escape(translate_sentence(note, language))}</li>" for note in made.notes)
     download = say("deploy.download", language, name=made.file_name)
     return (

@@ -1,0 +1,87 @@
+"""The tab that compares: its parts, and what ties them to their handlers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator  # Gradio reads annotations at run time
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from rembg_tuner.article import ARTICLE_ROWS, OUR_ROWS
+from rembg_tuner.errors import TunerError
+from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.presets import read_presets
+from rembg_tuner.settings import KNOBS
+from rembg_tuner.ui.choices import chosen_settings, preset_settings
+from rembg_tuner.ui.events import QUIET
+from rembg_tuner.ui.handlers import example_of
+from rembg_tuner.ui.study_handlers import Held, StudyHandlers
+from rembg_tuner.ui.views import result as result_view
+from rembg_tuner.ui.widgets import held_choices, page_words, study_script
+
+if TYPE_CHECKING:
+    from rembg_tuner.ui.events import Widgets
+    from rembg_tuner.ui.handlers import Desk
+
+_COMPARED = ("balanced", "fastest", "smallest", "edge")
+
+
+def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
+    """Lay the tab out, left what to compare, right what came of it; and tie it.
+
+    Args:
+        opened: the event of the tab's being opened.
+        desk: with the visitors.
+        parts: the first tab's, whose picture and form are used.
+    """
+    words, handlers = page_words(), StudyHandlers(desk)
+    with gr.Row(elem_classes=["rt-two"]):
+        with gr.Column(scale=4, min_width=300, elem_classes=["rt-todo"]):
+            gr.HTML(words("compare.lead"), elem_classes=["rt-lead"])
+            presets = gr.CheckboxGroup(
+                choices=list(read_presets()), value=list(_COMPARED), label=words("compare.presets"),
+                elem_id="compared", elem_classes=["rt-chips"],
+            )  # fmt: skip
+            own = gr.Checkbox(value=False, label=words("compare.own"), elem_id="compare-own")
+            held = gr.Dropdown(
+                held_choices("compare.held.first"), value="", label=words("held.label"), info=words("held.info"), elem_id="compare-held"
+            )  # fmt: skip
+            mask = gr.File(
+                file_types=["image"], type="filepath", label=words("compare.mask"), height=92, elem_id="compare-mask", elem_classes=["rt-drop"]
+            )  # fmt: skip
+            with gr.Row(elem_classes=["rt-buttons"]):
+                go = gr.Button(words("compare.run"), variant="primary", elem_id="compare-run")
+                stop = gr.Button(words("sweep.stop"), elem_id="compare-stop")
+            article = gr.Button(words("compare.article"), elem_id="compare-article", size="sm")
+        with gr.Column(scale=7, min_width=320):
+            shown = gr.HTML(words("compare.empty"), js_on_load=study_script(), elem_id="comparison")  # fmt: skip
+
+    async def compare(request: gr.Request, picture: str | None, names: list[str], *rest: Any) -> AsyncIterator[str]:  # fmt: skip
+        visitor = desk.visitors.of(request)
+        mine, held_by, file, preset, *values = rest
+        form = dict(zip(KNOBS, values, strict=True))
+        try:
+            settings = chosen_settings(preset, form)[0] if mine else None
+        except TunerError as error:
+            yield result_view.show_problem(str(error), visitor.language)
+            return
+        trusted = Held(name=held_by or "", mask=file)
+        async for html in handlers.compare(visitor, picture or example_of(desk), names, settings, trusted):  # fmt: skip
+            yield html
+
+    def end(request: gr.Request) -> None:
+        desk.visitors.of(request).stop_study()
+
+    asked = [parts.picture, presets, own, held, mask, parts.preset, *parts.knobs.values()]
+    running: dict[str, Any] = {"concurrency_limit": None, **QUIET}
+    go.click(compare, asked, shown, **running)
+    article.click(_article_names, None, presets, queue=False, **QUIET).then(compare, asked, shown, **running)  # fmt: skip
+    stop.click(end, None, None, queue=False, **QUIET)
+    opened(lambda: gr.update(choices=held_choices("compare.held.first")), None, held, queue=False, **QUIET)  # fmt: skip
+
+
+def _article_names() -> list[str]:
+    """Name the article's presets whose model is here, and ours."""
+    here = {name for name, entry in read_catalogue().items() if entry.find()}
+    names = [name for name in ARTICLE_ROWS if preset_settings(name).model in here]
+    return [*names, *OUR_ROWS]
