@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import http.client
 import http.server
+import itertools
 import shutil
+import socketserver
+import ssl
 import subprocess
 import sys
 import threading
@@ -41,6 +47,11 @@ class Behaviour:
     trickle_s: float = 0.0  # between pieces of 64 bytes
     ranges: list[str | None] = field(default_factory=list)  # what was asked for
     obeys_ranges: bool = True
+    tells_length: bool = True
+    is_chunked: bool = False  # the body tells its own end
+    is_endless: bool = False  # the content again and again
+    location: str | None = None  # where every request is sent to
+    sent: int = 0  # bytes of bodies
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -60,25 +71,40 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if status != 200:
             self.send_error(status)
             return
+        if how.location is not None:
+            self.send_response(302)
+            self.send_header("Location", how.location)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and how.obeys_ranges else 0
         if start and start >= len(how.content):
             self.send_error(416)
             return
         body = how.content[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(how.claimed or len(body)))
+        if how.is_chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif how.tells_length:
+            self.send_header("Content-Length", str(how.claimed or len(body)))
         self.end_headers()
         time.sleep(how.stall_s)
-        cut = how.cut_after.pop(0) if how.cut_after else len(body)
-        try:
-            step = 64 if how.trickle_s else 65536
-            for i in range(0, min(cut, len(body)), step):
-                self.wfile.write(body[i : min(i + step, cut)])
+        with contextlib.suppress(OSError):
+            self._send(body, how)
+
+    def _send(self, body: bytes, how: Behaviour) -> None:
+        """Send a body, or its beginning, or it again and again."""
+        cut = min(how.cut_after.pop(0), len(body)) if how.cut_after else len(body)
+        self.close_connection = cut < len(body) or bool(how.claimed) or not how.tells_length
+        step = 64 if how.trickle_s else 65536
+        for _ in itertools.count() if how.is_endless else range(1):
+            for i in range(0, cut, step):
+                piece = body[i : min(i + step, cut)]
+                how.sent += len(piece)
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if how.is_chunked else piece)
                 time.sleep(how.trickle_s)
-        except OSError:
-            pass
-        if cut < len(body) or how.claimed:
-            self.close_connection = True
+        if how.is_chunked and cut == len(body):
+            self.wfile.write(b"0\r\n\r\n")
 
 
 @pytest.fixture
@@ -251,13 +277,177 @@ def test_without_a_network_the_file_and_its_place_are_told(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "file:///etc",
+        "mirror.example/models",
+        "http://[bad/",
+        "http://host:port/x",
+        "http://host:99999/x",
+        "http:///models",
+        "http://a mirror/x",
+        "http://mirror.example/my models",
+        "http://mirror..example/",
+        "https://user:word@mirror.example/",
+        "https://mirror.example/\u6a21\u578b",
+    ],
+)
 def test_a_mirror_must_be_an_address(
-    entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
+    mirror: str, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """No file of this machine is taken for a mirror's."""
-    monkeypatch.setenv(MIRROR_VARIABLE, "file:///etc")
-    with pytest.raises(ModelError, match="must be an address that begins with https://"):
+    """No file of this machine is taken for a mirror's, and what urllib could not ask is told at once."""
+    monkeypatch.setenv("REMBG_HOME", str(tmp_path))
+    monkeypatch.setenv(MIRROR_VARIABLE, mirror)
+    with pytest.raises(ModelError) as caught:
         get(entry)
+    assert str(caught.value) == (
+        f"{MIRROR_VARIABLE} must be an address such as https://mirror.example/models or "
+        f"http://10.0.0.2:8000, got {mirror!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    ["http://10.0.0.2:8000", "https://mirror.example/models/", "http://[::1]:80/x", "HTTP://host:"],
+)
+def test_a_mirror_gives_the_file_of_rembgs_address(
+    mirror: str, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own name follows the mirror's address."""
+    monkeypatch.setenv(MIRROR_VARIABLE, mirror)
+    assert download.model_url(entry) == f"{mirror.rstrip('/')}/silueta.onnx"
+    monkeypatch.setenv(MIRROR_VARIABLE, "")
+    assert download.model_url(entry) == entry.url
+
+
+def test_a_body_without_an_end_is_stopped(behaviour: Behaviour, entry: CatalogueEntry) -> None:
+    """No more is got than the released file has, and a little; nothing of it is left."""
+    behaviour.tells_length, behaviour.is_endless = False, True
+    with pytest.raises(
+        DownloadError,
+        match=r"another file than the released silueta\.onnx: it has more than 1,048,576 bytes",
+    ):
+        get(entry)
+    assert left_in(entry.place()) == set()
+    behaviour.sent = 0
+    about = replace(entry, bytes=None, about_bytes=10**6)
+    with pytest.raises(DownloadError, match="it has more than 1,100,000 bytes"):
+        get(about)
+    assert behaviour.sent < 32 * len(CONTENT)  # what the sockets hold is sent besides
+
+
+def test_a_file_that_is_longer_than_about_its_size_is_got(
+    behaviour: Behaviour, entry: CatalogueEntry
+) -> None:
+    """A size that is published in round numbers ends nothing by itself."""
+    behaviour.tells_length = False
+    about = replace(entry, bytes=None, about_bytes=10**6)
+    assert get(about).read_bytes() == CONTENT
+
+
+def test_a_cut_stream_of_untold_length_is_gone_on_with(
+    behaviour: Behaviour, entry: CatalogueEntry
+) -> None:
+    """The released size stands in for the length that the server does not tell, on the bar as well."""
+    behaviour.tells_length, behaviour.cut_after = False, [300_000, 200_000]
+    told: list[DownloadProgress] = []
+    assert get(entry, on_progress=told.append).read_bytes() == CONTENT
+    assert behaviour.ranges == [None, "bytes=300000-", "bytes=500000-"]
+    assert told[-1].total_bytes == len(CONTENT)
+
+
+def test_a_short_body_that_tells_its_end_is_another_file(
+    behaviour: Behaviour, entry: CatalogueEntry
+) -> None:
+    """A page in chunks, such as a network's login page, is no connection that ended."""
+    behaviour.is_chunked, behaviour.content = True, b"<html>log in</html>"
+    with pytest.raises(DownloadError, match=r"gave another file than the released silueta\.onnx"):
+        get(entry)
+    assert behaviour.ranges == [None]
+    behaviour.content, behaviour.cut_after = CONTENT, [300_000]
+    assert get(entry).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "No route to host"),
+        (ssl.SSLError(1, "[SSL] record layer failure"), "[SSL] record layer failure"),
+        (http.client.IncompleteRead(b""), "IncompleteRead(0 bytes read)"),
+    ],
+    ids=["no-route", "ssl", "cut-chunk"],
+)
+def test_a_network_that_fails_in_mid_stream_is_no_full_disk(
+    error: Exception,
+    reason: str,
+    behaviour: Behaviour,
+    entry: CatalogueEntry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is tried again, and in the end told with the way without a network."""
+    failures = [error]
+    real = http.client.HTTPResponse.read1
+
+    def read_or_fail(self: http.client.HTTPResponse, n: int = -1) -> bytes:
+        if failures:
+            raise failures[0] if len(failures) > 1 else failures.pop()
+        return real(self, n)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", read_or_fail)
+    assert get(entry).read_bytes() == CONTENT
+    assert len(behaviour.ranges) == 2
+    entry.place().unlink()
+    failures += [error, error]  # never used up
+    with pytest.raises(DownloadError) as caught:
+        get(entry)
+    assert f"in 4 tries: the connection ended: {reason}; " in str(caught.value)
+    assert f"put {entry.url} at {entry.place()} by hand" in str(caught.value)
+
+
+@pytest.mark.parametrize("location", ["/mirror/silueta.onnx", "file:///etc/passwd"])
+def test_a_redirect_that_leads_nowhere_is_one_line(
+    location: str, behaviour: Behaviour, entry: CatalogueEntry
+) -> None:
+    """A circle, and a file of this machine."""
+    behaviour.location = location
+    with pytest.raises(DownloadError) as caught:
+        get(entry)
+    assert "cannot be got: the server answered 302, a redirect that cannot be followed; put " in str(caught.value)  # fmt: skip
+    assert "\n" not in str(caught.value)
+
+
+def test_a_redirect_to_no_address_is_one_line(behaviour: Behaviour, entry: CatalogueEntry) -> None:
+    """What the server names is held to be as untrue as what a user types."""
+    behaviour.location = "http://host:port/x"
+    with pytest.raises(DownloadError, match="it leads to an address that does not read") as caught:
+        get(entry)
+    assert "\n" not in str(caught.value)
+    assert len(behaviour.ranges) == 1
+
+
+def test_a_server_that_does_not_speak_http_is_one_line(
+    entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What it said is quoted in short, without its ends of lines."""
+
+    class Greeter(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(b"SSH-2.0-OpenSSH_9.6\t" + b"x" * 1000 + b"\r\n\x07more\r\n")
+
+    monkeypatch.setattr(download, "WAIT_BETWEEN_S", 0.0)
+    monkeypatch.setenv("REMBG_HOME", str(tmp_path))
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeter) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv(MIRROR_VARIABLE, f"http://127.0.0.1:{server.server_address[1]}")
+        with pytest.raises(DownloadError) as caught:
+            get(entry)
+        server.shutdown()
+    said = str(caught.value)
+    assert "in 4 tries: the answer is not HTTP: SSH-2.0-OpenSSH_9.6 xxx" in said
+    assert said.isprintable()
+    assert len(said) < 600
 
 
 def test_a_cancelled_download_goes_on_later(behaviour: Behaviour, entry: CatalogueEntry) -> None:

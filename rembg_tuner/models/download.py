@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import http.client
 import os
+import re
 import shutil
 import time
 import urllib.error
@@ -37,6 +38,8 @@ TRIES = 4
 WAIT_BETWEEN_S = 1.0
 _PIECE_BYTES = 256 * 1024
 _LOCK_POLL_S = 0.2
+_ABOUT_SHARE = 0.1  # by which a size that is known about, and not to the byte, may be wrong
+_SAID_LETTERS = 200  # of what a server says, for people
 _HTTP_PARTIAL, _HTTP_RANGE = 206, 416
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -121,16 +124,32 @@ def get_model(
 
 
 def model_url(entry: CatalogueEntry) -> str:
-    """Give a model's address: rembg's, or the same file of the mirror that the environment names."""
+    """Give a model's address: rembg's, or the same file of the mirror that the environment names.
+
+    Raises:
+        ModelError: the mirror's is no address that can be asked.
+    """
     url = str(entry.url)
     mirror = os.environ.get(MIRROR_VARIABLE)
-    if mirror:
-        url = f"{mirror.rstrip('/')}/{url.rsplit('/', 1)[-1]}"
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+    if not mirror:
+        return url
+    if not _is_address(mirror):
         raise ModelError(
-            f"{MIRROR_VARIABLE} must be an address that begins with https:// or http://, got {mirror!r}"
+            f"{MIRROR_VARIABLE} must be an address such as https://mirror.example/models or http://10.0.0.2:8000, got {mirror!r}"
         )
-    return url
+    return f"{mirror.rstrip('/')}/{url.rsplit('/', 1)[-1]}"
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether urllib can ask an address: http or https, a host, no spaces, no user's name."""
+    try:
+        parts = urllib.parse.urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError:
+        return False
+    is_asked = parts.scheme in ("http", "https") and host != "" and port != 0
+    return is_asked and "@" not in parts.netloc and re.fullmatch(r"[!-~]+", text) is not None
 
 
 @contextlib.contextmanager
@@ -211,23 +230,38 @@ def _try_once(entry: CatalogueEntry, url: str, part: Path, listener: _Listener) 
         DownloadError: another try would bring no more.
     """
     have = _size_of(part)
+    answer = _ask(entry, url, have)
+    if answer is None:  # there is no more of it: the checksum will tell
+        return
+    with answer:
+        start = have if answer.status == _HTTP_PARTIAL else 0
+        length = answer.headers.get("Content-Length")
+        total = start + int(length) if length and length.isdigit() else entry.bytes
+        _refuse_another_size(entry, url, total)
+        _refuse_a_full_disk(part, (total or 0) - start)
+        with part.open("ab" if start else "wb") as file:
+            _copy(
+                answer, file, start=start, total=total, most=_most_bytes(entry), listener=listener
+            )
+
+
+def _ask(entry: CatalogueEntry, url: str, have: int) -> http.client.HTTPResponse | None:
+    """Ask for what comes after the bytes that are there; None: nothing does.
+
+    Raises:
+        _EndedEarlyError: there is no answer, and another try may bring one.
+        DownloadError: another try would bring no other.
+    """
     request = urllib.request.Request(url, headers={"User-Agent": f"rembg-tuner/{__version__}"})
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as answer:
-            start = have if answer.status == _HTTP_PARTIAL else 0
-            length = answer.headers.get("Content-Length")
-            total = start + int(length) if length and length.isdigit() else None
-            _refuse_another_size(entry, url, total)
-            _refuse_a_full_disk(part, (total or 0) - start)
-            with part.open("ab" if start else "wb") as file:
-                _copy(answer, file, start, total, listener)
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()  # it holds the connection
-        if error.code == _HTTP_RANGE:  # there is no more of it: the checksum will tell
-            return
-        text = f"the server answered {error.code} {error.reason}"
+        if error.code == _HTTP_RANGE:
+            return None
+        text = _refusal_text(error)
         if error.code in _WORTH_ANOTHER_TRY:
             raise _EndedEarlyError(text) from error
         raise DownloadError(f"{url} cannot be got: {text}; {_by_hand(entry)}") from error
@@ -235,12 +269,37 @@ def _try_once(entry: CatalogueEntry, url: str, part: Path, listener: _Listener) 
         if isinstance(error.reason, TimeoutError):
             raise _EndedEarlyError(f"no answer within {ANSWER_TIMEOUT_S:g} s") from error
         raise DownloadError(
-            f"{url} cannot be reached: {error.reason}; {_by_hand(entry)}"
+            f"{url} cannot be reached: {_in_one_line(error.reason)}; {_by_hand(entry)}"
         ) from error
-    except TimeoutError as error:
-        raise _EndedEarlyError(f"nothing came for {ANSWER_TIMEOUT_S:g} s") from error
-    except (http.client.HTTPException, ConnectionError) as error:
-        raise _EndedEarlyError(f"the connection ended: {error}") from error
+    except OSError as error:
+        raise _ended(error) from error
+    except (ValueError, http.client.InvalidURL) as error:
+        text = f"it leads to an address that does not read ({_in_one_line(error)})"
+        raise DownloadError(f"{url} cannot be got: {text}; {_by_hand(entry)}") from error
+    except http.client.HTTPException as error:
+        raise _EndedEarlyError(f"the answer is not HTTP: {_in_one_line(error)}") from error
+    return answer
+
+
+def _refusal_text(error: urllib.error.HTTPError) -> str:
+    """Say what a server answered instead of the file."""
+    if error.code // 100 == 3:
+        return f"the server answered {error.code}, a redirect that cannot be followed"
+    return f"the server answered {error.code} {_in_one_line(error.reason)}"
+
+
+def _ended(error: OSError | http.client.HTTPException) -> _EndedEarlyError:
+    """Say that the network failed, whatever it was that failed there."""
+    if isinstance(error, TimeoutError):
+        return _EndedEarlyError(f"nothing came for {ANSWER_TIMEOUT_S:g} s")
+    text = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return _EndedEarlyError(f"the connection ended: {_in_one_line(text)}")
+
+
+def _in_one_line(said: object) -> str:
+    """Write what a server or a library said as a part of a sentence."""
+    text = " ".join(str(said).split())[:_SAID_LETTERS]
+    return "".join(letter for letter in text if letter.isprintable())
 
 
 def _refuse_another_size(entry: CatalogueEntry, url: str, total: int | None) -> None:
@@ -249,6 +308,13 @@ def _refuse_another_size(entry: CatalogueEntry, url: str, total: int | None) -> 
         raise DownloadError(
             f"{url} offers {total:,} bytes, and the released {entry.file} has {entry.bytes:,}; {_by_hand(entry)}"
         )
+
+
+def _most_bytes(entry: CatalogueEntry) -> int | None:
+    """Give the most bytes that the released file can have; None: nothing is known of its size."""
+    if entry.bytes is not None or entry.about_bytes is None:
+        return entry.bytes
+    return round(entry.about_bytes * (1 + _ABOUT_SHARE))
 
 
 def _refuse_a_full_disk(part: Path, missing: int) -> None:
@@ -263,20 +329,24 @@ def _refuse_a_full_disk(part: Path, missing: int) -> None:
 def _copy(
     answer: http.client.HTTPResponse,
     file: BinaryIO,
+    *,
     start: int,
     total: int | None,
+    most: int | None,
     listener: _Listener,
 ) -> None:
-    """Copy an answer's body to the end of a file.
+    """Copy an answer's body to the end of a file, and no more of it than the released file can have.
 
     Raises:
         _EndedEarlyError: it came to an end too early, or hardly at all.
     """
     done, window_at, window_done = start, time.monotonic(), start
-    while piece := answer.read1(_PIECE_BYTES):
+    while piece := _read_piece(answer):
         file.write(piece)
         done += len(piece)
         listener.tell(done, total)
+        if most is not None and done > most:
+            return
         now = time.monotonic()
         if now - window_at >= SLOW_AFTER_S:
             if done - window_done < LEAST_BYTES_PER_S * (now - window_at):
@@ -284,12 +354,28 @@ def _copy(
                     f"less than {LEAST_BYTES_PER_S} bytes a second came for {SLOW_AFTER_S:g} s"
                 )
             window_at, window_done = now, done
-    if total is not None and done < total:
+    # A body in chunks tells its own end: there a short one is another file, and no connection that ended.
+    if total is not None and done < total and not answer.chunked:
         raise _EndedEarlyError(f"the connection ended at {done:,} of {total:,} bytes")
 
 
+def _read_piece(answer: http.client.HTTPResponse) -> bytes:
+    """Read what has come; nothing at the end.
+
+    Raises:
+        _EndedEarlyError: the network failed.
+    """
+    try:
+        return answer.read1(_PIECE_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        raise _ended(error) from error
+
+
 def _checksum_problem(entry: CatalogueEntry, part: Path) -> str | None:
-    """Hold what came against the released file's checksum; None: it is the released file."""
+    """Hold what came against the released file's size and checksum; None: it is the released file."""
+    most = _most_bytes(entry)
+    if most is not None and _size_of(part) > most:
+        return f"it has more than {most:,} bytes"
     found = file_digests(part, list(entry.checksums))
     for algorithm, expected in entry.checksums.items():
         if found[algorithm] != expected:
