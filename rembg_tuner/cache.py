@@ -8,6 +8,7 @@ import re
 import secrets
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 CACHE_VARIABLE = "REMBG_TUNER_CACHE"
 # 50 letters of at most 4 bytes: with the rest still below the 255 bytes that a name may have
 _SCRATCH_LETTERS = 50
+_SCRATCH_NAME = re.compile(r"\..+\.[0-9a-f]{16}\.part")
+_STALE_AFTER_S = (
+    7200.0  # nothing is written for longer: TensorRT's build, the longest, has half an hour
+)
 
 
 def user_cache_folder() -> Path:
@@ -29,7 +34,7 @@ def user_cache_folder() -> Path:
 
 
 def open_cache() -> tuple[Path, tuple[str, ...]]:
-    """Make the cache folder, mode 0700.
+    """Make the cache folder, mode 0700, and sweep out what was never finished.
 
     Returns:
         The folder and no warning; or, where it cannot be written, a temporary folder that the
@@ -53,6 +58,7 @@ def open_cache() -> tuple[Path, tuple[str, ...]]:
             f"between starts; set {CACHE_VARIABLE} to a folder that can"
         )
         return _scratch_folder(), (reason,)
+    sweep_scratch(folder)
     return folder, ()
 
 
@@ -86,6 +92,22 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def sweep_scratch(folder: Path) -> None:
+    """Remove what processes that were killed left under temporary names, long enough ago to be sure."""
+    now_s = time.time()
+    with contextlib.suppress(OSError):
+        for entry in folder.iterdir():
+            if _SCRATCH_NAME.fullmatch(entry.name):
+                _remove_stale(entry, now_s)
+
+
+def _remove_stale(path: Path, now_s: float) -> None:
+    """Remove a file that was last written too long ago; another process may be quicker."""
+    with contextlib.suppress(OSError):
+        if now_s - path.stat().st_mtime > _STALE_AFTER_S:
+            path.unlink()
 
 
 def remove_scratch(path: Path) -> None:

@@ -250,3 +250,19 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
         assert path.read_bytes() == b"other"
     assert path.read_bytes() == b"one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_swept_out_once_it_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A half-written graph of hours ago goes; one being written, and what is no scratch, stay."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    old = tmp_path / f".onnxruntime-1.{'0' * 16}.part"
+    new = tmp_path / f".onnxruntime-1.{'1' * 16}.part"
+    kept = tmp_path / "onnxruntime-1.onnx"
+    for path in (old, new, kept):
+        path.write_bytes(b"graph")
+    for path in (old, kept):
+        os.utime(path, (1e9, 1e9))
+    open_cache()
+    assert sorted(tmp_path.iterdir()) == sorted([new, kept])
