@@ -26,11 +26,11 @@ _MOST_OFFERS = 2
 _SCHEMA = """CREATE TABLE IF NOT EXISTS peaks (
     setting TEXT PRIMARY KEY,  -- the knobs that a worker holds, as JSON
     peak_bytes INTEGER NOT NULL,
-    runs INTEGER NOT NULL,
+    runs INTEGER NOT NULL,  -- 0: it was only ever ended at a limit, and takes more than peak_bytes
     latest TEXT NOT NULL
 )"""
-_REMEMBER = """INSERT INTO peaks VALUES (?, ?, 1, ?) ON CONFLICT (setting) DO UPDATE SET
-    peak_bytes = max(peak_bytes, excluded.peak_bytes), runs = runs + 1, latest = excluded.latest"""
+_REMEMBER = """INSERT INTO peaks VALUES (?, ?, ?, ?) ON CONFLICT (setting) DO UPDATE SET
+    peak_bytes = max(peak_bytes, excluded.peak_bytes), runs = runs + excluded.runs, latest = excluded.latest"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +39,8 @@ class Peak:
 
     Attributes:
         settings: the knobs that a worker holds; the others at their defaults.
-        peak_bytes: the highest of load and runs.
-        runs: how many were measured.
+        peak_bytes: the highest of load and runs, those included that were ended at a limit.
+        runs: how many went through; 0: it was ended each time, and takes more than `peak_bytes`.
     """
 
     settings: Settings
@@ -56,22 +56,35 @@ class History:
         self._path = folder / _FILE
 
     def remember(self, settings: Settings, peak_bytes: int) -> None:
-        """Note a run's peak.
+        """Note the peak of a run that went through.
 
         Raises:
             sqlite3.Error: the file cannot be written, or is none of ours.
         """
+        self._note(settings, peak_bytes, runs=1)
+
+    def remember_ended(self, settings: Settings, reached_bytes: int) -> None:
+        """Note what a worker had reached when it was ended: the setting takes at least that.
+
+        Raises:
+            sqlite3.Error: the file cannot be written, or is none of ours.
+        """
+        self._note(settings, reached_bytes, runs=0)
+
+    def _note(self, settings: Settings, peak_bytes: int, *, runs: int) -> None:
+        """Add to what is known of a setting."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with closing(self._open()) as file, file:
-            file.execute(_REMEMBER, (_key(settings), peak_bytes, now))
+            file.execute(_REMEMBER, (_key(settings), peak_bytes, runs, now))
 
     def find(self, settings: Settings) -> Peak | None:
-        """Give what a setting took; None: it has not been run here.
+        """Give what a setting took; None: no run of it has gone through here.
 
         Raises:
             sqlite3.Error: the file cannot be read.
         """
-        return next((peak for peak in self.all() if _key(peak.settings) == _key(settings)), None)
+        own = _peak_of(settings, self.all())
+        return own if own is not None and own.runs else None
 
     def all(self) -> list[Peak]:
         """List every setting's peak, the smallest first; those that can no longer be are left out.
@@ -103,6 +116,11 @@ def _key(settings: Settings) -> str:
     return json.dumps(held, sort_keys=True)
 
 
+def _peak_of(settings: Settings, peaks: list[Peak]) -> Peak | None:
+    """Find what is known of a setting among peaks."""
+    return next((peak for peak in peaks if _key(peak.settings) == _key(settings)), None)
+
+
 def _read(setting: str) -> Settings | None:
     """Read a key back; None where this version knows no such setting."""
     try:
@@ -119,10 +137,10 @@ def why_not_fit(settings: Settings, limit_bytes: int, peaks: list[Peak]) -> str 
         limit_bytes: of memory.
         peaks: what was measured here, the smallest first.
     """
-    own = next((peak for peak in peaks if _key(peak.settings) == _key(settings)), None)
+    own = _peak_of(settings, peaks)
     if own is None or own.peak_bytes <= limit_bytes:
         return None
-    fitting = [peak for peak in peaks if peak.peak_bytes <= limit_bytes]
+    fitting = [peak for peak in peaks if peak.runs and peak.peak_bytes <= limit_bytes]
     # The nearest to what was asked first: the same model, then the most of the memory that there is.
     fitting.sort(key=lambda peak: (peak.settings.model != settings.model, -peak.peak_bytes))
     offers = [
@@ -134,6 +152,11 @@ def why_not_fit(settings: Settings, limit_bytes: int, peaks: list[Peak]) -> str 
         if offers
         else "nothing that fits has been run here; choose a smaller network_size or model"
     )
+    if not own.runs:
+        return (
+            f"this setting was ended at {format_bytes(own.peak_bytes)} here before, more than the memory limit of "
+            f"{format_bytes(limit_bytes)} (memory_limit_bytes), so it was not started; raise the limit, or {advice}"
+        )
     return (
         f"this setting took {format_bytes(own.peak_bytes)} here before, more than the memory limit of "
         f"{format_bytes(limit_bytes)} (memory_limit_bytes), so it was not started; raise the limit, or {advice}"

@@ -6,6 +6,7 @@ for the settings that they hold. Whatever happens is a Result or a Failure; the 
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -28,7 +29,7 @@ from rembg_tuner.process import WorkerGoneError
 from rembg_tuner.starting import Start, start_worker
 from rembg_tuner.units import format_seconds
 from rembg_tuner.warm import WarmWorker, WarmWorkers
-from rembg_tuner.watch import DiedIdleError, FailedRunError, Progress, Watch
+from rembg_tuner.watch import DiedIdleError, FailedRunError, OverLimitError, Progress, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ class Runner:
         Args:
             slots: how many such slots share this machine's CPUs.
             warm_bytes: what the peaks of the workers that are kept warm may sum up to; None: one is
-                kept, whatever its size.
+                kept, whatever its size, until another has its model loaded.
         """
         host = read_host()
         self._threads = max(1, host.usable_cpus // slots)
@@ -191,6 +192,8 @@ class Runner:
                 worker, index = self._ready_worker(turn), 0
                 return self._run_on(worker, jobs, turn)
         except FailedRunError as error:
+            if isinstance(error, OverLimitError):
+                self._remember_ended(turn.settings, error.reached_bytes)
             self._workers.drop_dead()
             if not self._workers.pids:
                 _remove_scratch(jobs)
@@ -208,14 +211,17 @@ class Runner:
         if worker is not None:
             return worker
         cache, cache_warnings = self._open_cache()
-        self._workers.make_room(peaks)
         settings, precision_warnings = choose_precision(
             turn.settings, look_at_this_machine(), cache
         )
+        model = self._prepared_model(settings, cache, turn)
+        self._workers.make_room(
+            peaks
+        )  # now that there is a model, so that a bad one costs no worker
         worker = start_worker(
             Start(
                 settings=settings,
-                model=self._prepared_model(settings, cache, turn),
+                model=model,
                 key=key,
                 threads=self._threads,
                 cache=cache,
@@ -232,7 +238,7 @@ class Runner:
         """Look what the setting took here before.
 
         Returns:
-            Its highest peak, bytes; 0 where it was never run.
+            Its highest peak as far as it is known, bytes; 0 where it was never run.
 
         Raises:
             FailedRunError: that is more than the limit.
@@ -380,6 +386,12 @@ class Runner:
                 return ()
             return (f"what this setting took was not noted in {cache}: {error}",)
         return ()
+
+    def _remember_ended(self, settings: Settings, reached_bytes: int) -> None:
+        """Note that a setting takes more than this; what cannot be written is found out again."""
+        cache, _ = self._open_cache()
+        with contextlib.suppress(sqlite3.Error):
+            History(cache).remember_ended(settings, reached_bytes)
 
     def _make_previews(self, job: Job, settings: Settings) -> tuple[str, ...]:
         """Have the previews made.

@@ -51,7 +51,7 @@ class WarmWorkers:
 
         Args:
             bound_bytes: what the peaks of all that are kept may sum up to; None: one worker is kept,
-                whatever its size.
+                whatever its size, until another has its model loaded.
         """
         self._bound = bound_bytes
         self._workers: OrderedDict[Key, WarmWorker] = OrderedDict()
@@ -78,13 +78,13 @@ class WarmWorkers:
         Args:
             expected_bytes: the peak that it had before; 0 where it was never run.
         """
-        if self._bound is None:
-            self.close()
-            return
-        self._shrink_to(self._bound - expected_bytes)
+        if self._bound is not None:
+            self._shrink_to(self._bound - expected_bytes)
 
     def add(self, worker: WarmWorker) -> None:
-        """Keep one more."""
+        """Keep one more; without a bound, it takes the others' place."""
+        if self._bound is None:
+            self.close()
         self._workers[worker.key] = worker
 
     def settle(self) -> None:

@@ -51,6 +51,15 @@ class DiedIdleError(FailedRunError):
     """A warm worker was gone before it took the run up: no fault of this picture's."""
 
 
+class OverLimitError(FailedRunError):
+    """A worker was ended at its memory limit; carries what it had reached, bytes."""
+
+    def __init__(self, message: str, stage: str, *, reached_bytes: int) -> None:
+        """Keep what the Failure will say, and how far the worker came."""
+        super().__init__("out_of_memory", message, stage)
+        self.reached_bytes = reached_bytes
+
+
 @dataclass(slots=True, kw_only=True)
 class Watch:
     """What is watched while the parent waits for one message of a worker's.
@@ -132,10 +141,10 @@ class Watch:
         limit = self.memory_limit_bytes
         if limit is not None and sample is not None and sample.rss_bytes > limit:
             self.process.kill()
-            raise FailedRunError(
-                "out_of_memory",
+            raise OverLimitError(
                 f"the worker held {format_bytes(sample.rss_bytes)}, more than its limit of {format_bytes(limit)} (memory_limit_bytes), and was ended; raise it, or choose a smaller setting",
                 self.stage,
+                reached_bytes=sample.rss_bytes,
             )
         if now - self.started_at > self.deadline_s:
             self.process.kill()

@@ -77,6 +77,29 @@ def test_what_will_not_fit_is_refused_with_what_does() -> None:
     )
 
 
+def test_a_run_that_was_ended_is_a_lower_bound(tmp_path: Path) -> None:
+    """It is no run that went through; one that does counts on from it."""
+    history = History(tmp_path)
+    history.remember_ended(LARGE, 410 * MIB)
+    assert history.find(LARGE) is None
+    assert history.all() == [Peak(settings=LARGE, peak_bytes=410 * MIB, runs=0)]
+    history.remember(LARGE, 600 * MIB)
+    assert history.find(LARGE) == Peak(settings=LARGE, peak_bytes=600 * MIB, runs=1)
+
+
+def test_what_was_ended_is_refused_below_what_it_reached_and_never_offered() -> None:
+    """A limit above what it reached may be enough; that it fits is not known."""
+    ended = Peak(settings=LARGE, peak_bytes=410 * MIB, runs=0)
+    known = [*peaks((SMALL, 300)), ended]
+    assert why_not_fit(LARGE, 400 * MIB, known) == (
+        "this setting was ended at 410 MiB here before, more than the memory limit of 400 MiB (memory_limit_bytes), "
+        "so it was not started; raise the limit, or what fitted here is network_size 256 (300 MiB)"
+    )
+    assert why_not_fit(LARGE, 410 * MIB, known) is None
+    told = why_not_fit(OTHER, 500 * MIB, [ended, *peaks((OTHER, 600))])
+    assert "nothing that fits has been run here" in str(told)
+
+
 @pytest.fixture
 def own_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give this test a cache of its own."""
@@ -103,6 +126,29 @@ def test_a_run_is_remembered_and_the_next_one_refused_before_it_starts(
         assert (refused.kind, refused.stage) == ("out_of_memory", "prepare")
         assert "here before, more than the memory limit of 40 MiB" in refused.message
         assert runner.worker_pids == pids
+
+
+def test_a_run_ended_at_its_limit_is_not_started_again(
+    astronaut: Path, tmp_path: Path, own_history: Path
+) -> None:
+    """The second time it is refused at once; a higher limit may try, and goes through."""
+
+    def limited_to(mib: int) -> Settings:
+        return Settings(engine="onnxruntime", network_size=128, memory_limit_bytes=mib * MIB)
+
+    job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
+    with Runner() as runner:
+        ended = runner.run(job, limited_to(60))
+        assert isinstance(ended, Failure)
+        assert (ended.kind, ended.stage != "prepare") == ("out_of_memory", True)
+        refused = runner.run(job, limited_to(60))
+        assert isinstance(refused, Failure)
+        assert (refused.kind, refused.stage) == ("out_of_memory", "prepare")
+        assert "here before, more than the memory limit of 60 MiB" in refused.message
+        assert isinstance(runner.run(job, limited_to(1000)), Result)
+    known = History(own_history).find(limited_to(60))
+    assert known is not None
+    assert known.runs == 1
 
 
 def test_a_history_that_is_none_keeps_nobody_from_running(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 MIB = 2**20
 ROOT = Path(__file__).parent.parent
 ASTRONAUT = ROOT / "examples" / "astronaut.png"
+MODEL = ROOT / "rembg_tuner" / "models" / "u2netp.onnx"
 HOSTILE = Path(__file__).with_name("hostile.py")
 ONNX_RUNTIME = Settings(engine="onnxruntime")
 OPENVINO = Settings(engine="openvino")
@@ -786,6 +787,31 @@ def test_a_provider_that_is_absent_is_missing(tmp_path: Path) -> None:
         assert runner.worker_pid is None
     assert failure.stage == "load"
     assert "onnxruntime-gpu" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        pytest.param(None, "missing_model", id="absent"),
+        pytest.param(b"not a model\n", "bad_model", id="text"),
+        pytest.param(MODEL.read_bytes()[:MIB], "bad_model", id="cut-short"),
+    ],
+)
+def test_the_worker_lives_on_after_a_bad_model(
+    content: bytes | None, kind: str, runner: Runner, tmp_path: Path
+) -> None:
+    """The model that was warm is warm still, and nothing of the bad one's worker is left."""
+    succeeded(runner.run(job_in(tmp_path), QUICK))
+    pid, path = worker_of(runner), tmp_path / "bad.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    failure = failed(
+        runner.run(job_in(tmp_path), Settings(engine="onnxruntime", model=str(path))), kind
+    )
+    assert str(path) in failure.message
+    assert runner.worker_pids == (pid,)
+    assert succeeded(runner.run(job_in(tmp_path), QUICK)).run_index > 0
+    assert worker_of(runner) == pid
 
 
 def _absent(_path: Path) -> None:
