@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from rembg_tuner.cli import main
+from rembg_tuner.presets import MORE_PRESETS_VARIABLE, read_presets
 from rembg_tuner.settings import KNOBS, flag_of
 
 ROOT = Path(__file__).parent.parent
@@ -70,6 +71,11 @@ def _misuse_table() -> list[object]:
             ["arena_shrink", "cpu_mem_arena"],
             id="cross-field",
         ),
+        pytest.param(
+            ["--engine", "onnxruntime", "--batch-size", "4"],
+            ["batch_size 4", "one at a time", "command batch"],
+            id="batch-of-one-picture",
+        ),
     ]
 
 
@@ -83,6 +89,29 @@ def test_misuse_exits_2_and_says_what_is_allowed(
     assert all(part in captured.err for part in parts), captured.err
     assert captured.out == ""
     assert sorted(path.name for path in picture.parent.iterdir()) == ["picture.png"]
+
+
+def test_a_batch_that_only_a_preset_says_is_left_out_with_a_warning(
+    picture: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`cut` takes one picture at a time, and says so of a preset that is made for `batch`."""
+    more = tmp_path / "more.yaml"
+    settings = "{engine: onnxruntime, network_size: 64, batch_size: 4}"
+    more.write_text(
+        f"many: {{for: x, settings: {settings}, measured: null, why_not_measured: x}}\n"
+    )
+    monkeypatch.setenv(MORE_PRESETS_VARIABLE, str(more))
+    read_presets.cache_clear()
+    try:
+        assert main(["cut", str(picture), "--preset", "many", "--json"]) == 0
+    finally:
+        read_presets.cache_clear()
+    [run] = json.loads(capsys.readouterr().out)["runs"]
+    assert run["effective"]["batch_size"] == 1
+    assert any("batch_size 4 of the preset is left out" in text for text in run["warnings"])
 
 
 @pytest.mark.parametrize(
@@ -297,6 +326,15 @@ def test_doctor_tells_the_machine_as_it_is(capsys: pytest.CaptureFixture[str]) -
     )
     absent = [provider for provider in found["providers"] if not provider["is_present"]]
     assert all(provider["detail"] for provider in absent)
+
+
+def test_doctor_lines_its_models_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is said of each model begins in one column, however long its name is."""
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.split("\nmodels\n")[1].splitlines()
+    names = [line.split()[0] for line in lines]
+    starts = {line.index(line.split()[1]) for line in lines}
+    assert starts == {2 + max(map(len, names)) + 1}
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "rembg"])

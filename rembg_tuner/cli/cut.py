@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rembg_tuner.cli.arguments import chosen_settings
+from rembg_tuner.cli.arguments import chosen_settings, given_knobs
 from rembg_tuner.cli.plan import plan_jobs
+from rembg_tuner.errors import SettingsError
 from rembg_tuner.measurement import Failure, Result, setting_peak_bytes
 from rembg_tuner.runner import Runner
 from rembg_tuner.stats import summarise
@@ -28,7 +30,7 @@ DONE, FAILED, TIMED_OUT, INTERRUPTED = 0, 1, 124, 130
 
 def run(arguments: argparse.Namespace) -> int:
     """Cut out every picture; the bad ones are named and the others done."""
-    settings, warnings = chosen_settings(arguments)
+    settings, warnings = _one_at_a_time(arguments)
     jobs = plan_jobs(arguments.images, arguments.output, arguments.background)
     runs, is_interrupted = _run_all(jobs, settings, warnings, arguments)
     if arguments.json:
@@ -36,6 +38,26 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.repeat > 1:
         _print_spread(runs)
     return exit_code(runs, is_interrupted=is_interrupted)
+
+
+def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
+    """Make the settings, with a batch of one: the network would run on copies of the one picture.
+
+    Raises:
+        SettingsError: a batch was asked for by flag; a preset's is left out with a warning.
+    """
+    settings, warnings = chosen_settings(arguments)
+    size = settings.batch_size
+    if size == 1:
+        return settings, warnings
+    if "batch_size" in given_knobs(arguments):
+        raise SettingsError(
+            [
+                f"batch_size {size} is for several pictures at once, and cut takes one at a time; leave it out, or use command batch"
+            ]
+        )
+    reason = f"batch_size {size} of the preset is left out, batch_size 1 is used: cut takes one picture at a time, command batch takes several"
+    return replace(settings, batch_size=1), (*warnings, reason)
 
 
 def _run_all(

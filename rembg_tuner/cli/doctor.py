@@ -55,8 +55,9 @@ def _lines(found: Diagnosis) -> list[str]:
         for provider in found.providers
     ]
     lines.append("models")
+    width = max(len(model.name) for model in found.models)
     lines += [
-        f"  {model.name:16} {model.path or f'not on disk · {model.detail}'}"
+        f"  {model.name:{width}} {model.path or f'not on disk · {model.detail}'}"
         for model in found.models
     ]
     return lines
