@@ -76,7 +76,7 @@ def test_agreement_is_measured_and_kept(
     astronaut: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ncnn's bf16, which any CPU has, on one picture; `precision auto` finds it."""
+    """Ncnn's bf16, which any CPU has, on one picture; the cache keeps it."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "a.png").write_bytes(astronaut.read_bytes())

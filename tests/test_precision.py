@@ -1,0 +1,66 @@
+"""What `precision auto` means: only what was measured to be faster, and only where it can be had."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
+from rembg_tuner.precision import choose_precision
+from rembg_tuner.presets import Capabilities
+from rembg_tuner.settings import KNOBS, Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVERYTHING = Capabilities(
+    engines=("openvino", "onnxruntime", "ncnn"),
+    precisions=frozenset({"fp32", "bf16", "fp16", "int8"}),
+    int8_models=frozenset({"u2netp openvino", "u2netp onnxruntime"}),
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        pytest.param({"engine": "openvino"}, "int8", id="openvino"),
+        pytest.param({"engine": "onnxruntime"}, "int8", id="onnxruntime"),
+        pytest.param({"engine": "ncnn"}, "fp32", id="ncnn-whose-bf16-takes-longer"),
+        pytest.param({"engine": "onnxruntime", "precision": "fp32"}, "fp32", id="not-auto"),
+    ],
+)
+def test_auto_is_what_was_measured_to_be_faster(
+    asked: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    """Agreement alone does not make a format the fastest."""
+    settings = Settings(**{"precision": "auto", **asked})
+    chosen, told = choose_precision(settings, EVERYTHING, tmp_path)
+    assert (chosen.precision, told) == (expected, ())
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_ncnn_stays_in_fp32_whatever_agrees(precision: str, tmp_path: Path) -> None:
+    """A user's own measurement of agreement says nothing of time."""
+    same = AgreementWithFp32(mae=0.0, iou=1.0, pictures=3)
+    remember_agreement("u2netp", "ncnn", precision, same, tmp_path)
+    auto = Settings(engine="ncnn", precision="auto")
+    assert choose_precision(auto, EVERYTHING, tmp_path)[0].precision == "fp32"
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
+def test_auto_is_fp32_with_another_provider_and_says_so(provider: str, tmp_path: Path) -> None:
+    """The CPU's int8 is no setting of another processor's, however able the CPU beside it is."""
+    auto = Settings(engine="onnxruntime", provider=provider, precision="auto")  # type: ignore[arg-type]
+    chosen, told = choose_precision(auto, EVERYTHING, tmp_path)
+    assert (chosen.precision, chosen.provider) == ("fp32", provider)
+    assert told == (
+        f"precision auto is fp32 with provider {provider}: no other number format was measured there",
+    )
+
+
+def test_the_knob_promises_no_more_than_was_measured() -> None:
+    """Not every format saves half the time in every engine, and one of them saves none."""
+    summary = KNOBS["precision"].summary
+    assert "less than half" not in summary
+    assert "ncnn's bf16 saves memory, not time" in summary
