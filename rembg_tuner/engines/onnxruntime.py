@@ -6,6 +6,7 @@ arguments they would be ignored in silence.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -49,6 +50,13 @@ _PROVIDER_LIBRARIES = {
     "cuda": f"{_GPU_LIBRARIES} brings CUDA and cuDNN",
     "tensorrt": f"{_GPU_LIBRARIES} brings CUDA and cuDNN, pip install tensorrt the rest",
     "openvino": "pip install --force-reinstall onnxruntime-openvino",
+}
+# What a provider whose libraries load, and which is not used, may miss.
+_LOOK_FOR_GPU = "see whether nvidia-smi finds a GPU, with a driver new enough for this CUDA"
+_PROVIDER_DEVICES = {
+    "cuda": _LOOK_FOR_GPU,
+    "tensorrt": _LOOK_FOR_GPU,
+    "openvino": _PROVIDER_LIBRARIES["openvino"],
 }
 _SHRINK_CPU_ARENA = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 _NO_CPU_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
@@ -118,6 +126,22 @@ def _why_not_loaded(provider: str) -> str | None:
         except OSError as error:
             return str(error)
     return None
+
+
+def refuse_another_provider(session: onnxruntime.InferenceSession, provider: str) -> None:
+    """See that a session runs in the execution provider that was asked for.
+
+    A provider whose libraries load, and that finds no GPU or driver, is left for the CPU in silence.
+
+    Raises:
+        MissingProviderError: it runs in another one.
+    """
+    first = session.get_providers()[0]
+    if first != PROVIDERS[provider]:
+        raise MissingProviderError(
+            f"execution provider {provider} was asked for, and ONNX Runtime runs "
+            f"{first} instead; {_PROVIDER_DEVICES[provider]}; or choose provider cpu"
+        )
 
 
 def session_options(settings: Settings, *, threads: int) -> onnxruntime.SessionOptions:
@@ -214,11 +238,7 @@ class OnnxRuntimeEngine:
             if settings.provider == "cpu"
             else (make_session(request.model, options, provider, provider_options(request)), ())
         )
-        if self._session.get_providers()[0] != provider:
-            raise MissingProviderError(
-                f"execution provider {settings.provider} was asked for, and ONNX Runtime runs "
-                f"{self._session.get_providers()[0]} instead; {_PROVIDER_LIBRARIES[settings.provider]}; or choose provider cpu"
-            )
+        refuse_another_provider(self._session, settings.provider)
         taken, given = self._session.get_inputs(), self._session.get_outputs()
         if not _takes_a_picture(taken):
             raise ModelError(
@@ -290,16 +310,20 @@ def _optimised_session(
     scratch = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.part")
     try:
         scratch.touch()
-    except OSError as error:
-        reason = f"the optimised graph was not kept in {path.parent} ({error.strerror}), so the next start optimises again"
-        return make_session(request.model, options, provider), (reason,)
-    options.optimized_model_filepath = str(scratch)
-    try:
+        options.optimized_model_filepath = str(scratch)
         session = make_session(request.model, options, provider)
         scratch.replace(path)
+    except OSError as error:
+        reason = f"the optimised graph was not kept in {path.parent} ({error.strerror}), so the next start optimises again"
+    except (ModelError, EngineError):  # ONNX Runtime tells a full disk as a fault of the model's
+        reason = f"the optimised graph could not be written to {path.parent}, which may be full, so the next start optimises again"
+    else:
+        return session, ()
     finally:
-        scratch.unlink(missing_ok=True)
-    return session, ()
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+    options.optimized_model_filepath = ""
+    return make_session(request.model, options, provider), (reason,)  # a bad model fails here too
 
 
 def _optimised_path(request: EngineRequest) -> Path:

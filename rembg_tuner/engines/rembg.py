@@ -57,6 +57,7 @@ class RembgEngine:
 
         Raises:
             EngineError: rembg is not installed.
+            MissingProviderError: the provider asked for is absent, or is not what runs.
             ModelError: rembg knows no such model.
         """
         settings, model = request.settings, request.model
@@ -73,6 +74,7 @@ class RembgEngine:
                 f"engine rembg runs rembg's own models by name, got {model.name!r}; choose another engine for an own file"
             )
         session = rembg.new_session(model.name, sess_opts=options, providers=[provider])
+        ours.refuse_another_provider(session.inner_session, settings.provider)
         self._rembg = rembg
         # Of clothes rembg makes three pictures; of this category one, which is the one ours makes.
         self._extras = {"cloth_category": "attire"} if model.post == "classes" else {}
