@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.pareto import front_of
-from rembg_tuner.trials import differences, label_of
-from rembg_tuner.units import MIB, format_bytes, format_seconds
+from rembg_tuner.trials import differences, figures_of, label_of
+from rembg_tuner.units import MIB, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ WORDS = {
     "agreement": "agreement",
     "front": "front",
     "budget": "budget",
-    "dominated": "dominated",
+    "dominated": "pale: beaten, or over a budget",
     "none": "nothing was measured",
 }
 Shape = Literal["circle", "triangle", "square", "cross", "diamond"]
@@ -102,7 +102,8 @@ class PlotInfo:
         points: the measured trials.
         memory: the x axis, MiB.
         time: the y axis, seconds; None, as memory: nothing was measured.
-        front: px of the front's steps, from left to right.
+        front: px of the boundary of what is possible, from the top to the right edge: the steps between
+            the trials that look right and that no other beats in memory and time; empty: there is none.
         memory_budget, time_budget: px of the budgets' lines; None: no budget, or beyond the axis.
         failed: how many trials gave no figures.
         looks: of the legend: text, shape, colours; only those that occur.
@@ -172,12 +173,14 @@ def lay_out(
                 label=_label(trial, label_of(trial.settings, names)),
             )
         )
-    plane = sorted(front_of([cost[:2] for cost in costs]), key=lambda i: costs[i][0])
+    right = [i for i, trial in enumerate(measured) if not min_agreement or (trial.agreement or 0.0) >= min_agreement]  # fmt: skip
+    plane = [right[i] for i in front_of([costs[i][:2] for i in right])]
+    plane.sort(key=lambda i: costs[i][0])
     return PlotInfo(
         points=tuple(points),
         memory=memory,
         time=time,
-        front=_steps([(points[i].x, points[i].y) for i in plane]),
+        front=_boundary([(points[i].x, points[i].y) for i in plane]),
         memory_budget=_within(memory, None if max_memory_bytes is None else max_memory_bytes / MIB),
         time_budget=_within(time, max_time_s),
         failed=failed,
@@ -204,10 +207,8 @@ def _legend(shapes: set[str]) -> tuple[tuple[str, str, tuple[str, str]], ...]:
 
 def _label(trial: Trial, setting: str) -> str:
     """Tell a trial for a person who hovers over it, or hears the page."""
-    said = f"{setting}: {format_bytes(trial.peak_bytes)}, {format_seconds(trial.time_s)}"
-    if trial.agreement is not None:
-        said += f", agreement {trial.agreement:.3f}"
-    return f"{said}, may be unstable" if trial.may_be_unstable else said
+    unstable = "; may be unstable" if trial.may_be_unstable else ""
+    return f"{setting}: {figures_of(trial)}{unstable}"
 
 
 def _scale(values: Sequence[float], begin: float, end: float, write: object) -> Scale:
@@ -222,7 +223,7 @@ def _scale(values: Sequence[float], begin: float, end: float, write: object) -> 
         air = (high - low) * 0.08 or high * 0.08 or 1.0
         low, high = max(0.0, low - air), high + air
         ticks = _straight_ticks(low, high)
-    texts = tuple((tick, write(tick)) for tick in ticks)  # type: ignore[operator]  # a writer of numbers
+    texts = tuple({write(tick): (tick, write(tick)) for tick in ticks}.values())  # type: ignore[operator]  # a writer of numbers
     return Scale(low=low, high=high, begin=begin, end=end, is_log=is_log, ticks=texts)
 
 
@@ -247,13 +248,13 @@ def _within(scale: Scale, value: float | None) -> float | None:
     return None if value is None or not scale.low < value < scale.high else scale.place(value)
 
 
-def _steps(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """Make steps of a front: what more memory buys holds until the next point."""
+def _boundary(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Bound what a front makes possible: what more memory buys holds until the next point."""
     path: list[tuple[float, float]] = []
     for x, y in points:
-        if path:
-            path.append((x, path[-1][1]))
-        path.append((x, y))
+        path += [(x, path[-1][1] if path else float(_TOP)), (x, y)]
+    if path:
+        path.append((float(WIDTH - _RIGHT), path[-1][1]))
     return tuple(path)
 
 
@@ -322,7 +323,8 @@ def _style(*, is_standalone: bool) -> str:
     )
     if not is_standalone:
         scoped = "".join(f".dark {rule}}}" for rule in dark.split("}") if rule)
-        return fixed + light + scoped
+        system = "".join(f".rt-follows-system {rule}}}" for rule in dark.split("}") if rule)
+        return f"{fixed}{light}{scoped}@media (prefers-color-scheme:dark){{{system}}}"
     night = ":root{--rt-ink:#e8edf5;--rt-muted:#9dabc2;--rt-line:#2b3648;--rt-panel:#151c28;--rt-warn:#f0b95c}svg{background:#151c28}"
     return f"svg{{background:#fff}}{fixed}{light}@media (prefers-color-scheme:dark){{{night}{dark}}}"  # fmt: skip
 
@@ -359,7 +361,7 @@ def _budgets(info: PlotInfo, said: Mapping[str, str]) -> str:
 
 def _front(info: PlotInfo) -> str:
     """Draw the front of memory and time."""
-    if len(info.front) < 2:
+    if not info.front:
         return ""
     path = " ".join(f"{x},{y}" for x, y in info.front)
     return f'<polyline class="rt-front" points="{path}"/>'
@@ -401,11 +403,15 @@ def _shape(shape: str, x: float, y: float, name: str) -> str:
 
 
 def _legend_drawn(info: PlotInfo, said: Mapping[str, str]) -> str:
-    """Draw which shape is which agreement, at the top right."""
+    """Draw which shape is which agreement, at the top right, and what is pale, below."""
     parts, x, y = [], WIDTH - _RIGHT - 78.0 * len(info.looks), _TOP - 22
     if info.looks:
         parts.append(f'<text x="{x - 12}" y="{y + 4}" text-anchor="end">{escape(said["agreement"])}</text>')  # fmt: skip
     for text, shape, _ in info.looks:
         parts.append(f'<g class="rt-look-{shape}">{_shape(shape, x + 6, y, "rt-key")}</g><text x="{x + 18}" y="{y + 4}">{escape(text)}</text>')  # fmt: skip
         x += 78
+    y = HEIGHT - 14
+    parts.append(f'<line class="rt-front" x1="{_LEFT}" y1="{y}" x2="{_LEFT + 22}" y2="{y}"/><text x="{_LEFT + 28}" y="{y + 4}">{escape(said["front"])}</text>')  # fmt: skip
+    x = _LEFT + 96
+    parts.append(f'<g class="rt-look-circle rt-pale">{_shape("circle", x, y, "rt-key")}</g><text x="{x + 12}" y="{y + 4}">{escape(said["dominated"])}</text>')  # fmt: skip
     return "".join(parts)

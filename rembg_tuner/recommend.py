@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rembg_tuner.pareto import front_of
-from rembg_tuner.trials import differences, label_of
+from rembg_tuner.trials import differences, figures_of, label_of
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from rembg_tuner.trials import Trial
 
-NEARLY_EQUAL = 0.05  # of memory times time: the spread of three runs on a quiet machine
+NEARLY_EQUAL = 0.05  # of memory, time or both: the spread of three runs on a quiet machine
+LEAST_GAIN = 0.002  # of agreement: less than that nobody sees
 LOOKS_RIGHT = (
     0.97  # least agreement where none is named: what a model's int8 form is held to as well
 )
@@ -36,27 +37,48 @@ class Budgets:
     min_agreement: float = LOOKS_RIGHT
     models: frozenset[str] | None = None
 
+    def text(self) -> str:
+        """Write the budgets: `peak at most 300 MiB, agreement at least 0.970`."""
+        said = []
+        if self.max_memory_bytes:
+            said.append(f"peak at most {format_bytes(self.max_memory_bytes)}")
+        if self.max_time_s:
+            said.append(f"time at most {format_seconds(self.max_time_s)}")
+        said.append(f"agreement at least {self.min_agreement:.3f}")
+        return ", ".join(said)
+
     def excess(self, trial: Trial) -> float:
-        """Tell by how much a measured trial misses the budgets: the shares summed; 0: it fits."""
-        peak, time_s, disagreement = trial.costs()
-        over = 0.0
-        if self.max_memory_bytes is not None:
-            over += max(0.0, peak / self.max_memory_bytes - 1)
-        if self.max_time_s is not None:
-            over += max(0.0, time_s / self.max_time_s - 1)
-        over += max(0.0, self.min_agreement - (1 - disagreement))
-        return over
+        """Tell by how much a measured trial misses the budgets: the shares summed; 0: it fits.
+
+        An agreement that nobody knows meets no least one.
+        """
+        return sum(self._excesses(trial))
+
+    def keeps_others(self, trial: Trial, axis: int) -> bool:
+        """Tell whether a measured trial keeps every budget but that of one axis (0 memory, 1 time, 2 agreement)."""
+        return not any(over for i, over in enumerate(self._excesses(trial)) if i != axis)
+
+    def _excesses(self, trial: Trial) -> tuple[float, float, float]:
+        """Tell by what share each budget is missed: of memory, of time, of agreement."""
+        peak, time_s, _ = trial.costs()
+        return (
+            max(0.0, peak / self.max_memory_bytes - 1) if self.max_memory_bytes else 0.0,
+            max(0.0, time_s / self.max_time_s - 1) if self.max_time_s else 0.0,
+            max(0.0, self.min_agreement - (trial.agreement or 0.0)),
+        )
 
     def misses(self, trial: Trial) -> list[str]:
         """Say what a measured trial misses."""
-        peak, time_s, disagreement = trial.costs()
+        memory, time, agreement = self._excesses(trial)
         said = []
-        if self.max_memory_bytes is not None and peak > self.max_memory_bytes:
-            said.append(f"peak {format_bytes(int(peak))} of {format_bytes(self.max_memory_bytes)} allowed")  # fmt: skip
-        if self.max_time_s is not None and time_s > self.max_time_s:
-            said.append(f"time {format_seconds(time_s)} of {format_seconds(self.max_time_s)} allowed")  # fmt: skip
-        if 1 - disagreement < self.min_agreement:
-            said.append(f"agreement {1 - disagreement:.3f}, at least {self.min_agreement:.3f} wanted")  # fmt: skip
+        if memory:
+            said.append(f"peak {format_bytes(trial.peak_bytes)} of {format_bytes(self.max_memory_bytes)} allowed")  # fmt: skip
+        if time:
+            said.append(f"time {format_seconds(trial.time_s)} of {format_seconds(self.max_time_s)} allowed")  # fmt: skip
+        if agreement and trial.agreement is None:
+            said.append("agreement, which cannot be told: the reference shows no clear foreground")
+        elif agreement:
+            said.append(f"agreement {trial.agreement:.3f}, at least {self.min_agreement:.3f} wanted")  # fmt: skip
         return said
 
     def to_dict(self) -> dict[str, object]:
@@ -138,7 +160,7 @@ def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
     return Recommendation(
         chosen=chosen,
         fits=True,
-        why=_why(chosen, fitting, measured),
+        why=_why(chosen, fitting, measured, budgets),
         runner_up=others[0] if others else None,
         steps=_steps(chosen, measured, budgets),
     )
@@ -148,14 +170,6 @@ def _cost(trial: Trial) -> tuple[float, float]:
     """Give what is to be small: memory times time, then disagreement."""
     peak, time_s, disagreement = trial.costs()
     return peak * time_s, disagreement
-
-
-def figures_of(trial: Trial) -> str:
-    """Write a measured trial's figures: `161 MiB, 88 ms, agreement 0.986`."""
-    peak, time_s = format_bytes(trial.peak_bytes), format_seconds(trial.time_s)
-    if trial.agreement is None:
-        return f"{peak}, {time_s}"
-    return f"{peak}, {time_s}, agreement {trial.agreement:.3f}"
 
 
 def _changed_figures(trial: Trial, chosen: Trial) -> str:
@@ -169,39 +183,47 @@ def _changed_figures(trial: Trial, chosen: Trial) -> str:
     return f"{memory}, {time}, agreement {trial.agreement:.3f} ({ours[2] - disagreement:+.3f})"
 
 
-def _why(chosen: Trial, fitting: Sequence[Trial], measured: Sequence[Trial]) -> str:
+def _why(
+    chosen: Trial, fitting: Sequence[Trial], measured: Sequence[Trial], budgets: Budgets
+) -> str:
     """Say why the chosen one is chosen of those that fit."""
     names = differences([trial.settings for trial in measured])
     what = label_of(chosen.settings, names) if names else chosen.settings.model
-    least = _cost(chosen)[0] <= _cost(fitting[0])[0]
-    reason = (
-        "it has the least memory times time of them"
-        if least
-        else f"it agrees best of those within {NEARLY_EQUAL:.0%} of the least memory times time"
-    )
+    said = [
+        f"{what}: {figures_of(chosen)}",
+        f"{len(fitting)} of the {len(measured)} measured keep the budgets ({budgets.text()})",
+    ]
+    if _cost(chosen)[0] <= _cost(fitting[0])[0]:
+        said.append("of these it has the least memory times time")
+    else:
+        said.append(f"of these it agrees best within {NEARLY_EQUAL:.0%} of the least memory times time")  # fmt: skip
     dearest = max(measured, key=_cost)
-    share = _cost(chosen)[0] / _cost(dearest)[0]
-    compared = f", {share:.0%} of the dearest's" if dearest is not chosen else ""
-    return f"{what}: {figures_of(chosen)}; {len(fitting)} of the {len(measured)} measured keep the budgets, and {reason}{compared}"  # fmt: skip
+    if dearest is not chosen:
+        share = _cost(chosen)[0] / _cost(dearest)[0]
+        said.append(f"that is {share:.0%} of the dearest setting's")
+    return "; ".join(said)
 
 
 def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[Step, ...]:
-    """Find the next trial of the front along each budget, both ways; each trial once."""
+    """Find the next trial of the front along each budget, both ways, that keeps the other budgets.
+
+    Each trial once. A step of less than the spread of a few runs is none, and one that buys nothing is none.
+    """
     on_front = [measured[i] for i in front_of([trial.costs() for trial in measured])]
     names = differences([trial.settings for trial in measured])
     steps = []
     for axis, budget in enumerate(("memory", "time", "agreement")):
-        if budget == "agreement" and chosen.agreement is None:
-            continue
+        far = [
+            t for t in on_front if _is_another(t, chosen, axis) and budgets.keeps_others(t, axis)
+        ]
         here = chosen.costs()[axis]
-        more = [t for t in on_front if t.costs()[axis] > here and _is_worth_it(t, chosen, axis)]
-        less = [t for t in on_front if t.costs()[axis] < here]
-        if budget != "agreement":  # a step down must still look right
-            less = [t for t in less if 1 - t.costs()[2] >= budgets.min_agreement] or less
+        dearer = [t for t in far if t.costs()[axis] > here and _buys(t, chosen, axis)]
+        cheaper = [t for t in far if t.costs()[axis] < here]
+        up, down = ("less", "more") if budget == "agreement" else ("more", "less")
         found = (
-            (min(more, key=lambda t: t.costs()[axis]) if more else None, "less" if budget == "agreement" else "more"),
-            (max(less, key=lambda t: t.costs()[axis]) if less else None, "more" if budget == "agreement" else "less"),
-        )  # fmt: skip
+            (min(dearer, key=lambda t: t.costs()[axis], default=None), up),
+            (max(cheaper, key=lambda t: t.costs()[axis], default=None), down),
+        )
         steps += [
             Step(trial=t.number, budget=budget, direction=way, text=_step_text(t, chosen, budget, way, names))
             for t, way in found
@@ -210,10 +232,22 @@ def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[
     return tuple({step.trial: step for step in reversed(steps)}.values())[::-1]
 
 
-def _is_worth_it(trial: Trial, chosen: Trial, axis: int) -> bool:
+def _is_another(trial: Trial, chosen: Trial, axis: int) -> bool:
+    """Tell whether two trials differ on an axis by more than chance."""
+    theirs, ours = trial.costs()[axis], chosen.costs()[axis]
+    if axis == 2:
+        return trial.agreement is not None and abs(theirs - ours) >= LEAST_GAIN
+    return abs(theirs / ours - 1) >= NEARLY_EQUAL
+
+
+def _buys(trial: Trial, chosen: Trial, axis: int) -> bool:
     """Tell whether spending more on one axis buys something on another."""
     pairs = zip(trial.costs(), chosen.costs(), strict=True)
-    return any(theirs < ours for i, (theirs, ours) in enumerate(pairs) if i != axis)
+    return any(
+        theirs < ours and _is_another(trial, chosen, i)
+        for i, (theirs, ours) in enumerate(pairs)
+        if i != axis
+    )
 
 
 def _step_text(trial: Trial, chosen: Trial, budget: str, way: str, names: Sequence[str]) -> str:

@@ -138,7 +138,7 @@ def _page(trials: Sequence[Trial], story: Story) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body><main><h1>{title}</h1>"
         f'<p class="lead">{escape(story.recommendation)}</p>'
-        f'<div class="box">{draw(info)}</div><h2>Trials</h2><div class="box">{_table(trials, story.chosen)}</div>'
+        f'<div class="box rt-follows-system">{draw(info)}</div><h2>Trials</h2><div class="box">{_table(trials, story.chosen)}</div>'
         f"<h2>How it was measured</h2><ul>{how}</ul><h2>Where</h2><dl>{machine}</dl>"
         f"</main><script>{points_script()}{_SCRIPT}</script></body></html>"
     )

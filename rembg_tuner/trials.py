@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+import math
+import reprlib
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, TypeVar, cast
 
+from rembg_tuner.errors import SettingsError
 from rembg_tuner.settings import KNOBS, Settings, Value, build_settings, is_honoured
 from rembg_tuner.stats import UNSTABLE_SPREAD
+from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 MORE_WORD = " · "
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,26 +113,82 @@ class Trial:
         return {**asdict(self), "settings": self.settings.to_dict()}
 
 
-def read_trial(content: dict[str, object]) -> Trial:
+def read_trial(content: object) -> Trial:
     """Read what `to_dict` gave.
 
     Raises:
-        ValueError, TypeError, KeyError: it is none of ours, or of another version.
+        SettingsError: it is none of ours, or of another version; with every problem.
     """
-    fields = dict(content)
-    fields["settings"] = build_settings(fields["settings"])  # type: ignore[arg-type]  # checked there
-    pictures = fields.pop("pictures")
-    assert isinstance(pictures, (list, tuple))
-    fields["pictures"] = tuple(
-        PictureTrial(**{**one, "times_s": tuple(one["times_s"])}) for one in pictures
-    )
-    fields["warnings"] = tuple(fields.get("warnings") or ())  # type: ignore[arg-type]  # a list of sentences
-    return Trial(**fields)  # type: ignore[arg-type]  # fields by name
+    if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
+        raise SettingsError([f"no trial can be read of {reprlib.repr(content)}"])
+    pictures = content.get("pictures", ())
+    if not isinstance(pictures, list | tuple):
+        raise SettingsError([f"a trial's pictures cannot be {reprlib.repr(pictures)}"])
+    settings = build_settings(content["settings"])
+    parts = [_made(PictureTrial, one) for one in pictures]
+    trial = _made(Trial, {**content, "settings": settings, "pictures": parts})
+    if trial.is_measured and 0 in (trial.time_s, trial.peak_bytes):
+        raise SettingsError(["a trial's time_s and peak_bytes cannot be 0"])
+    return trial
+
+
+def _made(kind: type[_Read], content: object) -> _Read:
+    """Make a value of its fields by name, as JSON has them.
+
+    Raises:
+        SettingsError: one is missing, unknown, or cannot stand there.
+    """
+    if not isinstance(content, dict):
+        raise SettingsError([f"no trial can be read of {reprlib.repr(content)}"])
+    types = {item.name: str(item.type) for item in fields(kind)}  # type: ignore[arg-type]  # both are dataclasses
+    problems = [
+        f"a trial's {name} cannot be {reprlib.repr(value)}"
+        for name, value in content.items()
+        if not _FITS.get(types.get(name, ""), lambda _: True)(value)
+    ]
+    if problems:
+        raise SettingsError(problems)
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+    except TypeError as error:  # a field of another version
+        raise SettingsError([f"a trial of another version cannot be read: {error}"]) from error
+
+
+def _is_figure(value: object) -> bool:
+    """Tell whether it is a number that something was measured to be: finite, and not below 0."""
+    return type(value) in (int, float) and math.isfinite(cast("float", value)) and cast("float", value) >= 0  # fmt: skip
+
+
+def _is_list(value: object, fits: Callable[[object], bool]) -> bool:
+    """Tell whether it is a list, or a tuple, of what fits."""
+    return isinstance(value, list | tuple) and all(fits(one) for one in value)
+
+
+# What may stand in a field, by the field's type as it is declared.
+_FITS: dict[str, Callable[[object], bool]] = {
+    "bool": lambda value: isinstance(value, bool),
+    "int": lambda value: type(value) is int and value >= 0,
+    "int | None": lambda value: value is None or (type(value) is int and value >= 0),
+    "float | None": lambda value: value is None or _is_figure(value),
+    "str": lambda value: isinstance(value, str),
+    "str | None": lambda value: value is None or isinstance(value, str),
+    "dict[str, Value]": lambda value: isinstance(value, dict),
+    "tuple[float, ...]": lambda value: _is_list(value, _is_figure),
+    "tuple[str, ...]": lambda value: _is_list(value, lambda one: isinstance(one, str)),
+}
 
 
 def settings_key(settings: Settings) -> str:
     """Write settings as one line of JSON: equal settings, equal keys."""
     return json.dumps(settings.to_dict(), sort_keys=True)
+
+
+def figures_of(trial: Trial) -> str:
+    """Write a measured trial's figures: `161 MiB, 88 ms, agreement 0.986`."""
+    peak, time_s = format_bytes(trial.peak_bytes), format_seconds(trial.time_s)
+    if trial.agreement is None:
+        return f"{peak}, {time_s}"
+    return f"{peak}, {time_s}, agreement {trial.agreement:.3f}"
 
 
 def differences(trials: Sequence[Settings]) -> tuple[str, ...]:

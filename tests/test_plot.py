@@ -56,12 +56,22 @@ def test_front_shapes_budgets_and_choice() -> None:
     assert info.points[1].x < info.memory_budget < info.points[2].x
     assert info.time_budget is not None
     assert info.points[2].y < info.time_budget < info.points[0].y
-    assert info.front[0] == (info.points[0].x, info.points[0].y)
-    assert info.front[-1] == (info.points[1].x, info.points[1].y)
+    first, second = info.points[0], info.points[1]
+    assert info.front[1:4] == ((first.x, first.y), (second.x, first.y), (second.x, second.y))
+    assert info.front[0][0] == first.x  # from the top
+    assert info.front[-1] == (WIDTH - 18, second.y)  # to the right edge
     assert [text for text, _, _ in info.looks] == ["≥ 0.98", "≥ 0.95", "≥ 0.85", "< 0.85"]
     drawn = draw(info)
-    assert drawn.count("rt-pale") - draw(lay_out([])).count("rt-pale") == 2
+    assert drawn.count('rt-pale" data-trial') == 2
     assert drawn.count('class="rt-ring"') == 1
+
+
+def test_what_looks_wrong_makes_no_front() -> None:
+    """Least memory and time at once count only where the agreement is kept; one trial has a front too."""
+    trials = trials_of([(100, 0.05, 0.5), (200, 0.1, 0.99)])
+    info = lay_out(trials, min_agreement=0.97)
+    assert info.front[1] == (info.points[1].x, info.points[1].y)
+    assert lay_out(trials, min_agreement=1.0).front == ()
 
 
 @pytest.mark.parametrize("high", [110.0, 150.0, 900.0, 40_000.0])
@@ -72,6 +82,7 @@ def test_ticks_are_few_and_round(high: float) -> None:
     values = [value for value, _ in info.memory.ticks]
     assert 2 <= len(values) <= 12
     assert values == sorted(set(values))
+    assert len({text for _, text in info.memory.ticks}) == len(values)
 
 
 def test_nothing_measured_is_said() -> None:

@@ -66,7 +66,7 @@ def test_the_cheapest_that_looks_right_is_taken() -> None:
     assert found.runner_up is trials[2]
     assert "150 MiB, 100 ms, agreement 0.985" in found.why
     assert found.why.endswith(
-        "2 of the 3 measured keep the budgets, and it has the least memory times time of them, 56% of the dearest's"
+        "2 of the 3 measured keep the budgets (agreement at least 0.970); of these it has the least memory times time; that is 56% of the dearest setting's"
     )
 
 
@@ -75,7 +75,7 @@ def test_nearly_equal_ones_are_told_apart_by_agreement() -> None:
     trials = [make_trial(0, 147, 0.069, 0.971), make_trial(1, 150, 0.069, 0.990)]
     found = recommend(trials, Budgets())
     assert found.chosen is trials[1]
-    assert "it agrees best of those within 5% of the least memory times time" in found.why
+    assert "of these it agrees best within 5% of the least memory times time" in found.why
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,31 @@ def test_steps_tell_what_more_or_less_would_buy() -> None:
     assert set(told) == {0, 2}
     assert told[2].startswith("more memory: ")
     assert told[2].endswith("takes 200 MiB (+33%), 70 ms (-12%), agreement 0.999 (+0.014)")
+
+
+def test_a_step_keeps_the_other_budgets_and_is_no_chance() -> None:
+    """What breaks another budget, or differs by less than the spread of a few runs, is no step."""
+    trials = [
+        make_trial(0, 150, 0.100, 0.985),
+        make_trial(1, 153, 0.099, 0.985),  # 2 % more memory, 1 % less time: chance
+        make_trial(2, 200, 0.070, 0.940),  # faster, and looks wrong
+        make_trial(3, 320, 0.060, 0.990),  # faster, and too large
+        make_trial(4, 290, 0.080, 0.990),
+    ]
+    budgets = Budgets(max_memory_bytes=300 * MIB)
+    found = recommend(trials, budgets)
+    assert found.chosen is trials[0]
+    told = {step.trial: (step.budget, step.direction) for step in found.steps}
+    assert told == {4: ("memory", "more"), 2: ("agreement", "less")}
+
+
+def test_an_agreement_that_nobody_knows_meets_no_least_one() -> None:
+    """Where the reference shows no foreground nothing fits, unless no agreement is asked for."""
+    trials = [make_trial(0, 150, 0.1, None)]
+    found = recommend(trials, Budgets())
+    assert not found.fits
+    assert "the reference shows no clear foreground" in found.why
+    assert recommend(trials, Budgets(min_agreement=0.0)).fits
 
 
 def test_a_trial_reads_back_and_is_named_by_what_differs() -> None:

@@ -14,13 +14,13 @@ from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.cut import DONE, FAILED, INTERRUPTED, interrupt
 from rembg_tuner.comparer import Comparer
 from rembg_tuner.presets import find_preset, resolve
-from rembg_tuner.recommend import figures_of, recommend
+from rembg_tuner.recommend import recommend
 from rembg_tuner.settings import Settings
 from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.sweep.grid import DEFAULT_AXES
 from rembg_tuner.sweep.opening import Plan, open_sweep
 from rembg_tuner.sweep.summary import write_summary
-from rembg_tuner.trials import differences, label_of
+from rembg_tuner.trials import differences, figures_of, label_of
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.plot import draw, lay_out
 from rembg_tuner.quality import edge_stars
-from rembg_tuner.recommend import figures_of
-from rembg_tuner.trials import differences
+from rembg_tuner.trials import differences, figures_of
 from rembg_tuner.ui.views.markup import duration, file_link, label_text, size
 from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import format_guess
@@ -40,8 +40,11 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
         max_time_s=budgets.max_time_s,
         min_agreement=budgets.min_agreement,
     )
+    said = tuple(
+        replace(point, label=translate_sentence(point.label, language)) for point in info.points
+    )
     plot = draw(
-        info,
+        replace(info, points=said),
         words={word: say(f"plot.{word}", language) for word in _PLOT_WORDS},
         thumbnails=_thumbnails(trials),
     )
