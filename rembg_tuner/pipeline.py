@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from rembg_tuner.cache import replacing
-from rembg_tuner.errors import CancelledError, OutputError, PictureError
+from rembg_tuner.errors import CancelledError, EngineError, OutputError, PictureError
 from rembg_tuner.imaging.formats import check_output, sniff
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ def cut_out_together(
 ) -> list[Outcome | TunerError]:
     """Cut several pictures out, with one run of the network for all of them.
 
-    Each picture's `predict` is its share of that run. A picture that cannot be read or written does
-    not keep the others from being done.
+    Each picture's `predict` is its share of that run. A picture that cannot be read or written, or for
+    which the network has no answer, does not keep the others from being done.
 
     Returns:
         For each job what it made, or what went wrong with it.
@@ -175,7 +175,7 @@ def cut_out_together(
             picture.stages.seconds["predict"] = stages.seconds["predict"] / len(pictures)
             try:
                 came[i] = _finish(picture, one, settings, model)
-            except (PictureError, OutputError) as error:
+            except (PictureError, OutputError, EngineError) as error:
                 came[i] = error
     return [came[i] for i in range(len(jobs))]
 

@@ -15,7 +15,7 @@ from PIL import Image
 from rembg_tuner.errors import CancelledError, EngineError, OutputError, PictureError, TunerError
 from rembg_tuner.imaging.matte import load_matte
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
-from rembg_tuner.pipeline import Job, Outcome, Stages, run_job
+from rembg_tuner.pipeline import Job, Outcome, Stages, cut_out_together, run_job
 from rembg_tuner.settings import Settings
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
@@ -36,6 +36,7 @@ Raw = npt.NDArray[np.float32]  # (n, c, h, w)
 
 if TYPE_CHECKING:
     from rembg_tuner.engines import NetworkEngine
+    from rembg_tuner.models.spec import Post
     from rembg_tuner.settings import Value
 
 
@@ -78,6 +79,16 @@ class Broken(LeftHalf):
     def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:  # noqa: ARG002  # the Protocol's
         """Fail."""
         raise EngineError("the library failed")
+
+
+class NoNumber(LeftHalf):
+    """An engine whose answer for the second picture is no number."""
+
+    def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:
+        """Give the left half, and once nothing."""
+        raw = super().predict(network_input)
+        raw[1:2, 0, 3, 5] = np.nan
+        return raw
 
 
 class Stock(Fake):
@@ -258,6 +269,29 @@ def test_an_engines_failure_is_told_at_predict(tmp_path: Path) -> None:
         )
     assert stages.current == "predict"
     assert list(stages.seconds) == ["read_small", "normalise"]
+
+
+@pytest.mark.parametrize("strength", [np.nan, np.inf])
+@pytest.mark.parametrize("post", ["minmax", "sigmoid", "classes"])
+def test_an_answer_that_is_no_number_makes_no_cut_out(
+    strength: float, post: Post, tmp_path: Path
+) -> None:
+    """What would be all background, with a warning of nan, is told as what it is; nothing is written."""
+    stages = silent()
+    job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"))
+    with pytest.raises(EngineError, match=r"no number .*choose precision fp32"):
+        run_job(job, NETWORK, LeftHalf(strength), replace(MODEL, post=post), stages)
+    assert stages.current == "matte"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_picture_without_an_answer_keeps_no_other_from_being_done(tmp_path: Path) -> None:
+    """Of three that were run together, the one whose answer is no number fails."""
+    jobs = [Job(input=str(ASTRONAUT), output=str(tmp_path / f"{i}.png")) for i in range(3)]
+    came = cut_out_together(jobs, NETWORK, NoNumber(), MODEL, silent())
+    assert [isinstance(one, Outcome) for one in came] == [True, False, True]
+    assert isinstance(came[1], EngineError)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "2.png"]
 
 
 # The stock pipeline

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyvips
 
-from rembg_tuner.errors import OutputError
+from rembg_tuner.errors import EngineError, OutputError
 from rembg_tuner.imaging.lanczos import lanczos_kernel
 from rembg_tuner.measurement import NO_FOREGROUND
 
@@ -50,7 +50,14 @@ def foreground_of(raw: RawOutput, post: Post) -> Channel:
 
     Returns:
         float32 (h, w).
+
+    Raises:
+        EngineError: a number of it is NaN or infinite, as where half precision overflows.
     """
+    if not np.isfinite(raw).all():
+        raise EngineError(
+            "the network's answer holds what is no number (NaN or infinity), so there is no matte; choose precision fp32 if another is chosen, or another engine or model"
+        )
     if post == "classes":
         likeliest: Channel = (raw.argmax(axis=0) > 0).astype(np.float32)
         return likeliest
