@@ -1,35 +1,35 @@
 """Make what engines need of a model's file: `python -m rembg_tuner.conversion REQUEST`.
 
 A process of its own, so that neither a page nor a measured worker carries the tools in its memory.
-The request is JSON; the last line on stderr is the reason where it cannot be done.
+The request is JSON; the last line on stderr is the reason where it cannot be done, and the exit code
+tells the model's fault from the machine's. The target lies in a folder that is thrown away where it ends
+otherwise than well, so nothing that was not shown to run is left.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.cache import replacing
 from rembg_tuner.errors import EngineError, ModelError, TunerError
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.pnnx import find_pnnx
-from rembg_tuner.models.spec import SIDE_COMMENT
+from rembg_tuner.models.spec import EXIT_BAD_MODEL, SIDE_COMMENT
 
 if TYPE_CHECKING:
     import onnx
 
-EXIT_UNFIT = 3
+_EXIT_FAILED = 1
 _PROBE_SIDE = 128  # enough for a graph that computes its sizes
 _PNNX_TIMEOUT_S = 600.0
 
 
 def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
-    """Write a copy of a graph whose input size and batch are free, having run it.
+    """Write a copy of a graph whose batch is free, and its input size where asked, having run it.
 
     Args:
         source: the ONNX file as released.
@@ -38,34 +38,47 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
         batch: that it is made for.
 
     Raises:
-        ModelError: the graph does not take another size or batch.
+        EngineError, ModelError: the graph does not take another size or batch, or does not run at all.
     """
+    from rembg_tuner.engines.onnxruntime import probe  # not loaded for ncnn
+
     model = graphs.load_graph(source)
-    has_written_sizes = bool(graphs.written_sizes(model.graph))
-    freed = graphs.free_input(model, side=side)
-    graphs.save_graph(freed, target)
+    own = graphs.own_side(model.graph)
+    # A graph with constants fits one size only; any other is as good a proof at a hundredth of the cost.
+    is_any_size = side and not graphs.written_sizes(model.graph)
+    proof = min(side, _PROBE_SIDE) if is_any_size else side or own
+    graphs.save_graph(graphs.free_input(model, side=side, batch=batch), target)
+    if not proof:  # which size it will be run at is not in the graph
+        return
     try:
-        # A graph with constants fits one size only; any other is as good a proof at a hundredth of the cost.
-        _prove(target, side if has_written_sizes else min(side or _PROBE_SIDE, _PROBE_SIDE), batch)
+        _check_shape(probe(target, side=proof, batch=batch), proof, batch)
     except TunerError as error:
-        target.unlink(missing_ok=True)
+        _run_as_released(source, model, proof)
         asked = f"network_size {side}" if side else f"batch_size {batch}"
+        reason = str(error).replace(str(target), str(source))  # the copy is nobody's to look for
         raise ModelError(
-            f"this graph cannot take {asked}, it fails when run so: {error}; leave network_size at 0 and batch_size at 1"
+            f"this graph cannot take {asked}, it fails when run so: {reason}; leave network_size at 0 and batch_size at 1"
         ) from error
 
 
-def _prove(path: Path, side: int, batch: int) -> None:
-    """Run a freed graph once, and look at what comes out.
+def _run_as_released(source: Path, model: onnx.ModelProto, side: int) -> None:
+    """Run a graph of which nothing could be made: where it does not run either, its own reason is told.
 
     Raises:
-        EngineError, ModelError: it fails, or its output has not the input's size and batch.
+        EngineError, ModelError: it does not.
     """
-    from rembg_tuner.engines import onnxruntime
+    from rembg_tuner.engines.onnxruntime import probe
 
-    if not side:
-        return
-    shape = onnxruntime.probe(path, side=side, batch=batch)
+    own = graphs.own_side(model.graph)
+    probe(source, side=own or side, batch=graphs.own_batch(model.graph))
+
+
+def _check_shape(shape: tuple[int, ...], side: int, batch: int) -> None:
+    """Look whether what came out is as large as what went in.
+
+    Raises:
+        ModelError: it has another size or batch.
+    """
     if (shape[0], *shape[-2:]) != (batch, side, side):
         raise ModelError(
             f"for {batch} of {side} x {side} px it gave {shape[0]} of {shape[-1]} x {shape[-2]}"
@@ -83,7 +96,7 @@ def plain_graph(source: Path, *, side: int) -> onnx.ModelProto:
         ModelError: it does not read, or does not take that side.
     """
     model = graphs.widen_to_fp32(graphs.keep_first_output(graphs.load_graph(source)))
-    own = graphs.picture_input(model.graph).type.tensor_type.shape.dim[3].dim_value
+    own = graphs.own_side(model.graph)
     if not (side or own):
         raise ModelError(f"{source} leaves its input size open; give --network-size")
     return graphs.fix_input(graphs.free_input(model, side=side), side=side or own)
@@ -101,12 +114,12 @@ def make_ncnn(source: Path, target: Path, *, side: int) -> None:
 
     Raises:
         EngineError: pnnx is not installed, or failed.
-        ModelError: the graph does not read, or does not take that side.
+        ModelError: the graph does not read, does not run anywhere, or does not take that side.
     """
     pnnx = find_pnnx()
     model = plain_graph(source, side=side)
-    fixed = graphs.picture_input(model.graph).type.tensor_type.shape.dim[3].dim_value
-    with tempfile.TemporaryDirectory(prefix="rembg-tuner-") as scratch:
+    fixed = graphs.own_side(model.graph)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         plain = Path(scratch) / "network.onnx"
         graphs.save_graph(model, plain)
         done = subprocess.run(
@@ -119,17 +132,14 @@ def make_ncnn(source: Path, target: Path, *, side: int) -> None:
         )
         made = [Path(scratch) / f"network.ncnn.{end}" for end in ("bin", "param")]
         if done.returncode != 0 or not all(path.is_file() for path in made):
+            _run_as_released(source, graphs.load_graph(source), fixed)
             lines = (done.stdout + done.stderr).strip().splitlines() or ["it gave no reason"]
             raise EngineError(f"pnnx could not convert {source} for ncnn: {lines[-1].strip()}")
         weights, network = made
         with network.open("a", encoding="ascii") as file:
             file.write(f"{SIDE_COMMENT}{fixed}\n")
-        for path, end in (
-            (weights, ".bin"),
-            (network, ".param"),
-        ):  # the .param last: it marks a whole pair
-            with replacing(target.with_suffix(end)) as whole, path.open("rb") as content:
-                shutil.copyfileobj(content, whole)
+        weights.replace(target.with_suffix(".bin"))
+        network.replace(target)
 
 
 def main(words: list[str]) -> int:
@@ -144,10 +154,10 @@ def main(words: list[str]) -> int:
             make_ncnn(source, target, **request)
     except TunerError as error:
         print(error, file=sys.stderr)
-        return EXIT_UNFIT
+        return EXIT_BAD_MODEL if isinstance(error, ModelError) else _EXIT_FAILED
     except OSError as error:
         print(f"{target} cannot be written: {error.strerror}", file=sys.stderr)
-        return EXIT_UNFIT
+        return _EXIT_FAILED
     return 0
 
 

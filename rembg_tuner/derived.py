@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.children import child_environment
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
-from rembg_tuner.models.spec import verify
+from rembg_tuner.models.spec import EXIT_BAD_MODEL, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 600.0
 _POLL_S = 0.05
-_FORM = 2  # raised when what is made changes, so that older files are not taken for it
+_FORM = 3  # raised when what is made changes, so that older files are not taken for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,7 @@ def prepare(
     Raises:
         ModelError: the file is not what it should be, or takes no other size.
         EngineError: a tool that is needed is not installed, or failed.
+        OSError: what is made cannot be written.
         CancelledError: `is_cancelled` said so.
     """
     wanted = wanted_of(settings, model)
@@ -97,7 +99,17 @@ def prepare(
 
 
 def _make(wanted: Wanted, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
-    """Have it made by a process of its own."""
+    """Have it made by a process of its own, in a folder of its own, and give it its name when it is whole."""
+    with tempfile.TemporaryDirectory(
+        prefix=".making-", dir=target.parent, ignore_cleanup_errors=True
+    ) as scratch:
+        _convert(wanted, source, Path(scratch) / target.name, is_cancelled)
+        for made in sorted(Path(scratch).iterdir()):  # the .param last: it marks a whole pair
+            made.replace(target.with_name(made.name))
+
+
+def _convert(wanted: Wanted, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
+    """Run `conversion`, and raise what it tells."""
     request = {**wanted.request(), "source": str(source), "target": str(target)}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
@@ -114,9 +126,13 @@ def _make(wanted: Wanted, source: Path, target: Path, is_cancelled: Callable[[],
             process.wait()
         if process.returncode == 0:
             return
+        if process.returncode < 0:
+            raise EngineError(
+                f"the process that converts the model was ended by {signal.Signals(-process.returncode).name}; the system may have run out of memory; choose a smaller network_size or batch_size"
+            )
         log.seek(0)
         lines = log.read().decode(errors="replace").strip().splitlines() or ["no reason was given"]
-    kind = EngineError if wanted.do == "ncnn" else ModelError
+    kind = ModelError if process.returncode == EXIT_BAD_MODEL else EngineError
     raise kind(lines[-1])
 
 

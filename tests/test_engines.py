@@ -378,7 +378,8 @@ def test_an_own_network_of_free_size_needs_a_size(engine: str, tmp_path: Path) -
     assert taken.effective["model"] == model
 
 
-@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+@pytest.mark.parametrize("side", [0, 96])
 @pytest.mark.parametrize(
     ("toy_arguments", "words"),
     [
@@ -387,17 +388,29 @@ def test_an_own_network_of_free_size_needs_a_size(engine: str, tmp_path: Path) -
         pytest.param({"kind": onnx.TensorProto.INT32}, "does not take one picture", id="integers"),
         pytest.param({"shape": (1, 3, 64, 96)}, "takes 96 x 64 px, and only square", id="oblong"),
         pytest.param({"shape": (1, 1, 64, 64)}, "does not take one picture", id="one-channel"),
+        pytest.param({"shape": (1, 4, 64, 64)}, "does not take one picture", id="four-channels"),
+        pytest.param({"shape": (1, 64, 64, 3)}, "does not take one picture", id="channel-last"),
     ],
 )
 def test_a_network_that_takes_no_picture_is_refused_at_once(
-    engine: str, toy_arguments: dict[str, Any], words: str, tmp_path: Path
+    engine: str, side: int, toy_arguments: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     """The sentence names the file and what it takes; nothing is reshaped in silence."""
     spec = toy_spec(make_toy(tmp_path / "toy.onnx", **toy_arguments))
     with pytest.raises(ModelError) as caught:
-        opened(Settings(engine=engine), spec, tmp_path)  # type: ignore[arg-type]
+        opened(Settings(engine=engine, network_size=side), spec, tmp_path)  # type: ignore[arg-type]
     assert str(caught.value).startswith(spec.path)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+def test_an_own_network_of_written_size_takes_several_pictures(
+    engine: str, toy: ModelSpec, tmp_path: Path
+) -> None:
+    """Only its batch is freed, so no size must be given that the graph has."""
+    four = opened(Settings(engine=engine, batch_size=4), toy, tmp_path)  # type: ignore[arg-type]
+    assert (four.side, four.effective["batch_size"]) == (TOY_SIDE, 4)
+    assert len(four.predict(np.zeros((4, 3, TOY_SIDE, TOY_SIDE), np.float32))) == 4
 
 
 @pytest.mark.parametrize("engine", NETWORK_ENGINES)
@@ -409,7 +422,7 @@ def test_a_network_that_makes_no_matte_is_refused(engine: str, tmp_path: Path) -
         network.predict(np.zeros((1, 3, TOY_SIDE, TOY_SIDE), np.float32))
 
 
-@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
 @pytest.mark.parametrize("damage", ["cut-short", "empty", "text"])
 def test_an_own_file_that_is_no_model_is_told(
     engine: str, damage: str, toy: ModelSpec, tmp_path: Path
@@ -420,12 +433,14 @@ def test_an_own_file_that_is_no_model_is_told(
     Path(toy.path).write_bytes(damaged[damage])
     with pytest.raises(ModelError) as caught:
         opened(Settings(engine=engine), toy, tmp_path)  # type: ignore[arg-type]
-    assert "is not a model that" in str(caught.value)
+    reason = "does not read as an ONNX graph" if engine == "ncnn" else "is not a model that"
+    assert reason in str(caught.value)
     assert toy.path in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_an_opset_of_tomorrow_is_told(toy: ModelSpec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["onnxruntime", "ncnn"])
+def test_an_opset_of_tomorrow_is_told(engine: str, toy: ModelSpec, tmp_path: Path) -> None:
     """The sentence names the graph's opset, the newest that is known, and what to do."""
     model = onnx.load(toy.path)
     model.opset_import[0].version = 99
@@ -433,7 +448,7 @@ def test_an_opset_of_tomorrow_is_told(toy: ModelSpec, tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"is in opset 99, and this ONNX Runtime knows opsets up to \d+; export"
     ):
-        opened(Settings(engine="onnxruntime"), toy, tmp_path)
+        opened(Settings(engine=engine), toy, tmp_path)  # type: ignore[arg-type]
 
 
 def test_a_released_model_cut_short_is_told_by_its_checksum(
@@ -453,13 +468,24 @@ def test_a_released_model_cut_short_is_told_by_its_checksum(
 
 
 @pytest.mark.parametrize("engine", NETWORK_ENGINES)
-def test_pictures_taken_together_come_out_as_alone(engine: str, own_cache: Path) -> None:
+@pytest.mark.parametrize(
+    ("precision", "side"),
+    [
+        pytest.param("fp32", 128, id="another-size"),
+        # Simplified graphs have a batch of 1 written into every size.
+        pytest.param("int8", 0, id="int8-at-its-own-size"),
+    ],
+)
+def test_pictures_taken_together_come_out_as_alone(
+    engine: str, precision: str, side: int, own_cache: Path
+) -> None:
     """Four at once, and the last group's three, give what each gives alone, to a step of 255."""
-    spec = find_model("u2netp")
-    inputs = [picture_input(path, 128) for path in (*EXAMPLES, EXAMPLES[0])]
+    spec = find_model("u2netp", int8_for=engine if precision == "int8" else None)
+    inputs = [picture_input(path, side or 320) for path in (*EXAMPLES, EXAMPLES[0])]
     inputs[3] = inputs[3][:, :, :, ::-1].copy()
-    one = opened(Settings(engine=engine, network_size=128), spec, own_cache)  # type: ignore[arg-type]
-    four = opened(Settings(engine=engine, network_size=128, batch_size=4), spec, own_cache)  # type: ignore[arg-type]
+    settings = Settings(engine=engine, precision=precision, network_size=side)  # type: ignore[arg-type]
+    one = opened(settings, spec, own_cache)
+    four = opened(replace(settings, batch_size=4), spec, own_cache)
     assert four.effective["batch_size"] == 4
     alone = [scale_to_matte(one.predict(each)[0, 0]) for each in inputs]
     for count in (4, 3):

@@ -82,7 +82,7 @@ def test_freeing_u2netp_names_batch_height_and_width_only() -> None:
     """The input keeps its channels; the weights, and the graph it was made from, stay."""
     model = onnx.load(str(U2NETP))
     before = model.SerializeToString(deterministic=True)
-    result = free_input(model)
+    result = free_input(model, side=SIDE)
     assert dims_of(result.graph.input[0]) == ["batch", 3, "height", "width"]
     assert [[dims_of(value)[i] for i in (0, 2, 3)] for value in result.graph.output] == [
         [0, 0, 0]
@@ -129,6 +129,13 @@ def resizing_graph(
     ]
     graph = helper.make_graph(nodes, "toy", [picture], [result], [*initializers])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def reshaping_graph() -> onnx.ModelProto:
+    """Make a graph with one picture of its own size written into a Reshape."""
+    model = resizing_graph([], [numbers("sizes", 1, 3, SIDE, SIDE)])
+    model.graph.node[-1].CopyFrom(helper.make_node("Reshape", ["x", "sizes"], ["y"]))
+    return model
 
 
 def numbers(name: str, *values: int) -> onnx.TensorProto:
@@ -200,14 +207,94 @@ def test_an_open_input_with_sizes_written_down_is_refused() -> None:
 
 
 def test_a_graph_that_fails_when_it_is_run_is_refused(tmp_path: Path) -> None:
-    """A batch written down shows only in a run: what is not shown to work is not used, nor left behind."""
+    """A size that no Resize takes shows only in a run: what is not shown to work is not used, nor left behind."""
+    source = tmp_path / "own.onnx"
+    source.write_bytes(reshaping_graph().SerializeToString())
+    for asked, words in (((256, 1), "network_size 256"), ((0, 2), "batch_size 2")):
+        with pytest.raises(
+            ModelError, match=f"^this graph cannot take {words}, it fails when run so: "
+        ):
+            fitted(source, tmp_path, side=asked[0], batch=asked[1])
+        assert [path.name for path in tmp_path.iterdir()] == ["own.onnx"]
+
+
+def test_nothing_has_its_name_before_it_was_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled while it is being shown to run, a graph is not there for the next run to take."""
+    seen: list[list[str]] = []
+
+    def is_cancelled() -> bool:
+        seen.append([path.name for path in tmp_path.rglob("fit-*.onnx")])
+        return bool(seen[-1])
+
+    with pytest.raises(CancelledError):
+        derived.prepare(
+            Settings(engine="onnxruntime", batch_size=16),
+            spec_of(U2NETP),
+            tmp_path,
+            is_cancelled=is_cancelled,
+            on_start=lambda: None,
+        )
+    assert seen[-1] != []
+    assert list(tmp_path.iterdir()) == []
+    # And one that ended otherwise than well leaves nothing either, whatever it had written.
+    monkeypatch.setattr(derived, "_wait", lambda process, _is_cancelled: process.kill())
+    with pytest.raises(EngineError, match="was ended by SIGKILL; the system may have run out"):
+        fitted(U2NETP, tmp_path, side=0, batch=16)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_batch_is_freed_where_only_that_is_asked(tmp_path: Path) -> None:
+    """Height and width stay numbers, and so does what is written of them."""
     source = tmp_path / "own.onnx"
     source.write_bytes(resizing_graph([], [numbers("sizes", 1, 3, 320, 320)]).SerializeToString())
-    with pytest.raises(
-        ModelError, match=r"^this graph cannot take network_size 256, it fails when run so: "
-    ):
-        fitted(source, tmp_path, side=256, batch=2)
-    assert [path.name for path in tmp_path.iterdir()] == ["own.onnx"]
+    path = fitted(source, tmp_path, side=0, batch=4)
+    assert dims_of(onnx.load(str(path)).graph.input[0]) == ["batch", 3, 320, 320]
+    assert run_graph(path, SIDE, batch=4)[0].shape == (4, 3, 320, 320)
+
+
+def test_a_batch_that_is_written_in_front_of_computed_sizes_is_rewritten(tmp_path: Path) -> None:
+    """The constant itself stays, since other nodes may take it too."""
+    model = resizing_graph(
+        [*SHAPE_OF_X, helper.make_node("Concat", ["fixed", "back"], ["sizes"], axis=0)],
+        [*BOUNDS, numbers("fixed", 2, 3)],
+        declared=(2, 3, SIDE, SIDE),
+    )
+    source = tmp_path / "own.onnx"
+    source.write_bytes(model.SerializeToString())
+    path = fitted(source, tmp_path, side=256, batch=3)
+    assert run_graph(path, 256, batch=3)[0].shape == (3, 3, 256, 256)
+    kept = {w.name: numpy_helper.to_array(w) for w in onnx.load(str(path)).graph.initializer}
+    assert kept["fixed"].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("settings", [{"network_size": 64}, {"batch_size": 2}])
+def test_an_output_without_a_declared_shape_holds_nothing_back(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """ONNX Runtime runs such a graph, so it is run here too, and decides."""
+    model = resizing_graph([], [numbers("sizes", 1, 3, 320, 320)])
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    source = tmp_path / "own.onnx"
+    source.write_bytes(model.SerializeToString())
+    side, batch = settings.get("network_size", 0), settings.get("batch_size", 1)
+    path = fitted(source, tmp_path, side=side, batch=batch)
+    assert run_graph(path, side or SIDE, batch=batch)[0].shape[0] == batch
+
+
+@pytest.mark.parametrize("has_shape", [True, False])
+def test_an_opset_of_tomorrow_is_told_when_it_is_fitted(has_shape: bool, tmp_path: Path) -> None:
+    """The graph's own fault is told, and not that another size would be."""
+    model = resizing_graph([], [numbers("sizes", 1, 3, 320, 320)])
+    model.opset_import[0].version = 99
+    if not has_shape:
+        model.graph.output[0].type.tensor_type.ClearField("shape")
+    source = tmp_path / "own.onnx"
+    source.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="is in opset 99, and this ONNX Runtime knows") as caught:
+        fitted(source, tmp_path, side=64)
+    assert str(caught.value).startswith(str(source))
 
 
 def test_a_graph_that_computes_its_sizes_has_none_written() -> None:
@@ -217,7 +304,8 @@ def test_a_graph_that_computes_its_sizes_has_none_written() -> None:
         [*BOUNDS, numbers("fixed", 1, 3)],
     )
     assert written_sizes(model.graph) == []
-    assert dims_of(free_input(model).graph.input[0]) == ["batch", 3, "height", "width"]
+    freed = free_input(model, side=SIDE)
+    assert dims_of(freed.graph.input[0]) == ["batch", 3, "height", "width"]
 
 
 def plain_graph(*shapes: Sequence[int]) -> onnx.ModelProto:
@@ -232,28 +320,38 @@ def plain_graph(*shapes: Sequence[int]) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize(
-    ("shapes", "found"),
+    ("shapes", "words"),
     [
-        pytest.param([(1, 3, 320, 320), (1, 2)], "one of 4, one of 2", id="two-inputs"),
-        pytest.param([(1, 3)], "one of 2", id="two-dimensions"),
-        pytest.param([(1, 3, 3, 320, 320)], "one of 5", id="five-dimensions"),
+        pytest.param([(1, 3, 320, 320), (1, 2)], "('x1', 'float', [1, 2])", id="two-inputs"),
+        pytest.param([(1, 3)], "[('x0', 'float', [1, 3])], and one", id="two-dimensions"),
+        pytest.param([(1, 3, 3, 8, 8)], "[1, 3, 3, 8, 8]", id="five-dimensions"),
+        pytest.param([(1, 4, 8, 8)], "and one float32 of shape (1, 3, height", id="four-channels"),
+        pytest.param([(1, 8, 8, 3)], "and one float32 of shape (1, 3, height", id="channel-last"),
+        pytest.param([(1, 3, 64, 96)], "takes 96 x 64 px, and only square", id="oblong"),
     ],
 )
-def test_a_graph_with_another_input_is_refused(shapes: Sequence[Sequence[int]], found: str) -> None:
-    """Only one picture of (batch, channel, height, width) has a size to free."""
+def test_a_graph_with_another_input_is_refused(
+    shapes: Sequence[Sequence[int]], words: str, tmp_path: Path
+) -> None:
+    """Only square pictures of three channels are run, whatever is to be made of the graph."""
     with pytest.raises(ModelError) as caught:
         free_input(plain_graph(*shapes))
-    assert str(caught.value) == (
-        "network_size and batch_size need a graph with one input of four dimensions, this one has "
-        f"{found}; leave network_size at 0 and batch_size at 1"
-    )
+    assert str(caught.value).startswith("this graph ")
+    assert words in str(caught.value)
+    source = tmp_path / "own.onnx"
+    source.write_bytes(plain_graph(*shapes).SerializeToString())
+    with pytest.raises(ModelError) as caught:
+        load_graph(source)
+    assert str(caught.value).startswith(f"{source} ")
+    assert words in str(caught.value)
 
 
 def test_weights_that_stand_among_the_inputs_are_no_inputs() -> None:
     """Old exporters list every weight as an input too."""
     model = plain_graph((1, 3, 320, 320), (1,))
     model.graph.initializer.append(helper.make_tensor("x1", TensorProto.FLOAT, [1], [0.5]))
-    assert dims_of(free_input(model).graph.input[0]) == ["batch", 3, "height", "width"]
+    freed = free_input(model, side=SIDE)
+    assert dims_of(freed.graph.input[0]) == ["batch", 3, "height", "width"]
 
 
 def test_nodes_out_of_order_are_sorted(tmp_path: Path) -> None:

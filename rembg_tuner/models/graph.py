@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # onnx raises it on what is no graph
-from onnx import TensorProto, numpy_helper, shape_inference, version_converter
+from onnx import TensorProto, numpy_helper, version_converter
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import ModelError
@@ -22,31 +22,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _UNREADABLE = (
-    onnx.checker.ValidationError,
-    shape_inference.InferenceError,
+    onnx.checker.ValidationError,  # of weights that should stand in files of their own
     DecodeError,
     ValueError,
     OSError,
 )
+_JOINING = frozenset({"Concat", "Cast", "Identity"})
+_FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16})
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
     """Read an ONNX file, its nodes put in the order they run in.
 
     Some converters leave the casts that they add at the end; ONNX Runtime sorts them in silence, and
-    other tools refuse the file.
+    other tools refuse the file. `onnx.checker` is not asked, since it refuses what engines run.
 
     Raises:
-        ModelError: it is no ONNX graph.
+        ModelError: it is no ONNX graph, or takes no picture.
     """
     try:
         model = onnx.load(str(path))
+        if not model.graph.node:
+            raise ValueError("it has no nodes")  # as an empty file reads
         sort_nodes(model.graph)
-        onnx.checker.check_model(model)
     except _UNREADABLE as error:
         raise ModelError(
             f"{path} does not read as an ONNX graph: {' '.join(str(error).split())}"
         ) from error
+    picture_input(model.graph, called=str(path))
     return model
 
 
@@ -74,55 +77,95 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
     return copied
 
 
-def picture_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
-    """Give a graph's one input, of four dimensions.
+def picture_input(graph: onnx.GraphProto, *, called: str = "this graph") -> onnx.ValueInfoProto:
+    """Give a graph's one input: pictures of three channels, (batch, 3, side, side).
+
+    Args:
+        graph: any.
+        called: what the message calls it.
 
     Raises:
         ModelError: it has another kind of input.
     """
     weights = {weight.name for weight in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
-    ranks = [len(value.type.tensor_type.shape.dim) for value in inputs]
-    if ranks != [4]:
-        found = ", ".join(f"one of {rank}" for rank in ranks) or "none"
+    shapes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inputs]
+    kinds = [value.type.tensor_type.elem_type for value in inputs]
+    if len(inputs) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (0, 3) or kinds[0] not in _FLOATS:  # fmt: skip
+        found = [
+            (value.name, TensorProto.DataType.Name(kind).lower(), [size or "?" for size in shape])
+            for value, kind, shape in zip(inputs, kinds, shapes, strict=True)
+        ]
         raise ModelError(
-            f"network_size and batch_size need a graph with one input of four dimensions, this one has {found}; leave network_size at 0 and batch_size at 1"
+            f"{called} does not take one picture: its inputs are {found}, and one float32 of shape (1, 3, height, width) is needed"
+        )
+    height, width = shapes[0][2:]
+    if height and width and height != width:
+        raise ModelError(
+            f"{called} takes {width} x {height} px, and only square inputs are run here"
         )
     return inputs[0]
 
 
+def own_side(graph: onnx.GraphProto) -> int:
+    """Give the side of a graph's input, px; 0: it is left open."""
+    _, _, height, width = picture_input(graph).type.tensor_type.shape.dim
+    return int(height.dim_value or width.dim_value)
+
+
+def own_batch(graph: onnx.GraphProto) -> int:
+    """Give how many pictures a graph takes at once; 1 where that is left open, as exporters write it."""
+    return int(picture_input(graph).type.tensor_type.shape.dim[0].dim_value) or 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenSize:
-    """A size that a graph holds as a constant, where a Resize takes it.
+    """Numbers that a graph holds as a constant, as a part of the size that a Resize takes.
 
     Attributes:
-        node: the Resize.
-        name: the constant.
+        resize: the Resize's name.
+        holder: the node that takes the constant: the Resize, or what joins its size together.
+        index: of the constant among the holder's inputs.
         numbers: what it holds.
     """
 
-    node: str
-    name: str
+    resize: str
+    holder: onnx.NodeProto
+    index: int
     numbers: list[int]
 
 
 def written_sizes(graph: onnx.GraphProto) -> list[WrittenSize]:
-    """List the sizes that are written for one input size, which another input size would contradict."""
+    """List the heights and widths, as last numbers, that another input size would contradict."""
+    return _written_parts(graph, -1)
+
+
+def _written_batches(graph: onnx.GraphProto) -> list[WrittenSize]:
+    """List the batches, as first numbers, that another batch would contradict."""
+    return _written_parts(graph, 0)
+
+
+def _written_parts(graph: onnx.GraphProto, end: int) -> list[WrittenSize]:
+    """List what is written of Resizes' sizes at one end of them: 0 the first number, -1 the last.
+
+    Exporters join batch and channel to height and width, each computed or written.
+    """
     numbers = _written_numbers(graph)
     sources = {output: node for node in graph.node for output in node.output}
     found: list[WrittenSize] = []
     for node in graph.node:
         if node.op_type != "Resize" or len(node.input) < 4:
             continue
-        name = node.input[3]
-        # Exporters write batch and channel, computed, joined to height and width: the end decides.
-        while name in sources and sources[name].op_type in {"Concat", "Cast", "Identity"}:
-            name = sources[name].input[-1]
-        if name in numbers:
+        holder, index = node, 3
+        while (source := sources.get(holder.input[index])) and source.op_type in _JOINING:
+            holder, index = source, end
+        name = holder.input[index]
+        if numbers.get(name):
             found.append(
                 WrittenSize(
-                    node=node.name or "a Resize",
-                    name=name,
+                    resize=node.name or "a Resize",
+                    holder=holder,
+                    index=index,
                     numbers=numbers[name],
                 )
             )
@@ -145,19 +188,20 @@ def _written_numbers(graph: onnx.GraphProto) -> dict[str, list[int]]:
     return numbers | {name: values for name, values in ints.items() if values}
 
 
-def free_input(model: onnx.ModelProto, *, side: int = 0) -> onnx.ModelProto:
-    """Make batch, height and width of a graph's input free.
+def free_input(model: onnx.ModelProto, *, side: int = 0, batch: int = 1) -> onnx.ModelProto:
+    """Make the batch of a graph's input free, and height and width where another side is asked for.
 
     The U2-Net graphs compute every other size from their input (Shape, Slice, Concat into Resize), so
     naming the dimensions is enough; sizes that were written down for the old input are dropped. Where
-    sizes stand as constants, they are rewritten for `side` in proportion.
+    sizes stand as constants, they are rewritten for `side` and `batch` in proportion.
 
     Args:
-        model: one float input, (batch, channel, height, width).
-        side: what height and width will be, px; 0: the graph's own.
+        model: one float input, (batch, 3, side, side).
+        side: what height and width will be, px; 0: the graph's own, which stays written.
+        batch: what the batch will be.
 
     Returns:
-        A changed copy, its input ("batch", channel, "height", "width").
+        A changed copy, its input ("batch", 3, "height", "width"), or ("batch", 3, side, side).
 
     Raises:
         ModelError: the graph has another kind of input, or holds sizes that cannot be scaled to `side`.
@@ -165,23 +209,26 @@ def free_input(model: onnx.ModelProto, *, side: int = 0) -> onnx.ModelProto:
     freed = onnx.ModelProto()
     freed.CopyFrom(model)
     graph = freed.graph
-    dims = picture_input(graph).type.tensor_type.shape.dim
-    own = dims[3].dim_value
+    own = own_side(graph)
     if side and side != own:
         _rewrite_sizes(graph, own, side)
-    dims[0].dim_param, dims[2].dim_param, dims[3].dim_param = BATCH, HEIGHT, WIDTH
+    if batch != own_batch(graph):
+        _rewrite_batches(graph, own_batch(graph), batch)
+    dims = picture_input(graph).type.tensor_type.shape.dim
+    dims[0].dim_param = BATCH
+    if side or not own:
+        dims[2].dim_param, dims[3].dim_param = HEIGHT, WIDTH
     for output in graph.output:
         shape = output.type.tensor_type.shape
         if len(shape.dim) == 4:
             for i in (0, 2, 3):
                 shape.dim[i].Clear()
     del graph.value_info[:]
-    onnx.checker.check_model(freed)
     return freed
 
 
 def _rewrite_sizes(graph: onnx.GraphProto, own: int, side: int) -> None:
-    """Scale the sizes that stand as constants, in proportion to the input's side.
+    """Scale the heights and widths that stand as constants, in proportion to the input's side.
 
     Raises:
         ModelError: one of them would be no whole number.
@@ -196,27 +243,27 @@ def _rewrite_sizes(graph: onnx.GraphProto, own: int, side: int) -> None:
         if any(number * side % own for number in pixels):
             step = own // math.gcd(*(number for other in sizes for number in other.numbers[-2:]))
             raise ModelError(
-                f"this graph cannot take network_size {side}: {size.node} is written for the size {pixels}, and in proportion that is no whole number; choose a multiple of {step}, or leave network_size at 0"
+                f"this graph cannot take network_size {side}: {size.resize} is written for the size {pixels}, and in proportion that is no whole number; choose a multiple of {step}, or leave network_size at 0"
             )
-    new = {
-        size.name: [*size.numbers[:-2], *(number * side // own for number in size.numbers[-2:])]
-        for size in sizes
-    }
-    for weight in graph.initializer:
-        if weight.name in new:
-            weight.CopyFrom(_int64s(new[weight.name], weight.name))
-    for node in graph.node:
-        if node.op_type == "Constant" and node.output[0] in new:
-            attribute = node.attribute[0]
-            if attribute.name == "value":
-                attribute.t.CopyFrom(_int64s(new[node.output[0]], attribute.t.name))
-            else:
-                attribute.ints[:] = new[node.output[0]]
+    for size in sizes:
+        pixels = [number * side // own for number in size.numbers[-2:]]
+        _rewrite(graph, size, [*size.numbers[:-2], *pixels])
 
 
-def _int64s(numbers: list[int], name: str) -> onnx.TensorProto:
-    """Write whole numbers as a tensor."""
-    return onnx.helper.make_tensor(name, TensorProto.INT64, [len(numbers)], numbers)
+def _rewrite_batches(graph: onnx.GraphProto, own: int, batch: int) -> None:
+    """Scale the batches that stand as constants; one that is no multiple of `own` fails when it is run."""
+    for size in _written_batches(graph):
+        first, *rest = size.numbers
+        _rewrite(graph, size, [first * batch // own, *rest])
+
+
+def _rewrite(graph: onnx.GraphProto, size: WrittenSize, numbers: list[int]) -> None:
+    """Have a node take other numbers; the constant may be others' too, so it stays."""
+    name = f"rembg_tuner.size_{len(graph.initializer)}"
+    graph.initializer.append(
+        onnx.helper.make_tensor(name, TensorProto.INT64, [len(numbers)], numbers)
+    )
+    size.holder.input[size.index] = name
 
 
 def keep_first_output(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -15,6 +15,7 @@ BATCH, HEIGHT, WIDTH = "batch", "height", "width"  # the names of a freed graph'
 SIDE_COMMENT = (
     "#side "  # begins the line behind a converted ncnn network that tells its input's side
 )
+EXIT_BAD_MODEL = 3  # `conversion` ends so where the model is at fault, and not this machine
 Post = Literal["minmax", "sigmoid", "classes"]
 
 
