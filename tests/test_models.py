@@ -25,7 +25,9 @@ from rembg_tuner.imaging.network_input import normalise
 from rembg_tuner.models.catalogue import (
     EMBEDDED_FOLDER,
     CatalogueEntry,
+    find_entry,
     find_model,
+    int8_place,
     read_catalogue,
     read_unfit,
     rembg_folders,
@@ -388,7 +390,7 @@ def test_a_missing_model_is_told_with_how_to_get_it(bare_home: Path) -> None:
         find_model("u2net")
     place = bare_home / ".rembg" / "models" / "u2net" / "u2net.onnx"
     assert str(caught.value) == (
-        "model u2net is not on disk; get its 168 MiB with `python -m rembg_tuner models get u2net`, "
+        "model u2net is not on disk; get it (168 MiB) with `python -m rembg_tuner models get u2net`, "
         f"or put {entry.url} at {place}"
     )
     place.parent.mkdir(parents=True)
@@ -406,6 +408,46 @@ def test_an_unknown_model_is_told_with_the_known_ones(name: str) -> None:
         f"model {name!r} is not known; the models are {', '.join(read_catalogue())}, "
         "or give a path that ends in .onnx"
     )
+
+
+def test_a_size_that_is_not_known_to_the_byte_is_told_as_such() -> None:
+    """The sentence reads with it."""
+    line = read_catalogue()["birefnet-portrait"].get_text()
+    assert line.startswith(
+        "get it (about 928 MiB) with `python -m rembg_tuner models get birefnet-portrait`, or put "
+    )
+
+
+def test_the_articles_name_is_understood_wherever_a_model_is_named(bare_home: Path) -> None:
+    """u2net_lite is u2netp, for a release and for its int8 form, under its own name."""
+    assert find_entry("u2net_lite") == read_catalogue()["u2netp"]
+    assert find_model("u2net_lite") == find_model("u2netp")
+    assert find_model("u2net_lite", int8_for="openvino").name == "u2netp"
+
+
+def test_an_int8_form_that_the_user_made_goes_before_the_one_that_comes_along(
+    bare_home: Path,
+) -> None:
+    """It is looked for where one is put; the released file is still this program's own."""
+    spec = find_model("u2netp")
+    place = int8_place(spec, "openvino")
+    assert place == bare_home / ".rembg" / "models" / "u2netp" / "u2netp-int8.onnx"
+    shipped = find_model("u2netp", int8_for="openvino")
+    assert Path(shipped.path) == EMBEDDED_FOLDER / "u2netp-int8.onnx"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"made here")
+    place.with_suffix(".json").write_text('{"sha256": "0", "side": 64}')
+    own = find_model("u2netp", int8_for="openvino")
+    assert (own.path, own.side) == (str(place), 64)
+    (place.parent / "u2netp.onnx").touch()
+    assert Path(find_model("u2netp").path) == U2NETP
+
+
+def test_an_own_files_int8_form_lies_beside_it(bare_home: Path) -> None:
+    """There it is looked for, and nowhere else."""
+    (bare_home / "own.onnx").touch()
+    spec = find_model(str(bare_home / "own.onnx"))
+    assert int8_place(spec, "onnxruntime") == bare_home / "own-int8-onnxruntime.onnx"
 
 
 @pytest.mark.parametrize("name", ["absent.onnx", "~/absent.onnx", "~no-such-user-here/absent.onnx"])

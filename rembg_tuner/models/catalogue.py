@@ -11,11 +11,13 @@ from typing import Literal, cast
 
 from rembg_tuner.errors import MissingModelError, ModelError
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, Post
+from rembg_tuner.settings import MODEL_ALIASES
 from rembg_tuner.units import format_bytes
 from rembg_tuner.yaml_files import read_mapping
 
 EMBEDDED_FOLDER = Path(__file__).parent
 INT8_ENGINES = ("openvino", "onnxruntime")
+UNCHECKED_VARIABLE = "MODEL_CHECKSUM_DISABLED"  # rembg's own
 _RECORD_KEYS = {"mean", "std", "post", "side"}
 
 
@@ -76,10 +78,12 @@ class CatalogueEntry:
         """Find the file in this program's folder or in rembg's own; None where it is not.
 
         Args:
-            file: another file of the same model, such as its int8 form.
+            file: another file of the same model, such as its int8 form: one that the user made goes
+                before one that comes along.
         """
         name = file or self.file
-        places = [EMBEDDED_FOLDER / name, self.place().parent / name, rembg_folders()[-1] / name]
+        places = [self.place().parent / name, rembg_folders()[-1] / name]
+        places.insert(0 if name == self.file else 2, EMBEDDED_FOLDER / name)
         return next((place for place in places if place.is_file()), None)
 
     def size_text(self) -> str:
@@ -93,7 +97,7 @@ class CatalogueEntry:
         if self.url is None:
             return f"rembg makes it of {self.made_from}: pip install 'rembg[fp16]', then run rembg with it once"
         return (
-            f"get its {self.size_text()} with `python -m rembg_tuner models get {self.name}`, "
+            f"get it ({self.size_text()}) with `python -m rembg_tuner models get {self.name}`, "
             f"or put {self.url} at {self.place()}"
         )
 
@@ -150,6 +154,13 @@ def int8_models() -> frozenset[str]:
     )
 
 
+def int8_place(model: ModelSpec, engine: str) -> Path:
+    """Give the path at which a model's int8 form is looked for first, whether it is there or not."""
+    entry, path = read_catalogue().get(model.name), Path(model.path)
+    folder = path.parent if entry is None else entry.place().parent
+    return folder / int8_file(path.name, engine)
+
+
 def rembg_folders() -> list[Path]:
     """List where rembg 2.0.86 keeps models: the folder it would download to, then the old flat one.
 
@@ -173,14 +184,14 @@ def _expanded(path: str) -> Path:
 
 
 def find_entry(model: str) -> CatalogueEntry:
-    """Find a model in the catalogue by name.
+    """Find a model in the catalogue by name, or by one that is understood as another's.
 
     Raises:
         ModelError: there is none of that name, or it is one that cannot run here.
     """
     if model in read_unfit():
         raise ModelError(f"model {model} does not run here: {read_unfit()[model]}")
-    entry = read_catalogue().get(model)
+    entry = read_catalogue().get(MODEL_ALIASES.get(model, model))
     if entry is None:
         known = ", ".join(read_catalogue())
         raise ModelError(
@@ -193,7 +204,7 @@ def find_model(model: str, *, int8_for: str | None = None) -> ModelSpec:
     """Find a model's file.
 
     Args:
-        model: a name in the catalogue, or a path to an .onnx file.
+        model: a name as `find_entry` takes it, or a path to an .onnx file.
         int8_for: the engine whose int8 form of it is wanted; None: the released file.
 
     Raises:
@@ -211,13 +222,13 @@ def find_model(model: str, *, int8_for: str | None = None) -> ModelSpec:
     entry = find_entry(model)
     found = entry.find(entry.file if int8_for is None else int8_file(entry.file, int8_for))
     if found is None and int8_for is None:
-        raise MissingModelError(f"model {model} is not on disk; {entry.get_text()}")
+        raise MissingModelError(f"model {entry.name} is not on disk; {entry.get_text()}")
     spec = ModelSpec(
-        name=model,
+        name=entry.name,
         path=str(found),
         graph_path=str(found),
         # As in rembg, whose variable it is: for people who put a converted file in its place.
-        checksums={} if os.environ.get("MODEL_CHECKSUM_DISABLED") is not None else entry.checksums,
+        checksums={} if os.environ.get(UNCHECKED_VARIABLE) is not None else entry.checksums,
         side=entry.side,
         mean=entry.mean,
         std=entry.std,
