@@ -10,6 +10,7 @@ import pyvips
 
 from rembg_tuner.cache import CACHE_VARIABLE
 from rembg_tuner.cli import main
+from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.catalogue import read_catalogue, read_unfit
 
 if TYPE_CHECKING:
@@ -70,20 +71,66 @@ def test_a_model_is_got_by_name(
     assert "model 'nothing' is not known" in capsys.readouterr().err
 
 
+def test_a_model_that_cannot_be_got_does_not_keep_back_the_next(
+    capsys: pytest.CaptureFixture[str], no_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bad ones are named, the good one is got, and the exit code is 1."""
+    monkeypatch.setenv("REMBG_TUNER_MIRROR", "http://127.0.0.1:9")
+    names = ["nothing", "silueta", "birefnet-general-fp16", "u2net_lite"]
+    assert main(["models", "get", *names]) == 1
+    caught = capsys.readouterr()
+    assert "u2netp: on disk already" in caught.out
+    assert [line.split(";")[0].split(" cannot")[0] for line in caught.err.splitlines()] == [
+        "rembg-tuner: model 'nothing' is not known",
+        "rembg-tuner: http://127.0.0.1:9/silueta.onnx",
+        "rembg-tuner: model birefnet-general-fp16 is not to be had as a file: rembg makes it of "
+        "birefnet-general: pip install 'rembg[fp16]', then run rembg with it once",
+        "model u2net_lite is understood as u2netp",
+    ]
+
+
+def test_the_articles_name_is_understood_and_said(
+    capsys: pytest.CaptureFixture[str], no_models: Path
+) -> None:
+    """u2net_lite is checked as what it is, its int8 forms too."""
+    assert main(["models", "check", "u2net_lite"]) == 0
+    caught = capsys.readouterr()
+    assert "u2netp: right, checked by sha256" in caught.out
+    assert "u2netp int8 for openvino: right" in caught.out
+    assert caught.err == "model u2net_lite is understood as u2netp\n"
+
+
+def test_a_check_that_is_switched_off_is_told(
+    capsys: pytest.CaptureFixture[str], no_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With rembg's variable nothing is called right; an own file has nothing to be checked by."""
+    own = no_models.parent / "own.onnx"
+    own.write_bytes(b"own")
+    monkeypatch.setenv("MODEL_CHECKSUM_DISABLED", "1")
+    assert main(["models", "check", "u2netp", str(own)]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "u2netp: not checked: MODEL_CHECKSUM_DISABLED is set, which switches checking off; sha256 309c"
+        in out
+    )
+    assert f"{own}: not checked: there is no released checksum of it; sha256 " in out
+    assert "own file: right" not in out
+
+
 def test_agreement_is_measured_and_kept(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     astronaut: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ncnn's bf16, which any CPU has, on one picture; the cache keeps it."""
+    """Ncnn's bf16, which any CPU has, on one picture; the cache keeps it under the model's own name."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "a.png").write_bytes(astronaut.read_bytes())
     words = [
         "models",
         "agreement",
-        "u2netp",
+        "u2net_lite",
         "--pictures",
         str(tmp_path / "one"),
         "--engine",
@@ -92,9 +139,11 @@ def test_agreement_is_measured_and_kept(
     ]
     assert main(words) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["engine"] == "ncnn"
+    assert (said["model"], said["engine"]) == ("u2netp", "ncnn")
     assert 0 < said["agreement"]["bf16"]["mae"] <= 0.02
-    assert "bf16" in (tmp_path / "cache" / "agreement.yaml").read_text()
+    kept = agreement_with_fp32("u2netp", "ncnn", "bf16", tmp_path / "cache")
+    assert kept is not None
+    assert kept.mae == said["agreement"]["bf16"]["mae"]
     assert main([*words[:-2], "pytorch"]) == 2
 
 

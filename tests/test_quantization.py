@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -13,19 +17,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from rembg_tuner.cache import CACHE_VARIABLE
 from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.children import child_environment
+from rembg_tuner.cli import main
 from rembg_tuner.engines import INT8_MARK
 from rembg_tuner.errors import MissingModelError, ModelError, SettingsError
 from rembg_tuner.measurement import Result
+from rembg_tuner.models.agreement import AgreementWithFp32, agreement_with_fp32
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, INT8_ENGINES, find_model, int8_file
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.pipeline import Job
 from rembg_tuner.quality import sure_share
-from rembg_tuner.quantization.make import quantize_model
+from rembg_tuner.quantization import make
+from rembg_tuner.quantization.make import Made, quantize_model
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
-from rembg_tuner.quantization.search import Agreement, Target, find_left_out
+from rembg_tuner.quantization.search import Agreement, Found, Target, find_left_out
 from rembg_tuner.runner import Runner
 from rembg_tuner.settings import Settings
+
+if TYPE_CHECKING:
+    from rembg_tuner.models.spec import ModelSpec
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -57,7 +69,8 @@ def test_the_convolutions_that_spoil_the_picture_are_found(count: int, bad: list
     names = [f"conv{i}" for i in range(count)]
     spoiling = {names[i] for i in bad if i < count}
     judge = Damage({name: 0.2 if name in spoiling else 0.0001 for name in names})
-    found = find_left_out(names, judge, target=Target(), tell=silent)
+    told: list[str] = []
+    found = find_left_out(names, judge, target=Target(), tell=told.append)
     left_out = {one.node for one in found.left_out}
     assert found.agreement.mae <= 0.02
     assert spoiling <= left_out <= spoiling | {names[-1]}
@@ -65,6 +78,11 @@ def test_the_convolutions_that_spoil_the_picture_are_found(count: int, bad: list
     for one in found.left_out:
         assert one.costs_mae == pytest.approx(judge.damages[one.node])
     assert judge.trials <= 1 + 12 + 4 * math.ceil(count / 12) + 1 + 12
+    most = int(told[0].split(",")[0].rsplit(" ", 1)[1])
+    assert [line.split(",")[0] for line in told] == [
+        f"candidate {i} of at most {most}" for i in range(1, judge.trials + 1)
+    ]
+    assert judge.trials <= most
 
 
 def test_where_all_is_well_nothing_is_left_out() -> None:
@@ -84,13 +102,13 @@ def test_a_target_that_cannot_be_met_keeps_the_best() -> None:
 
 def test_few_pictures_are_made_more_and_judged_on_other_crops(tmp_path: Path) -> None:
     """Three pictures give 48 inputs, mirror images included; what is judged besides is none of those."""
-    inputs = read_pictures(find_pictures(EXAMPLES), find_model("u2netp"), 64)
+    inputs = read_pictures(find_pictures(EXAMPLES), find_model("u2netp"), 64, tell=silent)
     assert len(inputs.calibration) == 48
     assert len(inputs.judged) == 12
     assert set(inputs.sources) == {"astronaut.png", "chelsea.png", "coffee.png"}
     known = {one.tobytes() for one in inputs.calibration}
     assert [one.tobytes() in known for one in inputs.judged] == [True] * 3 + [False] * 9
-    again = read_pictures(find_pictures(EXAMPLES), find_model("u2netp"), 64)
+    again = read_pictures(find_pictures(EXAMPLES), find_model("u2netp"), 64, tell=silent)
     assert all(
         np.array_equal(a, b) for a, b in zip(inputs.calibration, again.calibration, strict=True)
     )
@@ -98,6 +116,34 @@ def test_few_pictures_are_made_more_and_judged_on_other_crops(tmp_path: Path) ->
         find_pictures(tmp_path / "nowhere")
     with pytest.raises(SettingsError, match="holds no JPEG"):
         find_pictures(tmp_path)
+
+
+def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
+    """The others are used; where none is left, that is an error."""
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes((EXAMPLES / "chelsea.png").read_bytes()[:5000])
+    told: list[str] = []
+    with pytest.raises(SettingsError, match="none of the pictures of --pictures reads"):
+        read_pictures(find_pictures(tmp_path), find_model("u2netp"), 64, tell=told.append)
+    assert len(told) == 1
+    assert told[0].startswith(f"damaged.png is left out: {damaged}")
+    (tmp_path / "coffee.png").write_bytes((EXAMPLES / "coffee.png").read_bytes())
+    inputs = read_pictures(find_pictures(tmp_path), find_model("u2netp"), 64, tell=told.append)
+    assert len(told) == 2
+    assert set(inputs.sources) == {"coffee.png"}
+    assert (len(inputs.calibration), len(inputs.judged)) == (48, 4)
+
+
+@pytest.mark.parametrize("value", [5.0, -0.1, math.nan, math.inf])
+def test_a_target_is_from_0_to_1(value: float) -> None:
+    """Nothing else can be held against an agreement; both problems are told at once."""
+    with pytest.raises(SettingsError) as caught:
+        Target(iou=value, mae=value)
+    assert caught.value.problems == (
+        f"--least-iou must be from 0 to 1, got {value:g}",
+        f"--most-difference must be from 0 to 1, got {value:g}",
+    )
+    assert Target(iou=1.0, mae=0.0).is_met(Agreement(iou=1.0, mae=0.0))
 
 
 def test_a_matte_is_sure_where_its_foreground_is_opaque() -> None:
@@ -142,7 +188,9 @@ def bright_things(path: Path, *, side: int = 64, gain: float = 40.0) -> Path:
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
 )
 @pytest.mark.parametrize("engine", INT8_ENGINES)
-def test_a_networks_int8_form_is_made_and_runs(engine: str, tmp_path: Path) -> None:
+def test_a_networks_int8_form_is_made_and_runs(
+    engine: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The graph, its record, and a run with it: named int8, and the same foreground."""
     source = bright_things(tmp_path / "bright.onnx")
     made = quantize_model(
@@ -153,6 +201,7 @@ def test_a_networks_int8_form_is_made_and_runs(engine: str, tmp_path: Path) -> N
         target=Target(),
         tell=silent,
     )
+    assert capfd.readouterr().out == ""  # where --json's document stands alone
     assert made.path == tmp_path / int8_file("bright.onnx", engine)
     record = json.loads(made.path.with_suffix(".json").read_text())
     assert record == json.loads(json.dumps(made.record))
@@ -170,6 +219,111 @@ def test_a_networks_int8_form_is_made_and_runs(engine: str, tmp_path: Path) -> N
         run = runner.run(job, Settings(model=str(source), engine=engine, precision="int8"))  # type: ignore[arg-type]
     assert isinstance(run, Result), run
     assert run.effective["precision"] == "int8"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["-o", "/proc/nope"], "/proc/nope cannot be written: No such file or directory; name another folder with -o"),
+        (["--least-iou", "5"], "--least-iou must be from 0 to 1, got 5"),
+        (["--most-difference", "nan"], "--most-difference must be from 0 to 1, got nan"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_told_before_the_work(
+    words: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that cannot be written and a target that is none are misuse."""
+    source = bright_things(tmp_path / "bright.onnx")
+    command = ["models", "quantize", str(source), "--pictures", str(EXAMPLES), *words]
+    assert main(command) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == f"rembg-tuner: {reason}"
+    assert "the graph is simplified" not in said
+
+
+@pytest.fixture
+def quick_quantizing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Put an int8 form of no content where one would be made; give the cache, beside an empty home."""
+
+    def write_one(model: ModelSpec, _: Path, *, engine: str, folder: Path, **__: object) -> Made:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / int8_file(Path(model.path).name, engine)
+        path.write_bytes(b"int8")
+        record = {"sha256": file_digests(path, ["sha256"])["sha256"]}
+        path.with_suffix(".json").write_text(json.dumps(record))
+        agreement = Agreement(iou=0.98, mae=0.01)
+        found = Found(left_out=(), everything=agreement, agreement=agreement)
+        return Made(path=path, record=dict(record), judged=3, found=found, agreement=agreement)
+
+    monkeypatch.setattr(make, "quantize_model", write_one)
+    for name in ("U2NET_HOME", "REMBG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_what_is_made_of_the_embedded_model_is_what_is_used(
+    quick_quantizing: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It goes to the user's folder, before the one that comes along, and its agreement is kept."""
+    words = ["models", "quantize", "u2net_lite", "--pictures", str(EXAMPLES), "--engine", "openvino"]  # fmt: skip
+    assert main(words) == 0
+    caught = capsys.readouterr()
+    assert "model u2net_lite is understood as u2netp" in caught.err
+    place = quick_quantizing.parent / ".rembg" / "models" / "u2netp" / "u2netp-int8.onnx"
+    assert find_model("u2netp", int8_for="openvino").path == str(place)
+    assert caught.out.splitlines()[-1] == (
+        "next: python -m rembg_tuner cut PICTURE --model u2netp --engine openvino --precision int8"
+    )
+    kept = agreement_with_fp32("u2netp", "openvino", "int8", quick_quantizing)
+    assert kept == AgreementWithFp32(mae=0.01, iou=0.98, pictures=3)
+
+
+def test_what_is_made_elsewhere_is_not_advertised(
+    quick_quantizing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is kept of a file that is not used, and the next step makes it one that is."""
+    source = bright_things(tmp_path / "bright thing.onnx")
+    folder = tmp_path / "else where"
+    words = ["models", "quantize", str(source), "--pictures", str(EXAMPLES), "-o", str(folder)]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "it is not used from there" in out
+    assert not (quick_quantizing / "agreement.yaml").exists()
+    step = out.splitlines()[-1].removeprefix("next: ").split(" && python")[0]
+    subprocess.run(step, shell=True, check=True)
+    found = find_model(str(source), int8_for="openvino")
+    assert found.path == str(tmp_path / "bright thing-int8.onnx")
+    assert main([*words, "--json"]) == 0  # the copy is found, and not what was made
+    assert json.loads(capsys.readouterr().out)["is_used"] is False
+    assert main([*words[:-2], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["is_used"] is True
+    assert agreement_with_fp32(str(source), "openvino", "int8", quick_quantizing) is not None
+
+
+def test_an_interrupted_search_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C in the middle ends it with 130, and neither a graph nor a scratch folder stays."""
+    source, out, scratch = bright_things(tmp_path / "bright.onnx"), tmp_path / "out", tmp_path / "t"
+    scratch.mkdir()
+    words = ["models", "quantize", str(source), "--pictures", str(EXAMPLES), "-o", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rembg_tuner", *words, "--most-difference", "0"],
+        env={**child_environment(), "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("candidate 1 of at most "):
+            process.send_signal(signal.SIGINT)
+            break
+    said, complaint = process.communicate(timeout=50)
+    assert (process.returncode, said) == (130, "")
+    assert complaint.splitlines()[-1] == "rembg-tuner: interrupted"
+    assert list(out.iterdir()) == []
+    assert [path for path in scratch.iterdir() if path.name.startswith("rembg-tuner-")] == []
 
 
 def test_an_int8_form_that_was_changed_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,23 +11,30 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.errors import ModelError, SettingsError
+from rembg_tuner.errors import ModelError, TunerError
 from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
 from rembg_tuner.models.catalogue import (
     INT8_ENGINES,
+    UNCHECKED_VARIABLE,
+    CatalogueEntry,
     find_entry,
     find_model,
     int8_file,
+    int8_place,
     read_catalogue,
     read_unfit,
 )
 from rembg_tuner.models.download import DownloadProgress, get_model
 from rembg_tuner.models.spec import verify
 from rembg_tuner.presets import unnative_text
+from rembg_tuner.settings import MODEL_ALIASES
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
     import argparse
+
+    from rembg_tuner.models.spec import ModelSpec
+    from rembg_tuner.quantization.make import Made
 
 _BAR_WIDTH = 24
 
@@ -76,20 +83,37 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace) -> int:
-    """Get models, one after another."""
-    entries = [find_entry(name) for name in arguments.names]
-    for entry in entries:
-        present = entry.find()
-        if present is not None:
-            print(f"{entry.name}: on disk already, {present}")
-            continue
-        bar = _Bar(entry.name)
+    """Get models, one after another; where one cannot be had, the others are."""
+    is_whole = True
+    for name in arguments.names:
         try:
-            path = get_model(entry, on_progress=bar.show)
-        finally:
-            bar.end()
-        print(f"{entry.name}: {path} ({format_bytes(path.stat().st_size)}), checked")
-    return 0
+            _get_one(find_entry(_understood(name)))
+        except TunerError as error:
+            is_whole = False
+            print(f"rembg-tuner: {error}", file=sys.stderr)
+    return 0 if is_whole else 1
+
+
+def _get_one(entry: CatalogueEntry) -> None:
+    """Get a model, and say where it lies."""
+    present = entry.find()
+    if present is not None:
+        print(f"{entry.name}: on disk already, {present}")
+        return
+    bar = _Bar(entry.name)
+    try:
+        path = get_model(entry, on_progress=bar.show)
+    finally:
+        bar.end()
+    print(f"{entry.name}: {path} ({format_bytes(path.stat().st_size)}), checked")
+
+
+def _understood(name: str) -> str:
+    """Give a model's own name, and say so where it was called by another."""
+    own = MODEL_ALIASES.get(name, name)
+    if own != name:
+        _tell(f"model {name} is understood as {own}")
+    return own
 
 
 class _Bar:
@@ -125,7 +149,9 @@ class _Bar:
 
 def _check(arguments: argparse.Namespace) -> int:
     """Hold every model on disk against its checksum; int8 forms against their records."""
-    names = arguments.names or [n for n, entry in read_catalogue().items() if entry.find()]
+    names = [_understood(name) for name in arguments.names] or [
+        n for n, entry in read_catalogue().items() if entry.find()
+    ]
     is_right = True
     for name in names:
         forms: list[str | None] = [None, *(e for e in INT8_ENGINES if f"{name} {e}" in look_at_this_machine().int8_models)]  # fmt: skip
@@ -138,9 +164,18 @@ def _check(arguments: argparse.Namespace) -> int:
                 is_right = False
                 print(f"rembg-tuner: {called}: {error}", file=sys.stderr)
             else:
-                against = next(iter(spec.checksums), "nothing: there is no checksum of an own file")
-                print(f"{called}: right, checked by {against}; sha256 {digest}")
+                print(f"{called}: {_checked_text(spec)}; sha256 {digest}")
     return 0 if is_right else 1
+
+
+def _checked_text(spec: ModelSpec) -> str:
+    """Say by what a file was found to be right, or why it was not checked."""
+    if spec.checksums:
+        return f"right, checked by {next(iter(spec.checksums))}"
+    entry = read_catalogue().get(spec.name)
+    if entry is not None and entry.checksums:
+        return f"not checked: {UNCHECKED_VARIABLE} is set, which switches checking off"
+    return "not checked: there is no released checksum of it"
 
 
 def _quantize(arguments: argparse.Namespace) -> int:
@@ -148,37 +183,60 @@ def _quantize(arguments: argparse.Namespace) -> int:
     from rembg_tuner.quantization.make import quantize_model
     from rembg_tuner.quantization.search import Target
 
-    able = look_at_this_machine()
-    reason = unnative_text("int8", arguments.engine, able)
+    target = Target(iou=arguments.least_iou, mae=arguments.most_difference)
+    model = find_model(_understood(arguments.name))
+    reason = unnative_text("int8", arguments.engine, look_at_this_machine())
     if reason is not None:
-        print(
-            f"rembg-tuner: it can be made here, and would not be offered here: {reason}",
-            file=sys.stderr,
-        )
-    model = find_model(arguments.name)
-    folder = (
-        Path(arguments.output) if arguments.output else _own_folder(model.name, Path(model.path))
-    )
+        _tell(f"rembg-tuner: it can be made here, and would not be offered here: {reason}")
+    place = int8_place(model, arguments.engine)
     made = quantize_model(
         model,
         Path(arguments.pictures),
         engine=arguments.engine,
-        folder=folder,
-        target=Target(iou=arguments.least_iou, mae=arguments.most_difference),
+        folder=Path(arguments.output) if arguments.output else place.parent,
+        target=target,
         tell=_tell,
     )
-    agreement = AgreementWithFp32(
-        mae=round(made.agreement.mae, 5),
-        iou=round(made.agreement.iou, 5),
-        pictures=int(made.record["agreement"]["judged"]),  # type: ignore[index]  # written above
-    )
-    remember_agreement(model.name, arguments.engine, "int8", agreement, open_cache()[0])
+    is_used = _is_used(model, made, arguments.engine)
+    if is_used:
+        agreement = AgreementWithFp32(
+            mae=round(made.agreement.mae, 5),
+            iou=round(made.agreement.iou, 5),
+            pictures=made.judged,
+        )
+        remember_agreement(model.name, arguments.engine, "int8", agreement, open_cache()[0])
     if arguments.json:
-        print(json.dumps({"path": str(made.path), **made.record}, indent=2))
+        print(json.dumps({"path": str(made.path), "is_used": is_used, **made.record}, indent=2))
         return 0
-    print(f"{made.path} ({format_bytes(made.path.stat().st_size)}), for engine {arguments.engine}")
+    _print_made(made, arguments.engine)
+    if is_used:
+        print(
+            f"next: python -m rembg_tuner cut PICTURE --model {shlex.quote(model.name)} --engine {arguments.engine} --precision int8"
+        )
+        return 0
+    files = shlex.join(str(path) for path in (made.path, made.path.with_suffix(".json")))
+    folder = shlex.quote(str(place.parent))
+    print("  it is not used from there, so its agreement is not kept for precision auto")
     print(
-        f"  agreement with fp32: IoU {made.agreement.iou:.3f}, mean difference {made.agreement.mae:.4f} ({agreement.pictures} judged)"
+        f"next: mkdir -p {folder} && cp {files} {folder} && python -m rembg_tuner models agreement {shlex.quote(model.name)} --engine {arguments.engine} --pictures {shlex.quote(arguments.pictures)}"
+    )
+    return 0
+
+
+def _is_used(model: ModelSpec, made: Made, engine: str) -> bool:
+    """Tell whether what was made is the form that `--precision int8` finds."""
+    try:
+        found = find_model(model.name, int8_for=engine)
+    except ModelError:
+        return False
+    return Path(found.path).samefile(made.path)
+
+
+def _print_made(made: Made, engine: str) -> None:
+    """Print what was made, and what each part of it costs."""
+    print(f"{made.path} ({format_bytes(made.path.stat().st_size)}), for engine {engine}")
+    print(
+        f"  agreement with fp32: IoU {made.agreement.iou:.3f}, mean difference {made.agreement.mae:.4f} ({made.judged} judged)"
     )
     print(
         f"  all convolutions in int8: IoU {made.found.everything.iou:.3f}, mean difference {made.found.everything.mae:.4f}"
@@ -187,40 +245,27 @@ def _quantize(arguments: argparse.Namespace) -> int:
         print(
             f"  left in fp32: {one.node}, which alone in int8 costs {one.costs_iou:.3f} of IoU and {one.costs_mae:.4f} of difference"
         )
-    print(
-        f"next: python -m rembg_tuner cut PICTURE --model {model.name} --engine {arguments.engine} --precision int8"
-    )
-    return 0
-
-
-def _own_folder(name: str, path: Path) -> Path:
-    """Say where a model's int8 form goes: beside the file, where that can be written."""
-    if os.access(path.parent, os.W_OK):
-        return path.parent
-    entry = read_catalogue().get(name)
-    if entry is None:
-        raise SettingsError([f"{path.parent} cannot be written; name a folder with -o"])
-    return entry.place().parent
 
 
 def _agreement(arguments: argparse.Namespace) -> int:
     """Measure how a model's number formats agree with fp32 here, and keep it for `precision auto`."""
     from rembg_tuner.quantization.formats import measure_formats
 
+    model = _understood(arguments.name)
     able, (cache, _) = look_at_this_machine(), open_cache()
     engine = arguments.engine or able.engines[0]
     found = measure_formats(
-        arguments.name, engine, Path(arguments.pictures), able=able, cache=cache, tell=_tell
+        model, engine, Path(arguments.pictures), able=able, cache=cache, tell=_tell
     )
     for precision, agreement in found.items():
-        remember_agreement(arguments.name, engine, precision, agreement, cache)
+        remember_agreement(model, engine, precision, agreement, cache)
         if not arguments.json:
             print(
-                f"{arguments.name} {engine} {precision}: mean difference {agreement.mae:.4f} from fp32, IoU {agreement.iou:.3f} ({agreement.pictures} judged)"
+                f"{model} {engine} {precision}: mean difference {agreement.mae:.4f} from fp32, IoU {agreement.iou:.3f} ({agreement.pictures} judged)"
             )
     if arguments.json:
         rows = {precision: asdict(agreement) for precision, agreement in found.items()}
-        print(json.dumps({"model": arguments.name, "engine": engine, "agreement": rows}, indent=2))
+        print(json.dumps({"model": model, "engine": engine, "agreement": rows}, indent=2))
     return 0
 
 

@@ -56,7 +56,7 @@ def measure_formats(
         raise ModelError(
             f"model {model} does not tell its input size; write it as side into the .json beside it"
         )
-    inputs = read_pictures(find_pictures(pictures), find_model(model), side).judged
+    inputs = read_pictures(find_pictures(pictures), find_model(model), side, tell=tell).judged
     references = _mattes(model, engine, "fp32", inputs, cache)
     found: dict[str, AgreementWithFp32] = {}
     for precision in PRECISIONS[engine]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.cache import replacing
 from rembg_tuner.conversion import plain_graph
 from rembg_tuner.engines import INT8_MARK, EngineRequest, open_engine
-from rembg_tuner.errors import EngineError, ModelError, SettingsError
+from rembg_tuner.errors import EngineError, ModelError, OutputError, SettingsError
 from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.catalogue import int8_file
@@ -44,12 +45,14 @@ class Made:
     Attributes:
         path: of the int8 graph; its record lies beside it, ending in .json.
         record: as written.
+        judged: how many inputs agreement was measured on.
         found: what the search came to.
         agreement: of the graph that was written, on every judged picture.
     """
 
     path: Path
     record: dict[str, object]
+    judged: int
     found: Found
     agreement: Agreement
 
@@ -75,22 +78,25 @@ def quantize_model(
 
     Raises:
         EngineError: a package is missing, or quantising failed.
-        ModelError, PictureError, SettingsError: what was given is not what it should be.
-        OSError: it cannot be written.
+        ModelError, SettingsError: what was given is not what it should be.
+        OutputError: it cannot be written, though the folder could be at the start.
     """
     quantize, versions = _tools(engine)
     paths = find_pictures(pictures)
     digest = verify(model)
+    _make_folder(folder)
+    tell("the graph is simplified")
     plain = graphs.raise_opset(plain_graph(Path(model.path), side=model.side or 0), _OPSET)
     plain = _simplified(plain)
     graph_input = graphs.picture_input(plain.graph)
     side = graph_input.type.tensor_type.shape.dim[3].dim_value
     tell(f"{len(paths)} pictures as inputs of {side} x {side} px")
-    inputs = read_pictures(paths, model, side)
+    inputs = read_pictures(paths, model, side, tell=tell)
     convolutions = graphs.convolutions(plain)
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-") as scratch:
         bench = _Bench(model=model, engine=engine, side=side, scratch=Path(scratch))
         graphs.save_graph(plain, bench.file("fp32"))
+        tell(f"{len(inputs.judged)} mattes of fp32")
         references = bench.mattes("fp32", inputs.judged)
         inputs, references = _clear_ones(inputs, references)
         if not references:
@@ -123,20 +129,50 @@ def quantize_model(
         graphs.save_graph(whole, bench.file("whole"))
         agreement = compare(bench.mattes("whole", inputs.judged), references)
         path = folder / int8_file(Path(model.path).name, engine)
-        folder.mkdir(parents=True, exist_ok=True)
         content = bench.file("whole").read_bytes()
     record = _record(model, inputs, found=found, agreement=agreement, side=side) | {
         "source_sha256": digest,
         "engine": engine,
         "bytes": len(content),
         "versions": {engine: version_of(engine), **versions()},
+        "sha256": hashlib.sha256(content).hexdigest(),
     }
-    with replacing(path) as file:
-        file.write(content)
-    record["sha256"] = file_digests(path, ["sha256"])["sha256"]
-    with replacing(path.with_suffix(".json")) as file:
-        file.write((json.dumps(record, indent=1) + "\n").encode())
-    return Made(path=path, record=record, found=found, agreement=agreement)
+    _write(path, content, record)
+    return Made(
+        path=path, record=record, judged=len(inputs.judged), found=found, agreement=agreement
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    """See that a folder can be written, before the work is done whose fruit goes there.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            [f"{folder} cannot be written: {error.strerror}; name another folder with -o"]
+        ) from error
+
+
+def _write(path: Path, content: bytes, record: dict[str, object]) -> None:
+    """Write a graph and its record; both, or neither.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    try:
+        with replacing(path) as graph, replacing(path.with_suffix(".json")) as beside:
+            graph.write(content)
+            beside.write((json.dumps(record, indent=1) + "\n").encode())
+            graph.flush()  # a full disk shows here, and not after one of the two took its place
+            beside.flush()
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _tools(engine: str) -> tuple[Quantize, Callable[[], dict[str, str]]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +37,13 @@ def quantize(
     """
     logging.getLogger("nncf").setLevel(logging.ERROR)
     scope = {"ignored_scope": nncf.IgnoredScope(names=left_out)} if left_out else {}
-    return nncf.quantize(
-        model,
-        nncf.Dataset(inputs, lambda one: {input_name: one}),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(inputs),
-        fast_bias_correction=True,
-        **scope,
-    )
+    # Its progress bars go to standard output, where --json's document stands alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        return nncf.quantize(
+            model,
+            nncf.Dataset(inputs, lambda one: {input_name: one}),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(inputs),
+            fast_bias_correction=True,
+            **scope,
+        )

@@ -14,6 +14,7 @@ from rembg_tuner.imaging.network_input import normalise
 from rembg_tuner.imaging.source import read_header, read_small
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rembg_tuner.imaging.network_input import NetworkInput
@@ -69,7 +70,9 @@ def _is_picture(path: Path) -> bool:
     return True
 
 
-def read_pictures(paths: list[Path], model: ModelSpec, side: int) -> PictureSet:
+def read_pictures(
+    paths: list[Path], model: ModelSpec, side: int, *, tell: Callable[[str], None]
+) -> PictureSet:
     """Read pictures as a network's inputs.
 
     Few pictures are made more by cropping and mirroring; the crops that are judged are others than those
@@ -79,12 +82,19 @@ def read_pictures(paths: list[Path], model: ModelSpec, side: int) -> PictureSet:
         paths: of the pictures.
         model: whose mean and std count.
         side: of the network's input, px.
+        tell: called with a picture that does not read, which is left out.
 
     Raises:
-        PictureError: one does not read.
+        SettingsError: none reads.
     """
     chance = random.Random(_SEED)  # not for secrets: the same crops each time
-    whole = [_read(path, model, side, None, is_mirrored=False) for path in paths]
+    found = {path: _read_whole(path, model, side, tell=tell) for path in paths}
+    paths = [path for path, one in found.items() if one is not None]
+    whole = [one for one in found.values() if one is not None]
+    if not paths:
+        raise SettingsError(
+            ["none of the pictures of --pictures reads; name a folder with pictures that do"]
+        )
     calibration = [*whole, *(_read(path, model, side, None, is_mirrored=True) for path in paths)]
     while len(calibration) < CALIBRATION_INPUTS:
         path, crop = paths[len(calibration) % len(paths)], _crop(chance)
@@ -101,6 +111,17 @@ def read_pictures(paths: list[Path], model: ModelSpec, side: int) -> PictureSet:
         judged=judged,
         sources={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths},
     )
+
+
+def _read_whole(
+    path: Path, model: ModelSpec, side: int, *, tell: Callable[[str], None]
+) -> NetworkInput | None:
+    """Read a picture; None, having said why, where it does not read."""
+    try:
+        return _read(path, model, side, None, is_mirrored=False)
+    except PictureError as error:
+        tell(f"{path.name} is left out: {error}")
+        return None
 
 
 def _crop(chance: random.Random) -> Crop:

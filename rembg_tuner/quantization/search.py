@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +26,30 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What is good enough."""
+    """What is good enough.
+
+    Attributes:
+        iou: at least, from 0 to 1.
+        mae: at most, from 0 to 1.
+    """
 
     iou: float = 0.97
     mae: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Refuse what no agreement can be held against.
+
+        Raises:
+            SettingsError: one of the two is not from 0 to 1.
+        """
+        given = {"--least-iou": self.iou, "--most-difference": self.mae}
+        problems = [
+            f"{flag} must be from 0 to 1, got {value:g}"
+            for flag, value in given.items()
+            if not 0 <= value <= 1  # as is no NaN
+        ]
+        if problems:
+            raise SettingsError(problems)
 
     def is_met(self, agreement: Agreement) -> bool:
         """Tell whether an agreement is good enough."""
@@ -80,23 +103,30 @@ def find_left_out(
         convolutions: names, in the order they run in.
         judge: measures agreement with some of them left out.
         target: the search ends when it is met.
-        tell: called with what was tried, and what came of it.
+        tell: called after each candidate with what came of it, and how many there may be.
     """
+    last, stretches = convolutions[-1], _stretches(convolutions[:-1])
+    looked_into = sum(len(names) for names in stretches[:_LOOKED_INTO])
+    most = 2 + len(stretches) + looked_into + min(_MOST_LEFT_OUT, looked_into + 1)
+    number = count(1)
 
-    def try_alone(names: list[str]) -> Agreement:
-        agreement = judge([name for name in convolutions if name not in set(names)])
-        called = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
-        tell(f"{called} alone in int8: {_text(agreement)}")
+    def try_one(called: str, left_out: list[str]) -> Agreement:
+        agreement = judge(left_out)
+        tell(f"candidate {next(number)} of at most {most}, {called}: {_text(agreement)}")
         return agreement
 
-    everything = judge([])
-    tell(f"all in int8: {_text(everything)}")
+    def try_alone(names: list[str]) -> Agreement:
+        called = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        return try_one(
+            f"{called} alone in int8", [name for name in convolutions if name not in set(names)]
+        )
+
+    everything = try_one("all in int8", [])
     if target.is_met(everything):
         return Found(left_out=(), everything=everything, agreement=everything)
-    last = convolutions[-1]
-    stretches = [(try_alone(names), names) for names in _stretches(convolutions[:-1])]
-    stretches.sort(key=lambda pair: -pair[0].mae)
-    suspects = [name for _, names in stretches[:_LOOKED_INTO] for name in names]
+    tried = [(try_alone(names), names) for names in stretches]
+    tried.sort(key=lambda pair: -pair[0].mae)
+    suspects = [name for _, names in tried[:_LOOKED_INTO] for name in names]
     alone = {name: try_alone([name]) for name in suspects}
     in_order = [last, *sorted(alone, key=lambda name: -alone[name].mae)]
     alone[last] = try_alone([last])
@@ -104,15 +134,16 @@ def find_left_out(
         LeftOut(node=name, costs_mae=alone[name].mae, costs_iou=1 - alone[name].iou)
         for name in in_order
     ]
-    best, count = everything, 0
+    best, best_count = everything, 0
     for i in range(1, min(_MOST_LEFT_OUT, len(ranked)) + 1):
-        agreement = judge([one.node for one in ranked[:i]])
-        tell(f"{i} left out, {ranked[i - 1].node} the last: {_text(agreement)}")
+        agreement = try_one(
+            f"{i} left out, {ranked[i - 1].node} the last", [one.node for one in ranked[:i]]
+        )
         if agreement.mae < best.mae:
-            best, count = agreement, i
+            best, best_count = agreement, i
         if target.is_met(agreement):
             break
-    return Found(left_out=tuple(ranked[:count]), everything=everything, agreement=best)
+    return Found(left_out=tuple(ranked[:best_count]), everything=everything, agreement=best)
 
 
 def _stretches(names: list[str]) -> list[list[str]]:
