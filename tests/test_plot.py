@@ -56,14 +56,20 @@ def test_front_shapes_budgets_and_choice() -> None:
     assert info.points[1].x < info.memory_budget < info.points[2].x
     assert info.time_budget is not None
     assert info.points[2].y < info.time_budget < info.points[0].y
-    first, second = info.points[0], info.points[1]
-    assert info.front[1:4] == ((first.x, first.y), (second.x, first.y), (second.x, second.y))
-    assert info.front[0][0] == first.x  # from the top
-    assert info.front[-1] == (WIDTH - 18, second.y)  # to the right edge
     assert [text for text, _, _ in info.looks] == ["≥ 0.98", "≥ 0.95", "≥ 0.85", "< 0.85"]
     drawn = draw(info)
     assert drawn.count('rt-pale" data-trial') == 2
     assert drawn.count('class="rt-ring"') == 1
+
+
+def test_the_front_goes_from_the_top_to_the_right_edge() -> None:
+    """In steps: what more memory buys holds until the next point."""
+    info = lay_out(trials_of([(100, 0.1, 0.99), (200, 0.05, 0.96), (300, 0.2, 0.9)]))
+    first, second = info.points[0], info.points[1]
+    path = list(info.front)
+    assert path[0][0] == first.x
+    assert path[1:4] == [(first.x, first.y), (second.x, first.y), (second.x, second.y)]
+    assert path[4:] == [(WIDTH - 18, second.y)]
 
 
 def test_what_looks_wrong_makes_no_front() -> None:

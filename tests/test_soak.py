@@ -95,6 +95,7 @@ def table_of(*, is_real: bool, is_stand_in: bool, first: str, speed: float) -> T
         (table_of(is_real=True, is_stand_in=False, first="article-default", speed=5), "do not hold here"),
         (table_of(is_real=False, is_stand_in=True, first="article-default", speed=8), "is not judged by it"),
         (table_of(is_real=False, is_stand_in=False, first="article-light", speed=8), "models get u2net"),
+        (table_of(is_real=False, is_stand_in=False, first="article-default", speed=8), "not the released one"),
     ],
 )  # fmt: skip
 def test_the_claim_is_judged_by_the_real_u2net_only(table: Table, said: str) -> None:

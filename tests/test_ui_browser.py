@@ -664,8 +664,8 @@ def test_settings_are_compared_side_by_side(visitor: Visitor, address: str) -> N
     page.click("#compare-run")
     page.wait_for_selector(".rt-pair-stage", timeout=120_000)
     assert page.locator(".rt-loupe").count() == 3
-    assert page.locator("#comparison tbody tr").count() == 3
-    assert "1.000" in page.locator("#comparison tbody tr").first.inner_text()
+    assert page.locator("#comparison .rt-trials tbody tr").count() == 3
+    assert "1.000" in page.locator("#comparison .rt-trials tbody tr").first.inner_text()
     page.locator("[data-zoom]").fill("4")
     page.locator(".rt-loupe").nth(1).hover(position={"x": 20, "y": 20})
     origins = page.evaluate(
@@ -673,6 +673,12 @@ def test_settings_are_compared_side_by_side(visitor: Visitor, address: str) -> N
     )
     assert len(set(origins)) == 1
     assert "matrix(4" in origins[0]
+    page.locator(".rt-loupe").nth(2).focus()
+    page.keyboard.press("ArrowRight")  # the keyboard moves what all of them show
+    moved = page.evaluate(
+        "() => getComputedStyle(document.querySelector('.rt-compare')).getPropertyValue('--x')"
+    )
+    assert float(moved.rstrip("%")) > 5
     page.check("[data-differences]")
     playwright.expect(page.locator(".rt-difference").nth(1)).to_be_visible()
     page.locator("select[data-side=left]").select_option(label="smallest")

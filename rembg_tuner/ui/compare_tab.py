@@ -75,13 +75,17 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
     asked = [parts.picture, presets, own, held, mask, parts.preset, *parts.knobs.values()]
     running: dict[str, Any] = {"concurrency_limit": None, **QUIET}
     go.click(compare, asked, shown, **running)
-    article.click(_article_names, None, presets, queue=False, **QUIET).then(compare, asked, shown, **running)  # fmt: skip
+    article.click(_choose_article, None, [presets, held], queue=False, **QUIET).then(compare, asked, shown, **running)  # fmt: skip
     stop.click(end, None, None, queue=False, **QUIET)
     opened(lambda: gr.update(choices=held_choices("compare.held.first")), None, held, queue=False, **QUIET)  # fmt: skip
 
 
-def _article_names() -> list[str]:
-    """Name the article's presets whose model is here, and ours."""
-    here = {name for name, entry in read_catalogue().items() if entry.find()}
-    names = [name for name in ARTICLE_ROWS if preset_settings(name).model in here]
-    return [*names, *OUR_ROWS]
+def _choose_article() -> tuple[list[str], str]:
+    """Choose the article's presets and ours; u2net's matte is what they are held against, if it is here.
+
+    A row whose model is not here says so, and how to get it.
+    """
+    first = ARTICLE_ROWS[0]
+    entry = read_catalogue().get(preset_settings(first).model)
+    is_here = entry is not None and entry.find() is not None
+    return [*ARTICLE_ROWS, *OUR_ROWS], "" if is_here else ARTICLE_ROWS[1]

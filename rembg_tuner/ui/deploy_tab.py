@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator  # Gradio reads annotations at run time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from rembg_tuner.errors import TunerError
+from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.export import TARGETS, Measured, export
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Result, setting_peak_bytes
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import summarise
+from rembg_tuner.sweep.measure import ROUNDS
 from rembg_tuner.ui.choices import chosen_settings
 from rembg_tuner.ui.events import QUIET
 from rembg_tuner.ui.handlers import example_of
@@ -33,6 +36,15 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.visitors import Visitor
 
 _TOLD = ("engine", "precision", "network_size", "intra_op_threads")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """What is shipped: a setting, what was measured of it (None: nothing), and what to know of the choice."""
+
+    settings: Settings
+    measured: Measured | None
+    note: str = ""
 
 
 def add_deploy_tab(
@@ -57,38 +69,52 @@ def add_deploy_tab(
             )  # fmt: skip
             go = gr.Button(words("deploy.write"), variant="primary", elem_id="deploy-run")
             gr.HTML(words("soak.lead"), elem_classes=["rt-lead", "rt-apart"])
-            soak = gr.Button(words("soak.go"), elem_id="soak-run")
+            with gr.Row(elem_classes=["rt-buttons"]):
+                soak = gr.Button(words("soak.go"), elem_id="soak-run")
+                stop = gr.Button(words("sweep.stop"), elem_id="soak-stop")
             soaked = gr.HTML("", elem_id="soaked")
         with gr.Column(scale=7, min_width=320):
             shown = gr.HTML("", elem_id="deployed")
 
-    def chosen(visitor: Visitor, values: tuple[Any, ...]) -> tuple[Settings, Measured | None]:
-        trial = studies.recommended(visitor, read_budgets(values[: len(budgets)]))
-        if trial is not None and trial.is_measured:
-            return trial.settings, _measured(trial.time_s or 0.0, trial.peak_bytes or 0, trial.n)
-        preset, *form = values[len(budgets) :]
-        settings = chosen_settings(preset, dict(zip(KNOBS, form, strict=True)))[0]
-        return settings, _measured_of_visit(visitor, settings)
+    def chosen(visitor: Visitor, values: tuple[Any, ...]) -> _Chosen:
+        limits = read_budgets(values[: len(budgets)])
+        trial = studies.recommended(visitor, limits)
+        if trial is None:
+            preset, *form = values[len(budgets) :]
+            settings = chosen_settings(preset, dict(zip(KNOBS, form, strict=True)))[0]
+            return _Chosen(settings=settings, measured=_measured_of_visit(visitor, settings))
+        if not trial.is_measured:
+            raise SettingsError([say("deploy.failed", visitor.language)])
+        misses = limits.misses(trial)
+        told = [translate_sentence(miss, visitor.language) for miss in misses]
+        note = say("deploy.misses", visitor.language, misses=", ".join(told)) if misses else ""
+        measured = _measured(trial.time_s or 0.0, trial.peak_bytes or 0, trial.n)
+        return _Chosen(settings=trial.settings, measured=measured, note=note)
 
     def write(request: gr.Request, to: str, *values: Any) -> str:
         visitor = desk.visitors.of(request)
         try:
-            return _show(desk, *chosen(visitor, values), to, visitor.language)
+            return _show(desk, chosen(visitor, values), to, visitor.language)
         except TunerError as error:
             return result_view.show_problem(str(error), visitor.language)
 
     async def run_soak(request: gr.Request, picture: str | None, *values: Any) -> AsyncIterator[str]:  # fmt: skip
         visitor = desk.visitors.of(request)
         try:
-            settings, _ = chosen(visitor, values)
+            settings = chosen(visitor, values).settings
         except TunerError as error:
             yield result_view.show_problem(str(error), visitor.language)
             return
         async for html in studies.soak(visitor, picture or example_of(desk), settings):
             yield html
 
+    def end(request: gr.Request) -> None:
+        desk.visitors.of(request).stop_soak()
+
+    stop.click(end, None, None, queue=False, **QUIET)
     inputs = [target, *budgets.values(), parts.preset, *parts.knobs.values()]
-    gr.on([opened, go.click, target.input], write, inputs, shown, queue=False, **QUIET)
+    # Queued, one at a time: a script's model may have to be converted first.
+    gr.on([opened, go.click, target.input], write, inputs, shown, **QUIET)
     soak.click(run_soak, [parts.picture, *inputs[1:]], soaked, concurrency_limit=None, **QUIET)
 
 
@@ -120,21 +146,31 @@ def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
     return _measured(summarise([run.total_s for run in runs]).median, peak, len(runs))
 
 
-def _show(desk: Desk, settings: Settings, measured: Measured | None, to: str, language: str) -> str:
-    """Write the export into the page's folder and show it."""
+def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
+    """Write the export into the page's folder and show it; this server's places stay untold."""
+    settings, measured = chosen.settings, chosen.measured
     made = export(settings, to, measured=measured)
+    text, said = made.text, list(made.notes)
+    for place in made.files:
+        text = text.replace(place, Path(place).name)
+        said = [note.replace(place, Path(place).name) for note in said]
+    said = [translate_sentence(note, language) for note in said]
+    if measured is not None and measured.n < ROUNDS:
+        said.insert(0, say("deploy.few", language, n=measured.n))
+    if chosen.note:
+        said.insert(0, chosen.note)
     file = desk.folder.new_job() / made.file_name
-    file.write_text(made.text, encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
     figures = (
         f"{format_bytes(measured.peak_bytes)}, {format_seconds(measured.time_s)}, n = {measured.n}"
         if measured
         else say("deploy.unmeasured", language)
     )
     lead = say("deploy.for", language, setting=label_text(settings, ("model", *_TOLD), language), figures=figures)  # fmt: skip
-    notes = "".join(f"<li>{escape(translate_sentence(note, language))}</li>" for note in made.notes)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in said)
     download = say("deploy.download", language, name=made.file_name)
     return (
         f'<section class="rt-study"><p>{escape(lead)}</p><ul class="rt-muted">{notes}</ul>'
         f'<p class="rt-files"><a href="{escape(file_link(file))}" download="{escape(made.file_name)}">{escape(download)}</a></p>'
-        f'<pre class="rt-code"><code>{escape(made.text)}</code></pre></section>'
+        f'<pre class="rt-code"><code>{escape(text)}</code></pre></section>'
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.comparer import Comparer
 from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.line import Order
-from rembg_tuner.measurement import Failure
+from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.sweep.run import SweepProgress
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from rembg_tuner.comparison import Compared, Question
     from rembg_tuner.line import WaitingLine
-    from rembg_tuner.measurement import Result
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings
     from rembg_tuner.soak import Soak
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.2
+MOST_STUDY_S = 30 * 60.0
 _FULL_WAIT_S = 3.0  # before a trial asks a full line again
 
 
@@ -68,8 +69,8 @@ class Study:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether somebody ended it."""
-        return self._is_stopped
+        """Whether somebody ended it, or it took too long: its files are kept for an hour."""
+        return self._is_stopped or self.elapsed_s() > MOST_STUDY_S
 
     def elapsed_s(self) -> float:
         """Give the seconds since it began."""
@@ -93,8 +94,19 @@ class LineBench:
                     ticket.cancel()
             last = ticket.runs[-1]
             if not isinstance(last, Failure) or last.kind != "busy" or self._study.is_stopped:
-                return ticket.runs
+                return [self._cleaned(run) for run in ticket.runs]
             time.sleep(_FULL_WAIT_S)
+
+    def _cleaned(self, run: Result | Failure) -> Result | Failure:
+        """Take this server's places out of a failure's sentence."""
+        if isinstance(run, Result):
+            return run
+        return replace(run, message=without_places(run.message, self._study.folder.parent))
+
+
+def without_places(text: str, root: Path) -> str:
+    """Leave of every path below the page's folder its file's name only: a visitor knows files by name."""
+    return re.sub(rf"{re.escape(str(root))}(/[^/\s]+)*/", "", text)
 
 
 class Studies:
@@ -136,7 +148,7 @@ class Studies:
             with Comparer() as comparer:
                 work(study, LineBench(self._line, study), comparer)
         except TunerError as error:
-            study.problem = str(error)
+            study.problem = without_places(str(error), study.folder.parent)
         except Exception:  # noqa: BLE001  # a thread's edge: nobody else would see it
             _LOG.exception("a study ended in a way nobody foresaw")
             study.problem = "the study ended in a way nobody foresaw, which stands in the server's log; try again"  # fmt: skip

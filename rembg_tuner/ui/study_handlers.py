@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 MOST_TRIALS = 120  # of one visitor's sweep
 MOST_PICTURES = 6
 FOLLOW_EVERY_S = 0.4
-SOAKED = 60  # runs: some seconds of the page's slot
+MOST_GUESSED_S = 15 * 60.0  # of one visitor's sweep; the slot is everyone's
+SOAKED, LEAST_SOAKED = 60, 10  # runs
+SOAK_S = 30.0  # of the page's slot, about
 LEAST_COMPARED = 2
 
 
@@ -157,14 +159,12 @@ class StudyHandlers:
 
             def work(study: Study, bench: LineBench, _: Comparer) -> None:
                 job = Job(input=str(path), output=str(study.folder / "soak.png"), max_pixels=most_pixels(path))  # fmt: skip
-                runs = bench.measure([job] * SOAKED, settings)
-                results = [run for run in runs if isinstance(run, Result)]
-                failed = next((run.message for run in runs if isinstance(run, Failure)), "")
-                if not results:
-                    raise OutputError(failed)
-                elapsed_s = sum(
-                    run.total_s for run in results[1:]
-                )  # one after another, in one turn
+                first = _results(bench.measure([job], settings))[0][0]
+                # A turn is one visitor's: a slow setting is soaked less, so that others need not wait long.
+                count = min(SOAKED, max(LEAST_SOAKED, int(SOAK_S / first.total_s)))
+                results, failed = _results(bench.measure([job] * count, settings))
+                # One after another, in one turn.
+                elapsed_s = sum(run.total_s for run in results[1:])
                 study.soaked = summarise_soak(results, elapsed_s, results[-1].retained_rss_bytes, failed)  # fmt: skip
 
             study = self.desk.studies.start(self.desk.folder.new_job(), work)
@@ -208,6 +208,8 @@ class StudyHandlers:
         )
         if plan.count() > MOST_TRIALS:
             raise SettingsError([f"at most {MOST_TRIALS} trials on this page, got {plan.count()}; choose fewer values, or a guided search"])  # fmt: skip
+        if plan.guess_s() > MOST_GUESSED_S:
+            raise SettingsError([f"a sweep of about {format_guess(plan.guess_s())} is too long for this page, which others use; choose fewer values or pictures, or sweep on the command line"])  # fmt: skip
         return plan
 
     def with_masks(self, plan: Plan, masks: Sequence[str]) -> Plan:
@@ -315,6 +317,19 @@ class StudyHandlers:
             (study.folder / "plot.svg").write_text(draw(info, is_standalone=True), encoding="utf-8")
         except (TunerError, OSError) as error:
             study.problem = str(error)
+
+
+def _results(runs: Sequence[Result | Failure]) -> tuple[list[Result], str]:
+    """Give the runs that went through, and why the others did not.
+
+    Raises:
+        OutputError: none went through.
+    """
+    results = [run for run in runs if isinstance(run, Result)]
+    failed = next((run.message for run in runs if isinstance(run, Failure)), "")
+    if not results:
+        raise OutputError(failed)
+    return results, failed
 
 
 def budgets_of(

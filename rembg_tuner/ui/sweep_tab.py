@@ -90,11 +90,12 @@ def _lay_out_sweep() -> _SweepParts:
                 reference = gr.Dropdown(
                     held_choices("sweep.reference.own"), value="", label=words("held.label"), info=words("held.info"), min_width=80, scale=3, elem_id="sweep-reference"
                 )  # fmt: skip
-            budgets = _budget_fields()
             note = gr.HTML("", elem_id="sweep-note")
             with gr.Row(elem_classes=["rt-buttons"]):
                 go = gr.Button(words("sweep.run"), variant="primary", elem_id="sweep-run")
                 stop = gr.Button(words("sweep.stop"), elem_id="sweep-stop")
+            gr.HTML(words("budget.lead"), elem_classes=["rt-lead", "rt-apart"])
+            budgets = _budget_fields()
         with gr.Column(scale=7, min_width=320):
             shown = gr.HTML(words("sweep.empty"), js_on_load=study_script(), elem_id="sweep")
     return _SweepParts(

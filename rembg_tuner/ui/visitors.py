@@ -47,6 +47,11 @@ class Visitor:
         if self.study is not None:
             self.study.stop()
 
+    def stop_soak(self) -> None:
+        """End the soak that goes on; what is done is told."""
+        if self.soaking is not None:
+            self.soaking.stop()
+
     def stop(self) -> None:
         """Free what it holds of the line."""
         if self.ticket is not None:

@@ -6,8 +6,14 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rembg_tuner.trials import differences
-from rembg_tuner.ui.views.markup import duration, file_link, label_text, size
-from rembg_tuner.ui.views.sweep import stars_text
+from rembg_tuner.ui.views.markup import (
+    duration,
+    explain_agreement,
+    file_link,
+    label_text,
+    size,
+    stars_text,
+)
 from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import format_guess
 
@@ -30,7 +36,7 @@ def show_comparison(study: Study, planned: int, language: str) -> str:
     compared: Sequence[Compared] = study.compared
     seen = [one for one in compared if one.preview]
     body = f"{_slider(seen, language)}{_side_by_side(seen, language)}" if seen else ""
-    return f'<section class="rt-study rt-compare" data-backdrop="checker">{body}{_table(compared, language)}{_held(study, language)}</section>'
+    return f'<section class="rt-study rt-compare" data-backdrop="checker">{body}{_table(compared, language)}{_held(study, language)}{explain_agreement(language)}</section>'
 
 
 def _held(study: Study, language: str) -> str:

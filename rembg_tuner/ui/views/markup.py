@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from rembg_tuner.quality import STARS, edge_stars
 from rembg_tuner.trials import MORE_WORD, label_of
 from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import format_bytes, format_seconds
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rembg_tuner.settings import Settings, Value
+
+_STARS_WHOLE, _STAR_HALF = "★", "½"
 
 
 def number(text: str) -> str:
@@ -62,3 +65,22 @@ def label_text(settings: Settings, names: Sequence[str], language: str) -> str:
 def file_link(path: str | Path) -> str:
     """Give the address of a file of the page's own folder, relative to the page."""
     return f"gradio_api/file={quote(str(path))}"
+
+
+def explain_agreement(language: str) -> str:
+    """Say how agreement and stars are told, the table of stars with it."""
+    rows = "".join(
+        f"<tr><td>{stars_text(least)}</td><td>≥ {least:g}</td></tr>" for least, _ in STARS
+    )
+    return (
+        f'<details class="rt-explained"><summary>{escape(say("stars.title", language))}</summary>'
+        f"<p>{escape(say('stars.text', language))}</p><table><tbody>{rows}</tbody></table></details>"
+    )
+
+
+def stars_text(boundary_f: float | None) -> str:
+    """Write an edge's stars: `★★★★½`; empty: there is no reference."""
+    if boundary_f is None:
+        return ""
+    stars = edge_stars(boundary_f)
+    return _STARS_WHOLE * int(stars) + (_STAR_HALF if stars % 1 else "")

@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.plot import draw, lay_out
-from rembg_tuner.quality import edge_stars
 from rembg_tuner.trials import differences, figures_of
-from rembg_tuner.ui.views.markup import duration, file_link, label_text, size
+from rembg_tuner.ui.views.markup import (
+    duration,
+    explain_agreement,
+    file_link,
+    label_text,
+    size,
+    stars_text,
+)
 from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import format_guess
 
@@ -22,7 +28,6 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.studies import Study
 
 _PLOT_WORDS = ("memory", "time", "agreement", "front", "budget", "dominated", "none")
-_STARS_WHOLE, _STAR_HALF = "★", "½"
 
 
 def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: str) -> str:
@@ -53,7 +58,7 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
         f'<section class="rt-study" data-state="{"running" if study.is_running else "done"}">{head}'
         f'<div class="rt-plane">{plot}</div>{_why(found, names, language)}'
         f"{_card(shown, names, language) if shown else ''}{_files(study, language)}"
-        f"{_table(trials, names, chosen, language)}</section>"
+        f"{_table(trials, names, chosen, language)}{_blind(trials, language)}{explain_agreement(language)}</section>"
     )
 
 
@@ -77,8 +82,19 @@ def _head(study: Study, language: str) -> str:
         text = say("sweep.progress", language, done=done, planned=planned, left=format_guess(progress.left_s))  # fmt: skip
         return f'<p role="status">{escape(text)}</p><progress max="{planned}" value="{done}"></progress>'
     key = "sweep.done" if done >= planned else "sweep.stopped"
+    before = sum(trial.was_measured_before for trial in progress.trials)
+    known = say("sweep.known", language, count=before) if before else ""
     text = say(key, language, done=done, planned=planned, elapsed=format_guess(progress.elapsed_s))  # fmt: skip
-    return f'<p role="status">{escape(text)}</p>'
+    return f'<p role="status">{escape(f"{text} {known}".strip())}</p>'
+
+
+def _blind(trials: Sequence[Trial], language: str) -> str:
+    """Name the pictures that are left out of the averages, having no clear foreground."""
+    names = {Path(one.input).name for t in trials for one in t.pictures if not one.has_foreground}
+    if not names:
+        return ""
+    text = say("sweep.blind", language, names=", ".join(sorted(names)))
+    return f'<p class="rt-muted">{escape(text)}</p>'
 
 
 def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
@@ -93,14 +109,6 @@ def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
         f'<div class="rt-why" data-fits="{str(found.fits).lower()}"><p><b>{escape(say(key, language))}</b> '
         f"{escape(translate_sentence(found.why, language))}</p>{second}<ul>{steps}</ul></div>"
     )
-
-
-def stars_text(boundary_f: float | None) -> str:
-    """Write an edge's stars: `★★★★½`; empty: there is no reference."""
-    if boundary_f is None:
-        return ""
-    stars = edge_stars(boundary_f)
-    return _STARS_WHOLE * int(stars) + (_STAR_HALF if stars % 1 else "")
 
 
 def _card(trial: Trial, names: Sequence[str], language: str) -> str:
