@@ -274,7 +274,7 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     quantize = actions.add_parser(
         "quantize",
         help="make a model's int8 form, calibrated on your pictures",
-        description="Make NAME-int8.onnx and the record of how it was made; finds by itself what must stay in fp32. Takes minutes.",
+        description="Make NAME-int8.onnx and the record of how it was made; finds by itself what must stay in fp32. Takes minutes at 320 px, and can take hours at 1024 px.",
     )
     quantize.add_argument("name", metavar="NAME", help="a model, or a path to an .onnx file")
     quantize.add_argument("--pictures", required=True, metavar="DIR", help="pictures of your kind")
@@ -285,7 +285,10 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="whose fusions it is made for; default: %(default)s",
     )
     quantize.add_argument(
-        "-o", "--output", metavar="DIR", help="default: beside the model, else where rembg keeps it"
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="default: where rembg keeps the model, or beside an own file",
     )
     quantize.add_argument("--least-iou", type=float, default=0.97, metavar="IOU", help="the search ends when agreement with fp32 is this high; default: %(default)s")  # fmt: skip
     quantize.add_argument("--most-difference", type=float, default=0.02, metavar="MAE", help="and the mean difference this low; default: %(default)s")  # fmt: skip
