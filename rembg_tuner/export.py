@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache
+from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.derived import prepare
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.export_scripts import ONNXRUNTIME_SCRIPT, OPENVINO_SCRIPT
-from rembg_tuner.models.catalogue import find_model, read_catalogue
-from rembg_tuner.settings import STOCK_ENGINE, Settings
+from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, find_model, int8_file, read_catalogue
+from rembg_tuner.precision import choose_precision
+from rembg_tuner.settings import DEFAULT_MODEL, STOCK_ENGINE, Settings
 from rembg_tuner.units import MIB, format_bytes
 from rembg_tuner.yaml_files import format_mapping
 
@@ -38,12 +40,18 @@ _STEP = 32 * MIB
 # What rembg's own command can carry: the model, and the threads by the variable that its session reads.
 _IN_REMBG = {"model", "intra_op_threads", "engine", "timeout_s", "memory_limit_bytes"}
 _HEALTH = ("python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=4)")  # fmt: skip
+_SERVE = ("python", "app.py", "--host", "0.0.0.0", "--port", "7860", "--preset")
 _KEPT_BY_US = ("timeout_s", "memory_limit_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What was measured of a setting: bytes, seconds, how many runs, when, on what."""
+    """What was measured of a setting: bytes, seconds, how many runs, when, on what.
+
+    Attributes:
+        picture: what was cut out.
+        precision: the number format that it ran in; empty: not told.
+    """
 
     peak_bytes: int
     time_s: float
@@ -51,6 +59,8 @@ class Measured:
     date: str
     cpu: str
     cores: int
+    picture: str = "own pictures"
+    precision: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +72,14 @@ class Export:
         file_name: what it is usually called.
         text: the file.
         notes: what it does not carry, and what to know, each a sentence.
+        files: the paths of this machine that the text names.
     """
 
     target: str
     file_name: str
     text: str
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +118,9 @@ def export(
     return writers[target](_Wanted(settings=settings, measured=measured, name=name))
 
 
-def _made(target: str, text: str, *notes: str) -> Export:
+def _made(target: str, text: str, *notes: str, files: tuple[str, ...] = ()) -> Export:
     """Make an export of a text."""
-    return Export(target=target, file_name=FILE_NAMES[target], text=text, notes=notes)
+    return Export(target=target, file_name=FILE_NAMES[target], text=text, notes=notes, files=files)
 
 
 def preset_entry(wanted_settings: Settings, measured: Measured | None) -> dict[str, object]:
@@ -119,12 +131,14 @@ def preset_entry(wanted_settings: Settings, measured: Measured | None) -> dict[s
             "date": measured.date,
             "cpu": measured.cpu,
             "cores": measured.cores,
-            "picture": "own pictures",
+            "picture": measured.picture,
             "n": measured.n,
             "latency_p50_s": round(measured.time_s, 3),
             "peak_rss_mib": round(measured.peak_bytes / MIB),
             "engine": wanted_settings.engine,
         }
+        if wanted_settings.precision == "auto" and measured.precision:
+            figures["precision"] = measured.precision
     values = {"model": wanted_settings.model, "engine": wanted_settings.engine, **wanted_settings.changed()}  # fmt: skip
     entry: dict[str, object] = {"for": "found by rembg tuner", "settings": values, "measured": figures}  # fmt: skip
     if figures is None:
@@ -136,7 +150,8 @@ def _preset(wanted: _Wanted) -> Export:
     """Write an entry for presets.yaml."""
     text = format_mapping({wanted.name: preset_entry(wanted.settings, wanted.measured)})
     note = "append it to presets.yaml, or name the file in REMBG_TUNER_PRESETS"
-    return _made("preset", text, note)
+    model = wanted.settings.model
+    return _made("preset", text, note, files=() if model in read_catalogue() else (model,))
 
 
 def limits_of(measured: Measured) -> tuple[int, int]:
@@ -209,16 +224,17 @@ def _dockerfile_text(wanted: _Wanted) -> tuple[str, list[str]]:
     """Write the instructions of an image with this model and preset, and what to know of it.
 
     Raises:
-        SettingsError: the model is a file of the user's.
+        SettingsError: the model is a file of the user's, or wants more than a CPU.
     """
-    model = wanted.settings.model
-    entry = read_catalogue().get(model)
-    if entry is None:
-        raise SettingsError([f"an image gets models of the catalogue, and {model} is a file of your own; copy it into the image yourself"])  # fmt: skip
+    model, provider = wanted.settings.model, wanted.settings.provider
+    if provider != "cpu":
+        raise SettingsError([f"an image is written for the CPU's ONNX Runtime, and provider {provider} wants another; use --to python or --to preset"])  # fmt: skip
+    if (own := _own_file(wanted.settings)) is not None:
+        raise SettingsError([f"an image gets models of the catalogue, and {own} is a file of your own; copy it into the image yourself"])  # fmt: skip
     # JSON is YAML, and one line needs no heredoc
     one_line = json.dumps({wanted.name: preset_entry(wanted.settings, wanted.measured)})
     write = f"printf '%s\\n' {shlex.quote(one_line)} > /home/user/tuned.yaml"
-    get = "" if model == "u2netp" else f"RUN python -m rembg_tuner models get {model}\n"
+    get = "" if model == DEFAULT_MODEL else f"RUN python -m rembg_tuner models get {model}\n"
     extra = " ncnn && pip install --user --no-deps pnnx" if wanted.settings.engine == "ncnn" else ""
     text = f"""FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 user
@@ -231,12 +247,26 @@ COPY --chown=user . .
 RUN pip install --user -r requirements.txt{extra}
 {get}RUN {write}
 # One run leaves in the image what its first start compiles.
-RUN python -m rembg_tuner cut examples/astronaut.png --preset {wanted.name} -o /tmp/warm.png && rm /tmp/warm.png
+RUN python -m rembg_tuner cut examples/astronaut.png --preset {shlex.quote(wanted.name)} -o /tmp/warm.png && rm /tmp/warm.png
 EXPOSE 7860
-CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "7860", "--preset", "{wanted.name}"]
+CMD {json.dumps([*_SERVE, wanted.name])}
 """
-    notes = ["no Docker engine was at hand where this was written: the image was not built there"]
-    return text, notes
+    return text, [
+        "the image holds the program's own u2netp (7 MiB), and no other model"
+        if model == DEFAULT_MODEL
+        else f"the image holds {model} and the program's own u2netp (7 MiB), and no other model",
+        "no Docker engine was at hand where this was written: the image was not built there",
+    ]
+
+
+def _own_file(settings: Settings) -> str | None:
+    """Name the file of a setting's model that no image can get; None: it can get all."""
+    entry = read_catalogue().get(settings.model)
+    if entry is None:
+        return settings.model
+    file = int8_file(entry.file, settings.engine)
+    is_own = settings.precision == "int8" and not (EMBEDDED_FOLDER / file).is_file()
+    return file if is_own else None
 
 
 def _rembg(wanted: _Wanted) -> Export:
@@ -255,12 +285,16 @@ def _rembg(wanted: _Wanted) -> Export:
         notes.append(f"rembg runs ONNX Runtime in its own pipeline, not engine {settings.engine}: what was measured does not hold for it")  # fmt: skip
     if lost:
         notes.append(f"rembg's command cannot carry {', '.join(lost)}")
-    kept = [name for name in _KEPT_BY_US if name in changed]
-    if kept:
-        notes.append(f"{' and '.join(kept)} are kept by rembg tuner's runner, and by nothing here")
+    notes += _kept_notes(settings)
     if settings.model not in read_catalogue():
         raise SettingsError([f"rembg's command takes models by name, and {settings.model} is a file; use --to python"])  # fmt: skip
     return _made("rembg", f"#!/bin/sh\n{threads}{' '.join(words)}\n", *notes)
+
+
+def _kept_notes(settings: Settings) -> list[str]:
+    """Say which of a setting's knobs are limits that a command or a script does not keep."""
+    kept = [name for name in _KEPT_BY_US if name in settings.changed()]
+    return [f"only rembg tuner's runner keeps {' and '.join(kept)}, nothing does here"] if kept else []  # fmt: skip
 
 
 def _env(wanted: _Wanted) -> Export:
@@ -289,10 +323,12 @@ def _python(wanted: _Wanted) -> Export:
     settings = wanted.settings
     if settings.engine not in ("onnxruntime", "openvino"):
         raise SettingsError([f"a script is written for engines onnxruntime and openvino, not {settings.engine}; use --to compose or --to preset"])  # fmt: skip
-    precision = settings.precision
-    if precision == "auto":
-        raise SettingsError(["a script takes one number format, and precision is auto; export the setting with the format that `cut` says it ran in"])  # fmt: skip
-    model = find_model(settings.model, int8_for=settings.engine if precision == "int8" else None)
+    notes: list[str] = []
+    if settings.precision == "auto":
+        settings, said = choose_precision(settings, look_at_this_machine(), open_cache()[0])
+        notes = [*said, f"precision auto is {settings.precision} on this machine, and the script takes that"]  # fmt: skip
+    is_int8 = settings.precision == "int8"
+    model = find_model(settings.model, int8_for=settings.engine if is_int8 else None)
     size = settings.network_size or model.side or 0
     graph = model.path
     if settings.network_size not in (0, model.side):
@@ -314,12 +350,9 @@ def _python(wanted: _Wanted) -> Export:
         "ARENA_SHRINK": settings.arena_shrink,
         "SPINNING": settings.spinning,
         "PROVIDER": settings.provider,
-        "PRECISION": precision,
+        "PRECISION": settings.precision,
     }
     script = OPENVINO_SCRIPT if settings.engine == "openvino" else ONNXRUNTIME_SCRIPT
     constants = "\n".join(f"{name} = {value!r}" for name, value in values.items() if f"{name}" in script)  # fmt: skip
-    notes = [f"copy {graph} with it, and write its place into MODEL"]
-    kept = [name for name in _KEPT_BY_US if name in settings.changed()]
-    if kept:
-        notes.append(f"{' and '.join(kept)} are kept by rembg tuner's runner, and by nothing here")
-    return _made("python", script.replace("@CONSTANTS@", constants), *notes)
+    notes = [*notes, f"copy {graph} with it, and write its place into MODEL", *_kept_notes(settings)]  # fmt: skip
+    return _made("python", script.replace("@CONSTANTS@", constants), *notes, files=(graph,))

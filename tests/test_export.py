@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from rembg_tuner.cli import main
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.export import FILE_NAMES, MARGIN, TARGETS, Measured, export, limits_of
 from rembg_tuner.measurement import Result
+from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import Capabilities, find_preset, read_presets, resolve
 from rembg_tuner.runner import Runner
@@ -27,6 +29,15 @@ ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"
 MEASURED = Measured(
     peak_bytes=161 * MIB, time_s=0.088, n=7, date="2026-11-24", cpu="a CPU", cores=2
+)
+INT8_FILES = frozenset({"u2netp openvino", "u2netp onnxruntime"})
+WITHOUT_INT8 = Capabilities(
+    engines=("openvino", "onnxruntime"), precisions=frozenset({"fp32"}), int8_models=INT8_FILES
+)
+WITH_INT8 = Capabilities(
+    engines=("openvino", "onnxruntime"),
+    precisions=frozenset({"fp32", "int8"}),
+    int8_models=INT8_FILES,
 )
 
 
@@ -177,8 +188,6 @@ def test_rembgs_own_command_runs_and_what_it_cannot_carry_is_said(tmp_path: Path
         env={**os.environ, "PATH": f"{place}:{os.environ['PATH']}", "U2NET_HOME": str(ROOT / "rembg_tuner" / "models"), "NO_PROXY": "*"},
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
-    if "No module named" in done.stderr:
-        pytest.skip(f"rembg's command wants its extra [cli], which the product does not: {done.stderr.splitlines()[-1]}")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.png").is_file()
 
@@ -187,11 +196,12 @@ def test_rembgs_own_command_runs_and_what_it_cannot_carry_is_said(tmp_path: Path
     ("settings", "target", "words"),
     [
         pytest.param(Settings(), "compose", "run the setting first", id="unmeasured"),
-        pytest.param(Settings(precision="auto"), "python", "precision is auto", id="auto"),
+        pytest.param(Settings(model="u2net", engine="onnxruntime", provider="cuda"), "dockerfile", "provider cuda", id="gpu"),
+        pytest.param(Settings(model="silueta", engine="openvino", precision="int8"), "dockerfile", "silueta-int8.onnx is a file of your own", id="own-int8"),
         pytest.param(Settings(engine="rembg"), "python", "not rembg", id="rembg"),
         pytest.param(Settings(), "helm", "must be one of", id="target"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_exported_says_what_to_do(
     settings: Settings, target: str, words: str
 ) -> None:
@@ -208,6 +218,26 @@ def test_the_dockerfile_holds_one_model_and_this_preset() -> None:
     assert all(line.startswith(known) for line in lines)
     assert "RUN python -m rembg_tuner models get silueta" in made.text
     assert b'"model": "silueta"' in preset_of(made.text)
+    assert made.notes[0] == "the image holds silueta and the program's own u2netp (7 MiB), and no other model"  # fmt: skip
+
+
+def test_the_programs_own_models_are_as_large_as_the_images_note_says() -> None:
+    """Of u2netp's files, and none of another model's; the note of an image with u2netp names no second."""
+    files = list(EMBEDDED_FOLDER.glob("*.onnx"))
+    assert all(file.name.startswith("u2netp") for file in files)
+    assert round(sum(file.stat().st_size for file in files) / MIB) == 7
+    made = export(Settings(engine="openvino"), "compose", measured=MEASURED)
+    assert "the image holds the program's own u2netp (7 MiB), and no other model" in made.notes
+
+
+def test_a_presets_name_is_quoted_where_it_stands_in_the_dockerfile() -> None:
+    """A name with a space and quotes is one word to the shell, and to app.py."""
+    text = export(Settings(), "dockerfile", measured=None, name="""Ann's "own" one""").text
+    command = next(line for line in text.splitlines() if line.startswith("CMD "))
+    assert json.loads(command.removeprefix("CMD "))[-1] == """Ann's "own" one"""
+    warm = next(line for line in text.splitlines() if " cut " in line).removeprefix("RUN python ")
+    done = subprocess.run(["sh", "-c", f"printf '%s\\n' {warm}".partition(" &&")[0]], capture_output=True, text=True, check=True)  # fmt: skip
+    assert """Ann's "own" one""" in done.stdout.splitlines()
 
 
 def preset_of(dockerfile: str) -> bytes:
@@ -219,10 +249,49 @@ def preset_of(dockerfile: str) -> bytes:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_command_writes_each(
-    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To a folder under its usual name, or to standard output."""
+    monkeypatch.setattr("rembg_tuner.cli.export.look_at_this_machine", lambda: WITH_INT8)
     assert main(["export", "fastest", "--to", target, "-o", str(tmp_path)]) == 0
     text = (tmp_path / FILE_NAMES[target]).read_text()
     assert main(["export", "fastest", "--to", target]) == 0
     assert text in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("able", "precision", "file"),
+    [
+        pytest.param(WITH_INT8, "int8", "u2netp-int8.onnx", id="int8"),
+        pytest.param(WITHOUT_INT8, "fp32", "u2netp.onnx", id="fp32"),
+    ],
+)
+def test_a_script_takes_the_format_that_auto_is_here(
+    able: Capabilities, precision: str, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name stands in a note, its file in the text."""
+    monkeypatch.setattr("rembg_tuner.export.look_at_this_machine", lambda: able)
+    made = export(Settings(engine="openvino", precision="auto"), "python", measured=None)
+    assert f"precision auto is {precision} on this machine, and the script takes that" in made.notes
+    assert f"PRECISION = '{precision}'" in made.text
+    assert made.files == (str(EMBEDDED_FOLDER / file),)
+
+
+def test_the_files_of_this_machine_that_a_text_names_are_told() -> None:
+    """The model's place in a script, and an own model's in a preset; nothing else names one."""
+    own = "/srv/own.onnx"
+    assert export(Settings(model=own, engine="openvino"), "preset", measured=None).files == (own,)
+    for target in TARGETS:
+        made = export(Settings(engine="onnxruntime"), target, measured=MEASURED)
+        assert made.files == ((str(EMBEDDED_FOLDER / "u2netp.onnx"),) if target == "python" else ())
+        assert all(file in made.text for file in made.files)
+
+
+@pytest.mark.parametrize("target", ["rembg", "python"])
+def test_limits_that_only_the_runner_keeps_are_named(target: str) -> None:
+    """One or both, in one sentence that fits either."""
+    one = export(Settings(engine="onnxruntime", timeout_s=9.0), target, measured=None)
+    assert one.notes[-1] == "only rembg tuner's runner keeps timeout_s, nothing does here"
+    both = Settings(engine="onnxruntime", timeout_s=9.0, memory_limit_bytes=400 * MIB)
+    assert "keeps timeout_s and memory_limit_bytes, nothing" in export(both, target, measured=None).notes[-1]  # fmt: skip
+    assert not any("runner" in note for note in export(Settings(engine="onnxruntime"), target, measured=None).notes)  # fmt: skip
