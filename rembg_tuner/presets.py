@@ -35,7 +35,8 @@ class Preset:
         name: as it stands in presets.yaml.
         purpose: what it is for, one sentence.
         values: the knobs it sets; the others take their defaults.
-        measured: what was measured of it, where and when; None: nothing.
+        measured: what was measured of it, where and when; None: nothing. `precision` is there where the
+            settings say auto: the number format that it ran in.
         why_not_measured: the reason, where nothing was.
     """
 

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rembg_tuner.bench import preset_measurements
+from rembg_tuner.cache import open_cache
+from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import PresetError, SettingsError
+from rembg_tuner.precision import choose_precision
 from rembg_tuner.presets import Capabilities, Preset, find_preset, read_presets, resolve
 from rembg_tuner.settings import Settings, build_settings
 from rembg_tuner.yaml_files import format_mapping, read_mapping
@@ -61,6 +65,22 @@ def test_a_preset_has_figures_or_a_reason(name: str) -> None:
         "latency_p50_s",
         "peak_rss_mib",
     } <= preset.measured.keys()
+    if preset.values.get("precision") == "auto":
+        assert preset.measured["precision"] in ("fp32", "bf16", "fp16", "int8")
+
+
+def test_measuring_a_preset_keeps_what_auto_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its precision is auto, and only there."""
+    presets = {"auto": _preset(precision="auto"), "fp32": _preset()}
+    monkeypatch.setattr(preset_measurements, "read_presets", lambda: presets)
+    found = preset_measurements.measure_presets(rounds=1, tell=lambda _: None)
+    auto, fp32 = found["auto"].measured, found["fp32"].measured
+    assert auto is not None
+    assert fp32 is not None
+    able, cache = look_at_this_machine(), open_cache()[0]
+    here = choose_precision(Settings(precision="auto"), able, cache)[0].precision
+    assert auto["precision"] == here
+    assert "precision" not in fp32
 
 
 def _preset(**values: object) -> Preset:

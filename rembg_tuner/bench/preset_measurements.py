@@ -62,7 +62,10 @@ def _measure(preset: Preset, able: Capabilities, picture: Path, rounds: int) -> 
                     preset, measured=None, why_not_measured=_without_paths(result.message)
                 )
             results.append(result)
-    return replace(preset, measured=measured_of(results, _PICTURE), why_not_measured=None)
+    measured = measured_of(results, _PICTURE)
+    if settings.precision == "auto":
+        measured["precision"] = results[-1].effective["precision"]
+    return replace(preset, measured=measured, why_not_measured=None)
 
 
 def _without_paths(message: str) -> str:
