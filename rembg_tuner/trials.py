@@ -144,7 +144,7 @@ def _made(kind: type[_Read], content: object) -> _Read:
     problems = [
         f"a trial's {name} cannot be {reprlib.repr(value)}"
         for name, value in content.items()
-        if not _FITS.get(types.get(name, ""), lambda _: True)(value)
+        if not _fits(types.get(name, ""), value)
     ]
     if problems:
         raise SettingsError(problems)
@@ -152,6 +152,13 @@ def _made(kind: type[_Read], content: object) -> _Read:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
     except TypeError as error:  # a field of another version
         raise SettingsError([f"a trial of another version cannot be read: {error}"]) from error
+
+
+def _fits(declared: str, value: object) -> bool:
+    """Tell whether a value may stand in a field of a type; of a type that is not listed, any may."""
+    kind, is_optional, _ = declared.partition(" |")  # of None
+    fits = _FITS.get(kind)
+    return fits is None or (value is None and bool(is_optional)) or fits(value)
 
 
 def _is_figure(value: object) -> bool:
@@ -164,14 +171,12 @@ def _is_list(value: object, fits: Callable[[object], bool]) -> bool:
     return isinstance(value, list | tuple) and all(fits(one) for one in value)
 
 
-# What may stand in a field, by the field's type as it is declared.
+# By the type as it is declared.
 _FITS: dict[str, Callable[[object], bool]] = {
     "bool": lambda value: isinstance(value, bool),
     "int": lambda value: type(value) is int and value >= 0,
-    "int | None": lambda value: value is None or (type(value) is int and value >= 0),
-    "float | None": lambda value: value is None or _is_figure(value),
+    "float": _is_figure,
     "str": lambda value: isinstance(value, str),
-    "str | None": lambda value: value is None or isinstance(value, str),
     "dict[str, Value]": lambda value: isinstance(value, dict),
     "tuple[float, ...]": lambda value: _is_list(value, _is_figure),
     "tuple[str, ...]": lambda value: _is_list(value, lambda one: isinstance(one, str)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import signal
 import sqlite3
@@ -12,16 +13,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import pyvips
+from made_trials import make_trial
 
 from rembg_tuner.cli import main
 from rembg_tuner.comparer import Comparer
-from rembg_tuner.errors import OutputError
+from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.recommend import Budgets
 from rembg_tuner.settings import Settings
 from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.sweep.measure import Ground, Reference, make_reference, measure_trial
@@ -69,12 +73,17 @@ def test_a_sweep_measures_recommends_and_reports(
     said = capsys.readouterr()
     assert "6 trials of 6 settings" in said.err
     assert "recommended: " in said.out
-    trials = read_summary(folder)
+    summary = read_summary(folder)
+    trials = summary.trials
     assert len(trials) == 6
     assert all(trial.is_measured and trial.n == 1 for trial in trials)
     assert all(trial.agreement is not None and 0 <= trial.agreement <= 1 for trial in trials)
     by_size = {trial.settings.network_size: trial for trial in trials}
     assert (by_size[128].agreement or 0) > (by_size[64].agreement or 0)
+    assert summary.chosen in range(6)
+    assert summary.budgets == Budgets(min_agreement=0)
+    assert set(summary.environment) == {"date", "cpu", "cores", "versions", "memory_limit", "load_average"}  # fmt: skip
+    assert date.fromisoformat(summary.environment["date"]).year >= 2026
     page = (folder / "report.html").read_text()
     assert page.count("data-trial=") == 6
     assert "http://" not in page
@@ -86,6 +95,49 @@ def test_a_sweep_measures_recommends_and_reports(
     found = json.loads(capsys.readouterr().out)
     assert not found["fits"]
     assert "of 1.0 MiB allowed" in found["why"]
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "said"),
+    [
+        pytest.param({"pictures": {}}, "a trial's pictures cannot be {}", id="pictures"),
+        pytest.param({"pictures": [3]}, "no trial can be read of 3", id="picture"),
+        pytest.param({"time_s": "abc"}, "a trial's time_s cannot be 'abc'", id="word"),
+        pytest.param({"time_s": math.nan}, "a trial's time_s cannot be nan", id="nan"),
+        pytest.param({"agreement": math.inf}, "a trial's agreement cannot be inf", id="infinite"),
+        pytest.param({"peak_bytes": 0}, "time_s and peak_bytes cannot be 0", id="zero"),
+        pytest.param({"peak_bytes": True}, "a trial's peak_bytes cannot be True", id="switch"),
+        pytest.param({"settings": []}, "no trial can be read of", id="settings"),
+        pytest.param({"colour": 1}, "a trial of another version", id="unknown"),
+        pytest.param({"warnings": [1]}, "a trial's warnings cannot be [1]", id="warnings"),
+    ],
+)
+@pytest.mark.parametrize("command", [["recommend"], ["export", "--to", "env"]])
+def test_damaged_trials_are_told_and_not_used(
+    command: list[str], spoiled: dict[str, object], said: str,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """One sentence with the file's name and what is wrong in it; exit code 2."""
+    trial = {**make_trial(0, 150, 0.1, 0.99).to_dict(), **spoiled}
+    document = {"trials": [trial], "chosen": 0, "budgets": Budgets().to_dict(), "environment": {}}
+    (tmp_path / "trials.json").write_text(json.dumps(document))
+    assert main([*command, str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'trials.json'} is not a sweep's trials (" in told
+    assert said in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", '{"trials": []}', '{"trials": {}, "budgets": {}, "environment": {}}', "\udcff",
+     '{"trials": [], "chosen": 3, "budgets": {}, "environment": {}}',
+     '{"trials": [], "budgets": {"max_time_s": NaN}, "environment": {}}'],
+)  # fmt: skip
+def test_a_file_that_is_no_summary_is_told(text: str, tmp_path: Path) -> None:
+    """Whatever stands in it."""
+    (tmp_path / "trials.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(SettingsError, match="is not a sweep's trials"):
+        read_summary(tmp_path)
 
 
 def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
@@ -119,7 +171,9 @@ def test_what_was_measured_here_is_not_measured_again(
     capsys.readouterr()
     assert sweep("-o", str(tmp_path / "two")) == 0
     assert capsys.readouterr().err.count("(measured before)") == 6
-    seen = [one.thumbnail for trial in read_summary(tmp_path / "two") for one in trial.pictures]
+    seen = [
+        one.thumbnail for trial in read_summary(tmp_path / "two").trials for one in trial.pictures
+    ]
     assert all(path and Path(path).is_file() and "two" in path for path in seen)
     assert sweep("-o", str(tmp_path / "three"), "--again", "--trials", "2") == 0
     said = capsys.readouterr().err

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Recommend under these budgets; nothing is measured."""
-    trials = read_summary(Path(arguments.folder))
+    trials = read_summary(Path(arguments.folder)).trials
     found = recommend(trials, chosen_budgets(arguments))
     if arguments.json:
         print(json.dumps(recommendation_of(found), indent=2))

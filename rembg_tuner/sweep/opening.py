@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +14,14 @@ from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import OutputError, PictureError, SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.meter import load_average
 from rembg_tuner.sweep.grid import make_grid
 from rembg_tuner.sweep.measure import ROUNDS, Ground, Reference, make_reference
 from rembg_tuner.sweep.run import GUESSED_TRIAL_S, Sweep
 from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
 from rembg_tuner.sweep.store import TrialStore, context_of
 from rembg_tuner.sweep.trusted import find_trusted, trusted_model
+from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +107,7 @@ def open_sweep(
         PictureError: a picture is none.
         OutputError: the folder cannot be written, or the reference not made.
     """
-    grid = plan.grid()
+    grid, environment = plan.grid(), describe_environment()  # before it is loaded with our own work
     for path in plan.pictures:
         sniff(path)
     _take_folder(plan, folder, resume=resume)
@@ -132,6 +135,7 @@ def open_sweep(
         context=context,
         own=TrialStore(folder / STORE_FILE),
         known=None if plan.again else TrialStore(open_cache()[0] / STORE_FILE),
+        environment=environment,
     )
     if resume:
         sweep.resume()
@@ -146,6 +150,20 @@ def describe_machine() -> list[str]:
         str(host.usable_cpus),
         *(f"{name} {_version_of(name)}" for name in _LIBRARIES),
     ]
+
+
+def describe_environment() -> dict[str, str]:
+    """Tell where and when a sweep is measured, for its report: date (UTC), machine, what it may use, its load."""
+    cpu, cores, *versions = describe_machine()
+    memory, load = read_host().usable_memory_bytes, load_average()
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": cpu,
+        "cores": cores,
+        "versions": ", ".join(versions),
+        "memory_limit": format_bytes(memory),
+        "load_average": "unknown" if load is None else f"{load:.2f}",
+    }
 
 
 def _version_of(name: str) -> str:

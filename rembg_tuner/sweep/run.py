@@ -15,7 +15,7 @@ from rembg_tuner.sweep.store import remembered, with_thumbnails
 from rembg_tuner.trials import settings_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rembg_tuner.settings import Settings
     from rembg_tuner.sweep.measure import Bench, Ground
@@ -55,6 +55,7 @@ class Sweep:
         context: what the figures depend on besides the setting.
         own: the sweep's own store: what is in it is taken as done.
         known: this machine's store: what is in it is not measured again; None: it is.
+        environment: where and when it is measured, for the report.
         trials: what came so far.
     """
 
@@ -65,6 +66,7 @@ class Sweep:
     context: str
     own: TrialStore
     known: TrialStore | None
+    environment: Mapping[str, str] = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
     _durations_s: list[float] = field(default_factory=list)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.recommend import Budgets
 from rembg_tuner.report import JSON_FILE, Story, write_report
-from rembg_tuner.sweep.opening import describe_machine
 from rembg_tuner.trials import read_trial
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from rembg_tuner.recommend import Budgets, Recommendation
+    from rembg_tuner.recommend import Recommendation
     from rembg_tuner.sweep.opening import Plan
     from rembg_tuner.sweep.run import Sweep
     from rembg_tuner.trials import Trial
@@ -37,11 +39,10 @@ def write_summary(
     Raises:
         OutputError: the folder cannot be written.
     """
-    machine = describe_machine()
     try:
         story = Story(
             title="A sweep of background removal",
-            environment={"cpu": machine[0], "cores": machine[1], "versions": ", ".join(machine[2:])},
+            environment=sweep.environment,
             how=_how(sweep, plan),
             recommendation=_told(found),
             chosen=None if found.chosen is None else found.chosen.number,
@@ -86,17 +87,79 @@ def recommendation_of(found: Recommendation) -> dict[str, object]:
     }  # fmt: skip
 
 
-def read_summary(folder: Path) -> list[Trial]:
-    """Read a sweep's trials back.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What trials.json tells.
+
+    Attributes:
+        trials: in the order they were run.
+        chosen: number of the recommended one; None: none.
+        budgets: under which it was recommended.
+        environment: date (ISO, UTC), cpu, cores, versions, memory_limit, load_average at the start; a
+            file of another version may have fewer.
+    """
+
+    trials: list[Trial]
+    chosen: int | None
+    budgets: Budgets
+    environment: Mapping[str, str]
+
+
+def read_summary(folder: Path) -> Summary:
+    """Read a sweep's trials.json back.
 
     Raises:
-        SettingsError: the folder holds none.
+        SettingsError: the folder holds none, or it is damaged.
     """
     file = folder / JSON_FILE
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return [read_trial(one) for one in content["trials"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError(
-            [f"{file} is not a sweep's trials ({error}); name the folder that `sweep -o` wrote"]
-        ) from error
+        return _summary_of(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except (ValueError, RecursionError) as error:  # JSON's, text's, and our own
+        reason = str(error)
+    raise SettingsError([f"{file} is not a sweep's trials ({reason}); name the folder that `sweep -o` wrote"])  # fmt: skip
+
+
+def _summary_of(content: object) -> Summary:
+    """Check what trials.json holds.
+
+    Raises:
+        SettingsError: it is no summary.
+    """
+    kinds = {"trials": list, "budgets": dict, "environment": dict}
+    if not isinstance(content, dict):
+        raise SettingsError(["it is no JSON object"])
+    wrong = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
+    if wrong:
+        raise SettingsError([f"it has no {' and no '.join(wrong)}"])
+    trials = [read_trial(one) for one in content["trials"]]
+    chosen = content.get("chosen")
+    if chosen is not None and chosen not in [trial.number for trial in trials]:
+        raise SettingsError([f"trial {chosen!r}, which it chose, is not there"])
+    return Summary(
+        trials=trials,
+        chosen=chosen,
+        budgets=_read_budgets(content["budgets"]),
+        environment={str(name): str(value) for name, value in content["environment"].items()},
+    )
+
+
+def _read_budgets(content: dict[str, object]) -> Budgets:
+    """Make again what `Budgets.to_dict` gave; numbers that can be none are refused.
+
+    Raises:
+        SettingsError: one is no budget.
+    """
+    values = {item.name: content[item.name] for item in fields(Budgets) if item.name in content}
+    models = values.pop("models", None)
+    wrong = [
+        name
+        for name, value in values.items()
+        if not (value is None and name != "min_agreement")
+        and not (type(value) in (int, float) and 0 <= value < float("inf"))  # type: ignore[operator]  # a number by then
+    ]
+    if wrong or not (models is None or isinstance(models, list)):
+        raise SettingsError([f"its budgets cannot be {content}"])
+    names = None if models is None else frozenset(map(str, models))
+    return Budgets(**values, models=names)  # type: ignore[arg-type]  # checked above
