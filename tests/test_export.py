@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import pyvips
+from made_trials import make_trial
 
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli import main
@@ -20,6 +22,7 @@ from rembg_tuner.measurement import Result
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import Capabilities, find_preset, read_presets, resolve
+from rembg_tuner.recommend import Budgets
 from rembg_tuner.runner import Runner
 from rembg_tuner.settings import Settings
 from rembg_tuner.units import MIB
@@ -259,6 +262,49 @@ def test_the_command_writes_each(
     assert text in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["balanced", "edge", "fastest"])
+def test_a_presets_figures_are_exported_where_they_were_measured_of_its_settings(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the CPU's int8, as it was measured: peak, picture, and what auto was."""
+    monkeypatch.setattr("rembg_tuner.cli.export.look_at_this_machine", lambda: WITH_INT8)
+    expected = find_preset(name).measured
+    assert expected is not None
+    assert main(["export", name, "--to", "preset", "-o", str(tmp_path / "own.yaml")]) == 0
+    measured = read_presets(tmp_path / "own.yaml")[name].measured
+    assert measured is not None
+    for key in ("peak_rss_mib", "picture", "date"):
+        assert measured[key] == expected[key]
+    assert measured.get("precision") == expected.get("precision")
+    assert measured["picture"] == "1080p JPEG to PNG"
+    assert main(["export", name, "--to", "compose"]) == 0
+    said = capsys.readouterr()
+    assert f"{expected['peak_rss_mib']} MiB peak measured" in said.out
+    assert "does not hold" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        pytest.param("fastest", "its settings are others on this machine", id="left-out"),
+        pytest.param("balanced", "precision auto is fp32 on this machine, and was int8 there", id="auto"),
+        pytest.param("edge", "precision auto is fp32 on this machine, and was int8 there", id="auto-onnxruntime"),
+    ],
+)  # fmt: skip
+def test_a_presets_figures_are_left_out_where_it_runs_otherwise(
+    name: str, reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the CPU's int8: no limits of another setting's peak, and the reason."""
+    monkeypatch.setattr("rembg_tuner.cli.export.look_at_this_machine", lambda: WITHOUT_INT8)
+    assert main(["export", name, "--to", "compose"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"what was measured of preset {name} does not hold here: {reason}" in said.err
+    assert "run the setting first" in said.err
+    assert main(["export", name, "--to", "preset"]) == 0
+    assert "measured: null" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("able", "precision", "file"),
     [
@@ -295,3 +341,103 @@ def test_limits_that_only_the_runner_keeps_are_named(target: str) -> None:
     both = Settings(engine="onnxruntime", timeout_s=9.0, memory_limit_bytes=400 * MIB)
     assert "keeps timeout_s and memory_limit_bytes, nothing" in export(both, target, measured=None).notes[-1]  # fmt: skip
     assert not any("runner" in note for note in export(Settings(engine="onnxruntime"), target, measured=None).notes)  # fmt: skip
+
+
+def write_sweep(folder: Path, **spoiled: object) -> Path:
+    """Write the trials.json of a sweep that chose its second trial for being cheap, agreeing little."""
+    trials = [
+        make_trial(0, 200, 0.2, 0.99),
+        make_trial(1, 100, 0.1, 0.6),
+    ]
+    content: dict[str, Any] = {
+        "trials": [trial.to_dict() for trial in trials],
+        "chosen": 1,
+        "budgets": Budgets(min_agreement=0.5).to_dict(),
+        "environment": {"date": "2026-02-03", "cpu": "their CPU", "cores": "8"},
+        **spoiled,
+    }
+    folder.mkdir()
+    (folder / "trials.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_sweep_is_exported_as_it_chose_with_its_own_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The trial under the sweep's budgets; date, CPU and cores of its measurement."""
+    folder = write_sweep(tmp_path / "sweep")
+    assert main(["export", str(folder), "--to", "preset", "-o", str(tmp_path / "own.yaml")]) == 0
+    preset = read_presets(tmp_path / "own.yaml")["tuned"]
+    assert preset.values["network_size"] == 96
+    assert preset.measured is not None
+    told = {key: preset.measured[key] for key in ("date", "cpu", "cores", "peak_rss_mib", "picture")}  # fmt: skip
+    assert told == {"date": "2026-02-03", "cpu": "their CPU", "cores": 8, "peak_rss_mib": 100, "picture": "own pictures"}  # fmt: skip
+    assert "misses" not in capsys.readouterr().err
+    assert main(["export", str(folder), "--to", "compose", "-o", str(tmp_path)]) == 0
+    service = read_mapping(tmp_path / "compose.yaml")["services"]["rembg-tuner"]  # type: ignore[index]
+    assert service["deploy"]["resources"]["limits"]["cpus"] == "8"
+
+
+@pytest.mark.parametrize(
+    ("flags", "size", "missed"),
+    [
+        pytest.param(["--min-agreement", "0.9"], 64, None, id="fits"),
+        pytest.param(["--max-memory", "1GiB"], 64, None, id="default-agreement"),
+        pytest.param(["--max-memory", "150MiB"], 64, "peak 200 MiB of 150 MiB allowed", id="memory"),
+        pytest.param(["--max-latency", "50ms", "--min-agreement", "0"], 96, "time 100 ms of 50 ms allowed", id="latency"),
+        pytest.param(["--commercial"], 64, None, id="commercial"),
+    ],
+)  # fmt: skip
+def test_budgets_choose_anew_of_a_sweep(
+    flags: list[str],
+    size: int,
+    missed: str | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As `recommend` does; one that fits none is said to miss what it misses."""
+    folder = write_sweep(tmp_path / "sweep")
+    assert main(["export", str(folder), "--to", "python", *flags]) == 0
+    said = capsys.readouterr()
+    assert f"SIDE = {size}" in said.out
+    note = "none of the sweep's settings fits; the nearest is exported, which misses "
+    assert (f"{note}{missed}" in said.err) if missed else note not in said.err
+
+
+def test_a_choice_that_fitted_nothing_is_said_to_miss_what_it_misses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sweep's own choice, under its own budgets."""
+    folder = write_sweep(tmp_path / "sweep", budgets=Budgets(max_memory_bytes=50 * MIB).to_dict())
+    assert main(["export", str(folder), "--to", "env"]) == 0
+    err = capsys.readouterr().err
+    assert "misses peak 100 MiB of 50 MiB allowed and agreement 0.600, at least 0.970 wanted" in err  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "said"),
+    [
+        pytest.param({"chosen": None}, "nothing can be chosen of the sweep", id="nothing-chosen"),
+        pytest.param({"environment": {"cpu": "x"}}, "on how many cores", id="no-cores"),
+    ],
+)
+def test_a_sweep_that_cannot_be_exported_says_why(
+    spoiled: dict[str, object], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is put in the place of what the sweep does not tell."""
+    assert main(["export", str(write_sweep(tmp_path / "s", **spoiled)), "--to", "env"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_older_sweep_has_no_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And none is made up."""
+    folder = write_sweep(tmp_path / "sweep", environment={"cpu": "their CPU", "cores": "4"})
+    assert main(["export", str(folder), "--to", "compose"]) == 0
+    assert "100 MiB peak measured (date unknown, their CPU, n = 3)" in capsys.readouterr().out
+
+
+def test_a_preset_has_no_budgets(capsys: pytest.CaptureFixture[str]) -> None:
+    """They choose of a sweep's trials; given with a preset they are misuse, and not overlooked."""
+    words = ["export", "balanced", "--to", "env", "--max-memory", "1GiB", "--commercial"]
+    assert main(words) == 2
+    assert "budgets (--max-memory, --commercial) are for a sweep's folder" in capsys.readouterr().err  # fmt: skip

@@ -178,6 +178,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument("preset", metavar="PRESET|DIR", help="a preset's name, or a sweep's folder")
     export.add_argument("--to", required=True, choices=TARGETS, help="what is to run it")
     export.add_argument("-o", "--output", metavar="FILE|DIR", help="default: standard output")
+    _add_budgets(export, "choose anew of a sweep's trials; without any, what the sweep chose is taken")  # fmt: skip
 
 
 def _add_article(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -207,12 +208,12 @@ def _add_soak(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add_knobs(soak)
 
 
-def _add_budgets(command: argparse.ArgumentParser) -> None:
+def _add_budgets(command: argparse.ArgumentParser, description: str | None = None) -> None:
     """Declare what a setting may cost."""
-    budgets = command.add_argument_group("budgets")
+    budgets = command.add_argument_group("budgets", description)
     budgets.add_argument("--max-memory", type=_named(parse_bytes, "size"), metavar="SIZE", help="peak, such as 520MiB; default: any")  # type: ignore[arg-type]  # fmt: skip
     budgets.add_argument("--max-latency", type=_named(parse_seconds, "duration"), metavar="TIME", help="median of a run, such as 300ms; default: any")  # type: ignore[arg-type]  # fmt: skip
-    budgets.add_argument("--min-agreement", type=_share, default=LOOKS_RIGHT, metavar="IOU", help="with the reference, 0 to 1; default: %(default)s")  # fmt: skip
+    budgets.add_argument("--min-agreement", type=_share, metavar="IOU", help=f"with the reference, 0 to 1; default: {LOOKS_RIGHT}")  # fmt: skip
     budgets.add_argument(
         "--commercial",
         action="store_true",
@@ -247,6 +248,17 @@ def _list_reader(name: str) -> Callable[[str], list[object]]:
     return read_list
 
 
+def given_budgets(arguments: argparse.Namespace) -> list[str]:
+    """Name the flags of budgets that were given."""
+    values = {
+        "--max-memory": arguments.max_memory,
+        "--max-latency": arguments.max_latency,
+        "--min-agreement": arguments.min_agreement,
+        "--commercial": arguments.commercial or None,
+    }
+    return [flag for flag, value in values.items() if value is not None]
+
+
 def chosen_budgets(arguments: argparse.Namespace) -> Budgets:
     """Make the budgets that the arguments ask for."""
     models = None
@@ -256,7 +268,7 @@ def chosen_budgets(arguments: argparse.Namespace) -> Budgets:
     return Budgets(
         max_memory_bytes=arguments.max_memory,
         max_time_s=arguments.max_latency,
-        min_agreement=arguments.min_agreement,
+        min_agreement=LOOKS_RIGHT if arguments.min_agreement is None else arguments.min_agreement,
         models=models,
     )
 
