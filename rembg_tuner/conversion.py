@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rembg_tuner.engines import answer_difference
 from rembg_tuner.errors import EngineError, ModelError, TunerError
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.pnnx import find_pnnx
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _EXIT_FAILED = 1
 _PROBE_SIDE = 128  # enough for a graph that computes its sizes
+_MOST_DIFFERENCE = 0.01  # of the answer's range, on noise; fp32 engines are some 1e-5 apart
 _PNNX_TIMEOUT_S = 600.0
 
 
@@ -51,7 +53,7 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
     if not proof:  # which size it will be run at is not in the graph
         return
     try:
-        _check_shape(probe(target, side=proof, batch=batch), proof, batch)
+        _check_shape(probe(target, side=proof, batch=batch).shape, proof, batch)
     except TunerError as error:
         _run_as_released(source, model, proof)
         asked = f"network_size {side}" if side else f"batch_size {batch}"
@@ -136,10 +138,27 @@ def make_ncnn(source: Path, target: Path, *, side: int) -> None:
             lines = (done.stdout + done.stderr).strip().splitlines() or ["it gave no reason"]
             raise EngineError(f"pnnx could not convert {source} for ncnn: {lines[-1].strip()}")
         weights, network = made
+        _check_answer(network, plain, source, fixed)
         with network.open("a", encoding="ascii") as file:
             file.write(f"{SIDE_COMMENT}{fixed}\n")
         weights.replace(target.with_suffix(".bin"))
         network.replace(target)
+
+
+def _check_answer(network: Path, plain: Path, source: Path, side: int) -> None:
+    """Hold what pnnx made against the graph: some operators it takes for others without a word.
+
+    Raises:
+        EngineError: it answers otherwise.
+    """
+    from rembg_tuner.engines import ncnn, onnxruntime
+
+    answer = ncnn.probe(network, side=side)
+    difference = answer_difference(answer, onnxruntime.probe(plain, side=side, batch=1))
+    if difference > _MOST_DIFFERENCE:
+        raise EngineError(
+            f"what pnnx made of {source} for ncnn answers otherwise than the model itself does (by {difference:.3f} of its range); choose engine onnxruntime or openvino"
+        )
 
 
 def main(words: list[str]) -> int:

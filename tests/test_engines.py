@@ -413,6 +413,20 @@ def test_an_own_network_of_written_size_takes_several_pictures(
     assert len(four.predict(np.zeros((4, 3, TOY_SIDE, TOY_SIDE), np.float32))) == 4
 
 
+def test_what_ncnn_takes_for_another_operator_is_refused(toy: ModelSpec, tmp_path: Path) -> None:
+    """Pnnx overlooks axes that are an input, and says nothing: the answers are held against each other."""
+    with pytest.raises(EngineError, match="answers otherwise than the model itself does"):
+        opened(Settings(engine="ncnn"), toy, tmp_path)
+    assert not list(tmp_path.rglob("*.param"))
+
+
+def test_a_graph_that_takes_eight_at_once_is_told_when_it_is_loaded(tmp_path: Path) -> None:
+    """And what to do; raw words of ONNX Runtime's came when a picture was run."""
+    spec = toy_spec(make_toy(tmp_path / "eight.onnx", shape=(8, 3, TOY_SIDE, TOY_SIDE)))
+    with pytest.raises(ModelError, match="takes 8 pictures at once, and batch_size is 1"):
+        opened(Settings(engine="onnxruntime"), spec, tmp_path)
+
+
 @pytest.mark.parametrize("engine", NETWORK_ENGINES)
 def test_a_network_that_makes_no_matte_is_refused(engine: str, tmp_path: Path) -> None:
     """A classifier's row of numbers is told by its shape, and is no crash."""

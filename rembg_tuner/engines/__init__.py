@@ -159,3 +159,26 @@ def open_engine(request: EngineRequest) -> NetworkEngine | StockEngine:
             from rembg_tuner.engines.rembg import RembgEngine
 
             return RembgEngine(request)
+
+
+def noise(*, side: int, batch: int = 1) -> NetworkInput:
+    """Make what a network is tried with: float32 (batch, 3, side, side), normal, the same every time."""
+    tried: NetworkInput = np.random.default_rng(0).standard_normal((batch, 3, side, side), np.float32)  # fmt: skip
+    return tried
+
+
+def answer_difference(answer: RawOutput, reference: RawOutput) -> float:
+    """Tell how far two engines' answers to the same input are apart.
+
+    Args:
+        answer: of any shape whose axes of one are not counted.
+        reference: likewise.
+
+    Returns:
+        The mean absolute difference as a share of the reference's range; infinite where the shapes differ.
+    """
+    a, b = np.squeeze(answer), np.squeeze(reference)
+    if a.shape != b.shape:
+        return float("inf")
+    low, high = float(b.min()), float(b.max())
+    return float(np.abs(a - b).mean()) / max(high - low, 1e-6)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import ncnn
 import numpy as np
 
-from rembg_tuner.engines import pictures_of
+from rembg_tuner.engines import noise, pictures_of
 from rembg_tuner.errors import EngineError, ModelError
 from rembg_tuner.models.spec import SIDE_COMMENT
 
@@ -96,6 +96,27 @@ class NcnnEngine:
     def close(self) -> None:
         """Drop the network."""
         self._net.clear()
+
+
+def probe(param: Path, *, side: int) -> RawOutput:
+    """Run a converted network once on `noise`, in fp32, and give its output.
+
+    Raises:
+        EngineError: it does not load, or does not run.
+    """
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute = False
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    if net.load_param(str(param)) != 0 or net.load_model(str(param.with_suffix(".bin"))) != 0:
+        raise EngineError("ncnn does not load what pnnx made")
+    picture = noise(side=side)[0]  # held: a Mat only points to it
+    extractor = net.create_extractor()
+    extractor.input(_INPUT, ncnn.Mat(picture).clone())
+    code, output = extractor.extract(_OUTPUT)
+    if code != 0:
+        raise EngineError(f"ncnn failed with code {code} on what pnnx made")
+    answer: RawOutput = np.array(output, np.float32)
+    return answer
 
 
 def _precision_of(options: ncnn.Option) -> str:

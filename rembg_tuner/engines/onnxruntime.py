@@ -16,10 +16,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnxruntime
 
-from rembg_tuner.engines import INT8_MARK, fill_up, pictures_of
+from rembg_tuner.engines import INT8_MARK, fill_up, noise, pictures_of
 from rembg_tuner.errors import CancelledError, EngineError, MissingProviderError, ModelError
 from rembg_tuner.host import read_host
 from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH
@@ -244,6 +243,11 @@ class OnnxRuntimeEngine:
             raise ModelError(
                 f"{request.model.path} does not take one picture: its inputs are {[(i.name, i.type, i.shape) for i in taken]}, and one tensor(float) of shape (1, 3, height, width) is needed"
             )
+        declared = taken[0].shape[0]
+        if isinstance(declared, int) and declared != settings.batch_size:
+            raise ModelError(
+                f"{request.model.path} takes {declared} pictures at once, and batch_size is {settings.batch_size}; set batch_size to {declared}, or export it with a free batch"
+            )
         self._input, self._output = taken[0].name, given[0].name
         self._path = request.model.path
         self.side = _side(request, taken[0].shape)
@@ -422,8 +426,8 @@ def run_session(
     return result
 
 
-def probe(path: Path, *, side: int, batch: int) -> tuple[int, ...]:
-    """Run a freed graph once on noise, with as little memory as can be, and give its first output's shape.
+def probe(path: Path, *, side: int, batch: int) -> RawOutput:
+    """Run a graph once on `noise`, with as little memory as can be, and give its first output.
 
     Raises:
         ModelError: it does not load.
@@ -435,11 +439,9 @@ def probe(path: Path, *, side: int, batch: int) -> tuple[int, ...]:
     for name, size in ((HEIGHT, side), (WIDTH, side), (BATCH, batch)):
         options.add_free_dimension_override_by_name(name, size)
     session = _session_of(str(path), options, [PROVIDERS["cpu"]])
-    noise = np.random.default_rng(0).standard_normal((batch, 3, side, side), np.float32)
-    feed = {session.get_inputs()[0].name: noise}
+    feed = {session.get_inputs()[0].name: noise(side=side, batch=batch)}
     outputs = [session.get_outputs()[0].name]
-    output = run_session(session, feed, fresh_run_options(is_shrinking=False), outputs)[0]
-    return tuple(output.shape)
+    return run_session(session, feed, fresh_run_options(is_shrinking=False), outputs)[0]
 
 
 def _takes_a_picture(inputs: list[onnxruntime.NodeArg]) -> bool:
