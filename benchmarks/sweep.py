@@ -1,0 +1,182 @@
+"""Measure what a sweep promises, through the command line as a user has it. Wants a quiet machine; about 15 minutes.
+
+    python benchmarks/sweep.py [--models DIR] [--only SECTION,...]
+
+DIR of --models holds u2net.onnx, the released one or a stand-in of its size and speed (--stand-in). The
+figures go to benchmarks/results/sweep-DATE.json, one section after another, so that each can be measured
+again alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from rembg_tuner.bench.pictures import P1080
+from rembg_tuner.host import read_host
+from rembg_tuner.pareto import front_of
+
+RESULTS = Path(__file__).parent / "results"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "astronaut.png"
+SIXTY = [
+    "--engine", "onnxruntime,openvino", "--precision", "fp32,bf16,int8", "--intra-op-threads", "1,2",
+    "--network-size", "192,224,256,288,320", "--cpu-mem-arena", "on,off", "--mem-pattern", "on,off", "--spinning", "on,off",
+]  # fmt: skip
+FEW = ["--engine", "onnxruntime,openvino", "--intra-op-threads", "1,2", "--network-size", "192,256,320"]  # fmt: skip
+
+
+def tuner(*words: str, models: Path | None = None) -> str:
+    """Run the command line; gives its standard output."""
+    environment = dict(os.environ)
+    if models is not None:
+        environment |= {"U2NET_HOME": str(models), "MODEL_CHECKSUM_DISABLED": "1"}
+    command = [sys.executable, "-m", "rembg_tuner", *words]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}")
+    return done.stdout
+
+
+def sweep(folder: Path, axes: list[str], *more: str) -> dict[str, Any]:
+    """Sweep the example anew; gives trials.json and how long it took."""
+    began = time.perf_counter()
+    tuner("sweep", str(EXAMPLE), *axes, "--again", "-o", str(folder), *more)
+    found: dict[str, Any] = json.loads((folder / "trials.json").read_text())
+    return {"wall_s": round(time.perf_counter() - began, 1), **found}
+
+
+def measure_sixty(scratch: Path, _: argparse.Namespace) -> dict[str, Any]:
+    """Sixty trials of u2netp, chosen by the guided search: a warm-up and three runs each, one picture."""
+    found = sweep(scratch / "sixty", SIXTY, "--trials", "60")
+    failed = [trial["failure"] for trial in found["trials"] if trial["failure"]]
+    return {"trials": len(found["trials"]), "wall_s": found["wall_s"], "failed": failed}
+
+
+def measure_twice(scratch: Path, _: argparse.Namespace) -> dict[str, Any]:
+    """The same grid twice, in two orders: do the fronts agree within the spread that they state?"""
+    twice = [sweep(scratch / f"twice-{seed}", FEW, "--seed", str(seed)) for seed in (1, 2)]
+    named = [{json.dumps(t["settings"], sort_keys=True): t for t in one["trials"]} for one in twice]
+    fronts = [_front(trials) for trials in named]
+    only_once = fronts[0] ^ fronts[1]
+    unexplained = [key for key in only_once if not _is_within_spread(key, named, fronts)]
+    peaks = [abs(a["peak_bytes"] / named[1][key]["peak_bytes"] - 1) for key, a in named[0].items()]
+    return {
+        "trials": len(named[0]),
+        "front": [len(front) for front in fronts],
+        "on_one_front_only": len(only_once),
+        "not_explained_by_the_stated_spread": len(unexplained),
+        "worst_peak_difference": round(max(peaks), 4),
+        "wall_s": [one["wall_s"] for one in twice],
+    }
+
+
+def _front(trials: dict[str, Any]) -> set[str]:
+    """Name the trials on the front of memory, time and agreement."""
+    keys = list(trials)
+    costs = [(t["peak_bytes"], t["time_s"], -t["agreement"]) for t in trials.values()]
+    return {keys[i] for i in front_of(costs)}
+
+
+def _is_within_spread(key: str, named: list[dict[str, Any]], fronts: list[set[str]]) -> bool:
+    """Tell whether a trial that is on one front only is off the other by no more than the ranges' overlap.
+
+    It is explained where whatever beats it there has a range of times that meets its own, or a peak within
+    5 %, so that chance may have put them the other way round.
+    """
+    away = named[1] if key in fronts[0] else named[0]
+    mine = away[key]
+    beaten_by = [
+        one
+        for one in away.values()
+        if one["peak_bytes"] <= mine["peak_bytes"]
+        and one["time_s"] <= mine["time_s"]
+        and one["agreement"] >= mine["agreement"]
+        and one is not mine
+    ]
+    return all(
+        one["time_high_s"] >= mine["time_low_s"] or one["peak_bytes"] >= 0.95 * mine["peak_bytes"]
+        for one in beaten_by
+    )
+
+
+def measure_again(scratch: Path, _: argparse.Namespace) -> dict[str, Any]:
+    """The recommended setting, run again by hand: peak and time against what the sweep said."""
+    found = sweep(scratch / "again", FEW)
+    chosen = next(trial for trial in found["trials"] if trial["number"] == found["chosen"])
+    settings = chosen["settings"]
+    flags = [
+        word
+        for name in ("model", "engine", "precision", "network_size", "intra_op_threads")
+        for word in (f"--{name.replace('_', '-')}", str(settings[name]))
+    ]
+    out = str(scratch / "out.png")
+    text = tuner("cut", str(EXAMPLE), *flags, "--repeat", "4", "--json", "-o", out)
+    runs = json.loads(text)["runs"]
+    times = sorted(run["total_s"] for run in runs[1:])
+    peak = max(*(run["peak_rss_bytes"] for run in runs), runs[0]["load_peak_rss_bytes"])
+    return {
+        "settings": {name: settings[name] for name in ("engine", "network_size", "intra_op_threads")},
+        "swept": {"time_s": chosen["time_s"], "low_s": chosen["time_low_s"], "high_s": chosen["time_high_s"], "peak_bytes": chosen["peak_bytes"]},
+        "by_hand": {"time_s": times[1], "low_s": times[0], "high_s": times[-1], "peak_bytes": peak},
+        "peak_difference": round(peak / chosen["peak_bytes"] - 1, 4),
+    }  # fmt: skip
+
+
+def measure_article(scratch: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The article's table at 1080p; with --models, u2net's rows too."""
+    words = ["article", "--json", "--rounds", "5", "-o", str(scratch / "article")]
+    if arguments.stand_in:
+        words.append("--stand-in")
+    found: dict[str, Any] = json.loads(tuner(*words, models=arguments.models))
+    return found
+
+
+def measure_soak(scratch: Path, _: argparse.Namespace) -> dict[str, Any]:
+    """A thousand runs of the default preset in one worker, 1080p."""
+    text = tuner("soak", str(P1080.make()), "--runs", "1000", "--json", "-o", str(scratch / "soak"))
+    found: dict[str, Any] = json.loads(text)
+    rss = found.pop("rss_bytes")
+    found.pop("times_s")
+    return {**found, "runs": len(rss), "rss_mib_every_100": [round(v / 2**20, 2) for v in rss[::100]]}  # fmt: skip
+
+
+SECTIONS = {
+    "sixty": measure_sixty,
+    "twice": measure_twice,
+    "again": measure_again,
+    "article": measure_article,
+    "soak": measure_soak,
+}
+
+
+def main() -> None:
+    """Measure the sections asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=Path)
+    parser.add_argument("--stand-in", action="store_true")
+    parser.add_argument("--only", default=",".join(SECTIONS))
+    arguments = parser.parse_args()
+    host = read_host()
+    path = RESULTS / f"sweep-{datetime.now(UTC).date().isoformat()}.json"
+    report = json.loads(path.read_text()) if path.is_file() else {}
+    report |= {"cpu": host.cpu, "cores": host.usable_cpus, "features": sorted(host.features)}
+    for name in arguments.only.split(","):
+        print(name, file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            report[name] = SECTIONS[name](Path(scratch), arguments)
+        print(json.dumps(report[name], indent=1), flush=True)
+        path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
