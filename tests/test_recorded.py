@@ -1,0 +1,69 @@
+"""What the recorded measurements must hold: a figure that falls short when it is measured anew is seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+
+
+def newest(name: str) -> dict[str, Any]:
+    """Read the newest record of a benchmark."""
+    found: dict[str, Any] = json.loads(sorted(RESULTS.glob(f"{name}-*.json"))[-1].read_text())
+    return found
+
+
+ENGINES = newest("engines")
+
+
+@pytest.mark.parametrize("form", ["onnxruntime int8", "openvino int8"])
+def test_int8_keeps_the_picture(form: str) -> None:
+    """Like fp32's mattes, and as like u2net's as fp32 is, on nine pictures that took no part in making it."""
+    agreement = ENGINES["agreement"][form]
+    assert agreement["with_own_fp32"]["iou"] >= 0.97
+    assert agreement["with_own_fp32"]["mae"] <= 0.012
+    fp32 = ENGINES["agreement"][f"{form.split()[0]} fp32"]
+    assert agreement["with_u2net"]["iou"] >= fp32["with_u2net"]["iou"] - 0.005
+
+
+def test_int8_halves_the_time_in_openvino() -> None:
+    """Of its fp32's, in a worker of at most 240 MiB."""
+    int8, fp32 = (ENGINES["u2netp"][f"openvino {form}"] for form in ("int8", "fp32"))
+    assert int8["predict_p50_s"] <= 0.5 * fp32["predict_p50_s"]
+    assert int8["peak_mib"] <= 240
+
+
+@pytest.mark.parametrize(("form", "most"), [("openvino fp32", 0.005), ("ncnn fp32", 0.005), ("openvino bf16", 0.02), ("ncnn bf16", 0.02)])  # fmt: skip
+def test_engines_agree_with_onnx_runtime(form: str, most: float) -> None:
+    """In the mean over the nine pictures."""
+    assert ENGINES["agreement"][form]["with_onnxruntime_fp32"]["mae"] <= most
+
+
+def test_ours_agrees_with_rembgs_sessions() -> None:
+    """By 2 of 255, every model and engine that was run."""
+    assert ENGINES["stock"]
+    assert max(row["mae"] for row in ENGINES["stock"].values()) <= 2 / 255
+
+
+def test_memory_grows_with_the_square_of_the_networks_side() -> None:
+    """The article's "16 times": the fitted exponent is about two, in every engine."""
+    exponents = {name: way["exponent"] for name, way in ENGINES["sizes"].items()}
+    assert all(1.8 <= exponent <= 2.2 for exponent in exponents.values()), exponents
+
+
+def test_isnet_in_bf16() -> None:
+    """At least 1.8 times as fast as ONNX Runtime's defaults, at most 0.55 of its peak."""
+    bf16, stock = ENGINES["isnet"]["openvino bf16"], ENGINES["isnet"]["onnxruntime"]
+    assert stock["predict_p50_s"] >= 1.8 * bf16["predict_p50_s"]
+    assert bf16["peak_mib"] <= 0.55 * stock["peak_mib"]
+
+
+def test_u2nets_size_in_bf16() -> None:
+    """At most 0.6 of the time and of the peak of ONNX Runtime's defaults."""
+    bf16, stock = ENGINES["u2net_like"]["openvino bf16"], ENGINES["u2net_like"]["onnxruntime"]
+    assert bf16["predict_p50_s"] <= 0.6 * stock["predict_p50_s"]
+    assert bf16["peak_mib"] <= 0.6 * stock["peak_mib"]
