@@ -27,6 +27,7 @@ MOST_BYTES = 2048 * MIB
 MOST_AGE_S = 3600.0
 LEAST_AGE_S = 120.0  # a younger file may be one that is being worked on
 SWEEP_EVERY_S = 60.0
+_STARTED_AT_S = time.time()  # by the clock that files are stamped with
 _PREFIX = "rembg-tuner-page-"
 _NAME = re.compile(re.escape(_PREFIX) + r"(\d{1,10})-[0-9a-f]{16}")
 _LOG = logging.getLogger(__name__)
@@ -159,10 +160,17 @@ def _remove_orphans(parent: Path) -> None:
     """Remove the folders of servers that are dead, as far as they are this user's."""
     for folder in parent.glob(f"{_PREFIX}*"):
         match = _NAME.fullmatch(folder.name)
-        if match is None or folder.is_symlink() or not folder.is_dir() or _is_alive(int(match[1])):
+        if match is None or folder.is_symlink() or not folder.is_dir():
+            continue
+        if _is_alive(int(match[1])) and not _is_older_than_this(folder, int(match[1])):
             continue
         if folder.stat().st_uid == os.getuid():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_older_than_this(folder: Path, pid: int) -> bool:
+    """Tell whether a folder of this process's number is an earlier process's: in a container each is number 1."""
+    return pid == os.getpid() and folder.stat().st_mtime < _STARTED_AT_S
 
 
 def _is_alive(pid: int) -> bool:

@@ -90,3 +90,14 @@ def test_a_dead_servers_folder_is_removed_at_the_next_start(tmp_path: Path) -> N
     put(dead, "left.png", age_s=1)
     with PageFolder(tmp_path):
         assert [path.exists() for path in (dead, alive, other)] == [False, True, True]
+
+
+def test_a_folder_of_this_number_from_before_is_removed(tmp_path: Path) -> None:
+    """In a container every server is process 1: what an earlier one left is not taken for this one's."""
+    earlier = tmp_path / f"rembg-tuner-page-{os.getpid()}-{'0' * 16}"
+    earlier.mkdir()
+    os.utime(earlier, (1.0, 1.0))
+    with PageFolder(tmp_path) as first, PageFolder(tmp_path) as second:
+        assert not earlier.exists()
+        assert first.path.is_dir()  # this process's own, and younger than it
+        assert second.path.is_dir()

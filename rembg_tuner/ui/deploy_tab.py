@@ -88,7 +88,8 @@ def add_deploy_tab(
         misses = limits.misses(trial)
         told = [translate_sentence(miss, visitor.language) for miss in misses]
         note = say("deploy.misses", visitor.language, misses=", ".join(told)) if misses else ""
-        measured = _measured(trial.time_s or 0.0, trial.peak_bytes or 0, trial.n)
+        precision = str(trial.effective.get("precision") or "")
+        measured = _measured(trial.time_s or 0.0, trial.peak_bytes or 0, trial.n, precision)
         return _Chosen(settings=trial.settings, measured=measured, note=note)
 
     def write(request: gr.Request, to: str, *values: Any) -> str:
@@ -118,7 +119,7 @@ def add_deploy_tab(
     soak.click(run_soak, [parts.picture, *inputs[1:]], soaked, concurrency_limit=None, **QUIET)
 
 
-def _measured(time_s: float, peak_bytes: int, n: int) -> Measured:
+def _measured(time_s: float, peak_bytes: int, n: int, precision: str) -> Measured:
     """Take figures as of today and this machine."""
     host = read_host()
     return Measured(
@@ -128,6 +129,7 @@ def _measured(time_s: float, peak_bytes: int, n: int) -> Measured:
         date=datetime.now(UTC).date().isoformat(),
         cpu=host.cpu,
         cores=host.usable_cpus,
+        precision=precision,
     )
 
 
@@ -143,7 +145,8 @@ def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
     peak = setting_peak_bytes(runs)
     if not runs or peak is None:
         return None
-    return _measured(summarise([run.total_s for run in runs]).median, peak, len(runs))
+    precision = str(runs[-1].effective.get("precision") or "")
+    return _measured(summarise([run.total_s for run in runs]).median, peak, len(runs), precision)
 
 
 def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
