@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from rembg_tuner.answering import AnsweringProcess
-from rembg_tuner.errors import OutputError
+from rembg_tuner.errors import OutputError, SettingsError
 
 TIMEOUT_S = 60.0  # for two pictures of the greatest size
 
@@ -64,15 +65,34 @@ class Comparer:
             "thumbnail": thumbnail,
             "difference": difference,
         }
+        return Comparison(**self._ask(request, cutout))
+
+    def refuse_another_shape(self, mask: str, picture: str) -> None:
+        """Check by their headers that a mask is one of a picture.
+
+        Raises:
+            SettingsError: its aspect ratio is another one.
+            OutputError: one of the two does not read, or the process ended.
+        """
+        problem = self._ask({"mask": mask, "picture": picture}, mask)["problem"]
+        if problem is not None:
+            raise SettingsError([problem])
+
+    def _ask(self, request: dict[str, Any], about: str) -> dict[str, Any]:
+        """Ask the process.
+
+        Raises:
+            OutputError: it could not do it, or ended.
+        """
         try:
             answer = self._process.ask(request)
         except (OSError, ValueError) as error:
             self.close()
-            raise OutputError(f"{cutout} could not be compared: {error}") from error
+            raise OutputError(f"{about} could not be compared: {error}") from error
         problem = answer.pop("error")
         if problem is not None:
-            raise OutputError(f"{cutout} could not be compared: {problem}")
-        return Comparison(**answer)
+            raise OutputError(f"{about} could not be compared: {problem}")
+        return answer
 
     def close(self) -> None:
         """End the process."""

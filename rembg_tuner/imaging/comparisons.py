@@ -3,7 +3,7 @@
 Apart from the worker, so that judging a run adds nothing to what it is measured with; and apart from the
 page, which decodes nothing. One request a line as JSON: {"cutout", "reference", "thumbnail",
 "difference"}; one answer a line: {"error": null or a sentence, "mae", "iou", "boundary_f",
-"has_foreground"}.
+"has_foreground"}. Or {"mask", "picture"}, answered by {"error", "problem": null or a sentence}.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 COMPARED_SIDE = 1024  # px, the longest; mattes come from networks of 320 to 1024 px
 THUMBNAIL_SIDE = 240
 _RGBA_BANDS = 4
+_MOST_STRETCH = 0.01  # of a side: what rounding to whole pixels changes, and more
 # Colour-blind-safe: what the cut-out has too much is blue, what it lacks is orange.
 _EXTRA, _MISSING, _SAME = (0, 114, 178), (213, 94, 0), (255, 255, 255)
 
@@ -87,6 +88,33 @@ def compare(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def another_shape(mask: Path, picture: Path) -> str | None:
+    """Say that a mask cannot be one of a picture, since its aspect ratio is another; None: it can.
+
+    Only headers are read. A mask may be of any size: what rounding its sides to whole pixels changes is
+    allowed.
+
+    Raises:
+        TunerError: one of the two does not read.
+    """
+    ours, theirs = source.read_header(mask), source.read_header(picture)
+    wanted = ours.width * theirs.height / theirs.width
+    if abs(ours.height - wanted) <= max(1.0, _MOST_STRETCH * wanted):
+        return None
+    return f"the mask {mask} has {ours.width} x {ours.height} px, which is another shape than the {theirs.width} x {theirs.height} px of {picture}; give the mask of this picture, neither cropped nor turned"
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer a request of either kind.
+
+    Raises:
+        TunerError: as `compare` and `another_shape`.
+    """
+    if "mask" in request:
+        return {"problem": another_shape(Path(request["mask"]), Path(request["picture"]))}
+    return compare(request)
+
+
 def _difference(matte: Matte, reference: Matte) -> pyvips.Image:
     """Draw where a matte has more than the reference and where it has less; white: the same."""
     change = (matte - reference)[:, :, np.newaxis]
@@ -120,10 +148,10 @@ def main() -> None:
     libvips.start_libvips(1)
     for line in sys.stdin:
         try:
-            answer = {"error": None, **compare(json.loads(line))}
+            told = {"error": None, **answer(json.loads(line))}
         except (TunerError, OSError, ValueError, pyvips.Error, MemoryError) as reason:
-            answer = {"error": str(reason) or type(reason).__name__}
-        sys.stdout.write(json.dumps(answer) + "\n")
+            told = {"error": str(reason) or type(reason).__name__}
+        sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
 
 
