@@ -104,13 +104,18 @@ def compare_settings(
 
     Raises:
         OutputError: what they are held against could not be cut out.
+        SettingsError: the mask has another shape than the picture.
     """
+    if question.mask is not None:
+        comparer.refuse_another_shape(question.mask, str(question.picture))
     trusted = question.mask
     empty: frozenset[str] = frozenset()
     if trusted is None and question.trusted is not None:
+        limit = question.max_pixels
         made = make_reference(
-            [question.picture], question.trusted, question.reference, bench, folder
-        )
+            [question.picture], question.trusted, question.reference, bench, folder,
+            max_pixels={} if limit is None else {str(question.picture): limit},
+        )  # fmt: skip
         trusted, empty = made.mattes[str(question.picture)], made.without_foreground
     measured = []
     for i, entry in enumerate(question.entries):

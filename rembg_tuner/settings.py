@@ -310,7 +310,7 @@ class Settings:
         """Refuse what is not allowed, all problems at once."""
         if isinstance(self.model, str):
             object.__setattr__(self, "model", MODEL_ALIASES.get(self.model, self.model))
-        wrong = {name: _problems(name, getattr(self, name)) for name in KNOBS}
+        wrong = {name: problems_of(name, getattr(self, name)) for name in KNOBS}
         allowed = {name for name, problems in wrong.items() if not problems}
         problems = [text for texts in wrong.values() for text in texts]
         problems += self._cross_problems(allowed)
@@ -462,8 +462,8 @@ def _as_float(name: str, value: object) -> object:
     return float(value)
 
 
-def _problems(name: str, value: object) -> list[str]:
-    """Check one value by its knob."""
+def problems_of(name: str, value: object) -> list[str]:
+    """Say what is wrong with one value alone, whatever the other knobs are; empty: nothing."""
     expected = type_of(name)
     if value is None and name == "memory_limit_bytes":
         return []

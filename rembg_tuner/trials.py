@@ -6,7 +6,7 @@ import json
 import math
 import reprlib
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.settings import KNOBS, Settings, Value, build_settings, is_honoured
@@ -211,17 +211,29 @@ def label_of(settings: Settings, names: Sequence[str]) -> str:
 def _word(name: str, settings: Settings) -> str:
     """Tell one knob's value."""
     value = settings.to_dict()[name]
+    words = name.replace("_", " ")
+    if name in _WORDS:
+        return _WORDS[name](value)
     if isinstance(value, str):
         return value
-    words = name.replace("_", " ")
     if isinstance(value, bool):
         return words if value else f"no {words}"
-    if name == "network_size":
-        return f"{value} px" if value else "own size"
-    if name == "max_side":
-        return f"at most {value} px" if value else "whole picture"
-    if name == "intra_op_threads":
-        counted = "1 thread" if value == 1 else f"{value} threads"
-        return counted if value else "all threads"
     unit = KNOBS[name].unit
     return f"{words} {value}{f' {unit}' if unit else ''}"
+
+
+def _threads(count: Value) -> str:
+    """Tell how many threads."""
+    counted = "1 thread" if count == 1 else f"{count} threads"
+    return counted if count else "all threads"
+
+
+_WORDS: dict[str, Callable[[Any], str]] = {
+    "network_size": lambda side: f"{side} px" if side else "own size",
+    "max_side": lambda side: f"at most {side} px" if side else "whole picture",
+    "intra_op_threads": _threads,
+    "timeout_s": lambda duration_s: f"timeout {duration_s:g} s",
+    "memory_limit_bytes": lambda size: (
+        f"memory limit {format_bytes(size)}" if size else "no memory limit"
+    ),
+}

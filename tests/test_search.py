@@ -134,7 +134,8 @@ def test_a_grid_holds_what_can_run_and_nothing_twice() -> None:
         "cpu_mem_arena": (True, False),
     }
     found = make_grid(axes, Settings(), ABLE)
-    told = [(one.engine, one.precision, one.cpu_mem_arena) for one in found]
+    assert found.left_out == ()  # bf16 is OpenVINO's
+    told = [(one.engine, one.precision, one.cpu_mem_arena) for one in found.settings]
     assert told == [
         ("onnxruntime", "fp32", True),
         ("onnxruntime", "fp32", False),
@@ -155,3 +156,52 @@ def test_a_grid_of_nothing_says_why() -> None:
             Settings(),
             ABLE,
         )
+
+
+@pytest.mark.parametrize(
+    ("axes", "able", "left_out"),
+    [
+        pytest.param(
+            {"engine": ("openvino", "ncnn")}, ABLE,
+            ("engine ncnn cannot be had here: engine ncnn is not installed; choose engine openvino, onnxruntime",),
+            id="engine",
+        ),
+        pytest.param(
+            {"engine": ("onnxruntime",), "precision": ("fp32", "bf16")}, ABLE,
+            ("precision bf16 cannot be had here: engine onnxruntime has no precision bf16",),
+            id="format-of-no-engine",
+        ),
+        pytest.param(
+            {"model": ("u2net", "u2net_lite"), "engine": ("openvino",), "precision": ("fp32", "int8")}, ABLE, (),
+            id="int8-of-one-model",
+        ),
+        pytest.param(
+            {"model": ("u2net",), "engine": ("openvino",), "precision": ("fp32", "int8")}, ABLE,
+            ("precision int8 cannot be had here: model u2net has no int8 form for engine openvino; make it with `models quantize`",),
+            id="int8-of-no-model",
+        ),
+        pytest.param(
+            {"engine": ("openvino",), "cpu_mem_arena": (True, False)}, ABLE,
+            ("cpu_mem_arena off cannot be had here: cpu_mem_arena is not a knob of engine openvino; leave it out, or choose engine onnxruntime, rembg",),
+            id="knob-of-another-engine",
+        ),
+        pytest.param(
+            {"engine": ("onnxruntime",), "inter_op_threads": (0, 2)}, ABLE,
+            ("inter_op_threads 2 cannot be had here: inter_op_threads is used in execution_mode parallel only, got 2 with sequential; leave it at 0 or choose parallel",),
+            id="knobs-that-do-not-go-together",
+        ),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_setting_has_is_named(
+    axes: dict[str, tuple[Value, ...]], able: Capabilities, left_out: tuple[str, ...]
+) -> None:
+    """With the reason; a value that only some combinations lack is not."""
+    found = make_grid(axes, Settings(), able)
+    assert found.left_out == left_out
+    assert found.settings
+
+
+def test_whole_numbers_are_taken_for_seconds() -> None:
+    """As everywhere else."""
+    found = make_grid({"timeout_s": (10, 20)}, Settings(), ABLE)
+    assert [one.timeout_s for one in found.settings] == [10.0, 20.0]

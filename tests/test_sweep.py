@@ -7,32 +7,38 @@ import io
 import json
 import math
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import pyvips
+from made_bench import MadeBench
 from made_trials import make_trial
 
 from rembg_tuner.cli import main
 from rembg_tuner.comparer import Comparer
+from rembg_tuner.comparison import Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.imaging.comparisons import another_shape
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.recommend import Budgets
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings import Settings, build_settings
 from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.sweep.measure import Ground, Reference, make_reference, measure_trial
 from rembg_tuner.sweep.opening import STORE_FILE, Plan, open_sweep
 from rembg_tuner.sweep.store import TrialStore, context_of
 from rembg_tuner.sweep.summary import read_summary
-from rembg_tuner.trials import Trial
+from rembg_tuner.sweep.weights import weights_key
+from rembg_tuner.trials import Trial, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 COFFEE, CAT = ROOT / "examples" / "coffee.png", ROOT / "examples" / "chelsea.png"
+WEIGHTS = ROOT / "rembg_tuner" / "models" / "u2netp.onnx"
 AXES = ["--engine", "onnxruntime", "--network-size", "64,96,128", "--cpu-mem-arena", "on,off"]
 
 
@@ -187,8 +194,8 @@ def test_another_sweep_is_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFix
     assert sweep("-o", folder, "--trials", "1") == 0
     assert sweep("-o", folder) == 2
     assert "--resume" in capsys.readouterr().err
-    assert sweep("-o", folder, "--trials", "2", "--resume") == 2
-    assert "other pictures or axes" in capsys.readouterr().err
+    assert sweep("-o", folder, "--trials", "1", "--spinning", "off", "--resume") == 2
+    assert "differs in axes spinning" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -237,7 +244,7 @@ def test_a_trial_that_fails_is_a_row_with_its_reason(tmp_path: Path) -> None:
         assert (trial.failure, trial.failure_kind) == ("it took too much", "out_of_memory")
         assert not trial.is_measured
         with pytest.raises(OutputError, match="it took too much"):
-            make_reference([COFFEE], settings, "u2netp", FakeBench(answer), tmp_path)
+            make_reference([COFFEE], settings, "u2netp", FakeBench(answer), tmp_path, max_pixels={})
 
 
 def test_several_pictures_and_one_without_foreground(tmp_path: Path) -> None:
@@ -271,6 +278,155 @@ def test_a_cancelled_sweep_keeps_what_is_done(tmp_path: Path) -> None:
         opened.run(on_trial=lambda _: None, is_cancelled=lambda: len(opened.trials) >= 2)
     assert len(opened.trials) == 2
     assert opened.progress(1.0).left_s > 0
+
+
+def test_a_hosts_limit_of_pixels_holds_for_every_run(tmp_path: Path) -> None:
+    """The reference's and the trials'; it is no part of what is swept."""
+    plan = Plan(
+        pictures=(COFFEE,), axes={"network_size": (64,)}, base=Settings(engine="onnxruntime"),
+        rounds=1, max_pixels=lambda path: 1_000_000 + len(path.name),
+    )  # fmt: skip
+    assert plan == replace(plan, max_pixels=None)
+    assert "max_pixels" not in plan.to_dict()
+    bench = MadeBench()
+    with Comparer() as comparer:
+        opened = open_sweep(plan, tmp_path / "s", bench, comparer)
+        opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+    limits = [job.max_pixels for _, jobs in bench.asked for job in jobs]
+    assert limits == [1_000_010] * 3  # the reference, a warm-up and a run
+
+
+def test_a_hosts_limit_of_pixels_ends_a_sweep_of_a_larger_picture(tmp_path: Path) -> None:
+    """Really: the worker refuses it."""
+    plan = Plan(
+        pictures=(COFFEE,), axes={"network_size": (64,)}, base=Settings(engine="onnxruntime"),
+        rounds=1, max_pixels=lambda _: 1000,
+    )  # fmt: skip
+    with Comparer() as comparer, pytest.raises(OutputError, match="more than the 0 MP allowed"):
+        open_sweep(plan, tmp_path / "s", OwnBench(), comparer)
+
+
+def test_a_hosts_limit_of_pixels_holds_for_what_others_are_compared_with(tmp_path: Path) -> None:
+    """The trusted setting's run is one too."""
+    entries = tuple(
+        Entry(name=f"of-{side}", settings=Settings(engine="onnxruntime", network_size=side))
+        for side in (64, 96)
+    )
+    question = Question(
+        picture=COFFEE, entries=entries, reference="own", rounds=1, max_pixels=500_000,
+        trusted=Settings(engine="onnxruntime"),
+    )  # fmt: skip
+    bench = MadeBench()
+    with Comparer() as comparer:
+        compared = compare_settings(question, tmp_path, bench, comparer)
+    assert all(one.trial.is_measured for one in compared)
+    assert {job.max_pixels for _, jobs in bench.asked for job in jobs} == {500_000}
+
+
+def test_a_pages_thumbnails_stay_in_its_own_folder(tmp_path: Path, own_cache: Path) -> None:
+    """Nothing of a visitor's picture lies in the cache; what is remembered without them is still figures."""
+    plan = Plan(pictures=(COFFEE,), axes={"network_size": (64,)}, base=Settings(engine="onnxruntime"), rounds=1)  # fmt: skip
+    swept, bench, copy = tmp_path / "swept", MadeBench(), tmp_path / "copy.png"
+    copy.write_bytes(COFFEE.read_bytes())
+    with Comparer() as comparer:
+        opened = open_sweep(plan, tmp_path / "one", bench, comparer, thumbnails=swept)
+        opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+        assert len(list(swept.iterdir())) == 1
+        assert list(own_cache.rglob("*.webp")) == []
+        shutil.rmtree(swept)
+        other = replace(plan, pictures=(copy,))
+        opened = open_sweep(other, tmp_path / "two", bench, comparer, thumbnails=swept)
+        [trial] = opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+    assert opened.progress(0.0).remembered == 1
+    assert (trial.pictures[0].thumbnail, trial.pictures[0].input) == (None, str(copy))
+
+
+def test_the_caches_thumbnails_are_bounded(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """The newest stay."""
+    monkeypatch.setattr("rembg_tuner.sweep.run.MOST_THUMBNAILS", 2)
+    folder = own_cache / "trial-thumbnails"
+    folder.mkdir(parents=True)
+    for i in range(3):
+        (folder / f"{i}.webp").write_bytes(b"old")
+        os.utime(folder / f"{i}.webp", (i, i))
+    plan = Plan(pictures=(COFFEE,), axes={"network_size": (64,)}, base=Settings(engine="onnxruntime"), rounds=1)  # fmt: skip
+    with Comparer() as comparer:
+        opened = open_sweep(plan, tmp_path / "s", MadeBench(), comparer)
+        opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+    assert {path.name for path in folder.iterdir()} >= {"2.webp"}
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_the_weights_of_a_setting_are_the_files_it_may_run(tmp_path: Path) -> None:
+    """The int8 form's for int8, both for auto; one that is not there is none; a record beside it counts."""
+    own = tmp_path / "own.onnx"
+    shutil.copyfile(WEIGHTS, own)
+
+    def told(precision: str) -> list[list[object] | None]:
+        settings = build_settings({"model": str(own), "engine": "openvino", "precision": precision})
+        found: list[list[object] | None] = json.loads(weights_key(settings))
+        return found
+
+    [plain] = told("fp32")
+    assert plain is not None
+    assert told("bf16") == [plain]
+    assert told("int8") == [None]
+    assert told("auto") == [plain, None]
+    shutil.copyfile(WEIGHTS.with_name("u2netp-int8.onnx"), tmp_path / "own-int8.onnx")
+    shutil.copyfile(WEIGHTS.with_name("u2netp-int8.json"), tmp_path / "own-int8.json")
+    [eight] = told("int8")
+    assert eight not in (None, plain)
+    assert told("auto") == [plain, eight]
+    (tmp_path / "own.json").write_text('{"side": 288}')
+    assert told("fp32") != [plain]
+    assert json.loads(weights_key(Settings(model="nobodys"))) == [None]
+
+
+def test_a_guess_grows_with_the_model_and_its_input() -> None:
+    """u2netp at 320 px, at half the side, and isnet, which is large at 1024 px."""
+    pictures = (COFFEE, CAT)
+
+    def guess(model: str, *sides: int) -> float:
+        plan = Plan(pictures=pictures, axes={"network_size": sides}, base=Settings(model=model, engine="onnxruntime"))  # fmt: skip
+        return plan.guess_s()
+
+    assert guess("u2netp", 320) == pytest.approx(1.2 + 8 * 0.25)
+    assert guess("u2netp", 0) == guess("u2netp", 320)
+    assert guess("u2netp", 160, 320) == pytest.approx(2 * 1.2 + 8 * 0.25 * 1.25)
+    assert guess("isnet-general-use", 0) == pytest.approx(1.2 + 8 * 0.25 * 2.4 * 3.2**2)
+    assert guess(str(WEIGHTS), 320) == guess("u2netp", 320)
+
+
+def test_limits_are_told_as_people_do() -> None:
+    """The timeout in seconds, the memory limit in MiB."""
+    names = ("timeout_s", "memory_limit_bytes")
+    told = label_of(Settings(timeout_s=0.01, memory_limit_bytes=150_000_000), names)
+    assert told == "timeout 0.01 s · memory limit 143 MiB"
+    assert label_of(Settings(), names) == "timeout 30 s · no memory limit"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "is_refused"),
+    [
+        pytest.param(600, 400, False, id="same"),
+        pytest.param(1200, 800, False, id="larger"),
+        pytest.param(100, 66, False, id="rounded-down"),
+        pytest.param(7, 5, False, id="tiny"),
+        pytest.param(600, 403, False, id="under-a-hundredth"),
+        pytest.param(600, 406, True, id="over-a-hundredth"),
+        pytest.param(400, 600, True, id="turned"),
+        pytest.param(770, 595, True, id="another"),
+    ],
+)
+def test_a_mask_has_its_pictures_shape(width: int, height: int, is_refused: bool, tmp_path: Path) -> None:  # fmt: skip
+    """Its aspect ratio within 1 %, or within a pixel."""
+    mask = tmp_path / "mask.png"
+    pyvips.Image.black(width, height).write_to_file(str(mask))
+    said = another_shape(mask, COFFEE)
+    assert (said is not None) == is_refused
+    if said is not None:
+        assert f"{width} x {height} px" in said
+        assert "600 x 400 px" in said
 
 
 def test_the_context_is_pictures_reference_rounds_and_machine(tmp_path: Path) -> None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.presets import unnative_text
 from rembg_tuner.settings import (
     KNOBS,
+    MODEL_ALIASES,
     PRECISIONS,
     Settings,
     build_settings,
     default_of,
     is_honoured,
+    problems_of,
+    type_of,
+    unhonoured_text,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rembg_tuner.presets import Capabilities
     from rembg_tuner.settings import Value
@@ -36,66 +41,134 @@ DEFAULT_AXES: dict[str, tuple[Value, ...]] = {
 }
 
 
-def make_grid(axes: Axes, base: Settings, able: Capabilities) -> list[Settings]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """What axes make on this machine.
+
+    Attributes:
+        settings: in the axes' order, the last changing fastest; at least one.
+        left_out: the axes' values that none of them has, each in a sentence with the reason.
+    """
+
+    settings: tuple[Settings, ...]
+    left_out: tuple[str, ...]
+
+
+def make_grid(axes: Axes, base: Settings, able: Capabilities) -> Grid:
     """Make every setting of the axes that can run here.
 
     Where an engine does not honour a knob it stays at its default, and what this makes equal counts
-    once; a number format that an engine, the CPU or the disk does not have is left out.
+    once; a number format that an engine, the CPU or the disk does not have is left out, and named where
+    no setting has it.
 
     Args:
         axes: knobs with their values.
         base: gives the knobs that are no axis.
         able: what this machine can do.
 
-    Returns:
-        In the axes' order, the last changing fastest; at least one.
-
     Raises:
-        SettingsError: a knob or value is none, nothing remains, or there are more than 2,000.
+        SettingsError: a knob is none, a value is not allowed, nothing remains, or there are more than 2,000.
     """
-    unknown = [name for name in axes if name not in KNOBS]
-    if unknown:
-        raise SettingsError(
-            [f"{name!r} is not a setting; the settings are {', '.join(KNOBS)}" for name in unknown]
-        )
+    _refuse_what_is_never_allowed(axes)
     found: dict[Settings, None] = {}
-    problems: list[str] = []
+    reasons: dict[tuple[str, Value], dict[str, None]] = {}
     for values in itertools.product(*axes.values()):
-        wanted = {**base.to_dict(), **dict(zip(axes, values, strict=True))}
-        made = _make(wanted, able, problems)
-        if made is not None:
+        chosen = dict(zip(axes, values, strict=True))
+        made = _make({**base.to_dict(), **chosen}, able)
+        if isinstance(made, _Refusal):
+            for name in [made.knob] if made.knob in chosen else chosen:
+                reasons.setdefault((name, chosen[name]), {}).update(dict.fromkeys(made.reasons))
+        else:
             found[made] = None
         if len(found) > MOST_SETTINGS:
             raise SettingsError(
                 [f"these axes make more than {MOST_SETTINGS:,} settings; name fewer values"]
             )
     if not found:
-        raise SettingsError(list(dict.fromkeys(problems)) or ["the axes make no setting"])
-    return list(found)
+        told = dict.fromkeys(text for texts in reasons.values() for text in texts)
+        raise SettingsError(list(told) or ["the axes make no setting"])
+    left_out = [
+        f"{name} {_text(value)} cannot be had here: {'; '.join(reasons.get((name, value)) or _unhonoured(name, found))}"
+        for name, values in axes.items()
+        for value in dict.fromkeys(values)
+        if not _is_used(name, value, found)
+    ]
+    return Grid(settings=tuple(found), left_out=tuple(left_out))
 
 
-def _make(wanted: dict[str, Value], able: Capabilities, problems: list[str]) -> Settings | None:
-    """Make one setting; None: it cannot run here, and the reason is noted."""
+def _refuse_what_is_never_allowed(axes: Axes) -> None:
+    """Refuse knobs that are none, and values that no machine could do.
+
+    Raises:
+        SettingsError: with every problem.
+    """
+    problems = [f"{name!r} is not a setting; the settings are {', '.join(KNOBS)}" for name in axes if name not in KNOBS]  # fmt: skip
+    problems += [
+        problem
+        for name in axes.keys() & KNOBS.keys()
+        for value in axes[name]
+        for problem in problems_of(name, _as_float(name, value))
+    ]
+    if problems:
+        raise SettingsError(problems)
+
+
+def _as_float(name: str, value: Value) -> Value:
+    """Take a whole number for a knob of another kind of number, as `build_settings` does."""
+    return float(value) if type_of(name) is float and type(value) is int else value
+
+
+def _is_used(name: str, value: Value, settings: Iterable[Settings]) -> bool:
+    """Tell whether any of the settings has a value."""
+    return any(one.to_dict()[name] == _meant(name, value) for one in settings)
+
+
+def _meant(name: str, value: Value) -> Value:
+    """Give a model's own name where another one of it is given."""
+    return MODEL_ALIASES.get(str(value), value) if name == "model" else value
+
+
+def _unhonoured(name: str, settings: Iterable[Settings]) -> list[str]:
+    """Say which of the engines that are left do not have a knob."""
+    engines = dict.fromkeys(one.engine for one in settings)
+    return [unhonoured_text(name, engine) for engine in engines if not is_honoured(name, engine)]
+
+
+def _text(value: Value) -> str:
+    """Write a value as its flag takes it."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal:
+    """Why a setting cannot run here: by one knob alone, or by how several go together (none named)."""
+
+    reasons: tuple[str, ...]
+    knob: str = ""
+
+
+def _make(wanted: dict[str, Value], able: Capabilities) -> Settings | _Refusal:
+    """Make one setting, or say why it cannot run here."""
     engine = str(wanted["engine"])
+    if engine not in able.engines:
+        reason = f"engine {engine} is not installed; choose engine {', '.join(able.engines)}"
+        return _Refusal(reasons=(reason,), knob="engine")
     values: dict[str, object] = {
         name: value if is_honoured(name, engine) else default_of(name)
         for name, value in wanted.items()
     }
-    reason = _why_not(values, engine, able)
-    if reason is not None:
-        problems.append(reason)
-        return None
+    values["model"] = _meant("model", wanted["model"])
+    precision = _why_no_precision(values, engine, able)
+    if precision is not None:
+        return _Refusal(reasons=(precision,), knob="precision")
     try:
         return build_settings(values)
     except SettingsError as error:
-        problems.extend(error.problems)
-        return None
+        return _Refusal(reasons=tuple(error.problems))
 
 
-def _why_not(values: dict[str, object], engine: str, able: Capabilities) -> str | None:
-    """Say why a setting cannot run here; None: nothing speaks against it."""
-    if engine not in able.engines:
-        return f"engine {engine} is not installed; choose engine {', '.join(able.engines)}"
+def _why_no_precision(values: dict[str, object], engine: str, able: Capabilities) -> str | None:
+    """Say why a number format cannot be had here; None: it can."""
     precision = values["precision"]
     if precision not in PRECISIONS[engine] and is_honoured("precision", engine):
         return f"engine {engine} has no precision {precision}"

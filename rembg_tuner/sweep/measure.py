@@ -14,7 +14,7 @@ from rembg_tuner.stats import summarise
 from rembg_tuner.trials import PictureTrial, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rembg_tuner.comparer import Comparer, Comparison
     from rembg_tuner.settings import Settings
@@ -64,6 +64,7 @@ class Ground:
         folder: where cut-outs and thumbnails go.
         rounds: timed runs of each picture, from 1 on.
         comparer: compares cut-outs.
+        max_pixels: a host's own limit of each picture, by its path; one that is not there has the format's.
     """
 
     pictures: tuple[Path, ...]
@@ -71,18 +72,37 @@ class Ground:
     folder: Path
     comparer: Comparer
     rounds: int = ROUNDS
+    max_pixels: Mapping[str, int] = field(default_factory=dict)
 
 
 def make_reference(
-    pictures: Sequence[Path], settings: Settings, name: str, bench: Bench, folder: Path
+    pictures: Sequence[Path],
+    settings: Settings,
+    name: str,
+    bench: Bench,
+    folder: Path,
+    *,
+    max_pixels: Mapping[str, int],
 ) -> Reference:
     """Cut the pictures out with what the user trusts.
+
+    Args:
+        pictures: their paths.
+        settings: that are trusted.
+        name: as a person calls them.
+        bench: runs them.
+        folder: where the cut-outs go.
+        max_pixels: as `Ground`'s.
 
     Raises:
         OutputError: a picture could not be cut out.
     """
     jobs = [
-        Job(input=str(path), output=str(folder / f"reference-{i}.png"))
+        Job(
+            input=str(path),
+            output=str(folder / f"reference-{i}.png"),
+            max_pixels=max_pixels.get(str(path)),
+        )
         for i, path in enumerate(pictures)
     ]
     runs = bench.measure(jobs, settings)
@@ -118,7 +138,11 @@ def measure_trial(number: int, settings: Settings, ground: Ground, bench: Bench)
         Figures, or why there are none.
     """
     jobs = [
-        Job(input=str(path), output=str(ground.folder / f"trial-{number}-{i}.png"))
+        Job(
+            input=str(path),
+            output=str(ground.folder / f"trial-{number}-{i}.png"),
+            max_pixels=ground.max_pixels.get(str(path)),
+        )
         for i, path in enumerate(ground.pictures)
     ]
     try:

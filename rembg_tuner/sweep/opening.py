@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import statistics
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.cache import open_cache, replacing
+from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.errors import OutputError, PictureError, SettingsError
+from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.meter import load_average
 from rembg_tuner.sweep.grid import make_grid
+from rembg_tuner.sweep.guess import guess_trial_s
 from rembg_tuner.sweep.measure import ROUNDS, Ground, Reference, make_reference
-from rembg_tuner.sweep.run import GUESSED_TRIAL_S, Sweep
+from rembg_tuner.sweep.plan_file import take_folder, write_plan
+from rembg_tuner.sweep.run import Sweep
 from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
 from rembg_tuner.sweep.store import TrialStore, context_of
-from rembg_tuner.sweep.trusted import find_trusted, trusted_model
+from rembg_tuner.sweep.trusted import find_mask, find_trusted, trusted_model
+from rembg_tuner.sweep.weights import weights_key
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rembg_tuner.comparer import Comparer
     from rembg_tuner.settings import Settings, Value
     from rembg_tuner.sweep.measure import Bench
 
 STORE_FILE = "trials.sqlite"
-PLAN_FILE = "plan.json"
 _LIBRARIES = ("rembg-tuner", "onnxruntime", "openvino", "ncnn", "rembg", "pyvips")
 
 
@@ -49,6 +52,7 @@ class Plan:
         rounds: timed runs of each picture in a trial.
         seed: of the order.
         again: whether what was measured on this machine before is measured again.
+        max_pixels: gives a host's own limit of a picture; None: the formats'. It is no part of what is swept.
     """
 
     pictures: tuple[Path, ...]
@@ -59,14 +63,29 @@ class Plan:
     rounds: int = ROUNDS
     seed: int = 0
     again: bool = False
+    max_pixels: Callable[[Path], int] | None = field(default=None, compare=False)
 
     def grid(self) -> list[Settings]:
         """Give every setting that the axes make here.
 
         Raises:
-            SettingsError: they make none.
+            SettingsError: they make none, or a value is not allowed.
         """
-        return make_grid(self.axes, self.base, look_at_this_machine())
+        return list(make_grid(self.axes, self.base, look_at_this_machine()).settings)
+
+    def left_out(self) -> tuple[str, ...]:
+        """Tell the axes' values that this machine cannot do, each in a sentence with the reason.
+
+        Raises:
+            SettingsError: as `grid`.
+        """
+        return make_grid(self.axes, self.base, look_at_this_machine()).left_out
+
+    def pixel_limits(self) -> dict[str, int]:
+        """Give the host's own limit of each picture, by its path; empty: it has none."""
+        if self.max_pixels is None:
+            return {}
+        return {str(path): self.max_pixels(path) for path in self.pictures}
 
     def count(self) -> int:
         """Tell how many trials there will be."""
@@ -75,7 +94,14 @@ class Plan:
 
     def guess_s(self) -> float:
         """Guess how long it takes, before anything was measured, seconds."""
-        return self.count() * GUESSED_TRIAL_S * (1 + 0.4 * (len(self.pictures) - 1))
+        return self.count() * self.guess_trial_s()
+
+    def guess_trial_s(self) -> float:
+        """Guess how long one of its trials takes, on average, seconds."""
+        return statistics.fmean(
+            guess_trial_s(settings, pictures=len(self.pictures), rounds=self.rounds)
+            for settings in self.grid()
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Give the fields by name, ready for JSON."""
@@ -91,7 +117,13 @@ class Plan:
 
 
 def open_sweep(
-    plan: Plan, folder: Path, bench: Bench, comparer: Comparer, *, resume: bool = False
+    plan: Plan,
+    folder: Path,
+    bench: Bench,
+    comparer: Comparer,
+    *,
+    resume: bool = False,
+    thumbnails: Path | None = None,
 ) -> Sweep:
     """Make a sweep ready to run: the reference is cut out, and what the folder has is taken.
 
@@ -101,16 +133,20 @@ def open_sweep(
         bench: runs pictures.
         comparer: compares cut-outs.
         resume: go on with the sweep that lies in the folder.
+        thumbnails: where what is remembered of this machine's trials keeps its thumbnails, a folder that
+            somebody else sweeps; None: the cache's.
 
     Raises:
-        SettingsError: the axes make nothing, the reference is none, or the folder holds another sweep.
+        SettingsError: the axes make nothing, the reference is none or has another shape, or the folder
+            holds another sweep.
         PictureError: a picture is none.
         OutputError: the folder cannot be written, or the reference not made.
     """
     grid, environment = plan.grid(), describe_environment()  # before it is loaded with our own work
     for path in plan.pictures:
         sniff(path)
-    _take_folder(plan, folder, resume=resume)
+    take_folder(plan.to_dict(), folder, resume=resume)
+    masks = _masks(plan, comparer)
     context = context_of(
         plan.pictures, _reference_key(plan), rounds=plan.rounds, machine=describe_machine()
     )
@@ -122,11 +158,13 @@ def open_sweep(
     )
     ground = Ground(
         pictures=plan.pictures,
-        reference=_reference(plan, bench, folder),
+        reference=_reference(plan, masks, bench, folder),
         folder=folder,
         rounds=plan.rounds,
         comparer=comparer,
+        max_pixels=plan.pixel_limits(),
     )
+    write_plan(plan.to_dict(), folder)  # only now: a start that failed leaves the folder free
     sweep = Sweep(
         search=search,
         planned=trials,
@@ -136,6 +174,8 @@ def open_sweep(
         own=TrialStore(folder / STORE_FILE),
         known=None if plan.again else TrialStore(open_cache()[0] / STORE_FILE),
         environment=environment,
+        guessed_trial_s=plan.guess_trial_s(),
+        thumbnails=thumbnails,
     )
     if resume:
         sweep.resume()
@@ -174,64 +214,46 @@ def _version_of(name: str) -> str:
         return "absent"
 
 
-def _take_folder(plan: Plan, folder: Path, *, resume: bool) -> None:
-    """Make the folder, or check that it holds the same sweep.
-
-    Raises:
-        SettingsError: it holds a sweep, and is not to be gone on with; or another one.
-        OutputError: it cannot be written.
-    """
-    wanted = json.dumps(plan.to_dict(), indent=2)
-    file = folder / PLAN_FILE
-    if file.is_file() and not resume:
-        raise SettingsError([f"{folder} holds a sweep already; go on with it by --resume, or name another -o"])  # fmt: skip
-    if file.is_file() and file.read_text(encoding="utf-8") != wanted:
-        raise SettingsError([f"{folder} holds a sweep of other pictures or axes; give the same ones to go on with it, or name another -o"])  # fmt: skip
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as out:
-            out.write(wanted.encode())
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-
-
 def _reference_key(plan: Plan) -> str:
     """Name the reference so that another one is another context."""
     path = Path(plan.reference)
     if not plan.reference or not path.exists():
         settings, name = _trusted(plan)
-        return json.dumps([name, settings.to_dict()])
+        return json.dumps([name, settings.to_dict(), weights_key(settings)])
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     stats = [(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in files]
     return json.dumps(stats)
 
 
-def _reference(plan: Plan, bench: Bench, folder: Path) -> Reference:
-    """Find the masks, or cut the pictures out with what is trusted."""
-    path = Path(plan.reference)
-    if plan.reference and path.is_dir():
-        masks = {str(one): str(_mask_of(one, path)) for one in plan.pictures}
-        return Reference(name=str(path), mattes=masks, is_ground_truth=True)
-    if plan.reference and path.is_file():
-        if len(plan.pictures) > 1:
-            raise SettingsError([f"--reference {path} is one mask for {len(plan.pictures)} pictures; name a folder of masks named as the pictures"])  # fmt: skip
-        return Reference(
-            name=path.name, mattes={str(plan.pictures[0]): str(path)}, is_ground_truth=True
-        )
-    settings, name = _trusted(plan)
-    return make_reference(plan.pictures, settings, name, bench, folder)
-
-
-def _mask_of(picture: Path, folder: Path) -> Path:
-    """Find a picture's mask by its stem.
+def _masks(plan: Plan, comparer: Comparer) -> dict[str, str]:
+    """Find each picture's mask, of the picture's shape; empty: the reference is not masks.
 
     Raises:
-        PictureError: there is none.
+        SettingsError: one mask is given for several pictures, or one has another shape.
+        PictureError: a picture has none.
+        OutputError: one does not read.
     """
-    found = [path for path in sorted(folder.iterdir()) if path.stem == picture.stem]
-    if not found:
-        raise PictureError(f"there is no mask named {picture.stem}.* in {folder}, which --reference names")  # fmt: skip
-    return found[0]
+    path = Path(plan.reference)
+    if not plan.reference or not path.exists():
+        return {}
+    if path.is_file() and len(plan.pictures) > 1:
+        raise SettingsError([f"--reference {path} is one mask for {len(plan.pictures)} pictures; name a folder of masks named as the pictures"])  # fmt: skip
+    found = {one: find_mask(one, path) if path.is_dir() else path for one in plan.pictures}
+    for picture, mask in found.items():
+        comparer.refuse_another_shape(str(mask), str(picture))
+    return {str(picture): str(mask) for picture, mask in found.items()}
+
+
+def _reference(plan: Plan, masks: dict[str, str], bench: Bench, folder: Path) -> Reference:
+    """Take the masks, or cut the pictures out with what is trusted."""
+    if masks:
+        path = Path(plan.reference)
+        name = str(path) if path.is_dir() else path.name
+        return Reference(name=name, mattes=masks, is_ground_truth=True)
+    settings, name = _trusted(plan)
+    return make_reference(
+        plan.pictures, settings, name, bench, folder, max_pixels=plan.pixel_limits()
+    )
 
 
 def _trusted(plan: Plan) -> tuple[Settings, str]:

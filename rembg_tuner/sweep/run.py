@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from rembg_tuner.errors import OutputError
 from rembg_tuner.stats import summarise
 from rembg_tuner.sweep.measure import measure_trial
-from rembg_tuner.sweep.store import remembered, with_thumbnails
-from rembg_tuner.trials import settings_key
+from rembg_tuner.sweep.store import keep_newest, remembered, with_thumbnails
+from rembg_tuner.sweep.weights import trial_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from rembg_tuner.settings import Settings
     from rembg_tuner.sweep.measure import Bench, Ground
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rembg_tuner.sweep.store import TrialStore
     from rembg_tuner.trials import Trial
 
-GUESSED_TRIAL_S = 3.0  # before any was measured: start, load, a warm-up and three runs of u2netp
+MOST_THUMBNAILS = 2000  # in the cache: about 20 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +36,14 @@ class SweepProgress:
         planned: how many there will be.
         elapsed_s: since it began.
         left_s: a guess of what is left, by the median of the trials measured now.
+        remembered: how many of the trials were measured on this machine before.
     """
 
     trials: tuple[Trial, ...]
     planned: int
     elapsed_s: float
     left_s: float
+    remembered: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +59,11 @@ class Sweep:
         own: the sweep's own store: what is in it is taken as done.
         known: this machine's store: what is in it is not measured again; None: it is.
         environment: where and when it is measured, for the report.
+        guessed_trial_s: how long a trial takes, as long as none was measured.
+        thumbnails: where this machine's store keeps its thumbnails, a folder that somebody else sweeps;
+            None: the cache's, bounded here.
         trials: what came so far.
+        outdated: how many settings its own store has from another context only.
     """
 
     search: Search
@@ -67,7 +74,10 @@ class Sweep:
     own: TrialStore
     known: TrialStore | None
     environment: Mapping[str, str] = field(default_factory=dict)
+    guessed_trial_s: float = 0.0
+    thumbnails: Path | None = None
     trials: list[Trial] = field(default_factory=list)
+    outdated: int = 0
     _durations_s: list[float] = field(default_factory=list)
 
     def resume(self) -> int:
@@ -77,7 +87,7 @@ class Sweep:
             OutputError: the store cannot be read.
         """
         try:
-            found = self.own.all(self.context)
+            found, others = self.own.all(self.context), self.own.others(self.context)
         except sqlite3.Error as error:
             raise OutputError(
                 f"the sweep's trials cannot be read: {error}; choose another -o"
@@ -86,6 +96,7 @@ class Sweep:
             if trial.failure_kind != "cancelled":
                 self.trials.append(trial)
                 self.search.tell(trial)
+        self.outdated = len({one.settings for one in others} - {one.settings for one in found})
         return len(self.trials)
 
     def run(
@@ -124,13 +135,14 @@ class Sweep:
 
     def progress(self, elapsed_s: float) -> SweepProgress:
         """Tell how far it is."""
-        each_s = summarise(self._durations_s).median if self._durations_s else GUESSED_TRIAL_S
+        each_s = summarise(self._durations_s).median if self._durations_s else self.guessed_trial_s  # fmt: skip
         left = self.planned - len(self.trials)
         return SweepProgress(
             trials=tuple(self.trials),
             planned=self.planned,
             elapsed_s=elapsed_s,
             left_s=each_s * left,
+            remembered=sum(trial.was_measured_before for trial in self.trials),
         )
 
     def _remembered(self, number: int, settings: Settings) -> Trial | None:
@@ -143,7 +155,7 @@ class Sweep:
             return None
         if found is None or not found.is_measured:
             return None
-        return remembered(found, number, self.ground.folder)
+        return remembered(found, number, self.ground.folder, self.ground.pictures)
 
     def _keep(self, trial: Trial) -> None:
         """Write a trial down before the next begins.
@@ -158,9 +170,12 @@ class Sweep:
         if self.known is None or not trial.is_measured or trial.was_measured_before:
             return
         try:
-            digest = hashlib.sha256(f"{self.context}{settings_key(trial.settings)}".encode())
-            kept = with_thumbnails(trial, self.known.thumbnails_folder(), digest.hexdigest()[:32])
+            folder = self.thumbnails or self.known.thumbnails_folder()
+            digest = hashlib.sha256(f"{self.context}{trial_key(trial.settings)}".encode())
+            kept = with_thumbnails(trial, folder, digest.hexdigest()[:32])
             self.known.add(self.context, replace(kept, number=0))
+            if self.thumbnails is None:
+                keep_newest(folder, MOST_THUMBNAILS)
         except (
             sqlite3.Error,
             OSError,

@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import SettingsError
-from rembg_tuner.trials import read_trial, settings_key
+from rembg_tuner.sweep.weights import trial_key
+from rembg_tuner.trials import read_trial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 10.0  # for another process that is writing
 _SCHEMA = """CREATE TABLE IF NOT EXISTS trials (
     context TEXT NOT NULL,  -- pictures, reference, runs, machine: see `context_of`
-    setting TEXT NOT NULL,  -- every knob, as JSON
+    setting TEXT NOT NULL,  -- every knob and the weights: see `trial_key`
     number INTEGER NOT NULL,
     trial TEXT NOT NULL,    -- as Trial.to_dict
     PRIMARY KEY (context, setting)
@@ -46,31 +47,43 @@ class TrialStore:
         return self._path.with_name("trial-thumbnails")
 
     def add(self, context: str, trial: Trial) -> None:
-        """Keep a trial; one of the same setting and context is replaced."""
-        row = (context, settings_key(trial.settings), trial.number, json.dumps(trial.to_dict()))
+        """Keep a trial; one of the same setting, weights and context is replaced."""
+        row = (context, trial_key(trial.settings), trial.number, json.dumps(trial.to_dict()))
         with closing(self._open()) as file, file:
             file.execute("INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?)", row)
 
     def find(self, context: str, settings: Settings) -> Trial | None:
-        """Give a setting's trial; None: it was not measured in this context."""
+        """Give a setting's trial; None: it was not measured with these weights in this context."""
         if not self._path.is_file():
             return None
         with closing(self._open()) as file:
             row = file.execute(
                 "SELECT trial FROM trials WHERE context = ? AND setting = ?",
-                (context, settings_key(settings)),
+                (context, trial_key(settings)),
             ).fetchone()
         return _read(row[0]) if row else None
 
     def all(self, context: str) -> list[Trial]:
-        """List a context's trials in the order they were run; those of another version are left out."""
+        """List a context's trials in the order they were run, as far as their weights are still the same."""
+        return [trial for trial, is_current in self._rows(context) if is_current]
+
+    def others(self, context: str) -> list[Trial]:
+        """List the trials of other contexts: another machine, other versions, other weights."""
+        return [trial for trial, is_current in self._rows(context) if not is_current]
+
+    def _rows(self, context: str) -> list[tuple[Trial, bool]]:
+        """Read every trial, with whether it holds in a context; those of another version are left out."""
         if not self._path.is_file():
             return []
         with closing(self._open()) as file:
             rows = file.execute(
-                "SELECT trial FROM trials WHERE context = ? ORDER BY number", (context,)
+                "SELECT context, setting, trial FROM trials ORDER BY number"
             ).fetchall()
-        return [trial for (text,) in rows if (trial := _read(text)) is not None]
+        return [
+            (trial, where == context and key == trial_key(trial.settings))
+            for where, key, text in rows
+            if (trial := _read(text)) is not None
+        ]
 
     def _open(self) -> sqlite3.Connection:
         """Open the file, made if it is not there."""
@@ -83,14 +96,24 @@ def _read(text: str) -> Trial | None:
     """Read a row; None where this version knows no such trial."""
     try:
         return read_trial(json.loads(text))
-    except (SettingsError, ValueError, TypeError, KeyError):
+    except (SettingsError, ValueError):
         return None
 
 
-def remembered(trial: Trial, number: int, folder: Path) -> Trial:
-    """Take a trial that was measured before as this sweep's, its thumbnails in this sweep's folder."""
+def remembered(trial: Trial, number: int, folder: Path, pictures: Sequence[Path]) -> Trial:
+    """Take a trial that was measured before as this sweep's.
+
+    Args:
+        trial: of the same context, so that its pictures are these, perhaps by other names.
+        number: that it gets.
+        folder: of this sweep; its thumbnails are copied there.
+        pictures: of this sweep.
+    """
     moved = with_thumbnails(trial, folder, f"trial-{number}")
-    return replace(moved, number=number, was_measured_before=True)
+    parts = tuple(
+        replace(part, input=str(path)) for part, path in zip(moved.pictures, pictures, strict=True)
+    )
+    return replace(moved, number=number, pictures=parts, was_measured_before=True)
 
 
 def with_thumbnails(trial: Trial, folder: Path, stem: str) -> Trial:
@@ -116,6 +139,21 @@ def with_thumbnails(trial: Trial, folder: Path, stem: str) -> Trial:
     return replace(trial, pictures=tuple(pictures))
 
 
+def keep_newest(folder: Path, most: int) -> None:
+    """Remove the oldest files of a folder, so that it does not grow without end.
+
+    Args:
+        folder: of files only.
+        most: files that stay.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    files = [(path.stat().st_mtime_ns, path) for path in folder.iterdir()]
+    for _, path in sorted(files, reverse=True)[most:]:
+        path.unlink(missing_ok=True)
+
+
 def context_of(
     pictures: Sequence[Path], reference: str, *, rounds: int, machine: Sequence[str]
 ) -> str:
@@ -123,7 +161,7 @@ def context_of(
 
     Args:
         pictures: by their content, in this order.
-        reference: what agreement is measured against.
+        reference: what agreement is measured against, its weights too.
         rounds: timed runs of each picture.
         machine: CPU, cores, versions.
 

@@ -64,7 +64,9 @@ def _how(sweep: Sweep, plan: Plan) -> list[str]:
     """Say how it was measured."""
     reference = sweep.ground.reference
     kind = "ground truth" if reference.is_ground_truth else "agreement, not accuracy: no ground truth was given"  # fmt: skip
-    without = sorted(reference.without_foreground)
+    without = dict.fromkeys(
+        part.input for trial in sweep.trials for part in trial.pictures if not part.has_foreground
+    )
     how = [
         f"Each setting ran in a worker of its own: one warm-up that is left out, then {plan.rounds} runs of each of {len(plan.pictures)} pictures in turn; the order of settings is {'shuffled' if plan.trials is None else 'chosen by a guided search'} with seed {plan.seed}.",
         "Time is the median over the runs of the mean over pictures, from the request to the file written; start and load are not in it.",

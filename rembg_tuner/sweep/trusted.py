@@ -1,12 +1,17 @@
-"""What others are held against, by the name that a person gives: a preset, or a model in fp32."""
+"""What others are held against, by the name that a person gives: a preset, a model in fp32, or a mask."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.errors import PresetError, SettingsError
+from rembg_tuner.errors import PictureError, PresetError, SettingsError
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import find_preset, read_presets, resolve
 from rembg_tuner.settings import MODEL_ALIASES, Settings, best_installed_engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _TIMEOUT_S = 120.0  # a large model in fp32 is slow, and nobody waits for its deadline
 
@@ -35,3 +40,19 @@ def trusted_model(model: str) -> tuple[Settings, str]:
     """Give a model's settings in fp32 at its own size, and what a person calls them."""
     settings = Settings(model=model, engine=best_installed_engine(), timeout_s=_TIMEOUT_S)
     return settings, f"{model} in fp32 at its own size"
+
+
+def find_mask(picture: Path, folder: Path) -> Path:
+    """Find a picture's mask in a folder, by its stem; the picture itself may lie there too.
+
+    Raises:
+        PictureError: there is none.
+    """
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.stem == picture.stem and path.resolve() != picture.resolve()
+    ]
+    if not found:
+        raise PictureError(f"there is no mask named {picture.stem}.* in {folder}, which --reference names")  # fmt: skip
+    return found[0]

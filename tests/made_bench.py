@@ -1,0 +1,52 @@
+"""A bench that runs nothing, for tests of what a sweep does around its runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyvips
+
+from rembg_tuner.imaging.source import read_header
+from rembg_tuner.measurement import Environment, Failure, Result
+from rembg_tuner.units import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rembg_tuner.pipeline import Job
+    from rembg_tuner.settings import Settings
+
+
+class MadeBench:
+    """Writes a square on nothing as every cut-out, takes down what it was asked, and may fail."""
+
+    def __init__(self) -> None:
+        """Begin with nothing asked."""
+        self.asked: list[tuple[Settings, list[Job]]] = []
+        self.error: BaseException | None = None
+
+    def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
+        """Run pictures one after another; see `measure.Bench`."""
+        self.asked.append((settings, list(jobs)))
+        if self.error is not None:
+            raise self.error
+        return [made_result(job, settings, i) for i, job in enumerate(jobs)]
+
+
+def made_result(job: Job, settings: Settings, run_index: int) -> Result:
+    """Write a cut-out, and make its Result: 100 MiB, a tenth of a second."""
+    if not Path(job.output).is_file():
+        header = read_header(Path(job.input))
+        width, height = header.scaled(200)
+        alpha = pyvips.Image.black(width, height).draw_rect(255, width // 4, height // 4, width // 2, height // 2, fill=True)  # fmt: skip
+        colour = pyvips.Image.black(width, height, bands=3).copy(interpretation="srgb")
+        colour.bandjoin(alpha).write_to_file(job.output)
+    return Result(
+        input=job.input, output=job.output, preview=None, before_preview=None, run_index=run_index,
+        settings=settings, effective={}, stages_s={}, total_s=0.1, load_s=0.1, start_s=0.1, cpu_s=0.1,
+        baseline_rss_bytes=None, load_peak_rss_bytes=None, peak_rss_bytes=100 * MIB,
+        retained_rss_bytes=None, rss_file_bytes=None, peak_source="vmhwm", output_bytes=1,
+        agreement=None, warnings=(), curve=(),
+        environment=Environment(cpu="a CPU", cores=2, quota=None, memory_limit=None, versions={}, load_average=None),
+    )  # fmt: skip
