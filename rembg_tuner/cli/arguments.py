@@ -12,7 +12,7 @@ from rembg_tuner.models.catalogue import INT8_ENGINES, read_catalogue
 from rembg_tuner.presets import DEFAULT_PRESET, find_preset, resolve
 from rembg_tuner.recommend import LOOKS_RIGHT, Budgets
 from rembg_tuner.settings import KNOBS, default_text, flag_of, type_of
-from rembg_tuner.units import parse_bytes, parse_seconds
+from rembg_tuner.units import MIB, parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,7 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     compare.add_argument(
         "--presets", required=True, metavar="A,B,...", help="two to six presets' names"
     )
-    compare.add_argument("--reference", default="", metavar="PRESET|MODEL|MASK", help="what agreement is measured against; default: the first preset")  # fmt: skip
+    compare.add_argument("--reference", default="", metavar="PRESET|MODEL|MASK|DIR", help="what agreement is measured against; of a folder the mask named as the picture; default: the first preset")  # fmt: skip
     compare.add_argument(
         "--rounds",
         type=_count,
@@ -121,7 +121,7 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="timed runs of each, after a warm-up; default: 3",
     )
     compare.add_argument(
-        "-o", "--output", metavar="DIR", help="keep cut-outs, maps of differences and a report"
+        "-o", "--output", metavar="DIR", help="keep cut-outs, maps of differences and compare.json"
     )
     compare.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -140,7 +140,7 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     sweep.add_argument("--trials", type=_count, metavar="N", help="measure N of them, chosen by a guided search (Optuna's TPE); default: all")  # fmt: skip
     sweep.add_argument("--rounds", type=_count, default=3, metavar="N", help="timed runs of each picture in a trial, after a warm-up; default: 3")  # fmt: skip
-    sweep.add_argument("--reference", default="", metavar="PRESET|MODEL|MASK", help="what agreement is measured against; default: the model in fp32 at its own size")  # fmt: skip
+    sweep.add_argument("--reference", default="", metavar="PRESET|MODEL|MASK|DIR", help="what agreement is measured against; of a folder the masks named as the pictures; default: the model in fp32 at its own size")  # fmt: skip
     sweep.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the order of trials; default: 0"
     )
@@ -211,14 +211,30 @@ def _add_soak(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _add_budgets(command: argparse.ArgumentParser, description: str | None = None) -> None:
     """Declare what a setting may cost."""
     budgets = command.add_argument_group("budgets", description)
-    budgets.add_argument("--max-memory", type=_named(parse_bytes, "size"), metavar="SIZE", help="peak, such as 520MiB; default: any")  # type: ignore[arg-type]  # fmt: skip
-    budgets.add_argument("--max-latency", type=_named(parse_seconds, "duration"), metavar="TIME", help="median of a run, such as 300ms; default: any")  # type: ignore[arg-type]  # fmt: skip
+    budgets.add_argument("--max-memory", type=_named(_memory_budget, "size"), metavar="SIZE", help="peak, such as 520MiB; default: any")  # type: ignore[arg-type]  # fmt: skip
+    budgets.add_argument("--max-latency", type=_named(_time_budget, "duration"), metavar="TIME", help="median of a run, such as 300ms; default: any")  # type: ignore[arg-type]  # fmt: skip
     budgets.add_argument("--min-agreement", type=_share, metavar="IOU", help=f"with the reference, 0 to 1; default: {LOOKS_RIGHT}")  # fmt: skip
     budgets.add_argument(
         "--commercial",
         action="store_true",
         help="only models whose licence allows commercial use",
     )
+
+
+def _memory_budget(word: str) -> int:
+    """Read a peak that a worker could have; a number without its unit would be bytes."""
+    size = parse_bytes(word)
+    if size < MIB:
+        raise ValueError(f"a budget of memory is 1 MiB or more, with its unit, such as 300MiB, got {word!r}")  # fmt: skip
+    return size
+
+
+def _time_budget(word: str) -> float:
+    """Read a time that a run could take."""
+    time_s = parse_seconds(word)
+    if not time_s:
+        raise ValueError(f"a budget of time is more than 0, such as 300ms, got {word!r}")
+    return time_s
 
 
 def _share(word: str) -> float:

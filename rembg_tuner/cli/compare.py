@@ -18,7 +18,7 @@ from rembg_tuner.comparison import Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.presets import find_preset, read_presets, resolve
 from rembg_tuner.sweep.bench import OwnBench
-from rembg_tuner.sweep.trusted import find_trusted
+from rembg_tuner.sweep.trusted import find_mask, find_trusted
 from rembg_tuner.trials import differences, label_of
 from rembg_tuner.units import format_bytes, format_seconds
 
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         kept = arguments.output is not None
         folder = Path(arguments.output) if kept else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-compare-")))  # fmt: skip
         _make(folder)
-        held = _reference(arguments.reference, entries, folder)
+        held = _reference(arguments.reference, entries, Path(arguments.image), folder)
         comparer = stack.enter_context(Comparer())
         question = Question(
             picture=Path(arguments.image),
@@ -96,11 +96,13 @@ class _Held:
     trusted: Settings | None = None
 
 
-def _reference(text: str, entries: list[Entry], folder: Path) -> _Held:
-    """Find what --reference names: one of the presets compared, a mask, another preset, or a model."""
+def _reference(text: str, entries: list[Entry], picture: Path, folder: Path) -> _Held:
+    """Find what --reference names: one of the presets compared, a mask, or a folder with one, another preset, or a model."""
     if not text or any(entry.name == text for entry in entries):
         return _Held(name=text or entries[0].name)
     path = Path(text)
+    if path.is_dir():
+        path = find_mask(picture, path)
     if not path.is_file():
         settings, name = find_trusted(text)
         return _Held(name=name, trusted=settings)

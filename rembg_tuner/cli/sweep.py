@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,16 +16,17 @@ from rembg_tuner.cli.cut import DONE, FAILED, INTERRUPTED, interrupt
 from rembg_tuner.comparer import Comparer
 from rembg_tuner.presets import find_preset, resolve
 from rembg_tuner.recommend import recommend
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings import Settings, flag_of
 from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.sweep.grid import DEFAULT_AXES
 from rembg_tuner.sweep.opening import Plan, open_sweep
 from rembg_tuner.sweep.summary import write_summary
 from rembg_tuner.trials import differences, figures_of, label_of
-from rembg_tuner.units import format_bytes, format_seconds
+from rembg_tuner.units import format_bytes, format_guess, format_seconds
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from rembg_tuner.recommend import Recommendation
     from rembg_tuner.sweep.run import SweepProgress
@@ -37,21 +39,28 @@ def run(arguments: argparse.Namespace) -> int:
     """Sweep, recommend, report. Ctrl-C keeps what is done; --resume goes on from there."""
     plan, folder = _plan(arguments), Path(arguments.output)
     budgets = chosen_budgets(arguments)
+    for text in plan.left_out():
+        print(f"left out: {text}", file=sys.stderr)
     print(_announce(plan), file=sys.stderr)
+    names = differences(plan.grid())
     signal.signal(signal.SIGTERM, interrupt)
     is_interrupted = False
     with Comparer() as comparer:
         sweep = open_sweep(plan, folder, OwnBench(), comparer, resume=arguments.resume)
         if sweep.trials:
             print(f"{len(sweep.trials)} trials were done before", file=sys.stderr)
+        if sweep.outdated:
+            print(f"{sweep.outdated} trials in {folder} were measured on another machine, with other versions, or with other weights; they are measured anew", file=sys.stderr)  # fmt: skip
         try:
-            sweep.run(on_trial=_tell, is_cancelled=lambda: False)
+            sweep.run(on_trial=partial(_tell, names), is_cancelled=lambda: False)
         except KeyboardInterrupt:
             is_interrupted = True
             print(
                 f"rembg-tuner: interrupted; {len(sweep.trials)} trials are kept, go on with --resume",
                 file=sys.stderr,
             )
+    if known := sweep.progress(0.0).remembered:
+        print(f"{known} of {len(sweep.trials)} trials were measured on this machine before; --again measures them anew", file=sys.stderr)  # fmt: skip
     found = recommend(sweep.trials, budgets)
     written = write_summary(folder, sweep, plan, found, budgets)
     if arguments.json:
@@ -88,22 +97,22 @@ def _announce(plan: Plan) -> str:
     return (
         f"{plan.count()} trials of {len(plan.grid())} settings, {how} (seed {plan.seed}), "
         f"{plan.rounds} runs of each of {len(plan.pictures)} pictures after a warm-up: "
-        f"about {format_seconds(plan.guess_s())}; Ctrl-C keeps what is done"
+        f"about {format_guess(plan.guess_s())}; Ctrl-C keeps what is done"
     )
 
 
-def _tell(progress: SweepProgress) -> None:
-    """Tell of a trial that is done."""
+def _tell(names: Sequence[str], progress: SweepProgress) -> None:
+    """Tell of a trial that is done, by the knobs in which the grid's settings differ."""
     trial = progress.trials[-1]
-    names = differences([one.settings for one in progress.trials])
     said = trial.failure or figures_of(trial)
     if trial.was_measured_before:
         said += " (measured before)"
     if trial.may_be_unstable:
         said += f" (may be unstable: {trial.spread:.0%} spread)"
+    if len(progress.trials) < progress.planned:
+        said += f"; about {format_guess(progress.left_s)} left"
     print(
-        f"{len(progress.trials)}/{progress.planned} {label_of(trial.settings, names)}: {said}; "
-        f"about {format_seconds(progress.left_s)} left",
+        f"{len(progress.trials)}/{progress.planned} {label_of(trial.settings, names)}: {said}",
         file=sys.stderr,
     )
 
@@ -129,5 +138,17 @@ def print_recommendation(found: Recommendation, trials: list[Trial]) -> None:
     for step in found.steps:
         print(f"  {step.text}")
     if found.chosen is not None:
-        changed = json.dumps(found.chosen.settings.changed())
-        print(f"settings: {changed}")
+        print(f"run it: {command_of(found.chosen.settings)}")
+
+
+def command_of(settings: Settings) -> str:
+    """Write the command that cuts a picture out with a setting: model and engine always, else what is not the default."""
+    words = ["rembg-tuner", "cut", "PICTURE"]
+    named = {"model": settings.model, "engine": settings.engine}
+    for name, value in {**named, **settings.changed()}.items():
+        flag = flag_of(name)
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            words += [flag, str(value)]
+    return shlex.join(words)

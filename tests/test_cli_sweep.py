@@ -1,0 +1,295 @@
+"""`sweep` and `compare` around their runs, which are made here: what is announced, refused, kept and told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import pyvips
+from made_bench import MadeBench
+
+from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.cli import main
+from rembg_tuner.cli.sweep import command_of
+from rembg_tuner.presets import Capabilities
+from rembg_tuner.settings import Settings
+from rembg_tuner.sweep.plan_file import PLAN_FILE
+
+ROOT = Path(__file__).parent.parent
+COFFEE = ROOT / "examples" / "coffee.png"
+WEIGHTS = ROOT / "rembg_tuner" / "models" / "u2netp.onnx"
+
+
+@pytest.fixture(autouse=True)
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeBench:
+    """Run nothing, and remember nothing of this machine's other sweeps."""
+    monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path / "cache"))
+    made = MadeBench()
+    monkeypatch.setattr("rembg_tuner.cli.sweep.OwnBench", lambda: made)
+    monkeypatch.setattr("rembg_tuner.cli.compare.OwnBench", lambda: made)
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Name a folder for a sweep."""
+    return tmp_path / "sweep"
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    """Make a mask of the coffee's shape, half its size."""
+    path = tmp_path / "coffee-mask.png"
+    with_square(300, 200, path)
+    return path
+
+
+def with_square(width: int, height: int, path: Path) -> None:
+    """Write a mask with a square in its middle."""
+    made = pyvips.Image.black(width, height).draw_rect(255, width // 4, height // 4, width // 2, height // 2, fill=True)  # fmt: skip
+    made.copy(interpretation="b-w").write_to_file(str(path))
+
+
+def sweep(folder: Path, *words: str) -> int:
+    """Sweep the coffee on ONNX Runtime."""
+    given = ["sweep", str(COFFEE), "-o", str(folder), "--rounds", "1", "--min-agreement", "0"]
+    engine = [] if "--engine" in words else ["--engine", "onnxruntime"]
+    try:
+        return main([*given, *engine, *words])
+    except SystemExit as end:  # argparse's own misuse
+        return int(str(end.code))
+
+
+# Weights
+
+
+def test_other_weights_under_the_same_name_are_measured_anew(
+    folder: Path, mask: Path, tmp_path: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the next sweep, and by the one that is gone on with, which says so."""
+    own = tmp_path / "own.onnx"
+    shutil.copyfile(WEIGHTS, own)
+    words = ["--model", str(own), "--network-size", "64,96", "--reference", str(mask)]
+    assert sweep(folder, *words) == 0
+    assert sweep(tmp_path / "same", *words) == 0
+    assert len(bench.asked) == 2
+    own.write_bytes(own.read_bytes() + b"another")
+    capsys.readouterr()
+    assert sweep(tmp_path / "other", *words) == 0
+    assert "(measured before)" not in capsys.readouterr().err
+    assert len(bench.asked) == 4
+    assert sweep(folder, *words, "--resume") == 0
+    told = capsys.readouterr().err
+    assert f"2 trials in {folder} were measured on another machine, with other versions, or with other weights" in told  # fmt: skip
+    assert "were done before" not in told
+    assert sweep(folder, *words, "--resume") == 0
+    told = capsys.readouterr().err
+    assert "2 trials were done before" in told
+    assert "with other weights" not in told
+
+
+def test_the_references_weights_are_part_of_what_is_remembered(
+    folder: Path, tmp_path: Path, bench: MadeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another file of the trusted model gives other agreements."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("U2NET_HOME", str(home))
+    monkeypatch.setenv("MODEL_CHECKSUM_DISABLED", "1")
+    (home / "silueta.onnx").write_bytes(b"one")
+    words = ["--network-size", "64", "--reference", "silueta"]
+    assert sweep(folder, *words) == 0
+    (home / "silueta.onnx").write_bytes(b"another")
+    assert sweep(tmp_path / "two", *words) == 0
+    assert [settings.model for settings, _ in bench.asked] == ["silueta", "u2netp"] * 2
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(["--network-size", "192,200"], "network_size must be 0 or 64 to 2048 px, a multiple of 32, got 200", id="size"),
+        pytest.param(["--engine", "openvino,foo"], "engine must be one of onnxruntime, openvino, ncnn, rembg, got 'foo'", id="engine"),
+        pytest.param(["--intra-op-threads", "1,2,999"], "intra_op_threads must be 0 to 256 threads, got 999", id="threads"),
+        pytest.param(["--precision", "fp32,fp8"], "precision must be one of auto, fp32, bf16, fp16, int8, got 'fp8'", id="precision"),
+        pytest.param(["--max-memory", "0"], "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, got '0'", id="no-memory"),
+        pytest.param(["--max-memory", "300"], "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, got '300'", id="bytes"),
+        pytest.param(["--max-latency", "0"], "a budget of time is more than 0, such as 300ms, got '0'", id="no-time"),
+        pytest.param(["--max-latency", "0ms"], "a budget of time is more than 0", id="no-ms"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_is_misuse(
+    words: list[str],
+    said: str,
+    folder: Path,
+    bench: MadeBench,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Named, before anything is measured: not dropped from its axis."""
+    assert sweep(folder, *words) == 2
+    assert said in capsys.readouterr().err
+    assert bench.asked == []
+
+
+def test_a_value_that_this_machine_cannot_do_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the sweep starts; with the reason."""
+    here = look_at_this_machine()
+    able = Capabilities(
+        engines=here.engines, precisions=frozenset({"fp32"}), int8_models=here.int8_models
+    )
+    monkeypatch.setattr("rembg_tuner.sweep.opening.look_at_this_machine", lambda: able)
+    assert sweep(folder, "--precision", "fp32,int8") == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "left out: precision int8 cannot be had here: this CPU has no native int8, and would be slower with it than with fp32"  # fmt: skip
+    assert told[1].startswith("1 trials of 1 settings")
+
+
+# The folder
+
+
+def test_a_start_that_failed_leaves_the_folder_free(
+    folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unknown reference, a missing mask, a reference that ends by Ctrl-C: the corrected command goes."""
+    assert sweep(folder, "--network-size", "64", "--reference", "nope") == 2
+    assert sweep(folder, "--network-size", "64", "--reference", str(ROOT / "docs")) == 1
+    bench.error = KeyboardInterrupt()
+    assert sweep(folder, "--network-size", "64") == 130
+    assert not (folder / PLAN_FILE).exists()
+    bench.error = None
+    capsys.readouterr()
+    assert sweep(folder, "--network-size", "64") == 0
+    assert "holds a sweep" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(["--rounds", "2"], "differs in rounds (1 there, 2 here);", id="rounds"),
+        pytest.param(["--seed", "7"], "differs in seed (0 there, 7 here);", id="seed"),
+        pytest.param(["--network-size", "64"], "differs in axes network_size ([64, 96] there, [64] here);", id="axis"),
+        pytest.param(["--spinning", "on,off"], "differs in axes spinning (None there, [True, False] here);", id="new-axis"),
+    ],
+)  # fmt: skip
+def test_what_keeps_a_sweep_from_going_on_is_named(
+    words: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With both values, and no word of pictures that are the same."""
+    assert sweep(folder, "--network-size", "64,96") == 0
+    assert sweep(folder, "--network-size", "64,96", *words, "--resume") == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_search_can_be_lengthened(folder: Path, bench: MadeBench) -> None:
+    """--trials is no part of what must be the same."""
+    sizes = ["--network-size", "64,96,128", "--again"]
+    assert sweep(folder, *sizes, "--trials", "1") == 0
+    assert sweep(folder, *sizes, "--trials", "2", "--resume") == 0
+    swept = [settings for settings, jobs in bench.asked if "trial-" in jobs[0].output]
+    assert len(set(swept)) == len(swept) == 2
+    assert json.loads((folder / PLAN_FILE).read_text())["trials"] == 2
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b"[]"], ids=["bytes", "cut", "list"])
+def test_a_damaged_plan_is_told(
+    content: bytes, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a sentence with its path."""
+    folder.mkdir()
+    (folder / PLAN_FILE).write_bytes(content)
+    assert sweep(folder, "--network-size", "64", "--resume") == 2
+    assert f"{folder / PLAN_FILE} does not read, so that its sweep cannot be gone on with" in capsys.readouterr().err  # fmt: skip
+
+
+# Masks
+
+
+def test_a_mask_of_another_shape_is_refused(
+    folder: Path, tmp_path: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By sweep and by compare, with both sizes, before anything is measured."""
+    mask = tmp_path / "other.png"
+    with_square(770, 595, mask)
+    said = f"the mask {mask} has 770 x 595 px, which is another shape than the 600 x 400 px of {COFFEE}"  # fmt: skip
+    assert sweep(folder, "--network-size", "64", "--reference", str(mask)) == 2
+    assert said in capsys.readouterr().err
+    words = ["compare", str(COFFEE), "--presets", "balanced,smallest", "--reference", str(mask)]
+    assert main([*words, "-o", str(tmp_path / "compared")]) == 2
+    assert "770 x 595 px, which is another shape than the 600 x 400 px" in capsys.readouterr().err
+    assert bench.asked == []
+
+
+def test_compare_takes_the_mask_named_as_the_picture(
+    tmp_path: Path, mask: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Out of a folder, as sweep does; a folder without one is told."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    words = ["compare", str(COFFEE), "--presets", "balanced,smallest", "--reference", str(masks)]
+    assert main([*words, "--json"]) == 1
+    assert f"there is no mask named coffee.* in {masks}" in capsys.readouterr().err
+    assert bench.asked == []
+    shutil.copyfile(mask, masks / "coffee.png")
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["reference"] == "coffee.png"
+    assert all(one["trial"]["agreement"] > 0.95 for one in document["compared"])
+
+
+def test_a_picture_whose_mask_is_empty_is_named(folder: Path, tmp_path: Path) -> None:
+    """In the report: it is left out of the averages."""
+    empty = tmp_path / "empty.png"
+    pyvips.Image.black(600, 400).copy(interpretation="b-w").write_to_file(str(empty))
+    assert sweep(folder, "--network-size", "64", "--reference", str(empty)) == 0
+    how = json.loads((folder / "trials.json").read_text())["how"]
+    assert f"Left out of the averages, having no clear foreground: {COFFEE}." in how
+
+
+# Words
+
+
+def test_a_sweep_tells_how_far_it_is(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the grid's knobs from the first trial on; nothing is left at the last; what was known is counted."""
+    axes = ["--network-size", "64,96", "--intra-op-threads", "1,2"]
+    assert sweep(folder, *axes) == 0
+    said = capsys.readouterr()
+    told = [line for line in said.err.splitlines() if line[1:3] == "/4"]
+    assert len(told) == 4
+    assert all("px" in line and "thread" in line for line in told)
+    assert all(" s left" in line for line in told[:3])
+    assert "left" not in told[3]
+    assert "measured on this machine before" not in said.err
+    assert "run it: rembg-tuner cut PICTURE --model u2netp --engine onnxruntime --network-size" in said.out  # fmt: skip
+    assert sweep(tmp_path / "again", *axes) == 0
+    assert "4 of 4 trials were measured on this machine before; --again measures them anew" in capsys.readouterr().err  # fmt: skip
+
+
+def test_the_command_of_a_setting_makes_that_setting() -> None:
+    """Model and engine always, then what is not the default; switches as cut has them."""
+    plain = Settings(engine="onnxruntime", model="my own.onnx")
+    assert command_of(plain) == "rembg-tuner cut PICTURE --model 'my own.onnx' --engine onnxruntime"
+    changed = Settings(
+        engine="onnxruntime", network_size=224, cpu_mem_arena=False, timeout_s=0.5,
+        memory_limit_bytes=150_000_000,
+    )  # fmt: skip
+    assert command_of(changed) == (
+        "rembg-tuner cut PICTURE --model u2netp --engine onnxruntime --network-size 224 "
+        "--no-cpu-mem-arena --timeout-s 0.5 --memory-limit-bytes 150000000"
+    )
+
+
+def test_compares_help_promises_what_it_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file, and no report."""
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "keep cut-outs, maps of differences and compare.json" in told
+    assert "report" not in told
