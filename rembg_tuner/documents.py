@@ -1,18 +1,21 @@
-"""The parts of the README that are derived: `python -m rembg_tuner.documents` writes them anew.
+"""The parts of README.md and docs/article.md that are derived: `python -m rembg_tuner.documents` writes them anew.
 
-A test fails where README.md and its sources differ, so that no default, figure or name is kept twice.
+A test fails where they and their sources differ, so that no default, figure or name is kept twice.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.presets import DEFAULT_PRESET, Preset, read_presets
+from rembg_tuner.quality import STARS
 from rembg_tuner.settings import KNOBS, default_text, flag_of
-from rembg_tuner.units import format_seconds
+from rembg_tuner.units import MIB, format_guess, format_seconds
 
 ROOT = Path(__file__).parent.parent
 _BLOCK = "<!-- {name}: derived, see rembg_tuner/documents.py -->\n{content}\n<!-- /{name} -->"
@@ -73,10 +76,9 @@ def bench_table() -> str:
 
 def page_table() -> str:
     """Lay the newest measurement of the page out as a Markdown table; see benchmarks/page.py."""
-    files = sorted((ROOT / "benchmarks" / "results").glob("page-*.json"))
-    if not files:
+    found, _ = _newest("page")
+    if found is None:
         return "Not measured yet."
-    found = json.loads(files[-1].read_text(encoding="utf-8"))
     click, web = found["click_to_cutout_1080p"], found["web_rss_mib"]
     browser, cut = found["browser_1080p"], found["cut_1080p"]
     rows = [
@@ -93,10 +95,9 @@ def page_table() -> str:
 
 def engines_table() -> str:
     """Lay the newest measurement of the engines out as a Markdown table; see benchmarks/engines.py."""
-    files = sorted((ROOT / "benchmarks" / "results").glob("engines-*.json"))
-    if not files:
+    found, date = _newest("engines")
+    if found is None:
         return "Not measured yet."
-    found = json.loads(files[-1].read_text(encoding="utf-8"))
     rows = [
         "| u2netp | network | of ONNX Runtime fp32's | peak | mean difference from own fp32 | IoU with u2net |",
         "|---|--:|--:|--:|--:|--:|",
@@ -110,7 +111,6 @@ def engines_table() -> str:
             f"| {agreement['with_own_fp32']['mae']:.4f} | {agreement['with_u2net']['iou']:.3f} |"
         )
     n, pictures = first["n"], found["agreement"]["onnxruntime fp32"]["with_u2net"]["n"]
-    date = files[-1].stem.removeprefix("engines-")
     rows += [
         "",
         f"{found['cpu']}, {found['cores']} cores, {date}; 1080p JPEG to PNG, warm workers run in turn, medians, n = {n}; "
@@ -119,28 +119,125 @@ def engines_table() -> str:
     return "\n".join(rows)
 
 
+def larger_table() -> str:
+    """Lay the newest measurement of ISNet and of a network of u2net's size out as a Markdown table."""
+    found, date = _newest("engines")
+    if found is None:
+        return "Not measured yet."
+    rows = ["| network | engine | network's time | of ONNX Runtime's | peak | of ONNX Runtime's |", "|---|---|--:|--:|--:|--:|"]  # fmt: skip
+    for key, model in (("isnet", "ISNet, 1024 px"), ("u2net_like", "u2net's size, 320 px")):
+        first = found[key]["onnxruntime"]
+        for name, taken in found[key].items():
+            time, peak = taken["predict_p50_s"], taken["peak_mib"]
+            rows.append(f"| {model} | {name} | {format_seconds(time)} | {time / first['predict_p50_s']:.0%} | {peak:,.0f} MiB | {peak / first['peak_mib']:.0%} |")  # fmt: skip
+    return "\n".join([*rows, "", f"{found['cpu']}, {found['cores']} cores with bf16 and VNNI, {date}; medians of 5; ONNX Runtime with its defaults."])  # fmt: skip
+
+
+def stars_table() -> str:
+    """Lay the stars of an edge out as a Markdown table."""
+    rows = [f"| {least:g} | {stars:g} |" for least, stars in STARS]
+    return "\n".join(["| F-measure of the boundary, at least | stars |", "|--:|--:|", *rows, "| less | 1 |"])  # fmt: skip
+
+
+def sweep_table() -> str:
+    """Lay what a sweep promises, and what was measured of it, out as a Markdown table; see benchmarks/sweep.py."""
+    found, date = _newest("sweep")
+    if found is None:
+        return "Not measured yet."
+    sixty, twice, again, soak = (found[name] for name in ("sixty", "twice", "again", "soak"))
+    turns = len(again["turns"])
+    rows = [
+        (f"{sixty['trials']} trials of u2netp, a warm-up and three runs each, one picture", format_guess(sixty["wall_s"])),
+        (f"the same {twice['trials']} settings swept twice: trials on one front only, and of these not explained by the stated ranges", f"{twice['on_one_front_only']} and {twice['not_explained_by_the_stated_spread']} (fronts of {twice['front'][0]} and {twice['front'][1]})"),
+        (f"the recommended setting swept and run by hand in turn, {turns} times: worst difference of the peaks", f"{again['worst_peak_difference']:.1%}"),
+        ("the same: times whose ranges meet; medians by hand within the three runs' range", f"{again['ranges_that_meet']} and {again['medians_within_the_range']} of {turns}"),
+        (f"soak of the default preset, {soak['runs']:,} runs at 1080p: growth over the second half", f"{soak['slope_bytes'] / 1024:+.2f} ± {soak['slope_error_bytes'] / 1024:.2f} KiB a picture, {soak['rss_mib_every_100'][-1] - soak['rss_mib_every_100'][1]:+.1f} MiB in all after the first 100"),
+        ("the same: a day at one slot", f"{soak['pictures_a_day']:,} pictures"),
+    ]  # fmt: skip
+    return "\n".join(["| what | measured |", "|---|--:|", *(f"| {a} | {b} |" for a, b in rows), "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; `python benchmarks/sweep.py`."])  # fmt: skip
+
+
+def article_table() -> str:
+    """Give the article's table as it was measured last; see benchmarks/sweep.py."""
+    found, date = _newest("sweep")
+    if found is None:
+        return "Not measured yet."
+    table = found["article"]
+    rows = ["| setting | time | range | n | peak | of the first's | times as fast | edge |", "|---|--:|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
+    for row in table["rows"]:
+        if row["time_s"] is None:
+            rows.append(f"| `{row['name']}` | {row['why_not']} | | | | | | |")
+            continue
+        memory, speed = row["ratios"]
+        mark = " (stand-in)" if table["is_stand_in"] and row["name"] == "article-default" else ""
+        stars = "not told" if row["stars"] is None else f"{row['stars']:g} ★"
+        rows.append(f"| `{row['name']}`{mark} | {format_seconds(row['time_s'])} | {format_seconds(row['low_s'])} to {format_seconds(row['high_s'])} | {row['n']} | {row['peak_bytes'] / MIB:,.0f} MiB | {memory:.0%} | {speed:.2f} | {stars} |")  # fmt: skip
+    return "\n".join([*rows, "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; a 1080p JPEG to PNG."])  # fmt: skip
+
+
+def scaling_table() -> str:
+    """Lay out what scaling the picture down first does to rembg's own pipeline; see benchmarks/sweep.py."""
+    found, date = _newest("sweep")
+    if found is None:
+        return "Not measured yet."
+    rows = ["| longest side | network | rest | in all | peak |", "|---|--:|--:|--:|--:|"]
+    for side, taken in found["scaling"].items():
+        name = "as it is, 4000 px" if side == "0" else f"{side} px"
+        rows.append(f"| {name} | {format_seconds(taken['predict_s'])} | {format_seconds(taken['rest_s'])} | {format_seconds(taken['total_s'])} | {taken['peak_bytes'] / MIB:,.0f} MiB |")  # fmt: skip
+    return "\n".join([*rows, "", f"u2netp, warm, medians of 3; {found['cpu']}, {found['cores']} cores{_formats(found)}, {date}."])  # fmt: skip
+
+
+def _formats(found: dict[str, Any]) -> str:
+    """Say which number formats the CPU of a record had besides fp32."""
+    features = set(found["features"])
+    bf16 = bool(features & {"avx512_bf16", "amx_bf16", "bf16"})
+    int8 = bool(features & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+    had = [name for name, has in (("bf16", bf16), ("VNNI", int8)) if has]
+    return f" with {' and '.join(had)}" if had else " without bf16 and VNNI"
+
+
+def _newest(name: str) -> tuple[dict[str, Any] | None, str]:
+    """Read the newest record of a benchmark, and its date; None: there is none."""
+    files = sorted((ROOT / "benchmarks" / "results").glob(f"{name}-*.json"))
+    if not files:
+        return None, ""
+    return json.loads(files[-1].read_text(encoding="utf-8")), files[-1].stem.removeprefix(
+        f"{name}-"
+    )
+
+
 def refresh(text: str) -> str:
     """Write the derived blocks of a text anew; what stands between them stays."""
-    for name, content in (
-        ("settings", knob_table()),
-        ("presets", preset_table()),
-        ("bench", bench_table()),
-        ("page", page_table()),
-        ("engines", engines_table()),
-    ):
-        block = _BLOCK.format(name=name, content=content)
+    for name, write in BLOCKS.items():
         found = re.search(_BLOCK_PATTERN.format(name=name), text, flags=re.DOTALL)
         if found is not None:
+            block = _BLOCK.format(name=name, content=write())
             text = text[: found.start()] + block + text[found.end() :]
     return text
 
 
+BLOCKS: dict[str, Callable[[], str]] = {
+    "settings": knob_table,
+    "presets": preset_table,
+    "bench": bench_table,
+    "page": page_table,
+    "engines": engines_table,
+    "larger": larger_table,
+    "stars": stars_table,
+    "sweep": sweep_table,
+    "article": article_table,
+    "scaling": scaling_table,
+}
+PAGES = ("README.md", "docs/article.md")
+
+
 def main() -> None:
-    """Refresh README.md."""
-    readme = ROOT / "README.md"
-    text = refresh(readme.read_text(encoding="utf-8"))
-    with replacing(readme) as file:
-        file.write(text.encode())
+    """Refresh the pages."""
+    for name in PAGES:
+        page = ROOT / name
+        text = refresh(page.read_text(encoding="utf-8"))
+        with replacing(page) as file:
+            file.write(text.encode())
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ class Story:
         how: sentences that say how it was measured.
         recommendation: the sentence why.
         chosen: number of the recommended trial; None: none.
+        fits: whether it keeps the budgets; if not, it is the nearest.
         budgets: as `Budgets.to_dict`.
     """
 
@@ -70,6 +71,7 @@ class Story:
     how: Sequence[str]
     recommendation: str
     chosen: int | None
+    fits: bool
     budgets: Mapping[str, Any]
 
 
@@ -93,6 +95,7 @@ def write_report(folder: Path, trials: Sequence[Trial], story: Story) -> list[Pa
         "how": list(story.how),
         "recommendation": story.recommendation,
         "chosen": story.chosen,
+        "fits": story.fits,
         "budgets": dict(story.budgets),
         "trials": [trial.to_dict() for trial in trials],
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rembg_tuner.cli.arguments import build_parser
-from rembg_tuner.documents import refresh
+from rembg_tuner.documents import PAGES, refresh
 from rembg_tuner.presets import read_presets
 from rembg_tuner.settings import KNOBS, flag_of
 
@@ -18,9 +18,18 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROGRAM = re.compile(r"^ {4}(?:\.venv/bin/)?rembg-tuner (.+)$", re.MULTILINE)
 
 
-def test_the_derived_parts_are_up_to_date() -> None:
-    """README's tables are what the settings, the presets and the newest bench say."""
-    assert refresh(README) == README, "run python -m rembg_tuner.documents"
+@pytest.mark.parametrize("page", PAGES)
+def test_the_derived_parts_are_up_to_date(page: str) -> None:
+    """Tables are what the settings, the presets and the newest benchmarks say."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert refresh(text) == text, "run python -m rembg_tuner.documents"
+
+
+def test_every_command_is_named() -> None:
+    """What `--help` lists stands in README with how it is called."""
+    actions = [action for action in build_parser()._actions if action.choices]
+    named = [name for action in actions for name in action.choices or ()]
+    assert [name for name in named if f"rembg-tuner {name}" not in README] == []
 
 
 def test_every_setting_and_preset_is_named() -> None:

@@ -82,7 +82,7 @@ def test_ours_is_rembgs_matte(model: str, request: pytest.FixtureRequest, tmp_pa
     name = request.getfixturevalue(model)
     theirs = matte(name, "rembg", tmp_path)
     for engine in ("onnxruntime", "openvino"):
-        ours = matte(name, engine, tmp_path)  # type: ignore[arg-type]
+        ours = matte(name, engine, tmp_path)
         assert np.abs(ours - theirs).mean() <= 2 / 255
 
 

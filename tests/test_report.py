@@ -28,6 +28,7 @@ STORY = Story(
     how=["Each setting ran alone."],
     recommendation="Take the second.",
     chosen=1,
+    fits=True,
     budgets={"max_memory_bytes": 250 * MIB, "max_time_s": 0.5, "min_agreement": 0.9},
 )
 
@@ -114,10 +115,11 @@ def test_json_reads_back(tmp_path: Path, trials: list[Trial]) -> None:
     content = json.loads((tmp_path / JSON_FILE).read_text(encoding="utf-8"))
     assert [read_trial(one) for one in content["trials"]] == trials
     assert content["chosen"] == 1
+    assert content["fits"] is True
     assert content["budgets"] == STORY.budgets
     assert content["how"] == STORY.how
 
 
 def test_no_trials_is_a_report_too(tmp_path: Path) -> None:
     """It says that nothing was measured."""
-    assert "nothing was measured" in page_of(tmp_path, [], replace(STORY, chosen=None))
+    assert "nothing was measured" in page_of(tmp_path, [], replace(STORY, chosen=None, fits=False))

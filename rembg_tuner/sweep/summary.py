@@ -46,6 +46,7 @@ def write_summary(
             how=_how(sweep, plan),
             recommendation=_told(found),
             chosen=None if found.chosen is None else found.chosen.number,
+            fits=found.fits,
             budgets=budgets.to_dict(),
         )  # fmt: skip
         write_report(folder, sweep.trials, story)

@@ -25,7 +25,7 @@ from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.compare import show_comparison
 from rembg_tuner.ui.views.soak import show_soak
 from rembg_tuner.ui.views.sweep import show_sweep
-from rembg_tuner.ui.words import say
+from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import MIB, format_guess
 
 if TYPE_CHECKING:
@@ -205,6 +205,7 @@ class StudyHandlers:
             base=Settings(engine=best_installed_engine()),
             reference=reference,
             trials=trials,
+            max_pixels=most_pixels,
         )
         if plan.count() > MOST_TRIALS:
             raise SettingsError([f"at most {MOST_TRIALS} trials on this page, got {plan.count()}; choose fewer values, or a guided search"])  # fmt: skip
@@ -230,7 +231,8 @@ class StudyHandlers:
 
     def announce(self, plan: Plan, language: str) -> str:
         """Say how many trials there will be and about how long they take."""
-        return say("sweep.announce", language, count=plan.count(), of=len(plan.grid()), time=format_guess(plan.guess_s()))  # fmt: skip
+        text = say("sweep.announce", language, count=plan.count(), of=len(plan.grid()), time=format_guess(plan.guess_s()))  # fmt: skip
+        return " ".join([text, *(translate_sentence(out, language) for out in plan.left_out())])
 
     async def sweep(
         self, visitor: Visitor, plan: Plan, budgets: Budgets
@@ -238,7 +240,9 @@ class StudyHandlers:
         """Sweep, and show how it goes; the visitor who leaves ends it."""
 
         def work(study: Study, bench: LineBench, comparer: Comparer) -> None:
-            study.sweep = open_sweep(plan, study.folder, bench, comparer)
+            # Visitors' cut-outs stay in the page's folder, and go with it.
+            thumbnails = self.desk.folder.path / "trial-thumbnails"
+            study.sweep = open_sweep(plan, study.folder, bench, comparer, thumbnails=thumbnails)
             study.progress = study.sweep.progress(0.0)
 
             def note(progress: object) -> None:
