@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test run bench check clean
+.PHONY: test test-all run bench check clean
 
 $(VENV)/.run: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,9 @@ run: $(VENV)/.run
 	$(BIN)/python app.py $(ARGUMENTS)
 
 test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.run

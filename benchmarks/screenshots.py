@@ -42,6 +42,23 @@ def shoot(browser: Browser, address: str, options: dict[str, Any], target: Path)
         pyvips.Image.new_from_file(file.name)[:3].write_to_file(str(target), Q=88)
 
 
+def shoot_sweep(browser: Browser, address: str, target: Path) -> None:
+    """Sweep the astronaut, look at one of the points, and take a picture."""
+    page = browser.new_context(**SHOTS["page"]).new_page()
+    page.goto(address)
+    page.click("[data-example=astronaut]")
+    page.wait_for_selector("#picture img")
+    page.get_by_role("tab", name="Sweep").click()
+    page.click("#sweep-run")
+    page.wait_for_selector(".rt-study[data-state=done]", timeout=300_000)
+    page.evaluate("() => window.scrollTo(0, 0)")
+    page.locator(".rt-point").first.hover(force=True)
+    page.wait_for_timeout(400)
+    with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        page.screenshot(path=file.name)
+        pyvips.Image.new_from_file(file.name)[:3].write_to_file(str(target), Q=88)
+
+
 def main() -> None:
     """Take them all."""
     server = Server()
@@ -50,6 +67,7 @@ def main() -> None:
         assert browser is not None
         for name, options in SHOTS.items():
             shoot(browser, server.address, options, DOCS / f"{name}.jpg")
+        shoot_sweep(browser, server.address, DOCS / "sweep.jpg")
     server.close()
 
 

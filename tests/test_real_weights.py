@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 TOOLS = ROOT.parent / "shared" / "tools"
 COFFEE = ROOT / "examples" / "coffee.png"
 TIMEOUT_S = 300  # fetching 84 MB, and rembg's first import
-pytestmark = [pytest.mark.model, pytest.mark.timeout(TIMEOUT_S)]
+pytestmark = [pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(TIMEOUT_S)]
 
 
 def make(tool: str, *words: str) -> None:

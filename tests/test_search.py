@@ -80,6 +80,7 @@ def share(settings: list[Settings]) -> float:
     return hypervolume([POINTS[one] for one in settings], CORNER) / whole
 
 
+@pytest.mark.slow
 def test_a_quarter_of_the_grid_guided_finds_the_front() -> None:
     """At least 97 % of the grid's hypervolume, and more than by chance: medians of 15 seeds."""
     count = len(TRIALS) // 4

@@ -228,6 +228,7 @@ def test_a_program_that_leaves_frees_the_slot(server: Server, client: Client) ->
     assert time.monotonic() - left_at < 1.2
 
 
+@pytest.mark.slow
 def test_twenty_programs_get_their_own(server: Server) -> None:
     """Each its own picture's cut-out, or a word to come back."""
     names = ("astronaut", "chelsea", "coffee")
@@ -259,6 +260,7 @@ def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("rembg-tuner-page")] == []  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_server_leaves_nothing_for_long(tmp_path: Path) -> None:
     """Its worker ends by itself, and the next start removes its folder."""
     server = Server(tmp_path)

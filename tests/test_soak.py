@@ -107,6 +107,7 @@ def test_the_claim_is_judged_by_the_real_u2net_only(table: Table, said: str) -> 
     assert "| model u2net is not on disk; get it |" in text
 
 
+@pytest.mark.slow
 def test_the_articles_table_without_u2net(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

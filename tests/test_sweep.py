@@ -71,6 +71,7 @@ def trials_in(folder: Path) -> list[Trial]:
     return TrialStore(folder / STORE_FILE).all(context)
 
 
+@pytest.mark.slow
 def test_a_sweep_measures_recommends_and_reports(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_file_that_is_no_summary_is_told(text: str, tmp_path: Path) -> None:
         read_summary(tmp_path)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     """With SIGKILL: no trial is lost, none is there twice, and the order goes on as it would have."""
     folder = tmp_path / "sweep"
@@ -170,6 +172,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     assert [trial.number for trial in after] == list(range(6))
 
 
+@pytest.mark.slow
 def test_what_was_measured_here_is_not_measured_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -445,6 +448,7 @@ def test_the_context_is_pictures_reference_rounds_and_machine(tmp_path: Path) ->
     assert here not in others
 
 
+@pytest.mark.slow
 def test_compare_tells_how_presets_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     """The first agrees with itself; maps and cut-outs are kept; a mask can be the reference."""
     folder = tmp_path / "compared"

@@ -273,6 +273,7 @@ def test_the_wipe_moves_by_keyboard(visitor: Visitor, address: str) -> None:
     assert page.get_attribute(".rt-before", "alt") != ""
 
 
+@pytest.mark.slow
 def test_the_curve_is_live_and_its_peak_is_the_results(visitor: Visitor, address: str) -> None:
     """While it runs the figures change several times a second; after it the curve's peak is what runs.json says."""
     page = visitor.come(address)
@@ -409,6 +410,7 @@ def test_a_visitor_who_leaves_frees_the_slot(browser: Browser, address: str) -> 
         assert time.monotonic() - left_at <= 1.5
 
 
+@pytest.mark.slow
 def test_a_waiting_visitor_sees_their_place(browser: Browser, address: str) -> None:
     """Who presses Run while another runs is told which place they have, and gets their turn."""
     with browser.new_context(locale="en-US") as context:
@@ -566,6 +568,7 @@ def test_the_machine_is_told(visitor: Visitor, address: str) -> None:
         assert word in said
 
 
+@pytest.mark.slow
 def test_a_model_is_got_with_a_button_and_a_bar(visitor: Visitor, address: str) -> None:
     """What is here and what is not, a bar that moves, a stop that keeps what came, a wrong file's sentence."""
     page = visitor.come(address)
