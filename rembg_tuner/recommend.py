@@ -221,8 +221,8 @@ def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[
         cheaper = [t for t in far if t.costs()[axis] < here]
         up, down = ("less", "more") if budget == "agreement" else ("more", "less")
         found = (
-            (min(dearer, key=lambda t: t.costs()[axis], default=None), up),
-            (max(cheaper, key=lambda t: t.costs()[axis], default=None), down),
+            (_best_of_nearest(dearer, axis, is_up=True), up),
+            (_best_of_nearest(cheaper, axis, is_up=False), down),
         )
         steps += [
             Step(trial=t.number, budget=budget, direction=way, text=_step_text(t, chosen, budget, way, names))
@@ -230,6 +230,24 @@ def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[
             if t is not None
         ]  # fmt: skip
     return tuple({step.trial: step for step in reversed(steps)}.values())[::-1]
+
+
+def _best_of_nearest(trials: Sequence[Trial], axis: int, *, is_up: bool) -> Trial | None:
+    """Give the trial that is nearest on an axis; of those that cannot be told from it there, the cheapest.
+
+    Args:
+        trials: all on one side of the chosen one.
+        axis: 0 memory, 1 time, 2 agreement.
+        is_up: whether they cost more on the axis.
+
+    Returns:
+        None where there are none.
+    """
+    if not trials:
+        return None
+    nearest = (min if is_up else max)(trials, key=lambda t: t.costs()[axis])
+    equal = [trial for trial in trials if not _is_another(trial, nearest, axis)]
+    return min([nearest, *equal], key=_cost)
 
 
 def _is_another(trial: Trial, chosen: Trial, axis: int) -> bool:

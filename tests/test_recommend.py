@@ -150,6 +150,18 @@ def test_a_step_keeps_the_other_budgets_and_is_no_chance() -> None:
     assert told == {4: ("memory", "more"), 2: ("agreement", "less")}
 
 
+def test_of_steps_as_far_the_cheapest_is_told() -> None:
+    """What takes a hair less memory and twice the time is no step that anybody would take."""
+    trials = [
+        make_trial(0, 200, 0.325, 0.980),
+        make_trial(1, 239, 0.699, 1.000),
+        make_trial(2, 240, 0.474, 1.000),
+    ]
+    found = recommend(trials, Budgets())
+    assert found.chosen is trials[0]
+    assert {step.trial for step in found.steps} == {2}
+
+
 def test_an_agreement_that_nobody_knows_meets_no_least_one() -> None:
     """Where the reference shows no foreground nothing fits, unless no agreement is asked for."""
     trials = [make_trial(0, 150, 0.1, None)]
