@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rembg_tuner.errors import TunerError
-from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.recommend import LOOKS_RIGHT
 from rembg_tuner.settings import DEFAULT_MODEL, ENGINES, STOCK_ENGINE, type_of
 from rembg_tuner.ui.choices import capabilities
@@ -21,6 +20,7 @@ from rembg_tuner.ui.widgets import (
     RESULT_SIZES,
     held_choices,
     knob_updates,
+    models_here,
     page_words,
     study_script,
 )
@@ -161,7 +161,7 @@ class _SweepTab:
 
     def refresh(self, chosen: list[str]) -> tuple[Any, Any]:
         """Offer what models are here by now; those chosen stay chosen."""
-        here = _models_here()
+        here = models_here()
         return (
             gr.update(choices=here, value=[name for name in chosen if name in here]),
             gr.update(choices=held_choices("sweep.reference.own")),
@@ -202,18 +202,13 @@ class _SweepTab:
         return {self.parts.knobs[name]: update for name, update in updates.items()}
 
 
-def _models_here() -> list[str]:
-    """Name the models that are on disk."""
-    return [name for name, entry in read_catalogue().items() if entry.find()]
-
-
 def _axes(names: Sequence[str]) -> dict[str, Any]:
     """Make the choices of some axes."""
     words, able = page_words(), capabilities()
     engines = [name for name in ENGINES if name in able.engines and name != STOCK_ENGINE]
     native = ["fp32", *(p for p in ("bf16", "fp16", "int8") if p in able.precisions)]
     ends: dict[str, tuple[list[Any], list[Any]]] = {
-        "model": (_models_here(), [DEFAULT_MODEL]),
+        "model": (models_here(), [DEFAULT_MODEL]),
         "engine": (engines, [name for name in engines if name != "ncnn"]),
         "precision": (native, [p for p in native if p != "fp16"]),
         "network_size": (list(_SIZES), [224, 256, 320]),

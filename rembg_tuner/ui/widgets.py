@@ -94,17 +94,21 @@ def _words_of(language: str) -> dict[str, str]:
     return words
 
 
+def models_here() -> list[str]:
+    """Name the models that are on disk, in the catalogue's order."""
+    return [name for name, entry in read_catalogue().items() if entry.find()]
+
+
 def held_choices(first: str) -> list[tuple[str, str]]:
     """Give what mattes can be held against: by default, a preset's, or those of a model that is here.
 
     Args:
         first: key of the word for the default.
     """
-    models = [name for name, entry in read_catalogue().items() if entry.find()]
     words = page_words()
     return [
         (str(words(first)), ""),
-        *((f"{name} · fp32", name) for name in models),
+        *((f"{name} · fp32", name) for name in models_here()),
         *((name, name) for name in read_presets()),
     ]
 
@@ -151,7 +155,7 @@ def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, s
     if name == "engine":
         here = set(able.engines)
     elif name == "model":
-        here = {model for model, entry in read_catalogue().items() if entry.find()}
+        here = set(models_here())
     elif name == "provider" and providers is not None:
         here = set(providers)
     names = list(read_catalogue()) if name == "model" else list(KNOBS[name].choices)
