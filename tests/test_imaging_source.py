@@ -264,6 +264,7 @@ def _cmyk_profile() -> bytes:
     return bytes(pyvips.Image.profile_load("cmyk"))
 
 
+@functools.cache  # a profile holds the second it was made in: two made alike may differ
 def _srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
