@@ -30,7 +30,7 @@ from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Result, setting_peak_bytes
 from rembg_tuner.pipeline import Job
 from rembg_tuner.quality import intersection_over_union, mean_absolute_error
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 from rembg_tuner.units import MIB
 

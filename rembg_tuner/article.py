@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.comparer import Comparer
+from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.measurement import Failure, setting_peak_bytes
 from rembg_tuner.models.catalogue import find_entry
@@ -17,7 +17,7 @@ from rembg_tuner.models.spec import file_digests
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import find_preset, resolve
 from rembg_tuner.quality import edge_stars
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import STOCK_ENGINE, Settings
 from rembg_tuner.stats import summarise
 

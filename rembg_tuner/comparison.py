@@ -14,7 +14,7 @@ from rembg_tuner.sweep.measure import ROUNDS, make_reference, trial_of, without_
 from rembg_tuner.trials import Trial
 
 if TYPE_CHECKING:
-    from rembg_tuner.comparer import Comparer
+    from rembg_tuner.children.comparer import Comparer
     from rembg_tuner.settings import Settings
     from rembg_tuner.sweep.measure import Bench
 

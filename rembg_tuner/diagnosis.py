@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from rembg_tuner.cache import open_cache
-from rembg_tuner.children import child_environment
+from rembg_tuner.children.environment import child_environment
 from rembg_tuner.errors import EngineError
 from rembg_tuner.host import read_host
-from rembg_tuner.meter import Meter, available_memory_bytes, load_average
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.models.pnnx import find_pnnx
 from rembg_tuner.presets import install_text
+from rembg_tuner.running.meter import Meter, available_memory_bytes, load_average
 from rembg_tuner.settings import ENGINES
 
 # What the engines' fast paths ask for, in the kernel's words.
@@ -34,7 +34,7 @@ _TELLING_FEATURES = (
 )
 _ASK_TIMEOUT_S = 60.0
 _ASK_PROVIDERS = (
-    "import json; from rembg_tuner.engines import onnxruntime as e; "
+    "import json; from rembg_tuner.engines import providers as e; "
     "print(json.dumps({p: e.provider_problem(p) for p in e.PROVIDERS}))"
 )
 _ASK_LIBVIPS = "from rembg_tuner.imaging import libvips as e; print(e.libvips_version())"

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.cache import replacing
-from rembg_tuner.plot import draw, lay_out, points_script
+from rembg_tuner.plot.drawing import draw, points_script
+from rembg_tuner.plot.layout import lay_out
 from rembg_tuner.quality import edge_stars
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.trials import differences, label_of

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.knobs import Knob, problems_of_value
 
 EngineName = Literal["onnxruntime", "openvino", "ncnn", "rembg"]
 ProviderName = Literal["cpu", "cuda", "tensorrt", "openvino"]
@@ -32,61 +33,8 @@ PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "rembg": ("fp32",),
 }
 _KNOB = "knob"
-_TYPE_WORDS: dict[type, str] = {
-    bool: "on or off (true or false)",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-}
 DEFAULT_MODEL = "u2netp"
 MODEL_ALIASES = {"u2net_lite": DEFAULT_MODEL}  # the article's name for it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Knob:
-    """What is known of one setting besides its name, type and default.
-
-    Attributes:
-        summary: one sentence: what it is, and what it costs or brings.
-        group: the heading it stands under on the page and in the README.
-        unit: of the number, for people; empty for words and switches.
-        low, high: the least and the greatest number allowed, both included.
-        multiple_of: numbers other than 0 must be a multiple of this.
-        or_zero: 0 is allowed below `low`, and means "as it is".
-        choices: the words allowed; empty for any.
-        engines: the engines that honour it; empty for all.
-        reload: another value needs another worker, since the session holds it.
-        default_text: how people are told the default where the value alone would mislead.
-    """
-
-    summary: str
-    group: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    multiple_of: int | None = None
-    or_zero: bool = False
-    choices: tuple[str, ...] = ()
-    engines: frozenset[str] = frozenset()
-    reload: bool = True
-    default_text: str = ""
-
-    def allowed_text(self) -> str:
-        """Tell the values allowed, for messages and tables."""
-        if self.choices:
-            return ", ".join(self.choices)
-        if self.low is None:
-            return "on, off"
-        zero = "0 or " if self.or_zero else ""
-        high = "" if self.high is None else f" to {_plain(self.high)}"
-        multiple = f", a multiple of {self.multiple_of}" if self.multiple_of else ""
-        unit = f" {self.unit}" if self.unit else ""
-        return f"{zero}{_plain(self.low)}{high}{unit}{multiple}"
-
-
-def _plain(number: float) -> str:
-    """Write a number without an exponent."""
-    return f"{number:.0f}" if number == int(number) else f"{number:g}"
 
 
 def installed_engines() -> tuple[str, ...]:
@@ -464,34 +412,6 @@ def _as_float(name: str, value: object) -> object:
 
 def problems_of(name: str, value: object) -> list[str]:
     """Say what is wrong with one value alone, whatever the other knobs are; empty: nothing."""
-    expected = type_of(name)
     if value is None and name == "memory_limit_bytes":
         return []
-    if type(value) is not expected:  # a bool is no int, and an int is no float
-        return [f"{name} must be {_TYPE_WORDS[expected]}, got {value!r}"]
-    if isinstance(value, str):
-        return _word_problems(name, value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _number_problems(name, value)
-    return []
-
-
-def _word_problems(name: str, value: str) -> list[str]:
-    """Check a word by its knob's choices."""
-    choices = KNOBS[name].choices
-    if choices and value not in choices:
-        return [f"{name} must be one of {', '.join(choices)}, got {value!r}"]
-    return [] if value.strip() else [f"{name} must not be empty"]
-
-
-def _number_problems(name: str, value: float) -> list[str]:
-    """Check a number by its knob's range."""
-    knob = KNOBS[name]
-    if value == 0 and knob.or_zero:
-        return []
-    fits = (knob.low or 0) <= value <= (
-        knob.high or math.inf
-    ) and value != math.inf  # NaN fits nowhere
-    if not fits or (knob.multiple_of and value % knob.multiple_of):
-        return [f"{name} must be {knob.allowed_text()}, got {value}"]
-    return []
+    return problems_of_value(name, KNOBS[name], type_of(name), value)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.measurement import Failure, setting_peak_bytes
-from rembg_tuner.meter import Meter
 from rembg_tuner.pipeline import Job
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.meter import Meter
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.stats import summarise
 from rembg_tuner.units import MIB, format_bytes
 

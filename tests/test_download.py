@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rembg_tuner.children import child_environment
+from rembg_tuner.children.environment import child_environment
 from rembg_tuner.errors import CancelledError, DownloadError, ModelError, OutputError
 from rembg_tuner.models import download
 from rembg_tuner.models.catalogue import CatalogueEntry, find_model, read_catalogue

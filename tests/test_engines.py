@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.derived import prepare
 from rembg_tuner.engines import EngineRequest, open_engine
 from rembg_tuner.errors import EngineError, MissingProviderError, ModelError
 from rembg_tuner.imaging.matte import scale_to_matte
@@ -34,7 +33,8 @@ from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from rembg_tuner.pipeline import Job
 from rembg_tuner.precision import MOST_DIFFERENCE, choose_precision
 from rembg_tuner.presets import Capabilities, unnative_text
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.derived import prepare
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:

@@ -17,13 +17,15 @@ from made_trials import make_trial
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli import main
 from rembg_tuner.errors import SettingsError
-from rembg_tuner.export import FILE_NAMES, MARGIN, TARGETS, Measured, export, limits_of
+from rembg_tuner.export.container import MARGIN, limits_of
+from rembg_tuner.export.targets import export
+from rembg_tuner.export.values import FILE_NAMES, TARGETS, Measured
 from rembg_tuner.measurement import Result
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import Capabilities, find_preset, read_presets, resolve
 from rembg_tuner.recommend import Budgets
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 from rembg_tuner.units import MIB
 from rembg_tuner.yaml_files import read_mapping
@@ -316,7 +318,7 @@ def test_a_script_takes_the_format_that_auto_is_here(
     able: Capabilities, precision: str, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its name stands in a note, its file in the text."""
-    monkeypatch.setattr("rembg_tuner.export.look_at_this_machine", lambda: able)
+    monkeypatch.setattr("rembg_tuner.export.python_script.look_at_this_machine", lambda: able)
     made = export(Settings(engine="openvino", precision="auto"), "python", measured=None)
     assert f"precision auto is {precision} on this machine, and the script takes that" in made.notes
     assert f"PRECISION = '{precision}'" in made.text

@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rembg_tuner import derived
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.models import pnnx
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, find_model
@@ -24,6 +23,7 @@ from rembg_tuner.models.graph import (
     written_sizes,
 )
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from rembg_tuner.running import derived
 from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:

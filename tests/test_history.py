@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rembg_tuner.cache import CACHE_VARIABLE
-from rembg_tuner.history import History, Peak, why_not_fit
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.history import History, Peak, why_not_fit
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 from rembg_tuner.units import MIB
 

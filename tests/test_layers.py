@@ -21,23 +21,20 @@ PACKAGE = "rembg_tuner"
 
 # DESIGN.md's rooms: a room imports only from rows above its own, and from itself.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors", "units", "colours", "children", "yaml_files"),
+    ("errors", "units", "colours", "knobs", "yaml_files"),
     ("settings", "measurement", "pareto"),
-    ("stats", "presets", "host", "cache", "answering"),
+    ("stats", "presets", "host", "cache", "children"),
     ("trials", "quality"),
-    ("models", "imaging", "history", "comparer", "recommend", "plot"),
-    ("engines", "meter", "capabilities", "precision", "report"),
+    ("models", "imaging", "recommend", "plot"),
+    ("engines", "capabilities", "precision", "report"),
     ("pipeline", "conversion"),
     ("worker",),
-    ("process", "derived", "previewer", "watch", "warm", "starting", "runner"),
-    ("fresh", "export_scripts"),
+    ("running",),
     (
         "bench",
         "quantization",
         "diagnosis",
         "documents",
-        "line",
-        "page_folder",
         "sweep",
         "export",
         "soak",
@@ -50,34 +47,28 @@ ROWS: tuple[tuple[str, ...], ...] = (
 # Two rooms in one row, one of which stands on the other.
 BESIDE = {
     ("measurement", "settings"),
-    ("runner", "derived"),
-    ("runner", "process"),
-    ("runner", "starting"),
-    ("runner", "warm"),
-    ("starting", "process"),
-    ("starting", "warm"),
-    ("starting", "watch"),
-    ("warm", "process"),
-    ("runner", "previewer"),
-    ("runner", "watch"),
-    ("watch", "process"),
     ("server", "ui"),
     ("imaging", "models"),  # the word for how a network's output becomes a matte
 }
+# Within the room of the measured workers: each stands on those before it.
+RUNNING = (
+    *("meter", "process", "history", "derived", "previewer", "watch", "warm", "starting"),
+    *("outcomes", "runner", "fresh", "line"),
+)
 # A library's modules that may import it; a room stands for all its modules.
 DOORS: dict[str, tuple[str, ...]] = {
     "yaml": ("yaml_files",),
     "onnx": ("models.graph",),
     "google": ("models.graph",),  # protobuf, in which onnx is written and whose errors it raises
     "pyvips": ("imaging",),
-    "onnxruntime": ("engines.onnxruntime", "quantization.ort_int8"),
+    "onnxruntime": ("engines.onnxruntime", "engines.providers", "quantization.ort_int8"),
     "onnxsim": ("quantization.make",),
     "nncf": ("quantization.nncf_int8",),
     "openvino": ("engines.openvino",),
     "ncnn": ("engines.ncnn",),
     "rembg": ("engines.rembg",),
     "PIL": ("engines.rembg",),
-    "psutil": ("meter",),
+    "psutil": ("running.meter",),
     "numpy": ("imaging", "quality", "engines", "bench"),
     "gradio": ("ui", "server.web"),
     "starlette": ("server",),
@@ -91,19 +82,11 @@ NEVER_IN_THE_WORKER = {
     "psutil",
     "onnx",
     f"{PACKAGE}.cli",
-    f"{PACKAGE}.meter",
-    f"{PACKAGE}.runner",
-    f"{PACKAGE}.warm",
-    f"{PACKAGE}.starting",
-    f"{PACKAGE}.derived",
+    f"{PACKAGE}.running",
+    f"{PACKAGE}.children",
     f"{PACKAGE}.conversion",
-    f"{PACKAGE}.history",
-    f"{PACKAGE}.watch",
-    f"{PACKAGE}.process",
-    f"{PACKAGE}.previewer",
     f"{PACKAGE}.presets",
     f"{PACKAGE}.bench",
-    f"{PACKAGE}.line",
     f"{PACKAGE}.ui",
     f"{PACKAGE}.server",
 }
@@ -242,6 +225,21 @@ def test_imports_point_up() -> None:
     ]
     assert wrong == []
     assert sum(1 for _ in inner_imports()) > 50
+
+
+def test_the_room_of_the_workers_leans_one_way() -> None:
+    """From the meter, which knows nobody, to the line, which nobody below it knows."""
+    prefix = f"{PACKAGE}.running."
+    modules = {name.removeprefix(prefix) for name in our_modules() if name.startswith(prefix)}
+    assert modules == set(RUNNING)
+    assert [
+        f"{found.importer}:{found.line} imports {found.imported}"
+        for found in all_imports()
+        if found.importer.startswith("running.")
+        and found.imported.startswith(prefix)
+        and RUNNING.index(found.imported.removeprefix(prefix))
+        >= RUNNING.index(found.importer.removeprefix("running."))
+    ] == []
 
 
 def test_every_exception_to_the_rows_is_used() -> None:

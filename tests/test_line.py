@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_tuner.line import MOST_WARM_BYTES, Order, Ticket, WaitingLine
 from rembg_tuner.measurement import Failure, Result, Sample
 from rembg_tuner.pipeline import Job
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.line import MOST_WARM_BYTES, Order, Ticket, WaitingLine
+from rembg_tuner.running.runner import Runner
+from rembg_tuner.running.watch import Progress
 from rembg_tuner.settings import Settings
-from rembg_tuner.watch import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -215,7 +215,7 @@ def test_a_heavy_worker_is_not_kept(line: WaitingLine, tmp_path: Path, monkeypat
     finished(line.submit(order(tmp_path)))
     assert len(line.worker_pids()) == 1
     assert MOST_WARM_BYTES == 2**30
-    monkeypatch.setattr("rembg_tuner.line.MOST_WARM_BYTES", 2**20)
+    monkeypatch.setattr("rembg_tuner.running.line.MOST_WARM_BYTES", 2**20)
     with WaitingLine() as narrow:
         finished(narrow.submit(order(tmp_path)))
         until(lambda: narrow.worker_pids() == ())

@@ -34,7 +34,7 @@ def test_a_provider_that_falls_back_to_the_cpu_is_refused(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Libraries that load do not make a GPU: the session's own word counts, in every engine."""
-    monkeypatch.setattr("rembg_tuner.engines.onnxruntime.provider_problem", lambda _: None)
+    monkeypatch.setattr("rembg_tuner.engines.providers.provider_problem", lambda _: None)
     monkeypatch.setattr("rembg_tuner.engines.onnxruntime._NO_CPU_FALLBACK", ("session.none", "1"))
     settings = Settings(engine=engine, provider="cuda")  # type: ignore[arg-type]
     with pytest.raises(

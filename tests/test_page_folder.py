@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rembg_tuner.page_folder import LEAST_AGE_S, MOST_AGE_S, PageFolder
+from rembg_tuner.ui.page_folder import LEAST_AGE_S, MOST_AGE_S, PageFolder
 
 NOW_S = 2_000_000_000.0
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_trials import make_trial
 
-from rembg_tuner.plot import HEIGHT, WIDTH, draw, lay_out
+from rembg_tuner.plot.drawing import draw
+from rembg_tuner.plot.layout import HEIGHT, WIDTH, lay_out
 from rembg_tuner.settings import Settings
 from rembg_tuner.trials import Trial
 from rembg_tuner.units import MIB

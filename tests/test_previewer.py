@@ -12,8 +12,8 @@ from PIL import Image
 
 from rembg_tuner.measurement import Result
 from rembg_tuner.pipeline import Job
-from rembg_tuner.previewer import Previewer
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.previewer import Previewer
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rembg_tuner.cache import CACHE_VARIABLE
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.children import child_environment
+from rembg_tuner.children.environment import child_environment
 from rembg_tuner.cli import main
 from rembg_tuner.engines import INT8_MARK
 from rembg_tuner.errors import MissingModelError, ModelError, SettingsError
@@ -33,7 +33,7 @@ from rembg_tuner.quantization import make
 from rembg_tuner.quantization.make import Made, quantize_model
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
 from rembg_tuner.quantization.search import Agreement, Found, Target, find_left_out
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pyvips
 
 from rembg_tuner.measurement import Result
 from rembg_tuner.pipeline import Job
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import EngineName, Settings
 
 if TYPE_CHECKING:

@@ -21,15 +21,15 @@ from PIL import Image
 
 from rembg_tuner.cache import CACHE_VARIABLE, user_cache_folder
 from rembg_tuner.measurement import Failure, Result
-from rembg_tuner.meter import Meter
 from rembg_tuner.pipeline import Job
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.meter import Meter
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rembg_tuner.watch import Progress
+    from rembg_tuner.running.watch import Progress
 
 MIB = 2**20
 ROOT = Path(__file__).parent.parent
@@ -680,7 +680,7 @@ def test_a_ctrl_c_does_not_reach_the_worker(when: str, runner: Runner, tmp_path:
 PARENT = """
 import sys
 from rembg_tuner.pipeline import Job
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 
 slow = Settings(engine="openvino", network_size=512)

@@ -24,8 +24,8 @@ import pyvips
 from made_bench import MadeBench
 from made_trials import make_trial
 
+from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.cli import main
-from rembg_tuner.comparer import Comparer
 from rembg_tuner.comparison import Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.imaging.comparisons import another_shape

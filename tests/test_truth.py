@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_tuner.meter import SAMPLING_INTERVAL_S, Meter
 from rembg_tuner.pipeline import Stages
+from rembg_tuner.running.meter import SAMPLING_INTERVAL_S, Meter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from rembg_tuner.errors import EngineError
 from rembg_tuner.measurement import Result
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 from rembg_tuner.pipeline import Job
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from rembg_tuner.errors import SettingsError
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import presets_path, read_presets, resolve
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.yaml_files import format_mapping
 
 if TYPE_CHECKING:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from rembg_tuner import __version__
-from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.export import TARGETS
-from rembg_tuner.models.catalogue import INT8_ENGINES, read_catalogue
-from rembg_tuner.presets import DEFAULT_PRESET, find_preset, resolve
-from rembg_tuner.recommend import LOOKS_RIGHT, Budgets
+from rembg_tuner.cli.readers import (
+    list_reader_of,
+    named,
+    read_count,
+    read_memory_budget,
+    read_share,
+    read_time_budget,
+    reader_of,
+)
+from rembg_tuner.export.values import TARGETS
+from rembg_tuner.models.catalogue import INT8_ENGINES
+from rembg_tuner.presets import DEFAULT_PRESET
+from rembg_tuner.recommend import LOOKS_RIGHT
 from rembg_tuner.settings import KNOBS, default_text, flag_of, type_of
-from rembg_tuner.units import MIB, parse_bytes, parse_seconds
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rembg_tuner.settings import Settings
-
-_BOOLEANS = {"on": True, "off": False}
-_STARTS_FROM_DEFAULTS = ("model", "engine")  # given without --preset, the knobs' own defaults hold
+from rembg_tuner.units import parse_seconds
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -67,7 +66,11 @@ def _add_cut(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "default: <stem>.cutout.png beside each picture",
     )
     cut.add_argument(
-        "--repeat", type=_count, default=1, metavar="N", help="run each picture N times; default: 1"
+        "--repeat",
+        type=read_count,
+        default=1,
+        metavar="N",
+        help="run each picture N times; default: 1",
     )
     _add_common(cut)
     add_knobs(cut)
@@ -115,7 +118,7 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     compare.add_argument("--reference", default="", metavar="PRESET|MODEL|MASK|DIR", help="what agreement is measured against; of a folder the mask named as the picture; default: the first preset")  # fmt: skip
     compare.add_argument(
         "--rounds",
-        type=_count,
+        type=read_count,
         default=3,
         metavar="N",
         help="timed runs of each, after a warm-up; default: 3",
@@ -138,8 +141,8 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     sweep.add_argument(
         "--preset", metavar="NAME", help="gives the knobs that are no axis; default: the knobs' own"
     )
-    sweep.add_argument("--trials", type=_count, metavar="N", help="measure N of them, chosen by a guided search (Optuna's TPE); default: all")  # fmt: skip
-    sweep.add_argument("--rounds", type=_count, default=3, metavar="N", help="timed runs of each picture in a trial, after a warm-up; default: 3")  # fmt: skip
+    sweep.add_argument("--trials", type=read_count, metavar="N", help="measure N of them, chosen by a guided search (Optuna's TPE); default: all")  # fmt: skip
+    sweep.add_argument("--rounds", type=read_count, default=3, metavar="N", help="timed runs of each picture in a trial, after a warm-up; default: 3")  # fmt: skip
     sweep.add_argument("--reference", default="", metavar="PRESET|MODEL|MASK|DIR", help="what agreement is measured against; of a folder the masks named as the pictures; default: the model in fp32 at its own size")  # fmt: skip
     sweep.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the order of trials; default: 0"
@@ -154,7 +157,7 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         axes.add_argument(
             flag_of(name),
             dest=f"knob_{name}",
-            type=_named(_list_reader(name), "list"),  # type: ignore[arg-type]  # as every reader here
+            type=named(list_reader_of(name), "list"),  # type: ignore[arg-type]  # as every reader here
             metavar="V,V,...",
             help=f"{knob.summary}".replace("%", "%%"),
         )
@@ -188,7 +191,7 @@ def _add_article(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="measure the article's tuning table here: u2net as rembg ships it, then ours",
     )
     article.add_argument("image", nargs="?", metavar="IMAGE", help="default: a 1080p product shot")
-    article.add_argument("--rounds", type=_count, default=5, metavar="N", help="timed runs of each row; default: 5")  # fmt: skip
+    article.add_argument("--rounds", type=read_count, default=5, metavar="N", help="timed runs of each row; default: 5")  # fmt: skip
     article.add_argument("--stand-in", action="store_true", help="u2net's file is a stand-in of its size and speed: its row is composed with u2netp's matte, and the article's claim is not judged")  # fmt: skip
     article.add_argument("-o", "--output", metavar="DIR", help="write article.md and article.json")
     article.add_argument("--json", action="store_true", help="print one JSON document")
@@ -200,8 +203,8 @@ def _add_soak(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "soak", help="many runs in one worker: does memory grow, how many pictures a day"
     )
     soak.add_argument("images", nargs="+", metavar="IMAGE", help="pictures, run in turn")
-    soak.add_argument("--runs", type=_count, default=200, metavar="N", help="default: 200")
-    soak.add_argument("--idle", type=_named(parse_seconds, "duration"), default=2.0, metavar="TIME", help="waited at the end, before what stays is read; default: 2s")  # type: ignore[arg-type]  # fmt: skip
+    soak.add_argument("--runs", type=read_count, default=200, metavar="N", help="default: 200")
+    soak.add_argument("--idle", type=named(parse_seconds, "duration"), default=2.0, metavar="TIME", help="waited at the end, before what stays is read; default: 2s")  # type: ignore[arg-type]  # fmt: skip
     soak.add_argument("--preset", metavar="NAME", help=f"default: {DEFAULT_PRESET}")
     soak.add_argument("-o", "--output", metavar="DIR", help="write soak.json and soak.svg")
     soak.add_argument("--json", action="store_true", help="print one JSON document")
@@ -211,81 +214,13 @@ def _add_soak(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _add_budgets(command: argparse.ArgumentParser, description: str | None = None) -> None:
     """Declare what a setting may cost."""
     budgets = command.add_argument_group("budgets", description)
-    budgets.add_argument("--max-memory", type=_named(_memory_budget, "size"), metavar="SIZE", help="peak, such as 520MiB; default: any")  # type: ignore[arg-type]  # fmt: skip
-    budgets.add_argument("--max-latency", type=_named(_time_budget, "duration"), metavar="TIME", help="median of a run, such as 300ms; default: any")  # type: ignore[arg-type]  # fmt: skip
-    budgets.add_argument("--min-agreement", type=_share, metavar="IOU", help=f"with the reference, 0 to 1; default: {LOOKS_RIGHT}")  # fmt: skip
+    budgets.add_argument("--max-memory", type=named(read_memory_budget, "size"), metavar="SIZE", help="peak, such as 520MiB; default: any")  # type: ignore[arg-type]  # fmt: skip
+    budgets.add_argument("--max-latency", type=named(read_time_budget, "duration"), metavar="TIME", help="median of a run, such as 300ms; default: any")  # type: ignore[arg-type]  # fmt: skip
+    budgets.add_argument("--min-agreement", type=read_share, metavar="IOU", help=f"with the reference, 0 to 1; default: {LOOKS_RIGHT}")  # fmt: skip
     budgets.add_argument(
         "--commercial",
         action="store_true",
         help="only models whose licence allows commercial use",
-    )
-
-
-def _memory_budget(word: str) -> int:
-    """Read a peak that a worker could have; a number without its unit would be bytes."""
-    size = parse_bytes(word)
-    if size < MIB:
-        raise ValueError(f"a budget of memory is 1 MiB or more, with its unit, such as 300MiB, got {word!r}")  # fmt: skip
-    return size
-
-
-def _time_budget(word: str) -> float:
-    """Read a time that a run could take."""
-    time_s = parse_seconds(word)
-    if not time_s:
-        raise ValueError(f"a budget of time is more than 0, such as 300ms, got {word!r}")
-    return time_s
-
-
-def _share(word: str) -> float:
-    """Read a number from 0 to 1."""
-    try:
-        value = float(word)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"a number from 0 to 1 is needed, got {word!r}")
-    return value
-
-
-def _list_reader(name: str) -> Callable[[str], list[object]]:
-    """Give what reads a knob's values from a word with commas."""
-    read = _BOOLEANS.__getitem__ if type_of(name) is bool else _reader(name)
-
-    def read_list(word: str) -> list[object]:
-        values: list[object] = []
-        for part in word.split(","):
-            try:
-                values.append(read(part.strip()))  # type: ignore[operator]  # a reader takes a word
-            except KeyError:
-                raise ValueError(f"on or off is needed, got {part!r}") from None
-        return values
-
-    return read_list
-
-
-def given_budgets(arguments: argparse.Namespace) -> list[str]:
-    """Name the flags of budgets that were given."""
-    values = {
-        "--max-memory": arguments.max_memory,
-        "--max-latency": arguments.max_latency,
-        "--min-agreement": arguments.min_agreement,
-        "--commercial": arguments.commercial or None,
-    }
-    return [flag for flag, value in values.items() if value is not None]
-
-
-def chosen_budgets(arguments: argparse.Namespace) -> Budgets:
-    """Make the budgets that the arguments ask for."""
-    models = None
-    if arguments.commercial:
-        entries = read_catalogue()
-        models = frozenset(name for name, entry in entries.items() if entry.commercial == "yes")
-    return Budgets(
-        max_memory_bytes=arguments.max_memory,
-        max_time_s=arguments.max_latency,
-        min_agreement=LOOKS_RIGHT if arguments.min_agreement is None else arguments.min_agreement,
-        models=models,
     )
 
 
@@ -348,7 +283,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     bench.add_argument(
         "--rounds",
-        type=_count,
+        type=read_count,
         default=5,
         metavar="N",
         help="warm runs of each setting on each picture; default: 5",
@@ -378,64 +313,6 @@ def add_knobs(parser: argparse.ArgumentParser) -> None:
         if type_of(name) is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options["type"] = _reader(name)
+            options["type"] = reader_of(name)
             options["metavar"] = knob.unit.upper() or name.upper()
         groups[knob.group].add_argument(flag_of(name), **options)  # type: ignore[arg-type]  # a table of keyword arguments
-
-
-def _reader(name: str) -> type | object:
-    """Give what reads a knob's value from a word."""
-    if name.endswith("_bytes"):
-        return _named(parse_bytes, "size")
-    if name.endswith("_s"):
-        return _named(parse_seconds, "duration")
-    return type_of(name)
-
-
-def _named(read: object, name: str) -> object:
-    """Let argparse show the reason that a reader gives."""
-
-    def read_word(word: str) -> object:
-        try:
-            return read(word)  # type: ignore[operator]  # a reader takes a word
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    read_word.__name__ = name
-    return read_word
-
-
-def _count(word: str) -> int:
-    """Read a number of at least 1."""
-    if not word.isdigit() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1 on is needed, got {word!r}")
-    return int(word)
-
-
-def given_knobs(arguments: argparse.Namespace) -> dict[str, object]:
-    """Give the knobs that were set by flag."""
-    return {
-        name: value for name in KNOBS if (value := getattr(arguments, f"knob_{name}")) is not None
-    }
-
-
-def chosen_settings(
-    arguments: argparse.Namespace,
-) -> tuple[Settings, tuple[str, ...]]:
-    """Make the settings that the arguments ask for.
-
-    Args:
-        arguments: parsed, with the knobs' flags and `preset`.
-
-    Returns:
-        The settings, and what was said while making them.
-
-    Raises:
-        SettingsError, PresetError: misuse.
-    """
-    given = given_knobs(arguments)
-    name = arguments.preset
-    if name is None and not any(knob in given for knob in _STARTS_FROM_DEFAULTS):
-        name = DEFAULT_PRESET
-    preset = find_preset(name) if name is not None else None
-    return resolve(preset, given, look_at_this_machine())

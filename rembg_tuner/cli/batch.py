@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.cli.arguments import chosen_settings
+from rembg_tuner.cli.chosen import chosen_settings
 from rembg_tuner.cli.cut import exit_code, failure_text, interrupt
 from rembg_tuner.cli.plan import plan_jobs
 from rembg_tuner.errors import PictureError, SettingsError
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.measurement import Failure, Result
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.cli.cut import DONE, FAILED
-from rembg_tuner.comparer import Comparer
 from rembg_tuner.comparison import Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.presets import find_preset, read_presets, resolve

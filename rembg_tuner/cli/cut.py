@@ -8,11 +8,11 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rembg_tuner.cli.arguments import chosen_settings, given_knobs
+from rembg_tuner.cli.chosen import chosen_settings, given_knobs
 from rembg_tuner.cli.plan import plan_jobs
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.measurement import Failure, Result, setting_peak_bytes
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.stats import summarise
 from rembg_tuner.units import format_bytes, format_seconds
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache, replacing
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.cli.arguments import chosen_budgets, given_budgets
+from rembg_tuner.cli.chosen import chosen_budgets, given_budgets
 from rembg_tuner.cli.cut import DONE
 from rembg_tuner.errors import OutputError, SettingsError
-from rembg_tuner.export import Measured, export
+from rembg_tuner.export.targets import export
+from rembg_tuner.export.values import Measured
 from rembg_tuner.precision import choose_precision
 from rembg_tuner.presets import find_preset, resolve
 from rembg_tuner.recommend import recommend

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.cli.arguments import chosen_budgets
+from rembg_tuner.cli.chosen import chosen_budgets
 from rembg_tuner.cli.cut import DONE, FAILED
 from rembg_tuner.cli.sweep import print_recommendation
 from rembg_tuner.recommend import recommend

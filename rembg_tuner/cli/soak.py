@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import replacing
-from rembg_tuner.cli.arguments import chosen_settings
 from rembg_tuner.cli.batch import find_images
+from rembg_tuner.cli.chosen import chosen_settings
 from rembg_tuner.cli.cut import DONE, FAILED, INTERRUPTED, exit_code, failure_text
 from rembg_tuner.errors import OutputError
 from rembg_tuner.measurement import Failure

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.cli.arguments import chosen_budgets, given_knobs
+from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.cli.batch import find_images
+from rembg_tuner.cli.chosen import chosen_budgets, given_knobs
 from rembg_tuner.cli.cut import DONE, FAILED, INTERRUPTED, interrupt
-from rembg_tuner.comparer import Comparer
 from rembg_tuner.presets import find_preset, resolve
 from rembg_tuner.recommend import recommend
 from rembg_tuner.settings import Settings, flag_of

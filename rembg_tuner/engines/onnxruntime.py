@@ -7,19 +7,23 @@ arguments they would be ignored in silence.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import json
 import re
 import secrets
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnxruntime
 
 from rembg_tuner.engines import INT8_MARK, fill_up, noise, pictures_of
-from rembg_tuner.errors import CancelledError, EngineError, MissingProviderError, ModelError
+from rembg_tuner.engines.providers import (
+    PROVIDERS,
+    provider_options,
+    refuse_another_provider,
+    require_provider,
+)
+from rembg_tuner.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.host import read_host
 from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH
 from rembg_tuner.units import MIB
@@ -31,32 +35,6 @@ if TYPE_CHECKING:
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings, Value
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-}
-_GPU_LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
-# What puts a provider in place: the wheels replace each other, so the other one must go first.
-PROVIDER_WHEELS = {
-    "cuda": f"pip uninstall onnxruntime, then {_GPU_LIBRARIES} (needs an NVIDIA GPU and its driver)",
-    "tensorrt": f"pip uninstall onnxruntime, then {_GPU_LIBRARIES} and pip install tensorrt (needs an NVIDIA GPU and its driver)",
-    "openvino": "pip uninstall onnxruntime, then pip install onnxruntime-openvino; or choose engine openvino",
-}
-# What a provider whose libraries do not load wants.
-_PROVIDER_LIBRARIES = {
-    "cuda": f"{_GPU_LIBRARIES} brings CUDA and cuDNN",
-    "tensorrt": f"{_GPU_LIBRARIES} brings CUDA and cuDNN, pip install tensorrt the rest",
-    "openvino": "pip install --force-reinstall onnxruntime-openvino",
-}
-# What a provider whose libraries load, and which is not used, may miss.
-_LOOK_FOR_GPU = "see whether nvidia-smi finds a GPU, with a driver new enough for this CUDA"
-_PROVIDER_DEVICES = {
-    "cuda": _LOOK_FOR_GPU,
-    "tensorrt": _LOOK_FOR_GPU,
-    "openvino": _PROVIDER_LIBRARIES["openvino"],
-}
 _SHRINK_CPU_ARENA = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 _NO_CPU_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
 _SPINNING = "session.{}_op.allow_spinning"
@@ -71,76 +49,6 @@ _MODEL_FAULTS = frozenset(
 def version() -> str:
     """Give ONNX Runtime's version."""
     return str(onnxruntime.__version__)
-
-
-def require_provider(provider: str) -> str:
-    """Give ONNX Runtime's name of an execution provider that is here and whose libraries load.
-
-    ONNX Runtime lists a provider as soon as its wheel has it, and runs on the CPU in silence where its
-    libraries do not load.
-
-    Raises:
-        MissingProviderError: it cannot be had; the message has the line that mends it.
-    """
-    problem = provider_problem(provider)
-    if problem is not None:
-        raise MissingProviderError(problem)
-    return PROVIDERS[provider]
-
-
-def provider_problem(provider: str) -> str | None:
-    """Say why an execution provider cannot be had here, and what mends it; None: it can."""
-    available = onnxruntime.get_available_providers()
-    if PROVIDERS[provider] not in available:
-        have = ", ".join(word for word, full in PROVIDERS.items() if full in available)
-        return (
-            f"execution provider {provider} is not in this ONNX Runtime, which has {have}; "
-            f"{PROVIDER_WHEELS[provider]}; or choose provider cpu"
-        )
-    if provider == "cpu":
-        return None
-    reason = _why_not_loaded(provider)
-    if reason is None:
-        return None
-    return (
-        f"execution provider {provider} is in this ONNX Runtime, and does not load: {reason}; "
-        f"{_PROVIDER_LIBRARIES[provider]}; or choose provider cpu"
-    )
-
-
-def _why_not_loaded(provider: str) -> str | None:
-    """Load a provider's library as ONNX Runtime does, and give the loader's reason where that fails."""
-    if provider in ("cuda", "tensorrt"):
-        # Finds CUDA and cuDNN where pip put them; prints what it misses, which is told below instead.
-        onnxruntime.preload_dlls(directory="")
-    folder = Path(onnxruntime.__file__).parent / "capi"
-    ending = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
-    prefix = "" if ending == "dll" else "lib"
-    for name in ("shared", provider):
-        library = folder / f"{prefix}onnxruntime_providers_{name}.{ending}"
-        if not library.is_file():  # built into ONNX Runtime itself
-            continue
-        try:
-            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-        except OSError as error:
-            return str(error)
-    return None
-
-
-def refuse_another_provider(session: onnxruntime.InferenceSession, provider: str) -> None:
-    """See that a session runs in the execution provider that was asked for.
-
-    A provider whose libraries load, and that finds no GPU or driver, is left for the CPU in silence.
-
-    Raises:
-        MissingProviderError: it runs in another one.
-    """
-    first = session.get_providers()[0]
-    if first != PROVIDERS[provider]:
-        raise MissingProviderError(
-            f"execution provider {provider} was asked for, and ONNX Runtime runs "
-            f"{first} instead; {_PROVIDER_DEVICES[provider]}; or choose provider cpu"
-        )
 
 
 def session_options(settings: Settings, *, threads: int) -> onnxruntime.SessionOptions:
@@ -345,24 +253,6 @@ def _optimised_path(request: EngineRequest) -> Path:
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
     return request.cache / f"onnxruntime-{key}.onnx"
-
-
-def provider_options(request: EngineRequest) -> dict[str, str]:
-    """Give an execution provider's own options."""
-    settings = request.settings
-    if settings.provider == "openvino":  # whose threads are not ONNX Runtime's
-        threads = settings.intra_op_threads or request.threads
-        return {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads)}
-    if settings.provider != "tensorrt":
-        return {}
-    folder = str(request.cache / "tensorrt")  # without it, the engine is built anew at every start
-    return {
-        "trt_fp16_enable": "1" if settings.precision == "fp16" else "0",
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": folder,
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": folder,
-    }
 
 
 def make_session(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.engines import onnxruntime as ours
+from rembg_tuner.engines.providers import refuse_another_provider, require_provider
 from rembg_tuner.errors import EngineError, ModelError, PictureError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class RembgEngine:
         )  # the file found, so that nothing is downloaded
         import rembg
 
-        provider = ours.require_provider(settings.provider)
+        provider = require_provider(settings.provider)
         threads_before = ours.count_threads()
         options = ours.session_options(settings, threads=0)
         if model.name.lower().endswith(".onnx"):
@@ -74,7 +75,7 @@ class RembgEngine:
                 f"engine rembg runs rembg's own models by name, got {model.name!r}; choose another engine for an own file"
             )
         session = rembg.new_session(model.name, sess_opts=options, providers=[provider])
-        ours.refuse_another_provider(session.inner_session, settings.provider)
+        refuse_another_provider(session.inner_session, settings.provider)
         self._rembg = rembg
         # Of clothes rembg makes three pictures; of this category one, which is the one ours makes.
         self._extras = {"cloth_category": "attire"} if model.post == "classes" else {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rembg_tuner.derived import prepare
 from rembg_tuner.errors import ModelError, SettingsError, TunerError
 from rembg_tuner.models.agreement import AgreementWithFp32
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.presets import unnative_text
 from rembg_tuner.quantization.make import compare, predict_mattes
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
+from rembg_tuner.running.derived import prepare
 from rembg_tuner.settings import PRECISIONS, STOCK_ENGINE, Settings
 
 if TYPE_CHECKING:

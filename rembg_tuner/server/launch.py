@@ -10,9 +10,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.errors import PresetError
-from rembg_tuner.line import WaitingLine
-from rembg_tuner.page_folder import PageFolder
 from rembg_tuner.presets import DEFAULT_PRESET, find_preset
+from rembg_tuner.running.line import WaitingLine
+from rembg_tuner.ui.page_folder import PageFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from rembg_tuner.line import WaitingLine
-    from rembg_tuner.page_folder import PageFolder
+    from rembg_tuner.running.line import WaitingLine
+    from rembg_tuner.ui.page_folder import PageFolder
 
 _ONLY_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 _FONTS = ["Inter", "Noto Sans SC", "PingFang SC", "Microsoft YaHei", "system-ui", "sans-serif"]

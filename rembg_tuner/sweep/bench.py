@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rembg_tuner.fresh import run_fresh
+from rembg_tuner.running.fresh import run_fresh
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from rembg_tuner.trials import PictureTrial, Trial
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rembg_tuner.comparer import Comparer, Comparison
+    from rembg_tuner.children.comparer import Comparer, Comparison
     from rembg_tuner.settings import Settings
 
 ROUNDS = 3  # timed runs of each picture: from the second on ONNX Runtime's memory pattern is held

@@ -15,7 +15,7 @@ from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
-from rembg_tuner.meter import load_average
+from rembg_tuner.running.meter import load_average
 from rembg_tuner.sweep.grid import make_grid
 from rembg_tuner.sweep.guess import guess_trial_s
 from rembg_tuner.sweep.measure import ROUNDS, Ground, Reference, make_reference
@@ -30,7 +30,7 @@ from rembg_tuner.units import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from rembg_tuner.comparer import Comparer
+    from rembg_tuner.children.comparer import Comparer
     from rembg_tuner.settings import Settings, Value
     from rembg_tuner.sweep.measure import Bench
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rembg_tuner.errors import SettingsError, TunerError
-from rembg_tuner.export import TARGETS, Measured, export
+from rembg_tuner.export.targets import export
+from rembg_tuner.export.values import TARGETS, Measured
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Result, setting_peak_bytes
 from rembg_tuner.settings import KNOBS

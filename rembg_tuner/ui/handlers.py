@@ -18,9 +18,9 @@ from rembg_tuner.colours import parse_colour
 from rembg_tuner.errors import PictureError, SettingsError, TunerError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import PREVIEW_SIDE
-from rembg_tuner.line import Order
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
+from rembg_tuner.running.line import Order
 from rembg_tuner.ui.choices import LIMITS, chosen_settings, most_pixels
 from rembg_tuner.ui.downloads import Downloads
 from rembg_tuner.ui.studies import Studies
@@ -35,10 +35,10 @@ from rembg_tuner.ui.words import say
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from rembg_tuner.line import Ticket, WaitingLine
-    from rembg_tuner.page_folder import PageFolder
+    from rembg_tuner.running.line import Ticket, WaitingLine
     from rembg_tuner.settings import Settings
     from rembg_tuner.ui.choices import Form
+    from rembg_tuner.ui.page_folder import PageFolder
     from rembg_tuner.ui.visitors import Visitor, Visitors
 
 REPEAT = LIMITS.repeat

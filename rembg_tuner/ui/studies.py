@@ -9,10 +9,10 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.comparer import Comparer
+from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import SettingsError, TunerError
-from rembg_tuner.line import Order
 from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.running.line import Order
 from rembg_tuner.sweep.run import SweepProgress
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rembg_tuner.comparison import Compared, Question
-    from rembg_tuner.line import WaitingLine
     from rembg_tuner.pipeline import Job
+    from rembg_tuner.running.line import WaitingLine
     from rembg_tuner.settings import Settings
     from rembg_tuner.soak import Soak
     from rembg_tuner.sweep.opening import Plan

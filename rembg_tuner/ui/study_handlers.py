@@ -13,7 +13,8 @@ from rembg_tuner.errors import OutputError, SettingsError, TunerError
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.pipeline import Job
-from rembg_tuner.plot import draw, lay_out
+from rembg_tuner.plot.drawing import draw
+from rembg_tuner.plot.layout import lay_out
 from rembg_tuner.recommend import Budgets, Recommendation, recommend
 from rembg_tuner.settings import Settings, best_installed_engine
 from rembg_tuner.soak import summarise_soak
@@ -31,7 +32,7 @@ from rembg_tuner.units import MIB, format_guess
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from rembg_tuner.comparer import Comparer
+    from rembg_tuner.children.comparer import Comparer
     from rembg_tuner.settings import Value
     from rembg_tuner.trials import Trial
     from rembg_tuner.ui.handlers import Desk

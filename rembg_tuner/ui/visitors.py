@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     import gradio as gr
 
-    from rembg_tuner.line import Ticket
-    from rembg_tuner.page_folder import PageFolder
+    from rembg_tuner.running.line import Ticket
+    from rembg_tuner.ui.page_folder import PageFolder
     from rembg_tuner.ui.studies import Study
 
 MOST_VISITORS = 100  # each remembers up to 50 runs, some MiB at worst

@@ -12,7 +12,7 @@ import gradio as gr
 
 from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.plot import points_script
+from rembg_tuner.plot.drawing import points_script
 from rembg_tuner.presets import read_presets, unnative_text
 from rembg_tuner.settings import (
     ENGINES,

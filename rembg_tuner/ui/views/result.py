@@ -13,8 +13,8 @@ from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from rembg_tuner.line import Glance
     from rembg_tuner.measurement import Failure, Result
+    from rembg_tuner.running.line import Glance
     from rembg_tuner.ui.visit import Turn
 
 _NOTHING = "–"

@@ -7,7 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.plot import draw, lay_out
+from rembg_tuner.plot.drawing import draw
+from rembg_tuner.plot.layout import lay_out
 from rembg_tuner.trials import differences, figures_of
 from rembg_tuner.ui.views.markup import (
     duration,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rembg_tuner.answering import AnsweringProcess
+from rembg_tuner.children.answering import AnsweringProcess
 from rembg_tuner.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:

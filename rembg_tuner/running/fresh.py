@@ -6,17 +6,17 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache
-from rembg_tuner.history import History
 from rembg_tuner.measurement import Failure
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.history import History
+from rembg_tuner.running.runner import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rembg_tuner.measurement import Result
     from rembg_tuner.pipeline import Job
+    from rembg_tuner.running.watch import Progress
     from rembg_tuner.settings import Settings
-    from rembg_tuner.watch import Progress
 
 
 def run_fresh(

@@ -14,9 +14,9 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
-from rembg_tuner.fresh import run_fresh
 from rembg_tuner.measurement import Failure, Result
-from rembg_tuner.runner import Runner
+from rembg_tuner.running.fresh import run_fresh
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.units import MIB, format_seconds
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rembg_tuner.pipeline import Job
+    from rembg_tuner.running.watch import Progress
     from rembg_tuner.settings import Settings
-    from rembg_tuner.watch import Progress
 
 MOST_WAITING = 16
 _MOST_POINTS = 300

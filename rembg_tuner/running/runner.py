@@ -11,30 +11,30 @@ import sqlite3
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rembg_tuner.cache import open_cache, remove_scratch
+from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.derived import prepare
 from rembg_tuner.errors import ModelError, TunerError
-from rembg_tuner.history import History, why_not_fit
 from rembg_tuner.host import read_host
-from rembg_tuner.measurement import Failure, FailureKind, Result
-from rembg_tuner.meter import load_average
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.precision import choose_precision
-from rembg_tuner.previewer import Previewer
-from rembg_tuner.process import WorkerGoneError
-from rembg_tuner.starting import Start, start_worker
+from rembg_tuner.running.derived import prepare
+from rembg_tuner.running.history import History, why_not_fit
+from rembg_tuner.running.outcomes import Readings, failure_of, kind_of, remove_scratch_of, result_of
+from rembg_tuner.running.previewer import Previewer
+from rembg_tuner.running.process import WorkerGoneError
+from rembg_tuner.running.starting import Start, start_worker
+from rembg_tuner.running.warm import WarmWorker, WarmWorkers
+from rembg_tuner.running.watch import DiedIdleError, FailedRunError, OverLimitError, Progress, Watch
 from rembg_tuner.units import format_seconds
-from rembg_tuner.warm import WarmWorker, WarmWorkers
-from rembg_tuner.watch import DiedIdleError, FailedRunError, OverLimitError, Progress, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
+    from rembg_tuner.measurement import Failure, Result
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings
@@ -52,16 +52,6 @@ class _Turn:
     settings: Settings
     warnings: tuple[str, ...]
     on_progress: Callable[[Progress], None] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Readings:
-    """What the meter told right after a run, bytes."""
-
-    peak: int | None
-    retained: int | None
-    rss_file: int | None
-    curve: tuple[tuple[float, int], ...]
 
 
 class Runner:
@@ -168,13 +158,13 @@ class Runner:
             busy = FailedRunError(
                 "busy", "another run is going on; try again when it is done", "prepare"
             )
-            return [_failure(job, turn.settings, busy, 0) for job in jobs]
+            return [failure_of(job, turn.settings, busy, 0) for job in jobs]
         try:
             self._cancel.clear()
             return self._run(jobs, turn)
         except BaseException:
             self.close()  # interrupted in the middle: the worker's state is not known
-            _remove_scratch(jobs)
+            remove_scratch_of(jobs)
             raise
         finally:
             self._slot.release()
@@ -196,11 +186,11 @@ class Runner:
                 self._remember_ended(turn.settings, error.reached_bytes)
             self._workers.drop_dead()
             if not self._workers.pids:
-                _remove_scratch(jobs)
-            return [_failure(job, turn.settings, error, index) for job in jobs]
+                remove_scratch_of(jobs)
+            return [failure_of(job, turn.settings, error, index) for job in jobs]
         except TunerError as error:
-            told = FailedRunError(_kind_of(error), str(error), "prepare")
-            return [_failure(job, turn.settings, told, index) for job in jobs]
+            told = FailedRunError(kind_of(error), str(error), "prepare")
+            return [failure_of(job, turn.settings, told, index) for job in jobs]
 
     def _ready_worker(self, turn: _Turn) -> WarmWorker:
         """Give the warm worker that holds these settings, else a new one."""
@@ -310,7 +300,7 @@ class Runner:
         except WorkerGoneError as error:
             raise watch.death(error) from error
         done = watch.wait_for("done" if is_one else "done_together")
-        readings = _Readings(
+        readings = Readings(
             peak=worker.meter.peak_bytes(),
             retained=worker.meter.rss_bytes(),
             rss_file=worker.meter.rss_file_bytes(),
@@ -323,7 +313,7 @@ class Runner:
             total_s = done["renamed_at"] - watch.started_at
             return [self._result(worker, jobs[0], turn, readings, {**done, "total_s": total_s})]
         return [
-            _failure(
+            failure_of(
                 job, settings, FailedRunError(one["kind"], one["message"], "write"), worker.runs - 1
             )
             if "kind" in one
@@ -338,36 +328,20 @@ class Runner:
         worker: WarmWorker,
         job: Job,
         turn: _Turn,
-        readings: _Readings,
+        readings: Readings,
         outcome: dict[str, Any],
     ) -> Result:
         """Make the Result of one picture, and its previews, now that the run's figures are read."""
-        settings = turn.settings
-        preview_warnings = self._make_previews(job, settings)
-        return Result(
-            input=job.input,
-            output=job.output,
-            preview=None if preview_warnings else job.preview,
-            before_preview=None if preview_warnings else job.before_preview,
-            run_index=worker.runs - 1,
-            settings=settings,
-            effective={**worker.effective, "max_side": settings.max_side},
-            stages_s=outcome["stages_s"],
-            total_s=outcome["total_s"],
-            load_s=worker.load_s,
-            start_s=worker.start_s,
-            cpu_s=outcome["cpu_s"],
-            baseline_rss_bytes=worker.baseline_rss_bytes,
-            load_peak_rss_bytes=worker.load_peak_rss_bytes,
-            peak_rss_bytes=readings.peak,
-            retained_rss_bytes=readings.retained,
-            rss_file_bytes=readings.rss_file,
-            peak_source=worker.meter.peak_source,
-            output_bytes=outcome["output_bytes"],
-            agreement=None,
+        preview_warnings = self._make_previews(job, turn.settings)
+        if preview_warnings:
+            job = replace(job, preview=None, before_preview=None)
+        return result_of(
+            worker,
+            job,
+            turn.settings,
+            readings=readings,
+            outcome=outcome,
             warnings=(*turn.warnings, *outcome["warnings"], *preview_warnings),
-            environment=replace(worker.environment, load_average=load_average()),
-            curve=readings.curve,
         )
 
     def _remember(self, settings: Settings, worker: WarmWorker) -> tuple[str, ...]:
@@ -403,29 +377,3 @@ class Runner:
             return ()
         reason = self._previewer.make(job, settings)
         return () if reason is None else (f"there is no preview: {reason}",)
-
-
-def _failure(job: Job, settings: Settings, error: FailedRunError, run_index: int) -> Failure:
-    """Make the Failure of a run."""
-    return Failure(
-        kind=error.kind,
-        message=error.message,
-        stage=error.stage,
-        input=job.input,
-        settings=settings,
-        run_index=run_index,
-    )
-
-
-def _kind_of(error: TunerError) -> FailureKind:
-    """Give an error's kind; a test holds the classes against the kinds."""
-    kind: FailureKind = error.kind  # type: ignore[assignment]
-    return kind
-
-
-def _remove_scratch(jobs: list[Job]) -> None:
-    """Remove what an ended worker was writing."""
-    for job in jobs:
-        for name in (job.output, job.preview, job.before_preview):
-            if name:
-                remove_scratch(Path(name))

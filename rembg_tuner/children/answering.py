@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from rembg_tuner.children import child_environment
+from rembg_tuner.children.environment import child_environment
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ import tempfile
 import time
 from typing import Any
 
-from rembg_tuner.children import child_environment
+from rembg_tuner.children.environment import child_environment
 from rembg_tuner.host import oom_kill_count
 from rembg_tuner.settings import STOCK_ENGINE
 

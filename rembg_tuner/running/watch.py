@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.meter import SAMPLING_INTERVAL_S
-from rembg_tuner.process import WorkerGoneError, WorkerRubbishError
+from rembg_tuner.running.meter import SAMPLING_INTERVAL_S
+from rembg_tuner.running.process import WorkerGoneError, WorkerRubbishError
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rembg_tuner.measurement import FailureKind, Sample
-    from rembg_tuner.meter import Meter
-    from rembg_tuner.process import WorkerProcess
+    from rembg_tuner.running.meter import Meter
+    from rembg_tuner.running.process import WorkerProcess
 
 CANCEL_GRACE_S = 0.4  # an engine that can stop does so in 30 ms
 _MOST_CURVE_POINTS = 300

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rembg_tuner.answering import AnsweringProcess
+from rembg_tuner.children.answering import AnsweringProcess
 from rembg_tuner.errors import OutputError, SettingsError
 
 TIMEOUT_S = 60.0  # for two pictures of the greatest size

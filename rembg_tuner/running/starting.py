@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rembg_tuner.meter import Meter, describe_environment
-from rembg_tuner.process import WorkerGoneError, WorkerProcess
-from rembg_tuner.warm import WarmWorker
-from rembg_tuner.watch import FailedRunError, Watch
+from rembg_tuner.running.meter import Meter, describe_environment
+from rembg_tuner.running.process import WorkerGoneError, WorkerProcess
+from rembg_tuner.running.warm import WarmWorker
+from rembg_tuner.running.watch import FailedRunError, Watch
 
 if TYPE_CHECKING:
     import threading
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rembg_tuner.models.spec import ModelSpec
+    from rembg_tuner.running.warm import Key
+    from rembg_tuner.running.watch import Progress
     from rembg_tuner.settings import Settings
-    from rembg_tuner.warm import Key
-    from rembg_tuner.watch import Progress
 
 START_TIMEOUT_S = 180.0  # numba compiles for most of a minute at rembg's very first import
 LOAD_TIMEOUT_S = 180.0

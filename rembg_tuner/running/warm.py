@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rembg_tuner.measurement import Environment
-    from rembg_tuner.meter import Meter
-    from rembg_tuner.process import WorkerProcess
+    from rembg_tuner.running.meter import Meter
+    from rembg_tuner.running.process import WorkerProcess
     from rembg_tuner.settings import Value
 
 Key = tuple["Value", ...]

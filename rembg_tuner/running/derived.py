@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rembg_tuner.children import child_environment
+from rembg_tuner.children.environment import child_environment
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.models.spec import EXIT_BAD_MODEL, verify
 

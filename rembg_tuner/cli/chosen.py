@@ -1,0 +1,72 @@
+"""What the parsed arguments ask for: settings and budgets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.presets import DEFAULT_PRESET, find_preset, resolve
+from rembg_tuner.recommend import LOOKS_RIGHT, Budgets
+from rembg_tuner.settings import KNOBS
+
+if TYPE_CHECKING:
+    import argparse
+
+    from rembg_tuner.settings import Settings
+
+_STARTS_FROM_DEFAULTS = ("model", "engine")  # given without --preset, the knobs' own defaults hold
+
+
+def given_knobs(arguments: argparse.Namespace) -> dict[str, object]:
+    """Give the knobs that were set by flag."""
+    return {
+        name: value for name in KNOBS if (value := getattr(arguments, f"knob_{name}")) is not None
+    }
+
+
+def chosen_settings(
+    arguments: argparse.Namespace,
+) -> tuple[Settings, tuple[str, ...]]:
+    """Make the settings that the arguments ask for.
+
+    Args:
+        arguments: parsed, with the knobs' flags and `preset`.
+
+    Returns:
+        The settings, and what was said while making them.
+
+    Raises:
+        SettingsError, PresetError: misuse.
+    """
+    given = given_knobs(arguments)
+    name = arguments.preset
+    if name is None and not any(knob in given for knob in _STARTS_FROM_DEFAULTS):
+        name = DEFAULT_PRESET
+    preset = find_preset(name) if name is not None else None
+    return resolve(preset, given, look_at_this_machine())
+
+
+def given_budgets(arguments: argparse.Namespace) -> list[str]:
+    """Name the flags of budgets that were given."""
+    values = {
+        "--max-memory": arguments.max_memory,
+        "--max-latency": arguments.max_latency,
+        "--min-agreement": arguments.min_agreement,
+        "--commercial": arguments.commercial or None,
+    }
+    return [flag for flag, value in values.items() if value is not None]
+
+
+def chosen_budgets(arguments: argparse.Namespace) -> Budgets:
+    """Make the budgets that the arguments ask for."""
+    models = None
+    if arguments.commercial:
+        entries = read_catalogue()
+        models = frozenset(name for name, entry in entries.items() if entry.commercial == "yes")
+    return Budgets(
+        max_memory_bytes=arguments.max_memory,
+        max_time_s=arguments.max_latency,
+        min_agreement=LOOKS_RIGHT if arguments.min_agreement is None else arguments.min_agreement,
+        models=models,
+    )

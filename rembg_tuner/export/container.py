@@ -1,0 +1,149 @@
+"""Containers: compose.yaml and Dockerfile, with limits from what was measured."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import SettingsError
+from rembg_tuner.export.preset import preset_entry
+from rembg_tuner.export.values import made_of
+from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, int8_file, read_catalogue
+from rembg_tuner.settings import DEFAULT_MODEL
+from rembg_tuner.units import MIB, format_bytes
+from rembg_tuner.yaml_files import format_mapping
+
+if TYPE_CHECKING:
+    from rembg_tuner.export.values import Export, Measured, Wanted
+    from rembg_tuner.settings import Settings
+
+IDLE_BYTES = 160 * MIB  # the web process after a day's work: benchmarks/page.py
+MARGIN = 0.25  # above what was measured: larger pictures, another allocator's day
+_STEP = 32 * MIB
+_HEALTH = ("python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=4)")  # fmt: skip
+_SERVE = ("python", "app.py", "--host", "0.0.0.0", "--port", "7860", "--preset")
+
+
+def limits_of(measured: Measured) -> tuple[int, int]:
+    """Give what a container needs, bytes: reserved, and at most.
+
+    Reserved is the idle web process and the setting's peak; the limit is a quarter more, rounded up to
+    32 MiB.
+    """
+    reserved = IDLE_BYTES + measured.peak_bytes
+    limit = math.ceil(reserved * (1 + MARGIN) / _STEP) * _STEP
+    return reserved, limit
+
+
+def write_compose(wanted: Wanted) -> Export:
+    """Write compose.yaml: the page, or /cut for programs, with this setting and its limits.
+
+    Raises:
+        SettingsError: nothing was measured of the setting, or no image can hold its model.
+    """
+    measured = wanted.measured
+    if measured is None:
+        raise SettingsError(["compose.yaml takes its limits from what was measured; run the setting first: `sweep`, `bench --presets`, or once on the page"])  # fmt: skip
+    reserved, limit = limits_of(measured)
+    threads = wanted.settings.intra_op_threads or measured.cores
+    dockerfile, extra_notes = _dockerfile_text(wanted)
+    service = {
+        # Compose fills in what stands behind a $, in a Dockerfile too; $$ is one.
+        "build": {"context": ".", "dockerfile_inline": dockerfile.replace("$", "$$")},
+        "ports": ["127.0.0.1:7860:7860"],
+        "user": "1000",
+        "read_only": True,
+        # What engines compile outlives the container; /tmp is no tmpfs, whose files would count as memory.
+        "volumes": ["cache:/home/user/.cache", "scratch:/tmp"],
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "restart": "unless-stopped",
+        "healthcheck": {
+            "test": ["CMD", *_HEALTH],
+            "interval": "30s",
+            "timeout": "5s",
+            "start_period": "30s",
+            "retries": 3,
+        },
+        "deploy": {
+            "resources": {
+                "limits": {"cpus": str(threads), "memory": f"{limit // MIB}M", "pids": 512},
+                "reservations": {"memory": f"{math.ceil(reserved / MIB)}M"},
+            }
+        },
+    }  # fmt: skip
+    content = {
+        "services": {"rembg-tuner": service},
+        "volumes": {"cache": {}, "scratch": {}},
+    }
+    head = (
+        f"# In rembg tuner's own folder: docker compose -f compose.yaml up --build\n"
+        f"# Memory: {format_bytes(measured.peak_bytes)} peak measured ({measured.date}, {measured.cpu}, n = {measured.n}) + {format_bytes(IDLE_BYTES)} for the web process\n"
+        f"# = {format_bytes(reserved)} reserved; the limit is {MARGIN:.0%} more, rounded up to {format_bytes(_STEP)}. CPUs: one a thread.\n"
+        f"# /tmp is a volume and no tmpfs, whose files would count as memory.\n"
+    )
+    notes = ["pictures much larger than those that were measured take more: sweep with your own"]
+    return made_of("compose", head + format_mapping(content), *notes, *extra_notes)
+
+
+def write_dockerfile(wanted: Wanted) -> Export:
+    """Write a Dockerfile that holds this model only.
+
+    Raises:
+        SettingsError: no image can hold the model, or it wants more than a CPU.
+    """
+    text, notes = _dockerfile_text(wanted)
+    text += f"HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \\\n    CMD {json.dumps(_HEALTH)}\n"
+    head = "# In rembg tuner's own folder: docker build -f Dockerfile -t tuned . && docker run --rm -p 7860:7860 tuned\n"
+    return made_of("dockerfile", head + text, *notes)
+
+
+def _dockerfile_text(wanted: Wanted) -> tuple[str, list[str]]:
+    """Write the instructions of an image with this model and preset, and what to know of it.
+
+    Raises:
+        SettingsError: the model is a file of the user's, or wants more than a CPU.
+    """
+    model, provider = wanted.settings.model, wanted.settings.provider
+    if provider != "cpu":
+        raise SettingsError([f"an image is written for the CPU's ONNX Runtime, and provider {provider} wants another; use --to python or --to preset"])  # fmt: skip
+    if (own := _own_file(wanted.settings)) is not None:
+        raise SettingsError([f"an image gets models of the catalogue, and {own} is a file of your own; copy it into the image yourself"])  # fmt: skip
+    # JSON is YAML, and one line needs no heredoc
+    one_line = json.dumps({wanted.name: preset_entry(wanted.settings, wanted.measured)})
+    write = f"printf '%s\\n' {shlex.quote(one_line)} > /home/user/tuned.yaml"
+    get = "" if model == DEFAULT_MODEL else f"RUN python -m rembg_tuner models get {model}\n"
+    extra = " ncnn && pip install --user --no-deps pnnx" if wanted.settings.engine == "ncnn" else ""
+    text = f"""FROM python:3.11-slim
+RUN useradd --create-home --uid 1000 user
+USER user
+ENV HOME=/home/user PATH=/home/user/.local/bin:$PATH PYTHONUNBUFFERED=1 \\
+    PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 REMBG_TUNER_PRESETS=/home/user/tuned.yaml
+WORKDIR /home/user/app
+COPY --chown=user . .
+# The versions that were measured.
+RUN pip install --user -r requirements.txt{extra}
+{get}RUN {write}
+# One run leaves in the image what its first start compiles.
+RUN python -m rembg_tuner cut examples/astronaut.png --preset {shlex.quote(wanted.name)} -o /tmp/warm.png && rm /tmp/warm.png
+EXPOSE 7860
+CMD {json.dumps([*_SERVE, wanted.name])}
+"""
+    return text, [
+        "the image holds the program's own u2netp (7 MiB), and no other model"
+        if model == DEFAULT_MODEL
+        else f"the image holds {model} and the program's own u2netp (7 MiB), and no other model",
+        "no Docker engine was at hand where this was written: the image was not built there",
+    ]
+
+
+def _own_file(settings: Settings) -> str | None:
+    """Name the file of a setting's model that no image can get; None: it can get all."""
+    entry = read_catalogue().get(settings.model)
+    if entry is None:
+        return settings.model
+    file = int8_file(entry.file, settings.engine)
+    is_own = settings.precision == "int8" and not (EMBEDDED_FOLDER / file).is_file()
+    return file if is_own else None

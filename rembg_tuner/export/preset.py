@@ -1,0 +1,45 @@
+"""A preset for presets.yaml."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rembg_tuner.export.values import made_of
+from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.units import MIB
+from rembg_tuner.yaml_files import format_mapping
+
+if TYPE_CHECKING:
+    from rembg_tuner.export.values import Export, Measured, Wanted
+    from rembg_tuner.settings import Settings
+
+
+def preset_entry(wanted_settings: Settings, measured: Measured | None) -> dict[str, object]:
+    """Give a preset as it stands in presets.yaml."""
+    figures: dict[str, object] | None = None
+    if measured is not None:
+        figures = {
+            "date": measured.date,
+            "cpu": measured.cpu,
+            "cores": measured.cores,
+            "picture": measured.picture,
+            "n": measured.n,
+            "latency_p50_s": round(measured.time_s, 3),
+            "peak_rss_mib": round(measured.peak_bytes / MIB),
+            "engine": wanted_settings.engine,
+        }
+        if wanted_settings.precision == "auto" and measured.precision:
+            figures["precision"] = measured.precision
+    values = {"model": wanted_settings.model, "engine": wanted_settings.engine, **wanted_settings.changed()}  # fmt: skip
+    entry: dict[str, object] = {"for": "found by rembg tuner", "settings": values, "measured": figures}  # fmt: skip
+    if figures is None:
+        entry["why_not_measured"] = "exported before it was measured"
+    return entry
+
+
+def write_preset(wanted: Wanted) -> Export:
+    """Write an entry for presets.yaml."""
+    text = format_mapping({wanted.name: preset_entry(wanted.settings, wanted.measured)})
+    note = "append it to presets.yaml, or name the file in REMBG_TUNER_PRESETS"
+    model = wanted.settings.model
+    return made_of("preset", text, note, files=() if model in read_catalogue() else (model,))

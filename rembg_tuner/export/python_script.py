@@ -1,0 +1,62 @@
+"""A Python script that needs its engine, numpy and Pillow, and none of this program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rembg_tuner.cache import open_cache
+from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.errors import SettingsError
+from rembg_tuner.export.scripts import ONNXRUNTIME_SCRIPT, OPENVINO_SCRIPT
+from rembg_tuner.export.values import kept_notes, made_of
+from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.precision import choose_precision
+from rembg_tuner.running.derived import prepare
+
+if TYPE_CHECKING:
+    from rembg_tuner.export.values import Export, Wanted
+
+
+def write_python(wanted: Wanted) -> Export:
+    """Write a script that needs none of this program.
+
+    Raises:
+        SettingsError: no script is written for the engine, or for how the model's output is taken.
+        ModelError: the model is not there, or takes no other size.
+    """
+    settings = wanted.settings
+    if settings.engine not in ("onnxruntime", "openvino"):
+        raise SettingsError([f"a script is written for engines onnxruntime and openvino, not {settings.engine}; use --to compose or --to preset"])  # fmt: skip
+    notes: list[str] = []
+    if settings.precision == "auto":
+        settings, said = choose_precision(settings, look_at_this_machine(), open_cache()[0])
+        notes = [*said, f"precision auto is {settings.precision} on this machine, and the script takes that"]  # fmt: skip
+    is_int8 = settings.precision == "int8"
+    model = find_model(settings.model, int8_for=settings.engine if is_int8 else None)
+    size = settings.network_size or model.side or 0
+    graph = model.path
+    if settings.network_size not in (0, model.side):
+        # Sizes are written into some graphs: the copy in the cache has them computed, as shown by running.
+        graph = prepare(settings, model, open_cache()[0], is_cancelled=lambda: False, on_start=lambda: None).graph_path  # fmt: skip
+    if model.post != "minmax":
+        raise SettingsError([f"a script is written for networks whose output is stretched, and {settings.model}'s is taken by {model.post}; use --to compose"])  # fmt: skip
+    values = {
+        "MODEL": graph,
+        "SIDE": size,
+        "MEAN": tuple(model.mean),
+        "STD": tuple(model.std),
+        "MAX_SIDE": settings.max_side,
+        "THREADS": settings.intra_op_threads,
+        "INTER_OP_THREADS": settings.inter_op_threads,
+        "IS_PARALLEL": settings.execution_mode == "parallel",
+        "CPU_MEM_ARENA": settings.cpu_mem_arena,
+        "MEM_PATTERN": settings.mem_pattern,
+        "ARENA_SHRINK": settings.arena_shrink,
+        "SPINNING": settings.spinning,
+        "PROVIDER": settings.provider,
+        "PRECISION": settings.precision,
+    }
+    script = OPENVINO_SCRIPT if settings.engine == "openvino" else ONNXRUNTIME_SCRIPT
+    constants = "\n".join(f"{name} = {value!r}" for name, value in values.items() if f"{name}" in script)  # fmt: skip
+    notes = [*notes, f"copy {graph} with it, and write its place into MODEL", *kept_notes(settings)]  # fmt: skip
+    return made_of("python", script.replace("@CONSTANTS@", constants), *notes, files=(graph,))

@@ -1,0 +1,49 @@
+"""The one door to the writers: what runs a setting, as a text for a target.
+
+Each text stands by itself; what it cannot carry is said beside it, never dropped in silence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import SettingsError
+from rembg_tuner.export.commands import write_env, write_rembg
+from rembg_tuner.export.container import write_compose, write_dockerfile
+from rembg_tuner.export.preset import write_preset
+from rembg_tuner.export.python_script import write_python
+from rembg_tuner.export.values import TARGETS, Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rembg_tuner.export.values import Export, Measured
+    from rembg_tuner.settings import Settings
+
+_WRITERS: dict[str, Callable[[Wanted], Export]] = {
+    "compose": write_compose,
+    "dockerfile": write_dockerfile,
+    "rembg": write_rembg,
+    "python": write_python,
+    "env": write_env,
+    "preset": write_preset,
+}
+
+
+def export(
+    settings: Settings, target: str, *, measured: Measured | None, name: str = "tuned"
+) -> Export:
+    """Write what runs a setting.
+
+    Args:
+        settings: to run.
+        target: of `TARGETS`.
+        measured: peak and time of the setting on the machine at hand; None: not measured.
+        name: of the preset that carries the setting.
+
+    Raises:
+        SettingsError: the target is none, cannot carry the setting, or wants a measurement.
+    """
+    if target not in _WRITERS:
+        raise SettingsError([f"--to must be one of {', '.join(TARGETS)}, got {target!r}"])
+    return _WRITERS[target](Wanted(settings=settings, measured=measured, name=name))

@@ -1,0 +1,78 @@
+"""What is exported, and what was measured of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rembg_tuner.settings import Settings
+
+TARGETS = ("compose", "dockerfile", "rembg", "python", "env", "preset")
+FILE_NAMES = {
+    "compose": "compose.yaml",
+    "dockerfile": "Dockerfile",
+    "rembg": "rembg.sh",
+    "python": "cutout.py",
+    "env": "tuned.env",
+    "preset": "presets.yaml",
+}
+_KEPT_BY_US = ("timeout_s", "memory_limit_bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was measured of a setting: bytes, seconds, how many runs, when, on what.
+
+    Attributes:
+        picture: what was cut out.
+        precision: the number format that it ran in; empty: not told.
+    """
+
+    peak_bytes: int
+    time_s: float
+    n: int
+    date: str
+    cpu: str
+    cores: int
+    picture: str = "own pictures"
+    precision: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """A text that runs a setting.
+
+    Attributes:
+        target: of `TARGETS`.
+        file_name: what it is usually called.
+        text: the file.
+        notes: what it does not carry, and what to know, each a sentence.
+        files: the paths of this machine that the text names.
+    """
+
+    target: str
+    file_name: str
+    text: str
+    notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be exported."""
+
+    settings: Settings
+    measured: Measured | None
+    name: str
+
+
+def made_of(target: str, text: str, *notes: str, files: tuple[str, ...] = ()) -> Export:
+    """Make an export of a text."""
+    return Export(target=target, file_name=FILE_NAMES[target], text=text, notes=notes, files=files)
+
+
+def kept_notes(settings: Settings) -> list[str]:
+    """Say which of a setting's knobs are limits that a command or a script does not keep."""
+    kept = [name for name in _KEPT_BY_US if name in settings.changed()]
+    return [f"only rembg tuner's runner keeps {' and '.join(kept)}, nothing does here"] if kept else []  # fmt: skip
