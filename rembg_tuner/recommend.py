@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rembg_tuner.pareto import front_of
+from rembg_tuner.stats import repeatability_of
 from rembg_tuner.trials import differences, figures_of, label_of
 from rembg_tuner.units import format_bytes, format_seconds
 
@@ -119,6 +120,9 @@ class Recommendation:
         why: the sentence.
         runner_up: the second best; None: there is none.
         steps: what the next step up or down in each budget would buy.
+        expected_s: in which its time lies when it is run again here, 19 times of 20, seconds; None: too few
+            settings ran in several workers to tell.
+        expected: that as a sentence; empty: None.
     """
 
     chosen: Trial | None
@@ -126,6 +130,8 @@ class Recommendation:
     why: str
     runner_up: Trial | None = None
     steps: tuple[Step, ...] = ()
+    expected_s: tuple[float, float] | None = None
+    expected: str = ""
 
 
 def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
@@ -138,32 +144,77 @@ def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
         trials: of one sweep; those that failed are left out.
         budgets: of the user.
     """
-    measured = [
-        trial
-        for trial in trials
-        if trial.is_measured and (budgets.models is None or trial.settings.model in budgets.models)
-    ]
+    measured = _licensed(trials, budgets)
     if not measured:
         return Recommendation(
             chosen=None,
             fits=False,
             why="no setting with a licence that fits was measured" if budgets.models is not None and trials else "nothing was measured, so nothing can be recommended",
         )  # fmt: skip
-    fitting = sorted((t for t in measured if budgets.excess(t) == 0), key=_cost)
+    fitting = _ranked(measured, budgets)
     if not fitting:
         nearest = min(measured, key=lambda t: (budgets.excess(t), _cost(t)))
         return Recommendation(chosen=nearest, fits=False, why=f"none of the {len(measured)} settings measured fits; the nearest misses {' and '.join(budgets.misses(nearest))}")  # fmt: skip
-    least = _cost(fitting[0])[0]
-    equal = [trial for trial in fitting if _cost(trial)[0] <= least * (1 + NEARLY_EQUAL)]
-    chosen = min(equal, key=lambda t: (t.costs()[2], _cost(t)))
-    others = [trial for trial in fitting if trial is not chosen]
+    chosen, *others = fitting
     return Recommendation(
         chosen=chosen,
         fits=True,
         why=_why(chosen, fitting, measured, budgets),
         runner_up=others[0] if others else None,
         steps=_steps(chosen, measured, budgets),
+        expected_s=expected_range_s(chosen, trials),
+        expected=_expected_text(chosen, trials),
     )
+
+
+def contenders(trials: Sequence[Trial], budgets: Budgets) -> list[Trial]:
+    """List the trials that fit, the recommended one first, the others from the cheapest on."""
+    return _ranked(_licensed(trials, budgets), budgets)
+
+
+def _licensed(trials: Sequence[Trial], budgets: Budgets) -> list[Trial]:
+    """Leave out those that failed, or whose licence does not fit."""
+    return [
+        trial
+        for trial in trials
+        if trial.is_measured and (budgets.models is None or trial.settings.model in budgets.models)
+    ]
+
+
+def _ranked(measured: Sequence[Trial], budgets: Budgets) -> list[Trial]:
+    """Order those that fit by cost, but first the one that is chosen."""
+    fitting = sorted((t for t in measured if budgets.excess(t) == 0), key=_cost)
+    if not fitting:
+        return []
+    least = _cost(fitting[0])[0]
+    equal = [trial for trial in fitting if _cost(trial)[0] <= least * (1 + NEARLY_EQUAL)]
+    chosen = min(equal, key=lambda t: (t.costs()[2], _cost(t)))
+    return [chosen, *(trial for trial in fitting if trial is not chosen)]
+
+
+def expected_range_s(trial: Trial, trials: Sequence[Trial]) -> tuple[float, float] | None:
+    """Give the range in which a trial's time lies when it is run again here, 19 times of 20, seconds.
+
+    Args:
+        trial: of these.
+        trials: of one sweep; those that ran in several workers tell how far one is from the next.
+
+    Returns:
+        None: too few of them did.
+    """
+    found = repeatability_of([one.worker_times_s for one in trials if one.is_measured])
+    return None if found is None else found.expected(trial.worker_times_s)
+
+
+def _expected_text(chosen: Trial, trials: Sequence[Trial]) -> str:
+    """Say what a trial's time will be when it is run again."""
+    expected = expected_range_s(chosen, trials)
+    if expected is None:
+        return ""
+    low, high = (format_seconds(value) for value in expected)
+    workers = (len(one.worker_times_s) for one in trials if one.is_measured)
+    count = sum(number for number in workers if number > 1)
+    return f"run again on this machine it takes {low} to {high}, 19 times of 20, by how far {count} workers were from each other"
 
 
 def _cost(trial: Trial) -> tuple[float, float]:
@@ -193,7 +244,7 @@ def _why(
         f"{what}: {figures_of(chosen)}",
         f"{len(fitting)} of the {len(measured)} measured keep the budgets ({budgets.text()})",
     ]
-    if _cost(chosen)[0] <= _cost(fitting[0])[0]:
+    if _cost(chosen) <= min(map(_cost, fitting)):
         said.append("of these it has the least memory times time")
     else:
         said.append(f"of these it agrees best within {NEARLY_EQUAL:.0%} of the least memory times time")  # fmt: skip

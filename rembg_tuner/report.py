@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HTML_FILE, CSV_FILE, JSON_FILE = "report.html", "trials.csv", "trials.json"
 _FIGURES = (
-    "time_s", "time_low_s", "time_high_s", "spread", "n", "peak_bytes", "load_s",
+    "time_s", "time_low_s", "time_high_s", "spread", "n", "workers", "peak_bytes", "load_s",
     "agreement", "boundary_f", "mae", "failure_kind", "failure",
 )  # fmt: skip
 _STYLE = """
@@ -65,6 +65,7 @@ class Story:
         chosen: number of the recommended trial; None: none.
         fits: whether it keeps the budgets; if not, it is the nearest.
         budgets: as `Budgets.to_dict`.
+        expected_s: as `Recommendation`'s.
     """
 
     title: str
@@ -74,6 +75,7 @@ class Story:
     chosen: int | None
     fits: bool
     budgets: Mapping[str, Any]
+    expected_s: tuple[float, float] | None = None
 
 
 def write_report(folder: Path, trials: Sequence[Trial], story: Story) -> list[Path]:
@@ -97,6 +99,7 @@ def write_report(folder: Path, trials: Sequence[Trial], story: Story) -> list[Pa
         "recommendation": story.recommendation,
         "chosen": story.chosen,
         "fits": story.fits,
+        "expected_s": story.expected_s,
         "budgets": dict(story.budgets),
         "trials": [trial.to_dict() for trial in trials],
     }
@@ -117,7 +120,7 @@ def write_csv(trials: Sequence[Trial]) -> str:
     writer = csv.DictWriter(out, ["number", *KNOBS, *_FIGURES])
     writer.writeheader()
     for trial in trials:
-        content = trial.to_dict()
+        content = {**trial.to_dict(), "workers": len(trial.worker_times_s)}
         figures = {name: content[name] for name in _FIGURES}
         writer.writerow({"number": trial.number, **trial.settings.to_dict(), **figures})
     return out.getvalue()

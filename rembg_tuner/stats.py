@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 P95_LEAST_N = 20  # below, a 95th percentile is the maximum by another name
+# Student's t for a two-sided 95 % by degrees of freedom; between two of them the wider one holds.
+_T95 = ((1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (6, 2.447), (8, 2.306), (10, 2.228), (15, 2.131), (30, 2.042))  # fmt: skip
+LEAST_DEGREES = 2  # with a single pair the range would be a factor of five either way
 UNSTABLE_SPREAD = 0.10  # of the mean; the share at which pyperf calls a benchmark unstable
 
 
@@ -53,3 +56,47 @@ def summarise(values: Sequence[float]) -> Summary:
         standard_deviation=statistics.stdev(ordered) if n > 1 else 0.0,
         p95=ordered[math.ceil(0.95 * n) - 1] if n >= P95_LEAST_N else None,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeatability:
+    """How far a figure is from one worker to the next, as several settings tell together.
+
+    Attributes:
+        deviation: standard deviation of the logarithm within a setting, pooled.
+        degrees: of freedom: workers less settings.
+    """
+
+    deviation: float
+    degrees: int
+
+    def expected(self, values: Sequence[float]) -> tuple[float, float]:
+        """Give the range in which the figure of one more worker lies 19 times of 20.
+
+        The prediction interval of the next observation of a normal variable, here of the logarithm: its
+        mean plus and minus t s sqrt(1 + 1 / n) (Hahn and Meeker, Statistical Intervals, 1991, chapter 4.7).
+
+        Args:
+            values: the figure of each worker of the setting, more than 0; at least one.
+        """
+        mean = statistics.fmean(math.log(value) for value in values)
+        t95 = next(t for degrees, t in reversed(_T95) if degrees <= self.degrees)
+        half = t95 * self.deviation * math.sqrt(1 + 1 / len(values))
+        return math.exp(mean - half), math.exp(mean + half)
+
+
+def repeatability_of(settings: Sequence[Sequence[float]]) -> Repeatability | None:
+    """Pool what settings that were measured in several workers tell.
+
+    Args:
+        settings: of each setting the figure of each worker, more than 0.
+
+    Returns:
+        None: there are fewer than `LEAST_DEGREES` workers more than settings.
+    """
+    logs = [[math.log(value) for value in values] for values in settings if len(values) > 1]
+    degrees = sum(len(one) - 1 for one in logs)
+    if degrees < LEAST_DEGREES:
+        return None
+    squares = sum((value - statistics.fmean(one)) ** 2 for one in logs for value in one)
+    return Repeatability(deviation=math.sqrt(squares / degrees), degrees=degrees)

@@ -56,8 +56,9 @@ class Trial:
         time_low_s: the fastest.
         time_high_s: the slowest.
         spread: standard deviation as a share of the mean; None: one run only.
-        n: timed runs of each picture.
-        peak_bytes: peak of the setting: the highest of load and all runs, the warm-up too.
+        n: timed runs of each picture, in all workers together.
+        workers_s: the median of each worker's runs, in the order measured; empty: one worker, whose is time_s.
+        peak_bytes: peak of the setting: the highest of load and all runs, the warm-up too, of any worker.
         load_s: the model's loading, once.
         agreement: mean IoU with the reference over pictures that have a foreground; None: no reference.
         boundary_f: the same of the boundaries' F-measure.
@@ -77,6 +78,7 @@ class Trial:
     time_high_s: float | None = None
     spread: float | None = None
     n: int = 0
+    workers_s: tuple[float, ...] = ()
     peak_bytes: int | None = None
     load_s: float | None = None
     agreement: float | None = None
@@ -97,6 +99,11 @@ class Trial:
     def may_be_unstable(self) -> bool:
         """Whether the standard deviation reaches 10 % of the mean."""
         return self.spread is not None and self.spread >= UNSTABLE_SPREAD
+
+    @property
+    def worker_times_s(self) -> tuple[float, ...]:
+        """The time in each worker that measured it, seconds; empty: it was not measured."""
+        return self.workers_s or (() if self.time_s is None else (self.time_s,))
 
     def costs(self) -> tuple[float, float, float]:
         """Give what is to be small: peak (bytes), time (s), 1 - agreement (0 where there is none).

@@ -56,6 +56,8 @@ def sweep(folder: Path, *words: str) -> int:
     """Sweep the coffee on ONNX Runtime."""
     given = ["sweep", str(COFFEE), "-o", str(folder), "--rounds", "1", "--min-agreement", "0"]
     engine = [] if "--engine" in words else ["--engine", "onnxruntime"]
+    if "--confirm" not in words:
+        given += ["--confirm", "0"]
     try:
         return main([*given, *engine, *words])
     except SystemExit as end:  # argparse's own misuse
@@ -259,17 +261,35 @@ def test_a_sweep_tells_how_far_it_is(
 ) -> None:
     """By the grid's knobs from the first trial on; nothing is left at the last; what was known is counted."""
     axes = ["--network-size", "64,96", "--intra-op-threads", "1,2"]
-    assert sweep(folder, *axes) == 0
+    assert sweep(folder, *axes, "--confirm", "4") == 0
     said = capsys.readouterr()
     told = [line for line in said.err.splitlines() if line[1:3] == "/4"]
     assert len(told) == 4
     assert all("px" in line and "thread" in line for line in told)
-    assert all(" s left" in line for line in told[:3])
-    assert "left" not in told[3]
+    assert all(" s left" in line for line in told)  # the best again is to come
+    again = [line for line in said.err.splitlines() if line.startswith("again ")]
+    assert len(again) == 4
+    assert all("(100 ms, 100 ms in its workers)" in line for line in again)
+    assert "run again on this machine it takes 100 ms to 100 ms, 19 times of 20, by how far 8 workers were" in said.out  # fmt: skip
     assert "measured on this machine before" not in said.err
     assert "run it: rembg-tuner cut PICTURE --model u2netp --engine onnxruntime --network-size" in said.out  # fmt: skip
-    assert sweep(tmp_path / "again", *axes) == 0
-    assert "4 of 4 trials were measured on this machine before; --again measures them anew" in capsys.readouterr().err  # fmt: skip
+    assert sweep(tmp_path / "again", *axes, "--confirm", "4") == 0
+    said = capsys.readouterr()
+    assert "4 of 4 trials were measured on this machine before; --again measures them anew" in said.err  # fmt: skip
+    assert "\nagain " not in said.err  # several workers measured them before
+
+
+def test_nothing_is_measured_again_if_not_wanted(
+    folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One worker each, nothing left after the last, and no range that nobody knows."""
+    assert sweep(folder, "--network-size", "64,96", "--confirm", "0") == 0
+    said = capsys.readouterr()
+    assert len(bench.asked) == 3  # the reference and two trials
+    last = next(line for line in said.err.splitlines() if line.startswith("2/2"))
+    assert "left" not in last
+    assert "run again on this machine" not in said.out
+    assert sweep(folder, "--network-size", "64", "--confirm", "-1") == 2
 
 
 def test_the_command_of_a_setting_makes_that_setting() -> None:

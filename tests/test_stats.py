@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import statistics
 from fractions import Fraction
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as given_with
 from hypothesis import strategies as st
 
-from rembg_tuner.stats import P95_LEAST_N, summarise
+from rembg_tuner.stats import P95_LEAST_N, repeatability_of, summarise
 
 DURATIONS = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=60)
 
@@ -113,3 +115,49 @@ def test_another_unit_scales_the_summary(values: list[float], exponent: int) -> 
 def test_a_spread_of_a_tenth_of_the_mean_is_unstable(values: list[float], unstable: bool) -> None:
     """The standard deviation against 10 % of the mean, as pyperf has it."""
     assert summarise(values).is_unstable() is unstable
+
+
+@pytest.mark.parametrize(
+    ("settings", "workers"),
+    [
+        pytest.param(4, 2, id="four-in-two"),
+        pytest.param(1, 5, id="one-in-five"),
+        pytest.param(2, 2, id="two-in-two"),
+        pytest.param(12, 3, id="degrees-between-those-of-the-table"),
+    ],
+)
+def test_one_more_worker_is_in_the_range_nineteen_times_of_twenty(
+    settings: int, workers: int
+) -> None:
+    """Held against chance: settings of other speeds, each worker off by a factor of its own."""
+    chance = random.Random(0)
+    inside, turns = 0, 4000
+    for _ in range(turns):
+        speeds = [chance.uniform(0.05, 2.0) for _ in range(settings)]
+        measured = [[speed * math.exp(chance.gauss(0, 0.2)) for _ in range(workers)] for speed in speeds]  # fmt: skip
+        found = repeatability_of(measured)
+        assert found is not None
+        low, high = found.expected(measured[0])
+        inside += low <= speeds[0] * math.exp(chance.gauss(0, 0.2)) <= high
+    assert 0.94 <= inside / turns <= 0.97  # between two rows of the table the wider one holds
+
+
+@given(st.lists(st.lists(st.floats(0.01, 100), min_size=2, max_size=4), min_size=2, max_size=5))
+def test_repeatability_is_the_pooled_deviation_of_logarithms(measured: list[list[float]]) -> None:
+    """As the textbook has it, of variances weighted by their degrees; lone workers add nothing."""
+    found = repeatability_of([*measured, [3.0]])
+    assert found is not None
+    degrees = [len(one) - 1 for one in measured]
+    variances = [statistics.variance([math.log(value) for value in one]) for one in measured]
+    pooled = sum(d * v for d, v in zip(degrees, variances, strict=True)) / sum(degrees)
+    assert found.degrees == sum(degrees)
+    assert found.deviation == pytest.approx(math.sqrt(pooled), abs=1e-9)
+    low, high = found.expected(measured[0])
+    assert low <= statistics.geometric_mean(measured[0]) * (1 + 1e-9)
+    assert high >= statistics.geometric_mean(measured[0]) * (1 - 1e-9)
+
+
+def test_a_single_pair_tells_no_range() -> None:
+    """Its range would be a factor of five either way; lone workers tell none at all."""
+    assert repeatability_of([[0.1, 0.11], [0.2]]) is None
+    assert repeatability_of([[0.1], [0.2], [0.3]]) is None

@@ -61,6 +61,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def sweep(*words: str) -> int:
     """Run the command."""
+    if "--confirm" not in words:
+        words = ("--confirm", "0", *words)
     return main(["sweep", str(COFFEE), *AXES, "--rounds", "1", "--min-agreement", "0", *words])
 
 
@@ -77,14 +79,17 @@ def test_a_sweep_measures_recommends_and_reports(
 ) -> None:
     """Every setting of the axes; figures of real runs; a report that needs nothing else; a choice among them."""
     folder = tmp_path / "sweep"
-    assert sweep("-o", str(folder)) == 0
+    assert sweep("-o", str(folder), "--confirm", "2") == 0
     said = capsys.readouterr()
     assert "6 trials of 6 settings" in said.err
+    assert "run again on this machine it takes " in said.out
     assert "recommended: " in said.out
     summary = read_summary(folder)
     trials = summary.trials
     assert len(trials) == 6
-    assert all(trial.is_measured and trial.n == 1 for trial in trials)
+    assert all(trial.is_measured for trial in trials)
+    assert sorted(trial.n for trial in trials) == [1, 1, 1, 1, 2, 2]
+    assert trials[summary.chosen or 0].n == 2
     assert all(trial.agreement is not None and 0 <= trial.agreement <= 1 for trial in trials)
     by_size = {trial.settings.network_size: trial for trial in trials}
     assert (by_size[128].agreement or 0) > (by_size[64].agreement or 0)
@@ -152,7 +157,7 @@ def test_a_file_that_is_no_summary_is_told(text: str, tmp_path: Path) -> None:
 def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     """With SIGKILL: no trial is lost, none is there twice, and the order goes on as it would have."""
     folder = tmp_path / "sweep"
-    words = [sys.executable, "-m", "rembg_tuner", "sweep", str(COFFEE), *AXES, "--rounds", "1", "--min-agreement", "0", "--again", "-o", str(folder)]  # fmt: skip
+    words = [sys.executable, "-m", "rembg_tuner", "sweep", str(COFFEE), *AXES, "--rounds", "1", "--min-agreement", "0", "--again", "--confirm", "0", "-o", str(folder)]  # fmt: skip
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:  # fmt: skip
         assert process.stderr is not None
         for line in process.stderr:
@@ -390,7 +395,7 @@ def test_a_guess_grows_with_the_model_and_its_input() -> None:
     pictures = (COFFEE, CAT)
 
     def guess(model: str, *sides: int) -> float:
-        plan = Plan(pictures=pictures, axes={"network_size": sides}, base=Settings(model=model, engine="onnxruntime"))  # fmt: skip
+        plan = Plan(pictures=pictures, axes={"network_size": sides}, base=Settings(model=model, engine="onnxruntime"), confirming=0)  # fmt: skip
         return plan.guess_s()
 
     assert guess("u2netp", 320) == pytest.approx(1.2 + 8 * 0.25)

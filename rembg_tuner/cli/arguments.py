@@ -9,6 +9,7 @@ from rembg_tuner.cli.readers import (
     list_reader_of,
     named,
     read_count,
+    read_count_or_none,
     read_memory_budget,
     read_share,
     read_time_budget,
@@ -19,6 +20,7 @@ from rembg_tuner.models.catalogue import INT8_ENGINES
 from rembg_tuner.presets import DEFAULT_PRESET
 from rembg_tuner.recommend import LOOKS_RIGHT
 from rembg_tuner.settings import KNOBS, default_text, flag_of, type_of
+from rembg_tuner.sweep.run import CONFIRMING
 from rembg_tuner.units import parse_seconds
 
 
@@ -143,6 +145,7 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     sweep.add_argument("--trials", type=read_count, metavar="N", help="measure N of them, chosen by a guided search (Optuna's TPE); default: all")  # fmt: skip
     sweep.add_argument("--rounds", type=read_count, default=3, metavar="N", help="timed runs of each picture in a trial, after a warm-up; default: 3")  # fmt: skip
+    sweep.add_argument("--confirm", type=read_count_or_none, default=CONFIRMING, metavar="N", help="workers in which the best are measured again at the end, the recommended one first; 0: none; default: %(default)s")  # fmt: skip
     sweep.add_argument("--reference", default="", metavar="PRESET|MODEL|MASK|DIR", help="what agreement is measured against; of a folder the masks named as the pictures; default: the model in fp32 at its own size")  # fmt: skip
     sweep.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the order of trials; default: 0"

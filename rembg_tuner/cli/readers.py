@@ -59,6 +59,13 @@ def read_count(word: str) -> int:
     return int(word)
 
 
+def read_count_or_none(word: str) -> int:
+    """Read a number of at least 0."""
+    if not word.isdigit():
+        raise argparse.ArgumentTypeError(f"a whole number from 0 on is needed, got {word!r}")
+    return int(word)
+
+
 def read_share(word: str) -> float:
     """Read a number from 0 to 1."""
     try:

@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{sweep.outdated} trials in {folder} were measured on another machine, with other versions, or with other weights; they are measured anew", file=sys.stderr)  # fmt: skip
         try:
             sweep.run(on_trial=partial(_tell, names), is_cancelled=lambda: False)
+            sweep.confirm(budgets, on_trial=partial(_tell, names), is_cancelled=lambda: False)
         except KeyboardInterrupt:
             is_interrupted = True
             print(
@@ -88,6 +89,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         rounds=arguments.rounds,
         seed=arguments.seed,
         again=arguments.again,
+        confirming=arguments.confirm,
     )
 
 
@@ -96,25 +98,29 @@ def _announce(plan: Plan) -> str:
     how = "all of them, in an order by chance" if plan.trials is None else "chosen by a guided search"  # fmt: skip
     return (
         f"{plan.count()} trials of {len(plan.grid())} settings, {how} (seed {plan.seed}), "
-        f"{plan.rounds} runs of each of {len(plan.pictures)} pictures after a warm-up: "
+        f"{plan.rounds} runs of each of {len(plan.pictures)} pictures after a warm-up, then the best again in {plan.confirming} workers more: "
         f"about {format_guess(plan.guess_s())}; Ctrl-C keeps what is done"
     )
 
 
 def _tell(names: Sequence[str], progress: SweepProgress) -> None:
     """Tell of a trial that is done, by the knobs in which the grid's settings differ."""
-    trial = progress.trials[-1]
+    trial = progress.newest
+    if trial is None:
+        return
     said = trial.failure or figures_of(trial)
     if trial.was_measured_before:
         said += " (measured before)"
     if trial.may_be_unstable:
         said += f" (may be unstable: {trial.spread:.0%} spread)"
-    if len(progress.trials) < progress.planned:
-        said += f"; about {format_guess(progress.left_s)} left"
-    print(
-        f"{len(progress.trials)}/{progress.planned} {label_of(trial.settings, names)}: {said}",
-        file=sys.stderr,
-    )
+    if progress.confirmed is None:
+        count = f"{len(progress.trials)}/{progress.planned}"
+        if progress.left_s:
+            said += f"; about {format_guess(progress.left_s)} left"
+    else:
+        count = "again"
+        said += f" ({', '.join(map(format_seconds, trial.worker_times_s))} in its workers)"
+    print(f"{count} {label_of(trial.settings, names)}: {said}", file=sys.stderr)
 
 
 def print_recommendation(found: Recommendation, trials: list[Trial]) -> None:
@@ -137,6 +143,8 @@ def print_recommendation(found: Recommendation, trials: list[Trial]) -> None:
         print(f"runner-up: {label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}")  # fmt: skip
     for step in found.steps:
         print(f"  {step.text}")
+    if found.expected:
+        print(found.expected)
     if found.chosen is not None:
         print(f"run it: {command_of(found.chosen.settings)}")
 

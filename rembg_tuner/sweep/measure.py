@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -196,7 +196,6 @@ def trial_of(
     """
     timed, count = results[1:], len(pictures)
     rounds = [timed[i : i + count] for i in range(0, len(timed), count)]
-    times = summarise([statistics.fmean(run.total_s for run in one) for one in rounds])
     parts = tuple(
         PictureTrial(
             input=path,
@@ -211,15 +210,10 @@ def trial_of(
     )
     judged = [one for one in parts if one.has_foreground]
     last = results[-1]
-    return Trial(
+    trial = Trial(
         number=number,
         settings=settings,
         effective=last.effective,
-        time_s=times.median,
-        time_low_s=times.low,
-        time_high_s=times.high,
-        spread=times.standard_deviation / times.mean if times.n > 1 and times.mean else None,
-        n=times.n,
         peak_bytes=setting_peak_bytes(results),
         load_s=last.load_s,
         agreement=_mean([one.iou for one in judged]),
@@ -228,6 +222,50 @@ def trial_of(
         pictures=parts,
         warnings=tuple(dict.fromkeys(text for run in results for text in run.warnings)),
     )
+    timed_trial = _with_times(trial)
+    return replace(timed_trial, workers_s=timed_trial.worker_times_s)
+
+
+def _with_times(trial: Trial) -> Trial:
+    """Work out a trial's times of its pictures' runs: of each round the mean over pictures."""
+    rounds = zip(*(part.times_s for part in trial.pictures), strict=True)
+    times = summarise([statistics.fmean(one) for one in rounds])
+    return replace(
+        trial,
+        time_s=times.median,
+        time_low_s=times.low,
+        time_high_s=times.high,
+        spread=times.standard_deviation / times.mean if times.n > 1 and times.mean else None,
+        n=times.n,
+    )
+
+
+def join_workers(trial: Trial, again: Trial) -> Trial:
+    """Join what two workers measured of one setting.
+
+    Args:
+        trial: what was measured before, in one worker or more.
+        again: what another worker measured, of the same pictures.
+
+    Returns:
+        All runs together; the higher peak; where the other worker failed, its failure: what fails every
+        other time is nothing to recommend.
+    """
+    if not again.is_measured:
+        return replace(again, number=trial.number, failure=f"measured again, it failed: {again.failure}")  # fmt: skip
+    parts = tuple(
+        replace(one, times_s=(*one.times_s, *other.times_s))
+        for one, other in zip(trial.pictures, again.pictures, strict=True)
+    )
+    joined = replace(
+        trial,
+        pictures=parts,
+        workers_s=(*trial.worker_times_s, *again.worker_times_s),
+        peak_bytes=max(trial.peak_bytes or 0, again.peak_bytes or 0),
+        warnings=tuple(dict.fromkeys((*trial.warnings, *again.warnings))),
+        was_measured_before=False,
+    )
+    return _with_times(joined)
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -20,7 +20,7 @@ from rembg_tuner.sweep.grid import make_grid
 from rembg_tuner.sweep.guess import guess_trial_s
 from rembg_tuner.sweep.measure import ROUNDS, Ground, Reference, make_reference
 from rembg_tuner.sweep.plan_file import take_folder, write_plan
-from rembg_tuner.sweep.run import Sweep
+from rembg_tuner.sweep.run import CONFIRMING, Sweep
 from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
 from rembg_tuner.sweep.store import TrialStore, context_of
 from rembg_tuner.sweep.trusted import find_mask, find_trusted, trusted_model
@@ -51,6 +51,7 @@ class Plan:
         trials: how many, searched by Optuna; None: the whole grid.
         rounds: timed runs of each picture in a trial.
         seed: of the order.
+        confirming: workers more, in which the best are measured again at the end; no part of what is swept.
         again: whether what was measured on this machine before is measured again.
         max_pixels: gives a host's own limit of a picture; None: the formats'. It is no part of what is swept.
     """
@@ -63,6 +64,7 @@ class Plan:
     rounds: int = ROUNDS
     seed: int = 0
     again: bool = False
+    confirming: int = field(default=CONFIRMING, compare=False)
     max_pixels: Callable[[Path], int] | None = field(default=None, compare=False)
 
     def grid(self) -> list[Settings]:
@@ -94,7 +96,7 @@ class Plan:
 
     def guess_s(self) -> float:
         """Guess how long it takes, before anything was measured, seconds."""
-        return self.count() * self.guess_trial_s()
+        return (self.count() + self.confirming) * self.guess_trial_s()
 
     def guess_trial_s(self) -> float:
         """Guess how long one of its trials takes, on average, seconds."""
@@ -176,6 +178,7 @@ def open_sweep(
         environment=environment,
         guessed_trial_s=plan.guess_trial_s(),
         thumbnails=thumbnails,
+        confirming=plan.confirming,
     )
     if resume:
         sweep.resume()

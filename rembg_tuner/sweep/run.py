@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import OutputError
+from rembg_tuner.recommend import contenders
 from rembg_tuner.stats import summarise
-from rembg_tuner.sweep.measure import measure_trial
+from rembg_tuner.sweep.measure import join_workers, measure_trial
 from rembg_tuner.sweep.store import keep_newest, remembered, with_thumbnails
 from rembg_tuner.sweep.weights import trial_key
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from rembg_tuner.recommend import Budgets
     from rembg_tuner.settings import Settings
     from rembg_tuner.sweep.measure import Bench, Ground
     from rembg_tuner.sweep.search import Search
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from rembg_tuner.trials import Trial
 
 MOST_THUMBNAILS = 2000  # in the cache: about 20 MB
+CONFIRMING = 4  # workers more, for the best: three pairs and more make a range that is of use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +38,10 @@ class SweepProgress:
         trials: so far, in the order they were run.
         planned: how many there will be.
         elapsed_s: since it began.
-        left_s: a guess of what is left, by the median of the trials measured now.
+        left_s: a guess of what is left, by the median of the trials measured now; the best again is in it.
         remembered: how many of the trials were measured on this machine before.
+        confirmed: how many workers measured the best again; None: that has not begun.
+        newest: the trial that was measured last; None: none was.
     """
 
     trials: tuple[Trial, ...]
@@ -44,6 +49,8 @@ class SweepProgress:
     elapsed_s: float
     left_s: float
     remembered: int
+    confirmed: int | None = None
+    newest: Trial | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,6 +71,8 @@ class Sweep:
             None: the cache's, bounded here.
         trials: what came so far.
         outdated: how many settings its own store has from another context only.
+        confirming: workers more, in which the best are measured again; 0: none.
+        confirmed: how many of them did; None: that has not begun.
     """
 
     search: Search
@@ -78,6 +87,8 @@ class Sweep:
     thumbnails: Path | None = None
     trials: list[Trial] = field(default_factory=list)
     outdated: int = 0
+    confirming: int = CONFIRMING
+    confirmed: int | None = None
     _durations_s: list[float] = field(default_factory=list)
 
     def resume(self) -> int:
@@ -130,19 +141,69 @@ class Sweep:
             self._keep(trial)
             self.trials.append(trial)
             self.search.tell(trial)
-            on_trial(self.progress(time.perf_counter() - began))
+            on_trial(self.progress(time.perf_counter() - began, trial))
         return self.trials
 
-    def progress(self, elapsed_s: float) -> SweepProgress:
+    def confirm(
+        self,
+        budgets: Budgets,
+        *,
+        on_trial: Callable[[SweepProgress], None],
+        is_cancelled: Callable[[], bool],
+    ) -> None:
+        """Measure the best again, each in another worker, the recommended one first.
+
+        The least of many noisy figures is too low by chance, and how far a setting is from one worker to the
+        next no single worker can tell. What was measured in enough workers before is left alone; twice as many
+        workers are spent where another setting is recommended by what they find.
+
+        Args:
+            budgets: under which one is recommended.
+            on_trial: called after each.
+            is_cancelled: asked before each.
+
+        Raises:
+            OutputError: a trial cannot be kept.
+        """
+        began = time.perf_counter()
+        self.confirmed = 0
+        while self.confirmed < 2 * self.confirming and not is_cancelled():
+            trial = self._least_sure(budgets)
+            if trial is None:
+                break
+            again = measure_trial(trial.number, trial.settings, self.ground, self.bench)
+            if again.failure_kind == "cancelled":
+                break
+            joined = join_workers(trial, again)
+            self._keep(joined)
+            self.trials[self.trials.index(trial)] = joined
+            self.confirmed += 1
+            on_trial(self.progress(time.perf_counter() - began, joined))
+
+    def _least_sure(self, budgets: Budgets) -> Trial | None:
+        """Choose what to measure again; None: enough is known."""
+        best = contenders(self.trials, budgets)[: self.confirming]
+        if not best:
+            return None
+        if len(best[0].worker_times_s) < 2:
+            return best[0]
+        workers = [len(one.worker_times_s) - 1 for one in self.trials if one.is_measured]
+        if sum(workers) >= self.confirming:
+            return None
+        return min(best, key=lambda one: len(one.worker_times_s))
+
+    def progress(self, elapsed_s: float, newest: Trial | None = None) -> SweepProgress:
         """Tell how far it is."""
         each_s = summarise(self._durations_s).median if self._durations_s else self.guessed_trial_s  # fmt: skip
-        left = self.planned - len(self.trials)
+        left = self.planned - len(self.trials) + max(0, self.confirming - (self.confirmed or 0))
         return SweepProgress(
             trials=tuple(self.trials),
             planned=self.planned,
             elapsed_s=elapsed_s,
             left_s=each_s * left,
             remembered=sum(trial.was_measured_before for trial in self.trials),
+            confirmed=self.confirmed,
+            newest=newest,
         )
 
     def _remembered(self, number: int, settings: Settings) -> Trial | None:

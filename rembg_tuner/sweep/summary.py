@@ -47,6 +47,7 @@ def write_summary(
             recommendation=_told(found),
             chosen=None if found.chosen is None else found.chosen.number,
             fits=found.fits,
+            expected_s=found.expected_s,
             budgets=budgets.to_dict(),
         )  # fmt: skip
         write_report(folder, sweep.trials, story)
@@ -58,7 +59,8 @@ def write_summary(
 def _told(found: Recommendation) -> str:
     """Tell a recommendation in sentences."""
     steps = "".join(f" {step.text}." for step in found.steps)
-    return f"{found.why}.{steps}"
+    expected = f" {found.expected[:1].upper()}{found.expected[1:]}." if found.expected else ""
+    return f"{found.why}.{steps}{expected}"
 
 
 def _how(sweep: Sweep, plan: Plan) -> list[str]:
@@ -70,6 +72,7 @@ def _how(sweep: Sweep, plan: Plan) -> list[str]:
     )
     how = [
         f"Each setting ran in a worker of its own: one warm-up that is left out, then {plan.rounds} runs of each of {len(plan.pictures)} pictures in turn; the order of settings is {'shuffled' if plan.trials is None else 'chosen by a guided search'} with seed {plan.seed}.",
+        f"At the end the best were measured again, the recommended one first, in {sweep.confirmed or 0} workers more; their runs are joined, and their peak is the higher one.",
         "Time is the median over the runs of the mean over pictures, from the request to the file written; start and load are not in it.",
         "Peak is the highest resident memory of the worker over load and all runs (VmHWM).",
         f"Agreement is the mean IoU at 0.5 with {reference.name} ({kind}), at most 1,024 px a side; stars are the boundary's F-measure (DAVIS, CVPR 2016) at 0.8 % of the diagonal, by the table in the README.",
@@ -86,6 +89,8 @@ def recommendation_of(found: Recommendation) -> dict[str, object]:
         "why": found.why,
         "chosen": None if found.chosen is None else found.chosen.to_dict(),
         "runner_up": None if found.runner_up is None else found.runner_up.to_dict(),
+        "expected_s": found.expected_s,
+        "expected": found.expected,
         "steps": [{"trial": s.trial, "budget": s.budget, "direction": s.direction, "text": s.text} for s in found.steps],
     }  # fmt: skip
 

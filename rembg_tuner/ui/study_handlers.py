@@ -250,6 +250,7 @@ class StudyHandlers:
                 study.progress = progress  # type: ignore[assignment]
 
             study.sweep.run(on_trial=note, is_cancelled=lambda: study.is_stopped)
+            study.sweep.confirm(budgets, on_trial=note, is_cancelled=lambda: study.is_stopped)
             study.progress = study.sweep.progress(study.elapsed_s())
 
         try:

@@ -79,6 +79,10 @@ def _head(study: Study, language: str) -> str:
             f'<p role="status">{escape(say("sweep.reference", language))}</p><progress></progress>'
         )
     done, planned = len(progress.trials), progress.planned
+    if study.is_running and done >= planned:
+        again, most = progress.confirmed or 0, study.sweep.confirming
+        text = say("sweep.again", language, done=again, most=most)
+        return f'<p role="status">{escape(text)}</p><progress max="{max(again, most)}" value="{again}"></progress>'
     if study.is_running:
         text = say("sweep.progress", language, done=done, planned=planned, left=format_guess(progress.left_s))  # fmt: skip
         return f'<p role="status">{escape(text)}</p><progress max="{planned}" value="{done}"></progress>'
@@ -106,9 +110,12 @@ def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
     if found.runner_up is not None:
         text = f"{label_text(found.runner_up.settings, names, language)}: {translate_sentence(figures_of(found.runner_up), language)}"
         second = f'<p class="rt-muted">{escape(say("sweep.second", language))} {escape(text)}</p>'
+    expected = ""
+    if found.expected:
+        expected = f'<p class="rt-muted">{escape(translate_sentence(found.expected, language))}</p>'
     return (
         f'<div class="rt-why" data-fits="{str(found.fits).lower()}"><p><b>{escape(say(key, language))}</b> '
-        f"{escape(translate_sentence(found.why, language))}</p>{second}<ul>{steps}</ul></div>"
+        f"{escape(translate_sentence(found.why, language))}</p>{second}<ul>{steps}</ul>{expected}</div>"
     )
 
 
