@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rembg_tuner.ui.page_folder import LEAST_AGE_S, MOST_AGE_S, PageFolder
+from rembg_tuner.measurement import Failure
+from rembg_tuner.settings import Settings
+from rembg_tuner.ui.page_folder import (
+    LEAST_AGE_S,
+    MOST_AGE_S,
+    PageFolder,
+    without_places,
+    without_places_in,
+)
 
 NOW_S = 2_000_000_000.0
 
@@ -101,3 +110,13 @@ def test_a_folder_of_this_number_from_before_is_removed(tmp_path: Path) -> None:
         assert not earlier.exists()
         assert first.path.is_dir()  # this process's own, and younger than it
         assert second.path.is_dir()
+
+
+def test_a_failure_tells_files_by_name_only(tmp_path: Path) -> None:
+    """Of uploads, of what was to be written, of folders between; a place that is not the page's stays."""
+    root = tmp_path / "rembg-tuner-page-1-00"
+    said = f"{root}/ab12/my cup.jpg could not be read; {root}/ab12/cd34/out.png was not written to {root}/x/; see /etc/hosts"
+    told = "my cup.jpg could not be read; out.png was not written to ; see /etc/hosts"
+    assert without_places(said, root) == told
+    run = Failure(kind="crash", message=said, stage="write", input=f"{root}/ab12/my cup.jpg", settings=Settings(), run_index=0)  # fmt: skip
+    assert without_places_in([run], root) == (replace(run, message=told),)

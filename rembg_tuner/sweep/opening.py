@@ -6,6 +6,7 @@ import json
 import statistics
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
 
     from rembg_tuner.children.comparer import Comparer
     from rembg_tuner.settings import Settings, Value
+    from rembg_tuner.sweep.grid import Grid
     from rembg_tuner.sweep.measure import Bench
 
 STORE_FILE = "trials.sqlite"
 _LIBRARIES = ("rembg-tuner", "onnxruntime", "openvino", "ncnn", "rembg", "pyvips")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what its axes make is worked out once, and kept
 class Plan:
     """What is to be swept.
 
@@ -67,13 +69,18 @@ class Plan:
     confirming: int = field(default=CONFIRMING, compare=False)
     max_pixels: Callable[[Path], int] | None = field(default=None, compare=False)
 
+    @cached_property
+    def _grid(self) -> Grid:
+        """What the axes make here; some 20 ms for 50 settings."""
+        return make_grid(self.axes, self.base, look_at_this_machine())
+
     def grid(self) -> list[Settings]:
         """Give every setting that the axes make here.
 
         Raises:
             SettingsError: they make none, or a value is not allowed.
         """
-        return list(make_grid(self.axes, self.base, look_at_this_machine()).settings)
+        return list(self._grid.settings)
 
     def left_out(self) -> tuple[str, ...]:
         """Tell the axes' values that this machine cannot do, each in a sentence with the reason.
@@ -81,7 +88,7 @@ class Plan:
         Raises:
             SettingsError: as `grid`.
         """
-        return make_grid(self.axes, self.base, look_at_this_machine()).left_out
+        return self._grid.left_out
 
     def pixel_limits(self) -> dict[str, int]:
         """Give the host's own limit of each picture, by its path; empty: it has none."""

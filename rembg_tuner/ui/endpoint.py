@@ -11,7 +11,8 @@ from rembg_tuner.errors import TunerError
 from rembg_tuner.measurement import Result
 from rembg_tuner.presets import DEFAULT_PRESET
 from rembg_tuner.ui.choices import visitor_settings
-from rembg_tuner.ui.handlers import clean_runs, make_order, watch
+from rembg_tuner.ui.handlers import make_order, watch
+from rembg_tuner.ui.page_folder import without_places_in
 from rembg_tuner.ui.visit import Turn, public_run
 from rembg_tuner.ui.widgets import picture_input
 
@@ -50,7 +51,7 @@ def add_cut(desk: Desk) -> None:
                 yield None, {"state": glance.state, "place": glance.place, "stage": glance.stage}
         finally:
             await ticks.aclose()
-        run = clean_runs(ticket)[-1]
+        run = without_places_in(ticket.runs, desk.folder.path)[-1]
         turn = Turn(
             number=0,
             picture=order.job.input.rsplit("/", 1)[-1],

@@ -23,6 +23,7 @@ from rembg_tuner.pipeline import Job
 from rembg_tuner.running.line import Order
 from rembg_tuner.ui.choices import LIMITS, chosen_settings, most_pixels
 from rembg_tuner.ui.downloads import Downloads
+from rembg_tuner.ui.page_folder import without_places_in
 from rembg_tuner.ui.studies import Studies
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import file_link
@@ -156,22 +157,6 @@ async def watch(ticket: Ticket, *, is_busy: bool) -> AsyncGenerator[None, None]:
             ticket.cancel()
 
 
-def clean_runs(ticket: Ticket) -> tuple[Result | Failure, ...]:
-    """Give a ticket's runs; a visitor learns files' names, not their places."""
-    job = ticket.order.job
-    places = {job.input: Path(job.input).name, job.output: Path(job.output).name}
-    cleaned: list[Result | Failure] = []
-    for run in ticket.runs:
-        if isinstance(run, Failure):
-            message = run.message
-            for place, name in places.items():
-                message = message.replace(place, name)
-            cleaned.append(replace(run, message=message.replace(str(Path(job.output).parent), "")))
-        else:
-            cleaned.append(run)
-    return tuple(cleaned)
-
-
 class Handlers:
     """The page's events."""
 
@@ -229,7 +214,7 @@ class Handlers:
 
     def _turn(self, ticket: Ticket, *, picture: str, preset: str, before: str | None) -> Turn:
         """Make the turn of a ticket that is done."""
-        job, runs = ticket.order.job, clean_runs(ticket)
+        job, runs = ticket.order.job, without_places_in(ticket.runs, self.desk.folder.path)
         has_result = any(isinstance(run, Result) for run in runs)
         return Turn(
             number=0,
@@ -349,7 +334,7 @@ class Handlers:
                     yield {}
             finally:
                 await ticks.aclose()
-            failure = clean_runs(ticket)[-1]
+            failure = without_places_in(ticket.runs, self.desk.folder.path)[-1]
             if isinstance(failure, Failure):
                 yield {"viewer": viewer_value(turn, visitor.language), "warning": failure.message}
                 return

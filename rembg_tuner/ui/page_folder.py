@@ -13,15 +13,18 @@ import shutil
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from rembg_tuner.measurement import Failure
 from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
+
+    from rembg_tuner.measurement import Result
 
 MOST_BYTES = 2048 * MIB
 MOST_AGE_S = 3600.0
@@ -40,6 +43,19 @@ class _File:
     path: Path
     age_s: float
     bytes: int
+
+
+def without_places(text: str, root: Path) -> str:
+    """Leave of every path below the page's folder its file's name only: a visitor knows files by name."""
+    return re.sub(rf"{re.escape(str(root))}(/[^/\s]+)*/", "", text)
+
+
+def without_places_in(runs: Sequence[Result | Failure], root: Path) -> tuple[Result | Failure, ...]:
+    """Take this server's places out of what failures say."""
+    return tuple(
+        replace(run, message=without_places(run.message, root)) if isinstance(run, Failure) else run
+        for run in runs
+    )
 
 
 class PageFolder:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import SettingsError, TunerError
-from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.measurement import Failure
 from rembg_tuner.running.line import Order
 from rembg_tuner.sweep.run import SweepProgress
+from rembg_tuner.ui.page_folder import without_places, without_places_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from rembg_tuner.comparison import Compared, Question
+    from rembg_tuner.measurement import Result
     from rembg_tuner.pipeline import Job
     from rembg_tuner.running.line import WaitingLine
     from rembg_tuner.settings import Settings
@@ -94,19 +95,8 @@ class LineBench:
                     ticket.cancel()
             last = ticket.runs[-1]
             if not isinstance(last, Failure) or last.kind != "busy" or self._study.is_stopped:
-                return [self._cleaned(run) for run in ticket.runs]
+                return list(without_places_in(ticket.runs, self._study.folder.parent))
             time.sleep(_FULL_WAIT_S)
-
-    def _cleaned(self, run: Result | Failure) -> Result | Failure:
-        """Take this server's places out of a failure's sentence."""
-        if isinstance(run, Result):
-            return run
-        return replace(run, message=without_places(run.message, self._study.folder.parent))
-
-
-def without_places(text: str, root: Path) -> str:
-    """Leave of every path below the page's folder its file's name only: a visitor knows files by name."""
-    return re.sub(rf"{re.escape(str(root))}(/[^/\s]+)*/", "", text)
 
 
 class Studies:

@@ -230,20 +230,10 @@ def _budget_fields() -> dict[str, Any]:
     words = page_words()
     with gr.Group(elem_id="budgets", elem_classes=["rt-pairs"]):
         with gr.Row():
-            memory = gr.Number(
-                None,
-                label=words("budget.memory"),
-                info=words("budget.none"),
-                min_width=80,
-                elem_id="budget-memory",
-            )
-            time_ms = gr.Number(
-                None,
-                label=words("budget.time"),
-                info=words("budget.none"),
-                min_width=80,
-                elem_id="budget-time",
-            )
+            memory, time_ms = (
+                gr.Number(None, label=words(f"budget.{name}"), info=words("budget.none"), min_width=80, elem_id=f"budget-{name}")
+                for name in ("memory", "time")
+            )  # fmt: skip
             agreement = gr.Number(LOOKS_RIGHT, label=words("budget.agreement"), info=words("budget.iou"), step=0.01, minimum=0, maximum=1, min_width=80, elem_id="budget-agreement")  # fmt: skip
         commercial = gr.Checkbox(value=False, label=words("budget.commercial"), elem_id="budget-commercial")  # fmt: skip
     return {"memory": memory, "time": time_ms, "agreement": agreement, "commercial": commercial}
