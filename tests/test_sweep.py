@@ -365,6 +365,16 @@ def test_the_caches_thumbnails_are_bounded(tmp_path: Path, own_cache: Path, monk
     assert len(list(folder.iterdir())) == 2
 
 
+def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
+    """What was written longest ago goes, and what was written again counts as new."""
+    store = TrialStore(tmp_path / STORE_FILE)
+    trials = [make_trial(i, 100, 0.1, 0.9) for i in range(4)]
+    for trial in (*trials, trials[0]):
+        store.add("here", trial)
+    store.keep_newest(2)
+    assert {trial.number for trial in store.all("here")} == {0, 3}
+
+
 def test_the_weights_of_a_setting_are_the_files_it_may_run(tmp_path: Path) -> None:
     """The int8 form's for int8, both for auto; one that is not there is none; a record beside it counts."""
     own = tmp_path / "own.onnx"

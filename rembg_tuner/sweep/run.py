@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rembg_tuner.trials import Trial
 
 MOST_THUMBNAILS = 2000  # in the cache: about 20 MB
+MOST_KNOWN = 5000  # trials in the cache: about 15 MB
 CONFIRMING = 4  # workers more, for the best: three pairs and more make a range that is of use
 
 
@@ -235,6 +236,7 @@ class Sweep:
             digest = hashlib.sha256(f"{self.context}{trial_key(trial.settings)}".encode())
             kept = with_thumbnails(trial, folder, digest.hexdigest()[:32])
             self.known.add(self.context, replace(kept, number=0))
+            self.known.keep_newest(MOST_KNOWN)
             if self.thumbnails is None:
                 keep_newest(folder, MOST_THUMBNAILS)
         except (

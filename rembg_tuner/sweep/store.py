@@ -52,6 +52,14 @@ class TrialStore:
         with closing(self._open()) as file, file:
             file.execute("INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?)", row)
 
+    def keep_newest(self, most: int) -> None:
+        """Forget all but so many trials, those written longest ago first."""
+        with closing(self._open()) as file, file:
+            file.execute(
+                "DELETE FROM trials WHERE rowid NOT IN (SELECT rowid FROM trials ORDER BY rowid DESC LIMIT ?)",
+                (most,),
+            )
+
     def find(self, context: str, settings: Settings) -> Trial | None:
         """Give a setting's trial; None: it was not measured with these weights in this context."""
         if not self._path.is_file():
