@@ -15,6 +15,7 @@ FailureKind = Literal[
     "engine_error", "timeout", "out_of_memory", "crash", "cancelled", "busy",
 ]  # fmt: skip
 PeakSource = Literal["vmhwm", "sampled"]
+HAD_COMPANY = "another slot was running at the same time, so this took longer than it would alone"
 NO_FOREGROUND = "no clear foreground"  # how the warning of a picture without one begins
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from contextlib import contextmanager
@@ -214,7 +215,9 @@ def _finish(picture: _Picture, raw: RawOutput, settings: Settings, model: ModelS
         )
     renamed_at, cpu_s = time.perf_counter(), time.process_time() - picture.cpu_before
     if job.matte is not None:
-        matte.save_matte(Path(job.matte), composition.matte)
+        # The cut-out is done. Whoever makes the preview finds no matte then, and says so.
+        with contextlib.suppress(OutputError):
+            matte.save_matte(Path(job.matte), composition.matte)
     return Outcome(
         stages_s=stages.seconds,
         renamed_at=renamed_at,

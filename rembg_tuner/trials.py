@@ -67,6 +67,7 @@ class Trial:
         warnings: what the runs said.
         failure: why there are no figures, as a sentence; empty: there are.
         failure_kind: as `measurement.FailureKind`; empty: it did not fail.
+        date: of the day on which it was measured last, ISO, UTC; empty: an older version's trial.
         was_measured_before: taken from what was measured on this machine before.
     """
 
@@ -88,6 +89,7 @@ class Trial:
     warnings: tuple[str, ...] = ()
     failure: str = ""
     failure_kind: str = ""
+    date: str = ""
     was_measured_before: bool = False
 
     @property

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class MadeBench:
     """Writes a square on nothing as every cut-out, takes down what it was asked, and may fail."""
 
+    slots = 1
+
     def __init__(self) -> None:
         """Begin with nothing asked."""
         self.asked: list[tuple[Settings, list[Job]]] = []

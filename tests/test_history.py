@@ -46,8 +46,39 @@ def test_settings_of_another_version_are_left_out(tmp_path: Path) -> None:
     history = History(tmp_path)
     history.remember(SMALL, MIB)
     with sqlite3.connect(tmp_path / "history.sqlite") as file:
-        file.execute("INSERT INTO peaks VALUES ('{\"gone\": 1}', 1, 1, '')")
+        file.execute("INSERT INTO setting_peaks VALUES ('{\"gone\": 1}', '', 1, 1, '')")
     assert [peak.settings for peak in history.all()] == [SMALL]
+
+
+def test_another_engine_or_other_weights_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the old ones took neither refuses nor offers anything."""
+    history = History(tmp_path)
+    history.remember(SMALL, 900 * MIB)
+    monkeypatch.setattr("rembg_tuner.running.history._version_of", lambda _: "99")
+    assert history.look_up(SMALL) is None
+    assert history.all() == []
+    history.remember(SMALL, 100 * MIB)
+    assert history.look_up(SMALL) == Peak(settings=SMALL, peak_bytes=100 * MIB, runs=1)
+    own = tmp_path / "own.onnx"
+    own.write_bytes(b"weights")
+    mine = Settings(engine="onnxruntime", model=str(own))
+    history.remember(mine, MIB)
+    assert history.look_up(mine) is not None
+    own.write_bytes(b"other weights")
+    assert history.look_up(mine) is None
+
+
+def test_what_was_run_longest_ago_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Visitors cannot make the file grow."""
+    monkeypatch.setattr("rembg_tuner.running.history._MOST_ROWS", 3)
+    history = History(tmp_path)
+    for side in range(64, 64 + 32 * 5, 32):
+        history.remember(Settings(engine="onnxruntime", network_size=side), MIB)
+    assert len(history.all()) == 3
 
 
 def peaks(*pairs: tuple[Settings, int]) -> list[Peak]:

@@ -228,6 +228,8 @@ def test_misuse_is_told(words: list[str], said: str, tmp_path: Path, capsys: pyt
 class FakeBench:
     """Answers with what it is told to."""
 
+    slots = 1
+
     def __init__(self, answer: Failure) -> None:
         """Keep the answer."""
         self.answer = answer

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rembg_tuner.measurement import Environment, Failure, Result
-from rembg_tuner.running.line import Glance, Timeline
+from rembg_tuner.running.ticket import Glance, Timeline
 from rembg_tuner.settings import Settings
 from rembg_tuner.ui.arrival import show_examples
 from rembg_tuner.ui.views import chart, machine

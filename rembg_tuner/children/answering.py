@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from rembg_tuner.children.environment import child_environment
 
@@ -24,7 +27,8 @@ class AnsweringProcess:
 
     module: str
     timeout_s: float
-    _process: subprocess.Popen[str] | None = field(default=None, init=False)
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _log: IO[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
         """Start the process unless it runs, so that it is ready when it is asked.
@@ -35,12 +39,13 @@ class AnsweringProcess:
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", self.module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
+            stderr=self._log,
+            bufsize=0,  # an answer is read as it comes, so that half of one cannot outwait the deadline
             env={**child_environment(), "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
         )
 
@@ -56,17 +61,43 @@ class AnsweringProcess:
         assert process is not None  # it was just started
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
-        if not select.select([process.stdout], [], [], self.timeout_s)[0]:
-            self.close()
-            raise TimeoutError(f"it took more than {self.timeout_s:.0f} s")
-        answer: dict[str, Any] = json.loads(process.stdout.readline())
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        answer: dict[str, Any] = json.loads(self._read_line(process.stdout.fileno()))
         return answer
+
+    def _read_line(self, pipe: int) -> bytes:
+        """Read up to a line's end.
+
+        Raises:
+            TimeoutError: it took too long; the process is ended.
+            OSError: the process is gone, with what it said last.
+        """
+        deadline, read = time.monotonic() + self.timeout_s, b""
+        while not read.endswith(b"\n"):
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not select.select([pipe], [], [], left_s)[0]:
+                self.close()
+                raise TimeoutError(f"it took more than {self.timeout_s:.0f} s")
+            part = os.read(pipe, 65536)
+            if not part:
+                raise OSError(self._last_words())
+            read += part
+        return read
+
+    def _last_words(self) -> str:
+        """Give the last line that the process wrote to its standard error."""
+        if self._log is None:
+            return "it gave no reason"
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it gave no reason"
 
     def close(self) -> None:
         """End the process."""
         process, self._process = self._process, None
+        log, self._log = self._log, None
+        if log is not None:
+            log.close()
         if process is None:
             return
         process.kill()

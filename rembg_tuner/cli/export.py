@@ -12,7 +12,7 @@ from rembg_tuner.cli.chosen import chosen_budgets, given_budgets
 from rembg_tuner.cli.cut import DONE
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.export.targets import export
-from rembg_tuner.export.values import Measured
+from rembg_tuner.export.values import Measured, measured_of_trial
 from rembg_tuner.precision import choose_precision
 from rembg_tuner.presets import find_preset, resolve
 from rembg_tuner.recommend import recommend
@@ -22,11 +22,10 @@ from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from rembg_tuner.presets import Capabilities, Preset
     from rembg_tuner.settings import Settings
-    from rembg_tuner.trials import Trial
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -123,29 +122,3 @@ def _of_sweep(folder: Path, arguments: argparse.Namespace) -> tuple[Settings, Me
     if missed := budgets.misses(chosen):
         _say([f"none of the sweep's settings fits; the nearest is exported, which misses {' and '.join(missed)}"])  # fmt: skip
     return chosen.settings, measured_of_trial(chosen, summary.environment), "tuned"
-
-
-def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
-    """Give a measured trial's figures.
-
-    Args:
-        trial: of a sweep.
-        environment: date, cpu and cores of the sweep; older ones did not keep their date.
-
-    Raises:
-        SettingsError: the sweep does not tell its cores, by which CPUs are given.
-    """
-    assert trial.peak_bytes is not None  # it is measured
-    assert trial.time_s is not None
-    cores = environment.get("cores", "")
-    if not cores.isdecimal():
-        raise SettingsError([f"the sweep does not tell on how many cores it was measured, got {cores!r}; sweep again"])  # fmt: skip
-    return Measured(
-        peak_bytes=trial.peak_bytes,
-        time_s=trial.time_s,
-        n=trial.n,
-        date=environment.get("date", "date unknown"),
-        cpu=environment.get("cpu", "CPU unknown"),
-        cores=int(cores),
-        precision=str(trial.effective.get("precision", "")),
-    )

@@ -109,7 +109,7 @@ def _tell(names: Sequence[str], progress: SweepProgress) -> None:
     if trial is None:
         return
     said = trial.failure or figures_of(trial)
-    if trial.was_measured_before:
+    if trial.was_measured_before and progress.confirmed is None:
         said += " (measured before)"
     if trial.may_be_unstable:
         said += f" (may be unstable: {trial.spread:.0%} spread)"

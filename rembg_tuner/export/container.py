@@ -17,7 +17,6 @@ from rembg_tuner.yaml_files import format_mapping
 
 if TYPE_CHECKING:
     from rembg_tuner.export.values import Export, Measured, Wanted
-    from rembg_tuner.settings import Settings
 
 IDLE_BYTES = 160 * MIB  # the web process after a day's work: benchmarks/page.py
 MARGIN = 0.25  # above what was measured: larger pictures, another allocator's day
@@ -109,7 +108,7 @@ def _dockerfile_text(wanted: Wanted) -> tuple[str, list[str]]:
     model, provider = wanted.settings.model, wanted.settings.provider
     if provider != "cpu":
         raise SettingsError([f"an image is written for the CPU's ONNX Runtime, and provider {provider} wants another; use --to python or --to preset"])  # fmt: skip
-    if (own := _own_file(wanted.settings)) is not None:
+    if (own := _own_file(wanted)) is not None:
         raise SettingsError([f"an image gets models of the catalogue, and {own} is a file of your own; copy it into the image yourself"])  # fmt: skip
     # JSON is YAML, and one line needs no heredoc
     one_line = json.dumps({wanted.name: preset_entry(wanted.settings, wanted.measured)})
@@ -139,11 +138,13 @@ CMD {json.dumps([*_SERVE, wanted.name])}
     ]
 
 
-def _own_file(settings: Settings) -> str | None:
+def _own_file(wanted: Wanted) -> str | None:
     """Name the file of a setting's model that no image can get; None: it can get all."""
+    settings, measured = wanted.settings, wanted.measured
     entry = read_catalogue().get(settings.model)
     if entry is None:
         return settings.model
     file = int8_file(entry.file, settings.engine)
-    is_own = settings.precision == "int8" and not (EMBEDDED_FOLDER / file).is_file()
+    ran = measured.precision if measured and settings.precision == "auto" else settings.precision
+    is_own = ran == "int8" and not (EMBEDDED_FOLDER / file).is_file()
     return file if is_own else None

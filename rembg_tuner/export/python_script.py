@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache
@@ -33,13 +34,13 @@ def write_python(wanted: Wanted) -> Export:
         notes = [*said, f"precision auto is {settings.precision} on this machine, and the script takes that"]  # fmt: skip
     is_int8 = settings.precision == "int8"
     model = find_model(settings.model, int8_for=settings.engine if is_int8 else None)
+    if model.post != "minmax":
+        raise SettingsError([f"a script is written for networks whose output is stretched, and {settings.model}'s is taken by {model.post}; use --to compose"])  # fmt: skip
     size = settings.network_size or model.side or 0
     graph = model.path
     if settings.network_size not in (0, model.side):
         # Sizes are written into some graphs: the copy in the cache has them computed, as shown by running.
         graph = prepare(settings, model, open_cache()[0], is_cancelled=lambda: False, on_start=lambda: None).graph_path  # fmt: skip
-    if model.post != "minmax":
-        raise SettingsError([f"a script is written for networks whose output is stretched, and {settings.model}'s is taken by {model.post}; use --to compose"])  # fmt: skip
     values = {
         "MODEL": graph,
         "SIDE": size,
@@ -57,6 +58,6 @@ def write_python(wanted: Wanted) -> Export:
         "PRECISION": settings.precision,
     }
     script = OPENVINO_SCRIPT if settings.engine == "openvino" else ONNXRUNTIME_SCRIPT
-    constants = "\n".join(f"{name} = {value!r}" for name, value in values.items() if f"{name}" in script)  # fmt: skip
+    constants = "\n".join(f"{name} = {value!r}" for name, value in values.items() if re.search(rf"\b{name}\b", script))  # fmt: skip
     notes = [*notes, f"copy {graph} with it, and write its place into MODEL", *kept_notes(settings)]  # fmt: skip
     return made_of("python", script.replace("@CONSTANTS@", constants), *notes, files=(graph,))

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rembg_tuner.errors import SettingsError
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rembg_tuner.settings import Settings
+    from rembg_tuner.trials import Trial
 
 TARGETS = ("compose", "dockerfile", "rembg", "python", "env", "preset")
 FILE_NAMES = {
@@ -70,6 +75,32 @@ class Wanted:
 def made_of(target: str, text: str, *notes: str, files: tuple[str, ...] = ()) -> Export:
     """Make an export of a text."""
     return Export(target=target, file_name=FILE_NAMES[target], text=text, notes=notes, files=files)
+
+
+def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
+    """Give a measured trial's figures.
+
+    Args:
+        trial: of a sweep.
+        environment: cpu and cores of the machine, and the sweep's date for a trial that does not tell its own.
+
+    Raises:
+        ValueError: it was not measured.
+        SettingsError: the sweep does not tell its cores, by which CPUs are given.
+    """
+    peak, time_s, _ = trial.costs()
+    cores = environment.get("cores", "")
+    if not cores.isdecimal():
+        raise SettingsError([f"the sweep does not tell on how many cores it was measured, got {cores!r}; sweep again"])  # fmt: skip
+    return Measured(
+        peak_bytes=int(peak),
+        time_s=time_s,
+        n=trial.n,
+        date=trial.date or environment.get("date", "date unknown"),
+        cpu=environment.get("cpu", "CPU unknown"),
+        cores=int(cores),
+        precision=str(trial.effective.get("precision", "")),
+    )
 
 
 def kept_notes(settings: Settings) -> list[str]:

@@ -6,6 +6,7 @@ Figures of the models that come along stand in agreement.yaml; those measured on
 
 from __future__ import annotations
 
+import fcntl
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -48,10 +49,20 @@ def agreement_with_fp32(
         folder: the cache.
     """
     for content in (_own(folder), _shipped()):
-        entry = content.get(model, {}).get(engine, {}).get(precision)
-        if entry is not None:
-            return AgreementWithFp32(**entry)
+        found = _read(content, model, engine, precision)
+        if found is not None:
+            return found
     return None
+
+
+def _read(
+    content: Mapping[str, Any], model: str, engine: str, precision: str
+) -> AgreementWithFp32 | None:
+    """Read one figure; None where there is none, or what stands there is none."""
+    try:
+        return AgreementWithFp32(**content[model][engine][precision])
+    except (KeyError, TypeError):
+        return None
 
 
 @cache
@@ -71,13 +82,27 @@ def _own(folder: Path) -> Mapping[str, Any]:
 def remember_agreement(
     model: str, engine: str, precision: str, agreement: AgreementWithFp32, folder: Path
 ) -> None:
-    """Keep what was measured on this machine.
+    """Keep what was measured on this machine; a file that does not read is set aside, and not written over.
 
     Raises:
         OSError: it cannot be written.
     """
-    content: dict[str, Any] = dict(_own(folder))
-    engines = dict(content.get(model, {}))
-    engines[engine] = {**engines.get(engine, {}), precision: asdict(agreement)}
-    with replacing(folder / _OWN) as file:
-        file.write(format_mapping({**content, model: engines}).encode())
+    path = folder / _OWN
+    with (folder / f".{_OWN}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be keeping a figure of its own
+        content: dict[str, Any] = {}
+        try:
+            content = dict(read_mapping(path))
+        except FileNotFoundError:
+            pass
+        except YamlFileError:
+            path.replace(path.with_suffix(".damaged.yaml"))
+        engines = _mapping(content.get(model))
+        engines[engine] = {**_mapping(engines.get(engine)), precision: asdict(agreement)}
+        with replacing(path) as file:
+            file.write(format_mapping({**content, model: engines}).encode())
+
+
+def _mapping(found: object) -> dict[str, Any]:
+    """Take a mapping as it is, and anything else for none."""
+    return dict(found) if isinstance(found, dict) else {}

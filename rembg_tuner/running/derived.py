@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -118,11 +120,13 @@ def _convert(wanted: Wanted, source: Path, target: Path, is_cancelled: Callable[
             stdout=subprocess.DEVNULL,
             stderr=log,
             env=child_environment(),
+            start_new_session=True,
         )
         try:
             _wait(process, is_cancelled)
         finally:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # pnnx, which it may have started, too
             process.wait()
         if process.returncode == 0:
             return

@@ -10,27 +10,34 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.errors import ModelError
+from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.settings import KNOBS, build_settings
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rembg_tuner.settings import Settings, Value
 
 _FILE = "history.sqlite"
 _TIMEOUT_S = 2.0  # for another process that is writing
 _MOST_OFFERS = 2
-_SCHEMA = """CREATE TABLE IF NOT EXISTS peaks (
-    setting TEXT PRIMARY KEY,  -- the knobs that a worker holds, as JSON
+_MOST_ROWS = 2000
+_SCHEMA = """CREATE TABLE IF NOT EXISTS setting_peaks (
+    setting TEXT NOT NULL,  -- the knobs that a worker holds, as JSON
+    made_by TEXT NOT NULL,  -- see `made_by`
     peak_bytes INTEGER NOT NULL,
     runs INTEGER NOT NULL,  -- 0: it was only ever ended at a limit, and takes more than peak_bytes
-    latest TEXT NOT NULL
+    latest TEXT NOT NULL,
+    PRIMARY KEY (setting, made_by)
 )"""
-_REMEMBER = """INSERT INTO peaks VALUES (?, ?, ?, ?) ON CONFLICT (setting) DO UPDATE SET
+_REMEMBER = """INSERT INTO setting_peaks VALUES (?, ?, ?, ?, ?) ON CONFLICT (setting, made_by) DO UPDATE SET
     peak_bytes = max(peak_bytes, excluded.peak_bytes), runs = runs + excluded.runs, latest = excluded.latest"""
+_PRUNE = "DELETE FROM setting_peaks WHERE rowid NOT IN (SELECT rowid FROM setting_peaks ORDER BY latest DESC LIMIT ?)"  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +81,26 @@ class History:
     def _note(self, settings: Settings, peak_bytes: int, *, runs: int) -> None:
         """Add to what is known of a setting."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
+        row = (_key(settings), made_by(settings), peak_bytes, runs, now)
         with closing(self._open()) as file, file:
-            file.execute(_REMEMBER, (_key(settings), peak_bytes, runs, now))
+            file.execute(_REMEMBER, row)
+            file.execute(_PRUNE, (_MOST_ROWS,))
+
+    def look_up(self, settings: Settings) -> Peak | None:
+        """Give what is known of a setting with this engine and these weights; None: nothing is.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        if not self._path.is_file():
+            return None
+        with closing(self._open()) as file:
+            row = file.execute(
+                "SELECT peak_bytes, runs FROM setting_peaks WHERE setting = ? AND made_by = ?",
+                (_key(settings), made_by(settings)),
+            ).fetchone()
+        held = _read(_key(settings))
+        return None if row is None or held is None else Peak(settings=held, peak_bytes=row[0], runs=row[1])  # fmt: skip
 
     def find(self, settings: Settings) -> Peak | None:
         """Give what a setting took; None: no run of it has gone through here.
@@ -83,11 +108,13 @@ class History:
         Raises:
             sqlite3.Error: the file cannot be read.
         """
-        own = _peak_of(settings, self.all())
+        own = self.look_up(settings)
         return own if own is not None and own.runs else None
 
     def all(self) -> list[Peak]:
-        """List every setting's peak, the smallest first; those that can no longer be are left out.
+        """List every setting's peak with the engines and weights of now, the smallest first.
+
+        Those that can no longer be are left out.
 
         Raises:
             sqlite3.Error: the file cannot be read.
@@ -95,19 +122,48 @@ class History:
         if not self._path.is_file():
             return []
         with closing(self._open()) as file:
-            rows = file.execute("SELECT setting, peak_bytes, runs FROM peaks ORDER BY peak_bytes")
-            found = [(_read(setting), peak_bytes, runs) for setting, peak_bytes, runs in rows]
+            rows = file.execute(
+                "SELECT setting, made_by, peak_bytes, runs FROM setting_peaks ORDER BY peak_bytes"
+            ).fetchall()
+        read = ((_read(setting), by, peak_bytes, runs) for setting, by, peak_bytes, runs in rows)
         return [
             Peak(settings=settings, peak_bytes=peak_bytes, runs=runs)
-            for settings, peak_bytes, runs in found
-            if settings is not None
+            for settings, by, peak_bytes, runs in read
+            if settings is not None and by == made_by(settings)
         ]
 
     def _open(self) -> sqlite3.Connection:
         """Open the file, made if it is not there."""
         file = sqlite3.connect(self._path, timeout=_TIMEOUT_S)
-        file.execute(_SCHEMA)
+        try:
+            file.execute(_SCHEMA)
+        except sqlite3.Error:
+            file.close()
+            raise
         return file
+
+
+def made_by(settings: Settings) -> str:
+    """Name what a peak depends on besides the knobs: the engine's version, and the weights by size and time.
+
+    Another version or other weights may take more or less, and compile anew at their first start.
+    """
+    int8_for = settings.engine if settings.precision == "int8" else None
+    try:
+        stat = Path(find_model(settings.model, int8_for=int8_for).path).stat()
+        weights = f"{stat.st_size} {stat.st_mtime_ns}"
+    except (ModelError, OSError):  # it is not there; whoever runs it says so
+        weights = "absent"
+    return f"{settings.engine} {_version_of(settings.engine)}, {weights}"
+
+
+@cache
+def _version_of(package: str) -> str:
+    """Give an installed package's version; an engine's name is its package's."""
+    try:
+        return version(package)
+    except PackageNotFoundError:  # under another name, such as onnxruntime-gpu
+        return "of another package"
 
 
 def _key(settings: Settings) -> str:

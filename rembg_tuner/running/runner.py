@@ -235,14 +235,15 @@ class Runner:
         """
         cache, _ = self._open_cache()
         try:
-            peaks = History(cache).all()
+            own = History(cache).look_up(settings)
+            is_known_too_large = own is not None and limit is not None and own.peak_bytes > limit
+            peaks = History(cache).all() if is_known_too_large else []
         except sqlite3.Error:  # what cannot be read tells nothing; the limit is kept while it runs
             return 0
         reason = None if limit is None else why_not_fit(settings, limit, peaks)
         if reason is not None:
             raise FailedRunError("out_of_memory", reason, "prepare")
-        key = settings.reload_key()
-        return max((p.peak_bytes for p in peaks if p.settings.reload_key() == key), default=0)
+        return 0 if own is None else own.peak_bytes
 
     def _prepared_model(self, settings: Settings, cache: Path, turn: _Turn) -> ModelSpec:
         """Find the model, and make of it what the engine needs; telling so, since it may take long.

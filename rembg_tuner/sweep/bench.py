@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class OwnBench:
     """Runs pictures in workers of its own."""
 
+    slots = 1
+
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
         """Run pictures one after another in one new worker; see `measure.Bench`."""
         return run_fresh(jobs, settings)

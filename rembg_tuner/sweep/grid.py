@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     Axes = Mapping[str, Sequence[Value]]
 
 MOST_SETTINGS = 2000
+MOST_COMBINATIONS = 20_000  # of the axes' values, most of which make equal settings; some 3 s
 # Small enough for a few minutes, and wide enough to hold what usually wins.
 DEFAULT_AXES: dict[str, tuple[Value, ...]] = {
     "engine": ("onnxruntime", "openvino"),
@@ -67,8 +69,12 @@ def make_grid(axes: Axes, base: Settings, able: Capabilities) -> Grid:
         able: what this machine can do.
 
     Raises:
-        SettingsError: a knob is none, a value is not allowed, nothing remains, or there are more than 2,000.
+        SettingsError: a knob is none, a value is not allowed, nothing remains, there are more than 2,000, or the
+            values combine to more than 20,000.
     """
+    axes = {name: tuple(dict.fromkeys(values)) for name, values in axes.items()}
+    if math.prod(map(len, axes.values())) > MOST_COMBINATIONS:
+        raise SettingsError([f"these axes combine to more than {MOST_COMBINATIONS:,}; name fewer values"])  # fmt: skip
     _refuse_what_is_never_allowed(axes)
     found: dict[Settings, None] = {}
     reasons: dict[tuple[str, Value], dict[str, None]] = {}
@@ -90,7 +96,7 @@ def make_grid(axes: Axes, base: Settings, able: Capabilities) -> Grid:
     left_out = [
         f"{name} {_text(value)} cannot be had here: {'; '.join(reasons.get((name, value)) or _unhonoured(name, found))}"
         for name, values in axes.items()
-        for value in dict.fromkeys(values)
+        for value in values
         if not _is_used(name, value, found)
     ]
     return Grid(settings=tuple(found), left_out=tuple(left_out))

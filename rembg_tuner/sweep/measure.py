@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,11 +20,19 @@ if TYPE_CHECKING:
     from rembg_tuner.children.comparer import Comparer, Comparison
     from rembg_tuner.settings import Settings
 
+# Failures that are the setting's own; any other says nothing of it.
+OF_THE_SETTING = frozenset({"timeout", "out_of_memory", "crash", "engine_error"})
 ROUNDS = 3  # timed runs of each picture: from the second on ONNX Runtime's memory pattern is held
 
 
 class Bench(Protocol):
-    """What runs pictures: the command line's own runner, or the page's line."""
+    """What runs pictures: the command line's own runner, or the page's line.
+
+    Attributes:
+        slots: how many share this machine's CPUs, and give a worker its part of them.
+    """
+
+    slots: int
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
         """Run pictures one after another in one worker that is new and ends with them.
@@ -213,6 +222,7 @@ def trial_of(
     trial = Trial(
         number=number,
         settings=settings,
+        date=datetime.now(UTC).date().isoformat(),
         effective=last.effective,
         peak_bytes=setting_peak_bytes(results),
         load_s=last.load_s,
@@ -248,9 +258,12 @@ def join_workers(trial: Trial, again: Trial) -> Trial:
         again: what another worker measured, of the same pictures.
 
     Returns:
-        All runs together; the higher peak; where the other worker failed, its failure: what fails every
-        other time is nothing to recommend.
+        All runs together; the higher peak. Where the other worker failed by the setting's own fault, its
+        failure: what fails every other time is nothing to recommend. Where it failed for another reason,
+        what was measured before, with that reason as a warning.
     """
+    if not again.is_measured and again.failure_kind not in OF_THE_SETTING:
+        return replace(trial, warnings=(*trial.warnings, f"it could not be measured again: {again.failure}"))  # fmt: skip
     if not again.is_measured:
         return replace(again, number=trial.number, failure=f"measured again, it failed: {again.failure}")  # fmt: skip
     parts = tuple(
@@ -263,7 +276,7 @@ def join_workers(trial: Trial, again: Trial) -> Trial:
         workers_s=(*trial.worker_times_s, *again.worker_times_s),
         peak_bytes=max(trial.peak_bytes or 0, again.peak_bytes or 0),
         warnings=tuple(dict.fromkeys((*trial.warnings, *again.warnings))),
-        was_measured_before=False,
+        date=again.date,
     )
     return _with_times(joined)
 

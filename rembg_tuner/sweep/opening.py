@@ -16,6 +16,7 @@ from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.models.spec import file_digests
 from rembg_tuner.running.meter import load_average
 from rembg_tuner.sweep.grid import make_grid
 from rembg_tuner.sweep.guess import guess_trial_s
@@ -156,8 +157,9 @@ def open_sweep(
         sniff(path)
     take_folder(plan.to_dict(), folder, resume=resume)
     masks = _masks(plan, comparer)
+    machine = [*describe_machine(), *sorted(read_host().features), f"{bench.slots} slots"]
     context = context_of(
-        plan.pictures, _reference_key(plan), rounds=plan.rounds, machine=describe_machine()
+        plan.pictures, _reference_key(plan, masks), rounds=plan.rounds, machine=machine
     )
     trials = plan.count()
     search = (
@@ -224,15 +226,12 @@ def _version_of(name: str) -> str:
         return "absent"
 
 
-def _reference_key(plan: Plan) -> str:
-    """Name the reference so that another one is another context."""
-    path = Path(plan.reference)
-    if not plan.reference or not path.exists():
-        settings, name = _trusted(plan)
-        return json.dumps([name, settings.to_dict(), weights_key(settings)])
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in files]
-    return json.dumps(stats)
+def _reference_key(plan: Plan, masks: dict[str, str]) -> str:
+    """Name the reference by what it is made of, so that another one is another context."""
+    if masks:
+        return json.dumps([file_digests(Path(one), ["sha256"])["sha256"] for one in masks.values()])
+    settings, name = _trusted(plan)
+    return json.dumps([name, settings.to_dict(), weights_key(settings)])
 
 
 def _masks(plan: Plan, comparer: Comparer) -> dict[str, str]:

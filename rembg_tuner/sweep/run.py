@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import OutputError
+from rembg_tuner.measurement import HAD_COMPANY
 from rembg_tuner.recommend import contenders
 from rembg_tuner.stats import summarise
 from rembg_tuner.sweep.measure import join_workers, measure_trial
@@ -91,6 +92,7 @@ class Sweep:
     confirming: int = CONFIRMING
     confirmed: int | None = None
     _durations_s: list[float] = field(default_factory=list)
+    _began_at: float = field(default_factory=time.perf_counter)
 
     def resume(self) -> int:
         """Take what the sweep's own store has; gives how many.
@@ -126,23 +128,24 @@ class Sweep:
         Raises:
             OutputError: a trial cannot be kept.
         """
-        began = time.perf_counter()
+        self._began_at = time.perf_counter()
         while len(self.trials) < self.planned and not is_cancelled():
             settings = self.search.next()
             if settings is None:
                 break
-            number = len(self.trials)
+            number = 1 + max((one.number for one in self.trials), default=-1)
             trial = self._remembered(number, settings)
+            is_new = trial is None
             if trial is None:
                 started = time.perf_counter()
                 trial = measure_trial(number, settings, self.ground, self.bench)
                 if trial.failure_kind == "cancelled":
                     break
                 self._durations_s.append(time.perf_counter() - started)
-            self._keep(trial)
+            self._keep(trial, is_new=is_new)
             self.trials.append(trial)
             self.search.tell(trial)
-            on_trial(self.progress(time.perf_counter() - began, trial))
+            on_trial(self.progress(self._elapsed_s(), trial))
         return self.trials
 
     def confirm(
@@ -166,7 +169,6 @@ class Sweep:
         Raises:
             OutputError: a trial cannot be kept.
         """
-        began = time.perf_counter()
         self.confirmed = 0
         while self.confirmed < 2 * self.confirming and not is_cancelled():
             trial = self._least_sure(budgets)
@@ -176,10 +178,12 @@ class Sweep:
             if again.failure_kind == "cancelled":
                 break
             joined = join_workers(trial, again)
-            self._keep(joined)
             self.trials[self.trials.index(trial)] = joined
+            if joined.worker_times_s == trial.worker_times_s and joined.is_measured:
+                break  # what kept it from running would keep the next one
+            self._keep(joined, is_new=True)
             self.confirmed += 1
-            on_trial(self.progress(time.perf_counter() - began, joined))
+            on_trial(self.progress(self._elapsed_s(), joined))
 
     def _least_sure(self, budgets: Budgets) -> Trial | None:
         """Choose what to measure again; None: enough is known."""
@@ -196,7 +200,9 @@ class Sweep:
     def progress(self, elapsed_s: float, newest: Trial | None = None) -> SweepProgress:
         """Tell how far it is."""
         each_s = summarise(self._durations_s).median if self._durations_s else self.guessed_trial_s  # fmt: skip
-        left = self.planned - len(self.trials) + max(0, self.confirming - (self.confirmed or 0))
+        left = max(0, self.planned - len(self.trials)) + max(
+            0, self.confirming - (self.confirmed or 0)
+        )
         return SweepProgress(
             trials=tuple(self.trials),
             planned=self.planned,
@@ -219,8 +225,19 @@ class Sweep:
             return None
         return remembered(found, number, self.ground.folder, self.ground.pictures)
 
-    def _keep(self, trial: Trial) -> None:
+    def _elapsed_s(self) -> float:
+        """Give the seconds since the first trial began."""
+        return time.perf_counter() - self._began_at
+
+    def _keep(self, trial: Trial, *, is_new: bool) -> None:
         """Write a trial down before the next begins.
+
+        This machine's memory gets what was measured alone; it holds no picture's name or place, since a
+        visitor's are nobody else's.
+
+        Args:
+            trial: to keep.
+            is_new: whether it was measured now, at least in part.
 
         Raises:
             OutputError: the sweep's own store cannot be written.
@@ -229,13 +246,19 @@ class Sweep:
             self.own.add(self.context, trial)
         except sqlite3.Error as error:
             raise OutputError(f"a trial cannot be kept: {error}; choose another -o") from error
-        if self.known is None or not trial.is_measured or trial.was_measured_before:
+        if self.known is None or not is_new:
             return
         try:
+            if not trial.is_measured:
+                self.known.forget(self.context, trial.settings)
+                return
+            if HAD_COMPANY in trial.warnings:
+                return
             folder = self.thumbnails or self.known.thumbnails_folder()
             digest = hashlib.sha256(f"{self.context}{trial_key(trial.settings)}".encode())
             kept = with_thumbnails(trial, folder, digest.hexdigest()[:32])
-            self.known.add(self.context, replace(kept, number=0))
+            nameless = tuple(replace(one, input="") for one in kept.pictures)
+            self.known.add(self.context, replace(kept, number=0, pictures=nameless))
             self.known.keep_newest(MOST_KNOWN)
             if self.thumbnails is None:
                 keep_newest(folder, MOST_THUMBNAILS)

@@ -52,6 +52,14 @@ class TrialStore:
         with closing(self._open()) as file, file:
             file.execute("INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?)", row)
 
+    def forget(self, context: str, settings: Settings) -> None:
+        """Drop a setting's trial."""
+        with closing(self._open()) as file, file:
+            file.execute(
+                "DELETE FROM trials WHERE context = ? AND setting = ?",
+                (context, trial_key(settings)),
+            )
+
     def keep_newest(self, most: int) -> None:
         """Forget all but so many trials, those written longest ago first."""
         with closing(self._open()) as file, file:
@@ -96,7 +104,11 @@ class TrialStore:
     def _open(self) -> sqlite3.Connection:
         """Open the file, made if it is not there."""
         file = sqlite3.connect(self._path, timeout=_TIMEOUT_S)
-        file.execute(_SCHEMA)
+        try:
+            file.execute(_SCHEMA)
+        except sqlite3.Error:
+            file.close()
+            raise
         return file
 
 
@@ -171,7 +183,7 @@ def context_of(
         pictures: by their content, in this order.
         reference: what agreement is measured against, its weights too.
         rounds: timed runs of each picture.
-        machine: CPU, cores, versions.
+        machine: CPU, cores, what the CPU can do, versions, slots.
 
     Returns:
         A SHA-256 as hex.

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from rembg_tuner.cache import replacing
 from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.export.targets import export
-from rembg_tuner.export.values import TARGETS, Measured
+from rembg_tuner.export.values import TARGETS, Measured, measured_of_trial
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Result, setting_peak_bytes
 from rembg_tuner.settings import KNOBS
@@ -89,9 +90,9 @@ def add_deploy_tab(
         misses = limits.misses(trial)
         told = [translate_sentence(miss, visitor.language) for miss in misses]
         note = say("deploy.misses", visitor.language, misses=", ".join(told)) if misses else ""
-        precision = str(trial.effective.get("precision") or "")
-        measured = _measured(trial.time_s or 0.0, trial.peak_bytes or 0, trial.n, precision)
-        return _Chosen(settings=trial.settings, measured=measured, note=note)
+        host = read_host()
+        here = {"cpu": host.cpu, "cores": str(host.usable_cpus)}
+        return _Chosen(settings=trial.settings, measured=measured_of_trial(trial, here), note=note)
 
     def write(request: gr.Request, to: str, *values: Any) -> str:
         visitor = desk.visitors.of(request)
@@ -120,20 +121,6 @@ def add_deploy_tab(
     soak.click(run_soak, [parts.picture, *inputs[1:]], soaked, concurrency_limit=None, **QUIET)
 
 
-def _measured(time_s: float, peak_bytes: int, n: int, precision: str) -> Measured:
-    """Take figures as of today and this machine."""
-    host = read_host()
-    return Measured(
-        peak_bytes=peak_bytes,
-        time_s=time_s,
-        n=n,
-        date=datetime.now(UTC).date().isoformat(),
-        cpu=host.cpu,
-        cores=host.usable_cpus,
-        precision=precision,
-    )
-
-
 def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
     """Give what this visit's runs of the same setting took; None: there was none."""
     key = settings.reload_key()
@@ -147,7 +134,16 @@ def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
     if not runs or peak is None:
         return None
     precision = str(runs[-1].effective.get("precision") or "")
-    return _measured(summarise([run.total_s for run in runs]).median, peak, len(runs), precision)
+    host = read_host()
+    return Measured(
+        peak_bytes=peak,
+        time_s=summarise([run.total_s for run in runs]).median,
+        n=len(runs),
+        date=datetime.now(UTC).date().isoformat(),
+        cpu=host.cpu,
+        cores=host.usable_cpus,
+        precision=precision,
+    )
 
 
 def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
@@ -164,7 +160,8 @@ def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
     if chosen.note:
         said.insert(0, chosen.note)
     file = desk.folder.new_job() / made.file_name
-    file.write_text(text, encoding="utf-8")
+    with replacing(file) as whole:
+        whole.write(text.encode())
     figures = (
         f"{format_bytes(measured.peak_bytes)}, {format_seconds(measured.time_s)}, n = {measured.n}"
         if measured

@@ -20,7 +20,7 @@ from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import PREVIEW_SIDE
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
-from rembg_tuner.running.line import Order
+from rembg_tuner.running.ticket import Order
 from rembg_tuner.ui.choices import LIMITS, chosen_settings, most_pixels
 from rembg_tuner.ui.downloads import Downloads
 from rembg_tuner.ui.page_folder import without_places_in
@@ -36,7 +36,8 @@ from rembg_tuner.ui.words import say
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from rembg_tuner.running.line import Ticket, WaitingLine
+    from rembg_tuner.running.line import WaitingLine
+    from rembg_tuner.running.ticket import Ticket
     from rembg_tuner.settings import Settings
     from rembg_tuner.ui.choices import Form
     from rembg_tuner.ui.page_folder import PageFolder
@@ -200,7 +201,9 @@ class Handlers:
         if turn.before:
             visitor.befores[(order.job.input, side)] = turn.before
         visitor.visit = visitor.visit.add(turn)
-        yield {**self.show(visitor, with_viewer=turn.after is not None), "buttons": "idle"}
+        # In a thread: the lists are written whole, which takes a second after fifty turns.
+        shown = await asyncio.to_thread(self.show, visitor, with_viewer=turn.after is not None)
+        yield {**shown, "buttons": "idle"}
 
     def _glance(self, ticket: Ticket, repeat: int, language: str) -> str:
         """Draw a ticket as it stands."""

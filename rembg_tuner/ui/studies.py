@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.measurement import Failure
-from rembg_tuner.running.line import Order
+from rembg_tuner.recommend import Budgets
+from rembg_tuner.running.ticket import Order
 from rembg_tuner.sweep.run import SweepProgress
 from rembg_tuner.ui.page_folder import without_places, without_places_in
 
@@ -46,6 +47,7 @@ class Study:
         is_running: whether it goes on.
         began_at: by time.monotonic.
         plan: of a sweep.
+        budgets: under which it recommends; the visitor may change them while it goes on.
         shown: the trial that the visitor looks at; None: the recommended one.
         sweep: with its trials, once it is open.
         soaked: what a soak came to.
@@ -59,6 +61,7 @@ class Study:
     is_running: bool = True
     began_at: float = field(default_factory=time.monotonic)
     plan: Plan | None = None
+    budgets: Budgets = field(default_factory=Budgets)
     shown: int | None = None
     sweep: Any = None
     soaked: Soak | None = None
@@ -83,6 +86,7 @@ class LineBench:
 
     def __init__(self, line: WaitingLine, study: Study) -> None:
         """Run for a study, as long as it is not stopped."""
+        self.slots = line.slots
         self._line = line
         self._study = study
 
@@ -94,8 +98,10 @@ class LineBench:
                 if self._study.is_stopped:
                     ticket.cancel()
             last = ticket.runs[-1]
-            if not isinstance(last, Failure) or last.kind != "busy" or self._study.is_stopped:
+            if not isinstance(last, Failure) or last.kind != "busy":
                 return list(without_places_in(ticket.runs, self._study.folder.parent))
+            if self._study.is_stopped:  # a full line says nothing of the setting
+                return [replace(last, kind="cancelled")]
             time.sleep(_FULL_WAIT_S)
 
 

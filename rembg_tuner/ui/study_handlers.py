@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.cache import replacing
 from rembg_tuner.comparison import MOST_COMPARED, Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError, TunerError
 from rembg_tuner.measurement import Failure, Result
@@ -225,6 +226,9 @@ class StudyHandlers:
         files = self._own_pictures(masks)
         if len(files) == len(plan.pictures) == 1:
             return replace(plan, reference=str(files[0]))
+        names = [file.name for file in files]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise SettingsError([f"two masks are called {twice!r}; a mask is named as its picture"])
         folder = self.desk.folder.new_job()
         for file in files:
             shutil.copyfile(file, folder / file.name)
@@ -243,14 +247,14 @@ class StudyHandlers:
         def work(study: Study, bench: LineBench, comparer: Comparer) -> None:
             # Visitors' cut-outs stay in the page's folder, and go with it.
             thumbnails = self.desk.folder.path / "trial-thumbnails"
-            study.sweep = open_sweep(plan, study.folder, bench, comparer, thumbnails=thumbnails)
+            study.sweep = open_sweep(plan, study.folder, bench, comparer, thumbnails=thumbnails)  # fmt: skip
             study.progress = study.sweep.progress(0.0)
 
             def note(progress: object) -> None:
                 study.progress = progress  # type: ignore[assignment]
 
             study.sweep.run(on_trial=note, is_cancelled=lambda: study.is_stopped)
-            study.sweep.confirm(budgets, on_trial=note, is_cancelled=lambda: study.is_stopped)
+            study.sweep.confirm(study.budgets, on_trial=note, is_cancelled=lambda: study.is_stopped)
             study.progress = study.sweep.progress(study.elapsed_s())
 
         try:
@@ -258,12 +262,15 @@ class StudyHandlers:
         except TunerError as error:
             yield result_view.show_problem(str(error), visitor.language)
             return
-        study.plan, visitor.study = plan, study
+        study.plan, study.budgets, visitor.study = plan, budgets, study
+        drawn: object = study  # nothing was drawn yet
         while study.is_running:
-            yield self.show(visitor, budgets)
+            if drawn is not study.progress:  # a hundred points take a quarter of a second to draw
+                drawn = study.progress
+                yield await asyncio.to_thread(self.show, visitor, study.budgets)
             await asyncio.sleep(FOLLOW_EVERY_S)
-        self._write(study, budgets)
-        yield self.show(visitor, budgets)
+        await asyncio.to_thread(self._write, study, study.budgets)
+        yield await asyncio.to_thread(self.show, visitor, study.budgets)
 
     def show(self, visitor: Visitor, budgets: Budgets) -> str:
         """Draw the visitor's sweep under these budgets; empty where there is none."""
@@ -275,6 +282,8 @@ class StudyHandlers:
     def rebudget(self, visitor: Visitor, budgets: Budgets) -> str:
         """Recommend anew under other budgets; nothing is measured."""
         study = visitor.study
+        if study is not None:
+            study.budgets = budgets
         if study is not None and study.plan is not None and not study.is_running:
             study.shown = None
             self._write(study, budgets)
@@ -320,7 +329,8 @@ class StudyHandlers:
         )
         try:
             write_summary(study.folder, study.sweep, study.plan, found, budgets)
-            (study.folder / "plot.svg").write_text(draw(info, is_standalone=True), encoding="utf-8")
+            with replacing(study.folder / "plot.svg") as file:
+                file.write(draw(info, is_standalone=True).encode())
         except (TunerError, OSError) as error:
             study.problem = str(error)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.measurement import Failure, Result, setting_peak_bytes
-from rembg_tuner.running.line import Timeline
+from rembg_tuner.running.ticket import Timeline
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import Summary, summarise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     import gradio as gr
 
-    from rembg_tuner.running.line import Ticket
+    from rembg_tuner.running.ticket import Ticket
     from rembg_tuner.ui.page_folder import PageFolder
     from rembg_tuner.ui.studies import Study
 
@@ -68,15 +69,19 @@ class Visitors:
         """Keep visitors' folders below a page's folder."""
         self._folder = folder
         self._visitors: OrderedDict[str, Visitor] = OrderedDict()
+        self._lock = threading.Lock()  # events come from the loop and from Gradio's threads
 
     def of(self, request: gr.Request) -> Visitor:
         """Find the tab that a request comes from, or take it in."""
         key = str(request.session_hash)
-        visitor = self._visitors.pop(key, None) or Visitor(language=_language_of(request))
-        self._visitors[key] = visitor
-        while len(self._visitors) > MOST_VISITORS:
-            _, forgotten = self._visitors.popitem(last=False)
-            forgotten.stop()
+        forgotten: list[Visitor] = []
+        with self._lock:
+            visitor = self._visitors.pop(key, None) or Visitor(language=_language_of(request))
+            self._visitors[key] = visitor
+            while len(self._visitors) > MOST_VISITORS:
+                forgotten.append(self._visitors.popitem(last=False)[1])
+        for one in forgotten:
+            one.stop()
         return visitor
 
     def folder_of(self, visitor: Visitor) -> Path:
@@ -87,7 +92,8 @@ class Visitors:
 
     def leave(self, request: gr.Request) -> None:
         """Forget a tab that was closed, and free what it holds of the line."""
-        visitor = self._visitors.pop(str(request.session_hash), None)
+        with self._lock:
+            visitor = self._visitors.pop(str(request.session_hash), None)
         if visitor is not None:
             visitor.stop()
 

@@ -10,7 +10,7 @@ from rembg_tuner.ui.words import say
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from rembg_tuner.running.line import Timeline
+    from rembg_tuner.running.ticket import Timeline
 
 _WIDTH, _HEIGHT = 1000, 100  # the drawing's own units; it is stretched to the place it has
 _HEADROOM = 1.3  # room for the phases' names above the peak

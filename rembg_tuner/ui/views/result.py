@@ -14,7 +14,7 @@ from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from rembg_tuner.measurement import Failure, Result
-    from rembg_tuner.running.line import Glance
+    from rembg_tuner.running.ticket import Glance
     from rembg_tuner.ui.visit import Turn
 
 _NOTHING = "–"
