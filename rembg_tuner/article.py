@@ -120,7 +120,9 @@ def measure_article(
     settings: dict[str, Settings] = {}
     missing: dict[str, str] = {}
     for name in (*ARTICLE_ROWS, *OUR_ROWS):
-        wanted = resolve(find_preset(name), {}, able)[0]
+        wanted, warnings = resolve(find_preset(name), {}, able)
+        for text in warnings:
+            tell(f"preset {name}: {text}")
         entry = find_entry(wanted.model)
         if entry.find() is None:
             missing[name] = f"model {wanted.model} is not on disk; {entry.get_text()}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rembg_tuner.trials import Trial
 
 NEARLY_EQUAL = 0.05  # of memory, time or both: the spread of three runs on a quiet machine
+_STEADY = 3.0  # ends of a range of times that are further apart say that the machine was not quiet
 LEAST_GAIN = 0.002  # of agreement: less than that nobody sees
 LOOKS_RIGHT = (
     0.97  # least agreement where none is named: what a model's int8 form is held to as well
@@ -200,21 +201,27 @@ def expected_range_s(trial: Trial, trials: Sequence[Trial]) -> tuple[float, floa
         trials: of one sweep; those that ran in several workers tell how far one is from the next.
 
     Returns:
-        None: too few of them did.
+        The range of a new worker's median over warm runs, and over pictures their mean. None: the trial ran in
+        one worker only, so that its time may be low by chance, or too few trials ran in several.
     """
+    if len(trial.worker_times_s) < 2:
+        return None
     found = repeatability_of([one.worker_times_s for one in trials if one.is_measured])
     return None if found is None else found.expected(trial.worker_times_s)
 
 
 def _expected_text(chosen: Trial, trials: Sequence[Trial]) -> str:
     """Say what a trial's time will be when it is run again."""
+    workers = [len(one.worker_times_s) for one in trials if one.is_measured]
+    several = sum(number for number in workers if number > 1)
     expected = expected_range_s(chosen, trials)
     if expected is None:
-        return ""
+        alone = several and len(chosen.worker_times_s) < 2
+        return "This setting ran in one worker only, so what its time will be when it is run again is not known" if alone else ""  # fmt: skip
     low, high = (format_seconds(value) for value in expected)
-    workers = (len(one.worker_times_s) for one in trials if one.is_measured)
-    count = sum(number for number in workers if number > 1)
-    return f"run again on this machine it takes {low} to {high}, 19 times of 20, by how far {count} workers were from each other"
+    if expected[1] > _STEADY * expected[0]:
+        return f"What a warm run will take is hard to tell, {low} to {high}: the {several} workers that measured the best again were far apart; sweep again when the machine is quiet"
+    return f"Run again on this machine, a warm run takes {low} to {high}, 19 times of 20 (from {several} workers that measured the best)"
 
 
 def _cost(trial: Trial) -> tuple[float, float]:

@@ -62,9 +62,11 @@ class Soak:
         """How many one slot would do."""
         return int(self.pictures_per_s * _DAY_S)
 
-    def is_growing(self) -> bool:
-        """Tell whether memory grows by more than chance: above zero by three standard errors."""
-        return self.slope_error_bytes is not None and self.slope_bytes > 3 * self.slope_error_bytes
+    def is_growing(self) -> bool | None:
+        """Tell whether memory grows by more than chance: above zero by three standard errors; None: too few runs."""
+        if self.slope_error_bytes is None:
+            return None
+        return self.slope_bytes > 3 * self.slope_error_bytes
 
     def to_dict(self) -> dict[str, object]:
         """Give the fields by name, ready for JSON."""

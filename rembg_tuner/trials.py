@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import reprlib
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MORE_WORD = " · "
+_LEAST, _MOST = 1e-9, 2.0**60  # between which every figure is that was ever measured, or it is 0
 _Read = TypeVar("_Read")
 
 
@@ -136,8 +136,11 @@ def read_trial(content: object) -> Trial:
     settings = build_settings(content["settings"])
     parts = [_made(PictureTrial, one) for one in pictures]
     trial = _made(Trial, {**content, "settings": settings, "pictures": parts})
-    if trial.is_measured and 0 in (trial.time_s, trial.peak_bytes):
+    if trial.is_measured and 0 in (trial.peak_bytes, *trial.worker_times_s, trial.time_s):
         raise SettingsError(["a trial's time_s and peak_bytes cannot be 0"])
+    shares = (trial.agreement, trial.boundary_f, trial.mae)
+    if any(share is not None and share > 1 for share in shares):
+        raise SettingsError(["a trial's agreement, boundary_f and mae cannot be more than 1"])
     return trial
 
 
@@ -172,7 +175,7 @@ def _fits(declared: str, value: object) -> bool:
 
 def _is_figure(value: object) -> bool:
     """Tell whether it is a number that something was measured to be: finite, and not below 0."""
-    return type(value) in (int, float) and math.isfinite(cast("float", value)) and cast("float", value) >= 0  # fmt: skip
+    return type(value) in (int, float) and 0 <= cast("float", value) < _MOST and (value == 0 or cast("float", value) >= _LEAST)  # fmt: skip
 
 
 def _is_list(value: object, fits: Callable[[object], bool]) -> bool:
@@ -183,7 +186,7 @@ def _is_list(value: object, fits: Callable[[object], bool]) -> bool:
 # By the type as it is declared.
 _FITS: dict[str, Callable[[object], bool]] = {
     "bool": lambda value: isinstance(value, bool),
-    "int": lambda value: type(value) is int and value >= 0,
+    "int": lambda value: type(value) is int and 0 <= value < _MOST,
     "float": _is_figure,
     "str": lambda value: isinstance(value, str),
     "dict[str, Value]": lambda value: isinstance(value, dict),

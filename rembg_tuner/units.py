@@ -50,6 +50,15 @@ def parse_seconds(text: str) -> float:
     return float(match[1]) * {"ms": 0.001, "s": 1.0, None: 1.0, "min": 60.0}[match[2]]
 
 
+def counted(count: int, noun: str) -> str:
+    """Write how many there are of something.
+
+    >>> counted(1, "trial"), counted(1200, "trial")
+    ('1 trial', '1,200 trials')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def format_bytes(count: int | None) -> str:
     """Write a size in MiB, from 10 GiB on in GiB; `unknown` for None.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from rembg_tuner.cli import main
 from rembg_tuner.cli.sweep import command_of
 from rembg_tuner.presets import Capabilities
 from rembg_tuner.settings import Settings
-from rembg_tuner.sweep.plan_file import PLAN_FILE
+from rembg_tuner.sweep.plan_file import PLAN_FILE, hold_folder
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"
@@ -85,10 +86,10 @@ def test_other_weights_under_the_same_name_are_measured_anew(
     assert sweep(folder, *words, "--resume") == 0
     told = capsys.readouterr().err
     assert f"2 trials in {folder} were measured on another machine, with other versions, or with other weights" in told  # fmt: skip
-    assert "were done before" not in told
+    assert "done before" not in told
     assert sweep(folder, *words, "--resume") == 0
     told = capsys.readouterr().err
-    assert "2 trials were done before" in told
+    assert "2 trials done before" in told
     assert "with other weights" not in told
 
 
@@ -149,7 +150,7 @@ def test_a_value_that_this_machine_cannot_do_is_named(
     assert sweep(folder, "--precision", "fp32,int8") == 0
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "left out: precision int8 cannot be had here: this CPU has no native int8, and would be slower with it than with fp32"  # fmt: skip
-    assert told[1].startswith("1 trials of 1 settings")
+    assert told[1].startswith("1 trial of 1 setting,")
 
 
 # The folder
@@ -270,7 +271,7 @@ def test_a_sweep_tells_how_far_it_is(
     again = [line for line in said.err.splitlines() if line.startswith("again ")]
     assert len(again) == 4
     assert all("(100 ms, 100 ms in its workers)" in line for line in again)
-    assert "run again on this machine it takes 100 ms to 100 ms, 19 times of 20, by how far 8 workers were" in said.out  # fmt: skip
+    assert "Run again on this machine, a warm run takes 100 ms to 100 ms, 19 times of 20 (from 8 workers" in said.out  # fmt: skip
     assert "measured on this machine before" not in said.err
     assert "run it: rembg-tuner cut PICTURE --model u2netp --engine onnxruntime --network-size" in said.out  # fmt: skip
     assert sweep(tmp_path / "again", *axes, "--confirm", "4") == 0
@@ -288,8 +289,62 @@ def test_nothing_is_measured_again_if_not_wanted(
     assert len(bench.asked) == 3  # the reference and two trials
     last = next(line for line in said.err.splitlines() if line.startswith("2/2"))
     assert "left" not in last
-    assert "run again on this machine" not in said.out
+    assert "warm run" not in said.out
+    assert "then the best again" not in said.err
+    assert "measured again" not in (folder / "report.html").read_text()
     assert sweep(folder, "--network-size", "64", "--confirm", "-1") == 2
+
+
+def test_two_sweeps_do_not_share_a_folder(
+    folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second is refused before it measures anything; when the first has ended, it goes on."""
+    with hold_folder(folder):
+        assert sweep(folder, "--network-size", "64") == 2
+        assert f"another sweep is running in {folder}; wait for its end, or name another -o" in capsys.readouterr().err  # fmt: skip
+    assert bench.asked == []
+    assert sweep(folder, "--network-size", "64") == 0
+
+
+def test_other_budgets_start_from_the_sweeps_own(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Recommend and export keep what the sweep was asked for where no flag says otherwise."""
+    assert sweep(folder, "--network-size", "64") == 0  # --min-agreement 0
+    capsys.readouterr()
+    assert main(["recommend", str(folder), "--max-memory", "500MiB"]) == 0
+    assert "keep the budgets (peak at most 500 MiB, agreement at least 0.000)" in capsys.readouterr().out  # fmt: skip
+    assert main(["export", str(folder), "--to", "env", "--max-memory", "500MiB"]) == 0
+    assert "nearest" not in capsys.readouterr().err
+
+
+def test_what_a_preset_lost_here_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Compare and sweep say it as cut does."""
+    plain = replace(look_at_this_machine(), precisions=frozenset({"fp32"}))
+    for room in ("compare", "sweep"):
+        monkeypatch.setattr(f"rembg_tuner.cli.{room}.look_at_this_machine", lambda: plain)
+    assert sweep(folder, "--network-size", "64", "--preset", "fastest") == 0
+    assert "preset fastest: " in capsys.readouterr().err
+    assert main(["compare", str(COFFEE), "--presets", "balanced,fastest", "--rounds", "1"]) == 0
+    assert "preset fastest: " in capsys.readouterr().err
+
+
+def test_what_is_called_a_picture_and_is_none_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a folder's files; a text beside them is nobody's business."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    shutil.copyfile(COFFEE, pictures / "coffee.png")
+    (pictures / "bad.jpg").write_text("junk")
+    (pictures / "notes.txt").write_text("junk")
+    assert main(["sweep", str(pictures), "--engine", "onnxruntime", "--network-size", "64", "--rounds", "1", "--confirm", "0", "--min-agreement", "0", "-o", str(folder)]) == 0  # fmt: skip
+    said = capsys.readouterr().err
+    assert f"{pictures / 'bad.jpg'} is left out: it is called a picture, and does not read as one" in said  # fmt: skip
+    assert "notes.txt" not in said
+    assert "1 run of each of 1 picture after" in said
 
 
 def test_the_command_of_a_setting_makes_that_setting() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from made_bench import MadeBench
 from made_trials import make_trial
 
 from rembg_tuner.children.comparer import Comparer
-from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.measurement import HAD_COMPANY, Failure, Result
 from rembg_tuner.recommend import Budgets, contenders, expected_range_s, recommend
 from rembg_tuner.settings import Settings
 from rembg_tuner.sweep.measure import join_workers
@@ -22,6 +23,7 @@ from rembg_tuner.units import MIB
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from rembg_tuner.measurement import FailureKind
     from rembg_tuner.pipeline import Job
     from rembg_tuner.sweep.run import Sweep
 
@@ -30,12 +32,16 @@ ANY = Budgets(min_agreement=0.0)
 
 
 class TimedBench(MadeBench):
-    """Takes as long as it is told, by network size and worker; fails where it is told nothing."""
+    """Takes as long as it is told, by network size and worker; fails where a time is below 0."""
 
-    def __init__(self, times_s: dict[int, list[float]]) -> None:
+    def __init__(
+        self, times_s: dict[int, list[float]], kind: FailureKind = "timeout", warning: str = ""
+    ) -> None:
         """Take what each next worker of a size takes; the last for all that follow."""
         super().__init__()
         self.times_s = times_s
+        self.kind = kind
+        self.warnings = (warning,) if warning else ()
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
         """Run; see `MadeBench`."""
@@ -43,8 +49,12 @@ class TimedBench(MadeBench):
         times = self.times_s.get(settings.network_size, [0.1])  # the reference's is 0
         time_s = times.pop(0) if len(times) > 1 else times[0]
         if time_s < 0:
-            return [Failure(kind="timeout", message="it took too long", stage="predict", input=jobs[0].input, settings=settings, run_index=0)]  # fmt: skip
-        return [replace(run, total_s=time_s) for run in runs if isinstance(run, Result)]
+            return [Failure(kind=self.kind, message="it took too long", stage="predict", input=jobs[0].input, settings=settings, run_index=0)]  # fmt: skip
+        return [
+            replace(run, total_s=time_s, warnings=self.warnings)
+            for run in runs
+            if isinstance(run, Result)
+        ]
 
     def measured(self) -> list[int]:
         """Name the network sizes in the order of workers, without the reference."""
@@ -123,9 +133,7 @@ def test_one_setting_alone_runs_in_five_workers(tmp_path: Path, comparer: Compar
     assert expected is not None
     assert expected[0] < 0.09
     assert expected[1] > 0.11
-    assert recommend(sweep.trials, ANY).expected.endswith(
-        "by how far 5 workers were from each other"
-    )
+    assert "19 times of 20 (from 5 workers" in recommend(sweep.trials, ANY).expected
 
 
 def test_what_fails_the_second_time_is_not_recommended(tmp_path: Path, comparer: Comparer) -> None:
@@ -154,6 +162,102 @@ def test_nothing_is_measured_again(
     bench = TimedBench({})
     confirm(open_sweep(plan_of(64, 96, confirming=confirming), tmp_path / "s", bench, comparer), budgets)  # fmt: skip
     assert len(bench.measured()) == 2
+
+
+@pytest.mark.parametrize("kind", ["bad_output", "busy"])
+def test_what_is_not_the_settings_fault_takes_nothing_from_it(
+    kind: FailureKind, tmp_path: Path, comparer: Comparer
+) -> None:
+    """A full disk, a full line: what was measured stands, on disk too, and it ends there."""
+    bench = TimedBench({64: [0.05, -1.0], 96: [0.1]}, kind)
+    sweep = open_sweep(plan_of(64, 96), tmp_path / "s", bench, comparer)
+    confirm(sweep)
+    best = next(trial for trial in sweep.trials if trial.settings.network_size == 64)
+    assert best.is_measured
+    assert best.warnings == ("it could not be measured again: it took too long",)
+    assert recommend(sweep.trials, ANY).chosen is best
+    assert len(bench.measured()) == 3
+    resumed = open_sweep(plan_of(64, 96), tmp_path / "s", bench, comparer, resume=True)
+    assert all(trial.is_measured for trial in resumed.trials)
+
+
+def test_what_failed_again_is_forgotten_here(tmp_path: Path, comparer: Comparer) -> None:
+    """Another sweep measures it anew, and does not take the first worker's word."""
+    bench = TimedBench({64: [0.05, -1.0, 0.3], 96: [0.1]})
+    confirm(open_sweep(plan_of(64, 96), tmp_path / "one", bench, comparer))
+    again = open_sweep(plan_of(64, 96, confirming=0), tmp_path / "two", bench, comparer)
+    again.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+    found = {t.settings.network_size: (t.was_measured_before, t.time_s) for t in again.trials}
+    assert found == {64: (False, 0.3), 96: (True, 0.1)}
+
+
+def test_what_had_company_is_not_remembered(tmp_path: Path, comparer: Comparer) -> None:
+    """It was measured beside another slot's run, so that its time is no figure of its own."""
+    bench = TimedBench({64: [0.1]}, warning=HAD_COMPANY)
+    for name in ("one", "two"):
+        sweep = open_sweep(plan_of(64, confirming=0), tmp_path / name, bench, comparer)
+        [trial] = sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+        assert not trial.was_measured_before
+        assert HAD_COMPANY in trial.warnings
+
+
+def test_how_many_slots_share_the_cpus_makes_another_sweep(
+    tmp_path: Path, comparer: Comparer
+) -> None:
+    """A worker with half of the CPUs is not what a worker with all of them is."""
+    for slots, name in ((1, "one"), (2, "two"), (2, "three")):
+        bench = TimedBench({})
+        bench.slots = slots
+        sweep = open_sweep(plan_of(64, confirming=0), tmp_path / name, bench, comparer)
+        [trial] = sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+        assert trial.was_measured_before == (name == "three")
+
+
+def test_again_measures_anew_and_remembers_that(tmp_path: Path, comparer: Comparer) -> None:
+    """The sweep after it takes the new figure; no picture's name or place is kept."""
+    bench = TimedBench({64: [0.1, 0.2]})
+    plan = plan_of(64, confirming=0)
+    found = []
+    for name, one in (("a", plan), ("b", replace(plan, again=True)), ("c", plan)):
+        sweep = open_sweep(one, tmp_path / name, bench, comparer)
+        [trial] = sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+        found.append((trial.time_s, trial.was_measured_before))
+        assert trial.pictures[0].input == str(COFFEE)
+    assert found == [(0.1, False), (0.2, False), (0.2, True)]
+    assert sweep.known is not None
+    [kept] = sweep.known.all(sweep.context)
+    assert kept.pictures[0].input == ""
+    assert kept.date == datetime.now(UTC).date().isoformat()
+
+
+def test_numbers_stay_apart_where_a_trial_has_gone(tmp_path: Path, comparer: Comparer) -> None:
+    """What is measured after a resume takes no other's number."""
+    bench = TimedBench({})
+    sweep = open_sweep(plan_of(64, 96, 128, confirming=0), tmp_path / "s", bench, comparer)
+    sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+    sweep.own.forget(sweep.context, sweep.trials[0].settings)
+    assert sweep.known is not None
+    sweep.known.forget(sweep.context, sweep.trials[0].settings)
+    resumed = open_sweep(plan_of(64, 96, 128, confirming=0), tmp_path / "s", bench, comparer, resume=True)  # fmt: skip
+    resumed.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+    assert sorted(trial.number for trial in resumed.trials) == [1, 2, 3]
+
+
+def test_a_setting_of_one_worker_gets_no_range() -> None:
+    """It may be low by chance itself; a range too wide to be of use is called what it is."""
+    pair = replace(make_trial(0, 100, 0.1, 0.99), workers_s=(0.10, 0.11))
+    pairs = [pair, replace(make_trial(1, 100, 0.1, 0.99), workers_s=(0.12, 0.10))]
+    lone = make_trial(2, 10, 0.01, 0.99)
+    assert expected_range_s(lone, [*pairs, lone]) is None
+    told = recommend([*pairs, lone], ANY)
+    assert told.chosen is lone
+    assert told.expected.startswith("This setting ran in one worker only")
+    assert recommend([lone], ANY).expected == ""
+    low, high = expected_range_s(pair, pairs) or (0.0, 0.0)
+    assert low < 0.10
+    assert high > 0.11
+    wild = [replace(one, workers_s=(0.1, 0.3)) for one in pairs]
+    assert "hard to tell" in recommend(wild, ANY).expected
 
 
 def test_a_cancel_ends_it_and_keeps_what_is_done(tmp_path: Path, comparer: Comparer) -> None:

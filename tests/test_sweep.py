@@ -82,14 +82,14 @@ def test_a_sweep_measures_recommends_and_reports(
     assert sweep("-o", str(folder), "--confirm", "2") == 0
     said = capsys.readouterr()
     assert "6 trials of 6 settings" in said.err
-    assert "run again on this machine it takes " in said.out
+    assert " warm run " in said.out
     assert "recommended: " in said.out
     summary = read_summary(folder)
     trials = summary.trials
     assert len(trials) == 6
     assert all(trial.is_measured for trial in trials)
-    assert sorted(trial.n for trial in trials) == [1, 1, 1, 1, 2, 2]
-    assert trials[summary.chosen or 0].n == 2
+    assert sum(trial.n - 1 for trial in trials) >= 2
+    assert trials[summary.chosen or 0].n >= 2
     assert all(trial.agreement is not None and 0 <= trial.agreement <= 1 for trial in trials)
     by_size = {trial.settings.network_size: trial for trial in trials}
     assert (by_size[128].agreement or 0) > (by_size[64].agreement or 0)
@@ -119,6 +119,10 @@ def test_a_sweep_measures_recommends_and_reports(
         pytest.param({"time_s": math.nan}, "a trial's time_s cannot be nan", id="nan"),
         pytest.param({"agreement": math.inf}, "a trial's agreement cannot be inf", id="infinite"),
         pytest.param({"peak_bytes": 0}, "time_s and peak_bytes cannot be 0", id="zero"),
+        pytest.param({"peak_bytes": 10**400}, "a trial's peak_bytes cannot be 1", id="too-great"),
+        pytest.param({"workers_s": [0.1, 0]}, "time_s and peak_bytes cannot be 0", id="worker"),
+        pytest.param({"workers_s": [1e-320]}, "a trial's workers_s cannot be", id="too-small"),
+        pytest.param({"agreement": 5}, "cannot be more than 1", id="share"),
         pytest.param({"peak_bytes": True}, "a trial's peak_bytes cannot be True", id="switch"),
         pytest.param({"settings": []}, "no trial can be read of", id="settings"),
         pytest.param({"colour": 1}, "a trial of another version", id="unknown"),
@@ -169,7 +173,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     assert 2 <= len(before) < 6
     done = subprocess.run([*words, "--resume"], cwd=ROOT, capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert f"{len(before)} trials were done before" in done.stderr
+    assert f"{len(before)} trials done before" in done.stderr
     after = trials_in(folder)
     assert after[: len(before)] == before
     assert len(after) == 6

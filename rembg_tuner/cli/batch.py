@@ -40,8 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
     return exit_code(runs, is_interrupted=is_interrupted)
 
 
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif"}
+
+
 def find_images(names: list[str]) -> list[str]:
     """List the pictures of folders, and those named one by one; what else lies in a folder is left out.
+
+    A file that is called a picture and is none is named on standard error.
 
     Raises:
         SettingsError: there are none.
@@ -51,6 +56,9 @@ def find_images(names: list[str]) -> list[str]:
         path = Path(name)
         inside = sorted(path.iterdir()) if path.is_dir() else []
         found += [str(one) for one in inside if _is_picture(one)] if path.is_dir() else [name]
+        for one in inside:
+            if one.suffix.lower() in _SUFFIXES and str(one) not in found:
+                print(f"rembg-tuner: {one} is left out: it is called a picture, and does not read as one", file=sys.stderr)  # fmt: skip
     if not found:
         raise SettingsError([f"there are no pictures in {', '.join(names)}"])
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import DEFAULT_PRESET, find_preset, resolve
-from rembg_tuner.recommend import LOOKS_RIGHT, Budgets
+from rembg_tuner.recommend import Budgets
 from rembg_tuner.settings import KNOBS
 
 if TYPE_CHECKING:
@@ -58,15 +58,25 @@ def given_budgets(arguments: argparse.Namespace) -> list[str]:
     return [flag for flag, value in values.items() if value is not None]
 
 
-def chosen_budgets(arguments: argparse.Namespace) -> Budgets:
-    """Make the budgets that the arguments ask for."""
-    models = None
+def chosen_budgets(arguments: argparse.Namespace, start: Budgets | None = None) -> Budgets:
+    """Make the budgets that the arguments ask for.
+
+    Args:
+        arguments: parsed, with the budgets' flags.
+        start: a sweep's own, which hold where no flag says otherwise; None: the defaults.
+    """
+    start = start or Budgets()
+    models = start.models
     if arguments.commercial:
         entries = read_catalogue()
         models = frozenset(name for name, entry in entries.items() if entry.commercial == "yes")
     return Budgets(
-        max_memory_bytes=arguments.max_memory,
-        max_time_s=arguments.max_latency,
-        min_agreement=LOOKS_RIGHT if arguments.min_agreement is None else arguments.min_agreement,
+        max_memory_bytes=start.max_memory_bytes
+        if arguments.max_memory is None
+        else arguments.max_memory,
+        max_time_s=start.max_time_s if arguments.max_latency is None else arguments.max_latency,
+        min_agreement=start.min_agreement
+        if arguments.min_agreement is None
+        else arguments.min_agreement,
         models=models,
     )

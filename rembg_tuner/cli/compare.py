@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -55,8 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         "compared": [one.to_dict() for one in compared],
     }
     if kept:
-        with replacing(folder / "compare.json") as file:
-            file.write(json.dumps(document, indent=2).encode())
+        try:
+            with replacing(folder / "compare.json") as file:
+                file.write(json.dumps(document, indent=2).encode())
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
     if arguments.json:
         print(json.dumps(document, indent=2))
     else:
@@ -83,8 +87,13 @@ def _entries(text: str) -> list[Entry]:
         raise SettingsError(
             [f"--presets takes two to six names that differ, got {text!r}; the presets are {', '.join(read_presets())}"]
         )  # fmt: skip
-    able = look_at_this_machine()
-    return [Entry(name=name, settings=resolve(find_preset(name), {}, able)[0]) for name in names]
+    able, entries = look_at_this_machine(), []
+    for name in names:
+        settings, warnings = resolve(find_preset(name), {}, able)
+        entries.append(Entry(name=name, settings=settings))
+        for warning in warnings:
+            print(f"preset {name}: {warning}", file=sys.stderr)
+    return entries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,7 +112,7 @@ def _of_sweep(folder: Path, arguments: argparse.Namespace) -> tuple[Settings, Me
     """
     summary = read_summary(folder)
     if given_budgets(arguments):
-        budgets = chosen_budgets(arguments)
+        budgets = chosen_budgets(arguments, summary.budgets)
         chosen = recommend(summary.trials, budgets).chosen
     else:
         budgets = summary.budgets

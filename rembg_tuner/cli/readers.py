@@ -30,6 +30,8 @@ def list_reader_of(name: str) -> Callable[[str], list[object]]:
     def read_list(word: str) -> list[object]:
         values: list[object] = []
         for part in word.split(","):
+            if not part.strip():
+                raise ValueError(f"a value is missing between the commas, got {word!r}")
             try:
                 values.append(read(part.strip()))  # type: ignore[operator]  # a reader takes a word
             except KeyError:
@@ -54,14 +56,14 @@ def named(read: object, name: str) -> object:
 
 def read_count(word: str) -> int:
     """Read a number of at least 1."""
-    if not word.isdigit() or int(word) < 1:
+    if not (word.isascii() and word.isdigit()) or int(word) < 1:
         raise argparse.ArgumentTypeError(f"a whole number from 1 on is needed, got {word!r}")
     return int(word)
 
 
 def read_count_or_none(word: str) -> int:
     """Read a number of at least 0."""
-    if not word.isdigit():
+    if not (word.isascii() and word.isdigit()):
         raise argparse.ArgumentTypeError(f"a whole number from 0 on is needed, got {word!r}")
     return int(word)
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Recommend under these budgets; nothing is measured."""
-    trials = read_summary(Path(arguments.folder)).trials
-    found = recommend(trials, chosen_budgets(arguments))
+    summary = read_summary(Path(arguments.folder))
+    trials = summary.trials
+    found = recommend(trials, chosen_budgets(arguments, summary.budgets))
     if arguments.json:
         print(json.dumps(recommendation_of(found), indent=2))
     else:

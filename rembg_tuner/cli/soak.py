@@ -28,7 +28,11 @@ _TOLD_EVERY = 20
 
 def run(arguments: argparse.Namespace) -> int:
     """Soak. The first Ctrl-C ends it after the run that goes on, and what was done is told."""
-    settings, _ = chosen_settings(arguments)
+    settings, warnings = chosen_settings(arguments)
+    for text in warnings:
+        print(f"note: {text}", file=sys.stderr)
+    if arguments.output is not None:
+        _make_folder(Path(arguments.output))  # before an hour's runs, not after
     pictures = [Path(name) for name in find_images(arguments.images)]
     stopped: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))
@@ -60,10 +64,21 @@ def run(arguments: argparse.Namespace) -> int:
     return FAILED if found.failure else DONE
 
 
+def _make_folder(folder: Path) -> None:
+    """Make the folder.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+
+
 def _write(found: Soak, folder: Path) -> None:
     """Write soak.json and soak.svg."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         texts = {"soak.json": json.dumps(found.to_dict(), indent=2), "soak.svg": draw_soak(found)}
         for name, text in texts.items():
             with replacing(folder / name) as file:
@@ -76,7 +91,7 @@ def _describe(found: Soak) -> str:
     """Tell a soak in a few lines."""
     error = found.slope_error_bytes
     within = "" if error is None else f" ± {error / 1024:.1f}"
-    grows = "it grows" if found.is_growing() else "no growth beyond chance"
+    grows = {True: "it grows", False: "no growth beyond chance", None: "too few runs to tell"}[found.is_growing()]  # fmt: skip
     p95 = "" if found.p95_s is None else f", p95 {format_seconds(found.p95_s)}"
     lines = [
         f"{len(found.times_s)} runs: p50 {format_seconds(found.p50_s)}{p95}; {found.pictures_per_s:.2f} pictures a second, {found.pictures_a_day:,} a day at one slot",

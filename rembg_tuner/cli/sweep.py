@@ -20,9 +20,10 @@ from rembg_tuner.settings import Settings, flag_of
 from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.sweep.grid import DEFAULT_AXES
 from rembg_tuner.sweep.opening import Plan, open_sweep
+from rembg_tuner.sweep.plan_file import hold_folder
 from rembg_tuner.sweep.summary import write_summary
 from rembg_tuner.trials import differences, figures_of, label_of
-from rembg_tuner.units import format_bytes, format_guess, format_seconds
+from rembg_tuner.units import counted, format_bytes, format_guess, format_seconds
 
 if TYPE_CHECKING:
     import argparse
@@ -45,10 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
     names = differences(plan.grid())
     signal.signal(signal.SIGTERM, interrupt)
     is_interrupted = False
-    with Comparer() as comparer:
+    with hold_folder(folder), Comparer() as comparer:
         sweep = open_sweep(plan, folder, OwnBench(), comparer, resume=arguments.resume)
         if sweep.trials:
-            print(f"{len(sweep.trials)} trials were done before", file=sys.stderr)
+            print(f"{counted(len(sweep.trials), 'trial')} done before", file=sys.stderr)
         if sweep.outdated:
             print(f"{sweep.outdated} trials in {folder} were measured on another machine, with other versions, or with other weights; they are measured anew", file=sys.stderr)  # fmt: skip
         try:
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             is_interrupted = True
             print(
-                f"rembg-tuner: interrupted; {len(sweep.trials)} trials are kept, go on with --resume",
+                f"rembg-tuner: interrupted; {counted(len(sweep.trials), 'trial')} kept, go on with --resume",
                 file=sys.stderr,
             )
     if known := sweep.progress(0.0).remembered:
@@ -79,7 +80,9 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     axes = given_knobs(arguments)
     base = Settings()
     if arguments.preset is not None:
-        base = resolve(find_preset(arguments.preset), {}, look_at_this_machine())[0]
+        base, warnings = resolve(find_preset(arguments.preset), {}, look_at_this_machine())
+        for text in warnings:
+            print(f"preset {arguments.preset}: {text}", file=sys.stderr)
     return Plan(
         pictures=tuple(Path(name) for name in find_images(arguments.images)),
         axes=axes or DEFAULT_AXES,  # type: ignore[arg-type]  # lists of values, as the flags read them
@@ -96,9 +99,12 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 def _announce(plan: Plan) -> str:
     """Say how many trials there will be, and about how long they take."""
     how = "all of them, in an order by chance" if plan.trials is None else "chosen by a guided search"  # fmt: skip
+    trials, settings = counted(plan.count(), "trial"), counted(len(plan.grid()), "setting")
+    runs, pictures = counted(plan.rounds, "run"), counted(len(plan.pictures), "picture")
+    again = f", then the best again in {counted(plan.confirming, 'worker')} more" if plan.confirming else ""  # fmt: skip
     return (
-        f"{plan.count()} trials of {len(plan.grid())} settings, {how} (seed {plan.seed}), "
-        f"{plan.rounds} runs of each of {len(plan.pictures)} pictures after a warm-up, then the best again in {plan.confirming} workers more: "
+        f"{trials} of {settings}, {how} (seed {plan.seed}), "
+        f"{runs} of each of {pictures} after a warm-up{again}: "
         f"about {format_guess(plan.guess_s())}; Ctrl-C keeps what is done"
     )
 
@@ -119,7 +125,8 @@ def _tell(names: Sequence[str], progress: SweepProgress) -> None:
             said += f"; about {format_guess(progress.left_s)} left"
     else:
         count = "again"
-        said += f" ({', '.join(map(format_seconds, trial.worker_times_s))} in its workers)"
+        if trial.is_measured:
+            said += f" ({', '.join(map(format_seconds, trial.worker_times_s))} in its workers)"
     print(f"{count} {label_of(trial.settings, names)}: {said}", file=sys.stderr)
 
 

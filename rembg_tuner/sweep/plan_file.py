@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import reprlib
 from typing import TYPE_CHECKING
 
@@ -10,11 +13,35 @@ from rembg_tuner.cache import replacing
 from rembg_tuner.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 PLAN_FILE = "plan.json"
 _MAY_DIFFER = ("trials",)  # a search can be lengthened
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Make a sweep's folder, and keep others from sweeping there meanwhile: their files would have the same names.
+
+    Raises:
+        SettingsError: somebody sweeps there now.
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however that ends
+    except OSError as error:
+        os.close(held)
+        raise SettingsError([f"another sweep is running in {folder}; wait for its end, or name another -o"]) from error  # fmt: skip
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def take_folder(plan: Mapping[str, object], folder: Path, *, resume: bool) -> None:

@@ -66,7 +66,8 @@ class Sweep:
         bench: runs them.
         context: what the figures depend on besides the setting.
         own: the sweep's own store: what is in it is taken as done.
-        known: this machine's store: what is in it is not measured again; None: it is.
+        known: this machine's store: what is in it is not measured again; None: there is none.
+        is_again: what is in it is measured again all the same, and kept there anew.
         environment: where and when it is measured, for the report.
         guessed_trial_s: how long a trial takes, as long as none was measured.
         thumbnails: where this machine's store keeps its thumbnails, a folder that somebody else sweeps;
@@ -84,6 +85,7 @@ class Sweep:
     context: str
     own: TrialStore
     known: TrialStore | None
+    is_again: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     guessed_trial_s: float = 0.0
     thumbnails: Path | None = None
@@ -215,7 +217,7 @@ class Sweep:
 
     def _remembered(self, number: int, settings: Settings) -> Trial | None:
         """Give what this machine measured before; a failure is tried again."""
-        if self.known is None:
+        if self.known is None or self.is_again:
             return None
         try:
             found = self.known.find(self.context, settings)

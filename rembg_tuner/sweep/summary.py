@@ -10,6 +10,7 @@ from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.recommend import Budgets
 from rembg_tuner.report import JSON_FILE, Story, write_report
 from rembg_tuner.trials import read_trial
+from rembg_tuner.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ def write_summary(
 def _told(found: Recommendation) -> str:
     """Tell a recommendation in sentences."""
     steps = "".join(f" {step.text}." for step in found.steps)
-    expected = f" {found.expected[:1].upper()}{found.expected[1:]}." if found.expected else ""
+    expected = f" {found.expected}." if found.expected else ""
     return f"{found.why}.{steps}{expected}"
 
 
@@ -71,12 +72,14 @@ def _how(sweep: Sweep, plan: Plan) -> list[str]:
         part.input for trial in sweep.trials for part in trial.pictures if not part.has_foreground
     )
     how = [
-        f"Each setting ran in a worker of its own: one warm-up that is left out, then {plan.rounds} runs of each of {len(plan.pictures)} pictures in turn; the order of settings is {'shuffled' if plan.trials is None else 'chosen by a guided search'} with seed {plan.seed}.",
-        f"At the end the best were measured again, the recommended one first, in {sweep.confirmed or 0} workers more; their runs are joined, and their peak is the higher one.",
+        f"Each setting ran in a worker of its own: one warm-up that is left out, then {counted(plan.rounds, 'run')} of each of {counted(len(plan.pictures), 'picture')} in turn; the order of settings is {'shuffled' if plan.trials is None else 'chosen by a guided search'} with seed {plan.seed}.",
         "Time is the median over the runs of the mean over pictures, from the request to the file written; start and load are not in it.",
         "Peak is the highest resident memory of the worker over load and all runs (VmHWM).",
         f"Agreement is the mean IoU at 0.5 with {reference.name} ({kind}), at most 1,024 px a side; stars are the boundary's F-measure (DAVIS, CVPR 2016) at 0.8 % of the diagonal, by the table in the README.",
     ]
+    workers = sum(max(0, len(trial.worker_times_s) - 1) for trial in sweep.trials)
+    if workers:
+        how.insert(1, f"The best were measured again, the recommended one first, in {counted(workers, 'worker')} more; a setting's runs are joined, and its peak is the highest of them.")  # fmt: skip
     if without:
         how.append(f"Left out of the averages, having no clear foreground: {', '.join(without)}.")
     return how
@@ -142,8 +145,11 @@ def _summary_of(content: object) -> Summary:
     if wrong:
         raise SettingsError([f"it has no {' and no '.join(wrong)}"])
     trials = [read_trial(one) for one in content["trials"]]
+    numbers = [trial.number for trial in trials]
+    if len(set(numbers)) < len(numbers):
+        raise SettingsError(["two of its trials have the same number"])
     chosen = content.get("chosen")
-    if chosen is not None and chosen not in [trial.number for trial in trials]:
+    if chosen is not None and chosen not in numbers:
         raise SettingsError([f"trial {chosen!r}, which it chose, is not there"])
     return Summary(
         trials=trials,
