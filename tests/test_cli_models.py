@@ -183,7 +183,7 @@ def test_a_folder_is_cut_out_in_batches(
     assert len(done) == 4
     for run in done:
         assert run["effective"]["batch_size"] == 2
-        assert sum(run["stages_s"].values()) == pytest.approx(run["total_s"], rel=0.06)
+        assert sum(run["stages_s"].values()) == pytest.approx(run["total_s"], rel=0.06, abs=0.03)
     assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png", "3.png"]
     kept = {path.name: path.read_bytes() for path in out.iterdir()}
     assert main(words) == 1  # one at a time

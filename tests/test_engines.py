@@ -586,6 +586,21 @@ def test_auto_is_the_fastest_format_whose_agreement_holds(own_cache: Path, tmp_p
     assert choose_precision(unknown, without, tmp_path)[0].precision == "bf16"
 
 
+def test_a_damaged_file_of_agreement_is_set_aside(tmp_path: Path) -> None:
+    """What it held is not written over; an entry that is none tells nothing."""
+    file = tmp_path / "agreement.yaml"
+    file.write_text("u2net: {openvino: {bf16: [1, 2]}}\nsilueta: 3\n")
+    assert agreement_with_fp32("u2net", "openvino", "bf16", tmp_path) is None
+    assert agreement_with_fp32("silueta", "openvino", "bf16", tmp_path) is None
+    good = AgreementWithFp32(mae=0.01, iou=0.99, pictures=3)
+    remember_agreement("silueta", "openvino", "bf16", good, tmp_path)
+    assert agreement_with_fp32("silueta", "openvino", "bf16", tmp_path) == good
+    file.write_text("{: not yaml")
+    remember_agreement("u2net", "openvino", "bf16", good, tmp_path)
+    assert agreement_with_fp32("u2net", "openvino", "bf16", tmp_path) == good
+    assert (tmp_path / "agreement.damaged.yaml").read_text() == "{: not yaml"
+
+
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
 def test_a_provider_that_is_absent_is_never_replaced(
     provider: str, toy: ModelSpec, tmp_path: Path
@@ -710,7 +725,7 @@ def test_the_stock_pipeline_says_what_it_does(stock: tuple[Runner, Path]) -> Non
     assert 1 <= threads <= 256
     assert set(result.stages_s) == {"predict", "rest"}
     assert all(seconds > 0 for seconds in result.stages_s.values())
-    assert sum(result.stages_s.values()) == pytest.approx(result.total_s, rel=0.05)
+    assert sum(result.stages_s.values()) == pytest.approx(result.total_s, rel=0.05, abs=0.03)
     assert {"rembg", "onnxruntime"} <= set(result.environment.versions)
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_tuner.measurement import Failure, Result, Sample
+from rembg_tuner.errors import CancelledError
+from rembg_tuner.measurement import HAD_COMPANY, Failure, Result, Sample
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.line import MOST_WARM_BYTES, WaitingLine
 from rembg_tuner.running.runner import Runner
@@ -211,6 +213,38 @@ def test_company_is_told(tmp_path: Path) -> None:
     assert all(isinstance(run, Result) for run in runs)
     told = [run for ticket in tickets for run in ticket.runs if isinstance(run, Result) and run.warnings]  # fmt: skip
     assert any("another slot was running" in run.warnings[-1] for run in told)
+
+
+def test_a_trial_with_company_says_so(tmp_path: Path) -> None:
+    """What was measured beside a visitor's run is no figure of its own."""
+    with WaitingLine(slots=2) as line:
+        beside = line.submit(order(tmp_path, SLOW, repeat=10))
+        until(lambda: beside.glance().stage == "predict")
+        trial = order(tmp_path)
+        run = finished(line.submit(replace(trial, in_turn=(trial.job, trial.job))))
+        beside.cancel()
+    assert isinstance(run, Result)
+    assert HAD_COMPANY in run.warnings
+
+
+def test_a_trial_is_cancelled_while_its_model_converts(
+    line: WaitingLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversion tells nothing for minutes; who leaves frees the slot all the same."""
+
+    def convert(*_: object, is_cancelled: Callable[[], bool], on_start: Callable[[], None]) -> None:
+        on_start()
+        until(is_cancelled)
+        raise CancelledError("the run was cancelled while its model was converted")
+
+    monkeypatch.setattr("rembg_tuner.running.runner.prepare", convert)
+    trial = order(tmp_path)
+    ticket = line.submit(replace(trial, in_turn=(trial.job,)))
+    until(lambda: ticket.glance().stage == "convert")
+    ticket.cancel()
+    run = finished(ticket)
+    assert isinstance(run, Failure)
+    assert run.kind == "cancelled"
 
 
 def test_a_heavy_worker_is_not_kept(line: WaitingLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip

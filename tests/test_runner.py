@@ -191,7 +191,7 @@ def test_a_result_is_complete_and_adds_up(settings: Settings, tmp_path: Path) ->
     assert set(result.stages_s) == {"read_small", "normalise", "predict", "matte", "write"}
     assert all(seconds > 0 for seconds in result.stages_s.values())
     assert sum(result.stages_s.values()) <= result.total_s
-    assert sum(result.stages_s.values()) == pytest.approx(result.total_s, rel=0.05)
+    assert sum(result.stages_s.values()) == pytest.approx(result.total_s, rel=0.05, abs=0.03)
     assert 0.02 <= result.start_s <= 20
     assert 0 < result.load_s <= 20
     assert result.stages_s["predict"] * 0.5 <= result.cpu_s <= 20

@@ -151,6 +151,13 @@ def test_a_grid_of_nothing_says_why() -> None:
         make_grid({"engine": ("ncnn",)}, Settings(), ABLE)
     with pytest.raises(SettingsError, match="'threads' is not a setting"):
         make_grid({"threads": (1,)}, Settings(), ABLE)
+    many = dict.fromkeys(("spinning", "cpu_mem_arena", "mem_pattern", "arena_shrink"), (True, False) * 40)  # fmt: skip
+    assert (
+        len(make_grid(many, Settings(engine="onnxruntime"), ABLE).settings) <= 16
+    )  # twice is once
+    wide = {"network_size": tuple(range(64, 2049, 32)), "intra_op_threads": tuple(range(256)), "inter_op_threads": (1, 2)}  # fmt: skip
+    with pytest.raises(SettingsError, match="combine to more than 20,000; name fewer values"):
+        make_grid(wide, Settings(engine="onnxruntime"), ABLE)
     with pytest.raises(SettingsError, match="more than 2,000 settings"):
         make_grid(
             {"network_size": tuple(range(64, 2049, 32)), "max_side": tuple(range(64, 164))},

@@ -20,7 +20,7 @@ from rembg_tuner.models.catalogue import INT8_ENGINES
 from rembg_tuner.presets import DEFAULT_PRESET
 from rembg_tuner.recommend import LOOKS_RIGHT
 from rembg_tuner.settings import KNOBS, default_text, flag_of, type_of
-from rembg_tuner.sweep.run import CONFIRMING
+from rembg_tuner.stats import CONFIRMING
 from rembg_tuner.units import parse_seconds
 
 

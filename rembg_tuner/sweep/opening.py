@@ -18,11 +18,12 @@ from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.running.meter import load_average
+from rembg_tuner.stats import CONFIRMING
 from rembg_tuner.sweep.grid import make_grid
 from rembg_tuner.sweep.guess import guess_trial_s
 from rembg_tuner.sweep.measure import ROUNDS, Ground, Reference, make_reference
 from rembg_tuner.sweep.plan_file import take_folder, write_plan
-from rembg_tuner.sweep.run import CONFIRMING, Sweep
+from rembg_tuner.sweep.run import Sweep
 from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
 from rembg_tuner.sweep.store import TrialStore, context_of
 from rembg_tuner.sweep.trusted import find_mask, find_trusted, trusted_model

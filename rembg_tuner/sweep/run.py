@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.errors import OutputError
 from rembg_tuner.measurement import HAD_COMPANY
 from rembg_tuner.recommend import contenders
-from rembg_tuner.stats import summarise
+from rembg_tuner.stats import CONFIRMING, summarise
 from rembg_tuner.sweep.measure import join_workers, measure_trial
 from rembg_tuner.sweep.store import keep_newest, remembered, with_thumbnails
 from rembg_tuner.sweep.weights import trial_key
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 MOST_THUMBNAILS = 2000  # in the cache: about 20 MB
 MOST_KNOWN = 5000  # trials in the cache: about 15 MB
-CONFIRMING = 4  # workers more, for the best: three pairs and more make a range that is of use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

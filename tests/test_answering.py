@@ -1,0 +1,54 @@
+"""A process that answers line by line: late, by halves, not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rembg_tuner.children.answering import AnsweringProcess
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def process_of(
+    code: str, folder: Path, monkeypatch: pytest.MonkeyPatch, timeout_s: float = 20.0
+) -> AnsweringProcess:
+    """Make a module of some code, and its process."""
+    (folder / "made_child.py").write_text(f"import json, os, sys, time\n{code}\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return AnsweringProcess("made_child", timeout_s)
+
+
+def test_it_answers_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long answer too; one process for all questions."""
+    code = "for line in sys.stdin:\n    print(json.dumps({'pid': os.getpid(), 'said': json.loads(line)['say'] * 100_000}), flush=True)"
+    process = process_of(code, tmp_path, monkeypatch)
+    first, second = process.ask({"say": "a"}), process.ask({"say": "b"})
+    process.close()
+    assert first["pid"] == second["pid"]
+    assert (first["said"], second["said"]) == ("a" * 100_000, "b" * 100_000)
+
+
+def test_half_an_answer_does_not_outwait_the_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ended, and the next question starts another."""
+    code = (
+        "sys.stdin.readline()\nsys.stdout.write('{\"half\": ')\nsys.stdout.flush()\ntime.sleep(60)"
+    )
+    process = process_of(code, tmp_path, monkeypatch, timeout_s=1.0)
+    with pytest.raises(TimeoutError, match="more than 1 s"):
+        process.ask({})
+    assert process._process is None
+
+
+def test_its_last_words_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it wrote before it died, and not that nothing is no JSON."""
+    process = process_of(
+        "sys.stdin.readline()\nsys.exit('no memory for it')", tmp_path, monkeypatch
+    )
+    with pytest.raises(OSError, match="no memory for it"):
+        process.ask({})
+    process.close()
