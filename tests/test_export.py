@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -384,10 +386,10 @@ def test_a_sweep_is_exported_as_it_chose_with_its_own_machine(
     ("flags", "size", "missed"),
     [
         pytest.param(["--min-agreement", "0.9"], 64, None, id="fits"),
-        pytest.param(["--max-memory", "1GiB"], 64, None, id="default-agreement"),
-        pytest.param(["--max-memory", "150MiB"], 64, "peak 200 MiB of 150 MiB allowed", id="memory"),
+        pytest.param(["--max-memory", "1GiB"], 96, None, id="the-sweeps-own-agreement"),
+        pytest.param(["--max-memory", "150MiB", "--min-agreement", "0.97"], 64, "peak 200 MiB of 150 MiB allowed", id="memory"),
         pytest.param(["--max-latency", "50ms", "--min-agreement", "0"], 96, "time 100 ms of 50 ms allowed", id="latency"),
-        pytest.param(["--commercial"], 64, None, id="commercial"),
+        pytest.param(["--commercial"], 96, None, id="commercial"),
     ],
 )  # fmt: skip
 def test_budgets_choose_anew_of_a_sweep(
@@ -443,3 +445,21 @@ def test_a_preset_has_no_budgets(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["export", "balanced", "--to", "env", "--max-memory", "1GiB", "--commercial"]
     assert main(words) == 2
     assert "budgets (--max-memory, --commercial) are for a sweep's folder" in capsys.readouterr().err  # fmt: skip
+
+
+def test_an_image_for_ncnn_has_the_versions_that_are_tested() -> None:
+    """As requirements-dev.txt and the Makefile pin them."""
+    text = export(Settings(engine="ncnn"), "dockerfile", measured=None).text
+    pinned = re.findall(r"\b(ncnn|pnnx)==([\d.]+)", text)
+    assert {name for name, _ in pinned} == {"ncnn", "pnnx"}
+    known = (ROOT / "requirements-dev.txt").read_text() + (ROOT / "Makefile").read_text()
+    assert all(f"{name}=={version}" in known for name, version in pinned)
+
+
+def test_auto_that_ran_an_own_int8_form_has_no_image() -> None:
+    """The image would run another format, below a limit that is not its own."""
+    settings = Settings(model="silueta", engine="openvino", precision="auto")
+    measured = Measured(peak_bytes=100 * MIB, time_s=0.1, n=3, date="2026-02-03", cpu="a CPU", cores=2, precision="int8")  # fmt: skip
+    with pytest.raises(SettingsError, match=r"silueta-int8.onnx is a file of your own"):
+        export(settings, "compose", measured=measured)
+    assert export(settings, "compose", measured=replace(measured, precision="fp32")).text

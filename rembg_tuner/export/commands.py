@@ -12,8 +12,9 @@ from rembg_tuner.settings import STOCK_ENGINE
 if TYPE_CHECKING:
     from rembg_tuner.export.values import Export, Wanted
 
-# What rembg's own command can carry: the model, and the threads by the variable that its session reads.
-_IN_REMBG = {"model", "intra_op_threads", "engine", "timeout_s", "memory_limit_bytes"}
+# Not told as lost: the command carries the model, and the threads by the variable that its session reads;
+# notes of their own tell of the engine and of the limits.
+_TOLD_OTHERWISE = {"model", "intra_op_threads", "engine", "timeout_s", "memory_limit_bytes"}
 
 
 def write_rembg(wanted: Wanted) -> Export:
@@ -29,7 +30,7 @@ def write_rembg(wanted: Wanted) -> Export:
     lost = [
         f"{name} {value}"
         for name, value in changed.items()
-        if name not in _IN_REMBG
+        if name not in _TOLD_OTHERWISE
     ]  # fmt: skip
     notes = []
     if settings.engine != STOCK_ENGINE:
