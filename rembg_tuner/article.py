@@ -239,5 +239,5 @@ def verdict_of(table: Table) -> str:
     if table.is_stand_in:
         return f"{said}; u2net's file is a stand-in of its size and speed, so the article's claim is not judged by it"
     if table.first == "article-default":
-        return f"{said}; u2net's file here is not the released one, so the article's claim is not judged by it"
+        return f"{said}; u2net's file here is not the released one, so the article's claim is not judged by it, and edges held against its mattes tell nothing"
     return f"{said}; u2net is not on disk, so the article's claim is not judged: get it with `python -m rembg_tuner models get u2net`"

@@ -121,7 +121,8 @@ def test_the_references_weights_are_part_of_what_is_remembered(
         pytest.param(["--precision", "fp32,fp8"], "precision must be one of auto, fp32, bf16, fp16, int8, got 'fp8'", id="precision"),
         pytest.param(["--max-memory", "0"], "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, got '0'", id="no-memory"),
         pytest.param(["--max-memory", "300"], "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, got '300'", id="bytes"),
-        pytest.param(["--max-latency", "0"], "a budget of time is more than 0, such as 300ms, got '0'", id="no-time"),
+        pytest.param(["--max-latency", "0"], "a budget of time is more than 0, with its unit, such as 300ms, got '0'", id="no-time"),
+        pytest.param(["--max-latency", "500"], "with its unit, such as 300ms, got '500'", id="no-time-unit"),
         pytest.param(["--max-latency", "0ms"], "a budget of time is more than 0", id="no-ms"),
     ],
 )  # fmt: skip

@@ -463,3 +463,35 @@ def test_auto_that_ran_an_own_int8_form_has_no_image() -> None:
     with pytest.raises(SettingsError, match=r"silueta-int8.onnx is a file of your own"):
         export(settings, "compose", measured=measured)
     assert export(settings, "compose", measured=replace(measured, precision="fp32")).text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param([], "use: python cutout.py in.jpg out.png", id="nothing"),
+        pytest.param(["in.jpg", "out.jpg"], "a JPEG has no transparency", id="jpeg"),
+        pytest.param(["absent.jpg", "out.png"], "absent.jpg cannot be read", id="absent"),
+    ],
+)
+def test_a_script_says_how_it_is_used(words: list[str], said: str, tmp_path: Path) -> None:
+    """In a sentence, before the network is loaded."""
+    made = export(Settings(engine="onnxruntime"), "python", measured=None)
+    (tmp_path / "cutout.py").write_text(made.text)
+    done = subprocess.run(
+        [sys.executable, "cutout.py", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_neither_preset_nor_sweep_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both are named, since either may have been meant."""
+    assert main(["export", "nowhere", "--to", "env"]) == 2
+    said = capsys.readouterr().err
+    assert "there is no preset 'nowhere'" in said
+    assert "or name a sweep's folder, of which there is none called 'nowhere'" in said

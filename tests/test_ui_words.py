@@ -58,7 +58,7 @@ NOT_SHOWN = {
     r"^0 or $|^ to \{\}$|^, a multiple of \{\}$|^one of \{\}$|^unable to $|^; the system may|^the worker was ended by \{\}\{\}$|^the worker closed its pipe$|^int \| None$|^\{\}, \{\} \{\}$|^the host's limit$": "parts of sentences, and no sentences",
     r"^of another package$|^absent$|^\{\} \{\}, \{\}$": "parts of a key",
     r"^model and engine$": "a group, which has a key",
-    r"^CREATE TABLE|^INSERT |^DELETE |^SELECT |^import |^Opset|^RUN |^FROM |^HEALTHCHECK |^printf |^ ncnn |^# |^\{\} = \{\}$": "code, and files that are exported",
+    r"^CREATE TABLE|^INSERT |^DELETE |^SELECT |^import |^Opset|^RUN |^FROM |^HEALTHCHECK |^printf |^ ncnn==|^# |^\{\} = \{\}$": "code, and files that are exported",
     r"^found by rembg tuner|^exported before": "stand in an exported file",
     r"^memory after each run|^a (trial|study) ended in a way|^a trial that was not measured": "for the log, or a fault of the caller's",
     r"^ · $|^\{\} h \{\} min$|^\{\} min \{\} s$|^at most \{\} px$|^\{\}, \{\}, n = \{\}$": "figures and labels",

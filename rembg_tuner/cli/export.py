@@ -10,7 +10,7 @@ from rembg_tuner.cache import open_cache, replacing
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.chosen import chosen_budgets, given_budgets
 from rembg_tuner.cli.cut import DONE
-from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import Measured, measured_of_trial
 from rembg_tuner.precision import choose_precision
@@ -61,7 +61,10 @@ def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None
         PresetError: there is none of that name.
         SettingsError: budgets were given, which a preset does not have.
     """
-    preset = find_preset(arguments.preset)
+    try:
+        preset = find_preset(arguments.preset)
+    except PresetError as error:
+        raise PresetError(f"{error}; or name a sweep's folder, of which there is none called {arguments.preset!r}") from error  # fmt: skip
     if flags := given_budgets(arguments):
         raise SettingsError([f"budgets ({', '.join(flags)}) are for a sweep's folder, and {preset.name} is a preset"])  # fmt: skip
     able = look_at_this_machine()

@@ -90,6 +90,10 @@ def read_memory_budget(word: str) -> int:
 def read_time_budget(word: str) -> float:
     """Read a time that a run could take."""
     time_s = parse_seconds(word)
-    if not time_s:
-        raise ValueError(f"a budget of time is more than 0, such as 300ms, got {word!r}")
+    if (
+        not time_s or word[-1].isdigit()
+    ):  # without its unit it would be seconds, and milliseconds are meant
+        raise ValueError(
+            f"a budget of time is more than 0, with its unit, such as 300ms, got {word!r}"
+        )
     return time_s

@@ -34,8 +34,14 @@ def cut_out(network, picture):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or not sys.argv[2].lower().endswith((".png", ".webp", ".tif", ".tiff")):
+        sys.exit("use: python cutout.py in.jpg out.png (or .webp, .tif: a JPEG has no transparency)")
     source, target = sys.argv[1:]
-    cut_out(load(), Image.open(source)).save(target)
+    try:
+        picture = Image.open(source)
+    except OSError as error:
+        sys.exit(f"{source} cannot be read: {error}")
+    cut_out(load(), picture).save(target)
 '''
 
 ONNXRUNTIME_SCRIPT = (
