@@ -70,7 +70,7 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
             yield html
 
     def end(request: gr.Request) -> None:
-        desk.visitors.of(request).stop_study()
+        desk.visitors.of(request).stop_comparing()
 
     asked = [parts.picture, presets, own, held, mask, parts.preset, *parts.knobs.values()]
     running: dict[str, Any] = {"concurrency_limit": None, **QUIET}

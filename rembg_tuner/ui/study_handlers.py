@@ -105,7 +105,7 @@ class StudyHandlers:
         except TunerError as error:
             yield result_view.show_problem(str(error), visitor.language)
             return
-        visitor.study = study
+        visitor.comparing = study
         while study.is_running:
             yield show_comparison(study, len(entries), visitor.language)
             await asyncio.sleep(FOLLOW_EVERY_S)
@@ -275,7 +275,7 @@ class StudyHandlers:
     def show(self, visitor: Visitor, budgets: Budgets) -> str:
         """Draw the visitor's sweep under these budgets; empty where there is none."""
         study = visitor.study
-        if study is None or study.plan is None:
+        if study is None:
             return ""
         return show_sweep(study, self._found(study, budgets), budgets, visitor.language)
 
@@ -284,7 +284,7 @@ class StudyHandlers:
         study = visitor.study
         if study is not None:
             study.budgets = budgets
-        if study is not None and study.plan is not None and not study.is_running:
+        if study is not None and not study.is_running:
             study.shown = None
             self._write(study, budgets)
         return self.show(visitor, budgets)

@@ -194,7 +194,8 @@ class _SweepTab:
         visitor, chosen = self.desk.visitors.of(request), content_of(event)
         if "use" not in chosen:
             number = number_of(chosen.get("trial"))
-            return {self.own.shown: self.handlers.look_at(visitor, number, read_budgets(values))}
+            shown = self.handlers.look_at(visitor, number, read_budgets(values))
+            return {self.own.shown: shown or gr.skip()}
         trial = self.handlers.trial(visitor, number_of(chosen["use"]))
         if trial is None:
             return {self.own.shown: gr.skip()}

@@ -30,7 +30,8 @@ class Visitor:
         language: of its words.
         folder: where its lists of runs are written; made when first needed.
         ticket: the run that is going on.
-        study: the comparison or sweep that was asked for last.
+        study: the sweep that was asked for last.
+        comparing: the comparison that was asked for last.
         soaking: the soak that was asked for last.
         befores: preview of an original, by its path and side, so that it is written once.
     """
@@ -40,13 +41,19 @@ class Visitor:
     folder: Path | None = None
     ticket: Ticket | None = None
     study: Study | None = None
+    comparing: Study | None = None
     soaking: Study | None = None
     befores: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def stop_study(self) -> None:
-        """End the comparison or sweep that goes on; what is done is kept."""
+        """End the sweep that goes on; what is done is kept."""
         if self.study is not None:
             self.study.stop()
+
+    def stop_comparing(self) -> None:
+        """End the comparison that goes on."""
+        if self.comparing is not None:
+            self.comparing.stop()
 
     def stop_soak(self) -> None:
         """End the soak that goes on; what is done is told."""
@@ -57,7 +64,7 @@ class Visitor:
         """Free what it holds of the line."""
         if self.ticket is not None:
             self.ticket.cancel()
-        for study in (self.study, self.soaking):
+        for study in (self.study, self.comparing, self.soaking):
             if study is not None:
                 study.stop()
 
