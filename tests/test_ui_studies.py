@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from made_trials import make_trial
 
 from rembg_tuner.comparison import Entry, Question
+from rembg_tuner.errors import SettingsError
 from rembg_tuner.recommend import Budgets
 from rembg_tuner.settings import Settings
-from rembg_tuner.ui.handlers import Desk
-from rembg_tuner.ui.studies import Study
-from rembg_tuner.ui.study_handlers import StudyHandlers
+from rembg_tuner.sweep.run import SweepProgress
+from rembg_tuner.ui.studies import BusyError, Studies, Study
+from rembg_tuner.ui.study_handlers import StudyHandlers, over_earlier
 from rembg_tuner.ui.visitors import Visitor
+
+if TYPE_CHECKING:
+    from rembg_tuner.running.line import WaitingLine
+    from rembg_tuner.trials import Trial
+    from rembg_tuner.ui.handlers import Desk
 
 HANDLERS = StudyHandlers(cast("Desk", None))  # what is shown needs no desk
 
@@ -40,3 +51,39 @@ def test_a_comparison_leaves_the_sweep_where_it_is() -> None:
     assert HANDLERS.show(visitor, Budgets()) == ""
     visitor.study = study_of(problem="the disk is full")
     assert "the disk is full" in HANDLERS.show(visitor, Budgets())
+
+
+def progress_of(trials: list[Trial], planned: int, **fields: Any) -> SweepProgress:
+    """Tell how far a sweep is."""
+    return SweepProgress(trials=tuple(trials), planned=planned, elapsed_s=9.0, left_s=40.0, remembered=0, **fields)  # fmt: skip
+
+
+def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
+    """In words that say to wait, above the result from before, in either language."""
+    studies, go = Studies(cast("WaitingLine", SimpleNamespace(slots=1))), threading.Event()
+
+    def wait(*_: object) -> None:
+        go.wait(5)
+
+    first = studies.start(Path("/nowhere"), wait)
+    visitor = Visitor(language="zh-CN", study=study_of(progress=progress_of([make_trial(0, 100, 0.1, 0.99)], 1)))  # fmt: skip
+    for progress, told in (
+        (None, "对比、扫描或连续运行"),
+        (progress_of([make_trial(0, 90, 0.1, 0.99)], 12), "12 次试验已完成 1 次，约剩 40 s"),
+    ):
+        first.progress = progress
+        with pytest.raises(BusyError) as caught:
+            studies.start(Path("/nowhere"), lambda *_: None)
+        shown = over_earlier(caught.value, HANDLERS.show(visitor, Budgets()), "zh-CN")
+        assert told in shown
+        assert "请稍候" in shown
+        assert 'role="alert"' not in shown
+        assert "rt-trials-plot" in shown
+    go.set()
+
+
+def test_what_cannot_be_asked_is_told_above_what_there_is() -> None:
+    """As an alert."""
+    shown = over_earlier(SettingsError(["no"]), "<p>before</p>", "en")
+    assert 'role="alert"' in shown
+    assert shown.endswith("<p>before</p></div>")

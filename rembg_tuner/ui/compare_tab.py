@@ -15,8 +15,7 @@ from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui.choices import chosen_settings, preset_settings
 from rembg_tuner.ui.events import QUIET
 from rembg_tuner.ui.handlers import example_of
-from rembg_tuner.ui.study_handlers import Held, StudyHandlers
-from rembg_tuner.ui.views import result as result_view
+from rembg_tuner.ui.study_handlers import Held, StudyHandlers, over_earlier
 from rembg_tuner.ui.widgets import held_choices, page_words, study_script
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
         try:
             settings = chosen_settings(preset, form)[0] if mine else None
         except TunerError as error:
-            yield result_view.show_problem(str(error), visitor.language)
+            yield over_earlier(error, handlers.comparison(visitor), visitor.language)
             return
         trusted = Held(name=held_by or "", mask=file)
         async for html in handlers.compare(visitor, picture or example_of(desk), names, settings, trusted):  # fmt: skip

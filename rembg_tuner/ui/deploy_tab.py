@@ -23,6 +23,7 @@ from rembg_tuner.sweep.measure import ROUNDS
 from rembg_tuner.ui.choices import chosen_settings
 from rembg_tuner.ui.events import QUIET
 from rembg_tuner.ui.handlers import example_of
+from rembg_tuner.ui.study_handlers import over_earlier
 from rembg_tuner.ui.sweep_tab import read_budgets
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import file_link, label_text
@@ -106,7 +107,7 @@ def add_deploy_tab(
         try:
             settings = chosen(visitor, values).settings
         except TunerError as error:
-            yield result_view.show_problem(str(error), visitor.language)
+            yield over_earlier(error, studies.soaked(visitor), visitor.language)
             return
         async for html in studies.soak(visitor, picture or example_of(desk), settings):
             yield html

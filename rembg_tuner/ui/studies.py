@@ -15,6 +15,7 @@ from rembg_tuner.recommend import Budgets
 from rembg_tuner.running.ticket import Order
 from rembg_tuner.sweep.run import SweepProgress
 from rembg_tuner.ui.page_folder import without_places, without_places_in
+from rembg_tuner.units import format_guess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +33,10 @@ _LOG = logging.getLogger(__name__)
 _POLL_S = 0.2
 MOST_STUDY_S = 30 * 60.0
 _FULL_WAIT_S = 3.0  # before a trial asks a full line again
+
+
+class BusyError(SettingsError):
+    """Another study goes on; waiting helps."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,13 +132,11 @@ class Studies:
             work: does it, in a thread of its own; looks at `is_stopped`.
 
         Raises:
-            SettingsError: another one goes on.
+            BusyError: another one goes on; how far it is, is told where it is known.
         """
         with self._lock:
             if self.is_busy:
-                raise SettingsError(
-                    ["another comparison or sweep is going on here; try again when it is done"]
-                )
+                raise BusyError([_busy_text(self._running)])
             study = self._running = Study(folder=folder)
         threading.Thread(target=self._run, args=(study, work), daemon=True, name="study").start()
         return study
@@ -150,3 +153,11 @@ class Studies:
             study.problem = "the study ended in a way nobody foresaw, which stands in the server's log; try again"  # fmt: skip
         finally:
             study.is_running = False
+
+
+def _busy_text(other: Study | None) -> str:
+    """Say that another study goes on, and how far it is."""
+    progress = None if other is None else other.progress
+    if progress is None:
+        return "another comparison, sweep or soak is going on here; try again when it is done"
+    return f"another sweep is going on here: {len(progress.trials)} of {progress.planned} trials are done, about {format_guess(progress.left_s)} are left; try again then"

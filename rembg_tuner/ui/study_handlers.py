@@ -23,6 +23,7 @@ from rembg_tuner.sweep.opening import Plan, open_sweep
 from rembg_tuner.sweep.summary import write_summary
 from rembg_tuner.sweep.trusted import find_trusted
 from rembg_tuner.ui.choices import most_pixels, preset_settings
+from rembg_tuner.ui.studies import BusyError
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.compare import show_comparison
 from rembg_tuner.ui.views.soak import show_soak
@@ -98,18 +99,22 @@ class StudyHandlers:
             question = self._question(path, entries, held)
 
             def work(study: Study, bench: LineBench, comparer: Comparer) -> None:
-                study.question = question
                 study.compared = compare_settings(question, study.folder, bench, comparer)
 
             study = self.desk.studies.start(self.desk.folder.new_job(), work)
         except TunerError as error:
-            yield result_view.show_problem(str(error), visitor.language)
+            yield over_earlier(error, self.comparison(visitor), visitor.language)
             return
-        visitor.comparing = study
+        study.question, visitor.comparing = question, study
         while study.is_running:
-            yield show_comparison(study, len(entries), visitor.language)
+            yield self.comparison(visitor)
             await asyncio.sleep(FOLLOW_EVERY_S)
-        yield show_comparison(study, len(entries), visitor.language)
+        yield self.comparison(visitor)
+
+    def comparison(self, visitor: Visitor) -> str:
+        """Draw the visitor's comparison; empty where there is none."""
+        study = visitor.comparing
+        return "" if study is None else show_comparison(study, visitor.language)
 
     def _question(self, picture: Path, entries: list[Entry], held: Held) -> Question:
         """Make what is to be compared.
@@ -171,13 +176,18 @@ class StudyHandlers:
 
             study = self.desk.studies.start(self.desk.folder.new_job(), work)
         except TunerError as error:
-            yield result_view.show_problem(str(error), visitor.language)
+            yield over_earlier(error, self.soaked(visitor), visitor.language)
             return
         visitor.soaking = study
         while study.is_running:
-            yield show_soak(study, SOAKED, visitor.language)
+            yield self.soaked(visitor)
             await asyncio.sleep(FOLLOW_EVERY_S)
-        yield show_soak(study, SOAKED, visitor.language)
+        yield self.soaked(visitor)
+
+    def soaked(self, visitor: Visitor) -> str:
+        """Draw the visitor's soak; empty where there is none."""
+        study = visitor.soaking
+        return "" if study is None else show_soak(study, SOAKED, visitor.language)
 
     # Sweep
 
@@ -260,7 +270,7 @@ class StudyHandlers:
         try:
             study = self.desk.studies.start(self.desk.folder.new_job(), work)
         except TunerError as error:
-            yield result_view.show_problem(str(error), visitor.language)
+            yield over_earlier(error, self.show(visitor, budgets), visitor.language)
             return
         study.plan, study.budgets, visitor.study = plan, budgets, study
         drawn: object = study  # nothing was drawn yet
@@ -333,6 +343,18 @@ class StudyHandlers:
                 file.write(draw(info, is_standalone=True).encode())
         except (TunerError, OSError) as error:
             study.problem = str(error)
+
+
+def over_earlier(error: TunerError, earlier: str, language: str) -> str:
+    """Say why nothing was begun, above what came of the work before, which stays.
+
+    Args:
+        error: that kept it from being begun.
+        earlier: HTML; empty: there is none.
+        language: of the page.
+    """
+    tell = result_view.show_wait if isinstance(error, BusyError) else result_view.show_problem
+    return f'<div class="rt-over">{tell(str(error), language)}{earlier}</div>'
 
 
 def _results(runs: Sequence[Result | Failure]) -> tuple[list[Result], str]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rembg_tuner.errors import TunerError
-from rembg_tuner.recommend import LOOKS_RIGHT
+from rembg_tuner.recommend import LOOKS_RIGHT, Budgets
 from rembg_tuner.settings import DEFAULT_MODEL, ENGINES, STOCK_ENGINE, type_of
 from rembg_tuner.ui.choices import capabilities
 from rembg_tuner.ui.events import QUIET, content_of, number_of
 from rembg_tuner.ui.handlers import example_of
-from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of
+from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of, over_earlier
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.widgets import (
     RESULT_SIZES,
@@ -26,11 +26,11 @@ from rembg_tuner.ui.widgets import (
 )
 
 if TYPE_CHECKING:
-    from rembg_tuner.recommend import Budgets
     from rembg_tuner.settings import Value
     from rembg_tuner.sweep.opening import Plan
     from rembg_tuner.ui.events import Widgets
     from rembg_tuner.ui.handlers import Desk
+    from rembg_tuner.ui.visitors import Visitor
 
 _AXES = ("model", "engine", "precision", "network_size", "intra_op_threads", "cpu_mem_arena", "mem_pattern")  # fmt: skip
 _MORE_AXES = ("max_side", "spinning", "arena_shrink", "light_mode")
@@ -151,6 +151,11 @@ class _SweepTab:
             trials=int(count) if count else None,
         )
 
+    @staticmethod
+    def _budgets_of(visitor: Visitor) -> Budgets:
+        """Give the budgets under which the visitor's sweep is shown."""
+        return Budgets() if visitor.study is None else visitor.study.budgets
+
     def announce(self, request: gr.Request, *values: Any) -> str:
         """Say how many trials there would be."""
         visitor = self.desk.visitors.of(request)
@@ -174,10 +179,12 @@ class _SweepTab:
         visitor, count = self.desk.visitors.of(request), len(self.asked)
         try:
             plan = self.handlers.with_masks(self._plan(values[:count]), masks or [])
+            budgets = read_budgets(values[count:])
         except TunerError as error:
-            yield result_view.show_problem(str(error), visitor.language)
+            earlier = self.handlers.show(visitor, self._budgets_of(visitor))
+            yield over_earlier(error, earlier, visitor.language)
             return
-        async for html in self.handlers.sweep(visitor, plan, read_budgets(values[count:])):
+        async for html in self.handlers.sweep(visitor, plan, budgets):
             yield html
 
     def end(self, request: gr.Request) -> None:

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 _BACKDROPS = ("checker", "white", "black")
 
 
-def show_comparison(study: Study, planned: int, language: str) -> str:
+def show_comparison(study: Study, language: str) -> str:
     """Draw a comparison that goes on, or is done."""
     if study.problem:
         return f'<p class="rt-failed" role="alert">{escape(translate_sentence(study.problem, language))}</p>'
     if study.is_running:
+        planned = len(study.question.entries) if study.question else 0
         text = say("compare.running", language, count=planned, elapsed=format_guess(study.elapsed_s()))  # fmt: skip
         return f'<p role="status">{escape(text)}</p><progress></progress>'
     compared: Sequence[Compared] = study.compared

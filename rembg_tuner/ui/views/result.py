@@ -35,6 +35,13 @@ def show_problem(message: str, language: str, *, kind: str | None = None) -> str
     return f'<section class="rt-result" data-state="failed">{alert}</section>'
 
 
+def show_wait(message: str, language: str) -> str:
+    """Say that somebody else's work has to end first: nothing is wrong."""
+    text = escape(translate_sentence(message, language))
+    title = say("failure.elsewhere", language)
+    return f'<div class="rt-alert rt-wait" role="status"><b>{title}</b><p>{text}</p></div>'
+
+
 def show_glance(
     glance: Glance, *, baseline_bytes: int | None, limit_bytes: int | None, repeat: int, language: str
 ) -> str:  # fmt: skip
