@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_trials import make_trial
 
 from rembg_tuner.errors import PictureError, SettingsError, TunerError
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.models.catalogue import find_model, read_catalogue, read_unfit
 from rembg_tuner.presets import Capabilities, find_preset, read_presets, resolve
+from rembg_tuner.recommend import Budgets, recommend
 from rembg_tuner.settings import KNOBS, build_settings
 from rembg_tuner.ui.words import (
     LANGUAGES,
@@ -26,6 +28,7 @@ from rembg_tuner.ui.words import (
     say,
     translate_sentence,
 )
+from rembg_tuner.units import MIB
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rembg_tuner"
@@ -268,6 +271,45 @@ def test_a_workers_end_is_told_in_chinese() -> None:
     )
 
 
+TRIALS = [make_trial(0, 161, 0.088, 0.972, intra_op_threads=1), make_trial(1, 300, 0.2, 0.99, intra_op_threads=0)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("budgets", "chinese"),
+    [
+        pytest.param(
+            Budgets(max_memory_bytes=200 * MIB),
+            "64 px · 1 个线程：161 MiB，88 ms，一致程度 0.972；测量的 2 种中有 1 种符合预算（峰值至多 200 MiB，一致程度至少 0.970）；其中它的内存与时间之积最小；为最昂贵设置的 24%",
+            id="fits",
+        ),
+        pytest.param(
+            Budgets(max_memory_bytes=50 * MIB, max_time_s=0.01),
+            "测量的 2 种设置均不符合；最接近的超出：峰值 161 MiB，允许 50 MiB，且时间 88 ms，允许 10 ms",
+            id="misses",
+        ),
+    ],
+)
+def test_a_recommendation_is_told_in_chinese(budgets: Budgets, chinese: str) -> None:
+    """Several sentences joined, each with its own figures: none swallows the next."""
+    assert translate_sentence(recommend(TRIALS, budgets).why, "zh-CN") == chinese
+
+
+def test_a_step_is_told_in_chinese() -> None:
+    """A setting's words within a sentence too."""
+    [step] = recommend(TRIALS, Budgets()).steps
+    assert translate_sentence(step.text, "zh-CN") == (
+        "更多内存：96 px · 全部线程 需 300 MiB (+86%)，200 ms (+127%)，一致程度 0.990（+0.018）"
+    )
+
+
+def test_a_sentence_after_another_is_its_own() -> None:
+    """Though the first one ends in a hole, or has what joins them in itself."""
+    text = "the worker was ended by SIGKILL; loading the model took more than 3 s; cut.png is empty (0 bytes); save or copy the picture again"
+    assert translate_sentence(text, "zh-CN") == (
+        "工作进程被 SIGKILL 结束；加载模型超过了 3 s；cut.png 是空文件（0 字节）；请重新保存或复制图片"
+    )
+
+
 def test_what_is_not_known_stays() -> None:
     """A sentence of somebody else's is not lost."""
     assert translate_sentence("segfault in libfoo", "zh-CN") == "segfault in libfoo"
@@ -309,7 +351,7 @@ def test_the_best_wish_is_taken(wish: str, language: str) -> None:
     assert language_of(wish) == language
 
 
-@pytest.mark.parametrize("piece", ["; ", " must be ", "{}", "a"])
+@pytest.mark.parametrize("piece", ["; ", ", ", " and ", " · ", ": a; ", " must be ", "{}", "a"])
 def test_a_hostile_sentence_costs_little(piece: str) -> None:
     """A name made to be matched slowly is not."""
     text = (piece * 2000)[:2000]

@@ -20,6 +20,9 @@ _MOST_NESTED = 4
 _MOST_JOINED = 40  # pieces of a text that is looked through
 _MOST_PIECES = 4  # of one sentence
 _HOLE = "{}"
+_JOINS = (("; ", "；"), (", ", "，"), (" and ", "，且"))
+_WORDS_JOIN = " · "
+_PUNCTUATION = re.compile("[:;,]")
 
 
 def language_of(text: str | None) -> str:
@@ -82,31 +85,78 @@ def translate_sentence(sentence: str, language: str) -> str:
 
 
 def _translate(sentence: str, nested: int) -> str:
-    """Translate a sentence, or several that are joined by "; ", which stands inside sentences too."""
+    """Translate a sentence, or several that are joined; what joins them stands inside sentences too.
+
+    A sentence whose holes hold no join is that sentence. Else one that falls into sentences, each known, is
+    those: a hole at its end would swallow all that follows. Else a hole does hold a join.
+    """
+    if _WORDS_JOIN in sentence and not _PUNCTUATION.search(sentence):  # a setting's words
+        words = sentence.split(_WORDS_JOIN, _MOST_JOINED)
+        return _WORDS_JOIN.join(_translate_one(word, nested) or word for word in words)
+    for join, chinese in _JOINS:
+        if join not in sentence:
+            continue
+        whole = _translate_one(sentence, nested, without=join)
+        if whole is not None:
+            return whole
+        told = _translate_joined(sentence, join, nested)
+        if told is not None:
+            return chinese.join(told)
     whole = _translate_one(sentence, nested)
     if whole is not None:
         return whole
-    pieces = sentence.split("; ")
-    if len(pieces) > _MOST_JOINED:
-        return sentence
+    told = _translate_joined(sentence, "; ", nested, may_leave=True)
+    return "；".join(told) if told and len(told) > 1 else sentence
+
+
+def _translate_joined(
+    sentence: str, join: str, nested: int, *, may_leave: bool = False
+) -> list[str] | None:
+    """Translate what is joined, the longest beginning that is a sentence first.
+
+    Args:
+        sentence: all of it.
+        join: what stands between.
+        nested: how deep holes are translated.
+        may_leave: whether what is no sentence is left as it is, and a hole may hold the join.
+
+    Returns:
+        None where it does not fall into two sentences and more.
+    """
+    pieces = sentence.split(join)
+    if len(pieces) > _MOST_JOINED or not nested:
+        return None
     told: list[str] = []
     while pieces:
-        # The longest beginning that is a sentence; what is none is left as it is.
         for i in range(min(len(pieces), _MOST_PIECES), 0, -1):
-            translated = _translate_one("; ".join(pieces[:i]), nested)
-            if translated is not None or i == 1:
-                told.append(translated if translated is not None else pieces[0])
+            if i == len(pieces) and not told:
+                continue  # the whole
+            begun = join.join(pieces[:i])
+            translated = _translate_one(begun, nested, without="" if may_leave else join)
+            if translated is not None:
+                told.append(translated)
                 del pieces[:i]
                 break
-    return "；".join(told) if len(told) > 1 else sentence
+        else:
+            if not may_leave:
+                return None
+            told.append(pieces.pop(0))
+    return told
 
 
-def _translate_one(sentence: str, nested: int) -> str | None:
-    """Translate one sentence and what is filled into it; None where it is not known."""
+def _translate_one(sentence: str, nested: int, *, without: str = "") -> str | None:
+    """Translate one sentence and what is filled into it; None where it is not known.
+
+    Args:
+        sentence: without its neighbours.
+        nested: how deep holes are translated.
+        without: what no hole may hold; empty: a hole may hold anything.
+    """
     for parts, chinese in _patterns() if nested else ():
         holes = _match(parts, sentence)
-        if holes is not None:
-            return chinese.format(*(_translate(hole, nested - 1) for hole in holes))
+        if holes is None or (without and any(without in hole for hole in holes)):
+            continue
+        return chinese.format(*(_translate(hole, nested - 1) for hole in holes))
     return None
 
 
