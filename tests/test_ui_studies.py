@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -11,12 +13,14 @@ import pytest
 from made_trials import make_trial
 
 from rembg_tuner.comparison import Entry, Question
-from rembg_tuner.errors import SettingsError
+from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.recommend import Budgets
 from rembg_tuner.settings import Settings
 from rembg_tuner.sweep.run import SweepProgress
 from rembg_tuner.ui.studies import BusyError, Studies, Study
 from rembg_tuner.ui.study_handlers import StudyHandlers, over_earlier
+from rembg_tuner.ui.views.compare import show_comparison
+from rembg_tuner.ui.views.soak import show_soak
 from rembg_tuner.ui.visitors import Visitor
 
 if TYPE_CHECKING:
@@ -87,3 +91,57 @@ def test_what_cannot_be_asked_is_told_above_what_there_is() -> None:
     shown = over_earlier(SettingsError(["no"]), "<p>before</p>", "en")
     assert 'role="alert"' in shown
     assert shown.endswith("<p>before</p></div>")
+
+
+def stopped(**fields: Any) -> Study:
+    """Make a study that was stopped."""
+    study = study_of(**{**fields, "is_running": True})
+    study.stop()
+    study.is_running = False
+    return study
+
+
+@pytest.mark.parametrize(
+    ("done", "workers", "told"),
+    [
+        pytest.param(None, 0, "Stopped before the first trial.", id="reference"),
+        pytest.param(0, 0, "Stopped before the first trial.", id="first"),
+        pytest.param(1, 0, "Stopped after 1 of 2 trials", id="between"),
+        pytest.param(2, 1, "Stopped before the best were measured again.", id="again"),
+        pytest.param(2, 4, "2 trials in 9 s.", id="enough-workers"),
+    ],
+)
+def test_what_a_stop_left_undone_is_told(done: int | None, workers: int, told: str) -> None:
+    """A stop is nothing wrong, whenever it comes, and nothing is told as done that is not."""
+    trials = [replace(make_trial(i, 100 + i, 0.1, 0.99), workers_s=(0.1,) * (1 + workers * (i == 0))) for i in range(done or 0)]  # fmt: skip
+    progress = None if done is None else progress_of(trials, 2)
+    sweep = SimpleNamespace(confirmed=min(workers, 3), confirming=4)
+    shown = HANDLERS.show(Visitor(language="en", study=stopped(progress=progress, sweep=sweep)), Budgets())  # fmt: skip
+    assert told in shown
+    assert "alert" not in shown
+    assert ("before the best" in shown) == ("before the best" in told)
+
+
+def test_a_stopped_study_has_no_problem() -> None:
+    """What its stop kept from being done is no failure; without a stop it is; its seconds end with it."""
+    problems = []
+    for is_stopped in (True, False):
+        studies = Studies(cast("WaitingLine", SimpleNamespace(slots=1)))
+        go = threading.Event()
+
+        def work(*_: object, go: threading.Event = go) -> None:
+            go.wait(5)
+            raise OutputError("the reference could not be made")
+
+        study = studies.start(Path("/nowhere"), work)
+        if is_stopped:
+            study.stop()
+        go.set()
+        while study.is_running:
+            time.sleep(0.005)
+        problems.append(study.problem)
+        assert study.elapsed_s() == study.elapsed_s()
+    assert problems == ["", "the reference could not be made"]
+    for language, told in (("en", "Stopped"), ("zh-CN", "停止")):
+        assert told in show_comparison(stopped(), language)
+        assert told in show_soak(stopped(), 60, language)

@@ -51,6 +51,7 @@ class Study:
         problem: why it ended early; empty: it did not.
         is_running: whether it goes on.
         began_at: by time.monotonic.
+        ended_at: the same; None: it goes on.
         plan: of a sweep.
         budgets: under which it recommends; the visitor may change them while it goes on.
         shown: the trial that the visitor looks at; None: the recommended one.
@@ -65,6 +66,7 @@ class Study:
     problem: str = ""
     is_running: bool = True
     began_at: float = field(default_factory=time.monotonic)
+    ended_at: float | None = None
     plan: Plan | None = None
     budgets: Budgets = field(default_factory=Budgets)
     shown: int | None = None
@@ -73,8 +75,9 @@ class Study:
     _is_stopped: bool = False
 
     def stop(self) -> None:
-        """End it after what runs is cancelled; what is done is kept."""
-        self._is_stopped = True
+        """End it after what runs is cancelled; what is done is kept. What has ended stays as it is."""
+        if self.is_running:
+            self._is_stopped = True
 
     @property
     def is_stopped(self) -> bool:
@@ -82,8 +85,9 @@ class Study:
         return self._is_stopped or self.elapsed_s() > MOST_STUDY_S
 
     def elapsed_s(self) -> float:
-        """Give the seconds since it began."""
-        return time.monotonic() - self.began_at
+        """Give the seconds since it began, until it ended."""
+        ended_at = time.monotonic() if self.ended_at is None else self.ended_at
+        return ended_at - self.began_at
 
 
 class LineBench:
@@ -147,11 +151,13 @@ class Studies:
             with Comparer() as comparer:
                 work(study, LineBench(self._line, study), comparer)
         except TunerError as error:
-            study.problem = without_places(str(error), study.folder.parent)
+            if not study.is_stopped:  # what a stop keeps from being done is no problem
+                study.problem = without_places(str(error), study.folder.parent)
         except Exception:  # noqa: BLE001  # a thread's edge: nobody else would see it
             _LOG.exception("a study ended in a way nobody foresaw")
             study.problem = "the study ended in a way nobody foresaw, which stands in the server's log; try again"  # fmt: skip
         finally:
+            study.ended_at = time.monotonic()
             study.is_running = False
 
 

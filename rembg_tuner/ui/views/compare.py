@@ -35,6 +35,8 @@ def show_comparison(study: Study, language: str) -> str:
         text = say("compare.running", language, count=planned, elapsed=format_guess(study.elapsed_s()))  # fmt: skip
         return f'<p role="status">{escape(text)}</p><progress></progress>'
     compared: Sequence[Compared] = study.compared
+    if not compared:
+        return f'<p role="status">{escape(say("compare.stopped", language))}</p>'
     seen = [one for one in compared if one.preview]
     body = f"{_slider(seen, language)}{_side_by_side(seen, language)}" if seen else ""
     return f'<section class="rt-study rt-compare" data-backdrop="checker">{body}{_table(compared, language)}{_held(study, language)}{explain_agreement(language)}</section>'

@@ -18,7 +18,9 @@ def show_soak(study: Study, planned: int, language: str) -> str:
     if study.problem:
         return f'<p class="rt-failed" role="alert">{escape(translate_sentence(study.problem, language))}</p>'
     found = study.soaked
-    if study.is_running or found is None:
+    if not study.is_running and found is None:
+        return f'<p role="status">{escape(say("soak.stopped", language))}</p>'
+    if found is None:
         text = say("soak.running", language, runs=planned)
         return f'<p role="status">{escape(text)}</p><progress></progress>'
     growth = say("soak.grows" if found.is_growing() else "soak.steady", language)

@@ -74,6 +74,8 @@ def _head(study: Study, language: str) -> str:
     if study.problem:
         return f'<p class="rt-failed" role="alert">{escape(translate_sentence(study.problem, language))}</p>'
     progress = study.progress
+    if not study.is_running and (progress is None or not progress.trials):
+        return f'<p role="status">{escape(say("sweep.stopped.first", language))}</p>'
     if progress is None:
         return (
             f'<p role="status">{escape(say("sweep.reference", language))}</p><progress></progress>'
@@ -90,7 +92,19 @@ def _head(study: Study, language: str) -> str:
     before = sum(trial.was_measured_before for trial in progress.trials)
     known = say("sweep.known", language, count=before) if before else ""
     text = say(key, language, done=done, planned=planned, elapsed=format_guess(progress.elapsed_s))  # fmt: skip
-    return f'<p role="status">{escape(f"{text} {known}".strip())}</p>'
+    unsure = say("sweep.stopped.again", language) if _lacks_the_best_again(study) else ""
+    return f'<p role="status">{escape(" ".join(filter(None, (text, known, unsure))))}</p>'
+
+
+def _lacks_the_best_again(study: Study) -> bool:
+    """Tell whether a sweep with all its trials was stopped before enough workers measured the best again."""
+    progress, sweep = study.progress, study.sweep
+    if not study.is_stopped or progress is None or sweep is None:
+        return False
+    if len(progress.trials) < progress.planned or (sweep.confirmed or 0) >= sweep.confirming:
+        return False
+    again = [len(t.worker_times_s) - 1 for t in progress.trials if t.is_measured]
+    return bool(again) and sum(again) < sweep.confirming
 
 
 def _blind(trials: Sequence[Trial], language: str) -> str:
