@@ -263,7 +263,11 @@ def test_a_turn_that_goes_on_is_shown(language: str) -> None:
     """Waiting: the place and the guess. Running: elapsed, memory now, highest, CPU, the curve."""
     glance = Glance(state="waiting", place=2, waiting=3, wait_s=1.25, stage="", run=1, elapsed_s=0, timeline=Timeline(), cpu_cores=None)  # fmt: skip
     shown = result_view.show_glance(glance, baseline_bytes=None, limit_bytes=None, repeat=1, language=language)  # fmt: skip
-    assert re.search(r"2.*3.*1\.25 s", shown)
+    assert re.search(r"2.*3.* · .*1\.25 s", shown)
+    behind = replace(glance, is_behind_trials=True)
+    shown = result_view.show_glance(behind, baseline_bytes=None, limit_bytes=None, repeat=1, language=language)  # fmt: skip
+    assert re.search(r"2.*3.* · ", shown)
+    assert "1.25 s" not in shown
     glance = replace(glance, state="running", place=0, stage="predict", elapsed_s=0.9, timeline=TIMELINE, cpu_cores=1.9)  # fmt: skip
     shown = result_view.show_glance(glance, baseline_bytes=60 * MIB, limit_bytes=None, repeat=5, language=language)  # fmt: skip
     assert "<b>900</b> <i>ms</i>" in shown

@@ -47,10 +47,12 @@ def show_glance(
 ) -> str:  # fmt: skip
     """Show a turn that waits or goes on."""
     if glance.state == "waiting":
-        wait = "" if glance.wait_s is None else say("status.wait", language, wait=format_seconds(max(0.1, glance.wait_s)))  # fmt: skip
-        status = say("status.place", language, place=glance.place, waiting=glance.waiting)
-        behind = say("status.trials", language) if glance.is_behind_trials else ""
-        return _panel("waiting", f"{status} {wait} {behind}", "", chart.draw(None, language))
+        told = [say("status.place", language, place=glance.place, waiting=glance.waiting)]
+        if glance.is_behind_trials:  # how long a trial takes, the line's own runs do not tell
+            told.append(say("status.trials", language))
+        elif glance.wait_s is not None:
+            told.append(say("status.wait", language, wait=format_seconds(max(0.1, glance.wait_s))))
+        return _panel("waiting", " · ".join(told), "", chart.draw(None, language))
     points = glance.timeline.points
     now = points[-1][1] if points else None
     stage = say(f"stage.{glance.stage}", language) if glance.stage else say("stage.start", language)
