@@ -18,10 +18,12 @@ from rembg_tuner.recommend import Budgets
 from rembg_tuner.settings import Settings
 from rembg_tuner.sweep.run import SweepProgress
 from rembg_tuner.ui.studies import BusyError, Studies, Study
-from rembg_tuner.ui.study_handlers import StudyHandlers, over_earlier
+from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of, over_earlier
 from rembg_tuner.ui.views.compare import show_comparison
 from rembg_tuner.ui.views.soak import show_soak
 from rembg_tuner.ui.visitors import Visitor
+from rembg_tuner.ui.words import LANGUAGES, say, translate_sentence
+from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
     from rembg_tuner.running.line import WaitingLine
@@ -145,3 +147,25 @@ def test_a_stopped_study_has_no_problem() -> None:
     for language, told in (("en", "Stopped"), ("zh-CN", "停止")):
         assert told in show_comparison(stopped(), language)
         assert told in show_soak(stopped(), 60, language)
+
+
+def test_budgets_are_what_the_fields_say() -> None:
+    """Empty and 0 are any; an emptied agreement is the default, which its field says."""
+    assert budgets_of(None, 0, None, commercial=False) == Budgets()
+    assert budgets_of(300, 250, 0.5, commercial=False) == Budgets(max_memory_bytes=300 * MIB, max_time_s=0.25, min_agreement=0.5)  # fmt: skip
+    for language in LANGUAGES:
+        assert f"{Budgets().min_agreement:g}" in say("budget.iou", language)
+
+
+def test_budgets_that_cannot_be_are_told() -> None:
+    """All at once, and in Chinese."""
+    with pytest.raises(SettingsError) as caught:
+        budgets_of(-5, -1, 3, commercial=False)
+    assert caught.value.problems == (
+        "peak must be 0, for any, or more, got -5",
+        "time must be 0, for any, or more, got -1",
+        "agreement must be from 0 to 1, got 3",
+    )
+    assert translate_sentence(str(caught.value), "zh-CN") == (
+        "峰值必须为 0（不限）或更多，得到的是 -5；时间必须为 0（不限）或更多，得到的是 -1；一致程度必须在 0 至 1 之间，得到的是 3"
+    )

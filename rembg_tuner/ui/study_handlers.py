@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -373,14 +374,27 @@ def _results(runs: Sequence[Result | Failure]) -> tuple[list[Result], str]:
 def budgets_of(
     memory_mib: float | None, time_ms: float | None, agreement: float | None, *, commercial: bool
 ) -> Budgets:
-    """Make budgets of the tab's fields; an empty one is none."""
+    """Make budgets of the tab's fields; an empty one is none, of agreement the default.
+
+    Raises:
+        SettingsError: with every one that cannot be.
+    """
+    problems = [
+        f"{name} must be 0, for any, or more, got {value:g}"
+        for name, value in (("peak", memory_mib), ("time", time_ms))
+        if value is not None and not 0 <= value < math.inf
+    ]
+    if agreement is not None and not 0 <= agreement <= 1:
+        problems.append(f"agreement must be from 0 to 1, got {agreement:g}")
+    if problems:
+        raise SettingsError(problems)
     models = None
     if commercial:
         models = frozenset(n for n, entry in read_catalogue().items() if entry.commercial == "yes")
     plain = Budgets()
     return Budgets(
-        max_memory_bytes=int(memory_mib * MIB) if memory_mib and memory_mib > 0 else None,
-        max_time_s=time_ms / 1000 if time_ms and time_ms > 0 else None,
-        min_agreement=plain.min_agreement if agreement is None else min(1.0, max(0.0, agreement)),
+        max_memory_bytes=int(memory_mib * MIB) if memory_mib else None,
+        max_time_s=time_ms / 1000 if time_ms else None,
+        min_agreement=plain.min_agreement if agreement is None else agreement,
         models=models,
     )

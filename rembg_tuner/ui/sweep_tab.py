@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence  # Gradio reads annotations at run time
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from rembg_tuner.errors import TunerError
+from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.recommend import LOOKS_RIGHT, Budgets
 from rembg_tuner.settings import DEFAULT_MODEL, ENGINES, STOCK_ENGINE, type_of
 from rembg_tuner.ui.choices import capabilities
@@ -24,6 +25,7 @@ from rembg_tuner.ui.widgets import (
     page_words,
     study_script,
 )
+from rembg_tuner.ui.words import translate_sentence
 
 if TYPE_CHECKING:
     from rembg_tuner.settings import Value
@@ -52,6 +54,7 @@ class _SweepParts:
     go: Any
     stop: Any
     budgets: dict[str, Any]
+    budget_note: Any
     shown: Any
 
 
@@ -85,7 +88,7 @@ def _lay_out_sweep() -> _SweepParts:
                 masks = _files("sweep.masks", "sweep-masks")
             with gr.Group(elem_classes=["rt-pairs"]), gr.Row():
                 trials = gr.Number(
-                    None, label=words("sweep.trials"), info=words("sweep.trials.info"), precision=0, minimum=0, min_width=80, scale=2, elem_id="sweep-trials"
+                    None, label=words("sweep.trials"), info=words("sweep.trials.info"), precision=0, min_width=80, scale=2, elem_id="sweep-trials"
                 )  # fmt: skip
                 reference = gr.Dropdown(
                     held_choices("sweep.reference.own"), value="", label=words("held.label"), info=words("held.info"), min_width=80, scale=3, elem_id="sweep-reference"
@@ -96,11 +99,12 @@ def _lay_out_sweep() -> _SweepParts:
                 stop = gr.Button(words("sweep.stop"), elem_id="sweep-stop")
             gr.HTML(words("budget.lead"), elem_classes=["rt-lead", "rt-apart"])
             budgets = _budget_fields()
+            budget_note = gr.HTML("", elem_id="budget-note")
         with gr.Column(scale=7, min_width=320):
             shown = gr.HTML(words("sweep.empty"), js_on_load=study_script(), elem_id="sweep")
     return _SweepParts(
         pictures=pictures, masks=masks, trials=trials, reference=reference, axes=axes, note=note,
-        go=go, stop=stop, budgets=budgets, shown=shown,
+        go=go, stop=stop, budgets=budgets, budget_note=budget_note, shown=shown,
     )  # fmt: skip
 
 
@@ -138,12 +142,14 @@ class _SweepTab:
         opened(self.announce, self.asked, own.note, queue=False, **QUIET)
         own.go.click(self.sweep, [own.masks, *self.asked, *budgets], own.shown, concurrency_limit=None, **QUIET)  # fmt: skip
         own.stop.click(self.end, None, None, queue=False, **QUIET)
-        gr.on([field.change for field in budgets], self.rebudget, budgets, own.shown, trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
-        own.shown.select(self.pick, budgets, [own.shown, *self.parts.knobs.values()], queue=False, trigger_mode="multiple", **QUIET)  # fmt: skip
+        gr.on([field.change for field in budgets], self.rebudget, budgets, [own.budget_note, own.shown], trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
+        own.shown.select(self.pick, None, [own.shown, *self.parts.knobs.values()], queue=False, trigger_mode="multiple", **QUIET)  # fmt: skip
 
     def _plan(self, values: Sequence[Any]) -> Plan:
         """Read what is asked."""
         picture, files, count, trusted, *axes = values
+        if count is not None and count < 0:
+            raise SettingsError([f"trials must be 0, for all of them, or more, got {count:g}"])
         return self.handlers.plan(
             files or [picture or example_of(self.desk)],
             read_axes(dict(zip(self.own.axes, axes, strict=True))),
@@ -191,17 +197,22 @@ class _SweepTab:
         """Stop the visitor's sweep."""
         self.desk.visitors.of(request).stop_study()
 
-    def rebudget(self, request: gr.Request, *values: Any) -> Any:
-        """Recommend under other budgets."""
-        shown = self.handlers.rebudget(self.desk.visitors.of(request), read_budgets(values))
-        return shown or gr.skip()
+    def rebudget(self, request: gr.Request, *values: Any) -> tuple[str, Any]:
+        """Recommend under other budgets; one that cannot be is told beside its field."""
+        visitor = self.desk.visitors.of(request)
+        try:
+            budgets = read_budgets(values)
+        except SettingsError as error:
+            told = escape(translate_sentence(str(error), visitor.language))
+            return f'<p class="rt-failed" role="alert">{told}</p>', gr.skip()
+        return "", self.handlers.rebudget(visitor, budgets) or gr.skip()
 
-    def pick(self, request: gr.Request, event: gr.EventData, *values: Any) -> dict[Any, Any]:
+    def pick(self, request: gr.Request, event: gr.EventData) -> dict[Any, Any]:
         """Look at a trial, or take its setting to the first tab."""
         visitor, chosen = self.desk.visitors.of(request), content_of(event)
         if "use" not in chosen:
             number = number_of(chosen.get("trial"))
-            shown = self.handlers.look_at(visitor, number, read_budgets(values))
+            shown = self.handlers.look_at(visitor, number, self._budgets_of(visitor))
             return {self.own.shown: shown or gr.skip()}
         trial = self.handlers.trial(visitor, number_of(chosen["use"]))
         if trial is None:
@@ -242,7 +253,7 @@ def _budget_fields() -> dict[str, Any]:
                 gr.Number(None, label=words(f"budget.{name}"), info=words("budget.none"), min_width=80, elem_id=f"budget-{name}")
                 for name in ("memory", "time")
             )  # fmt: skip
-            agreement = gr.Number(LOOKS_RIGHT, label=words("budget.agreement"), info=words("budget.iou"), step=0.01, minimum=0, maximum=1, min_width=80, elem_id="budget-agreement")  # fmt: skip
+            agreement = gr.Number(LOOKS_RIGHT, label=words("budget.agreement"), info=words("budget.iou"), step=0.01, min_width=80, elem_id="budget-agreement")  # fmt: skip
         commercial = gr.Checkbox(value=False, label=words("budget.commercial"), elem_id="budget-commercial")  # fmt: skip
     return {"memory": memory, "time": time_ms, "agreement": agreement, "commercial": commercial}
 
@@ -258,6 +269,10 @@ def read_axes(chosen: dict[str, list[Any] | None]) -> dict[str, tuple[Value, ...
 
 
 def read_budgets(values: tuple[Any, ...] | list[Any]) -> Budgets:
-    """Give budgets of their fields."""
+    """Give budgets of their fields.
+
+    Raises:
+        SettingsError: one cannot be.
+    """
     memory, time_ms, agreement, commercial = values
     return budgets_of(memory, time_ms, agreement, commercial=bool(commercial))
