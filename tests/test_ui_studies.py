@@ -169,3 +169,14 @@ def test_budgets_that_cannot_be_are_told() -> None:
     assert translate_sentence(str(caught.value), "zh-CN") == (
         "峰值必须为 0（不限）或更多，得到的是 -5；时间必须为 0（不限）或更多，得到的是 -1；一致程度必须在 0 至 1 之间，得到的是 3"
     )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_setting_that_was_taken_says_where_it_is(language: str) -> None:
+    """On its own trial's card, as a status; on no other."""
+    trials = [make_trial(i, 100 + i, 0.1, 0.99) for i in range(2)]
+    visitor = Visitor(language=language, study=study_of(progress=progress_of(trials, 2)))
+    told = f'role="status">{say("sweep.taken", language)}'
+    assert told not in HANDLERS.show(visitor, Budgets())
+    assert told in HANDLERS.take(visitor, 1, Budgets())
+    assert told not in HANDLERS.look_at(visitor, 0, Budgets())

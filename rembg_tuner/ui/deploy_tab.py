@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.study_handlers import StudyHandlers
     from rembg_tuner.ui.visitors import Visitor
 
+_MEASURED_TARGETS = ("compose",)  # limits are taken from what was measured
 _TOLD = ("engine", "precision", "network_size", "intra_op_threads")
 
 
@@ -48,6 +49,18 @@ class _Chosen:
     settings: Settings
     measured: Measured | None
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DeployParts:
+    """The tab's parts."""
+
+    target: Any
+    go: Any
+    shown: Any
+    soak: Any
+    stop: Any
+    soaked: Any
 
 
 def add_deploy_tab(
@@ -62,6 +75,17 @@ def add_deploy_tab(
         studies: know which trial the visitor looks at.
         budgets: the fields of the Sweep tab's budgets.
     """
+    own, tab = _lay_out_deploy(), _DeployTab(desk, studies, len(budgets))
+    inputs = [own.target, *budgets.values(), parts.preset, *parts.knobs.values()]
+    # Queued, one at a time: a script's model may have to be converted first.
+    own.go.click(tab.write, inputs, own.shown, **QUIET)
+    gr.on([opened, own.target.input], tab.look, inputs, own.shown, **QUIET)
+    own.soak.click(tab.soak, [parts.picture, *inputs[1:]], own.soaked, concurrency_limit=None, **QUIET)  # fmt: skip
+    own.stop.click(tab.end, None, None, queue=False, **QUIET)
+
+
+def _lay_out_deploy() -> _DeployParts:
+    """Lay out: left what is wanted, right what runs it."""
     words = page_words()
     with gr.Row(elem_classes=["rt-two"]):
         with gr.Column(scale=4, min_width=300, elem_classes=["rt-todo"]):
@@ -77,13 +101,69 @@ def add_deploy_tab(
                 stop = gr.Button(words("sweep.stop"), elem_id="soak-stop")
             soaked = gr.HTML("", elem_id="soaked")
         with gr.Column(scale=7, min_width=320):
-            shown = gr.HTML("", elem_id="deployed")
+            shown = gr.HTML(words("deploy.empty"), elem_id="deployed")
+    return _DeployParts(target=target, go=go, shown=shown, soak=soak, stop=stop, soaked=soaked)
 
-    def chosen(visitor: Visitor, values: tuple[Any, ...]) -> _Chosen:
-        limits = read_budgets(values[: len(budgets)])
-        trial = studies.recommended(visitor, limits)
+
+class _DeployTab:
+    """The tab's events."""
+
+    def __init__(self, desk: Desk, studies: StudyHandlers, budgets: int) -> None:
+        """Work at a desk; so many of the values that come are budgets."""
+        self.desk = desk
+        self.studies = studies
+        self.budgets = budgets
+
+    def write(self, request: gr.Request, to: str, *values: Any) -> str:
+        """Write what runs the setting, and show it."""
+        visitor = self.desk.visitors.of(request)
+        try:
+            chosen = self._chosen(visitor, values)
+            if to in _MEASURED_TARGETS and chosen.measured is None:
+                raise SettingsError([say("deploy.nothing", visitor.language)])
+            return _show(self.desk, chosen, to, visitor.language)
+        except TunerError as error:
+            return result_view.show_problem(str(error), visitor.language)
+
+    def look(self, request: gr.Request, to: str, *values: Any) -> str:
+        """Show what runs the setting, where there is one that can be run; nobody pressed anything yet."""
+        visitor = self.desk.visitors.of(request)
+        try:
+            chosen = self._chosen(visitor, values)
+            if to in _MEASURED_TARGETS and chosen.measured is None:
+                return say("deploy.empty", visitor.language)
+            return _show(self.desk, chosen, to, visitor.language)
+        except TunerError as error:
+            told = escape(translate_sentence(str(error), visitor.language))
+            return f'<div class="rt-void"><span>{told}</span></div>'
+
+    async def soak(
+        self, request: gr.Request, picture: str | None, *values: Any
+    ) -> AsyncIterator[str]:
+        """Run the setting many times, and show what stays."""
+        visitor = self.desk.visitors.of(request)
+        try:
+            settings = self._chosen(visitor, values).settings
+        except TunerError as error:
+            yield over_earlier(error, self.studies.soaked(visitor), visitor.language)
+            return
+        async for html in self.studies.soak(visitor, picture or example_of(self.desk), settings):
+            yield html
+
+    def end(self, request: gr.Request) -> None:
+        """Stop the visitor's soak."""
+        self.desk.visitors.of(request).stop_soak()
+
+    def _chosen(self, visitor: Visitor, values: tuple[Any, ...]) -> _Chosen:
+        """Choose what is shipped: the trial that is looked at, else the first tab's form.
+
+        Raises:
+            TunerError: the trial failed, a budget cannot be, or the form cannot.
+        """
+        limits = read_budgets(values[: self.budgets])
+        trial = self.studies.recommended(visitor, limits)
         if trial is None:
-            preset, *form = values[len(budgets) :]
+            preset, *form = values[self.budgets :]
             settings = chosen_settings(preset, dict(zip(KNOBS, form, strict=True)))[0]
             return _Chosen(settings=settings, measured=_measured_of_visit(visitor, settings))
         if not trial.is_measured:
@@ -94,32 +174,6 @@ def add_deploy_tab(
         host = read_host()
         here = {"cpu": host.cpu, "cores": str(host.usable_cpus)}
         return _Chosen(settings=trial.settings, measured=measured_of_trial(trial, here), note=note)
-
-    def write(request: gr.Request, to: str, *values: Any) -> str:
-        visitor = desk.visitors.of(request)
-        try:
-            return _show(desk, chosen(visitor, values), to, visitor.language)
-        except TunerError as error:
-            return result_view.show_problem(str(error), visitor.language)
-
-    async def run_soak(request: gr.Request, picture: str | None, *values: Any) -> AsyncIterator[str]:  # fmt: skip
-        visitor = desk.visitors.of(request)
-        try:
-            settings = chosen(visitor, values).settings
-        except TunerError as error:
-            yield over_earlier(error, studies.soaked(visitor), visitor.language)
-            return
-        async for html in studies.soak(visitor, picture or example_of(desk), settings):
-            yield html
-
-    def end(request: gr.Request) -> None:
-        desk.visitors.of(request).stop_soak()
-
-    stop.click(end, None, None, queue=False, **QUIET)
-    inputs = [target, *budgets.values(), parts.preset, *parts.knobs.values()]
-    # Queued, one at a time: a script's model may have to be converted first.
-    gr.on([opened, go.click, target.input], write, inputs, shown, **QUIET)
-    soak.click(run_soak, [parts.picture, *inputs[1:]], soaked, concurrency_limit=None, **QUIET)
 
 
 def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:

@@ -55,6 +55,7 @@ class Study:
         plan: of a sweep.
         budgets: under which it recommends; the visitor may change them while it goes on.
         shown: the trial that the visitor looks at; None: the recommended one.
+        taken: the trial whose setting the visitor took to the first tab last; None: none yet.
         sweep: with its trials, once it is open.
         soaked: what a soak came to.
     """
@@ -70,6 +71,7 @@ class Study:
     plan: Plan | None = None
     budgets: Budgets = field(default_factory=Budgets)
     shown: int | None = None
+    taken: int | None = None
     sweep: Any = None
     soaked: Soak | None = None
     _is_stopped: bool = False

@@ -306,6 +306,12 @@ class StudyHandlers:
             visitor.study.shown = number
         return self.show(visitor, budgets)
 
+    def take(self, visitor: Visitor, number: int, budgets: Budgets) -> str:
+        """Tell on a trial's card that its setting is on the first tab now."""
+        if visitor.study is not None:
+            visitor.study.taken = number
+        return self.look_at(visitor, number, budgets)
+
     def trial(self, visitor: Visitor, number: int) -> Trial | None:
         """Find one of the visitor's trials."""
         study = visitor.study

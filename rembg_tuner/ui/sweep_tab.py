@@ -218,7 +218,11 @@ class _SweepTab:
         if trial is None:
             return {self.own.shown: gr.skip()}
         updates = knob_updates(trial.settings, visitor.language)
-        return {self.parts.knobs[name]: update for name, update in updates.items()}
+        taken = self.handlers.take(visitor, trial.number, self._budgets_of(visitor))
+        return {
+            self.own.shown: taken or gr.skip(),
+            **{self.parts.knobs[name]: update for name, update in updates.items()},
+        }
 
 
 def _axes(names: Sequence[str]) -> dict[str, Any]:

@@ -2,12 +2,21 @@
 // moves together, the picture of the plot. `element` is the part that the server draws anew.
 followPoints(element, (point) => point.dataset.thumb);
 const CHOICES = "[data-trial],[data-use]";
+// A part that is drawn anew loses the focus of what was pressed in it; it is given back.
+let chosenLast = null;
+new MutationObserver(() => {
+  if (!chosenLast || document.activeElement !== document.body) return;
+  element.querySelector(chosenLast)?.focus({ preventScroll: true });
+}).observe(element, { childList: true, subtree: true });
+element.addEventListener("focusout", (event) => { if (event.relatedTarget) chosenLast = null; });
 const pair = () => element.querySelector(".rt-pair-stage");
 
 function choose(target) {
   const chosen = target.closest(CHOICES);
   if (!chosen) return false;
   const { trial, use } = chosen.dataset;
+  const kind = chosen.matches(".rt-point") ? ".rt-point" : "button";
+  chosenLast = use !== undefined ? `[data-use="${use}"]` : `${kind}[data-trial="${trial}"]`;
   trigger("select", use !== undefined ? { use } : { trial });
   return true;
 }

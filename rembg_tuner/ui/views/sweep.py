@@ -58,7 +58,7 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
     return (
         f'<section class="rt-study" data-state="{"running" if study.is_running else "done"}">{head}'
         f'<div class="rt-plane">{plot}</div>{_why(found, names, language)}'
-        f"{_card(shown, names, language) if shown else ''}{_files(study, language)}"
+        f"{_card(shown, names, language, is_taken=shown.number == study.taken) if shown else ''}{_files(study, language)}"
         f"{_table(trials, names, chosen, language)}{_blind(trials, language)}{explain_agreement(language)}</section>"
     )
 
@@ -133,7 +133,7 @@ def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
     )
 
 
-def _card(trial: Trial, names: Sequence[str], language: str) -> str:
+def _card(trial: Trial, names: Sequence[str], language: str, *, is_taken: bool) -> str:
     """Show one trial: its cut-out, its settings, its figures, and the button that takes it."""
     thumbs = "".join(
         f'<img src="{escape(file_link(one.thumbnail))}" alt="{escape(Path(one.input).name)}">'
@@ -153,6 +153,7 @@ def _card(trial: Trial, names: Sequence[str], language: str) -> str:
         f"<p>{escape(translate_sentence(figures, language))} {stars}</p>"
         f'<p class="rt-muted">{escape(spread)}</p>'
         f'<button type="button" class="rt-take" data-use="{trial.number}">{escape(say("sweep.use", language))}</button>'
+        f'<p class="rt-taken" role="status">{escape(say("sweep.taken", language)) if is_taken else ""}</p>'
         f"</div></div>"
     )
 
