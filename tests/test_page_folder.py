@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rembg_tuner.measurement import Failure
+from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.settings import Settings
 from rembg_tuner.ui.page_folder import (
     LEAST_AGE_S,
@@ -20,6 +21,7 @@ from rembg_tuner.ui.page_folder import (
     without_places,
     without_places_in,
 )
+from rembg_tuner.ui.words import translate_sentence
 
 NOW_S = 2_000_000_000.0
 
@@ -120,3 +122,13 @@ def test_a_failure_tells_files_by_name_only(tmp_path: Path) -> None:
     assert without_places(said, root) == told
     run = Failure(kind="crash", message=said, stage="write", input=f"{root}/ab12/my cup.jpg", settings=Settings(), run_index=0)  # fmt: skip
     assert without_places_in([run], root) == (replace(run, message=told),)
+
+
+def test_a_model_that_is_not_here_is_got_on_its_tab(tmp_path: Path) -> None:
+    """No command, and no place of this server's, in either language."""
+    entry = read_catalogue()["u2net"]
+    said = without_places(f"model u2net is not on disk; {entry.get_text()}", tmp_path)
+    assert said == "model u2net is not on disk; get it (168 MiB) on the Models tab"
+    assert (
+        translate_sentence(said, "zh-CN") == "磁盘上没有模型 u2net；请在“模型”标签页获取（168 MiB）"
+    )

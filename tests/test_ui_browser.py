@@ -335,11 +335,12 @@ def test_what_is_not_here_says_how_to_get_it(visitor: Visitor, address: str) -> 
     playwright.expect(page.locator("#preset-note")).to_contain_text("onnxruntime-gpu[cuda,cudnn]")
     page.click("#knob-model input")
     page.get_by_role("option", name="u2net · 168 MiB · not here").click()
-    playwright.expect(page.locator("#preset-note")).to_contain_text("models get u2net")
+    playwright.expect(page.locator("#preset-note")).to_contain_text("on the Models tab")
     visitor.take_example("coffee")
     page.click("#run")
     page.wait_for_selector(".rt-result[data-kind=missing_model]")
     assert "This model is not here" in visitor.text(".rt-alert")
+    assert "/u2net.onnx" not in page.inner_text(".gradio-container")
 
 
 def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: str) -> None:

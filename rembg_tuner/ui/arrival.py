@@ -13,6 +13,7 @@ from rembg_tuner.presets import find_preset, read_presets, resolve
 from rembg_tuner.settings import is_honoured
 from rembg_tuner.ui.choices import capabilities, chosen_settings, preset_settings
 from rembg_tuner.ui.handlers import EXAMPLES, EXAMPLES_FOLDER
+from rembg_tuner.ui.page_folder import get_on_page
 from rembg_tuner.ui.views import machine as machine_view
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import setting_text
@@ -166,10 +167,10 @@ def _measured(preset: Preset, language: str) -> str:
 
 
 def _missing(settings: Settings) -> list[str]:
-    """Say what settings need that is not here, and the line that gets it."""
+    """Say what settings need that is not here, and where it is got."""
     entry = read_catalogue().get(settings.model)
     if entry is not None and entry.find() is None:
-        return [f"model {settings.model} is not on disk; {entry.get_text()}"]
+        return [get_on_page(f"model {settings.model} is not on disk; {entry.get_text()}")]
     return []
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from rembg_tuner.measurement import Failure
+from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
@@ -46,8 +47,19 @@ class _File:
 
 
 def without_places(text: str, root: Path) -> str:
-    """Leave of every path below the page's folder its file's name only: a visitor knows files by name."""
-    return re.sub(rf"{re.escape(str(root))}(/[^/\s]+)*/", "", text)
+    """Leave of every path below the page's folder its file's name only: a visitor knows files by name.
+
+    How a model is got names a place of this server's too: a visitor gets it on its tab.
+    """
+    return get_on_page(re.sub(rf"{re.escape(str(root))}(/[^/\s]+)*/", "", text))
+
+
+def get_on_page(text: str) -> str:
+    """Say of a model that is not here where on the page it is got, in place of a command and a path."""
+    for entry in read_catalogue().values():
+        if entry.url is not None and entry.name in text:
+            text = text.replace(entry.get_text(), f"get it ({entry.size_text()}) on the Models tab")
+    return text
 
 
 def without_places_in(runs: Sequence[Result | Failure], root: Path) -> tuple[Result | Failure, ...]:

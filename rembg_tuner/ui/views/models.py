@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rembg_tuner.models.catalogue import INT8_ENGINES, int8_file, read_catalogue, read_unfit
+from rembg_tuner.ui.page_folder import without_places
 from rembg_tuner.ui.views.markup import size
 from rembg_tuner.ui.words import say, translate_sentence
 
@@ -38,7 +39,9 @@ def _row(entry: CatalogueEntry, state: Download | None, language: str, *, may_ge
     word = say("here" if is_here else "absent", language)
     int8 = [engine for engine in INT8_ENGINES if entry.find(int8_file(entry.file, engine))]
     facts = [
-        size(entry.bytes, language) if entry.bytes is not None else entry.size_text(),
+        size(entry.bytes, language)
+        if entry.bytes is not None
+        else translate_sentence(entry.size_text(), language),
         f"{entry.side} px",
         entry.licence,
         say(f"models.commercial.{entry.commercial}", language),
@@ -57,7 +60,10 @@ def _row(entry: CatalogueEntry, state: Download | None, language: str, *, may_ge
 def _problem(entry: CatalogueEntry, state: Download | None, language: str) -> str:
     """Say why a download failed, or how a model is had that cannot be downloaded."""
     if state is not None and state.problem:
-        return f'<p class="rt-failed" role="alert">{escape(translate_sentence(state.problem, language))}</p>'
+        problem = without_places(state.problem, entry.place().parent)
+        return (
+            f'<p class="rt-failed" role="alert">{escape(translate_sentence(problem, language))}</p>'
+        )
     if entry.url is None and entry.find() is None:
         return f"<p>{escape(translate_sentence(entry.get_text(), language))}</p>"
     return ""
@@ -86,5 +92,5 @@ def _getting(entry: CatalogueEntry, state: Download | None, language: str, *, ma
         )
     if not may_get or entry.url is None:
         return ""
-    label = say("models.get", language, size=entry.size_text())
+    label = say("models.get", language, size=translate_sentence(entry.size_text(), language))
     return f'<button type="button" data-get="{escape(entry.name)}">{escape(label)}</button>'
