@@ -36,7 +36,7 @@ body{margin:0;background:var(--rt-ground);color:var(--rt-ink);font:15px/1.5 syst
 main{max-width:1080px;margin:0 auto;padding:32px 20px 64px}h1{font-size:24px;font-weight:600;margin:0 0 8px}h2{font-size:16px;margin:32px 0 8px}
 .lead{border-left:3px solid var(--rt-accent);padding-left:14px;max-width:76ch}
 .box{background:var(--rt-panel);border:1px solid var(--rt-line);border-radius:12px;padding:12px;overflow-x:auto}
-.box svg{display:block;width:100%;min-width:560px;height:auto;background:none}
+.box svg{display:block;width:100%;height:auto;background:none}
 table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--rt-line);white-space:nowrap}
 th:first-child,td:first-child,.left{text-align:left}tr.chosen{background:var(--rt-soft)}tr:target,tr.lit{outline:2px solid var(--rt-accent)}
 td img{width:56px;height:56px;object-fit:contain;background:repeating-conic-gradient(#c9ced6 0 25%,#fff 0 50%) 0 0/12px 12px;border-radius:6px;margin-right:4px;vertical-align:middle}

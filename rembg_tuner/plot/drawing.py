@@ -90,9 +90,22 @@ def _style(*, is_standalone: bool) -> str:
     if not is_standalone:
         scoped = "".join(f".dark {rule}}}" for rule in dark.split("}") if rule)
         system = "".join(f".rt-follows-system {rule}}}" for rule in dark.split("}") if rule)
-        return f"{fixed}{light}{scoped}@media (prefers-color-scheme:dark){{{system}}}"
+        return f"{fixed}{light}{scoped}@media (prefers-color-scheme:dark){{{system}}}@media (max-width:600px){{{_narrow()}}}"
     night = ":root{--rt-ink:#e8edf5;--rt-muted:#9dabc2;--rt-line:#2b3648;--rt-panel:#151c28;--rt-warn:#f0b95c}svg{background:#151c28}"
     return f"svg{{background:#fff}}{fixed}{light}@media (prefers-color-scheme:dark){{{night}{dark}}}"  # fmt: skip
+
+
+def _narrow() -> str:
+    """Write how text and points stay readable where the whole plot is drawn at half its size: on a phone."""
+    return (
+        ".rt-trials-plot{overflow:visible}.rt-trials-plot text,.rt-trials-plot .rt-axis-word{font-size:21px}"
+        ".rt-trials-plot .rt-legend text{font-size:12px}"
+        f".rt-legend-looks{{transform:scale(1.7);transform-origin:{WIDTH - RIGHT}px {TOP - 22}px}}"
+        f".rt-legend-lines{{transform:scale(1.8);transform-origin:{LEFT}px {HEIGHT - 14}px}}"
+        f".rt-time-word{{transform:translate({LEFT}px,42px)}}.rt-memory-word{{transform:translate(-6px,-48px)}}"
+        ".rt-point :is(.rt-shape,.rt-hit,.rt-ring){transform-box:fill-box;transform-origin:center;transform:scale(1.7)}"
+        ".rt-point .rt-hit{transform:scale(2)}.rt-whisker,.rt-front,.rt-budget{stroke-width:2}"
+    )
 
 
 def _axes(memory: Scale, time: Scale, said: Mapping[str, str]) -> str:
@@ -105,8 +118,10 @@ def _axes(memory: Scale, time: Scale, said: Mapping[str, str]) -> str:
     for value, text in time.ticks:
         y = time.place(value)
         parts.append(f'<line class="rt-grid" x1="{LEFT}" y1="{y}" x2="{right}" y2="{y}"/><text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{escape(text)}</text>')  # fmt: skip
-    parts.append(f'<text class="rt-axis-word" x="{right}" y="{HEIGHT - 10}" text-anchor="end">{escape(said["memory"])}, MiB →</text>')  # fmt: skip
-    parts.append(f'<text class="rt-axis-word" x="8" y="{TOP - 18}">↑ {escape(said["time"])}</text>')
+    parts.append(f'<text class="rt-axis-word rt-memory-word" x="{right}" y="{HEIGHT - 10}" text-anchor="end">{escape(said["memory"])}, MiB →</text>')  # fmt: skip
+    parts.append(
+        f'<text class="rt-axis-word rt-time-word" x="8" y="{TOP - 18}">↑ {escape(said["time"])}</text>'
+    )
     return "".join(parts)
 
 
@@ -168,14 +183,16 @@ def _shape(shape: str, x: float, y: float, name: str) -> str:
 
 def _legend_drawn(info: PlotInfo, said: Mapping[str, str]) -> str:
     """Draw which shape is which agreement, at the top right, and what is pale, below."""
-    parts, x, y = [], WIDTH - RIGHT - 78.0 * len(info.looks), TOP - 22
+    x, y = WIDTH - RIGHT - 78.0 * len(info.looks), TOP - 22
+    parts = ['<g class="rt-legend rt-legend-looks">']
     if info.looks:
         parts.append(f'<text x="{x - 12}" y="{y + 4}" text-anchor="end">{escape(said["agreement"])}</text>')  # fmt: skip
     for text, shape, _ in info.looks:
         parts.append(f'<g class="rt-look-{shape}">{_shape(shape, x + 6, y, "rt-key")}</g><text x="{x + 18}" y="{y + 4}">{escape(text)}</text>')  # fmt: skip
         x += 78
     y = HEIGHT - 14
+    parts.append('</g><g class="rt-legend rt-legend-lines">')
     parts.append(f'<line class="rt-front" x1="{LEFT}" y1="{y}" x2="{LEFT + 22}" y2="{y}"/><text x="{LEFT + 28}" y="{y + 4}">{escape(said["front"])}</text>')  # fmt: skip
     x = LEFT + 96
     parts.append(f'<g class="rt-look-circle rt-pale">{_shape("circle", x, y, "rt-key")}</g><text x="{x + 12}" y="{y + 4}">{escape(said["dominated"])}</text>')  # fmt: skip
-    return "".join(parts)
+    return f"{''.join(parts)}</g>"

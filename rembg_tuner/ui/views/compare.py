@@ -33,7 +33,7 @@ def show_comparison(study: Study, language: str) -> str:
     if study.is_running:
         planned = len(study.question.entries) if study.question else 0
         text = say("compare.running", language, count=planned, elapsed=format_guess(study.elapsed_s()))  # fmt: skip
-        return f'<p role="status">{escape(text)}</p><progress></progress>'
+        return f'<section class="rt-study rt-begun"><div class="rt-head"><p role="status">{escape(text)}</p><progress></progress></div></section>'
     compared: Sequence[Compared] = study.compared
     if not compared:
         return f'<p role="status">{escape(say("compare.stopped", language))}</p>'

@@ -22,7 +22,9 @@ def show_soak(study: Study, planned: int, language: str) -> str:
         return f'<p role="status">{escape(say("soak.stopped", language))}</p>'
     if found is None:
         text = say("soak.running", language, runs=planned)
-        return f'<p role="status">{escape(text)}</p><progress></progress>'
+        return (
+            f'<div class="rt-head"><p role="status">{escape(text)}</p><progress></progress></div>'
+        )
     growth = say("soak.grows" if found.is_growing() else "soak.steady", language)
     text = say(
         "soak.done",

@@ -36,9 +36,10 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
     trials = study.progress.trials if study.progress else ()
     chosen = None if found.chosen is None else found.chosen.number
     shown = next((t for t in trials if t.number == study.shown), found.chosen)
-    head = _head(study, language)
+    head = f'<div class="rt-head">{_head(study, language)}</div>'
     if not trials:
-        return f'<section class="rt-study">{head}</section>'
+        frame = '<div class="rt-plane"></div>' if study.is_running else ""  # where the plot will be
+        return f'<section class="rt-study rt-begun">{head}{frame}</section>'
     info = lay_out(
         trials,
         chosen=chosen,
