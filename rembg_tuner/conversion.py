@@ -12,10 +12,11 @@ import json
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.engines import answer_difference
+from rembg_tuner.engines import answer_difference, pictures_of
 from rembg_tuner.errors import EngineError, ModelError, TunerError
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.pnnx import find_pnnx
@@ -23,6 +24,8 @@ from rembg_tuner.models.spec import EXIT_BAD_MODEL, SIDE_COMMENT
 
 if TYPE_CHECKING:
     import onnx
+
+    from rembg_tuner.imaging.matte import RawOutput
 
 _EXIT_FAILED = 1
 _PROBE_SIDE = 128  # enough for a graph that computes its sizes
@@ -44,7 +47,7 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
     """
     from rembg_tuner.engines.onnxruntime import probe  # not loaded for ncnn
 
-    model = graphs.load_graph(source)
+    model = graphs.load_graph(source, kinds=graphs.FP32_ONLY)  # as the engines want it
     own = graphs.own_side(model.graph)
     # A graph with constants fits one size only; any other is as good a proof at a hundredth of the cost.
     is_any_size = side and not graphs.written_sizes(model.graph)
@@ -53,7 +56,8 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
     if not proof:  # which size it will be run at is not in the graph
         return
     try:
-        _check_shape(probe(target, side=proof, batch=batch).shape, proof, batch)
+        answer = pictures_of(probe(target, side=proof, batch=batch), str(source))
+        _check_shape(answer.shape, proof, batch)
     except TunerError as error:
         _run_as_released(source, model, proof)
         asked = f"network_size {side}" if side else f"batch_size {batch}"
@@ -64,15 +68,16 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
 
 
 def _run_as_released(source: Path, model: onnx.ModelProto, side: int) -> None:
-    """Run a graph of which nothing could be made: where it does not run either, its own reason is told.
+    """Run a graph of which nothing could be made: where it makes no matte either, its own reason is told.
 
     Raises:
-        EngineError, ModelError: it does not.
+        EngineError, ModelError: it does not run, or gives no picture.
     """
     from rembg_tuner.engines.onnxruntime import probe
 
     own = graphs.own_side(model.graph)
-    probe(source, side=own or side, batch=graphs.own_batch(model.graph))
+    answer = probe(source, side=own or side, batch=graphs.own_batch(model.graph))
+    pictures_of(answer, str(source))
 
 
 def _check_shape(shape: tuple[int, ...], side: int, batch: int) -> None:
@@ -134,27 +139,48 @@ def make_ncnn(source: Path, target: Path, *, side: int) -> None:
         )
         made = [Path(scratch) / f"network.ncnn.{end}" for end in ("bin", "param")]
         if done.returncode != 0 or not all(path.is_file() for path in made):
-            _run_as_released(source, graphs.load_graph(source), fixed)
+            run_plain(plain, source, side=fixed)
             lines = (done.stdout + done.stderr).strip().splitlines() or ["it gave no reason"]
             raise EngineError(f"pnnx could not convert {source} for ncnn: {lines[-1].strip()}")
         weights, network = made
-        _check_answer(network, plain, source, fixed)
+        _check_answer(network, run_plain(plain, source, side=fixed), source, fixed)
         with network.open("a", encoding="ascii") as file:
             file.write(f"{SIDE_COMMENT}{fixed}\n")
         weights.replace(target.with_suffix(".bin"))
         network.replace(target)
 
 
-def _check_answer(network: Path, plain: Path, source: Path, side: int) -> None:
+def run_plain(plain: Path, source: Path, *, side: int) -> RawOutput:
+    """Run a plain graph once on noise by ONNX Runtime; what is wrong with it is told of its source.
+
+    Args:
+        plain: what `plain_graph` made, saved.
+        source: the ONNX file as released, for the message.
+        side: of the input, px.
+
+    Returns:
+        Its answer, float32 (1, c, h, w).
+
+    Raises:
+        EngineError, ModelError: it does not run, or makes no matte.
+    """
+    from rembg_tuner.engines.onnxruntime import probe
+
+    try:
+        return pictures_of(probe(plain, side=side, batch=1), str(source))
+    except (EngineError, ModelError) as error:
+        raise type(error)(str(error).replace(str(plain), str(source))) from error
+
+
+def _check_answer(network: Path, reference: RawOutput, source: Path, side: int) -> None:
     """Hold what pnnx made against the graph: some operators it takes for others without a word.
 
     Raises:
         EngineError: it answers otherwise.
     """
-    from rembg_tuner.engines import ncnn, onnxruntime
+    from rembg_tuner.engines import ncnn
 
-    answer = ncnn.probe(network, side=side)
-    difference = answer_difference(answer, onnxruntime.probe(plain, side=side, batch=1))
+    difference = answer_difference(ncnn.probe(network, side=side), reference)
     if difference > _MOST_DIFFERENCE:
         raise EngineError(
             f"what pnnx made of {source} for ncnn answers otherwise than the model itself does (by {difference:.3f} of its range); choose engine onnxruntime or openvino"
@@ -176,6 +202,14 @@ def main(words: list[str]) -> int:
         return EXIT_BAD_MODEL if isinstance(error, ModelError) else _EXIT_FAILED
     except OSError as error:
         print(f"{target} cannot be written: {error.strerror}", file=sys.stderr)
+        return _EXIT_FAILED
+    except Exception as error:  # noqa: BLE001  # the process's outer edge: the traceback stands above the sentence
+        traceback.print_exc()
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(
+            f"{source} could not be converted: an error nobody foresaw, please report it: {reason}",
+            file=sys.stderr,
+        )
         return _EXIT_FAILED
     return 0
 

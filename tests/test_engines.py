@@ -38,7 +38,7 @@ from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rembg_tuner.engines import NetworkEngine
     from rembg_tuner.settings import Value
@@ -434,6 +434,63 @@ def test_a_network_that_makes_no_matte_is_refused(engine: str, tmp_path: Path) -
     network = opened(Settings(engine=engine), spec, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=r"does not make a matte: .*\(1, 3\)"):
         network.predict(np.zeros((1, 3, TOY_SIDE, TOY_SIDE), np.float32))
+
+
+def without_output(model: onnx.ModelProto) -> None:
+    """Take a toy's output away."""
+    del model.graph.output[:]
+
+
+def with_a_number_only(model: onnx.ModelProto) -> None:
+    """Have a toy give the mean of its matte: an output without dimensions."""
+    node = onnx.helper.make_node("ReduceMean", ["matte"], ["number_only"], keepdims=0)
+    model.graph.node.append(node)
+    model.graph.output[0].CopyFrom(
+        onnx.helper.make_tensor_value_info("number_only", onnx.TensorProto.FLOAT, [])
+    )
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+@pytest.mark.parametrize("side", [0, 96])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(without_output, "it has no output, and one of three", id="no-output"),
+        pytest.param(
+            with_a_number_only, "its first output has the shape (), and one of", id="a-number"
+        ),
+    ],
+)
+def test_a_graph_that_gives_no_picture_is_told_by_every_engine(
+    engine: str,
+    side: int,
+    change: Callable[[onnx.ModelProto], None],
+    words: str,
+    toy: ModelSpec,
+    tmp_path: Path,
+) -> None:
+    """One sentence that names the file and what is needed, whether or not something must be made of it."""
+    model = onnx.load(toy.path)
+    change(model)
+    onnx.save(model, toy.path)
+    with pytest.raises(ModelError) as caught:
+        opened(Settings(engine=engine, network_size=side), toy, tmp_path).predict(  # type: ignore[arg-type]
+            np.zeros((1, 3, TOY_SIDE, TOY_SIDE), np.float32)
+        )
+    assert str(caught.value).startswith(f"{toy.path} does not make a matte: {words}")
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".param"]
+
+
+@pytest.mark.parametrize("engine", NETWORK_ENGINES)
+@pytest.mark.parametrize("side", [0, 96])
+def test_a_picture_in_half_precision_is_refused_at_every_size(
+    engine: str, side: int, tmp_path: Path
+) -> None:
+    """A graph that must be freed first is told by the same sentence as one that need not be."""
+    spec = toy_spec(make_toy(tmp_path / "toy.onnx", kind=onnx.TensorProto.FLOAT16))
+    with pytest.raises(ModelError, match=r"does not take one picture: .* is needed") as caught:
+        opened(Settings(engine=engine, network_size=side), spec, tmp_path)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(spec.path)
 
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from rembg_tuner import conversion
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.models import pnnx
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, find_model
@@ -216,6 +218,25 @@ def test_a_graph_that_fails_when_it_is_run_is_refused(tmp_path: Path) -> None:
         ):
             fitted(source, tmp_path, side=asked[0], batch=asked[1])
         assert [path.name for path in tmp_path.iterdir()] == ["own.onnx"]
+
+
+def test_what_nobody_foresaw_of_a_conversion_is_a_sentence_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The last line names the file; the traceback stands above it."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise IndexError("list index\nout of range")
+
+    monkeypatch.setattr(conversion, "fit", fail)
+    request = {"do": "fit", "source": str(U2NETP), "target": str(tmp_path / "made.onnx")}
+    assert conversion.main([json.dumps(request)]) == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1] == (
+        f"{U2NETP} could not be converted: an error nobody foresaw, please report it: "
+        "IndexError: list index out of range"
+    )
 
 
 def test_nothing_has_its_name_before_it_was_run(

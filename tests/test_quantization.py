@@ -134,6 +134,51 @@ def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
     assert (len(inputs.calibration), len(inputs.judged)) == (48, 4)
 
 
+def odd_graph(
+    op: str = "Sigmoid", *, opset: int = 17, has_shape: bool = True, is_number: bool = False
+) -> onnx.ModelProto:
+    """Make a graph of one operator, and another that gives the mean of it where a number is asked for."""
+    shape = [1, 3, 32, 32] if has_shape else None
+    nodes = [helper.make_node(op, ["x"], ["y"])]
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
+    if is_number:
+        nodes.append(helper.make_node("ReduceMean", ["y"], ["z"], keepdims=0))
+        result = helper.make_tensor_value_info("z", TensorProto.FLOAT, [])
+    taken = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 32, 32])
+    graph = helper.make_graph(nodes, "odd", [taken], [result])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        pytest.param(odd_graph(opset=99), "is in opset 99, and this ONNX Runtime", id="opset"),
+        pytest.param(odd_graph("Foo"), "is not a model that ONNX Runtime loads: ", id="operator"),
+        pytest.param(odd_graph(is_number=True), "does not make a matte: its first", id="number"),
+        pytest.param(
+            odd_graph(has_shape=False), "cannot be simplified by onnxsim, so it", id="onnxsim"
+        ),
+    ],
+)
+def test_a_graph_that_cannot_be_quantised_is_told_in_a_sentence(
+    model: onnx.ModelProto, words: str, tmp_path: Path
+) -> None:
+    """Before any picture is read; it names the file, and is no traceback of onnxsim's."""
+    source = tmp_path / "odd.onnx"
+    onnx.save(model, str(source))
+    with pytest.raises(ModelError) as caught:
+        quantize_model(
+            find_model(str(source)),
+            EXAMPLES,
+            engine="onnxruntime",
+            folder=tmp_path,
+            target=Target(),
+            tell=silent,
+        )
+    assert str(caught.value).startswith(f"{source} {words}")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("value", [5.0, -0.1, math.nan, math.inf])
 def test_a_target_is_from_0_to_1(value: float) -> None:
     """Nothing else can be held against an agreement; both problems are told at once."""

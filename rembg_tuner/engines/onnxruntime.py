@@ -25,7 +25,7 @@ from rembg_tuner.engines.providers import (
 )
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.host import read_host
-from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH
+from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, refuse_no_output
 from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ class OnnxRuntimeEngine:
             raise ModelError(
                 f"{request.model.path} does not take one picture: its inputs are {[(i.name, i.type, i.shape) for i in taken]}, and one tensor(float) of shape (1, 3, height, width) is needed"
             )
+        refuse_no_output(len(given), request.model.path)
         declared = taken[0].shape[0]
         if isinstance(declared, int) and declared != settings.batch_size:
             raise ModelError(

@@ -22,6 +22,7 @@ from openvino import properties
 from rembg_tuner.cache import replacing
 from rembg_tuner.engines import fill_up, pictures_of
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
+from rembg_tuner.models.spec import refuse_no_output
 
 if TYPE_CHECKING:
     from rembg_tuner.engines import EngineRequest
@@ -179,6 +180,7 @@ def _compile(
         raise ModelError(
             f"{path} does not take one picture: its inputs are {inputs}, and one float32 of shape (1, 3, height, width) is needed"
         )
+    refuse_no_output(len(model.outputs), path)
     model = openvino.Model([model.outputs[0].get_node().input_value(0)], model.get_parameters())
     shape = model.inputs[0].get_partial_shape()
     if shape[2].is_static and shape[3].is_static and shape[2] != shape[3]:

@@ -16,7 +16,7 @@ from onnx import TensorProto, numpy_helper, version_converter
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import ModelError
-from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH
+from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, refuse_no_output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,17 +28,22 @@ _UNREADABLE = (
     OSError,
 )
 _JOINING = frozenset({"Concat", "Cast", "Identity"})
+FP32_ONLY = frozenset({TensorProto.FLOAT})
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16})
 
 
-def load_graph(path: Path) -> onnx.ModelProto:
+def load_graph(path: Path, *, kinds: frozenset[int] = _FLOATS) -> onnx.ModelProto:
     """Read an ONNX file, its nodes put in the order they run in.
 
     Some converters leave the casts that they add at the end; ONNX Runtime sorts them in silence, and
     other tools refuse the file. `onnx.checker` is not asked, since it refuses what engines run.
 
+    Args:
+        path: the file.
+        kinds: the numbers, in ONNX's words, that its picture may come in.
+
     Raises:
-        ModelError: it is no ONNX graph, or takes no picture.
+        ModelError: it is no ONNX graph, takes no picture, or gives nothing.
     """
     try:
         model = onnx.load(str(path))
@@ -49,7 +54,8 @@ def load_graph(path: Path) -> onnx.ModelProto:
         raise ModelError(
             f"{path} does not read as an ONNX graph: {' '.join(str(error).split())}"
         ) from error
-    picture_input(model.graph, called=str(path))
+    picture_input(model.graph, called=str(path), kinds=kinds)
+    refuse_no_output(len(model.graph.output), str(path))
     return model
 
 
@@ -77,12 +83,15 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
     return copied
 
 
-def picture_input(graph: onnx.GraphProto, *, called: str = "this graph") -> onnx.ValueInfoProto:
+def picture_input(
+    graph: onnx.GraphProto, *, called: str = "this graph", kinds: frozenset[int] = _FLOATS
+) -> onnx.ValueInfoProto:
     """Give a graph's one input: pictures of three channels, (batch, 3, side, side).
 
     Args:
         graph: any.
         called: what the message calls it.
+        kinds: the numbers that it may come in.
 
     Raises:
         ModelError: it has another kind of input.
@@ -90,11 +99,11 @@ def picture_input(graph: onnx.GraphProto, *, called: str = "this graph") -> onnx
     weights = {weight.name for weight in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     shapes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inputs]
-    kinds = [value.type.tensor_type.elem_type for value in inputs]
-    if len(inputs) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (0, 3) or kinds[0] not in _FLOATS:  # fmt: skip
+    found_kinds = [value.type.tensor_type.elem_type for value in inputs]
+    if len(inputs) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (0, 3) or found_kinds[0] not in kinds:  # fmt: skip
         found = [
             (value.name, TensorProto.DataType.Name(kind).lower(), [size or "?" for size in shape])
-            for value, kind, shape in zip(inputs, kinds, shapes, strict=True)
+            for value, kind, shape in zip(inputs, found_kinds, shapes, strict=True)
         ]
         raise ModelError(
             f"{called} does not take one picture: its inputs are {found}, and one float32 of shape (1, 3, height, width) is needed"

@@ -54,6 +54,22 @@ class ModelSpec:
         return cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
 
 
+def refuse_no_output(count: int, path: str) -> None:
+    """See that a graph gives something.
+
+    Args:
+        count: of its outputs.
+        path: the model's file, for the message.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if not count:
+        raise ModelError(
+            f"{path} does not make a matte: it has no output, and one of three or four dimensions is needed"
+        )
+
+
 def file_digests(path: Path, algorithms: list[str]) -> dict[str, str]:
     """Compute a file's hex digests by several algorithms.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.cache import replacing
-from rembg_tuner.conversion import plain_graph
+from rembg_tuner.conversion import plain_graph, run_plain
 from rembg_tuner.engines import INT8_MARK, EngineRequest, open_engine
 from rembg_tuner.errors import EngineError, ModelError, OutputError, SettingsError
 from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
@@ -86,8 +86,7 @@ def quantize_model(
     digest = verify(model)
     _make_folder(folder)
     tell("the graph is simplified")
-    plain = graphs.raise_opset(plain_graph(Path(model.path), side=model.side or 0), _OPSET)
-    plain = _simplified(plain)
+    plain = _simplified(_plain_graph(model), called=model.path)
     graph_input = graphs.picture_input(plain.graph)
     side = graph_input.type.tensor_type.shape.dim[3].dim_value
     tell(f"{len(paths)} pictures as inputs of {side} x {side} px")
@@ -194,8 +193,27 @@ def _tools(engine: str) -> tuple[Quantize, Callable[[], dict[str, str]]]:
     return ort_int8.quantize, ort_int8.versions
 
 
-def _simplified(model: Any) -> Any:
+def _plain_graph(model: ModelSpec) -> Any:
+    """Make a model's graph plain and new enough, having run it: what is wrong with it is told in a sentence.
+
+    Raises:
+        EngineError, ModelError: it does not read, does not run, or makes no matte.
+    """
+    source = Path(model.path)
+    plain = plain_graph(source, side=model.side or 0)
+    with tempfile.TemporaryDirectory(prefix="rembg-tuner-") as scratch:
+        file = Path(scratch) / "plain.onnx"
+        graphs.save_graph(plain, file)
+        run_plain(file, source, side=graphs.own_side(plain.graph))
+    return graphs.raise_opset(plain, _OPSET)
+
+
+def _simplified(model: Any, *, called: str) -> Any:
     """Fold a graph's constants and shapes with onnxsim.
+
+    Args:
+        model: the graph.
+        called: its file, for the message.
 
     Raises:
         EngineError: onnxsim is not installed.
@@ -207,9 +225,15 @@ def _simplified(model: Any) -> Any:
         raise EngineError(
             f"models quantize needs packages that are not installed ({error}); pip install 'rembg-tuner[quantize]'"
         ) from error
-    simplified, is_right = onnxsim.simplify(model)
+    try:
+        simplified, is_right = onnxsim.simplify(model)
+    except Exception as error:  # its own, onnx's and ONNX Runtime's share no base but Exception
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(
+            f"{called} cannot be simplified by onnxsim, so it is not quantised: {reason}"
+        ) from error
     if not is_right:
-        raise ModelError("onnxsim simplified the graph to another one, so it is not quantised")
+        raise ModelError(f"onnxsim simplified {called} to another graph, so it is not quantised")
     return simplified
 
 
