@@ -29,6 +29,7 @@ from rembg_tuner.models.agreement import (
     remember_agreement,
 )
 from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.models.form import NEWEST_IR, NEWEST_OPSET, Form, read_form
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from rembg_tuner.pipeline import Job
 from rembg_tuner.precision import MOST_DIFFERENCE, choose_precision
@@ -510,16 +511,42 @@ def test_an_own_file_that_is_no_model_is_told(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "ncnn"])
-def test_an_opset_of_tomorrow_is_told(engine: str, toy: ModelSpec, tmp_path: Path) -> None:
-    """The sentence names the graph's opset, the newest that is known, and what to do."""
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+@pytest.mark.parametrize("what", ["opset", "IR version"])
+def test_a_form_of_tomorrow_is_told(engine: str, what: str, toy: ModelSpec, tmp_path: Path) -> None:
+    """The sentence names the graph's opset or IR version, the newest that is known, and what to do."""
     model = onnx.load(toy.path)
-    model.opset_import[0].version = 99
+    if what == "opset":
+        model.opset_import[0].version = 99
+    else:
+        model.ir_version = 99
     onnx.save(model, toy.path)
-    with pytest.raises(
-        ModelError, match=r"is in opset 99, and this ONNX Runtime knows opsets up to \d+; export"
-    ):
+    known = (
+        rf"{what}s up to \d+ are known here"
+        if engine == "openvino"
+        else rf"this ONNX Runtime knows {what}s up to \d+"
+    )
+    with pytest.raises(ModelError, match=rf"^\S+ is in {what} 99, and {known}; export it in one"):
         opened(Settings(engine=engine), toy, tmp_path)  # type: ignore[arg-type]
+
+
+def test_the_newest_form_that_is_known_is_onnxs() -> None:
+    """The numbers are written down, since a worker must not carry onnx."""
+    assert onnx.defs.onnx_opset_version() == NEWEST_OPSET
+    assert onnx.IR_VERSION == NEWEST_IR
+
+
+def test_a_files_form_is_read_without_its_graph(toy: ModelSpec, tmp_path: Path) -> None:
+    """Of operators of others' nothing is told, and of what is no graph neither."""
+    assert read_form(Path(toy.path)) == Form(ir=9, opset=18)
+    assert read_form(Path(find_model("u2netp").path)).opset == 11
+    model = onnx.load(toy.path)
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 99))
+    onnx.save(model, toy.path)
+    assert read_form(Path(toy.path)) == Form(ir=9, opset=18)
+    for content in (b"", b"\xff" * 40, b"not a model\n"):
+        (tmp_path / "odd").write_bytes(content)
+        assert read_form(tmp_path / "odd") == Form()
 
 
 def test_a_released_model_cut_short_is_told_by_its_checksum(

@@ -40,6 +40,7 @@ _NO_CPU_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
 _SPINNING = "session.{}_op.allow_spinning"
 _WORTH_KEEPING_BYTES = 32 * MIB
 _ONLY_ERRORS, _ONLY_FATAL = 3, 4
+_NEW_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 _NEW_OPSET = re.compile(r"Opset (\d+) is under development.*till opset (\d+)")
 _MODEL_FAULTS = frozenset(
     {"InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoSuchFile", "NotImplemented", "Fail"}
@@ -290,6 +291,11 @@ def _session_of(
         if opset is not None:
             raise ModelError(
                 f"{path} is in opset {opset[1]}, and this ONNX Runtime knows opsets up to {opset[2]}; export it in one of those, or install a newer onnxruntime"
+            ) from error
+        ir = _NEW_IR.search(reason)
+        if ir is not None:
+            raise ModelError(
+                f"{path} is in IR version {ir[1]}, and this ONNX Runtime knows IR versions up to {ir[2]}; export it in one of those, or install a newer onnxruntime"
             ) from error
         if type(error).__name__ in _MODEL_FAULTS:
             raise ModelError(f"{path} is not a model that ONNX Runtime loads: {reason}") from error

@@ -22,6 +22,7 @@ from openvino import properties
 from rembg_tuner.cache import replacing
 from rembg_tuner.engines import fill_up, pictures_of
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
+from rembg_tuner.models.form import refuse_newer
 from rembg_tuner.models.spec import refuse_no_output
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def _compile(
 ) -> openvino.CompiledModel:
     """Read the released file, keep the first output, fix the input's size, compile."""
     path, size = request.model.path, request.settings.network_size
+    refuse_newer(Path(request.model.graph_path), called=path)
     try:
         model = core.read_model(request.model.graph_path)
     except RuntimeError as error:
