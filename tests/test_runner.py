@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -505,6 +505,27 @@ def _send_when_writing(runner: Runner, folder: Path, number: signal.Signals) -> 
         time.sleep(0.005)
     assert [path.suffix for path in folder.iterdir()] == [".part"]
     os.kill(worker_of(runner), number)
+
+
+def test_a_worker_ended_while_writing_leaves_nothing_behind_beside_a_warm_one(
+    tmp_path: Path, large: Path
+) -> None:
+    """What it had begun is removed whenever it is dead, whoever else lives on."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with Runner(warm_bytes=2**40) as runner:
+        succeeded(runner.run(job_in(tmp_path), replace(QUICK, network_size=96)))
+        other = worker_of(runner)
+        outcome = runner.run(
+            job_in(folder, large),
+            QUICK,
+            on_progress=once_in(
+                "write", lambda: _send_when_writing(runner, folder, signal.SIGKILL)
+            ),
+        )
+        assert failed(outcome, "crash").stage == "write"
+        assert runner.worker_pids == (other,)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_second_thread_is_told_busy(runner: Runner, tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ class Runner:
 
     def _run(self, jobs: list[Job], turn: _Turn) -> list[Result | Failure]:
         """Run on a worker that holds the settings; once more if it was found dead."""
-        index = 0
+        index, worker = 0, None
         try:
             worker = self._ready_worker(turn)
             index = worker.runs
@@ -185,7 +185,7 @@ class Runner:
             if isinstance(error, OverLimitError):
                 self._remember_ended(turn.settings, error.reached_bytes)
             self._workers.drop_dead()
-            if not self._workers.pids:
+            if worker is not None and not worker.process.is_alive():
                 remove_scratch_of(jobs)
             return [failure_of(job, turn.settings, error, index) for job in jobs]
         except TunerError as error:
