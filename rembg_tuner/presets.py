@@ -217,18 +217,31 @@ def install_text(engine: str) -> str:
 
 
 def unnative_text(precision: object, engine: str, able: Capabilities) -> str | None:
-    """Say why a precision cannot be had with an engine on this CPU; None: it can."""
+    """Say why a precision cannot be had with an engine on this CPU; None: it can.
+
+    One that the CPU must emulate is not offered: bf16 and fp16 the engines refuse or replace, and int8 is
+    told to be for CPUs that have it, though OpenVINO is quick with it on others too.
+    """
     if precision not in ("bf16", "fp16", "int8") or engine == "rembg":
         return None
-    if (
-        engine == "ncnn" and precision == "bf16"
-    ):  # only how it stores its numbers, which any CPU can
-        return None
-    if engine == "onnxruntime" and precision == "fp16":  # the GPU's, with TensorRT
+    if (reason := foreign_text(precision, engine)) is not None:
+        return reason
+    # ncnn only stores its numbers in bf16, which any CPU can; ONNX Runtime's fp16 is the GPU's, with TensorRT.
+    if (engine, precision) in (("ncnn", "bf16"), ("onnxruntime", "fp16")):
         return None
     if precision in able.precisions:
         return None
-    return f"this CPU has no native {precision}, and would be slower with it than with fp32"
+    if precision == "int8":
+        return "this CPU has no instructions for int8 (VNNI, AMX or Arm's dot product), and it is offered only on CPUs that have them"
+    return f"this CPU has no native {precision}, and it is offered only on CPUs that have it"
+
+
+def foreign_text(precision: object, engine: str) -> str | None:
+    """Say that an engine has no such precision, on any CPU; None: it has."""
+    own = PRECISIONS.get(engine)
+    if own is None or precision in own:
+        return None
+    return f"engine {engine} has no precision {precision}, it has {', '.join(own)}"
 
 
 def _why_dropped(
@@ -240,8 +253,8 @@ def _why_dropped(
     if name != "precision":
         return None
     precision = values[name]
-    if precision not in PRECISIONS[engine]:
-        return f"engine {engine} has no precision {precision}"
+    if (reason := foreign_text(precision, engine)) is not None:
+        return reason
     model = values.get("model", default_of("model"))
     if precision == "int8" and f"{model} {engine}" not in able.int8_models:
         return f"model {model} has no int8 form for engine {engine} on disk"

@@ -150,7 +150,7 @@ def test_a_value_that_this_machine_cannot_do_is_named(
     monkeypatch.setattr("rembg_tuner.sweep.opening.look_at_this_machine", lambda: able)
     assert sweep(folder, "--precision", "fp32,int8") == 0
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "left out: precision int8 cannot be had here: this CPU has no native int8, and would be slower with it than with fp32"  # fmt: skip
+    assert told[0] == "left out: precision int8 cannot be had here: this CPU has no instructions for int8 (VNNI, AMX or Arm's dot product), and it is offered only on CPUs that have them"  # fmt: skip
     assert told[1].startswith("1 trial of 1 setting,")
 
 

@@ -11,7 +11,14 @@ from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import PresetError, SettingsError
 from rembg_tuner.precision import choose_precision
-from rembg_tuner.presets import Capabilities, Preset, find_preset, read_presets, resolve
+from rembg_tuner.presets import (
+    Capabilities,
+    Preset,
+    find_preset,
+    read_presets,
+    resolve,
+    unnative_text,
+)
 from rembg_tuner.settings import Settings, build_settings
 from rembg_tuner.yaml_files import format_mapping, read_mapping
 
@@ -159,6 +166,24 @@ def test_what_was_given_and_cannot_be_is_an_error(
     """A flag that cannot be honoured is refused, even at its default value."""
     with pytest.raises(SettingsError, match=part.replace("[", r"\[")):
         resolve(None, given, able)
+
+
+def test_why_a_number_format_is_withheld_is_true() -> None:
+    """An engine that has none blames no CPU; int8 is withheld by rule, and not since it were slower."""
+    able = Capabilities(engines=("openvino", "ncnn"), precisions=frozenset({"fp32"}))
+    assert (
+        unnative_text("int8", "ncnn", able)
+        == "engine ncnn has no precision int8, it has auto, fp32, bf16, fp16"
+    )
+    assert unnative_text("int8", "openvino", able) == (
+        "this CPU has no instructions for int8 (VNNI, AMX or Arm's dot product), "
+        "and it is offered only on CPUs that have them"
+    )
+    assert (
+        unnative_text("bf16", "openvino", able)
+        == "this CPU has no native bf16, and it is offered only on CPUs that have it"
+    )
+    assert unnative_text("bf16", "ncnn", able) is None
 
 
 @pytest.mark.parametrize(

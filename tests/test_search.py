@@ -176,7 +176,7 @@ def test_a_grid_of_nothing_says_why() -> None:
         ),
         pytest.param(
             {"engine": ("onnxruntime",), "precision": ("fp32", "bf16")}, ABLE,
-            ("precision bf16 cannot be had here: engine onnxruntime has no precision bf16",),
+            ("precision bf16 cannot be had here: engine onnxruntime has no precision bf16, it has auto, fp32, fp16, int8",),
             id="format-of-no-engine",
         ),
         pytest.param(

@@ -259,7 +259,7 @@ def test_a_dropped_knob_is_told_in_chinese() -> None:
     )
     _, warnings = resolve(find_preset("fastest"), {}, able)
     assert [translate_sentence(text, "zh-CN") for text in warnings] == [
-        "预设 fastest 中的 precision int8 被略去，改用 precision fp32：本机 CPU 不原生支持 int8，用它会比 fp32 更慢"
+        "预设 fastest 中的 precision int8 被略去，改用 precision fp32：本机 CPU 没有 int8 指令（VNNI、AMX 或 Arm 点积），只在有这些指令的 CPU 上提供"
     ]
 
 

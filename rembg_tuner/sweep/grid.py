@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import SettingsError
-from rembg_tuner.presets import unnative_text
+from rembg_tuner.presets import foreign_text, unnative_text
 from rembg_tuner.settings import (
     KNOBS,
     MODEL_ALIASES,
-    PRECISIONS,
     Settings,
     build_settings,
     default_of,
@@ -176,8 +175,8 @@ def _make(wanted: dict[str, Value], able: Capabilities) -> Settings | _Refusal:
 def _why_no_precision(values: dict[str, object], engine: str, able: Capabilities) -> str | None:
     """Say why a number format cannot be had here; None: it can."""
     precision = values["precision"]
-    if precision not in PRECISIONS[engine] and is_honoured("precision", engine):
-        return f"engine {engine} has no precision {precision}"
+    if is_honoured("precision", engine) and (reason := foreign_text(precision, engine)) is not None:
+        return reason
     if precision == "int8" and f"{values['model']} {engine}" not in able.int8_models:
         return f"model {values['model']} has no int8 form for engine {engine}; make it with `models quantize`"
     return unnative_text(precision, engine, able)
