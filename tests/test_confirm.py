@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+import statistics
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +20,7 @@ from rembg_tuner.recommend import Budgets, contenders, expected_range_s, recomme
 from rembg_tuner.settings import Settings
 from rembg_tuner.sweep.measure import join_workers
 from rembg_tuner.sweep.opening import Plan, open_sweep
+from rembg_tuner.sweep.run import Sweep
 from rembg_tuner.trials import PictureTrial, read_trial
 from rembg_tuner.units import MIB
 
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
 
     from rembg_tuner.measurement import FailureKind
     from rembg_tuner.pipeline import Job
-    from rembg_tuner.sweep.run import Sweep
 
 COFFEE = Path(__file__).parent.parent / "examples" / "coffee.png"
 ANY = Budgets(min_agreement=0.0)
@@ -258,6 +261,31 @@ def test_a_setting_of_one_worker_gets_no_range() -> None:
     assert high > 0.11
     wild = [replace(one, workers_s=(0.1, 0.3)) for one in pairs]
     assert "hard to tell" in recommend(wild, ANY).expected
+
+
+def test_the_range_holds_for_what_is_chosen_for_being_low() -> None:
+    """The least of twelve is low by chance; measured again, nine new workers of ten and more are in its range."""
+    chance = random.Random(0)
+
+    def worker_s(true_s: float) -> float:
+        return true_s * math.exp(chance.gauss(0, 0.2))
+
+    inside, turns = 0, 600
+    for _ in range(turns):
+        true_s = [0.2 * math.exp(chance.uniform(0, 0.5)) for _ in range(12)]
+        trials = [
+            replace(make_trial(i, 100, time_s, 0.99), workers_s=(time_s,))
+            for i, time_s in enumerate(map(worker_s, true_s))
+        ]
+        sweep = Sweep(search=None, planned=12, ground=None, bench=None, context="", own=None, known=None, trials=trials)  # type: ignore[arg-type]  # fmt: skip  # nothing runs
+        while (trial := sweep._least_sure(ANY)) is not None:
+            times = (*trial.workers_s, worker_s(true_s[trial.number]))
+            trials[trial.number] = replace(trial, workers_s=times, time_s=statistics.median(times))
+        chosen = recommend(trials, ANY).chosen
+        assert chosen is not None
+        low, high = expected_range_s(chosen, trials) or (0.0, 0.0)
+        inside += low <= worker_s(true_s[chosen.number]) <= high
+    assert 0.9 <= inside / turns <= 0.98
 
 
 def test_a_cancel_ends_it_and_keeps_what_is_done(tmp_path: Path, comparer: Comparer) -> None:
