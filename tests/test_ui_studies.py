@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from made_trials import make_trial
+from test_ui_visit import RESULT
 
 from rembg_tuner.comparison import Entry, Question
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.recommend import Budgets
 from rembg_tuner.settings import Settings
+from rembg_tuner.soak import summarise_soak
 from rembg_tuner.sweep.run import SweepProgress
 from rembg_tuner.ui.studies import BusyError, Studies, Study
 from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of, over_earlier
@@ -146,7 +148,7 @@ def test_a_stopped_study_has_no_problem() -> None:
     assert problems == ["", "the reference could not be made"]
     for language, told in (("en", "Stopped"), ("zh-CN", "停止")):
         assert told in show_comparison(stopped(), language)
-        assert told in show_soak(stopped(), 60, language)
+        assert told in show_soak(stopped(), language, most=60)
 
 
 def test_budgets_are_what_the_fields_say() -> None:
@@ -180,3 +182,15 @@ def test_a_setting_that_was_taken_says_where_it_is(language: str) -> None:
     assert told not in HANDLERS.show(visitor, Budgets())
     assert told in HANDLERS.take(visitor, 1, Budgets())
     assert told not in HANDLERS.look_at(visitor, 0, Budgets())
+
+
+@pytest.mark.parametrize(("runs", "is_bound"), [(16, True), (60, False)])
+def test_a_soak_names_what_it_ran_and_why_it_ran_less(runs: int, is_bound: bool) -> None:
+    """The setting and the picture; a time bound is said; a p95 that is not known is not told."""
+    soak = summarise_soak([replace(RESULT, run_index=i) for i in range(runs)], 10.0, None, "")
+    subject = (Settings(engine="openvino", network_size=224), "cup.png")
+    shown = show_soak(study_of(soaked=soak, subject=subject), "en", most=60)
+    assert "u2netp · openvino · fp32 · 224 px · all threads, on cup.png:" in shown
+    assert (f"{runs} runs and not 60" in shown) == is_bound
+    assert ("p95" in shown) == (not is_bound)
+    assert "unknown" not in shown

@@ -26,7 +26,7 @@ from rembg_tuner.ui.handlers import example_of
 from rembg_tuner.ui.study_handlers import over_earlier
 from rembg_tuner.ui.sweep_tab import read_budgets
 from rembg_tuner.ui.views import result as result_view
-from rembg_tuner.ui.views.markup import file_link, label_text
+from rembg_tuner.ui.views.markup import TOLD, file_link, label_text
 from rembg_tuner.ui.widgets import page_words
 from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import format_bytes, format_seconds
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.visitors import Visitor
 
 _MEASURED_TARGETS = ("compose",)  # limits are taken from what was measured
-_TOLD = ("engine", "precision", "network_size", "intra_op_threads")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +221,7 @@ def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
         if measured
         else say("deploy.unmeasured", language)
     )
-    lead = say("deploy.for", language, setting=label_text(settings, ("model", *_TOLD), language), figures=figures)  # fmt: skip
+    lead = say("deploy.for", language, setting=label_text(settings, TOLD, language), figures=figures)  # fmt: skip
     notes = "".join(f"<li>{escape(note)}</li>" for note in said)
     download = say("deploy.download", language, name=made.file_name)
     return (

@@ -58,6 +58,7 @@ class Study:
         taken: the trial whose setting the visitor took to the first tab last; None: none yet.
         sweep: with its trials, once it is open.
         soaked: what a soak came to.
+        subject: of a soak: the setting, and the picture's name; None: it is none.
     """
 
     folder: Path
@@ -74,6 +75,7 @@ class Study:
     taken: int | None = None
     sweep: Any = None
     soaked: Soak | None = None
+    subject: tuple[Settings, str] | None = None
     _is_stopped: bool = False
 
     def stop(self) -> None:

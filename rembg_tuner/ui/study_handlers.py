@@ -179,7 +179,7 @@ class StudyHandlers:
         except TunerError as error:
             yield over_earlier(error, self.soaked(visitor), visitor.language)
             return
-        visitor.soaking = study
+        study.subject, visitor.soaking = (settings, path.name), study
         while study.is_running:
             yield self.soaked(visitor)
             await asyncio.sleep(FOLLOW_EVERY_S)
@@ -188,7 +188,7 @@ class StudyHandlers:
     def soaked(self, visitor: Visitor) -> str:
         """Draw the visitor's soak; empty where there is none."""
         study = visitor.soaking
-        return "" if study is None else show_soak(study, SOAKED, visitor.language)
+        return "" if study is None else show_soak(study, visitor.language, most=SOAKED)
 
     # Sweep
 

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
     from rembg_tuner.settings import Settings, Value
 
+TOLD = (
+    "model",
+    "engine",
+    "precision",
+    "network_size",
+    "intra_op_threads",
+)  # of a setting by itself
 _STARS_WHOLE, _STAR_HALF = "★", "½"
 
 

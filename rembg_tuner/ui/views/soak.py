@@ -6,30 +6,37 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rembg_tuner.soak import draw_soak
-from rembg_tuner.ui.views.markup import duration, size
+from rembg_tuner.ui.views.markup import TOLD, duration, label_text, size
 from rembg_tuner.ui.words import say, translate_sentence
 
 if TYPE_CHECKING:
     from rembg_tuner.ui.studies import Study
 
 
-def show_soak(study: Study, planned: int, language: str) -> str:
-    """Draw a soak that goes on, or is done."""
+def show_soak(study: Study, language: str, *, most: int) -> str:
+    """Draw a soak that goes on, or is done.
+
+    Args:
+        study: the soak.
+        language: of the page.
+        most: runs that it makes, if they do not take too long for a page.
+    """
     if study.problem:
         return f'<p class="rt-failed" role="alert">{escape(translate_sentence(study.problem, language))}</p>'
     found = study.soaked
     if not study.is_running and found is None:
         return f'<p role="status">{escape(say("soak.stopped", language))}</p>'
     if found is None:
-        text = say("soak.running", language, runs=planned)
+        text = f"{_subject(study, language)} {say('soak.running', language, most=most)}".strip()
         return (
             f'<div class="rt-head"><p role="status">{escape(text)}</p><progress></progress></div>'
         )
     growth = say("soak.grows" if found.is_growing() else "soak.steady", language)
+    runs = len(found.times_s)
     text = say(
-        "soak.done",
+        "soak.done" if found.p95_s is not None else "soak.done.few",
         language,
-        runs=len(found.times_s),
+        runs=runs,
         p50=duration(found.p50_s, language),
         p95=duration(found.p95_s, language),
         day=f"{found.pictures_a_day:,}",
@@ -37,6 +44,16 @@ def show_soak(study: Study, planned: int, language: str) -> str:
         slope=f"{'−' if found.slope_bytes < 0 else '+'}{abs(found.slope_bytes) / 1024:.1f} KiB",
         growth=growth,
     )
+    bound = "" if found.failure or runs >= most else say("soak.bound", language, runs=runs, most=most)  # fmt: skip
     words = {word: say(f"soak.{word}", language) for word in ("memory", "run")}
     failed = f'<p class="rt-failed">{escape(translate_sentence(found.failure, language))}</p>' if found.failure else ""  # fmt: skip
-    return f'<section class="rt-study"><p>{escape(text)}</p>{failed}<div class="rt-plane">{draw_soak(found, words)}</div></section>'
+    return f'<section class="rt-study"><p><b>{escape(_subject(study, language))}</b> {escape(text)}</p><p class="rt-muted">{escape(bound)}</p>{failed}<div class="rt-plane">{draw_soak(found, words)}</div></section>'
+
+
+def _subject(study: Study, language: str) -> str:
+    """Name what is soaked: the setting, and the picture."""
+    if study.subject is None:
+        return ""
+    settings, picture = study.subject
+    setting = label_text(settings, TOLD, language)
+    return say("soak.subject", language, setting=setting, picture=picture)
