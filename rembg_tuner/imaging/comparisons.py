@@ -29,7 +29,13 @@ THUMBNAIL_SIDE = 240
 _RGBA_BANDS = 4
 _MOST_STRETCH = 0.01  # of a side: what rounding to whole pixels changes, and more
 # Colour-blind-safe: what the cut-out has too much is blue, what it lacks is orange.
-_EXTRA, _MISSING, _SAME = (0, 114, 178), (213, 94, 0), (255, 255, 255)
+_EXTRA, _MISSING = (0, 114, 178), (213, 94, 0)
+_NOTHING, _SHADOW = (
+    255.0,
+    36.0,
+)  # grey levels: where there is nothing, and how much darker the reference is
+_DRAWN_GAIN = 3.0
+_DRAWN_REACH = 1 / 512  # of the longest side, to each side
 
 
 def read_matte(path: Path, *, like: Matte | None = None) -> Matte:
@@ -116,11 +122,31 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _difference(matte: Matte, reference: Matte) -> pyvips.Image:
-    """Draw where a matte has more than the reference and where it has less; white: the same."""
-    change = (matte - reference)[:, :, np.newaxis]
-    toward = np.where(change > 0, np.array(_EXTRA), np.array(_MISSING))
-    drawn = np.array(_SAME) + np.abs(change) * (toward - np.array(_SAME))
+    """Draw where a matte has more than the reference and where it has less, over the reference's shadow.
+
+    Drawn to be seen in a small picture: three times as strong as it is, and some pixels wide.
+    """
+    change = matte - reference
+    reach = max(1, round(max(change.shape) * _DRAWN_REACH))
+    drawn = _NOTHING - reference[:, :, np.newaxis] * _SHADOW
+    for part, colour in ((-change, _MISSING), (change, _EXTRA)):
+        strength = np.clip(_thicken(np.maximum(part, 0), reach) * _DRAWN_GAIN, 0, 1)[
+            :, :, np.newaxis
+        ]
+        drawn = drawn + strength * (np.array(colour) - drawn)
     return pyvips.Image.new_from_array(drawn.round().astype(np.uint8)).copy(interpretation="srgb")
+
+
+def _thicken(values: Matte, reach: int) -> Matte:
+    """Give each pixel the greatest of those that are near it, in a square."""
+    for axis in (0, 1):
+        edge = [(0, 0), (0, 0)]
+        edge[axis] = (reach, reach)
+        padded = np.pad(values, edge)
+        size = values.shape[axis]
+        windows = (padded.take(range(shift, shift + size), axis) for shift in range(2 * reach + 1))
+        values = np.maximum.reduce(list(windows))
+    return values
 
 
 def _write_thumbnail(cutout: Path, thumbnail: Path) -> None:

@@ -38,7 +38,8 @@ def show_comparison(study: Study, language: str) -> str:
     if not compared:
         return f'<p role="status">{escape(say("compare.stopped", language))}</p>'
     seen = [one for one in compared if one.preview]
-    body = f"{_slider(seen, language)}{_side_by_side(seen, language)}" if seen else ""
+    reference = "" if study.question is None or study.question.mask else study.question.reference
+    body = f"{_slider(seen, language)}{_side_by_side(seen, reference, language)}" if seen else ""
     return f'<section class="rt-study rt-compare" data-backdrop="checker">{body}{_table(compared, language)}{_held(study, language)}{explain_agreement(language)}</section>'
 
 
@@ -86,8 +87,9 @@ def _slider(seen: Sequence[Compared], language: str) -> str:
     )
 
 
-def _side_by_side(seen: Sequence[Compared], language: str) -> str:
-    """Show every cut-out; their zoom moves together."""
+def _side_by_side(seen: Sequence[Compared], reference: str, language: str) -> str:
+    """Show every cut-out; their zoom moves together. The reference differs nowhere, and says why."""
+    note = escape(say("compare.reference", language))
     figures = "".join(
         f'<figure><div class="rt-loupe" tabindex="0" role="group" aria-label="{escape(one.entry.name)}"><img src="{escape(file_link(str(one.preview)))}" alt="{escape(one.entry.name)}">'
         + (
@@ -95,6 +97,7 @@ def _side_by_side(seen: Sequence[Compared], language: str) -> str:
             if one.difference
             else ""
         )
+        + (f'<span class="rt-same">{note}</span>' if one.entry.name == reference else "")
         + f"</div><figcaption>{escape(one.entry.name)}</figcaption></figure>"
         for one in seen
     )
