@@ -54,9 +54,9 @@ def test_front_shapes_budgets_and_choice() -> None:
     assert [point.is_within for point in info.points] == [True, True, False, False]
     assert [point.is_chosen for point in info.points] == [False, True, False, False]
     assert info.memory_budget is not None
-    assert info.points[1].x < info.memory_budget < info.points[2].x
+    assert info.points[1].x < info.memory_budget.place < info.points[2].x
     assert info.time_budget is not None
-    assert info.points[2].y < info.time_budget < info.points[0].y
+    assert info.points[2].y < info.time_budget.place < info.points[0].y
     assert [text for text, _, _ in info.looks] == ["≥ 0.98", "≥ 0.95", "≥ 0.85", "< 0.85"]
     drawn = draw(info)
     assert drawn.count('rt-pale" data-trial') == 2
@@ -98,3 +98,19 @@ def test_nothing_measured_is_said() -> None:
     info = lay_out([failed])
     assert info.failed == 1
     assert "&lt;none&gt;" in draw(info, words={"none": "<none>"})
+
+
+@pytest.mark.parametrize(("mib", "time_s", "told"), [(900, 9.0, ("budget 900 MiB →", "budget 9.00 s ↑")), (20, 0.01, ("budget 20 MiB ←", "budget 10 ms ↓"))])  # fmt: skip
+def test_a_budget_beyond_an_axis_is_told_at_its_end(mib: int, time_s: float, told: tuple[str, str]) -> None:  # fmt: skip
+    """With its value and an arrow; within the frame."""
+    info = lay_out(trials_of([(100, 0.1, 0.99), (110, 0.12, 0.99)]), max_memory_bytes=mib * MIB, max_time_s=time_s)  # fmt: skip
+    assert info.memory_budget is not None
+    assert info.memory_budget.place in {info.memory.begin, info.memory.end} if info.memory else False  # fmt: skip
+    drawn = draw(info)
+    assert all(text in drawn for text in told)
+
+
+def test_a_shape_is_of_the_agreement_as_it_is_written() -> None:
+    """What is told as 0.980 has the shape of at least .98."""
+    info = lay_out(trials_of([(100, 0.1, 0.97999), (100, 0.1, 0.9794)]))
+    assert [point.shape for point in info.points] == ["circle", "triangle"]

@@ -11,7 +11,7 @@ from rembg_tuner.plot.layout import BOTTOM, HEIGHT, LEFT, LOOKS, RIGHT, TOP, UNK
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rembg_tuner.plot.layout import PlotInfo, PlotPoint, Scale
+    from rembg_tuner.plot.layout import PlotBudget, PlotInfo, PlotPoint, Scale
 
 WORDS = {
     "memory": "peak memory",
@@ -130,12 +130,22 @@ def _budgets(info: PlotInfo, said: Mapping[str, str]) -> str:
     parts = []
     bottom, right, word = HEIGHT - BOTTOM, WIDTH - RIGHT, escape(said["budget"])
     if info.memory_budget is not None:
-        x = info.memory_budget
-        parts.append(f'<line class="rt-budget" x1="{x}" y1="{TOP}" x2="{x}" y2="{bottom}"/><text class="rt-budget-word" x="{x + 4}" y="{bottom - 6}">{word}</text>')  # fmt: skip
+        x, text = info.memory_budget.place, _pointed(word, info.memory_budget, "←→")
+        # Beside the line, on the side that has room.
+        beside = f'x="{x - 4}" text-anchor="end"' if x > (LEFT + right) / 2 else f'x="{x + 4}"'
+        parts.append(f'<line class="rt-budget" x1="{x}" y1="{TOP}" x2="{x}" y2="{bottom}"/><text class="rt-budget-word" {beside} y="{bottom - 30}">{text}</text>')  # fmt: skip
     if info.time_budget is not None:
-        y = info.time_budget
-        parts.append(f'<line class="rt-budget" x1="{LEFT}" y1="{y}" x2="{right}" y2="{y}"/><text class="rt-budget-word" x="{right}" y="{y - 5}" text-anchor="end">{word}</text>')  # fmt: skip
+        y, text = info.time_budget.place, _pointed(word, info.time_budget, "↓↑")
+        beside_y = y - 5 if y > (TOP + bottom) / 2 else y + 18
+        parts.append(f'<line class="rt-budget" x1="{LEFT}" y1="{y}" x2="{right}" y2="{y}"/><text class="rt-budget-word" x="{right}" y="{beside_y}" text-anchor="end">{text}</text>')  # fmt: skip
     return "".join(parts)
+
+
+def _pointed(word: str, budget: PlotBudget, arrows: str) -> str:
+    """Name a budget's line; an arrow, of those for below and above, points at one that is beyond the axis."""
+    if not budget.beyond:
+        return word
+    return f"{word} {escape(budget.text)} {arrows[budget.beyond > 0]}"
 
 
 def _front(info: PlotInfo) -> str:

@@ -11,7 +11,7 @@ from rembg_tuner.trials import differences, figures_of, label_of
 from rembg_tuner.units import MIB, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rembg_tuner.trials import Trial
 
@@ -84,6 +84,21 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlotBudget:
+    """A budget's line.
+
+    Attributes:
+        place: px; of one beyond the axis, the axis's end.
+        beyond: 0: on the axis; 1: above what the axis holds; -1: below it.
+        text: its value.
+    """
+
+    place: float
+    beyond: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlotInfo:
     """What is drawn.
 
@@ -93,7 +108,7 @@ class PlotInfo:
         time: the y axis, seconds; None, as memory: nothing was measured.
         front: px of the boundary of what is possible, from the top to the right edge: the steps between
             the trials that look right and that no other beats in memory and time; empty: there is none.
-        memory_budget, time_budget: px of the budgets' lines; None: no budget, or beyond the axis.
+        memory_budget, time_budget: the budgets' lines; None: there is no budget.
         failed: how many trials gave no figures.
         looks: of the legend: text, shape, colours; only those that occur.
     """
@@ -102,8 +117,8 @@ class PlotInfo:
     memory: Scale | None = None
     time: Scale | None = None
     front: tuple[tuple[float, float], ...] = ()
-    memory_budget: float | None = None
-    time_budget: float | None = None
+    memory_budget: PlotBudget | None = None
+    time_budget: PlotBudget | None = None
     failed: int = 0
     looks: tuple[tuple[str, str, tuple[str, str]], ...] = ()
 
@@ -170,18 +185,22 @@ def lay_out(
         memory=memory,
         time=time,
         front=_boundary([(points[i].x, points[i].y) for i in plane]),
-        memory_budget=_within(memory, None if max_memory_bytes is None else max_memory_bytes / MIB),
-        time_budget=_within(time, max_time_s),
+        memory_budget=_budget(
+            memory,
+            None if max_memory_bytes is None else max_memory_bytes / MIB,
+            lambda mib: f"{mib:,.0f} MiB",
+        ),
+        time_budget=_budget(time, max_time_s, format_seconds),
         failed=failed,
         looks=_legend({point.shape for point in points}),
     )
 
 
 def _look(agreement: float | None) -> tuple[str, tuple[str, str]]:
-    """Give a shape and colours by agreement."""
+    """Give a shape and colours by agreement, as it is written: .9796 is told as 0.980."""
     if agreement is None:
         return UNKNOWN_LOOK
-    return next((shape, colours) for least, shape, colours in LOOKS if agreement >= least)
+    return next((shape, colours) for least, shape, colours in LOOKS if round(agreement, 3) >= least)
 
 
 def _legend(shapes: set[str]) -> tuple[tuple[str, str, tuple[str, str]], ...]:
@@ -232,9 +251,13 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return [tick for tick in found if low <= tick <= high]
 
 
-def _within(scale: Scale, value: float | None) -> float | None:
-    """Give the px of a budget; None where there is none or it is beyond the axis."""
-    return None if value is None or not scale.low < value < scale.high else scale.place(value)
+def _budget(scale: Scale, value: float | None, write: Callable[[float], str]) -> PlotBudget | None:
+    """Give a budget's line; None where there is none."""
+    if value is None:
+        return None
+    beyond = (value > scale.high) - (value < scale.low)
+    place = scale.place(min(max(value, scale.low), scale.high))
+    return PlotBudget(place=place, beyond=beyond, text=write(value))
 
 
 def _boundary(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
