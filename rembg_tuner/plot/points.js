@@ -1,5 +1,6 @@
 // What the points of a plot do, on the page and in a report: a card with thumbnail, setting and figures on
-// hover and focus, and arrow keys from one point to the next. `thumbnailOf` gives an address or nothing.
+// hover and focus, and arrow keys from one point to the next
+// in memory (left, right) or time (up, down). `thumbnailOf` gives an address or nothing.
 function followPoints(root, thumbnailOf) {
   const tip = document.createElement("div");
   tip.className = "rt-tip";
@@ -19,7 +20,7 @@ function followPoints(root, thumbnailOf) {
       image.alt = "";
       tip.append(image);
     }
-    const [setting, figures] = point.getAttribute("aria-label").split(": ");
+    const [setting, figures] = point.getAttribute("aria-label").split(/: |：/);
     for (const [tag, text] of [["b", setting], ["span", figures]]) {
       const line = document.createElement(tag);
       line.textContent = text ?? "";
@@ -43,11 +44,12 @@ function followPoints(root, thumbnailOf) {
   document.addEventListener("scroll", hide, { passive: true, capture: true });
   root.addEventListener("keydown", (event) => {
     if (event.key === "Escape") return hide();
-    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+    // To the right there is more memory, further up more time: where a point stands is where the arrows lead.
+    const [axis, step] = { ArrowRight: ["cx", 1], ArrowLeft: ["cx", -1], ArrowUp: ["cy", -1], ArrowDown: ["cy", 1] }[event.key] ?? [];
     if (!step || !event.target.matches(".rt-point")) return;
     event.preventDefault();
-    const place = (point) => point.querySelector(".rt-hit").cx.baseVal.value;
+    const place = (point) => point.querySelector(".rt-hit")[axis].baseVal.value;
     const points = [...root.querySelectorAll(".rt-point")].sort((a, b) => place(a) - place(b));
-    points[(points.indexOf(event.target) + step + points.length) % points.length].focus({ preventScroll: true });
+    points[points.indexOf(event.target) + step]?.focus({ preventScroll: true });
   });
 }
