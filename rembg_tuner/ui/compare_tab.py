@@ -13,7 +13,7 @@ from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import read_presets
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui.choices import chosen_settings, preset_settings
-from rembg_tuner.ui.events import QUIET
+from rembg_tuner.ui.events import QUIET, tie_stop
 from rembg_tuner.ui.handlers import example_of
 from rembg_tuner.ui.study_handlers import Held, StudyHandlers, over_earlier
 from rembg_tuner.ui.widgets import held_choices, page_words, study_script
@@ -50,7 +50,7 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
             )  # fmt: skip
             with gr.Row(elem_classes=["rt-buttons"]):
                 go = gr.Button(words("compare.run"), variant="primary", elem_id="compare-run")
-                stop = gr.Button(words("sweep.stop"), elem_id="compare-stop")
+                stop = gr.Button(words("sweep.stop"), interactive=False, elem_id="compare-stop")
             article = gr.Button(words("compare.article"), elem_id="compare-article", size="sm")
         with gr.Column(scale=7, min_width=320):
             shown = gr.HTML(words("compare.empty"), js_on_load=study_script(), elem_id="comparison")  # fmt: skip
@@ -73,8 +73,9 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
 
     asked = [parts.picture, presets, own, held, mask, parts.preset, *parts.knobs.values()]
     running: dict[str, Any] = {"concurrency_limit": None, **QUIET}
-    go.click(compare, asked, shown, **running)
-    article.click(_choose_article, None, [presets, held], queue=False, **QUIET).then(compare, asked, shown, **running)  # fmt: skip
+    begun = go.click(compare, asked, shown, **running)
+    begun_article = article.click(_choose_article, None, [presets, held], queue=False, **QUIET).then(compare, asked, shown, **running)  # fmt: skip
+    tie_stop([go.click, article.click], [begun, begun_article], stop)
     stop.click(end, None, None, queue=False, **QUIET)
     opened(lambda: gr.update(choices=held_choices("compare.held.first")), None, held, queue=False, **QUIET)  # fmt: skip
 

@@ -21,7 +21,7 @@ from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import summarise
 from rembg_tuner.sweep.measure import ROUNDS
 from rembg_tuner.ui.choices import chosen_settings
-from rembg_tuner.ui.events import QUIET
+from rembg_tuner.ui.events import QUIET, tie_stop
 from rembg_tuner.ui.handlers import example_of
 from rembg_tuner.ui.study_handlers import over_earlier
 from rembg_tuner.ui.sweep_tab import read_budgets
@@ -79,7 +79,8 @@ def add_deploy_tab(
     # Queued, one at a time: a script's model may have to be converted first.
     own.go.click(tab.write, inputs, own.shown, **QUIET)
     gr.on([opened, own.target.input], tab.look, inputs, own.shown, **QUIET)
-    own.soak.click(tab.soak, [parts.picture, *inputs[1:]], own.soaked, concurrency_limit=None, **QUIET)  # fmt: skip
+    running = own.soak.click(tab.soak, [parts.picture, *inputs[1:]], own.soaked, concurrency_limit=None, **QUIET)  # fmt: skip
+    tie_stop([own.soak.click], [running], own.stop)
     own.stop.click(tab.end, None, None, queue=False, **QUIET)
 
 
@@ -97,7 +98,7 @@ def _lay_out_deploy() -> _DeployParts:
             gr.HTML(words("soak.lead"), elem_classes=["rt-lead", "rt-apart"])
             with gr.Row(elem_classes=["rt-buttons"]):
                 soak = gr.Button(words("soak.go"), elem_id="soak-run")
-                stop = gr.Button(words("sweep.stop"), elem_id="soak-stop")
+                stop = gr.Button(words("sweep.stop"), interactive=False, elem_id="soak-stop")
             soaked = gr.HTML("", elem_id="soaked")
         with gr.Column(scale=7, min_width=320):
             shown = gr.HTML(words("deploy.empty"), elem_id="deployed")

@@ -253,6 +253,19 @@ def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
     parts.examples.select(take_example, None, parts.picture, queue=False, **QUIET)
 
 
+def tie_stop(begins: list[Any], running: list[Any], stop: Any) -> None:
+    """Let a Stop be pressed while there is something to stop.
+
+    Args:
+        begins: triggers of what is stopped.
+        running: the events themselves, after which it cannot be pressed.
+        stop: the button.
+    """
+    gr.on(begins, lambda: gr.update(interactive=True), None, stop, queue=False, **QUIET)
+    for event in running:
+        event.then(lambda: gr.update(interactive=False), None, stop, queue=False, **QUIET)
+
+
 def content_of(event: gr.EventData) -> dict[str, Any]:
     """Give what the browser sent along with an event."""
     return event._data if isinstance(event._data, dict) else {}

@@ -247,7 +247,8 @@ class StudyHandlers:
 
     def announce(self, plan: Plan, language: str) -> str:
         """Say how many trials there will be and about how long they take."""
-        text = say("sweep.announce", language, count=plan.count(), of=len(plan.grid()), time=format_guess(plan.guess_s()))  # fmt: skip
+        key = "sweep.announce.one" if plan.count() == 1 else "sweep.announce"
+        text = say(key, language, count=plan.count(), of=len(plan.grid()), time=format_guess(plan.guess_s()))  # fmt: skip
         return " ".join([text, *(translate_sentence(out, language) for out in plan.left_out())])
 
     async def sweep(

@@ -13,7 +13,7 @@ from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.recommend import LOOKS_RIGHT, Budgets
 from rembg_tuner.settings import DEFAULT_MODEL, ENGINES, STOCK_ENGINE, type_of
 from rembg_tuner.ui.choices import capabilities
-from rembg_tuner.ui.events import QUIET, content_of, number_of
+from rembg_tuner.ui.events import QUIET, content_of, number_of, tie_stop
 from rembg_tuner.ui.handlers import example_of
 from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of, over_earlier
 from rembg_tuner.ui.views import result as result_view
@@ -96,7 +96,7 @@ def _lay_out_sweep() -> _SweepParts:
             note = gr.HTML("", elem_id="sweep-note")
             with gr.Row(elem_classes=["rt-buttons"]):
                 go = gr.Button(words("sweep.run"), variant="primary", elem_id="sweep-run")
-                stop = gr.Button(words("sweep.stop"), elem_id="sweep-stop")
+                stop = gr.Button(words("sweep.stop"), interactive=False, elem_id="sweep-stop")
             gr.HTML(words("budget.lead"), elem_classes=["rt-lead", "rt-apart"])
             budgets = _budget_fields()
             budget_note = gr.HTML("", elem_id="budget-note")
@@ -140,7 +140,8 @@ class _SweepTab:
             **QUIET,
         )
         opened(self.announce, self.asked, own.note, queue=False, **QUIET)
-        own.go.click(self.sweep, [own.masks, *self.asked, *budgets], own.shown, concurrency_limit=None, **QUIET)  # fmt: skip
+        running = own.go.click(self.sweep, [own.masks, *self.asked, *budgets], own.shown, concurrency_limit=None, **QUIET)  # fmt: skip
+        tie_stop([own.go.click], [running], own.stop)
         own.stop.click(self.end, None, None, queue=False, **QUIET)
         gr.on([field.change for field in budgets], self.rebudget, budgets, [own.budget_note, own.shown], trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
         own.shown.select(self.pick, None, [own.shown, *self.parts.knobs.values()], queue=False, trigger_mode="multiple", **QUIET)  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.plot.drawing import draw
 from rembg_tuner.plot.layout import lay_out
-from rembg_tuner.trials import differences, figures_of
+from rembg_tuner.trials import differences, figures_of, label_of
 from rembg_tuner.ui.views.markup import (
     duration,
     explain_agreement,
@@ -89,7 +89,7 @@ def _head(study: Study, language: str) -> str:
     if study.is_running:
         text = say("sweep.progress", language, done=done, planned=planned, left=format_guess(progress.left_s))  # fmt: skip
         return f'<p role="status">{escape(text)}</p><progress max="{planned}" value="{done}"></progress>'
-    key = "sweep.done" if done >= planned else "sweep.stopped"
+    key = "sweep.stopped" if done < planned else "sweep.done.one" if done == 1 else "sweep.done"
     before = sum(trial.was_measured_before for trial in progress.trials)
     known = say("sweep.known", language, count=before) if before else ""
     text = say(key, language, done=done, planned=planned, elapsed=format_guess(progress.elapsed_s))  # fmt: skip
@@ -123,7 +123,7 @@ def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
     steps = "".join(f'<li><button type="button" data-trial="{step.trial}">{escape(translate_sentence(step.text, language))}</button></li>' for step in found.steps)  # fmt: skip
     second = ""
     if found.runner_up is not None:
-        text = f"{label_text(found.runner_up.settings, names, language)}: {translate_sentence(figures_of(found.runner_up), language)}"
+        text = translate_sentence(f"{label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}", language)  # fmt: skip
         second = f'<p class="rt-muted">{escape(say("sweep.second", language))} {escape(text)}</p>'
     expected = ""
     if found.expected:
