@@ -82,7 +82,7 @@ def _style(*, is_standalone: bool) -> str:
         ".rt-trials-plot text{font:12px system-ui,sans-serif;fill:var(--rt-muted,#52607a)}"
         ".rt-trials-plot .rt-axis-word{font-size:12.5px;fill:var(--rt-ink,#0f172a)}"
         ".rt-grid{stroke:var(--rt-line,#dfe4ec)}.rt-front{fill:none;stroke:var(--rt-ink,#0f172a);stroke-width:1.25;opacity:.55}"
-        ".rt-budget{stroke:var(--rt-warn,#8a4b00);stroke-dasharray:5 4}.rt-trials-plot .rt-budget-word{fill:var(--rt-warn,#8a4b00)}"
+        ".rt-budget{stroke:var(--rt-warn,#8a4b00);stroke-dasharray:5 4}.rt-trials-plot .rt-budget-word{fill:var(--rt-warn,#8a4b00);paint-order:stroke;stroke:var(--rt-panel,#fff);stroke-width:4}"
         ".rt-point .rt-shape{fill:var(--look);stroke:var(--rt-panel,#fff);stroke-width:1}"
         ".rt-point .rt-whisker{stroke:var(--look);opacity:.5}.rt-pale{opacity:.38}.rt-point:hover,.rt-point:focus{opacity:1}"
         ".rt-ring{fill:none;stroke:var(--rt-ink,#0f172a);stroke-width:2}.rt-hit{fill:transparent}.rt-key{fill:var(--look)}"
@@ -133,7 +133,7 @@ def _budgets(info: PlotInfo, said: Mapping[str, str]) -> str:
         x, text = info.memory_budget.place, _pointed(word, info.memory_budget, "←→")
         # Beside the line, on the side that has room.
         beside = f'x="{x - 4}" text-anchor="end"' if x > (LEFT + right) / 2 else f'x="{x + 4}"'
-        parts.append(f'<line class="rt-budget" x1="{x}" y1="{TOP}" x2="{x}" y2="{bottom}"/><text class="rt-budget-word" {beside} y="{bottom - 30}">{text}</text>')  # fmt: skip
+        parts.append(f'<line class="rt-budget" x1="{x}" y1="{TOP}" x2="{x}" y2="{bottom}"/><text class="rt-budget-word" {beside} y="{TOP + 52}">{text}</text>')  # fmt: skip
     if info.time_budget is not None:
         y, text = info.time_budget.place, _pointed(word, info.time_budget, "↓↑")
         beside_y = y - 5 if y > (TOP + bottom) / 2 else y + 18

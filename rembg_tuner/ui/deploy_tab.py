@@ -169,8 +169,8 @@ class _DeployTab:
         if not trial.is_measured:
             raise SettingsError([say("deploy.failed", visitor.language)])
         misses = limits.misses(trial)
-        told = [translate_sentence(miss, visitor.language) for miss in misses]
-        note = say("deploy.misses", visitor.language, misses=", ".join(told)) if misses else ""
+        told = translate_sentence("; ".join(misses), visitor.language)
+        note = say("deploy.misses", visitor.language, misses=told) if misses else ""
         host = read_host()
         here = {"cpu": host.cpu, "cores": str(host.usable_cpus)}
         return _Chosen(settings=trial.settings, measured=measured_of_trial(trial, here), note=note)
