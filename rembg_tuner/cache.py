@@ -9,6 +9,7 @@ import secrets
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -19,6 +20,7 @@ CACHE_VARIABLE = "REMBG_TUNER_CACHE"
 # 50 letters of at most 4 bytes: with the rest still below the 255 bytes that a name may have
 _SCRATCH_LETTERS = 50
 _SCRATCH_NAME = re.compile(r"\..+\.[0-9a-f]{16}\.part")
+_PIECE_BYTES = 256 * 1024
 _STALE_AFTER_S = (
     7200.0  # nothing is written for longer: TensorRT's build, the longest, has half an hour
 )
@@ -92,6 +94,44 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def write_sum(path: Path) -> None:
+    """Keep a file's checksum beside it, for `has_its_sum`.
+
+    CRC-32 and not a cryptographic digest: it is held against a disk's damage and not against a person's
+    (the folder is its user's alone), finds every flipped bit, and reads 176 MB in 0.15 s on the machine
+    where SHA-256 takes 0.36 and BLAKE2b 0.53, at each load.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    text = f"{_crc32_of(path):08x} {path.stat().st_size}\n"
+    with replacing(_sum_of(path)) as file:
+        file.write(text.encode())
+
+
+def has_its_sum(path: Path) -> bool:
+    """Tell whether a file is there and as it was written; one without a checksum is not known to be."""
+    try:
+        written, size = _sum_of(path).read_text(encoding="ascii").split()
+        return path.stat().st_size == int(size) and _crc32_of(path) == int(written, 16)
+    except (OSError, ValueError):
+        return False
+
+
+def _sum_of(path: Path) -> Path:
+    """Name the file that holds a file's checksum."""
+    return path.with_name(f"{path.name}.crc32")
+
+
+def _crc32_of(path: Path) -> int:
+    """Compute a file's CRC-32; read in pieces, so that it adds nothing to a worker's peak."""
+    crc = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            crc = zlib.crc32(piece, crc)
+    return crc
 
 
 def sweep_scratch(folder: Path) -> None:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_tuner.cache import CACHE_VARIABLE, open_cache, replacing, user_cache_folder
+from rembg_tuner.cache import (
+    CACHE_VARIABLE,
+    has_its_sum,
+    open_cache,
+    replacing,
+    user_cache_folder,
+    write_sum,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,6 +257,25 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
         assert path.read_bytes() == b"other"
     assert path.read_bytes() == b"one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_has_its_sum_until_it_is_damaged(tmp_path: Path) -> None:
+    """A flipped bit, a lost byte, a lost file or checksum, and one that is rubbish: it is not whole."""
+    path, content = tmp_path / "graph.onnx", bytes(range(256)) * 2000
+    path.write_bytes(content)
+    assert not has_its_sum(path)
+    write_sum(path)
+    assert has_its_sum(path)
+    for damaged in (content[:300_000] + b"\x00" + content[300_001:], content[:-1], b""):
+        path.write_bytes(damaged)
+        assert not has_its_sum(path)
+    path.unlink()
+    assert not has_its_sum(path)
+    path.write_bytes(content)
+    assert has_its_sum(path)
+    for rubbish in (b"", b"\xff\xfe", b"0 0 0"):
+        (tmp_path / "graph.onnx.crc32").write_bytes(rubbish)
+        assert not has_its_sum(path)
 
 
 def test_what_a_killed_process_left_is_swept_out_once_it_is_old(

@@ -220,6 +220,48 @@ def test_a_graph_that_fails_when_it_is_run_is_refused(tmp_path: Path) -> None:
         assert [path.name for path in tmp_path.iterdir()] == ["own.onnx"]
 
 
+@pytest.mark.parametrize("damage", ["missing", "cut-short", "flipped-bit"])
+@pytest.mark.parametrize("engine", ["onnxruntime", "ncnn"])
+def test_what_was_made_is_made_again_where_it_is_not_whole(
+    engine: str, damage: str, tmp_path: Path
+) -> None:
+    """Each file of it is looked at, and nobody must delete any."""
+    source = tmp_path / "own.onnx"
+    model = plain_graph((1, 3, 32, 32))
+    model.graph.initializer.append(
+        numpy_helper.from_array(np.full((3, 3, 1, 1), 0.25, np.float32), "weights")
+    )
+    model.graph.node[0].CopyFrom(helper.make_node("Conv", ["x0", "weights"], ["y"]))
+    source.write_bytes(model.SerializeToString())
+    settings = Settings(engine=engine, network_size=64)  # type: ignore[arg-type]
+    starts: list[str] = []
+
+    def make() -> None:
+        derived.prepare(
+            settings,
+            spec_of(source),
+            tmp_path,
+            is_cancelled=lambda: False,
+            on_start=lambda: starts.append(engine),
+        )
+
+    make()
+    made = {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix in (".param", ".bin", ".onnx") and path != source}  # fmt: skip
+    assert len(made) == (2 if engine == "ncnn" else 1)
+    for path, content in made.items():
+        starts.clear()
+        make()
+        assert starts == []
+        if damage == "missing":
+            path.unlink()
+        else:
+            flipped = bytes([content[0] ^ 1]) + content[1:]
+            path.write_bytes(content[:-1] if damage == "cut-short" else flipped)
+        make()
+        assert starts == [engine]
+        assert path.read_bytes() == content
+
+
 def test_what_nobody_foresaw_of_a_conversion_is_a_sentence_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rembg_tuner.cache import has_its_sum, write_sum
 from rembg_tuner.children.environment import child_environment
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.models.spec import EXIT_BAD_MODEL, verify
@@ -91,10 +92,11 @@ def prepare(
     wanted = wanted_of(settings, model)
     if wanted is None:
         return model
-    parts = [verify(model), _FORM, sorted(wanted.request().items())]
-    name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    key = [verify(model), _FORM, sorted(wanted.request().items())]
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     target = cache / f"{wanted.do}-{name}{'.param' if wanted.do == 'ncnn' else '.onnx'}"
-    if not target.is_file():
+    parts = [target.with_suffix(".bin"), target] if wanted.do == "ncnn" else [target]
+    if not all(has_its_sum(path) for path in parts):  # missing, damaged, or half a pair
         on_start()
         _make(wanted, Path(model.path), target, is_cancelled)
     return replace(model, graph_path=str(target))
@@ -106,7 +108,9 @@ def _make(wanted: Wanted, source: Path, target: Path, is_cancelled: Callable[[],
         prefix=".making-", dir=target.parent, ignore_cleanup_errors=True
     ) as scratch:
         _convert(wanted, source, Path(scratch) / target.name, is_cancelled)
-        for made in sorted(Path(scratch).iterdir()):  # the .param last: it marks a whole pair
+        for made in list(Path(scratch).iterdir()):
+            write_sum(made)
+        for made in sorted(Path(scratch).iterdir()):
             made.replace(target.with_name(made.name))
 
 
