@@ -19,7 +19,7 @@ import numpy as np
 import openvino
 from openvino import properties
 
-from rembg_tuner.cache import replacing
+from rembg_tuner.cache import has_its_sum, replacing, write_sum
 from rembg_tuner.engines import fill_up, pictures_of
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.models.form import refuse_newer
@@ -129,17 +129,18 @@ def _import_or_compile(
 ) -> tuple[openvino.CompiledModel, openvino.Tensor | None, tuple[str, ...]]:
     """Give the compiled model, from the cache if it is there, its mapped file, and what is to be said."""
     blob = _blob_path(core, request, config)
-    if blob.is_file():
+    if has_its_sum(blob):  # OpenVINO takes one with a flipped bit, and cuts out something else
         try:
             # Copy on write: OpenVINO asks for memory that can be written, and the file is everybody's.
             mapped = openvino.Tensor(np.memmap(blob, np.uint8, mode="c"), shared_memory=True)
             return core.import_model(mapped, _DEVICE, config), mapped, ()
         except (RuntimeError, ValueError, OSError):
-            blob.unlink(missing_ok=True)  # of another build, or damaged: it is made again below
+            blob.unlink(missing_ok=True)  # of another build: it is made again below
     compiled = _compile(core, request, config)
     try:
         with replacing(blob) as file:
             file.write(compiled.export_model().getvalue())
+        write_sum(blob)
     except OSError as error:
         reason = f"the compiled model was not kept in {blob.parent} ({error.strerror}), so the next start compiles again"
         return compiled, None, (reason,)
