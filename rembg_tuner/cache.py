@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ CACHE_VARIABLE = "REMBG_TUNER_CACHE"
 # 50 letters of at most 4 bytes: with the rest still below the 255 bytes that a name may have
 _SCRATCH_LETTERS = 50
 _SCRATCH_NAME = re.compile(r"\..+\.[0-9a-f]{16}\.part")
+_MAKING_PREFIX = ".making-"
 _PIECE_BYTES = 256 * 1024
 _STALE_AFTER_S = (
     7200.0  # nothing is written for longer: TensorRT's build, the longest, has half an hour
@@ -96,6 +98,19 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+@contextlib.contextmanager
+def making_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder for what is not whole yet; it goes when the block ends, or in a later sweep.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix=_MAKING_PREFIX, dir=folder, ignore_cleanup_errors=True
+    ) as made:
+        yield Path(made)
+
+
 def write_sum(path: Path) -> None:
     """Keep a file's checksum beside it, for `has_its_sum`.
 
@@ -139,14 +154,18 @@ def sweep_scratch(folder: Path) -> None:
     now_s = time.time()
     with contextlib.suppress(OSError):
         for entry in folder.iterdir():
-            if _SCRATCH_NAME.fullmatch(entry.name):
+            if _SCRATCH_NAME.fullmatch(entry.name) or entry.name.startswith(_MAKING_PREFIX):
                 _remove_stale(entry, now_s)
 
 
 def _remove_stale(path: Path, now_s: float) -> None:
-    """Remove a file that was last written too long ago; another process may be quicker."""
+    """Remove a file or folder that was last written too long ago; another process may be quicker."""
     with contextlib.suppress(OSError):
-        if now_s - path.stat().st_mtime > _STALE_AFTER_S:
+        if now_s - path.stat().st_mtime <= _STALE_AFTER_S:
+            return
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
             path.unlink()
 
 

@@ -16,6 +16,7 @@ import pytest
 from rembg_tuner.cache import (
     CACHE_VARIABLE,
     has_its_sum,
+    making_folder,
     open_cache,
     replacing,
     user_cache_folder,
@@ -288,7 +289,13 @@ def test_what_a_killed_process_left_is_swept_out_once_it_is_old(
     kept = tmp_path / "onnxruntime-1.onnx"
     for path in (old, new, kept):
         path.write_bytes(b"graph")
-    for path in (old, kept):
+    with making_folder(tmp_path) as made:
+        old_folder = made.with_name(".making-killed")
+    new_folder = tmp_path / ".making-now"
+    for folder in (old_folder, new_folder):
+        folder.mkdir()
+        (folder / "halved.xml").write_bytes(b"graph")
+    for path in (old, kept, old_folder):
         os.utime(path, (1e9, 1e9))
     open_cache()
-    assert sorted(tmp_path.iterdir()) == sorted([new, kept])
+    assert sorted(tmp_path.iterdir()) == sorted([new, kept, new_folder])

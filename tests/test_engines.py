@@ -253,6 +253,34 @@ def test_a_precision_that_the_cpu_has_not_is_refused(
         opened(Settings(engine="openvino", precision="bf16"), toy, tmp_path)
 
 
+def test_halved_weights_are_written_where_what_is_left_is_swept(
+    toy: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed worker leaves them in the cache, and not in the system's temporary folder for ever."""
+    from rembg_tuner.engines import openvino as engine_module
+
+    core, written = openvino.Core(), []
+
+    def save(model: openvino.Model, path: Path, **options: Any) -> None:
+        written.append(path)
+        save_model(model, path, **options)
+
+    save_model = openvino.save_model
+    monkeypatch.setattr(openvino, "save_model", save)
+    request = EngineRequest(
+        settings=Settings(engine="openvino", precision="bf16"),
+        model=toy,
+        model_digest="",
+        threads=1,
+        cache=tmp_path,
+    )
+    engine_module._halved(core, core.read_model(toy.path), request)
+    assert [(path.parent.parent, path.parent.name[:8]) for path in written] == [
+        (tmp_path, ".making-")
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.onnx"]
+
+
 def unnoticed_damage(blob: bytes) -> bytes:
     """Flip a bit of a compiled model so that OpenVINO still takes it."""
     core = openvino.Core()

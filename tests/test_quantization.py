@@ -347,8 +347,9 @@ def test_what_is_made_elsewhere_is_not_advertised(
     assert agreement_with_fp32(str(source), "openvino", "int8", quick_quantizing) is not None
 
 
-def test_an_interrupted_search_leaves_nothing(tmp_path: Path) -> None:
-    """Ctrl-C in the middle ends it with 130, and neither a graph nor a scratch folder stays."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_search_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C or a SIGTERM in the middle ends it with 130, and neither a graph nor a scratch folder stays."""
     source, out, scratch = bright_things(tmp_path / "bright.onnx"), tmp_path / "out", tmp_path / "t"
     scratch.mkdir()
     words = ["models", "quantize", str(source), "--pictures", str(EXAMPLES), "-o", str(out)]
@@ -362,7 +363,7 @@ def test_an_interrupted_search_leaves_nothing(tmp_path: Path) -> None:
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("candidate 1 of at most "):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             break
     said, complaint = process.communicate(timeout=50)
     assert (process.returncode, said) == (130, "")

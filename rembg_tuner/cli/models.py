@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.cli.cut import interrupt
 from rembg_tuner.errors import ModelError, TunerError
 from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
 from rembg_tuner.models.catalogue import (
@@ -41,6 +43,7 @@ _BAR_WIDTH = 24
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what the sub-command asks."""
+    signal.signal(signal.SIGTERM, interrupt)
     actions = {
         "list": _list,
         "get": _get,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ import numpy as np
 import openvino
 from openvino import properties
 
-from rembg_tuner.cache import has_its_sum, replacing, write_sum
+from rembg_tuner.cache import has_its_sum, making_folder, replacing, write_sum
 from rembg_tuner.engines import fill_up, pictures_of
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.models.form import refuse_newer
@@ -204,19 +203,27 @@ def _compile(
             f"{path} cannot take network_size {side}; leave it at 0: {_sentence(error)}"
         ) from error
     if request.settings.precision in _HALF:
-        model = _halved(core, model)
+        model = _halved(core, model, request)
     try:
         return core.compile_model(model, _DEVICE, config)
     except RuntimeError as error:
         raise EngineError(f"OpenVINO could not compile {path}: {_sentence(error)}") from error
 
 
-def _halved(core: openvino.Core, model: openvino.Model) -> openvino.Model:
-    """Give a model with its weights in half precision, which OpenVINO does only while it writes a file."""
-    with tempfile.TemporaryDirectory(prefix="rembg-tuner-") as scratch:
-        path = Path(scratch) / "halved.xml"
-        openvino.save_model(model, path, compress_to_fp16=True)
-        return core.read_model(path)
+def _halved(core: openvino.Core, model: openvino.Model, request: EngineRequest) -> openvino.Model:
+    """Give a model with its weights in half precision, which OpenVINO does only while it writes a file.
+
+    In the cache, where what a killed worker leaves of it is swept out.
+    """
+    try:
+        with making_folder(request.cache) as scratch:
+            path = scratch / "halved.xml"
+            openvino.save_model(model, path, compress_to_fp16=True)
+            return core.read_model(path)
+    except (OSError, RuntimeError) as error:
+        raise EngineError(
+            f"{request.model.path} could not be written in half precision to {request.cache}, which may be full; choose precision fp32"
+        ) from error
 
 
 def _takes_a_picture(model: openvino.Model) -> bool:

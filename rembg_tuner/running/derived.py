@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rembg_tuner.cache import has_its_sum, write_sum
+from rembg_tuner.cache import has_its_sum, making_folder, write_sum
 from rembg_tuner.children.environment import child_environment
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.models.spec import EXIT_BAD_MODEL, verify
@@ -104,13 +104,11 @@ def prepare(
 
 def _make(wanted: Wanted, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
     """Have it made by a process of its own, in a folder of its own, and give it its name when it is whole."""
-    with tempfile.TemporaryDirectory(
-        prefix=".making-", dir=target.parent, ignore_cleanup_errors=True
-    ) as scratch:
-        _convert(wanted, source, Path(scratch) / target.name, is_cancelled)
-        for made in list(Path(scratch).iterdir()):
+    with making_folder(target.parent) as scratch:
+        _convert(wanted, source, scratch / target.name, is_cancelled)
+        for made in list(scratch.iterdir()):
             write_sum(made)
-        for made in sorted(Path(scratch).iterdir()):
+        for made in scratch.iterdir():
             made.replace(target.with_name(made.name))
 
 
