@@ -55,7 +55,12 @@ class _Turn:
 
 
 class Runner:
-    """A slot: runs one picture at a time. Use it with `with`."""
+    """A slot: runs one picture at a time. Use it with `with`.
+
+    With `warm_bytes`, whoever runs pictures calls `settle` after each, once the Result is handed on: a run
+    does not end the workers that are too many by itself, since whoever waits for the picture would wait
+    for their end too.
+    """
 
     def __init__(self, *, slots: int = 1, warm_bytes: int | None = None) -> None:
         """Make a slot; no worker is started before the first run.
