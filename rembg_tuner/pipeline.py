@@ -65,6 +65,8 @@ class Outcome:
         stages_s: wall seconds by stage.
         renamed_at: `perf_counter` when the file took its name.
         cpu_s: CPU seconds up to then, all threads.
+        whole_bytes: about how much memory the picture itself took, which is no fault of the setting's;
+            see `imaging.compose.whole_bytes`.
     """
 
     stages_s: dict[str, float]
@@ -72,6 +74,7 @@ class Outcome:
     cpu_s: float
     output_bytes: int
     warnings: tuple[str, ...]
+    whole_bytes: int = 0
 
 
 class Stages:
@@ -224,6 +227,7 @@ def _finish(picture: _Picture, raw: RawOutput, settings: Settings, model: ModelS
         cpu_s=cpu_s,
         output_bytes=output_bytes,
         warnings=(*picture.header.warnings, *([faint] if faint else [])),
+        whole_bytes=compose.whole_bytes(composition, Path(job.output)),
     )
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from rembg_tuner.cache import CACHE_VARIABLE
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.history import History, Peak, why_not_fit
 from rembg_tuner.running.runner import Runner
+from rembg_tuner.running.warm import WarmWorker
 from rembg_tuner.settings import Settings
 from rembg_tuner.units import MIB
 
@@ -100,7 +103,7 @@ def test_what_will_not_fit_is_refused_with_what_does() -> None:
     )
     assert found == (
         "this setting took 600 MiB here before, more than the memory limit of 400 MiB (memory_limit_bytes), "
-        "so it was not started; raise the limit, or what fitted here is network_size 256 (300 MiB) or "
+        "so it was not started; raise the limit, or choose what fitted here: network_size 256 (300 MiB) or "
         "network_size 128 (150 MiB)"
     )
     assert "nothing that fits has been run here" in str(
@@ -124,11 +127,33 @@ def test_what_was_ended_is_refused_below_what_it_reached_and_never_offered() -> 
     known = [*peaks((SMALL, 300)), ended]
     assert why_not_fit(LARGE, 400 * MIB, known) == (
         "this setting was ended at 410 MiB here before, more than the memory limit of 400 MiB (memory_limit_bytes), "
-        "so it was not started; raise the limit, or what fitted here is network_size 256 (300 MiB)"
+        "so it was not started; raise the limit, or choose what fitted here: network_size 256 (300 MiB)"
     )
     assert why_not_fit(LARGE, 410 * MIB, known) is None
     told = why_not_fit(OTHER, 500 * MIB, [ended, *peaks((OTHER, 600))])
     assert "nothing that fits has been run here" in str(told)
+
+
+def test_a_pictures_own_memory_is_not_its_settings() -> None:
+    """What was decoded or encoded whole refuses no later picture; a warm worker's room counts it."""
+    worker = WarmWorker(
+        process=None,  # type: ignore[arg-type]  # none is needed
+        meter=None,  # type: ignore[arg-type]
+        key=(),
+        start_s=0.0,
+        load_s=0.0,
+        baseline_rss_bytes=None,
+        load_peak_rss_bytes=None,
+        effective={},
+        warnings=(),
+        environment=None,  # type: ignore[arg-type]
+    )
+    worker.note_peak(150 * MIB)
+    worker.note_peak(435 * MIB, whole_bytes=192 * MIB)
+    assert (worker.peak_bytes, worker.setting_peak_bytes) == (435 * MIB, 150 * MIB)
+    worker.note_peak(250 * MIB, whole_bytes=MIB)
+    worker.note_peak(None)
+    assert (worker.peak_bytes, worker.setting_peak_bytes) == (435 * MIB, 250 * MIB)
 
 
 @pytest.fixture
@@ -157,6 +182,32 @@ def test_a_run_is_remembered_and_the_next_one_refused_before_it_starts(
         assert (refused.kind, refused.stage) == ("out_of_memory", "prepare")
         assert "here before, more than the memory limit of 40 MiB" in refused.message
         assert runner.worker_pids == pids
+
+
+def test_a_large_webp_refuses_no_later_picture(
+    astronaut: Path, tmp_path: Path, own_history: Path
+) -> None:
+    """It is decoded whole; whether it went through or was ended, what is remembered is the setting's."""
+    large = tmp_path / "large.webp"
+    with Image.open(astronaut) as picture:
+        picture.convert("RGB").resize((5000, 4000)).save(large, quality=80)
+    job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
+    heavy = Job(input=str(large), output=str(tmp_path / "large.png"))
+    settings = Settings(engine="onnxruntime", network_size=64)
+    with Runner() as runner:
+        small, whole = runner.run(job, settings), runner.run(heavy, settings)
+        assert isinstance(small, Result)
+        assert isinstance(whole, Result)
+    known = History(own_history).find(settings)
+    small_peak = max(small.peak_rss_bytes or 0, small.load_peak_rss_bytes or 0)
+    assert known is not None
+    assert known.peak_bytes == small_peak < (whole.peak_rss_bytes or 0) - 100 * MIB
+    limited = replace(settings, memory_limit_bytes=small_peak + 40 * MIB)
+    with Runner() as runner:
+        ended = runner.run(heavy, limited)
+        assert isinstance(ended, Failure)
+        assert (ended.kind, ended.stage != "prepare") == ("out_of_memory", True)
+        assert isinstance(runner.run(job, limited), Result)
 
 
 def test_a_run_ended_at_its_limit_is_not_started_again(

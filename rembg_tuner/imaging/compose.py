@@ -34,6 +34,9 @@ ENCODERS: dict[str, tuple[str, dict[str, object]]] = {
     ".jpeg": _JPEG,
 }
 
+# What an encoder takes that holds the whole picture: 253 MiB for 12 MP of WebP.
+_ENCODED_BYTES_PER_PIXEL = {".webp": 22}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composition:
@@ -50,6 +53,13 @@ class Composition:
     matte: Matte
     max_side: int
     background: Colour | None
+
+
+def whole_bytes(composition: Composition, output: Path) -> int:
+    """Tell about how much memory a picture itself takes, bytes: decoded or encoded whole; 0: it goes in strips."""
+    width, height = composition.header.scaled(composition.max_side)
+    per_pixel = _ENCODED_BYTES_PER_PIXEL.get(output.suffix.lower(), 0)
+    return composition.header.extra_bytes + width * height * per_pixel
 
 
 def write_cutout(

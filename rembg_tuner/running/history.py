@@ -204,9 +204,9 @@ def why_not_fit(settings: Settings, limit_bytes: int, peaks: list[Peak]) -> str 
         for peak in fitting[:_MOST_OFFERS]
     ]
     advice = (
-        f"what fitted here is {' or '.join(offers)}"
+        f"choose what fitted here: {' or '.join(offers)}"
         if offers
-        else "nothing that fits has been run here; choose a smaller network_size or model"
+        else "choose a smaller network_size or model, since nothing that fits has been run here"
     )
     if not own.runs:
         return (

@@ -29,7 +29,7 @@ _CONTENT = {
     "ready": {"versions"},
     "loaded": {"load_s", "effective", "warnings"},
     "stage": {"stage"},
-    "done": {"stages_s", "renamed_at", "cpu_s", "output_bytes", "warnings"},
+    "done": {"stages_s", "renamed_at", "cpu_s", "output_bytes", "warnings", "whole_bytes"},
     "done_together": {"outcomes"},
     "failed": {"kind", "message", "stage"},
 }

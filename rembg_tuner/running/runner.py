@@ -39,6 +39,16 @@ if TYPE_CHECKING:
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings
 
+# In which the picture is decoded or encoded, so that it may be the picture that took the memory.
+_PICTURE_STAGES = frozenset({"read_small", "write"})
+
+
+def _deadline_text(timeout_s: float, pictures: int) -> str:
+    """Say that a run took too long; together, pictures have the time of all of them."""
+    if pictures == 1:
+        return f"the run passed its deadline of {format_seconds(timeout_s)} (timeout_s) and was ended; raise it, or choose a faster setting"
+    return f"the run of {pictures} pictures passed its deadline of {format_seconds(timeout_s)} a picture (timeout_s) and was ended; raise it, or choose a faster setting"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Turn:
@@ -187,7 +197,7 @@ class Runner:
                 worker, index = self._ready_worker(turn), 0
                 return self._run_on(worker, jobs, turn)
         except FailedRunError as error:
-            if isinstance(error, OverLimitError):
+            if isinstance(error, OverLimitError) and error.stage not in _PICTURE_STAGES:
                 self._remember_ended(turn.settings, error.reached_bytes)
             self._workers.drop_dead()
             if worker is not None and not worker.process.is_alive():
@@ -312,7 +322,10 @@ class Runner:
             rss_file=worker.meter.rss_file_bytes(),
             curve=watch.thinned_curve(),
         )
-        worker.note_peak(readings.peak)
+        outcomes = [done] if is_one else done["outcomes"]
+        worker.note_peak(
+            readings.peak, whole_bytes=sum(one.get("whole_bytes", 0) for one in outcomes)
+        )
         warnings = (*turn.warnings, *worker.warnings, *self._remember(settings, worker))
         turn = replace(turn, warnings=warnings)
         if is_one:
@@ -351,16 +364,16 @@ class Runner:
         )
 
     def _remember(self, settings: Settings, worker: WarmWorker) -> tuple[str, ...]:
-        """Note what the setting took, for the next time it is asked for.
+        """Note what the setting took, for the next time it is asked for; its pictures' own share is not.
 
         Returns:
             A warning where that could not be written.
         """
-        if not worker.peak_bytes or worker.meter.peak_source != "vmhwm":
+        if not worker.setting_peak_bytes or worker.meter.peak_source != "vmhwm":
             return ()
         cache, cache_warnings = self._open_cache()
         try:
-            History(cache).remember(settings, worker.peak_bytes)
+            History(cache).remember(settings, worker.setting_peak_bytes)
         except sqlite3.Error as error:
             if cache_warnings:  # which says already that nothing is kept
                 return ()

@@ -6,12 +6,15 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rembg_tuner.units import MIB
+
 if TYPE_CHECKING:
     from rembg_tuner.measurement import Environment
     from rembg_tuner.running.meter import Meter
     from rembg_tuner.running.process import WorkerProcess
     from rembg_tuner.settings import Value
 
+_LITTLE_BYTES = 32 * MIB  # a WebP of 4 MP, decoded
 Key = tuple["Value", ...]
 
 
@@ -22,6 +25,8 @@ class WarmWorker:
     Attributes:
         key: what it holds: the threads' share, and the knobs that need a reload.
         peak_bytes: the highest peak of its load and runs; 0 where none is known.
+        setting_peak_bytes: the same without the runs whose pictures took much memory by themselves, so
+            that it holds for the next picture too.
         runs: how many it was given.
     """
 
@@ -36,11 +41,19 @@ class WarmWorker:
     warnings: tuple[str, ...]
     environment: Environment
     peak_bytes: int = 0
+    setting_peak_bytes: int = 0
     runs: int = 0
 
-    def note_peak(self, peak_bytes: int | None) -> None:
-        """Take a run's peak into account."""
+    def note_peak(self, peak_bytes: int | None, *, whole_bytes: int = 0) -> None:
+        """Take a peak of its load or of a run into account.
+
+        Args:
+            peak_bytes: None: it is not known.
+            whole_bytes: about how much of it the run's pictures took, decoded or encoded whole.
+        """
         self.peak_bytes = max(self.peak_bytes, peak_bytes or 0)
+        if whole_bytes <= _LITTLE_BYTES:
+            self.setting_peak_bytes = max(self.setting_peak_bytes, peak_bytes or 0)
 
 
 class WarmWorkers:
