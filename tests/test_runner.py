@@ -528,6 +528,26 @@ def test_a_worker_ended_while_writing_leaves_nothing_behind_beside_a_warm_one(
     assert list(folder.iterdir()) == []
 
 
+def test_a_deadline_of_several_pictures_says_whose_it_is(tmp_path: Path) -> None:
+    """It is each picture's, and together they have the sum."""
+    hurried = replace(QUICK, batch_size=2, timeout_s=0.1)
+    jobs = [Job(input=str(ASTRONAUT), output=str(tmp_path / f"{i}.png")) for i in range(2)]
+    with Runner() as runner:
+        runner.run_together(jobs, replace(hurried, timeout_s=60.0))
+
+        def stop(*_: object) -> None:
+            os.kill(worker_of(runner), signal.SIGSTOP)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Meter, "reset_peak", stop)
+            runs = runner.run_together(jobs, hurried)
+    told = {failed(run, "timeout").message for run in runs}
+    assert told == {
+        "the run of 2 pictures passed its deadline of 100 ms a picture (timeout_s) and was ended; "
+        "raise it, or choose a faster setting"
+    }
+
+
 def test_a_second_thread_is_told_busy(runner: Runner, tmp_path: Path) -> None:
     """One slot runs one picture; the other gets a Failure at once, and the first is not disturbed."""
     second: list[Result | Failure] = []

@@ -300,7 +300,7 @@ class Runner:
             cancel=self._cancel,
             stage="read_small",
             deadline_s=settings.timeout_s * len(jobs),
-            deadline_text=f"the run passed its deadline of {format_seconds(settings.timeout_s)} (timeout_s) and was ended; raise it, or choose a faster setting",
+            deadline_text=_deadline_text(settings.timeout_s, len(jobs)),
             memory_limit_bytes=settings.memory_limit_bytes or self._memory_limit,
             on_progress=turn.on_progress,
             baseline_rss_bytes=worker.baseline_rss_bytes,
