@@ -13,12 +13,13 @@ import pytest
 from made_trials import make_trial
 from test_ui_visit import RESULT
 
-from rembg_tuner.comparison import Entry, Question
+from rembg_tuner.comparison import Compared, Entry, Question
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.recommend import Budgets
 from rembg_tuner.settings import Settings
 from rembg_tuner.soak import summarise_soak
 from rembg_tuner.sweep.run import SweepProgress
+from rembg_tuner.trials import Trial
 from rembg_tuner.ui.studies import BusyError, Studies, Study
 from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of, over_earlier
 from rembg_tuner.ui.views.compare import show_comparison
@@ -29,7 +30,6 @@ from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
     from rembg_tuner.running.line import WaitingLine
-    from rembg_tuner.trials import Trial
     from rembg_tuner.ui.handlers import Desk
 
 HANDLERS = StudyHandlers(cast("Desk", None))  # what is shown needs no desk
@@ -148,6 +148,9 @@ def test_a_stopped_study_has_no_problem() -> None:
     assert problems == ["", "the reference could not be made"]
     for language, told in (("en", "Stopped"), ("zh-CN", "停止")):
         assert told in show_comparison(stopped(), language)
+        failed = Trial(number=0, settings=Settings(), failure="the run was cancelled", failure_kind="cancelled")  # fmt: skip
+        compared = [Compared(entry=Entry(name="a", settings=Settings()), trial=failed)]
+        assert told in show_comparison(stopped(compared=compared), language)
         assert told in show_soak(stopped(), language, most=60)
 
 

@@ -35,7 +35,7 @@ def show_comparison(study: Study, language: str) -> str:
         text = say("compare.running", language, count=planned, elapsed=format_guess(study.elapsed_s()))  # fmt: skip
         return f'<section class="rt-study rt-begun"><div class="rt-head"><p role="status">{escape(text)}</p><progress></progress></div></section>'
     compared: Sequence[Compared] = study.compared
-    if not compared:
+    if not compared or (study.is_stopped and not any(one.trial.is_measured for one in compared)):
         return f'<p role="status">{escape(say("compare.stopped", language))}</p>'
     seen = [one for one in compared if one.preview]
     reference = "" if study.question is None or study.question.mask else study.question.reference
@@ -117,7 +117,8 @@ def _row(one: Compared, first: Compared | None, names: Sequence[str], language: 
     """Draw one setting's row, with its ratios to the first that was measured."""
     trial, name = one.trial, f'<th scope="row">{escape(one.entry.name)}</th>'
     if trial.failure:
-        return f'<tr>{name}<td colspan="7" class="rt-failed">{escape(translate_sentence(trial.failure, language))}</td></tr>'
+        kind = "rt-muted" if trial.failure_kind == "cancelled" else "rt-failed"
+        return f'<tr>{name}<td colspan="7" class="{kind}">{escape(translate_sentence(trial.failure, language))}</td></tr>'
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
     faster = share = ""
     if first is not None and trial.is_measured:
