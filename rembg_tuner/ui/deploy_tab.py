@@ -21,7 +21,7 @@ from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import summarise
 from rembg_tuner.sweep.measure import ROUNDS
 from rembg_tuner.ui.choices import chosen_settings
-from rembg_tuner.ui.events import QUIET, tie_stop
+from rembg_tuner.ui.events import QUIET, free_stop, rest_stop
 from rembg_tuner.ui.handlers import example_of
 from rembg_tuner.ui.study_handlers import over_earlier
 from rembg_tuner.ui.sweep_tab import read_budgets
@@ -79,8 +79,9 @@ def add_deploy_tab(
     # Queued, one at a time: a script's model may have to be converted first.
     own.go.click(tab.write, inputs, own.shown, **QUIET)
     gr.on([opened, own.target.input], tab.look, inputs, own.shown, **QUIET)
+    free_stop([own.soak.click], own.stop)
     running = own.soak.click(tab.soak, [parts.picture, *inputs[1:]], own.soaked, concurrency_limit=None, **QUIET)  # fmt: skip
-    tie_stop([own.soak.click], [running], own.stop)
+    rest_stop([running], own.stop)
     own.stop.click(tab.end, None, None, queue=False, **QUIET)
 
 

@@ -253,15 +253,13 @@ def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
     parts.examples.select(take_example, None, parts.picture, queue=False, **QUIET)
 
 
-def tie_stop(begins: list[Any], running: list[Any], stop: Any) -> None:
-    """Let a Stop be pressed while there is something to stop.
-
-    Args:
-        begins: triggers of what is stopped.
-        running: the events themselves, after which it cannot be pressed.
-        stop: the button.
-    """
+def free_stop(begins: list[Any], stop: Any) -> None:
+    """Let a Stop be pressed once something begins; tied before that is, since Gradio goes in that order."""
     gr.on(begins, lambda: gr.update(interactive=True), None, stop, queue=False, **QUIET)
+
+
+def rest_stop(running: list[Any], stop: Any) -> None:
+    """Let a Stop no longer be pressed after the events that it stops."""
     for event in running:
         event.then(lambda: gr.update(interactive=False), None, stop, queue=False, **QUIET)
 
