@@ -550,6 +550,9 @@ def test_a_phone_and_the_dark(browser: Browser, address: str) -> None:
         visitor.take_example("coffee")
         visitor.run()
         assert page.evaluate("() => document.documentElement.scrollWidth") == 390
+        tabs = page.locator("[role=tablist] [role=tab]")
+        assert tabs.count() == 6
+        assert all(tabs.nth(i).is_visible() for i in range(6))
         ground, ink = page.evaluate(
             "() => [getComputedStyle(document.querySelector('.gradio-container')).backgroundColor, getComputedStyle(document.querySelector('.rt-figures b')).color]"
         )
@@ -620,10 +623,24 @@ def test_a_number_format_says_how_far_it_is_from_fp32(visitor: Visitor, address:
     assert "bf16" in visitor.text(".rt-asked table")
 
 
+def arrows_follow_places(page: Page) -> None:
+    """Go up from a point of the plot, back, and to the right."""
+    place = "() => { const hit = document.activeElement.querySelector('.rt-hit'); return [hit.cx.baseVal.value, hit.cy.baseVal.value] }"
+    x, y = page.evaluate(place)
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(place)[1] <= y
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(place)[0] >= x
+
+
 def test_from_upload_to_an_exported_compose_file(visitor: Visitor, address: str) -> None:
     """A picture, a sweep, its plot, another trial looked at by keyboard, a budget, and the file that ships it."""
     page = visitor.come(address)
     visitor.take(ASTRONAUT)
+    page.get_by_role("tab", name="Deploy").click()
+    page.wait_for_timeout(300)  # what opening it asks the server for
+    assert page.locator("#deployed .rt-void").count() == 1
     page.get_by_role("tab", name="Sweep").click()
     for axis, value in (("engine", "onnxruntime"), ("precision", "bf16"), ("network_size", "224"), ("intra_op_threads", "1")):  # fmt: skip
         box = page.locator(f"#axis-{axis}").get_by_label(value, exact=True)
@@ -639,6 +656,8 @@ def test_from_upload_to_an_exported_compose_file(visitor: Visitor, address: str)
     other = page.locator(f".rt-point:not([data-trial='{chosen}'])").first
     number = other.get_attribute("data-trial")
     other.focus()
+    arrows_follow_places(page)
+    other.focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(f".rt-card[data-card='{number}']")
     page.fill("#budget-memory input", "1")
@@ -648,7 +667,13 @@ def test_from_upload_to_an_exported_compose_file(visitor: Visitor, address: str)
     with page.expect_download() as waiting:
         page.click(".rt-files button[data-png]")
     assert Path(waiting.value.path()).read_bytes()[:4] == b"\x89PNG"
+    page.fill("#budget-memory input", "-5")
+    playwright.expect(page.locator("#budget-note")).to_contain_text("peak must be 0")
+    page.fill("#budget-memory input", "0")
+    playwright.expect(page.locator("#budget-note p")).to_have_count(0)
     page.click("[data-use]")
+    playwright.expect(page.locator(".rt-taken")).to_contain_text("It is on Cut out now")
+    assert page.evaluate("() => document.activeElement.matches('[data-use]')")
     page.get_by_role("tab", name="Deploy").click()
     page.click("#deploy-run")
     with page.expect_download() as waiting:
