@@ -44,6 +44,7 @@ class Behaviour:
     content: bytes = CONTENT
     claimed: int | None = None  # Content-Length, if it lies
     stall_s: float = 0.0  # before the body
+    is_late: bool = False  # before the answer too
     trickle_s: float = 0.0  # between pieces of 64 bytes
     ranges: list[str | None] = field(default_factory=list)  # what was asked for
     obeys_ranges: bool = True
@@ -71,6 +72,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if status != 200:
             self.send_error(status)
             return
+        if how.is_late:
+            time.sleep(how.stall_s)
         if how.location is not None:
             self.send_response(302)
             self.send_header("Location", how.location)
@@ -112,6 +115,7 @@ def behaviour(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Behav
     """Serve a file on this machine; the mirror's variable leads there, and a home is made for it."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # whoever cancelled is gone
     server.behaviour = how = Behaviour()  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv(MIRROR_VARIABLE, f"http://127.0.0.1:{server.server_port}/mirror/")
@@ -252,7 +256,7 @@ def test_a_404_is_one_sentence(behaviour: Behaviour, entry: CatalogueEntry) -> N
         get(entry)
     assert "cannot be got: the server answered 404" in str(caught.value)
     assert (
-        f"put {entry.url} at {entry.place()} by hand, or name a mirror in {MIRROR_VARIABLE}"
+        f"put {entry.url} at {entry.place()} by hand, or unset {MIRROR_VARIABLE} to ask rembg's"
         in str(caught.value)
     )
     assert len(behaviour.ranges) == 1
@@ -458,6 +462,33 @@ def test_a_cancelled_download_goes_on_later(behaviour: Behaviour, entry: Catalog
     assert entry.find() is None
     assert get(entry).read_bytes() == CONTENT
     assert str(behaviour.ranges[-1]).startswith("bytes=")
+
+
+@pytest.mark.parametrize("when", ["before the answer", "before the body"])
+def test_a_cancel_is_seen_while_the_server_keeps_silent(
+    when: str, behaviour: Behaviour, entry: CatalogueEntry
+) -> None:
+    """Whoever cancels does not wait for a server's answer."""
+    behaviour.stall_s, behaviour.is_late = 5.0, when == "before the answer"
+    started = time.perf_counter()
+    with pytest.raises(CancelledError):
+        get(entry, is_cancelled=lambda: time.perf_counter() - started > 0.5)
+    assert time.perf_counter() - started < 1.5
+
+
+def test_a_server_that_gives_nothing_leaves_nothing_to_keep(
+    behaviour: Behaviour, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What did not come is not said to be kept; a mirror is named only where none was asked."""
+    behaviour.status = [503] * 8
+    with pytest.raises(DownloadError) as caught:
+        get(entry)
+    assert "in 4 tries: the server answered 503 Service Unavailable; try again later, or put" in str(caught.value)  # fmt: skip
+    assert str(caught.value).endswith(f"by hand, or unset {MIRROR_VARIABLE} to ask rembg's own address")  # fmt: skip
+    own = replace(entry, url=download.model_url(entry))
+    monkeypatch.delenv(MIRROR_VARIABLE)
+    with pytest.raises(DownloadError, match=f"by hand, or name a mirror in {MIRROR_VARIABLE}$"):
+        get(own)
 
 
 def test_a_full_disk_is_told_before_it_is_filled(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rembg_tuner import __version__
 from rembg_tuner.errors import CancelledError, DownloadError, ModelError, OutputError
+from rembg_tuner.models.errand import Errand
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.units import format_bytes
 
@@ -204,8 +205,13 @@ def _get(entry: CatalogueEntry, url: str, place: Path, listener: _Listener) -> N
         was_begun_before = (
             False  # the beginning may have been another file's: once more from the start
         )
+    kept = _size_of(part)
+    if not kept:
+        raise DownloadError(
+            f"{url} could not be got in {TRIES} tries: {reason}; try again later, or {_by_hand(entry)}"
+        )
     raise DownloadError(
-        f"{url} could not be got in {TRIES} tries: {reason}; what came ({format_bytes(_size_of(part))}) is kept, so try again, or {_by_hand(entry)}"
+        f"{url} could not be got in {TRIES} tries: {reason}; what came ({format_bytes(kept)}) is kept, so try again, or {_by_hand(entry)}"
     )
 
 
@@ -219,6 +225,8 @@ def _pause(listener: _Listener, part: Path) -> None:
 
 def _by_hand(entry: CatalogueEntry) -> str:
     """Say which file to put where, for a machine without a network."""
+    if os.environ.get(MIRROR_VARIABLE):  # it is the mirror that was asked
+        return f"put {entry.url} at {entry.place()} by hand, or unset {MIRROR_VARIABLE} to ask rembg's own address"
     return f"put {entry.url} at {entry.place()} by hand, or name a mirror in {MIRROR_VARIABLE}"
 
 
@@ -230,19 +238,28 @@ def _try_once(entry: CatalogueEntry, url: str, part: Path, listener: _Listener) 
         DownloadError: another try would bring no more.
     """
     have = _size_of(part)
-    answer = _ask(entry, url, have)
-    if answer is None:  # there is no more of it: the checksum will tell
-        return
-    with answer:
+    with Errand(lambda: listener.tell(_size_of(part), None)) as errand:
+        answer = errand.do(lambda: _ask(entry, url, have))
+        if answer is None:  # there is no more of it: the checksum will tell
+            return
         start = have if answer.status == _HTTP_PARTIAL else 0
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else entry.bytes
         _refuse_another_size(entry, url, total)
         _refuse_a_full_disk(part, (total or 0) - start)
         with part.open("ab" if start else "wb") as file:
-            _copy(
-                answer, file, start=start, total=total, most=_most_bytes(entry), listener=listener
+            done = _copy(
+                lambda: errand.do(lambda: _read_piece(answer)),
+                file,
+                start=start,
+                total=total,
+                most=_most_bytes(entry),
+                listener=listener,
             )
+        # A body in chunks tells its own end: there a short one is another file, and no connection that ended.
+        is_short = total is not None and done < min(total, _most_bytes(entry) or total)
+        if is_short and not answer.chunked:
+            raise _EndedEarlyError(f"the connection ended at {done:,} of {total:,} bytes")
 
 
 def _ask(entry: CatalogueEntry, url: str, have: int) -> http.client.HTTPResponse | None:
@@ -327,26 +344,29 @@ def _refuse_a_full_disk(part: Path, missing: int) -> None:
 
 
 def _copy(
-    answer: http.client.HTTPResponse,
+    read: Callable[[], bytes],
     file: BinaryIO,
     *,
     start: int,
     total: int | None,
     most: int | None,
     listener: _Listener,
-) -> None:
+) -> int:
     """Copy an answer's body to the end of a file, and no more of it than the released file can have.
 
+    Returns:
+        How many bytes the file has now.
+
     Raises:
-        _EndedEarlyError: it came to an end too early, or hardly at all.
+        _EndedEarlyError: the network failed, or hardly anything came.
     """
     done, window_at, window_done = start, time.monotonic(), start
-    while piece := _read_piece(answer):
+    while piece := read():
         file.write(piece)
         done += len(piece)
         listener.tell(done, total)
         if most is not None and done > most:
-            return
+            break
         now = time.monotonic()
         if now - window_at >= SLOW_AFTER_S:
             if done - window_done < LEAST_BYTES_PER_S * (now - window_at):
@@ -354,9 +374,7 @@ def _copy(
                     f"less than {LEAST_BYTES_PER_S} bytes a second came for {SLOW_AFTER_S:g} s"
                 )
             window_at, window_done = now, done
-    # A body in chunks tells its own end: there a short one is another file, and no connection that ended.
-    if total is not None and done < total and not answer.chunked:
-        raise _EndedEarlyError(f"the connection ended at {done:,} of {total:,} bytes")
+    return done
 
 
 def _read_piece(answer: http.client.HTTPResponse) -> bytes:
