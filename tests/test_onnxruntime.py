@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rembg_tuner.engines import EngineRequest, open_engine
+from rembg_tuner.engines.providers import provider_options
 from rembg_tuner.errors import MissingProviderError, ModelError
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.settings import Settings
@@ -36,12 +37,24 @@ def test_a_provider_that_falls_back_to_the_cpu_is_refused(
     """Libraries that load do not make a GPU: the session's own word counts, in every engine."""
     monkeypatch.setattr("rembg_tuner.engines.providers.provider_problem", lambda _: None)
     monkeypatch.setattr("rembg_tuner.engines.onnxruntime._NO_CPU_FALLBACK", ("session.none", "1"))
-    settings = Settings(engine=engine, provider="cuda")  # type: ignore[arg-type]
+    settings = Settings(engine=engine, provider="cuda")
     with pytest.raises(
         MissingProviderError,
         match="provider cuda was asked for, and ONNX Runtime runs CPUExecutionProvider instead; see whether nvidia-smi",
     ):
         open_engine(request_for(settings, tmp_path))
+
+
+def test_cuda_is_told_not_to_compute_fp32_in_less(tmp_path: Path) -> None:
+    """TF32 is on by default there; other providers know no such option."""
+    options = {
+        provider: provider_options(
+            request_for(Settings(engine="onnxruntime", provider=provider), tmp_path)
+        )
+        for provider in ("cpu", "cuda", "openvino", "tensorrt")
+    }
+    assert options["cuda"] == {"use_tf32": "0"}
+    assert [name for name, own in options.items() if "use_tf32" in own] == ["cuda"]
 
 
 @pytest.fixture

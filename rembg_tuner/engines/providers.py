@@ -118,6 +118,9 @@ def provider_options(request: EngineRequest) -> dict[str, str]:
     if settings.provider == "openvino":  # whose threads are not ONNX Runtime's
         threads = settings.intra_op_threads or request.threads
         return {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads)}
+    if settings.provider == "cuda":
+        # By default GPUs from Ampere on multiply in TF32, whose ten bits of mantissa are fp16's.
+        return {"use_tf32": "0"}
     if settings.provider != "tensorrt":
         return {}
     folder = str(request.cache / "tensorrt")  # without it, the engine is built anew at every start
