@@ -62,6 +62,10 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
         _run_as_released(source, model, proof)
         asked = f"network_size {side}" if side else f"batch_size {batch}"
         reason = str(error).replace(str(target), str(source))  # the copy is nobody's to look for
+        if not own:  # network_size 0 is no way out: there the size is asked for
+            raise ModelError(
+                f"this graph leaves its input size open and fails when run with {asked}: {reason}; export it with its input size written down"
+            ) from error
         raise ModelError(
             f"this graph cannot take {asked}, it fails when run so: {reason}; leave network_size at 0 and batch_size at 1"
         ) from error

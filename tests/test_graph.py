@@ -220,6 +220,25 @@ def test_a_graph_that_fails_when_it_is_run_is_refused(tmp_path: Path) -> None:
         assert [path.name for path in tmp_path.iterdir()] == ["own.onnx"]
 
 
+def test_a_graph_of_open_size_is_not_sent_back_to_the_size_that_it_has_not(tmp_path: Path) -> None:
+    """With network_size 0 it is asked for a size, so that is no advice."""
+    model = plain_graph((1, 3, 32, 32))
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_param = "side"
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    model.graph.node[0].CopyFrom(
+        helper.make_node("MaxPool", ["x0"], ["y"], kernel_shape=[2, 2], strides=[2, 2])
+    )
+    source = tmp_path / "own.onnx"
+    source.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError) as caught:
+        fitted(source, tmp_path, side=64)
+    assert str(caught.value) == (
+        "this graph leaves its input size open and fails when run with network_size 64: for 1 of 64 x 64 px it gave "
+        "1 of 32 x 32; export it with its input size written down"
+    )
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut-short", "flipped-bit"])
 @pytest.mark.parametrize("engine", ["onnxruntime", "ncnn"])
 def test_what_was_made_is_made_again_where_it_is_not_whole(

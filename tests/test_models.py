@@ -487,3 +487,12 @@ def test_every_entry_says_where_its_file_goes(bare_home: Path) -> None:
             else f"rembg makes it of {entry.made_from}"
         )
         assert told in entry.get_text()
+
+
+def test_a_folder_that_is_called_as_a_model_is_told_to_be_one(tmp_path: Path) -> None:
+    """It is there, and is no file."""
+    folder = tmp_path / "own.onnx"
+    folder.mkdir()
+    with pytest.raises(MissingModelError) as caught:
+        find_model(str(folder))
+    assert str(caught.value) == f"model {str(folder)!r} is a folder; give the path of an .onnx file"

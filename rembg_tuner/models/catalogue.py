@@ -269,6 +269,8 @@ def _int8_of(spec: ModelSpec, path: Path | None) -> ModelSpec:
 def _own_file(model: str) -> ModelSpec:
     """Describe a user's own .onnx file: by the record beside it, else normalised as U2-Net is."""
     path = _expanded(model)
+    if path.is_dir():
+        raise MissingModelError(f"model {model!r} is a folder; give the path of an .onnx file")
     if not path.is_file():
         raise MissingModelError(
             f"model file {model!r} is not there; give the path of an .onnx file"

@@ -245,7 +245,7 @@ def _rewrite_sizes(graph: onnx.GraphProto, own: int, side: int) -> None:
     sizes = written_sizes(graph)
     if sizes and not own:
         raise ModelError(
-            "this graph leaves its input size open and holds sizes as constants, so none of them can be scaled; leave network_size at 0"
+            "this graph leaves its input size open and holds sizes as constants, so none of them can be scaled; export it with its input size written down"
         )
     for size in sizes:
         pixels = size.numbers[-2:]
