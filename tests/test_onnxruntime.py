@@ -37,7 +37,7 @@ def test_a_provider_that_falls_back_to_the_cpu_is_refused(
     """Libraries that load do not make a GPU: the session's own word counts, in every engine."""
     monkeypatch.setattr("rembg_tuner.engines.providers.provider_problem", lambda _: None)
     monkeypatch.setattr("rembg_tuner.engines.onnxruntime._NO_CPU_FALLBACK", ("session.none", "1"))
-    settings = Settings(engine=engine, provider="cuda")
+    settings = Settings(engine=engine, provider="cuda")  # type: ignore[arg-type]
     with pytest.raises(
         MissingProviderError,
         match="provider cuda was asked for, and ONNX Runtime runs CPUExecutionProvider instead; see whether nvidia-smi",
