@@ -15,6 +15,7 @@ from test_ui_visit import RESULT
 
 from rembg_tuner.comparison import Compared, Entry, Question
 from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.measurement import HAD_COMPANY
 from rembg_tuner.recommend import Budgets
 from rembg_tuner.settings import Settings
 from rembg_tuner.soak import summarise_soak
@@ -185,6 +186,22 @@ def test_a_setting_that_was_taken_says_where_it_is(language: str) -> None:
     assert told not in HANDLERS.show(visitor, Budgets())
     assert told in HANDLERS.take(visitor, 1, Budgets())
     assert told not in HANDLERS.look_at(visitor, 0, Budgets())
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", f"{HAD_COMPANY}</p>"),
+        ("zh-CN", f"{translate_sentence(HAD_COMPANY, 'zh-CN')}</p>"),
+    ],
+)
+def test_a_card_says_what_the_runs_said(language: str, told: str) -> None:
+    """Such as that another slot ran beside it, so that its time is no figure of its own."""
+    trial = replace(make_trial(0, 100, 0.1, 0.99), warnings=(HAD_COMPANY,))
+    visitor = Visitor(language=language, study=study_of(progress=progress_of([trial], 1)))
+    shown = HANDLERS.show(visitor, Budgets())
+    assert told in shown
+    assert (HAD_COMPANY in shown) == (language == "en")
 
 
 @pytest.mark.parametrize(("runs", "is_bound"), [(16, True), (60, False)])

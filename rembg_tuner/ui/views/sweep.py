@@ -148,11 +148,15 @@ def _card(trial: Trial, names: Sequence[str], language: str, *, is_taken: bool) 
         spread = say("sweep.spread", language, low=duration(trial.time_low_s, language), high=duration(trial.time_high_s, language), n=trial.n)  # fmt: skip
         if trial.may_be_unstable:
             spread += f" · {say('sweep.unstable', language)}"
+    told = "".join(
+        f'<p class="rt-muted">{escape(translate_sentence(warning, language))}</p>'
+        for warning in trial.warnings
+    )
     return (
         f'<div class="rt-card" data-card="{trial.number}"><div class="rt-card-thumbs">{thumbs}</div><div>'
         f"<p><b>{escape(label_text(trial.settings, names, language))}</b></p>"
         f"<p>{escape(translate_sentence(figures, language))} {stars}</p>"
-        f'<p class="rt-muted">{escape(spread)}</p>'
+        f'<p class="rt-muted">{escape(spread)}</p>{told}'
         f'<button type="button" class="rt-take" data-use="{trial.number}">{escape(say("sweep.use", language))}</button>'
         f'<p class="rt-taken" role="status">{escape(say("sweep.taken", language)) if is_taken else ""}</p>'
         f"</div></div>"
