@@ -148,7 +148,7 @@ def sweep_table() -> str:
     turns = again["turns"]
     widths = sorted(high / low for low, high in (turn["swept"]["expected_s"] for turn in turns))
     rows = [
-        (f"{sixty['trials']} trials of u2netp, a warm-up and three runs each, one picture", format_guess(sixty["wall_s"])),
+        (f"{sixty['trials']} trials of u2netp, a warm-up and three runs each, one picture (`--confirm 0`)", format_guess(sixty["wall_s"])),
         (f"the same {twice['trials']} settings swept twice: trials on one front only, and of these not explained by the ranges of their runs or 5 % of the peak", f"{twice['on_one_front_only']} and {twice['not_explained_by_the_stated_spread']} (fronts of {twice['front'][0]} and {twice['front'][1]})"),
         (f"{len(turns)} sweeps of 12 settings, what each recommends then run by hand: worst difference of the peaks", f"{again['worst_peak_difference']:.1%}"),
         ("the same: times by hand within the range that the sweep states", f"{again['times_within_what_is_expected']} of {len(turns)}; the range's ends are {widths[len(widths) // 2]:.1f} times apart (median)"),
