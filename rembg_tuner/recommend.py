@@ -157,14 +157,15 @@ def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
         nearest = min(measured, key=lambda t: (budgets.excess(t), _cost(t)))
         return Recommendation(chosen=nearest, fits=False, why=f"none of the {len(measured)} settings measured fits; the nearest misses {' and '.join(budgets.misses(nearest))}")  # fmt: skip
     chosen, *others = fitting
+    expected_s = expected_range_s(chosen, trials)
     return Recommendation(
         chosen=chosen,
         fits=True,
         why=_why(chosen, fitting, measured, budgets),
         runner_up=others[0] if others else None,
         steps=_steps(chosen, measured, budgets),
-        expected_s=expected_range_s(chosen, trials),
-        expected=_expected_text(chosen, trials),
+        expected_s=expected_s,
+        expected=_expected_text(chosen, trials, expected_s),
     )
 
 
@@ -210,11 +211,12 @@ def expected_range_s(trial: Trial, trials: Sequence[Trial]) -> tuple[float, floa
     return None if found is None else found.expected(trial.worker_times_s)
 
 
-def _expected_text(chosen: Trial, trials: Sequence[Trial]) -> str:
+def _expected_text(
+    chosen: Trial, trials: Sequence[Trial], expected: tuple[float, float] | None
+) -> str:
     """Say what a trial's time will be when it is run again."""
     workers = [len(one.worker_times_s) for one in trials if one.is_measured]
     several = sum(number for number in workers if number > 1)
-    expected = expected_range_s(chosen, trials)
     if expected is None:
         alone = several and len(chosen.worker_times_s) < 2
         return "This setting ran in one worker only, so what its time will be when it is run again is not known" if alone else ""  # fmt: skip

@@ -15,6 +15,7 @@ from rembg_tuner.cache import replacing
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.cli.cut import DONE, FAILED
+from rembg_tuner.cli.plan import make_output_folder
 from rembg_tuner.comparison import Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.presets import find_preset, read_presets, resolve
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         kept = arguments.output is not None
         folder = Path(arguments.output) if kept else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-compare-")))  # fmt: skip
-        _make(folder)
+        make_output_folder(folder)
         held = _reference(arguments.reference, entries, Path(arguments.image), folder)
         comparer = stack.enter_context(Comparer())
         question = Question(
@@ -66,18 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print(compared, held)
     return FAILED if any(one.trial.failure for one in compared) else DONE
-
-
-def _make(folder: Path) -> None:
-    """Make the folder.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def _entries(text: str) -> list[Entry]:

@@ -77,6 +77,18 @@ def _make_folder(folder: Path) -> None:
         raise SettingsError([f"the folder {folder} cannot be made: {error.strerror}"]) from error
 
 
+def make_output_folder(folder: Path) -> None:
+    """Make the folder that a command writes what it found to.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+
+
 def _refuse_collisions(plan: list[tuple[Path, Path]]) -> None:
     """Refuse a plan in which a cut-out would take another's place, or a picture's."""
     problems: list[str] = []

@@ -12,6 +12,7 @@ from rembg_tuner.cache import replacing
 from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.chosen import chosen_settings
 from rembg_tuner.cli.cut import DONE, FAILED, INTERRUPTED, exit_code, failure_text
+from rembg_tuner.cli.plan import make_output_folder
 from rembg_tuner.errors import OutputError
 from rembg_tuner.measurement import Failure
 from rembg_tuner.soak import draw_soak, run_soak
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     for text in warnings:
         print(f"note: {text}", file=sys.stderr)
     if arguments.output is not None:
-        _make_folder(Path(arguments.output))  # before an hour's runs, not after
+        make_output_folder(Path(arguments.output))  # before an hour's runs, not after
     pictures = [Path(name) for name in find_images(arguments.images)]
     stopped: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))
@@ -62,18 +63,6 @@ def run(arguments: argparse.Namespace) -> int:
     if stopped:
         return INTERRUPTED
     return FAILED if found.failure else DONE
-
-
-def _make_folder(folder: Path) -> None:
-    """Make the folder.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def _write(found: Soak, folder: Path) -> None:

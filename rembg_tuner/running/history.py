@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.errors import ModelError
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.settings import KNOBS, build_settings
+from rembg_tuner.tables import open_tables
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
@@ -134,13 +135,7 @@ class History:
 
     def _open(self) -> sqlite3.Connection:
         """Open the file, made if it is not there."""
-        file = sqlite3.connect(self._path, timeout=_TIMEOUT_S)
-        try:
-            file.execute(_SCHEMA)
-        except sqlite3.Error:
-            file.close()
-            raise
-        return file
+        return open_tables(self._path, _SCHEMA, timeout_s=_TIMEOUT_S)
 
 
 def made_by(settings: Settings) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.sweep.weights import trial_key
+from rembg_tuner.tables import open_tables
 from rembg_tuner.trials import read_trial
 
 if TYPE_CHECKING:
@@ -103,13 +104,7 @@ class TrialStore:
 
     def _open(self) -> sqlite3.Connection:
         """Open the file, made if it is not there."""
-        file = sqlite3.connect(self._path, timeout=_TIMEOUT_S)
-        try:
-            file.execute(_SCHEMA)
-        except sqlite3.Error:
-            file.close()
-            raise
-        return file
+        return open_tables(self._path, _SCHEMA, timeout_s=_TIMEOUT_S)
 
 
 def _read(text: str) -> Trial | None:
