@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 
@@ -23,6 +23,7 @@ from rembg_tuner.sweep.measure import ROUNDS
 from rembg_tuner.ui.choices import chosen_settings
 from rembg_tuner.ui.events import QUIET, free_stop, rest_stop
 from rembg_tuner.ui.handlers import example_of
+from rembg_tuner.ui.shipping import shipped_trial
 from rembg_tuner.ui.study_handlers import over_earlier
 from rembg_tuner.ui.sweep_tab import read_budgets
 from rembg_tuner.ui.views import result as result_view
@@ -32,9 +33,11 @@ from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
+    from rembg_tuner.recommend import Budgets
     from rembg_tuner.settings import Settings
     from rembg_tuner.ui.events import Widgets
     from rembg_tuner.ui.handlers import Desk
+    from rembg_tuner.ui.shipping import Shipped, Source
     from rembg_tuner.ui.study_handlers import StudyHandlers
     from rembg_tuner.ui.visitors import Visitor
 
@@ -43,10 +46,15 @@ _MEASURED_TARGETS = ("compose",)  # limits are taken from what was measured
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chosen:
-    """What is shipped: a setting, what was measured of it (None: nothing), and what to know of the choice."""
+    """What is shipped: a setting, what was measured of it (None: nothing), where it is from, and what to know.
+
+    Attributes:
+        source: as `Shipped.source`; form: the first tab.
+    """
 
     settings: Settings
     measured: Measured | None
+    source: Source | Literal["form"] = "form"
     note: str = ""
 
 
@@ -156,25 +164,40 @@ class _DeployTab:
         self.desk.visitors.of(request).stop_soak()
 
     def _chosen(self, visitor: Visitor, values: tuple[Any, ...]) -> _Chosen:
-        """Choose what is shipped: the trial that is looked at, else the first tab's form.
+        """Choose what is shipped: the sweep's setting, taken or recommended; without a sweep the first tab's form.
 
         Raises:
-            TunerError: the trial failed, a budget cannot be, or the form cannot.
+            TunerError: nothing fits, the trial failed, a budget cannot be, or the form cannot.
         """
         limits = read_budgets(values[: self.budgets])
-        trial = self.studies.recommended(visitor, limits)
-        if trial is None:
+        found = self.studies.found(visitor, limits)
+        if found is None or visitor.study is None:
             preset, *form = values[self.budgets :]
             settings = chosen_settings(preset, dict(zip(KNOBS, form, strict=True)))[0]
             return _Chosen(settings=settings, measured=_measured_of_visit(visitor, settings))
-        if not trial.is_measured:
-            raise SettingsError([say("deploy.failed", visitor.language)])
-        misses = limits.misses(trial)
-        told = translate_sentence("; ".join(misses), visitor.language)
-        note = say("deploy.misses", visitor.language, misses=told) if misses else ""
-        host = read_host()
-        here = {"cpu": host.cpu, "cores": str(host.usable_cpus)}
-        return _Chosen(settings=trial.settings, measured=measured_of_trial(trial, here), note=note)
+        shipped = shipped_trial(visitor.study, found)
+        if shipped is None:
+            why = translate_sentence(found.why, visitor.language)
+            raise SettingsError([say("deploy.none_fits", visitor.language, why=why)])
+        return _chosen_of_trial(shipped, limits, visitor.language)
+
+
+def _chosen_of_trial(shipped: Shipped, limits: Budgets, language: str) -> _Chosen:
+    """Ship a trial of the sweep, with what it misses.
+
+    Raises:
+        SettingsError: it failed.
+    """
+    trial = shipped.trial
+    if not trial.is_measured:
+        raise SettingsError([say("deploy.failed", language)])
+    misses = limits.misses(trial)
+    told = translate_sentence("; ".join(misses), language)
+    note = say("deploy.misses", language, misses=told) if misses else ""
+    host = read_host()
+    here = {"cpu": host.cpu, "cores": str(host.usable_cpus)}
+    measured = measured_of_trial(trial, here)
+    return _Chosen(settings=trial.settings, measured=measured, source=shipped.source, note=note)
 
 
 def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
@@ -223,7 +246,7 @@ def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
         if measured
         else say("deploy.unmeasured", language)
     )
-    lead = say("deploy.for", language, setting=label_text(settings, TOLD, language), figures=figures)  # fmt: skip
+    lead = say(f"deploy.for.{chosen.source}", language, setting=label_text(settings, TOLD, language), figures=figures)  # fmt: skip
     notes = "".join(f"<li>{escape(note)}</li>" for note in said)
     download = say("deploy.download", language, name=made.file_name)
     return (

@@ -320,14 +320,13 @@ class StudyHandlers:
             return None
         return next((t for t in study.progress.trials if t.number == number), None)
 
-    def recommended(self, visitor: Visitor, budgets: Budgets) -> Trial | None:
-        """Give the trial that the visitor looks at, else the recommended one."""
+    def found(self, visitor: Visitor, budgets: Budgets) -> Recommendation | None:
+        """Recommend of the visitor's sweep; None: there is none, or it has measured nothing yet."""
         study = visitor.study
         if study is None or study.progress is None:
             return None
-        if study.shown is not None:
-            return self.trial(visitor, study.shown)
-        return self._found(study, budgets).chosen
+        is_measured = any(trial.is_measured for trial in study.progress.trials)
+        return self._found(study, budgets) if is_measured else None
 
     def _found(self, study: Study, budgets: Budgets) -> Recommendation:
         """Recommend of what was measured so far."""

@@ -1,0 +1,132 @@
+"""The Deploy tab without a browser: which setting is shipped, and what the first line says of it."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from made_trials import make_trial
+
+from rembg_tuner.recommend import Budgets
+from rembg_tuner.settings import KNOBS, Settings
+from rembg_tuner.sweep.run import SweepProgress
+from rembg_tuner.trials import Trial
+from rembg_tuner.ui.deploy_tab import _DeployTab
+from rembg_tuner.ui.studies import Study
+from rembg_tuner.ui.study_handlers import StudyHandlers
+from rembg_tuner.ui.visitors import Visitor
+from rembg_tuner.ui.words import LANGUAGES
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from rembg_tuner.ui.handlers import Desk
+
+# The second is recommended, the third costs more, the first looks wrong.
+TRIALS = (
+    make_trial(0, 100, 0.05, 0.60),
+    make_trial(1, 150, 0.10, 0.99),
+    make_trial(2, 300, 0.09, 0.999),
+)
+FAILED = Trial(number=3, settings=Settings(engine="onnxruntime"), failure="it crashed", failure_kind="crash")  # fmt: skip
+BUDGETS: dict[str, tuple[Any, ...]] = {
+    "any": (None, None, None, False),
+    "impossible": (50, None, None, False),
+}
+
+
+class Deploy:
+    """A Deploy tab with one visitor, who may have swept."""
+
+    def __init__(self, folder: Path, *trials: Trial, language: str = "en") -> None:
+        """Open it."""
+        self.visitor = Visitor(language=language)
+        desk = cast(
+            "Desk",
+            SimpleNamespace(
+                visitors=SimpleNamespace(of=lambda _: self.visitor),
+                folder=SimpleNamespace(new_job=lambda: folder),
+            ),
+        )
+        self.studies = StudyHandlers(desk)
+        self.tab = _DeployTab(desk, self.studies, 4)
+        if trials:
+            progress = SweepProgress(trials=trials, planned=len(trials), elapsed_s=9.0, left_s=0.0, remembered=0)  # fmt: skip
+            self.visitor.study = Study(folder=folder, is_running=False, progress=progress)
+
+    def write(self, budgets: str = "any") -> str:
+        """Press the button, for an env file; give what is shown, as text."""
+        form = (None, *([None] * len(KNOBS)))
+        html = self.tab.write(cast("gr.Request", None), "env", *BUDGETS[budgets], *form)
+        return unescape(re.sub(r"<[^>]+>", " ", html))
+
+
+def first_line(shown: str) -> str:
+    """Give the first line of what is shown."""
+    return shown.strip().partition("\n")[0]
+
+
+def test_the_recommended_setting_is_shipped_whatever_was_looked_at(tmp_path: Path) -> None:
+    """A dot that was only looked at changes nothing; the first line says that it is the recommended one."""
+    deploy = Deploy(tmp_path, *TRIALS)
+    deploy.studies.look_at(deploy.visitor, 0, Budgets())
+    said = deploy.write()
+    assert first_line(said).startswith("The sweep’s recommended setting: ")
+    assert "150 MiB, 100 ms" in first_line(said)
+
+
+@pytest.mark.parametrize(
+    ("number", "begins", "figures"),
+    [
+        (1, "The setting that you took from the sweep: ", "150 MiB"),
+        (2, "The setting that you took from the sweep, not the recommended one: ", "300 MiB"),
+    ],
+)
+def test_a_setting_that_was_taken_is_shipped(
+    number: int, begins: str, figures: str, tmp_path: Path
+) -> None:
+    """Until another is taken, whatever is looked at afterwards; the first line says which."""
+    deploy = Deploy(tmp_path, *TRIALS)
+    deploy.studies.take(deploy.visitor, number, Budgets())
+    deploy.studies.look_at(deploy.visitor, 0, Budgets())
+    line = first_line(deploy.write())
+    assert line.startswith(begins)
+    assert figures in line
+
+
+def test_nothing_is_shipped_where_nothing_fits_unless_it_was_taken(tmp_path: Path) -> None:
+    """The nearest is named with what it misses, and no file is written; one that was taken is, with the same words."""
+    deploy = Deploy(tmp_path, *TRIALS)
+    said = deploy.write("impossible")
+    assert "of 50 MiB allowed" in said
+    assert "Use this setting" in said
+    assert "recommended" not in said.lower()
+    assert list(tmp_path.iterdir()) == []
+    deploy.studies.take(deploy.visitor, 1, Budgets())
+    said = deploy.write("impossible")
+    assert first_line(said).startswith("The setting that you took from the sweep: ")
+    assert "This setting does not keep the budgets: peak 150 MiB of 50 MiB allowed." in said
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_taken_setting_that_failed_is_not_shipped(tmp_path: Path) -> None:
+    """It has no figures."""
+    deploy = Deploy(tmp_path, *TRIALS, FAILED)
+    deploy.studies.take(deploy.visitor, FAILED.number, Budgets())
+    assert "The trial of the setting that you took failed" in deploy.write()
+
+
+@pytest.mark.parametrize("trials", [(), (FAILED,)], ids=["no-sweep", "nothing-measured"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_without_a_measured_sweep_the_first_tab_is_shipped(
+    language: str, trials: tuple[Trial, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the first line says so, in either language."""
+    monkeypatch.setattr("rembg_tuner.ui.deploy_tab.chosen_settings", lambda *_: (Settings(), ()))
+    line = first_line(Deploy(tmp_path, *trials, language=language).write())
+    begins = {"en": "The setting of the first tab: ", "zh-CN": "第一个标签页的设置："}
+    assert line.startswith(begins[language])
