@@ -21,7 +21,7 @@ PACKAGE = "rembg_tuner"
 
 # DESIGN.md's rooms: a room imports only from rows above its own, and from itself.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors", "units", "colours", "knobs", "tables", "yaml_files"),
+    ("errors", "units", "colours", "knobs", "tables", "yaml_files", "telemetry"),
     ("settings", "measurement", "pareto"),
     ("stats", "presets", "host", "cache", "children"),
     ("trials", "quality"),

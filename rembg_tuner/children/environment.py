@@ -9,13 +9,6 @@ _ROOT = str(Path(__file__).parents[2])
 
 
 def child_environment() -> dict[str, str]:
-    """Give this process's environment, with this program's folder first on the module path.
-
-    ONNX Runtime reports to its maker unless it is told not to; what the user set goes before.
-    """
+    """Give this process's environment, with this program's folder first on the module path."""
     paths = [_ROOT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {
-        "ORT_DISABLE_TELEMETRY": "1",
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
-    }
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}

@@ -40,7 +40,8 @@ def write_rembg(wanted: Wanted) -> Export:
     notes += kept_notes(settings)
     if settings.model not in read_catalogue():
         raise SettingsError([f"rembg's command takes models by name, and {settings.model} is a file; use --to python"])  # fmt: skip
-    return made_of("rembg", f"#!/bin/sh\n{threads}{' '.join(words)}\n", *notes)
+    variables = f"ORT_DISABLE_TELEMETRY=1 {threads}"
+    return made_of("rembg", f"#!/bin/sh\n{variables}{' '.join(words)}\n", *notes)
 
 
 def write_env(wanted: Wanted) -> Export:

