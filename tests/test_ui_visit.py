@@ -7,12 +7,15 @@ import io
 import json
 import re
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rembg_tuner.imaging.matte import foreground_warning
 from rembg_tuner.measurement import Environment, Failure, Result
 from rembg_tuner.running.ticket import Glance, Timeline
 from rembg_tuner.settings import Settings
@@ -24,13 +27,14 @@ from rembg_tuner.ui.visit import (
     MOST_RUNS,
     Turn,
     Visit,
+    Waited,
     compare,
     differences,
     runs_csv,
     runs_json,
     write_runs,
 )
-from rembg_tuner.ui.words import LANGUAGES
+from rembg_tuner.ui.words import LANGUAGES, say, translate_sentence
 from rembg_tuner.units import MIB
 
 SETTINGS = Settings(engine="onnxruntime", network_size=256)
@@ -169,28 +173,55 @@ def test_csv_and_json_say_the_same_and_tell_no_path(tmp_path: Path) -> None:
     assert runs[0]["output"] == "cup.cutout.png"
 
 
+def test_another_picture_is_not_compared() -> None:
+    """A pinned run of another picture gives no ratio, in the panel and in the table; its content counts, not its path."""
+    cup = replace(turn(), picture_digest="aa")
+    dog = replace(turn(picture="dog.png"), picture_digest="bb")
+    assert compare(dog, cup) is None
+    assert compare(replace(cup, picture_path="/elsewhere/cup.png"), cup) is not None
+    visit = visit_of(cup, dog).pin(1)
+    shown = result_view.show_turn(visit.turns[1], baseline=visit.baseline, limit_bytes=None, language="en")  # fmt: skip
+    assert "run 1 is of another picture, cup.png" in shown
+    assert "1.0 ×" not in shown
+    table = show_runs(visit, None, "en")
+    assert "other picture" in table
+    assert table.count("×") == 1  # the pinned run's own
+
+
+def test_a_pin_keeps_the_names_of_presets() -> None:
+    """The table names each run's preset, pinned or not, and what differs from the pinned run."""
+    other = replace(turn(), preset="smallest", settings=replace(SETTINGS, network_size=192))
+    table = show_runs(visit_of(turn(), other, turn()).pin(1), None, "en")
+    assert "smallest · against the baseline: network size 192 px" in table
+    assert "balanced · as the baseline" in table
+    assert "balanced: " in table  # the baseline's own row
+
+
 # What is drawn
 
 
 def test_the_curve_is_laid_out_in_shares() -> None:
     """Start, load and run as phases; lines where the values are; the peak is the Result's own."""
-    curve = chart.lay_out(TIMELINE, baseline_bytes=60 * MIB, peak_bytes=200 * MIB, limit_bytes=240 * MIB)  # fmt: skip
+    curve = chart.lay_out(TIMELINE, resting_bytes=60 * MIB, peak_bytes=200 * MIB, limit_bytes=240 * MIB)  # fmt: skip
     assert curve is not None
     assert [(round(x, 2), round(end, 2), name) for x, end, name in curve.phases] == [
-        (0.0, 0.56, "start"), (0.56, 0.83, "load"), (0.83, 1.0, "run"),
+        (0.0, 0.5, "start"), (0.5, 0.81, "load"), (0.81, 1.0, "run"),
     ]  # fmt: skip
-    assert curve.points[-1][0] == 1.0
+    assert (curve.points[0][0], curve.points[-1][0]) == (
+        0.0,
+        1.0,
+    )  # no empty part before the samples
     assert curve.peak is not None
     assert curve.peak[0] == 200 * MIB
-    assert curve.baseline is not None
+    assert curve.resting is not None
     assert curve.limit is not None
-    assert curve.baseline[1] < curve.points[-1][1] < curve.peak[1] < curve.limit[1] < 1
+    assert curve.resting[1] < curve.points[-1][1] < curve.peak[1] < curve.limit[1] < 1
     assert curve.far_limit_bytes is None
 
 
 def test_a_far_limit_is_told_and_not_drawn() -> None:
     """A machine's whole memory would press the curve flat."""
-    curve = chart.lay_out(TIMELINE, baseline_bytes=None, peak_bytes=None, limit_bytes=24 * 1024 * MIB)  # fmt: skip
+    curve = chart.lay_out(TIMELINE, resting_bytes=None, peak_bytes=None, limit_bytes=24 * 1024 * MIB)  # fmt: skip
     assert curve is not None
     assert curve.limit is None
     assert "24.0 GiB" in chart.draw(curve, "en")
@@ -199,7 +230,7 @@ def test_a_far_limit_is_told_and_not_drawn() -> None:
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 2**40)), min_size=1, max_size=50))
 def test_a_curve_stays_in_its_picture(points: list[tuple[float, int]]) -> None:
     """Whatever is measured, every point lies between 0 and 1."""
-    curve = chart.lay_out(Timeline(points=tuple(sorted(points))), baseline_bytes=None, peak_bytes=None, limit_bytes=None)  # fmt: skip
+    curve = chart.lay_out(Timeline(points=tuple(sorted(points))), resting_bytes=None, peak_bytes=None, limit_bytes=None)  # fmt: skip
     assert curve is not None
     assert all(0 <= x <= 1 and 0 < y < 1 for x, y in curve.points)
 
@@ -239,6 +270,65 @@ def test_a_failure_stands_in_its_place(language: str) -> None:
     assert ("时限" in shown) == (language == "zh-CN")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_cancelled_run_is_no_error(language: str) -> None:
+    """No alert and no red, in the panel and in the table, also after some runs of a repeat."""
+    cancelled = replace(FAILURE, kind="cancelled", message="the run was cancelled")
+    visit = visit_of(turn(cancelled), turn(RESULT, cancelled))
+    for one in visit.turns:
+        shown = result_view.show_turn(one, baseline=None, limit_bytes=None, language=language)
+        assert 'role="alert"' not in shown
+        assert "rt-wait" in shown
+        assert 'data-state="failed"' not in shown
+    assert "rt-failed" not in show_runs(visit, None, language)
+    assert "rt-failed" in show_runs(visit_of(turn(FAILURE)), None, language)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_picture_is_a_hint(language: str) -> None:
+    """It says what to do, without an alarm."""
+    shown = result_view.show_hint("choose a picture first, or one of the examples", language)
+    assert 'role="status"' in shown
+    assert 'role="alert"' not in shown
+    assert ("请先选" in shown) == (language == "zh-CN")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_foreground_comes_first(language: str) -> None:
+    """Before the figures' details and every other warning, once, and the download says it."""
+    text = foreground_warning(np.full((4, 4), 0.2, np.float32))
+    assert text is not None
+    bad = turn(replace(RESULT, warnings=("the picture has no colour profile", text)))
+    shown = result_view.show_turn(bad, baseline=None, limit_bytes=None, language=language)
+    told = translate_sentence(text, language)
+    assert shown.count(escape(told)) == 1
+    assert shown.index(escape(told)) < shown.index("rt-stages") < shown.index("rt-warnings")
+    assert bad.has_no_foreground
+    assert not turn().has_no_foreground
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_wait_is_told_beside_the_time(language: str) -> None:
+    """The whole wait and its parts, labelled; parts that took no time are left out."""
+    waited = Waited(total_s=3.0, queue_s=1.5, start_s=0.5, load_s=0.25, run_s=0.2)
+    assert round(waited.rest_s, 2) == 0.55
+    shown = result_view.show_turn(replace(turn(), waited=waited), baseline=None, limit_bytes=None, language=language)  # fmt: skip
+    for part in ("3.00 s", "1.50 s", "500 ms", "250 ms", "550 ms", say("waited.queue", language)):
+        assert part in shown
+    warm = replace(waited, total_s=0.2, queue_s=0.0, start_s=0.0, load_s=0.0)
+    shown = result_view.show_turn(replace(turn(), waited=warm), baseline=None, limit_bytes=None, language=language)  # fmt: skip
+    assert say("waited.queue", language) not in shown
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_row_says_what_it_restores(language: str) -> None:
+    """Its button's name tells the run, the picture and that all of it comes back."""
+    table = show_runs(visit_of(turn()), None, language)
+    name = say("runs.show", language, number=1, picture="cup.png")
+    assert f'data-show="1" aria-label="{name}"' in table
+    assert say("runs.note", language) in table
+
+
 def test_an_unstable_repeat_is_told() -> None:
     """When the standard deviation reaches a tenth of the mean."""
     runs = [replace(RESULT, run_index=i, total_s=0.1 + 0.1 * (i % 2)) for i in range(5)]
@@ -262,18 +352,18 @@ def test_a_hostile_name_is_only_text(language: str) -> None:
 def test_a_turn_that_goes_on_is_shown(language: str) -> None:
     """Waiting: the place and the guess. Running: elapsed, memory now, highest, CPU, the curve."""
     glance = Glance(state="waiting", place=2, waiting=3, wait_s=1.25, stage="", run=1, elapsed_s=0, timeline=Timeline(), cpu_cores=None)  # fmt: skip
-    shown = result_view.show_glance(glance, baseline_bytes=None, limit_bytes=None, repeat=1, language=language)  # fmt: skip
+    shown = result_view.show_glance(glance, resting_bytes=None, limit_bytes=None, repeat=1, language=language)  # fmt: skip
     assert re.search(r"2.*3.* · .*1\.25 s", shown)
     behind = replace(glance, is_behind_trials=True)
-    shown = result_view.show_glance(behind, baseline_bytes=None, limit_bytes=None, repeat=1, language=language)  # fmt: skip
+    shown = result_view.show_glance(behind, resting_bytes=None, limit_bytes=None, repeat=1, language=language)  # fmt: skip
     assert re.search(r"2.*3.* · ", shown)
     assert "1.25 s" not in shown
     glance = replace(glance, state="running", place=0, stage="predict", elapsed_s=0.9, timeline=TIMELINE, cpu_cores=1.9)  # fmt: skip
-    shown = result_view.show_glance(glance, baseline_bytes=60 * MIB, limit_bytes=None, repeat=5, language=language)  # fmt: skip
+    shown = result_view.show_glance(glance, resting_bytes=60 * MIB, limit_bytes=None, repeat=5, language=language)  # fmt: skip
     assert "<b>900</b> <i>ms</i>" in shown
     assert "199" in shown
     assert "<b>1.9</b>" in shown
-    assert "rt-baseline" in shown
+    assert "rt-resting" in shown
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

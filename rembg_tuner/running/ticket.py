@@ -102,6 +102,7 @@ class Ticket:
         self.state: State = "waiting"
         self.runs: list[Result | Failure] = []
         self.stage = ""
+        self.asked_at = time.perf_counter()
         self.began_at: float | None = None
         self.cpu_cores: float | None = None
         self.baseline_rss_bytes: int | None = None
@@ -133,6 +134,11 @@ class Ticket:
     def elapsed_s(self) -> float:
         """Give the seconds since the turn began."""
         return 0.0 if self.began_at is None else time.perf_counter() - self.began_at
+
+    def queued_s(self) -> float:
+        """Return the seconds from the request to the beginning of the turn; until now if it has not begun."""
+        began_at = time.perf_counter() if self.began_at is None else self.began_at
+        return began_at - self.asked_at
 
     def timeline(self) -> Timeline:
         """Give the course so far."""

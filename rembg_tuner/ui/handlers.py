@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import shutil
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,7 @@ from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import file_link
 from rembg_tuner.ui.views.models import show_models
 from rembg_tuner.ui.views.runs import show_runs
-from rembg_tuner.ui.visit import Turn, write_runs
+from rembg_tuner.ui.visit import Turn, Waited, write_runs
 from rembg_tuner.ui.widgets import knob_updates, model_update
 from rembg_tuner.ui.words import say
 
@@ -113,8 +115,10 @@ def make_order(
         PictureError: the file is no picture that is read.
         SettingsError: there is no picture, or it is not one of the page's uploads.
     """
-    if not picture or not Path(picture).is_file():
+    if not picture:
         raise SettingsError([say("problem.no_picture", "en")])
+    if not Path(picture).is_file():
+        raise SettingsError(["the picture is no longer on the server, which deletes pictures after one hour; upload it again"])  # fmt: skip
     path = Path(picture)
     if not path.resolve().is_relative_to(desk.folder.path.resolve()):
         raise SettingsError(["the picture must be uploaded to this page first"])
@@ -169,7 +173,10 @@ class Handlers:
         self, visitor: Visitor, picture: str | None, preset: str, form: Form, *, repeat: int = 1
     ) -> AsyncGenerator[Shown, None]:
         """Run a picture through, telling how it goes, until it is done or the visitor leaves."""
-        language = visitor.language
+        language, asked_at = visitor.language, time.perf_counter()
+        if not picture:
+            yield {"result": result_view.show_hint(say("problem.no_picture", "en"), language)}
+            return
         try:
             settings = chosen_settings(preset, form)
             side = min(settings[0].max_side or PREVIEW_SIDE, PREVIEW_SIDE)
@@ -197,7 +204,12 @@ class Handlers:
         finally:
             await ticks.aclose()
             visitor.ticket = None
-        turn = self._turn(ticket, picture=order.job.input, preset=preset, before=before)
+        waited_s = time.perf_counter() - asked_at
+        turn = replace(
+            self._turn(ticket, picture=order.job.input, preset=preset, before=before),
+            waited=_waited(ticket, waited_s),
+            picture_digest=await asyncio.to_thread(_digest_of, order.job.input),
+        )
         if turn.before:
             visitor.befores[(order.job.input, side)] = turn.before
         visitor.visit = visitor.visit.add(turn)
@@ -209,7 +221,7 @@ class Handlers:
         """Draw a ticket as it stands."""
         return result_view.show_glance(
             ticket.glance(),
-            baseline_bytes=ticket.baseline_rss_bytes,
+            resting_bytes=ticket.baseline_rss_bytes,
             limit_bytes=ticket.order.settings.memory_limit_bytes or self.desk.limit_bytes,
             repeat=repeat,
             language=language,
@@ -360,8 +372,31 @@ def viewer_value(turn: Turn, language: str) -> dict[str, object] | None:
         else None,
         "name": Path(turn.download).name if turn.download else "",
         "backdrop": turn.backdrop,
+        "empty": turn.has_no_foreground,
         "alt": result_view.brief(turn, language),
     }
+
+
+def _waited(ticket: Ticket, total_s: float) -> Waited:
+    """Say what the visitor waited for; start and load count where this turn started the worker."""
+    results = [run for run in ticket.runs if isinstance(run, Result)]
+    first = results[0] if results and results[0].run_index == 0 else None
+    return Waited(
+        total_s=total_s,
+        queue_s=ticket.queued_s(),
+        start_s=first.start_s if first else 0.0,
+        load_s=first.load_s if first else 0.0,
+        run_s=sum(run.total_s for run in results),
+    )
+
+
+def _digest_of(path: str) -> str:
+    """Return a file's SHA-256; empty where it is gone."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _existing(path: str | None) -> str | None:

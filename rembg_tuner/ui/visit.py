@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import replacing
-from rembg_tuner.measurement import Failure, Result, setting_peak_bytes
+from rembg_tuner.measurement import NO_FOREGROUND, Failure, Result, setting_peak_bytes
 from rembg_tuner.running.ticket import Timeline
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import Summary, summarise
@@ -25,12 +25,36 @@ MOST_RUNS = 50  # of a visit; the oldest that is not pinned goes first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waited:
+    """How long the visitor waited for a turn, and for what; seconds.
+
+    Attributes:
+        total_s: from the click to the result, as the server sees it.
+        queue_s: for the runs of others.
+        start_s, load_s: for a new worker and its model; 0 where one was warm.
+        run_s: for all runs of the turn.
+    """
+
+    total_s: float
+    queue_s: float
+    start_s: float
+    load_s: float
+    run_s: float
+
+    @property
+    def rest_s(self) -> float:
+        """Everything else: conversion of the model, previews, the page itself."""
+        return max(0.0, self.total_s - self.queue_s - self.start_s - self.load_s - self.run_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One press of Run.
 
     Attributes:
         number: from 1, in this visit.
         picture: the file's name as the visitor knows it.
+        picture_digest: SHA-256 of the file; empty: not known.
         runs: one, or several of a repeat; the last may be a Failure.
         timeline: the worker's memory from the turn's beginning on.
         download: the full-size cut-out; None where there is none.
@@ -48,6 +72,8 @@ class Turn:
     after: str | None = None
     download: str | None = None
     backdrop: str = ""
+    picture_digest: str = ""
+    waited: Waited | None = None
 
     @property
     def results(self) -> list[Result]:
@@ -59,6 +85,17 @@ class Turn:
         """What went wrong, if something did."""
         last = self.runs[-1]
         return last if isinstance(last, Failure) else None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the visitor stopped it, which is not an error."""
+        return self.failure is not None and self.failure.kind == "cancelled"
+
+    @property
+    def has_no_foreground(self) -> bool:
+        """Whether the network saw nothing to cut out, so that the cut-out is empty or noise."""
+        warnings = self.typical.warnings if self.typical else ()
+        return any(text.startswith(NO_FOREGROUND) for text in warnings)
 
     @property
     def typical(self) -> Result | None:
@@ -84,6 +121,13 @@ class Turn:
         return self.results[0].peak_rss_bytes if self.results else None
 
 
+def is_same_picture(turn: Turn, other: Turn) -> bool:
+    """Return whether two turns are of one picture, by its content; by its path where that is not known."""
+    if turn.picture_digest and other.picture_digest:
+        return turn.picture_digest == other.picture_digest
+    return turn.picture_path == other.picture_path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
     """A turn against the baseline: how many times as fast, and what share of its memory."""
@@ -93,7 +137,9 @@ class Ratio:
 
 
 def compare(turn: Turn, baseline: Turn) -> Ratio | None:
-    """Hold a turn against a baseline; None where one of them has no figures."""
+    """Compare a turn with a baseline; None where one has no figures, or the pictures differ."""
+    if not is_same_picture(turn, baseline):
+        return None
     if turn.time is None or baseline.time is None or turn.time.median <= 0:
         return None
     peak, other = turn.peak_bytes, baseline.peak_bytes

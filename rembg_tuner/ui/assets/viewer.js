@@ -38,7 +38,7 @@ const askBackdrop = (value) => {
 };
 const offer = (value) => {
   download.removeAttribute("aria-disabled");
-  download.textContent = words["viewer.download"];
+  download.textContent = value.empty ? words["viewer.download_empty"] : words["viewer.download"];
   if (value.download) download.href = window.rembgTuner.address(value.download);
   else download.removeAttribute("href");
   download.download = value.name ?? "";

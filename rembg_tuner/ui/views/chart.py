@@ -26,15 +26,15 @@ class Curve:
     Attributes:
         points: (x, y) of the memory.
         phases: (from, to, name) of start, load and run.
-        span_s: what the whole width stands for.
-        peak, baseline, limit: bytes and height of each line; None where it is not drawn.
+        span_s: what the whole width stands for: from the first sample to the last.
+        peak, resting, limit: bytes and height of each line; None where it is not drawn.
         far_limit_bytes: a limit far above the picture.
     """
 
     points: tuple[tuple[float, float], ...]
     phases: tuple[tuple[float, float, str], ...]
     span_s: float
-    baseline: tuple[int, float] | None
+    resting: tuple[int, float] | None
     peak: tuple[int, float]
     limit: tuple[int, float] | None
     far_limit_bytes: int | None
@@ -43,7 +43,7 @@ class Curve:
 def lay_out(
     timeline: Timeline,
     *,
-    baseline_bytes: int | None,
+    resting_bytes: int | None,
     peak_bytes: int | None,
     limit_bytes: int | None,
 ) -> Curve | None:
@@ -51,7 +51,7 @@ def lay_out(
 
     Args:
         timeline: of the turn so far.
-        baseline_bytes: memory of the worker before it loaded anything.
+        resting_bytes: memory of the worker before it loaded anything.
         peak_bytes: the kernel's own high-water mark; None while it is not known: the highest point.
         limit_bytes: where the worker would be ended.
 
@@ -60,37 +60,42 @@ def lay_out(
     """
     if not timeline.points:
         return None
-    last = timeline.points[-1][0]
-    span = max(last, _LEAST_SPAN_S)
+    first, last = timeline.points[0][0], timeline.points[-1][0]
+    span = max(last - first, _LEAST_SPAN_S)
     peak = peak_bytes if peak_bytes is not None else max(rss for _, rss in timeline.points)
     highest = max(peak, *(rss for _, rss in timeline.points))
     near = limit_bytes is not None and limit_bytes <= highest * _NEAR_LIMIT
     top = max(highest, limit_bytes if near and limit_bytes else 0) * _HEADROOM
     return Curve(
-        points=tuple((t / span, rss / top) for t, rss in timeline.points),
-        phases=_phases(timeline, span, last),
+        points=tuple(((t - first) / span, rss / top) for t, rss in timeline.points),
+        phases=_phases(timeline, span),
         span_s=span,
-        baseline=(baseline_bytes, baseline_bytes / top) if baseline_bytes else None,
+        resting=(resting_bytes, resting_bytes / top) if resting_bytes else None,
         peak=(peak, peak / top),
         limit=(limit_bytes, limit_bytes / top) if near and limit_bytes else None,
         far_limit_bytes=None if near else limit_bytes,
     )
 
 
-def _phases(
-    timeline: Timeline, span_s: float, end_s: float
-) -> tuple[tuple[float, float, str], ...]:
-    """Join the stages to start, load and run."""
+def _phases(timeline: Timeline, span_s: float) -> tuple[tuple[float, float, str], ...]:
+    """Join the stages to start, load and run, as far as there are samples."""
+    first, last = timeline.points[0][0], timeline.points[-1][0]
     phases: list[tuple[float, str]] = []
     for t_s, stage in timeline.marks:
         name = stage if stage in _BEFORE_RUN else "run"
         if not phases or phases[-1][1] != name:
             phases.append((t_s, name))
-    ends = [*(t_s for t_s, _ in phases[1:]), end_s][: len(phases)]
+    ends = [*(t_s for t_s, _ in phases[1:]), last][: len(phases)]
     return tuple(
-        (min(1.0, t_s / span_s), min(1.0, end / span_s), name)
+        (_share(t_s - first, span_s), _share(end - first, span_s), name)
         for (t_s, name), end in zip(phases, ends, strict=True)
+        if end > first
     )
+
+
+def _share(t_s: float, span_s: float) -> float:
+    """Return a time as a share of the width, within it."""
+    return min(1.0, max(0.0, t_s / span_s))
 
 
 def draw(curve: Curve | None, language: str) -> str:
@@ -100,7 +105,7 @@ def draw(curve: Curve | None, language: str) -> str:
     line = " ".join(f"{x * _WIDTH:.1f},{(1 - y) * _HEIGHT:.2f}" for x, y in curve.points)
     first, last = curve.points[0][0] * _WIDTH, curve.points[-1][0] * _WIDTH
     area = f"{first:.1f},{_HEIGHT} {line} {last:.1f},{_HEIGHT}"
-    named = (("peak", curve.peak), ("baseline", curve.baseline), ("limit", curve.limit))
+    named = (("peak", curve.peak), ("resting", curve.resting), ("limit", curve.limit))
     rules = [(name, *found) for name, found in named if found is not None]
     lines = "".join(
         f'<line class="rt-{name}" x1="0" x2="{_WIDTH}" y1="{(1 - y) * _HEIGHT:.2f}" y2="{(1 - y) * _HEIGHT:.2f}"/>'

@@ -5,10 +5,11 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from rembg_tuner.measurement import NO_FOREGROUND
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui.views import chart
 from rembg_tuner.ui.views.markup import duration, number, setting_text, size
-from rembg_tuner.ui.visit import compare
+from rembg_tuner.ui.visit import compare, is_same_picture
 from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import format_bytes, format_seconds
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.visit import Turn
 
 _NOTHING = "–"
+_LEAST_TOLD_S = 0.01  # a shorter part of the wait is not listed
 
 
 def show_empty(language: str) -> str:
@@ -35,15 +37,24 @@ def show_problem(message: str, language: str, *, kind: str | None = None) -> str
     return f'<section class="rt-result" data-state="failed">{alert}</section>'
 
 
-def show_wait(message: str, language: str) -> str:
-    """Say that somebody else's work has to end first: nothing is wrong."""
+def show_hint(message: str, language: str) -> str:
+    """Say what to do first; nothing went wrong."""
+    return f'<section class="rt-result" data-state="hint">{_notice(say("hint.first", language), message, language)}</section>'
+
+
+def _notice(title: str, message: str, language: str) -> str:
+    """Write a neutral message with a title; a screen reader reads it when it is idle."""
     text = escape(translate_sentence(message, language))
-    title = say("failure.elsewhere", language)
     return f'<div class="rt-alert rt-wait" role="status"><b>{title}</b><p>{text}</p></div>'
 
 
+def show_wait(message: str, language: str) -> str:
+    """Say that somebody else's work has to end first: nothing is wrong."""
+    return _notice(say("failure.elsewhere", language), message, language)
+
+
 def show_glance(
-    glance: Glance, *, baseline_bytes: int | None, limit_bytes: int | None, repeat: int, language: str
+    glance: Glance, *, resting_bytes: int | None, limit_bytes: int | None, repeat: int, language: str
 ) -> str:  # fmt: skip
     """Show a turn that waits or goes on."""
     if glance.state == "waiting":
@@ -74,7 +85,7 @@ def show_glance(
     )
     curve = chart.lay_out(
         glance.timeline,
-        baseline_bytes=baseline_bytes,
+        resting_bytes=resting_bytes,
         peak_bytes=None,
         limit_bytes=limit_bytes,
     )
@@ -86,17 +97,20 @@ def show_turn(turn: Turn, *, baseline: Turn | None, limit_bytes: int | None, lan
     failure, result = turn.failure, turn.typical
     if result is None:
         assert failure is not None  # a turn has at least one run
-        body = _alert(failure.message, language, kind=failure.kind)
-        return f'<section class="rt-result" data-state="failed" data-kind="{failure.kind}">{body}{_failed_chart(turn, failure, limit_bytes, language)}</section>'
+        body = _told(failure, language)
+        state = "cancelled" if turn.is_cancelled else "failed"
+        return f'<section class="rt-result" data-state="{state}" data-kind="{failure.kind}">{body}{_failed_chart(turn, failure, limit_bytes, language)}</section>'
     curve = chart.lay_out(
         turn.timeline,
-        baseline_bytes=result.baseline_rss_bytes,
+        resting_bytes=result.baseline_rss_bytes,
         peak_bytes=turn.peak_bytes,
         limit_bytes=turn.settings.memory_limit_bytes or limit_bytes,
     )
-    alert = _alert(failure.message, language, kind=failure.kind) if failure else ""
+    alert = _told(failure, language) if failure else ""
     body = (
-        _spread(turn, language)
+        _foreground(turn, language)
+        + _waited(turn, language)
+        + _spread(turn, language)
         + _stage_bar(result, language)
         + chart.draw(curve, language)
         + _warnings(result, language)
@@ -176,12 +190,52 @@ def _ratio(turn: Turn, baseline: Turn | None, language: str) -> str:
         return _figure(name, f"<b>{_NOTHING}</b>", say("figure.ratio.pin", language))
     if baseline.number == turn.number:
         return _figure(name, "<b>1 ×</b>", say("figure.ratio.self", language))
+    if not is_same_picture(turn, baseline):
+        note = say("figure.ratio.other", language, number=baseline.number, picture=baseline.picture)
+        return _figure(name, f"<b>{_NOTHING}</b>", note)
     ratio = compare(turn, baseline)
     if ratio is None:
         return _figure(name, f"<b>{_NOTHING}</b>", say("figure.ratio.none", language))
     memory = say("unknown", language) if ratio.memory is None else f"{ratio.memory * 100:.0f} %"
     note = say("figure.ratio.note", language, memory=memory, number=baseline.number)
     return _figure(name, f"<b>{ratio.speed:.1f} ×</b> <i>{say('as_fast', language)}</i>", note)
+
+
+def _told(failure: Failure, language: str) -> str:
+    """Say why a run ended; a visitor's own cancel is not an error."""
+    if failure.kind == "cancelled":
+        return _notice(say("failure.cancelled", language), failure.message, language)
+    return _alert(failure.message, language, kind=failure.kind)
+
+
+def _foreground(turn: Turn, language: str) -> str:
+    """Say before everything else that there is no foreground: the figures are of an empty cut-out."""
+    result = turn.typical
+    if result is None or not turn.has_no_foreground:
+        return ""
+    text = next(text for text in result.warnings if text.startswith(NO_FOREGROUND))
+    return f'<p class="rt-warning rt-foreground">{escape(translate_sentence(text, language))}</p>'
+
+
+def _waited(turn: Turn, language: str) -> str:
+    """Say how long the visitor waited, and for what; a warm time alone is only a part of it."""
+    waited = turn.waited
+    if waited is None:
+        return ""
+    parts = (
+        ("queue", waited.queue_s),
+        ("start", waited.start_s),
+        ("load", waited.load_s),
+        ("run", waited.run_s),
+        ("rest", waited.rest_s),
+    )
+    told = " · ".join(
+        f"{say(f'waited.{name}', language)} {format_seconds(seconds)}"
+        for name, seconds in parts
+        if seconds >= _LEAST_TOLD_S or name == "run"
+    )
+    total = format_seconds(waited.total_s)
+    return f'<p class="rt-waited">{escape(say("waited", language, total=total, parts=told))}</p>'
 
 
 def _spread(turn: Turn, language: str) -> str:
@@ -209,12 +263,11 @@ def _stage_bar(result: Result, language: str) -> str:
 
 
 def _warnings(result: Result, language: str) -> str:
-    """List the warnings of a run."""
-    if not result.warnings:
+    """List the warnings of a run; one about the foreground stands further up."""
+    warnings = [text for text in result.warnings if not text.startswith(NO_FOREGROUND)]
+    if not warnings:
         return ""
-    lines = "".join(
-        f"<li>{escape(translate_sentence(text, language))}</li>" for text in result.warnings
-    )
+    lines = "".join(f"<li>{escape(translate_sentence(text, language))}</li>" for text in warnings)
     return f'<ul class="rt-warnings" aria-label="{say("warnings", language)}">{lines}</ul>'
 
 
@@ -274,7 +327,7 @@ def _failed_chart(turn: Turn, failure: Failure, limit_bytes: int | None, languag
         return ""
     curve = chart.lay_out(
         turn.timeline,
-        baseline_bytes=None,
+        resting_bytes=None,
         peak_bytes=None,
         limit_bytes=failure.settings.memory_limit_bytes or limit_bytes,
     )

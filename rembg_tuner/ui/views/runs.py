@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.ui.choices import preset_settings
 from rembg_tuner.ui.views.markup import file_link, setting_text
-from rembg_tuner.ui.visit import compare, differences
+from rembg_tuner.ui.visit import compare, differences, is_same_picture
 from rembg_tuner.ui.words import say
 from rembg_tuner.units import format_bytes, format_seconds
 
@@ -29,6 +29,7 @@ def show_runs(visit: Visit, files: tuple[Path, Path] | None, language: str) -> s
     title = f"<h2>{say('runs.title', language)}</h2>"
     if not visit.turns:
         return f'<section class="rt-runs">{title}<p class="rt-empty">{say("runs.empty", language)}</p></section>'
+    note = f'<p class="rt-note">{say("runs.note", language)}</p>'
     links = ""
     if files:
         links = "".join(
@@ -40,24 +41,26 @@ def show_runs(visit: Visit, files: tuple[Path, Path] | None, language: str) -> s
     heads = "".join(f'<th scope="col">{say(f"runs.{name}", language)}</th>' for name in columns)
     rows = "".join(_row(turn, visit, language) for turn in reversed(visit.turns))
     return (
-        f'<section class="rt-runs"><header>{title}{links}</header><div class="rt-scroll" tabindex="0" role="region" aria-label="{say("runs.title", language)}">'
+        f'<section class="rt-runs"><header>{title}{links}</header>{note}<div class="rt-scroll" tabindex="0" role="region" aria-label="{say("runs.title", language)}">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
 
 def _row(turn: Turn, visit: Visit, language: str) -> str:
-    """Draw a turn's row; its number is the button that brings it back."""
+    """Draw a turn's row; the button in it covers the whole row and restores picture and settings."""
     is_baseline, is_shown = turn.number == visit.pinned, turn.number == visit.shown
     classes = " ".join(name for name, holds in (("rt-pinned", is_baseline), ("rt-shown", is_shown)) if holds)  # fmt: skip
+    name = escape(say("runs.show", language, number=turn.number, picture=turn.picture))
     show = (
-        f'<button type="button" data-show="{turn.number}" aria-label="{say("runs.show", language, number=turn.number)}"'
+        f'<button type="button" data-show="{turn.number}" aria-label="{name}" title="{name}"'
         f"{' aria-current=true' if is_shown else ''}>{turn.number}</button>"
     )
     failure = turn.failure
     if turn.time is None:
         kind = failure.kind if failure else "crash"
+        style = "rt-cancelled" if turn.is_cancelled else "rt-failed"
         figures = (
-            f'<td colspan="3" class="rt-failed">{say(f"failure.{kind}", language)}</td><td></td>'
+            f'<td colspan="3" class="{style}">{say(f"failure.{kind}", language)}</td><td></td>'
         )
     else:
         figures = _figures(turn, visit, language)
@@ -73,6 +76,8 @@ def _figures(turn: Turn, visit: Visit, language: str) -> str:
     assert time is not None  # the caller looked
     ratio = compare(turn, baseline) if baseline else None
     against = f"{ratio.speed:.1f} ×" if ratio else ""
+    if baseline and not is_same_picture(turn, baseline):
+        against = say("runs.other_picture", language)
     if ratio and ratio.memory is not None:
         against += f" · {ratio.memory * 100:.0f} %"
     n = f" <small>n={time.n}</small>" if time.n > 1 else ""
@@ -88,12 +93,16 @@ def _figures(turn: Turn, visit: Visit, language: str) -> str:
 
 
 def _differs(turn: Turn, visit: Visit, language: str) -> str:
-    """Say how a turn's settings differ: from the baseline's, or from its preset's."""
+    """Name a turn's preset, and say how its settings differ: from the baseline's, or from the preset's."""
     baseline = visit.baseline
     if baseline is not None and baseline.number != turn.number:
         changed = differences(turn.settings, baseline.settings)
-        text = _changes(changed, language) or say("runs.same", language)
-        return escape(text)
+        text = (
+            say("runs.than", language, changes=_changes(changed, language))
+            if changed
+            else say("runs.same", language)
+        )
+        return escape(f"{turn.preset} · {text}")
     changed = differences(turn.settings, preset_settings(turn.preset))
     words = _changes(changed, language)
     return escape(f"{turn.preset}{': ' + words if words else ''}")
