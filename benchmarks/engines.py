@@ -26,9 +26,11 @@ import pyvips
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from rembg_tuner.bench.pictures import P48, P1080
+from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Result, setting_peak_bytes
 from rembg_tuner.pipeline import Job
+from rembg_tuner.presets import unnative_text
 from rembg_tuner.quality import intersection_over_union, mean_absolute_error
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
@@ -122,9 +124,26 @@ FORMATS = {
 }
 
 
+LEFT_OUT: dict[str, str] = {}
+
+
+def possible(named: dict[str, Settings]) -> dict[str, Settings]:
+    """Keep what this CPU can run; what it cannot goes to LEFT_OUT with the reason."""
+    able = look_at_this_machine()
+    kept = {}
+    for name, settings in named.items():
+        reason = unnative_text(settings.precision, settings.engine, able)
+        if reason is None:
+            kept[name] = settings
+        else:
+            LEFT_OUT[name] = reason
+            print(f"left out: {name}: {reason}", file=sys.stderr, flush=True)
+    return kept
+
+
 def measure_agreement(folder: Path, _models: Path) -> dict[str, Any]:
     """Agreement of u2netp's formats with its own fp32 in the same engine, across engines, and with u2net."""
-    found = {name: mattes(settings, folder) for name, settings in FORMATS.items()}
+    found = {name: mattes(settings, folder) for name, settings in possible(FORMATS).items()}
     u2net = {path.stem: matte_of(path) for path in sorted((folder / "u2net").iterdir())}
     return {
         name: {
@@ -138,21 +157,23 @@ def measure_agreement(folder: Path, _models: Path) -> dict[str, Any]:
 
 def measure_u2netp(_folder: Path, _models: Path) -> dict[str, Any]:
     """Time and peak of u2netp's formats, 1080p JPEG to PNG, in turn."""
-    return contest(FORMATS, P1080.make())
+    return contest(possible(FORMATS), P1080.make())
 
 
 def measure_isnet(_folder: Path, _models: Path) -> dict[str, Any]:
     """ISNet at 1024 px: OpenVINO bf16 against ONNX Runtime's defaults, and the others."""
     return contest(
-        {
-            "onnxruntime": Settings(model="isnet-general-use", engine="onnxruntime"),
-            "openvino fp32": Settings(model="isnet-general-use", engine="openvino"),
-            "openvino bf16": Settings(
-                model="isnet-general-use", engine="openvino", precision="bf16"
-            ),
-            "ncnn fp32": Settings(model="isnet-general-use", engine="ncnn"),
-            "ncnn bf16": Settings(model="isnet-general-use", engine="ncnn", precision="bf16"),
-        },
+        possible(
+            {
+                "onnxruntime": Settings(model="isnet-general-use", engine="onnxruntime"),
+                "openvino fp32": Settings(model="isnet-general-use", engine="openvino"),
+                "openvino bf16": Settings(
+                    model="isnet-general-use", engine="openvino", precision="bf16"
+                ),
+                "ncnn fp32": Settings(model="isnet-general-use", engine="ncnn"),
+                "ncnn bf16": Settings(model="isnet-general-use", engine="ncnn", precision="bf16"),
+            }
+        ),
         P1080.make(),
         rounds=5,
     )
@@ -161,13 +182,15 @@ def measure_isnet(_folder: Path, _models: Path) -> dict[str, Any]:
 def measure_u2net(_folder: Path, _models: Path) -> dict[str, Any]:
     """A network of u2net's size: OpenVINO bf16 against ONNX Runtime's defaults, and the others."""
     return contest(
-        {
-            "onnxruntime": Settings(model="u2net", engine="onnxruntime"),
-            "openvino fp32": Settings(model="u2net", engine="openvino"),
-            "openvino bf16": Settings(model="u2net", engine="openvino", precision="bf16"),
-            "ncnn fp32": Settings(model="u2net", engine="ncnn"),
-            "ncnn bf16": Settings(model="u2net", engine="ncnn", precision="bf16"),
-        },
+        possible(
+            {
+                "onnxruntime": Settings(model="u2net", engine="onnxruntime"),
+                "openvino fp32": Settings(model="u2net", engine="openvino"),
+                "openvino bf16": Settings(model="u2net", engine="openvino", precision="bf16"),
+                "ncnn fp32": Settings(model="u2net", engine="ncnn"),
+                "ncnn bf16": Settings(model="u2net", engine="ncnn", precision="bf16"),
+            }
+        ),
         EXAMPLE,
         rounds=5,
     )
@@ -182,7 +205,7 @@ def measure_sizes(_folder: Path, _models: Path) -> dict[str, Any]:
         "openvino bf16": Settings(engine="openvino", precision="bf16"),
         "ncnn fp32": Settings(engine="ncnn"),
     }  # fmt: skip
-    return {name: _growth(settings) for name, settings in ways.items()}
+    return {name: _growth(settings) for name, settings in possible(ways).items()}
 
 
 def _growth(settings: Settings) -> dict[str, Any]:
@@ -206,7 +229,7 @@ def _growth(settings: Settings) -> dict[str, Any]:
 def measure_large(_folder: Path, _models: Path) -> dict[str, Any]:
     """What a 48 MP baseline JPEG takes above a 1080p one, three runs each in fresh workers."""
     rows: dict[str, Any] = {}
-    for name, settings in FORMATS.items():
+    for name, settings in possible(FORMATS).items():
         peaks = {}
         for picture in (P1080, P48):
             with tempfile.TemporaryDirectory() as scratch, Runner() as runner:
@@ -283,10 +306,11 @@ def main() -> None:
     host = read_host()
     path = RESULTS / f"engines-{datetime.now(UTC).date().isoformat()}.json"
     report = json.loads(path.read_text()) if path.is_file() else {}
-    report |= {"cpu": host.cpu, "cores": host.usable_cpus}
+    report |= {"cpu": host.cpu, "cores": host.usable_cpus, "features": sorted(host.features)}
     for name in arguments.only.split(","):
         print(name, file=sys.stderr, flush=True)
         report[name] = SECTIONS[name](arguments.eval, arguments.models)
+        report["left_out"] = report.get("left_out", {}) | LEFT_OUT
         print(json.dumps(report[name], indent=1), flush=True)
         path.write_text(json.dumps(report, indent=1) + "\n")
 

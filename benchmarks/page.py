@@ -29,6 +29,10 @@ import pyvips
 from gradio_client import Client, handle_file
 from playwright.sync_api import Page, sync_playwright
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from rembg_tuner.host import read_host
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -266,6 +270,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), arguments.soak)
+    host = read_host()
+    found |= {"cpu": host.cpu, "cores": host.usable_cpus, "features": sorted(host.features)}
     found["date"] = datetime.now(tz=UTC).date().isoformat()
     text = json.dumps(found, indent=2)
     print(text)  # a command of its own

@@ -10,8 +10,10 @@ from rembg_tuner.settings import installed_engines
 
 def look_at_this_machine() -> Capabilities:
     """Look at the CPU, at what is installed and at what is on disk; nothing is imported for it."""
+    host = read_host()
     return Capabilities(
         engines=installed_engines(),
-        precisions=read_host().precisions,
+        precisions=host.precisions,
+        int8_kind=host.int8_kind,
         int8_models=int8_models(),
     )

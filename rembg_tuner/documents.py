@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rembg_tuner.cache import replacing
-from rembg_tuner.presets import DEFAULT_PRESET, Preset, read_presets
+from rembg_tuner.host import fast_formats_of, formats_text
+from rembg_tuner.presets import DEFAULT_PRESET, Preset, measured_on_text, read_presets
 from rembg_tuner.quality import STARS
 from rembg_tuner.settings import KNOBS, default_text, flag_of
 from rembg_tuner.units import MIB, format_guess, format_seconds
@@ -43,24 +44,27 @@ def knob_table() -> str:
 def preset_table() -> str:
     """Lay the presets out as a Markdown table."""
     lines = ["| preset | for | settings | median | peak |", "|---|---|---|--:|--:|"]
-    lines += [_preset_line(preset) for preset in read_presets().values()]
     measured = next((p.measured for p in read_presets().values() if p.measured), None)
+    usual = measured_on_text(measured) if measured else ""
+    lines += [_preset_line(preset, usual) for preset in read_presets().values()]
     if measured is not None:
         lines += [
             "",
-            f"{measured['picture']}, warm, n = {measured['n']}, {measured['cpu']}, {measured['cores']} cores, {measured['date']}.",
+            f"{measured['picture']}, warm, n = {measured['n']}, {usual}, {measured['date']}. On another kind of CPU time and memory differ: `rembg-tuner bench --presets` measures them there.",
         ]
     return "\n".join(lines)
 
 
-def _preset_line(preset: Preset) -> str:
-    """Write one preset's row."""
+def _preset_line(preset: Preset, usual: str) -> str:
+    """Write one preset's row, with its CPU where that is not the usual one."""
     settings = ", ".join(f"{name} {_word(value)}" for name, value in preset.values.items())
     name = f"`{preset.name}`" + (" (default)" if preset.name == DEFAULT_PRESET else "")
     if preset.measured is None:
         return f"| {name} | {preset.purpose} | {settings} | not measured: {preset.why_not_measured} | |"
     seconds = float(str(preset.measured["latency_p50_s"]))
-    return f"| {name} | {preset.purpose} | {settings} | {seconds * 1000:.0f} ms | {preset.measured['peak_rss_mib']} MiB |"
+    on = measured_on_text(preset.measured)
+    where = "" if on == usual else f" (on {on})"
+    return f"| {name} | {preset.purpose} | {settings} | {seconds * 1000:.0f} ms{where} | {preset.measured['peak_rss_mib']} MiB |"
 
 
 def _word(value: object) -> str:
@@ -113,10 +117,37 @@ def engines_table() -> str:
     n, pictures = first["n"], found["agreement"]["onnxruntime fp32"]["with_u2net"]["n"]
     rows += [
         "",
-        f"{found['cpu']}, {found['cores']} cores, {date}; 1080p JPEG to PNG, warm workers run in turn, medians, n = {n}; "
-        f"peak of the setting; agreement on {pictures} pictures that took no part in making int8. 320 px unless told.",
+        f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; 1080p JPEG to PNG, warm workers run in turn, medians, n = {n}; "
+        f"peak of the setting; agreement on {pictures} pictures that took no part in making int8. 320 px unless stated.{_left_out(found)}",
     ]
     return "\n".join(rows)
+
+
+def avx2_table() -> str:
+    """Lay out how u2netp's int8 does with AVX2 only; see benchmarks/avx2_agreement.py."""
+    found, date = _newest("avx2-agreement")
+    if found is None:
+        return "Not measured yet."
+    network = found["openvino_network"]
+    fp32, int8 = network["fp32"], network["int8"]
+    share = {
+        "openvino": f"{int8['p50_s'] / fp32['p50_s']:.0%} | {int8['process_peak_mib'] / fp32['process_peak_mib']:.0%}",
+        "onnxruntime": "not measured | not measured",
+    }
+    rows = [
+        "| u2netp int8, AVX2 only | network's time, of fp32's | process's peak, of fp32's | mean difference from fp32 (worst) | IoU with fp32 (worst) |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    rows += [
+        f"| {engine} | {share[engine]} | {found[engine]['mae']:.4f} ({found[engine]['worst_mae']:.4f}) | {found[engine]['iou']:.3f} ({found[engine]['worst_iou']:.3f}) |"
+        for engine in share
+    ]
+    held = (
+        "; OpenVINO held to AVX2 by ONEDNN_MAX_CPU_ISA, ONNX Runtime emulated as a Haswell CPU by qemu"
+        if found["held_to_avx2"]
+        else ""
+    )
+    return "\n".join([*rows, "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}{held}; medians, n = {fp32['n']} in three processes each, in turn; {found['openvino']['pictures']} pictures; `python benchmarks/avx2_agreement.py`."])  # fmt: skip
 
 
 def larger_table() -> str:
@@ -130,7 +161,7 @@ def larger_table() -> str:
         for name, taken in found[key].items():
             time, peak = taken["predict_p50_s"], taken["peak_mib"]
             rows.append(f"| {model} | {name} | {format_seconds(time)} | {time / first['predict_p50_s']:.0%} | {peak:,.0f} MiB | {peak / first['peak_mib']:.0%} |")  # fmt: skip
-    return "\n".join([*rows, "", f"{found['cpu']}, {found['cores']} cores with bf16 and VNNI, {date}; medians of 5; ONNX Runtime with its defaults."])  # fmt: skip
+    return "\n".join([*rows, "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; medians of 5; ONNX Runtime with its defaults.{_left_out(found)}"])  # fmt: skip
 
 
 def stars_table() -> str:
@@ -190,11 +221,14 @@ def scaling_table() -> str:
 
 def _formats(found: dict[str, Any]) -> str:
     """Say which number formats the CPU of a record had besides fp32."""
-    features = set(found["features"])
-    bf16 = bool(features & {"avx512_bf16", "amx_bf16", "bf16"})
-    int8 = bool(features & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
-    had = [name for name, has in (("bf16", bf16), ("VNNI", int8)) if has]
-    return f" with {' and '.join(had)}" if had else " without bf16 and VNNI"
+    formats = found.get("cpu_formats")
+    return f" {formats_text(fast_formats_of(found['features']) if formats is None else formats)}"
+
+
+def _left_out(found: dict[str, Any]) -> str:
+    """Name what a record's CPU could not run; empty where it ran everything."""
+    reasons = "; ".join(f"{name} ({reason})" for name, reason in found.get("left_out", {}).items())
+    return f" Left out: {reasons}." if reasons else ""
 
 
 def _newest(name: str) -> tuple[dict[str, Any] | None, str]:
@@ -223,6 +257,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bench": bench_table,
     "page": page_table,
     "engines": engines_table,
+    "avx2": avx2_table,
     "larger": larger_table,
     "stars": stars_table,
     "sweep": sweep_table,

@@ -13,10 +13,16 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Int8Kind = Literal["vnni", "avx2"]
 _UNLIMITED_BYTES = 2**60  # cgroup v1 writes a number near 2**63 for no limit
 _X86_BF16 = frozenset({"avx512_bf16", "amx_bf16"})
-_INT8_DOT = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+_VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+_INT8_DOT = _VNNI | {"asimddp", "i8mm"}
 _FP16 = frozenset({"avx512_fp16", "amx_fp16", "asimdhp"})
 
 
@@ -58,7 +64,7 @@ class Host:
     @property
     def has_bf16(self) -> bool:
         """Whether the CPU computes in bfloat16 natively."""
-        return bool(self.features & _X86_BF16) or {"bf16", "asimd"} <= self.features
+        return "bf16" in self.fast_formats
 
     @property
     def has_int8(self) -> bool:
@@ -71,10 +77,57 @@ class Host:
         return bool(self.features & _FP16)
 
     @property
+    def int8_kind(self) -> Int8Kind:
+        """How the CPU adds products of 8-bit numbers: `avx2` on x86 without VNNI or AMX, else `vnni`.
+
+        The two give slightly different mattes, so their agreement is recorded apart. AVX2 adds pairs of
+        products in 16 bits, which can saturate; VNNI, AMX and Arm's instructions add in 32 bits.
+        """
+        is_x86 = "sse2" in self.features
+        return "avx2" if is_x86 and not self.features & _VNNI else "vnni"
+
+    @property
     def precisions(self) -> frozenset[str]:
-        """The number formats that the CPU computes in natively."""
-        able = {"bf16": self.has_bf16, "fp16": self.has_fp16, "int8": self.has_int8}
-        return frozenset({"fp32", *(word for word, is_native in able.items() if is_native)})
+        """The number formats that the engines compute in on this CPU; int8 runs on every CPU."""
+        able = {"bf16": self.has_bf16, "fp16": self.has_fp16}
+        return frozenset({"fp32", "int8", *(word for word, is_native in able.items() if is_native)})
+
+    @property
+    def fast_formats(self) -> tuple[str, ...]:
+        """The number formats that the CPU has instructions of its own for, as figures name their CPU.
+
+        Two CPUs with the same name and formats are one kind: see `presets.measured_elsewhere_text`.
+        """
+        return fast_formats_of(self.features)
+
+
+def fast_formats_of(features: Iterable[str]) -> tuple[str, ...]:
+    """Name the number formats that CPU features bring instructions for.
+
+    >>> fast_formats_of(["avx2", "avx512_vnni", "avx512_bf16"]), fast_formats_of(["avx2"])
+    (('bf16', 'VNNI'), ())
+    """
+    had = set(features)
+    able = {
+        "bf16": bool(had & _X86_BF16) or {"bf16", "asimd"} <= had,
+        "VNNI": bool(had & {"avx512_vnni", "avx_vnni"}),
+        "AMX": "amx_int8" in had,
+        "dot product": bool(had & {"asimddp", "i8mm"}),
+    }
+    return tuple(name for name, has in able.items() if has)
+
+
+def formats_text(formats: Iterable[str]) -> str:
+    """Write the number formats of a CPU behind its name.
+
+    >>> formats_text(["bf16", "VNNI", "AMX"]), formats_text([])
+    ('with bf16, VNNI and AMX', 'without bf16 and VNNI')
+    """
+    named = list(formats)
+    if not named:
+        return "without bf16 and VNNI"
+    *most, last = named
+    return f"with {' and '.join([*([', '.join(most)] if most else []), last])}"
 
 
 def read_host(root: Path = Path("/")) -> Host:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Mean absolute difference of two mattes, above which a number format is no longer the same model.
 MOST_DIFFERENCE = 0.02
 # By engine what takes less time than fp32, the fastest first, as README's table of engines has it; there
-# ncnn's bf16 takes longer. OpenVINO's fp16, for CPUs that have it, was not timed, and comes last.
+# ncnn's bf16 takes longer. On a CPU with AVX2 only, int8 comes first too: see benchmarks/avx2_agreement.py. OpenVINO's fp16, for CPUs that have it, was not timed, and comes last.
 _FASTEST_FIRST: dict[EngineName, tuple[Precision, ...]] = {
     "onnxruntime": ("int8",),
     "openvino": ("int8", "bf16", "fp16"),
@@ -46,10 +46,10 @@ def choose_precision(
     unmeasured: list[str] = []
     for precision in _FASTEST_FIRST[settings.engine]:
         if unnative_text(precision, settings.engine, able) is not None:
-            continue
+            continue  # never int8, which runs on every CPU
         if precision == "int8" and f"{settings.model} {settings.engine}" not in able.int8_models:
             continue
-        found = agreement_with_fp32(settings.model, settings.engine, precision, cache)
+        found = agreement_with_fp32(settings.model, settings.engine, precision, cache, int8_kind=able.int8_kind)  # fmt: skip
         if found is None:
             unmeasured.append(precision)
         elif found.mae <= MOST_DIFFERENCE:

@@ -6,8 +6,10 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import PresetError, SettingsError
+from rembg_tuner.host import formats_text
 from rembg_tuner.settings import (
     ENGINES,
     KNOBS,
@@ -21,6 +23,11 @@ from rembg_tuner.settings import (
     unhonoured_text,
 )
 from rembg_tuner.yaml_files import YamlFileError, read_mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rembg_tuner.host import Host, Int8Kind
 
 DEFAULT_PRESET = "balanced"
 MORE_PRESETS_VARIABLE = "REMBG_TUNER_PRESETS"  # a file of one's own, as `export --to preset` writes
@@ -62,13 +69,41 @@ class Capabilities:
 
     Attributes:
         engines: those installed, best first.
-        precisions: the number formats that the CPU computes in natively.
+        precisions: the number formats that the engines compute in on this CPU.
         int8_models: the models whose int8 form is on disk, each with the engine: `u2netp openvino`.
+        int8_kind: how the CPU computes int8, for which agreement with fp32 is recorded.
     """
 
     engines: tuple[str, ...]
     precisions: frozenset[str]
     int8_models: frozenset[str] = frozenset()
+    int8_kind: Int8Kind = "vnni"
+
+
+def measured_on_text(measured: Mapping[str, object]) -> str:
+    """Name the kind of CPU that a preset's figures were measured on.
+
+    >>> measured_on_text({"cpu": "AMD EPYC", "cores": 2, "cpu_formats": ["bf16", "VNNI"]})
+    'AMD EPYC, 2 cores with bf16 and VNNI'
+    """
+    cpu, cores, formats = measured["cpu"], measured["cores"], measured.get("cpu_formats")
+    if not isinstance(formats, list):
+        return f"{cpu}, {cores} cores"
+    return f"{cpu}, {cores} cores {formats_text(formats)}"
+
+
+def measured_elsewhere_text(preset: Preset, host: Host) -> str | None:
+    """Return a note if a preset's figures were measured on another kind of CPU, else None.
+
+    A kind is the CPU's name, how many this process may use, and the number formats that the CPU has
+    instructions for, where they were recorded.
+    """
+    if preset.measured is None:
+        return None
+    here = {"cpu": host.cpu, "cores": host.usable_cpus, "cpu_formats": list(host.fast_formats)}
+    if here == {name: preset.measured.get(name, here["cpu_formats"]) for name in here}:
+        return None
+    return f"measured on {measured_on_text(preset.measured)}, not on this CPU, which is {measured_on_text(here)}: time and memory differ here"
 
 
 def presets_path() -> Path:
@@ -217,10 +252,10 @@ def install_text(engine: str) -> str:
 
 
 def unnative_text(precision: object, engine: str, able: Capabilities) -> str | None:
-    """Say why a precision cannot be had with an engine on this CPU; None: it can.
+    """Return why a precision cannot be had with an engine on this CPU, or None if it can.
 
-    One that the CPU must emulate is not offered: bf16 and fp16 the engines refuse or replace, and int8 is
-    told to be for CPUs that have it, though OpenVINO is quick with it on others too.
+    bf16 and fp16 need a CPU that has them: the engines refuse or replace them elsewhere. int8 runs on every
+    CPU; how fast it is there is a measurement, not a CPU flag.
     """
     if precision not in ("bf16", "fp16", "int8") or engine == "rembg":
         return None
@@ -229,10 +264,8 @@ def unnative_text(precision: object, engine: str, able: Capabilities) -> str | N
     # ncnn only stores its numbers in bf16, which any CPU can; ONNX Runtime's fp16 is the GPU's, with TensorRT.
     if (engine, precision) in (("ncnn", "bf16"), ("onnxruntime", "fp16")):
         return None
-    if precision in able.precisions:
+    if precision == "int8" or precision in able.precisions:
         return None
-    if precision == "int8":
-        return "this CPU has no instructions for int8 (VNNI, AMX or Arm's dot product), and it is offered only on CPUs that have them"
     return f"this CPU has no native {precision}, and it is offered only on CPUs that have it"
 
 

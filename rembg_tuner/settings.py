@@ -91,7 +91,7 @@ class Settings:
         default="fp32",
         metadata={
             _KNOB: Knob(
-                summary="number format of the network's arithmetic: where the CPU has them, bf16 takes half of fp32's time in openvino, and int8 a third in openvino, three quarters in onnxruntime; ncnn's bf16 saves memory, not time; edges move a little; auto: the fastest whose agreement with fp32 was measured and holds; Δ is the mean difference of the mattes from fp32's, of 1",
+                summary="number format of the network's arithmetic: in openvino, int8 takes a third of fp32's time on a CPU with VNNI and half on one with AVX2 only, and bf16 half where the CPU has it; in onnxruntime int8 takes three quarters; ncnn's bf16 saves memory, not time; edges move a little; auto: the fastest whose agreement with fp32 was measured and holds; Δ is the mean difference of the mattes from fp32's, of 1",
                 group="model and engine",
                 choices=get_args(Precision),
                 engines=_NETWORK,

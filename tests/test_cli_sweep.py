@@ -148,9 +148,9 @@ def test_a_value_that_this_machine_cannot_do_is_named(
         engines=here.engines, precisions=frozenset({"fp32"}), int8_models=here.int8_models
     )
     monkeypatch.setattr("rembg_tuner.sweep.opening.look_at_this_machine", lambda: able)
-    assert sweep(folder, "--precision", "fp32,int8") == 0
+    assert sweep(folder, "--engine", "openvino", "--precision", "fp32,bf16") == 0
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "left out: precision int8 cannot be had here: this CPU has no instructions for int8 (VNNI, AMX or Arm's dot product), and it is offered only on CPUs that have them"  # fmt: skip
+    assert told[0] == "left out: precision bf16 cannot be had here: this CPU has no native bf16, and it is offered only on CPUs that have it"  # fmt: skip
     assert told[1].startswith("1 trial of 1 setting,")
 
 
@@ -323,7 +323,7 @@ def test_what_a_preset_lost_here_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Compare and sweep say it as cut does."""
-    plain = replace(look_at_this_machine(), precisions=frozenset({"fp32"}))
+    plain = replace(look_at_this_machine(), int8_models=frozenset())
     for room in ("compare", "sweep"):
         monkeypatch.setattr(f"rembg_tuner.cli.{room}.look_at_this_machine", lambda: plain)
     assert sweep(folder, "--network-size", "64", "--preset", "fastest") == 0

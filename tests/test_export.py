@@ -38,9 +38,7 @@ MEASURED = Measured(
     peak_bytes=161 * MIB, time_s=0.088, n=7, date="2026-11-24", cpu="a CPU", cores=2
 )
 INT8_FILES = frozenset({"u2netp openvino", "u2netp onnxruntime"})
-WITHOUT_INT8 = Capabilities(
-    engines=("openvino", "onnxruntime"), precisions=frozenset({"fp32"}), int8_models=INT8_FILES
-)
+WITHOUT_INT8 = Capabilities(engines=("openvino", "onnxruntime"), precisions=frozenset({"fp32"}))
 WITH_INT8 = Capabilities(
     engines=("openvino", "onnxruntime"),
     precisions=frozenset({"fp32", "int8"}),
@@ -298,7 +296,7 @@ def test_a_presets_figures_are_exported_where_they_were_measured_of_its_settings
 def test_a_presets_figures_are_left_out_where_it_runs_otherwise(
     name: str, reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the CPU's int8: no limits of another setting's peak, and the reason."""
+    """Without an int8 form on disk: no limits of another setting's peak, and the reason."""
     monkeypatch.setattr("rembg_tuner.cli.export.look_at_this_machine", lambda: WITHOUT_INT8)
     assert main(["export", name, "--to", "compose"]) == 2
     said = capsys.readouterr()

@@ -229,6 +229,26 @@ def test_bf16_is_told_where_the_cpu_has_it(
     assert read_host(grow({"proc/cpuinfo": cpuinfo})).has_bf16 is has_bf16
 
 
+@pytest.mark.parametrize(
+    ("cpuinfo", "kind", "formats"),
+    [
+        pytest.param(X86_CPUINFO.format(features=""), "avx2", (), id="x86-avx2-only"),
+        pytest.param(X86_CPUINFO.format(features="avx512_bf16"), "avx2", ("bf16",), id="x86-bf16"),
+        pytest.param(X86_CPUINFO.format(features="avx_vnni"), "vnni", ("VNNI",), id="x86-vnni"),
+        pytest.param(X86_CPUINFO.format(features="amx_int8"), "vnni", ("AMX",), id="x86-amx"),
+        pytest.param(ARM_CPUINFO.format(features="asimddp"), "vnni", ("dot product",), id="arm64"),
+        pytest.param(ARM_CPUINFO.format(features=""), "vnni", (), id="arm64-without"),
+    ],
+)
+def test_every_cpu_runs_int8(
+    grow: Callable[[Tree], Path], cpuinfo: str, kind: str, formats: tuple[str, ...]
+) -> None:
+    """How it adds products is recorded; no CPU flag takes int8 away."""
+    host = read_host(grow({"proc/cpuinfo": cpuinfo}))
+    assert "int8" in host.precisions
+    assert (host.int8_kind, host.fast_formats) == (kind, formats)
+
+
 def test_the_first_cpu_names_them_all(grow: Callable[[Tree], Path]) -> None:
     """Name and features are the first processor's."""
     host = read_host(grow({"proc/cpuinfo": X86_CPUINFO.format(features="amx_bf16")}))

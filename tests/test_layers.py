@@ -22,8 +22,8 @@ PACKAGE = "rembg_tuner"
 # DESIGN.md's rooms: a room imports only from rows above its own, and from itself.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "units", "colours", "knobs", "tables", "yaml_files", "telemetry"),
-    ("settings", "measurement", "pareto"),
-    ("stats", "presets", "host", "cache", "children"),
+    ("settings", "measurement", "pareto", "host"),
+    ("stats", "presets", "cache", "children"),
     ("trials", "quality"),
     ("models", "imaging", "recommend", "plot"),
     ("engines", "capabilities", "precision", "report"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
+from rembg_tuner.models.agreement import (
+    AgreementWithFp32,
+    agreement_with_fp32,
+    remember_agreement,
+)
 from rembg_tuner.precision import choose_precision
 from rembg_tuner.presets import Capabilities
 from rembg_tuner.settings import KNOBS, Settings
@@ -37,6 +42,21 @@ def test_auto_is_what_was_measured_to_be_faster(
     settings = Settings(**{"precision": "auto", **asked})
     chosen, told = choose_precision(settings, EVERYTHING, tmp_path)
     assert (chosen.precision, told) == (expected, ())
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_auto_is_int8_on_a_cpu_with_avx2_only(engine: str, tmp_path: Path) -> None:
+    """Its agreement is recorded for such CPUs, apart from that with VNNI, and holds."""
+    plain = replace(EVERYTHING, precisions=frozenset({"fp32", "int8"}), int8_kind="avx2")
+    auto = Settings(engine=engine, precision="auto")  # type: ignore[arg-type]
+    chosen, told = choose_precision(auto, plain, tmp_path)
+    assert (chosen.precision, told) == ("int8", ())
+    recorded = [
+        agreement_with_fp32("u2netp", engine, "int8", tmp_path, int8_kind=kind)
+        for kind in ("avx2", "vnni")
+    ]
+    assert None not in recorded
+    assert recorded[0] != recorded[1]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,11 +11,13 @@ from rembg_tuner.bench import preset_measurements
 from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import PresetError, SettingsError
+from rembg_tuner.host import Host
 from rembg_tuner.precision import choose_precision
 from rembg_tuner.presets import (
     Capabilities,
     Preset,
     find_preset,
+    measured_elsewhere_text,
     read_presets,
     resolve,
     unnative_text,
@@ -168,17 +171,15 @@ def test_what_was_given_and_cannot_be_is_an_error(
         resolve(None, given, able)
 
 
-def test_why_a_number_format_is_withheld_is_true() -> None:
-    """An engine that has none blames no CPU; int8 is withheld by rule, and not since it were slower."""
+def test_no_cpu_withholds_int8() -> None:
+    """An engine without int8 blames no CPU; bf16 needs one that has it; int8 is a measurement's matter."""
     able = Capabilities(engines=("openvino", "ncnn"), precisions=frozenset({"fp32"}))
     assert (
         unnative_text("int8", "ncnn", able)
         == "engine ncnn has no precision int8, it has auto, fp32, bf16, fp16"
     )
-    assert unnative_text("int8", "openvino", able) == (
-        "this CPU has no instructions for int8 (VNNI, AMX or Arm's dot product), "
-        "and it is offered only on CPUs that have them"
-    )
+    assert unnative_text("int8", "openvino", able) is None
+    assert unnative_text("int8", "onnxruntime", able) is None
     assert (
         unnative_text("bf16", "openvino", able)
         == "this CPU has no native bf16, and it is offered only on CPUs that have it"
@@ -212,3 +213,32 @@ def test_a_file_that_cannot_be_is_refused_by_name(text: str, part: str, tmp_path
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PresetError, match=part):
         read_presets(path)
+
+
+def test_figures_of_another_kind_of_cpu_are_called_that() -> None:
+    """Its name, how many, and the number formats it has instructions for; nothing where it is this kind."""
+    here = Host(
+        cpu="AMD EPYC",
+        affinity_cpus=2,
+        quota_cpus=None,
+        total_memory_bytes=None,
+        memory_limit_bytes=None,
+        features=frozenset({"avx512_bf16", "avx512_vnni"}),
+    )
+    fastest = find_preset("fastest")
+    measured = {"cpu": "AMD EPYC", "cores": 2, "cpu_formats": ["bf16", "VNNI"]}
+    fastest = replace(fastest, measured={**(fastest.measured or {}), **measured})
+    assert measured_elsewhere_text(fastest, here) is None
+    plain = replace(here, features=frozenset({"sse2", "avx2"}))
+    assert measured_elsewhere_text(fastest, plain) == (
+        "measured on AMD EPYC, 2 cores with bf16 and VNNI, not on this CPU, which is AMD EPYC, "
+        "2 cores without bf16 and VNNI: time and memory differ here"
+    )
+    assert measured_elsewhere_text(fastest, replace(here, affinity_cpus=8)) is not None
+    assert measured_elsewhere_text(replace(fastest, measured=None), here) is None
+
+
+def test_every_measured_preset_names_the_formats_of_its_cpu() -> None:
+    """Else the page could not tell whether its figures hold here."""
+    for preset in read_presets().values():
+        assert preset.measured is None or isinstance(preset.measured["cpu_formats"], list)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from rembg_tuner.models.agreement import agreement_with_fp32
+
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 
 
@@ -67,3 +69,21 @@ def test_u2nets_size_in_bf16() -> None:
     bf16, stock = ENGINES["u2net_like"]["openvino bf16"], ENGINES["u2net_like"]["onnxruntime"]
     assert bf16["predict_p50_s"] <= 0.6 * stock["predict_p50_s"]
     assert bf16["peak_mib"] <= 0.6 * stock["peak_mib"]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_int8_keeps_the_picture_with_avx2_only(engine: str, tmp_path: Path) -> None:
+    """As recorded, and as agreement.yaml has it, by which `precision auto` decides."""
+    found = newest("avx2-agreement")[engine]
+    assert found["iou"] >= 0.97
+    assert found["mae"] <= 0.012
+    shipped = agreement_with_fp32("u2netp", engine, "int8", tmp_path, int8_kind="avx2")
+    assert shipped is not None
+    assert (shipped.mae, shipped.iou) == (found["mae"], found["iou"])
+
+
+def test_int8_is_faster_and_smaller_with_avx2_only() -> None:
+    """In OpenVINO, where it is timed."""
+    network = newest("avx2-agreement")["openvino_network"]
+    assert network["int8"]["p50_s"] <= 0.7 * network["fp32"]["p50_s"]
+    assert network["int8"]["process_peak_mib"] <= 0.8 * network["fp32"]["process_peak_mib"]

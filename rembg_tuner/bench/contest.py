@@ -16,13 +16,15 @@ from rembg_tuner.errors import EngineError
 from rembg_tuner.measurement import Result
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 from rembg_tuner.pipeline import Job
+from rembg_tuner.presets import unnative_text
 from rembg_tuner.running.runner import Runner
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings import STOCK_ENGINE, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rembg_tuner.bench.pictures import BenchPicture
+    from rembg_tuner.presets import Capabilities
 
 WARM_UPS = 2  # ONNX Runtime's memory pattern is planned in the second run
 _STOCK_BENCH_TIMEOUT_S = 120.0
@@ -41,7 +43,31 @@ class Contestant:
     settings: Settings
 
 
-def contestants() -> list[Contestant]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrants:
+    """Who takes part in a contest here.
+
+    Attributes:
+        present: stock first.
+        left_out: by name, why this machine cannot run one.
+    """
+
+    present: list[Contestant]
+    left_out: dict[str, str]
+
+
+def entrants_here(able: Capabilities) -> Entrants:
+    """Choose the contestants that this machine can run, and name the others."""
+    left_out = {
+        one.name: reason
+        for one in _contestants()
+        if (reason := unnative_text(one.settings.precision, one.settings.engine, able)) is not None
+    }
+    present = [one for one in _contestants() if one.name not in left_out]
+    return Entrants(present=present, left_out=left_out)
+
+
+def _contestants() -> list[Contestant]:
     """List stock rembg and ours, in each engine and precision; all with u2netp."""
     slow = _STOCK_BENCH_TIMEOUT_S
     return [
@@ -55,6 +81,10 @@ def contestants() -> list[Contestant]:
         Contestant(
             name="openvino bf16",
             settings=Settings(engine="openvino", precision="bf16", timeout_s=slow),
+        ),
+        Contestant(
+            name="openvino int8",
+            settings=Settings(engine="openvino", precision="int8", timeout_s=slow),
         ),
     ]
 
@@ -148,13 +178,26 @@ class ColdStarts:
     first_s: dict[str, float]
 
 
-def cold_starts(picture: BenchPicture, *, rounds: int, tell: Callable[[str], None]) -> ColdStarts:
-    """Measure starts in turn: stock, then each of ours, and again."""
+def cold_starts(
+    entrants: list[Contestant],
+    picture: BenchPicture,
+    *,
+    rounds: int,
+    tell: Callable[[str], None],
+) -> ColdStarts:
+    """Measure starts in turn: stock, then each of ours, and again.
+
+    Args:
+        entrants: stock is started as its users start it, ours by engine and precision.
+        picture: what is cut out.
+        rounds: starts that count, of each.
+        tell: told what is being done.
+    """
     path = picture.make()
     flags = {
-        "onnxruntime": ["--engine", "onnxruntime"],
-        "openvino fp32": ["--engine", "openvino"],
-        "openvino bf16": ["--engine", "openvino", "--precision", "bf16"],
+        one.name: ["--engine", one.settings.engine, "--precision", one.settings.precision]
+        for one in entrants
+        if one.settings.engine != STOCK_ENGINE and one.settings.cpu_mem_arena
     }
     stock_s: list[float] = []
     ours_s: dict[str, list[float]] = {name: [] for name in flags}

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from rembg_tuner.host import fast_formats_of, formats_text, read_host
 from rembg_tuner.measurement import setting_peak_bytes
 from rembg_tuner.stats import summarise
 from rembg_tuner.units import MIB, format_bytes, format_seconds
@@ -54,21 +55,24 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchReport:
-    """All rows, the cold starts, and where and when."""
+    """All rows, the cold starts, what was left out and why, and where and when."""
 
     date: str
     commit: str | None
     environment: dict[str, object]
     rows: list[Row]
     cold_starts: ColdStarts | None
+    left_out: dict[str, str]
 
     def to_dict(self) -> dict[str, object]:
         """Give the report ready for JSON."""
         return asdict(self)
 
 
-def make_report(bouts: list[Bout], cold: ColdStarts | None) -> BenchReport:
-    """Compute the rows; the first contestant of each picture is what the others are held against."""
+def make_report(
+    bouts: list[Bout], cold: ColdStarts | None, left_out: dict[str, str]
+) -> BenchReport:
+    """Compute the rows; the first contestant of each picture is what the others are compared with."""
     rows: list[Row] = []
     for bout in bouts:
         reference = next(other for other in bouts if other.picture == bout.picture)
@@ -80,7 +84,12 @@ def make_report(bouts: list[Bout], cold: ColdStarts | None) -> BenchReport:
     return BenchReport(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         commit=_commit(),
-        environment={**environment, "versions": versions},
+        environment={
+            **environment,
+            "versions": versions,
+            "features": sorted(read_host().features),
+        },
+        left_out=left_out,
         rows=rows,
         cold_starts=cold,
     )
@@ -134,16 +143,25 @@ def format_report(report: BenchReport) -> str:
     """Lay the report out as Markdown."""
     machine = report.environment
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores, {report.date}; u2netp, JPEG to PNG, warm workers run in turn; "
+        f"{machine['cpu']}, {machine['cores']} cores{_formats(machine)}, {report.date}; u2netp, JPEG to PNG, warm workers run in turn; "
         f"median of n, peak of the setting (load and all runs).",
         "",
         "| picture | setting | n | time | range | x stock | peak | of stock's | file | predict | rest |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [_line(row) for row in report.rows]
+    if report.left_out:
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in report.left_out.items())
+        lines += ["", f"Left out: {reasons}."]
     if report.cold_starts is not None:
         lines += ["", *_cold_lines(report.cold_starts)]
     return "\n".join(lines)
+
+
+def _formats(machine: dict[str, object]) -> str:
+    """Say which number formats the CPU has instructions for; empty where its features are unknown."""
+    features = machine.get("features")
+    return f" {formats_text(fast_formats_of(features))}" if isinstance(features, list) else ""
 
 
 def _line(row: Row) -> str:
@@ -198,6 +216,7 @@ def measured_of(results: list[Result], picture: str) -> dict[str, object]:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "cpu": last.environment.cpu,
         "cores": last.environment.cores,
+        "cpu_formats": list(read_host().fast_formats),
         "picture": picture,
         "n": warm.n,
         "latency_p50_s": round(warm.median, 3),

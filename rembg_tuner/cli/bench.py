@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.bench.contest import cold_starts, contest, contestants
+from rembg_tuner.bench.contest import cold_starts, contest, entrants_here
 from rembg_tuner.bench.pictures import P12, P48, P1080, STORED_OTHERWISE
 from rembg_tuner.bench.preset_measurements import measure_presets, write_presets
 from rembg_tuner.bench.report import format_report, make_report
 from rembg_tuner.cache import replacing
+from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.settings import installed_engines
 
@@ -36,18 +37,23 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{path}: measured")
         return 0
     rounds = min(arguments.rounds, 3) if arguments.quick else arguments.rounds
+    entrants = entrants_here(look_at_this_machine())
+    for name, reason in entrants.left_out.items():
+        _tell(f"left out: {name}: {reason}")
+    everyone = entrants.present
     small = [P1080] if arguments.quick else [P1080, P12]
-    bouts = contest(contestants(), small, rounds=rounds, tell=_tell)
+    bouts = contest(everyone, small, rounds=rounds, tell=_tell)
     cold = None
     if not arguments.quick:
-        bouts += contest(
-            contestants(), [P1080, P48], rounds=min(rounds, _LARGE_ROUNDS), tell=_tell
-        )[len(contestants()) :]
-        ours = [entrant for entrant in contestants() if entrant.name == "openvino bf16"]
+        bouts += contest(everyone, [P1080, P48], rounds=min(rounds, _LARGE_ROUNDS), tell=_tell)[
+            len(everyone) :
+        ]
         for picture in STORED_OTHERWISE:
-            bouts += contest(ours, [picture], rounds=min(rounds, _LARGE_ROUNDS), tell=_tell)
-        cold = cold_starts(P1080, rounds=_COLD_ROUNDS, tell=_tell)
-    report = make_report(bouts, cold)
+            bouts += contest(
+                everyone[-1:], [picture], rounds=min(rounds, _LARGE_ROUNDS), tell=_tell
+            )
+        cold = cold_starts(everyone, P1080, rounds=_COLD_ROUNDS, tell=_tell)
+    report = make_report(bouts, cold, entrants.left_out)
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     table = format_report(report)

@@ -28,7 +28,6 @@ from rembg_tuner.models.catalogue import (
 )
 from rembg_tuner.models.download import DownloadProgress, get_model
 from rembg_tuner.models.spec import verify
-from rembg_tuner.presets import unnative_text
 from rembg_tuner.settings import MODEL_ALIASES
 from rembg_tuner.units import format_bytes
 
@@ -188,9 +187,6 @@ def _quantize(arguments: argparse.Namespace) -> int:
 
     target = Target(iou=arguments.least_iou, mae=arguments.most_difference)
     model = find_model(_understood(arguments.name))
-    reason = unnative_text("int8", arguments.engine, look_at_this_machine())
-    if reason is not None:
-        _tell(f"rembg-tuner: it can be made here, and would not be offered here: {reason}")
     place = int8_place(model, arguments.engine)
     made = quantize_model(
         model,

@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from rembg_tuner.presets import DEFAULT_PRESET, read_presets
+from rembg_tuner.host import read_host
+from rembg_tuner.presets import (
+    DEFAULT_PRESET,
+    measured_elsewhere_text,
+    measured_on_text,
+    read_presets,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -17,6 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({name: preset.to_dict() for name, preset in presets.items()}, indent=2))
         return 0
+    host = read_host()
     for name, preset in presets.items():
         print(f"{name}{' (default)' if name == DEFAULT_PRESET else ''}: {preset.purpose}")
         knobs = ", ".join(f"{knob} {value}" for knob, value in preset.values.items())
@@ -26,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             words = preset.measured
             print(
-                f"    {words['picture']}: median {words['latency_p50_s']} s (n = {words['n']}), peak {words['peak_rss_mib']} MiB; {words['cpu']}, {words['cores']} cores, {words['date']}"
+                f"    {words['picture']}: median {words['latency_p50_s']} s (n = {words['n']}), peak {words['peak_rss_mib']} MiB; {measured_on_text(words)}, {words['date']}"
             )
+            if (elsewhere := measured_elsewhere_text(preset, host)) is not None:
+                print(f"    {elsewhere}")
     return 0

@@ -1,7 +1,8 @@
 """How like a model's fp32 mattes its other number formats' are: what was measured of that.
 
 Figures of the models that come along stand in agreement.yaml; those measured on this machine, by
-`models agreement` and `models quantize`, in the cache, and go before.
+`models agreement` and `models quantize`, in the cache, and go before. agreement.yaml has int8's figures for
+each kind of CPU (`Host.int8_kind`), since AVX2 and VNNI add products of 8-bit numbers differently.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from rembg_tuner.yaml_files import YamlFileError, format_mapping, read_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from rembg_tuner.host import Int8Kind
 
 _SHIPPED = Path(__file__).parent / "agreement.yaml"
 _OWN = "agreement.yaml"
@@ -38,30 +41,32 @@ class AgreementWithFp32:
 
 
 def agreement_with_fp32(
-    model: str, engine: str, precision: str, folder: Path
+    model: str, engine: str, precision: str, folder: Path, *, int8_kind: Int8Kind
 ) -> AgreementWithFp32 | None:
-    """Give what was measured; None: nothing was.
+    """Return what was measured, or None if nothing was.
 
     Args:
         model: its name, or the path that was given.
         engine: by our word.
         precision: by our word.
         folder: the cache.
+        int8_kind: how this CPU computes int8; chooses among the figures that come along.
     """
     for content in (_own(folder), _shipped()):
-        found = _read(content, model, engine, precision)
+        found = _read(content, model, engine, precision, int8_kind)
         if found is not None:
             return found
     return None
 
 
 def _read(
-    content: Mapping[str, Any], model: str, engine: str, precision: str
+    content: Mapping[str, Any], model: str, engine: str, precision: str, int8_kind: Int8Kind
 ) -> AgreementWithFp32 | None:
     """Read one figure; None where there is none, or what stands there is none."""
     try:
-        return AgreementWithFp32(**content[model][engine][precision])
-    except (KeyError, TypeError):
+        found = content[model][engine][precision]
+        return AgreementWithFp32(**found.get(int8_kind, found))
+    except (KeyError, TypeError, AttributeError):
         return None
 
 

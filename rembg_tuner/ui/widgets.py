@@ -174,7 +174,11 @@ def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
         is_here = word in PRECISIONS[engine] and unnative_text(word, engine, able) is None
         if word == "int8" and f"{model} {engine}" not in able.int8_models:
             is_here = False
-        found = agreement_with_fp32(model, engine, word, cache) if is_here else None
+        found = (
+            agreement_with_fp32(model, engine, word, cache, int8_kind=able.int8_kind)
+            if is_here
+            else None
+        )
         label = word if is_here else str(page_words()(f"absent.{word}"))
         labels.append((f"{word} · Δ {found.mae:.3f}" if found else label, word))
     return labels
