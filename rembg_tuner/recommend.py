@@ -13,85 +13,12 @@ from rembg_tuner.units import format_bytes, format_seconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rembg_tuner.budgets import Budgets
     from rembg_tuner.trials import Trial
 
 NEARLY_EQUAL = 0.05  # of memory, time or both: the spread of three runs on a quiet machine
 _STEADY = 3.0  # ends of a range of times that are further apart say that the machine was not quiet
 LEAST_GAIN = 0.002  # of agreement: less than that nobody sees
-LOOKS_RIGHT = (
-    0.97  # least agreement where none is named: what a model's int8 form is held to as well
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budgets:
-    """What a setting may cost at most, and how like the reference it must be at least.
-
-    Attributes:
-        max_memory_bytes: peak; None: any.
-        max_time_s: median of a run; None: any.
-        min_agreement: IoU with the reference, 0 to 1.
-        models: those whose licence fits; None: any.
-    """
-
-    max_memory_bytes: int | None = None
-    max_time_s: float | None = None
-    min_agreement: float = LOOKS_RIGHT
-    models: frozenset[str] | None = None
-
-    def text(self) -> str:
-        """Write the budgets: `peak at most 300 MiB, agreement at least 0.970`."""
-        said = []
-        if self.max_memory_bytes:
-            said.append(f"peak at most {format_bytes(self.max_memory_bytes)}")
-        if self.max_time_s:
-            said.append(f"time at most {format_seconds(self.max_time_s)}")
-        said.append(f"agreement at least {self.min_agreement:.3f}")
-        return ", ".join(said)
-
-    def excess(self, trial: Trial) -> float:
-        """Tell by how much a measured trial misses the budgets: the shares summed; 0: it fits.
-
-        An agreement that nobody knows meets no least one.
-        """
-        return sum(self._excesses(trial))
-
-    def keeps_others(self, trial: Trial, axis: int) -> bool:
-        """Tell whether a measured trial keeps every budget but that of one axis (0 memory, 1 time, 2 agreement)."""
-        return not any(over for i, over in enumerate(self._excesses(trial)) if i != axis)
-
-    def _excesses(self, trial: Trial) -> tuple[float, float, float]:
-        """Tell by what share each budget is missed: of memory, of time, of agreement."""
-        peak, time_s, _ = trial.costs()
-        return (
-            max(0.0, peak / self.max_memory_bytes - 1) if self.max_memory_bytes else 0.0,
-            max(0.0, time_s / self.max_time_s - 1) if self.max_time_s else 0.0,
-            max(0.0, self.min_agreement - (trial.agreement or 0.0)),
-        )
-
-    def misses(self, trial: Trial) -> list[str]:
-        """Say what a measured trial misses."""
-        memory, time, agreement = self._excesses(trial)
-        said = []
-        if memory:
-            said.append(f"peak {format_bytes(trial.peak_bytes)} of {format_bytes(self.max_memory_bytes)} allowed")  # fmt: skip
-        if time:
-            said.append(f"time {format_seconds(trial.time_s)} of {format_seconds(self.max_time_s)} allowed")  # fmt: skip
-        if agreement and trial.agreement is None:
-            said.append("agreement, which cannot be told: the reference shows no clear foreground")
-        elif agreement:
-            said.append(f"agreement {trial.agreement:.3f}, at least {self.min_agreement:.3f} wanted")  # fmt: skip
-        return said
-
-    def to_dict(self) -> dict[str, object]:
-        """Give the fields by name, ready for JSON."""
-        models = None if self.models is None else sorted(self.models)
-        return {
-            "max_memory_bytes": self.max_memory_bytes,
-            "max_time_s": self.max_time_s,
-            "min_agreement": self.min_agreement,
-            "models": models,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +43,10 @@ class Recommendation:
     """What to take.
 
     Attributes:
-        chosen: the trial; None: nothing was measured.
-        fits: whether it keeps every budget; if not, it is the nearest.
+        chosen: the recommended trial; None: none fits the budgets, or nothing was measured.
         why: the sentence.
+        nearest: where none fits, the trial that is nearest to the budgets; None: one fits, or nothing was measured.
+        misses: what the nearest misses, each in words.
         runner_up: the second best; None: there is none.
         steps: what the next step up or down in each budget would buy.
         expected_s: in which its time lies when it is run again here, 19 times of 20, seconds; None: too few
@@ -127,12 +55,18 @@ class Recommendation:
     """
 
     chosen: Trial | None
-    fits: bool
     why: str
+    nearest: Trial | None = None
+    misses: tuple[str, ...] = ()
     runner_up: Trial | None = None
     steps: tuple[Step, ...] = ()
     expected_s: tuple[float, float] | None = None
     expected: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether a setting is recommended: only one that keeps every budget is."""
+        return self.chosen is not None
 
 
 def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
@@ -147,26 +81,52 @@ def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
     """
     measured = _licensed(trials, budgets)
     if not measured:
-        return Recommendation(
-            chosen=None,
-            fits=False,
-            why="no setting with a licence that fits was measured" if budgets.models is not None and trials else "nothing was measured, so nothing can be recommended",
-        )  # fmt: skip
+        return Recommendation(chosen=None, why=_why_nothing(trials))
     fitting = _ranked(measured, budgets)
     if not fitting:
-        nearest = min(measured, key=lambda t: (budgets.excess(t), _cost(t)))
-        return Recommendation(chosen=nearest, fits=False, why=f"none of the {len(measured)} settings measured fits; the nearest misses {' and '.join(budgets.misses(nearest))}")  # fmt: skip
+        return _nearest(measured, budgets)
     chosen, *others = fitting
     expected_s = expected_range_s(chosen, trials)
     return Recommendation(
         chosen=chosen,
-        fits=True,
         why=_why(chosen, fitting, measured, budgets),
         runner_up=others[0] if others else None,
         steps=_steps(chosen, measured, budgets),
         expected_s=expected_s,
         expected=_expected_text(chosen, trials, expected_s),
     )
+
+
+def _why_nothing(trials: Sequence[Trial]) -> str:
+    """Say why there is nothing to choose from."""
+    if not trials:
+        return "nothing was measured, so nothing can be recommended"
+    if any(trial.is_measured for trial in trials):
+        return "no setting with a licence that fits was measured"
+    return "every trial failed, so nothing can be recommended"
+
+
+def _nearest(measured: Sequence[Trial], budgets: Budgets) -> Recommendation:
+    """Name the trial that misses the budgets by least; it is not recommended.
+
+    Args:
+        measured: at least one, none of which fits.
+        budgets: of the user.
+    """
+    nearest = min(measured, key=lambda trial: (*budgets.distance(trial), *_cost(trial)))
+    misses = tuple(budgets.misses(nearest))
+    return Recommendation(
+        chosen=None,
+        nearest=nearest,
+        misses=misses,
+        why=f"none of the {len(measured)} measured keeps the budgets ({budgets.text()}); the nearest is {_name(nearest, measured)}: {figures_of(nearest)}; it misses {' and '.join(misses)}",
+    )
+
+
+def _name(trial: Trial, measured: Sequence[Trial]) -> str:
+    """Name a setting by the knobs in which those measured differ."""
+    names = differences([one.settings for one in measured])
+    return label_of(trial.settings, names) if names else trial.settings.model
 
 
 def contenders(trials: Sequence[Trial], budgets: Budgets) -> list[Trial]:
@@ -185,7 +145,7 @@ def _licensed(trials: Sequence[Trial], budgets: Budgets) -> list[Trial]:
 
 def _ranked(measured: Sequence[Trial], budgets: Budgets) -> list[Trial]:
     """Order those that fit by cost, but first the one that is chosen."""
-    fitting = sorted((t for t in measured if budgets.excess(t) == 0), key=_cost)
+    fitting = sorted((t for t in measured if budgets.fits(t)), key=_cost)
     if not fitting:
         return []
     least = _cost(fitting[0])[0]
@@ -247,10 +207,8 @@ def _why(
     chosen: Trial, fitting: Sequence[Trial], measured: Sequence[Trial], budgets: Budgets
 ) -> str:
     """Say why the chosen one is chosen of those that fit."""
-    names = differences([trial.settings for trial in measured])
-    what = label_of(chosen.settings, names) if names else chosen.settings.model
     said = [
-        f"{what}: {figures_of(chosen)}",
+        f"{_name(chosen, measured)}: {figures_of(chosen)}",
         f"{len(fitting)} of the {len(measured)} measured keep the budgets ({budgets.text()})",
     ]
     if _cost(chosen) <= min(map(_cost, fitting)):

@@ -40,7 +40,7 @@ main{max-width:1080px;margin:0 auto;padding:32px 20px 64px}h1{font-size:24px;fon
 table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--rt-line);white-space:nowrap}
 th:first-child,td:first-child,.left{text-align:left}tr.chosen{background:var(--rt-soft)}tr:target,tr.lit{outline:2px solid var(--rt-accent)}
 td img{width:56px;height:56px;object-fit:contain;background:repeating-conic-gradient(#c9ced6 0 25%,#fff 0 50%) 0 0/12px 12px;border-radius:6px;margin-right:4px;vertical-align:middle}
-.failed{color:var(--rt-warn);white-space:normal}.muted{color:var(--rt-muted);font-size:13px}li{margin:3px 0;max-width:90ch}dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;margin:0}dt{color:var(--rt-muted)}dd{margin:0;overflow-wrap:anywhere}
+.failed{color:var(--rt-warn);white-space:normal}.choice{font-size:12.5px;color:var(--rt-muted)}tr.chosen .choice{color:var(--rt-accent);font-weight:600}.muted{color:var(--rt-muted);font-size:13px}li{margin:3px 0;max-width:90ch}dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;margin:0}dt{color:var(--rt-muted)}dd{margin:0;overflow-wrap:anywhere}
 .rt-tip{position:absolute;z-index:9;display:grid;gap:2px;max-width:280px;padding:8px 10px;border-radius:10px;background:var(--rt-panel);border:1px solid var(--rt-line);box-shadow:0 6px 24px rgb(0 0 0/18%);font-size:13px;pointer-events:none}.rt-tip[hidden]{display:none}
 .rt-tip img{width:132px;height:132px;object-fit:contain;justify-self:center;border-radius:6px;background:repeating-conic-gradient(#c9ced6 0 25%,#fff 0 50%) 0 0/12px 12px}
 .rt-point{cursor:pointer;outline:none}.rt-point:focus-visible .rt-hit{stroke:var(--rt-accent);stroke-width:2}
@@ -61,9 +61,10 @@ class Story:
         title: of the report.
         environment: the machine and its versions.
         how: sentences that say how it was measured.
-        recommendation: the sentence why.
-        chosen: number of the recommended trial; None: none.
-        fits: whether it keeps the budgets; if not, it is the nearest.
+        recommendation: what is recommended and why, or that nothing is.
+        chosen: number of the recommended trial; None: none fits the budgets.
+        nearest: where none fits, the number of the trial that is nearest to the budgets; None: there is none.
+        misses: what the nearest misses, each in words.
         budgets: as `Budgets.to_dict`.
         expected_s: as `Recommendation`'s.
     """
@@ -73,8 +74,9 @@ class Story:
     how: Sequence[str]
     recommendation: str
     chosen: int | None
-    fits: bool
     budgets: Mapping[str, Any]
+    nearest: int | None = None
+    misses: Sequence[str] = ()
     expected_s: tuple[float, float] | None = None
 
 
@@ -98,14 +100,16 @@ def write_report(folder: Path, trials: Sequence[Trial], story: Story) -> list[Pa
         "how": list(story.how),
         "recommendation": story.recommendation,
         "chosen": story.chosen,
-        "fits": story.fits,
+        "fits": story.chosen is not None,
+        "nearest": story.nearest,
+        "misses": list(story.misses),
         "expected_s": story.expected_s,
         "budgets": dict(story.budgets),
         "trials": [trial.to_dict() for trial in trials],
     }
     texts = {
         HTML_FILE: _page(trials, story),
-        CSV_FILE: write_csv(trials),
+        CSV_FILE: write_csv(trials, story),
         JSON_FILE: json.dumps(document, indent=2),
     }
     for name, text in texts.items():
@@ -114,16 +118,28 @@ def write_report(folder: Path, trials: Sequence[Trial], story: Story) -> list[Pa
     return [folder / name for name in texts]
 
 
-def write_csv(trials: Sequence[Trial]) -> str:
-    """Write trials as CSV (RFC 4180): number, every knob, every figure."""
+def write_csv(trials: Sequence[Trial], story: Story) -> str:
+    """Write trials as CSV (RFC 4180): number, choice (recommended, nearest or nothing), every knob, every figure."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, ["number", *KNOBS, *_FIGURES])
+    writer = csv.DictWriter(out, ["number", "choice", *KNOBS, *_FIGURES])
     writer.writeheader()
     for trial in trials:
         content = {**trial.to_dict(), "workers": len(trial.worker_times_s)}
         figures = {name: content[name] for name in _FIGURES}
-        writer.writerow({"number": trial.number, **trial.settings.to_dict(), **figures})
+        writer.writerow(
+            {
+                "number": trial.number,
+                "choice": _choice(trial, story),
+                **trial.settings.to_dict(),
+                **figures,
+            }
+        )
     return out.getvalue()
+
+
+def _choice(trial: Trial, story: Story) -> str:
+    """Name what a trial is among the others: recommended, nearest, or nothing."""
+    return {story.chosen: "recommended", story.nearest: "nearest"}.get(trial.number, "")
 
 
 def _page(trials: Sequence[Trial], story: Story) -> str:
@@ -145,25 +161,31 @@ def _page(trials: Sequence[Trial], story: Story) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body><main><h1>{title}</h1>"
         f'<p class="lead">{escape(story.recommendation)}</p>'
-        f'<div class="box rt-follows-system">{draw(info)}</div><h2>Trials</h2><div class="box">{_table(trials, story.chosen)}</div>'
+        f'<div class="box rt-follows-system">{draw(info)}</div><h2>Trials</h2><div class="box">{_table(trials, story)}</div>'
         f"<h2>How it was measured</h2><ul>{how}</ul><h2>Where</h2><dl>{machine}</dl>"
         f"</main><script>{points_script()}{_SCRIPT}</script></body></html>"
     )
 
 
-def _table(trials: Sequence[Trial], chosen: int | None) -> str:
+def _table(trials: Sequence[Trial], story: Story) -> str:
     """Draw the table: those measured first, the fastest on top; those that failed with their reason."""
     names = differences([trial.settings for trial in trials])
     ordered = sorted(trials, key=lambda trial: (not trial.is_measured, trial.time_s or 0.0))
-    heads = '<th>setting</th><th></th><th>time</th><th>range</th><th>n</th><th>peak</th><th>agreement</th><th class="left">edge</th>'
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(_row(trial, names, chosen) for trial in ordered)}</tbody></table>"
+    heads = '<th>trial</th><th class="left">setting</th><th></th><th>time</th><th>range</th><th>n</th><th>peak</th><th>agreement</th><th class="left">edge</th>'
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(_row(trial, names, story) for trial in ordered)}</tbody></table>"
 
 
-def _row(trial: Trial, names: Sequence[str], chosen: int | None) -> str:
+def _row(trial: Trial, names: Sequence[str], story: Story) -> str:
     """Draw one trial."""
     label = escape(label_of(trial.settings, names))
-    mark = ' class="chosen"' if trial.number == chosen else ""
-    head = f'<tr id="trial-{trial.number}"{mark}><td>{label}</td>'
+    choice = _choice(trial, story)
+    mark = ' class="chosen"' if choice == "recommended" else ""
+    if choice:
+        said = f"nearest, misses {' and '.join(story.misses)}" if choice == "nearest" else choice
+        label += f'<br><span class="choice">{escape(said)}</span>'
+    head = (
+        f'<tr id="trial-{trial.number}"{mark}><td>{trial.number}</td><td class="left">{label}</td>'
+    )
     if not trial.is_measured:
         return f'{head}<td colspan="7" class="failed left">{escape(trial.failure)}</td></tr>'
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"

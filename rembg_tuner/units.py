@@ -6,9 +6,16 @@ MiB and ms exist only here, in plots and in text.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 MIB = 2**20  # bytes
-_SUFFIXES = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "K": 2**10, "M": 2**20, "G": 2**30}  # fmt: skip
+# Upper or lower case is not told apart: nobody gives memory in megabits.
+_SUFFIXES = {
+    "": 1, "B": 1,
+    "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40,
+    "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
+}  # fmt: skip
 _NUMBER = r"(\d{1,18}(?:\.\d{1,18})?)"  # bounded, so that none is read as infinite
 _SIZE = re.compile(rf"\s*{_NUMBER}\s*([A-Za-z]*)\s*")
 _DURATION = re.compile(rf"\s*{_NUMBER}\s*(ms|s|min)?\s*")
@@ -18,21 +25,24 @@ def parse_bytes(text: str) -> int:
     """Read a size as a person writes it.
 
     Args:
-        text: a number with B, KiB, MiB or GiB behind it (K, M, G mean the same); alone, bytes.
+        text: a number and its unit, in upper or lower case: kB, MB, GB or TB are powers of 1000; KiB, MiB,
+            GiB or TiB, and K, M, G or T, are powers of 1024; B or no unit: bytes.
 
     Returns:
-        The size in bytes.
+        The size in whole bytes, rounded down.
 
     Raises:
-        ValueError: the text is no such size.
+        ValueError: the text is not such a size.
 
-    >>> parse_bytes("1.5 MiB")
-    1572864
+    >>> parse_bytes("1.5 MiB"), parse_bytes("1.5MB")
+    (1572864, 1500000)
     """
     match = _SIZE.fullmatch(text)
     if match is None or match[2].upper() not in _SUFFIXES:
-        raise ValueError(f"a size is a number of bytes, or one like 520MiB or 2GiB, got {text!r}")
-    return int(float(match[1]) * _SUFFIXES[match[2].upper()])
+        raise ValueError(
+            f"a size is a number of bytes, or one like 520MiB, 2GiB or 545MB, got {text!r}"
+        )
+    return int(Fraction(match[1]) * _SUFFIXES[match[2].upper()])
 
 
 def parse_seconds(text: str) -> float:
@@ -71,6 +81,15 @@ def format_bytes(count: int | None) -> str:
     if mib >= 10 * 1024:
         return f"{mib / 1024:,.1f} GiB"
     return f"{mib:.1f} MiB" if mib < 10 else f"{mib:,.0f} MiB"
+
+
+def format_exact_bytes(count: int) -> str:
+    """Write a size as `format_bytes` does, and its bytes.
+
+    >>> format_exact_bytes(300_000_000)
+    '286 MiB (300,000,000 bytes)'
+    """
+    return f"{format_bytes(count)} ({counted(count, 'byte')})"
 
 
 def format_seconds(duration_s: float | None) -> str:

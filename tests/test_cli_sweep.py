@@ -119,10 +119,10 @@ def test_the_references_weights_are_part_of_what_is_remembered(
         pytest.param(["--engine", "openvino,foo"], "engine must be one of onnxruntime, openvino, ncnn, rembg, got 'foo'", id="engine"),
         pytest.param(["--intra-op-threads", "1,2,999"], "intra_op_threads must be 0 to 256 threads, got 999", id="threads"),
         pytest.param(["--precision", "fp32,fp8"], "precision must be one of auto, fp32, bf16, fp16, int8, got 'fp8'", id="precision"),
-        pytest.param(["--max-memory", "0"], "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, got '0'", id="no-memory"),
-        pytest.param(["--max-memory", "300"], "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, got '300'", id="bytes"),
-        pytest.param(["--max-latency", "0"], "a budget of time is more than 0, with its unit, such as 300ms, got '0'", id="no-time"),
-        pytest.param(["--max-latency", "500"], "with its unit, such as 300ms, got '500'", id="no-time-unit"),
+        pytest.param(["--max-memory", "0"], "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, or any, got '0', which is 0 bytes", id="no-memory"),
+        pytest.param(["--max-memory", "300"], "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, or any, got '300', which is 300 bytes", id="bytes"),
+        pytest.param(["--max-latency", "0"], "a budget of time is more than 0, with its unit, such as 300ms, or any, got '0'", id="no-time"),
+        pytest.param(["--max-latency", "500"], "with its unit, such as 300ms, or any, got '500'", id="no-time-unit"),
         pytest.param(["--max-latency", "0ms"], "a budget of time is more than 0", id="no-ms"),
     ],
 )  # fmt: skip
@@ -150,8 +150,8 @@ def test_a_value_that_this_machine_cannot_do_is_named(
     monkeypatch.setattr("rembg_tuner.sweep.opening.look_at_this_machine", lambda: able)
     assert sweep(folder, "--engine", "openvino", "--precision", "fp32,bf16") == 0
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "left out: precision bf16 cannot be had here: this CPU has no native bf16, and it is offered only on CPUs that have it"  # fmt: skip
-    assert told[1].startswith("1 trial of 1 setting,")
+    assert told[1] == "left out: precision bf16 cannot be had here: this CPU has no native bf16, and it is offered only on CPUs that have it"  # fmt: skip
+    assert told[2].startswith("1 trial of 1 setting,")
 
 
 # The folder
@@ -314,9 +314,54 @@ def test_other_budgets_start_from_the_sweeps_own(
     assert sweep(folder, "--network-size", "64") == 0  # --min-agreement 0
     capsys.readouterr()
     assert main(["recommend", str(folder), "--max-memory", "500MiB"]) == 0
-    assert "keep the budgets (peak at most 500 MiB, agreement at least 0.000)" in capsys.readouterr().out  # fmt: skip
+    assert "keep the budgets (peak at most 500 MiB)" in capsys.readouterr().out  # fmt: skip
     assert main(["export", str(folder), "--to", "env", "--max-memory", "500MiB"]) == 0
     assert "nearest" not in capsys.readouterr().err
+
+
+def test_where_nothing_fits_a_sweep_fails_and_names_the_nearest(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 1 from sweep, recommend and export; nobody is told to run it; the report recommends nothing."""
+    assert sweep(folder, "--network-size", "64,96", "--max-memory", "50MB") == 1
+    said = capsys.readouterr()
+    assert "budgets: peak at most 48 MiB (50,000,000 bytes)" in said.err
+    assert "nothing fits: none of the 2 measured keeps the budgets (peak at most 48 MiB); the nearest is " in said.out  # fmt: skip
+    for words in (["recommend", str(folder)], ["export", str(folder), "--to", "compose"]):
+        assert main(words) == 1
+        told = capsys.readouterr()
+        said = type(said)(said.out + told.out, said.err + told.err)
+    assert "it misses peak 100 MiB of 48 MiB allowed" in said.out
+    assert f"lift what it misses: rembg-tuner recommend {folder} --max-memory any" in said.out
+    assert f"or take it by name: rembg-tuner export {folder} --to compose --setting " in said.out
+    for forbidden in ("run it:", "ship it:", "recommended"):
+        assert forbidden not in said.out + said.err
+    page = (folder / "report.html").read_text()
+    assert "Nothing is recommended: " in page
+    assert 'class="chosen"' not in page
+    assert "<td>100 MiB</td>" in page
+    content = json.loads((folder / "trials.json").read_text())
+    assert (content["chosen"], content["fits"]) == (None, False)
+    assert content["misses"] == ["peak 100 MiB of 48 MiB allowed"]
+    assert main(["recommend", str(folder), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["chosen"] is None
+    assert found["nearest"]["number"] == content["nearest"]
+    assert main(["recommend", str(folder), "--max-memory", "any"]) == 0
+    assert "recommended: trial " in capsys.readouterr().out
+
+
+def test_a_budget_is_lifted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each by `any`, the licence by --no-commercial; what is not named stays."""
+    words = ["--max-memory", "1MiB", "--max-latency", "1ms", "--min-agreement", "1", "--commercial"]
+    assert sweep(folder, "--network-size", "64", *words) == 1
+    read = "budgets: agreement at least 1.000, peak at most 1.0 MiB (1,048,576 bytes), time at most 1.0 ms, licence free for commercial use"  # fmt: skip
+    assert read in capsys.readouterr().err
+    lifted = ["--max-memory", "any", "--max-latency", "ANY", "--min-agreement", "any"]
+    assert main(["recommend", str(folder), *lifted]) == 0
+    assert "budgets: licence free for commercial use" in capsys.readouterr().err
+    assert main(["export", str(folder), "--to", "env", *lifted, "--no-commercial"]) == 0
+    assert "budgets: any memory, time and agreement" in capsys.readouterr().err
 
 
 def test_what_a_preset_lost_here_is_told(

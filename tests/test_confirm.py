@@ -14,9 +14,10 @@ import pytest
 from made_bench import MadeBench
 from made_trials import make_trial
 
+from rembg_tuner.budgets import Budgets
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.measurement import HAD_COMPANY, Failure, Result
-from rembg_tuner.recommend import Budgets, contenders, expected_range_s, recommend
+from rembg_tuner.recommend import contenders, expected_range_s, recommend
 from rembg_tuner.settings import Settings
 from rembg_tuner.sweep.measure import join_workers
 from rembg_tuner.sweep.opening import Plan, open_sweep

@@ -16,6 +16,7 @@ import pytest
 import pyvips
 from made_trials import make_trial
 
+from rembg_tuner.budgets import Budgets
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli import main
 from rembg_tuner.errors import SettingsError
@@ -26,9 +27,9 @@ from rembg_tuner.measurement import Result
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import Capabilities, find_preset, read_presets, resolve
-from rembg_tuner.recommend import Budgets
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
+from rembg_tuner.trials import Trial
 from rembg_tuner.units import MIB
 from rembg_tuner.yaml_files import read_mapping
 
@@ -381,45 +382,100 @@ def test_a_sweep_is_exported_as_it_chose_with_its_own_machine(
 
 
 @pytest.mark.parametrize(
-    ("flags", "size", "missed"),
+    ("flags", "size"),
     [
-        pytest.param(["--min-agreement", "0.9"], 64, None, id="fits"),
-        pytest.param(["--max-memory", "1GiB"], 96, None, id="the-sweeps-own-agreement"),
-        pytest.param(["--max-memory", "150MiB", "--min-agreement", "0.97"], 64, "peak 200 MiB of 150 MiB allowed", id="memory"),
-        pytest.param(["--max-latency", "50ms", "--min-agreement", "0"], 96, "time 100 ms of 50 ms allowed", id="latency"),
-        pytest.param(["--commercial"], 96, None, id="commercial"),
+        pytest.param(["--min-agreement", "0.9"], 64, id="fits"),
+        pytest.param(["--max-memory", "1GiB"], 96, id="the-sweeps-own-agreement"),
+        pytest.param(["--max-memory", "150MiB"], 96, id="memory"),
+        pytest.param(["--min-agreement", "any"], 96, id="lifted"),
+        pytest.param(["--commercial"], 96, id="commercial"),
     ],
-)  # fmt: skip
+)
 def test_budgets_choose_anew_of_a_sweep(
-    flags: list[str],
-    size: int,
-    missed: str | None,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    flags: list[str], size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As `recommend` does; one that fits none is said to miss what it misses."""
+    """As `recommend` does."""
     folder = write_sweep(tmp_path / "sweep")
     assert main(["export", str(folder), "--to", "python", *flags]) == 0
     said = capsys.readouterr()
     assert f"SIDE = {size}" in said.out
-    note = "none of the sweep's settings fits; the nearest is exported, which misses "
-    assert (f"{note}{missed}" in said.err) if missed else note not in said.err
+    assert "misses" not in said.err
 
 
-def test_a_choice_that_fitted_nothing_is_said_to_miss_what_it_misses(
+NOTHING_FITS = ["--max-memory", "150MiB", "--min-agreement", "0.97"]  # the first is a third over
+
+
+def test_nothing_is_exported_where_nothing_fits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The sweep's own choice, under its own budgets."""
-    folder = write_sweep(tmp_path / "sweep", budgets=Budgets(max_memory_bytes=50 * MIB).to_dict())
-    assert main(["export", str(folder), "--to", "env"]) == 0
-    err = capsys.readouterr().err
-    assert "misses peak 100 MiB of 50 MiB allowed and agreement 0.600, at least 0.970 wanted" in err  # fmt: skip
+    """Exit 1, the nearest by name with what it misses, and how to have it all the same."""
+    folder, target = write_sweep(tmp_path / "sweep"), tmp_path / "compose.yaml"
+    assert main(["export", str(folder), "--to", "compose", "-o", str(target), *NOTHING_FITS]) == 1
+    said = capsys.readouterr()
+    assert not target.exists()
+    assert said.out == ""
+    assert "nothing fits: none of the 2 measured keeps the budgets (agreement at least 0.970, peak at most 150 MiB); the nearest is 64 px: " in said.err  # fmt: skip
+    assert "it misses peak 200 MiB of 150 MiB allowed; export that one by --setting 0 or --allow-misses, or lift a budget, such as by --max-memory any" in said.err  # fmt: skip
+    assert "recommended" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "size", "said"),
+    [
+        pytest.param(["--allow-misses"], 64, "nothing fits the budgets; trial 0, the nearest, is exported; it misses peak 200 MiB of 150 MiB allowed", id="allowed"),
+        pytest.param(["--setting", "0"], 64, "trial 0 is exported as named; it misses peak 200 MiB of 150 MiB allowed", id="number"),
+        pytest.param(["--setting", "1"], 96, "trial 1 is exported as named; it misses agreement 0.600, at least 0.970 wanted", id="other-number"),
+        pytest.param(["--setting", "96 PX"], 96, "trial 1 is exported as named", id="label"),
+        pytest.param(["--max-memory", "any"], 64, "budgets: agreement at least 0.970", id="lifted"),
+    ],
+)  # fmt: skip
+def test_a_setting_is_exported_by_name_or_where_misses_are_allowed(
+    flags: list[str], size: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a note of what it misses."""
+    folder = write_sweep(tmp_path / "sweep")
+    assert main(["export", str(folder), "--to", "python", *NOTHING_FITS, *flags]) == 0
+    told = capsys.readouterr()
+    assert f"SIDE = {size}" in told.out
+    assert said in told.err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("7", "--setting '7' is not a trial of this sweep, which has 0: onnxruntime · 64 px; 1: onnxruntime · 96 px; 2: openvino · 128 px"),
+        ("nope", "--setting 'nope' is not a trial of this sweep"),
+        ("2", "trial 2 failed (it crashed), so it has no figures to export; name another --setting"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_exported_is_told(
+    name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With those that there are."""
+    failed = Trial(number=2, settings=Settings(engine="openvino", network_size=128), failure="it crashed", failure_kind="crash")  # fmt: skip
+    trials = [make_trial(0, 200, 0.2, 0.99), make_trial(1, 100, 0.1, 0.6), failed]
+    folder = write_sweep(tmp_path / "sweep", trials=[trial.to_dict() for trial in trials])
+    assert main(["export", str(folder), "--to", "env", "--setting", name]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_sweep_that_measured_nothing_has_nothing_to_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 1, with the reason, whatever is allowed."""
+    folder = write_sweep(tmp_path / "sweep", trials=[], chosen=None)
+    assert main(["export", str(folder), "--to", "env", "--allow-misses"]) == 1
+    assert f"nothing of the sweep in {folder} can be exported: nothing was measured" in capsys.readouterr().err  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("spoiled", "said"),
     [
-        pytest.param({"chosen": None}, "nothing can be chosen of the sweep", id="nothing-chosen"),
+        pytest.param(
+            {"budgets": {"max_memory_bytes": 0}},
+            "max_memory_bytes must be more than 0",
+            id="no-budget",
+        ),
         pytest.param({"environment": {"cpu": "x"}}, "on how many cores", id="no-cores"),
     ],
 )
@@ -442,7 +498,9 @@ def test_a_preset_has_no_budgets(capsys: pytest.CaptureFixture[str]) -> None:
     """They choose of a sweep's trials; given with a preset they are misuse, and not overlooked."""
     words = ["export", "balanced", "--to", "env", "--max-memory", "1GiB", "--commercial"]
     assert main(words) == 2
-    assert "budgets (--max-memory, --commercial) are for a sweep's folder" in capsys.readouterr().err  # fmt: skip
+    assert "--max-memory, --commercial choose from a sweep's folder, and balanced is a preset" in capsys.readouterr().err  # fmt: skip
+    assert main(["export", "balanced", "--to", "env", "--setting", "1", "--allow-misses"]) == 2
+    assert "--setting, --allow-misses choose from a sweep's folder" in capsys.readouterr().err
 
 
 def test_an_image_for_ncnn_has_the_versions_that_are_tested() -> None:

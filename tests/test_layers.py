@@ -24,7 +24,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "units", "colours", "knobs", "tables", "yaml_files", "telemetry"),
     ("settings", "measurement", "pareto", "host"),
     ("stats", "presets", "cache", "children"),
-    ("trials", "quality"),
+    ("trials", "quality", "budgets"),
     ("models", "imaging", "recommend", "plot"),
     ("engines", "capabilities", "precision", "report"),
     ("pipeline", "conversion"),
@@ -47,6 +47,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 # Two rooms in one row, one of which stands on the other.
 BESIDE = {
     ("measurement", "settings"),
+    ("budgets", "trials"),
     ("server", "ui"),
     ("imaging", "models"),  # the word for how a network's output becomes a matte
 }

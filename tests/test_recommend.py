@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
+import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_trials import make_trial
 
+from rembg_tuner.budgets import Budgets, read_budgets
+from rembg_tuner.errors import SettingsError
 from rembg_tuner.pareto import dominates, front_of, hypervolume
-from rembg_tuner.recommend import Budgets, recommend
+from rembg_tuner.recommend import recommend
 from rembg_tuner.settings import Settings
 from rembg_tuner.trials import Trial, label_of, read_trial
 from rembg_tuner.units import MIB
@@ -97,7 +103,8 @@ def test_budgets_are_kept(budgets: Budgets, expected: int) -> None:
     chosen = recommend(trials, budgets).chosen
     assert chosen is not None
     assert chosen.number == expected
-    assert budgets.excess(chosen) == 0
+    assert budgets.fits(chosen)
+    assert budgets.misses(chosen) == []
 
 
 def test_where_nothing_fits_the_nearest_says_what_it_misses() -> None:
@@ -105,8 +112,109 @@ def test_where_nothing_fits_the_nearest_says_what_it_misses() -> None:
     trials = [make_trial(0, 200, 0.2, 0.99), make_trial(1, 110, 0.2, 0.99)]
     found = recommend(trials, Budgets(max_memory_bytes=100 * MIB))
     assert not found.fits
+    assert found.chosen is None
+    assert found.nearest is trials[1]
+    assert found.misses == ("peak 110 MiB of 100 MiB allowed",)
+    assert found.why == (
+        "none of the 2 measured keeps the budgets (agreement at least 0.970, peak at most 100 MiB); "
+        "the nearest is 96 px: 110 MiB, 200 ms, agreement 0.990; it misses peak 110 MiB of 100 MiB allowed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("trials", "budgets", "nearest"),
+    [
+        pytest.param(
+            # 20 % over in memory and in time, against 30 % over in memory alone: the largest share decides.
+            [make_trial(0, 120, 0.12, 0.99), make_trial(1, 130, 0.05, 0.99)],
+            Budgets(max_memory_bytes=100 * MIB, max_time_s=0.1), 0, id="largest-share",
+        ),
+        pytest.param(
+            # The disagreement allowed is 0.03: 0.94 is 100 % over, 90 % more memory is nearer.
+            [make_trial(0, 50, 0.05, 0.94), make_trial(1, 190, 0.2, 0.99)],
+            Budgets(max_memory_bytes=100 * MIB), 1, id="agreement-in-shares-of-what-is-allowed",
+        ),
+        pytest.param(
+            [make_trial(0, 50, 0.05, 0.96), make_trial(1, 190, 0.2, 0.99)],
+            Budgets(max_memory_bytes=100 * MIB), 0, id="agreement-a-third-over",
+        ),
+        pytest.param(
+            [make_trial(0, 50, 0.05, 0.50), make_trial(1, 190, 0.2, 0.9999)],
+            Budgets(min_agreement=1), 1, id="only-1-will-do",
+        ),
+        pytest.param(
+            [make_trial(0, 50, 0.05, 0.9999), make_trial(1, 990, 2.0, 1.0)],
+            Budgets(min_agreement=1, max_time_s=0.1), 1, id="only-1-will-do-and-time",
+        ),
+        pytest.param(
+            [make_trial(0, 50, 0.05, None), make_trial(1, 190, 0.2, 0.2)],
+            Budgets(), 1, id="unknown-agreement-is-0",
+        ),
+        pytest.param(
+            [make_trial(0, 120, 0.9, 0.99), make_trial(1, 120, 0.05, 0.99)],
+            Budgets(max_memory_bytes=100 * MIB), 1, id="equal-shares-the-cheaper",
+        ),
+    ],
+)  # fmt: skip
+def test_the_nearest_misses_by_the_smallest_largest_share(
+    trials: list[Trial], budgets: Budgets, nearest: int
+) -> None:
+    """Of peak / max - 1, time / max - 1 and (1 - agreement) / (1 - min) - 1."""
+    found = recommend(trials, budgets)
+    assert found.chosen is None
+    assert found.nearest is trials[nearest]
+
+
+def test_where_nothing_was_measured_nothing_is_near() -> None:
+    """No trial, and trials that all failed."""
+    failed = Trial(number=0, settings=Settings(), failure="it crashed", failure_kind="crash")
+    for trials, said in (([], "nothing was measured"), ([failed], "every trial failed")):
+        found = recommend(trials, Budgets())
+        assert (found.chosen, found.nearest, found.misses) == (None, None, ())
+        assert said in found.why
+
+
+def test_without_budgets_everything_fits() -> None:
+    """An unknown agreement too."""
+    trials = [make_trial(0, 100, 0.1, None), make_trial(1, 90, 0.1, 0.1)]
+    found = recommend(trials, Budgets(min_agreement=None))
     assert found.chosen is trials[1]
-    assert "peak 110 MiB of 100 MiB allowed" in found.why
+    assert "2 of the 2 measured keep the budgets (any memory, time and agreement)" in found.why
+
+
+def test_a_hair_over_a_budget_is_told_exactly() -> None:
+    """What rounds to the same number is not said to be "300 MiB of 300 MiB"."""
+    trial = replace(make_trial(0, 300, 0.1, 0.9699), peak_bytes=300 * MIB + 1)
+    budgets = Budgets(max_memory_bytes=300 * MIB)
+    assert budgets.misses(trial) == [
+        "peak 314,572,801 bytes of 314,572,800 bytes allowed",
+        "agreement 0.9699, at least 0.97 wanted",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"max_memory_bytes": 0}, "max_memory_bytes must be more than 0, or any, got 0"),
+        ({"max_time_s": -1.0}, "max_time_s must be more than 0, or any, got -1.0"),
+        ({"max_time_s": float("nan")}, "max_time_s must be more than 0, or any, got nan"),
+        ({"min_agreement": 1.5}, "min_agreement must be from 0 to 1, or any, got 1.5"),
+    ],
+)
+def test_a_budget_that_cannot_be_is_refused(values: dict[str, Any], said: str) -> None:
+    """Zero is no budget; a share is from 0 to 1."""
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        Budgets(**values)
+
+
+def test_budgets_read_back() -> None:
+    """Through JSON; lifted ones too."""
+    for budgets in (
+        Budgets(),
+        Budgets(min_agreement=None),
+        Budgets(max_memory_bytes=1, max_time_s=0.5, min_agreement=1, models=frozenset({"u2netp"})),
+    ):
+        assert read_budgets(json.loads(json.dumps(budgets.to_dict()))) == budgets
 
 
 def test_what_failed_or_has_the_wrong_licence_is_never_recommended() -> None:

@@ -28,7 +28,6 @@ STORY = Story(
     how=["Each setting ran alone."],
     recommendation="Take the second.",
     chosen=1,
-    fits=True,
     budgets={"max_memory_bytes": 250 * MIB, "max_time_s": 0.5, "min_agreement": 0.9},
 )
 
@@ -99,7 +98,7 @@ def test_thumbnails_lie_in_the_page(tmp_path: Path, trials: list[Trial]) -> None
 
 def test_csv_reads_back(trials: list[Trial]) -> None:
     """A row a trial, every knob and figure; lines end as RFC 4180 has it."""
-    text = write_csv(trials)
+    text = write_csv(trials, STORY)
     assert text.count("\r\n") == len(trials) + 1
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [int(row["number"]) for row in rows] == [0, 1, 2, 3, 4]
@@ -120,6 +119,33 @@ def test_json_reads_back(tmp_path: Path, trials: list[Trial]) -> None:
     assert content["how"] == STORY.how
 
 
+def test_what_misses_the_budgets_is_never_called_recommended(
+    tmp_path: Path, trials: list[Trial]
+) -> None:
+    """In none of the three files, nor marked in the table or the plot; the nearest is, with what it misses."""
+    misses = ("peak 100 MiB of 50 MiB allowed", "time 300 ms of 10 ms allowed")
+    story = replace(STORY, recommendation="Nothing fits.", chosen=None, nearest=0, misses=misses)
+    page = page_of(tmp_path, trials, story)
+    assert "recommended" not in page.lower()
+    assert 'class="chosen"' not in page
+    assert 'class="rt-ring"' not in page
+    assert f'<span class="choice">nearest, misses {" and ".join(misses)}</span>' in page
+    content = json.loads((tmp_path / JSON_FILE).read_text(encoding="utf-8"))
+    assert (content["chosen"], content["fits"], content["nearest"]) == (None, False, 0)
+    assert content["misses"] == list(misses)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / CSV_FILE).read_text(), newline="")))
+    assert [row["choice"] for row in rows] == ["nearest", "", "", "", ""]
+
+
+def test_the_recommended_one_is_said_to_be(tmp_path: Path, trials: list[Trial]) -> None:
+    """In words, by its number."""
+    page = page_of(tmp_path, trials)
+    assert re.search(r'id="trial-1" class="chosen"><td>1</td>.*?<span class="choice">recommended<', page)  # fmt: skip
+    assert page.count('class="rt-ring"') == 1
+    rows = list(csv.DictReader(io.StringIO((tmp_path / CSV_FILE).read_text(), newline="")))
+    assert [row["choice"] for row in rows] == ["", "recommended", "", "", ""]
+
+
 def test_no_trials_is_a_report_too(tmp_path: Path) -> None:
     """It says that nothing was measured."""
-    assert "nothing was measured" in page_of(tmp_path, [], replace(STORY, chosen=None, fits=False))
+    assert "nothing was measured" in page_of(tmp_path, [], replace(STORY, chosen=None))

@@ -24,13 +24,13 @@ import pyvips
 from made_bench import MadeBench
 from made_trials import make_trial
 
+from rembg_tuner.budgets import Budgets
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.cli import main
 from rembg_tuner.comparison import Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.imaging.comparisons import another_shape
 from rembg_tuner.measurement import Failure, Result
-from rembg_tuner.recommend import Budgets
 from rembg_tuner.settings import Settings, build_settings
 from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.sweep.measure import Ground, Reference, make_reference, measure_trial
@@ -215,7 +215,7 @@ def test_another_sweep_is_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFix
     [
         (["--network-size", "100"], "must be 0 or 64 to 2048 px, a multiple of 32"),
         (["--cpu-mem-arena", "maybe"], "on or off is needed"),
-        (["--min-agreement", "2"], "a number from 0 to 1"),
+        (["--min-agreement", "2"], "a number from 0 to 1, or any, is needed"),
         (["--reference", "nobody"], "is no preset, no model, and no file"),
     ],
 )

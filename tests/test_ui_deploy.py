@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from made_trials import make_trial
 
-from rembg_tuner.recommend import Budgets
+from rembg_tuner.budgets import Budgets
 from rembg_tuner.settings import KNOBS, Settings
 from rembg_tuner.sweep.run import SweepProgress
 from rembg_tuner.trials import Trial

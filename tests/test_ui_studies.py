@@ -13,10 +13,10 @@ import pytest
 from made_trials import make_trial
 from test_ui_visit import RESULT
 
+from rembg_tuner.budgets import Budgets
 from rembg_tuner.comparison import Compared, Entry, Question
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.measurement import HAD_COMPANY
-from rembg_tuner.recommend import Budgets
 from rembg_tuner.settings import Settings
 from rembg_tuner.soak import summarise_soak
 from rembg_tuner.sweep.run import SweepProgress

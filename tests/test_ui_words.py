@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_trials import make_trial
 
+from rembg_tuner.budgets import Budgets
 from rembg_tuner.errors import PictureError, SettingsError, TunerError
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.models.catalogue import find_model, read_catalogue, read_unfit
 from rembg_tuner.presets import Capabilities, find_preset, read_presets, resolve
-from rembg_tuner.recommend import Budgets, recommend
+from rembg_tuner.recommend import recommend
 from rembg_tuner.settings import KNOBS, build_settings
 from rembg_tuner.ui.words import (
     LANGUAGES,
@@ -280,12 +281,12 @@ TRIALS = [make_trial(0, 161, 0.088, 0.972, intra_op_threads=1), make_trial(1, 30
     [
         pytest.param(
             Budgets(max_memory_bytes=200 * MIB),
-            "64 px · 1 个线程：161 MiB，88 ms，一致程度 0.972；测量的 2 种中有 1 种符合预算（峰值至多 200 MiB，一致程度至少 0.970）；其中它的内存与时间之积最小；为最昂贵设置的 24%",
+            "64 px · 1 个线程：161 MiB，88 ms，一致程度 0.972；测量的 2 种中有 1 种符合预算（一致程度至少 0.970，峰值至多 200 MiB）；其中它的内存与时间之积最小；为最昂贵设置的 24%",
             id="fits",
         ),
         pytest.param(
             Budgets(max_memory_bytes=50 * MIB, max_time_s=0.01),
-            "测量的 2 种设置均不符合；最接近的超出：峰值 161 MiB，允许 50 MiB，且时间 88 ms，允许 10 ms",
+            "测量的 2 种均不符合预算（一致程度至少 0.970，峰值至多 50 MiB，时间至多 10 ms）；最接近的是 64 px · 1 个线程：161 MiB，88 ms，一致程度 0.972；它不符合：峰值 161 MiB，允许 50 MiB，且时间 88 ms，允许 10 ms",
             id="misses",
         ),
     ],

@@ -23,11 +23,22 @@ from rembg_tuner.units import MIB, format_bytes, format_seconds, parse_bytes, pa
         pytest.param(" 4 g ", 4 * 2**30, id="lower-case-letter"),
         pytest.param("5k", 5120, id="k"),
         pytest.param("5M", 5 * MIB, id="m"),
+        pytest.param("300MB", 300_000_000, id="mb"),
+        pytest.param("300M", 314_572_800, id="300m"),
+        pytest.param("300MiB", 314_572_800, id="300mib"),
+        pytest.param("1.5 mb", 1_500_000, id="mb-fraction-lower-case"),
+        pytest.param("64kB", 64_000, id="kb"),
+        pytest.param("64K", 65_536, id="64k"),
+        pytest.param("2GB", 2_000_000_000, id="gb"),
+        pytest.param("0.1G", 107_374_182, id="g-fraction"),
+        pytest.param("1T", 2**40, id="t"),
+        pytest.param("1TB", 10**12, id="tb"),
+        pytest.param("9007199254740993", 2**53 + 1, id="no-float"),
         pytest.param("0.3B", 0, id="less-than-a-byte"),
     ],
 )
 def test_a_size_is_read_as_it_is_meant(text: str, count: int) -> None:
-    """A number with a binary unit, or bare bytes."""
+    """A number with a binary or a decimal unit, or bare bytes."""
     assert parse_bytes(text) == count
 
 
@@ -38,7 +49,8 @@ def test_a_size_is_read_as_it_is_meant(text: str, count: int) -> None:
         pytest.param("MiB", id="no-number"),
         pytest.param("-1", id="negative"),
         pytest.param("1e3", id="exponent"),
-        pytest.param("5MB", id="decimal-unit"),
+        pytest.param("5MBit", id="bits"),
+        pytest.param("5 MM", id="two-letters"),
         pytest.param("1.MiB", id="bare-point"),
         pytest.param("1 2", id="two-numbers"),
         pytest.param("inf", id="infinite"),

@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 
 from rembg_tuner import __version__
+from rembg_tuner.budgets import LOOKS_RIGHT
 from rembg_tuner.cli.readers import (
     list_reader_of,
     named,
+    read_agreement_budget,
     read_count,
     read_count_or_none,
     read_memory_budget,
-    read_share,
     read_time_budget,
     reader_of,
 )
 from rembg_tuner.export.values import TARGETS
 from rembg_tuner.models.catalogue import INT8_ENGINES
 from rembg_tuner.presets import DEFAULT_PRESET
-from rembg_tuner.recommend import LOOKS_RIGHT
 from rembg_tuner.settings import KNOBS, default_text, flag_of, type_of
 from rembg_tuner.stats import CONFIRMING
 from rembg_tuner.units import parse_seconds
@@ -184,7 +184,9 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument("preset", metavar="PRESET|DIR", help="a preset's name, or a sweep's folder")
     export.add_argument("--to", required=True, choices=TARGETS, help="what is to run it")
     export.add_argument("-o", "--output", metavar="FILE|DIR", help="default: standard output")
-    _add_budgets(export, "choose anew of a sweep's trials; without any, what the sweep chose is taken")  # fmt: skip
+    export.add_argument("--setting", metavar="N|LABEL", help="of a sweep's folder, take this trial, by its number or its label as `recommend DIR` prints them, whatever it misses")  # fmt: skip
+    export.add_argument("--allow-misses", action="store_true", help="where nothing fits the budgets, take the setting that is nearest to them; without this, or --setting, nothing is written then")  # fmt: skip
+    _add_budgets(export, "choose of a sweep's trials under other budgets than the sweep's own")
 
 
 def _add_article(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -217,13 +219,14 @@ def _add_soak(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _add_budgets(command: argparse.ArgumentParser, description: str | None = None) -> None:
     """Declare what a setting may cost."""
     budgets = command.add_argument_group("budgets", description)
-    budgets.add_argument("--max-memory", type=named(read_memory_budget, "size"), metavar="SIZE", help="peak, such as 520MiB; default: any")  # type: ignore[arg-type]  # fmt: skip
-    budgets.add_argument("--max-latency", type=named(read_time_budget, "duration"), metavar="TIME", help="median of a run, such as 300ms; default: any")  # type: ignore[arg-type]  # fmt: skip
-    budgets.add_argument("--min-agreement", type=read_share, metavar="IOU", help=f"with the reference, 0 to 1; default: {LOOKS_RIGHT}")  # fmt: skip
+    budgets.add_argument("--max-memory", type=named(read_memory_budget, "size"), metavar="SIZE", help="peak, such as 520MiB or 545MB; any lifts it; default: any")  # type: ignore[arg-type]  # fmt: skip
+    budgets.add_argument("--max-latency", type=named(read_time_budget, "duration"), metavar="TIME", help="median of a run, such as 300ms; any lifts it; default: any")  # type: ignore[arg-type]  # fmt: skip
+    budgets.add_argument("--min-agreement", type=read_agreement_budget, metavar="IOU", help=f"with the reference, 0 to 1; any lifts it; default: {LOOKS_RIGHT}")  # fmt: skip
     budgets.add_argument(
         "--commercial",
-        action="store_true",
-        help="only models whose licence allows commercial use",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="only models whose licence allows commercial use; --no-commercial lifts it; default: any licence",
     )
 
 

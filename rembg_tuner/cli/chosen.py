@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, TypeVar
 
+from rembg_tuner.budgets import Budgets
 from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.cli.readers import LIFTED, Lifted
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import DEFAULT_PRESET, find_preset, resolve
-from rembg_tuner.recommend import Budgets
 from rembg_tuner.settings import KNOBS
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.settings import Settings
 
+_Number = TypeVar("_Number", int, float)
 _STARTS_FROM_DEFAULTS = ("model", "engine")  # given without --preset, the knobs' own defaults hold
 
 
@@ -53,30 +56,35 @@ def given_budgets(arguments: argparse.Namespace) -> list[str]:
         "--max-memory": arguments.max_memory,
         "--max-latency": arguments.max_latency,
         "--min-agreement": arguments.min_agreement,
-        "--commercial": arguments.commercial or None,
+        "--commercial": arguments.commercial,
     }
     return [flag for flag, value in values.items() if value is not None]
 
 
 def chosen_budgets(arguments: argparse.Namespace, start: Budgets | None = None) -> Budgets:
-    """Make the budgets that the arguments ask for.
+    """Make the budgets that the arguments ask for, and print how they were read.
 
     Args:
         arguments: parsed, with the budgets' flags.
         start: a sweep's own, which hold where no flag says otherwise; None: the defaults.
     """
     start = start or Budgets()
-    models = start.models
+    models = start.models if arguments.commercial is None else None
     if arguments.commercial:
         entries = read_catalogue()
         models = frozenset(name for name, entry in entries.items() if entry.commercial == "yes")
-    return Budgets(
-        max_memory_bytes=start.max_memory_bytes
-        if arguments.max_memory is None
-        else arguments.max_memory,
-        max_time_s=start.max_time_s if arguments.max_latency is None else arguments.max_latency,
-        min_agreement=start.min_agreement
-        if arguments.min_agreement is None
-        else arguments.min_agreement,
+    budgets = Budgets(
+        max_memory_bytes=_given_or(arguments.max_memory, start.max_memory_bytes),
+        max_time_s=_given_or(arguments.max_latency, start.max_time_s),
+        min_agreement=_given_or(arguments.min_agreement, start.min_agreement),
         models=models,
     )
+    print(f"budgets: {budgets.text(with_bytes=True)}", file=sys.stderr)
+    return budgets
+
+
+def _given_or(given: _Number | Lifted | None, start: _Number | None) -> _Number | None:
+    """Return what a budget's flag says, None where it lifts it, and the start's where it is not given."""
+    if given is None:
+        return start
+    return None if given == LIFTED else given

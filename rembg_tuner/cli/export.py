@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.budgets import ANY
 from rembg_tuner.cache import open_cache, replacing
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.chosen import chosen_budgets, given_budgets
-from rembg_tuner.cli.cut import DONE
+from rembg_tuner.cli.cut import DONE, FAILED
+from rembg_tuner.cli.sweep import BUDGET_FLAGS
 from rembg_tuner.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import Measured, measured_of_trial
@@ -18,34 +20,56 @@ from rembg_tuner.presets import find_preset, resolve
 from rembg_tuner.recommend import recommend
 from rembg_tuner.settings import build_settings
 from rembg_tuner.sweep.summary import read_summary
+from rembg_tuner.trials import differences, label_of
 from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from rembg_tuner.export.values import Export
     from rembg_tuner.presets import Capabilities, Preset
     from rembg_tuner.settings import Settings
+    from rembg_tuner.sweep.summary import Summary
+    from rembg_tuner.trials import Trial
+
+_LISTED = 12  # trials in an error message
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write it; notes go to stderr."""
+    """Write it; notes go to stderr. Where nothing fits a sweep's budgets, nothing is written unless a setting is named."""
     source = Path(arguments.preset)
-    settings, measured, name = _of_sweep(source, arguments) if source.is_dir() else _of_preset(arguments)  # fmt: skip
+    if source.is_dir():
+        summary = read_summary(source)
+        trial = _trial_of(source, summary, arguments)
+        if trial is None:
+            return FAILED
+        settings, name = trial.settings, "tuned"
+        measured: Measured | None = measured_of_trial(trial, summary.environment)
+    else:
+        settings, measured, name = _of_preset(arguments)
     made = export(settings, arguments.to, measured=measured, name=name)
     if arguments.output is None:
         sys.stdout.write(made.text)
     else:
-        target = Path(arguments.output)
-        target = target / made.file_name if target.is_dir() else target
-        try:
-            with replacing(target) as file:
-                file.write(made.text.encode())
-        except OSError as error:
-            raise OutputError(f"{target} cannot be written: {error.strerror}") from error
-        print(f"{target}", file=sys.stderr)
+        _write(made, Path(arguments.output))
     _say(made.notes)
     return DONE
+
+
+def _write(made: Export, target: Path) -> None:
+    """Write the text to a file, or to a folder under its usual name.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    target = target / made.file_name if target.is_dir() else target
+    try:
+        with replacing(target) as file:
+            file.write(made.text.encode())
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+    print(f"{target}", file=sys.stderr)
 
 
 def _say(notes: Sequence[str]) -> None:
@@ -59,14 +83,17 @@ def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None
 
     Raises:
         PresetError: there is none of that name.
-        SettingsError: budgets were given, which a preset does not have.
+        SettingsError: a flag was given that chooses from a sweep.
     """
     try:
         preset = find_preset(arguments.preset)
     except PresetError as error:
         raise PresetError(f"{error}; or name a sweep's folder, of which there is none called {arguments.preset!r}") from error  # fmt: skip
-    if flags := given_budgets(arguments):
-        raise SettingsError([f"budgets ({', '.join(flags)}) are for a sweep's folder, and {preset.name} is a preset"])  # fmt: skip
+    flags = given_budgets(arguments)
+    flags += ["--setting"] if arguments.setting is not None else []
+    flags += ["--allow-misses"] if arguments.allow_misses else []
+    if flags:
+        raise SettingsError([f"{', '.join(flags)} choose from a sweep's folder, and {preset.name} is a preset; leave them out, or name a folder"])  # fmt: skip
     able = look_at_this_machine()
     settings, warnings = resolve(preset, {}, able)
     _say(warnings)
@@ -107,21 +134,66 @@ def measured_of_preset(preset: Preset) -> Measured | None:
     )
 
 
-def _of_sweep(folder: Path, arguments: argparse.Namespace) -> tuple[Settings, Measured | None, str]:
-    """Take what a sweep chose, or what is chosen anew under budgets that were given.
+def _trial_of(folder: Path, summary: Summary, arguments: argparse.Namespace) -> Trial | None:
+    """Return the trial that is named, else the recommended one, else the nearest if misses are allowed.
+
+    Returns:
+        None: nothing fits, and no setting was named; said on stderr.
 
     Raises:
-        SettingsError: the folder is no sweep's, or nothing can be chosen.
+        SettingsError: the named trial is not there, or failed.
     """
-    summary = read_summary(folder)
-    if given_budgets(arguments):
-        budgets = chosen_budgets(arguments, summary.budgets)
-        chosen = recommend(summary.trials, budgets).chosen
+    budgets = chosen_budgets(arguments, summary.budgets)
+    found = recommend(summary.trials, budgets)
+    if arguments.setting is not None:
+        trial = find_trial(arguments.setting, summary.trials)
+        if misses := budgets.misses(trial):
+            _say([f"trial {trial.number} is exported as named; it misses {' and '.join(misses)}"])
+        return trial
+    if found.chosen is not None:
+        return found.chosen
+    if found.nearest is None:
+        print(f"rembg-tuner: nothing of the sweep in {folder} can be exported: {found.why}", file=sys.stderr)  # fmt: skip
+        return None
+    if arguments.allow_misses:
+        _say([f"nothing fits the budgets; trial {found.nearest.number}, the nearest, is exported; it misses {' and '.join(found.misses)}"])  # fmt: skip
+        return found.nearest
+    print(
+        f"rembg-tuner: nothing fits: {found.why}; export that one by --setting {found.nearest.number} or --allow-misses, or lift a budget, such as by {BUDGET_FLAGS[budgets.missed(found.nearest)[0]]} {ANY}",
+        file=sys.stderr,
+    )
+    return None
+
+
+def find_trial(name: str, trials: Sequence[Trial]) -> Trial:
+    """Find a measured trial by its number, or by its label.
+
+    Args:
+        name: as a person writes it; a label in upper or lower case.
+        trials: of a sweep.
+
+    Raises:
+        SettingsError: there is none, there are several, or it failed.
+    """
+    names = differences([trial.settings for trial in trials])
+    labels = {trial.number: label_of(trial.settings, names) for trial in trials}
+    wanted = name.strip()
+    if wanted.isascii() and wanted.isdigit():
+        found = [trial for trial in trials if trial.number == int(wanted)]
     else:
-        budgets = summary.budgets
-        chosen = next((one for one in summary.trials if one.number == summary.chosen and one.is_measured), None)  # fmt: skip
-    if chosen is None:
-        raise SettingsError([f"nothing can be chosen of the sweep in {folder} under its budgets ({budgets.text()}); name others, or sweep more"])  # fmt: skip
-    if missed := budgets.misses(chosen):
-        _say([f"none of the sweep's settings fits; the nearest is exported, which misses {' and '.join(missed)}"])  # fmt: skip
-    return chosen.settings, measured_of_trial(chosen, summary.environment), "tuned"
+        found = [trial for trial in trials if _plain(labels[trial.number]) == _plain(wanted)]
+    if not found:
+        known = "; ".join(f"{number}: {label}" for number, label in list(labels.items())[:_LISTED])
+        more = f"; and {len(labels) - _LISTED} more" if len(labels) > _LISTED else ""
+        raise SettingsError([f"--setting {name!r} is not a trial of this sweep, which has {known}{more}"])  # fmt: skip
+    if len(found) > 1:
+        raise SettingsError([f"--setting {name!r} names the trials {', '.join(str(one.number) for one in found)}; give a number"])  # fmt: skip
+    [trial] = found
+    if not trial.is_measured:
+        raise SettingsError([f"trial {trial.number} failed ({trial.failure}), so it has no figures to export; name another --setting"])  # fmt: skip
+    return trial
+
+
+def _plain(label: str) -> str:
+    """Return a label without its spaces, in lower case."""
+    return "".join(label.split()).casefold()

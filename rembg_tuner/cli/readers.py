@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
+from rembg_tuner.budgets import ANY
 from rembg_tuner.settings import type_of
-from rembg_tuner.units import MIB, parse_bytes, parse_seconds
+from rembg_tuner.units import MIB, counted, parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+Lifted = Literal["any"]  # a budget given as `any`; one that is not given is None
+LIFTED: Final = "any"
 _BOOLEANS = {"on": True, "off": False}
 
 
@@ -68,32 +71,43 @@ def read_count_or_none(word: str) -> int:
     return int(word)
 
 
-def read_share(word: str) -> float:
-    """Read a number from 0 to 1."""
+def read_agreement_budget(word: str) -> float | Lifted:
+    """Read a minimum agreement, from 0 to 1, or `any`."""
+    if _is_any(word):
+        return LIFTED
     try:
         value = float(word)
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"a number from 0 to 1 is needed, got {word!r}")
+        raise argparse.ArgumentTypeError(f"a number from 0 to 1, or any, is needed, got {word!r}")
     return value
 
 
-def read_memory_budget(word: str) -> int:
-    """Read a peak that a worker could have; a number without its unit would be bytes."""
+def read_memory_budget(word: str) -> int | Lifted:
+    """Read a peak that a worker could have, or `any`; a number without its unit would be bytes."""
+    if _is_any(word):
+        return LIFTED
     size = parse_bytes(word)
     if size < MIB:
-        raise ValueError(f"a budget of memory is 1 MiB or more, with its unit, such as 300MiB, got {word!r}")  # fmt: skip
+        raise ValueError(f"a budget of memory is 1 MiB or more, with its unit, such as 300MiB, or any, got {word!r}, which is {counted(size, 'byte')}")  # fmt: skip
     return size
 
 
-def read_time_budget(word: str) -> float:
-    """Read a time that a run could take."""
+def read_time_budget(word: str) -> float | Lifted:
+    """Read a time that a run could take, or `any`."""
+    if _is_any(word):
+        return LIFTED
     time_s = parse_seconds(word)
     if (
         not time_s or word[-1].isdigit()
     ):  # without its unit it would be seconds, and milliseconds are meant
         raise ValueError(
-            f"a budget of time is more than 0, with its unit, such as 300ms, got {word!r}"
+            f"a budget of time is more than 0, with its unit, such as 300ms, or any, got {word!r}"
         )
     return time_s
+
+
+def _is_any(word: str) -> bool:
+    """Return whether a word lifts a budget."""
+    return word.strip().lower() == ANY

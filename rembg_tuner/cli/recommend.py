@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Recommend under these budgets; nothing is measured."""
-    summary = read_summary(Path(arguments.folder))
-    trials = summary.trials
-    found = recommend(trials, chosen_budgets(arguments, summary.budgets))
+    folder = Path(arguments.folder)
+    summary = read_summary(folder)
+    trials, budgets = summary.trials, chosen_budgets(arguments, summary.budgets)
+    found = recommend(trials, budgets)
     if arguments.json:
         print(json.dumps(recommendation_of(found), indent=2))
     else:
-        print_recommendation(found, trials)
+        print_recommendation(found, trials, budgets, folder)
     return DONE if found.fits else FAILED

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.budgets import ANY
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.cli.batch import find_images
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from rembg_tuner.budgets import Budgets
     from rembg_tuner.recommend import Recommendation
     from rembg_tuner.sweep.run import SweepProgress
     from rembg_tuner.trials import Trial
 
+BUDGET_FLAGS = {"memory": "--max-memory", "time": "--max-latency", "agreement": "--min-agreement"}
 _SHOWN = 12  # rows of the table; all of them stand in the report
 
 
@@ -68,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(written.read_text(encoding="utf-8"))
     else:
-        print_recommendation(found, sweep.trials)
+        print_recommendation(found, sweep.trials, budgets, folder)
         print(f"report: {folder / 'report.html'}")
     if is_interrupted:
         return INTERRUPTED
@@ -130,30 +133,65 @@ def _tell(names: Sequence[str], progress: SweepProgress) -> None:
     print(f"{count} {label_of(trial.settings, names)}: {said}", file=sys.stderr)
 
 
-def print_recommendation(found: Recommendation, trials: list[Trial]) -> None:
-    """Print the table of the best, and what is recommended."""
-    measured = sorted((t for t in trials if t.is_measured), key=lambda t: t.time_s or 0)
+def print_recommendation(
+    found: Recommendation, trials: list[Trial], budgets: Budgets, folder: Path
+) -> None:
+    """Print the table of the best, what is recommended, and what to do next.
+
+    Args:
+        found: of the trials.
+        trials: of the sweep.
+        budgets: under which it was found.
+        folder: of the sweep.
+    """
     names = differences([t.settings for t in trials])
-    if measured:
-        print(f"{'time':>9}  {'peak':>9}  {'agree':>6}  setting")
-    for trial in measured[:_SHOWN]:
-        mark = "*" if found.chosen is not None and trial.number == found.chosen.number else " "
-        agreement = "-" if trial.agreement is None else f"{trial.agreement:.3f}"
-        print(f"{format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement:>6} {mark}{label_of(trial.settings, names)}")  # fmt: skip
-    if len(measured) > _SHOWN:
-        print(f"… {len(measured) - _SHOWN} more in the report")
+    _print_table(found, trials, names)
     for trial in trials:
         if trial.failure:
-            print(f"failed: {label_of(trial.settings, names)}: {trial.failure}")
-    print(("recommended: " if found.fits else "nothing fits: ") + found.why)
+            print(f"failed: trial {trial.number}, {label_of(trial.settings, names)}: {trial.failure}")  # fmt: skip
+    if found.chosen is None:
+        _print_nothing_fits(found, budgets, folder)
+        return
+    print(f"recommended: trial {found.chosen.number}, {found.why}")
     if found.runner_up is not None:
-        print(f"runner-up: {label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}")  # fmt: skip
+        print(f"runner-up: trial {found.runner_up.number}, {label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}")  # fmt: skip
     for step in found.steps:
         print(f"  {step.text}")
     if found.expected:
         print(found.expected)
-    if found.chosen is not None:
-        print(f"run it: {command_of(found.chosen.settings)}")
+    print(f"run it: {command_of(found.chosen.settings)}")
+    print(f"ship it: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose'])}")
+
+
+def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str]) -> None:
+    """Print the fastest trials, and the recommended or nearest one wherever it stands."""
+    measured = sorted((t for t in trials if t.is_measured), key=lambda t: t.time_s or 0)
+    pick = found.chosen or found.nearest
+    shown = [t for i, t in enumerate(measured) if i < _SHOWN or t is pick]
+    if shown:
+        print(f"{'trial':>5}  {'time':>9}  {'peak':>9}  {'agree':>6}  setting")
+    for trial in shown:
+        mark = "*" if trial is found.chosen else "~" if trial is found.nearest else " "
+        agreement = "-" if trial.agreement is None else f"{trial.agreement:.3f}"
+        print(f"{trial.number:>5}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement:>6} {mark}{label_of(trial.settings, names)}")  # fmt: skip
+    if len(measured) > len(shown):
+        print(f"… {len(measured) - len(shown)} more in the report")
+
+
+def _print_nothing_fits(found: Recommendation, budgets: Budgets, folder: Path) -> None:
+    """Say that nothing fits, which setting is nearest, and what to do."""
+    print(f"nothing fits: {found.why}")
+    if found.nearest is None:
+        return
+    print(f"nearest: trial {found.nearest.number}, which misses {' and '.join(found.misses)}")
+    print(f"lift what it misses: {lifting_command(found.nearest, budgets, folder)}")
+    print(f"or take it by name: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', '--setting', str(found.nearest.number)])}")  # fmt: skip
+
+
+def lifting_command(trial: Trial, budgets: Budgets, folder: Path) -> str:
+    """Write the command that recommends with the budgets lifted that a trial misses."""
+    lifted = [word for name in budgets.missed(trial) for word in (BUDGET_FLAGS[name], ANY)]
+    return shlex.join(["rembg-tuner", "recommend", str(folder), *lifted])
 
 
 def command_of(settings: Settings) -> str:

@@ -153,14 +153,15 @@ def lay_out(
     time = _scale([*lows, *highs], HEIGHT - BOTTOM, TOP, format_seconds)
     on_front = set(front_of(costs))
     names = differences([trial.settings for trial in trials])
+    looks_right = [not min_agreement or (trial.agreement or 0.0) >= min_agreement for trial in measured]  # fmt: skip
     points = []
     for i, trial in enumerate(measured):
-        peak, time_s, disagreement = costs[i]
+        peak, time_s, _ = costs[i]
         shape, colours = _look(trial.agreement)
         within = (
             (max_memory_bytes is None or peak <= max_memory_bytes)
             and (max_time_s is None or time_s <= max_time_s)
-            and (min_agreement is None or 1 - disagreement >= min_agreement)
+            and looks_right[i]
         )
         points.append(
             PlotPoint(
@@ -177,7 +178,7 @@ def lay_out(
                 label=_label(trial, label_of(trial.settings, names)),
             )
         )
-    right = [i for i, trial in enumerate(measured) if not min_agreement or (trial.agreement or 0.0) >= min_agreement]  # fmt: skip
+    right = [i for i, does_look_right in enumerate(looks_right) if does_look_right]
     plane = [right[i] for i in front_of([costs[i][:2] for i in right])]
     plane.sort(key=lambda i: costs[i][0])
     return PlotInfo(

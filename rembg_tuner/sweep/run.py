@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from rembg_tuner.recommend import Budgets
+    from rembg_tuner.budgets import Budgets
     from rembg_tuner.settings import Settings
     from rembg_tuner.sweep.measure import Bench, Ground
     from rembg_tuner.sweep.search import Search

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rembg_tuner.budgets import read_budgets
 from rembg_tuner.errors import OutputError, SettingsError
-from rembg_tuner.recommend import Budgets
 from rembg_tuner.report import JSON_FILE, Story, write_report
 from rembg_tuner.trials import read_trial
 from rembg_tuner.units import counted
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from rembg_tuner.budgets import Budgets
     from rembg_tuner.recommend import Recommendation
     from rembg_tuner.sweep.opening import Plan
     from rembg_tuner.sweep.run import Sweep
@@ -47,7 +48,8 @@ def write_summary(
             how=_how(sweep, plan),
             recommendation=_told(found),
             chosen=None if found.chosen is None else found.chosen.number,
-            fits=found.fits,
+            nearest=None if found.nearest is None else found.nearest.number,
+            misses=found.misses,
             expected_s=found.expected_s,
             budgets=budgets.to_dict(),
         )  # fmt: skip
@@ -61,7 +63,8 @@ def _told(found: Recommendation) -> str:
     """Tell a recommendation in sentences."""
     steps = "".join(f" {step.text}." for step in found.steps)
     expected = f" {found.expected}." if found.expected else ""
-    return f"{found.why}.{steps}{expected}"
+    lead = "Recommended" if found.fits else "Nothing is recommended"
+    return f"{lead}: {found.why}.{steps}{expected}"
 
 
 def _how(sweep: Sweep, plan: Plan) -> list[str]:
@@ -91,6 +94,8 @@ def recommendation_of(found: Recommendation) -> dict[str, object]:
         "fits": found.fits,
         "why": found.why,
         "chosen": None if found.chosen is None else found.chosen.to_dict(),
+        "nearest": None if found.nearest is None else found.nearest.to_dict(),
+        "misses": list(found.misses),
         "runner_up": None if found.runner_up is None else found.runner_up.to_dict(),
         "expected_s": found.expected_s,
         "expected": found.expected,
@@ -154,26 +159,6 @@ def _summary_of(content: object) -> Summary:
     return Summary(
         trials=trials,
         chosen=chosen,
-        budgets=_read_budgets(content["budgets"]),
+        budgets=read_budgets(content["budgets"]),
         environment={str(name): str(value) for name, value in content["environment"].items()},
     )
-
-
-def _read_budgets(content: dict[str, object]) -> Budgets:
-    """Make again what `Budgets.to_dict` gave; numbers that can be none are refused.
-
-    Raises:
-        SettingsError: one is no budget.
-    """
-    values = {item.name: content[item.name] for item in fields(Budgets) if item.name in content}
-    models = values.pop("models", None)
-    wrong = [
-        name
-        for name, value in values.items()
-        if not (value is None and name != "min_agreement")
-        and not (type(value) in (int, float) and 0 <= value < float("inf"))  # type: ignore[operator]  # a number by then
-    ]
-    if wrong or not (models is None or isinstance(models, list)):
-        raise SettingsError([f"its budgets cannot be {content}"])
-    names = None if models is None else frozenset(map(str, models))
-    return Budgets(**values, models=names)  # type: ignore[arg-type]  # checked above

@@ -33,7 +33,7 @@ from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from rembg_tuner.recommend import Budgets
+    from rembg_tuner.budgets import Budgets
     from rembg_tuner.settings import Settings
     from rembg_tuner.ui.events import Widgets
     from rembg_tuner.ui.handlers import Desk

@@ -39,7 +39,7 @@ def shipped_trial(study: Study, found: Recommendation) -> Shipped | None:
     Returns:
         None: nothing was taken, and nothing fits the budgets.
     """
-    recommended = found.chosen if found.fits else None
+    recommended = found.chosen
     trials = study.progress.trials if study.progress else ()
     taken = next((trial for trial in trials if trial.number == study.taken), None)
     if taken is None:

@@ -8,10 +8,10 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from rembg_tuner.budgets import Budgets
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.measurement import Failure
-from rembg_tuner.recommend import Budgets
 from rembg_tuner.running.ticket import Order
 from rembg_tuner.sweep.run import SweepProgress
 from rembg_tuner.ui.page_folder import without_places, without_places_in

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.budgets import Budgets
 from rembg_tuner.cache import replacing
 from rembg_tuner.comparison import MOST_COMPARED, Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError, TunerError
@@ -17,7 +18,7 @@ from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.pipeline import Job
 from rembg_tuner.plot.drawing import draw
 from rembg_tuner.plot.layout import lay_out
-from rembg_tuner.recommend import Budgets, Recommendation, recommend
+from rembg_tuner.recommend import Recommendation, recommend
 from rembg_tuner.settings import Settings, best_installed_engine
 from rembg_tuner.soak import summarise_soak
 from rembg_tuner.sweep.opening import Plan, open_sweep

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from rembg_tuner.budgets import LOOKS_RIGHT, Budgets
 from rembg_tuner.errors import SettingsError, TunerError
-from rembg_tuner.recommend import LOOKS_RIGHT, Budgets
 from rembg_tuner.settings import DEFAULT_MODEL, ENGINES, STOCK_ENGINE, type_of
 from rembg_tuner.ui.choices import capabilities
 from rembg_tuner.ui.events import QUIET, content_of, free_stop, number_of, rest_stop

@@ -24,7 +24,8 @@ from rembg_tuner.units import format_guess
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rembg_tuner.recommend import Budgets, Recommendation
+    from rembg_tuner.budgets import Budgets
+    from rembg_tuner.recommend import Recommendation
     from rembg_tuner.trials import Trial
     from rembg_tuner.ui.studies import Study
 
@@ -35,7 +36,7 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
     """Draw a sweep that goes on, or is done."""
     trials = study.progress.trials if study.progress else ()
     chosen = None if found.chosen is None else found.chosen.number
-    shown = next((t for t in trials if t.number == study.shown), found.chosen)
+    shown = next((t for t in trials if t.number == study.shown), found.chosen or found.nearest)
     head = f'<div class="rt-head">{_head(study, language)}</div>'
     if not trials:
         frame = '<div class="rt-plane"></div>' if study.is_running else ""  # where the plot will be
