@@ -126,6 +126,7 @@ def _ask(code: str) -> str:
         check=False,
         timeout=_ASK_TIMEOUT_S,
         env=child_environment(),
+        process_group=0,  # the terminal's Ctrl-C is this process's to handle
     )
     return done.stdout.strip() if done.returncode == 0 else ""
 

@@ -21,7 +21,7 @@ PACKAGE = "rembg_tuner"
 
 # DESIGN.md's rooms: a room imports only from rows above its own, and from itself.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors", "units", "colours", "knobs", "tables", "yaml_files", "telemetry"),
+    ("errors", "escapes", "units", "colours", "knobs", "tables", "yaml_files", "telemetry"),
     ("settings", "measurement", "pareto", "host"),
     ("stats", "presets", "cache", "children"),
     ("trials", "quality", "budgets"),

@@ -226,5 +226,11 @@ def _wall(command: list[str], variables: dict[str, str]) -> float:
     """Run a command to its end and give the wall seconds."""
     environment = {**os.environ, "U2NET_HOME": str(EMBEDDED_FOLDER), **variables}
     started = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command,
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        process_group=0,  # the terminal's Ctrl-C is this process's to handle
+    )
     return time.perf_counter() - started

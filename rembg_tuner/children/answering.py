@@ -46,6 +46,7 @@ class AnsweringProcess:
             stdout=subprocess.PIPE,
             stderr=self._log,
             bufsize=0,  # an answer is read as it comes, so that half of one cannot outwait the deadline
+            process_group=0,  # the terminal's Ctrl-C is this process's to handle
             env={**child_environment(), "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
         )
 

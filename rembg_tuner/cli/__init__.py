@@ -1,23 +1,22 @@
-"""The command line: `main` parses, calls the rooms below, prints, and gives the exit code.
+"""The command line: `main` parses, calls the rooms below, prints, and returns the exit code.
 
-0 done, 1 failed, 2 misuse, 124 timed out, 130 interrupted.
+0 done, 1 failed, 2 misuse, 124 timed out, 129 hung up (SIGHUP), 130 interrupted (SIGINT), 143 terminated
+(SIGTERM); of several the first of 143, 130, 129, 124, 1.
+
+Python's own handler of SIGINT, which prints a traceback, is replaced before anything is imported: `signal` without
+its enums is part of the interpreter.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-from typing import TYPE_CHECKING
+import _signal as signal  # type: ignore[import-not-found]  # a part of the interpreter without stubs
 
-from rembg_tuner.cli.arguments import build_parser
-from rembg_tuner.errors import PresetError, SettingsError, TunerError
-
+TYPE_CHECKING = False  # `typing` itself takes a while to import
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-FAILED, MISUSE, INTERRUPTED = 1, 2, 130
+    from rembg_tuner.cli.stopping import Stops
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -26,30 +25,65 @@ def main(words: Sequence[str] | None = None) -> int:
     Args:
         words: the arguments; None: those of the process.
     """
-    arguments = build_parser().parse_args(words)
+    is_process = words is None
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        # There is nothing to clean up yet, and an exception would be raised inside an import.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
-    except (SettingsError, PresetError) as error:
-        problems = error.problems if isinstance(error, SettingsError) else (str(error),)
-        for problem in problems:
-            print(f"rembg-tuner: {problem}", file=sys.stderr)
-        return MISUSE
-    except TunerError as error:
-        print(f"rembg-tuner: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("rembg-tuner: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Who read our output has left; without this the interpreter would complain of it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    return code
+        return _main(words)
+    finally:
+        if not is_process:  # the process's own end needs no handler
+            signal.signal(signal.SIGINT, before)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    """Import one command and run it; the others' imports would slow its start."""
+def _main(words: Sequence[str] | None) -> int:
+    """Parse, import the one command that is asked for (the others' imports would slow its start), and run it."""
+    import contextlib
+    import importlib
+
+    from rembg_tuner.cli.arguments import build_parser
+    from rembg_tuner.cli.console import flush, prepare_streams
+    from rembg_tuner.cli.stopping import stoppable
+
+    prepare_streams()
+    try:
+        arguments = build_parser().parse_args(words)
+    except SystemExit:  # the help was written, perhaps to a reader that has left
+        with contextlib.suppress(BrokenPipeError):
+            flush()
+        raise
     module = importlib.import_module(f"rembg_tuner.cli.{arguments.command}")
-    code: int = module.run(arguments)
+    with stoppable() as stops:
+        code = _run(module.run, arguments, stops)
+    return stops.exit_code or code
+
+
+def _run(
+    command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace, stops: Stops
+) -> int:
+    """Run a command, and write what went wrong."""
+    from rembg_tuner.cli.console import flush, log
+    from rembg_tuner.cli.exits import FAILED, INTERRUPTED, MISUSE
+    from rembg_tuner.cli.stopping import StoppedError, stop_word
+    from rembg_tuner.errors import PresetError, SettingsError, TunerError
+
+    try:
+        code = command(arguments)
+        flush()
+    except KeyboardInterrupt as error:
+        log(f"rembg-tuner: {stop_word(error)}")
+        return INTERRUPTED
+    except BrokenPipeError:  # who read our output has left
+        return FAILED
+    except Exception as error:
+        if stops.number is not None:  # an import or a library made another error of the signal's
+            log(f"rembg-tuner: {stop_word(StoppedError(stops.number))}")
+            return FAILED
+        if not isinstance(error, TunerError):
+            raise
+        is_misuse = isinstance(error, SettingsError | PresetError)
+        problems = error.problems if isinstance(error, SettingsError) else (str(error),)
+        log(*(f"rembg-tuner: {problem}" for problem in problems))
+        return MISUSE if is_misuse else FAILED
     return code

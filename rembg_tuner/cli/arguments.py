@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import NoReturn
 
 from rembg_tuner import __version__
 from rembg_tuner.budgets import LOOKS_RIGHT
@@ -16,6 +17,7 @@ from rembg_tuner.cli.readers import (
     read_time_budget,
     reader_of,
 )
+from rembg_tuner.escapes import escape_text
 from rembg_tuner.export.values import TARGETS
 from rembg_tuner.models.catalogue import INT8_ENGINES
 from rembg_tuner.presets import DEFAULT_PRESET
@@ -24,12 +26,20 @@ from rembg_tuner.stats import CONFIRMING
 from rembg_tuner.units import parse_seconds
 
 
+class _Parser(argparse.ArgumentParser):
+    """Writes a misuse with the words of the command line escaped."""
+
+    def error(self, message: str) -> NoReturn:
+        """Write usage and message, and exit with 2."""
+        super().error(escape_text(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Make the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="rembg-tuner",
         description="Find the cheapest background removal that still looks right.",
-        epilog="exit codes: 0 done, 1 failed, 2 misuse, 124 timed out, 130 interrupted",
+        epilog="exit codes: 0 done, 1 failed, 2 misuse, 124 timed out, 129 hung up, 130 interrupted, 143 terminated",
     )
     parser.add_argument("--version", action="version", version=f"rembg-tuner {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

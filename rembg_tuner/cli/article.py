@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.article import Row, Table, measure_article
 from rembg_tuner.bench.pictures import P1080
 from rembg_tuner.cache import replacing
-from rembg_tuner.cli.cut import DONE
+from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.cli.exits import DONE
 from rembg_tuner.errors import OutputError
 from rembg_tuner.units import format_bytes, format_seconds
 
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         picture,
         rounds=arguments.rounds,
         is_stand_in=arguments.stand_in,
-        tell=lambda text: print(text, file=sys.stderr),
+        tell=log,
     )
     text = describe_table(table)
     if arguments.output is not None:
@@ -37,7 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
                     file.write(content.encode())
         except OSError as error:
             raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-    print(json.dumps(table.to_dict(), indent=2) if arguments.json else text)
+    if arguments.json:
+        emit_json(table.to_dict())
+    else:
+        emit(*text.splitlines())
     return DONE
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cli.chosen import chosen_settings
-from rembg_tuner.cli.cut import exit_code, failure_text, interrupt
+from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.cli.cut import failure_text
+from rembg_tuner.cli.exits import exit_code
 from rembg_tuner.cli.plan import plan_jobs
+from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.errors import PictureError, SettingsError
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.measurement import Failure, Result
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     runs, is_interrupted = _run_all(jobs, settings, warnings, is_quiet=arguments.json)
     elapsed_s = time.perf_counter() - started
     if arguments.json:
-        print(json.dumps({"runs": [one.to_dict() for one in runs]}, indent=2))
+        emit_json({"runs": [one.to_dict() for one in runs]})
     else:
         _print_summary(runs, elapsed_s, settings)
     return exit_code(runs, is_interrupted=is_interrupted)
@@ -58,7 +58,7 @@ def find_images(names: list[str]) -> list[str]:
         found += [str(one) for one in inside if _is_picture(one)] if path.is_dir() else [name]
         for one in inside:
             if one.suffix.lower() in _SUFFIXES and str(one) not in found:
-                print(f"rembg-tuner: {one} is left out: it is called a picture, and does not read as one", file=sys.stderr)  # fmt: skip
+                log(f"rembg-tuner: {one} is left out: it is called a picture, and does not read as one")  # fmt: skip
     if not found:
         raise SettingsError([f"there are no pictures in {', '.join(names)}"])
     return found
@@ -78,7 +78,6 @@ def _run_all(
 ) -> tuple[list[Result | Failure], bool]:
     """Run every group of pictures, telling of each as it is done."""
     runs: list[Result | Failure] = []
-    signal.signal(signal.SIGTERM, interrupt)
     size = settings.batch_size
     try:
         with Runner() as runner:
@@ -86,12 +85,12 @@ def _run_all(
                 came = runner.run_together(jobs[i : i + size], settings, warnings=warnings)
                 for one in came:
                     if isinstance(one, Failure):
-                        print(f"rembg-tuner: {failure_text(one)}", file=sys.stderr)
+                        log(f"rembg-tuner: {failure_text(one)}")
                     elif not is_quiet:
-                        print(f"{one.input} -> {one.output} ({format_seconds(one.total_s)})")
+                        emit(f"{one.input} -> {one.output} ({format_seconds(one.total_s)})")
                 runs += came
-    except KeyboardInterrupt:
-        print("rembg-tuner: interrupted; what was done before is kept", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        log(f"rembg-tuner: {stop_word(error)}; what was done before is kept")
         return runs, True
     return runs, False
 
@@ -102,6 +101,6 @@ def _print_summary(runs: list[Result | Failure], elapsed_s: float, settings: Set
     if not done:
         return
     peaks = [one.peak_rss_bytes for one in done if one.peak_rss_bytes is not None]
-    print(
+    emit(
         f"{len(done)} of {len(runs)} pictures in {format_seconds(elapsed_s)}, start and load included: {len(done) / elapsed_s:.1f} a second, {settings.batch_size} at once, peak {format_bytes(max(peaks, default=None))}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from rembg_tuner.bench.preset_measurements import measure_presets, write_presets
 from rembg_tuner.bench.report import format_report, make_report
 from rembg_tuner.cache import replacing
 from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.settings import installed_engines
 
@@ -33,26 +33,24 @@ def run(arguments: argparse.Namespace) -> int:
             ]
         )
     if arguments.presets:
-        path = write_presets(measure_presets(rounds=max(arguments.rounds, 3), tell=_tell))
-        print(f"{path}: measured")
+        path = write_presets(measure_presets(rounds=max(arguments.rounds, 3), tell=log))
+        emit(f"{path}: measured")
         return 0
     rounds = min(arguments.rounds, 3) if arguments.quick else arguments.rounds
     entrants = entrants_here(look_at_this_machine())
     for name, reason in entrants.left_out.items():
-        _tell(f"left out: {name}: {reason}")
+        log(f"left out: {name}: {reason}")
     everyone = entrants.present
     small = [P1080] if arguments.quick else [P1080, P12]
-    bouts = contest(everyone, small, rounds=rounds, tell=_tell)
+    bouts = contest(everyone, small, rounds=rounds, tell=log)
     cold = None
     if not arguments.quick:
-        bouts += contest(everyone, [P1080, P48], rounds=min(rounds, _LARGE_ROUNDS), tell=_tell)[
+        bouts += contest(everyone, [P1080, P48], rounds=min(rounds, _LARGE_ROUNDS), tell=log)[
             len(everyone) :
         ]
         for picture in STORED_OTHERWISE:
-            bouts += contest(
-                everyone[-1:], [picture], rounds=min(rounds, _LARGE_ROUNDS), tell=_tell
-            )
-        cold = cold_starts(everyone, P1080, rounds=_COLD_ROUNDS, tell=_tell)
+            bouts += contest(everyone[-1:], [picture], rounds=min(rounds, _LARGE_ROUNDS), tell=log)
+        cold = cold_starts(everyone, P1080, rounds=_COLD_ROUNDS, tell=log)
     report = make_report(bouts, cold, entrants.left_out)
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,10 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         with replacing(path) as file:
             file.write(text.encode())
-    print(json.dumps(report.to_dict(), indent=1) if arguments.json else table)
+    if arguments.json:
+        emit_json(report.to_dict())
+    else:
+        emit(*table.splitlines())
     return 0
-
-
-def _tell(text: str) -> None:
-    """Tell what is being measured."""
-    print(text, file=sys.stderr, flush=True)

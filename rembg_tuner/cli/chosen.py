@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from rembg_tuner.budgets import Budgets
 from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.cli.console import log
 from rembg_tuner.cli.readers import LIFTED, Lifted
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import DEFAULT_PRESET, find_preset, resolve
@@ -79,7 +79,7 @@ def chosen_budgets(arguments: argparse.Namespace, start: Budgets | None = None) 
         min_agreement=_given_or(arguments.min_agreement, start.min_agreement),
         models=models,
     )
-    print(f"budgets: {budgets.text(with_bytes=True)}", file=sys.stderr)
+    log(f"budgets: {budgets.text(with_bytes=True)}")
     return budgets
 
 

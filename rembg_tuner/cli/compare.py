@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING
 from rembg_tuner.cache import replacing
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.children.comparer import Comparer
-from rembg_tuner.cli.cut import DONE, FAILED
+from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.plan import make_output_folder
 from rembg_tuner.comparison import Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         except OSError as error:
             raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
     if arguments.json:
-        print(json.dumps(document, indent=2))
+        emit_json(document)
     else:
         _print(compared, held)
     return FAILED if any(one.trial.failure for one in compared) else DONE
@@ -81,7 +81,7 @@ def _entries(text: str) -> list[Entry]:
         settings, warnings = resolve(find_preset(name), {}, able)
         entries.append(Entry(name=name, settings=settings))
         for warning in warnings:
-            print(f"preset {name}: {warning}", file=sys.stderr)
+            log(f"preset {name}: {warning}")
     return entries
 
 
@@ -117,11 +117,11 @@ def _print(compared: list[Compared], held: _Held) -> None:
     """Print the table."""
     names = differences([one.entry.settings for one in compared])
     width = max(len(one.entry.name) for one in compared)
-    print(f"{'':{width}}  {'time':>9}  {'peak':>9}  {'IoU':>6}  {'diff.':>6}  stars")
+    emit(f"{'':{width}}  {'time':>9}  {'peak':>9}  {'IoU':>6}  {'diff.':>6}  stars")
     for one in compared:
         trial = one.trial
         if trial.failure:
-            print(f"{one.entry.name:{width}}  {trial.failure}")
+            emit(f"{one.entry.name:{width}}  {trial.failure}")
             continue
         agreement = (
             "     -       -      -"
@@ -129,11 +129,11 @@ def _print(compared: list[Compared], held: _Held) -> None:
             else f"{trial.agreement:6.3f}  {trial.mae:6.4f}  {one.stars or 0:5.1f}"
         )
         unstable = " (may be unstable)" if trial.may_be_unstable else ""
-        print(f"{one.entry.name:{width}}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement}  {label_of(one.entry.settings, names)}{unstable}")  # fmt: skip
+        emit(f"{one.entry.name:{width}}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement}  {label_of(one.entry.settings, names)}{unstable}")  # fmt: skip
     if any(not picture.has_foreground for one in compared for picture in one.trial.pictures):
-        print(f"{held.name} has no clear foreground here, so that no agreement is told")
+        emit(f"{held.name} has no clear foreground here, so that no agreement is told")
         return
     kind = "" if held.mask else ", which is no ground truth"
-    print(
+    emit(
         f"agreement with {held.name}{kind}; stars: of the boundary's F-measure (README, Edge stars)"
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cli.chosen import chosen_settings, given_knobs
+from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.cli.exits import exit_code
 from rembg_tuner.cli.plan import plan_jobs
+from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.measurement import Failure, Result, setting_peak_bytes
 from rembg_tuner.running.runner import Runner
@@ -18,14 +18,11 @@ from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     import argparse
-    from types import FrameType
 
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings
 
 Run = Result | Failure
-
-DONE, FAILED, TIMED_OUT, INTERRUPTED = 0, 1, 124, 130
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     jobs = plan_jobs(arguments.images, arguments.output, arguments.background)
     runs, is_interrupted = _run_all(jobs, settings, warnings, arguments)
     if arguments.json:
-        print(json.dumps({"runs": [run.to_dict() for run in runs]}, indent=2))
+        emit_json({"runs": [run.to_dict() for run in runs]})
     elif arguments.repeat > 1:
         _print_spread(runs)
     return exit_code(runs, is_interrupted=is_interrupted)
@@ -65,7 +62,6 @@ def _run_all(
 ) -> tuple[list[Run], bool]:
     """Run every job, telling of each as it is done."""
     runs: list[Run] = []
-    signal.signal(signal.SIGTERM, interrupt)
     try:
         with Runner() as runner:
             for job in jobs:
@@ -73,29 +69,14 @@ def _run_all(
                     run = runner.run(job, settings, warnings=warnings)
                     runs.append(run)
                     if isinstance(run, Failure):
-                        print(f"rembg-tuner: {failure_text(run)}", file=sys.stderr)
+                        log(f"rembg-tuner: {failure_text(run)}")
                         break  # the same picture would fail the same way again
                     if not arguments.json:
-                        print(_describe(run, is_brief=run.run_index > 0 and arguments.repeat > 1))
-    except KeyboardInterrupt:
-        print("rembg-tuner: interrupted; what was done before is kept", file=sys.stderr)
+                        emit(*_describe(run, is_brief=run.run_index > 0 and arguments.repeat > 1))
+    except KeyboardInterrupt as error:
+        log(f"rembg-tuner: {stop_word(error)}; what was done before is kept")
         return runs, True
     return runs, False
-
-
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    """End as Ctrl-C does, so that the worker goes too."""
-    raise KeyboardInterrupt
-
-
-def exit_code(runs: list[Run], *, is_interrupted: bool) -> int:
-    """Give the exit code: of several, 130, then 124, then 1."""
-    kinds = {run.kind for run in runs if isinstance(run, Failure)}
-    if is_interrupted or "cancelled" in kinds:
-        return INTERRUPTED
-    if "timeout" in kinds:
-        return TIMED_OUT
-    return FAILED if kinds else DONE
 
 
 def failure_text(run: Failure) -> str:
@@ -103,7 +84,7 @@ def failure_text(run: Failure) -> str:
     return run.message if run.input in run.message else f"{run.input}: {run.message}"
 
 
-def _describe(run: Result, *, is_brief: bool) -> str:
+def _describe(run: Result, *, is_brief: bool) -> list[str]:
     """Tell a run in a few lines."""
     effective = run.effective
     stages = " + ".join(f"{name} {format_seconds(value)}" for name, value in run.stages_s.items())
@@ -115,7 +96,7 @@ def _describe(run: Result, *, is_brief: bool) -> str:
         f"  memory   peak {format_bytes(run.peak_rss_bytes)} ({peak_word}) · kept {format_bytes(run.retained_rss_bytes)}, {format_bytes(run.rss_file_bytes)} of it mapped files · load's peak {format_bytes(run.load_peak_rss_bytes)} · before it {format_bytes(run.baseline_rss_bytes)}"
     )
     if is_brief:
-        return f"  run {run.run_index + 1:<4} {format_seconds(run.total_s)} · peak {format_bytes(run.peak_rss_bytes)}"
+        return [f"  run {run.run_index + 1:<4} {format_seconds(run.total_s)} · peak {format_bytes(run.peak_rss_bytes)}"]  # fmt: skip
     lines.insert(0, f"{run.input} -> {run.output} ({format_bytes(run.output_bytes)})")
     lines.append(
         f"  started  {format_seconds(run.start_s)} + model loaded {format_seconds(run.load_s)}, once"
@@ -124,7 +105,7 @@ def _describe(run: Result, *, is_brief: bool) -> str:
         f"  ran      {how}, {effective.get('network_size')} px, {effective.get('intra_op_threads')} threads, {format_seconds(run.cpu_s)} of CPU"
     )
     lines += [f"  warning  {warning}" for warning in run.warnings]
-    return "\n".join(lines)
+    return lines
 
 
 def _print_spread(runs: list[Run]) -> None:
@@ -134,14 +115,13 @@ def _print_spread(runs: list[Run]) -> None:
     if not warm:
         return
     total = summarise([run.total_s for run in warm])
-    print(
+    emit(
         f"warm     median {format_seconds(total.median)}, {format_seconds(total.low)} to {format_seconds(total.high)} (n = {total.n}, the first run left out)"
     )
-    print(
+    emit(
         f"peak     {format_bytes(setting_peak_bytes(done))} of the setting: the highest of the load and {len(done)} runs"
     )
     if total.is_unstable() and len({run.input for run in warm}) == 1:
-        print(
-            f"the times may be unstable: their standard deviation is {total.standard_deviation / total.mean:.0%} of their mean; close other programs, or give a greater --repeat",
-            file=sys.stderr,
+        log(
+            f"the times may be unstable: their standard deviation is {total.standard_deviation / total.mean:.0%} of their mean; close other programs, or give a greater --repeat"
         )

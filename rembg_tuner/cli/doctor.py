@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from rembg_tuner.cli.console import emit, emit_json
 from rembg_tuner.diagnosis import diagnose
 from rembg_tuner.units import format_bytes
 
@@ -19,9 +19,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the diagnosis."""
     diagnosis = diagnose()
     if arguments.json:
-        print(json.dumps(asdict(diagnosis), indent=2))
+        emit_json(asdict(diagnosis))
     else:
-        print("\n".join(_lines(diagnosis)))
+        emit(*_lines(diagnosis))
     return 0
 
 

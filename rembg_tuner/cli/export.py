@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,8 @@ from rembg_tuner.budgets import ANY
 from rembg_tuner.cache import open_cache, replacing
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.chosen import chosen_budgets, given_budgets
-from rembg_tuner.cli.cut import DONE, FAILED
+from rembg_tuner.cli.console import emit_whole, log
+from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.sweep import BUDGET_FLAGS
 from rembg_tuner.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.export.targets import export
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings, measured, name = _of_preset(arguments)
     made = export(settings, arguments.to, measured=measured, name=name)
     if arguments.output is None:
-        sys.stdout.write(made.text)
+        emit_whole(made.text)
     else:
         _write(made, Path(arguments.output))
     _say(made.notes)
@@ -69,13 +69,13 @@ def _write(made: Export, target: Path) -> None:
             file.write(made.text.encode())
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
-    print(f"{target}", file=sys.stderr)
+    log(f"{target}")
 
 
 def _say(notes: Sequence[str]) -> None:
     """Print notes aside."""
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        log(f"note: {note}")
 
 
 def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None, str]:
@@ -153,14 +153,13 @@ def _trial_of(folder: Path, summary: Summary, arguments: argparse.Namespace) -> 
     if found.chosen is not None:
         return found.chosen
     if found.nearest is None:
-        print(f"rembg-tuner: nothing of the sweep in {folder} can be exported: {found.why}", file=sys.stderr)  # fmt: skip
+        log(f"rembg-tuner: nothing of the sweep in {folder} can be exported: {found.why}")  # fmt: skip
         return None
     if arguments.allow_misses:
         _say([f"nothing fits the budgets; trial {found.nearest.number}, the nearest, is exported; it misses {' and '.join(found.misses)}"])  # fmt: skip
         return found.nearest
-    print(
-        f"rembg-tuner: nothing fits: {found.why}; export that one by --setting {found.nearest.number} or --allow-misses, or lift a budget, such as by {BUDGET_FLAGS[budgets.missed(found.nearest)[0]]} {ANY}",
-        file=sys.stderr,
+    log(
+        f"rembg-tuner: nothing fits: {found.why}; export that one by --setting {found.nearest.number} or --allow-misses, or lift a budget, such as by {BUDGET_FLAGS[budgets.missed(found.nearest)[0]]} {ANY}"
     )
     return None
 

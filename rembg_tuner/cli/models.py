@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.cli.cut import interrupt
+from rembg_tuner.cli.console import emit, emit_json, log, log_over
 from rembg_tuner.errors import ModelError, TunerError
 from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
 from rembg_tuner.models.catalogue import (
@@ -42,7 +40,6 @@ _BAR_WIDTH = 24
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what the sub-command asks."""
-    signal.signal(signal.SIGTERM, interrupt)
     actions = {
         "list": _list,
         "get": _get,
@@ -69,18 +66,18 @@ def _list(arguments: argparse.Namespace) -> int:
         for entry in read_catalogue().values()
     ]
     if arguments.json:
-        print(json.dumps({"models": rows, "unfit": read_unfit()}, indent=2))
+        emit_json({"models": rows, "unfit": read_unfit()})
         return 0
     for row in rows:
         state = "on disk" if row["path"] else f"not here, {row['size'] or 'made by rembg'}"
         commercial = {"yes": "free for commercial use", "no": "not for commercial use", "ask": "ask before commercial use"}[str(row["commercial"])]  # fmt: skip
         int8 = f", int8 for {' and '.join(row['int8'])}" if row["int8"] else ""  # type: ignore[arg-type]  # a list of names
-        print(f"{row['name']:22} {state}{int8} · {row['side']} px · {row['licence']}, {commercial}")
-        print(f"{'':22} {row['good_for']}")
-    print("rembg's others, which do not run here")
+        emit(f"{row['name']:22} {state}{int8} · {row['side']} px · {row['licence']}, {commercial}")
+        emit(f"{'':22} {row['good_for']}")
+    emit("rembg's others, which do not run here")
     for name, reason in read_unfit().items():
-        print(f"{name:22} {reason}")
-    print("next: python -m rembg_tuner models get NAME")
+        emit(f"{name:22} {reason}")
+    emit("next: python -m rembg_tuner models get NAME")
     return 0
 
 
@@ -92,7 +89,7 @@ def _get(arguments: argparse.Namespace) -> int:
             _get_one(find_entry(_understood(name)))
         except TunerError as error:
             is_whole = False
-            print(f"rembg-tuner: {error}", file=sys.stderr)
+            log(f"rembg-tuner: {error}")
     return 0 if is_whole else 1
 
 
@@ -100,21 +97,21 @@ def _get_one(entry: CatalogueEntry) -> None:
     """Get a model, and say where it lies."""
     present = entry.find()
     if present is not None:
-        print(f"{entry.name}: on disk already, {present}")
+        emit(f"{entry.name}: on disk already, {present}")
         return
     bar = _Bar(entry.name)
     try:
         path = get_model(entry, on_progress=bar.show)
     finally:
         bar.end()
-    print(f"{entry.name}: {path} ({format_bytes(path.stat().st_size)}), checked")
+    emit(f"{entry.name}: {path} ({format_bytes(path.stat().st_size)}), checked")
 
 
 def _understood(name: str) -> str:
     """Give a model's own name, and say so where it was called by another."""
     own = MODEL_ALIASES.get(name, name)
     if own != name:
-        _tell(f"model {name} is understood as {own}")
+        log(f"model {name} is understood as {own}")
     return own
 
 
@@ -138,15 +135,15 @@ class _Bar:
         else:
             text, tenth = format_bytes(progress.done_bytes), progress.done_bytes // 2**24
         if self._is_terminal:
-            print(f"\r{self._name}: {text}\x1b[K", end="", file=sys.stderr, flush=True)
+            log_over(f"{self._name}: {text}")
         elif tenth != self._tenth:
-            print(f"{self._name}: {text}", file=sys.stderr, flush=True)
+            log(f"{self._name}: {text}")
         self._tenth = tenth
 
     def end(self) -> None:
         """End the line."""
         if self._is_terminal and self._tenth >= 0:
-            print(file=sys.stderr)
+            log("")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -164,9 +161,9 @@ def _check(arguments: argparse.Namespace) -> int:
                 digest = verify(spec)
             except ModelError as error:
                 is_right = False
-                print(f"rembg-tuner: {called}: {error}", file=sys.stderr)
+                log(f"rembg-tuner: {called}: {error}")
             else:
-                print(f"{called}: {_checked_text(spec)}; sha256 {digest}")
+                emit(f"{called}: {_checked_text(spec)}; sha256 {digest}")
     return 0 if is_right else 1
 
 
@@ -194,7 +191,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
         engine=arguments.engine,
         folder=Path(arguments.output) if arguments.output else place.parent,
         target=target,
-        tell=_tell,
+        tell=log,
     )
     is_used = _is_used(model, made, arguments.engine)
     if is_used:
@@ -205,18 +202,18 @@ def _quantize(arguments: argparse.Namespace) -> int:
         )
         remember_agreement(model.name, arguments.engine, "int8", agreement, open_cache()[0])
     if arguments.json:
-        print(json.dumps({"path": str(made.path), "is_used": is_used, **made.record}, indent=2))
+        emit_json({"path": str(made.path), "is_used": is_used, **made.record})
         return 0
     _print_made(made, arguments.engine)
     if is_used:
-        print(
+        emit(
             f"next: python -m rembg_tuner cut PICTURE --model {shlex.quote(model.name)} --engine {arguments.engine} --precision int8"
         )
         return 0
     files = shlex.join(str(path) for path in (made.path, made.path.with_suffix(".json")))
     folder = shlex.quote(str(place.parent))
-    print("  it is not used from there, so its agreement is not kept for precision auto")
-    print(
+    emit("  it is not used from there, so its agreement is not kept for precision auto")
+    emit(
         f"next: mkdir -p {folder} && cp {files} {folder} && python -m rembg_tuner models agreement {shlex.quote(model.name)} --engine {arguments.engine} --pictures {shlex.quote(arguments.pictures)}"
     )
     return 0
@@ -233,15 +230,15 @@ def _is_used(model: ModelSpec, made: Made, engine: str) -> bool:
 
 def _print_made(made: Made, engine: str) -> None:
     """Print what was made, and what each part of it costs."""
-    print(f"{made.path} ({format_bytes(made.path.stat().st_size)}), for engine {engine}")
-    print(
+    emit(f"{made.path} ({format_bytes(made.path.stat().st_size)}), for engine {engine}")
+    emit(
         f"  agreement with fp32: IoU {made.agreement.iou:.3f}, mean difference {made.agreement.mae:.4f} ({made.judged} judged)"
     )
-    print(
+    emit(
         f"  all convolutions in int8: IoU {made.found.everything.iou:.3f}, mean difference {made.found.everything.mae:.4f}"
     )
     for one in made.found.left_out:
-        print(
+        emit(
             f"  left in fp32: {one.node}, which alone in int8 costs {one.costs_iou:.3f} of IoU and {one.costs_mae:.4f} of difference"
         )
 
@@ -254,20 +251,15 @@ def _agreement(arguments: argparse.Namespace) -> int:
     able, (cache, _) = look_at_this_machine(), open_cache()
     engine = arguments.engine or able.engines[0]
     found = measure_formats(
-        model, engine, Path(arguments.pictures), able=able, cache=cache, tell=_tell
+        model, engine, Path(arguments.pictures), able=able, cache=cache, tell=log
     )
     for precision, agreement in found.items():
         remember_agreement(model, engine, precision, agreement, cache)
         if not arguments.json:
-            print(
+            emit(
                 f"{model} {engine} {precision}: mean difference {agreement.mae:.4f} from fp32, IoU {agreement.iou:.3f} ({agreement.pictures} judged)"
             )
     if arguments.json:
         rows = {precision: asdict(agreement) for precision, agreement in found.items()}
-        print(json.dumps({"model": model, "engine": engine, "agreement": rows}, indent=2))
+        emit_json({"model": model, "engine": engine, "agreement": rows})
     return 0
-
-
-def _tell(text: str) -> None:
-    """Tell what is going on."""
-    print(text, file=sys.stderr, flush=True)

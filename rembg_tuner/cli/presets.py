@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
+from rembg_tuner.cli.console import emit, emit_json
 from rembg_tuner.host import read_host
 from rembg_tuner.presets import (
     DEFAULT_PRESET,
@@ -21,20 +21,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the presets."""
     presets = read_presets()
     if arguments.json:
-        print(json.dumps({name: preset.to_dict() for name, preset in presets.items()}, indent=2))
+        emit_json({name: preset.to_dict() for name, preset in presets.items()})
         return 0
     host = read_host()
     for name, preset in presets.items():
-        print(f"{name}{' (default)' if name == DEFAULT_PRESET else ''}: {preset.purpose}")
+        emit(f"{name}{' (default)' if name == DEFAULT_PRESET else ''}: {preset.purpose}")
         knobs = ", ".join(f"{knob} {value}" for knob, value in preset.values.items())
-        print(f"    {knobs}")
+        emit(f"    {knobs}")
         if preset.measured is None:
-            print(f"    not measured: {preset.why_not_measured}")
+            emit(f"    not measured: {preset.why_not_measured}")
         else:
             words = preset.measured
-            print(
+            emit(
                 f"    {words['picture']}: median {words['latency_p50_s']} s (n = {words['n']}), peak {words['peak_rss_mib']} MiB; {measured_on_text(words)}, {words['date']}"
             )
             if (elsewhere := measured_elsewhere_text(preset, host)) is not None:
-                print(f"    {elsewhere}")
+                emit(f"    {elsewhere}")
     return 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cli.chosen import chosen_budgets
-from rembg_tuner.cli.cut import DONE, FAILED
+from rembg_tuner.cli.console import emit_json
+from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.sweep import print_recommendation
 from rembg_tuner.recommend import recommend
 from rembg_tuner.sweep.summary import read_summary, recommendation_of
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     trials, budgets = summary.trials, chosen_budgets(arguments, summary.budgets)
     found = recommend(trials, budgets)
     if arguments.json:
-        print(json.dumps(recommendation_of(found), indent=2))
+        emit_json(recommendation_of(found))
     else:
         print_recommendation(found, trials, budgets, folder)
     return DONE if found.fits else FAILED

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.chosen import chosen_settings
-from rembg_tuner.cli.cut import DONE, FAILED, INTERRUPTED, exit_code, failure_text
+from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.cli.cut import failure_text
+from rembg_tuner.cli.exits import DONE, FAILED, exit_code
 from rembg_tuner.cli.plan import make_output_folder
+from rembg_tuner.cli.stopping import exit_code_of, noting_stops
 from rembg_tuner.errors import OutputError
 from rembg_tuner.measurement import Failure
 from rembg_tuner.soak import draw_soak, run_soak
@@ -31,19 +32,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Soak. The first Ctrl-C ends it after the run that goes on, and what was done is told."""
     settings, warnings = chosen_settings(arguments)
     for text in warnings:
-        print(f"note: {text}", file=sys.stderr)
+        log(f"note: {text}")
     if arguments.output is not None:
         make_output_folder(Path(arguments.output))  # before an hour's runs, not after
     pictures = [Path(name) for name in find_images(arguments.images)]
-    stopped: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))
-    signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
 
     def tell(number: int, result: Result) -> None:
         if number % _TOLD_EVERY == 0:
-            print(f"{number}/{arguments.runs} {format_seconds(result.total_s)}, {format_bytes(result.retained_rss_bytes)} after it", file=sys.stderr)  # fmt: skip
+            log(f"{number}/{arguments.runs} {format_seconds(result.total_s)}, {format_bytes(result.retained_rss_bytes)} after it")  # fmt: skip
 
-    try:
+    with noting_stops() as stopped:
         found = run_soak(
             pictures,
             settings,
@@ -52,16 +50,17 @@ def run(arguments: argparse.Namespace) -> int:
             on_run=tell,
             is_cancelled=lambda: bool(stopped),
         )
-    finally:
-        signal.signal(signal.SIGINT, before)
     if isinstance(found, Failure):
-        print(f"rembg-tuner: {failure_text(found)}", file=sys.stderr)
+        log(f"rembg-tuner: {failure_text(found)}")
         return exit_code([found], is_interrupted=False)
     if arguments.output is not None:
         _write(found, Path(arguments.output))
-    print(json.dumps(found.to_dict(), indent=2) if arguments.json else _describe(found))
+    if arguments.json:
+        emit_json(found.to_dict())
+    else:
+        emit(*_describe(found))
     if stopped:
-        return INTERRUPTED
+        return exit_code_of(stopped[0])
     return FAILED if found.failure else DONE
 
 
@@ -76,7 +75,7 @@ def _write(found: Soak, folder: Path) -> None:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
 
 
-def _describe(found: Soak) -> str:
+def _describe(found: Soak) -> list[str]:
     """Tell a soak in a few lines."""
     error = found.slope_error_bytes
     within = "" if error is None else f" ± {error / 1024:.1f}"
@@ -88,4 +87,4 @@ def _describe(found: Soak) -> str:
     ]
     if found.failure:
         lines.append(f"ended early: {found.failure}")
-    return "\n".join(lines)
+    return lines

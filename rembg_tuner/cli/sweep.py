@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +12,9 @@ from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.chosen import chosen_budgets, given_knobs
-from rembg_tuner.cli.cut import DONE, FAILED, INTERRUPTED, interrupt
+from rembg_tuner.cli.console import emit, emit_whole, log
+from rembg_tuner.cli.exits import DONE, FAILED, INTERRUPTED
+from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.presets import find_preset, resolve
 from rembg_tuner.recommend import recommend
 from rembg_tuner.settings import Settings, flag_of
@@ -44,35 +44,33 @@ def run(arguments: argparse.Namespace) -> int:
     plan, folder = _plan(arguments), Path(arguments.output)
     budgets = chosen_budgets(arguments)
     for text in plan.left_out():
-        print(f"left out: {text}", file=sys.stderr)
-    print(_announce(plan), file=sys.stderr)
+        log(f"left out: {text}")
+    log(_announce(plan))
     names = differences(plan.grid())
-    signal.signal(signal.SIGTERM, interrupt)
     is_interrupted = False
     with hold_folder(folder), Comparer() as comparer:
         sweep = open_sweep(plan, folder, OwnBench(), comparer, resume=arguments.resume)
         if sweep.trials:
-            print(f"{counted(len(sweep.trials), 'trial')} done before", file=sys.stderr)
+            log(f"{counted(len(sweep.trials), 'trial')} done before")
         if sweep.outdated:
-            print(f"{sweep.outdated} trials in {folder} were measured on another machine, with other versions, or with other weights; they are measured anew", file=sys.stderr)  # fmt: skip
+            log(f"{sweep.outdated} trials in {folder} were measured on another machine, with other versions, or with other weights; they are measured anew")  # fmt: skip
         try:
             sweep.run(on_trial=partial(_tell, names), is_cancelled=lambda: False)
             sweep.confirm(budgets, on_trial=partial(_tell, names), is_cancelled=lambda: False)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             is_interrupted = True
-            print(
-                f"rembg-tuner: interrupted; {counted(len(sweep.trials), 'trial')} kept, go on with --resume",
-                file=sys.stderr,
+            log(
+                f"rembg-tuner: {stop_word(error)}; {counted(len(sweep.trials), 'trial')} kept, go on with --resume"
             )
     if known := sweep.progress(0.0).remembered:
-        print(f"{known} of {len(sweep.trials)} trials were measured on this machine before; --again measures them anew", file=sys.stderr)  # fmt: skip
+        log(f"{known} of {len(sweep.trials)} trials were measured on this machine before; --again measures them anew")  # fmt: skip
     found = recommend(sweep.trials, budgets)
     written = write_summary(folder, sweep, plan, found, budgets)
     if arguments.json:
-        print(written.read_text(encoding="utf-8"))
+        emit_whole(written.read_text(encoding="utf-8") + "\n")
     else:
         print_recommendation(found, sweep.trials, budgets, folder)
-        print(f"report: {folder / 'report.html'}")
+        emit(f"report: {folder / 'report.html'}")
     if is_interrupted:
         return INTERRUPTED
     return DONE if found.fits else FAILED
@@ -85,7 +83,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     if arguments.preset is not None:
         base, warnings = resolve(find_preset(arguments.preset), {}, look_at_this_machine())
         for text in warnings:
-            print(f"preset {arguments.preset}: {text}", file=sys.stderr)
+            log(f"preset {arguments.preset}: {text}")
     return Plan(
         pictures=tuple(Path(name) for name in find_images(arguments.images)),
         axes=axes or DEFAULT_AXES,  # type: ignore[arg-type]  # lists of values, as the flags read them
@@ -130,7 +128,7 @@ def _tell(names: Sequence[str], progress: SweepProgress) -> None:
         count = "again"
         if trial.is_measured:
             said += f" ({', '.join(map(format_seconds, trial.worker_times_s))} in its workers)"
-    print(f"{count} {label_of(trial.settings, names)}: {said}", file=sys.stderr)
+    log(f"{count} {label_of(trial.settings, names)}: {said}")
 
 
 def print_recommendation(
@@ -148,19 +146,19 @@ def print_recommendation(
     _print_table(found, trials, names)
     for trial in trials:
         if trial.failure:
-            print(f"failed: trial {trial.number}, {label_of(trial.settings, names)}: {trial.failure}")  # fmt: skip
+            emit(f"failed: trial {trial.number}, {label_of(trial.settings, names)}: {trial.failure}")  # fmt: skip
     if found.chosen is None:
         _print_nothing_fits(found, budgets, folder)
         return
-    print(f"recommended: trial {found.chosen.number}, {found.why}")
+    emit(f"recommended: trial {found.chosen.number}, {found.why}")
     if found.runner_up is not None:
-        print(f"runner-up: trial {found.runner_up.number}, {label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}")  # fmt: skip
+        emit(f"runner-up: trial {found.runner_up.number}, {label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}")  # fmt: skip
     for step in found.steps:
-        print(f"  {step.text}")
+        emit(f"  {step.text}")
     if found.expected:
-        print(found.expected)
-    print(f"run it: {command_of(found.chosen.settings)}")
-    print(f"ship it: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose'])}")
+        emit(found.expected)
+    emit(f"run it: {command_of(found.chosen.settings)}")
+    emit(f"ship it: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose'])}")
 
 
 def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str]) -> None:
@@ -169,23 +167,23 @@ def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str
     pick = found.chosen or found.nearest
     shown = [t for i, t in enumerate(measured) if i < _SHOWN or t is pick]
     if shown:
-        print(f"{'trial':>5}  {'time':>9}  {'peak':>9}  {'agree':>6}  setting")
+        emit(f"{'trial':>5}  {'time':>9}  {'peak':>9}  {'agree':>6}  setting")
     for trial in shown:
         mark = "*" if trial is found.chosen else "~" if trial is found.nearest else " "
         agreement = "-" if trial.agreement is None else f"{trial.agreement:.3f}"
-        print(f"{trial.number:>5}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement:>6} {mark}{label_of(trial.settings, names)}")  # fmt: skip
+        emit(f"{trial.number:>5}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement:>6} {mark}{label_of(trial.settings, names)}")  # fmt: skip
     if len(measured) > len(shown):
-        print(f"… {len(measured) - len(shown)} more in the report")
+        emit(f"… {len(measured) - len(shown)} more in the report")
 
 
 def _print_nothing_fits(found: Recommendation, budgets: Budgets, folder: Path) -> None:
     """Say that nothing fits, which setting is nearest, and what to do."""
-    print(f"nothing fits: {found.why}")
+    emit(f"nothing fits: {found.why}")
     if found.nearest is None:
         return
-    print(f"nearest: trial {found.nearest.number}, which misses {' and '.join(found.misses)}")
-    print(f"lift what it misses: {lifting_command(found.nearest, budgets, folder)}")
-    print(f"or take it by name: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', '--setting', str(found.nearest.number)])}")  # fmt: skip
+    emit(f"nearest: trial {found.nearest.number}, which misses {' and '.join(found.misses)}")
+    emit(f"lift what it misses: {lifting_command(found.nearest, budgets, folder)}")
+    emit(f"or take it by name: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', '--setting', str(found.nearest.number)])}")  # fmt: skip
 
 
 def lifting_command(trial: Trial, budgets: Budgets, folder: Path) -> str:

@@ -91,6 +91,7 @@ class WorkerProcess:
                 stdout=self._log,
                 stderr=self._log,
                 env=_environment(engine),
+                process_group=0,  # the terminal's Ctrl-C is this process's to handle
             )
         except OSError:
             os.close(self._request_in)

@@ -1,0 +1,211 @@
+"""SIGINT, SIGTERM and SIGHUP: what a command leaves, what it writes, and its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rembg_tuner.cli import main
+from rembg_tuner.cli.stopping import StoppedError, Stops, noting_stops, stoppable
+
+if TYPE_CHECKING:
+    import argparse
+
+ROOT = Path(__file__).parent.parent
+COFFEE = ROOT / "examples" / "coffee.png"
+FAST = ["--engine", "onnxruntime", "--network-size", "64"]
+CODES = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
+
+# Sends this process a signal as a module begins to be imported, or a command to run.
+SIGNALLED = """
+import os, signal, sys
+wanted = sys.argv.pop(1)
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == wanted:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from rembg_tuner.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["rembg_tuner.cli.arguments", "argparse", "rembg_tuner.cli.doctor", "psutil"],
+)
+def test_ctrl_c_while_modules_are_imported_prints_nothing(module: str) -> None:
+    """The process ends at once as a shell expects it, without a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, module, "doctor"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_ends_a_command_with_its_exit_code(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a library makes of the exception does not matter; one word says what happened."""
+    from rembg_tuner.cli import doctor
+
+    def run(_: argparse.Namespace) -> int:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt as error:
+            raise ImportError("numpy could not be imported") from error
+        return 0
+
+    monkeypatch.setattr(doctor, "run", run)
+    handlers = [signal.getsignal(one) for one in CODES]
+    assert main(["doctor"]) == CODES[number]
+    word = {129: "hung up", 130: "interrupted", 143: "terminated"}[CODES[number]]
+    assert capsys.readouterr().err == f"rembg-tuner: {word}\n"
+    assert [signal.getsignal(one) for one in CODES] == handlers
+
+
+def test_a_repeated_signal_leaves_the_clean_up_alone() -> None:
+    """A closing terminal sends SIGHUP twice; the strongest signal gives the exit code."""
+    with stoppable() as stops:
+        with pytest.raises(StoppedError, match="hung up"):
+            signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    assert stops.exit_code == 143
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """As `nohup` and a shell's background jobs want it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stoppable() as stops:
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert stops.exit_code is None
+
+
+def test_a_signal_in_a_callback_is_not_lost() -> None:
+    """Python drops what is raised in __del__; the command ends all the same."""
+
+    class Dropped:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def drop_and_wait() -> None:
+        Dropped()
+        time.sleep(5)
+
+    with stoppable() as stops, pytest.raises(StoppedError, match="terminated"):
+        drop_and_wait()
+    assert stops.exit_code == 143
+
+
+def test_a_first_signal_can_be_noted() -> None:
+    """A stress test ends after the run that goes on; the second signal does not wait for it."""
+    with stoppable(), noting_stops() as noted:
+        signal.raise_signal(signal.SIGTERM)
+        assert noted == [signal.SIGTERM]
+        with pytest.raises(StoppedError):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_fork_of_a_librarys_ends_silently() -> None:
+    """It has nothing to clean up, and its traceback would stand on the terminal."""
+    with stoppable():
+        child = os.fork()
+        if child == 0:
+            signal.raise_signal(signal.SIGTERM)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+    assert Stops().exit_code is None
+
+
+def begin(words: list[str], folder: Path) -> subprocess.Popen[str]:
+    """Start a command whose temporary files go to a folder of its own."""
+    (folder / "tmp").mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-m", "rembg_tuner", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder / "tmp")},
+    )
+
+
+def children_of(pid: int) -> list[str]:
+    """List a process's children."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[str, str]:
+    """Send a signal, wait for the end, and check that no child outlives it."""
+    children = children_of(process.pid)
+    assert children
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == CODES[number], err
+    assert "Traceback" not in err
+    deadline = time.perf_counter() + 5
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.perf_counter() < deadline, "a worker outlived its parent"
+        time.sleep(0.05)
+    return out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminated_cut_leaves_neither_worker_nor_temporary_file(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """In the middle of a run; what was done is kept."""
+    out = tmp_path / "out.png"
+    process = begin(["cut", str(COFFEE), *FAST, "--repeat", "10000", "-o", str(out)], tmp_path)
+    assert process.stdout is not None
+    while "ran" not in (line := process.stdout.readline()):
+        assert line, "the command ended by itself"
+    end(process, number)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png", "tmp"]
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_terminated_stress_test_writes_what_it_found(tmp_path: Path) -> None:
+    """It ends after the run that goes on."""
+    words = ["soak", str(COFFEE), *FAST, "--runs", "10000", "--idle", "0s", "-o", str(tmp_path)]
+    process = begin(words, tmp_path)
+    assert process.stderr is not None
+    while "20/10000" not in (line := process.stderr.readline()):
+        assert line, "the command ended by itself"
+    out, _ = end(process, signal.SIGTERM)
+    assert "cancelled" in out
+    assert (tmp_path / "soak.json").is_file()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_terminated_sweep_keeps_its_trials(tmp_path: Path) -> None:
+    """The report is written of what was measured, and --resume is offered."""
+    folder = tmp_path / "sweep"
+    axes = ["--engine", "onnxruntime", "--network-size", "64,96,128", "--spinning", "on,off"]
+    words = ["sweep", str(COFFEE), *axes, "--rounds", "1", "--confirm", "0", "-o", str(folder)]
+    process = begin(words, tmp_path)
+    assert process.stderr is not None
+    while not (line := process.stderr.readline()).startswith("1/6"):
+        assert line, "the command ended by itself"
+    while not children_of(process.pid):
+        time.sleep(0.01)
+    _, err = end(process, signal.SIGTERM)
+    assert "terminated; 1 trial kept, go on with --resume" in err
+    names = {path.name for path in folder.iterdir()}
+    assert {"report.html", "trials.json", "trials.sqlite", "plan.json"} <= names
+    assert [name for name in names if name.startswith(".")] == []
+    assert list((tmp_path / "tmp").iterdir()) == []
