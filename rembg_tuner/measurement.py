@@ -70,7 +70,7 @@ class Result:
         total_s: from the request sent to the file renamed; start and load are not in it.
         load_s: the model's verification and the session's making, on the worker that ran this.
         start_s: from the worker's process created to its imports done.
-        cpu_s: CPU time of the run, all threads of the worker.
+        cpu_s: CPU time of the run, all threads of the worker; of pictures run together each one's share.
         baseline_rss_bytes: resident memory after the imports, before the session.
         load_peak_rss_bytes: the peak while loading.
         peak_rss_bytes: the peak of this run: VmHWM, reset before it, where /proc gives it.

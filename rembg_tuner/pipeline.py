@@ -64,7 +64,8 @@ class Outcome:
     Attributes:
         stages_s: wall seconds by stage.
         renamed_at: `perf_counter` when the file took its name.
-        cpu_s: CPU seconds up to then, all threads.
+        cpu_s: CPU seconds up to then, all threads; of pictures run together each one's own, and its share
+            of the network's run.
         whole_bytes: about how much memory the picture itself took, which is no fault of the setting's;
             see `imaging.compose.whole_bytes`.
     """
@@ -125,14 +126,14 @@ class _Picture:
     Attributes:
         header: of the picture, as read.
         tensor: float32 (1, 3, side, side), the network's input.
-        cpu_before: CPU seconds of the process when it was begun.
+        cpu_s: CPU seconds that it took so far, all threads.
     """
 
     job: Job
     stages: Stages
     header: PictureHeader
     tensor: NetworkInput
-    cpu_before: float
+    cpu_s: float
 
 
 def cut_out(
@@ -144,8 +145,10 @@ def cut_out(
         TunerError: of the kind that went wrong.
     """
     picture = _begin(job, engine, model, stages)
+    cpu_before = time.process_time()
     with stages.stage("predict"):
         raw = engine.predict(picture.tensor)
+    picture.cpu_s += time.process_time() - cpu_before
     return _finish(picture, raw[0], settings, model)
 
 
@@ -154,7 +157,7 @@ def cut_out_together(
 ) -> list[Outcome | TunerError]:
     """Cut several pictures out, with one run of the network for all of them.
 
-    Each picture's `predict` is its share of that run. A picture that cannot be read or written, or for
+    Each picture's `predict`, and what that run adds to its `cpu_s`, is its share of that run. A picture that cannot be read or written, or for
     which the network has no answer, does not keep the others from being done.
 
     Returns:
@@ -173,9 +176,12 @@ def cut_out_together(
         except (PictureError, OutputError) as error:
             came[i] = error
     if pictures:
+        cpu_before = time.process_time()
         with stages.stage("predict"):
             raw = engine.predict(network_input.join([p.tensor for p in pictures.values()]))
+        share_s = (time.process_time() - cpu_before) / len(pictures)
         for (i, picture), one in zip(pictures.items(), raw, strict=True):
+            picture.cpu_s += share_s
             picture.stages.seconds["predict"] = stages.seconds["predict"] / len(pictures)
             try:
                 came[i] = _finish(picture, one, settings, model)
@@ -195,7 +201,8 @@ def _begin(job: Job, engine: NetworkEngine, model: ModelSpec, stages: Stages) ->
         small = source.read_small(header, width=engine.side, height=engine.side)
     with stages.stage("normalise"):
         tensor = network_input.normalise(small, side=engine.side, mean=model.mean, std=model.std)
-    return _Picture(job=job, stages=stages, header=header, tensor=tensor, cpu_before=cpu_before)
+    cpu_s = time.process_time() - cpu_before
+    return _Picture(job=job, stages=stages, header=header, tensor=tensor, cpu_s=cpu_s)
 
 
 def _finish(picture: _Picture, raw: RawOutput, settings: Settings, model: ModelSpec) -> Outcome:
@@ -203,6 +210,7 @@ def _finish(picture: _Picture, raw: RawOutput, settings: Settings, model: ModelS
     from rembg_tuner.imaging import compose, matte
 
     job, stages = picture.job, picture.stages
+    cpu_before = time.process_time()
     with stages.stage("matte"):
         foreground = matte.foreground_of(raw, model.post)
         composition = compose.Composition(
@@ -216,7 +224,8 @@ def _finish(picture: _Picture, raw: RawOutput, settings: Settings, model: ModelS
         output_bytes = compose.write_cutout(
             composition, Path(job.output), is_cancelled=stages.cancelled.is_set
         )
-    renamed_at, cpu_s = time.perf_counter(), time.process_time() - picture.cpu_before
+    renamed_at = time.perf_counter()
+    cpu_s = picture.cpu_s + time.process_time() - cpu_before
     if job.matte is not None:
         # The cut-out is done. Whoever makes the preview finds no matte then, and says so.
         with contextlib.suppress(OutputError):

@@ -91,6 +91,17 @@ class NoNumber(LeftHalf):
         return raw
 
 
+class Busy(LeftHalf):
+    """An engine that takes 0.3 s of CPU."""
+
+    def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:
+        """Spin, then give the left half."""
+        until = time.process_time() + 0.3
+        while time.process_time() < until:
+            pass
+        return super().predict(network_input)
+
+
 class Stock(Fake):
     """A stock pipeline that takes 20 ms in the network and 20 ms around it."""
 
@@ -292,6 +303,18 @@ def test_one_picture_without_an_answer_keeps_no_other_from_being_done(tmp_path: 
     assert [isinstance(one, Outcome) for one in came] == [True, False, True]
     assert isinstance(came[1], EngineError)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "2.png"]
+
+
+def test_cpu_time_of_pictures_run_together_is_each_ones_share(tmp_path: Path) -> None:
+    """The shares sum to what the whole took; the network's run is divided evenly."""
+    jobs = [Job(input=str(ASTRONAUT), output=str(tmp_path / f"{i}.png")) for i in range(3)]
+    before = time.process_time()
+    came = cut_out_together(jobs, NETWORK, Busy(), MODEL, silent())
+    whole_s = time.process_time() - before
+    shares = [one.cpu_s for one in came if isinstance(one, Outcome)]
+    assert len(shares) == 3
+    assert all(0.1 <= share < 0.3 for share in shares)
+    assert sum(shares) == pytest.approx(whole_s, rel=0.05)
 
 
 # The stock pipeline

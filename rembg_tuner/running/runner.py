@@ -153,8 +153,8 @@ class Runner:
     ) -> list[Result | Failure]:
         """Run several pictures through, with one run of the network for all of them.
 
-        Their `predict` is each one's share of that run, their `total_s` the sum of their own stages;
-        peak and CPU time are those of the whole.
+        Their `predict` and `cpu_s` hold each one's share of that run, their `total_s` is the sum of their own
+        stages; the peak is that of the whole.
 
         Args:
             jobs: at least one, at most the settings' batch_size.
