@@ -36,13 +36,21 @@ TURNS = 7
 FEW = ["--engine", "onnxruntime,openvino", "--intra-op-threads", "1,2", "--network-size", "192,256,320"]  # fmt: skip
 
 
+LEFT_OUT: list[str] = []  # what this CPU could not run, in the command's own words
+
+
 def tuner(*words: str, models: Path | None = None) -> str:
-    """Run the command line; gives its standard output."""
+    """Run the command line and return its standard output; keep what it left out."""
     environment = dict(os.environ)
     if models is not None:
         environment |= {"U2NET_HOME": str(models), "MODEL_CHECKSUM_DISABLED": "1"}
     command = [sys.executable, "-m", "rembg_tuner", *words]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    print(done.stderr, file=sys.stderr, end="", flush=True)
+    said = done.stderr.splitlines()
+    LEFT_OUT.extend(
+        line.removeprefix("left out: ") for line in said if line.startswith("left out: ")
+    )
     if done.returncode not in (0, 1):
         raise SystemExit(f"{' '.join(words)} ended with {done.returncode}")
     return done.stdout
@@ -207,6 +215,7 @@ def main() -> None:
         print(name, file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as scratch:
             report[name] = SECTIONS[name](Path(scratch), arguments)
+        report["left_out"] = sorted({*report.get("left_out", []), *LEFT_OUT})
         print(json.dumps(report[name], indent=1), flush=True)
         path.write_text(json.dumps(report, indent=1) + "\n")
 

@@ -186,7 +186,7 @@ def sweep_table() -> str:
         (f"soak of the default preset, {soak['runs']:,} runs at 1080p: growth over the second half", f"{soak['slope_bytes'] / 1024:+.2f} ± {soak['slope_error_bytes'] / 1024:.2f} KiB a picture, {soak['rss_mib_every_100'][-1] - soak['rss_mib_every_100'][1]:+.1f} MiB in all after the first 100"),
         ("the same: a day at one slot", f"{soak['pictures_a_day']:,} pictures"),
     ]  # fmt: skip
-    return "\n".join(["| what | measured |", "|---|--:|", *(f"| {a} | {b} |" for a, b in rows), "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; `python benchmarks/sweep.py`."])  # fmt: skip
+    return "\n".join(["| what | measured |", "|---|--:|", *(f"| {a} | {b} |" for a, b in rows), "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; `python benchmarks/sweep.py`.{_left_out(found)}"])  # fmt: skip
 
 
 def article_table() -> str:
@@ -227,8 +227,10 @@ def _formats(found: dict[str, Any]) -> str:
 
 def _left_out(found: dict[str, Any]) -> str:
     """Name what a record's CPU could not run; empty where it ran everything."""
-    reasons = "; ".join(f"{name} ({reason})" for name, reason in found.get("left_out", {}).items())
-    return f" Left out: {reasons}." if reasons else ""
+    left_out = found.get("left_out", {})
+    if isinstance(left_out, dict):
+        left_out = [f"{name} ({reason})" for name, reason in left_out.items()]
+    return f" Left out: {'; '.join(left_out)}." if left_out else ""
 
 
 def _newest(name: str) -> tuple[dict[str, Any] | None, str]:
