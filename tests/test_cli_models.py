@@ -170,7 +170,13 @@ def test_a_folder_is_cut_out_in_batches(
     ]
     assert main([*words, "--batch-size", "2", "--json"]) == 1
     caught = capsys.readouterr()
-    runs = json.loads(caught.out)["runs"]
+    document = json.loads(caught.out)
+    runs, summary = document["runs"], document["summary"]
+    counts = {"inputs": 6, "done": 4, "failed": 1, "skipped": 1, "not_run": 0, "batch_size": 2}
+    assert summary.items() >= counts.items()
+    [skipped] = document["skipped"]
+    assert skipped["input"] == str(folder / "notes.txt")
+    assert "is not a picture" in skipped["reason"]
     assert [run["input"].rsplit("/", 1)[1] for run in runs] == [
         "0.png",
         "1.png",
@@ -181,6 +187,9 @@ def test_a_folder_is_cut_out_in_batches(
     assert "2.5.png" in caught.err
     done = [run for run in runs if "output" in run]
     assert len(done) == 4
+    assert summary["cpu_s"] == pytest.approx(sum(run["cpu_s"] for run in done))
+    assert summary["peak_rss_bytes"] == max(run["peak_rss_bytes"] for run in done)
+    assert summary["pictures_per_s"] == pytest.approx(4 / summary["elapsed_s"])
     for run in done:
         assert run["effective"]["batch_size"] == 2
         assert sum(run["stages_s"].values()) == pytest.approx(run["total_s"], rel=0.06, abs=0.03)
@@ -188,7 +197,7 @@ def test_a_folder_is_cut_out_in_batches(
     kept = {path.name: path.read_bytes() for path in out.iterdir()}
     assert main(words) == 1  # one at a time
     said = capsys.readouterr().out
-    assert "4 of 5 pictures in " in said
+    assert "4 of 6 inputs cut out (1 failed, 1 skipped) in " in said
     for name, content in kept.items():
         one = pyvips.Image.new_from_buffer(content, "")
         other = pyvips.Image.new_from_file(str(out / name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -209,3 +210,22 @@ def test_a_terminated_sweep_keeps_its_trials(tmp_path: Path) -> None:
     assert {"report.html", "trials.json", "trials.sqlite", "plan.json"} <= names
     assert [name for name in names if name.startswith(".")] == []
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_terminated_batch_counts_what_was_not_run(tmp_path: Path) -> None:
+    """The JSON document is written all the same, and every input is in one of its counts."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(200):
+        (folder / f"{i}.png").hardlink_to(COFFEE)
+    out = tmp_path / "out"
+    process = begin(["batch", str(folder), *FAST, "-o", str(out), "--json"], tmp_path)
+    deadline = time.perf_counter() + 60
+    while len(list(out.glob("[0-9]*.png"))) < 3:
+        assert time.perf_counter() < deadline
+        time.sleep(0.01)
+    text, _ = end(process, signal.SIGTERM)
+    summary = json.loads(text)["summary"]
+    assert summary["inputs"] == 200 == summary["done"] + summary["not_run"]
+    assert 1 <= summary["done"] < 200
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []

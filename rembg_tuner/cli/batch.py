@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,57 +21,151 @@ from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A file of a folder that is not run, and the reason as a sentence."""
+
+    input: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What lies in the folders that were named.
+
+    Attributes:
+        images: paths of the pictures, those named one by one too.
+        skipped: everything else.
+    """
+
+    images: list[str]
+    skipped: list[Skipped]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a whole batch came to.
+
+    Attributes:
+        inputs: all: done, failed, skipped and not_run.
+        not_run: left when the batch was ended.
+        elapsed_s: start and load included.
+        cpu_s: of the runs that are done.
+        pictures_per_s: done ones by elapsed_s.
+        batch_size: how many run together.
+        peak_rss_bytes: the highest of a run; None: unknown.
+    """
+
+    inputs: int
+    done: int
+    failed: int
+    skipped: int
+    not_run: int
+    elapsed_s: float
+    cpu_s: float
+    pictures_per_s: float
+    batch_size: int
+    peak_rss_bytes: int | None
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Cut out every picture; the bad ones are named and the others done."""
     settings, warnings = chosen_settings(arguments)
-    images = find_images(arguments.images)
-    jobs = plan_jobs(images, f"{arguments.output}/", arguments.background)
+    found = look_for_images(arguments.images)
+    jobs = plan_jobs(found.images, f"{arguments.output}/", arguments.background)
     started = time.perf_counter()
     runs, is_interrupted = _run_all(jobs, settings, warnings, is_quiet=arguments.json)
     elapsed_s = time.perf_counter() - started
+    summary = summarise(found, runs, elapsed_s=elapsed_s, batch_size=settings.batch_size)
     if arguments.json:
-        emit_json({"runs": [one.to_dict() for one in runs]})
+        emit_json(
+            {
+                "summary": asdict(summary),
+                "skipped": [asdict(one) for one in found.skipped],
+                "runs": [one.to_dict() for one in runs],
+            }
+        )
     else:
-        _print_summary(runs, elapsed_s, settings)
+        emit(_describe(summary))
     return exit_code(runs, is_interrupted=is_interrupted)
 
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif"}
-
-
-def find_images(names: list[str]) -> list[str]:
-    """List the pictures of folders, and those named one by one; what else lies in a folder is left out.
+def look_for_images(names: Sequence[str]) -> Found:
+    """List the pictures of folders, and those named one by one, with what else lies in the folders.
 
     A file that is called a picture and is none is named on standard error.
 
     Raises:
         SettingsError: there are none.
     """
-    found: list[str] = []
+    images: list[str] = []
+    skipped: list[Skipped] = []
     for name in names:
         path = Path(name)
-        inside = sorted(path.iterdir()) if path.is_dir() else []
-        found += [str(one) for one in inside if _is_picture(one)] if path.is_dir() else [name]
-        for one in inside:
-            if one.suffix.lower() in _SUFFIXES and str(one) not in found:
-                log(f"rembg-tuner: {one} is left out: it is called a picture, and does not read as one")  # fmt: skip
-    if not found:
+        if not path.is_dir():
+            images.append(name)
+            continue
+        for one in _entries(path):
+            try:
+                sniff(one)
+            except PictureError as error:
+                skipped.append(Skipped(input=str(one), reason=str(error)))
+                if one.suffix.lower() in _SUFFIXES:
+                    log(f"rembg-tuner: {one} is left out: it is called a picture, and does not read as one")  # fmt: skip
+            else:
+                images.append(str(one))
+    if not images:
         raise SettingsError([f"there are no pictures in {', '.join(names)}"])
-    return found
+    return Found(images=images, skipped=skipped)
 
 
-def _is_picture(path: Path) -> bool:
-    """Tell whether a file is a picture that is read."""
+def _entries(folder: Path) -> list[Path]:
+    """List a folder.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
     try:
-        sniff(path)
-    except PictureError:
-        return False
-    return True
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise SettingsError([f"the folder {folder} cannot be read: {error.strerror}"]) from error
+
+
+def find_images(names: Sequence[str]) -> list[str]:
+    """List the pictures of folders, and those named one by one; what else lies in a folder is left out.
+
+    Raises:
+        SettingsError: as `look_for_images`.
+    """
+    return look_for_images(names).images
+
+
+def summarise(
+    found: Found, runs: Sequence[Result | Failure], *, elapsed_s: float, batch_size: int
+) -> Summary:
+    """Count all inputs, and sum up what the runs took."""
+    done = [one for one in runs if isinstance(one, Result)]
+    peaks = [one.peak_rss_bytes for one in done if one.peak_rss_bytes is not None]
+    return Summary(
+        inputs=len(found.images) + len(found.skipped),
+        done=len(done),
+        failed=len(runs) - len(done),
+        skipped=len(found.skipped),
+        not_run=len(found.images) - len(runs),
+        elapsed_s=elapsed_s,
+        cpu_s=sum(one.cpu_s for one in done),
+        pictures_per_s=len(done) / elapsed_s,
+        batch_size=batch_size,
+        peak_rss_bytes=max(peaks, default=None),
+    )
 
 
 def _run_all(
@@ -95,12 +190,16 @@ def _run_all(
     return runs, False
 
 
-def _print_summary(runs: list[Result | Failure], elapsed_s: float, settings: Settings) -> None:
-    """Tell what the whole took."""
-    done = [one for one in runs if isinstance(one, Result)]
-    if not done:
-        return
-    peaks = [one.peak_rss_bytes for one in done if one.peak_rss_bytes is not None]
-    emit(
-        f"{len(done)} of {len(runs)} pictures in {format_seconds(elapsed_s)}, start and load included: {len(done) / elapsed_s:.1f} a second, {settings.batch_size} at once, peak {format_bytes(max(peaks, default=None))}"
-    )
+def _describe(summary: Summary) -> str:
+    """Describe what the whole took, in a line."""
+    others = [
+        f"{count} {word}"
+        for count, word in (
+            (summary.failed, "failed"),
+            (summary.skipped, "skipped"),
+            (summary.not_run, "not run"),
+        )
+        if count
+    ]
+    also = f" ({', '.join(others)})" if others else ""
+    return f"{summary.done} of {summary.inputs} inputs cut out{also} in {format_seconds(summary.elapsed_s)}, start and load included: {summary.pictures_per_s:.1f} a second, {summary.batch_size} at once, {format_seconds(summary.cpu_s)} of CPU, peak {format_bytes(summary.peak_rss_bytes)}"
