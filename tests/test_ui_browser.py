@@ -713,3 +713,27 @@ def test_settings_are_compared_side_by_side(visitor: Visitor, address: str) -> N
     assert page.get_attribute(".rt-pair-left", "alt") == "smallest"
     page.click("[data-ground=black]")
     assert page.get_attribute(".rt-compare", "data-backdrop") == "black"
+
+
+def test_each_group_of_radios_is_one_tab_stop(visitor: Visitor, address: str) -> None:
+    """Gradio's radios and the page's own: the arrow keys choose, Tab leaves the group."""
+    page = visitor.come(address)
+    visitor.open_expert()
+    names = page.evaluate(
+        "() => [...document.querySelectorAll('fieldset')].filter((f) => f.querySelector('[type=radio]')).map((f) => new Set([...f.querySelectorAll('[type=radio]')].map((r) => r.name)).size)"
+    )
+    assert set(names) == {1}
+    page.focus("#detail input[value='0']")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    playwright.expect(page.locator("#detail input[value='256']")).to_be_checked()
+    playwright.expect(page.locator("#preset-note")).to_contain_text("network size 256 px")
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.closest('fieldset').id") == "result-size"
+    visitor.take_example("coffee")
+    visitor.run()
+    page.focus(".rt-modes [data-mode=compare]")
+    page.keyboard.press("ArrowLeft")
+    assert page.get_attribute(".rt-viewer", "data-mode") == "original"
+    assert page.locator(".rt-viewer [role=radio][tabindex='0']").count() == 2
+    assert page.locator(".rt-modes [aria-checked=true]").get_attribute("data-mode") == "original"

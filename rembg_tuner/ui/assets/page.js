@@ -9,7 +9,43 @@ window.rembgTuner = {
     const base = (window.gradio_config?.root ?? window.location.origin).replace(/\/$/, "");
     return `${base}/${path}`;
   },
+  // Checks one of the buttons that are the radios of a group: it is the group's only tab stop.
+  check(radios, chosen) {
+    const stop = chosen ?? radios[0];
+    for (const radio of radios) {
+      radio.setAttribute("aria-checked", String(radio === chosen));
+      radio.tabIndex = radio === stop ? 0 : -1;
+    }
+  },
 };
+// Arrow keys, Home and End choose within a group of buttons that are radios, as in a group of inputs.
+document.addEventListener("keydown", (event) => {
+  const radio = event.target.closest?.("[role=radio]");
+  const group = radio?.closest("[role=radiogroup]");
+  if (!group || event.ctrlKey || event.altKey || event.metaKey) return;
+  const radios = [...group.querySelectorAll("[role=radio]")];
+  const at = radios.indexOf(radio), last = radios.length - 1;
+  const next = {
+    ArrowRight: at === last ? 0 : at + 1, ArrowDown: at === last ? 0 : at + 1,
+    ArrowLeft: at === 0 ? last : at - 1, ArrowUp: at === 0 ? last : at - 1,
+    Home: 0, End: last,
+  }[event.key];
+  if (next === undefined) return;
+  event.preventDefault();
+  radios[next].focus();
+  radios[next].click();
+});
+// Gradio names each radio apart. One name for each group makes the browser treat it as one: arrow keys, one tab stop.
+const nameRadios = () => {
+  for (const radio of document.querySelectorAll("fieldset[id] input[type=radio]")) {
+    const name = `rt-${radio.closest("fieldset").id}`;
+    if (radio.name === name) continue;
+    const { checked } = radio;
+    radio.name = name;
+    radio.checked = checked;
+  }
+};
+new MutationObserver(nameRadios).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["name"] });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();

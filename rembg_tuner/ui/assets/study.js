@@ -47,7 +47,7 @@ element.addEventListener("click", (event) => {
   if (ground) {
     const root = element.querySelector(".rt-compare");
     root.dataset.backdrop = ground.dataset.ground;
-    root.querySelectorAll("[data-ground]").forEach((b) => b.setAttribute("aria-pressed", b === ground));
+    window.rembgTuner.check([...root.querySelectorAll("[data-ground]")], ground);
     return;
   }
   choose(event.target);
@@ -72,7 +72,7 @@ element.addEventListener("input", (event) => {
   if (target.matches("[data-ground-colour]")) {
     root.dataset.backdrop = "colour";
     root.style.setProperty("--ground", target.value);
-    root.querySelectorAll("[data-ground]").forEach((b) => b.setAttribute("aria-pressed", "false"));
+    window.rembgTuner.check([...root.querySelectorAll("[data-ground]")], null);
   }
 });
 

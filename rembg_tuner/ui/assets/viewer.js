@@ -8,11 +8,7 @@ const download = part(".rt-download"), colour = part(".rt-colour input");
 let shown = null;
 
 const place = () => root.style.setProperty("--at", `${wipe.value}%`);
-const press = (selector, chosen) => {
-  for (const button of root.querySelectorAll(selector)) {
-    button.setAttribute("aria-pressed", String(button === chosen));
-  }
-};
+const press = (selector, chosen) => window.rembgTuner.check([...root.querySelectorAll(selector)], chosen);
 const setMode = (mode) => {
   if (!shown) return;
   root.dataset.mode = mode;
@@ -83,7 +79,7 @@ for (const button of root.querySelectorAll(".rt-backdrops button")) {
   button.addEventListener("click", () => askBackdrop(button.dataset.backdrop));
 }
 part(".rt-modes").setAttribute("aria-label", words["viewer.modes"]);
-part(".rt-backdrops").setAttribute("aria-label", words["viewer.backdrops"]);
+part(".rt-swatches").setAttribute("aria-label", words["viewer.backdrops"]);
 part(".rt-colour").title = words["viewer.colour"];
 colour.setAttribute("aria-label", words["viewer.colour"]);
 colour.addEventListener("change", () => askBackdrop(colour.value));
@@ -99,6 +95,8 @@ download.addEventListener("click", (event) => {
 });
 part(".rt-empty").innerHTML = words["viewer.empty"];
 download.textContent = words["viewer.download"];
+press(".rt-modes button", null);
+press(".rt-backdrops button", part(".rt-checker"));
 place();
 watch("value", () => show(props.value));
 show(props.value);

@@ -71,7 +71,7 @@ def _slider(seen: Sequence[Compared], language: str) -> str:
     ]
     left, right = (file_link(str(seen[min(i, len(seen) - 1)].preview)) for i in (0, 1))
     tools = "".join(
-        f'<button type="button" data-ground="{name}" aria-pressed="{str(name == "checker").lower()}">{escape(say(f"compare.{name}", language))}</button>'
+        f'<button type="button" role="radio" data-ground="{name}" aria-checked="{str(name == "checker").lower()}" tabindex="{0 if name == "checker" else -1}">{escape(say(f"compare.{name}", language))}</button>'
         for name in _BACKDROPS
     )
     return (
@@ -80,7 +80,7 @@ def _slider(seen: Sequence[Compared], language: str) -> str:
         f'<input class="rt-wipe" type="range" min="0" max="100" value="50" aria-label="{escape(say("compare.wipe", language))}"></div>'
         f'<div class="rt-tools"><select data-side="left" aria-label="{escape(say("compare.left", language))}">{options[0]}</select>'
         f'<span aria-hidden="true">⟷</span><select data-side="right" aria-label="{escape(say("compare.right", language))}">{options[1]}</select>'
-        f'<span class="rt-modes" role="group">{tools}</span>'
+        f'<span class="rt-modes" role="radiogroup" aria-label="{escape(say("viewer.backdrops", language))}">{tools}</span>'
         f'<label class="rt-colour"><input type="color" data-ground-colour value="#2f6fde" aria-label="{escape(say("viewer.colour", language))}"></label>'
         f'<label class="rt-zoom">{escape(say("compare.zoom", language))} <input type="range" data-zoom min="1" max="8" step="0.5" value="1"></label>'
         f'<label><input type="checkbox" data-differences> {escape(say("compare.differences", language))}</label></div></div>'
