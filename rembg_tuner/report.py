@@ -30,18 +30,18 @@ _FIGURES = (
     "agreement", "boundary_f", "mae", "failure_kind", "failure",
 )  # fmt: skip
 _STYLE = """
-:root{color-scheme:light dark;--rt-ink:#0f172a;--rt-muted:#52607a;--rt-line:#dfe4ec;--rt-panel:#fff;--rt-ground:#f5f7fa;--rt-accent:#0f766e;--rt-soft:#ccece8;--rt-warn:#8a4b00}
+:root{color-scheme:light dark;--rt-ink:#0f172a;--rt-muted:#52607a;--rt-line:#dfe4ec;--rt-panel:#fff;--rt-ground:#f5f7fa;--rt-accent:#0f766e;--rt-soft:#dcf2ef;--rt-warn:#8a4b00}
 @media(prefers-color-scheme:dark){:root{--rt-ink:#e8edf5;--rt-muted:#9dabc2;--rt-line:#2b3648;--rt-panel:#151c28;--rt-ground:#0d121b;--rt-accent:#4fd1c0;--rt-soft:#123f3c;--rt-warn:#f0b95c}}
 body{margin:0;background:var(--rt-ground);color:var(--rt-ink);font:15px/1.5 system-ui,sans-serif}
 main{max-width:1080px;margin:0 auto;padding:32px 20px 64px}h1{font-size:24px;font-weight:600;margin:0 0 8px}h2{font-size:16px;margin:32px 0 8px}
 .lead{border-left:3px solid var(--rt-accent);padding-left:14px;max-width:76ch}
 .box{background:var(--rt-panel);border:1px solid var(--rt-line);border-radius:12px;padding:12px;overflow-x:auto}
-.box svg{display:block;width:100%;height:auto;background:none}
+.box:focus-visible{outline:3px solid var(--rt-accent)}.box svg{display:block;width:100%;height:auto;background:none}
 table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--rt-line);white-space:nowrap}
 th:first-child,td:first-child,.left{text-align:left}tr.chosen{background:var(--rt-soft)}tr:target,tr.lit{outline:2px solid var(--rt-accent)}
 td img{width:56px;height:56px;object-fit:contain;background:repeating-conic-gradient(#c9ced6 0 25%,#fff 0 50%) 0 0/12px 12px;border-radius:6px;margin-right:4px;vertical-align:middle}
 .failed{color:var(--rt-warn);white-space:normal}.choice{font-size:12.5px;color:var(--rt-muted)}tr.chosen .choice{color:var(--rt-accent);font-weight:600}.muted{color:var(--rt-muted);font-size:13px}li{margin:3px 0;max-width:90ch}dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;margin:0}dt{color:var(--rt-muted)}dd{margin:0;overflow-wrap:anywhere}
-.rt-tip{position:absolute;z-index:9;display:grid;gap:2px;max-width:280px;padding:8px 10px;border-radius:10px;background:var(--rt-panel);border:1px solid var(--rt-line);box-shadow:0 6px 24px rgb(0 0 0/18%);font-size:13px;pointer-events:none}.rt-tip[hidden]{display:none}
+.rt-tip{position:absolute;z-index:9;display:grid;gap:2px;max-width:280px;padding:8px 10px;border-radius:10px;background:var(--rt-panel);border:1px solid var(--rt-line);box-shadow:0 6px 24px rgb(0 0 0/18%);font-size:13px;pointer-events:none}.rt-tip[hidden]{display:none}.rt-tip-low{grid-template-columns:auto 1fr;column-gap:8px}.rt-tip-low img{width:48px!important;height:48px!important;grid-row:span 2}
 .rt-tip img{width:132px;height:132px;object-fit:contain;justify-self:center;border-radius:6px;background:repeating-conic-gradient(#c9ced6 0 25%,#fff 0 50%) 0 0/12px 12px}
 .rt-point{cursor:pointer;outline:none}.rt-point:focus-visible .rt-hit{stroke:var(--rt-accent);stroke-width:2}
 """
@@ -161,7 +161,7 @@ def _page(trials: Sequence[Trial], story: Story) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body><main><h1>{title}</h1>"
         f'<p class="lead">{escape(story.recommendation)}</p>'
-        f'<div class="box rt-follows-system">{draw(info)}</div><h2>Trials</h2><div class="box">{_table(trials, story)}</div>'
+        f'<div class="box rt-follows-system">{draw(info)}</div><h2>Trials</h2><div class="box" tabindex="0" role="region" aria-label="Trials">{_table(trials, story)}</div>'
         f"<h2>How it was measured</h2><ul>{how}</ul><h2>Where</h2><dl>{machine}</dl>"
         f"</main><script>{points_script()}{_SCRIPT}</script></body></html>"
     )
@@ -171,7 +171,7 @@ def _table(trials: Sequence[Trial], story: Story) -> str:
     """Draw the table: those measured first, the fastest on top; those that failed with their reason."""
     names = differences([trial.settings for trial in trials])
     ordered = sorted(trials, key=lambda trial: (not trial.is_measured, trial.time_s or 0.0))
-    heads = '<th>trial</th><th class="left">setting</th><th></th><th>time</th><th>range</th><th>n</th><th>peak</th><th>agreement</th><th class="left">edge</th>'
+    heads = '<th>trial</th><th class="left">setting</th><th>cut-out</th><th>time</th><th>range</th><th>n</th><th>peak</th><th>agreement</th><th class="left">edge</th>'
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(_row(trial, names, story) for trial in ordered)}</tbody></table>"
 
 

@@ -104,7 +104,7 @@ def _narrow() -> str:
         f".rt-legend-lines{{transform:scale(1.8);transform-origin:{LEFT}px {HEIGHT - 14}px}}"
         f".rt-time-word{{transform:translate({LEFT}px,42px)}}.rt-memory-word{{transform:translate(-6px,-48px)}}"
         ".rt-point :is(.rt-shape,.rt-hit,.rt-ring){transform-box:fill-box;transform-origin:center;transform:scale(1.7)}"
-        ".rt-point .rt-hit{transform:scale(2)}.rt-whisker,.rt-front,.rt-budget{stroke-width:2}"
+        ".rt-point .rt-hit{transform:scale(2.4)}.rt-whisker,.rt-front,.rt-budget{stroke-width:2}"
     )
 
 

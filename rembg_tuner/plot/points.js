@@ -27,11 +27,26 @@ function followPoints(root, thumbnailOf) {
       tip.append(line);
     }
     tip.hidden = false;
+    place(point);
+  };
+  // Puts the card above the point, else below it or beside it, and always within the box that holds the plot.
+  const place = (point) => {
+    const edge = 4, gap = 10;
+    const plot = point.ownerSVGElement.parentElement.getBoundingClientRect();
     const box = point.querySelector(".rt-shape").getBoundingClientRect();
-    const left = Math.min(Math.max(8, box.left + box.width / 2 - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - 8);
-    const above = box.top - tip.offsetHeight - 10;
+    tip.style.maxWidth = `${Math.min(280, plot.width - 2 * edge)}px`;
+    tip.style.left = tip.style.top = "0";
+    tip.classList.remove("rt-tip-low");
+    tip.classList.toggle("rt-tip-low", plot.height < 2 * tip.offsetHeight);
+    const { offsetWidth: width, offsetHeight: height } = tip;
+    const within = (at, from, to) => Math.max(from + edge, Math.min(at, to - edge));
+    const x = within(box.left + (box.width - width) / 2, plot.left, plot.right - width);
+    const y = within(box.top + (box.height - height) / 2, plot.top, plot.bottom - height);
+    const places = [[x, box.top - gap - height], [x, box.bottom + gap], [box.left - gap - width, y], [box.right + gap, y]];
+    const isInside = ([left, top]) => left >= plot.left + edge && left + width <= plot.right - edge && top >= plot.top + edge && top + height <= plot.bottom - edge;
+    const [left, top] = places.find(isInside) ?? [x, y];
     tip.style.left = `${left + scrollX}px`;
-    tip.style.top = `${(above > 8 ? above : box.bottom + 10) + scrollY}px`;
+    tip.style.top = `${top + scrollY}px`;
   };
 
   root.addEventListener("pointerover", (event) => show(event.target.closest(".rt-point")));
@@ -41,7 +56,9 @@ function followPoints(root, thumbnailOf) {
     if (shown && !event.target.closest?.(".rt-point") && document.activeElement !== shown) hide();
     if (shown && !shown.isConnected) hide();
   });
-  document.addEventListener("scroll", hide, { passive: true, capture: true });
+  // A point that Tab reaches is scrolled into view: its card follows.
+  const follow = () => (shown && document.activeElement === shown ? place(shown) : hide());
+  document.addEventListener("scroll", follow, { passive: true, capture: true });
   root.addEventListener("keydown", (event) => {
     if (event.key === "Escape") return hide();
     // To the right there is more memory, further up more time: where a point stands is where the arrows lead.

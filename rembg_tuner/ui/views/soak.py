@@ -28,9 +28,7 @@ def show_soak(study: Study, language: str, *, most: int) -> str:
         return f'<p role="status">{escape(say("soak.stopped", language))}</p>'
     if found is None:
         text = f"{_subject(study, language)} {say('soak.running', language, most=most)}".strip()
-        return (
-            f'<div class="rt-head"><p role="status">{escape(text)}</p><progress></progress></div>'
-        )
+        return f'<div class="rt-head"><p role="status">{escape(text)}</p><progress aria-label="{escape(say("soak.go", language))}"></progress></div>'
     growth = say("soak.grows" if found.is_growing() else "soak.steady", language)
     runs = len(found.times_s)
     text = say(
