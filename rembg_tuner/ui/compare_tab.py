@@ -13,7 +13,7 @@ from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import read_presets
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui.choices import chosen_settings, preset_settings
-from rembg_tuner.ui.events import QUIET, free_stop, rest_stop
+from rembg_tuner.ui.events import QUIET, begin_buttons, end_buttons
 from rembg_tuner.ui.handlers import example_of
 from rembg_tuner.ui.study_handlers import Held, StudyHandlers, over_earlier
 from rembg_tuner.ui.widgets import held_choices, page_words, study_script
@@ -73,10 +73,10 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
 
     asked = [parts.picture, presets, own, held, mask, parts.preset, *parts.knobs.values()]
     running: dict[str, Any] = {"concurrency_limit": None, **QUIET}
-    free_stop([go.click, article.click], stop)
+    begin_buttons([go.click, article.click], stop, [go, article])
     begun = go.click(compare, asked, shown, **running)
     begun_article = article.click(_choose_article, None, [presets, held], queue=False, **QUIET).then(compare, asked, shown, **running)  # fmt: skip
-    rest_stop([begun, begun_article], stop)
+    end_buttons([begun, begun_article], stop, [go, article])
     stop.click(end, None, None, queue=False, **QUIET)
     opened(lambda: gr.update(choices=held_choices("compare.held.first")), None, held, queue=False, **QUIET)  # fmt: skip
 

@@ -21,7 +21,7 @@ from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import summarise
 from rembg_tuner.sweep.measure import ROUNDS
 from rembg_tuner.ui.choices import chosen_settings
-from rembg_tuner.ui.events import QUIET, free_stop, rest_stop
+from rembg_tuner.ui.events import QUIET, begin_buttons, end_buttons
 from rembg_tuner.ui.handlers import example_of
 from rembg_tuner.ui.shipping import shipped_trial
 from rembg_tuner.ui.study_handlers import over_earlier
@@ -87,9 +87,9 @@ def add_deploy_tab(
     # Queued, one at a time: a script's model may have to be converted first.
     own.go.click(tab.write, inputs, own.shown, **QUIET)
     gr.on([opened, own.target.input], tab.look, inputs, own.shown, **QUIET)
-    free_stop([own.soak.click], own.stop)
+    begin_buttons([own.soak.click], own.stop, [own.soak])
     running = own.soak.click(tab.soak, [parts.picture, *inputs[1:]], own.soaked, concurrency_limit=None, **QUIET)  # fmt: skip
-    rest_stop([running], own.stop)
+    end_buttons([running], own.stop, [own.soak])
     own.stop.click(tab.end, None, None, queue=False, **QUIET)
 
 
@@ -252,5 +252,5 @@ def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
     return (
         f'<section class="rt-study"><p>{escape(lead)}</p><ul class="rt-muted">{notes}</ul>'
         f'<p class="rt-files"><a href="{escape(file_link(file))}" download="{escape(made.file_name)}">{escape(download)}</a></p>'
-        f'<pre class="rt-code"><code>{escape(text)}</code></pre></section>'
+        f'<pre class="rt-code" tabindex="0" role="region" aria-label="{escape(made.file_name)}"><code>{escape(text)}</code></pre></section>'
     )

@@ -253,15 +253,26 @@ def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
     parts.examples.select(take_example, None, parts.picture, queue=False, **QUIET)
 
 
-def free_stop(begins: list[Any], stop: Any) -> None:
-    """Let a Stop be pressed once something begins; tied before that is, since Gradio goes in that order."""
-    gr.on(begins, lambda: gr.update(interactive=True), None, stop, queue=False, **QUIET)
+def begin_buttons(begins: list[Any], stop: Any, starts: list[Any]) -> None:
+    """Enable a Stop and disable the buttons that start, once one of these is pressed.
+
+    Tied before the work is: Gradio runs events in the order in which they are tied.
+    """
+    buttons = [stop, *starts]
+    gr.on(begins, lambda: _enabled(stop=True, starts=len(starts)), None, buttons, queue=False, **QUIET)  # fmt: skip
 
 
-def rest_stop(running: list[Any], stop: Any) -> None:
-    """Let a Stop no longer be pressed after the events that it stops."""
+def end_buttons(running: list[Any], stop: Any, starts: list[Any]) -> None:
+    """Put the buttons back after the work: `then` follows success, `failure` an exception."""
+    buttons = [stop, *starts]
     for event in running:
-        event.then(lambda: gr.update(interactive=False), None, stop, queue=False, **QUIET)
+        for ended in (event.then, event.failure):
+            ended(lambda: _enabled(stop=False, starts=len(starts)), None, buttons, queue=False, **QUIET)  # fmt: skip
+
+
+def _enabled(*, stop: bool, starts: int) -> list[Any]:
+    """Return updates for a Stop and for so many buttons that start; only one kind can be pressed."""
+    return [gr.update(interactive=stop), *[gr.update(interactive=not stop)] * starts]
 
 
 def content_of(event: gr.EventData) -> dict[str, Any]:

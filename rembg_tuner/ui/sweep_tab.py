@@ -13,7 +13,7 @@ from rembg_tuner.budgets import LOOKS_RIGHT, Budgets
 from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.settings import DEFAULT_MODEL, ENGINES, STOCK_ENGINE, type_of
 from rembg_tuner.ui.choices import capabilities
-from rembg_tuner.ui.events import QUIET, content_of, free_stop, number_of, rest_stop
+from rembg_tuner.ui.events import QUIET, begin_buttons, content_of, end_buttons, number_of
 from rembg_tuner.ui.handlers import example_of
 from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of, over_earlier
 from rembg_tuner.ui.views import result as result_view
@@ -140,9 +140,9 @@ class _SweepTab:
             **QUIET,
         )
         opened(self.announce, self.asked, own.note, queue=False, **QUIET)
-        free_stop([own.go.click], own.stop)
+        begin_buttons([own.go.click], own.stop, [own.go])
         running = own.go.click(self.sweep, [own.masks, *self.asked, *budgets], own.shown, concurrency_limit=None, **QUIET)  # fmt: skip
-        rest_stop([running], own.stop)
+        end_buttons([running], own.stop, [own.go])
         own.stop.click(self.end, None, None, queue=False, **QUIET)
         gr.on([field.change for field in budgets], self.rebudget, budgets, [own.budget_note, own.shown], trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
         own.shown.select(self.pick, None, [own.shown, *self.parts.knobs.values()], queue=False, trigger_mode="multiple", **QUIET)  # fmt: skip
