@@ -260,7 +260,7 @@ def test_a_dropped_knob_is_told_in_chinese() -> None:
     )
     _, warnings = resolve(find_preset("fastest"), {}, able)
     assert [translate_sentence(text, "zh-CN") for text in warnings] == [
-        "预设 fastest 中的 precision int8 被略去，改用 precision fp32：磁盘上没有模型 u2netp 供推理引擎 openvino 使用的 int8 版本"
+        "预设最快（fastest）中的精度（precision）int8 被略去，改用精度（precision）fp32：磁盘上没有模型 u2netp 供推理引擎 openvino 使用的 int8 版本"
     ]
 
 
@@ -360,3 +360,17 @@ def test_a_hostile_sentence_costs_little(piece: str) -> None:
     started = time.perf_counter()
     translate_sentence(text, "zh-CN")
     assert time.perf_counter() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        ("execution_mode parallel", None),
+        ("at most 1080 px · no spinning · inter op threads 2 threads", "至多 1080 px · 自旋等待 关 · 算子间线程数 2 线程"),
+        ("sequential · cpu mem arena · auto", "顺序执行（sequential） · CPU 内存池 开 · 自动（auto）"),
+        ("execution_mode is not a knob of engine ncnn; leave it out, or choose engine onnxruntime", "推理引擎 ncnn 不支持执行模式（execution_mode）；请不要设置它，或选择引擎 onnxruntime"),
+    ],
+)  # fmt: skip
+def test_ids_are_told_in_chinese_with_the_id(english: str, chinese: str | None) -> None:
+    """Knobs, their choices and a setting's words; what is none of ours stays."""
+    assert translate_sentence(english, "zh-CN") == (chinese or english)

@@ -6,12 +6,21 @@ import logging
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.diagnosis import ProviderState, diagnose, provider_states
+import gradio as gr
+
+from rembg_tuner.diagnosis import diagnose
 from rembg_tuner.errors import PresetError, SettingsError
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import find_preset, read_presets, resolve
 from rembg_tuner.settings import is_honoured
-from rembg_tuner.ui.choices import capabilities, chosen_settings, preset_settings
+from rembg_tuner.ui.choices import (
+    absence_of,
+    absent_provider_text,
+    capabilities,
+    chosen_settings,
+    execution_providers,
+    preset_settings,
+)
 from rembg_tuner.ui.handlers import EXAMPLES, EXAMPLES_FOLDER
 from rembg_tuner.ui.page_folder import get_on_page
 from rembg_tuner.ui.views import machine as machine_view
@@ -19,7 +28,7 @@ from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import setting_text
 from rembg_tuner.ui.views.runs import show_runs
 from rembg_tuner.ui.visit import differences
-from rembg_tuner.ui.widgets import grey_updates, knob_updates, thumbnail
+from rembg_tuner.ui.widgets import grey_updates, knob_updates, preset_choices, thumbnail
 from rembg_tuner.ui.words import language_of, say, translate_sentence
 from rembg_tuner.units import MIB, format_bytes, format_seconds
 
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.handlers import Desk, Shown
     from rembg_tuner.ui.visitors import Visitor
 
+_MOST_LETTERS = 80  # of a preset's name in an address
 _LOG = logging.getLogger(__name__)
 
 
@@ -40,7 +50,6 @@ class Arrival:
         """Start new visitors from a preset."""
         self.desk = desk
         self._preset = preset
-        self._providers: tuple[ProviderState, ...] | None = None
 
     def greet(
         self, visitor: Visitor, saved: object, language: str, asked_preset: str | None
@@ -54,10 +63,12 @@ class Arrival:
             asked_preset: of the address; goes before what was kept.
         """
         visitor.language = language_of(language)
-        preset, settings = self._start(saved, asked_preset)
+        visitor.refusal = _refusal_of(asked_preset)
+        preset, settings = self._start(saved, None if visitor.refusal else asked_preset)
+        visitor.preset = preset
         form = settings.to_dict()
         return {
-            "preset": preset,
+            "preset": gr.update(value=preset, choices=preset_choices()),
             "preset_note": self.note(visitor, preset, dict(form)),
             "examples": show_examples(visitor.language),
             "result": result_view.show_empty(visitor.language),
@@ -79,7 +90,13 @@ class Arrival:
         return self._preset, preset_settings(self._preset)
 
     def choose_preset(self, visitor: Visitor, preset: str) -> Shown:
-        """Bring a preset's settings into the form."""
+        """Bring a preset's settings into the form; one that cannot run here is refused with the reason."""
+        absence = absence_of(preset)
+        if absence is not None:
+            visitor.refusal = absence.text
+            back = visitor.preset or self._preset
+            return {"preset": back, "preset_note": _refused(visitor)}
+        visitor.preset, visitor.refusal = preset, ""
         settings = preset_settings(preset)
         return {
             "preset_note": self._preset_note(preset, {}, visitor.language),
@@ -90,20 +107,17 @@ class Arrival:
         """Grey what the engine cannot honour; say which of its providers and number formats are here."""
         here: frozenset[str] | None = None
         if is_honoured("provider", engine):
-            here = frozenset(state.name for state in self._asked_providers() if state.is_present)
+            here = frozenset(state.name for state in execution_providers() if state.is_present)
         return {"knobs": grey_updates(engine, model, visitor.language, here)}
 
-    def _asked_providers(self) -> tuple[ProviderState, ...]:
-        """Ask ONNX Runtime for its execution providers, once; that takes half a second."""
-        if self._providers is None:
-            self._providers = provider_states()
-        return self._providers
-
-    def _absent_provider(self, settings: Settings) -> list[str]:
-        """Say how to get the execution provider that settings ask for, where it is known to be absent."""
+    @staticmethod
+    def _absent_provider(settings: Settings) -> list[str]:
+        """Say how to get the execution provider that settings ask for, if it is absent."""
+        if settings.provider == "cpu" or not is_honoured("provider", settings.engine):
+            return []
         return [
-            f"execution provider {state.name} is not here; {state.detail}"
-            for state in self._providers or ()
+            absent_provider_text(state)
+            for state in execution_providers()
             if state.name == settings.provider and not state.is_present
         ]
 
@@ -114,7 +128,8 @@ class Arrival:
         except (SettingsError, PresetError) as error:
             return f'<p class="rt-warning" role="status">{escape(translate_sentence(str(error), visitor.language))}</p>'
         changed = differences(settings, preset_settings(preset))
-        return self._preset_note(preset, changed, visitor.language, settings=settings)
+        note = self._preset_note(preset, changed, visitor.language, settings=settings)
+        return _refused(visitor) + note
 
     def _preset_note(
         self,
@@ -149,6 +164,25 @@ class Arrival:
         return machine_view.show_machine(
             diagnose(), running=line.running, waiting=line.waiting, language=visitor.language
         )
+
+
+def _refusal_of(asked: str | None) -> str:
+    """Say why the preset that the address names cannot be chosen; empty: it can, or there is none."""
+    if not asked:
+        return ""
+    try:
+        absence = absence_of(asked[:_MOST_LETTERS])
+    except PresetError as error:
+        return str(error)
+    return "" if absence is None else absence.text
+
+
+def _refused(visitor: Visitor) -> str:
+    """Write why the preset asked for last was not chosen; empty where it was."""
+    if not visitor.refusal:
+        return ""
+    text = translate_sentence(visitor.refusal, visitor.language)
+    return f'<p class="rt-warning" role="alert">{escape(text)}</p>'
 
 
 def _measured(preset: Preset, language: str) -> str:

@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.errors import PictureError, SettingsError
+from rembg_tuner.diagnosis import provider_states
+from rembg_tuner.errors import MissingModelError, PictureError, SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
-from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.models.catalogue import find_model, read_catalogue
 from rembg_tuner.presets import Capabilities, find_preset, resolve
 from rembg_tuner.settings import KNOBS, Settings, is_honoured, type_of
+from rembg_tuner.ui.page_folder import get_on_page
 from rembg_tuner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rembg_tuner.diagnosis import ProviderState
     from rembg_tuner.settings import Value
 
 Form = Mapping[str, object]  # knob's name -> what its widget holds; memory limits in MiB
@@ -59,6 +62,54 @@ LIMITS = PageLimits()
 def capabilities() -> Capabilities:
     """Look what this machine can do: once, since the page asks for every row that it draws."""
     return look_at_this_machine()
+
+
+@cache
+def execution_providers() -> tuple[ProviderState, ...]:
+    """Ask ONNX Runtime for its execution providers: once, since it takes half a second."""
+    return provider_states()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """What a preset needs and this machine does not have.
+
+    Attributes:
+        kind: of what is missing.
+        text: why the preset cannot run, and how to get what is missing; one sentence.
+    """
+
+    kind: Literal["model", "provider"]
+    text: str
+
+
+def absence_of(preset: str) -> Absence | None:
+    """Return what a preset needs and this machine does not have; None: it can run.
+
+    Raises:
+        PresetError: there is no such preset.
+    """
+    settings = preset_settings(preset)
+    try:
+        find_model(settings.model)
+    except MissingModelError as error:
+        return Absence(kind="model", text=_cannot_run(preset, get_on_page(str(error))))
+    if settings.provider == "cpu" or not is_honoured("provider", settings.engine):
+        return None
+    for state in execution_providers():
+        if state.name == settings.provider and not state.is_present:
+            return Absence(kind="provider", text=_cannot_run(preset, absent_provider_text(state)))
+    return None
+
+
+def _cannot_run(preset: str, reason: str) -> str:
+    """Say why a preset cannot run."""
+    return f"preset {preset} cannot run here: {reason}"
+
+
+def absent_provider_text(state: ProviderState) -> str:
+    """Say that an execution provider is missing, and how to get it."""
+    return f"execution provider {state.name} is not here; {state.detail}"
 
 
 @cache

@@ -10,13 +10,12 @@ import gradio as gr
 from rembg_tuner.article import ARTICLE_ROWS, OUR_ROWS
 from rembg_tuner.errors import TunerError
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.presets import read_presets
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui.choices import chosen_settings, preset_settings
 from rembg_tuner.ui.events import QUIET, begin_buttons, end_buttons
 from rembg_tuner.ui.handlers import example_of
-from rembg_tuner.ui.study_handlers import Held, StudyHandlers, over_earlier
-from rembg_tuner.ui.widgets import held_choices, page_words, study_script
+from rembg_tuner.ui.study_handlers import Held, StudyHandlers, over_earlier, refuse_absent
+from rembg_tuner.ui.widgets import held_choices, page_words, preset_choices, study_script
 
 if TYPE_CHECKING:
     from rembg_tuner.ui.events import Widgets
@@ -38,7 +37,7 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
         with gr.Column(scale=4, min_width=300, elem_classes=["rt-todo"]):
             gr.HTML(words("compare.lead"), elem_classes=["rt-lead"])
             presets = gr.CheckboxGroup(
-                choices=list(read_presets()), value=list(_COMPARED), label=words("compare.presets"),
+                choices=preset_choices(), value=list(_COMPARED), label=words("compare.presets"),
                 elem_id="compared", elem_classes=["rt-chips"],
             )  # fmt: skip
             own = gr.Checkbox(value=False, label=words("compare.own"), elem_id="compare-own")
@@ -56,6 +55,16 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
             shown = gr.HTML(words("compare.empty"), js_on_load=study_script(), elem_id="comparison")  # fmt: skip
 
     async def compare(request: gr.Request, picture: str | None, names: list[str], *rest: Any) -> AsyncIterator[str]:  # fmt: skip
+        try:
+            refuse_absent(names)
+        except TunerError as error:
+            visitor = desk.visitors.of(request)
+            yield over_earlier(error, handlers.comparison(visitor), visitor.language)
+            return
+        async for html in compare_all(request, picture, names, *rest):
+            yield html
+
+    async def compare_all(request: gr.Request, picture: str | None, names: list[str], *rest: Any) -> AsyncIterator[str]:  # fmt: skip
         visitor = desk.visitors.of(request)
         mine, held_by, file, preset, *values = rest
         form = dict(zip(KNOBS, values, strict=True))
@@ -75,10 +84,17 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
     running: dict[str, Any] = {"concurrency_limit": None, **QUIET}
     begin_buttons([go.click, article.click], stop, [go, article])
     begun = go.click(compare, asked, shown, **running)
-    begun_article = article.click(_choose_article, None, [presets, held], queue=False, **QUIET).then(compare, asked, shown, **running)  # fmt: skip
+    begun_article = article.click(_choose_article, None, [presets, held], queue=False, **QUIET).then(compare_all, asked, shown, **running)  # fmt: skip
     end_buttons([begun, begun_article], stop, [go, article])
     stop.click(end, None, None, queue=False, **QUIET)
-    opened(lambda: gr.update(choices=held_choices("compare.held.first")), None, held, queue=False, **QUIET)  # fmt: skip
+    opened(_offer, None, [presets, held], queue=False, **QUIET)
+
+
+def _offer() -> tuple[Any, Any]:
+    """Return updates that say which presets and models are here by now."""
+    return gr.update(choices=preset_choices()), gr.update(
+        choices=held_choices("compare.held.first")
+    )
 
 
 def _choose_article() -> tuple[list[str], str]:

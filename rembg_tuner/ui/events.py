@@ -100,7 +100,7 @@ def tie_models(opened: Any, parts: Widgets, desk: Desk) -> None:
         async for shown in handlers.follow_downloads(visitor):
             yield parts.updates(shown)
 
-    outputs = [parts.models, *parts.knobs.values()]
+    outputs = [parts.models, parts.preset, *parts.knobs.values()]
     opened(look, None, outputs, concurrency_limit=None, **QUIET)
     # "once", the default, would drop a Stop while the Get before it is still being followed.
     parts.models.select(get, None, outputs, concurrency_limit=None, trigger_mode="multiple", **QUIET)  # fmt: skip
@@ -148,7 +148,11 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
         return arrival.note(visitors.of(request), preset, form)
 
     parts.preset.input(
-        choose_preset, parts.preset, [parts.preset_note, *everything], queue=False, **QUIET
+        choose_preset,
+        parts.preset,
+        [parts.preset, parts.preset_note, *everything],
+        queue=False,
+        **QUIET,
     )
     gr.on(
         [knobs["engine"].change, knobs["model"].change],

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gradio as gr
+
 from rembg_tuner.colours import parse_colour
 from rembg_tuner.errors import PictureError, SettingsError, TunerError
 from rembg_tuner.host import read_host
@@ -32,7 +34,7 @@ from rembg_tuner.ui.views.markup import file_link
 from rembg_tuner.ui.views.models import show_models
 from rembg_tuner.ui.views.runs import show_runs
 from rembg_tuner.ui.visit import Turn, Waited, write_runs
-from rembg_tuner.ui.widgets import knob_updates, model_update
+from rembg_tuner.ui.widgets import knob_updates, model_update, preset_choices
 from rembg_tuner.ui.words import say
 
 if TYPE_CHECKING:
@@ -266,6 +268,7 @@ class Handlers:
         yield {
             "models": show_models(downloads, language),
             "knobs": {"model": model_update()},
+            "preset": gr.update(choices=preset_choices()),
         }
 
     def unforeseen(self, visitor: Visitor) -> Shown:
@@ -286,6 +289,7 @@ class Handlers:
         if turn is None:
             return {}
         shown = self.show(visitor, with_viewer=True)
+        visitor.preset, visitor.refusal = turn.preset, ""
         shown |= {"preset": turn.preset, "knobs": knob_updates(turn.settings, visitor.language)}
         if Path(turn.picture_path).is_file():
             shown["picture"] = turn.picture_path

@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from rembg_tuner.presets import read_presets
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui import compare_tab, deploy_tab, endpoint, events, sweep_tab, widgets
 from rembg_tuner.ui.choices import fill_form, preset_settings
 from rembg_tuner.ui.events import Widgets
-from rembg_tuner.ui.widgets import DETAILS, RESULT_SIZES, asset, knob_widget, page_words
+from rembg_tuner.ui.widgets import (
+    DETAILS,
+    RESULT_SIZES,
+    asset,
+    knob_widget,
+    page_words,
+    preset_choices,
+)
 
 if TYPE_CHECKING:
     from gradio.components import Component
@@ -105,7 +111,7 @@ def _todo(preset: str) -> dict[str, Any]:
     )
     made["examples"] = gr.HTML("", js_on_load=asset("pick.js"), elem_id="examples")
     made["preset"] = gr.Dropdown(
-        choices=list(read_presets()), value=preset, label=words("preset"), elem_id="preset"
+        choices=preset_choices(), value=preset, label=words("preset"), elem_id="preset"
     )
     made["preset_note"] = gr.HTML("", elem_id="preset-note")
     made |= _quick_choices(preset)

@@ -18,13 +18,14 @@ from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.pipeline import Job
 from rembg_tuner.plot.drawing import draw
 from rembg_tuner.plot.layout import lay_out
+from rembg_tuner.presets import read_presets
 from rembg_tuner.recommend import Recommendation, recommend
 from rembg_tuner.settings import Settings, best_installed_engine
 from rembg_tuner.soak import summarise_soak
 from rembg_tuner.sweep.opening import Plan, open_sweep
 from rembg_tuner.sweep.summary import write_summary
 from rembg_tuner.sweep.trusted import find_trusted
-from rembg_tuner.ui.choices import most_pixels, preset_settings
+from rembg_tuner.ui.choices import absence_of, most_pixels, preset_settings
 from rembg_tuner.ui.studies import BusyError
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.compare import show_comparison
@@ -134,6 +135,7 @@ class StudyHandlers:
         if held.mask:
             [mask] = self._own_pictures([held.mask])
             return replace(question, reference=mask.name, mask=str(mask))
+        refuse_absent([held.name] if held.name in read_presets() else [])
         if held.name and all(entry.name != held.name for entry in entries):
             trusted, name = find_trusted(held.name)
             return replace(question, reference=name, trusted=trusted)
@@ -212,6 +214,7 @@ class StudyHandlers:
         Raises:
             SettingsError: it cannot be, or is too much for a page.
         """
+        refuse_absent([reference] if reference in read_presets() else [])
         chosen = {name: tuple(values) for name, values in axes.items() if values}
         plan = Plan(
             pictures=tuple(self._own_pictures(pictures)),
@@ -276,10 +279,12 @@ class StudyHandlers:
             yield over_earlier(error, self.show(visitor, budgets), visitor.language)
             return
         study.plan, study.budgets, visitor.study = plan, budgets, study
-        drawn: object = study  # nothing was drawn yet
+        drawn: tuple[object, object] = (study, None)  # nothing was drawn yet
         while study.is_running:
-            if drawn is not study.progress:  # a hundred points take a quarter of a second to draw
-                drawn = study.progress
+            latest = (study.progress, study.measuring)
+            # A hundred points take a quarter of a second to draw.
+            if any(old is not new for old, new in zip(drawn, latest, strict=True)):
+                drawn = latest
                 yield await asyncio.to_thread(self.show, visitor, study.budgets)
             await asyncio.sleep(FOLLOW_EVERY_S)
         await asyncio.to_thread(self._write, study, study.budgets)

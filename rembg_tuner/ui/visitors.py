@@ -34,6 +34,8 @@ class Visitor:
         comparing: the comparison that was asked for last.
         soaking: the soak that was asked for last.
         befores: preview of an original, by its path and side, so that it is written once.
+        preset: that the form started from last; empty: the server's.
+        refusal: why the preset asked for last was not chosen, a sentence; empty: it was.
     """
 
     language: str
@@ -44,6 +46,8 @@ class Visitor:
     comparing: Study | None = None
     soaking: Study | None = None
     befores: dict[tuple[str, int], str] = field(default_factory=dict)
+    preset: str = ""
+    refusal: str = ""
 
     def stop_study(self) -> None:
         """End the sweep that goes on; what is done is kept."""

@@ -23,19 +23,36 @@ from rembg_tuner.settings import (
     type_of,
     unhonoured_text,
 )
-from rembg_tuner.ui.choices import cache_folder, capabilities, fill_form
-from rembg_tuner.ui.words import LANGUAGES, all_words, say, translate_sentence
+from rembg_tuner.ui.choices import (
+    absence_of,
+    cache_folder,
+    capabilities,
+    fill_form,
+    preset_settings,
+)
+from rembg_tuner.ui.words import (
+    LANGUAGES,
+    all_words,
+    choice_text,
+    say,
+    setting_name,
+    translate_sentence,
+)
 
 if TYPE_CHECKING:
     from gradio.components import Component
     from gradio.data_classes import ImageData
 
+    from rembg_tuner.presets import Capabilities
     from rembg_tuner.settings import Settings, Value
 
 ASSETS = Path(__file__).parent / "assets"
 DETAILS = (0, 192, 256, 320, 512)  # network_size, px; 0: the model's own
 RESULT_SIZES = (0, 1080, 768, 512)  # max_side, px: the article's; 0: as it is
 _DROPDOWNS = ("model", "provider")
+# An invisible character in the label of a choice that is not possible here; page.js greys the choice by it.
+ABSENT_MARK = "\u2060"
+_WHY_ABSENT = ("absent", "unsupported", "foreign", "unmade")  # keys of words
 _NOT_FOR_ONE_PICTURE = ("batch_size",)  # a page cuts one out at a time
 
 
@@ -87,11 +104,31 @@ def _words_of(language: str) -> dict[str, str]:
         words[f"label.{name}"] = f"{label} ({unit})" if unit and unit not in label else label
         words.setdefault(f"info.{name}", translate_sentence(knob.summary, language))
     for name in (*ENGINES, *KNOBS["provider"].choices, *KNOBS["precision"].choices):
-        words[f"absent.{name}"] = say("absent.choice", language, name=name)
+        named = choice_text(name, language)
+        for why in _WHY_ABSENT:
+            words[f"{why}.{name}"] = ABSENT_MARK + say(f"why.{why}", language, name=named)
     for name, entry in read_catalogue().items():
         sized = f"{name} · {entry.size_text()}".removesuffix(" · ")
-        words[f"absent.{name}"] = say("absent.choice", language, name=sized)
+        words[f"absent.{name}"] = ABSENT_MARK + say("why.absent", language, name=sized)
+    for name in read_presets():
+        named, settings = setting_name(name, language), preset_settings(name)
+        words[f"preset.choice.{name}"] = named
+        for kind, lacking in (("model", settings.model), ("provider", settings.provider)):
+            text = say(f"preset.absent.{kind}", language, name=named, lacking=lacking)
+            words[f"preset.absent.{kind}.{name}"] = ABSENT_MARK + text
     return words
+
+
+def preset_choices() -> list[tuple[str, str]]:
+    """Return the presets with their labels; one that cannot run here says why."""
+    return [(_preset_label(name), name) for name in read_presets()]
+
+
+def _preset_label(name: str) -> str:
+    """Return a preset's label."""
+    absence = absence_of(name)
+    key = f"preset.choice.{name}" if absence is None else f"preset.absent.{absence.kind}.{name}"
+    return str(page_words()(key))
 
 
 def models_here() -> list[str]:
@@ -109,7 +146,7 @@ def held_choices(first: str) -> list[tuple[str, str]]:
     return [
         (str(words(first)), ""),
         *((f"{name} · fp32", name) for name in models_here()),
-        *((name, name) for name in read_presets()),
+        *preset_choices(),
     ]
 
 
@@ -161,9 +198,14 @@ def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, s
     names = list(read_catalogue()) if name == "model" else list(KNOBS[name].choices)
     words = page_words()
     return [
-        (str(words(f"absent.{word}")) if here is not None and word not in here else word, word)
+        (str(words(f"absent.{word}")) if here is not None and word not in here else choice_label(word), word)
         for word in names
-    ]
+    ]  # fmt: skip
+
+
+def choice_label(word: str) -> str:
+    """Return the label of a knob's choice: a word of the page for those that are words, else the name."""
+    return str(page_words()(f"choice.{word}")) if f"choice.{word}" in all_words("en") else word
 
 
 def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
@@ -171,17 +213,24 @@ def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
     able, cache = capabilities(), cache_folder()
     labels: list[tuple[str, str]] = []
     for word in KNOBS["precision"].choices:
-        is_here = word in PRECISIONS[engine] and unnative_text(word, engine, able) is None
-        if word == "int8" and f"{model} {engine}" not in able.int8_models:
-            is_here = False
+        why = _why_no_precision(word, engine, model, able)
         found = (
-            agreement_with_fp32(model, engine, word, cache, int8_kind=able.int8_kind)
-            if is_here
-            else None
+            None
+            if why
+            else agreement_with_fp32(model, engine, word, cache, int8_kind=able.int8_kind)
         )
-        label = word if is_here else str(page_words()(f"absent.{word}"))
+        label = str(page_words()(f"{why}.{word}")) if why else choice_label(word)
         labels.append((f"{word} · Δ {found.mae:.3f}" if found else label, word))
     return labels
+
+
+def _why_no_precision(word: str, engine: str, model: str, able: Capabilities) -> str:
+    """Return the key of the reason why a number format is not possible here; empty: it is."""
+    if word not in PRECISIONS[engine]:
+        return "foreign"
+    if word == "int8" and f"{model} {engine}" not in able.int8_models:
+        return "unmade"
+    return "" if unnative_text(word, engine, able) is None else "unsupported"
 
 
 def model_update() -> Any:

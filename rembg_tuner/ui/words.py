@@ -11,6 +11,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from rembg_tuner.settings import KNOBS, type_of
 from rembg_tuner.yaml_files import read_mapping
 
 LANGUAGES = ("en", "zh-CN")
@@ -22,6 +23,7 @@ _MOST_PIECES = 4  # of one sentence
 _HOLE = "{}"
 _JOINS = (("; ", "；"), (", ", "，"), (" and ", "，且"))
 _WORDS_JOIN = " · "
+_WIDE = re.compile("[\u4e00-\u9fff\uff00-\uffef\u3000-\u303f]")  # written without spaces
 _PUNCTUATION = re.compile("[:;,]")
 
 
@@ -65,10 +67,39 @@ def read_sentences() -> dict[str, str]:
     return {english: str(text) for english, text in read_mapping(path).items()}
 
 
+def choice_text(value: str, language: str) -> str:
+    """Write a knob's choice: with its name behind it in Chinese; a proper name stays."""
+    return all_words(language).get(f"choice.{value}", value)
+
+
+def setting_name(name: str, language: str) -> str:
+    """Write the name of a compared setting, a preset's or the visitor's own; with its id behind it in Chinese."""
+    return all_words(language).get(f"preset.name.{name}", name)
+
+
+@cache
+def _names() -> dict[str, str]:
+    """Translate what stands in sentences as a name: knobs, their choices, presets, and a setting's words."""
+    words = all_words("zh-CN")
+    names = {
+        key.partition(".")[2]: text for key, text in words.items() if key.startswith("choice.")
+    }
+    names |= {key.removeprefix("preset.name."): text for key, text in words.items() if key.startswith("preset.name.")}  # fmt: skip
+    for name, knob in KNOBS.items():
+        label, plain = words[f"knob.{name}"], name.replace("_", " ")
+        if type_of(name) is bool:
+            names[plain], names[f"no {plain}"] = f"{label} {words['on']}", f"{label} {words['off']}"
+        elif not knob.choices and name != "model":
+            names[f"{plain} {{}} {knob.unit}".strip()] = f"{label} {{0}} {words.get(f'unit.{knob.unit}', '')}".strip()  # fmt: skip
+        names[name] = f"{label}\uff08{name}\uff09"
+    return names
+
+
 @cache
 def _patterns() -> tuple[tuple[tuple[str, ...], str], ...]:
     """Give each sentence's fixed parts and its translation, the most literal first."""
-    found = [(tuple(english.split(_HOLE)), text) for english, text in read_sentences().items()]
+    known = {**_names(), **read_sentences()}
+    found = [(tuple(english.split(_HOLE)), text) for english, text in known.items()]
     return tuple(sorted(found, key=lambda item: -sum(len(part) for part in item[0])))
 
 
@@ -156,8 +187,20 @@ def _translate_one(sentence: str, nested: int, *, without: str = "") -> str | No
         holes = _match(parts, sentence)
         if holes is None or (without and any(without in hole for hole in holes)):
             continue
-        return chinese.format(*(_translate(hole, nested - 1) for hole in holes))
+        return _fill(chinese, holes, [_translate(hole, nested - 1) for hole in holes])
     return None
+
+
+def _fill(chinese: str, holes: list[str], told: list[str]) -> str:
+    """Fill a translation's holes in; one that became Chinese needs no space beside Chinese."""
+    for i, (hole, text) in enumerate(zip(holes, told, strict=True)):
+        if text == hole or not text:
+            continue
+        if _WIDE.match(text[0]):
+            chinese = re.sub(rf"(?<={_WIDE.pattern}) \{{{i}\}}", f"{{{i}}}", chinese)
+        if _WIDE.match(text[-1]):
+            chinese = re.sub(rf"\{{{i}\}} (?={_WIDE.pattern}|\{{)", f"{{{i}}}", chinese)
+    return chinese.format(*told)
 
 
 def _match(parts: tuple[str, ...], sentence: str) -> list[str] | None:

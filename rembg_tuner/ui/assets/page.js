@@ -45,7 +45,25 @@ const nameRadios = () => {
     radio.checked = checked;
   }
 };
-new MutationObserver(nameRadios).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["name"] });
+// A choice that is not possible here has an invisible mark in its label, which says why; it is greyed.
+const ABSENT = "\u2060";
+const greyAbsent = () => {
+  for (const choice of document.querySelectorAll("[role=option], .rt-chips label, .rt-knob label")) {
+    const isAbsent = choice.textContent.includes(ABSENT);
+    choice.classList.toggle("rt-lacking", isAbsent);
+    if (!choice.closest("#preset, #compared")) continue; // others can be chosen, and the page says how to get them
+    const told = choice.querySelector("input") ?? choice;
+    if (isAbsent) told.setAttribute("aria-disabled", "true");
+    else told.removeAttribute("aria-disabled");
+  }
+};
+document.addEventListener("click", (event) => {
+  const box = event.target.closest?.("#compared label.rt-lacking")?.querySelector("input");
+  if (box && box.checked === (event.target === box)) event.preventDefault(); // it can be unchecked only
+}, true);
+new MutationObserver(() => { nameRadios(); greyAbsent(); }).observe(document.documentElement, {
+  childList: true, characterData: true, subtree: true, attributeFilter: ["name"],
+});
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();

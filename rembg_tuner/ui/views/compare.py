@@ -14,7 +14,7 @@ from rembg_tuner.ui.views.markup import (
     size,
     stars_text,
 )
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import say, setting_name, translate_sentence
 from rembg_tuner.units import format_guess
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def show_comparison(study: Study, language: str) -> str:
     if study.is_running:
         planned = len(study.question.entries) if study.question else 0
         text = say("compare.running", language, count=planned, elapsed=format_guess(study.elapsed_s()))  # fmt: skip
-        return f'<section class="rt-study rt-begun"><div class="rt-head"><p role="status">{escape(text)}</p><progress></progress></div></section>'
+        text = f"{text} {_now(study, language)}".strip()
+        return f'<section class="rt-study rt-begun"><div class="rt-head"><p role="status">{escape(text)}</p><progress aria-label="{escape(say("tab.compare", language))}"></progress></div></section>'
     compared: Sequence[Compared] = study.compared
     if not compared or (study.is_stopped and not any(one.trial.is_measured for one in compared)):
         return f'<p role="status">{escape(say("compare.stopped", language))}</p>'
@@ -41,6 +42,16 @@ def show_comparison(study: Study, language: str) -> str:
     reference = "" if study.question is None or study.question.mask else study.question.reference
     body = f"{_slider(seen, language)}{_side_by_side(seen, reference, language)}" if seen else ""
     return f'<section class="rt-study rt-compare" data-backdrop="checker">{body}{_table(compared, language)}{_held(study, language)}{explain_agreement(language)}</section>'
+
+
+def _now(study: Study, language: str) -> str:
+    """Name the setting that is being measured: one of those compared, else what they are compared with."""
+    question, measuring = study.question, study.measuring
+    if question is None or measuring is None:
+        return ""
+    names = [one.name for one in question.entries if one.settings == measuring]
+    name = setting_name(names[0] if names else question.reference, language)
+    return say("study.now", language, setting=name)
 
 
 def _held(study: Study, language: str) -> str:
@@ -64,7 +75,7 @@ def _slider(seen: Sequence[Compared], language: str) -> str:
     """Lay two cut-outs over each other, with a choice of either and a range that wipes."""
     options = [
         "".join(
-            f'<option value="{escape(file_link(str(one.preview)))}"{" selected" if i == place else ""}>{escape(one.entry.name)}</option>'
+            f'<option value="{escape(file_link(str(one.preview)))}"{" selected" if i == place else ""}>{escape(setting_name(one.entry.name, language))}</option>'
             for i, one in enumerate(seen)
         )
         for place in (0, min(1, len(seen) - 1))
@@ -75,8 +86,8 @@ def _slider(seen: Sequence[Compared], language: str) -> str:
         for name in _BACKDROPS
     )
     return (
-        f'<div class="rt-pair"><div class="rt-pair-stage"><div class="rt-half"><img class="rt-pair-left" src="{escape(left)}" alt="{escape(seen[0].entry.name)}"></div>'
-        f'<div class="rt-half"><img class="rt-pair-right" src="{escape(right)}" alt="{escape(seen[min(1, len(seen) - 1)].entry.name)}"></div><span class="rt-handle" aria-hidden="true"></span>'
+        f'<div class="rt-pair"><div class="rt-pair-stage"><div class="rt-half"><img class="rt-pair-left" src="{escape(left)}" alt="{escape(setting_name(seen[0].entry.name, language))}"></div>'
+        f'<div class="rt-half"><img class="rt-pair-right" src="{escape(right)}" alt="{escape(setting_name(seen[min(1, len(seen) - 1)].entry.name, language))}"></div><span class="rt-handle" aria-hidden="true"></span>'
         f'<input class="rt-wipe" type="range" min="0" max="100" value="50" aria-label="{escape(say("compare.wipe", language))}"></div>'
         f'<div class="rt-tools"><select data-side="left" aria-label="{escape(say("compare.left", language))}">{options[0]}</select>'
         f'<span aria-hidden="true">⟷</span><select data-side="right" aria-label="{escape(say("compare.right", language))}">{options[1]}</select>'
@@ -91,14 +102,14 @@ def _side_by_side(seen: Sequence[Compared], reference: str, language: str) -> st
     """Show every cut-out; their zoom moves together. The reference differs nowhere, and says why."""
     note = escape(say("compare.reference", language))
     figures = "".join(
-        f'<figure><div class="rt-loupe" tabindex="0" role="group" aria-label="{escape(one.entry.name)}"><img src="{escape(file_link(str(one.preview)))}" alt="{escape(one.entry.name)}">'
+        f'<figure><div class="rt-loupe" tabindex="0" role="group" aria-label="{escape(setting_name(one.entry.name, language))}"><img src="{escape(file_link(str(one.preview)))}" alt="{escape(setting_name(one.entry.name, language))}">'
         + (
-            f'<img class="rt-difference" src="{escape(file_link(one.difference))}" alt="{escape(say("compare.difference.alt", language, name=one.entry.name))}">'
+            f'<img class="rt-difference" src="{escape(file_link(one.difference))}" alt="{escape(say("compare.difference.alt", language, name=setting_name(one.entry.name, language)))}">'
             if one.difference
             else ""
         )
         + (f'<span class="rt-same">{note}</span>' if one.entry.name == reference else "")
-        + f"</div><figcaption>{escape(one.entry.name)}</figcaption></figure>"
+        + f"</div><figcaption>{escape(setting_name(one.entry.name, language))}</figcaption></figure>"
         for one in seen
     )
     return f'<div class="rt-side">{figures}</div><p class="rt-muted">{escape(say("compare.note", language))}</p>'
@@ -110,12 +121,15 @@ def _table(compared: Sequence[Compared], language: str) -> str:
     heads = "".join(f"<th>{escape(say(f'sweep.head.{key}', language))}</th>" for key in ("setting", "time", "faster", "peak", "share", "agreement", "edge", "differs"))  # fmt: skip
     first = next((one for one in compared if one.trial.is_measured), None)
     rows = "".join(_row(one, first, names, language) for one in compared)
-    return f'<div class="rt-runs rt-trials"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return f'<div class="rt-runs rt-trials" tabindex="0" role="region" aria-label="{escape(say("tab.compare", language))}"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _row(one: Compared, first: Compared | None, names: Sequence[str], language: str) -> str:
     """Draw one setting's row, with its ratios to the first that was measured."""
-    trial, name = one.trial, f'<th scope="row">{escape(one.entry.name)}</th>'
+    trial, name = (
+        one.trial,
+        f'<th scope="row">{escape(setting_name(one.entry.name, language))}</th>',
+    )
     if trial.failure:
         kind = "rt-muted" if trial.failure_kind == "cancelled" else "rt-failed"
         return f'<tr>{name}<td colspan="7" class="{kind}">{escape(translate_sentence(trial.failure, language))}</td></tr>'

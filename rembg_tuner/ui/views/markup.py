@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from rembg_tuner.quality import STARS, edge_stars
 from rembg_tuner.trials import MORE_WORD, label_of
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import choice_text, say, translate_sentence
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def setting_text(name: str, value: Value, language: str) -> str:
     units = {"max_side": " px", "network_size": " px", "timeout_s": " s"}
     if name in units and value != 0:
         return f"{value:g}{units[name]}" if isinstance(value, int | float) else str(value)
-    return say("auto", language) if value == 0 else str(value)
+    return say("auto", language) if value == 0 else choice_text(str(value), language)
 
 
 def label_text(settings: Settings, names: Sequence[str], language: str) -> str:

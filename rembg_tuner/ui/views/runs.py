@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.ui.choices import preset_settings
 from rembg_tuner.ui.views.markup import file_link, setting_text
 from rembg_tuner.ui.visit import compare, differences, is_same_picture
-from rembg_tuner.ui.words import say
+from rembg_tuner.ui.words import say, setting_name
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ def _differs(turn: Turn, visit: Visit, language: str) -> str:
             if changed
             else say("runs.same", language)
         )
-        return escape(f"{turn.preset} · {text}")
+        return escape(f"{setting_name(turn.preset, language)} · {text}")
     changed = differences(turn.settings, preset_settings(turn.preset))
     words = _changes(changed, language)
-    return escape(f"{turn.preset}{': ' + words if words else ''}")
+    return escape(f"{setting_name(turn.preset, language)}{': ' + words if words else ''}")
 
 
 def _changes(changed: dict[str, Value], language: str) -> str:

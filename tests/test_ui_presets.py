@@ -1,0 +1,126 @@
+"""Presets on the page: one whose model or provider is absent is greyed, and refused with the reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from rembg_tuner.diagnosis import ProviderState
+from rembg_tuner.errors import SettingsError
+from rembg_tuner.presets import Capabilities, read_presets
+from rembg_tuner.ui import choices, widgets
+from rembg_tuner.ui.arrival import Arrival
+from rembg_tuner.ui.choices import absence_of
+from rembg_tuner.ui.study_handlers import refuse_absent
+from rembg_tuner.ui.visitors import Visitor
+from rembg_tuner.ui.widgets import ABSENT_MARK, choices_of, page_words, precision_choices
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rembg_tuner.ui.handlers import Desk
+
+REASON = "preset studio cannot run here: model u2net is not on disk; get it (168 MiB) on the Models tab"  # fmt: skip
+REASON_CHINESE = "预设影棚（studio）在此无法运行：磁盘上没有模型 u2net"
+
+
+@pytest.fixture(autouse=True)
+def _only_u2netp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no models but the program's own."""
+    monkeypatch.delenv("U2NET_HOME", raising=False)
+    monkeypatch.setenv("REMBG_HOME", str(tmp_path))
+
+
+def arrival() -> Arrival:
+    """Give what a visitor finds; none of it needs a desk."""
+    return Arrival(cast("Desk", None), preset="balanced")
+
+
+def test_a_preset_without_its_model_says_how_to_get_it() -> None:
+    """The others can run."""
+    absence = absence_of("studio")
+    assert absence is not None
+    assert (absence.kind, absence.text) == ("model", REASON)
+    assert absence_of("balanced") is None
+
+
+def test_a_preset_without_its_provider_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the model on disk the provider is looked at."""
+    state = ProviderState(name="cuda", is_present=False, detail="pip install onnxruntime-gpu")
+    monkeypatch.setattr(choices, "find_model", lambda _: None)
+    monkeypatch.setattr(choices, "execution_providers", lambda: (state,))
+    absence = absence_of("gpu-server")
+    assert absence is not None
+    assert absence.kind == "provider"
+    assert absence.text.endswith("execution provider cuda is not here; pip install onnxruntime-gpu")
+
+
+def test_a_choice_that_is_not_possible_is_refused_with_the_reason() -> None:
+    """The form goes back to the preset that it had, until another is chosen."""
+    page, visitor = arrival(), Visitor(language="en", preset="smallest")
+    shown = page.choose_preset(visitor, "studio")
+    assert shown["preset"] == "smallest"
+    assert "knobs" not in shown
+    assert f'role="alert">{REASON}' in str(shown["preset_note"])
+    form = dict(choices.preset_settings("smallest").to_dict())
+    assert REASON in page.note(visitor, "smallest", form)
+    page.choose_preset(visitor, "balanced")
+    assert REASON not in page.note(visitor, "balanced", form)
+    with pytest.raises(SettingsError, match="model u2net is not on disk"):
+        refuse_absent(["balanced", "studio"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "language", "told"),
+    [
+        ("studio", "en", REASON),
+        ("studio", "zh-CN", REASON_CHINESE),
+        ("nothing", "en", "there is no preset &#x27;nothing&#x27;; the presets are balanced"),
+    ],
+)
+def test_a_link_to_a_preset_that_is_absent_says_so(asked: str, language: str, told: str) -> None:
+    """The page starts from its own preset; one that is there is taken without a word."""
+    visitor = Visitor(language=language)
+    shown = arrival().greet(visitor, None, language, asked)
+    assert shown["preset"]["value"] == "balanced"
+    assert told in shown["preset_note"]
+    shown = arrival().greet(visitor, None, language, "smallest")
+    assert shown["preset"]["value"] == "smallest"
+    assert "alert" not in shown["preset_note"]
+
+
+@pytest.mark.parametrize(
+    ("language", "label"),
+    [
+        ("en", "studio · model u2net is not installed"),
+        ("zh-CN", "影棚（studio） · 模型 u2net 未安装"),
+    ],
+)
+def test_the_list_of_presets_says_the_reason(language: str, label: str) -> None:
+    """Beside the name, with the mark by which the page's script greys it."""
+    labels = {name: text for text, name in widgets.preset_choices()}
+    words = page_words().translations_dict[language]
+    assert "preset.absent.model.studio" in labels["studio"]
+    assert words["preset.absent.model.studio"] == ABSENT_MARK + label
+    assert "preset.choice.balanced" in labels["balanced"]
+
+
+def test_a_number_format_says_why_it_is_not_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not supported by this CPU, not in this engine, or no file: none of them is "not installed"."""
+    able = Capabilities(engines=("openvino", "ncnn"), precisions=frozenset({"fp32", "int8"}))
+    monkeypatch.setattr(widgets, "capabilities", lambda: able)
+    labels = {word: label for label, word in precision_choices("openvino", "u2netp")}
+    assert "unsupported.bf16" in labels["bf16"]
+    assert "unmade.int8" in labels["int8"]
+    assert "foreign.int8" in {w: label for label, w in precision_choices("ncnn", "u2netp")}["int8"]
+    words = page_words().translations_dict["zh-CN"]
+    assert words["unsupported.bf16"].endswith("bf16 · 本机 CPU 不支持")
+    assert "choice.parallel" in {w: label for label, w in choices_of("execution_mode", None)}["parallel"]  # fmt: skip
+
+
+def test_every_preset_has_its_label() -> None:
+    """In both languages; ids stand beside the Chinese names."""
+    for language in ("en", "zh-CN"):
+        words = page_words().translations_dict[language]
+        assert [name for name in read_presets() if name not in words[f"preset.choice.{name}"]] == []
