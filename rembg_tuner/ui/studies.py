@@ -59,6 +59,7 @@ class Study:
         sweep: with its trials, once it is open.
         soaked: what a soak came to.
         subject: of a soak: the setting, and the picture's name; None: it is none.
+        measuring: the setting that is being measured, or was last; None: none yet.
     """
 
     folder: Path
@@ -76,6 +77,7 @@ class Study:
     sweep: Any = None
     soaked: Soak | None = None
     subject: tuple[Settings, str] | None = None
+    measuring: Settings | None = None
     _is_stopped: bool = False
 
     def stop(self) -> None:
@@ -105,6 +107,7 @@ class LineBench:
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
         """Wait for a turn and run; see `sweep.measure.Bench`. A full line is asked again."""
+        self._study.measuring = settings
         while True:
             ticket = self._line.submit(Order(job=jobs[0], settings=settings, in_turn=tuple(jobs)))
             while not ticket.done.wait(_POLL_S):

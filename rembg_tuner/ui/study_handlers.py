@@ -358,6 +358,19 @@ class StudyHandlers:
             study.problem = str(error)
 
 
+def refuse_absent(presets: Sequence[str]) -> None:
+    """Refuse presets that cannot run here.
+
+    Raises:
+        SettingsError: with the reason of each.
+        PresetError: there is no such preset.
+    """
+    found = (absence_of(name) for name in presets)
+    problems = [absence.text for absence in found if absence is not None]
+    if problems:
+        raise SettingsError(problems)
+
+
 def over_earlier(error: TunerError, earlier: str, language: str) -> str:
     """Say why nothing was begun, above what came of the work before, which stays.
 

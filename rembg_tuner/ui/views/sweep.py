@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.plot.drawing import draw
 from rembg_tuner.plot.layout import lay_out
+from rembg_tuner.settings import KNOBS
 from rembg_tuner.trials import differences, figures_of, label_of
 from rembg_tuner.ui.views.markup import (
+    TOLD,
     duration,
     explain_agreement,
     file_link,
@@ -75,27 +77,37 @@ def _head(study: Study, language: str) -> str:
     """Say how far it is, or why it ended."""
     if study.problem:
         return f'<p class="rt-failed" role="alert">{escape(translate_sentence(study.problem, language))}</p>'
-    progress = study.progress
+    progress, name = study.progress, escape(say("tab.sweep", language))
     if not study.is_running and (progress is None or not progress.trials):
         return f'<p role="status">{escape(say("sweep.stopped.first", language))}</p>'
     if progress is None:
-        return (
-            f'<p role="status">{escape(say("sweep.reference", language))}</p><progress></progress>'
-        )
+        text = f"{say('sweep.reference', language)} {_now(study, language)}".strip()
+        return f'<p role="status">{escape(text)}</p><progress aria-label="{name}"></progress>'
     done, planned = len(progress.trials), progress.planned
     if study.is_running and done >= planned:
         again, most = progress.confirmed or 0, study.sweep.confirming
-        text = say("sweep.again", language, done=again, most=most)
-        return f'<p role="status">{escape(text)}</p><progress max="{max(again, most)}" value="{again}"></progress>'
+        text = f"{say('sweep.again', language, done=again, most=most)} {_now(study, language)}"
+        return f'<p role="status">{escape(text)}</p><progress aria-label="{name}" max="{max(again, most)}" value="{again}"></progress>'
     if study.is_running:
         text = say("sweep.progress", language, done=done, planned=planned, left=format_guess(progress.left_s))  # fmt: skip
-        return f'<p role="status">{escape(text)}</p><progress max="{planned}" value="{done}"></progress>'
+        text = f"{text} {_now(study, language)}"
+        return f'<p role="status">{escape(text)}</p><progress aria-label="{name}" max="{planned}" value="{done}"></progress>'
     key = "sweep.stopped" if done < planned else "sweep.done.one" if done == 1 else "sweep.done"
     before = sum(trial.was_measured_before for trial in progress.trials)
     known = say("sweep.known", language, count=before) if before else ""
     text = say(key, language, done=done, planned=planned, elapsed=format_guess(progress.elapsed_s))  # fmt: skip
     unsure = say("sweep.stopped.again", language) if _lacks_the_best_again(study) else ""
     return f'<p role="status">{escape(" ".join(filter(None, (text, known, unsure))))}</p>'
+
+
+def _now(study: Study, language: str) -> str:
+    """Name the setting that is being measured, by the knobs that the sweep varies."""
+    if study.measuring is None:
+        return ""
+    axes = study.plan.axes if study.plan else {}
+    varied = [name for name in KNOBS if len(axes.get(name, ())) > 1]
+    setting = label_text(study.measuring, varied or TOLD, language)
+    return say("study.now", language, setting=setting)
 
 
 def _lacks_the_best_again(study: Study) -> bool:
@@ -188,7 +200,7 @@ def _table(trials: Sequence[Trial], names: Sequence[str], chosen: int | None, la
     ordered = sorted(trials, key=lambda t: (not t.is_measured, t.time_s or 0.0))
     rows = "".join(_line(trial, names, chosen, language) for trial in ordered)
     heads = "".join(f"<th>{escape(say(f'sweep.head.{key}', language))}</th>" for key in ("setting", "time", "range", "peak", "agreement", "edge"))  # fmt: skip
-    return f'<div class="rt-runs rt-trials"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return f'<div class="rt-runs rt-trials" tabindex="0" role="region" aria-label="{escape(say("sweep.trials", language))}"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _line(trial: Trial, names: Sequence[str], chosen: int | None, language: str) -> str:
