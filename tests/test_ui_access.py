@@ -5,6 +5,7 @@ One visitor fills every tab once; the tests look at it in each theme, width and 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
 
 from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import expect
 from test_ui_browser import (
     CHROMIUM,
     RUN_TIMEOUT_MS,
@@ -75,7 +77,10 @@ def fill(visitor: Visitor, url: str) -> Page:
     for name in ("smallest", "edge"):
         page.uncheck(f"#compared input[name={name}]")
     page.click("#compare-run")
+    expect(page.locator("#compare-run")).to_be_disabled()
+    expect(page.locator("#comparison [role=status]")).to_contain_text(re.compile("fastest"))
     page.wait_for_selector(".rt-pair-stage", timeout=STUDY_TIMEOUT_MS)
+    expect(page.locator("#compare-run")).to_be_enabled()
     page.click("#comparison summary")
     open_tab(page, "sweep")
     page.click("#sweep-more button")
@@ -85,7 +90,9 @@ def fill(visitor: Visitor, url: str) -> Page:
             box.uncheck()
     page.wait_for_function("() => /2 trials|2 次/.test(document.querySelector('#sweep-note').innerText)")  # fmt: skip
     page.click("#sweep-run")
+    expect(page.locator("#sweep-run")).to_be_disabled()
     page.wait_for_selector(".rt-study[data-state=done]", timeout=STUDY_TIMEOUT_MS)
+    expect(page.locator("#sweep-run")).to_be_enabled()
     open_tab(page, "deploy")
     return page
 

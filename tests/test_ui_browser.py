@@ -331,10 +331,10 @@ def test_what_is_not_here_says_how_to_get_it(visitor: Visitor, address: str) -> 
     page.click("#knob-engine input[value=onnxruntime]")
     playwright.expect(page.locator("#knob-provider input")).to_be_enabled()
     page.click("#knob-provider input")
-    page.click("text=cuda · not here")
+    page.click("text=cuda · not installed")
     playwright.expect(page.locator("#preset-note")).to_contain_text("onnxruntime-gpu[cuda,cudnn]")
     page.click("#knob-model input")
-    page.get_by_role("option", name="u2net · 168 MiB · not here").click()
+    page.get_by_role("option", name="u2net · 168 MiB · not installed").click()
     playwright.expect(page.locator("#preset-note")).to_contain_text("on the Models tab")
     visitor.take_example("coffee")
     page.click("#run")
@@ -614,7 +614,7 @@ def test_a_number_format_says_how_far_it_is_from_fp32(visitor: Visitor, address:
     # How ncnn's bf16 weights are stored is no matter of the CPU: any has it.
     page.click("#knob-engine input[value=ncnn]")
     page.wait_for_function(says, arg="bf16 · Δ 0.0")
-    page.wait_for_function(says, arg="int8 · not here")
+    page.wait_for_function(says, arg="int8 · not in this engine")
     page.click("#knob-precision input[value=bf16]")
     visitor.take_example("astronaut")
     visitor.run()
@@ -737,3 +737,21 @@ def test_each_group_of_radios_is_one_tab_stop(visitor: Visitor, address: str) ->
     assert page.get_attribute(".rt-viewer", "data-mode") == "original"
     assert page.locator(".rt-viewer [role=radio][tabindex='0']").count() == 2
     assert page.locator(".rt-modes [aria-checked=true]").get_attribute("data-mode") == "original"
+
+
+def test_a_preset_without_its_model_is_greyed_and_refused(visitor: Visitor, address: str) -> None:
+    """A link to it, the list, and Compare's choices: each says that the model is not installed."""
+    page = visitor.come(f"{address}/?preset=studio")
+    reason = page.locator("#preset-note [role=alert]")
+    playwright.expect(reason).to_contain_text("preset studio cannot run here: model u2net")
+    page.click("#preset input")
+    option = page.get_by_role("option", name="gpu-server · model u2net is not installed")
+    playwright.expect(option).to_have_attribute("aria-disabled", "true")
+    option.click(force=True)  # Playwright waits for what is disabled
+    playwright.expect(reason).to_contain_text("preset gpu-server cannot run here: model u2net")
+    playwright.expect(page.locator("#preset input")).to_have_value("balanced")
+    page.get_by_role("tab", name="Compare").click()
+    choice = page.locator("#compared label", has_text="studio")
+    playwright.expect(choice).to_contain_text("model u2net is not installed")
+    choice.click(force=True)
+    playwright.expect(choice.locator("input")).not_to_be_checked()

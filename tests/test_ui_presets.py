@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from rembg_tuner.diagnosis import ProviderState
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.host import read_host
 from rembg_tuner.presets import Capabilities, read_presets
 from rembg_tuner.ui import choices, widgets
 from rembg_tuner.ui.arrival import Arrival
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.ui.handlers import Desk
 
+HOST = replace(read_host(), cpu="Another", features=frozenset({"sse2", "avx2"}), affinity_cpus=2, quota_cpus=None)  # fmt: skip
 REASON = "preset studio cannot run here: model u2net is not on disk; get it (168 MiB) on the Models tab"  # fmt: skip
 REASON_CHINESE = "预设影棚（studio）在此无法运行：磁盘上没有模型 u2net"
 
@@ -117,6 +120,24 @@ def test_a_number_format_says_why_it_is_not_possible(monkeypatch: pytest.MonkeyP
     words = page_words().translations_dict["zh-CN"]
     assert words["unsupported.bf16"].endswith("bf16 · 本机 CPU 不支持")
     assert "choice.parallel" in {w: label for label, w in choices_of("execution_mode", None)}["parallel"]  # fmt: skip
+
+
+def test_figures_of_another_cpu_are_told_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Next to time and memory, in both languages; not on the CPU that they were measured on."""
+    form = dict(choices.preset_settings("smallest").to_dict())
+
+    def told(language: str) -> str:
+        return arrival().note(Visitor(language=language), "smallest", form)
+
+    monkeypatch.setattr("rembg_tuner.ui.arrival.read_host", lambda: HOST)
+    assert "not on this CPU, which is Another, 2 cores" in told("en")
+    assert "不是本机 CPU（Another，2 核" in told("zh-CN")
+    measured = read_presets()["smallest"].measured or {}
+    features = frozenset({"sse2", "avx2", "avx512_vnni", "avx512_bf16"})
+    same = replace(HOST, cpu=str(measured["cpu"]), features=features)
+    monkeypatch.setattr("rembg_tuner.ui.arrival.read_host", lambda: same)
+    assert "not on this CPU" not in told("en")
+    assert f"at 1080p on {measured['cpu']}" in told("en")
 
 
 def test_every_preset_has_its_label() -> None:

@@ -300,7 +300,7 @@ def test_a_step_is_told_in_chinese() -> None:
     """A setting's words within a sentence too."""
     [step] = recommend(TRIALS, Budgets()).steps
     assert translate_sentence(step.text, "zh-CN") == (
-        "更多内存：96 px · 全部线程 需 300 MiB (+86%)，200 ms (+127%)，一致程度 0.990（+0.018）"
+        "更多内存：96 px · 全部线程需 300 MiB (+86%)，200 ms (+127%)，一致程度 0.990（+0.018）"
     )
 
 

@@ -10,8 +10,9 @@ import gradio as gr
 
 from rembg_tuner.diagnosis import diagnose
 from rembg_tuner.errors import PresetError, SettingsError
+from rembg_tuner.host import read_host
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.presets import find_preset, read_presets, resolve
+from rembg_tuner.presets import find_preset, measured_elsewhere_text, read_presets, resolve
 from rembg_tuner.settings import is_honoured
 from rembg_tuner.ui.choices import (
     absence_of,
@@ -186,16 +187,23 @@ def _refused(visitor: Visitor) -> str:
 
 
 def _measured(preset: Preset, language: str) -> str:
-    """Say what was measured of a preset, where it was."""
+    """Say what was measured of a preset, and where, if that was another kind of CPU."""
     measured = preset.measured
     if measured is None:
         reason = translate_sentence(preset.why_not_measured or "", language)
         return say("preset.not_measured", language, reason=reason)
+    figures = {
+        "time": format_seconds(float(str(measured["latency_p50_s"]))),
+        "peak": format_bytes(int(str(measured["peak_rss_mib"])) * MIB),
+    }
+    elsewhere = measured_elsewhere_text(preset, read_host())
+    if elsewhere is not None:
+        where = translate_sentence(elsewhere, language)
+        return say("preset.measured.elsewhere", language, where=where, **figures)
     return say(
         "preset.measured",
         language,
-        time=format_seconds(float(str(measured["latency_p50_s"]))),
-        peak=format_bytes(int(str(measured["peak_rss_mib"])) * MIB),
+        **figures,
         cpu=f"{measured['cpu']}, {measured['cores']} {say('cores', language)}",
     )
 
