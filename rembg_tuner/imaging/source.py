@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyvips
 
 from rembg_tuner.errors import PictureError, PictureTooLargeError
-from rembg_tuner.imaging import formats
+from rembg_tuner.imaging import complaints, formats, inspection, png_colour, views
 from rembg_tuner.imaging.formats import JPEG, TIFF, WEBP, PictureFormat
+from rembg_tuner.imaging.views import WHOLE_FILE, FileView, PictureFile
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class PictureHeader:
         is_whole: the decoder holds the whole picture in memory, so memory grows with it.
         extra_bytes: about how much that takes; 0 where it goes in strips.
         warnings: what a user should know of it.
+        view: what libvips is shown of the file.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class PictureHeader:
     is_whole: bool
     extra_bytes: int
     warnings: tuple[str, ...]
+    view: FileView = field(default=WHOLE_FILE, repr=False, compare=False)
 
     def scaled(self, max_side: int) -> tuple[int, int]:
         """Give (width, height) after scaling down to a longest side; 0: as it is."""
@@ -77,7 +80,9 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
         PictureTooLargeError: it has more pixels than the limit.
     """
     kind = formats.sniff(path)
-    image = _load(path, kind)
+    with _file(path) as file:
+        view = inspection.inspect(path, file, kind)
+    image = _load(path, kind, view)
     is_interlaced = bool(image.get_typeof("interlaced")) and bool(image.get("interlaced"))
     interlaced_per_pixel = kind.interlaced_bytes_per_pixel if is_interlaced else 0.0
     per_pixel = max(kind.whole_bytes_per_pixel, interlaced_per_pixel)
@@ -89,6 +94,8 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
             f"{path} has {image.width} x {image.height} px ({pixels / 1e6:,.0f} MP), more than the "
             f"{limit / 1e6:,.0f} MP allowed for this kind; scale it down first"
         )
+    with _file(path) as file:
+        view = inspection.settle(path, file, kind, view)
     orientation = int(image.get("orientation")) if image.get_typeof("orientation") else 1
     orientation = orientation if 1 <= orientation <= 8 else 1
     width, height = (
@@ -110,7 +117,8 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
         orientation=orientation,
         is_whole=bool(per_pixel),
         extra_bytes=extra,
-        warnings=warnings,
+        warnings=(*warnings, *view.warnings),
+        view=view,
     )
 
 
@@ -151,14 +159,14 @@ def opened(header: PictureHeader, max_side: int, scratch: Path) -> Iterator[pyvi
     width, height = header.scaled(max_side)
     if header.orientation in (1, 2) and (width, height) == (header.width, header.height):
         with reading(header.path):
-            image = _to_rgb(_load(header.path, header.format))
+            image = _to_rgb(_load(header.path, header.format, header.view))
             yield image.fliphor() if header.orientation == 2 else image
         return
     sideways = header.orientation in _SIDEWAYS
     w, h = (height, width) if sideways else (width, height)
     with reading(header.path), contextlib.ExitStack() as stack:
         if (width, height) == (header.width, header.height):
-            image = _to_rgb(_load(header.path, header.format))
+            image = _to_rgb(_load(header.path, header.format, header.view))
         else:
             image = _scale_down(_to_rgb(_load_shrunk(header, width=w, height=h)), w, h)
         if header.orientation != 1:
@@ -174,24 +182,34 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except pyvips.Error as error:
-        raise PictureError(f"{path} is damaged or cut short: {_first_line(error)}") from error
+        raise PictureError(
+            f"{path} is damaged or cut short: {complaints.explain(error)}"
+        ) from error
 
 
-def _first_line(error: pyvips.Error) -> str:
-    """Give what libvips itself says, without pyvips' own prefix ("unable to call pngload")."""
-    lines = [" ".join(line.split()) for line in str(error.detail or error.message).splitlines()]
-    reasons = (line for line in lines if line and not line.startswith("unable to "))
-    return next(reasons, "libvips cannot decode it")
+@contextlib.contextmanager
+def _file(path: Path) -> Iterator[PictureFile]:
+    """Open a picture's file to look it through.
+
+    Raises:
+        PictureError: it cannot be read, or is damaged.
+    """
+    try:
+        with reading(path), PictureFile(path) as file:
+            yield file
+    except OSError as error:
+        raise PictureError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _load(path: Path, kind: PictureFormat, **options: Any) -> pyvips.Image:
+def _load(
+    path: Path, kind: PictureFormat, view: FileView = WHOLE_FILE, **options: Any
+) -> pyvips.Image:
     """Open a file with its format's own loader, reading from top to bottom, strict about damage."""
-    with reading(path):
-        load = getattr(pyvips.Image, kind.loader)
-        # libvips' TIFF loader leaves missing rows black at "truncated"
-        strictness = "error" if kind is TIFF else "truncated"
-        image: pyvips.Image = load(str(path), access="sequential", fail_on=strictness, **options)
-        return image
+    # libvips' TIFF loader leaves missing rows black at "truncated"
+    strictness = view.strictness or ("error" if kind is TIFF else "truncated")
+    with _file(path) as file:
+        image = views.load_view(file, view, kind.loader, fail_on=strictness, **options)
+        return image if view.colour is None else png_colour.apply(image, view.colour)
 
 
 def _load_shrunk(header: PictureHeader, *, width: int, height: int) -> pyvips.Image:
@@ -202,10 +220,10 @@ def _load_shrunk(header: PictureHeader, *, width: int, height: int) -> pyvips.Im
     room = min(full_w / width, full_h / height)
     if header.format is JPEG:
         shrink = next((by for by, left in _JPEG_SHRINKS if room / by >= left), 1)
-        return _load(header.path, JPEG, shrink=shrink)
+        return _load(header.path, JPEG, header.view, shrink=shrink)
     if header.format is WEBP and room >= 2 * _WEBP_SHRINK_LEFT:
-        return _load(header.path, WEBP, scale=_WEBP_SHRINK_LEFT / room)
-    return _load(header.path, header.format)
+        return _load(header.path, WEBP, header.view, scale=_WEBP_SHRINK_LEFT / room)
+    return _load(header.path, header.format, header.view)
 
 
 def _scale_down(image: pyvips.Image, width: int, height: int) -> pyvips.Image:

@@ -1,0 +1,63 @@
+"""Look a picture's file through before libvips does: what it is shown, and whether all pixels are there."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import PictureError
+from rembg_tuner.imaging import (
+    complaints,
+    gif_blocks,
+    jpeg_segments,
+    png_chunks,
+    views,
+    webp_chunks,
+)
+from rembg_tuner.imaging.formats import GIF, JPEG, PNG, WEBP
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rembg_tuner.imaging.formats import PictureFormat
+    from rembg_tuner.imaging.views import FileView, PictureFile
+
+_INSPECT = {
+    GIF: gif_blocks.inspect,
+    JPEG: jpeg_segments.inspect,
+    PNG: png_chunks.inspect,
+    WEBP: webp_chunks.inspect,
+}
+_SETTLE = {
+    GIF: gif_blocks.settle,
+    JPEG: jpeg_segments.settle,
+    PNG: png_chunks.settle,
+}
+
+
+def inspect(path: Path, file: PictureFile, kind: PictureFormat) -> FileView:
+    """Choose what of a file is shown to libvips; metadata is stepped over, and no pixel is decoded.
+
+    Raises:
+        PictureError: the file holds what no picture needs, or what is not read.
+    """
+    find = _INSPECT.get(kind)
+    return views.WHOLE_FILE if find is None else find(path, file)
+
+
+def settle(path: Path, file: PictureFile, kind: PictureFormat, view: FileView) -> FileView:
+    """Make sure that a file that was cut holds all pixels, and warn of it; others are left alone.
+
+    The pixels are decoded or inflated for this, so the picture's size must have been checked before.
+
+    Raises:
+        PictureError: pixels are missing.
+        pyvips.Error: it does not decode.
+    """
+    if not view.is_cut:
+        return view
+    find = _SETTLE.get(kind)
+    settled = view if find is None else find(path, file, view)
+    if settled is None:
+        raise PictureError(f"{path} is damaged or cut short: {complaints.ENDS_EARLY}")
+    return dataclasses.replace(settled, warnings=(*settled.warnings, views.END_MISSING))

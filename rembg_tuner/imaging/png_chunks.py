@@ -1,0 +1,238 @@
+"""A PNG's chunks: which of them a decoder is shown, what they say of colour, and whether the end is there.
+
+Chunks are stepped over by their lengths; only a colour profile is inflated, and no more of it than is
+allowed. Where there is more than a little text, none is shown: a decoder inflates all of it, and a few
+hundred KiB can hold gigabytes. PNG specification, third edition (W3C, 2025), chapters 5, 8 and 11.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import PictureError
+from rembg_tuner.imaging import png_colour, views
+from rembg_tuner.imaging.views import FileView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rembg_tuner.imaging.views import PictureFile, Piece
+
+_SIGNATURE_BYTES = 8
+_COLOUR = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
+_USEFUL = (*_COLOUR, b"iCCP", b"eXIf", b"tRNS")
+_COMPRESSED = (b"zTXt", b"iTXt")
+_MAX_SKIPPED_COMPRESSED_BYTES = views.MAX_SKIPPED_BYTES // 1032  # deflate's highest ratio
+_MAX_SKIPPED_CHUNKS = 256
+_MAX_CHUNKS = 250_000
+_MAX_COLOUR_BYTES = 64
+_IEND = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
+_BLOCK_BYTES = 2**16
+_ZLIB_HEADER_BYTES = 2
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type
+# Adam7's passes: first column and row, step across and down
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """A chunk.
+
+    Attributes:
+        name: its type.
+        start: where its data begins in the file.
+        length: of its data, bytes.
+        is_whole: the file holds all of it, its check sum too.
+    """
+
+    name: bytes
+    start: int
+    length: int
+    is_whole: bool
+
+    @property
+    def is_skippable(self) -> bool:
+        """Whether pixels, orientation and colours are the same without it."""
+        return bool(self.name[0] & 0x20) and self.name not in _USEFUL
+
+
+def inspect(path: Path, file: PictureFile) -> FileView:
+    """Choose the chunks that a decoder is shown, and read what they say of colour.
+
+    Raises:
+        PictureError: there are more chunks than a picture needs, or its colours are not read.
+    """
+    chunks = list(_walk(path, file))
+    if not chunks or chunks[0].name != b"IHDR":
+        return views.WHOLE_FILE  # libvips says what is wrong
+    warnings: list[str] = []
+    shown = chunks
+    if any(one.name == b"eXIf" and one.length > views.MAX_EXIF_BYTES for one in chunks):
+        warnings.append(views.EXIF_TOO_LARGE)
+        shown = [one for one in shown if one.name != b"eXIf"]
+    profile = _profile(file, chunks)
+    if len(profile) > views.MAX_PROFILE_BYTES:
+        warnings.append(views.PROFILE_TOO_LARGE)
+        shown = [one for one in shown if one.name != b"iCCP"]
+        profile = b""
+    if _is_costly(chunks):
+        shown = [one for one in shown if not one.is_skippable]
+    is_cut = not (chunks[-1].name == b"IEND" and chunks[-1].is_whole)
+    return FileView(
+        pieces=_pieces(file, shown) if is_cut or len(shown) < len(chunks) else (),
+        is_cut=is_cut,
+        warnings=tuple(warnings),
+        colour=png_colour.read(path, _colour_chunks(file, chunks), profile),
+    )
+
+
+def _walk(path: Path, file: PictureFile) -> Iterator[_Chunk]:
+    """List the chunks up to IEND, to the file's end, or to what is no chunk.
+
+    Raises:
+        PictureError: there are too many.
+    """
+    offset = _SIGNATURE_BYTES
+    for _ in range(_MAX_CHUNKS):
+        head = file.read_at(offset, 8)
+        length, name = int.from_bytes(head[:4], "big"), head[4:]
+        if len(head) < 8 or not name.isalpha():
+            return
+        end = offset + 12 + length
+        yield _Chunk(name, offset + 8, length, end <= file.size)
+        if name == b"IEND" or end >= file.size:
+            return
+        offset = end
+    raise PictureError(
+        f"{path} has more than {_MAX_CHUNKS:,} chunks, which no picture needs; save it again"
+    )
+
+
+def _before_pixels(chunks: list[_Chunk]) -> Iterator[_Chunk]:
+    """List the chunks before the first of the pixels', where what is said of colour must stand."""
+    for one in chunks:
+        if one.name == b"IDAT":
+            return
+        yield one
+
+
+def _colour_chunks(file: PictureFile, chunks: list[_Chunk]) -> dict[bytes, bytes]:
+    """Read the small chunks that speak of colour, and the header; the first of each name counts."""
+    found: dict[bytes, bytes] = {}
+    for one in _before_pixels(chunks):
+        if one.name in (b"IHDR", *_COLOUR) and one.name not in found:
+            found[one.name] = file.read_at(one.start, min(one.length, _MAX_COLOUR_BYTES))
+    return found
+
+
+def _profile(file: PictureFile, chunks: list[_Chunk]) -> bytes:
+    """Inflate the ICC profile, a byte past the limit at most; empty: there is none that inflates."""
+    one = next((one for one in _before_pixels(chunks) if one.name == b"iCCP"), None)
+    if one is None:
+        return b""
+    _, _, compressed = file.read_at(one.start, min(one.length, views.MAX_PROFILE_BYTES)).partition(
+        b"\0"
+    )
+    try:
+        return zlib.decompressobj().decompress(compressed[1:], views.MAX_PROFILE_BYTES + 1)
+    except zlib.error:
+        return b""
+
+
+def _is_costly(chunks: list[_Chunk]) -> bool:
+    """Return whether what a decoder does not need is more than a little, inflated."""
+    skippable = [one for one in chunks if one.is_skippable]
+    compressed = sum(one.length for one in skippable if one.name in _COMPRESSED)
+    return (
+        len(skippable) > _MAX_SKIPPED_CHUNKS
+        or sum(one.length for one in skippable) > views.MAX_SKIPPED_BYTES
+        or compressed > _MAX_SKIPPED_COMPRESSED_BYTES
+    )
+
+
+def _pieces(file: PictureFile, chunks: list[_Chunk]) -> tuple[Piece, ...]:
+    """List what is shown: whole chunks, what is there of cut pixels, and an end."""
+    ranges: list[tuple[int, int]] = [(0, _SIGNATURE_BYTES)]
+    for one in (one for one in chunks if one.is_whole and one.name != b"IEND"):
+        start, length = one.start - 8, one.length + 12
+        if sum(ranges[-1]) == start:
+            ranges[-1] = (ranges[-1][0], ranges[-1][1] + length)
+        else:
+            ranges.append((start, length))
+    last = chunks[-1]
+    if last.name != b"IDAT" or last.is_whole:
+        return (*ranges, _IEND)
+    there = min(last.length, file.size - last.start)
+    head = struct.pack(">I4s", there, b"IDAT")
+    check = zlib.crc32(b"IDAT")
+    for block in _blocks(file, last.start, there):
+        check = zlib.crc32(block, check)
+    return (*ranges, head, (last.start, there), struct.pack(">I", check), _IEND)
+
+
+def _blocks(file: PictureFile, start: int, length: int) -> Iterator[bytes]:
+    """Read a part of the file, block by block."""
+    for offset in range(start, start + length, _BLOCK_BYTES):
+        yield file.read_at(offset, min(_BLOCK_BYTES, start + length - offset))
+
+
+def settle(path: Path, file: PictureFile, view: FileView) -> FileView | None:
+    """Inflate the pixels of a PNG that was cut, block by block, and count them.
+
+    Returns:
+        The view, with the check sum after the pixels if that is missing; None: pixels are missing.
+    """
+    chunks = list(_walk(path, file))
+    expected = _raw_bytes(file.read_at(chunks[0].start, 13))
+    inflater, skip = zlib.decompressobj(-zlib.MAX_WBITS), _ZLIB_HEADER_BYTES
+    count, check, is_ended, after = 0, 1, False, b""
+    for block in _pixel_blocks(file, chunks):
+        pending, skip = block[skip:], max(0, skip - len(block))
+        if is_ended:
+            after += pending
+            continue
+        while pending and count <= expected and not is_ended:
+            try:
+                rows = inflater.decompress(pending, _BLOCK_BYTES)
+            except zlib.error:
+                return None
+            count, check = count + len(rows), zlib.adler32(rows, check)
+            pending, is_ended = inflater.unconsumed_tail, inflater.eof
+        after += inflater.unused_data
+    if count < expected:
+        return None
+    if not is_ended or count > expected:
+        # the last bits of deflate are missing, or there is too much: libpng is told not to mind
+        return replace(view, strictness="none")
+    return replace(view, pieces=(*view.pieces[:-1], _sum_chunk(check, len(after)), _IEND))
+
+
+def _pixel_blocks(file: PictureFile, chunks: list[_Chunk]) -> Iterator[bytes]:
+    """Read what is there of the pixels' chunks, block by block."""
+    for one in (one for one in chunks if one.name == b"IDAT"):
+        yield from _blocks(file, one.start, min(one.length, file.size - one.start))
+
+
+def _sum_chunk(check: int, there: int) -> bytes:
+    """Make a chunk of the bytes of zlib's check sum that are missing; empty: none is."""
+    missing = struct.pack(">I", check)[there:]
+    if not missing:
+        return b""
+    body = b"IDAT" + missing
+    return struct.pack(">I", len(missing)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def _raw_bytes(header: bytes) -> int:
+    """Count the bytes that a header's pixels have before deflate, a filter byte a row with them."""
+    width, height, depth, colour_type, _, _, interlace = struct.unpack(">IIBBBBB", header)
+    bits = depth * _SAMPLES.get(colour_type, 1)
+    total = 0
+    for left, top, across, down in _PASSES if interlace else ((0, 0, 1, 1),):
+        w, h = -(-(width - left) // across), -(-(height - top) // down)
+        if w > 0 and h > 0:
+            total += h * (1 + (w * bits + 7) // 8)
+    return total

@@ -1,0 +1,157 @@
+"""What a PNG's chunks say of its numbers: read as a browser does, and given as sRGB's curve.
+
+By precedence: cICP, iCCP, sRGB, gAMA with cHRM (PNG specification, third edition, 4.3). Each number goes
+through one table to sRGB's curve; where the primaries are not sRGB's, a profile of those goes along with
+the pixels, so that no colour is lost. As in Chromium 156: cHRM counts only beside gAMA, cICP only with
+full range and without a matrix; BT.709's own curve is shown as a power of 2.4 (BT.1886).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyvips
+
+from rembg_tuner.errors import PictureError
+from rembg_tuner.imaging.matrix_profile import SRGB_PRIMARIES, Primaries, make_profile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+_D65 = (0.3127, 0.3290)
+# White, red, green, blue of ITU-T H.273's ColourPrimaries
+_CICP_PRIMARIES: dict[int, Primaries] = {
+    1: SRGB_PRIMARIES,
+    4: ((0.310, 0.316), (0.67, 0.33), (0.21, 0.71), (0.14, 0.08)),
+    5: (_D65, (0.64, 0.33), (0.29, 0.60), (0.15, 0.06)),
+    6: (_D65, (0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
+    7: (_D65, (0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
+    9: (_D65, (0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
+    11: ((0.314, 0.351), (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
+    12: (_D65, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
+    22: (_D65, (0.630, 0.340), (0.295, 0.605), (0.155, 0.077)),
+}
+_SRGB = 0.0  # stands for sRGB's own curve, which is no power
+# What each TransferCharacteristics raises a number to, to make it light
+_CICP_POWERS = {1: 2.4, 4: 2.2, 5: 2.8, 6: 2.4, 8: 1.0, 13: _SRGB, 14: 2.4, 15: 2.4, 17: 2.6}
+_CICP_HDR = {16: "PQ", 18: "HLG"}
+_SRGB_GAMA = 45455  # 100,000 / 2.2, which writers of sRGB put down
+_SRGB_GAMA_MARGIN = 200  # less than a step of 255
+_MIN_GAMA, _MAX_GAMA = 1_000, 10_000_000
+_SAME_PRIMARIES = 0.002
+_PROFILE = "icc-profile-data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumbersColour:
+    """How a picture's numbers become colours.
+
+    Attributes:
+        power: what a number in [0, 1] is raised to, to make it light; 0: sRGB's curve.
+        primaries: chromaticities of white, red, green and blue.
+    """
+
+    power: float
+    primaries: Primaries
+
+
+def read(path: Path, chunks: dict[bytes, bytes], profile: bytes) -> NumbersColour | None:
+    """Read what counts of the chunks before the pixels.
+
+    Args:
+        path: of the picture.
+        chunks: IHDR, cICP, sRGB, gAMA and cHRM, as far as they are there.
+        profile: iCCP's ICC profile; empty: there is none.
+
+    Returns:
+        None where the profile counts, or where nothing is said: then it is sRGB.
+
+    Raises:
+        PictureError: cICP says that it is an HDR picture.
+    """
+    colour = _read_cicp(path, chunks.get(b"cICP", b""))
+    if colour is not None or b"sRGB" in chunks or _fits(profile, chunks[b"IHDR"]):
+        return colour
+    if len(chunks.get(b"gAMA", b"")) != 4:
+        return None
+    gama = int.from_bytes(chunks[b"gAMA"], "big")
+    primaries = _read_chrm(chunks.get(b"cHRM", b""))
+    is_srgb_curve = primaries == SRGB_PRIMARIES and abs(gama - _SRGB_GAMA) <= _SRGB_GAMA_MARGIN
+    if not gama or is_srgb_curve:
+        return None
+    return NumbersColour(power=100_000 / min(max(gama, _MIN_GAMA), _MAX_GAMA), primaries=primaries)
+
+
+def _fits(profile: bytes, header: bytes) -> bool:
+    """Return whether a profile is one, and of the picture's kind: grey or colour."""
+    is_grey = header[9:10] in (b"\0", b"\4")
+    return profile[36:40] == b"acsp" and profile[16:20] == (b"GRAY" if is_grey else b"RGB ")
+
+
+def _read_cicp(path: Path, content: bytes) -> NumbersColour | None:
+    """Read cICP; None: it is not there, or says what a browser passes over.
+
+    Raises:
+        PictureError: an HDR curve.
+    """
+    if len(content) != 4 or content[2] != 0 or content[3] != 1:
+        return None
+    primaries, transfer = _CICP_PRIMARIES.get(content[0]), content[1]
+    if primaries is not None and transfer in _CICP_HDR:
+        raise PictureError(
+            f"{path} is an HDR picture ({_CICP_HDR[transfer]}), which is not read; save it as sRGB or Display P3"
+        )
+    if primaries is None or transfer not in _CICP_POWERS:
+        return None
+    return NumbersColour(power=_CICP_POWERS[transfer], primaries=primaries)
+
+
+def _read_chrm(content: bytes) -> Primaries:
+    """Read cHRM; where it is not there, or no three primaries, it is sRGB's."""
+    if len(content) != 32:
+        return SRGB_PRIMARIES
+    x = [value / 100_000 for value in struct.unpack(">8I", content)]
+    white, red, green, blue = zip(x[::2], x[1::2], strict=True)
+    area = (green[0] - red[0]) * (blue[1] - red[1]) - (blue[0] - red[0]) * (green[1] - red[1])
+    is_possible = all(y > 0 and u + y <= 1 for u, y in (white, red, green)) and abs(area) > 0.001
+    spread = max(
+        abs(a - b)
+        for one, other in zip((white, red, green, blue), SRGB_PRIMARIES, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+    if not is_possible or blue[1] <= 0 or spread <= _SAME_PRIMARIES:
+        return SRGB_PRIMARIES
+    return white, red, green, blue
+
+
+def apply(image: pyvips.Image, colour: NumbersColour) -> pyvips.Image:
+    """Bring a PNG's numbers to sRGB's curve, alpha left alone, and set the profile of its primaries."""
+    count = image.bands - 1 if image.hasalpha() else image.bands
+    if colour.power != _SRGB:
+        table = pyvips.Image.new_from_array(_table(colour.power, image.format))
+        colours = image[:count] if count > 1 else image[0]
+        mapped = colours.maplut(table)
+        mapped = mapped.bandjoin(image[count:]) if count < image.bands else mapped
+        image = mapped.copy(interpretation=image.interpretation)
+    else:
+        image = image.copy()
+    if image.get_typeof(_PROFILE):
+        image.remove(_PROFILE)
+    if count > 1 and colour.primaries != SRGB_PRIMARIES:
+        image.set_type(pyvips.GValue.blob_type, _PROFILE, make_profile(colour.primaries))
+    return image
+
+
+def _table(power: float, kind: str) -> npt.NDArray[Any]:
+    """Make the table from a number to sRGB's number of the same light; uint8 or uint16 (1, 2**bits)."""
+    dtype = np.uint16 if kind == "ushort" else np.uint8
+    most = np.iinfo(dtype).max
+    light = (np.arange(most + 1) / most) ** power
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    table: npt.NDArray[Any] = np.rint(curve * most).astype(dtype)[np.newaxis]
+    return table

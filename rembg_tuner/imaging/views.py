@@ -1,0 +1,140 @@
+"""What a decoder is shown of a picture's file: all of it, or pieces of it with bytes of ours between.
+
+Files are opened by descriptor: libvips never sees a name, so a name of any bytes will do, and what was
+inspected is what is decoded. Pieces are read as the decoder asks for them; nothing is held.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import os
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
+
+import pyvips
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rembg_tuner.imaging.png_colour import NumbersColour
+
+    Piece = bytes | tuple[int, int]  # bytes of ours, or (offset, length) of the file
+    Strictness = Literal["none", "truncated", "error", "warning"]
+
+MAX_PROFILE_BYTES = 4 * 2**20
+MAX_EXIF_BYTES = 2**20
+MAX_SKIPPED_BYTES = 2**20  # metadata that is not needed and that a decoder may still be shown
+END_MISSING = "the end of the file is missing, but all of its pixels are there; copy or save the picture again if you can"
+PROFILE_TOO_LARGE = (
+    "the colour profile is larger than 4 MiB and was left out; the colours are read as sRGB"
+)
+EXIF_TOO_LARGE = (
+    "the EXIF block is larger than 1 MiB and was left out; the picture may be on its side"
+)
+EXIF_CUT = "the EXIF block is cut, so that the picture may be on its side"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileView:
+    """What is shown of a file.
+
+    Attributes:
+        pieces: in order; empty: the whole file as it is.
+        strictness: libvips' `fail_on`; None: the format's own.
+        is_cut: the file ends too early; its pixels may all be there.
+        warnings: what a user should know of it.
+        colour: what a PNG's own chunks say of its numbers; None: nothing.
+    """
+
+    pieces: tuple[Piece, ...] = ()
+    strictness: Strictness | None = None
+    is_cut: bool = False
+    warnings: tuple[str, ...] = ()
+    colour: NumbersColour | None = None
+
+
+WHOLE_FILE = FileView()
+
+
+class PictureFile:
+    """A regular file, read at any position."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        self._file = path.open("rb", buffering=0)
+        self.descriptor = self._file.fileno()
+        self.size = os.fstat(self.descriptor).st_size
+
+    def __enter__(self) -> Self:
+        """Give the open file."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self._file.close()
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; fewer at the file's end."""
+        return os.pread(self.descriptor, length, offset)
+
+
+class _PiecesFile:
+    """Pieces of a file one after another; read and seek as an open file's."""
+
+    def __init__(self, descriptor: int, pieces: tuple[Piece, ...]) -> None:
+        """Take over a descriptor, which is closed with this object."""
+        self._descriptor = descriptor
+        self._pieces = pieces
+        lengths = [len(one) if isinstance(one, bytes) else one[1] for one in pieces]
+        self._starts = [0, *itertools.accumulate(lengths)]
+        self._position = 0
+        weakref.finalize(self, os.close, descriptor)
+
+    def read(self, length: int) -> bytes:
+        """Return up to `length` bytes from here; fewer at the end of a piece."""
+        i = bisect.bisect_right(self._starts, self._position) - 1
+        if i >= len(self._pieces):
+            return b""
+        piece, offset = self._pieces[i], self._position - self._starts[i]
+        if isinstance(piece, bytes):
+            block = piece[offset : offset + length]
+        else:
+            length = min(length, piece[1] - offset)
+            block = os.pread(self._descriptor, length, piece[0] + offset)
+        self._position += len(block)
+        return block
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Move as `io.IOBase.seek` does."""
+        self._position = offset + (0, self._position, self._starts[-1])[whence]
+        return self._position
+
+
+def open_view(file: PictureFile, view: FileView) -> pyvips.Source:
+    """Return a source of what a view shows; the file may be closed afterwards."""
+    if not view.pieces:
+        return pyvips.Source.new_from_descriptor(file.descriptor)
+    shown = _PiecesFile(os.dup(file.descriptor), view.pieces)
+    source = pyvips.SourceCustom()
+    source.on_read(shown.read)
+    source.on_seek(shown.seek)
+    return source
+
+
+def load_view(file: PictureFile, view: FileView, loader: str, **options: object) -> pyvips.Image:
+    """Open what a view shows with a format's own loader, reading from top to bottom.
+
+    Raises:
+        pyvips.Error: it does not open.
+    """
+    source = open_view(file, view)
+    image = getattr(pyvips.Image, f"{loader}_source")(source, access="sequential", **options)
+    # as pyvips' own new_from_source: whatever is made of the image keeps the callbacks alive
+    image._references.append(source)
+    return image

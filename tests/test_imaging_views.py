@@ -1,0 +1,306 @@
+"""What libvips is shown of a file: an end that is missing, metadata without measure, names of any bytes."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import pyvips
+from made_png import chunk, iccp, make_png
+from PIL import Image, ImageCms
+
+from rembg_tuner.errors import PictureError
+from rembg_tuner.imaging import complaints, source, views
+from rembg_tuner.imaging.compose import Composition, write_cutout
+from rembg_tuner.imaging.libvips import start_libvips
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.uint8]  # (h, w, 3 or 4)
+
+_CUT_SHORT = r"is damaged or cut short: the file ends before all of its pixels do; copy or save"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _libvips() -> None:
+    """Set libvips up as the worker does; its cache would give a file's former pixels."""
+    start_libvips(2)
+
+
+def _colours() -> Image.Image:
+    """Make a picture whose last rows are like no others."""
+    rng = np.random.default_rng(11)
+    blobs = Image.fromarray(rng.integers(0, 256, (5, 7, 3)).astype(np.uint8))
+    return blobs.resize((96, 61), Image.Resampling.BICUBIC)
+
+
+def _encoded(kind: str, picture: Image.Image | None = None, **options: Any) -> bytes:
+    file = io.BytesIO()
+    (picture or _colours()).save(file, kind, **options)
+    return file.getvalue()
+
+
+def _both(path: Path) -> tuple[source.PictureHeader, Pixels, Pixels]:
+    """Read a picture as the cut-out's colours and as the network's input."""
+    header = source.read_header(path)
+    small = source.read_small(header, width=40, height=40).numpy()
+    with source.opened(header, 0, path.parent) as image:
+        return header, image.numpy(), small
+
+
+def _split(png: bytes, length: int) -> bytes:
+    """Cut a PNG's one chunk of pixels into many."""
+    at = png.index(b"IDAT")
+    size = int.from_bytes(png[at - 4 : at], "big")
+    pixels = png[at + 4 : at + 4 + size]
+    parts = b"".join(chunk(b"IDAT", pixels[i : i + length]) for i in range(0, size, length))
+    return png[: at - 4] + parts + png[at + 8 + size :]
+
+
+def _interlaced(picture: Image.Image) -> bytes:
+    encoded: bytes = pyvips.Image.new_from_array(np.asarray(picture)).pngsave_buffer(interlace=True)
+    return encoded
+
+
+def _exif(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+_ANIMATED: dict[str, Any] = {"save_all": True, "append_images": [_colours().rotate(180)]}
+# A file, how many bytes of its end are no pixels', and one that is.
+_ENDS: list[Any] = [
+    pytest.param(_encoded("JPEG"), 2, 3, id="jpeg"),
+    pytest.param(_encoded("JPEG", progressive=True), 2, 3, id="jpeg-progressive"),
+    pytest.param(_encoded("JPEG", _colours().convert("L")), 2, 8, id="jpeg-grey"),
+    pytest.param(_encoded("JPEG", _colours().convert("CMYK")), 2, 8, id="jpeg-cmyk"),
+    pytest.param(_encoded("JPEG", restart_marker_rows=1), 2, 8, id="jpeg-restarts"),
+    pytest.param(_encoded("JPEG", exif=_exif(6)), 2, 8, id="jpeg-turned"),
+    pytest.param(_encoded("PNG"), 20, 26, id="png"),
+    pytest.param(_encoded("PNG", compress_level=0), 20, 21, id="png-stored"),
+    pytest.param(_encoded("PNG", _colours().convert("RGBA")), 20, 26, id="png-rgba"),
+    pytest.param(_encoded("PNG", _colours().quantize(16)), 20, 26, id="png-palette"),
+    pytest.param(_interlaced(_colours()), 20, 26, id="png-interlaced"),
+    pytest.param(_split(_encoded("PNG"), 7), 18, 60, id="png-split"),
+    pytest.param(make_png(np.asarray(_colours()), after=chunk(b"tEXt", b"a\0b" * 30)), 110, 140, id="png-text-after"),
+    pytest.param(_encoded("GIF"), 2, 8, id="gif"),
+    pytest.param(_encoded("GIF", _colours().quantize(32), transparency=3), 2, 8, id="gif-transparent"),
+    pytest.param(_encoded("GIF", **_ANIMATED), 900, None, id="gif-animated"),
+    pytest.param(_encoded("WEBP", xmp=b"<x/>" * 20), 80, 120, id="webp-xmp"),
+    pytest.param(_encoded("WEBP", lossless=True, **_ANIMATED), 500, None, id="webp-animated"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "spare", "too_many"), _ENDS)
+def test_a_missing_end_is_a_warning_and_missing_pixels_a_refusal(
+    tmp_path: Path, content: bytes, spare: int, too_many: int | None
+) -> None:
+    """Up to the last pixel the picture is the whole file's, pixel for pixel; past it, it is refused."""
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    header, pixels, small = _both(path)
+    assert views.END_MISSING not in header.warnings
+    for cut in {1, 2, spare // 2, spare} - {0}:
+        path.write_bytes(content[:-cut])
+        header, cut_pixels, cut_small = _both(path)
+        assert header.warnings[-1] == views.END_MISSING
+        first, second = (cut_pixels, pixels) if pixels.shape[2] >= cut_pixels.shape[2] else (pixels, cut_pixels)  # fmt: skip
+        assert np.array_equal(first, second[..., : first.shape[2]])
+        assert np.array_equal(cut_small[..., :3], small[..., :3])
+    for cut in [] if too_many is None else [too_many, len(content) // 2]:
+        path.write_bytes(content[:-cut])
+        with pytest.raises(PictureError, match=_CUT_SHORT):
+            _both(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(_encoded("JPEG"), id="jpeg"),
+        pytest.param(_encoded("PNG"), id="png"),
+        pytest.param(_encoded("GIF"), id="gif"),
+        pytest.param(_encoded("GIF", **_ANIMATED), id="gif-animated"),
+    ],
+)
+def test_bytes_after_the_end_are_no_missing_end(tmp_path: Path, content: bytes) -> None:
+    """What cameras and programs append is nobody's pixels."""
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    before = source.read_header(path).warnings
+    path.write_bytes(content + b"appended\n" * 30)
+    header, pixels, _ = _both(path)
+    assert header.warnings == before
+    assert pixels.shape[:2] == (61, 96)
+
+
+def test_a_progressive_jpeg_without_its_last_scans_is_refused(tmp_path: Path) -> None:
+    """A file that ends between two scans lacks the fine bits of all pixels, and no decoder says so."""
+    content = _encoded("JPEG", progressive=True)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content[: content.rindex(b"\xff\xda")])
+    with pytest.raises(PictureError, match=_CUT_SHORT):
+        source.read_header(path)
+
+
+def test_a_webp_whose_exif_is_cut_says_so(tmp_path: Path) -> None:
+    """The orientation may be in what is missing."""
+    path = tmp_path / "a.webp"
+    path.write_bytes(_encoded("WEBP", exif=_exif(6))[:-8])
+    assert views.EXIF_CUT in _both(path)[0].warnings
+
+
+# Metadata without measure
+
+
+def _shown_bytes(header: source.PictureHeader) -> int:
+    """Count the bytes that libvips is shown."""
+    lengths = (len(one) if isinstance(one, bytes) else one[1] for one in header.view.pieces)
+    return sum(lengths) or header.path.stat().st_size
+
+
+@functools.cache
+def _profile() -> bytes:
+    """Make a profile once: it holds the time at which it was made."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+_TURNED = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+_BOMB = zlib.compress(b"Aa" * 2_000_000, 9)
+_GOOD = (iccp(_profile()), chunk(b"eXIf", _TURNED))
+_PIXELS = np.asarray(_colours())
+_JPEG = _encoded("JPEG", exif=_exif(6), icc_profile=_profile())
+
+
+def _webp(*chunks: tuple[bytes, bytes]) -> bytes:
+    """Append chunks to a WebP."""
+    content = _encoded("WEBP", exif=_exif(6), icc_profile=_profile())
+    for name, body in chunks:
+        content += name + struct.pack("<I", len(body)) + body
+    return content[:4] + struct.pack("<I", len(content) - 8) + content[8:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(make_png(_PIXELS, *_GOOD, *[chunk(b"zTXt", b"k\0\0" + _BOMB)] * 20), id="png-ztxt"),
+        pytest.param(make_png(_PIXELS, *_GOOD, *[chunk(b"iTXt", b"k\0\1\0\0\0" + _BOMB)] * 20), id="png-itxt"),
+        pytest.param(make_png(_PIXELS, *_GOOD, after=chunk(b"zTXt", b"k\0\0" + _BOMB) * 20), id="png-ztxt-after"),
+        pytest.param(make_png(_PIXELS, *_GOOD, *[chunk(b"tEXt", b"k\0v")] * 1000), id="png-many-texts"),
+        pytest.param(make_png(_PIXELS, *_GOOD, chunk(b"abCd", bytes(2**21))), id="png-unknown"),
+        pytest.param(_JPEG[:2] + (b"\xff\xfe\xff\xff" + bytes(65533)) * 30 + _JPEG[2:], id="jpeg-comments"),
+        pytest.param(_JPEG[:2] + (b"\xff\xe1\xff\xffhttp://ns.adobe.com/xap/" + bytes(65509)) * 30 + _JPEG[2:], id="jpeg-xmp"),
+        pytest.param(_JPEG[:2] + b"\xff\xe5\0\2" * 5000 + _JPEG[2:], id="jpeg-many-segments"),
+        pytest.param(_webp((b"XMP ", bytes(2**21))), id="webp-xmp"),
+        pytest.param(_webp(*[(b"abcd", b"")] * 1000), id="webp-many-chunks"),
+    ],
+)  # fmt: skip
+def test_metadata_is_not_shown_without_measure(tmp_path: Path, content: bytes) -> None:
+    """Text and unknown blocks are left out; pixels, orientation and profile are not."""
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    header, pixels, _ = _both(path)
+    assert _shown_bytes(header) < 2**16
+    assert (header.width, header.height, header.orientation) == (61, 96, 6)
+    assert pixels.shape[:2] == (96, 61)
+    with source.opened(header, 0, tmp_path) as image:
+        assert bytes(image.get("icc-profile-data")) == _profile()
+
+
+@pytest.mark.parametrize(
+    ("content", "warning"),
+    [
+        pytest.param(make_png(_PIXELS, iccp(_profile() + bytes(2**23))), views.PROFILE_TOO_LARGE, id="png-profile"),
+        pytest.param(make_png(_PIXELS, chunk(b"eXIf", _TURNED + bytes(2**21))), views.EXIF_TOO_LARGE, id="png-exif"),
+        pytest.param(_encoded("JPEG", icc_profile=_profile() + bytes(2**23)), views.PROFILE_TOO_LARGE, id="jpeg-profile"),
+        pytest.param(_webp((b"EXIF", bytes(2**21))), views.EXIF_TOO_LARGE, id="webp-exif"),
+        pytest.param(_encoded("WEBP", icc_profile=_profile() + bytes(2**23)), views.PROFILE_TOO_LARGE, id="webp-profile"),
+    ],
+)  # fmt: skip
+def test_a_profile_or_exif_without_measure_is_left_out_with_a_warning(
+    tmp_path: Path, content: bytes, warning: str
+) -> None:
+    """The picture is read without it."""
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    header, pixels, _ = _both(path)
+    assert warning in header.warnings
+    assert _shown_bytes(header) < 2**16
+    assert pixels.shape[:2] == (61, 96)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(make_png(_PIXELS, b"".join([chunk(b"tEXt", b"k\0v")] * 260_000)), "chunks", id="png"),
+        pytest.param(_JPEG[:2] + b"\xff\xfe\0\2" * 30_000 + _JPEG[2:], "segments", id="jpeg"),
+        pytest.param(_webp(*[(b"abcd", b"")] * 30_000), "chunks", id="webp"),
+    ],
+)  # fmt: skip
+def test_more_blocks_than_any_picture_needs_are_refused(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    """Looking a file through takes no longer than it should."""
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    with pytest.raises(
+        PictureError, match=rf"has more than [\d,]+ {words}, which no picture needs"
+    ):
+        source.read_header(path)
+
+
+# Names, and what is said
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF"])
+def test_a_name_that_is_no_utf8_is_read_and_written(tmp_path: Path, kind: str) -> None:
+    """Files and folders of any bytes: as a Latin-1 system left them."""
+    folder = tmp_path / os.fsdecode(b"\xe0 c\xf4t\xe9")
+    folder.mkdir()
+    path, output = (folder / os.fsdecode(name) for name in (b"\xe9t\xe9.jpg", b"\xe9t\xe9.png"))
+    path.write_bytes(_encoded(kind, exif=_exif(6)) if kind != "GIF" else _encoded(kind))
+    header, pixels, _ = _both(path)
+    assert pixels.shape[:2] == (header.height, header.width)
+    composition = Composition(
+        header=header, matte=np.ones((4, 4), np.float32), max_side=0, background=None
+    )
+    write_cutout(composition, output, is_cancelled=lambda: False)
+    names = sorted(os.fsencode(one.name) for one in folder.iterdir())
+    assert names == [b"\xe9t\xe9.jpg", b"\xe9t\xe9.png"]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(PictureError, match="is damaged or cut short"):
+        _both(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "meaning"),
+    [
+        pytest.param("VipsJpeg: premature end of JPEG image", "the file ends before", id="libjpeg"),
+        pytest.param("vipspng: libpng read error", "the file ends before", id="libpng"),
+        pytest.param("gifload: Unexpected end of GIF source data", "the file ends before", id="nsgif"),
+        pytest.param("gifload: Invalid frame data", "its pixels are damaged", id="nsgif-pixels"),
+        pytest.param("webp2vips: unable to read pixels", "its pixels are damaged", id="libwebp"),
+        pytest.param("webp: unable to parse image", "its header is damaged", id="libwebp-header"),
+        pytest.param("VipsJpeg: Bogus Huffman table definition", "its header is damaged", id="libjpeg-table"),
+        pytest.param("VipsJpeg: Unsupported JPEG process: SOF type 0xc6", "it is stored in a way", id="libjpeg-kind"),
+        pytest.param("source: bad seek to 2461\nheif: Invalid input: No 'iinf' box (2.111)", "its header is damaged", id="libheif"),
+        pytest.param("heif: Memory allocation error: Security limit exceeded: iinf", "its header asks for more", id="libheif-limit"),
+        pytest.param("source: bad seek to 77030\ntiff2vips: Failed to read directory", "the file ends before", id="libtiff"),
+        pytest.param("tiff2vips: Decoding error at scanline 0", "its pixels are damaged", id="libtiff-pixels"),
+        pytest.param("something nobody foresaw", "it cannot be decoded", id="unknown"),
+    ],
+)  # fmt: skip
+def test_a_decoders_words_are_said_plainly(said: str, meaning: str) -> None:
+    """The sentence has none of the library's own words; those are for the log."""
+    error = pyvips.Error("unable to call jpegload", said)
+    told = complaints.explain(error)
+    assert told.startswith(meaning)
+    assert not any(word in told for word in ("Vips", "vips", "libpng", "heif", "gifload"))
