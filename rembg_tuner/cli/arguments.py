@@ -17,6 +17,7 @@ from rembg_tuner.cli.readers import (
     read_time_budget,
     reader_of,
 )
+from rembg_tuner.cli.streams import STREAM_FORMATS
 from rembg_tuner.escapes import escape_text
 from rembg_tuner.export.values import TARGETS
 from rembg_tuner.models.catalogue import INT8_ENGINES
@@ -68,14 +69,22 @@ def _add_cut(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         description="Cut pictures out of their background, one at a time, each measured.",
     )
     cut.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="JPEG, PNG, WebP, AVIF, TIFF or GIF"
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="JPEG, PNG, WebP, AVIF, TIFF or GIF; -: standard input, for one picture",
     )
     cut.add_argument(
         "-o",
         "--output",
         metavar="FILE|DIR",
-        help="where to write: a file (.png, .webp, .jpg), or a folder for <stem>.png; "
-        "default: <stem>.cutout.png beside each picture",
+        help="where to write: a file (.png, .webp, .jpg), a folder for <stem>.png, or - for standard output; "
+        "default: <stem>.cutout.png beside each picture, and standard output for standard input",
+    )
+    cut.add_argument(
+        "--format",
+        choices=STREAM_FORMATS,
+        help=f"of standard output; default: {STREAM_FORMATS[0]}",
     )
     cut.add_argument(
         "--repeat",

@@ -13,6 +13,7 @@ from rembg_tuner.cli.cut import failure_text
 from rembg_tuner.cli.exits import exit_code
 from rembg_tuner.cli.plan import plan_jobs
 from rembg_tuner.cli.stopping import stop_word
+from rembg_tuner.cli.streams import STANDARD
 from rembg_tuner.errors import PictureError, SettingsError
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.measurement import Failure, Result
@@ -78,6 +79,8 @@ class Summary:
 
 def run(arguments: argparse.Namespace) -> int:
     """Cut out every picture; the bad ones are named and the others done."""
+    if STANDARD in (*arguments.images, arguments.output):
+        raise SettingsError(["- is for one picture, and batch takes folders; use cut - -o -, or name folders"])  # fmt: skip
     settings, warnings = chosen_settings(arguments)
     found = look_for_images(arguments.images)
     jobs = plan_jobs(found.images, f"{arguments.output}/", arguments.background)

@@ -17,7 +17,15 @@ from rembg_tuner.escapes import escape_text
 
 
 def prepare_streams() -> None:
-    """Have every letter written, as an escape where the stream's encoding has none for it."""
+    """Have every letter written, as an escape where the stream's encoding has none for it.
+
+    A descriptor that the process was started without is opened, so that no pipe to a worker gets its number.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -10,6 +10,7 @@ from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import exit_code
 from rembg_tuner.cli.plan import plan_jobs
 from rembg_tuner.cli.stopping import stop_word
+from rembg_tuner.cli.streams import STANDARD, open_streams
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.measurement import Failure, Result, setting_peak_bytes
 from rembg_tuner.running.runner import Runner
@@ -18,7 +19,9 @@ from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
+    from rembg_tuner.cli.streams import Streams
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings
 
@@ -28,12 +31,20 @@ Run = Result | Failure
 def run(arguments: argparse.Namespace) -> int:
     """Cut out every picture; the bad ones are named and the others done."""
     settings, warnings = _one_at_a_time(arguments)
-    jobs = plan_jobs(arguments.images, arguments.output, arguments.background)
-    runs, is_interrupted = _run_all(jobs, settings, warnings, arguments)
+    with open_streams(
+        arguments.images, arguments.output, suffix=arguments.format, is_json=arguments.json
+    ) as streams:
+        try:
+            jobs = plan_jobs(streams.images, streams.output, arguments.background)
+        except SettingsError as error:
+            raise SettingsError([streams.rename(problem) for problem in error.problems]) from error
+        runs, is_interrupted = _run_all(jobs, settings, warnings, arguments, streams)
+        if not is_interrupted:
+            streams.write(runs[-1])
     if arguments.json:
         emit_json({"runs": [run.to_dict() for run in runs]})
     elif arguments.repeat > 1:
-        _print_spread(runs)
+        _print_spread(runs, log if streams.is_written else emit)
     return exit_code(runs, is_interrupted=is_interrupted)
 
 
@@ -58,21 +69,26 @@ def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, 
 
 
 def _run_all(
-    jobs: list[Job], settings: Settings, warnings: tuple[str, ...], arguments: argparse.Namespace
+    jobs: list[Job],
+    settings: Settings,
+    warnings: tuple[str, ...],
+    arguments: argparse.Namespace,
+    streams: Streams,
 ) -> tuple[list[Run], bool]:
     """Run every job, telling of each as it is done."""
     runs: list[Run] = []
+    write = log if streams.is_written else emit
     try:
         with Runner() as runner:
             for job in jobs:
                 for _ in range(arguments.repeat):
-                    run = runner.run(job, settings, warnings=warnings)
+                    run = streams.named(runner.run(job, settings, warnings=warnings))
                     runs.append(run)
                     if isinstance(run, Failure):
                         log(f"rembg-tuner: {failure_text(run)}")
                         break  # the same picture would fail the same way again
                     if not arguments.json:
-                        emit(*_describe(run, is_brief=run.run_index > 0 and arguments.repeat > 1))
+                        write(*_describe(run, is_brief=run.run_index > 0 and arguments.repeat > 1))
     except KeyboardInterrupt as error:
         log(f"rembg-tuner: {stop_word(error)}; what was done before is kept")
         return runs, True
@@ -81,7 +97,8 @@ def _run_all(
 
 def failure_text(run: Failure) -> str:
     """Say what failed, naming the picture once."""
-    return run.message if run.input in run.message else f"{run.input}: {run.message}"
+    is_named = run.input == STANDARD or run.input in run.message
+    return run.message if is_named else f"{run.input}: {run.message}"
 
 
 def _describe(run: Result, *, is_brief: bool) -> list[str]:
@@ -108,17 +125,17 @@ def _describe(run: Result, *, is_brief: bool) -> list[str]:
     return lines
 
 
-def _print_spread(runs: list[Run]) -> None:
+def _print_spread(runs: list[Run], write: Callable[..., None]) -> None:
     """Tell the spread of repeated runs, the cold one apart, and whether it is to be trusted."""
     done = [run for run in runs if isinstance(run, Result)]
     warm = [run for run in done if run.run_index > 0]
     if not warm:
         return
     total = summarise([run.total_s for run in warm])
-    emit(
+    write(
         f"warm     median {format_seconds(total.median)}, {format_seconds(total.low)} to {format_seconds(total.high)} (n = {total.n}, the first run left out)"
     )
-    emit(
+    write(
         f"peak     {format_bytes(setting_peak_bytes(done))} of the setting: the highest of the load and {len(done)} runs"
     )
     if total.is_unstable() and len({run.input for run in warm}) == 1:
