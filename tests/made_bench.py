@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,18 +19,30 @@ if TYPE_CHECKING:
     from rembg_tuner.settings import Settings
 
 
+class KilledError(BaseException):
+    """Stands for SIGKILL; what the program does about it must not count, so look at `MadeBench.left`."""
+
+
 class MadeBench:
     """Writes a square on nothing as every cut-out, takes down what it was asked, and may fail."""
 
     slots = 1
 
-    def __init__(self) -> None:
-        """Begin with nothing asked."""
+    def __init__(self, left: Path | None = None) -> None:
+        """Begin with nothing asked; `left` gets what a kill would leave of a sweep's folder."""
+        self.left = left or Path("/nonexistent")
         self.asked: list[tuple[Settings, list[Job]]] = []
         self.error: BaseException | None = None
+        self.interrupt_after: int | None = None  # calls that go through before Ctrl-C
+        self.kill_after: int | None = None  # calls that go through before the process is gone
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
         """Run pictures one after another; see `measure.Bench`."""
+        if self.kill_after is not None and len(self.asked) >= self.kill_after:
+            shutil.copytree(Path(jobs[0].output).parent, self.left, dirs_exist_ok=True)
+            raise KilledError
+        if self.interrupt_after is not None and len(self.asked) >= self.interrupt_after:
+            raise KeyboardInterrupt
         self.asked.append((settings, list(jobs)))
         if self.error is not None:
             raise self.error

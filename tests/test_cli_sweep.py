@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pyvips
-from made_bench import MadeBench
+from made_bench import KilledError, MadeBench
 
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli import main
@@ -20,6 +20,7 @@ from rembg_tuner.sweep.plan_file import PLAN_FILE, hold_folder
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"
+CAT = ROOT / "examples" / "chelsea.png"
 WEIGHTS = ROOT / "rembg_tuner" / "models" / "u2netp.onnx"
 
 
@@ -27,7 +28,7 @@ WEIGHTS = ROOT / "rembg_tuner" / "models" / "u2netp.onnx"
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeBench:
     """Run nothing, and remember nothing of this machine's other sweeps."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path / "cache"))
-    made = MadeBench()
+    made = MadeBench(tmp_path / "left")
     monkeypatch.setattr("rembg_tuner.cli.sweep.OwnBench", lambda: made)
     monkeypatch.setattr("rembg_tuner.cli.compare.OwnBench", lambda: made)
     return made
@@ -175,19 +176,152 @@ def test_a_start_that_failed_leaves_the_folder_free(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        pytest.param(["--rounds", "2"], "differs in rounds (1 there, 2 here);", id="rounds"),
-        pytest.param(["--seed", "7"], "differs in seed (0 there, 7 here);", id="seed"),
-        pytest.param(["--network-size", "64"], "differs in axes network_size ([64, 96] there, [64] here);", id="axis"),
-        pytest.param(["--spinning", "on,off"], "differs in axes spinning (None there, [True, False] here);", id="new-axis"),
+        pytest.param(["--rounds", "2"], "--rounds 2 contradicts {plan}, which has rounds 1;", id="rounds"),
+        pytest.param(["--seed", "7"], "--seed 7 contradicts {plan}, which has seed 0;", id="seed"),
+        pytest.param(["--network-size", "64"], "--network-size 64 contradicts {plan}, which has network_size 64,96;", id="axis"),
+        pytest.param(["--spinning", "on,off"], "--spinning on,off contradicts {plan}, which has spinning on;", id="new-axis"),
+        pytest.param([str(CAT)], "IMAGE {cat} contradicts {plan}, which has the pictures {coffee};", id="picture"),
+        pytest.param(["--reference", "u2net"], "--reference u2net contradicts {plan}, which has the model in fp32 as its reference;", id="reference"),
+        pytest.param(["--preset", "article-onnx"], "--preset article-onnx (mem_pattern off) contradicts {plan}, which has mem_pattern on;", id="preset"),
+        pytest.param(["--trials", "1"], "--trials 1 contradicts {plan}, which has all of its settings;", id="trials"),
+        pytest.param(["--again"], "--again contradicts {plan}, which has trials taken from what was measured", id="again"),
     ],
 )  # fmt: skip
-def test_what_keeps_a_sweep_from_going_on_is_named(
-    words: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+def test_a_flag_that_contradicts_a_resumed_plan_is_named(
+    words: list[str], said: str, folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With both values, and no word of pictures that are the same."""
+    """With both values, before anything is measured."""
     assert sweep(folder, "--network-size", "64,96") == 0
-    assert sweep(folder, "--network-size", "64,96", *words, "--resume") == 2
-    assert said in capsys.readouterr().err
+    asked = len(bench.asked)
+    assert main(["sweep", "--resume", "-o", str(folder), *words]) == 2
+    filled = said.format(plan=folder / PLAN_FILE, cat=CAT, coffee=COFFEE)
+    assert filled in capsys.readouterr().err
+    assert len(bench.asked) == asked
+
+
+def test_a_sweep_is_resumed_without_a_word_of_what_it_was(
+    folder: Path,
+    bench: MadeBench,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All settings are the plan's, from any folder: pictures, axes, rounds, seed, budgets; equal flags are allowed."""
+    monkeypatch.chdir(COFFEE.parent)
+    words = [
+        "--engine",
+        "onnxruntime",
+        "--network-size",
+        "64,96,128",
+        "--rounds",
+        "2",
+        "--seed",
+        "5",
+    ]
+    words += ["--confirm", "0", "--max-memory", "50MiB", "--min-agreement", "0", "-o", str(folder)]
+    bench.interrupt_after = 3  # the reference and two trials
+    assert main(["sweep", COFFEE.name, *words]) == 130
+    told = capsys.readouterr().err
+    assert f"interrupted; 2 trials kept, go on with: rembg-tuner sweep --resume -o {folder}" in told
+    bench.interrupt_after = None
+    monkeypatch.chdir(folder)
+    assert main(["sweep", "--resume", "-o", str(folder)]) == 1  # under the plan's budgets
+    said = capsys.readouterr()
+    assert "2 trials done before" in said.err
+    assert "(seed 5), 2 runs of each of 1 picture" in said.err
+    assert "budgets: peak at most 50 MiB (52,428,800 bytes)" in said.err
+    assert "nothing fits" in said.out
+    swept = [settings.network_size for settings, jobs in bench.asked if "trial-" in jobs[0].output]
+    assert sorted(swept) == [64, 96, 128]
+    again = ["sweep", str(COFFEE), "--resume", "--network-size", "96,128,64", "--rounds", "2"]
+    assert main([*again, "-o", str(folder), "--max-memory", "any"]) == 0
+    assert json.loads((folder / PLAN_FILE).read_text())["budgets"]["max_memory_bytes"] is None
+
+
+def test_nothing_to_resume_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a sweep without pictures is."""
+    assert main(["sweep", "--resume", "-o", str(folder)]) == 2
+    assert f"{folder} holds no sweep to resume (plan.json is not there); name pictures" in capsys.readouterr().err  # fmt: skip
+    assert main(["sweep", "-o", str(folder)]) == 2
+    assert "a sweep needs pictures; name pictures or folders" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("pictures", []), ("axes", {"engine": []}), ("rounds", 0), ("seed", "x"), ("trials", 0), ("base", {"model": 3}), ("budgets", {"min_agreement": 2})],
+)  # fmt: skip
+def test_a_plan_that_cannot_be_is_told(
+    name: str, value: object, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a sentence with its path, and with what cannot be."""
+    assert sweep(folder, "--network-size", "64") == 0
+    plan = json.loads((folder / PLAN_FILE).read_text())
+    (folder / PLAN_FILE).write_text(json.dumps({**plan, name: value}))
+    assert main(["sweep", "--resume", "-o", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert f"{folder / PLAN_FILE} does not read, so its sweep cannot be resumed (" in said
+    assert "cannot be" in said or "must be" in said
+
+
+def kill(folder: Path, bench: MadeBench, *words: str) -> None:
+    """Sweep until the bench stands for a SIGKILL; the folder is as that would leave it."""
+    with pytest.raises(KilledError):
+        sweep(folder, *words)
+    shutil.rmtree(folder)
+    bench.left.rename(folder)
+
+
+def test_a_killed_sweep_recommends_what_it_has(
+    folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From its store, with its own budgets, as `recommend` and `export` see it after a SIGKILL; then resumed."""
+    bench.kill_after = 2  # in the reference's run, or the first trial's
+    words = ["--network-size", "64,96,128", "--max-memory", "150MiB"]
+    kill(folder, bench, *words)
+    assert not (folder / "trials.json").exists()
+    capsys.readouterr()
+    assert main(["recommend", str(folder)]) == 0
+    said = capsys.readouterr()
+    assert f"1 of 3 trials of the sweep in {folder} are done; go on with: rembg-tuner sweep --resume -o {folder}" in said.err  # fmt: skip
+    assert "budgets: peak at most 150 MiB" in said.err
+    assert "recommended: trial 0, " in said.out
+    assert main(["export", str(folder), "--to", "compose"]) == 0
+    assert "100 MiB peak measured" in capsys.readouterr().out
+    bench.kill_after = None
+    assert main(["sweep", "--resume", "-o", str(folder)]) == 0
+    assert "1 trial done before" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kill_after", [0, 1], ids=["in-the-reference", "in-the-first-trial"])
+def test_a_sweep_killed_before_its_first_trial_is_told(
+    kill_after: int, folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 1 and a sentence from recommend and export; the sweep can be resumed."""
+    bench.kill_after = kill_after
+    kill(folder, bench, "--network-size", "64,96")
+    capsys.readouterr()
+    for words in (["recommend", str(folder)], ["export", str(folder), "--to", "env"]):
+        assert main(words) == 1
+        said = capsys.readouterr()
+        assert f"0 of 2 trials of the sweep in {folder} are done; go on with: " in said.err
+        assert "nothing was measured, so nothing can be recommended" in said.out + said.err
+    bench.kill_after = None
+    assert main(["sweep", "--resume", "-o", str(folder)]) == 0
+
+
+def test_trials_of_other_weights_are_not_recommended(
+    folder: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are counted; where the weights are gone, their figures stay."""
+    own = tmp_path / "own.onnx"
+    shutil.copyfile(WEIGHTS, own)
+    assert sweep(folder, "--model", str(own), "--network-size", "64", "--reference", str(mask)) == 0
+    own.unlink()
+    assert main(["recommend", str(folder)]) == 0
+    own.write_bytes(b"another")
+    (folder / "trials.json").unlink()
+    capsys.readouterr()
+    assert main(["recommend", str(folder)]) == 1
+    assert "1 trial in" in capsys.readouterr().err
 
 
 def test_a_search_can_be_lengthened(folder: Path, bench: MadeBench) -> None:
@@ -369,7 +503,7 @@ def test_what_a_preset_lost_here_is_told(
 ) -> None:
     """Compare and sweep say it as cut does."""
     plain = replace(look_at_this_machine(), int8_models=frozenset())
-    for room in ("compare", "sweep"):
+    for room in ("compare", "sweep_plan"):
         monkeypatch.setattr(f"rembg_tuner.cli.{room}.look_at_this_machine", lambda: plain)
     assert sweep(folder, "--network-size", "64", "--preset", "fastest") == 0
     assert "preset fastest: " in capsys.readouterr().err

@@ -44,6 +44,7 @@ ELSEWHERE = (
     "export/scripts.py",
     "plot/",  # its fixed words have keys
     "report.py",
+    "sweep/resume.py",
     "sweep/summary.py",
     "ui/views",
     "ui/widgets.py",

@@ -158,19 +158,17 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Measure every setting that the axes make, each in a worker of its own, and recommend one. "
         "An axis is a knob with several values: --engine onnxruntime,openvino --network-size 192,256,320.",
     )
-    sweep.add_argument("images", nargs="+", metavar="IMAGE", help="pictures of your kind")
+    sweep.add_argument("images", nargs="*", metavar="IMAGE", help="pictures of your kind, or folders of them; with --resume the sweep's own")  # fmt: skip
     sweep.add_argument(
         "--preset", metavar="NAME", help="gives the knobs that are no axis; default: the knobs' own"
     )
     sweep.add_argument("--trials", type=read_count, metavar="N", help="measure N of them, chosen by a guided search (Optuna's TPE); default: all")  # fmt: skip
-    sweep.add_argument("--rounds", type=read_count, default=3, metavar="N", help="timed runs of each picture in a trial, after a warm-up; default: 3")  # fmt: skip
-    sweep.add_argument("--confirm", type=read_count_or_none, default=CONFIRMING, metavar="N", help="workers in which the best are measured again at the end, the recommended one first; 0: none; default: %(default)s")  # fmt: skip
-    sweep.add_argument("--reference", default="", metavar="PRESET|MODEL|MASK|DIR", help="what agreement is measured against; of a folder the masks named as the pictures; default: the model in fp32 at its own size")  # fmt: skip
-    sweep.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the order of trials; default: 0"
-    )
+    sweep.add_argument("--rounds", type=read_count, metavar="N", help="timed runs of each picture in a trial, after a warm-up; default: 3")  # fmt: skip
+    sweep.add_argument("--confirm", type=read_count_or_none, metavar="N", help=f"workers in which the best are measured again at the end, the recommended one first; 0: none; default: {CONFIRMING}")  # fmt: skip
+    sweep.add_argument("--reference", metavar="PRESET|MODEL|MASK|DIR", help="what agreement is measured against; of a folder the masks named as the pictures; default: the model in fp32 at its own size")  # fmt: skip
+    sweep.add_argument("--seed", type=int, metavar="N", help="of the order of trials; default: 0")
     sweep.add_argument("--again", action="store_true", help="measure anew what was measured on this machine before")  # fmt: skip
-    sweep.add_argument("--resume", action="store_true", help="go on with the sweep in -o")
+    sweep.add_argument("--resume", action="store_true", help="go on with the sweep in -o, with all settings of its plan.json; budgets, --confirm and more --trials may be given anew")  # fmt: skip
     sweep.add_argument("-o", "--output", default="sweep", metavar="DIR", help="where trials and report go; default: sweep")  # fmt: skip
     sweep.add_argument("--json", action="store_true", help="print one JSON document")
     _add_budgets(sweep)

@@ -11,7 +11,7 @@ from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.chosen import chosen_budgets, given_budgets
 from rembg_tuner.cli.console import emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED
-from rembg_tuner.cli.sweep import BUDGET_FLAGS
+from rembg_tuner.cli.sweep import BUDGET_FLAGS, tell_what_is_missing
 from rembg_tuner.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import Measured, measured_of_trial
@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = Path(arguments.preset)
     if source.is_dir():
         summary = read_summary(source)
+        tell_what_is_missing(summary, source)
         trial = _trial_of(source, summary, arguments)
         if trial is None:
             return FAILED

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.cli.chosen import chosen_budgets
 from rembg_tuner.cli.console import emit_json
 from rembg_tuner.cli.exits import DONE, FAILED
-from rembg_tuner.cli.sweep import print_recommendation
+from rembg_tuner.cli.sweep import print_recommendation, tell_what_is_missing
 from rembg_tuner.recommend import recommend
 from rembg_tuner.sweep.summary import read_summary, recommendation_of
 
@@ -20,6 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Recommend under these budgets; nothing is measured."""
     folder = Path(arguments.folder)
     summary = read_summary(folder)
+    tell_what_is_missing(summary, folder)
     trials, budgets = summary.trials, chosen_budgets(arguments, summary.budgets)
     found = recommend(trials, budgets)
     if arguments.json:

@@ -8,19 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.budgets import ANY
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.children.comparer import Comparer
-from rembg_tuner.cli.batch import find_images
-from rembg_tuner.cli.chosen import chosen_budgets, given_knobs
 from rembg_tuner.cli.console import emit, emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED, INTERRUPTED
 from rembg_tuner.cli.stopping import stop_word
-from rembg_tuner.presets import find_preset, resolve
+from rembg_tuner.cli.sweep_plan import plan_of_arguments
 from rembg_tuner.recommend import recommend
-from rembg_tuner.settings import Settings, flag_of
+from rembg_tuner.settings import flag_of
 from rembg_tuner.sweep.bench import OwnBench
-from rembg_tuner.sweep.grid import DEFAULT_AXES
-from rembg_tuner.sweep.opening import Plan, open_sweep
+from rembg_tuner.sweep.opening import open_sweep
 from rembg_tuner.sweep.plan_file import hold_folder
 from rembg_tuner.sweep.summary import write_summary
 from rembg_tuner.trials import differences, figures_of, label_of
@@ -32,7 +28,10 @@ if TYPE_CHECKING:
 
     from rembg_tuner.budgets import Budgets
     from rembg_tuner.recommend import Recommendation
+    from rembg_tuner.settings import Settings
+    from rembg_tuner.sweep.opening import Plan
     from rembg_tuner.sweep.run import SweepProgress
+    from rembg_tuner.sweep.summary import Summary
     from rembg_tuner.trials import Trial
 
 BUDGET_FLAGS = {"memory": "--max-memory", "time": "--max-latency", "agreement": "--min-agreement"}
@@ -41,8 +40,8 @@ _SHOWN = 12  # rows of the table; all of them stand in the report
 
 def run(arguments: argparse.Namespace) -> int:
     """Sweep, recommend, report. Ctrl-C keeps what is done; --resume goes on from there."""
-    plan, folder = _plan(arguments), Path(arguments.output)
-    budgets = chosen_budgets(arguments)
+    plan, folder = plan_of_arguments(arguments), Path(arguments.output)
+    budgets = plan.budgets
     for text in plan.left_out():
         log(f"left out: {text}")
     log(_announce(plan))
@@ -60,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt as error:
             is_interrupted = True
             log(
-                f"rembg-tuner: {stop_word(error)}; {counted(len(sweep.trials), 'trial')} kept, go on with --resume"
+                f"rembg-tuner: {stop_word(error)}; {counted(len(sweep.trials), 'trial')} kept, go on with: {resume_command(folder)}"
             )
     if known := sweep.progress(0.0).remembered:
         log(f"{known} of {len(sweep.trials)} trials were measured on this machine before; --again measures them anew")  # fmt: skip
@@ -76,25 +75,18 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE if found.fits else FAILED
 
 
-def _plan(arguments: argparse.Namespace) -> Plan:
-    """Make the plan that the arguments ask for."""
-    axes = given_knobs(arguments)
-    base = Settings()
-    if arguments.preset is not None:
-        base, warnings = resolve(find_preset(arguments.preset), {}, look_at_this_machine())
-        for text in warnings:
-            log(f"preset {arguments.preset}: {text}")
-    return Plan(
-        pictures=tuple(Path(name) for name in find_images(arguments.images)),
-        axes=axes or DEFAULT_AXES,  # type: ignore[arg-type]  # lists of values, as the flags read them
-        base=base,
-        reference=arguments.reference,
-        trials=arguments.trials,
-        rounds=arguments.rounds,
-        seed=arguments.seed,
-        again=arguments.again,
-        confirming=arguments.confirm,
-    )
+def resume_command(folder: Path) -> str:
+    """Write the command that goes on with a sweep."""
+    return shlex.join(["rembg-tuner", "sweep", "--resume", "-o", str(folder)])
+
+
+def tell_what_is_missing(summary: Summary, folder: Path) -> None:
+    """Say on stderr which trials of a sweep are not done, or are of other weights."""
+    done, planned = len(summary.trials), summary.planned
+    if planned is not None and done < planned:
+        log(f"{done} of {counted(planned, 'trial')} of the sweep in {folder} are done; go on with: {resume_command(folder)}")  # fmt: skip
+    if summary.outdated:
+        log(f"{counted(summary.outdated, 'trial')} in {folder} ran other weights than those that lie here now, and are left out; measure them anew with: {resume_command(folder)}")  # fmt: skip
 
 
 def _announce(plan: Plan) -> str:

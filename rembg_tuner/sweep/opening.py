@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.budgets import Budgets
 from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import SettingsError
@@ -22,10 +23,10 @@ from rembg_tuner.stats import CONFIRMING
 from rembg_tuner.sweep.grid import make_grid
 from rembg_tuner.sweep.guess import guess_trial_s
 from rembg_tuner.sweep.measure import ROUNDS, Ground, Reference, make_reference
-from rembg_tuner.sweep.plan_file import take_folder, write_plan
+from rembg_tuner.sweep.plan_file import take_folder, written_plan
 from rembg_tuner.sweep.run import Sweep
 from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
-from rembg_tuner.sweep.store import TrialStore, context_of
+from rembg_tuner.sweep.store import STORE_FILE, TrialStore, context_of
 from rembg_tuner.sweep.trusted import find_mask, find_trusted, trusted_model
 from rembg_tuner.sweep.weights import weights_key
 from rembg_tuner.units import format_bytes
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from rembg_tuner.sweep.grid import Grid
     from rembg_tuner.sweep.measure import Bench
 
-STORE_FILE = "trials.sqlite"
 _LIBRARIES = ("rembg-tuner", "onnxruntime", "openvino", "ncnn", "rembg", "pyvips")
 
 
@@ -57,6 +57,7 @@ class Plan:
         seed: of the order.
         confirming: workers more, in which the best are measured again at the end; no part of what is swept.
         again: whether what was measured on this machine before is measured again.
+        budgets: under which one is recommended; no part of what is swept.
         max_pixels: gives a host's own limit of a picture; None: the formats'. It is no part of what is swept.
     """
 
@@ -68,6 +69,7 @@ class Plan:
     rounds: int = ROUNDS
     seed: int = 0
     again: bool = False
+    budgets: Budgets = field(default_factory=Budgets, compare=False)
     confirming: int = field(default=CONFIRMING, compare=False)
     max_pixels: Callable[[Path], int] | None = field(default=None, compare=False)
 
@@ -115,15 +117,19 @@ class Plan:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Give the fields by name, ready for JSON."""
+        """Return the fields by name, ready for JSON; paths are absolute, so that any folder can resume it."""
+        is_path = bool(self.reference) and Path(self.reference).exists()
         return {
-            "pictures": [str(path) for path in self.pictures],
+            "pictures": [str(path.absolute()) for path in self.pictures],
             "axes": {name: list(values) for name, values in self.axes.items()},
             "base": self.base.to_dict(),
-            "reference": self.reference,
+            "reference": str(Path(self.reference).absolute()) if is_path else self.reference,
             "trials": self.trials,
             "rounds": self.rounds,
             "seed": self.seed,
+            "again": self.again,
+            "confirming": self.confirming,
+            "budgets": self.budgets.to_dict(),
         }
 
 
@@ -168,15 +174,22 @@ def open_sweep(
         if plan.trials is None
         else GuidedSearch(grid, plan.axes, trials=trials, seed=plan.seed)
     )
+    record = {
+        **plan.to_dict(),
+        "planned": trials,
+        "context": context,
+        "environment": environment,
+    }
+    with written_plan(record, folder):
+        reference = _reference(plan, masks, bench, folder)
     ground = Ground(
         pictures=plan.pictures,
-        reference=_reference(plan, masks, bench, folder),
+        reference=reference,
         folder=folder,
         rounds=plan.rounds,
         comparer=comparer,
         max_pixels=plan.pixel_limits(),
     )
-    write_plan(plan.to_dict(), folder)  # only now: a start that failed leaves the folder free
     sweep = Sweep(
         search=search,
         planned=trials,

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import reprlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import replacing
@@ -14,10 +15,10 @@ from rembg_tuner.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 PLAN_FILE = "plan.json"
-_MAY_DIFFER = ("trials",)  # a search can be lengthened
+# What figures and their order depend on; the rest of the file may change from one start to the next.
+_MUST_AGREE = ("pictures", "axes", "base", "reference", "rounds", "seed")
 
 
 @contextlib.contextmanager
@@ -56,19 +57,45 @@ def take_folder(plan: Mapping[str, object], folder: Path, *, resume: bool) -> No
         SettingsError: it holds a sweep, and is not to be gone on with; or another one, or a damaged one.
         OutputError: it cannot be made.
     """
-    file = folder / PLAN_FILE
-    if file.is_file():
-        if not resume:
-            raise SettingsError([f"{folder} holds a sweep already; go on with it by --resume, or name another -o"])  # fmt: skip
-        _refuse_another(_read(file), json.loads(json.dumps(plan)), folder)
+    there = read_plan_file(folder) if resume else None
+    if there is not None:
+        _refuse_another(there, json.loads(json.dumps(plan)), folder)
+    elif (folder / PLAN_FILE).is_file():
+        raise SettingsError([f"{folder} holds a sweep already; go on with it by --resume, or name another -o"])  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
 
 
-def write_plan(plan: Mapping[str, object], folder: Path) -> None:
-    """Write down what is swept, once it can be: from here on the folder is taken.
+@contextlib.contextmanager
+def written_plan(plan: Mapping[str, object], folder: Path) -> Iterator[None]:
+    """Write down what is swept while its reference is made, so that a start that was killed can be resumed.
+
+    A start that fails leaves what was there before: the folder is free for a corrected command.
+
+    Args:
+        plan: ready for JSON.
+        folder: of the sweep.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    file = folder / PLAN_FILE
+    before = file.read_bytes() if file.is_file() else None
+    _write(plan, folder)
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            file.unlink(missing_ok=True)
+        else:
+            file.write_bytes(before)
+        raise
+
+
+def _write(plan: Mapping[str, object], folder: Path) -> None:
+    """Write plan.json.
 
     Raises:
         OutputError: it cannot be written.
@@ -80,12 +107,18 @@ def write_plan(plan: Mapping[str, object], folder: Path) -> None:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
 
 
-def _read(file: Path) -> dict[str, object]:
-    """Read what was swept.
+def read_plan_file(folder: Path) -> dict[str, object] | None:
+    """Read plan.json.
+
+    Returns:
+        None: there is none.
 
     Raises:
         SettingsError: it does not read.
     """
+    file = folder / PLAN_FILE
+    if not file.is_file():
+        return None
     reason = "it is no JSON object"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -116,8 +149,15 @@ def _flat(plan: dict[str, object]) -> dict[str, object]:
     """Give a plan's parts that must be the same, each knob for itself."""
     found: dict[str, object] = {}
     for name, value in plan.items():
-        if isinstance(value, dict):
+        if name in _MUST_AGREE and isinstance(value, dict):
             found.update({f"{name} {knob}": one for knob, one in value.items()})
-        elif name not in _MAY_DIFFER:
+        elif name in _MUST_AGREE:
             found[name] = value
+    # An older version wrote pictures as they were named, from the folder of that time.
+    found["pictures"] = [str(Path(str(one)).absolute()) for one in _listed(plan.get("pictures"))]
     return found
+
+
+def _listed(value: object) -> list[object]:
+    """Return a list as it is, and anything else as an empty one."""
+    return value if isinstance(value, list) else []

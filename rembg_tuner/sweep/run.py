@@ -13,7 +13,7 @@ from rembg_tuner.measurement import HAD_COMPANY
 from rembg_tuner.recommend import contenders
 from rembg_tuner.stats import CONFIRMING, summarise
 from rembg_tuner.sweep.measure import join_workers, measure_trial
-from rembg_tuner.sweep.store import keep_newest, remembered, with_thumbnails
+from rembg_tuner.sweep.store import keep_newest, remembered, with_inputs, with_thumbnails
 from rembg_tuner.sweep.weights import trial_key
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Sweep:
             ) from error
         for trial in found:
             if trial.failure_kind != "cancelled":
-                self.trials.append(trial)
+                self.trials.append(with_inputs(trial, self.ground.pictures))
                 self.search.tell(trial)
         self.outdated = len({one.settings for one in others} - {one.settings for one in found})
         return len(self.trials)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import SettingsError
-from rembg_tuner.sweep.weights import trial_key
+from rembg_tuner.sweep.weights import trial_key, weights_key
 from rembg_tuner.tables import open_tables
 from rembg_tuner.trials import read_trial
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings import Settings
     from rembg_tuner.trials import Trial
 
+STORE_FILE = "trials.sqlite"
 _TIMEOUT_S = 10.0  # for another process that is writing
 _SCHEMA = """CREATE TABLE IF NOT EXISTS trials (
     context TEXT NOT NULL,  -- pictures, reference, runs, machine: see `context_of`
@@ -84,6 +85,37 @@ class TrialStore:
         """List a context's trials in the order they were run, as far as their weights are still the same."""
         return [trial for trial, is_current in self._rows(context) if is_current]
 
+    def contexts(self) -> list[str]:
+        """List the contexts that trials were measured in."""
+        if not self._path.is_file():
+            return []
+        with closing(self._open()) as file:
+            return [row[0] for row in file.execute("SELECT DISTINCT context FROM trials")]
+
+    def kept(self, context: str) -> tuple[list[Trial], int]:
+        """List a context's trials, as far as it is not known that their weights have changed.
+
+        Returns:
+            The trials in the order they were run, of each setting and number the one written last; and how many
+            were left out, since other weights lie here now.
+        """
+        if not self._path.is_file():
+            return [], 0
+        with closing(self._open()) as file:
+            rows = file.execute(
+                "SELECT setting, trial FROM trials WHERE context = ? ORDER BY rowid", (context,)
+            ).fetchall()
+        found: dict[Settings, Trial] = {}
+        outdated: set[Settings] = set()
+        for key, text in rows:
+            trial = _read(text)
+            if trial is not None and _has_its_weights(key, trial.settings):
+                found[trial.settings] = trial
+            elif trial is not None:
+                outdated.add(trial.settings)
+        by_number = {trial.number: trial for trial in found.values()}
+        return [by_number[number] for number in sorted(by_number)], len(outdated - found.keys())
+
     def others(self, context: str) -> list[Trial]:
         """List the trials of other contexts: another machine, other versions, other weights."""
         return [trial for trial, is_current in self._rows(context) if not is_current]
@@ -107,6 +139,12 @@ class TrialStore:
         return open_tables(self._path, _SCHEMA, timeout_s=_TIMEOUT_S)
 
 
+def _has_its_weights(key: str, settings: Settings) -> bool:
+    """Return whether a row's weights are those that lie here now; where none lie here, they are taken to be."""
+    is_known = any(one is not None for one in json.loads(weights_key(settings)))
+    return not is_known or key == trial_key(settings)
+
+
 def _read(text: str) -> Trial | None:
     """Read a row; None where this version knows no such trial."""
     try:
@@ -125,10 +163,20 @@ def remembered(trial: Trial, number: int, folder: Path, pictures: Sequence[Path]
         pictures: of this sweep.
     """
     moved = with_thumbnails(trial, folder, f"trial-{number}")
-    parts = tuple(
-        replace(part, input=str(path)) for part, path in zip(moved.pictures, pictures, strict=True)
-    )
-    return replace(moved, number=number, pictures=parts, was_measured_before=True)
+    return replace(with_inputs(moved, pictures), number=number, was_measured_before=True)
+
+
+def with_inputs(trial: Trial, pictures: Sequence[Path]) -> Trial:
+    """Name a trial's pictures as they are named now.
+
+    Args:
+        trial: of the same context, so that its pictures are these; one that failed has none.
+        pictures: of this sweep.
+    """
+    if not trial.pictures:
+        return trial
+    parts = zip(trial.pictures, pictures, strict=True)
+    return replace(trial, pictures=tuple(replace(part, input=str(path)) for part, path in parts))
 
 
 def with_thumbnails(trial: Trial, folder: Path, stem: str) -> Trial:

@@ -1,14 +1,17 @@
-"""What a sweep leaves in its folder: report.html, trials.csv and trials.json; and how it is read back."""
+"""What a sweep leaves in its folder: report.html, trials.csv and trials.json; and how a folder is read back."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rembg_tuner.budgets import read_budgets
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.report import JSON_FILE, Story, write_report
+from rembg_tuner.sweep.plan_file import PLAN_FILE, read_plan_file
+from rembg_tuner.sweep.store import STORE_FILE, TrialStore
 from rembg_tuner.trials import read_trial
 from rembg_tuner.units import counted
 
@@ -105,29 +108,78 @@ def recommendation_of(found: Recommendation) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What trials.json tells.
+    """What a sweep's folder holds, of a sweep that has ended, was killed, or goes on.
 
     Attributes:
         trials: in the order they were run.
-        chosen: number of the recommended one; None: none.
-        budgets: under which it was recommended.
+        budgets: under which the sweep recommends.
         environment: date (ISO, UTC), cpu, cores, versions, memory_limit, load_average at the start; a
             file of another version may have fewer.
+        planned: how many trials the sweep has when it is done; None: not known.
+        outdated: how many trials are left out, since their model has other weights now.
     """
 
     trials: list[Trial]
-    chosen: int | None
     budgets: Budgets
     environment: Mapping[str, str]
+    planned: int | None = None
+    outdated: int = 0
 
 
 def read_summary(folder: Path) -> Summary:
-    """Read a sweep's trials.json back.
+    """Read a sweep's folder: its trials from the store, which has each as soon as it is measured, else from trials.json.
 
     Raises:
-        SettingsError: the folder holds none, or it is damaged.
+        SettingsError: the folder holds no sweep, or it is damaged.
     """
+    plan = read_plan_file(folder)
     file = folder / JSON_FILE
+    if plan is None or (file.is_file() and "context" not in plan):  # as an older version leaves it
+        return _read_json(file)
+    summary = _read_store(folder, plan)
+    return _read_json(file) if not summary.trials and file.is_file() else summary
+
+
+def _read_store(folder: Path, plan: Mapping[str, object]) -> Summary:
+    """Read a sweep's trials as they were kept one by one; there may be none yet.
+
+    Raises:
+        SettingsError: the store or the plan is damaged.
+    """
+    store = TrialStore(folder / STORE_FILE)
+    try:
+        contexts = [str(plan["context"])] if "context" in plan else store.contexts()
+        trials, outdated = store.kept(contexts[0]) if len(contexts) == 1 else ([], 0)
+    except sqlite3.Error as error:
+        raise SettingsError([f"{folder / STORE_FILE} does not read: {error}"]) from error
+    budgets, environment, planned = (plan.get(name) for name in ("budgets", "environment", "planned"))  # fmt: skip
+    return Summary(
+        trials=trials,
+        budgets=_budgets_of(budgets if isinstance(budgets, dict) else {}, folder),
+        environment=_texts(environment if isinstance(environment, dict) else {}),
+        planned=planned if type(planned) is int else None,
+        outdated=outdated,
+    )
+
+
+def _budgets_of(content: Mapping[str, object], folder: Path) -> Budgets:
+    """Read the budgets in a folder's plan.
+
+    Raises:
+        SettingsError: one cannot be.
+    """
+    try:
+        return read_budgets(content)
+    except SettingsError as error:
+        raise SettingsError([f"{folder / PLAN_FILE}: {error}; name another folder"]) from error
+
+
+def _read_json(file: Path) -> Summary:
+    """Read trials.json.
+
+    Raises:
+        SettingsError: there is none, or it is damaged.
+    """
     try:
         return _summary_of(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
@@ -153,12 +205,13 @@ def _summary_of(content: object) -> Summary:
     numbers = [trial.number for trial in trials]
     if len(set(numbers)) < len(numbers):
         raise SettingsError(["two of its trials have the same number"])
-    chosen = content.get("chosen")
-    if chosen is not None and chosen not in numbers:
-        raise SettingsError([f"trial {chosen!r}, which it chose, is not there"])
     return Summary(
         trials=trials,
-        chosen=chosen,
         budgets=read_budgets(content["budgets"]),
-        environment={str(name): str(value) for name, value in content["environment"].items()},
+        environment=_texts(content["environment"]),
     )
+
+
+def _texts(content: Mapping[object, object]) -> dict[str, str]:
+    """Return names and values as texts."""
+    return {str(name): str(value) for name, value in content.items()}

@@ -1,0 +1,148 @@
+"""What `sweep` is to measure: a new plan of its flags, or the plan of the folder that is resumed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.cli.batch import find_images
+from rembg_tuner.cli.chosen import chosen_budgets, given_knobs
+from rembg_tuner.cli.console import log
+from rembg_tuner.errors import SettingsError
+from rembg_tuner.presets import find_preset, resolve
+from rembg_tuner.settings import Settings, flag_of
+from rembg_tuner.stats import CONFIRMING
+from rembg_tuner.sweep.grid import DEFAULT_AXES
+from rembg_tuner.sweep.measure import ROUNDS
+from rembg_tuner.sweep.opening import Plan
+from rembg_tuner.sweep.plan_file import PLAN_FILE
+from rembg_tuner.sweep.resume import read_plan
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+
+def plan_of_arguments(arguments: argparse.Namespace) -> Plan:
+    """Make the plan that the arguments ask for.
+
+    With --resume it is the plan of the folder in -o: budgets, --confirm and more --trials may be given anew, and
+    any other flag must say what the plan says.
+
+    Raises:
+        SettingsError: no picture is named, or a flag contradicts the plan.
+    """
+    folder = Path(arguments.output)
+    there = read_plan(folder) if arguments.resume else None
+    if there is not None:
+        return _resumed(arguments, there, folder / PLAN_FILE)
+    if not arguments.images:
+        why = f"{folder} holds no sweep to resume ({PLAN_FILE} is not there)" if arguments.resume else "a sweep needs pictures"  # fmt: skip
+        raise SettingsError([f"{why}; name pictures or folders, such as: rembg-tuner sweep my-pictures/ -o {folder}"])  # fmt: skip
+    return Plan(
+        pictures=tuple(Path(name) for name in find_images(arguments.images)),
+        axes=given_knobs(arguments) or DEFAULT_AXES,  # type: ignore[arg-type]  # lists of values, as the flags read them
+        base=_base_of(arguments.preset),
+        reference=arguments.reference or "",
+        trials=arguments.trials,
+        rounds=ROUNDS if arguments.rounds is None else arguments.rounds,
+        seed=arguments.seed or 0,
+        again=bool(arguments.again),
+        confirming=CONFIRMING if arguments.confirm is None else arguments.confirm,
+        budgets=chosen_budgets(arguments),
+    )
+
+
+def _base_of(preset: str | None) -> Settings:
+    """Give the knobs that are no axis, and print what the preset loses here."""
+    if preset is None:
+        return Settings()
+    base, warnings = resolve(find_preset(preset), {}, look_at_this_machine())
+    for text in warnings:
+        log(f"preset {preset}: {text}")
+    return base
+
+
+def _resumed(arguments: argparse.Namespace, there: Plan, file: Path) -> Plan:
+    """Take a folder's plan, with what may be given anew.
+
+    Raises:
+        SettingsError: with every flag that contradicts it.
+    """
+    contradictions = [
+        *_contradicting_values(arguments, there),
+        *_contradicting_axes(arguments, there),
+        *_contradicting_preset(arguments, there),
+    ]
+    if contradictions:
+        raise SettingsError([f"{given} contradicts {file}, which has {planned}; leave it out to resume that sweep, or name another -o" for given, planned in contradictions])  # fmt: skip
+    return replace(
+        there,
+        trials=there.trials if arguments.trials is None else arguments.trials,
+        confirming=there.confirming if arguments.confirm is None else arguments.confirm,
+        budgets=chosen_budgets(arguments, there.budgets),
+    )
+
+
+def _contradicting_values(arguments: argparse.Namespace, there: Plan) -> list[tuple[str, str]]:
+    """List the flags that are no axis and say something else than the plan, each with what the plan has."""
+    found = []
+    if arguments.images:
+        named = [Path(name) for name in find_images(arguments.images)]
+        if {path.absolute() for path in named} != {path.absolute() for path in there.pictures}:
+            found.append((f"IMAGE {_listed(named)}", f"the pictures {_listed(there.pictures)}"))
+    if arguments.reference is not None and _absolute(arguments.reference) != _absolute(there.reference):  # fmt: skip
+        planned = f"the reference {there.reference}" if there.reference else "the model in fp32 as its reference"  # fmt: skip
+        found.append((f"--reference {arguments.reference}", planned))
+    for name in ("rounds", "seed"):
+        given, planned_value = getattr(arguments, name), getattr(there, name)
+        if given is not None and given != planned_value:
+            found.append((f"--{name} {given}", f"{name} {planned_value}"))
+    if arguments.again and not there.again:
+        found.append(("--again", "trials taken from what was measured on this machine before"))
+    if arguments.trials is not None and (there.trials is None or arguments.trials < there.trials):
+        planned = "all of its settings" if there.trials is None else f"{there.trials} trials, and can only get more"  # fmt: skip
+        found.append((f"--trials {arguments.trials}", planned))
+    return found
+
+
+def _contradicting_axes(arguments: argparse.Namespace, there: Plan) -> list[tuple[str, str]]:
+    """List the axes' flags that have other values than the plan; a knob that is no axis there has one value."""
+    found = []
+    base = there.base.to_dict()
+    for name, values in given_knobs(arguments).items():
+        given, planned = list(values), list(there.axes.get(name, (base[name],)))  # type: ignore[call-overload]  # the flags of axes read lists
+        if set(given) != set(planned):
+            found.append((f"{flag_of(name)} {_words(given)}", f"{name} {_words(planned)}"))
+    return found
+
+
+def _contradicting_preset(arguments: argparse.Namespace, there: Plan) -> list[tuple[str, str]]:
+    """List the preset's knobs that are no axis and differ from the plan's."""
+    if arguments.preset is None:
+        return []
+    given, planned = _base_of(arguments.preset).to_dict(), there.base.to_dict()
+    differing = [name for name in given if given[name] != planned[name] and name not in there.axes]
+    return [
+        (f"--preset {arguments.preset} ({name} {_words([given[name]])})", f"{name} {_words([planned[name]])}")
+        for name in differing
+    ]  # fmt: skip
+
+
+def _absolute(reference: str) -> str:
+    """Return a reference's absolute path, or its name where it is none."""
+    path = Path(reference)
+    return str(path.absolute()) if reference and path.exists() else reference
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    """Write the first pictures' names."""
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(map(str, paths[:3])) + more
+
+
+def _words(values: Sequence[object]) -> str:
+    """Write values as their flag takes them."""
+    return ",".join({True: "on", False: "off"}[one] if isinstance(one, bool) else str(one) for one in values)  # fmt: skip

@@ -1,0 +1,93 @@
+"""A sweep's plan.json read back as the Plan that it was written of."""
+
+from __future__ import annotations
+
+import reprlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rembg_tuner.budgets import read_budgets
+from rembg_tuner.errors import SettingsError
+from rembg_tuner.settings import build_settings
+from rembg_tuner.stats import CONFIRMING
+from rembg_tuner.sweep.opening import Plan
+from rembg_tuner.sweep.plan_file import PLAN_FILE, read_plan_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """Read what is swept in a folder.
+
+    Returns:
+        None: nothing is swept there.
+
+    Raises:
+        SettingsError: plan.json does not read.
+    """
+    content = read_plan_file(folder)
+    if content is None:
+        return None
+    try:
+        return plan_of(content)
+    except SettingsError as error:
+        raise SettingsError([f"{folder / PLAN_FILE} does not read, so its sweep cannot be resumed ({error}); name another -o"]) from error  # fmt: skip
+
+
+def plan_of(content: Mapping[str, object]) -> Plan:
+    """Make a Plan of what `Plan.to_dict` returned; what an older version did not write is the default.
+
+    Raises:
+        SettingsError: with every part that is missing or cannot be.
+    """
+    values = {"confirming": CONFIRMING, "again": False, "budgets": {}, **content}
+    problems = [
+        f"its {name} cannot be {reprlib.repr(values.get(name))}"
+        for name, may_be in _PARTS.items()
+        if not may_be(values.get(name))
+    ]
+    if problems:
+        raise SettingsError(problems)
+    parts = cast("dict[str, Any]", values)
+    return Plan(
+        pictures=tuple(Path(name) for name in parts["pictures"]),
+        axes={name: tuple(axis) for name, axis in parts["axes"].items()},
+        base=build_settings(parts["base"]),
+        reference=parts["reference"],
+        trials=parts["trials"],
+        rounds=parts["rounds"],
+        seed=parts["seed"],
+        again=parts["again"],
+        confirming=parts["confirming"],
+        budgets=read_budgets(parts["budgets"]),
+    )
+
+
+def _is_whole(value: object, least: int) -> bool:
+    """Return whether a value is a whole number from a minimum on."""
+    return type(value) is int and value >= least
+
+
+def _is_list_of_text(value: object) -> bool:
+    """Return whether a value is a list of texts, and not empty."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
+
+
+def _are_axes(value: object) -> bool:
+    """Return whether a value is lists by name, none of them empty."""
+    return isinstance(value, dict) and all(isinstance(one, list) and one for one in value.values())
+
+
+_PARTS: dict[str, Callable[[object], bool]] = {
+    "pictures": _is_list_of_text,
+    "axes": _are_axes,
+    "base": lambda value: isinstance(value, dict),
+    "reference": lambda value: isinstance(value, str),
+    "trials": lambda value: value is None or _is_whole(value, 1),
+    "rounds": lambda value: _is_whole(value, 1),
+    "seed": lambda value: type(value) is int,
+    "again": lambda value: isinstance(value, bool),
+    "confirming": lambda value: _is_whole(value, 0),
+    "budgets": lambda value: isinstance(value, dict),
+}
