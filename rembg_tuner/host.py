@@ -23,6 +23,7 @@ _UNLIMITED_BYTES = 2**60  # cgroup v1 writes a number near 2**63 for no limit
 _X86_BF16 = frozenset({"avx512_bf16", "amx_bf16"})
 _VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 _INT8_DOT = _VNNI | {"asimddp", "i8mm"}
+FAST_FORMATS = ("bf16", "VNNI", "AMX", "dot product")  # as `fast_formats_of` names them
 _FP16 = frozenset({"avx512_fp16", "amx_fp16", "asimdhp"})
 
 

@@ -367,6 +367,7 @@ def test_a_hostile_sentence_costs_little(piece: str) -> None:
     ("english", "chinese"),
     [
         ("execution_mode parallel", None),
+        ("AMD EPYC, 2 cores with bf16 and VNNI", "AMD EPYC，2 核，支持 bf16、VNNI"),
         ("at most 1080 px · no spinning · inter op threads 2 threads", "至多 1080 px · 自旋等待 关 · 算子间线程数 2 线程"),
         ("sequential · cpu mem arena · auto", "顺序执行（sequential） · CPU 内存池 开 · 自动（auto）"),
         ("execution_mode is not a knob of engine ncnn; leave it out, or choose engine onnxruntime", "推理引擎 ncnn 不支持执行模式（execution_mode）；请不要设置它，或选择引擎 onnxruntime"),

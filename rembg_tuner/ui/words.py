@@ -7,10 +7,12 @@ English sentence itself, with `{}` where something is filled in.
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import cache
 from pathlib import Path
 
+from rembg_tuner.host import FAST_FORMATS
 from rembg_tuner.settings import KNOBS, type_of
 from rembg_tuner.yaml_files import read_mapping
 
@@ -92,6 +94,9 @@ def _names() -> dict[str, str]:
         elif not knob.choices and name != "model":
             names[f"{plain} {{}} {knob.unit}".strip()] = f"{label} {{0}} {words.get(f'unit.{knob.unit}', '')}".strip()  # fmt: skip
         names[name] = f"{label}\uff08{name}\uff09"
+    for count in range(2, len(FAST_FORMATS) + 1):
+        for *most, last in itertools.combinations(FAST_FORMATS, count):
+            names[f"{', '.join(most)} and {last}"] = "、".join([*most, last])
     return names
 
 
