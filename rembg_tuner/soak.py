@@ -8,13 +8,13 @@ import time
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.measurement import Failure, setting_peak_bytes
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.meter import Meter
 from rembg_tuner.running.runner import Runner
-from rembg_tuner.stats import summarise
+from rembg_tuner.stats import MIN_VERDICT_RUNS, summarise
 from rembg_tuner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 IDLE_S = 2.0
 _DAY_S = 86_400
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 480, 220, 46, 34, 28, 12
+Verdict = Literal["growing", "steady"]
 WORDS = {"memory": "memory after each run, MiB", "run": "run"}
 
 
@@ -62,15 +63,29 @@ class Soak:
         """How many one slot would do."""
         return int(self.pictures_per_s * _DAY_S)
 
-    def is_growing(self) -> bool | None:
-        """Tell whether memory grows by more than chance: above zero by three standard errors; None: too few runs."""
-        if self.slope_error_bytes is None:
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether memory grows by more than chance: above zero by three standard errors; None: see `no_verdict`."""
+        if self.no_verdict or self.slope_error_bytes is None:
             return None
-        return self.slope_bytes > 3 * self.slope_error_bytes
+        return "growing" if self.slope_bytes > 3 * self.slope_error_bytes else "steady"
+
+    @property
+    def no_verdict(self) -> str:
+        """The reason why there is no verdict, as a sentence; empty: there is one."""
+        known = sum(value is not None for value in self.rss_bytes)
+        if known >= MIN_VERDICT_RUNS:
+            return ""
+        return f"no verdict on growth from {known} runs: it takes {MIN_VERDICT_RUNS}, since the first 100 fill allocators and caches"
 
     def to_dict(self) -> dict[str, object]:
-        """Give the fields by name, ready for JSON."""
-        return {**asdict(self), "pictures_a_day": self.pictures_a_day, "is_growing": self.is_growing()}  # fmt: skip
+        """Return the fields by name, ready for JSON."""
+        return {
+            **asdict(self),
+            "pictures_a_day": self.pictures_a_day,
+            "verdict": self.verdict,
+            "no_verdict": self.no_verdict or None,
+        }
 
 
 def run_soak(

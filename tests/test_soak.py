@@ -16,6 +16,7 @@ from rembg_tuner.cli import main
 from rembg_tuner.cli.article import describe_table
 from rembg_tuner.settings import Settings
 from rembg_tuner.soak import Soak, draw_soak, fit_slope, run_soak
+from rembg_tuner.stats import MIN_VERDICT_RUNS
 from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
@@ -35,18 +36,21 @@ def test_a_straight_line_is_found(slope: int, start: int, count: int) -> None:
 
 
 def test_growth_is_told_from_chance() -> None:
-    """A step up each run is growth; up and down is not; few points say nothing."""
+    """A step up each run is growth; up and down is not; below the stated number of runs there is no verdict."""
 
-    def soak_of(values: list[float]) -> Soak:
+    def soak_of(values: list[float], runs: int = MIN_VERDICT_RUNS) -> Soak:
         slope, error = fit_slope(list(enumerate(values)))
         return Soak(
-            times_s=(0.1,), rss_bytes=(1,), slope_bytes=slope, slope_error_bytes=error, idle_bytes=1,
+            times_s=(0.1,) * runs, rss_bytes=(1,) * runs, slope_bytes=slope, slope_error_bytes=error, idle_bytes=1,
             peak_bytes=1, pictures_per_s=2.0, p50_s=0.1, p95_s=None, failure="",
         )  # fmt: skip
 
-    assert soak_of([100.0, 110, 121, 129, 140]).is_growing()
-    assert not soak_of([100.0, 90, 110, 95, 101]).is_growing()
-    assert not soak_of([100.0, 200]).is_growing()
+    assert soak_of([100.0, 110, 121, 129, 140]).verdict == "growing"
+    assert soak_of([100.0, 90, 110, 95, 101]).verdict == "steady"
+    few = soak_of([100.0, 110, 121, 129, 140], runs=MIN_VERDICT_RUNS - 1)
+    assert few.to_dict()["verdict"] is None
+    assert few.to_dict()["no_verdict"] == "no verdict on growth from 199 runs: it takes 200, since the first 100 fill allocators and caches"  # fmt: skip
+    assert soak_of([100.0, 110, 121]).to_dict()["no_verdict"] is None
     assert soak_of([1.0]).pictures_a_day == 172_800
 
 
@@ -60,6 +64,8 @@ def test_a_soak_of_real_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert found["p95_s"] >= found["p50_s"] > 0
     assert found["pictures_a_day"] == int(found["pictures_per_s"] * 86_400)
     assert found["idle_bytes"] > 10 * MIB
+    assert found["verdict"] is None
+    assert found["no_verdict"].startswith("no verdict on growth from 24 runs: it takes 200")
     assert len(ET.parse(tmp_path / "soak.svg").findall(".//{*}polyline")) == 2
 
 

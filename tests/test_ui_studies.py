@@ -213,4 +213,7 @@ def test_a_soak_names_what_it_ran_and_why_it_ran_less(runs: int, is_bound: bool)
     assert "u2netp · openvino · fp32 · 224 px · all threads, on cup.png:" in shown
     assert (f"{runs} runs and not 60" in shown) == is_bound
     assert ("p95" in shown) == (not is_bound)
+    assert "no verdict on growth below 200 runs" in shown
+    assert "still grows" not in shown
+    assert "beyond chance" not in shown
     assert "unknown" not in shown

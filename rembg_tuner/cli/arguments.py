@@ -23,7 +23,7 @@ from rembg_tuner.export.values import TARGETS
 from rembg_tuner.models.catalogue import INT8_ENGINES
 from rembg_tuner.presets import DEFAULT_PRESET
 from rembg_tuner.settings import KNOBS, default_text, flag_of, type_of
-from rembg_tuner.stats import CONFIRMING
+from rembg_tuner.stats import CONFIRMING, MIN_VERDICT_RUNS
 from rembg_tuner.units import parse_seconds
 
 
@@ -225,7 +225,7 @@ def _add_soak(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "soak", help="many runs in one worker: does memory grow, how many pictures a day"
     )
     soak.add_argument("images", nargs="+", metavar="IMAGE", help="pictures, run in turn")
-    soak.add_argument("--runs", type=read_count, default=200, metavar="N", help="default: 200")
+    soak.add_argument("--runs", type=read_count, default=MIN_VERDICT_RUNS, metavar="N", help="default: %(default)s, below which there is no verdict on growth")  # fmt: skip
     soak.add_argument("--idle", type=named(parse_seconds, "duration"), default=2.0, metavar="TIME", help="waited at the end, before what stays is read; default: 2s")  # type: ignore[arg-type]  # fmt: skip
     soak.add_argument("--preset", metavar="NAME", help=f"default: {DEFAULT_PRESET}")
     soak.add_argument("-o", "--output", metavar="DIR", help="write soak.json and soak.svg")

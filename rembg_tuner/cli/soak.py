@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rembg_tuner.measurement import Result
     from rembg_tuner.soak import Soak
 
+_VERDICTS = {"growing": "it grows", "steady": "no growth beyond chance"}
 _TOLD_EVERY = 20
 
 
@@ -79,12 +80,14 @@ def _describe(found: Soak) -> list[str]:
     """Tell a soak in a few lines."""
     error = found.slope_error_bytes
     within = "" if error is None else f" ± {error / 1024:.1f}"
-    grows = {True: "it grows", False: "no growth beyond chance", None: "too few runs to tell"}[found.is_growing()]  # fmt: skip
+    verdict = "" if found.verdict is None else f" ({_VERDICTS[found.verdict]})"
     p95 = "" if found.p95_s is None else f", p95 {format_seconds(found.p95_s)}"
     lines = [
         f"{len(found.times_s)} runs: p50 {format_seconds(found.p50_s)}{p95}; {found.pictures_per_s:.2f} pictures a second, {found.pictures_a_day:,} a day at one slot",
-        f"memory: peak {format_bytes(found.peak_bytes)}; slope {found.slope_bytes / 1024:.1f}{within} KiB a picture over the second half ({grows}); {format_bytes(found.idle_bytes)} stay when idle",
+        f"memory: peak {format_bytes(found.peak_bytes)}; slope {found.slope_bytes / 1024:.1f}{within} KiB a picture over the second half{verdict}; {format_bytes(found.idle_bytes)} stay when idle",
     ]
+    if found.no_verdict:
+        lines.append(found.no_verdict)
     if found.failure:
         lines.append(f"ended early: {found.failure}")
     return lines

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rembg_tuner.soak import draw_soak
+from rembg_tuner.stats import MIN_VERDICT_RUNS
 from rembg_tuner.ui.views.markup import TOLD, duration, label_text, size
 from rembg_tuner.ui.words import say, translate_sentence
 
@@ -29,7 +30,7 @@ def show_soak(study: Study, language: str, *, most: int) -> str:
     if found is None:
         text = f"{_subject(study, language)} {say('soak.running', language, most=most)}".strip()
         return f'<div class="rt-head"><p role="status">{escape(text)}</p><progress aria-label="{escape(say("soak.go", language))}"></progress></div>'
-    growth = say("soak.grows" if found.is_growing() else "soak.steady", language)
+    growth = say(f"soak.{found.verdict or 'none'}", language, least=MIN_VERDICT_RUNS)
     runs = len(found.times_s)
     text = say(
         "soak.done" if found.p95_s is not None else "soak.done.few",
