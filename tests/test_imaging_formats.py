@@ -90,7 +90,7 @@ def test_a_big_endian_tiff_is_read(tmp_path: Path) -> None:
     [
         pytest.param(b"", r"is empty \(0 bytes\); save or copy", id="empty"),
         pytest.param(b"hello, world\n" * 20, "is not a picture that is read here", id="text"),
-        pytest.param(_CSV, "the formats are JPEG, PNG, WebP, AVIF, TIFF and GIF", id="csv"),
+        pytest.param(_CSV, "the formats are JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF", id="csv"),
         pytest.param(_SVG, "is not a picture that is read here", id="svg"),
         pytest.param(b"<?xml version='1.0'?>" + _SVG, "is not a picture", id="svg-with-prologue"),
         pytest.param(b"%PDF-1.7\n", "is not a picture that is read here", id="pdf"),

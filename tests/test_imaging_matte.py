@@ -81,7 +81,7 @@ def test_rows_do_not_depend_on_where_the_reader_cuts(
 def test_the_computed_tiff_holds_the_rows(width: int, height: int) -> None:
     """What libvips reads from the file that exists only while it is read is the mask, pixel by pixel."""
     mask = MaskRows(_noise(13, 17, 3), width=width, height=height)
-    image, _alive = mask_image(mask)
+    image = mask_image(mask)
     read = image.numpy().reshape(height, width)
     expected = np.concatenate([mask.rows(y, min(height, y + 16)) for y in range(0, height, 16)])
     difference = np.abs(read.astype(int) - expected)

@@ -72,7 +72,7 @@ def _add_cut(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="JPEG, PNG, WebP, AVIF, TIFF or GIF; -: standard input, for one picture",
+        help="JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF; -: standard input, for one picture",
     )
     cut.add_argument(
         "-o",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif"}
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

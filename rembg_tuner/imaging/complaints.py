@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 ENDS_EARLY = "the file ends before all of its pixels do; copy or save the picture again"
 _DAMAGED_PIXELS = "its pixels are damaged; copy or save the picture again"
-_DAMAGED_HEADER = "its header is damaged; copy or save the picture again"
+DAMAGED_HEADER = "its header is damaged; copy or save the picture again"
 _TOO_MUCH = "its header asks for more than a picture needs; save the picture again"
 _NOT_SUPPORTED = "it is stored in a way that is not read here; save it as PNG or baseline JPEG"
 _NOT_DECODED = "it cannot be decoded; copy or save the picture again"
@@ -32,7 +32,7 @@ _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (
             r"bogus|invalid|not.defined|header|directory|tag|field|box|item|count|marker|parse|frames",
-            _DAMAGED_HEADER,
+            DAMAGED_HEADER,
         ),
     )
 )

@@ -99,9 +99,8 @@ def write_cutout(
             opened(composition.header, composition.max_side, output.parent) as picture,
         ):
             sink = _Sink(file, is_cancelled)
-            alpha, alive = mask_image(mask)
-            _encode(_compose(picture, alpha, composition.background), sink, suffix, options)
-            del alive
+            cutout = _compose(picture, mask_image(mask), composition.background)
+            _encode(cutout, sink, suffix, options)
     except OSError as error:
         raise OutputError(_unwritable_text(output, error)) from error
     return output.stat().st_size
@@ -190,10 +189,9 @@ def write_previews(composition: Composition, *, cutout: Path | None, before: Pat
     if before is not None:
         images[before] = small
     if cutout is not None:
-        alpha, alive = mask_image(MaskRows(composition.matte, width=width, height=height))
+        alpha = mask_image(MaskRows(composition.matte, width=width, height=height))
         with reading(header.path):
             images[cutout] = _compose(small, alpha, None).copy_memory()
-        del alive
     for path, image in images.items():
         try:
             with replacing(path) as file:

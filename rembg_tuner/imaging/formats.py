@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import OutputError, PictureError
+from rembg_tuner.errors import OutputError, PictureError, PictureTooLargeError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,11 +21,12 @@ MAX_PIXELS_IN_STRIPS = 2**28  # 268 MP: memory does not grow with these
 MAX_PIXELS_WHOLE = 100_000_000  # about 0.8 GB (WebP) to 1.6 GB (AVIF) while decoding
 PREVIEW_SIDE = 1600  # px; what a page shows
 _SNIFFED_BYTES = 64
+BMP_HEADER_BYTES = (12, 16, 40, 52, 56, 64, 108, 124)  # of OS/2 and Windows
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
 WRITTEN_SUFFIXES = (".png", ".webp", *_JPEG_SUFFIXES)
-ACCEPTED_TEXT = "JPEG, PNG, WebP, AVIF, TIFF and GIF (its first frame)"
+ACCEPTED_TEXT = "JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF (its first frame)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,8 @@ WEBP = PictureFormat(name="WebP", loader="webpload", whole_bytes_per_pixel=8.4)
 AVIF = PictureFormat(name="AVIF", loader="heifload", whole_bytes_per_pixel=16.4)
 TIFF = PictureFormat(name="TIFF", loader="tiffload")
 GIF = PictureFormat(name="GIF", loader="gifload", whole_bytes_per_pixel=8.0)
+# Read without libvips; only a run-length code is decoded whole, to an index a pixel.
+BMP = PictureFormat(name="BMP", loader="", interlaced_bytes_per_pixel=1.0)
 
 _SIGNATURES = {
     b"\xff\xd8\xff": JPEG,
@@ -112,11 +115,26 @@ def _by_magic(head: bytes) -> PictureFormat | None:
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in BMP_HEADER_BYTES:
+        return BMP
     if head[4:8] == b"ftyp":
         size = min(int.from_bytes(head[:4], "big"), len(head))
         brands = [head[i : i + 4] for i in (8, *range(16, size - 3, 4))]
         return AVIF if any(brand in _AVIF_BRANDS for brand in brands) else None
     return None
+
+
+def check_pixels(path: Path, width: int, height: int, limit: int) -> None:
+    """Refuse a picture of more pixels than a limit.
+
+    Raises:
+        PictureTooLargeError: with both.
+    """
+    if width * height > limit:
+        raise PictureTooLargeError(
+            f"{path} has {width} x {height} px ({width * height / 1e6:,.0f} MP), more than the "
+            f"{limit / 1e6:,.0f} MP allowed for this kind; scale it down first"
+        )
 
 
 def check_output(output: Path, background: Colour | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import (
+    bmp_pixels,
     complaints,
     gif_blocks,
     jpeg_segments,
@@ -14,7 +15,7 @@ from rembg_tuner.imaging import (
     views,
     webp_chunks,
 )
-from rembg_tuner.imaging.formats import GIF, JPEG, PNG, WEBP
+from rembg_tuner.imaging.formats import BMP, GIF, JPEG, PNG, WEBP
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.views import FileView, PictureFile
 
 _INSPECT = {
+    BMP: bmp_pixels.inspect,
     GIF: gif_blocks.inspect,
     JPEG: jpeg_segments.inspect,
     PNG: png_chunks.inspect,
     WEBP: webp_chunks.inspect,
 }
 _SETTLE = {
+    BMP: bmp_pixels.settle,
     GIF: gif_blocks.settle,
     JPEG: jpeg_segments.settle,
     PNG: png_chunks.settle,
@@ -60,4 +63,6 @@ def settle(path: Path, file: PictureFile, kind: PictureFormat, view: FileView) -
     settled = view if find is None else find(path, file, view)
     if settled is None:
         raise PictureError(f"{path} is damaged or cut short: {complaints.ENDS_EARLY}")
+    if not settled.is_cut:
+        return settled
     return dataclasses.replace(settled, warnings=(*settled.warnings, views.END_MISSING))

@@ -8,14 +8,12 @@ an uncompressed TIFF that exists only as far as it is being read.
 
 from __future__ import annotations
 
-import math
-import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyvips
 
 from rembg_tuner.errors import EngineError, OutputError
+from rembg_tuner.imaging.computed_tiff import open_rows
 from rembg_tuner.imaging.lanczos import lanczos_kernel
 from rembg_tuner.measurement import NO_FOREGROUND
 
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+    import pyvips
 
     Matte = npt.NDArray[np.float32]  # (h, w) in [0, 1]: opacity, 1 is foreground
     from rembg_tuner.models.spec import Post
@@ -32,11 +31,7 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.uint8]  # (h, w) in 0..255
 
 LEAST_FOREGROUND = 0.5  # raw maximum under which no pixel is more likely foreground than not
-_STRIP_ROWS = 32
 _CHUNK_COLUMNS = 128  # enlarged at a time, so that no wide table of weights is made
-_TIFF_LONG, _TIFF_SHORT = 4, 3
-_TIFF_BLACK_IS_ZERO = 1
-_BYTES_PER_TIFF_ENTRY = 12
 
 
 def foreground_of(raw: RawOutput, post: Post) -> Channel:
@@ -99,6 +94,8 @@ def foreground_warning(raw: Channel) -> str | None:
 class MaskRows:
     """A mask at full size, of which any rows can be had without the others."""
 
+    bands = 1
+
     def __init__(self, matte: Matte, *, width: int, height: int) -> None:
         """Enlarge the columns; the rows are enlarged as they are asked for.
 
@@ -128,87 +125,9 @@ class MaskRows:
         return np.clip(strip, 0, 255, out=strip).astype(np.uint8)
 
 
-class _ComputedTiff:
-    """The bytes of an uncompressed one-band TIFF, made when they are read; read and seek as a file's."""
-
-    def __init__(self, mask: MaskRows) -> None:
-        """Lay the file out; no pixel is computed yet."""
-        self._mask = mask
-        self._strips = math.ceil(mask.height / _STRIP_ROWS)
-        self._header = self._layout()
-        self._size = len(self._header) + mask.width * mask.height
-        self._position = 0
-        self._current: tuple[int, memoryview] | None = None
-
-    def _layout(self) -> bytes:
-        """Write the header and the one directory (TIFF 6.0, section 2 and 3)."""
-        width, height = self._mask.width, self._mask.height
-        tables = 8 + 2 + 9 * _BYTES_PER_TIFF_ENTRY + 4
-        pixels = tables + 8 * self._strips
-        strip_bytes = _STRIP_ROWS * width
-        offsets = [pixels + i * strip_bytes for i in range(self._strips)]
-        counts = [min(strip_bytes, width * height - i * strip_bytes) for i in range(self._strips)]
-        alone = self._strips == 1  # a single value stands in the entry itself
-        entries = [
-            (256, _TIFF_LONG, 1, width),
-            (257, _TIFF_LONG, 1, height),
-            (258, _TIFF_SHORT, 1, 8),  # bits per sample
-            (259, _TIFF_SHORT, 1, 1),  # no compression
-            (262, _TIFF_SHORT, 1, _TIFF_BLACK_IS_ZERO),
-            (273, _TIFF_LONG, self._strips, offsets[0] if alone else tables),
-            (277, _TIFF_SHORT, 1, 1),  # samples per pixel
-            (278, _TIFF_LONG, 1, _STRIP_ROWS),
-            (279, _TIFF_LONG, self._strips, counts[0] if alone else tables + 4 * self._strips),
-        ]
-        directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
-        return b"".join(
-            (
-                struct.pack("<2sHIH", b"II", 42, 8, len(entries)),
-                directory,
-                struct.pack("<I", 0),
-                struct.pack(f"<{self._strips}I", *offsets),
-                struct.pack(f"<{self._strips}I", *counts),
-            )
-        )
-
-    def read(self, length: int) -> bytes:
-        """Give up to `length` bytes from here; fewer at the end of a strip."""
-        start = self._position - len(self._header)
-        if start >= self._size - len(self._header):
-            return b""
-        if start < 0:
-            piece = self._header[self._position : self._position + length]
-        else:
-            index, offset = divmod(start, _STRIP_ROWS * self._mask.width)
-            piece = bytes(self._strip(index)[offset : offset + length])
-        self._position += len(piece)
-        return piece
-
-    def _strip(self, index: int) -> memoryview:
-        """Compute a strip, or give the one that was computed last."""
-        if self._current is None or self._current[0] != index:
-            top = index * _STRIP_ROWS
-            rows = self._mask.rows(top, min(self._mask.height, top + _STRIP_ROWS))
-            self._current = (index, rows.data.cast("B"))
-        return self._current[1]
-
-    def seek(self, offset: int, whence: int) -> int:
-        """Move as `io.IOBase.seek` does."""
-        self._position = offset + (0, self._position, self._size)[whence]
-        return self._position
-
-
-def mask_image(mask: MaskRows) -> tuple[pyvips.Image, Any]:
-    """Give a mask as a libvips image that is read once from top to bottom.
-
-    Returns:
-        The image, 8-bit one band, and what must be kept alive while it is read.
-    """
-    file = _ComputedTiff(mask)
-    source = pyvips.SourceCustom()
-    source.on_read(file.read)
-    source.on_seek(file.seek)
-    return pyvips.Image.tiffload_source(source, access="sequential"), (file, source)
+def mask_image(mask: MaskRows) -> pyvips.Image:
+    """Give a mask as a libvips image, 8-bit one band, that is read once from top to bottom."""
+    return open_rows(mask)
 
 
 def save_matte(path: Path, matte: Matte) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyvips
 
-from rembg_tuner.errors import PictureError, PictureTooLargeError
-from rembg_tuner.imaging import complaints, formats, inspection, png_colour, views
-from rembg_tuner.imaging.formats import JPEG, TIFF, WEBP, PictureFormat
+from rembg_tuner.errors import PictureError
+from rembg_tuner.imaging import bmp_pixels, complaints, formats, inspection, png_colour, views
+from rembg_tuner.imaging.formats import BMP, JPEG, TIFF, WEBP, PictureFormat
 from rembg_tuner.imaging.views import WHOLE_FILE, FileView, PictureFile
 from rembg_tuner.units import format_bytes
 
@@ -84,16 +84,13 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
         view = inspection.inspect(path, file, kind)
     image = _load(path, kind, view)
     is_interlaced = bool(image.get_typeof("interlaced")) and bool(image.get("interlaced"))
+    is_interlaced |= view.is_whole
     interlaced_per_pixel = kind.interlaced_bytes_per_pixel if is_interlaced else 0.0
     per_pixel = max(kind.whole_bytes_per_pixel, interlaced_per_pixel)
     pixels = image.width * image.height
     limit = formats.MAX_PIXELS_WHOLE if per_pixel else formats.MAX_PIXELS_IN_STRIPS
     limit = min(limit, max_pixels or limit)
-    if pixels > limit:
-        raise PictureTooLargeError(
-            f"{path} has {image.width} x {image.height} px ({pixels / 1e6:,.0f} MP), more than the "
-            f"{limit / 1e6:,.0f} MP allowed for this kind; scale it down first"
-        )
+    formats.check_pixels(path, image.width, image.height, limit)
     with _file(path) as file:
         view = inspection.settle(path, file, kind, view)
     orientation = int(image.get("orientation")) if image.get_typeof("orientation") else 1
@@ -104,7 +101,9 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
     extra = int(pixels * per_pixel)
     warnings: tuple[str, ...] = ()
     if per_pixel:
-        word = {JPEG: "progressive JPEG", formats.PNG: "interlaced PNG"}.get(kind, kind.name)
+        word = {JPEG: "progressive JPEG", formats.PNG: "interlaced PNG", BMP: "run-length BMP"}.get(
+            kind, kind.name
+        )
         warnings = (
             f"{word} pictures are decoded whole: this one takes about {format_bytes(extra)} more "
             f"than a baseline JPEG of its size",
@@ -208,6 +207,8 @@ def _load(
     # libvips' TIFF loader leaves missing rows black at "truncated"
     strictness = view.strictness or ("error" if kind is TIFF else "truncated")
     with _file(path) as file:
+        if view.bmp is not None:
+            return bmp_pixels.open_bmp(file, view.bmp)
         image = views.load_view(file, view, kind.loader, fail_on=strictness, **options)
         return image if view.colour is None else png_colour.apply(image, view.colour)
 

@@ -18,6 +18,7 @@ import pyvips
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rembg_tuner.imaging.bmp import BmpPicture
     from rembg_tuner.imaging.png_colour import NumbersColour
 
     Piece = bytes | tuple[int, int]  # bytes of ours, or (offset, length) of the file
@@ -34,6 +35,9 @@ EXIF_TOO_LARGE = (
     "the EXIF block is larger than 1 MiB and was left out; the picture may be on its side"
 )
 EXIF_CUT = "the EXIF block is cut, so that the picture may be on its side"
+NO_OPACITY = (
+    "the opacity is 0 everywhere, as programs write that keep none; the picture is read as opaque"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,8 @@ class FileView:
         is_cut: the file ends too early; its pixels may all be there.
         warnings: what a user should know of it.
         colour: what a PNG's own chunks say of its numbers; None: nothing.
+        bmp: the header of a BMP, which libvips does not read; None: it is none.
+        is_whole: the pixels are decoded whole, although the format goes in strips.
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -53,6 +59,8 @@ class FileView:
     is_cut: bool = False
     warnings: tuple[str, ...] = ()
     colour: NumbersColour | None = None
+    bmp: BmpPicture | None = None
+    is_whole: bool = False
 
 
 WHOLE_FILE = FileView()

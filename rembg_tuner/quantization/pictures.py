@@ -55,7 +55,7 @@ def find_pictures(folder: Path) -> list[Path]:
     if not found:
         raise SettingsError(
             [
-                f"--pictures {folder} holds no JPEG, PNG, WebP, AVIF, TIFF or GIF; name a folder that does"
+                f"--pictures {folder} holds no JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF; name a folder that does"
             ]
         )
     return found
