@@ -17,6 +17,7 @@ from rembg_tuner.models.spec import file_digests
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import find_preset, resolve
 from rembg_tuner.quality import edge_stars
+from rembg_tuner.running.load import OwnLoad
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import STOCK_ENGINE, Settings
 from rembg_tuner.stats import summarise
@@ -169,7 +170,8 @@ def _run_rows(
         OutputError: one failed.
     """
     runs: dict[str, list[Result]] = {name: [] for name in settings}
-    runners = {name: Runner() for name in settings}
+    load = OwnLoad()
+    runners = {name: Runner(load=load) for name in settings}
     try:
         for i in range(1 + rounds):
             tell(f"round {i} of {rounds}" if i else "warm-up")

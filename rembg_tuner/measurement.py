@@ -6,9 +6,12 @@ All sizes are bytes and all times seconds. What is not known is None, never 0.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.settings import Settings, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FailureKind = Literal[
     "bad_input", "too_large", "bad_output", "bad_model", "missing_model", "missing_provider",
@@ -16,6 +19,7 @@ FailureKind = Literal[
 ]  # fmt: skip
 PeakSource = Literal["vmhwm", "sampled"]
 HAD_COMPANY = "another slot was running at the same time, so this took longer than it would alone"
+BUSY_MACHINE = "the machine was busy"  # how the warning begins that other programs ran
 NO_FOREGROUND = "no clear foreground"  # how the warning of a picture without one begins
 
 
@@ -129,6 +133,19 @@ class Failure:
     def to_dict(self) -> dict[str, object]:
         """Give the fields by name, ready for JSON."""
         return asdict(self)
+
+
+def is_busy(warnings: Iterable[str]) -> bool:
+    """Return whether a warning says that the machine was busy with other work."""
+    return any(text.startswith(BUSY_MACHINE) for text in warnings)
+
+
+def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
+    """Return each warning once; of those that the machine was busy, whose figures differ, the first."""
+    kept: dict[str, str] = {}
+    for text in warnings:
+        kept.setdefault(BUSY_MACHINE if text.startswith(BUSY_MACHINE) else text, text)
+    return tuple(kept.values())
 
 
 def setting_peak_bytes(results: list[Result]) -> int | None:

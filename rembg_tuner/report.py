@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.cache import replacing
+from rembg_tuner.measurement import is_busy
 from rembg_tuner.plot.drawing import draw, points_script
 from rembg_tuner.plot.layout import lay_out
 from rembg_tuner.quality import edge_stars
@@ -193,6 +194,8 @@ def _row(trial: Trial, names: Sequence[str], story: Story) -> str:
     spread = f"{format_seconds(trial.time_low_s)} to {format_seconds(trial.time_high_s)}"
     if trial.may_be_unstable:
         spread += ", may be unstable"
+    if is_busy(trial.warnings):
+        spread += ", machine busy"
     return (
         f"{head}<td>{_thumbnails(trial)}</td><td>{format_seconds(trial.time_s)}</td><td>{spread}</td><td>{trial.n}</td>"
         f'<td>{format_bytes(trial.peak_bytes)}</td><td>{agreement}</td><td class="left">{stars}</td></tr>'

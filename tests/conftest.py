@@ -30,6 +30,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(autouse=True)
+def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell of no other work on the machine, so that no test depends on what else runs."""
+    monkeypatch.setattr("rembg_tuner.running.load.load_average", lambda: 0.0)
+
+
 @pytest.fixture
 def astronaut() -> Path:
     """Give a real picture with a clear foreground, 512 x 512 px PNG."""

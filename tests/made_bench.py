@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class MadeBench:
         """Begin with nothing asked; `left` gets what a kill would leave of a sweep's folder."""
         self.left = left or Path("/nonexistent")
         self.asked: list[tuple[Settings, list[Job]]] = []
+        self.warnings: tuple[str, ...] = ()
         self.error: BaseException | None = None
         self.interrupt_after: int | None = None  # calls that go through before Ctrl-C
         self.kill_after: int | None = None  # calls that go through before the process is gone
@@ -46,7 +48,8 @@ class MadeBench:
         self.asked.append((settings, list(jobs)))
         if self.error is not None:
             raise self.error
-        return [made_result(job, settings, i) for i, job in enumerate(jobs)]
+        runs = [made_result(job, settings, i) for i, job in enumerate(jobs)]
+        return [replace(run, warnings=self.warnings) for run in runs]
 
 
 def made_result(job: Job, settings: Settings, run_index: int) -> Result:

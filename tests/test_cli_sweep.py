@@ -485,6 +485,35 @@ def test_where_nothing_fits_a_sweep_fails_and_names_the_nearest(
     assert "recommended: trial " in capsys.readouterr().out
 
 
+def test_a_sweep_says_that_the_machine_was_busy(
+    folder: Path,
+    tmp_path: Path,
+    bench: MadeBench,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before it starts, at each trial, next to the figures, and in the report; compare says so too."""
+    monkeypatch.setattr("rembg_tuner.running.load.load_average", lambda: 1000.0)
+    bench.warnings = ("the machine was busy with other work: load average 9.0 without our own workers, usable CPUs 2; times are longer than on a quiet machine",)  # fmt: skip
+    assert sweep(folder, "--network-size", "64,96") == 0
+    said = capsys.readouterr()
+    assert "warning: the machine was busy with other work: load average 1000.0 without" in said.err
+    assert said.err.count("(the machine was busy with other work)") == 2
+    assert said.out.count("(machine busy)") == 2
+    told = "2 of 2 trials ran while the machine was busy with other work"
+    assert told in said.out
+    page = (folder / "report.html").read_text()
+    assert told in page
+    assert page.count(", machine busy</td>") == 2
+    assert main(["recommend", str(folder)]) == 0
+    assert told in capsys.readouterr().out
+    words = ["compare", str(COFFEE), "--presets", "balanced,smallest", "--rounds", "1"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert out.count("(machine busy)") == 2
+    assert out.count(bench.warnings[0]) == 1
+
+
 def test_a_budget_is_lifted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each by `any`, the licence by --no-commercial; what is not named stays."""
     words = ["--max-memory", "1MiB", "--max-latency", "1ms", "--min-agreement", "1", "--commercial"]

@@ -53,7 +53,7 @@ BESIDE = {
 }
 # Within the room of the measured workers: each stands on those before it.
 RUNNING = (
-    *("meter", "process", "history", "derived", "previewer", "watch", "warm", "starting"),
+    *("meter", "load", "process", "history", "derived", "previewer", "watch", "warm", "starting"),
     *("outcomes", "runner", "fresh", "ticket", "line"),
 )
 # A library's modules that may import it; a room stands for all its modules.

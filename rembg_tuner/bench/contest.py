@@ -17,6 +17,7 @@ from rembg_tuner.measurement import Result
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import unnative_text
+from rembg_tuner.running.load import OwnLoad
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import STOCK_ENGINE, Settings
 
@@ -127,7 +128,8 @@ def contest(
         scratch = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-"))
         )
-        runners = {entrant.name: stack.enter_context(Runner()) for entrant in entrants}
+        load = OwnLoad()
+        runners = {one.name: stack.enter_context(Runner(load=load)) for one in entrants}
         for picture in pictures:
             path = picture.make()
             bout = {

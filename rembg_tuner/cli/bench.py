@@ -14,6 +14,7 @@ from rembg_tuner.cache import replacing
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.measurement import distinct, is_busy
 from rembg_tuner.settings import installed_engines
 
 if TYPE_CHECKING:
@@ -65,4 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
         emit_json(report.to_dict())
     else:
         emit(*table.splitlines())
+    for text in distinct(text for row in report.rows for text in row.warnings if is_busy([text])):
+        log(f"warning: {text}")
     return 0

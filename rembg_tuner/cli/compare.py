@@ -18,6 +18,7 @@ from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.plan import make_output_folder
 from rembg_tuner.comparison import Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.measurement import distinct, is_busy
 from rembg_tuner.presets import find_preset, read_presets, resolve
 from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.sweep.trusted import find_mask, find_trusted
@@ -129,7 +130,10 @@ def _print(compared: list[Compared], held: _Held) -> None:
             else f"{trial.agreement:6.3f}  {trial.mae:6.4f}  {one.stars or 0:5.1f}"
         )
         unstable = " (may be unstable)" if trial.may_be_unstable else ""
+        unstable += " (machine busy)" if is_busy(trial.warnings) else ""
         emit(f"{one.entry.name:{width}}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement}  {label_of(one.entry.settings, names)}{unstable}")  # fmt: skip
+    for text in distinct(text for one in compared for text in one.trial.warnings if is_busy([text])):  # fmt: skip
+        emit(text)
     if any(not picture.has_foreground for one in compared for picture in one.trial.pictures):
         emit(f"{held.name} has no clear foreground here, so that no agreement is told")
         return

@@ -12,7 +12,7 @@ from rembg_tuner.cli.plan import plan_jobs
 from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.streams import STANDARD, open_streams
 from rembg_tuner.errors import SettingsError
-from rembg_tuner.measurement import Failure, Result, setting_peak_bytes
+from rembg_tuner.measurement import Failure, Result, distinct, is_busy, setting_peak_bytes
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.stats import summarise
 from rembg_tuner.units import format_bytes, format_seconds
@@ -135,6 +135,8 @@ def _print_spread(runs: list[Run], write: Callable[..., None]) -> None:
     write(
         f"warm     median {format_seconds(total.median)}, {format_seconds(total.low)} to {format_seconds(total.high)} (n = {total.n}, the first run left out)"
     )
+    for text in distinct(text for run in warm for text in run.warnings if is_busy([text])):
+        write(f"warning  {text}")
     write(
         f"peak     {format_bytes(setting_peak_bytes(done))} of the setting: the highest of the load and {len(done)} runs"
     )

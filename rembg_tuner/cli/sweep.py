@@ -13,12 +13,14 @@ from rembg_tuner.cli.console import emit, emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED, INTERRUPTED
 from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.sweep_plan import plan_of_arguments
+from rembg_tuner.measurement import is_busy
 from rembg_tuner.recommend import recommend
+from rembg_tuner.running.load import OwnLoad, busy_warning
 from rembg_tuner.settings import flag_of
 from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.sweep.opening import open_sweep
 from rembg_tuner.sweep.plan_file import hold_folder
-from rembg_tuner.sweep.summary import write_summary
+from rembg_tuner.sweep.summary import busy_text, write_summary
 from rembg_tuner.trials import differences, figures_of, label_of
 from rembg_tuner.units import counted, format_bytes, format_guess, format_seconds
 
@@ -45,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     for text in plan.left_out():
         log(f"left out: {text}")
     log(_announce(plan))
+    if busy := busy_warning(OwnLoad()):  # nothing of ours runs yet
+        log(f"warning: {busy}")
     names = differences(plan.grid())
     is_interrupted = False
     with hold_folder(folder), Comparer() as comparer:
@@ -112,6 +116,8 @@ def _tell(names: Sequence[str], progress: SweepProgress) -> None:
         said += " (measured before)"
     if trial.may_be_unstable:
         said += f" (may be unstable: {trial.spread:.0%} spread)"
+    if is_busy(trial.warnings):
+        said += " (the machine was busy with other work)"
     if progress.confirmed is None:
         count = f"{len(progress.trials)}/{progress.planned}"
         if progress.left_s:
@@ -136,6 +142,8 @@ def print_recommendation(
     """
     names = differences([t.settings for t in trials])
     _print_table(found, trials, names)
+    if busy := busy_text(trials):
+        emit(busy)
     for trial in trials:
         if trial.failure:
             emit(f"failed: trial {trial.number}, {label_of(trial.settings, names)}: {trial.failure}")  # fmt: skip
@@ -161,9 +169,10 @@ def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str
     if shown:
         emit(f"{'trial':>5}  {'time':>9}  {'peak':>9}  {'agree':>6}  setting")
     for trial in shown:
+        busy = " (machine busy)" if is_busy(trial.warnings) else ""
         mark = "*" if trial is found.chosen else "~" if trial is found.nearest else " "
         agreement = "-" if trial.agreement is None else f"{trial.agreement:.3f}"
-        emit(f"{trial.number:>5}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement:>6} {mark}{label_of(trial.settings, names)}")  # fmt: skip
+        emit(f"{trial.number:>5}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement:>6} {mark}{label_of(trial.settings, names)}{busy}")  # fmt: skip
     if len(measured) > len(shown):
         emit(f"… {len(measured) - len(shown)} more in the report")
 

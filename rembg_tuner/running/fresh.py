@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.measurement import Result
     from rembg_tuner.pipeline import Job
+    from rembg_tuner.running.load import OwnLoad
     from rembg_tuner.running.watch import Progress
     from rembg_tuner.settings import Settings
 
@@ -24,6 +25,7 @@ def run_fresh(
     settings: Settings,
     *,
     slots: int = 1,
+    load: OwnLoad | None = None,
     on_progress: Callable[[Runner, Progress], None] | None = None,
 ) -> list[Result | Failure]:
     """Run pictures one after another in a worker that is new, up to the first failure.
@@ -34,6 +36,7 @@ def run_fresh(
     Args:
         jobs: at least one.
         settings: how.
+        load: as the runner's.
         slots: how many slots share this machine's CPUs.
         on_progress: called every 20 ms or so with the runner, which it may cancel.
     """
@@ -43,7 +46,7 @@ def run_fresh(
             on_progress(runner, progress)
 
     runs: list[Result | Failure] = []
-    with Runner(slots=slots) as runner:
+    with Runner(slots=slots, load=load) as runner:
         if not was_run_here(settings):
             first = runner.run(jobs[0], settings, on_progress=note)
             if isinstance(first, Failure):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from rembg_tuner.measurement import HAD_COMPANY, Failure, Result
 from rembg_tuner.running.fresh import run_fresh
+from rembg_tuner.running.load import OwnLoad
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.running.ticket import Glance, Order, Ticket, failure_of_ticket
 from rembg_tuner.units import MIB, format_seconds
@@ -49,8 +50,10 @@ class WaitingLine:
         self._running: dict[Runner, Ticket] = {}
         self._turns_s: deque[float] = deque(maxlen=_REMEMBERED_TURNS)
         self._is_closed = False
+        self._load = OwnLoad()
         self._runners = [
-            Runner(slots=slots, warm_bytes=MOST_WARM_BYTES // slots) for _ in range(slots)
+            Runner(slots=slots, warm_bytes=MOST_WARM_BYTES // slots, load=self._load)
+            for _ in range(slots)
         ]
         self._threads = [
             threading.Thread(target=self._serve, args=(runner,), daemon=True, name=f"slot-{i}")
@@ -191,7 +194,7 @@ class WaitingLine:
                 runner.cancel()
 
         try:
-            runs = run_fresh(ticket.order.in_turn, ticket.order.settings, slots=self.slots, on_progress=watch)  # fmt: skip
+            runs = run_fresh(ticket.order.in_turn, ticket.order.settings, slots=self.slots, load=self._load, on_progress=watch)  # fmt: skip
             return runs if was_alone else [_with_company(run) for run in runs]
         except Exception:  # noqa: BLE001  # the slot's edge: it must serve whoever is next
             _LOG.exception("a trial ended in a way nobody foresaw")

@@ -116,6 +116,24 @@ class Meter:
             return None
         return float(times.user + times.system)
 
+    def runnable_s(self) -> float | None:
+        """Read the seconds in which the process's threads ran or waited for a CPU, summed over threads.
+
+        That is its CPU time, ended threads included, and where the kernel tells it (Linux) the waiting of the threads that live.
+        """
+        cpu_s = self.cpu_s()
+        return None if cpu_s is None else cpu_s + self._waited_s()
+
+    def _waited_s(self) -> float:
+        """Read how long the living threads waited for a CPU, from schedstat's second number (ns); 0 where not told."""
+        waited_ns = 0
+        for thread in (self._folder / "task").glob("*/schedstat"):
+            try:
+                waited_ns += int(thread.read_text(encoding="ascii").split()[1])
+            except (OSError, IndexError):  # it ended meanwhile, or this kernel does not count
+                continue
+        return waited_ns / 1e9
+
     def sample(self, since: float, *, with_cpu: bool) -> Sample | None:
         """Take one reading.
 
@@ -140,7 +158,10 @@ def available_memory_bytes() -> int:
 
 def load_average() -> float | None:
     """Tell the processes that wanted a CPU, averaged over the last minute; None where not told."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):  # not on this system, or not told
+        return None
 
 
 def describe_environment(versions: dict[str, str]) -> Environment:

@@ -21,6 +21,7 @@ from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.precision import choose_precision
 from rembg_tuner.running.derived import prepare
 from rembg_tuner.running.history import History, why_not_fit
+from rembg_tuner.running.load import OwnLoad, busy_warning
 from rembg_tuner.running.outcomes import Readings, failure_of, kind_of, remove_scratch_of, result_of
 from rembg_tuner.running.previewer import Previewer
 from rembg_tuner.running.process import WorkerGoneError
@@ -72,14 +73,18 @@ class Runner:
     for their end too.
     """
 
-    def __init__(self, *, slots: int = 1, warm_bytes: int | None = None) -> None:
+    def __init__(
+        self, *, slots: int = 1, warm_bytes: int | None = None, load: OwnLoad | None = None
+    ) -> None:
         """Make a slot; no worker is started before the first run.
 
         Args:
             slots: how many such slots share this machine's CPUs.
             warm_bytes: what the peaks of the workers that are kept warm may sum up to; None: one is
                 kept, whatever its size, until another has its model loaded.
+            load: counts what this process's workers put on the machine; None: no other runner's count.
         """
+        self._load = load or OwnLoad()
         host = read_host()
         self._threads = max(1, host.usable_cpus // slots)
         self._memory_limit = host.usable_memory_bytes
@@ -235,6 +240,7 @@ class Runner:
                 on_progress=turn.on_progress,
             )
         )
+        self._load.add(worker.meter.runnable_s() or 0.0, worker.start_s + worker.load_s)
         worker.warnings = (*cache_warnings, *precision_warnings, *worker.warnings)
         self._workers.add(worker)
         return worker
@@ -309,13 +315,17 @@ class Runner:
         request: dict[str, Any] = {"settings": settings.to_dict()}
         is_one = len(jobs) == 1
         request |= {"op": "run", "job": asdict(jobs[0])} if is_one else {"op": "run_together", "jobs": [asdict(job) for job in jobs]}  # fmt: skip
+        ran_s = worker.meter.runnable_s() or 0.0
         worker.meter.reset_peak()
         try:
             watch.started_at = time.perf_counter()
             worker.process.send(request)
         except WorkerGoneError as error:
             raise watch.death(error) from error
-        done = watch.wait_for("done" if is_one else "done_together")
+        try:
+            done = watch.wait_for("done" if is_one else "done_together")
+        finally:
+            self._count_load(worker, ran_s, time.perf_counter() - watch.started_at)
         readings = Readings(
             peak=worker.meter.peak_bytes(),
             retained=worker.meter.rss_bytes(),
@@ -326,7 +336,13 @@ class Runner:
         worker.note_peak(
             readings.peak, whole_bytes=sum(one.get("whole_bytes", 0) for one in outcomes)
         )
-        warnings = (*turn.warnings, *worker.warnings, *self._remember(settings, worker))
+        busy = busy_warning(self._load)
+        warnings = (
+            *turn.warnings,
+            *worker.warnings,
+            *self._remember(settings, worker),
+            *((busy,) if busy else ()),
+        )
         turn = replace(turn, warnings=warnings)
         if is_one:
             total_s = done["renamed_at"] - watch.started_at
@@ -341,6 +357,12 @@ class Runner:
             )
             for job, one in zip(jobs, done["outcomes"], strict=True)
         ]
+
+    def _count_load(self, worker: WarmWorker, before_s: float, elapsed_s: float) -> None:
+        """Count what a run put on the machine; of a worker that is gone, all of its threads all the time."""
+        now_s = worker.meter.runnable_s()
+        ran_s = elapsed_s * self._threads if now_s is None else max(0.0, now_s - before_s)
+        self._load.add(ran_s, elapsed_s)
 
     def _result(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rembg_tuner.running.fresh import run_fresh
+from rembg_tuner.running.load import OwnLoad
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,10 @@ class OwnBench:
 
     slots = 1
 
+    def __init__(self) -> None:
+        """Count the load of all its workers together."""
+        self._load = OwnLoad()
+
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
         """Run pictures one after another in one new worker; see `measure.Bench`."""
-        return run_fresh(jobs, settings)
+        return run_fresh(jobs, settings, load=self._load)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rembg_tuner.errors import OutputError
-from rembg_tuner.measurement import NO_FOREGROUND, Failure, Result, setting_peak_bytes
+from rembg_tuner.measurement import NO_FOREGROUND, Failure, Result, distinct, setting_peak_bytes
 from rembg_tuner.pipeline import Job
 from rembg_tuner.stats import summarise
 from rembg_tuner.trials import PictureTrial, Trial
@@ -230,7 +230,7 @@ def trial_of(
         boundary_f=_mean([one.boundary_f for one in judged]),
         mae=_mean([one.mae for one in judged]),
         pictures=parts,
-        warnings=tuple(dict.fromkeys(text for run in results for text in run.warnings)),
+        warnings=distinct(text for run in results for text in run.warnings),
     )
     timed_trial = _with_times(trial)
     return replace(timed_trial, workers_s=timed_trial.worker_times_s)
@@ -275,7 +275,7 @@ def join_workers(trial: Trial, again: Trial) -> Trial:
         pictures=parts,
         workers_s=(*trial.worker_times_s, *again.worker_times_s),
         peak_bytes=max(trial.peak_bytes or 0, again.peak_bytes or 0),
-        warnings=tuple(dict.fromkeys((*trial.warnings, *again.warnings))),
+        warnings=distinct((*trial.warnings, *again.warnings)),
         date=again.date,
     )
     return _with_times(joined)

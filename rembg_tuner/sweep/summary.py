@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.budgets import read_budgets
 from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.measurement import is_busy
 from rembg_tuner.report import JSON_FILE, Story, write_report
 from rembg_tuner.sweep.plan_file import PLAN_FILE, read_plan_file
 from rembg_tuner.sweep.store import STORE_FILE, TrialStore
@@ -16,7 +17,7 @@ from rembg_tuner.trials import read_trial
 from rembg_tuner.units import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rembg_tuner.budgets import Budgets
@@ -86,9 +87,19 @@ def _how(sweep: Sweep, plan: Plan) -> list[str]:
     workers = sum(max(0, len(trial.worker_times_s) - 1) for trial in sweep.trials)
     if workers:
         how.insert(1, f"The best were measured again, the recommended one first, in {counted(workers, 'worker')} more; a setting's runs are joined, and its peak is the highest of them.")  # fmt: skip
+    if busy := busy_text(sweep.trials):
+        how.append(f"{busy}.")
     if without:
         how.append(f"Left out of the averages, having no clear foreground: {', '.join(without)}.")
     return how
+
+
+def busy_text(trials: Sequence[Trial]) -> str:
+    """Say how many trials ran while the machine was busy with other work; empty: none did."""
+    busy = [trial for trial in trials if is_busy(trial.warnings)]
+    if not busy:
+        return ""
+    return f"{len(busy)} of {counted(len(trials), 'trial')} ran while the machine was busy with other work (its load average without our own workers exceeded the usable CPUs), so their times are longer than on a quiet machine; sweep --again measures anew"
 
 
 def recommendation_of(found: Recommendation) -> dict[str, object]:

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.measurement import is_busy
 from rembg_tuner.plot.drawing import draw
 from rembg_tuner.plot.layout import lay_out
 from rembg_tuner.settings import KNOBS
@@ -63,7 +64,7 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
         f'<section class="rt-study" data-state="{"running" if study.is_running else "done"}">{head}'
         f'<div class="rt-plane">{plot}</div>{_why(found, names, language)}'
         f"{_card(shown, names, language, is_taken=shown.number == study.taken) if shown else ''}{_files(study, language)}"
-        f"{_table(trials, names, chosen, language)}{_blind(trials, language)}{explain_agreement(language)}</section>"
+        f"{_table(trials, names, chosen, language)}{_busy(trials, language)}{_blind(trials, language)}{explain_agreement(language)}</section>"
     )
 
 
@@ -119,6 +120,13 @@ def _lacks_the_best_again(study: Study) -> bool:
         return False
     again = [len(t.worker_times_s) - 1 for t in progress.trials if t.is_measured]
     return bool(again) and sum(again) < sweep.confirming
+
+
+def _busy(trials: Sequence[Trial], language: str) -> str:
+    """Say how many trials ran while the machine was busy with other work."""
+    busy = sum(is_busy(trial.warnings) for trial in trials)
+    text = say("sweep.busy", language, busy=busy, count=len(trials))
+    return f'<p class="rt-warning">{escape(text)}</p>' if busy else ""
 
 
 def _blind(trials: Sequence[Trial], language: str) -> str:
@@ -214,6 +222,8 @@ def _line(trial: Trial, names: Sequence[str], chosen: int | None, language: str)
     spread = f"{duration(trial.time_low_s, language)} – {duration(trial.time_high_s, language)}"
     if trial.may_be_unstable:
         spread += f' <i class="rt-unstable">{escape(say("sweep.unstable", language))}</i>'
+    if is_busy(trial.warnings):
+        spread += f' <i class="rt-unstable">{escape(say("sweep.busy.mark", language))}</i>'
     return (
         f"<tr{mark}>{name}<td>{duration(trial.time_s, language)}</td><td>{spread}</td><td>{size(trial.peak_bytes, language)}</td>"
         f"<td>{agreement}</td><td>{stars_text(trial.boundary_f)}</td></tr>"
