@@ -10,7 +10,9 @@ import ipaddress
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,7 +40,8 @@ _STRACE = ("strace", "-ff", "-qq", "-y", "-s", "256", "--seccomp-bpf", "-e", "tr
 _ADDRESS = re.compile(r'inet_(?:addr\("|pton\(AF_INET6, ")([^"]+)"')
 _OPENED = re.compile(r"^(?:openat|creat)\(.* = \d+<(.+)>$")
 _LOOKS_UP = re.compile(r'^openat\(.*"(/etc/resolv\.conf|/etc/hosts)"')
-_SYSTEM = ("/dev/null", "/dev/tty", "/proc/", "pipe:", "socket:", "anon_inode:")
+# Also a semaphore, which is deleted at once, and what libraries keep in their own folder: compiled code.
+_SYSTEM = ("/dev/null", "/dev/tty", "/dev/shm/sem.", "/proc/", "pipe:", "socket:", "anon_inode:", sys.prefix)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,22 @@ class Watched:
             check=False,
             timeout=timeout_s,
         )
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start a command that runs until it is ended by `end`."""
+        return subprocess.Popen(
+            self.command(words),
+            cwd=self.work,
+            env=self.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """End a command by SIGTERM; strace itself does not take it, and ends with what it traces."""
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
 
     def contacts(self) -> list[str]:
         """List look-ups of names and addresses outside this machine that were contacted."""

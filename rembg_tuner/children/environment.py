@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 _ROOT = str(Path(__file__).parents[2])
@@ -22,3 +23,19 @@ def child_environment() -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         "PYTHONUTF8": "1" if sys.getfilesystemencoding() == "utf-8" else "0",
     }
+
+
+def numba_environment(cache: Path) -> dict[str, str]:
+    """Return where numba keeps the code that it compiles for rembg.
+
+    By itself it takes the library's own folder, else one below the home folder, else a folder called
+    `~` in the working folder. Where it cannot have the first, it gets ours.
+
+    Args:
+        cache: this program's cache folder.
+    """
+    spec = find_spec("pymatting")  # the library whose functions are compiled
+    places = spec.submodule_search_locations if spec is not None else None
+    if places and all(os.access(place, os.W_OK) for place in places):
+        return {}
+    return {"NUMBA_CACHE_DIR": str(cache / "numba")}

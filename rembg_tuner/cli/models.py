@@ -23,6 +23,7 @@ from rembg_tuner.models.catalogue import (
     int8_place,
     read_catalogue,
     read_unfit,
+    refuse_no_home,
 )
 from rembg_tuner.models.download import DownloadProgress, get_model
 from rembg_tuner.models.spec import verify
@@ -185,11 +186,13 @@ def _quantize(arguments: argparse.Namespace) -> int:
     target = Target(iou=arguments.least_iou, mae=arguments.most_difference)
     model = find_model(_understood(arguments.name))
     place = int8_place(model, arguments.engine)
+    folder = Path(arguments.output) if arguments.output else place.parent
+    refuse_no_home(folder)
     made = quantize_model(
         model,
         Path(arguments.pictures),
         engine=arguments.engine,
-        folder=Path(arguments.output) if arguments.output else place.parent,
+        folder=folder,
         target=target,
         tell=log,
     )
@@ -211,10 +214,10 @@ def _quantize(arguments: argparse.Namespace) -> int:
         )
         return 0
     files = shlex.join(str(path) for path in (made.path, made.path.with_suffix(".json")))
-    folder = shlex.quote(str(place.parent))
+    used_from = shlex.quote(str(place.parent))
     emit("  it is not used from there, so its agreement is not kept for precision auto")
     emit(
-        f"next: mkdir -p {folder} && cp {files} {folder} && python -m rembg_tuner models agreement {shlex.quote(model.name)} --engine {arguments.engine} --pictures {shlex.quote(arguments.pictures)}"
+        f"next: mkdir -p {used_from} && cp {files} {used_from} && python -m rembg_tuner models agreement {shlex.quote(model.name)} --engine {arguments.engine} --pictures {shlex.quote(arguments.pictures)}"
     )
     return 0
 

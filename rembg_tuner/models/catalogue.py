@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
-from rembg_tuner.errors import MissingModelError, ModelError
+from rembg_tuner.errors import MissingModelError, ModelError, OutputError
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, Post
 from rembg_tuner.settings import MODEL_ALIASES
 from rembg_tuner.units import format_bytes
@@ -18,6 +18,7 @@ from rembg_tuner.yaml_files import read_mapping
 EMBEDDED_FOLDER = Path(__file__).parent
 INT8_ENGINES = ("openvino", "onnxruntime")
 UNCHECKED_VARIABLE = "MODEL_CHECKSUM_DISABLED"  # rembg's own
+_HOME_VARIABLE = "REMBG_HOME"  # rembg's own
 _RECORD_KEYS = {"mean", "std", "post", "side"}
 
 
@@ -74,6 +75,11 @@ class CatalogueEntry:
         """Give the path that rembg would download it to."""
         return rembg_folders()[0] / "models" / self.name / self.file
 
+    def _place_text(self) -> str:
+        """Write the place for people; a user without a home folder must name one."""
+        place = str(self.place())
+        return place.replace("~/.rembg", f"${_HOME_VARIABLE}", 1) if _is_homeless(place) else place
+
     def find(self, file: str | None = None) -> Path | None:
         """Find the file in this program's folder or in rembg's own; None where it is not.
 
@@ -98,7 +104,7 @@ class CatalogueEntry:
             return f"rembg makes it of {self.made_from}: pip install 'rembg[fp16]', then run rembg with it once"
         return (
             f"get it ({self.size_text()}) with `python -m rembg_tuner models get {self.name}`, "
-            f"or put {self.url} at {self.place()}"
+            f"or put {self.url} at {self._place_text()}"
         )
 
 
@@ -170,7 +176,7 @@ def rembg_folders() -> list[Path]:
     """
     legacy = os.environ.get("U2NET_HOME")
     data = os.environ.get("XDG_DATA_HOME")
-    home = os.environ.get("REMBG_HOME") or (str(Path(data) / "rembg") if data else "~/.rembg")
+    home = os.environ.get(_HOME_VARIABLE) or (str(Path(data) / "rembg") if data else "~/.rembg")
     flat = legacy or str(Path(data or "~") / ".u2net")
     return [_expanded(folder) for folder in ([flat] if legacy else [home, flat])]
 
@@ -181,6 +187,23 @@ def _expanded(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def _is_homeless(path: str) -> bool:
+    """Return whether a path is below ~ though this user has no home folder."""
+    return Path(path).parts[:1] == ("~",)
+
+
+def refuse_no_home(folder: Path) -> None:
+    """Refuse to create a folder called `~` in the working folder.
+
+    Raises:
+        OutputError: the folder is below ~, and this user has no home folder.
+    """
+    if _is_homeless(str(folder)):
+        raise OutputError(
+            f"{folder} cannot be created: this user has no home folder; set {_HOME_VARIABLE} to a folder that can be written"
+        )
 
 
 def find_entry(model: str) -> CatalogueEntry:

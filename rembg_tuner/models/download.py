@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rembg_tuner import __version__
 from rembg_tuner.errors import CancelledError, DownloadError, ModelError, OutputError
+from rembg_tuner.models.catalogue import refuse_no_home
 from rembg_tuner.models.errand import Errand
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.units import format_bytes
@@ -114,6 +115,7 @@ def get_model(
     if entry.url is None:
         raise ModelError(f"model {entry.name} is not to be had as a file: {entry.get_text()}")
     place, listener = entry.place(), _Listener(on_progress=on_progress, is_cancelled=is_cancelled)
+    refuse_no_home(place.parent)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with _alone(place, listener):

@@ -14,11 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.children.environment import child_environment
+from rembg_tuner.children.environment import child_environment, numba_environment
 from rembg_tuner.host import oom_kill_count
 from rembg_tuner.settings import STOCK_ENGINE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LOG_TAIL_BYTES = 2000
 _REAP_TIMEOUT_S = 5.0
@@ -56,12 +59,13 @@ class WorkerRubbishError(WorkerGoneError):
 class WorkerProcess:
     """A running `python -m rembg_tuner.worker`."""
 
-    def __init__(self, engine: str, *, threads: int) -> None:
+    def __init__(self, engine: str, *, threads: int, cache: Path) -> None:
         """Start it; it says `ready` when its imports are done.
 
         Args:
             engine: whose libraries it imports.
             threads: CPUs it may use.
+            cache: this program's cache folder.
 
         Raises:
             OSError: no process could be started.
@@ -90,7 +94,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,
-                env=_environment(engine),
+                env=_environment(engine, cache),
                 process_group=0,  # the terminal's Ctrl-C is this process's to handle
             )
         except OSError:
@@ -216,8 +220,8 @@ def _read_message(line: bytes) -> dict[str, Any]:
     return dict(message)
 
 
-def _environment(engine: str) -> dict[str, str]:
+def _environment(engine: str, cache: Path) -> dict[str, str]:
     """Give the worker's environment; what the user set stays."""
     if engine == STOCK_ENGINE:
-        return child_environment()
+        return {**numba_environment(cache), **child_environment()}
     return {**_LEAN_ENVIRONMENT, **child_environment()}
