@@ -7,11 +7,12 @@ import csv
 import io
 import json
 from dataclasses import dataclass
-from html import escape
+from html import escape as escape_html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.cache import replacing
+from rembg_tuner.escapes import encode_text, escape_cell, escape_text
 from rembg_tuner.measurement import is_busy
 from rembg_tuner.plot.drawing import draw, points_script
 from rembg_tuner.plot.layout import lay_out
@@ -115,7 +116,7 @@ def write_report(folder: Path, trials: Sequence[Trial], story: Story) -> list[Pa
     }
     for name, text in texts.items():
         with replacing(folder / name) as file:
-            file.write(text.encode())
+            file.write(encode_text(text))
     return [folder / name for name in texts]
 
 
@@ -127,20 +128,19 @@ def write_csv(trials: Sequence[Trial], story: Story) -> str:
     for trial in trials:
         content = {**trial.to_dict(), "workers": len(trial.worker_times_s)}
         figures = {name: content[name] for name in _FIGURES}
-        writer.writerow(
-            {
-                "number": trial.number,
-                "choice": _choice(trial, story),
-                **trial.settings.to_dict(),
-                **figures,
-            }
-        )
+        row = {"number": trial.number, "choice": _choice(trial, story), **trial.settings.to_dict()}
+        writer.writerow({name: escape_cell(value) for name, value in {**row, **figures}.items()})
     return out.getvalue()
 
 
 def _choice(trial: Trial, story: Story) -> str:
     """Name what a trial is among the others: recommended, nearest, or nothing."""
     return {story.chosen: "recommended", story.nearest: "nearest"}.get(trial.number, "")
+
+
+def _escape(text: str) -> str:
+    """Return text for HTML; a name's controls and direction marks are shown as escapes."""
+    return escape_html(escape_text(text))
 
 
 def _page(trials: Sequence[Trial], story: Story) -> str:
@@ -152,16 +152,16 @@ def _page(trials: Sequence[Trial], story: Story) -> str:
         max_time_s=story.budgets.get("max_time_s"),
         min_agreement=story.budgets.get("min_agreement"),
     )
-    title = escape(story.title)
-    how = "".join(f"<li>{escape(text)}</li>" for text in story.how)
+    title = _escape(story.title)
+    how = "".join(f"<li>{_escape(text)}</li>" for text in story.how)
     machine = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>"
+        f"<dt>{_escape(name)}</dt><dd>{_escape(str(value))}</dd>"
         for name, value in story.environment.items()
     )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body><main><h1>{title}</h1>"
-        f'<p class="lead">{escape(story.recommendation)}</p>'
+        f'<p class="lead">{_escape(story.recommendation)}</p>'
         f'<div class="box rt-follows-system">{draw(info)}</div><h2>Trials</h2><div class="box" tabindex="0" role="region" aria-label="Trials">{_table(trials, story)}</div>'
         f"<h2>How it was measured</h2><ul>{how}</ul><h2>Where</h2><dl>{machine}</dl>"
         f"</main><script>{points_script()}{_SCRIPT}</script></body></html>"
@@ -178,17 +178,17 @@ def _table(trials: Sequence[Trial], story: Story) -> str:
 
 def _row(trial: Trial, names: Sequence[str], story: Story) -> str:
     """Draw one trial."""
-    label = escape(label_of(trial.settings, names))
+    label = _escape(label_of(trial.settings, names))
     choice = _choice(trial, story)
     mark = ' class="chosen"' if choice == "recommended" else ""
     if choice:
         said = f"nearest, misses {' and '.join(story.misses)}" if choice == "nearest" else choice
-        label += f'<br><span class="choice">{escape(said)}</span>'
+        label += f'<br><span class="choice">{_escape(said)}</span>'
     head = (
         f'<tr id="trial-{trial.number}"{mark}><td>{trial.number}</td><td class="left">{label}</td>'
     )
     if not trial.is_measured:
-        return f'{head}<td colspan="7" class="failed left">{escape(trial.failure)}</td></tr>'
+        return f'{head}<td colspan="7" class="failed left">{_escape(trial.failure)}</td></tr>'
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
     stars = "" if trial.boundary_f is None else f"{edge_stars(trial.boundary_f):g} ★"
     spread = f"{format_seconds(trial.time_low_s)} to {format_seconds(trial.time_high_s)}"
@@ -209,5 +209,5 @@ def _thumbnails(trial: Trial) -> str:
         path = Path(one.thumbnail) if one.thumbnail else None
         if path is not None and path.is_file():
             content = base64.b64encode(path.read_bytes()).decode()
-            drawn.append(f'<img alt="{escape(Path(one.input).name)}" src="data:image/webp;base64,{content}">')  # fmt: skip
+            drawn.append(f'<img alt="{_escape(Path(one.input).name)}" src="data:image/webp;base64,{content}">')  # fmt: skip
     return "".join(drawn)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from rembg_tuner.cli import main
 
@@ -19,6 +21,11 @@ HOSTILE = "a\x1b[2J\u202e\n\x9bb.png"
 def path_of(folder: Path, name: bytes) -> Path:
     """Name a file by bytes."""
     return folder / os.fsdecode(name)
+
+
+def names_in(folder: Path) -> list[bytes]:
+    """List a folder's names as bytes, sorted."""
+    return sorted(os.fsencode(path.name) for path in folder.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -52,8 +59,47 @@ def test_no_name_reaches_the_terminal_as_a_command(
     assert not any(letter in text for letter in "\x1b\x9b\u202e")
 
 
-@pytest.mark.parametrize("locale", ["POSIX", "C.UTF-8"])
-@pytest.mark.parametrize("encoding", ["", "ascii:strict"])
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Give a folder of two pictures; neither its name nor theirs are UTF-8."""
+    folder = path_of(tmp_path, b"f\xe9")
+    folder.mkdir()
+    for name in (b"\xe9t\xe9.png", b"\xff\x1b[31m\n.png"):
+        with Image.open(ROOT / "examples" / "coffee.png") as image:
+            image.resize((120, 80)).save(path_of(folder, name))
+    return folder
+
+
+def test_a_batch_keeps_the_names_bytes(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On disk; the JSON document holds them too, and reads back as the same files."""
+    out = path_of(tmp_path, b"o\xe9")
+    assert main(["batch", str(pictures), "-o", str(out), *FAST, "--json"]) == 0
+    text = capsys.readouterr().out
+    assert text.isascii()
+    runs = json.loads(text)["runs"]
+    assert {os.fsencode(Path(run["input"]).name) for run in runs} == set(names_in(pictures))
+    assert names_in(out) == [b"\xe9t\xe9.png", b"\xff\x1b[31m\n.png"]
+    assert all(Path(run["output"]).is_file() for run in runs)
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_with_the_same_files(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """plan.json, the store, report, recommendation and a comparison hold names that are not UTF-8."""
+    folder = tmp_path / "sweep"
+    words = ["sweep", str(pictures), "--rounds", "1", "--confirm", "0", "-o", str(folder)]
+    axes = ["--engine", "onnxruntime", "--network-size", "64", "--min-agreement", "0"]
+    assert main([*words, *axes]) == 0
+    assert main([*words, *axes, "--resume"]) == 0
+    assert "1 trial done before" in capsys.readouterr().err
+    assert main(["recommend", str(folder), "--min-agreement", "0"]) == 0
+    assert main(["soak", str(pictures), *FAST, "--runs", "2", "--idle", "0s"]) == 0
+
+
+@pytest.mark.parametrize(("locale", "encoding"), [("POSIX", ""), ("C.UTF-8", "ascii:strict")])
 def test_a_name_that_is_not_utf_8_is_written_escaped(
     locale: str, encoding: str, tmp_path: Path
 ) -> None:
@@ -70,3 +116,23 @@ def test_a_name_that_is_not_utf_8_is_written_escaped(
         f"rembg-tuner: {tmp_path}/\\xe9t\\xe9.jpg is not a picture".encode()
     )
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_cut_out_is_made_where_the_locale_is_posix(pictures: Path, tmp_path: Path) -> None:
+    """The worker finds the file by the same bytes, whatever it is told of encodings."""
+    variables = {
+        "LC_ALL": "POSIX",
+        "PYTHONIOENCODING": "utf-16",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }
+    target = path_of(tmp_path, b"\xc3\xa9\xe9.png")
+    words = ["cut", str(path_of(pictures, b"\xe9t\xe9.png")), "-o", str(target), *FAST, "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "rembg_tuner", *words],
+        cwd=ROOT, env={**os.environ, **variables}, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode("utf-16")
+    assert target.is_file()
+    [run] = json.loads(done.stdout.decode("utf-16"))["runs"]
+    assert run["output"].encode("ascii", "surrogateescape").endswith(b"\xc3\xa9\xe9.png")

@@ -149,3 +149,21 @@ def test_the_recommended_one_is_said_to_be(tmp_path: Path, trials: list[Trial]) 
 def test_no_trials_is_a_report_too(tmp_path: Path) -> None:
     """It says that nothing was measured."""
     assert "nothing was measured" in page_of(tmp_path, [], replace(STORY, chosen=None))
+
+
+def test_names_are_shown_escaped_and_are_no_formula(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 and direction marks are escapes; a spreadsheet computes nothing."""
+    thumbnail = tmp_path / "thumbnail.webp"
+    thumbnail.write_bytes(b"RIFF")
+    part = PictureTrial(input="f/\udce9\u202e.jpg", thumbnail=str(thumbnail), times_s=(0.3,))
+    measured = replace(make_trial(0, 100, 0.3, 0.95), pictures=(part,))
+    failed = Trial(number=1, settings=Settings(), failure="=1+1 \udce9", failure_kind="bad_input")
+    story = replace(STORY, chosen=0, how=["Left out: \udce9.jpg."])
+    page = page_of(tmp_path, [measured, failed], story)
+    assert 'alt="\\xe9\\u202e.jpg"' in page
+    assert "Left out: \\xe9.jpg." in page
+    assert "\u202e" not in page
+    text = (tmp_path / CSV_FILE).read_text(encoding="utf-8")
+    assert [row["failure"] for row in csv.DictReader(io.StringIO(text))] == ["", "'=1+1 \\xe9"]
+    kept = json.loads((tmp_path / JSON_FILE).read_text(encoding="ascii"))
+    assert kept["trials"][0]["pictures"][0]["input"] == part.input

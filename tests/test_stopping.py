@@ -180,6 +180,7 @@ def test_a_terminated_cut_leaves_neither_worker_nor_temporary_file(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_terminated_stress_test_writes_what_it_found(tmp_path: Path) -> None:
     """It ends after the run that goes on."""
     words = ["soak", str(COFFEE), *FAST, "--runs", "10000", "--idle", "0s", "-o", str(tmp_path)]
@@ -193,6 +194,7 @@ def test_a_terminated_stress_test_writes_what_it_found(tmp_path: Path) -> None:
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_terminated_sweep_keeps_its_trials(tmp_path: Path) -> None:
     """The report is written of what was measured, and --resume is offered."""
     folder = tmp_path / "sweep"

@@ -13,6 +13,7 @@ from rembg_tuner.cli.console import emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.sweep import BUDGET_FLAGS, tell_what_is_missing
 from rembg_tuner.errors import OutputError, PresetError, SettingsError
+from rembg_tuner.escapes import encode_text
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import Measured, measured_of_trial
 from rembg_tuner.precision import choose_precision
@@ -67,7 +68,7 @@ def _write(made: Export, target: Path) -> None:
     target = target / made.file_name if target.is_dir() else target
     try:
         with replacing(target) as file:
-            file.write(made.text.encode())
+            file.write(encode_text(made.text))
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
     log(f"{target}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import replacing
+from rembg_tuner.escapes import encode_text, escape_cell
 from rembg_tuner.measurement import NO_FOREGROUND, Failure, Result, setting_peak_bytes
 from rembg_tuner.running.ticket import Timeline
 from rembg_tuner.settings import KNOBS
@@ -214,13 +215,8 @@ def runs_csv(visit: Visit) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: escape_cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
-
-
-def _cell(value: object) -> object:
-    """Keep a spreadsheet from taking a name for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 
 
 def _row(turn: Turn, run: Result | Failure) -> dict[str, object]:
@@ -266,5 +262,5 @@ def write_runs(visit: Visit, folder: Path) -> tuple[Path, Path]:
     paths = folder / "runs.csv", folder / "runs.json"
     for path, text in zip(paths, (runs_csv(visit), runs_json(visit)), strict=True):
         with replacing(path) as file:
-            file.write(text.encode())
+            file.write(encode_text(text))
     return paths
