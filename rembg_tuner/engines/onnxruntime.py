@@ -213,6 +213,9 @@ def _optimised_session(
     path, provider = _optimised_path(request), PROVIDERS["cpu"]
     if Path(request.model.graph_path).stat().st_size < _WORTH_KEEPING_BYTES:
         return make_session(request.model, options, provider), ()
+    if not _is_utf_8(str(path)):
+        reason = f"the optimised graph is not kept in {path.parent}, whose name is not UTF-8, so each start optimises again; set REMBG_TUNER_CACHE to another folder"
+        return make_session(request.model, options, provider), (reason,)
     if path.is_file():
         level = options.graph_optimization_level
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -284,7 +287,11 @@ def _session_of(
     """Make a session of a file, which is called by another name where it was made of that."""
     path = called or graph
     try:
-        return onnxruntime.InferenceSession(graph, sess_options=options, providers=providers)
+        content = graph if _is_utf_8(graph) else Path(graph).read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        return onnxruntime.InferenceSession(content, sess_options=options, providers=providers)
     except Exception as error:  # the binding's own exception classes share no base but Exception
         reason = " ".join(str(error).split())
         opset = _NEW_OPSET.search(reason)
@@ -300,6 +307,15 @@ def _session_of(
         if type(error).__name__ in _MODEL_FAULTS:
             raise ModelError(f"{path} is not a model that ONNX Runtime loads: {reason}") from error
         raise EngineError(f"ONNX Runtime could not load {path}: {reason}") from error
+
+
+def _is_utf_8(path: str) -> bool:
+    """Return whether ONNX Runtime takes a path: it wants UTF-8, and a name may hold any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def run_session(
