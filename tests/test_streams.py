@@ -168,3 +168,13 @@ def test_a_stream_that_breaks_is_a_sentence(
     assert part in done.stderr
     assert "Traceback" not in done.stderr
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_an_export_to_a_dash_is_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No file is called `-`."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "balanced", "--to", "env", "-o", "-"]) == 0
+    assert "REMBG_TUNER_PRESETS" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["tmp"]

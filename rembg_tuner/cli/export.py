@@ -11,6 +11,7 @@ from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.chosen import chosen_budgets, given_budgets
 from rembg_tuner.cli.console import emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED
+from rembg_tuner.cli.streams import STANDARD
 from rembg_tuner.cli.sweep import BUDGET_FLAGS, tell_what_is_missing
 from rembg_tuner.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.escapes import encode_text
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         settings, measured, name = _of_preset(arguments)
     made = export(settings, arguments.to, measured=measured, name=name)
-    if arguments.output is None:
+    if arguments.output in (None, STANDARD):
         emit_whole(made.text)
     else:
         _write(made, Path(arguments.output))
