@@ -119,3 +119,29 @@ def format_guess(duration_s: float) -> str:
     if minutes < 120:
         return f"{minutes} min {seconds} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def format_guess_range(low_s: float, high_s: float) -> str:
+    """Write between what two durations something will take, roughly.
+
+    >>> format_guess_range(36.2, 171.0), format_guess_range(2.2, 2.4)
+    ('35 s to 3 min', '2 s')
+    """
+    low, high = format_rough(low_s), format_rough(high_s)
+    return low if low == high else f"{low} to {high}"
+
+
+def format_rough(duration_s: float) -> str:
+    """Write a duration as a guess has it: in steps of 5 s from 10 s, of a minute from 100 s, of 10 min from 2 h on.
+
+    >>> [format_rough(value) for value in (0.2, 7.4, 33.0, 171.0, 4000.0, 7900.0)]
+    ['1 s', '7 s', '35 s', '3 min', '67 min', '2 h 10 min']
+    """
+    if duration_s < 10:
+        return f"{max(1, round(duration_s))} s"
+    if duration_s < 100:
+        return f"{5 * round(duration_s / 5)} s"
+    if duration_s < 7200:
+        return f"{round(duration_s / 60)} min"
+    hours, minutes = divmod(10 * round(duration_s / 600), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

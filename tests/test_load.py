@@ -162,7 +162,9 @@ def test_the_page_says_that_the_machine_was_busy(language: str, told: str) -> No
         make_trial(0, 100, 0.1, 0.99),
         replace(make_trial(1, 90, 0.2, 0.99), warnings=(warning,)),
     )
-    progress = SweepProgress(trials=trials, planned=2, elapsed_s=9.0, left_s=0.0, remembered=0)
+    progress = SweepProgress(
+        trials=trials, planned=2, elapsed_s=9.0, left_s=(0.0, 0.0), remembered=0
+    )
     study = Study(folder=Path("/nowhere"), is_running=False, progress=progress)
     visitor = Visitor(language=language, study=study)
     shown = StudyHandlers(None).show(visitor, study.budgets)  # type: ignore[arg-type]  # what is shown needs no desk

@@ -33,6 +33,7 @@ from rembg_tuner.imaging.comparisons import another_shape
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.settings import Settings, build_settings
 from rembg_tuner.sweep.bench import OwnBench
+from rembg_tuner.sweep.guess import left_range_s
 from rembg_tuner.sweep.measure import Ground, Reference, make_reference, measure_trial
 from rembg_tuner.sweep.opening import Plan, open_sweep
 from rembg_tuner.sweep.store import STORE_FILE, TrialStore, context_of
@@ -294,7 +295,7 @@ def test_a_cancelled_sweep_keeps_what_is_done(tmp_path: Path) -> None:
         opened = open_sweep(plan, tmp_path / "s", OwnBench(), comparer)
         opened.run(on_trial=lambda _: None, is_cancelled=lambda: len(opened.trials) >= 2)
     assert len(opened.trials) == 2
-    assert opened.progress(1.0).left_s > 0
+    assert 0 < opened.progress(1.0).left_s[0] < opened.progress(1.0).left_s[1]
 
 
 def test_a_hosts_limit_of_pixels_holds_for_every_run(tmp_path: Path) -> None:
@@ -422,6 +423,35 @@ def test_a_guess_grows_with_the_model_and_its_input() -> None:
     assert guess("u2netp", 160, 320) == pytest.approx(2 * 1.2 + 8 * 0.25 * 1.25)
     assert guess("isnet-general-use", 0) == pytest.approx(1.2 + 8 * 0.25 * 2.4 * 3.2**2)
     assert guess(str(WEIGHTS), 320) == guess("u2netp", 320)
+
+
+def test_what_is_left_is_corrected_by_what_was_measured() -> None:
+    """A range around the guess; after the first trial around what that says; narrower with each that agrees."""
+    low, high = left_range_s(100.0, 20, [])
+    assert (low, high) == (40.0, 250.0)
+    first = left_range_s(100.0, 20, [0.2])
+    assert math.sqrt(first[0] * first[1]) == pytest.approx(20.0)
+    assert first[1] / first[0] < high / low
+    third = left_range_s(100.0, 20, [0.2, 0.2, 0.2])
+    assert third[1] / third[0] < first[1] / first[0]
+    spread = left_range_s(100.0, 20, [0.05, 0.2, 0.8])
+    assert spread[1] / spread[0] > third[1] / third[0]
+    assert left_range_s(0.0, 0, [0.2]) == (0.0, 0.0)
+
+
+def test_a_sweep_corrects_its_guess_after_the_first_trial(tmp_path: Path) -> None:
+    """By how long that took against its own guess."""
+    plan = Plan(pictures=(COFFEE,), axes={"network_size": (64, 96, 128)}, base=Settings(engine="onnxruntime"), rounds=1, confirming=0)  # fmt: skip
+    with Comparer() as comparer:
+        opened = open_sweep(plan, tmp_path / "s", MadeBench(), comparer)
+        assert opened.progress(0.0).left_s == pytest.approx(plan.guess_range_s())
+        opened.run(on_trial=lambda _: None, is_cancelled=lambda: len(opened.trials) >= 1)
+    assert len(opened._ratios) == 1
+    opened._ratios[0] = 0.1  # a machine ten times as fast, whatever this one is
+    low, high = opened.progress(0.0).left_s
+    left = [guess for settings, guess in plan.guesses_s().items() if settings != opened.trials[0].settings]  # fmt: skip
+    assert math.sqrt(low * high) == pytest.approx(0.1 * sum(left))
+    assert high < plan.guess_range_s()[1] / 4
 
 
 def test_limits_are_told_as_people_do() -> None:

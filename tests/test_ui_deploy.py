@@ -55,7 +55,7 @@ class Deploy:
         self.studies = StudyHandlers(desk)
         self.tab = _DeployTab(desk, self.studies, 4)
         if trials:
-            progress = SweepProgress(trials=trials, planned=len(trials), elapsed_s=9.0, left_s=0.0, remembered=0)  # fmt: skip
+            progress = SweepProgress(trials=trials, planned=len(trials), elapsed_s=9.0, left_s=(0.0, 0.0), remembered=0)  # fmt: skip
             self.visitor.study = Study(folder=folder, is_running=False, progress=progress)
 
     def write(self, budgets: str = "any") -> str:

@@ -64,7 +64,7 @@ def test_a_comparison_leaves_the_sweep_where_it_is() -> None:
 
 def progress_of(trials: list[Trial], planned: int, **fields: Any) -> SweepProgress:
     """Tell how far a sweep is."""
-    return SweepProgress(trials=tuple(trials), planned=planned, elapsed_s=9.0, left_s=40.0, remembered=0, **fields)  # fmt: skip
+    return SweepProgress(trials=tuple(trials), planned=planned, elapsed_s=9.0, left_s=(40.0, 90.0), remembered=0, **fields)  # fmt: skip
 
 
 def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
@@ -78,7 +78,10 @@ def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
     visitor = Visitor(language="zh-CN", study=study_of(progress=progress_of([make_trial(0, 100, 0.1, 0.99)], 1)))  # fmt: skip
     for progress, told in (
         (None, "对比、扫描或连续运行"),
-        (progress_of([make_trial(0, 90, 0.1, 0.99)], 12), "12 次试验已完成 1 次，约剩 40 s"),
+        (
+            progress_of([make_trial(0, 90, 0.1, 0.99)], 12),
+            "12 次试验已完成 1 次，约剩 40 s 至 90 s",
+        ),
     ):
         first.progress = progress
         with pytest.raises(BusyError) as caught:

@@ -22,7 +22,7 @@ from rembg_tuner.sweep.opening import open_sweep
 from rembg_tuner.sweep.plan_file import hold_folder
 from rembg_tuner.sweep.summary import busy_text, write_summary
 from rembg_tuner.trials import differences, figures_of, label_of
-from rembg_tuner.units import counted, format_bytes, format_guess, format_seconds
+from rembg_tuner.units import counted, format_bytes, format_guess_range, format_seconds
 
 if TYPE_CHECKING:
     import argparse
@@ -102,7 +102,7 @@ def _announce(plan: Plan) -> str:
     return (
         f"{trials} of {settings}, {how} (seed {plan.seed}), "
         f"{runs} of each of {pictures} after a warm-up{again}: "
-        f"about {format_guess(plan.guess_s())}; Ctrl-C keeps what is done"
+        f"about {format_guess_range(*plan.guess_range_s())}, corrected after the first trial; Ctrl-C keeps what is done"
     )
 
 
@@ -120,8 +120,8 @@ def _tell(names: Sequence[str], progress: SweepProgress) -> None:
         said += " (the machine was busy with other work)"
     if progress.confirmed is None:
         count = f"{len(progress.trials)}/{progress.planned}"
-        if progress.left_s:
-            said += f"; about {format_guess(progress.left_s)} left"
+        if any(progress.left_s):
+            said += f"; about {format_guess_range(*progress.left_s)} left"
     else:
         count = "again"
         if trial.is_measured:

@@ -1,7 +1,9 @@
-"""How long a trial will take, before any was measured."""
+"""How long a trial will take, before any was measured, and how long those that are left will."""
 
 from __future__ import annotations
 
+import math
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,8 @@ from rembg_tuner.errors import ModelError
 from rembg_tuner.models.catalogue import find_model, read_catalogue
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rembg_tuner.settings import Settings
 
 # Of two cores at 2.5 GHz, in fp32: u2netp's and u2net's time at 320 px; others by the input's area.
@@ -17,6 +21,10 @@ _RUN_S = 0.25
 _GUESSED_SIDE = 320  # px
 _LARGE_BYTES = 50_000_000
 _LARGE_FACTOR = 2.4
+_UNKNOWN_FACTOR = 2.5  # by which another machine may be faster or slower than those two cores
+# Of the logarithm of a trial's duration over its guess, which knows no engine and no number format; as sure as
+# if two trials had shown it.
+_DEVIATION, _DEVIATION_TRIALS = 0.35, 2
 
 
 def guess_trial_s(settings: Settings, *, pictures: int, rounds: int) -> float:
@@ -45,3 +53,26 @@ def _network(model: str) -> tuple[int, int]:
         return spec.side or _GUESSED_SIDE, Path(spec.path).stat().st_size
     except (ModelError, OSError):  # its trials will say so
         return _GUESSED_SIDE, 0
+
+
+def left_range_s(guessed_s: float, count: int, ratios: Sequence[float]) -> tuple[float, float]:
+    """Guess between what durations the trials that are left will take, 19 times of 20, seconds.
+
+    The guess is corrected by the geometric mean of the ratios. Its range is two standard errors of that mean and of
+    the mean of those that are left.
+
+    Args:
+        guessed_s: the sum of the guesses of those that are left.
+        count: how many are left.
+        ratios: the duration of each trial measured now over its guess, more than 0; empty: none was measured.
+    """
+    if not count:
+        return 0.0, 0.0
+    if not ratios:
+        return guessed_s / _UNKNOWN_FACTOR, guessed_s * _UNKNOWN_FACTOR
+    logs = [math.log(ratio) for ratio in ratios]
+    mean = statistics.fmean(logs)
+    squares = sum((one - mean) ** 2 for one in logs) + _DEVIATION_TRIALS * _DEVIATION**2
+    deviation = math.sqrt(squares / (len(logs) - 1 + _DEVIATION_TRIALS))
+    half = 2 * deviation * math.sqrt(1 / len(logs) + 1 / count)
+    return guessed_s * math.exp(mean - half), guessed_s * math.exp(mean + half)

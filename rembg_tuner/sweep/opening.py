@@ -21,7 +21,7 @@ from rembg_tuner.models.spec import file_digests
 from rembg_tuner.running.meter import load_average
 from rembg_tuner.stats import CONFIRMING
 from rembg_tuner.sweep.grid import make_grid
-from rembg_tuner.sweep.guess import guess_trial_s
+from rembg_tuner.sweep.guess import guess_trial_s, left_range_s
 from rembg_tuner.sweep.measure import ROUNDS, Ground, Reference, make_reference
 from rembg_tuner.sweep.plan_file import take_folder, written_plan
 from rembg_tuner.sweep.run import Sweep
@@ -107,14 +107,18 @@ class Plan:
 
     def guess_s(self) -> float:
         """Guess how long it takes, before anything was measured, seconds."""
-        return (self.count() + self.confirming) * self.guess_trial_s()
+        return (self.count() + self.confirming) * statistics.fmean(self.guesses_s().values())
 
-    def guess_trial_s(self) -> float:
-        """Guess how long one of its trials takes, on average, seconds."""
-        return statistics.fmean(
-            guess_trial_s(settings, pictures=len(self.pictures), rounds=self.rounds)
+    def guess_range_s(self) -> tuple[float, float]:
+        """Guess between what durations it takes, before anything was measured, seconds."""
+        return left_range_s(self.guess_s(), self.count() + self.confirming, ())
+
+    def guesses_s(self) -> dict[Settings, float]:
+        """Guess how long each of the settings' trials takes, seconds."""
+        return {
+            settings: guess_trial_s(settings, pictures=len(self.pictures), rounds=self.rounds)
             for settings in self.grid()
-        )
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields by name, ready for JSON; paths are absolute, so that any folder can resume it."""
@@ -200,7 +204,7 @@ def open_sweep(
         known=TrialStore(open_cache()[0] / STORE_FILE),
         is_again=plan.again,
         environment=environment,
-        guessed_trial_s=plan.guess_trial_s(),
+        guesses_s=plan.guesses_s(),
         thumbnails=thumbnails,
         confirming=plan.confirming,
     )

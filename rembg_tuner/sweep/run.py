@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import statistics
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 from rembg_tuner.errors import OutputError
 from rembg_tuner.measurement import HAD_COMPANY
 from rembg_tuner.recommend import contenders
-from rembg_tuner.stats import CONFIRMING, summarise
+from rembg_tuner.stats import CONFIRMING
+from rembg_tuner.sweep.guess import left_range_s
 from rembg_tuner.sweep.measure import join_workers, measure_trial
 from rembg_tuner.sweep.store import keep_newest, remembered, with_inputs, with_thumbnails
 from rembg_tuner.sweep.weights import trial_key
@@ -39,7 +41,8 @@ class SweepProgress:
         trials: so far, in the order they were run.
         planned: how many there will be.
         elapsed_s: since it began.
-        left_s: a guess of what is left, by the median of the trials measured now; the best again is in it.
+        left_s: between what durations the rest will take, a guess that the trials measured now correct; the best
+            again is in it; 0 and 0: nothing is left.
         remembered: how many of the trials were measured on this machine before.
         confirmed: how many workers measured the best again; None: that has not begun.
         newest: the trial that was measured last; None: none was.
@@ -48,7 +51,7 @@ class SweepProgress:
     trials: tuple[Trial, ...]
     planned: int
     elapsed_s: float
-    left_s: float
+    left_s: tuple[float, float]
     remembered: int
     confirmed: int | None = None
     newest: Trial | None = None
@@ -68,7 +71,7 @@ class Sweep:
         known: this machine's store: what is in it is not measured again; None: there is none.
         is_again: what is in it is measured again all the same, and kept there anew.
         environment: where and when it is measured, for the report.
-        guessed_trial_s: how long a trial takes, as long as none was measured.
+        guesses_s: how long the trial of each setting takes, guessed before any was measured.
         thumbnails: where this machine's store keeps its thumbnails, a folder that somebody else sweeps;
             None: the cache's, bounded here.
         trials: what came so far.
@@ -86,13 +89,13 @@ class Sweep:
     known: TrialStore | None
     is_again: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
-    guessed_trial_s: float = 0.0
+    guesses_s: Mapping[Settings, float] = field(default_factory=dict)
     thumbnails: Path | None = None
     trials: list[Trial] = field(default_factory=list)
     outdated: int = 0
     confirming: int = CONFIRMING
     confirmed: int | None = None
-    _durations_s: list[float] = field(default_factory=list)
+    _ratios: list[float] = field(default_factory=list)  # of durations over their guesses
     _began_at: float = field(default_factory=time.perf_counter)
 
     def resume(self) -> int:
@@ -142,7 +145,9 @@ class Sweep:
                 trial = measure_trial(number, settings, self.ground, self.bench)
                 if trial.failure_kind == "cancelled":
                     break
-                self._durations_s.append(time.perf_counter() - started)
+                guess_s = self.guesses_s.get(settings)
+                if guess_s:
+                    self._ratios.append((time.perf_counter() - started) / guess_s)
             self._keep(trial, is_new=is_new)
             self.trials.append(trial)
             self.search.tell(trial)
@@ -200,19 +205,25 @@ class Sweep:
 
     def progress(self, elapsed_s: float, newest: Trial | None = None) -> SweepProgress:
         """Tell how far it is."""
-        each_s = summarise(self._durations_s).median if self._durations_s else self.guessed_trial_s  # fmt: skip
-        left = max(0, self.planned - len(self.trials)) + max(
-            0, self.confirming - (self.confirmed or 0)
-        )
         return SweepProgress(
             trials=tuple(self.trials),
             planned=self.planned,
             elapsed_s=elapsed_s,
-            left_s=each_s * left,
+            left_s=self._left_s(),
             remembered=sum(trial.was_measured_before for trial in self.trials),
             confirmed=self.confirmed,
             newest=newest,
         )
+
+    def _left_s(self) -> tuple[float, float]:
+        """Guess between what durations the rest will take, seconds."""
+        done = {trial.settings for trial in self.trials}
+        every = list(self.guesses_s.values()) or [0.0]
+        unmeasured = [guess for settings, guess in self.guesses_s.items() if settings not in done]
+        trials = max(0, self.planned - len(self.trials))
+        again = max(0, self.confirming - (self.confirmed or 0))
+        guessed_s = trials * statistics.fmean(unmeasured or every) + again * statistics.fmean(every)
+        return left_range_s(guessed_s, trials + again, self._ratios)
 
     def _remembered(self, number: int, settings: Settings) -> Trial | None:
         """Give what this machine measured before; a failure is tried again."""

@@ -15,7 +15,7 @@ from rembg_tuner.measurement import Failure
 from rembg_tuner.running.ticket import Order
 from rembg_tuner.sweep.run import SweepProgress
 from rembg_tuner.ui.page_folder import without_places, without_places_in
-from rembg_tuner.units import format_guess
+from rembg_tuner.units import format_rough
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -173,4 +173,5 @@ def _busy_text(other: Study | None) -> str:
     progress = None if other is None else other.progress
     if progress is None:
         return "another comparison, sweep or soak is going on here; try again when it is done"
-    return f"another sweep is going on here: {len(progress.trials)} of {progress.planned} trials are done, about {format_guess(progress.left_s)} are left; try again then"
+    low, high = map(format_rough, progress.left_s)
+    return f"another sweep is going on here: {len(progress.trials)} of {progress.planned} trials are done, {low} to {high} are left; try again then"

@@ -29,6 +29,7 @@ from rembg_tuner.ui.choices import absence_of, most_pixels, preset_settings
 from rembg_tuner.ui.studies import BusyError
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.compare import show_comparison
+from rembg_tuner.ui.views.markup import guess_range
 from rembg_tuner.ui.views.soak import show_soak
 from rembg_tuner.ui.views.sweep import show_sweep
 from rembg_tuner.ui.words import say, translate_sentence
@@ -252,7 +253,7 @@ class StudyHandlers:
     def announce(self, plan: Plan, language: str) -> str:
         """Say how many trials there will be and about how long they take."""
         key = "sweep.announce.one" if plan.count() == 1 else "sweep.announce"
-        text = say(key, language, count=plan.count(), of=len(plan.grid()), time=format_guess(plan.guess_s()))  # fmt: skip
+        text = say(key, language, count=plan.count(), of=len(plan.grid()), time=guess_range(plan.guess_range_s(), language))  # fmt: skip
         return " ".join([text, *(translate_sentence(out, language) for out in plan.left_out())])
 
     async def sweep(

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from rembg_tuner.quality import STARS, edge_stars
 from rembg_tuner.trials import MORE_WORD, label_of
 from rembg_tuner.ui.words import choice_text, say, translate_sentence
-from rembg_tuner.units import format_bytes, format_seconds
+from rembg_tuner.units import format_bytes, format_rough, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +45,12 @@ def size(count: int | None, language: str) -> str:
 def duration(seconds: float | None, language: str) -> str:
     """Write a duration; what is not known is said so."""
     return say("unknown", language) if seconds is None else format_seconds(seconds)
+
+
+def guess_range(range_s: tuple[float, float], language: str) -> str:
+    """Write between what two durations something will take, roughly."""
+    low, high = map(format_rough, range_s)
+    return low if low == high else say("guess.range", language, low=low, high=high)
 
 
 def setting_text(name: str, value: Value, language: str) -> str:

@@ -17,6 +17,7 @@ from rembg_tuner.ui.views.markup import (
     duration,
     explain_agreement,
     file_link,
+    guess_range,
     label_text,
     size,
     stars_text,
@@ -90,7 +91,7 @@ def _head(study: Study, language: str) -> str:
         text = f"{say('sweep.again', language, done=again, most=most)} {_now(study, language)}"
         return f'<p role="status">{escape(text)}</p><progress aria-label="{name}" max="{max(again, most)}" value="{again}"></progress>'
     if study.is_running:
-        text = say("sweep.progress", language, done=done, planned=planned, left=format_guess(progress.left_s))  # fmt: skip
+        text = say("sweep.progress", language, done=done, planned=planned, left=guess_range(progress.left_s, language))  # fmt: skip
         text = f"{text} {_now(study, language)}"
         return f'<p role="status">{escape(text)}</p><progress aria-label="{name}" max="{planned}" value="{done}"></progress>'
     key = "sweep.stopped" if done < planned else "sweep.done.one" if done == 1 else "sweep.done"
