@@ -85,7 +85,6 @@ def test_standard_input_goes_to_a_file_or_a_folder(
     ("content", "part"),
     [
         pytest.param(b"", "standard input is empty (0 bytes)", id="empty"),
-        pytest.param(b"hello", "standard input is not a picture", id="text"),
         pytest.param(COFFEE.read_bytes()[:5000], "standard input is ", id="cut-short"),
     ],
 )
