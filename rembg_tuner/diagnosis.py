@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from rembg_tuner.address_space import read_limit
 from rembg_tuner.cache import open_cache
 from rembg_tuner.children.environment import child_environment
 from rembg_tuner.errors import EngineError
@@ -82,6 +83,7 @@ class Diagnosis:
     total_memory_bytes: int | None
     available_memory_bytes: int
     memory_limit_bytes: int | None
+    address_space_limit_bytes: int | None
     peak_source: str
     python: str
     libvips: str
@@ -106,6 +108,7 @@ def diagnose() -> Diagnosis:
         total_memory_bytes=host.total_memory_bytes,
         available_memory_bytes=available_memory_bytes(),
         memory_limit_bytes=host.memory_limit_bytes,
+        address_space_limit_bytes=read_limit(),
         peak_source=Meter(os.getpid()).peak_source,
         python=sys.version.split()[0],
         libvips=_ask(_ASK_LIBVIPS) or "does not load",

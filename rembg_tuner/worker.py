@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rembg_tuner import __version__
+from rembg_tuner.address_space import root_reason
 from rembg_tuner.errors import TunerError
 from rembg_tuner.models.spec import ModelSpec, verify
 from rembg_tuner.pipeline import Job, Stages, cut_out_together, run_job
@@ -182,6 +183,17 @@ def _import_libraries(engine: str, threads: int) -> dict[str, str]:
     return {**versions, "onnxruntime": onnxruntime.version()}
 
 
+def _why_not_loaded(engine: str, error: Exception) -> str:
+    """Return why an engine's libraries could not be imported."""
+    if isinstance(error, TunerError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"engine {engine} is not installed here ({error}); choose another engine, or install it"
+        )
+    return f"what engine {engine} needs could not be loaded ({root_reason(error)}); choose another engine, or install it anew"
+
+
 def main(engine: str, request_fd: int, result_fd: int, threads: int) -> None:
     """Serve requests until the parent goes."""
     # a Ctrl-C at the terminal is the parent's to handle
@@ -196,12 +208,8 @@ def main(engine: str, request_fd: int, result_fd: int, threads: int) -> None:
     reader.start()
     try:
         versions = _import_libraries(engine, threads)
-    except (TunerError, ImportError, OSError) as error:
-        message = (
-            str(error)
-            if isinstance(error, TunerError)
-            else f"engine {engine} is not installed here ({error}); choose another engine, or install it"
-        )
+    except (TunerError, ImportError, OSError, MemoryError, RuntimeError) as error:
+        message = _why_not_loaded(engine, error)
         worker.tell("failed", kind="engine_error", message=message, stage="start")
         return
     worker.tell("ready", versions=versions)

@@ -319,7 +319,7 @@ def test_what_is_made_elsewhere_is_not_advertised(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_search_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
-    """Ctrl-C or a SIGTERM in the middle ends it with 130, and neither a graph nor a scratch folder stays."""
+    """Ctrl-C ends it with 130, a SIGTERM with 143, and neither a graph nor a scratch folder stays."""
     source, out, scratch = bright_things(tmp_path / "bright.onnx"), tmp_path / "out", tmp_path / "t"
     scratch.mkdir()
     words = ["models", "quantize", str(source), "--pictures", str(EXAMPLES), "-o", str(out)]
@@ -336,8 +336,9 @@ def test_an_interrupted_search_leaves_nothing(number: signal.Signals, tmp_path: 
             process.send_signal(number)
             break
     said, complaint = process.communicate(timeout=50)
-    assert (process.returncode, said) == (130, "")
-    assert complaint.splitlines()[-1] == "rembg-tuner: interrupted"
+    assert (process.returncode, said) == (128 + number, "")
+    word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
+    assert complaint.splitlines()[-1] == f"rembg-tuner: {word}"
     assert list(out.iterdir()) == []
     assert [path for path in scratch.iterdir() if path.name.startswith("rembg-tuner-")] == []
 

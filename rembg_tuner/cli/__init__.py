@@ -10,6 +10,7 @@ its enums is part of the interpreter.
 from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]  # a part of the interpreter without stubs
+import sys
 
 TYPE_CHECKING = False  # `typing` itself takes a while to import
 if TYPE_CHECKING:
@@ -30,8 +31,17 @@ def main(words: Sequence[str] | None = None) -> int:
     if before is signal.default_int_handler:
         # There is nothing to clean up yet, and an exception would be raised inside an import.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from rembg_tuner.address_space import save_address_space, shortage
+
+    save_address_space()
     try:
         return _main(words)
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+        told = shortage(error)
+        if told is None:
+            raise
+        sys.stderr.write(f"rembg-tuner: {told}\n")
+        return 1
     finally:
         if not is_process:  # the process's own end needs no handler
             signal.signal(signal.SIGINT, before)
@@ -42,8 +52,10 @@ def _main(words: Sequence[str] | None) -> int:
     import contextlib
     import importlib
 
+    from rembg_tuner.address_space import refusal
     from rembg_tuner.cli.arguments import build_parser
-    from rembg_tuner.cli.console import flush, prepare_streams
+    from rembg_tuner.cli.console import flush, log, prepare_streams
+    from rembg_tuner.cli.exits import FAILED
     from rembg_tuner.cli.stopping import stoppable
 
     prepare_streams()
@@ -53,16 +65,30 @@ def _main(words: Sequence[str] | None) -> int:
         with contextlib.suppress(BrokenPipeError):
             flush()
         raise
+    told = refusal(_least_address_space(arguments))
+    if told is not None:
+        log(f"rembg-tuner: {told}")
+        return FAILED
     module = importlib.import_module(f"rembg_tuner.cli.{arguments.command}")
     with stoppable() as stops:
         code = _run(module.run, arguments, stops)
     return stops.exit_code or code
 
 
+def _least_address_space(arguments: argparse.Namespace) -> int:
+    """Return the bytes of address space without which a command cannot work."""
+    from rembg_tuner.address_space import QUANTIZE_MIN_BYTES, WORKER_MIN_BYTES
+
+    if arguments.command == "models":
+        return QUANTIZE_MIN_BYTES if arguments.action in ("quantize", "agreement") else 0
+    return 0 if arguments.command in ("doctor", "presets") else WORKER_MIN_BYTES
+
+
 def _run(
     command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace, stops: Stops
 ) -> int:
     """Run a command, and write what went wrong."""
+    from rembg_tuner.address_space import with_limit
     from rembg_tuner.cli.console import flush, log
     from rembg_tuner.cli.exits import FAILED, INTERRUPTED, MISUSE
     from rembg_tuner.cli.stopping import StoppedError, stop_word
@@ -83,7 +109,8 @@ def _run(
         if not isinstance(error, TunerError):
             raise
         is_misuse = isinstance(error, SettingsError | PresetError)
-        problems = error.problems if isinstance(error, SettingsError) else (str(error),)
+        told = str(error) if is_misuse else with_limit(str(error), error.kind)
+        problems = error.problems if isinstance(error, SettingsError) else (told,)
         log(*(f"rembg-tuner: {problem}" for problem in problems))
         return MISUSE if is_misuse else FAILED
     return code

@@ -33,10 +33,13 @@ def _lines(found: Diagnosis) -> list[str]:
         if found.memory_limit_bytes is None
         else f"a limit of {format_bytes(found.memory_limit_bytes)}"
     )
+    space = found.address_space_limit_bytes
+    spaces = [] if space is None else [f"space     each process may use {format_bytes(space)} of address space (ulimit -v); what does not load here may load without the limit"]  # fmt: skip
     lines = [
         f"CPU       {found.cpu}: {found.usable_cpus} usable ({found.affinity_cpus} by affinity, {quota}), load {found.load_average if found.load_average is not None else 'unknown'}",
         f"features  {', '.join(found.features) or 'none that matter here'}",
         f"memory    {format_bytes(found.total_memory_bytes)}, {format_bytes(found.available_memory_bytes)} available, {limit}",
+        *spaces,
         f"peaks     {found.peak_source}",
         f"Python    {found.python}, libvips {found.libvips}",
         f"cache     {found.cache}" + (f" ({found.cache_warning})" if found.cache_warning else ""),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rembg_tuner.address_space import with_limit
 from rembg_tuner.cache import remove_scratch
 from rembg_tuner.measurement import Failure, FailureKind, Result
 from rembg_tuner.running.meter import load_average
@@ -32,7 +33,7 @@ def failure_of(job: Job, settings: Settings, error: FailedRunError, run_index: i
     """Make the Failure of a run."""
     return Failure(
         kind=error.kind,
-        message=error.message,
+        message=with_limit(error.message, error.kind),
         stage=error.stage,
         input=job.input,
         settings=settings,

@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from rembg_tuner.address_space import save_address_space, shortage
 from rembg_tuner.errors import PresetError
 from rembg_tuner.presets import DEFAULT_PRESET, find_preset
 from rembg_tuner.running.line import WaitingLine
@@ -83,10 +84,17 @@ def serve(words: Sequence[str] | None = None) -> int:
     except PresetError as error:
         parser.error(str(error))
     signal.signal(signal.SIGTERM, _interrupt)
+    save_address_space()
     try:
         return _serve(arguments)
     except KeyboardInterrupt:
         return 0
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+        told = shortage(error)
+        if told is None:
+            raise
+        sys.stderr.write(f"rembg-tuner: {told}\n")
+        return FAILED
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
