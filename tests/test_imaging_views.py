@@ -237,6 +237,16 @@ def test_a_profile_or_exif_without_measure_is_left_out_with_a_warning(
     assert pixels.shape[:2] == (61, 96)
 
 
+def test_a_gif_of_many_frames_is_shown_up_to_its_first(tmp_path: Path) -> None:
+    """Every frame of a file is listed by libvips, though only the first is read: 90 bytes of memory for each."""
+    frame = b",\0\0\0\0\1\0\1\0\0\2\2\x44\1\0"
+    path = tmp_path / "a.gif"
+    path.write_bytes(_encoded("GIF")[:-1] + frame * 300_000 + b";")
+    header, pixels, _ = _both(path)
+    assert _shown_bytes(header) < 2**16
+    assert pixels.shape[:2] == (61, 96)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

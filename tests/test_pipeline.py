@@ -73,6 +73,15 @@ class LeftHalf(Fake):
         return raw
 
 
+class Brightness(LeftHalf):
+    """An engine whose answer is the picture's own brightness."""
+
+    def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:
+        """Give the mean of the channels."""
+        brightness: Raw = network_input.mean(axis=1, keepdims=True)
+        return brightness
+
+
 class Broken(LeftHalf):
     """An engine whose library fails."""
 
@@ -303,6 +312,32 @@ def test_one_picture_without_an_answer_keeps_no_other_from_being_done(tmp_path: 
     assert [isinstance(one, Outcome) for one in came] == [True, False, True]
     assert isinstance(came[1], EngineError)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "2.png"]
+
+
+@pytest.mark.parametrize("damage", [slice(0, 40), slice(0, -900), slice(0, 0)])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_damaged_picture_leaves_the_other_files_as_they_would_be(
+    tmp_path: Path, place: int, damage: slice
+) -> None:
+    """Byte by byte, wherever it stands among pictures that are run together."""
+    jobs = []
+    for i in range(3):
+        picture = tmp_path / f"{i}.png"
+        with Image.open(ASTRONAUT) as astronaut:
+            astronaut.rotate(90 * i).resize((233, 171)).save(picture)
+        jobs.append(Job(input=str(picture), output=str(tmp_path / f"alone-{i}.png")))
+    for job in jobs:
+        cut_out_together([job], NETWORK, Brightness(), MODEL, silent())
+    bad = tmp_path / "bad.png"
+    bad.write_bytes((tmp_path / "0.png").read_bytes()[damage])
+    together = [replace(job, output=job.output.replace("alone", "together")) for job in jobs]
+    together.insert(place, Job(input=str(bad), output=str(tmp_path / "bad-out.png")))
+    came = cut_out_together(together, NETWORK, Brightness(), MODEL, silent())
+    assert [isinstance(one, PictureError) for one in came] == [i == place for i in range(4)]
+    assert not (tmp_path / "bad-out.png").exists()
+    for i in range(3):
+        alone, other = (tmp_path / f"{name}-{i}.png" for name in ("alone", "together"))
+        assert alone.read_bytes() == other.read_bytes()
 
 
 def test_cpu_time_of_pictures_run_together_is_each_ones_share(tmp_path: Path) -> None:

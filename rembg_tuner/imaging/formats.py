@@ -54,7 +54,7 @@ AVIF = PictureFormat(name="AVIF", loader="heifload", whole_bytes_per_pixel=16.4)
 TIFF = PictureFormat(name="TIFF", loader="tiffload")
 GIF = PictureFormat(name="GIF", loader="gifload", whole_bytes_per_pixel=8.0)
 # Read without libvips; only a run-length code is decoded whole, to an index a pixel.
-BMP = PictureFormat(name="BMP", loader="", interlaced_bytes_per_pixel=1.0)
+BMP = PictureFormat(name="BMP", loader="", interlaced_bytes_per_pixel=2.0)
 
 _SIGNATURES = {
     b"\xff\xd8\xff": JPEG,

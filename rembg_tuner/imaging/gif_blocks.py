@@ -20,6 +20,7 @@ _EXTENSION, _FRAME, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL = 0xF9
 _TAIL_BYTES = 256
 _BLOCK_BYTES = 2**16
+_MAX_SHOWN_BYTES = 2**22  # after the first frame
 _MAX_EXTENSIONS = 20_000
 _MAX_BLOCKS = 100_000
 
@@ -42,11 +43,15 @@ class _FirstFrame:
 
 
 def inspect(path: Path, file: PictureFile) -> FileView:
-    """Show a file that was cut up to its first frame, with an end.
+    """Show a file that was cut, or that has much after its first frame, up to that and with an end.
 
     Raises:
         PictureError: there are more extensions than a picture needs.
     """
+    if file.size > _MAX_SHOWN_BYTES:
+        frame = _first_frame(path, file)
+        if frame is not None and file.size - frame.end > _MAX_SHOWN_BYTES:
+            return FileView(pieces=_pieces(frame))  # libvips would list every frame
     if file.read_at(max(0, file.size - _TAIL_BYTES), _TAIL_BYTES).rstrip(b"\0").endswith(b";"):
         return views.WHOLE_FILE
     frame = _first_frame(path, file)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     Pixels = npt.NDArray[np.float32]  # (h, w, c) in 0..255
 
 _LANCZOS_LOBES = 3.0
+# Weights are whole parts of this. Their sums over 8-bit samples then fit into float32's 24 bits, so that
+# no order of summing, which depends on the CPU and on where arrays lie in memory, changes a pixel.
+_UNITS = 2**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class Kernel:
     """Lanczos weights of some output samples.
 
     Attributes:
-        weights: float32 (n, last - first); each row sums to 1.
+        weights: float32 (n, last - first), multiples of 2**-15; each row sums to 1.
         first, last: the inputs that they use, last not included.
     """
 
@@ -46,7 +49,10 @@ def lanczos_kernel(n_in: int, n_out: int, start: int, stop: int) -> Kernel:
     inside = (column >= first) & (column < last) & (np.abs(x) < _LANCZOS_LOBES)
     weights = np.where(inside, np.sinc(x) * np.sinc(x / _LANCZOS_LOBES), 0.0)
     weights /= weights.sum(axis=1, keepdims=True)
-    return Kernel(weights.astype(np.float32), low, high)
+    units = np.rint(weights * _UNITS)
+    rows = np.arange(len(units))
+    units[rows, units.argmax(axis=1)] += _UNITS - units.sum(axis=1)
+    return Kernel((units / _UNITS).astype(np.float32), low, high)
 
 
 def resize_exactly(pixels: Pixels, *, width: int, height: int) -> Pixels:
