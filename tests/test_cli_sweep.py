@@ -485,6 +485,13 @@ def test_where_nothing_fits_a_sweep_fails_and_names_the_nearest(
     assert "recommended: trial " in capsys.readouterr().out
 
 
+def test_sizes_are_told_as_they_were_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In bytes: MB is 10^6, M and MiB are 2^20."""
+    assert sweep(folder, "--network-size", "64", "--memory-limit-bytes", "300MB,300M") == 0
+    read = "memory_limit_bytes: 286 MiB (300,000,000 bytes), 300 MiB (314,572,800 bytes)"
+    assert read in capsys.readouterr().err.splitlines()
+
+
 def test_a_sweep_says_that_the_machine_was_busy(
     folder: Path,
     tmp_path: Path,

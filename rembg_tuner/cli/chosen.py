@@ -11,9 +11,11 @@ from rembg_tuner.cli.readers import LIFTED, Lifted
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import DEFAULT_PRESET, find_preset, resolve
 from rembg_tuner.settings import KNOBS
+from rembg_tuner.units import format_exact_bytes
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from rembg_tuner.settings import Settings
 
@@ -22,10 +24,22 @@ _STARTS_FROM_DEFAULTS = ("model", "engine")  # given without --preset, the knobs
 
 
 def given_knobs(arguments: argparse.Namespace) -> dict[str, object]:
-    """Give the knobs that were set by flag."""
+    """Return the knobs that were set by flag."""
     return {
         name: value for name in KNOBS if (value := getattr(arguments, f"knob_{name}")) is not None
     }
+
+
+def log_sizes(given: Mapping[str, object]) -> None:
+    """Print how sizes were read, in bytes: 300MB and 300M are two things.
+
+    Args:
+        given: knobs by name, each with its value or, of a sweep, the list of them.
+    """
+    for name, value in given.items():
+        if name.endswith("_bytes"):
+            sizes = value if isinstance(value, list) else [value]
+            log(f"{name}: {', '.join(format_exact_bytes(int(str(size))) for size in sizes)}")
 
 
 def chosen_settings(
@@ -43,6 +57,7 @@ def chosen_settings(
         SettingsError, PresetError: misuse.
     """
     given = given_knobs(arguments)
+    log_sizes(given)
     name = arguments.preset
     if name is None and not any(knob in given for knob in _STARTS_FROM_DEFAULTS):
         name = DEFAULT_PRESET

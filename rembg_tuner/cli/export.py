@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.budgets import ANY
 from rembg_tuner.cache import open_cache, replacing
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.chosen import chosen_budgets, given_budgets
 from rembg_tuner.cli.console import emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.streams import STANDARD
-from rembg_tuner.cli.sweep import BUDGET_FLAGS, tell_what_is_missing
+from rembg_tuner.cli.sweep import lifting_flags, tell_what_is_missing
 from rembg_tuner.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.escapes import encode_text
 from rembg_tuner.export.targets import export
@@ -162,7 +161,7 @@ def _trial_of(folder: Path, summary: Summary, arguments: argparse.Namespace) -> 
         _say([f"nothing fits the budgets; trial {found.nearest.number}, the nearest, is exported; it misses {' and '.join(found.misses)}"])  # fmt: skip
         return found.nearest
     log(
-        f"rembg-tuner: nothing fits: {found.why}; export that one by --setting {found.nearest.number} or --allow-misses, or lift a budget, such as by {BUDGET_FLAGS[budgets.missed(found.nearest)[0]]} {ANY}"
+        f"rembg-tuner: nothing fits: {found.why}; export that one by --setting {found.nearest.number} or --allow-misses, or lift what it misses by {' '.join(lifting_flags(found.nearest, budgets))}"
     )
     return None
 

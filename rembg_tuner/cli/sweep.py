@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rembg_tuner.sweep.summary import Summary
     from rembg_tuner.trials import Trial
 
-BUDGET_FLAGS = {"memory": "--max-memory", "time": "--max-latency", "agreement": "--min-agreement"}
+_BUDGET_FLAGS = {"memory": "--max-memory", "time": "--max-latency", "agreement": "--min-agreement"}
 _SHOWN = 12  # rows of the table; all of them stand in the report
 
 
@@ -182,15 +182,19 @@ def _print_nothing_fits(found: Recommendation, budgets: Budgets, folder: Path) -
     emit(f"nothing fits: {found.why}")
     if found.nearest is None:
         return
-    emit(f"nearest: trial {found.nearest.number}, which misses {' and '.join(found.misses)}")
+    emit(f"nearest: trial {found.nearest.number}")
     emit(f"lift what it misses: {lifting_command(found.nearest, budgets, folder)}")
     emit(f"or take it by name: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', '--setting', str(found.nearest.number)])}")  # fmt: skip
 
 
 def lifting_command(trial: Trial, budgets: Budgets, folder: Path) -> str:
     """Write the command that recommends with the budgets lifted that a trial misses."""
-    lifted = [word for name in budgets.missed(trial) for word in (BUDGET_FLAGS[name], ANY)]
-    return shlex.join(["rembg-tuner", "recommend", str(folder), *lifted])
+    return shlex.join(["rembg-tuner", "recommend", str(folder), *lifting_flags(trial, budgets)])
+
+
+def lifting_flags(trial: Trial, budgets: Budgets) -> list[str]:
+    """Return the flags that lift the budgets that a trial misses."""
+    return [word for name in budgets.missed(trial) for word in (_BUDGET_FLAGS[name], ANY)]
 
 
 def command_of(settings: Settings) -> str:

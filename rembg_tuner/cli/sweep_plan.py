@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.batch import find_images
-from rembg_tuner.cli.chosen import chosen_budgets, given_knobs
+from rembg_tuner.cli.chosen import chosen_budgets, given_knobs, log_sizes
 from rembg_tuner.cli.console import log
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.presets import find_preset, resolve
@@ -41,9 +41,11 @@ def plan_of_arguments(arguments: argparse.Namespace) -> Plan:
     if not arguments.images:
         why = f"{folder} holds no sweep to resume ({PLAN_FILE} is not there)" if arguments.resume else "a sweep needs pictures"  # fmt: skip
         raise SettingsError([f"{why}; name pictures or folders, such as: rembg-tuner sweep my-pictures/ -o {folder}"])  # fmt: skip
+    axes = given_knobs(arguments)
+    log_sizes(axes)
     return Plan(
         pictures=tuple(Path(name) for name in find_images(arguments.images)),
-        axes=given_knobs(arguments) or DEFAULT_AXES,  # type: ignore[arg-type]  # lists of values, as the flags read them
+        axes=axes or DEFAULT_AXES,  # type: ignore[arg-type]  # lists of values, as the flags read them
         base=_base_of(arguments.preset),
         reference=arguments.reference or "",
         trials=arguments.trials,
