@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+T = TypeVar("T")
+# The file is none, or was damaged; or its tables are another version's.
+_NOT_OURS = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+_COMPANIONS = ("-journal", "-wal", "-shm")  # of a file; a new one must not be rolled back by them
+_DAMAGED = ".damaged"
+_LOG = logging.getLogger(__name__)
 
 
 def open_tables(path: Path, schema: str, *, timeout_s: float) -> sqlite3.Connection:
@@ -27,3 +37,62 @@ def open_tables(path: Path, schema: str, *, timeout_s: float) -> sqlite3.Connect
         file.close()
         raise
     return file
+
+
+def use_tables(
+    path: Path, schema: str, use: Callable[[sqlite3.Connection], T], *, timeout_s: float
+) -> T:
+    """Open a file, use it in one transaction, and close it.
+
+    Raises:
+        sqlite3.Error: it cannot be opened or used, or is none of ours.
+    """
+    with contextlib.closing(open_tables(path, schema, timeout_s=timeout_s)) as file, file:
+        return use(file)
+
+
+def use_rebuilt(
+    path: Path, schema: str, use: Callable[[sqlite3.Connection], T], *, timeout_s: float
+) -> T:
+    """Use a file of which every row can be found again; a damaged one is set aside and made anew.
+
+    Args:
+        path: of the file.
+        schema: see `open_tables`.
+        use: reads or writes it, in one transaction; called again where the file was damaged.
+        timeout_s: waited for another process that is writing.
+
+    Raises:
+        sqlite3.Error: it cannot be opened or written, or the new one cannot be used either.
+    """
+    try:
+        return use_tables(path, schema, use, timeout_s=timeout_s)
+    except sqlite3.DatabaseError as error:
+        # The lower byte is the error's class; what has no code is a fault of the caller's.
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None or code & 0xFF not in _NOT_OURS:
+            raise
+        _set_aside(path, error)
+    return use_tables(path, schema, use, timeout_s=timeout_s)
+
+
+def _set_aside(path: Path, error: sqlite3.Error) -> None:
+    """Rename a damaged file, which replaces one that was set aside before.
+
+    Raises:
+        sqlite3.OperationalError: it cannot be renamed.
+    """
+    aside = path.with_name(f"{path.name}{_DAMAGED}")
+    try:
+        for companion in _COMPANIONS:
+            path.with_name(f"{path.name}{companion}").unlink(missing_ok=True)
+        path.replace(aside)
+    except FileNotFoundError:  # another process did it just now
+        return
+    except OSError as problem:
+        raise sqlite3.OperationalError(
+            f"{path} is damaged ({error}) and cannot be renamed: {problem.strerror}"
+        ) from problem
+    _LOG.warning(
+        "%s was damaged (%s); it was renamed to %s and a new one made", path, error, aside.name
+    )

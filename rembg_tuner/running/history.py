@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rembg_tuner.errors import ModelError
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.settings import KNOBS, build_settings
-from rembg_tuner.tables import open_tables
+from rembg_tuner.tables import use_rebuilt
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rembg_tuner.settings import Settings, Value
 
+T = TypeVar("T")
 _FILE = "history.sqlite"
 _TIMEOUT_S = 2.0  # for another process that is writing
 _MOST_OFFERS = 2
@@ -38,6 +40,8 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS setting_peaks (
 )"""
 _REMEMBER = """INSERT INTO setting_peaks VALUES (?, ?, ?, ?, ?) ON CONFLICT (setting, made_by) DO UPDATE SET
     peak_bytes = max(peak_bytes, excluded.peak_bytes), runs = runs + excluded.runs, latest = excluded.latest"""
+_LOOK_UP = "SELECT peak_bytes, runs FROM setting_peaks WHERE setting = ? AND made_by = ?"
+_LIST = "SELECT setting, made_by, peak_bytes, runs FROM setting_peaks ORDER BY peak_bytes"
 _PRUNE = "DELETE FROM setting_peaks WHERE rowid NOT IN (SELECT rowid FROM setting_peaks ORDER BY latest DESC LIMIT ?)"  # fmt: skip
 
 
@@ -47,7 +51,7 @@ class Peak:
 
     Attributes:
         settings: the knobs that a worker holds; the others at their defaults.
-        peak_bytes: the highest of load and runs, those included that were ended at a limit.
+        peak_bytes: the highest of load and runs, those included that were ended at a limit; 0: not known.
         runs: how many went through; 0: it was ended each time, and takes more than `peak_bytes`.
     """
 
@@ -79,13 +83,26 @@ class History:
         """
         self._note(settings, reached_bytes, runs=0)
 
+    def remember_started(self, settings: Settings) -> None:
+        """Note that a setting went through here, and nothing of what it took.
+
+        For runs whose pictures are a visitor's: what these took must not refuse the next visitor.
+
+        Raises:
+            sqlite3.Error: the file cannot be written, or is none of ours.
+        """
+        self._note(settings, 0, runs=1)
+
     def _note(self, settings: Settings, peak_bytes: int, *, runs: int) -> None:
         """Add to what is known of a setting."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         row = (_key(settings), made_by(settings), peak_bytes, runs, now)
-        with closing(self._open()) as file, file:
+
+        def write(file: sqlite3.Connection) -> None:
             file.execute(_REMEMBER, row)
             file.execute(_PRUNE, (_MOST_ROWS,))
+
+        self._use(write)
 
     def look_up(self, settings: Settings) -> Peak | None:
         """Give what is known of a setting with this engine and these weights; None: nothing is.
@@ -95,11 +112,8 @@ class History:
         """
         if not self._path.is_file():
             return None
-        with closing(self._open()) as file:
-            row = file.execute(
-                "SELECT peak_bytes, runs FROM setting_peaks WHERE setting = ? AND made_by = ?",
-                (_key(settings), made_by(settings)),
-            ).fetchone()
+        key = (_key(settings), made_by(settings))
+        row = self._use(lambda file: file.execute(_LOOK_UP, key).fetchone())
         held = _read(_key(settings))
         return None if row is None or held is None else Peak(settings=held, peak_bytes=row[0], runs=row[1])  # fmt: skip
 
@@ -122,10 +136,7 @@ class History:
         """
         if not self._path.is_file():
             return []
-        with closing(self._open()) as file:
-            rows = file.execute(
-                "SELECT setting, made_by, peak_bytes, runs FROM setting_peaks ORDER BY peak_bytes"
-            ).fetchall()
+        rows = self._use(lambda file: file.execute(_LIST).fetchall())
         read = ((_read(setting), by, peak_bytes, runs) for setting, by, peak_bytes, runs in rows)
         return [
             Peak(settings=settings, peak_bytes=peak_bytes, runs=runs)
@@ -133,9 +144,9 @@ class History:
             if settings is not None and by == made_by(settings)
         ]
 
-    def _open(self) -> sqlite3.Connection:
-        """Open the file, made if it is not there."""
-        return open_tables(self._path, _SCHEMA, timeout_s=_TIMEOUT_S)
+    def _use(self, use: Callable[[sqlite3.Connection], T]) -> T:
+        """Read or write the file, made if it is not there, and anew if it is damaged."""
+        return use_rebuilt(self._path, _SCHEMA, use, timeout_s=_TIMEOUT_S)
 
 
 def made_by(settings: Settings) -> str:
@@ -191,7 +202,7 @@ def why_not_fit(settings: Settings, limit_bytes: int, peaks: list[Peak]) -> str 
     own = _peak_of(settings, peaks)
     if own is None or own.peak_bytes <= limit_bytes:
         return None
-    fitting = [peak for peak in peaks if peak.runs and peak.peak_bytes <= limit_bytes]
+    fitting = [peak for peak in peaks if peak.runs and 0 < peak.peak_bytes <= limit_bytes]
     # The nearest to what was asked first: the same model, then the most of the memory that there is.
     fitting.sort(key=lambda peak: (peak.settings.model != settings.model, -peak.peak_bytes))
     offers = [

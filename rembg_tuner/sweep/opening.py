@@ -201,7 +201,7 @@ def open_sweep(
         bench=bench,
         context=context,
         own=TrialStore(folder / STORE_FILE),
-        known=TrialStore(open_cache()[0] / STORE_FILE),
+        known=TrialStore(open_cache()[0] / STORE_FILE, is_rebuilt=True),
         is_again=plan.again,
         environment=environment,
         guesses_s=plan.guesses_s(),

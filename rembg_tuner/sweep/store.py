@@ -10,23 +10,23 @@ import hashlib
 import json
 import shutil
 import sqlite3
-from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.sweep.weights import trial_key, weights_key
-from rembg_tuner.tables import open_tables
+from rembg_tuner.tables import use_rebuilt, use_tables
 from rembg_tuner.trials import read_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from rembg_tuner.settings import Settings
     from rembg_tuner.trials import Trial
 
 STORE_FILE = "trials.sqlite"
+T = TypeVar("T")
 _TIMEOUT_S = 10.0  # for another process that is writing
 _SCHEMA = """CREATE TABLE IF NOT EXISTS trials (
     context TEXT NOT NULL,  -- pictures, reference, runs, machine: see `context_of`
@@ -35,14 +35,28 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS trials (
     trial TEXT NOT NULL,    -- as Trial.to_dict
     PRIMARY KEY (context, setting)
 )"""
+_ADD = "INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?)"
+_FORGET = "DELETE FROM trials WHERE context = ? AND setting = ?"
+_PRUNE = "DELETE FROM trials WHERE rowid NOT IN (SELECT rowid FROM trials ORDER BY rowid DESC LIMIT ?)"  # fmt: skip
+_FIND = "SELECT trial FROM trials WHERE context = ? AND setting = ?"
+_CONTEXTS = "SELECT DISTINCT context FROM trials"
+_LIST_CONTEXT = "SELECT setting, trial FROM trials WHERE context = ? ORDER BY rowid"
+_LIST = "SELECT context, setting, trial FROM trials ORDER BY number"
 
 
 class TrialStore:
     """A file of trials. Every method may raise sqlite3.Error: the file is damaged or cannot be written."""
 
-    def __init__(self, path: Path) -> None:
-        """Name the file; it is made when first written."""
+    def __init__(self, path: Path, *, is_rebuilt: bool = False) -> None:
+        """Name the file; it is made when first written.
+
+        Args:
+            path: of the file.
+            is_rebuilt: whether a damaged file is set aside and made anew, as a cache's is; a sweep's own
+                results are not thrown away like that.
+        """
         self._path = path
+        self._is_rebuilt = is_rebuilt
 
     def thumbnails_folder(self) -> Path:
         """Give the folder beside it for what its trials look like."""
@@ -51,34 +65,23 @@ class TrialStore:
     def add(self, context: str, trial: Trial) -> None:
         """Keep a trial; one of the same setting, weights and context is replaced."""
         row = (context, trial_key(trial.settings), trial.number, json.dumps(trial.to_dict()))
-        with closing(self._open()) as file, file:
-            file.execute("INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?)", row)
+        self._use(lambda file: file.execute(_ADD, row))
 
     def forget(self, context: str, settings: Settings) -> None:
         """Drop a setting's trial."""
-        with closing(self._open()) as file, file:
-            file.execute(
-                "DELETE FROM trials WHERE context = ? AND setting = ?",
-                (context, trial_key(settings)),
-            )
+        key = (context, trial_key(settings))
+        self._use(lambda file: file.execute(_FORGET, key))
 
     def keep_newest(self, most: int) -> None:
         """Forget all but so many trials, those written longest ago first."""
-        with closing(self._open()) as file, file:
-            file.execute(
-                "DELETE FROM trials WHERE rowid NOT IN (SELECT rowid FROM trials ORDER BY rowid DESC LIMIT ?)",
-                (most,),
-            )
+        self._use(lambda file: file.execute(_PRUNE, (most,)))
 
     def find(self, context: str, settings: Settings) -> Trial | None:
         """Give a setting's trial; None: it was not measured with these weights in this context."""
         if not self._path.is_file():
             return None
-        with closing(self._open()) as file:
-            row = file.execute(
-                "SELECT trial FROM trials WHERE context = ? AND setting = ?",
-                (context, trial_key(settings)),
-            ).fetchone()
+        key = (context, trial_key(settings))
+        row = self._use(lambda file: file.execute(_FIND, key).fetchone())
         return _read(row[0]) if row else None
 
     def all(self, context: str) -> list[Trial]:
@@ -89,8 +92,8 @@ class TrialStore:
         """List the contexts that trials were measured in."""
         if not self._path.is_file():
             return []
-        with closing(self._open()) as file:
-            return [row[0] for row in file.execute("SELECT DISTINCT context FROM trials")]
+        rows = self._use(lambda file: file.execute(_CONTEXTS).fetchall())
+        return [row[0] for row in rows]
 
     def kept(self, context: str) -> tuple[list[Trial], int]:
         """List a context's trials, as far as it is not known that their weights have changed.
@@ -101,10 +104,7 @@ class TrialStore:
         """
         if not self._path.is_file():
             return [], 0
-        with closing(self._open()) as file:
-            rows = file.execute(
-                "SELECT setting, trial FROM trials WHERE context = ? ORDER BY rowid", (context,)
-            ).fetchall()
+        rows = self._use(lambda file: file.execute(_LIST_CONTEXT, (context,)).fetchall())
         found: dict[Settings, Trial] = {}
         outdated: set[Settings] = set()
         for key, text in rows:
@@ -124,19 +124,17 @@ class TrialStore:
         """Read every trial, with whether it holds in a context; those of another version are left out."""
         if not self._path.is_file():
             return []
-        with closing(self._open()) as file:
-            rows = file.execute(
-                "SELECT context, setting, trial FROM trials ORDER BY number"
-            ).fetchall()
+        rows = self._use(lambda file: file.execute(_LIST).fetchall())
         return [
             (trial, where == context and key == trial_key(trial.settings))
             for where, key, text in rows
             if (trial := _read(text)) is not None
         ]
 
-    def _open(self) -> sqlite3.Connection:
-        """Open the file, made if it is not there."""
-        return open_tables(self._path, _SCHEMA, timeout_s=_TIMEOUT_S)
+    def _use(self, use: Callable[[sqlite3.Connection], T]) -> T:
+        """Read or write the file, made if it is not there."""
+        function = use_rebuilt if self._is_rebuilt else use_tables
+        return function(self._path, _SCHEMA, use, timeout_s=_TIMEOUT_S)
 
 
 def _has_its_weights(key: str, settings: Settings) -> bool:
