@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from PIL import Image
@@ -13,7 +15,10 @@ from rembg_tuner.cache import CACHE_VARIABLE
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.history import History, Peak, why_not_fit
+from rembg_tuner.running.known_peaks import whole_bytes_of
+from rembg_tuner.running.line import WaitingLine
 from rembg_tuner.running.runner import Runner
+from rembg_tuner.running.ticket import Order
 from rembg_tuner.running.warm import WarmWorker
 from rembg_tuner.settings import Settings
 from rembg_tuner.units import MIB
@@ -233,17 +238,104 @@ def test_a_run_ended_at_its_limit_is_not_started_again(
     assert known.runs == 1
 
 
-def test_a_history_that_is_none_keeps_nobody_from_running(
-    astronaut: Path, tmp_path: Path, own_history: Path
+def test_a_damaged_history_is_set_aside_and_made_anew(
+    astronaut: Path, tmp_path: Path, own_history: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A damaged file is told of in the Result's warnings."""
+    """The run goes through without a warning and is remembered; the log says what was done."""
     own_history.mkdir()
-    (own_history / "history.sqlite").write_bytes(b"no database at all, " * 50)
+    damaged = b"no database at all, " * 50
+    (own_history / "history.sqlite").write_bytes(damaged)
     job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
+    settings = Settings(engine="onnxruntime")
     with Runner() as runner:
-        done = runner.run(job, Settings(engine="onnxruntime"))
+        done = runner.run(job, settings)
     assert isinstance(done, Result)
-    assert any("what this setting took was not noted in" in text for text in done.warnings)
+    assert done.warnings == ()
+    assert History(own_history).find(settings) is not None
+    assert (own_history / "history.sqlite.damaged").read_bytes() == damaged
+    assert "history.sqlite was damaged (file is not a database); it was renamed to" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["header", "middle", "schema", "journal"])
+def test_any_damage_is_repaired(damage: str, tmp_path: Path) -> None:
+    """Of the first bytes, of a page that is read later, or of another version's table."""
+    history, file = History(tmp_path), tmp_path / "history.sqlite"
+    for side in range(64, 2049, 32):
+        history.remember(Settings(engine="onnxruntime", network_size=side), MIB)
+    if damage == "schema":
+        with closing(sqlite3.connect(file)) as tables, tables:
+            tables.execute("ALTER TABLE setting_peaks RENAME COLUMN runs TO times")
+    else:
+        content = bytearray(file.read_bytes())
+        at = 5000 if damage == "middle" else 0
+        content[at : at + 4000] = b"\xa5" * 4000
+        file.write_bytes(content)
+    if damage == "journal":
+        (tmp_path / "history.sqlite-journal").write_bytes(b"\xa5" * 4000)
+    history.remember(SMALL, 200 * MIB)
+    found = history.look_up(SMALL)
+    assert found is not None
+    assert (found.peak_bytes, found.runs) == (200 * MIB, 1)
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".damaged")] == ["history.sqlite.damaged"]  # fmt: skip
+
+
+def test_a_full_disk_damages_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written is told, and the file stays as it was."""
+    history = History(tmp_path)
+    history.remember(SMALL, 200 * MIB)
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+
+    def fail(*_: object, **__: object) -> None:
+        raise full
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rembg_tuner.tables.open_tables", fail)
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            history.remember(SMALL, 300 * MIB)
+    assert [path.name for path in tmp_path.iterdir()] == ["history.sqlite"]
+    assert history.find(SMALL) == Peak(settings=SMALL, peak_bytes=200 * MIB, runs=1)
+
+
+def test_a_visitors_run_refuses_nobody(astronaut: Path, tmp_path: Path, own_history: Path) -> None:
+    """On a server no run is remembered as what a setting takes, whether it went through or was ended."""
+
+    def limited_to(mib: int | None) -> Settings:
+        limit = None if mib is None else mib * MIB
+        return Settings(engine="onnxruntime", network_size=128, memory_limit_bytes=limit)
+
+    job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
+    with WaitingLine() as line:
+        for settings, kind in ((limited_to(60), "out_of_memory"), (limited_to(None), None)):
+            ticket = line.submit(Order(job=job, settings=settings))
+            assert ticket.done.wait(30)
+            [run] = ticket.runs
+            assert (run.kind if isinstance(run, Failure) else None) == kind
+        trial = line.submit(Order(job=job, settings=limited_to(None), in_turn=(job,)))
+        assert trial.done.wait(30)
+        assert isinstance(trial.runs[-1], Result)
+    known = History(own_history).find(limited_to(None))
+    assert known == Peak(settings=Settings(engine="onnxruntime", network_size=128), peak_bytes=0, runs=2)  # fmt: skip
+    assert why_not_fit(limited_to(None), 1, [known]) is None
+
+
+def test_what_was_never_measured_is_not_offered() -> None:
+    """A setting that only visitors ran has no figure to offer."""
+    own = Peak(settings=LARGE, peak_bytes=900 * MIB, runs=1)
+    unknown = Peak(settings=SMALL, peak_bytes=0, runs=4)
+    reason = why_not_fit(LARGE, 500 * MIB, [unknown, own])
+    assert reason is not None
+    assert "nothing that fits has been run here" in reason
+
+
+def test_the_stock_pipelines_pictures_are_not_its_settings() -> None:
+    """It holds a picture whole, several times over: what a run took says little of the next one."""
+    worker = cast("WarmWorker", SimpleNamespace(peak_bytes=0, setting_peak_bytes=150 * MIB))
+    stock = Settings(engine="rembg")
+    WarmWorker.note_peak(worker, 2100 * MIB, whole_bytes=whole_bytes_of(stock, [{}]))
+    assert (worker.peak_bytes, worker.setting_peak_bytes) == (2100 * MIB, 150 * MIB)
+    WarmWorker.note_peak(worker, 300 * MIB, whole_bytes=whole_bytes_of(SMALL, [{"whole_bytes": 5}]))
+    assert worker.setting_peak_bytes == 300 * MIB
 
 
 def test_workers_stay_warm_while_their_peaks_fit(astronaut: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def run_fresh(
     settings: Settings,
     *,
     slots: int = 1,
+    remembers_peaks: bool = True,
     load: OwnLoad | None = None,
     on_progress: Callable[[Runner, Progress], None] | None = None,
 ) -> list[Result | Failure]:
@@ -38,6 +39,7 @@ def run_fresh(
         settings: how.
         load: as the runner's.
         slots: how many slots share this machine's CPUs.
+        remembers_peaks: see `Runner`.
         on_progress: called every 20 ms or so with the runner, which it may cancel.
     """
 
@@ -46,7 +48,7 @@ def run_fresh(
             on_progress(runner, progress)
 
     runs: list[Result | Failure] = []
-    with Runner(slots=slots, load=load) as runner:
+    with Runner(slots=slots, remembers_peaks=remembers_peaks, load=load) as runner:
         if not was_run_here(settings):
             first = runner.run(jobs[0], settings, on_progress=note)
             if isinstance(first, Failure):

@@ -52,7 +52,12 @@ class WaitingLine:
         self._is_closed = False
         self._load = OwnLoad()
         self._runners = [
-            Runner(slots=slots, warm_bytes=MOST_WARM_BYTES // slots, load=self._load)
+            Runner(
+                slots=slots,
+                warm_bytes=MOST_WARM_BYTES // slots,
+                remembers_peaks=False,
+                load=self._load,
+            )
             for _ in range(slots)
         ]
         self._threads = [
@@ -194,7 +199,14 @@ class WaitingLine:
                 runner.cancel()
 
         try:
-            runs = run_fresh(ticket.order.in_turn, ticket.order.settings, slots=self.slots, load=self._load, on_progress=watch)  # fmt: skip
+            runs = run_fresh(
+                ticket.order.in_turn,
+                ticket.order.settings,
+                slots=self.slots,
+                remembers_peaks=False,
+                load=self._load,
+                on_progress=watch,
+            )
             return runs if was_alone else [_with_company(run) for run in runs]
         except Exception:  # noqa: BLE001  # the slot's edge: it must serve whoever is next
             _LOG.exception("a trial ended in a way nobody foresaw")

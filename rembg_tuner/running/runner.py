@@ -6,8 +6,6 @@ for the settings that they hold. Whatever happens is a Result or a Failure; the 
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -20,14 +18,14 @@ from rembg_tuner.host import read_host
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.precision import choose_precision
 from rembg_tuner.running.derived import prepare
-from rembg_tuner.running.history import History, why_not_fit
+from rembg_tuner.running.known_peaks import KnownPeaks, whole_bytes_of
 from rembg_tuner.running.load import OwnLoad, busy_warning
 from rembg_tuner.running.outcomes import Readings, failure_of, kind_of, remove_scratch_of, result_of
 from rembg_tuner.running.previewer import Previewer
 from rembg_tuner.running.process import WorkerGoneError
 from rembg_tuner.running.starting import Start, start_worker
 from rembg_tuner.running.warm import WarmWorker, WarmWorkers
-from rembg_tuner.running.watch import DiedIdleError, FailedRunError, OverLimitError, Progress, Watch
+from rembg_tuner.running.watch import DiedIdleError, FailedRunError, Progress, Watch
 from rembg_tuner.units import format_seconds
 
 if TYPE_CHECKING:
@@ -39,9 +37,6 @@ if TYPE_CHECKING:
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings
-
-# In which the picture is decoded or encoded, so that it may be the picture that took the memory.
-_PICTURE_STAGES = frozenset({"read_small", "write"})
 
 
 def _deadline_text(timeout_s: float, pictures: int) -> str:
@@ -74,7 +69,12 @@ class Runner:
     """
 
     def __init__(
-        self, *, slots: int = 1, warm_bytes: int | None = None, load: OwnLoad | None = None
+        self,
+        *,
+        slots: int = 1,
+        warm_bytes: int | None = None,
+        remembers_peaks: bool = True,
+        load: OwnLoad | None = None,
     ) -> None:
         """Make a slot; no worker is started before the first run.
 
@@ -82,6 +82,7 @@ class Runner:
             slots: how many such slots share this machine's CPUs.
             warm_bytes: what the peaks of the workers that are kept warm may sum up to; None: one is
                 kept, whatever its size, until another has its model loaded.
+            remembers_peaks: see `KnownPeaks`.
             load: counts what this process's workers put on the machine; None: no other runner's count.
         """
         self._load = load or OwnLoad()
@@ -89,6 +90,7 @@ class Runner:
         self._threads = max(1, host.usable_cpus // slots)
         self._memory_limit = host.usable_memory_bytes
         self._workers = WarmWorkers(warm_bytes)
+        self._peaks = KnownPeaks(are_remembered=remembers_peaks)
         self._previewer = Previewer()
         self._slot = threading.Lock()
         self._cancel = threading.Event()
@@ -202,8 +204,7 @@ class Runner:
                 worker, index = self._ready_worker(turn), 0
                 return self._run_on(worker, jobs, turn)
         except FailedRunError as error:
-            if isinstance(error, OverLimitError) and error.stage not in _PICTURE_STAGES:
-                self._remember_ended(turn.settings, error.reached_bytes)
+            self._peaks.note_ended(turn.settings, error, self._open_cache()[0])
             self._workers.drop_dead()
             if worker is not None and not worker.process.is_alive():
                 remove_scratch_of(jobs)
@@ -216,18 +217,17 @@ class Runner:
         """Give the warm worker that holds these settings, else a new one."""
         key = (self._threads, *turn.settings.reload_key())
         limit = turn.settings.memory_limit_bytes or self._memory_limit
-        peaks = self._refuse_what_will_not_fit(turn.settings, limit)
+        cache, cache_warnings = self._open_cache()
+        expected_bytes = self._peaks.refuse_what_will_not_fit(turn.settings, limit, cache)
         worker = self._workers.find(key)
         if worker is not None:
             return worker
-        cache, cache_warnings = self._open_cache()
         settings, precision_warnings = choose_precision(
             turn.settings, look_at_this_machine(), cache
         )
         model = self._prepared_model(settings, cache, turn)
-        self._workers.make_room(
-            peaks
-        )  # now that there is a model, so that a bad one costs no worker
+        # now that there is a model, so that a bad one costs no worker
+        self._workers.make_room(expected_bytes)
         worker = start_worker(
             Start(
                 settings=settings,
@@ -244,27 +244,6 @@ class Runner:
         worker.warnings = (*cache_warnings, *precision_warnings, *worker.warnings)
         self._workers.add(worker)
         return worker
-
-    def _refuse_what_will_not_fit(self, settings: Settings, limit: int | None) -> int:
-        """Look what the setting took here before.
-
-        Returns:
-            Its highest peak as far as it is known, bytes; 0 where it was never run.
-
-        Raises:
-            FailedRunError: that is more than the limit.
-        """
-        cache, _ = self._open_cache()
-        try:
-            own = History(cache).look_up(settings)
-            is_known_too_large = own is not None and limit is not None and own.peak_bytes > limit
-            peaks = History(cache).all() if is_known_too_large else []
-        except sqlite3.Error:  # what cannot be read tells nothing; the limit is kept while it runs
-            return 0
-        reason = None if limit is None else why_not_fit(settings, limit, peaks)
-        if reason is not None:
-            raise FailedRunError("out_of_memory", reason, "prepare")
-        return 0 if own is None else own.peak_bytes
 
     def _prepared_model(self, settings: Settings, cache: Path, turn: _Turn) -> ModelSpec:
         """Find the model, and make of it what the engine needs; telling so, since it may take long.
@@ -333,16 +312,12 @@ class Runner:
             curve=watch.thinned_curve(),
         )
         outcomes = [done] if is_one else done["outcomes"]
-        worker.note_peak(
-            readings.peak, whole_bytes=sum(one.get("whole_bytes", 0) for one in outcomes)
-        )
-        busy = busy_warning(self._load)
-        warnings = (
-            *turn.warnings,
-            *worker.warnings,
-            *self._remember(settings, worker),
-            *((busy,) if busy else ()),
-        )
+        worker.note_peak(readings.peak, whole_bytes=whole_bytes_of(settings, outcomes))
+        cache, cache_warnings = self._open_cache()
+        unnoted = self._peaks.note(settings, worker, cache)
+        # A cache that is not kept says so already.
+        said = (unnoted if not cache_warnings else None, busy_warning(self._load))
+        warnings = (*turn.warnings, *worker.warnings, *(text for text in said if text))
         turn = replace(turn, warnings=warnings)
         if is_one:
             total_s = done["renamed_at"] - watch.started_at
@@ -384,29 +359,6 @@ class Runner:
             outcome=outcome,
             warnings=(*turn.warnings, *outcome["warnings"], *preview_warnings),
         )
-
-    def _remember(self, settings: Settings, worker: WarmWorker) -> tuple[str, ...]:
-        """Note what the setting took, for the next time it is asked for; its pictures' own share is not.
-
-        Returns:
-            A warning where that could not be written.
-        """
-        if not worker.setting_peak_bytes or worker.meter.peak_source != "vmhwm":
-            return ()
-        cache, cache_warnings = self._open_cache()
-        try:
-            History(cache).remember(settings, worker.setting_peak_bytes)
-        except sqlite3.Error as error:
-            if cache_warnings:  # which says already that nothing is kept
-                return ()
-            return (f"what this setting took was not noted in {cache}: {error}",)
-        return ()
-
-    def _remember_ended(self, settings: Settings, reached_bytes: int) -> None:
-        """Note that a setting takes more than this; what cannot be written is found out again."""
-        cache, _ = self._open_cache()
-        with contextlib.suppress(sqlite3.Error):
-            History(cache).remember_ended(settings, reached_bytes)
 
     def _make_previews(self, job: Job, settings: Settings) -> tuple[str, ...]:
         """Have the previews made.

@@ -44,7 +44,7 @@ class WarmWorker:
     setting_peak_bytes: int = 0
     runs: int = 0
 
-    def note_peak(self, peak_bytes: int | None, *, whole_bytes: int = 0) -> None:
+    def note_peak(self, peak_bytes: int | None, *, whole_bytes: float = 0) -> None:
         """Take a peak of its load or of a run into account.
 
         Args:
