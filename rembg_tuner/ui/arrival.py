@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from rembg_tuner.ui.choices import (
 )
 from rembg_tuner.ui.handlers import EXAMPLES, EXAMPLES_FOLDER
 from rembg_tuner.ui.page_folder import get_on_page
+from rembg_tuner.ui.shared_answer import SharedAnswer
 from rembg_tuner.ui.views import machine as machine_view
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import setting_text
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 _MOST_LETTERS = 80  # of a preset's name in an address
 _LOG = logging.getLogger(__name__)
+_MACHINE_MAX_AGE_S = 60.0
 
 
 class Arrival:
@@ -51,6 +54,7 @@ class Arrival:
         """Start new visitors from a preset."""
         self.desk = desk
         self._preset = preset
+        self._machine = SharedAnswer(diagnose, max_age_s=_MACHINE_MAX_AGE_S)
 
     def greet(
         self, visitor: Visitor, saved: object, language: str, asked_preset: str | None
@@ -159,11 +163,12 @@ class Arrival:
         ]
         return "".join(lines)
 
-    def machine(self, visitor: Visitor) -> str:
-        """Look at the machine, now."""
+    async def machine(self, visitor: Visitor) -> str:
+        """Show the machine; it is looked at in child processes, at most once a minute for all visitors."""
         line = self.desk.line
+        diagnosis = await asyncio.wrap_future(self._machine.ask())
         return machine_view.show_machine(
-            diagnose(), running=line.running, waiting=line.waiting, language=visitor.language
+            diagnosis, running=line.running, waiting=line.waiting, language=visitor.language
         )
 
 

@@ -6,6 +6,7 @@ further than this, and sizes, threads and deadlines are capped.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,7 @@ from rembg_tuner.models.catalogue import find_model, read_catalogue
 from rembg_tuner.presets import Capabilities, find_preset, resolve
 from rembg_tuner.settings import KNOBS, Settings, is_honoured, type_of
 from rembg_tuner.ui.page_folder import get_on_page
+from rembg_tuner.ui.shared_answer import SharedAnswer
 from rembg_tuner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
@@ -65,9 +67,14 @@ def capabilities() -> Capabilities:
 
 
 @cache
+def _shared_providers() -> SharedAnswer[tuple[ProviderState, ...]]:
+    """Return the answer that all who ask at once wait for; `cache` alone would ask for each of them."""
+    return SharedAnswer(provider_states, max_age_s=math.inf)
+
+
 def execution_providers() -> tuple[ProviderState, ...]:
     """Ask ONNX Runtime for its execution providers: once, since it takes half a second."""
-    return provider_states()
+    return _shared_providers().ask().result()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +169,9 @@ def visitor_settings(
     """
     found = find_preset(preset)
     model = given.get("model")
-    if model is not None and model not in read_catalogue():
+    if model is not None and not (isinstance(model, str) and model in read_catalogue()):
         known = ", ".join(read_catalogue())
-        raise SettingsError([f"model must be one of {known} on this page, got {model!r}"])
+        raise SettingsError([f"model must be one of {known} on this page, got {model!r:.80}"])
     settings, warnings = resolve(found, given, capabilities())
     problems = [*_cap_problems(settings, limits), *_memory_problems(settings)]
     if problems:

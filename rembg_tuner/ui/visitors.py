@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.page_folder import PageFolder
     from rembg_tuner.ui.studies import Study
 
-MOST_VISITORS = 100  # each remembers up to 50 runs, some MiB at worst
+MAX_VISITORS = 100  # each remembers up to 50 runs, some MiB at worst
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,6 +49,22 @@ class Visitor:
     preset: str = ""
     refusal: str = ""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run of this visitor waits or runs, or a comparison, sweep or soak goes on."""
+        if self.ticket is not None and not self.ticket.done.is_set():
+            return True
+        return any(one is not None and one.is_running for one in self._studies())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether forgetting this visitor loses nothing: no runs, no comparison, sweep or soak."""
+        return not self.visit.turns and not any(self._studies())
+
+    def _studies(self) -> tuple[Study | None, ...]:
+        """Return the visitor's longer tasks."""
+        return self.study, self.comparing, self.soaking
+
     def stop_study(self) -> None:
         """End the sweep that goes on; what is done is kept."""
         if self.study is not None:
@@ -68,13 +84,18 @@ class Visitor:
         """Free what it holds of the line."""
         if self.ticket is not None:
             self.ticket.cancel()
-        for study in (self.study, self.comparing, self.soaking):
+        for study in self._studies():
             if study is not None:
                 study.stop()
 
 
 class Visitors:
-    """The open tabs by session, the one longest unseen first; beyond the bound it is forgotten."""
+    """The open tabs by session, the one longest unseen first.
+
+    Beyond `MAX_VISITORS` one is forgotten: the longest unseen of those who have nothing to lose, else the
+    longest unseen. A visitor with a running or queued task is never forgotten: an event from an unknown
+    session costs nothing, and anybody can send a hundred.
+    """
 
     def __init__(self, folder: PageFolder) -> None:
         """Keep visitors' folders below a page's folder."""
@@ -85,15 +106,19 @@ class Visitors:
     def of(self, request: gr.Request) -> Visitor:
         """Find the tab that a request comes from, or take it in."""
         key = str(request.session_hash)
-        forgotten: list[Visitor] = []
         with self._lock:
             visitor = self._visitors.pop(key, None) or Visitor(language=_language_of(request))
+            if len(self._visitors) >= MAX_VISITORS:
+                self._forget_one()
             self._visitors[key] = visitor
-            while len(self._visitors) > MOST_VISITORS:
-                forgotten.append(self._visitors.popitem(last=False)[1])
-        for one in forgotten:
-            one.stop()
         return visitor
+
+    def _forget_one(self) -> None:
+        """Forget the visitor whose loss matters least; nobody where all are busy."""
+        idle = [key for key, visitor in self._visitors.items() if not visitor.is_busy]
+        empty = (key for key in idle if self._visitors[key].is_empty)
+        if (key := next(empty, next(iter(idle), None))) is not None:
+            del self._visitors[key]
 
     def folder_of(self, visitor: Visitor) -> Path:
         """Give the folder for a visitor's lists; it may have been swept away meanwhile."""
@@ -101,10 +126,10 @@ class Visitors:
             visitor.folder = self._folder.new_job()
         return visitor.folder
 
-    def leave(self, request: gr.Request) -> None:
+    def leave(self, session: str) -> None:
         """Forget a tab that was closed, and free what it holds of the line."""
         with self._lock:
-            visitor = self._visitors.pop(str(request.session_hash), None)
+            visitor = self._visitors.pop(session, None)
         if visitor is not None:
             visitor.stop()
 
