@@ -18,7 +18,7 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	touch $@
 
 run: $(VENV)/.run
-	$(BIN)/python app.py $(ARGUMENTS)
+	$(BIN)/python app.py --downloads $(ARGUMENTS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow"

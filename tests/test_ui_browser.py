@@ -102,7 +102,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(
-        [sys.executable, str(ROOT / "app.py"), "--port", str(port)],
+        [sys.executable, str(ROOT / "app.py"), "--port", str(port), "--downloads"],
         env={
             **{name: value for name, value in os.environ.items() if name != "U2NET_HOME"},
             "REMBG_HOME": str(tmp_path_factory.mktemp("rembg")),
@@ -123,6 +123,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.terminate()
     _, said = server.communicate(timeout=10)
     assert "Traceback" not in said.decode(), said.decode()
+    assert "unexpected error" not in said.decode(), said.decode()
     assert server.returncode == 0
     mirror.shutdown()
     mirror.server_close()

@@ -74,8 +74,10 @@ class Downloads:
         ).start()
 
     def stop(self, model: str) -> None:
-        """Stop getting a model; what came is kept for another try."""
-        self._stopped.add(model)
+        """Stop getting a model, if it is being got; what came is kept for another try."""
+        with self._lock:
+            if model in self._states:
+                self._stopped.add(model)
 
     def _run(self, model: str) -> None:
         """Get a model in a thread of its own."""

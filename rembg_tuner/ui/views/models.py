@@ -90,7 +90,9 @@ def _getting(entry: CatalogueEntry, state: Download | None, language: str, *, ma
             f'<progress aria-label="{name}" max="{progress.total_bytes}" value="{progress.done_bytes}"></progress>'
             f'<p role="status">{escape(text)}</p>{stop}'
         )
-    if not may_get or entry.url is None:
+    if entry.url is None:
         return ""
+    if not may_get:
+        return f"<code>rembg-tuner models get {escape(entry.name)}</code>"
     label = say("models.get", language, size=translate_sentence(entry.size_text(), language))
     return f'<button type="button" data-get="{escape(entry.name)}">{escape(label)}</button>'
