@@ -34,5 +34,5 @@ def parse_colour(text: str) -> Colour:
         red, green, blue = bytes.fromhex(digits)
     except ValueError:
         names = ", ".join(_COLOUR_NAMES)
-        raise ValueError(f"a colour is {names}, #rgb or #rrggbb, got {text!r}") from None
+        raise ValueError(f"a colour is {names}, #rgb or #rrggbb, got {text!r:.40}") from None
     return red, green, blue

@@ -73,7 +73,7 @@ def problems_of_value(name: str, knob: Knob, expected: type, value: object) -> l
         value: what was given.
     """
     if type(value) is not expected:  # a bool is no int, and an int is no float
-        return [f"{name} must be {_TYPE_WORDS[expected]}, got {value!r}"]
+        return [f"{name} must be {_TYPE_WORDS[expected]}, got {value!r:.80}"]
     if isinstance(value, str):
         return _word_problems(name, knob, value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -84,7 +84,7 @@ def problems_of_value(name: str, knob: Knob, expected: type, value: object) -> l
 def _word_problems(name: str, knob: Knob, value: str) -> list[str]:
     """Check a word by its knob's choices."""
     if knob.choices and value not in knob.choices:
-        return [f"{name} must be one of {', '.join(knob.choices)}, got {value!r}"]
+        return [f"{name} must be one of {', '.join(knob.choices)}, got {value!r:.80}"]
     return [] if value.strip() else [f"{name} must not be empty"]
 
 

@@ -174,7 +174,7 @@ def find_preset(name: str) -> Preset:
     """
     presets = read_presets()
     if name not in presets:
-        raise PresetError(f"there is no preset {name!r}; the presets are {', '.join(presets)}")
+        raise PresetError(f"there is no preset {name!r:.80}; the presets are {', '.join(presets)}")
     return presets[name]
 
 

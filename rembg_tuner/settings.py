@@ -387,7 +387,7 @@ def build_settings(values: dict[str, object]) -> Settings:
     """
     known = ", ".join(KNOBS)
     problems = [
-        f"{name!r} is not a setting; the settings are {known}"
+        f"{name!r:.80} is not a setting; the settings are {known}"
         for name in values
         if name not in KNOBS
     ]

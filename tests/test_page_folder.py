@@ -115,10 +115,10 @@ def test_a_folder_of_this_number_from_before_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_failure_tells_files_by_name_only(tmp_path: Path) -> None:
-    """Of uploads, of what was to be written, of folders between; a place that is not the page's stays."""
+    """Of uploads, of what was to be written, of folders between, and of every other place of the server's."""
     root = tmp_path / "rembg-tuner-page-1-00"
-    said = f"{root}/ab12/my cup.jpg could not be read; {root}/ab12/cd34/out.png was not written to {root}/x/; see /etc/hosts"
-    told = "my cup.jpg could not be read; out.png was not written to ; see /etc/hosts"
+    said = f"{root}/ab12/my cup.jpg could not be read; {root}/ab12/cd34/out.png was not written to {root}/x/; see /etc/hosts, https://example.org/a/b and /cut"
+    told = "my cup.jpg could not be read; out.png was not written to ; see hosts, https://example.org/a/b and /cut"
     assert without_places(said, root) == told
     run = Failure(kind="crash", message=said, stage="write", input=f"{root}/ab12/my cup.jpg", settings=Settings(), run_index=0)  # fmt: skip
     assert without_places_in([run], root) == (replace(run, message=told),)

@@ -70,18 +70,13 @@ def tie_events(page: gr.Blocks, parts: Widgets, desk: Desk, *, preset: str) -> N
     _tie_run(parts, handlers)
     _tie_turns(parts, handlers)
 
-    def leave(request: gr.Request) -> None:
-        desk.visitors.leave(request)
-
-    page.unload(leave)
-
 
 def tie_machine(triggers: list[Any], parts: Widgets, desk: Desk, *, preset: str) -> None:
     """Tie the second tab."""
     arrival = Arrival(desk, preset=preset)
 
-    def look(request: gr.Request) -> str:
-        return arrival.machine(desk.visitors.of(request))
+    async def look(request: gr.Request) -> str:
+        return await arrival.machine(desk.visitors.of(request))
 
     gr.on(triggers, look, None, parts.machine, **QUIET)
 
@@ -287,4 +282,4 @@ def content_of(event: gr.EventData) -> dict[str, Any]:
 def number_of(value: object) -> int:
     """Read a run's number as the browser sends it; 0, which no run has, where it is none."""
     text = str(value)
-    return int(text) if text.isdigit() and len(text) < 9 else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0

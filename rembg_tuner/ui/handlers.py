@@ -7,7 +7,6 @@ are tested without a browser.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import shutil
@@ -252,12 +251,16 @@ class Handlers:
             visitor.ticket.cancel()
 
     def change_download(self, *, start: object, stop: object) -> None:
-        """Begin to get a model, or stop; a name that is none is nobody's button."""
+        """Start to get a model, or stop it.
+
+        Raises:
+            SettingsError: visitors may not.
+            ModelError: there is no such model.
+        """
         if isinstance(stop, str):
             self.desk.downloads.stop(stop)
         if isinstance(start, str):
-            with contextlib.suppress(TunerError):
-                self.desk.downloads.start(start)
+            self.desk.downloads.start(start)
 
     async def follow_downloads(self, visitor: Visitor) -> AsyncGenerator[Shown, None]:
         """Show the models, and go on as long as any is being got."""
@@ -331,17 +334,21 @@ class Handlers:
         turn = visitor.visit.find(number)
         if turn is None or turn.download is None:
             return
+        try:
+            background = parse_colour(backdrop) if backdrop else None
+        except ValueError as error:
+            yield {"viewer": viewer_value(turn, visitor.language), "warning": str(error)}
+            return
         folder = Path(turn.download).parent
         stem = Path(turn.picture).stem[:80]
-        name = f"{stem}.cutout{'-' + backdrop[1:] if backdrop else ''}.png"
-        target = folder / name
+        suffix = "" if background is None else f"-{bytes(background).hex()}"
+        target = folder / f"{stem}.cutout{suffix}.png"
         if not target.is_file():
             try:
-                background = parse_colour(backdrop) if backdrop else None
                 order = make_order(
                     self.desk, turn.picture_path, (turn.settings, ()), previews=False
                 )
-            except (TunerError, ValueError) as error:
+            except TunerError as error:
                 yield {"viewer": viewer_value(turn, visitor.language), "warning": str(error)}
                 return
             folder.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui import compare_tab, deploy_tab, endpoint, events, sweep_tab, widgets
 from rembg_tuner.ui.choices import fill_form, preset_settings
 from rembg_tuner.ui.events import Widgets
+from rembg_tuner.ui.refusals import PageBlocks
 from rembg_tuner.ui.widgets import (
     DETAILS,
     RESULT_SIZES,
@@ -36,7 +37,7 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
         preset: what a new visitor starts from.
     """
     words = page_words()
-    page: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
+    page = PageBlocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with page:
         with gr.Row(elem_id="header"):
             gr.HTML(asset("wordmark.html"), elem_id="wordmark")
@@ -71,7 +72,7 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
 
 def build_programs_page(desk: Desk) -> gr.Blocks:
     """Build what `--no-ui` serves: the endpoint for programs, and a line that says so."""
-    page: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False)
+    page = PageBlocks(title=TITLE, analytics_enabled=False)
     with page:
         gr.Markdown("rembg tuner serves programs here: see **/cut** under *Use via API* below.")
         endpoint.add_cut(desk)

@@ -17,8 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from rembg_tuner.errors import OutputError
 from rembg_tuner.measurement import Failure
 from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.ui.failures import DISK_FULL, is_disk_full
 from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ SWEEP_EVERY_S = 60.0
 _STARTED_AT_S = time.time()  # by the clock that files are stamped with
 _PREFIX = "rembg-tuner-page-"
 _NAME = re.compile(re.escape(_PREFIX) + r"(\d{1,10})-[0-9a-f]{16}")
+# The folders of an absolute path; of an address, which has a host before its path, nothing.
+_FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s/:;,'\"()]+/)+")
 _LOG = logging.getLogger(__name__)
 
 
@@ -47,11 +51,16 @@ class _File:
 
 
 def without_places(text: str, root: Path) -> str:
-    """Leave of every path below the page's folder its file's name only: a visitor knows files by name.
+    """Leave of every path its file's name only: a visitor knows files by name, and not this server.
 
     How a model is got names a place of this server's too: a visitor gets it on its tab.
+
+    Args:
+        text: a sentence.
+        root: the page's folder; names in it may be anything, so it is looked for first.
     """
-    return get_on_page(re.sub(rf"{re.escape(str(root))}(/[^/\s]+)*/", "", text))
+    text = re.sub(rf"{re.escape(str(root))}(/[^/\s]+)*/", "", get_on_page(text))
+    return _FOLDERS.sub("", text)
 
 
 def get_on_page(text: str) -> str:
@@ -63,9 +72,11 @@ def get_on_page(text: str) -> str:
 
 
 def without_places_in(runs: Sequence[Result | Failure], root: Path) -> tuple[Result | Failure, ...]:
-    """Take this server's places out of what failures say."""
+    """Take this server's places out of what failures and warnings say."""
     return tuple(
-        replace(run, message=without_places(run.message, root)) if isinstance(run, Failure) else run
+        replace(run, message=without_places(run.message, root))
+        if isinstance(run, Failure)
+        else replace(run, warnings=tuple(without_places(text, root) for text in run.warnings))
         for run in runs
     )
 
@@ -115,10 +126,14 @@ class PageFolder:
         """Make a folder that nobody can guess: 128 random bits.
 
         Raises:
-            OSError: it cannot be made.
+            OutputError: it cannot be made.
         """
         folder = self.path / secrets.token_hex(16)
-        folder.mkdir(mode=0o700)
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            reason = DISK_FULL if is_disk_full(error) else f"the server's disk cannot be written: {error.strerror}"  # fmt: skip
+            raise OutputError(reason) from error
         return folder
 
     def start_sweeping(self) -> None:
