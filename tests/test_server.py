@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 ASTRONAUT = ROOT / "examples" / "astronaut.png"
+SECRET = "a-visitors-own-name"
 FIELDS = set(Result.__dataclass_fields__)
 
 
@@ -84,6 +85,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     code, said = server.end()
     assert code == 0
     assert "Traceback" not in said, said
+    assert "unexpected error" not in said, said
+    assert SECRET not in said
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +161,102 @@ def test_what_cannot_run_is_told(client: Client, preset: str, settings: object, 
     assert file is None
     assert result["kind"] == kind
     assert message in result["message"]
+
+
+def upload(server: Server, name: str) -> dict[str, object]:
+    """Upload the astronaut by a name, and return what an event takes for it."""
+    head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    body = head.encode() + ASTRONAUT.read_bytes() + b"\r\n--b--\r\n"
+    status, answer = post(f"{server.address}/gradio_api/upload", body, "multipart/form-data; boundary=b")  # fmt: skip
+    assert status == 200
+    return {"path": json.loads(answer)[0], "meta": {"_type": "gradio.FileData"}}
+
+
+def call_cut(server: Server, *data: object) -> str:
+    """Ask /cut for something it cannot do; return all that it answers."""
+    address = f"{server.address}/gradio_api/call/cut"
+    status, answer = post(address, json.dumps({"data": data}).encode())
+    if status != 200:
+        return answer
+    with urllib.request.urlopen(f"{address}/{json.loads(answer)['event_id']}", timeout=20) as events:  # fmt: skip
+        content: bytes = events.read()
+    return content.decode()
+
+
+ODD: tuple[Any, ...] = (True, -1, 10**400, float("nan"), "", "²", "a\0b", "\ud800", "x" * 5000, [], [{}], {"path": None})  # fmt: skip
+
+
+def test_odd_values_of_cut_get_a_sentence(server: Server) -> None:
+    """Every knob and every parameter; no traceback, and no name of the visitor's file, in the log."""
+    picture = upload(server, f"{SECRET}.png")
+    settings = [{name: value} for name in ("model", "engine", "network_size", "spinning") for value in ODD]  # fmt: skip
+    asked: list[tuple[object, ...]] = [(picture, "balanced", value) for value in settings]
+    asked += [(picture, value, {}) for value in ODD if value != ""]  # empty: the default
+    asked += [(value, "balanced", {}) for value in ODD]
+    asked += [(picture, "balanced", value) for value in ODD]
+    asked += [(), (picture,), ({"path": f"{picture['path']}\0", "meta": picture["meta"]}, "balanced", {})]  # fmt: skip
+    answers = [call_cut(server, *data) for data in asked if data[2:] != ({"spinning": True},)]
+    bare = [answer for answer in answers if '"message": "' not in answer and '"error": "' not in answer]  # fmt: skip
+    assert bare == []
+    assert [answer for answer in answers if "the server log says where" in answer] == []
+
+
+def events_of(server: Server) -> dict[str, dict[str, Any]]:
+    """Return the page's events by the name of what starts them, such as runs.select."""
+    with urllib.request.urlopen(f"{server.address}/config", timeout=20) as answer:
+        config = json.load(answer)
+    names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
+    values = {part["id"]: part["props"].get("value") for part in config["components"]}
+    return {
+        f"{names.get(block)}.{event}": dependency | {"values": [values[i] for i in dependency["inputs"]]}
+        for dependency in config["dependencies"]
+        for block, event in dependency["targets"]
+    }  # fmt: skip
+
+
+def test_odd_values_of_events_get_a_sentence(server: Server) -> None:
+    """What a browser never sends: numbers that are none, choices that are none, colours without end."""
+    events = events_of(server)
+    assert not any(name.endswith(".unload") for name in events)  # each would cost the loop 10 ms
+    chosen = [{key: value} for key in ("show", "pin", "turn") for value in ODD]
+    chosen += [{"turn": 1, "backdrop": "#" + "f" * 400}, {"turn": 1, "backdrop": "#/../../x"}]
+    asked: list[tuple[str, int | None, Any]] = [("runs.select", None, value) for value in chosen]
+    asked += [("examples.select", None, {"example": value}) for value in ODD]
+    asked += [
+        (name, 0, value) for name in ("preset.input", "budget-memory.change") for value in ODD
+    ]
+    wrong = []
+    for name, at, value in asked:
+        event = events[name]
+        data = list(event["values"])
+        if at is not None:
+            data[at] = value
+        body = {"data": data, "event_data": value if at is None else None, "fn_index": event["id"], "session_hash": "odd"}  # fmt: skip
+        status, answer = post(f"{server.address}/gradio_api/run/predict", json.dumps(body).encode())
+        is_told = status == 200 or json.loads(answer)["error"]
+        if not is_told or "server log" in answer:
+            wrong.append((name, value, answer))
+    assert wrong == []
+
+
+def test_closed_heartbeats_cost_the_server_little(server: Server) -> None:
+    """Less than 1 ms of the event loop for each; the process's own CPU time is an upper bound of it."""
+    beats = []
+    for i in range(100):
+        beat = socket.create_connection(("127.0.0.1", server.port))
+        beat.sendall(b"GET /gradio_api/heartbeat/beat%d HTTP/1.1\r\nhost: x\r\n\r\n" % i)
+        beats.append(beat)
+    for beat in beats:
+        assert beat.recv(4096)
+    process = psutil.Process(server.process.pid)
+    before = process.cpu_times()
+    for beat in beats:
+        beat.close()
+    server.health()
+    time.sleep(0.3)
+    server.health()
+    after = process.cpu_times()
+    assert after.user + after.system - before.user - before.system < 0.1
 
 
 def test_a_file_of_the_servers_is_not_taken(server: Server) -> None:
@@ -279,13 +378,17 @@ def test_a_killed_server_leaves_nothing_for_long(tmp_path: Path) -> None:
 
 
 def test_without_a_page_programs_are_served(tmp_path: Path) -> None:
-    """`--no-ui` has /cut and /healthz."""
+    """`--no-ui` has /cut and /healthz; a SIGHUP ends it as cleanly as a SIGTERM."""
     server = Server(tmp_path, "--no-ui")
     try:
         file, _ = cut(Client(server.address, verbose=False), handle_file(str(ASTRONAUT)))
         assert file is not None
+        children = server.children()
+        assert children
     finally:
-        assert server.end()[0] == 0
+        assert server.end(signal.SIGHUP)[0] == 0
+    assert not any(child.is_running() for child in children)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("rembg-tuner-page")] == []  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rembg_tuner.server.contents import MAX_NUMBER
 from rembg_tuner.server.guard import Guard, GuardLimits
+from rembg_tuner.server.multipart import MAX_FILES, MAX_TEXT_BYTES
+from rembg_tuner.server.uploads import temporary_upload
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
-LIMITS = GuardLimits(folder=Path("/tmp/x"), upload_bytes=100_000, body_bytes=2_000)
+LIMITS = GuardLimits(folder=Path("/tmp/x"), upload_bytes=100_000, body_bytes=2_000, events=(0, 1))
 PAGE = b"<!doctype html><html lang='en'><head><title>x</title></head><body></body></html>"
 
 
@@ -59,6 +64,11 @@ def ask(method: str, path: str, *pieces: bytes, headers: dict[str, str] | None =
 def status_of(answers: list[Message]) -> int:
     """Give an answer's status."""
     return int(answers[0]["status"])
+
+
+def said(answers: list[Message]) -> str:
+    """Return the sentence of a refusal."""
+    return str(json.loads(answers[1]["body"])["error"])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +136,8 @@ def test_below_a_path_of_a_proxy_the_same_holds() -> None:
         pytest.param("/gradio_api/queue/join", [2_001], None, 413, id="json"),
         pytest.param("/gradio_api/queue/join", [1_500, 1_500], None, 413, id="json-in-pieces"),
         pytest.param("/gradio_api/queue/join", [10], "2001", 413, id="json-by-its-length"),
-        pytest.param("/gradio_api/queue/join", [10], "-5", 200, id="a-length-that-is-none"),
+        pytest.param("/gradio_api/queue/join", [0], "-5", 200, id="a-length-that-is-none"),
+        pytest.param("/gradio_api/queue/join", [0], "9" * 5000, 413, id="a-length-of-many-digits"),
     ],
 )
 def test_bodies_are_bounded(path: str, sizes: list[int], told: str | None, status: int) -> None:
@@ -140,19 +151,20 @@ def test_bodies_are_bounded(path: str, sizes: list[int], told: str | None, statu
         assert "MiB" in said
 
 
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    st.none() | st.booleans() | st.integers(-MAX_NUMBER, MAX_NUMBER) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 @given(JSON, st.integers(0, 50))
 def test_any_json_passes_byte_for_byte(content: Any, cut_at: int) -> None:
     """Unless a file in it is an address, the app reads what was sent, however it came in pieces."""
-    body = json.dumps({"data": content}).encode()[:1900]
+    body = json.dumps({"data": [content]}).encode()
     app, answers = ask("POST", "/gradio_api/queue/join", body[:cut_at], body[cut_at:])
-    if '"path"' not in body.decode():
+    if '"path"' not in body.decode() and len(body) <= LIMITS.body_bytes:
         assert app.body == body
         assert status_of(answers) == 200
 
@@ -185,7 +197,10 @@ def test_json_without_end_is_refused() -> None:
     """Too deep to be looked through is no request of the page's."""
     body = b"[" * 1_900
     app, answers = ask("POST", "/gradio_api/queue/join", body)
-    assert (status_of(answers), app.body) in ((400, None), (200, body))
+    assert (status_of(answers), app.body) == (400, None)
+    nested = b'{"data": ' + b"[" * 100 + b"]" * 100 + b"}"
+    _, answers = ask("POST", "/gradio_api/queue/join", nested)
+    assert said(answers) == "the request is nested deeper than 64 levels"
 
 
 def test_the_language_is_chosen_before_gradio_looks() -> None:
@@ -247,3 +262,130 @@ def test_a_websocket_is_closed_and_a_lifespan_passes() -> None:
     asyncio.run(guard({"type": "lifespan"}, receive, send))
     assert heard == ["lifespan"]
     assert answers == [{"type": "websocket.close", "code": 1008}]
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        pytest.param(b'{"data": [NaN]}', "infinity or NaN", id="nan"),
+        pytest.param(b'{"data": [1e999]}', "infinity or NaN", id="infinity"),
+        pytest.param(b'{"data": [1%s]}' % (b"0" * 400), "beyond 2^53", id="huge"),
+        pytest.param(b'{"data": ["a\\u0000b"]}', "NUL character", id="nul"),
+        pytest.param(b'{"data": [{"\\ud800": 1}]}', "surrogate", id="surrogate"),
+        pytest.param(b'{"data": null}', "data must be a list", id="no-data"),
+        pytest.param(b'{"data": {}}', "data must be a list", id="data-by-name"),
+        pytest.param(b'{"fn_index": true}', "fn_index must be a whole number", id="fn-index"),
+        pytest.param(b'{"fn_index": 7}', "there is no event with fn_index 7", id="no-such-event"),
+        pytest.param(b'{"session_hash": ""}', "session_hash must be text of 1 to 128", id="no-session"),
+        pytest.param(b'{"session_hash": []}', "session_hash must be text", id="session-list"),
+        pytest.param(b'{"batched": 1}', "batched must be true or false", id="batched"),
+        pytest.param(b"[]", "must be a JSON object", id="list"),
+        pytest.param(b"\xff", "not valid JSON", id="no-json"),
+    ],
+)  # fmt: skip
+def test_what_no_handler_takes_is_refused_with_a_sentence(body: bytes, sentence: str) -> None:
+    """Gradio would print a traceback with the values that were sent."""
+    app, answers = ask("POST", "/gradio_api/queue/join", body)
+    assert (status_of(answers), app.body) == (400, None)
+    assert sentence in said(answers)
+
+
+def upload_of(*parts: tuple[str, bytes]) -> bytes:
+    """Write a multipart body: (what follows form-data, content) for each part."""
+    pieces = (b"--b\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + content + b"\r\n" for head, content in parts)  # fmt: skip
+    return b"".join(pieces) + b"--b--\r\n"
+
+
+FILE = 'name="files"; filename="a.png"'
+MULTIPART = {"content-type": "multipart/form-data; boundary=b"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "sentence"),
+    [
+        pytest.param([(FILE, b"x" * 90_000)], 200, "", id="file"),
+        pytest.param([('name="a"', b"x" * 60_000), (FILE, b"x")], 200, "", id="some-text"),
+        pytest.param([('name="a"', b"x" * MAX_TEXT_BYTES)], 413, "larger than 64 KiB", id="text"),
+        pytest.param([('name="a"', b"x" * 9_000)] * 8, 413, "larger than 64 KiB", id="texts-together"),
+        pytest.param([(f'name="{"n" * MAX_TEXT_BYTES}"', b"")], 400, "too long", id="header"),
+        pytest.param([(FILE, b"x")] * (MAX_FILES + 1), 413, "more than 32 files", id="files"),
+        pytest.param([('name="files"', b"x")], 400, "a text field was sent", id="text-as-file"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("piece_bytes", [100_000, 999])
+def test_the_text_of_an_upload_is_bounded(parts: list[tuple[str, bytes]], status: int, sentence: str, piece_bytes: int) -> None:  # fmt: skip
+    """Gradio keeps text fields in memory; files pass byte for byte."""
+    body = upload_of(*parts)
+    pieces = [body[i : i + piece_bytes] for i in range(0, len(body), piece_bytes)]
+    app, answers = ask("POST", "/gradio_api/upload", *pieces, headers=MULTIPART)
+    assert status_of(answers) == status
+    if status == 200:
+        assert app.body == body
+    else:
+        assert sentence in said(answers)
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    """507 with a sentence; what came of the upload is removed, so that the next request works."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with temporary_upload(dir=tmp_path, delete=False) as file:
+            file.write((await receive())["body"])
+            raise OSError(errno.ENOSPC, "No space left on device", "/secret/cup.png")
+
+    answers = run_app(app, "/gradio_api/upload", upload_of((FILE, b"x")), folder=tmp_path)
+    assert status_of(answers) == 507
+    assert said(answers) == "the server's disk is full; try again later"
+    assert list(tmp_path.iterdir()) == []
+    assert status_of(run_app(App(), "/gradio_api/upload", b"", folder=tmp_path)) == 200
+
+
+@pytest.mark.parametrize("field", ["f_bavail", "f_favail"])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/gradio_api/upload", 507), ("/gradio_api/call/cut", 507), ("/gradio_api/cancel", 200)],
+)
+def test_nothing_is_begun_on_a_full_disk(field: str, path: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """Neither with no bytes left nor with no inodes; a cancel writes nothing."""
+    disk = SimpleNamespace(f_bavail=10**6, f_frsize=4096, f_files=100, f_favail=10)
+    setattr(disk, field, 0)
+    monkeypatch.setattr("rembg_tuner.server.uploads.os.statvfs", lambda _: disk)
+    assert status_of(ask("POST", path, b"{}")[1]) == status
+
+
+def test_an_unexpected_error_logs_no_value(caplog: pytest.LogCaptureFixture) -> None:
+    """A sentence for the sender; where it was, for the log; what was sent, for nobody."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ValueError("secret-name.png")
+
+    answers = run_app(app, "/gradio_api/call/cut", b"{}")
+    assert status_of(answers) == 500
+    assert said(answers) == "unexpected error; the server log says where"
+    assert "ValueError at " in caplog.text
+    assert "test_server_guard.py" in caplog.text
+    assert "secret-name" not in caplog.text
+
+
+def test_visitors_files_are_kept_by_no_cache() -> None:
+    """Neither a browser's nor a proxy's; other answers are left as they are."""
+    headers = ask("GET", "/gradio_api/file=/tmp/x/a.png")[1][0]["headers"]
+    assert [value for name, value in headers if name == b"cache-control"] == [b"private, no-store"]
+
+
+def run_app(app: Any, path: str, body: bytes, *, folder: Path = Path("/tmp/x")) -> list[Message]:
+    """Send a POST through a guard before some app, and return the answer."""
+    answers: list[Message] = []
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+    limits = GuardLimits(folder=folder, upload_bytes=100_000)
+    asyncio.run(Guard(app, limits=limits)(scope, receive, send))
+    return answers

@@ -6,16 +6,22 @@ It sits inside Gradio's own CORS and compression layers, so that what it sees is
 from __future__ import annotations
 
 import json
-import os
+import logging
 import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.server.contents import RequestContentError, check_contents
+from rembg_tuner.server.multipart import MAX_TEXT_BYTES, UploadCheck, UploadContentError
+from rembg_tuner.server.uploads import check_free_space, track_uploads
+from rembg_tuner.ui.failures import DISK_FULL, UNEXPECTED, is_disk_full, trail_of
 from rembg_tuner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _API = "/gradio_api"
@@ -32,10 +38,13 @@ _OPEN = {
     "POST": re.compile(rf"{_API}/(upload|cancel|reset|queue/join|(call|run|api)/[\w/-]+)"),
 }
 _UPLOAD = f"{_API}/upload"
+_NAMED_CALL = re.compile(rf"{_API}/call/v2/")
+_WRITES = re.compile(rf"{_API}/(upload$|call/)")
+_VISITORS_FILE = re.compile(rf"{_API}/file=")
 _MOST_DRAINED_BYTES = 512 * MIB
-_MULTIPART_BYTES = 65536  # around the file: boundaries and names
 _LANGUAGE_SCRIPT = Path(__file__).parent / "language.js"
 _HEAD = re.compile(rb"<head[^>]*>", re.IGNORECASE)
+_LOG = logging.getLogger(__name__)
 _KEPT_ASSETS = re.compile(r"/(static|assets|svelte)/.+")
 
 
@@ -47,19 +56,17 @@ class GuardLimits:
         folder: where uploads are put; a file is taken from there only.
         upload_bytes: of one picture.
         body_bytes: of every other request; a picture in a `data:` URL is refused by it.
+        events: numbers of the page's events; None: any is left to Gradio.
     """
 
     folder: Path
     upload_bytes: int
     body_bytes: int = MIB // 4
+    events: Container[int] | None = None
 
 
 class _TooLargeError(Exception):
     """More came than a request may hold."""
-
-
-class _ForeignFileError(Exception):
-    """A request names a file that is not an upload."""
 
 
 class Guard:
@@ -80,43 +87,75 @@ class Guard:
             return
         path, method = _path_of(scope), scope["method"]
         open_paths = _OPEN.get("GET" if method == "HEAD" else method)
-        if open_paths is None or open_paths.fullmatch(path) is None:
+        if open_paths is None or open_paths.fullmatch(path) is None or "\0" in path:
             await _refuse(send, 404, "this address is not served here")
             return
+        sender, body = _Sender(send, path, method), _Body(receive)
         try:
-            checked = await self._checked(scope, path, receive) if method == "POST" else receive
-            await self._app(scope, checked, _Sender(send, path, method))
+            checked = await self._checked(scope, path, body) if method == "POST" else body.receive
+            with track_uploads():
+                await self._app(scope, checked, sender)
         except _TooLargeError:
-            await _drain(receive)
+            await body.drain()
             most = self._limits.upload_bytes if path == _UPLOAD else self._limits.body_bytes
             advice = "choose a smaller picture" if path == _UPLOAD else "upload the picture to /gradio_api/upload and send its path"  # fmt: skip
             await _refuse(
                 send, 413, f"the request is larger than {format_bytes(most)}, the limit; {advice}"
             )
-        except _ForeignFileError:
-            text = "a file is taken from this page's uploads only; upload it to /gradio_api/upload first, and send the path that this answers"
-            await _refuse(send, 400, text)
+        except UploadContentError as error:
+            await body.drain()
+            await _refuse(send, error.status, str(error))
+        except RequestContentError as error:
+            await _refuse(send, 400, str(error))
+        except Exception as error:  # noqa: BLE001  # the server's edge: uvicorn would print the request's values
+            await self._answer_failure(error, path, sender, body)
 
-    async def _checked(self, scope: Scope, path: str, receive: Receive) -> Receive:
-        """Bound a body, and look at the files that it names unless it is an upload.
+    async def _answer_failure(
+        self, error: Exception, path: str, sender: _Sender, body: _Body
+    ) -> None:
+        """Answer a request that failed, and log where, without its values: they are a visitor's."""
+        is_full = is_disk_full(error)
+        # Gradio raises these for a name that is none, of an endpoint or a parameter.
+        is_unknown = _NAMED_CALL.match(path) is not None and isinstance(error, KeyError | TypeError)
+        if not (is_full or is_unknown):
+            _LOG.error("unexpected error in a request: %s", trail_of(error))
+        if sender.has_started:
+            return  # uvicorn closes the connection
+        await body.drain()
+        if is_full:
+            await _refuse(sender.send, 507, DISK_FULL)
+        elif is_unknown:
+            await _refuse(sender.send, 400, "there is no such endpoint or parameter; /gradio_api/info lists them")  # fmt: skip
+        else:
+            await _refuse(sender.send, 500, UNEXPECTED)
+
+    async def _checked(self, scope: Scope, path: str, body: _Body) -> Receive:
+        """Bound a body, and check what it holds.
 
         Raises:
             _TooLargeError: its length is told to be too great, or it is.
-            _ForeignFileError: it names a file that is no upload.
+            RequestContentError: its JSON holds what cannot be served.
+            OSError: the disk is full.
         """
+        headers = dict(scope["headers"])
         is_upload = path == _UPLOAD
-        most = self._limits.upload_bytes + _MULTIPART_BYTES if is_upload else self._limits.body_bytes  # fmt: skip
-        told = dict(scope["headers"]).get(b"content-length", b"")
-        if told.isdigit() and int(told) > most:
+        most = self._limits.upload_bytes + MAX_TEXT_BYTES if is_upload else self._limits.body_bytes
+        told = headers.get(b"content-length", b"")
+        told_bytes = int(told) if told.isdigit() and len(told) < 20 else 0
+        if told_bytes > most or len(told) >= 20:
             raise _TooLargeError
-        bounded = _bounded(receive, most)
+        if _WRITES.match(path):
+            check_free_space(self._limits.folder, told_bytes)
+        body.max_bytes = most
         if is_upload:
-            return bounded
-        body = await _read_whole(bounded)
-        if body is None:
-            return receive  # who asked has gone; the app sees that itself
-        _refuse_foreign_files(body, self._limits.folder)
-        return _replayed(body, receive)
+            has_progress = b"upload_id=" in scope.get("query_string", b"")
+            check = UploadCheck(headers.get(b"content-type", b""), takes_text=not has_progress)
+            return _followed(body.receive, check)
+        content = await _read_whole(body.receive)
+        if content is None:
+            return body.receive  # who asked has gone; the app sees that itself
+        check_contents(content, self._limits.folder, self._limits.events)
+        return _replayed(content, body.receive)
 
 
 def _path_of(scope: Scope) -> str:
@@ -125,29 +164,45 @@ def _path_of(scope: Scope) -> str:
     return path[len(root) :] or "/" if root and path.startswith(f"{root}/") else path
 
 
-def _bounded(receive: Receive, most_bytes: int) -> Receive:
-    """Count what comes, whatever was told of its length."""
-    seen = 0
+class _Body:
+    """A request's body: counted as it comes, whatever was told of its length."""
 
-    async def receive_bounded() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > most_bytes:
+    def __init__(self, receive: Receive) -> None:
+        """Read from the server."""
+        self._receive = receive
+        self._seen_bytes = 0
+        self._is_whole = False
+        self.max_bytes: int | None = None
+
+    async def receive(self) -> Message:
+        """Receive a piece.
+
+        Raises:
+            _TooLargeError: more came than the body may hold.
+        """
+        message = await self._receive()
+        self._is_whole = message["type"] != "http.request" or not message.get("more_body", False)
+        self._seen_bytes += len(message.get("body", b""))
+        if self.max_bytes is not None and self._seen_bytes > self.max_bytes:
             raise _TooLargeError
         return message
 
-    return receive_bounded
+    async def drain(self) -> None:
+        """Read on and keep nothing: who is still sending would not read the answer; there is an end to it."""
+        self.max_bytes = None
+        while not self._is_whole and self._seen_bytes < _MOST_DRAINED_BYTES:
+            await self.receive()
 
 
-async def _drain(receive: Receive) -> None:
-    """Read on and keep nothing: who is still sending would not read the answer; there is an end to it."""
-    seen = 0
-    while seen < _MOST_DRAINED_BYTES:
+def _followed(receive: Receive, check: UploadCheck) -> Receive:
+    """Check an upload's pieces as they come."""
+
+    async def receive_checked() -> Message:
         message = await receive()
-        seen += len(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return
+        check.add(message.get("body", b""))
+        return message
+
+    return receive_checked
 
 
 async def _read_whole(receive: Receive) -> bytes | None:
@@ -176,43 +231,14 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-def _refuse_foreign_files(body: bytes, folder: Path) -> None:
-    """Refuse JSON in which a file's path is an address, or a place outside the uploads' folder.
-
-    Gradio would download the one, whole and into memory, before any function of ours sees it; it refuses
-    the other too, but in words that a visitor never gets to see.
-
-    Raises:
-        _ForeignFileError: there is one, or the JSON is too deep to be looked through.
-    """
-    try:
-        waiting = [json.loads(body)] if body else []
-    except RecursionError as error:
-        raise _ForeignFileError from error
-    except ValueError:
-        return  # no JSON: Gradio refuses it
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            path = value.get("path")
-            if isinstance(path, str) and not _is_below(path, folder):
-                raise _ForeignFileError
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
-
-
-def _is_below(path: str, folder: Path) -> bool:
-    """Tell whether a path leads into a folder, whatever dots it has."""
-    return Path(os.path.normpath(path)).is_relative_to(folder)
-
-
 class _Sender:
     """Passes an answer on with a few headers more, and puts the language script into the page."""
 
     def __init__(self, send: Send, path: str, method: str) -> None:
         """Send for one request."""
-        self._send = send
+        self.send = send
+        self.has_started = False
+        self._is_private = _VISITORS_FILE.match(path) is not None
         self._is_page = path == "/" and method == "GET"
         self._is_kept = _KEPT_ASSETS.fullmatch(path) is not None
         self._start: Message | None = None
@@ -221,9 +247,13 @@ class _Sender:
     async def __call__(self, message: Message) -> None:
         """Take one part of the answer."""
         if message["type"] == "http.response.start":
-            headers = [*message["headers"], (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]  # fmt: skip
+            self.has_started = True
+            kept = [pair for pair in message["headers"] if not (self._is_private and pair[0].lower() == b"cache-control")]  # fmt: skip
+            headers = [*kept, (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]  # fmt: skip
             if self._is_kept and message["status"] == 200:
                 headers.append((b"cache-control", b"public, max-age=86400"))
+            if self._is_private:
+                headers.append((b"cache-control", b"private, no-store"))
             message = {**message, "headers": headers}
             if self._is_page and _is_html(message):
                 self._start = message
@@ -234,7 +264,7 @@ class _Sender:
                 return
             await self._send_page()
             return
-        await self._send(message)
+        await self.send(message)
 
     async def _send_page(self) -> None:
         """Send the page with the script directly after <head>: later, Gradio has chosen its language."""
@@ -243,8 +273,8 @@ class _Sender:
         body = _HEAD.sub(lambda found: found[0] + script, b"".join(self._pieces), count=1)
         headers = [(k, v) for k, v in self._start["headers"] if k.lower() != b"content-length"]
         headers.append((b"content-length", str(len(body)).encode()))
-        await self._send({**self._start, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        await self.send({**self._start, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
 
 
 @cache

@@ -60,7 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--downloads",
         action=argparse.BooleanOptionalAction,
-        help="whether visitors may have models downloaded to this machine; default: only when nobody else can reach it",
+        default=False,
+        help="whether visitors may have models downloaded to this machine; default: no",
     )
     parser.add_argument("--no-ui", action="store_true", help="serve programs only (/cut)")
     return parser
@@ -73,7 +74,7 @@ def serve(words: Sequence[str] | None = None) -> int:
         words: the arguments; None: those of the process.
 
     Returns:
-        The exit code: 0 ended by Ctrl-C or SIGTERM, 1 the port cannot be had, 2 misuse.
+        The exit code: 0 ended by Ctrl-C, SIGTERM or SIGHUP, 1 the port cannot be had, 2 misuse.
     """
     parser = build_parser()
     arguments = parser.parse_args(words)
@@ -85,6 +86,8 @@ def serve(words: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     signal.signal(signal.SIGTERM, _interrupt)
     save_address_space()
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup asks to outlive the terminal
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         return _serve(arguments)
     except KeyboardInterrupt:
@@ -98,8 +101,9 @@ def serve(words: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Take a SIGTERM for a Ctrl-C, so that everything is closed."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Take a SIGTERM or SIGHUP for a Ctrl-C, so that everything is closed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

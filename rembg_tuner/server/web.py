@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import gradio.route_utils
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from rembg_tuner.server.connections import capped_protocol, max_connections, quiet_accepting
 from rembg_tuner.server.guard import Guard, GuardLimits
+from rembg_tuner.server.heartbeat import heartbeat_route
 from rembg_tuner.server.launch import calm_queue, launch_arguments
+from rembg_tuner.server.uploads import temporary_upload
 from rembg_tuner.ui.choices import LIMITS
 from rembg_tuner.ui.handlers import Desk
 from rembg_tuner.ui.page import build_page, build_programs_page
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
     from rembg_tuner.running.line import WaitingLine
     from rembg_tuner.ui.page_folder import PageFolder
 
-_ONLY_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 _FONTS = ["Inter", "Noto Sans SC", "PingFang SC", "Microsoft YaHei", "system-ui", "sans-serif"]
 
 
@@ -35,25 +38,32 @@ def launch_page(arguments: argparse.Namespace, line: WaitingLine, folder: PageFo
     Raises:
         OSError: the port cannot be had.
     """
-    may_download = arguments.downloads
-    if may_download is None:
-        may_download = arguments.host in _ONLY_THIS_MACHINE
-    desk = Desk.set_up(line, folder, Visitors(folder), may_download=may_download)
+    desk = Desk.set_up(line, folder, Visitors(folder), may_download=arguments.downloads)
     if arguments.no_ui:
         page = build_programs_page(desk)
     else:
         page = build_page(desk, preset=arguments.preset)
     calm_queue(page)
+    vars(gradio.route_utils)["NamedTemporaryFile"] = temporary_upload
 
     async def health(_: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", "running": line.running, "waiting": line.waiting, "slots": line.slots})  # fmt: skip
 
     guard = Middleware(
-        Guard, limits=GuardLimits(folder=folder.path, upload_bytes=LIMITS.upload_bytes)
+        Guard,
+        limits=GuardLimits(folder=folder.path, upload_bytes=LIMITS.upload_bytes, events=page.fns),
     )
+
+    def leave(session: str) -> None:
+        desk.visitors.leave(session)
+        if (state := page.app.state_holder.session_data.get(session)) is not None:
+            state.is_closed = True
+
+    heartbeat = heartbeat_route(leave, lambda: page.app.stop_event)
     app_kwargs: dict[str, Any] = {
         "middleware": [guard],
-        "routes": [Route("/healthz", health)],
+        "routes": [Route("/healthz", health), heartbeat],
+        "lifespan": quiet_accepting,
     }
     page.launch(
         server_name=arguments.host,
@@ -66,6 +76,7 @@ def launch_page(arguments: argparse.Namespace, line: WaitingLine, folder: PageFo
         head=f"<script>{script()}</script>",
         **launch_arguments(),
     )
+    page.server.config.http_protocol_class = capped_protocol(max_connections())
     return page
 
 

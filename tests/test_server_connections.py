@@ -1,0 +1,163 @@
+"""Open connections and heartbeats: how many, what they cost, and what is logged when files run out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import resource
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.server import ServerState
+
+from rembg_tuner.server.connections import (
+    MAX_CONNECTIONS,
+    MIN_CONNECTIONS,
+    capped_protocol,
+    max_connections,
+    quiet_accepting,
+)
+from rembg_tuner.server.heartbeat import heartbeat_route
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+GET = b"GET /%s HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@contextlib.asynccontextmanager
+async def served(app: ASGIApp, limit: int) -> AsyncIterator[Callable[[], Any]]:
+    """Serve an app with so many connections at most; give what opens one."""
+    config, state = uvicorn.Config(app, lifespan="off"), ServerState()
+    protocol = capped_protocol(limit)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0)  # fmt: skip
+    port = server.sockets[0].getsockname()[1]
+    opened: list[Connection] = []
+
+    async def connect() -> Connection:
+        opened.append(await asyncio.open_connection("127.0.0.1", port))
+        return opened[-1]
+
+    try:
+        yield connect
+    finally:
+        server.close()
+        for _, writer in opened:
+            writer.close()
+
+
+async def answer_or_wait(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer at once; at /wait only when the client has gone."""
+    while scope["path"] == "/wait" and (await receive())["type"] != "http.disconnect":
+        pass
+    headers = [(b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def ask(connection: Connection, path: bytes) -> bytes:
+    """Send a request and return the first line of its answer."""
+    reader, writer = connection
+    writer.write(GET % path)
+    return await reader.readline()
+
+
+def test_the_longest_idle_connection_makes_room() -> None:
+    """One that is kept alive, or never asked for anything, counts and goes first; nobody who asks is refused."""
+
+    async def scenario() -> list[bytes]:
+        async with served(answer_or_wait, 3) as connect:
+            silent = await connect()
+            kept = await connect()
+            first = await ask(kept, b"")
+            await connect()
+            second = await ask(await connect(), b"")
+            assert await silent[0].read() == b""  # closed
+            return [first, second]
+
+    assert asyncio.run(scenario()) == [b"HTTP/1.1 200 OK\r\n"] * 2
+
+
+def test_a_connection_too_many_is_told() -> None:
+    """Where every connection has a request, a new one gets 503; once one is done, the next is served."""
+
+    async def scenario() -> None:
+        async with served(answer_or_wait, 2) as connect:
+            waiting = [await connect(), await connect()]
+            for _, writer in waiting:
+                writer.write(GET % b"wait")
+            await asyncio.sleep(0.05)
+            refused = await connect()
+            answer = await refused[0].read()
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"this server has 2 connections open, the limit" in answer
+            waiting[0][1].close()
+            await asyncio.sleep(0.05)
+            assert await ask(await connect(), b"") == b"HTTP/1.1 200 OK\r\n"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"),
+    [
+        (resource.RLIM_INFINITY, MAX_CONNECTIONS),
+        (1024, MAX_CONNECTIONS),
+        (256, 104),
+        (64, MIN_CONNECTIONS),
+        (8, MIN_CONNECTIONS),
+    ],
+)
+def test_few_files_mean_few_connections(
+    files: int, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred at most; a connection may need a file of its own besides its socket."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert max_connections() == connections
+
+
+def test_files_that_run_out_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One line a minute, not a traceback an attempt; other errors of the loop are logged as ever."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        error = OSError(errno.EMFILE, "Too many open files")
+        async with quiet_accepting(None):
+            for _ in range(1000):
+                loop.call_exception_handler({"message": "socket.accept() out of system resource", "exception": error})  # fmt: skip
+            loop.call_exception_handler({"message": "something else"})
+
+    asyncio.run(scenario())
+    assert [record.getMessage().split("\n")[0] for record in caplog.records] == [
+        "a connection cannot be accepted: [Errno 24] Too many open files; raise the limit of open files (ulimit -n)",
+        "something else",
+    ]
+
+
+def test_a_closed_heartbeat_calls_one_function() -> None:
+    """Each tab's once, when it closes or when the server ends."""
+    left: list[str] = []
+    stopping = asyncio.Event()
+
+    async def scenario() -> None:
+        app = Starlette(routes=[heartbeat_route(left.append, lambda: stopping)])
+        async with served(app, 10) as connect:
+            first, second = await connect(), await connect()
+            for name, connection in ((b"one", first), (b"two", second)):
+                assert await ask(connection, b"gradio_api/heartbeat/" + name) == b"HTTP/1.1 200 OK\r\n"  # fmt: skip
+                await connection[0].readuntil(b"data: ALIVE\n\n")
+            first[1].close()
+            await asyncio.sleep(0.05)
+            assert left == ["one"]
+            stopping.set()
+            assert (await second[0].read()).endswith(b"0\r\n\r\n")
+
+    asyncio.run(scenario())
+    assert left == ["one", "two"]
