@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ from rembg_tuner.cli import main
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.export.container import MARGIN, limits_of
 from rembg_tuner.export.targets import export
-from rembg_tuner.export.values import FILE_NAMES, TARGETS, Measured
+from rembg_tuner.export.values import FILE_NAMES, TARGETS, Export, Measured
 from rembg_tuner.measurement import Result
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 from rembg_tuner.pipeline import Job
@@ -53,6 +57,15 @@ def alpha(path: Path) -> np.ndarray:
     return found
 
 
+def write_script(made: Export, folder: Path) -> Path:
+    """Write a script and what it needs beside it."""
+    for name, path in made.beside:
+        shutil.copy(path, folder / name)
+    script = folder / made.file_name
+    script.write_text(made.text)
+    return script
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -76,8 +89,7 @@ def alpha(path: Path) -> np.ndarray:
 def test_the_script_cuts_out_as_the_product_does(settings: Settings, tmp_path: Path) -> None:
     """Alone in a Python of its own; alpha differs by at most 2 of 255 on average."""
     made = export(settings, "python", measured=None)
-    script = tmp_path / made.file_name
-    script.write_text(made.text)
+    script = write_script(made, tmp_path)
     done = subprocess.run(
         [sys.executable, "-I", str(script), str(COFFEE), str(tmp_path / "theirs.png")],
         capture_output=True,
@@ -323,17 +335,18 @@ def test_a_script_takes_the_format_that_auto_is_here(
     made = export(Settings(engine="openvino", precision="auto"), "python", measured=None)
     assert f"precision auto is {precision} on this machine, and the script takes that" in made.notes
     assert f"PRECISION = '{precision}'" in made.text
-    assert made.files == (str(EMBEDDED_FOLDER / file),)
+    assert made.beside == ((file, str(EMBEDDED_FOLDER / file)),)
 
 
 def test_the_files_of_this_machine_that_a_text_names_are_told() -> None:
-    """The model's place in a script, and an own model's in a preset; nothing else names one."""
+    """An own model's place in a preset; nothing else names one, a script included."""
     own = "/srv/own.onnx"
     assert export(Settings(model=own, engine="openvino"), "preset", measured=None).files == (own,)
     for target in TARGETS:
         made = export(Settings(engine="onnxruntime"), target, measured=MEASURED)
-        assert made.files == ((str(EMBEDDED_FOLDER / "u2netp.onnx"),) if target == "python" else ())
-        assert all(file in made.text for file in made.files)
+        assert made.files == ()
+        assert str(EMBEDDED_FOLDER) not in made.text
+        assert [name for name, _ in made.beside] == (["u2netp.onnx"] if target == "python" else [])
 
 
 @pytest.mark.parametrize("target", ["rembg", "python"])
@@ -532,7 +545,7 @@ def test_auto_that_ran_an_own_int8_form_has_no_image() -> None:
 def test_a_script_says_how_it_is_used(words: list[str], said: str, tmp_path: Path) -> None:
     """In a sentence, before the network is loaded."""
     made = export(Settings(engine="onnxruntime"), "python", measured=None)
-    (tmp_path / "cutout.py").write_text(made.text)
+    write_script(made, tmp_path)
     done = subprocess.run(
         [sys.executable, "cutout.py", *words],
         cwd=tmp_path,
@@ -551,3 +564,71 @@ def test_neither_preset_nor_sweep_is_told(capsys: pytest.CaptureFixture[str]) ->
     said = capsys.readouterr().err
     assert "there is no preset 'nowhere'" in said
     assert "or name a sweep's folder, of which there is none called 'nowhere'" in said
+
+
+def script_metadata(script: str) -> dict[str, Any]:
+    """Read a script's inline metadata, by PEP 723's own expression."""
+    block = re.search(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$", script)  # fmt: skip
+    assert block is not None
+    assert block["type"] == "script"
+    lines = block["content"].splitlines(keepends=True)
+    return tomllib.loads("".join(line[2:] if line.startswith("# ") else line[1:] for line in lines))
+
+
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        pytest.param(Settings(engine="openvino"), {"openvino", "numpy", "pillow"}, id="openvino"),
+        pytest.param(Settings(engine="onnxruntime"), {"onnx", "onnxruntime", "numpy", "pillow"}, id="onnxruntime"),
+    ],
+)  # fmt: skip
+def test_a_script_names_its_packages(settings: Settings, needed: set[str]) -> None:
+    """As PEP 723 writes them, with the versions that are installed here, and a Python that this runs on."""
+    made = export(settings, "python", measured=None)
+    found = script_metadata(made.text)
+    assert found["requires-python"] == ">=3.11"
+    assert {one.partition("==")[0] for one in found["dependencies"]} == needed
+    assert all(version(name) == pinned for name, _, pinned in (one.partition("==") for one in found["dependencies"]))  # fmt: skip
+    imported = {"PIL": "pillow"}
+    roots = {node.names[0].name for node in ast.walk(ast.parse(made.text)) if isinstance(node, ast.Import)}  # fmt: skip
+    assert {imported.get(name, name) for name in roots - set(sys.stdlib_module_names)} | {"pillow"} == needed  # fmt: skip
+
+
+def test_a_package_that_is_not_installed_is_not_pinned() -> None:
+    """The provider has a package of its own; a note says that its version is open."""
+    made = export(Settings(engine="onnxruntime", provider="cuda"), "python", measured=None)
+    assert "onnxruntime-gpu" in script_metadata(made.text)["dependencies"]
+    assert "onnxruntime-gpu is not installed here, so the script takes its newest version" in made.notes  # fmt: skip
+
+
+def test_an_exported_script_runs_from_anywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Export -o puts the model beside it; the pair is moved, and runs in another working folder."""
+    made, moved, work = tmp_path / "made", tmp_path / "moved", tmp_path / "work"
+    made.mkdir()
+    work.mkdir()
+    assert main(["export", "edge", "--to", "python", "-o", str(made)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    model = Path(said[1])
+    assert said[0] == str(made / "cutout.py")
+    assert model.parent == made
+    assert model.match("u2netp*-256.onnx")
+    assert "put a copy" not in "".join(said)
+    made.rename(moved)
+    link = work / "cut.py"
+    link.symlink_to(moved / "cutout.py")
+    done = subprocess.run([sys.executable, "-I", str(link), str(COFFEE), "out.png"], cwd=work, capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (work / "out.png").is_file()
+    (moved / model.name).write_bytes(b"another file")
+    assert main(["export", "edge", "--to", "python", "-o", str(moved)]) == 1
+    assert f"{model.name} is there already and is another file than" in capsys.readouterr().err
+
+
+def test_a_script_without_its_model_says_so(tmp_path: Path) -> None:
+    """It names the place where the file must be."""
+    (tmp_path / "cutout.py").write_text(export(Settings(engine="openvino"), "python", measured=None).text)  # fmt: skip
+    done = subprocess.run([sys.executable, "cutout.py", str(COFFEE), "out.png"], cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path / 'u2netp.onnx'} is missing: put a copy of the model's file there\n"  # fmt: skip

@@ -65,7 +65,7 @@ NOT_SHOWN = {
     r"^of another package$|^absent$|^\{\} \{\}, \{\}$": "parts of a key",
     r"^there are no fields of kind|^a number of more than ten bytes$": "what is no ONNX file is left to the engine",
     r"^model and engine$": "a group, which has a key",
-    r"^CREATE TABLE|^INSERT |^DELETE |^SELECT |^import |^Opset|^IR version|^RUN |^FROM |^HEALTHCHECK |^printf |^ ncnn==|^# |^\{\} = \{\}$": "code, and files that are exported",
+    r"^CREATE TABLE|^INSERT |^DELETE |^SELECT |^import |^Opset|^IR version|^RUN |^FROM |^HEALTHCHECK |^printf |^ ncnn==|^# |^MODEL = |^\{\} = \{\}$": "code, and files that are exported",
     r"^found by rembg tuner|^exported before": "stand in an exported file",
     r"^memory after each run|^a (trial|study) ended in a way|^a trial that was not measured": "for the log, or a fault of the caller's",
     r"^ · $|^\{\} h \{\} min$|^\{\} min \{\} s$|^at most \{\} px$|^\{\} to \{\}$|^\{\}, \{\}, n = \{\}$": "figures and labels",

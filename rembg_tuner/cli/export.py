@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     made = export(settings, arguments.to, measured=measured, name=name)
     if arguments.output in (None, STANDARD):
         emit_whole(made.text)
+        _say(made.beside_notes())
     else:
         _write(made, Path(arguments.output))
     _say(made.notes)
@@ -60,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(made: Export, target: Path) -> None:
-    """Write the text to a file, or to a folder under its usual name.
+    """Write the text to a file, or to a folder under its usual name, and copy what it needs beside it.
 
     Raises:
         OutputError: it cannot be written.
@@ -69,6 +71,26 @@ def _write(made: Export, target: Path) -> None:
     try:
         with replacing(target) as file:
             file.write(encode_text(made.text))
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+    log(f"{target}")
+    for name, path in made.beside:
+        _copy_beside(Path(path), target.parent / name)
+
+
+def _copy_beside(source: Path, target: Path) -> None:
+    """Copy a file, unless it is there already.
+
+    Raises:
+        OutputError: it cannot be copied, or another file of its name is there.
+    """
+    try:
+        if target.exists():
+            if target.samefile(source) or target.read_bytes() == source.read_bytes():
+                return
+            raise OutputError(f"{target} is there already and is another file than {source}; move it, or name another folder with -o")  # fmt: skip
+        with replacing(target) as file, source.open("rb") as content:
+            shutil.copyfileobj(content, file)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
     log(f"{target}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache
@@ -16,6 +19,14 @@ from rembg_tuner.running.derived import prepare
 
 if TYPE_CHECKING:
     from rembg_tuner.export.values import Export, Wanted
+    from rembg_tuner.settings import Settings
+
+# Those of ONNX Runtime's packages that hold another provider than the CPU's.
+_PROVIDER_PACKAGES = {
+    "cuda": "onnxruntime-gpu",
+    "tensorrt": "onnxruntime-gpu",
+    "openvino": "onnxruntime-openvino",
+}
 
 
 def write_python(wanted: Wanted) -> Export:
@@ -37,12 +48,12 @@ def write_python(wanted: Wanted) -> Export:
     if model.post != "minmax":
         raise SettingsError([f"a script is written for networks whose output is stretched, and {settings.model}'s is taken by {model.post}; use --to compose"])  # fmt: skip
     size = settings.network_size or model.side or 0
-    graph = model.path
+    graph, file_name = model.path, Path(model.path).name
     if settings.network_size not in (0, model.side):
         # Sizes are written into some graphs: the copy in the cache has them computed, as shown by running.
         graph = prepare(settings, model, open_cache()[0], is_cancelled=lambda: False, on_start=lambda: None).graph_path  # fmt: skip
+        file_name = f"{Path(model.path).stem}-{size}.onnx"
     values = {
-        "MODEL": graph,
         "SIDE": size,
         "MEAN": tuple(model.mean),
         "STD": tuple(model.std),
@@ -58,6 +69,25 @@ def write_python(wanted: Wanted) -> Export:
         "PRECISION": settings.precision,
     }
     script = OPENVINO_SCRIPT if settings.engine == "openvino" else ONNXRUNTIME_SCRIPT
-    constants = "\n".join(f"{name} = {value!r}" for name, value in values.items() if re.search(rf"\b{name}\b", script))  # fmt: skip
-    notes = [*notes, f"copy {graph} with it, and write its place into MODEL", *kept_notes(settings)]  # fmt: skip
-    return made_of("python", script.replace("@CONSTANTS@", constants), *notes, files=(graph,))
+    dependencies, unpinned = _dependencies(settings)
+    constants = f"MODEL = Path(__file__).resolve().parent / {json.dumps(file_name)}\n" + "\n".join(f"{name} = {value!r}" for name, value in values.items() if re.search(rf"\b{name}\b", script))  # fmt: skip
+    text = script.replace("@CONSTANTS@", constants).replace("@DEPENDENCIES@", json.dumps(dependencies))  # fmt: skip
+    return made_of(
+        "python", text, *notes, *unpinned, *kept_notes(settings), beside=((file_name, graph),)
+    )
+
+
+def _dependencies(settings: Settings) -> tuple[list[str], list[str]]:
+    """List the packages that a script needs, as installed here, and notes on those that are not."""
+    if settings.engine == "openvino":
+        engine = ["openvino"]
+    else:
+        engine = ["onnx", _PROVIDER_PACKAGES.get(str(settings.provider), "onnxruntime")]
+    needed, notes = [], []
+    for name in (*engine, "numpy", "pillow"):
+        try:
+            needed.append(f"{name}=={version(name)}")
+        except PackageNotFoundError:
+            needed.append(name)
+            notes.append(f"{name} is not installed here, so the script takes its newest version")
+    return needed, notes

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-_HEAD = '''"""Cuts a picture out of its background: python cutout.py in.jpg out.png. Written by rembg tuner."""
+_HEAD = '''# /// script
+# requires-python = ">=3.11"
+# dependencies = @DEPENDENCIES@
+# ///
+"""Cut a picture out of its background: python cutout.py in.jpg out.png. Written by rembg tuner.
+
+`uv run cutout.py in.jpg out.png` installs what it needs first. The model's file lies beside this script.
+"""
 
 @BLOCK@
 
@@ -17,11 +24,13 @@ from PIL import Image, ImageOps
 
 _BLOCK_ONNXRUNTIME = '''import os
 import sys
+from pathlib import Path
 
 # ONNX Runtime reports to its maker, and keeps a device id below the home folder, unless told not to.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"'''
 
 _BLOCK_OPENVINO = """import sys
+from pathlib import Path
 
 # The openvino package reports to Google Analytics while it is imported; without this module it does not.
 sys.modules["openvino_telemetry"] = None"""
@@ -48,6 +57,8 @@ if __name__ == "__main__":
     if len(sys.argv) != 3 or not sys.argv[2].lower().endswith((".png", ".webp", ".tif", ".tiff")):
         sys.exit("use: python cutout.py in.jpg out.png (or .webp, .tif: a JPEG has no transparency)")
     source, target = sys.argv[1:]
+    if not MODEL.is_file():
+        sys.exit(f"{MODEL} is missing: put a copy of the model's file there")
     try:
         picture = Image.open(source)
     except OSError as error:

@@ -54,6 +54,7 @@ class Export:
         text: the file.
         notes: what it does not carry, and what to know, each a sentence.
         files: the paths of this machine that the text names.
+        beside: what the text needs in its own folder: the name there, and the file's path here.
     """
 
     target: str
@@ -61,6 +62,14 @@ class Export:
     text: str
     notes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    beside: tuple[tuple[str, str], ...] = ()
+
+    def beside_notes(self) -> list[str]:
+        """Return what to copy next to the text."""
+        return [
+            f"put a copy of {path} into the folder of {self.file_name}, as {name}"
+            for name, path in self.beside
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +81,16 @@ class Wanted:
     name: str
 
 
-def made_of(target: str, text: str, *notes: str, files: tuple[str, ...] = ()) -> Export:
+def made_of(
+    target: str,
+    text: str,
+    *notes: str,
+    files: tuple[str, ...] = (),
+    beside: tuple[tuple[str, str], ...] = (),
+) -> Export:
     """Make an export of a text."""
-    return Export(target=target, file_name=FILE_NAMES[target], text=text, notes=notes, files=files)
+    name = FILE_NAMES[target]
+    return Export(target=target, file_name=name, text=text, notes=notes, files=files, beside=beside)
 
 
 def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
