@@ -194,7 +194,8 @@ def test_a_result_is_complete_and_adds_up(settings: Settings, tmp_path: Path) ->
     assert sum(result.stages_s.values()) == pytest.approx(result.total_s, rel=0.05, abs=0.03)
     assert 0.02 <= result.start_s <= 20
     assert 0 < result.load_s <= 20
-    assert result.stages_s["predict"] * 0.5 <= result.cpu_s <= 20
+    # 40 GFLOP take longer on any CPU; wall time is no measure, since a busy machine makes it long
+    assert 0.02 <= result.cpu_s <= 20
     assert result.baseline_rss_bytes is not None
     assert result.load_peak_rss_bytes is not None
     assert result.peak_rss_bytes is not None
