@@ -21,8 +21,6 @@ from rembg_tuner.imaging.source import read_header
 
 _SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><rect width="9" height="9"/></svg>'
 _CSV = b"1,2,3\n4,5,6\n7,8,9\n"
-_HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
-_MIF1 = b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(40)
 _JXL = b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40)
 
 
@@ -96,8 +94,6 @@ def test_a_big_endian_tiff_is_read(tmp_path: Path) -> None:
         pytest.param(b"%PDF-1.7\n", "is not a picture that is read here", id="pdf"),
         pytest.param(b"BM" + bytes(60), "is not a picture that is read here", id="bmp"),
         pytest.param(_JXL, "is not a picture that is read here", id="jpeg-xl"),
-        pytest.param(_HEIC, "is a HEIC picture, which is not read; save it as JPEG", id="heic"),
-        pytest.param(_MIF1, "is a HEIC picture, which is not read", id="heic-mif1"),
         pytest.param(b"\xff", "is not a picture that is read here", id="one-byte"),
         pytest.param(b"RIFF\0\0\0\0WAVE" + bytes(40), "is not a picture", id="riff-of-sound"),
         pytest.param(b"\0\0\0\x18ftypisom" + bytes(40), "is not a picture", id="mp4"),

@@ -69,6 +69,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "ncnn": ("engines.ncnn",),
     "rembg": ("engines.rembg",),
     "PIL": ("engines.rembg",),
+    "pi_heif": ("imaging.heif",),
     "psutil": ("running.meter",),
     "numpy": ("imaging", "quality", "engines", "bench"),
     "gradio": ("ui", "server.web"),
@@ -78,6 +79,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "optuna": ("sweep.search",),
 }
 NEVER_IN_THE_WORKER = {
+    "pi_heif",  # but for a HEIC picture
     "gradio",
     "pydantic",
     "pandas",

@@ -27,7 +27,19 @@ if TYPE_CHECKING:
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"}
+_SUFFIXES = {
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".avif",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".bmp",
+    ".heic",
+    ".heif",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ _DAMAGED_PIXELS = "its pixels are damaged; copy or save the picture again"
 DAMAGED_HEADER = "its header is damaged; copy or save the picture again"
 _TOO_MUCH = "its header asks for more than a picture needs; save the picture again"
 _NOT_SUPPORTED = "it is stored in a way that is not read here; save it as PNG or baseline JPEG"
-_NOT_DECODED = "it cannot be decoded; copy or save the picture again"
+NOT_DECODED = "it cannot be decoded; copy or save the picture again"
 # Of libjpeg, libpng, nsgif, libwebp, libheif and libtiff, as libvips passes them on; the first that is found counts.
 _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), meaning)
@@ -48,4 +48,4 @@ def explain(error: pyvips.Error) -> str:
     _LOG.info("libvips: %s", "; ".join(said))
     # libheif looks for the end of its file on its way: only its last word counts
     last = said[-1] if any("heif:" in line for line in said) else " ".join(said)
-    return next((meaning for pattern, meaning in _MEANINGS if pattern.search(last)), _NOT_DECODED)
+    return next((meaning for pattern, meaning in _MEANINGS if pattern.search(last)), NOT_DECODED)

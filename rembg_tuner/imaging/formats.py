@@ -6,6 +6,7 @@ is ever tried.
 
 from __future__ import annotations
 
+import importlib.util
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,6 +54,8 @@ WEBP = PictureFormat(name="WebP", loader="webpload", whole_bytes_per_pixel=8.4)
 AVIF = PictureFormat(name="AVIF", loader="heifload", whole_bytes_per_pixel=16.4)
 TIFF = PictureFormat(name="TIFF", loader="tiffload")
 GIF = PictureFormat(name="GIF", loader="gifload", whole_bytes_per_pixel=8.0)
+# Read by pi-heif where that is installed; libvips of pyvips-binary has no decoder of HEVC.
+HEIC = PictureFormat(name="HEIC", loader="", whole_bytes_per_pixel=8.0)
 # Read without libvips; only a run-length code is decoded whole, to an index a pixel.
 BMP = PictureFormat(name="BMP", loader="", interlaced_bytes_per_pixel=2.0)
 
@@ -78,10 +81,12 @@ def sniff(path: Path) -> PictureFormat:
     if not head:
         raise PictureError(f"{path} is empty (0 bytes); save or copy the picture again")
     found = _by_magic(head)
+    if found is HEIC and importlib.util.find_spec("pi_heif") is None:
+        raise PictureError(
+            f"{path} is a HEIC picture, which is read only with pi-heif; install that with `pip install pi-heif`, or save the picture as JPEG or PNG"
+        )
     if found is not None:
         return found
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
-        raise PictureError(f"{path} is a HEIC picture, which is not read; save it as JPEG or PNG")
     raise PictureError(
         f"{path} is not a picture that is read here; the formats are {ACCEPTED_TEXT}"
     )
@@ -120,7 +125,9 @@ def _by_magic(head: bytes) -> PictureFormat | None:
     if head[4:8] == b"ftyp":
         size = min(int.from_bytes(head[:4], "big"), len(head))
         brands = [head[i : i + 4] for i in (8, *range(16, size - 3, 4))]
-        return AVIF if any(brand in _AVIF_BRANDS for brand in brands) else None
+        if any(brand in _AVIF_BRANDS for brand in brands):
+            return AVIF
+        return HEIC if head[8:12] in _HEIC_BRANDS else None
     return None
 
 

@@ -10,12 +10,13 @@ from rembg_tuner.imaging import (
     bmp_pixels,
     complaints,
     gif_blocks,
+    heif,
     jpeg_segments,
     png_chunks,
     views,
     webp_chunks,
 )
-from rembg_tuner.imaging.formats import BMP, GIF, JPEG, PNG, WEBP
+from rembg_tuner.imaging.formats import BMP, GIF, HEIC, JPEG, PNG, WEBP
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.views import FileView, PictureFile
 
 _INSPECT = {
+    HEIC: heif.inspect,
     BMP: bmp_pixels.inspect,
     GIF: gif_blocks.inspect,
     JPEG: jpeg_segments.inspect,

@@ -39,7 +39,7 @@ _CICP_PRIMARIES: dict[int, Primaries] = {
 _SRGB = 0.0  # stands for sRGB's own curve, which is no power
 # What each TransferCharacteristics raises a number to, to make it light
 _CICP_POWERS = {1: 2.4, 4: 2.2, 5: 2.8, 6: 2.4, 8: 1.0, 13: _SRGB, 14: 2.4, 15: 2.4, 17: 2.6}
-_CICP_HDR = {16: "PQ", 18: "HLG"}
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 _SRGB_GAMA = 45455  # 100,000 / 2.2, which writers of sRGB put down
 _SRGB_GAMA_MARGIN = 200  # less than a step of 255
 _MIN_GAMA, _MAX_GAMA = 1_000, 10_000_000
@@ -74,7 +74,7 @@ def read(path: Path, chunks: dict[bytes, bytes], profile: bytes) -> NumbersColou
     Raises:
         PictureError: cICP says that it is an HDR picture.
     """
-    colour = _read_cicp(path, chunks.get(b"cICP", b""))
+    colour = read_cicp(path, chunks.get(b"cICP", b""))
     if colour is not None or b"sRGB" in chunks or _fits(profile, chunks[b"IHDR"]):
         return colour
     if len(chunks.get(b"gAMA", b"")) != 4:
@@ -93,7 +93,7 @@ def _fits(profile: bytes, header: bytes) -> bool:
     return profile[36:40] == b"acsp" and profile[16:20] == (b"GRAY" if is_grey else b"RGB ")
 
 
-def _read_cicp(path: Path, content: bytes) -> NumbersColour | None:
+def read_cicp(path: Path, content: bytes) -> NumbersColour | None:
     """Read cICP; None: it is not there, or says what a browser passes over.
 
     Raises:
@@ -102,9 +102,9 @@ def _read_cicp(path: Path, content: bytes) -> NumbersColour | None:
     if len(content) != 4 or content[2] != 0 or content[3] != 1:
         return None
     primaries, transfer = _CICP_PRIMARIES.get(content[0]), content[1]
-    if primaries is not None and transfer in _CICP_HDR:
+    if primaries is not None and transfer in HDR_TRANSFERS:
         raise PictureError(
-            f"{path} is an HDR picture ({_CICP_HDR[transfer]}), which is not read; save it as sRGB or Display P3"
+            f"{path} is an HDR picture ({HDR_TRANSFERS[transfer]}), which is not read; save it as sRGB or Display P3"
         )
     if primaries is None or transfer not in _CICP_POWERS:
         return None

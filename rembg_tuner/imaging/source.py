@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyvips
 
 from rembg_tuner.errors import PictureError
-from rembg_tuner.imaging import bmp_pixels, complaints, formats, inspection, png_colour, views
+from rembg_tuner.imaging import bmp_pixels, complaints, formats, heif, inspection, png_colour, views
 from rembg_tuner.imaging.formats import BMP, JPEG, TIFF, WEBP, PictureFormat
 from rembg_tuner.imaging.views import WHOLE_FILE, FileView, PictureFile
 from rembg_tuner.units import format_bytes
@@ -82,7 +82,7 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
     kind = formats.sniff(path)
     with _file(path) as file:
         view = inspection.inspect(path, file, kind)
-    image = _load(path, kind, view)
+    image = heif.blank(view.heif) if view.heif is not None else _load(path, kind, view)
     is_interlaced = bool(image.get_typeof("interlaced")) and bool(image.get("interlaced"))
     is_interlaced |= view.is_whole
     interlaced_per_pixel = kind.interlaced_bytes_per_pixel if is_interlaced else 0.0
@@ -209,7 +209,10 @@ def _load(
     with _file(path) as file:
         if view.bmp is not None:
             return bmp_pixels.open_bmp(file, view.bmp)
-        image = views.load_view(file, view, kind.loader, fail_on=strictness, **options)
+        if view.heif is not None:
+            image = heif.decode(path, file, view.heif)
+        else:
+            image = views.load_view(file, view, kind.loader, fail_on=strictness, **options)
         return image if view.colour is None else png_colour.apply(image, view.colour)
 
 

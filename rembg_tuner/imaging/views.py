@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rembg_tuner.imaging.bmp import BmpPicture
+    from rembg_tuner.imaging.heif import HeifPicture
     from rembg_tuner.imaging.png_colour import NumbersColour
 
     Piece = bytes | tuple[int, int]  # bytes of ours, or (offset, length) of the file
@@ -51,6 +52,7 @@ class FileView:
         warnings: what a user should know of it.
         colour: what a PNG's own chunks say of its numbers; None: nothing.
         bmp: the header of a BMP, which libvips does not read; None: it is none.
+        heif: the picture of a HEIC file, which libvips does not read; None: it is none.
         is_whole: the pixels are decoded whole, although the format goes in strips.
     """
 
@@ -60,6 +62,7 @@ class FileView:
     warnings: tuple[str, ...] = ()
     colour: NumbersColour | None = None
     bmp: BmpPicture | None = None
+    heif: HeifPicture | None = None
     is_whole: bool = False
 
 
