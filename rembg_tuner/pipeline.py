@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -199,6 +199,9 @@ def _begin(job: Job, engine: NetworkEngine, model: ModelSpec, stages: Stages) ->
         check_output(Path(job.output), job.background)
         header = source.read_header(Path(job.input), max_pixels=job.max_pixels)
         small = source.read_small(header, width=engine.side, height=engine.side)
+        empty = source.transparency_warning(small)
+        if empty:
+            header = replace(header, warnings=(*header.warnings, empty))
     with stages.stage("normalise"):
         tensor = network_input.normalise(small, side=engine.side, mean=model.mean, std=model.std)
     cpu_s = time.process_time() - cpu_before

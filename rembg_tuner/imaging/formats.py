@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import OutputError, PictureError, PictureTooLargeError
+from rembg_tuner.imaging.raw_files import raw_error, raw_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,6 +81,9 @@ def sniff(path: Path) -> PictureFormat:
     head = _first_bytes(path)
     if not head:
         raise PictureError(f"{path} is empty (0 bytes); save or copy the picture again")
+    raw = raw_name(head)
+    if raw is not None:
+        raise raw_error(path, raw)
     found = _by_magic(head)
     if found is HEIC and importlib.util.find_spec("pi_heif") is None:
         raise PictureError(

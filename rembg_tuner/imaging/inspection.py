@@ -13,10 +13,11 @@ from rembg_tuner.imaging import (
     heif,
     jpeg_segments,
     png_chunks,
+    tiff,
     views,
     webp_chunks,
 )
-from rembg_tuner.imaging.formats import BMP, GIF, HEIC, JPEG, PNG, WEBP
+from rembg_tuner.imaging.formats import BMP, GIF, HEIC, JPEG, PNG, TIFF, WEBP
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,7 @@ _INSPECT = {
     GIF: gif_blocks.inspect,
     JPEG: jpeg_segments.inspect,
     PNG: png_chunks.inspect,
+    TIFF: tiff.inspect,
     WEBP: webp_chunks.inspect,
 }
 _SETTLE = {

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 import pyvips
 
 from rembg_tuner.errors import PictureError
-from rembg_tuner.imaging import bmp_pixels, complaints, formats, heif, inspection, png_colour, views
+from rembg_tuner.imaging import (
+    bmp_pixels,
+    complaints,
+    formats,
+    heif,
+    inspection,
+    png_colour,
+    tiff_pixels,
+    views,
+)
 from rembg_tuner.imaging.formats import BMP, JPEG, TIFF, WEBP, PictureFormat
 from rembg_tuner.imaging.views import WHOLE_FILE, FileView, PictureFile
 from rembg_tuner.units import format_bytes
@@ -88,6 +97,8 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
     interlaced_per_pixel = kind.interlaced_bytes_per_pixel if is_interlaced else 0.0
     per_pixel = max(kind.whole_bytes_per_pixel, interlaced_per_pixel)
     pixels = image.width * image.height
+    if view.tiff is not None:
+        per_pixel = view.tiff.held_bytes / pixels
     limit = formats.MAX_PIXELS_WHOLE if per_pixel else formats.MAX_PIXELS_IN_STRIPS
     limit = min(limit, max_pixels or limit)
     formats.check_pixels(path, image.width, image.height, limit)
@@ -101,9 +112,12 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
     extra = int(pixels * per_pixel)
     warnings: tuple[str, ...] = ()
     if per_pixel:
-        word = {JPEG: "progressive JPEG", formats.PNG: "interlaced PNG", BMP: "run-length BMP"}.get(
-            kind, kind.name
-        )
+        word = {
+            JPEG: "progressive JPEG",
+            formats.PNG: "interlaced PNG",
+            BMP: "run-length BMP",
+            TIFF: "TIFF (large strips or tiles)",
+        }.get(kind, kind.name)
         warnings = (
             f"{word} pictures are decoded whole: this one takes about {format_bytes(extra)} more "
             f"than a baseline JPEG of its size",
@@ -135,9 +149,19 @@ def read_small(header: PictureHeader, *, width: int, height: int) -> pyvips.Imag
     sideways = header.orientation in _SIDEWAYS
     w, h = (height, width) if sideways else (width, height)
     with reading(header.path):
-        small = _scale_down(_to_rgb(_load_shrunk(header, width=w, height=h)), w, h)
+        small = _scale_down(_open_rgb(header, width=w, height=h), w, h)
         # in memory before it is turned: a side that is not scaled is read from top to bottom only
         return _upright(small.copy_memory(), header.orientation).copy_memory()
+
+
+def transparency_warning(small: pyvips.Image) -> str | None:
+    """Return a warning where a picture, as `read_small` read it, is transparent everywhere."""
+    if not small.hasalpha() or small[small.bands - 1].max() > 0:
+        return None
+    return (
+        "the picture's own transparency is 0 everywhere, so the cut-out is empty; "
+        "save the picture without transparency if it is not meant"
+    )
 
 
 @contextlib.contextmanager
@@ -158,16 +182,16 @@ def opened(header: PictureHeader, max_side: int, scratch: Path) -> Iterator[pyvi
     width, height = header.scaled(max_side)
     if header.orientation in (1, 2) and (width, height) == (header.width, header.height):
         with reading(header.path):
-            image = _to_rgb(_load(header.path, header.format, header.view))
+            image = _open_rgb(header)
             yield image.fliphor() if header.orientation == 2 else image
         return
     sideways = header.orientation in _SIDEWAYS
     w, h = (height, width) if sideways else (width, height)
     with reading(header.path), contextlib.ExitStack() as stack:
         if (width, height) == (header.width, header.height):
-            image = _to_rgb(_load(header.path, header.format, header.view))
+            image = _open_rgb(header)
         else:
-            image = _scale_down(_to_rgb(_load_shrunk(header, width=w, height=h)), w, h)
+            image = _scale_down(_open_rgb(header, width=w, height=h), w, h)
         if header.orientation != 1:
             image = (
                 image.copy_memory() if w * h <= _IN_MEMORY_PIXELS else _spool(image, scratch, stack)
@@ -204,9 +228,10 @@ def _load(
     path: Path, kind: PictureFormat, view: FileView = WHOLE_FILE, **options: Any
 ) -> pyvips.Image:
     """Open a file with its format's own loader, reading from top to bottom, strict about damage."""
-    # libvips' TIFF loader leaves missing rows black at "truncated"
-    strictness = view.strictness or ("error" if kind is TIFF else "truncated")
+    strictness = view.strictness or "truncated"
     with _file(path) as file:
+        if view.tiff is not None:
+            return tiff_pixels.open_tiff(file, view.tiff)[0]
         if view.bmp is not None:
             return bmp_pixels.open_bmp(file, view.bmp)
         if view.heif is not None:
@@ -214,6 +239,18 @@ def _load(
         else:
             image = views.load_view(file, view, kind.loader, fail_on=strictness, **options)
         return image if view.colour is None else png_colour.apply(image, view.colour)
+
+
+def _open_rgb(header: PictureHeader, *, width: int = 0, height: int = 0) -> pyvips.Image:
+    """Open a picture as 8-bit RGB or RGBA; shrunk by its decoder where sides are given and it can."""
+    if header.view.tiff is not None:
+        with _file(header.path) as file:
+            colours, alpha = tiff_pixels.open_tiff(file, header.view.tiff)
+        rgb = _to_rgb(colours)
+        return rgb if alpha is None else rgb.bandjoin(alpha)
+    if width and height:
+        return _to_rgb(_load_shrunk(header, width=width, height=height))
+    return _to_rgb(_load(header.path, header.format, header.view))
 
 
 def _load_shrunk(header: PictureHeader, *, width: int, height: int) -> pyvips.Image:
@@ -245,13 +282,6 @@ def _scale_down(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
 
 def _to_rgb(image: pyvips.Image) -> pyvips.Image:
     """Make any picture 8-bit RGB or RGBA; an RGB profile is kept, others are converted to sRGB."""
-    if image.bands > 4 or (
-        image.format in ("float", "double", "complex")
-        and image.interpretation not in ("scrgb", "lab", "xyz")
-    ):
-        raise pyvips.Error(
-            f"its {image.bands} bands of {image.format} samples are no picture; save it with 8 or 16 bits, RGB or grey"
-        )
     profile = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else b""
     if profile[16:20] not in (b"", b"RGB "):
         # a CMYK or grey profile says nothing of RGB numbers: go through it to sRGB

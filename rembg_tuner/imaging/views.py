@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.bmp import BmpPicture
     from rembg_tuner.imaging.heif import HeifPicture
     from rembg_tuner.imaging.png_colour import NumbersColour
+    from rembg_tuner.imaging.tiff import TiffPicture
 
     Piece = bytes | tuple[int, int]  # bytes of ours, or (offset, length) of the file
     Strictness = Literal["none", "truncated", "error", "warning"]
@@ -51,6 +52,7 @@ class FileView:
         is_cut: the file ends too early; its pixels may all be there.
         warnings: what a user should know of it.
         colour: what a PNG's own chunks say of its numbers; None: nothing.
+        tiff: which picture of a TIFF file it is, and how it is read; None: not a TIFF.
         bmp: the header of a BMP, which libvips does not read; None: it is none.
         heif: the picture of a HEIC file, which libvips does not read; None: it is none.
         is_whole: the pixels are decoded whole, although the format goes in strips.
@@ -61,6 +63,7 @@ class FileView:
     is_cut: bool = False
     warnings: tuple[str, ...] = ()
     colour: NumbersColour | None = None
+    tiff: TiffPicture | None = None
     bmp: BmpPicture | None = None
     heif: HeifPicture | None = None
     is_whole: bool = False

@@ -1,0 +1,362 @@
+"""Choose a TIFF file's picture among its pages, and decide how its samples are read.
+
+A TIFF file can hold several pages, thumbnails and masks, and its samples can mean many things. This
+module reads the tags and returns a `TiffPicture`, or refuses the file and says what it is. It decodes
+nothing; `tiff_pixels` does.
+
+Sources: TIFF Revision 6.0 (Adobe, 1992), and the list of tags and their values in libtiff's tiff.h.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import PictureError
+from rembg_tuner.imaging.raw_files import raw_error
+from rembg_tuner.imaging.tiff_pages import choose_page, find_raw, read_pages, whole_number
+from rembg_tuner.imaging.tiff_tags import Code, Colour, TagError, TagReader
+from rembg_tuner.imaging.views import FileView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rembg_tuner.imaging.tiff_pages import Page
+    from rembg_tuner.imaging.tiff_tags import Directory
+    from rembg_tuner.imaging.views import PictureFile
+
+
+GREY = (Colour.MIN_IS_WHITE, Colour.MIN_IS_BLACK)
+LAB = (Colour.CIELAB, Colour.ICCLAB)
+_CHANNELS: dict[int, int] = {
+    Colour.MIN_IS_WHITE: 1,
+    Colour.MIN_IS_BLACK: 1,
+    Colour.RGB: 3,
+    Colour.PALETTE: 1,
+    Colour.CMYK: 4,
+    Colour.YCBCR: 3,
+    Colour.CIELAB: 3,
+    Colour.ICCLAB: 3,
+}
+_JPEG = 7
+_SGI_LOG = (34676, 34677)
+# What libtiff in pyvips-binary decodes; the others are refused by name.
+_DECODED = frozenset({1, 2, 3, 4, 5, 7, 8, 32766, 32771, 32773, 32809, 32909, 32946, 34676, 34677, 50001})  # fmt: skip
+_COMPRESSIONS = {
+    6: "old-style JPEG", 9: "JBIG", 10: "JBIG", 33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000",
+    34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC", 34892: "lossy JPEG", 34925: "LZMA",
+    34933: "PNG", 34934: "JPEG XR", 50000: "Zstandard", 50002: "JPEG XL", 52546: "JPEG XL",
+}  # fmt: skip
+_ROWS_AT_ONCE = 128  # of a strip: libvips decodes one with more rows row by row where it can
+_FEW_BYTES = 32 * 2**20
+_UINT, _INT, _FLOAT, _VOID = 1, 2, 3, 4  # SampleFormat
+_PREMULTIPLIED, _STRAIGHT = 1, 2  # ExtraSamples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiffPicture:
+    """The picture of a TIFF file that is read, and how.
+
+    Attributes:
+        directory: of the picture.
+        page, sub_page: where libvips finds it: the page, and its SubIFD (-1: the page itself).
+        order, is_big, file_bytes: byte order ("<" or ">"), BigTIFF, size of the file.
+        width, height: px, as stored.
+        colour: what the samples mean.
+        samples: of a pixel, extra ones included.
+        bits: of a sample.
+        is_float: samples are IEEE floating-point numbers.
+        is_planar: each sample has its own strips or tiles.
+        is_plain: libvips reads it right as it is; otherwise it is read as numbers.
+        alpha: the index of the sample that is transparency; None: there is none.
+        is_premultiplied: the colours are multiplied by it.
+        has_profile: it has a colour profile.
+        luma: YCbCr's weights of red, green and blue.
+        reference: YCbCr's codes for black and white, luma then both chromas.
+        held_bytes: about what libvips holds at a time of large strips or tiles; 0: little.
+    """
+
+    directory: Directory
+    page: int
+    sub_page: int
+    order: str
+    is_big: bool
+    file_bytes: int
+    width: int
+    height: int
+    colour: int
+    samples: int
+    bits: int
+    is_float: bool
+    is_planar: bool
+    is_plain: bool
+    alpha: int | None
+    is_premultiplied: bool
+    has_profile: bool
+    luma: tuple[float, ...]
+    reference: tuple[float, ...]
+    held_bytes: int
+
+    @property
+    def is_tiled(self) -> bool:
+        """Return whether it is stored in tiles, and not in strips."""
+        return Code.TILE_WIDTH in self.directory.tags
+
+    @property
+    def channels(self) -> int:
+        """Return the number of samples that are colour."""
+        return _CHANNELS.get(self.colour, self.samples)
+
+
+def inspect(path: Path, file: PictureFile) -> FileView:
+    """Read the tags of a TIFF file and choose its picture.
+
+    Raises:
+        PictureError: the file is damaged, is a camera's raw file, or has samples that are not read.
+        OSError: the file cannot be read.
+    """
+    try:
+        reader = TagReader(file)
+        pages = read_pages(reader)
+        raw = find_raw(reader, pages)
+        if raw is not None:
+            raise raw_error(path, raw)
+        page, warnings = choose_page(pages)
+        samples = _Samples(path, reader, page.directory)
+        return FileView(tiff=samples.picture(page), warnings=(*warnings, *samples.warnings()))
+    except TagError as error:
+        raise PictureError(f"{path} is damaged or cut short: {error}") from error
+
+
+class _Samples:
+    """What a directory says of its samples, and whether that is read."""
+
+    def __init__(self, path: Path, reader: TagReader, directory: Directory) -> None:
+        """Read the tags.
+
+        Raises:
+            TagError: values lie outside the file.
+        """
+        self._path = path
+        self._reader = reader
+        self._directory = directory
+        self.colour = self._value(Code.PHOTOMETRIC, -1)
+        self.samples = self._value(Code.SAMPLES, 1)
+        self.compression = self._value(Code.COMPRESSION, 1)
+        self.all_bits = {whole_number(n) for n in reader.numbers(directory, Code.BITS)} or {1}
+        self.bits = min(max(1, *self.all_bits), 128)
+        formats = {whole_number(n) for n in reader.numbers(directory, Code.SAMPLE_FORMAT)} or {
+            _UINT
+        }
+        self.formats = {_UINT if n == _VOID else n for n in formats}
+        self.is_float = self.formats == {_FLOAT}
+        self.is_planar = self._value(Code.PLANAR, 1) == 2 and self.samples > 1
+        self.has_profile = Code.ICC_PROFILE in directory.tags
+        self.channels = _CHANNELS.get(self.colour, self.samples)
+        declared = tuple(whole_number(n) for n in reader.numbers(directory, Code.EXTRA_SAMPLES))
+        count = max(0, self.samples - self.channels)
+        if not declared and count == 1 and self.colour == Colour.RGB:
+            declared = (_STRAIGHT,)  # as libtiff, ImageMagick and Pillow read it
+        self.extras = (*declared, *[0] * count)[:count]
+        chroma = reader.numbers(directory, Code.YCBCR_SUBSAMPLING)[:2]
+        across, down = (whole_number(n) for n in chroma) if len(chroma) == 2 else (2, 2)
+        self.chroma = (max(1, across), max(1, down))
+        self.is_subsampled = self.chroma != (1, 1)
+
+    def _value(self, code: Code, default: int) -> int:
+        return whole_number(next(iter(self._reader.numbers(self._directory, code)), default))
+
+    def picture(self, page: Page) -> TiffPicture:
+        """Decide how the samples are read.
+
+        Raises:
+            PictureError: they are not read.
+        """
+        self._refuse_compression()
+        is_plain = self._is_plain()
+        reason = None if is_plain else self._unread()
+        if reason:
+            raise PictureError(
+                f"{self._path} is a TIFF file with {reason}, which is not read; save it with 8 or 16 bits a sample, RGB or grey"
+            )
+        alpha = self._alpha()
+        luma, reference = self._ycbcr()
+        return TiffPicture(
+            directory=self._directory,
+            page=page.page,
+            sub_page=page.sub_page,
+            order=self._reader.order,
+            is_big=self._reader.is_big,
+            file_bytes=self._reader.size,
+            width=page.width,
+            height=page.height,
+            colour=self.colour,
+            samples=self.samples,
+            bits=self.bits,
+            is_float=self.is_float,
+            is_planar=self.is_planar,
+            is_plain=is_plain,
+            alpha=None if alpha is None else self.channels + alpha,
+            is_premultiplied=alpha is not None and self.extras[alpha] == _PREMULTIPLIED,
+            has_profile=self.has_profile,
+            luma=luma,
+            reference=reference,
+            held_bytes=self._held_bytes(page, is_plain=is_plain),
+        )
+
+    def _ycbcr(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return YCbCr's weights, and its codes for black and white.
+
+        Raises:
+            TagError: nothing can be computed with them.
+        """
+        luma = self._reader.numbers(self._directory, Code.YCBCR_COEFFICIENTS)[:3]
+        reference = self._reader.numbers(self._directory, Code.REFERENCE_BLACK_WHITE)[:6]
+        if len(luma) < 3:
+            luma = (0.299, 0.587, 0.114)
+        if len(reference) < 6:
+            reference = (0, 255, 128, 255, 128, 255)
+        is_usable = all(math.isfinite(number) for number in (*luma, *reference)) and luma[1] > 0
+        ranges = zip(reference[::2], reference[1::2], strict=True)
+        if self.colour == Colour.YCBCR and not (is_usable and all(b != w for b, w in ranges)):
+            raise TagError("its YCbCrCoefficients or ReferenceBlackWhite are not usable")
+        return luma, reference
+
+    def _held_bytes(self, page: Page, *, is_plain: bool) -> int:
+        """Return about how much libvips holds at a time, bytes; 0: little, whatever the picture's size.
+
+        It keeps two rows of tiles, and twice a strip of a JPEG or of YCbCr that has more than 128 rows;
+        other strips are decoded row by row. A compressed strip is in memory whole, before it is decoded.
+        """
+        pixel_bytes = self.samples * self.bits / 8
+        rows = min(self._value(Code.ROWS_PER_STRIP, page.height), page.height)
+        held = 0.0
+        if Code.TILE_WIDTH in self._directory.tags:
+            held = 2.5 * self._value(Code.TILE_HEIGHT, 0) * page.width * pixel_bytes
+            held = min(held, 1.75 * page.pixels * pixel_bytes)
+        elif self.colour == Colour.YCBCR and is_plain and rows > _ROWS_AT_ONCE:
+            is_jpeg = self.compression == _JPEG
+            held = rows * page.width * (2 * pixel_bytes if is_jpeg else 5.5)
+        elif self.compression != 1 and page.height and rows > _ROWS_AT_ONCE:
+            held = self._reader.size * rows / page.height
+        return int(held) if held > _FEW_BYTES else 0
+
+    def _refuse_compression(self) -> None:
+        """Refuse a compression that libtiff does not decode here."""
+        if self.compression not in _DECODED:
+            name = _COMPRESSIONS.get(self.compression, f"number {self.compression}")
+            raise PictureError(
+                f"{self._path} is a TIFF file with the compression {name}, which is not read; save it with LZW, ZIP or no compression"
+            )
+
+    def _is_plain(self) -> bool:
+        """Return whether libvips' own reading of the samples is right."""
+        if self.formats != {_UINT} or len(self.all_bits) > 1 or self.is_planar:
+            return self.colour == Colour.LOG_LUV and self.compression in _SGI_LOG
+        is_deep = self.bits in (8, 16)
+        can_have_alpha = is_deep and self.extras in ((), (_PREMULTIPLIED,), (_STRAIGHT,))
+        by_colour: dict[int, bool] = {
+            Colour.MIN_IS_WHITE: can_have_alpha or (self.bits in (1, 2, 4) and not self.extras),
+            Colour.RGB: can_have_alpha and self.samples >= self.channels,
+            Colour.PALETTE: (self.bits in (1, 2, 4, 8, 16) and not self.extras)
+            or (self.bits == 8 and self.extras == (_STRAIGHT,)),
+            Colour.CMYK: is_deep and not self.extras and self._is_cmyk(),
+            Colour.YCBCR: self.samples == 3 and self.bits == 8 and self._is_ycbcr_decoded(),
+        }
+        by_colour[Colour.MIN_IS_BLACK] = by_colour[Colour.MIN_IS_WHITE]
+        return by_colour.get(self.colour, False)
+
+    def _is_ycbcr_decoded(self) -> bool:
+        """Return whether libtiff itself converts YCbCr to RGB; it does not where chroma is whole."""
+        return self.compression == _JPEG or (self.is_subsampled and not self._has_odd_tiles())
+
+    def _has_odd_tiles(self) -> bool:
+        """Return whether libtiff refuses the tiles: uncompressed, subsampled, and no whole KiB each."""
+        across, down = self.chroma
+        tile = self._value(Code.TILE_WIDTH, 0) * self._value(Code.TILE_HEIGHT, 0)
+        tile_bytes = tile * (across * down + 2) // (across * down)
+        return self.compression == 1 and tile_bytes % 1024 != 0
+
+    def _is_cmyk(self) -> bool:
+        return self.samples >= 4 and self._value(Code.INK_SET, 1) == 1
+
+    def _unread(self) -> str | None:
+        """Return what keeps the samples from being read as numbers; None: they can be."""
+        reasons = (*self._unread_types(), *self._unread_colours())
+        return next((reason for is_wrong, reason in reasons if is_wrong), None)
+
+    def _unread_types(self) -> Iterator[tuple[bool, str]]:
+        """Give each type of sample that is not read, and whether it is this one."""
+        bits = self.bits
+        whole = (1, 2, 4, 8, 16, 32) if self.is_planar else (8, 16, 32)
+        is_halved = bits == 64 and self._value(Code.PREDICTOR, 1) == 1
+        is_grey = self.colour in GREY
+        yield len(self.formats) > 1 or len(self.all_bits) > 1, "samples of different types"
+        yield self.formats == {_INT}, f"signed {bits}-bit samples"
+        yield (
+            self.formats not in ({_UINT}, {_FLOAT}),
+            "samples that are complex or of an unknown type",
+        )
+        yield self.formats == {_UINT} and bits not in whole, f"{bits} bits a sample"
+        yield (
+            self.is_float and bits not in (16, 32) and not is_halved,
+            f"{bits}-bit floating-point samples of this kind",
+        )
+        yield (
+            self.is_float and is_grey and not self.has_profile,
+            "grey floating-point samples and no colour profile",
+        )
+
+    def _unread_colours(self) -> Iterator[tuple[bool, str]]:
+        """Give each meaning of samples that is not read, and whether it is this one."""
+        colour, bits = self.colour, self.bits
+        is_uint = self.formats == {_UINT}
+        yield colour == Colour.PALETTE, "a palette and extra channels"
+        yield colour < 0, "no photometric interpretation"
+        yield colour not in _CHANNELS, f"the photometric interpretation {colour}"
+        yield (
+            colour == Colour.CMYK and not self._is_cmyk(),
+            f"{self.samples} inks that are not CMYK",
+        )
+        yield self.samples < self.channels, f"{self.samples} of {self.channels} colour channels"
+        yield (
+            colour in GREY and len(self.extras) > 1 and not any(self.extras),
+            f"{self.samples} channels whose meaning is not named",
+        )
+        yield (
+            colour in LAB and not (is_uint and bits in (8, 16) and self.compression != _JPEG),
+            f"{bits}-bit CIELAB samples of this type or compression",
+        )
+        is_ycbcr = colour == Colour.YCBCR
+        yield (
+            is_ycbcr and not (is_uint and bits == 8),
+            f"{bits}-bit YCbCr samples of this type",
+        )
+        is_reduced = self.is_subsampled or (self.compression == _JPEG and not self.is_planar)
+        yield is_ycbcr and is_reduced, "subsampled YCbCr and extra channels, planes or small tiles"
+        yield (
+            (is_ycbcr or colour in LAB) and _PREMULTIPLIED in self.extras,
+            "CIELAB or YCbCr colours that are multiplied by their transparency",
+        )
+
+    def _alpha(self) -> int | None:
+        """Return which extra sample is transparency: the first that is named so."""
+        named = (_PREMULTIPLIED, _STRAIGHT)
+        return next((i for i, kind in enumerate(self.extras) if kind in named), None)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a user should know of how the samples are read."""
+        found = []
+        left_out = len(self.extras) - (self._alpha() is not None)
+        if left_out:
+            found.append(
+                f"extra channels of the TIFF file that are not marked as transparency were left out: {left_out}; "
+                f"if one is meant as transparency, save the picture with its transparency"
+            )
+        if self.is_float and not self.has_profile and self.colour == Colour.RGB:
+            found.append(
+                "floating-point samples without a colour profile are read as linear light from 0 to 1"
+            )
+        return tuple(found)

@@ -1,0 +1,197 @@
+"""Open the pixels of a TIFF picture, also of kinds that libvips misreads or refuses.
+
+Those are read as numbers: libvips gets the file with another directory, written here, in which each
+sample is plain grey or RGB and each plane of a planar picture is a picture of its own. So strips, tiles
+and all of libtiff's decoders still work from top to bottom, and what the numbers mean is applied after.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyvips
+
+from rembg_tuner.imaging.tiff import GREY, LAB
+from rembg_tuner.imaging.tiff_substitute import load_substitute
+from rembg_tuner.imaging.tiff_tags import Colour
+from rembg_tuner.imaging.views import WHOLE_FILE, load_view
+
+if TYPE_CHECKING:
+    from rembg_tuner.imaging.tiff import TiffPicture
+    from rembg_tuner.imaging.views import PictureFile
+
+# libvips keeps two strips of a TIFF file. Where colours and transparency are read apart and a strip has
+# more than 16 rows, one thread may ask for a strip that another has just pushed out ("out of order
+# read"). `sequential` reads rows once, in order, and keeps 64 of them.
+_CACHED_ROWS = 8
+
+
+def open_tiff(file: PictureFile, picture: TiffPicture) -> tuple[pyvips.Image, pyvips.Image | None]:
+    """Open a TIFF picture for one pass from top to bottom; the file may be closed afterwards.
+
+    Args:
+        file: the file.
+        picture: what was chosen from it.
+
+    Returns:
+        Its colours as libvips names them (8 or 16 bits, with its profile, transparency included where
+        libvips reads it right), and else its transparency, 8-bit.
+
+    Raises:
+        PictureError: it is damaged, or too large a file.
+        pyvips.Error: it is damaged.
+    """
+    if picture.is_plain:
+        where = {"page": picture.page, "subifd": picture.sub_page}
+        image = load_view(file, WHOLE_FILE, "tiffload", **where, **_options(picture))
+        image = _in_order(image, picture)
+        return (image[:3] if picture.colour == Colour.YCBCR else image), None
+    numbers = _scale(_open_numbers(file, picture), picture)
+    colours, alpha = numbers[: picture.channels], None
+    if picture.colour == Colour.MIN_IS_WHITE:
+        colours ^= _top(colours)
+    if picture.alpha is not None:
+        alpha = numbers[picture.channels]
+        if picture.is_premultiplied:
+            colours = _unpremultiply(colours, alpha)
+        if alpha.format == "ushort":
+            alpha = (alpha >> 8).cast("uchar")
+    return _name_colours(colours, picture), alpha
+
+
+def _open_numbers(file: PictureFile, picture: TiffPicture) -> pyvips.Image:
+    """Open the samples that are used: the colours, then the transparency if there is any."""
+    wanted = [*range(picture.channels), *([] if picture.alpha is None else [picture.alpha])]
+    if picture.is_planar:
+        planes = [_load(file, picture, plane) for plane in wanted]
+        image: pyvips.Image = planes[0].bandjoin(planes[1:]) if len(planes) > 1 else planes[0]
+        return image
+    image = _load(file, picture, None)
+    if len(wanted) == image.bands:
+        return image
+    bands = [image[i] for i in wanted]
+    image = bands[0].bandjoin(bands[1:]) if len(bands) > 1 else bands[0]
+    return image
+
+
+def _load(file: PictureFile, picture: TiffPicture, plane: int | None) -> pyvips.Image:
+    """Open a substitute with libvips; 64-bit numbers are put together from halves."""
+    image = load_substitute(file, picture, plane, **_options(picture))
+    if picture.bits == 64:
+        if picture.order == ">":
+            # libtiff turns each half round, and not the whole
+            halves = [image[i ^ 1] for i in range(image.bands)]
+            image = halves[0].bandjoin(halves[1:])
+        image = image.copy(format="double", bands=image.bands // 2, interpretation="multiband")
+    return _in_order(image, picture)
+
+
+def _options(picture: TiffPicture) -> dict[str, object]:
+    """Return libvips' options: end at damage.
+
+    libvips leaves missing strips black below "error", and missing tiles below "warning". At "warning",
+    libtiff's warnings of unusual tags would end the reading of strips, but not that of tiles. libtiff's
+    own limit of memory, 50 MiB, is lifted where what it holds was counted.
+    """
+    return {
+        "fail_on": "warning" if picture.is_tiled else "error",
+        "unlimited": picture.held_bytes > 0,
+    }
+
+
+def _in_order(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
+    """Read strips once each, whatever reads them; tiles can be read again."""
+    return image if picture.is_tiled else image.sequential(tile_height=_CACHED_ROWS)
+
+
+def _top(image: pyvips.Image) -> int:
+    """Return the largest number of an 8- or 16-bit image."""
+    return 255 if image.format == "uchar" else 65535
+
+
+def _scale(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
+    """Scale numbers to 16 bits; 8- and 16-bit ones stay. Floating-point ones go from 0 to 1."""
+    if picture.is_float:
+        # what is no number becomes 0
+        image = (image > 0).ifthenelse(image, 0)
+        image = (image < 1).ifthenelse(image, 1)
+        return (image * 65535 + 0.5).cast("ushort")
+    return (image >> 16).cast("ushort") if image.format == "uint" else image
+
+
+def _unpremultiply(colours: pyvips.Image, alpha: pyvips.Image) -> pyvips.Image:
+    """Divide colours by their transparency."""
+    top = _top(colours)
+    straight = colours.bandjoin(alpha).unpremultiply(max_alpha=top)
+    return (straight[: colours.bands] + 0.5).cast(colours.format)
+
+
+def _name_colours(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
+    """Say what the numbers mean, in libvips' words, or convert them to 8-bit RGB."""
+    if picture.colour in LAB:
+        return _lab_to_rgb(image, picture)
+    if picture.colour == Colour.YCBCR:
+        return _ycbcr_to_rgb(image, picture)
+    is_deep = image.format == "ushort"
+    if picture.colour == Colour.CMYK:
+        return image.copy(interpretation="cmyk")
+    if picture.colour in GREY:
+        grey = image.copy(interpretation="grey16" if is_deep else "b-w")
+        is_linear = picture.is_float and _profile_space(image) == b"RGB "
+        return _float_to_rgb(image.bandjoin([image, image]), picture) if is_linear else grey
+    if picture.is_float:
+        return _float_to_rgb(image, picture)
+    return image.copy(interpretation="rgb16" if is_deep else "srgb")
+
+
+def _float_to_rgb(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
+    """Convert RGB numbers to sRGB through their profile, or from linear light where there is none.
+
+    The numbers are often linear: 8 bits of them, with their profile, would be too few in the dark.
+    """
+    if picture.has_profile:
+        image = image.copy(interpretation="rgb16")
+        return image.icc_transform("srgb", embedded=True, depth=8)
+    return (image / 65535).copy(interpretation="scrgb").colourspace("srgb")
+
+
+def _profile_space(image: pyvips.Image) -> bytes:
+    """Return the colour space that an image's profile is for; b"": it has none."""
+    has_profile = image.get_typeof("icc-profile-data")
+    return bytes(image.get("icc-profile-data"))[16:20] if has_profile else b""
+
+
+def _lab_to_rgb(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
+    """Convert CIELAB (D50) codes to sRGB.
+
+    CIELAB has signed a and b. ICCLAB has them shifted by half the range, and its 16-bit L ends at 0xFF00
+    (TIFF Technical Note of Photoshop, 2002).
+    """
+    per_step = 256 if image.format == "ushort" else 1
+    lightness, chroma = image[0], image[1:]
+    if picture.colour == Colour.ICCLAB:
+        white = 65280 if per_step > 1 else 255
+        chroma = chroma / per_step - 128
+    else:
+        white = _top(image)
+        chroma = chroma.copy(format="short" if per_step > 1 else "char") / per_step
+    lab = (lightness * (100 / white)).bandjoin(chroma).cast("float").copy(interpretation="lab")
+    if _profile_space(lab):
+        lab.remove("icc-profile-data")  # it says the same: D50
+    return lab.icc_export(output_profile="srgb", depth=8)
+
+
+def _ycbcr_to_rgb(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
+    """Convert YCbCr codes to RGB (TIFF 6.0, section 21, and section 20's ReferenceBlackWhite)."""
+    red, green, blue = picture.luma
+    black, white = picture.reference[::2], picture.reference[1::2]
+    scale = [top / (w - b) for top, b, w in zip((255, 127, 127), black, white, strict=True)]
+    codes = image.linear(scale, [-b * factor for b, factor in zip(black, scale, strict=True)])
+    from_red, from_blue = 2 - 2 * red, 2 - 2 * blue
+    matrix = [
+        [1, 0, from_red],
+        [1, -blue * from_blue / green, -red * from_red / green],
+        [1, from_blue, 0],
+    ]
+    rgb = codes.recomb(matrix)
+    return (rgb + 0.5).cast("uchar").copy(interpretation="srgb")

@@ -1,0 +1,255 @@
+"""Read the directories (IFDs) of a TIFF file: tags and their values, within fixed limits.
+
+A file may be hostile, so everything is bounded: the directories and their entries, the values of one
+tag, and the bytes read in total. Offsets are only followed inside the file. Pixels are libvips' work.
+
+Sources: TIFF Revision 6.0 (Adobe, 1992), section 2; BigTIFF (AWare Systems, 2011); the numbers of tags and
+their values in libtiff's tiff.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rembg_tuner.imaging.views import PictureFile
+
+MAX_READ_BYTES = 2**21  # of one file's directories
+MAX_ENTRIES = 1024  # of one directory; cameras write about 100
+MAX_VALUES = 64  # of one tag that is looked at
+# Bytes and struct letter of a value, by its type: BYTE to DOUBLE, IFD, LONG8, SLONG8, IFD8.
+_TYPES = {
+    1: (1, "B"),
+    2: (1, "c"),
+    3: (2, "H"),
+    4: (4, "I"),
+    5: (8, "II"),
+    6: (1, "b"),
+    7: (1, "B"),
+    8: (2, "h"),
+    9: (4, "i"),
+    10: (8, "ii"),
+    11: (4, "f"),
+    12: (8, "d"),
+    13: (4, "I"),
+    16: (8, "Q"),
+    17: (8, "q"),
+    18: (8, "Q"),
+}
+_TEXT = 2
+_RATIONALS = (5, 10)
+
+
+class Code(IntEnum):
+    """Numbers of the tags that are looked at."""
+
+    SUBFILE = 254
+    OLD_SUBFILE = 255
+    WIDTH = 256
+    HEIGHT = 257
+    BITS = 258
+    COMPRESSION = 259
+    PHOTOMETRIC = 262
+    FILL_ORDER = 266
+    MAKE = 271
+    STRIP_OFFSETS = 273
+    ORIENTATION = 274
+    SAMPLES = 277
+    ROWS_PER_STRIP = 278
+    STRIP_BYTES = 279
+    X_RESOLUTION = 282
+    Y_RESOLUTION = 283
+    PLANAR = 284
+    T4_OPTIONS = 292
+    T6_OPTIONS = 293
+    RESOLUTION_UNIT = 296
+    PREDICTOR = 317
+    TILE_WIDTH = 322
+    TILE_HEIGHT = 323
+    TILE_OFFSETS = 324
+    TILE_BYTES = 325
+    SUB_IFDS = 330
+    INK_SET = 332
+    EXTRA_SAMPLES = 338
+    SAMPLE_FORMAT = 339
+    JPEG_TABLES = 347
+    YCBCR_COEFFICIENTS = 529
+    YCBCR_SUBSAMPLING = 530
+    REFERENCE_BLACK_WHITE = 532
+    LEAF_NOTE = 34310
+    ICC_PROFILE = 34675
+    DNG_VERSION = 50706
+
+
+class Colour(IntEnum):
+    """What the samples mean: PhotometricInterpretation."""
+
+    MIN_IS_WHITE = 0
+    MIN_IS_BLACK = 1
+    RGB = 2
+    PALETTE = 3
+    MASK = 4
+    CMYK = 5
+    YCBCR = 6
+    CIELAB = 8
+    ICCLAB = 9
+    CFA = 32803
+    LOG_LUV = 32845
+    LINEAR_RAW = 34892
+
+
+class TagError(Exception):
+    """A directory cannot be read; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tag:
+    """One entry of a directory.
+
+    Attributes:
+        type: TIFF's number of the values' type.
+        count: how many values it has.
+        field: the entry's last 4 (BigTIFF: 8) bytes: the values, or their offset.
+        offset: where the values lie in the file, bytes; None: in `field`.
+    """
+
+    type: int
+    count: int
+    field: bytes
+    offset: int | None
+
+    @property
+    def value_bytes(self) -> int:
+        """Return the size of one value, bytes."""
+        return _TYPES[self.type][0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """A directory: its entries by tag number, and the offset of the next one (0: none)."""
+
+    offset: int
+    tags: dict[int, Tag]
+    next_offset: int
+
+
+class TagReader:
+    """Reads directories of a TIFF file.
+
+    Attributes:
+        order: "<" or ">", as `struct` writes it.
+        is_big: a BigTIFF, with offsets of 8 bytes.
+        size: of the file, bytes.
+        first_offset: of the first directory, bytes.
+    """
+
+    def __init__(self, file: PictureFile) -> None:
+        """Read the file's header.
+
+        Raises:
+            TagError: it is no TIFF header.
+            OSError: the file cannot be read.
+        """
+        self._file = file
+        self._left = MAX_READ_BYTES
+        self.size = file.size
+        head = self._read(0, 8)
+        self.order = "<" if head[:2] == b"II" else ">"
+        version = self._unpack("H", head[2:4])[0]
+        if head[:2] not in (b"II", b"MM") or version not in (42, 43):
+            raise TagError("it has no TIFF header")
+        self.is_big = version == 43
+        field = self._read(8, 8) if self.is_big else head[4:8]
+        self.first_offset = int(self._unpack(self._offset_letter, field)[0])
+
+    @property
+    def _offset_letter(self) -> str:
+        return "Q" if self.is_big else "I"
+
+    def _read(self, offset: int, length: int) -> bytes:
+        """Read exactly so many bytes."""
+        if offset < 0 or offset + length > self.size:
+            raise TagError("a TIFF directory lies outside the file")
+        if length > self._left:
+            raise TagError("its TIFF directories are too large")
+        self._left -= length
+        data = self._file.read_at(offset, length)
+        if len(data) != length:
+            raise TagError("a TIFF directory lies outside the file")
+        return data
+
+    def _unpack(self, letters: str, data: bytes) -> tuple[int, ...]:
+        return struct.unpack(self.order + letters, data)
+
+    def directory(self, offset: int) -> Directory:
+        """Read the directory at an offset; entries of unknown types are left out.
+
+        Raises:
+            TagError: it lies outside the file, or has too many entries.
+            OSError: the file cannot be read.
+        """
+        count_bytes, entry_bytes = (8, 20) if self.is_big else (2, 12)
+        count = self._unpack("Q" if self.is_big else "H", self._read(offset, count_bytes))[0]
+        if not 0 < count <= MAX_ENTRIES:
+            raise TagError(
+                f"a TIFF directory has {count} entries, from 1 to {MAX_ENTRIES} are read"
+            )
+        width = 8 if self.is_big else 4
+        start = offset + count_bytes
+        table = self._read(start, count * entry_bytes)
+        tags: dict[int, Tag] = {}
+        for i in range(count):
+            entry = table[i * entry_bytes : (i + 1) * entry_bytes]
+            number, kind = self._unpack("HH", entry[:4])
+            values = self._unpack(self._offset_letter, entry[4 : 4 + width])[0]
+            if kind not in _TYPES or number in tags:
+                continue
+            field = entry[4 + width :]
+            is_inside = values * _TYPES[kind][0] <= width
+            where = None if is_inside else self._unpack(self._offset_letter, field)[0]
+            tags[number] = Tag(type=kind, count=values, field=field, offset=where)
+        # some files end with the last entry: then there is no next directory
+        end = start + len(table)
+        has_next = end + width <= self.size
+        following = self._unpack(self._offset_letter, self._read(end, width))[0] if has_next else 0
+        return Directory(offset=offset, tags=tags, next_offset=following)
+
+    def numbers(self, directory: Directory, number: int) -> tuple[float, ...]:
+        """Return a tag's values, at most `MAX_VALUES` of them; () where it is missing or is text.
+
+        Raises:
+            TagError: they lie outside the file.
+            OSError: the file cannot be read.
+        """
+        tag = directory.tags.get(number)
+        if tag is None or tag.type == _TEXT:
+            return ()
+        count = min(tag.count, MAX_VALUES)
+        size, letters = _TYPES[tag.type]
+        data = self._values(tag, count * size)
+        parts = self._unpack(letters * count, data)
+        if tag.type in _RATIONALS:
+            return tuple(
+                over / under if under else float("nan")
+                for over, under in zip(parts[::2], parts[1::2], strict=True)
+            )
+        return tuple(parts)
+
+    def text(self, directory: Directory, number: int) -> str:
+        """Return a tag's text, at most `MAX_VALUES` letters of it; "" where it is missing.
+
+        Raises:
+            TagError: it lies outside the file.
+            OSError: the file cannot be read.
+        """
+        tag = directory.tags.get(number)
+        if tag is None or tag.type != _TEXT:
+            return ""
+        data = self._values(tag, min(tag.count, MAX_VALUES))
+        return data.split(b"\0")[0].decode("latin-1").strip()
+
+    def _values(self, tag: Tag, length: int) -> bytes:
+        return tag.field[:length] if tag.offset is None else self._read(tag.offset, length)
