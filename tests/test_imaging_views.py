@@ -305,12 +305,14 @@ def test_a_name_that_is_no_utf8_is_read_and_written(tmp_path: Path, kind: str) -
         pytest.param("heif: Memory allocation error: Security limit exceeded: iinf", "its header asks for more", id="libheif-limit"),
         pytest.param("source: bad seek to 77030\ntiff2vips: Failed to read directory", "the file ends before", id="libtiff"),
         pytest.param("tiff2vips: Decoding error at scanline 0", "its pixels are damaged", id="libtiff-pixels"),
+        pytest.param("image file is truncated (38 bytes not processed)", "the file ends before", id="pillow"),
         pytest.param("something nobody foresaw", "it cannot be decoded", id="unknown"),
     ],
 )  # fmt: skip
 def test_a_decoders_words_are_said_plainly(said: str, meaning: str) -> None:
     """The sentence has none of the library's own words; those are for the log."""
     error = pyvips.Error("unable to call jpegload", said)
+    assert complaints.meaning_of(said).startswith(meaning)
     told = complaints.explain(error)
     assert told.startswith(meaning)
     assert not any(word in told for word in ("Vips", "vips", "libpng", "heif", "gifload"))

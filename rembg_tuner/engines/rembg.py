@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.engines import onnxruntime as ours
 from rembg_tuner.engines.providers import refuse_another_provider, require_provider
 from rembg_tuner.errors import EngineError, ModelError, PictureError
+from rembg_tuner.imaging.complaints import meaning_of
 
 if TYPE_CHECKING:
     from rembg_tuner.engines import EngineRequest
@@ -109,8 +110,13 @@ class RembgEngine:
             file = io.BytesIO()
             self._rembg.remove(image, session=self._session, **self._extras).save(file, "PNG")
             return file.getvalue(), self._inner.seconds
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-            raise PictureError(f"rembg cannot cut this picture out: {error}") from error
+        except UnidentifiedImageError as error:
+            raise PictureError(
+                "rembg does not read this kind of picture; choose another engine, or save it as PNG"
+            ) from error
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            meaning = meaning_of(str(error))
+            raise PictureError(f"rembg cannot cut this picture out: {meaning}") from error
 
     def cancel(self) -> None:
         """End the running inference; what rembg does around it runs on."""

@@ -22,7 +22,7 @@ _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"security.limit|exceeds|too.large|dimensions", _TOO_MUCH),
         (r"not.supported|unsupported|not.implemented|not.enabled|cannot.handle", _NOT_SUPPORTED),
         (
-            r"premature.end|unexpected.end|insufficient.input|outside.of.file|libpng.read.error"
+            r"premature.end|truncated|unexpected.end|insufficient.input|outside.of.file|libpng.read.error"
             r"|not.enough.data|bad.seek|read.error|seek.error|short.read",
             ENDS_EARLY,
         ),
@@ -48,4 +48,9 @@ def explain(error: pyvips.Error) -> str:
     _LOG.info("libvips: %s", "; ".join(said))
     # libheif looks for the end of its file on its way: only its last word counts
     last = said[-1] if any("heif:" in line for line in said) else " ".join(said)
-    return next((meaning for pattern, meaning in _MEANINGS if pattern.search(last)), NOT_DECODED)
+    return meaning_of(last)
+
+
+def meaning_of(said: str) -> str:
+    """Give the plain meaning of a decoder's words."""
+    return next((meaning for pattern, meaning in _MEANINGS if pattern.search(said)), NOT_DECODED)
