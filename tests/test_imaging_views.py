@@ -312,7 +312,6 @@ def test_a_name_that_is_no_utf8_is_read_and_written(tmp_path: Path, kind: str) -
 def test_a_decoders_words_are_said_plainly(said: str, meaning: str) -> None:
     """The sentence has none of the library's own words; those are for the log."""
     error = pyvips.Error("unable to call jpegload", said)
-    assert complaints.meaning_of(said).startswith(meaning)
     told = complaints.explain(error)
     assert told.startswith(meaning)
     assert not any(word in told for word in ("Vips", "vips", "libpng", "heif", "gifload"))
