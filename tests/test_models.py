@@ -270,9 +270,9 @@ def test_another_file_than_the_released_one_is_refused(
     found = hashlib.new(algorithm, altered, usedforsecurity=False).hexdigest()
     with pytest.raises(ModelError) as caught:
         verify(spec_of(path, {algorithm: expected}))
-    assert str(caught.value) == (
+    assert str(caught.value).startswith(
         f"{path} ({size}) is not the released u2netp: its {algorithm} is {found}, expected "
-        f"{expected}; it may be cut short, delete it and get it again"
+        f"{expected}; if it is cut short, delete it and get it again; if it is a file of your own, "
     )
 
 
@@ -381,6 +381,27 @@ def test_a_model_that_is_found_is_checked_by_rembgs_checksum(
     assert spec.checksums == {"md5": read_catalogue()["u2net"].md5}
     with pytest.raises(ModelError, match="is not the released u2net: its md5 is"):
         verify(spec)
+
+
+def test_a_stand_in_at_a_catalogue_path_runs_by_its_path(bare_home: Path) -> None:
+    """The message says how: the path as the model, and a record with what the name stood for."""
+    path = bare_home / ".rembg" / "models" / "isnet-general-use" / "isnet-general-use.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"converted")
+    named = find_model("isnet-general-use")
+    with pytest.raises(ModelError) as caught:
+        verify(named)
+    record = path.with_suffix(".json")
+    advice, _, content = str(caught.value).partition(" for the released file ")
+    assert advice.endswith(
+        f"if it is a file of your own, run it by its path, --model {path}, and write how it takes a picture into {record},"
+    )
+    record.write_text(content)
+    own = find_model(str(path))
+    assert verify(own) == hashlib.sha256(b"converted").hexdigest()
+    assert (own.mean, own.std, own.post, own.side) == (named.mean, named.std, named.post, named.side)  # fmt: skip
+    with pytest.raises(ModelError, match=f"--model {path}, with what {record} says of it"):
+        verify(named)
 
 
 def test_a_missing_model_is_told_with_how_to_get_it(bare_home: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -103,6 +105,17 @@ def verify(spec: ModelSpec) -> str:
             size = Path(spec.path).stat().st_size
             raise ModelError(
                 f"{spec.path} ({size:,} bytes) is not the released {spec.name}: its {algorithm} is "
-                f"{wanted[algorithm]}, expected {expected}; it may be cut short, delete it and get it again"
+                f"{wanted[algorithm]}, expected {expected}; if it is cut short, delete it and get it again; {_by_path_text(spec)}"
             )
     return wanted["sha256"]
+
+
+def _by_path_text(spec: ModelSpec) -> str:
+    """Say how a converted file, or one that stands in for the released one, is used all the same."""
+    path = Path(spec.path)
+    beside = path.with_suffix(".json")
+    word = f"if it is a file of your own, run it by its path, --model {shlex.quote(spec.path)}"
+    if beside.is_file():
+        return f"{word}, with what {beside} says of it"
+    content = {"mean": spec.mean, "std": spec.std, "post": spec.post, "side": spec.side}
+    return f"{word}, and write how it takes a picture into {beside}, for the released file {json.dumps(content)}"
