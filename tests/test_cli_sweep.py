@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -483,6 +484,26 @@ def test_where_nothing_fits_a_sweep_fails_and_names_the_nearest(
     assert found["nearest"]["number"] == content["nearest"]
     assert main(["recommend", str(folder), "--max-memory", "any"]) == 0
     assert "recommended: trial " in capsys.readouterr().out
+
+
+def test_the_commands_to_run_next_keep_the_budgets_that_were_given(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `recommend` was asked for by flag holds in what it prints; each command does what it says."""
+    assert sweep(folder, "--network-size", "64,96", "--max-memory", "50MB") == 1
+    capsys.readouterr()
+    lifted = ["--max-memory", "any", "--max-latency", "59.5s", "--commercial"]
+    assert main(["recommend", str(folder), *lifted]) == 0
+    [ship] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ship it: ")]
+    assert main(shlex.split(ship)[3:]) == 0
+    assert "peak at most" not in capsys.readouterr().err
+    assert (
+        main(["recommend", str(folder), "--max-latency", "59.5s", "--min-agreement", "0.25"]) == 1
+    )
+    [lift] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("lift ")]
+    words = shlex.split(lift)
+    assert main(words[words.index("recommend") :]) == 0
+    assert "budgets: agreement at least 0.250, time at most 59.50 s" in capsys.readouterr().err
 
 
 def test_sizes_are_told_as_they_were_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,5 +26,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         emit_json(recommendation_of(found))
     else:
-        print_recommendation(found, trials, budgets, folder)
+        print_recommendation(found, trials, budgets, folder, summary.budgets)
     return DONE if found.fits else FAILED

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         emit_whole(written.read_text(encoding="utf-8") + "\n")
     else:
-        print_recommendation(found, sweep.trials, budgets, folder)
+        print_recommendation(found, sweep.trials, budgets, folder, budgets)
         emit(f"report: {folder / 'report.html'}")
     if is_interrupted:
         return INTERRUPTED
@@ -130,7 +130,7 @@ def _tell(names: Sequence[str], progress: SweepProgress) -> None:
 
 
 def print_recommendation(
-    found: Recommendation, trials: list[Trial], budgets: Budgets, folder: Path
+    found: Recommendation, trials: list[Trial], budgets: Budgets, folder: Path, own: Budgets
 ) -> None:
     """Print the table of the best, what is recommended, and what to do next.
 
@@ -139,6 +139,7 @@ def print_recommendation(
         trials: of the sweep.
         budgets: under which it was found.
         folder: of the sweep.
+        own: budgets of the sweep, which hold in the commands to run next where no flag says otherwise.
     """
     names = differences([t.settings for t in trials])
     _print_table(found, trials, names)
@@ -148,7 +149,7 @@ def print_recommendation(
         if trial.failure:
             emit(f"failed: trial {trial.number}, {label_of(trial.settings, names)}: {trial.failure}")  # fmt: skip
     if found.chosen is None:
-        _print_nothing_fits(found, budgets, folder)
+        _print_nothing_fits(found, budgets, folder, own)
         return
     emit(f"recommended: trial {found.chosen.number}, {found.why}")
     if found.runner_up is not None:
@@ -158,7 +159,7 @@ def print_recommendation(
     if found.expected:
         emit(found.expected)
     emit(f"run it: {command_of(found.chosen.settings)}")
-    emit(f"ship it: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose'])}")
+    emit(f"ship it: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', *_flags_of(budgets, own)])}")  # fmt: skip
 
 
 def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str]) -> None:
@@ -177,24 +178,52 @@ def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str
         emit(f"… {len(measured) - len(shown)} more in the report")
 
 
-def _print_nothing_fits(found: Recommendation, budgets: Budgets, folder: Path) -> None:
+def _print_nothing_fits(
+    found: Recommendation, budgets: Budgets, folder: Path, own: Budgets
+) -> None:
     """Say that nothing fits, which setting is nearest, and what to do."""
     emit(f"nothing fits: {found.why}")
     if found.nearest is None:
         return
     emit(f"nearest: trial {found.nearest.number}")
-    emit(f"lift what it misses: {lifting_command(found.nearest, budgets, folder)}")
+    emit(f"lift what it misses: {lifting_command(found.nearest, budgets, folder, own)}")
     emit(f"or take it by name: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', '--setting', str(found.nearest.number)])}")  # fmt: skip
 
 
-def lifting_command(trial: Trial, budgets: Budgets, folder: Path) -> str:
-    """Write the command that recommends with the budgets lifted that a trial misses."""
-    return shlex.join(["rembg-tuner", "recommend", str(folder), *lifting_flags(trial, budgets)])
+def lifting_command(trial: Trial, budgets: Budgets, folder: Path, own: Budgets) -> str:
+    """Write the command that recommends with the budgets lifted that a trial misses, and the others kept."""
+    kept = _flags_of(budgets, own, without=budgets.missed(trial))
+    lifted = lifting_flags(trial, budgets)
+    return shlex.join(["rembg-tuner", "recommend", str(folder), *kept, *lifted])
 
 
 def lifting_flags(trial: Trial, budgets: Budgets) -> list[str]:
     """Return the flags that lift the budgets that a trial misses."""
     return [word for name in budgets.missed(trial) for word in (_BUDGET_FLAGS[name], ANY)]
+
+
+def _flags_of(budgets: Budgets, own: Budgets, without: Sequence[str] = ()) -> list[str]:
+    """Return the flags that turn a sweep's own budgets into others.
+
+    Args:
+        budgets: wanted.
+        own: of the sweep.
+        without: memory, time or agreement, whose flags are left out.
+    """
+    exact = {  # as the flags read them, without rounding
+        "memory": (budgets.max_memory_bytes, own.max_memory_bytes, "{}B"),
+        "time": (budgets.max_time_s, own.max_time_s, "{:.9f}s"),
+        "agreement": (budgets.min_agreement, own.min_agreement, "{!r}"),
+    }
+    flags = [
+        word
+        for name, (value, others, form) in exact.items()
+        if value != others and name not in without
+        for word in (_BUDGET_FLAGS[name], ANY if value is None else form.format(value))
+    ]
+    if budgets.models != own.models:
+        flags.append("--no-commercial" if budgets.models is None else "--commercial")
+    return flags
 
 
 def command_of(settings: Settings) -> str:
