@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # a part of the interpreter, without stubs
 import sys
-
-from rembg_tuner.address_space import PAGE_MIN_BYTES, refusal
 
 
 def main() -> int:
     """Serve the page, unless its libraries cannot be loaded within the process's limit."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until `serve` has something to clean up, Ctrl-C ends the process without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from rembg_tuner.address_space import PAGE_MIN_BYTES, refusal
+
     told = refusal(PAGE_MIN_BYTES)
     if told is not None:
         sys.stderr.write(f"rembg-tuner: {told}\n")

@@ -33,19 +33,29 @@ class Finder:
         if name == wanted:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Finder())
+if sys.argv[1] == "app.py":
+    import runpy
+    runpy.run_path(sys.argv[1], run_name="__main__")
 from rembg_tuner.cli import main
 sys.exit(main())
 """
 
 
 @pytest.mark.parametrize(
-    "module",
-    ["rembg_tuner.cli.arguments", "argparse", "rembg_tuner.cli.doctor", "psutil"],
+    ("module", "command"),
+    [
+        ("rembg_tuner.cli.arguments", "doctor"),
+        ("argparse", "doctor"),
+        ("rembg_tuner.cli.doctor", "doctor"),
+        ("psutil", "doctor"),
+        ("rembg_tuner.address_space", "app.py"),
+        ("rembg_tuner.server.launch", "app.py"),
+    ],
 )
-def test_ctrl_c_while_modules_are_imported_prints_nothing(module: str) -> None:
+def test_ctrl_c_while_modules_are_imported_prints_nothing(module: str, command: str) -> None:
     """The process ends at once as a shell expects it, without a traceback."""
     done = subprocess.run(
-        [sys.executable, "-c", SIGNALLED, module, "doctor"],
+        [sys.executable, "-c", SIGNALLED, module, command],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")

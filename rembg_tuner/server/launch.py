@@ -89,6 +89,8 @@ def serve(words: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup asks to outlive the terminal
         signal.signal(signal.SIGHUP, _interrupt)
     try:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # app.py set it for the imports
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return _serve(arguments)
     except KeyboardInterrupt:
         return 0
