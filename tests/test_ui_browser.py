@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image, ImageChops
 
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.models.catalogue import read_catalogue
@@ -433,38 +434,164 @@ def test_a_waiting_visitor_sees_their_place(browser: Browser, address: str) -> N
         assert second.faults == first.faults == []
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "title", "sentence"),
-    [
-        pytest.param("notes.jpg", b"no picture at all", "cannot be read", "is not a picture that is read here", id="text"),
-        pytest.param("empty.png", b"", "cannot be read", "is empty", id="empty"),
-        pytest.param("cut.png", ASTRONAUT.read_bytes()[:90_000], "cannot be read", "is damaged or cut short", id="cut-short"),
-    ],
-)  # fmt: skip
-def test_a_bad_picture_gets_its_sentence(  # noqa: PLR0917
-    visitor: Visitor, address: str, tmp_path: Path, name: str, content: bytes, title: str, sentence: str
-) -> None:  # fmt: skip
-    """It stands where the result would, names the file and not its place, and the next run works."""
+@pytest.mark.slow
+def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: str, tmp_path: Path) -> None:  # fmt: skip
+    """At once, with a preview where the browser shows none; a bad file is refused beside it, and the next run works."""
     page = visitor.come(address)
-    bad = tmp_path / name
-    bad.write_bytes(content)
-    page.set_input_files("#picture input[type=file]", str(bad))
-    page.wait_for_function(
-        "() => document.querySelector('#picture img')?.src.includes('gradio_api/file')"
-    )
+    visitor.take_example("coffee")
+    visitor.run()
+    Image.open(ASTRONAUT).resize((300, 200)).save(tmp_path / "small.tif")
+    (tmp_path / "notes.txt").write_text("no picture at all", encoding="utf-8")
+    with (tmp_path / "great.png").open("wb") as great:
+        great.truncate(64 * 2**20 + 1)
+    shown = "(side) => document.querySelector('#picture img')?.naturalWidth === side && document.querySelector('.rt-before').naturalWidth === side"
+    remove = "#picture button[aria-label='Remove Image'], #picture button[aria-label='Clear']"
+    page.click(remove)
+    page.set_input_files("#picture input[type=file]", str(tmp_path / "small.tif"))
+    page.wait_for_function(shown, arg=300)
+    assert page.get_attribute(".rt-viewer", "data-mode") == "picture"
+    assert page.locator(".rt-download").is_hidden()
+    playwright.expect(page.locator(".rt-status")).to_have_text("Ready: small.tif, 300 × 200 px")
+    visitor.run(2)
+    page.click(remove)
+    page.set_input_files("#picture input[type=file]", str(tmp_path / "great.png"))
+    playwright.expect(page.locator("#todo .rt-refused")).to_have_text("great.png is larger than 64 MiB, the limit; choose a smaller picture")  # fmt: skip
+    page.set_input_files("#picture input[type=file]", str(tmp_path / "notes.txt"))
+    playwright.expect(page.locator("#picture-note")).to_contain_text("notes.txt is not a picture")
+    assert page.locator("#picture img").count() == 0
+    assert page.locator(".toast-body").count() == 0
     page.click("#run")
-    page.wait_for_selector(".rt-alert")
-    said = visitor.text(".rt-alert")
-    assert title in said
-    assert sentence in said
-    assert name in said
-    assert "/tmp" not in said
-    playwright.expect(page.locator("#run")).to_be_enabled()
-    page.click("#picture button[aria-label='Remove Image'], #picture button[aria-label='Clear']")
-    page.click("[data-example=coffee]")
-    page.wait_for_function("() => document.querySelector('#picture img')?.src.includes('coffee')")
-    page.click("#run")
-    page.wait_for_selector(".rt-result[data-state=done]", timeout=RUN_TIMEOUT_MS)
+    page.wait_for_selector(".rt-result[data-state=hint]")
+    visitor.take_example("coffee")
+    visitor.run(3)
+    playwright.expect(page.locator("#picture-note")).to_have_text("")
+
+
+@pytest.mark.slow
+def test_run_takes_what_is_chosen_at_the_click(visitor: Visitor, address: str) -> None:
+    """A preset and an example that were chosen a moment before Run are what runs, however late the answers come."""
+    page = visitor.come(address)
+    visitor.take_example("coffee")
+    choose_and_run = """([name, wait]) => {
+        const option = [...document.querySelectorAll('[role=option]')].find((one) => one.textContent.trim().endsWith(name));
+        option.dispatchEvent(new MouseEvent('mousedown', {bubbles: true, cancelable: true}));
+        const run = () => document.querySelector('#run').click();
+        if (wait < 0) run(); else setTimeout(run, wait);
+    }"""
+    for number, wait in enumerate((-1, 0, 100), start=1):
+        name = ("balanced", "smallest")[number % 2]
+        page.click("#preset input")
+        page.get_by_role("option", name="article-light").click()
+        playwright.expect(page.locator("#preset-note")).to_contain_text("the article's second row")
+        page.click("#preset input")
+        page.get_by_role("option", name=name).hover()
+        page.evaluate(choose_and_run, [name, wait])
+        visitor.done(number)
+        assert page.locator("[data-row] td:nth-child(3)").first.inner_text() == name
+    page.click("[data-example=chelsea]")
+    page.evaluate("() => document.querySelector('#run').click()")
+    visitor.done(4)
+    assert page.locator("[data-row] td.rt-name").first.inner_text() == "chelsea.png"
+
+
+@pytest.mark.slow
+def test_a_reload_keeps_the_visit(visitor: Visitor, browser: Browser, address: str) -> None:
+    """Runs, pin, picture and result; a row restores its picture and settings; another visitor sees none of it."""
+    page = visitor.come(address)
+    visitor.take_example("coffee")
+    visitor.run(1)
+    page.click("[data-pin='1']")
+    playwright.expect(page.locator("[data-pin='1']")).to_have_attribute("aria-pressed", "true")
+    page.click("#detail input[value='192']")
+    visitor.take_example("astronaut")
+    page.wait_for_function("() => document.querySelector('#picture img').src.includes('astronaut')")
+    visitor.run(2)
+    page.reload()
+    visitor.done(2)
+    playwright.expect(page.locator("[data-pin='1']")).to_have_attribute("aria-pressed", "true")
+    assert "astronaut" in str(page.get_attribute("#picture img", "src"))
+    token = page.evaluate("() => sessionStorage.getItem('rembg-tuner.visit')")
+    assert re.fullmatch("[0-9a-f]{32}", token)
+    assert token not in page.url
+    assert "A reload keeps this visit. It ends when" in visitor.text(".rt-runs")
+    page.locator("[data-row='1'] td.rt-name").click(force=True)  # the row's button covers it
+    page.wait_for_function("() => document.querySelector('#picture img').src.includes('coffee')")
+    visitor.done(1)
+    playwright.expect(page.locator("#detail input[value='0']")).to_be_checked()
+    with browser.new_context(locale="en-US") as context:
+        other = Visitor(context, address).come(address)
+        assert other.locator("[data-row]").count() == 0
+        # as after an hour: the tab had runs, and the server knows its token no more
+        other.evaluate("() => sessionStorage.setItem('rembg-tuner.runs', '1')")
+        other.reload()
+        playwright.expect(other.locator(".rt-ended")).to_contain_text("earlier visit has ended")
+
+
+@pytest.mark.slow
+def test_nothing_of_the_original_shows_around_the_cutout(browser: Browser, address: str) -> None:
+    """A pure magenta original under an empty cut-out leaves no tinted pixel, at odd widths and scale factors."""
+    swap = """() => {
+        const fill = (colour) => {
+            const canvas = Object.assign(document.createElement('canvas'), {width: 1023, height: 767});
+            const brush = canvas.getContext('2d');
+            if (colour) { brush.fillStyle = colour; brush.fillRect(0, 0, 1023, 767); }
+            return canvas.toDataURL();
+        };
+        const before = document.querySelector('.rt-before'), after = document.querySelector('.rt-after img');
+        before.src = fill('#ff00ff');
+        after.src = fill('');
+        document.querySelector('.rt-frame').style.setProperty('--ratio', 1023 / 767);
+        return Promise.all([before.decode(), after.decode()]).then(() => true);
+    }"""
+    for scale in (1.0, 1.25):
+        with browser.new_context(locale="en-US", device_scale_factor=scale) as context:
+            visitor = Visitor(context, address)
+            page = visitor.come(address)
+            visitor.take_example("coffee")
+            visitor.run()
+            page.click(".rt-backdrops [data-backdrop='#ffffff']")
+            page.evaluate(swap)
+            for width in (1440, 1203, 390):
+                page.set_viewport_size({"width": width, "height": 900})
+                for mode, share in (("cutout", 0.0), ("compare", 0.52)):
+                    page.click(f".rt-modes [data-mode={mode}]")
+                    shot = Image.open(io.BytesIO(page.locator(".rt-stage").screenshot()))
+                    right = shot.convert("RGB").crop((int(shot.width * share), 0, *shot.size))
+                    red, green, blue = right.split()
+                    tint = ImageChops.darker(ImageChops.subtract(red, green), ImageChops.subtract(blue, green))  # fmt: skip
+                    assert max(tint.getdata()) <= 3, (scale, width, mode)
+
+
+@pytest.mark.slow
+def test_keys_keep_the_focus_and_leave_the_run(visitor: Visitor, address: str) -> None:
+    """Ctrl+Enter runs with the number that is being typed and stays there; Esc closes a list first, then cancels."""
+    page = visitor.come(address)
+    visitor.take_example("coffee")
+    visitor.open_expert()
+    page.click("#knob-engine input[value=onnxruntime]")
+    field = page.locator("#knob-network_size input")
+    field.fill("224")
+    page.keyboard.press("Control+Enter")
+    visitor.done(1)
+    focus = "() => document.activeElement.closest('[id]').id"
+    assert page.evaluate(focus) == "knob-network_size"
+    assert "network size 224 px" in page.locator("[data-row]").first.inner_text()
+    visitor.knob("network_size", SLOW_SIZE)
+    visitor.knob("intra_op_threads", "1")
+    page.focus("#repeat")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".rt-result[data-state=running]")
+    assert page.evaluate(focus) == "repeat"
+    assert page.get_attribute("#repeat", "aria-disabled") == "true"
+    page.click("#preset input")
+    page.wait_for_selector("[role=option]")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("[role=option]", state="hidden")
+    page.wait_for_timeout(400)  # a cancel would be seen by then
+    assert page.get_attribute(".rt-result", "data-state") == "running"
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".rt-result[data-kind=cancelled], .rt-result [role=status] b")
+    assert page.locator(".rt-result [role=alert]").count() == 0
 
 
 def test_no_picture_and_bad_numbers_are_told(visitor: Visitor, address: str) -> None:
@@ -473,6 +600,7 @@ def test_no_picture_and_bad_numbers_are_told(visitor: Visitor, address: str) -> 
     page.click("#run")
     page.wait_for_selector(".rt-alert")
     assert "choose a picture first" in visitor.text(".rt-alert")
+    assert page.locator("#result [role=alert]").count() == 0  # a hint, and no alarm
     visitor.open_expert()
     visitor.knob("timeout_s", "500")
     playwright.expect(page.locator("#preset-note")).to_contain_text(
@@ -549,7 +677,9 @@ def test_a_phone_and_the_dark(browser: Browser, address: str) -> None:
         visitor = Visitor(context, address)
         page = visitor.come(address)
         visitor.take_example("coffee")
+        page.evaluate("() => window.scrollTo(0, 0)")
         visitor.run()
+        page.wait_for_function("() => scrollY > 0 && document.querySelector('.rt-status').getBoundingClientRect().bottom < innerHeight")  # fmt: skip
         assert page.evaluate("() => document.documentElement.scrollWidth") == 390
         tabs = page.locator("[role=tablist] [role=tab]")
         assert tabs.count() == 6

@@ -12,7 +12,7 @@ from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.presets import Capabilities, read_presets
 from rembg_tuner.ui import choices, widgets
-from rembg_tuner.ui.arrival import Arrival
+from rembg_tuner.ui.arrival import Arrival, Browser
 from rembg_tuner.ui.choices import absence_of
 from rembg_tuner.ui.study_handlers import refuse_absent
 from rembg_tuner.ui.visitors import Visitor
@@ -85,10 +85,10 @@ def test_a_choice_that_is_not_possible_is_refused_with_the_reason() -> None:
 def test_a_link_to_a_preset_that_is_absent_says_so(asked: str, language: str, told: str) -> None:
     """The page starts from its own preset; one that is there is taken without a word."""
     visitor = Visitor(language=language)
-    shown = arrival().greet(visitor, None, language, asked)
+    shown = arrival().greet(visitor, Browser(saved=None, language=language), asked)
     assert shown["preset"]["value"] == "balanced"
     assert told in shown["preset_note"]
-    shown = arrival().greet(visitor, None, language, "smallest")
+    shown = arrival().greet(visitor, Browser(saved=None, language=language), "smallest")
     assert shown["preset"]["value"] == "smallest"
     assert "alert" not in shown["preset_note"]
 

@@ -3,7 +3,8 @@
 Apart from the worker, so that what a page shows adds nothing to the memory and time that a run is
 measured with; and apart from the page, which decodes nothing. One request a line as JSON:
 {"input", "output", "matte", "preview", "before", "max_side"}; one answer a line: {"error": null or a
-sentence}.
+sentence}. A request {"inspect", "max_pixels", "preview"} checks an upload, and is answered with its header
+too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import pyvips
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import OutputError, TunerError
 from rembg_tuner.imaging import compose, formats, libvips, matte, source
+
+SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WebP", "GIF")
 
 
 def make_previews(request: dict[str, Any]) -> None:
@@ -52,6 +55,26 @@ def make_previews(request: dict[str, Any]) -> None:
     kept.unlink(missing_ok=True)
 
 
+def inspect_picture(request: dict[str, Any]) -> dict[str, Any]:
+    """Check a picture's header, and make a preview if browsers cannot be relied on to show the file.
+
+    Args:
+        request: `inspect`: the picture; `max_pixels`: the page's limit; `preview`: where a preview goes.
+
+    Returns:
+        `width` and `height`, px, and `has_preview`.
+
+    Raises:
+        TunerError: the picture is refused, or the preview cannot be written.
+    """
+    picture = Path(request["inspect"])
+    header = source.read_header(picture, max_pixels=request["max_pixels"])
+    needs_preview = header.format.name not in SHOWN_BY_BROWSERS
+    if needs_preview:
+        _scale_to_preview(picture, Path(request["preview"]))
+    return {"width": header.width, "height": header.height, "has_preview": needs_preview}
+
+
 def _scale_to_preview(picture: Path, preview: Path) -> None:
     """Scale a picture down, its transparency kept.
 
@@ -75,12 +98,17 @@ def main() -> None:
     """Serve requests until stdin closes."""
     libvips.start_libvips(1)
     for line in sys.stdin:
-        error: str | None = None
+        answer: dict[str, Any] = {"error": None}
         try:
-            make_previews(json.loads(line))
+            request = json.loads(line)
+            if "inspect" in request:
+                answer |= inspect_picture(request)
+            else:
+                make_previews(request)
         except (TunerError, OSError, ValueError, pyvips.Error, MemoryError) as reason:
-            error = str(reason) or type(reason).__name__
-        sys.stdout.write(json.dumps({"error": error}) + "\n")
+            answer["error"] = str(reason) or type(reason).__name__
+            answer["kind"] = reason.kind if isinstance(reason, TunerError) else None
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 

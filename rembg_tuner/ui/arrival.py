@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,15 @@ from rembg_tuner.ui.choices import (
     execution_providers,
     preset_settings,
 )
-from rembg_tuner.ui.handlers import EXAMPLES, EXAMPLES_FOLDER
+from rembg_tuner.ui.handlers import EXAMPLES, EXAMPLES_FOLDER, Handlers
 from rembg_tuner.ui.page_folder import get_on_page
+from rembg_tuner.ui.picture_handlers import show_chosen
 from rembg_tuner.ui.shared_answer import SharedAnswer
 from rembg_tuner.ui.views import machine as machine_view
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import setting_text
 from rembg_tuner.ui.views.runs import show_runs
+from rembg_tuner.ui.views.viewer import existing
 from rembg_tuner.ui.visit import differences
 from rembg_tuner.ui.widgets import grey_updates, knob_updates, preset_choices, thumbnail
 from rembg_tuner.ui.words import language_of, say, translate_sentence
@@ -47,6 +50,21 @@ _LOG = logging.getLogger(__name__)
 _MACHINE_MAX_AGE_S = 60.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Browser:
+    """What a browser tells when it has loaded the page.
+
+    Attributes:
+        saved: the form that it kept of the last visit; anything at all.
+        language: of its page.
+        had_runs: whether this tab had runs before its page was loaded anew.
+    """
+
+    saved: object
+    language: str
+    had_runs: bool = False
+
+
 class Arrival:
     """What is shown before anything has run, and as the form changes."""
 
@@ -56,30 +74,37 @@ class Arrival:
         self._preset = preset
         self._machine = SharedAnswer(diagnose, max_age_s=_MACHINE_MAX_AGE_S)
 
-    def greet(
-        self, visitor: Visitor, saved: object, language: str, asked_preset: str | None
-    ) -> Shown:
+    def greet(self, visitor: Visitor, browser: Browser, asked_preset: str | None) -> Shown:
         """Fill the page in for a visitor.
 
         Args:
-            visitor: who.
-            saved: what their browser kept of their last visit; anything at all.
-            language: of their browser's page.
+            visitor: who; with the runs of their visit where the page was loaded anew.
+            browser: what their browser tells.
             asked_preset: of the address; goes before what was kept.
         """
-        visitor.language = language_of(language)
+        visitor.language = language_of(browser.language)
         visitor.refusal = _refusal_of(asked_preset)
-        preset, settings = self._start(saved, None if visitor.refusal else asked_preset)
+        preset, settings = self._start(browser.saved, None if visitor.refusal else asked_preset)
         visitor.preset = preset
         form = settings.to_dict()
         return {
             "preset": gr.update(value=preset, choices=preset_choices()),
+            "filled": preset,
             "preset_note": self.note(visitor, preset, dict(form)),
             "examples": show_examples(visitor.language),
-            "result": result_view.show_empty(visitor.language),
-            "runs": show_runs(visitor.visit, None, visitor.language),
             "knobs": knob_updates(settings, visitor.language),
+            **self._resume(visitor, had_runs=browser.had_runs),
         }
+
+    def _resume(self, visitor: Visitor, *, had_runs: bool) -> Shown:
+        """Show what there is of the visit: its runs, its result, its picture."""
+        shown = Handlers(self.desk).show(visitor, with_viewer=True)
+        if had_runs and not visitor.visit.turns:
+            shown["runs"] = show_runs(visitor.visit, None, visitor.language, has_ended=True)
+        chosen = visitor.chosen
+        if chosen is not None and existing(chosen.path):
+            shown = {**show_chosen(chosen, visitor.language), **shown, "picture": chosen.path}
+        return {"result": result_view.show_empty(visitor.language), **shown}
 
     def _start(self, saved: object, asked: str | None) -> tuple[str, Settings]:
         """Choose where a visitor starts: the address's preset, what was kept, or this server's preset."""
@@ -95,7 +120,10 @@ class Arrival:
         return self._preset, preset_settings(self._preset)
 
     def choose_preset(self, visitor: Visitor, preset: str) -> Shown:
-        """Bring a preset's settings into the form; one that cannot run here is refused with the reason."""
+        """Tell of a preset, and grey what its engine does not honour; one that cannot run here is refused.
+
+        The browser has filled in the preset's values already, and the visitor may have changed them.
+        """
         absence = absence_of(preset)
         if absence is not None:
             visitor.refusal = absence.text
@@ -103,17 +131,26 @@ class Arrival:
             return {"preset": back, "preset_note": _refused(visitor)}
         visitor.preset, visitor.refusal = preset, ""
         settings = preset_settings(preset)
-        return {
-            "preset_note": self._preset_note(preset, {}, visitor.language),
-            "knobs": knob_updates(settings, visitor.language),
-        }
+        knobs = knob_updates(settings, visitor.language)
+        for update in knobs.values():
+            del update["value"]
+        return {"preset_note": self._preset_note(preset, {}, visitor.language), "knobs": knobs}
 
-    def change_engine(self, visitor: Visitor, engine: str, model: str) -> Shown:
-        """Grey what the engine cannot honour; say which of its providers and number formats are here."""
+    def change_engine(
+        self, visitor: Visitor, engine: str, model: str, *, resets: bool = False
+    ) -> Shown:
+        """Grey what the engine cannot honour; say which of its providers and number formats are here.
+
+        Args:
+            visitor: whose page.
+            engine: of the form.
+            model: of the form.
+            resets: whether knobs that are greyed go back to their defaults.
+        """
         here: frozenset[str] | None = None
         if is_honoured("provider", engine):
             here = frozenset(state.name for state in execution_providers() if state.is_present)
-        return {"knobs": grey_updates(engine, model, visitor.language, here)}
+        return {"knobs": grey_updates(engine, model, visitor.language, here, resets=resets)}
 
     @staticmethod
     def _absent_provider(settings: Settings) -> list[str]:

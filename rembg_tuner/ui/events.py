@@ -10,22 +10,32 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.components import Component
 
+from rembg_tuner.presets import read_presets
 from rembg_tuner.settings import KNOBS
-from rembg_tuner.ui.arrival import Arrival
+from rembg_tuner.ui.arrival import Arrival, Browser
+from rembg_tuner.ui.choices import fill_form, preset_settings
 from rembg_tuner.ui.handlers import EXAMPLES, REPEAT, Handlers
+from rembg_tuner.ui.picture_handlers import PictureHandlers
 from rembg_tuner.ui.widgets import DETAILS, RESULT_SIZES
 from rembg_tuner.ui.words import translate_sentence
 
 if TYPE_CHECKING:
     from rembg_tuner.ui.handlers import Desk, Shown
 
+UNUSABLE = "rt-off"  # a button's class
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 Updates = dict[Component, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Widgets:
-    """The parts of the page that events read and write."""
+    """The parts of the page that events read and write.
+
+    Attributes:
+        tab: hidden; what a tab tells of itself when the page is loaded.
+        filled: hidden; the preset whose values the form was filled with last.
+        example: hidden; an example that was pressed and is not yet the picture.
+    """
 
     picture: Any
     examples: Any
@@ -44,6 +54,10 @@ class Widgets:
     models: Any
     saved: Any
     language: Any
+    tab: Any
+    filled: Any
+    example: Any
+    picture_note: Any
 
     def updates(self, shown: Shown) -> Updates:
         """Tie what handlers show, by name, to the widgets."""
@@ -51,14 +65,18 @@ class Widgets:
         for name, value in shown.items():
             if name == "buttons":
                 is_running = value == "running"
-                updates[self.run] = gr.update(interactive=not is_running)
-                updates[self.repeat] = gr.update(interactive=not is_running)
-                updates[self.cancel] = gr.update(interactive=is_running)
+                updates[self.run] = updates[self.repeat] = _usable(not is_running)
+                updates[self.cancel] = _usable(is_running)
             elif name == "knobs":
                 updates |= {self.knobs[knob]: update for knob, update in value.items()}
             elif name != "warning":
                 updates[getattr(self, name)] = value
         return updates or {self.result: gr.skip()}
+
+
+def _usable(is_usable: bool) -> Any:
+    """Grey a button or free it. A disabled one would lose the keyboard's focus, so page.js does it by a class."""
+    return gr.update(elem_classes=[] if is_usable else [UNUSABLE])
 
 
 def tie_events(page: gr.Blocks, parts: Widgets, desk: Desk, *, preset: str) -> None:
@@ -69,6 +87,7 @@ def tie_events(page: gr.Blocks, parts: Widgets, desk: Desk, *, preset: str) -> N
     _tie_storage(parts)
     _tie_run(parts, handlers)
     _tie_turns(parts, handlers)
+    _tie_picture(parts, PictureHandlers(desk))
 
 
 def tie_machine(triggers: list[Any], parts: Widgets, desk: Desk, *, preset: str) -> None:
@@ -104,24 +123,20 @@ def tie_models(opened: Any, parts: Widgets, desk: Desk) -> None:
 def _tie_arrival(page: gr.Blocks, parts: Widgets, arrival: Arrival) -> None:
     """Greet a visitor in their language, with their last settings."""
 
-    def load(request: gr.Request, saved: object, language: str) -> Updates:
-        visitor = arrival.desk.visitors.of(request)
-        return parts.updates(
-            arrival.greet(visitor, saved, language, request.query_params.get("preset"))
-        )
+    def load(request: gr.Request, saved: object, language: str, tab: object) -> Updates:
+        told = tab if isinstance(tab, dict) else {}
+        visitor = arrival.desk.visitors.resume(request, told.get("token"))
+        browser = Browser(saved=saved, language=language, had_runs=told.get("hadRuns") is True)
+        return parts.updates(arrival.greet(visitor, browser, request.query_params.get("preset")))
 
     page.load(
         load,
-        [parts.saved, parts.language],
+        [parts.saved, parts.language, parts.tab],
         [
-            parts.preset,
-            parts.preset_note,
-            parts.examples,
-            parts.result,
-            parts.runs,
-            *parts.knobs.values(),
+            *(parts.preset, parts.filled, parts.preset_note, parts.examples, parts.picture),
+            *(parts.viewer, parts.result, parts.runs, *parts.knobs.values()),
         ],
-        js="(saved) => [saved, document.documentElement.lang || navigator.language]",
+        js="(saved) => [saved, document.documentElement.lang || navigator.language, window.rembgTuner.tab()]",
         queue=False,
         **QUIET,
     )
@@ -138,17 +153,31 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
     def change_engine(request: gr.Request, engine: str, model: str) -> Updates:
         return parts.updates(arrival.change_engine(visitors.of(request), engine, model))
 
+    def take_engine(request: gr.Request, engine: str, model: str) -> Updates:
+        visitor = visitors.of(request)
+        return parts.updates(arrival.change_engine(visitor, engine, model, resets=True))
+
     def note(request: gr.Request, preset: str, *values: object) -> str:
         form = dict(zip(KNOBS, values, strict=True))
         return arrival.note(visitors.of(request), preset, form)
 
-    parts.preset.input(
+    # The browser fills the form in by itself, so that Run never finds another preset's values in it.
+    values = {name: fill_form(preset_settings(name)) for name in read_presets()}
+    filled = {name: [values[name][knob] for knob in KNOBS] for name in values}
+    form = [parts.preset, *everything]
+    fill = f"(preset, ...now) => window.rembgTuner.fill(({json.dumps(filled)})[preset], now)"
+    fills = parts.preset.input(None, form, everything, js=fill, **QUIET)
+    # Marked as filled only then: until that, Run takes the preset's own values.
+    fills.then(None, parts.preset, parts.filled, js="(preset) => preset", **QUIET)
+    told = parts.preset.input(
         choose_preset,
         parts.preset,
         [parts.preset, parts.preset_note, *everything],
         queue=False,
         **QUIET,
     )
+    settle = "(preset, filled, ...now) => window.rembgTuner.settle(preset, filled, now)"
+    told.then(None, [parts.preset, parts.filled, *everything], [parts.filled, *everything], js=settle, **QUIET)  # fmt: skip
     gr.on(
         [knobs["engine"].change, knobs["model"].change],
         change_engine,
@@ -156,6 +185,11 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
         everything,
         queue=False,
         **QUIET,
+    )
+    # Values are put back only after the visitor's own choice: a preset's, which fills in the whole form,
+    # would be overwritten by the answer to its first half.
+    knobs["engine"].input(
+        take_engine, [knobs["engine"], knobs["model"]], everything, queue=False, **QUIET
     )
     for quick, name, choices in (
         (parts.detail, "network_size", DETAILS),
@@ -186,14 +220,19 @@ def _tie_storage(parts: Widgets) -> None:
 def _tie_run(parts: Widgets, handlers: Handlers) -> None:
     """Tie Run, Repeat and Cancel."""
     visitors = handlers.desk.visitors
-    inputs = [parts.picture, parts.preset, *parts.knobs.values()]
+    inputs = [parts.picture, parts.example, parts.filled, parts.preset, *parts.knobs.values()]
+    # An example that was pressed a moment ago may not be the picture yet.
+    with_example = "(picture, example, ...form) => [picture, window.rembgTuner.example, ...form]"
     outputs = [parts.run, parts.repeat, parts.cancel, parts.viewer, parts.result, parts.runs]
 
     def runner_of(repeat: int) -> Callable[..., AsyncIterator[Updates]]:
         async def run(
-            request: gr.Request, picture: str | None, preset: str, *values: object
-        ) -> AsyncIterator[Updates]:
-            form = dict(zip(KNOBS, values, strict=True))
+            request: gr.Request, picture: str | None, example: str, filled: str, preset: str, *values: object
+        ) -> AsyncIterator[Updates]:  # fmt: skip
+            # Where the form still has another preset's values, the preset's own are run.
+            form = dict(zip(KNOBS, values, strict=True)) if filled == preset else {}
+            if example in EXAMPLES:
+                picture = handlers.example(example)
             shown = handlers.run(visitors.of(request), picture, preset, form, repeat=repeat)
             try:
                 async for update in shown:
@@ -211,7 +250,7 @@ def _tie_run(parts: Widgets, handlers: Handlers) -> None:
 
     for button, repeat in ((parts.run, 1), (parts.repeat, REPEAT)):
         # The line bounds who waits and who runs; a visitor who waits costs no thread.
-        event = button.click(runner_of(repeat), inputs, outputs, concurrency_limit=None, **QUIET)
+        event = button.click(runner_of(repeat), inputs, outputs, js=with_example, concurrency_limit=None, **QUIET)  # fmt: skip
         event.failure(reset, None, outputs, queue=False, **QUIET)
     parts.cancel.click(cancel, None, None, queue=False, **QUIET)
 
@@ -238,18 +277,42 @@ def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
         finally:
             await shown.aclose()
 
-    def take_example(event: gr.EventData) -> Any:
-        name = str(content_of(event).get("example"))
-        return handlers.example(name) if name in EXAMPLES else gr.skip()
-
-    everything = [parts.preset, parts.preset_note, parts.picture, *parts.knobs.values()]
+    everything = [parts.preset, parts.filled, parts.preset_note, parts.picture, parts.picture_note, *parts.knobs.values()]  # fmt: skip
     parts.runs.select(
         pick, None, [parts.viewer, parts.result, parts.runs, *everything], queue=False, **QUIET
     )
     parts.viewer.select(
         change_backdrop, None, [parts.viewer, parts.result], concurrency_limit=None, **QUIET
     )
-    parts.examples.select(take_example, None, parts.picture, queue=False, **QUIET)
+
+
+def _tie_picture(parts: Widgets, pictures: PictureHandlers) -> None:
+    """Tie the picture: what is chosen is checked, and shown in the place of the result before it."""
+    visitors = pictures.desk.visitors
+
+    async def choose(request: gr.Request, picture: str | None) -> AsyncIterator[Updates]:
+        async for shown in pictures.choose(visitors.of(request), picture):
+            yield parts.updates(shown)
+
+    def take_example(request: gr.Request, event: gr.EventData) -> Updates:
+        name = str(content_of(event).get("example"))
+        known = name in EXAMPLES
+        return parts.updates(pictures.take_example(visitors.of(request), name) if known else {})
+
+    outputs = [parts.picture, parts.picture_note, parts.viewer, parts.result]
+    # At once, as far as the browser can show it; the answer has a preview where it cannot.
+    parts.picture.upload(None, parts.picture, parts.viewer, js="(picture) => window.rembgTuner.uploaded(picture)", **QUIET)  # fmt: skip
+    gr.on(
+        [parts.picture.upload, parts.picture.clear],
+        choose,
+        parts.picture,
+        outputs,
+        concurrency_limit=None,
+        trigger_mode="multiple",
+        **QUIET,
+    )
+    parts.picture.change(None, None, None, js="() => { window.rembgTuner.example = '' }", **QUIET)
+    parts.examples.select(take_example, None, outputs, queue=False, trigger_mode="multiple", **QUIET)  # fmt: skip
 
 
 def begin_buttons(begins: list[Any], stop: Any, starts: list[Any]) -> None:

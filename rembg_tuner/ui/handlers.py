@@ -7,11 +7,11 @@ are tested without a browser.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +23,18 @@ from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import PREVIEW_SIDE
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
+from rembg_tuner.running.previewer import Inspector
 from rembg_tuner.running.ticket import Order
 from rembg_tuner.ui.choices import LIMITS, chosen_settings, most_pixels
 from rembg_tuner.ui.downloads import Downloads
 from rembg_tuner.ui.page_folder import without_places_in
 from rembg_tuner.ui.studies import Studies
 from rembg_tuner.ui.views import result as result_view
-from rembg_tuner.ui.views.markup import file_link
 from rembg_tuner.ui.views.models import show_models
 from rembg_tuner.ui.views.runs import show_runs
-from rembg_tuner.ui.visit import Turn, Waited, write_runs
+from rembg_tuner.ui.views.viewer import existing, picture_value, viewer_value
+from rembg_tuner.ui.visit import Turn, digest_of, waited_for, write_runs
+from rembg_tuner.ui.visitors import ChosenPicture
 from rembg_tuner.ui.widgets import knob_updates, model_update, preset_choices
 from rembg_tuner.ui.words import say
 
@@ -65,6 +67,7 @@ class Desk:
     downloads: Downloads
     studies: Studies
     limit_bytes: int | None
+    inspector: Inspector = field(default_factory=Inspector)
 
     @classmethod
     def set_up(
@@ -204,18 +207,22 @@ class Handlers:
                 yield {"result": self._glance(ticket, repeat, language), "buttons": "running"}
         finally:
             await ticks.aclose()
-            visitor.ticket = None
+            if visitor.ticket is ticket:
+                visitor.ticket = None
         waited_s = time.perf_counter() - asked_at
         turn = replace(
             self._turn(ticket, picture=order.job.input, preset=preset, before=before),
-            waited=_waited(ticket, waited_s),
-            picture_digest=await asyncio.to_thread(_digest_of, order.job.input),
+            waited=waited_for(ticket, waited_s),
+            picture_digest=await asyncio.to_thread(digest_of, order.job.input),
         )
         if turn.before:
             visitor.befores[(order.job.input, side)] = turn.before
         visitor.visit = visitor.visit.add(turn)
         # In a thread: the lists are written whole, which takes a second after fifty turns.
         shown = await asyncio.to_thread(self.show, visitor, with_viewer=turn.after is not None)
+        if visitor.chosen is not None and visitor.chosen.path != order.job.input:
+            # Another picture was chosen meanwhile and is shown: this run is one of the table.
+            shown = {"runs": shown["runs"], "result": result_view.show_left(visitor.visit.turns[-1], language)}  # fmt: skip
         yield {**shown, "buttons": "idle"}
 
     def _glance(self, ticket: Ticket, repeat: int, language: str) -> str:
@@ -240,9 +247,9 @@ class Handlers:
             settings=ticket.order.settings,
             runs=runs,
             timeline=ticket.timeline(),
-            before=before or _existing(job.before_preview),
-            after=_existing(job.preview) if has_result else None,
-            download=_existing(job.output) if has_result else None,
+            before=before or existing(job.before_preview),
+            after=existing(job.preview) if has_result else None,
+            download=existing(job.output) if has_result else None,
         )
 
     def cancel(self, visitor: Visitor) -> None:
@@ -280,9 +287,16 @@ class Handlers:
         return {"result": result_view.show_problem(message, visitor.language), "buttons": "idle"}
 
     def example(self, name: str) -> str:
-        """Lay an example into the page's folder, since only from there a visitor's picture is taken."""
-        target = self.desk.folder.new_job() / f"{name}.png"
-        shutil.copyfile(EXAMPLES_FOLDER / f"{name}.png", target)
+        """Lay an example into the page's folder, from which alone a picture is taken; once for all visitors."""
+        target = self.desk.folder.path / "examples" / f"{name}.png"
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        if target.is_file():
+            target.touch()  # or it would be swept away in the middle of a visit
+        else:
+            scratch = self.desk.folder.new_job() / target.name
+            shutil.copyfile(EXAMPLES_FOLDER / f"{name}.png", scratch)
+            scratch.replace(target)
+            scratch.parent.rmdir()
         return str(target)
 
     def pick(self, visitor: Visitor, number: int) -> Shown:
@@ -293,9 +307,16 @@ class Handlers:
             return {}
         shown = self.show(visitor, with_viewer=True)
         visitor.preset, visitor.refusal = turn.preset, ""
-        shown |= {"preset": turn.preset, "knobs": knob_updates(turn.settings, visitor.language)}
-        if Path(turn.picture_path).is_file():
-            shown["picture"] = turn.picture_path
+        knobs = knob_updates(turn.settings, visitor.language)
+        shown |= {"preset": turn.preset, "filled": turn.preset, "knobs": knobs}
+        is_kept = existing(turn.picture_path) is not None
+        visitor.choice += 1
+        visitor.chosen = ChosenPicture(path=turn.picture_path, shown=turn.before or turn.picture_path) if is_kept else None  # fmt: skip
+        shown["picture"] = turn.picture_path if is_kept else None
+        if visitor.chosen is not None and shown.get("viewer") is None:  # a run that failed
+            shown["viewer"] = picture_value(visitor.chosen)
+        gone = say("picture.gone", visitor.language, picture=turn.picture)
+        shown["picture_note"] = "" if is_kept else f'<p role="status">{escape(gone)}</p>'
         return shown
 
     def pin(self, visitor: Visitor, number: int) -> Shown:
@@ -320,7 +341,9 @@ class Handlers:
         return shown
 
     def _written(self, visitor: Visitor) -> tuple[Path, Path] | None:
-        """Write the lists for download; None where the disk is full: the page then offers none."""
+        """Write the lists for download; None where nothing has run, or the disk is full."""
+        if not visitor.visit.turns:
+            return None
         try:
             return write_runs(visitor.visit, self.desk.visitors.folder_of(visitor))
         except OSError:
@@ -368,51 +391,6 @@ class Handlers:
         visitor.visit = visitor.visit.change(turn)
         if visitor.visit.shown == number:
             yield {"viewer": viewer_value(turn, visitor.language)}
-
-
-def viewer_value(turn: Turn, language: str) -> dict[str, object] | None:
-    """Give what the viewer shows of a turn; None where its files are gone."""
-    if not (turn.after and turn.before and Path(turn.after).is_file()):
-        return None
-    return {
-        "turn": turn.number,
-        "before": file_link(turn.before),
-        "after": file_link(turn.after),
-        "download": file_link(turn.download)
-        if turn.download and _existing(turn.download)
-        else None,
-        "name": Path(turn.download).name if turn.download else "",
-        "backdrop": turn.backdrop,
-        "empty": turn.has_no_foreground,
-        "alt": result_view.brief(turn, language),
-    }
-
-
-def _waited(ticket: Ticket, total_s: float) -> Waited:
-    """Say what the visitor waited for; start and load count where this turn started the worker."""
-    results = [run for run in ticket.runs if isinstance(run, Result)]
-    first = results[0] if results and results[0].run_index == 0 else None
-    return Waited(
-        total_s=total_s,
-        queue_s=ticket.queued_s(),
-        start_s=first.start_s if first else 0.0,
-        load_s=first.load_s if first else 0.0,
-        run_s=sum(run.total_s for run in results),
-    )
-
-
-def _digest_of(path: str) -> str:
-    """Return a file's SHA-256; empty where it is gone."""
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
-
-
-def _existing(path: str | None) -> str | None:
-    """Give a path if a file is there."""
-    return path if path and Path(path).is_file() else None
 
 
 def example_of(desk: Desk) -> str:

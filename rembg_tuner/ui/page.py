@@ -55,8 +55,13 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
                 machine = gr.HTML(words("machine.asking"), elem_id="machine")
                 again = gr.Button(words("machine.refresh"), elem_id="refresh", size="sm")
         saved = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_KEY)
-        language = gr.Textbox(visible=False)
-        parts = Widgets(**made, machine=machine, models=models, saved=saved, language=language)
+        hidden: dict[str, Any] = {
+            "language": gr.Textbox(visible=False),
+            "tab": gr.JSON(visible=False),
+            "filled": gr.Textbox(preset, visible=False),
+            "example": gr.Textbox(visible=False),
+        }
+        parts = Widgets(**made, **hidden, machine=machine, models=models, saved=saved)
         with compare:
             compare_tab.add_compare_tab(compare.select, desk, parts)
         with sweep:
@@ -110,6 +115,7 @@ def _todo(preset: str) -> dict[str, Any]:
         height=206,
         elem_id="picture",
     )
+    made["picture_note"] = gr.HTML("", elem_id="picture-note")
     made["examples"] = gr.HTML("", js_on_load=asset("pick.js"), elem_id="examples")
     made["preset"] = gr.Dropdown(
         choices=preset_choices(), value=preset, label=words("preset"), elem_id="preset"
@@ -119,7 +125,9 @@ def _todo(preset: str) -> dict[str, Any]:
     with gr.Row(elem_id="buttons"):
         made["run"] = gr.Button(words("run"), variant="primary", elem_id="run")
         made["repeat"] = gr.Button(words("repeat"), elem_id="repeat")
-        made["cancel"] = gr.Button(words("cancel"), interactive=False, elem_id="cancel")
+        made["cancel"] = gr.Button(
+            words("cancel"), elem_id="cancel", elem_classes=[events.UNUSABLE]
+        )
     with gr.Accordion(words("expert"), open=False, elem_id="expert"):
         made["knobs"] = _knobs(preset)
     return made

@@ -6,6 +6,7 @@ Knows nothing of widgets; the page draws what stands here.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import Summary, summarise
 
 if TYPE_CHECKING:
+    from rembg_tuner.running.ticket import Ticket
     from rembg_tuner.settings import Settings, Value
 
 MOST_RUNS = 50  # of a visit; the oldest that is not pinned goes first
@@ -135,6 +137,28 @@ class Ratio:
 
     speed: float
     memory: float | None
+
+
+def waited_for(ticket: Ticket, total_s: float) -> Waited:
+    """Say what the visitor waited for; start and load count where this turn started the worker."""
+    results = [run for run in ticket.runs if isinstance(run, Result)]
+    first = results[0] if results and results[0].run_index == 0 else None
+    return Waited(
+        total_s=total_s,
+        queue_s=ticket.queued_s(),
+        start_s=first.start_s if first else 0.0,
+        load_s=first.load_s if first else 0.0,
+        run_s=sum(run.total_s for run in results),
+    )
+
+
+def digest_of(picture: str) -> str:
+    """Return a file's SHA-256; empty where it is gone."""
+    try:
+        with Path(picture).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def compare(turn: Turn, baseline: Turn) -> Ratio | None:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rembg_tuner.ui.kept_visits import KeptVisits, read_token
 from rembg_tuner.ui.visit import Visit
 from rembg_tuner.ui.words import language_of
 
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.studies import Study
 
 MAX_VISITORS = 100  # each remembers up to 50 runs, some MiB at worst
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenPicture:
+    """A picture that was uploaded and found to be readable.
+
+    Attributes:
+        path: of the upload.
+        shown: the file that a browser can show: the upload itself, or its preview.
+        width, height: px, upright; 0: not known.
+    """
+
+    path: str
+    shown: str
+    width: int = 0
+    height: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +53,9 @@ class Visitor:
         befores: preview of an original, by its path and side, so that it is written once.
         preset: that the form started from last; empty: the server's.
         refusal: why the preset asked for last was not chosen, a sentence; empty: it was.
+        chosen: the picture that would be run now.
+        choice: how many pictures were chosen, so that a late answer about an earlier one is left.
+        token: of the tab, under which the visit is found again when the page is loaded anew.
     """
 
     language: str
@@ -48,6 +68,9 @@ class Visitor:
     befores: dict[tuple[str, int], str] = field(default_factory=dict)
     preset: str = ""
     refusal: str = ""
+    chosen: ChosenPicture | None = None
+    choice: int = 0
+    token: str | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -60,6 +83,11 @@ class Visitor:
     def is_empty(self) -> bool:
         """Whether forgetting this visitor loses nothing: no runs, no comparison, sweep or soak."""
         return not self.visit.turns and not any(self._studies())
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to find again after the page is loaded anew."""
+        return not self.is_empty or self.chosen is not None
 
     def _studies(self) -> tuple[Study | None, ...]:
         """Return the visitor's longer tasks."""
@@ -101,6 +129,7 @@ class Visitors:
         """Keep visitors' folders below a page's folder."""
         self._folder = folder
         self._visitors: OrderedDict[str, Visitor] = OrderedDict()
+        self._kept = KeptVisits()
         self._lock = threading.Lock()  # events come from the loop and from Gradio's threads
 
     def of(self, request: gr.Request) -> Visitor:
@@ -118,7 +147,26 @@ class Visitors:
         idle = [key for key, visitor in self._visitors.items() if not visitor.is_busy]
         empty = (key for key in idle if self._visitors[key].is_empty)
         if (key := next(empty, next(iter(idle), None))) is not None:
-            del self._visitors[key]
+            self._keep(self._visitors.pop(key))
+
+    def resume(self, request: gr.Request, token: object) -> Visitor:
+        """Find the visit that a tab had before its page was loaded anew; else begin one.
+
+        Args:
+            request: of the new session.
+            token: the tab's; anything else than a token begins a visit that is not kept.
+        """
+        key, known = str(request.session_hash), read_token(token)
+        visitor = self.of(request)
+        if known is None:
+            return visitor
+        with self._lock:
+            # The old session may not have ended yet: a reload's new page can be faster.
+            found = next((v for v in self._visitors.values() if v.token == known), None)
+            found = found or self._kept.take(known) or visitor
+            found.token = known
+            self._visitors[key] = found
+        return found
 
     def folder_of(self, visitor: Visitor) -> Path:
         """Give the folder for a visitor's lists; it may have been swept away meanwhile."""
@@ -127,11 +175,21 @@ class Visitors:
         return visitor.folder
 
     def leave(self, session: str) -> None:
-        """Forget a tab that was closed, and free what it holds of the line."""
+        """Forget a tab that was closed or is loaded anew, and free what it holds of the line.
+
+        What it did is kept for a while, in case it comes back.
+        """
         with self._lock:
             visitor = self._visitors.pop(session, None)
-        if visitor is not None:
-            visitor.stop()
+            if visitor is None or any(other is visitor for other in self._visitors.values()):
+                return  # the page was loaded anew: another session goes on with the visit
+            self._keep(visitor)
+        visitor.stop()
+
+    def _keep(self, visitor: Visitor) -> None:
+        """Keep what a tab did, so that its next page finds it."""
+        if visitor.token is not None and visitor.has_work:
+            self._kept.keep(visitor.token, visitor)
 
 
 def _language_of(request: gr.Request) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from abc import ABCMeta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from rembg_tuner.settings import (
     unhonoured_text,
 )
 from rembg_tuner.ui.choices import (
+    LIMITS,
     absence_of,
     cache_folder,
     capabilities,
@@ -38,10 +40,10 @@ from rembg_tuner.ui.words import (
     setting_name,
     translate_sentence,
 )
+from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
     from gradio.components import Component
-    from gradio.data_classes import ImageData
 
     from rembg_tuner.presets import Capabilities
     from rembg_tuner.settings import Settings, Value
@@ -53,6 +55,7 @@ _DROPDOWNS = ("model", "provider")
 # An invisible character in the label of a choice that is not possible here; page.js greys the choice by it.
 ABSENT_MARK = "\u2060"
 _WHY_ABSENT = ("absent", "unsupported", "foreign", "unmade")  # keys of words
+_IN_SCRIPTS = ("viewer.", "picture.too_large")  # words that the browser writes
 _NOT_FOR_ONE_PICTURE = ("batch_size",)  # a page cuts one out at a time
 
 
@@ -60,17 +63,26 @@ def picture_input(**options: Any) -> gr.Image:
     """Make an image input that hands its file's path on, and never opens it.
 
     Gradio's own opens every upload with Pillow, to tell its format: a file that is none would be a
-    bare "Error", and a great one would be decoded in the web process. Not a subclass, since Gradio
-    writes a .pyi file beside the source of each.
+    bare "Error", and a great one would be decoded in the web process.
     """
-    picture = gr.Image(type="filepath", image_mode=None, **options)
-    picture.preprocess = _path_of  # type: ignore[method-assign]
+    picture: gr.Image = _picture_class()(type="filepath", image_mode=None, **options)
     return picture
 
 
-def _path_of(payload: ImageData | None) -> str | None:
-    """Give an uploaded file's path; None where there is none."""
-    return None if payload is None else payload.path
+@cache
+def _picture_class() -> type[gr.Image]:
+    """Make the class of image inputs.
+
+    A class, because Gradio makes a component anew from its class in the session that updates it. Made
+    past Gradio's own metaclass, which writes a .pyi file beside the source of each class.
+    """
+    members = {
+        "__module__": gr.Image.__module__,
+        "__doc__": "An image input that does not open files.",
+        "preprocess": lambda _, payload: None if payload is None else payload.path,
+    }
+    made: type[gr.Image] = ABCMeta.__new__(type(gr.Image), "Image", (gr.Image,), members)
+    return made
 
 
 def asset(name: str) -> str:
@@ -153,10 +165,15 @@ def held_choices(first: str) -> list[tuple[str, str]]:
 def script() -> str:
     """Give the page's own JavaScript, with the words that it writes."""
     words = {
-        language: {k: v for k, v in all_words(language).items() if k.startswith("viewer.")}
+        language: {k: v for k, v in all_words(language).items() if k.startswith(_IN_SCRIPTS)}
         for language in LANGUAGES
     }
-    return asset("page.js").replace("__WORDS__", json.dumps(words, ensure_ascii=False))
+    limit = {"bytes": LIMITS.upload_bytes, "text": format_bytes(LIMITS.upload_bytes)}
+    return (
+        asset("page.js")
+        .replace("__WORDS__", json.dumps(words, ensure_ascii=False))
+        .replace("__LIMIT__", json.dumps(limit))
+    )
 
 
 def knob_widget(name: str, value: Value) -> Component:
@@ -250,13 +267,26 @@ def knob_updates(settings: Settings, language: str) -> dict[str, Any]:
 
 
 def grey_updates(
-    engine: str, model: str, language: str, providers: frozenset[str] | None
+    engine: str,
+    model: str,
+    language: str,
+    providers: frozenset[str] | None,
+    *,
+    resets: bool,
 ) -> dict[str, Any]:
-    """Grey the knobs that an engine cannot honour, put back to their defaults; free the others."""
+    """Grey the knobs that an engine cannot honour, and free the others.
+
+    Args:
+        engine: of the form.
+        model: of the form.
+        language: of the reasons.
+        providers: the execution providers that are here; None: not asked yet.
+        resets: whether knobs that are greyed go back to their defaults.
+    """
     updates: dict[str, Any] = {}
     for name in (name for name, knob in KNOBS.items() if knob.engines):
         options = _honoured(name, engine, language)
-        if not is_honoured(name, engine):
+        if resets and not is_honoured(name, engine):
             options["value"] = default_of(name)
         if name == "provider" and providers is not None:
             options["choices"] = choices_of(name, providers)

@@ -1,7 +1,10 @@
 // What every part of the page shares: words in the page's language, addresses below the page's root,
-// and the two keys. `__WORDS__` is filled in by the server.
+// and the two keys. `__WORDS__` and `__LIMIT__` are filled in by the server.
 window.rembgTuner = {
   all: __WORDS__,
+  limit: __LIMIT__,
+  example: "", // pressed, and not yet the picture
+  form: [], // before the preset that was chosen last
   words() {
     return this.all[/^zh/i.test(document.documentElement.lang || navigator.language) ? "zh-CN" : "en"];
   },
@@ -16,6 +19,37 @@ window.rembgTuner = {
       radio.setAttribute("aria-checked", String(radio === chosen));
       radio.tabIndex = radio === stop ? 0 : -1;
     }
+  },
+  // The tab's token, by which its visit is found again after a reload: 128 random bits, for this tab only.
+  tab() {
+    try {
+      let token = sessionStorage.getItem("rembg-tuner.visit") ?? "";
+      if (!/^[0-9a-f]{32}$/.test(token)) {
+        const bytes = crypto.getRandomValues(new Uint8Array(16));
+        token = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+        sessionStorage.setItem("rembg-tuner.visit", token);
+      }
+      const hadRuns = sessionStorage.getItem("rembg-tuner.runs") !== null;
+      sessionStorage.removeItem("rembg-tuner.runs");
+      return { token, hadRuns };
+    } catch {
+      return {}; // a browser without storage: nothing is kept over a reload
+    }
+  },
+  // Fills the form in from a preset; the server may refuse the preset, which brings the form back.
+  fill(values, now) {
+    this.form = now;
+    return values;
+  },
+  settle(preset, filled, now) {
+    return [preset, ...(preset === filled ? now : this.form)];
+  },
+  // What the viewer shows of an upload until the server has checked it.
+  uploaded(picture) {
+    if (!picture?.path) return null;
+    const path = picture.path.split("/").map(encodeURIComponent).join("/");
+    const address = `gradio_api/file=${path}`;
+    return { turn: 0, before: address, source: address, alt: picture.orig_name ?? "" };
   },
 };
 // Arrow keys, Home and End choose within a group of buttons that are radios, as in a group of inputs.
@@ -64,14 +98,40 @@ document.addEventListener("click", (event) => {
 new MutationObserver(() => { nameRadios(); greyAbsent(); }).observe(document.documentElement, {
   childList: true, characterData: true, subtree: true, attributeFilter: ["name"],
 });
+// An open list, dialog or colour picker takes Esc for itself; looked for before the list closes.
+const takesEscape = (target) =>
+  target.closest?.("[role=combobox][aria-expanded=true], select, input[type=color], dialog, [role=dialog]") ||
+  document.querySelector("ul.options, dialog[open]");
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
-    document.activeElement?.blur?.(); // a number that is being typed counts
-    setTimeout(() => document.querySelector("#run:not([disabled])")?.click(), 0);
-  } else if (event.key === "Escape") {
-    document.querySelector("#cancel:not([disabled])")?.click();
+    event.stopPropagation();
+    // A number that is being typed counts, and the focus stays where it is.
+    document.activeElement?.dispatchEvent(new Event("change", { bubbles: true }));
+    setTimeout(() => document.querySelector("#run:not(.rt-off)")?.click(), 0);
+  } else if (event.key === "Escape" && !takesEscape(event.target)) {
+    document.querySelector("#cancel:not(.rt-off)")?.click();
   }
+}, true);
+// A button that cannot be used now keeps the focus: it is greyed, and does nothing.
+const BUTTONS = "#run, #repeat, #cancel";
+const greyButtons = () => {
+  for (const button of document.querySelectorAll(BUTTONS)) {
+    const isOff = button.classList.contains("rt-off");
+    if (isOff !== (button.getAttribute("aria-disabled") === "true")) button.setAttribute("aria-disabled", String(isOff));
+  }
+};
+new MutationObserver(greyButtons).observe(document.documentElement, {
+  childList: true, subtree: true, attributeFilter: ["class"],
+});
+document.addEventListener("click", (event) => {
+  if (event.target.closest?.(BUTTONS)?.classList.contains("rt-off")) event.stopImmediatePropagation();
+}, true);
+// On a phone the progress lies below the form.
+document.addEventListener("click", (event) => {
+  if (!event.target.closest?.("#run, #repeat") || window.innerWidth > 760) return;
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  document.querySelector("#result")?.scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
 });
 document.addEventListener("click", (event) => {
   const link = event.target.closest?.("[data-language]");
@@ -92,18 +152,77 @@ const markLanguage = () => {
 };
 const waiting = new MutationObserver(() => { if (markLanguage()) waiting.disconnect(); });
 waiting.observe(document.documentElement, { childList: true, subtree: true });
-// A picture pasted anywhere on the page takes the place of the one that is there.
-document.addEventListener("paste", async (event) => {
+// Files: what cannot be taken is told next to its field. Gradio's own messages are toasts in English.
+const fieldOf = (target) => target.closest?.(".block") ?? target;
+const refuse = (target, text) => {
+  const block = fieldOf(target);
+  let note = block.nextElementSibling;
+  if (!note?.classList.contains("rt-refused")) {
+    if (!text) return;
+    note = Object.assign(document.createElement("p"), { className: "rt-refused" });
+    note.setAttribute("role", "alert");
+    block.after(note);
+  }
+  note.textContent = text;
+  note.hidden = !text;
+};
+const isTooLarge = (file, target) => {
+  const text = window.rembgTuner.words()["picture.too_large"];
+  const { bytes, text: limit } = window.rembgTuner.limit;
+  const found = file.size > bytes;
+  refuse(target, found ? text.replace("{name}", () => file.name).replace("{limit}", limit) : "");
+  return found;
+};
+// The server tells by its bytes what a file is; the browser's guess by its name must not stop it.
+const asPicture = (file) =>
+  file.type.startsWith("image/") ? file : new File([file], file.name, { type: "image/unknown" });
+const give = (field, file) => {
+  const files = new DataTransfer();
+  files.items.add(asPicture(file));
+  field.files = files.files;
+  field.dispatchEvent(new Event("change", { bubbles: true }));
+};
+const take = async (file) => {
+  const input = () => document.querySelector("#picture input[type=file]");
+  if (isTooLarge(file, document.querySelector("#picture"))) return;
+  if (!input()) document.querySelector("#picture .top-panel button:last-of-type")?.click();
+  for (let tries = 0; tries < 50 && !input(); tries++) await new Promise((done) => setTimeout(done, 20));
+  if (input()) give(input(), file);
+};
+document.addEventListener("change", (event) => {
+  const field = event.target;
+  if (!field.matches?.("input[type=file]") || !field.files.length) return;
+  const files = [...field.files];
+  const isPicture = field.closest("#picture") !== null;
+  if (files.some((file) => isTooLarge(file, field))) {
+    event.stopImmediatePropagation();
+    field.value = "";
+  } else if (isPicture && asPicture(files[0]) !== files[0]) {
+    event.stopImmediatePropagation();
+    give(field, files[0]);
+  }
+}, true);
+// A picture dropped on the one that is there, or pasted anywhere on the page, takes its place.
+document.addEventListener("dragover", (event) => {
+  if (event.target.closest?.("#picture")) event.preventDefault();
+});
+document.addEventListener("drop", (event) => {
+  const [file] = event.dataTransfer?.files ?? [];
+  if (!file || !event.target.closest?.("#picture")) return;
+  event.preventDefault();
+  event.stopPropagation();
+  event.target.dispatchEvent(new DragEvent("dragleave", { bubbles: true }));
+  take(file);
+}, true);
+document.addEventListener("paste", (event) => {
   const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
   if (!file || event.target.closest?.("input, textarea")) return;
   event.preventDefault();
-  const input = () => document.querySelector("#picture input[type=file]");
-  if (!input()) document.querySelector("#picture .top-panel button:last-of-type")?.click();
-  for (let tries = 0; tries < 50 && !input(); tries++) await new Promise((done) => setTimeout(done, 20));
-  const files = new DataTransfer();
-  files.items.add(file);
-  const field = input();
-  if (!field) return;
-  field.files = files.files;
-  field.dispatchEvent(new Event("change", { bubbles: true }));
+  take(file);
+}, true);
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-example]");
+  if (!button) return;
+  window.rembgTuner.example = button.dataset.example;
+  refuse(document.querySelector("#picture"), "");
 }, true);

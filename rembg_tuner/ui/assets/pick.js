@@ -1,5 +1,10 @@
 // Tells Python which button of a part drawn on the server was pressed.
 const BUTTONS = "[data-show],[data-pin],[data-example],[data-get],[data-stop]";
+// Remembered by the tab, so that after a reload it can be told whether its visit has ended.
+watch("value", () => {
+  if (!String(props.value).includes("data-row")) return;
+  try { sessionStorage.setItem("rembg-tuner.runs", "1"); } catch { /* private mode */ }
+});
 // A part that is redrawn between press and release gives its click to what stands around it,
 // so the button that was pressed is kept.
 let pressed = null;

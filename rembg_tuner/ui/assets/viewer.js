@@ -10,7 +10,7 @@ let shown = null;
 const place = () => root.style.setProperty("--at", `${wipe.value}%`);
 const press = (selector, chosen) => window.rembgTuner.check([...root.querySelectorAll(selector)], chosen);
 const setMode = (mode) => {
-  if (!shown) return;
+  if (!shown?.turn) return;
   root.dataset.mode = mode;
   wipe.value = { original: 100, cutout: 0 }[mode] ?? wipe.value;
   if (mode === "compare" && (wipe.value === "0" || wipe.value === "100")) wipe.value = 50;
@@ -27,7 +27,7 @@ const setBackdrop = (value) => {
 };
 const askBackdrop = (value) => {
   setBackdrop(value);
-  if (!shown || shown.backdrop === value) return;
+  if (!shown?.turn || shown.backdrop === value) return;
   download.setAttribute("aria-disabled", "true");
   download.textContent = words["viewer.preparing"];
   trigger("select", { backdrop: value, turn: shown.turn });
@@ -39,6 +39,34 @@ const offer = (value) => {
   else download.removeAttribute("href");
   download.download = value.name ?? "";
 };
+// A picture that was chosen, before it is run. One that the browser cannot show has a preview a moment later.
+const showPicture = async (value) => {
+  shown = value;
+  root.dataset.mode = "picture"; // the cut-out of the one before goes at once
+  wipe.value = 100;
+  place();
+  await load(before, value.before);
+  if (shown !== value) return;
+  if (!before.naturalWidth) return clear();
+  part(".rt-frame").style.setProperty("--ratio", before.naturalWidth / before.naturalHeight);
+  before.alt = `${words["viewer.original"]}: ${value.alt}`;
+  replaceBroken();
+};
+const clear = () => {
+  shown = null;
+  root.dataset.mode = "empty";
+  root.removeAttribute("data-turn");
+};
+// The picture's own field shows the upload itself: where the browser cannot, the preview stands in for it.
+const replaceBroken = () => {
+  const image = document.querySelector("#picture img");
+  if (!image || !shown?.source || !before.naturalWidth) return;
+  const isOfThis = decodeURIComponent(image.src).endsWith(decodeURIComponent(shown.source));
+  if (isOfThis && image.complete && !image.naturalWidth) image.src = before.src;
+};
+document.addEventListener("error", (event) => {
+  if (event.target.matches?.("#picture img")) replaceBroken();
+}, true);
 const load = (image, address) => {
   if (image.dataset.from === address) return image.decode().catch(() => {});
   image.dataset.from = address;
@@ -46,14 +74,11 @@ const load = (image, address) => {
   return image.decode().catch(() => {});
 };
 const show = async (value) => {
-  if (!value || !value.turn) {
-    shown = null;
-    root.dataset.mode = "empty";
-    root.removeAttribute("data-turn");
-    return;
-  }
+  root.removeAttribute("data-turn");
+  if (!value?.before) return clear();
+  if (!value.turn) return showPicture(value);
   const isNew = !shown || shown.after !== value.after;
-  const wasEmpty = !shown;
+  const wasEmpty = !shown?.turn;
   shown = value;
   offer(value);
   setBackdrop(value.backdrop ?? "");
@@ -64,7 +89,9 @@ const show = async (value) => {
     before.alt = `${words["viewer.original"]}: ${value.alt}`;
     after.alt = `${words["viewer.cutout"]}: ${value.alt}`;
   }
-  setMode(wasEmpty ? "compare" : root.dataset.mode === "empty" ? "compare" : root.dataset.mode);
+  const isEmpty = wasEmpty || ["empty", "picture"].includes(root.dataset.mode);
+  setMode(isEmpty ? "compare" : root.dataset.mode);
+  replaceBroken();
   root.dataset.turn = value.turn;
 };
 

@@ -22,13 +22,25 @@ _NOTHING = "–"
 _LEAST_TOLD_S = 0.01  # a shorter part of the wait is not listed
 
 
-def show_empty(language: str) -> str:
-    """Show the panel before the first run: what will stand here."""
+def show_empty(language: str, *, status: str | None = None) -> str:
+    """Show the panel before a run: what will stand here.
+
+    Args:
+        language: of the words.
+        status: the line above; None: nothing has run yet.
+    """
     figures = "".join(
         _figure(say(f"figure.{name}", language), f"<b>{_NOTHING}</b>", say(f"figure.{name}.empty", language))
         for name in ("time", "peak", "ratio")
     )  # fmt: skip
-    return _panel("empty", say("status.empty", language), figures, chart.draw(None, language))
+    status = say("status.empty", language) if status is None else status
+    return _panel("empty", status, figures, chart.draw(None, language))
+
+
+def show_left(turn: Turn, language: str) -> str:
+    """Show the panel after a run whose picture was left for another one meanwhile."""
+    done = say("status.left", language, number=turn.number, picture=turn.picture)
+    return show_empty(language, status=done)
 
 
 def show_problem(message: str, language: str, *, kind: str | None = None) -> str:

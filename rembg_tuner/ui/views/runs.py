@@ -18,18 +18,23 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.visit import Turn, Visit
 
 
-def show_runs(visit: Visit, files: tuple[Path, Path] | None, language: str) -> str:
+def show_runs(
+    visit: Visit, files: tuple[Path, Path] | None, language: str, *, has_ended: bool = False
+) -> str:
     """Draw the table.
 
     Args:
         visit: its turns.
         files: the same as CSV and JSON; None: not written.
         language: of the words.
+        has_ended: the tab had a visit before, which is no longer kept.
     """
     title = f"<h2>{say('runs.title', language)}</h2>"
     if not visit.turns:
-        return f'<section class="rt-runs">{title}<p class="rt-empty">{say("runs.empty", language)}</p></section>'
+        ended = f'<p class="rt-ended" role="status">{say("runs.ended", language)}</p>'
+        return f'<section class="rt-runs">{title}{ended if has_ended else ""}<p class="rt-empty">{say("runs.empty", language)}</p></section>'
     note = f'<p class="rt-note">{say("runs.note", language)}</p>'
+    kept = f'<p class="rt-note">{say("runs.kept", language)}</p>'
     links = ""
     if files:
         links = "".join(
@@ -42,7 +47,7 @@ def show_runs(visit: Visit, files: tuple[Path, Path] | None, language: str) -> s
     rows = "".join(_row(turn, visit, language) for turn in reversed(visit.turns))
     return (
         f'<section class="rt-runs"><header>{title}{links}</header>{note}<div class="rt-scroll" tabindex="0" role="region" aria-label="{say("runs.title", language)}">'
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>{kept}</section>"
     )
 
 

@@ -1,0 +1,128 @@
+"""What happens when a visitor chooses a picture: it is checked and shown before anything is run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import SettingsError, TunerError
+from rembg_tuner.ui.choices import most_pixels
+from rembg_tuner.ui.handlers import Handlers
+from rembg_tuner.ui.page_folder import without_places
+from rembg_tuner.ui.views import result as result_view
+from rembg_tuner.ui.views.viewer import picture_value
+from rembg_tuner.ui.visitors import ChosenPicture
+from rembg_tuner.ui.words import say, translate_sentence
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from rembg_tuner.ui.handlers import Desk, Shown
+    from rembg_tuner.ui.visitors import Visitor
+
+_MAX_WAITING = 8  # pictures; one more is not checked before its run
+_LOG = logging.getLogger(__name__)
+
+
+class PictureHandlers:
+    """The events of the picture."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Work at a desk."""
+        self.desk = desk
+        self._turn = asyncio.Lock()  # one thread waits for the inspector, not one for each visitor
+        self._waiting = 0
+
+    async def choose(self, visitor: Visitor, picture: str | None) -> AsyncGenerator[Shown, None]:
+        """Check a picture that was chosen and show it; the result of the one before goes.
+
+        A picture that is refused is taken away, and the reason stands next to its place.
+        """
+        visitor.choice += 1
+        mine, visitor.chosen = visitor.choice, None
+        if not picture:
+            yield {"picture_note": ""}
+            return
+        yield {"picture_note": "", "result": show_ready(Path(picture).name, visitor.language)}
+        try:
+            chosen = await self._inspect(Path(picture))
+        except (TunerError, OSError) as error:
+            if isinstance(error, OSError):
+                _LOG.exception("an upload could not be checked")
+            shown = self._refused(_text_of(error), visitor.language)
+        else:
+            shown = show_chosen(chosen, visitor.language)
+        if visitor.choice == mine:  # else another was chosen meanwhile
+            visitor.chosen = None if "picture" in shown else chosen
+            yield shown
+
+    def take_example(self, visitor: Visitor, name: str) -> Shown:
+        """Choose an example; it needs no check."""
+        path = Handlers(self.desk).example(name)
+        visitor.choice += 1
+        visitor.chosen = ChosenPicture(path=path, shown=path)
+        shown = show_chosen(visitor.chosen, visitor.language)
+        return {"picture": path, "picture_note": "", **shown}
+
+    def _refused(self, text: str, language: str) -> Shown:
+        """Take a picture away, with the reason."""
+        sentence = translate_sentence(without_places(text, self.desk.folder.path), language)
+        note = f'<p class="rt-refused" role="alert">{escape(sentence)}</p>'
+        empty = result_view.show_empty(language)
+        return {"picture": None, "picture_note": note, "viewer": None, "result": empty}
+
+    async def _inspect(self, picture: Path) -> ChosenPicture:
+        """Have a picture checked, unless too many are waiting for that: the run checks it again.
+
+        Raises:
+            TunerError: it is refused.
+            OSError: the disk cannot be written.
+        """
+        root = self.desk.folder.path.resolve()
+        if not picture.resolve().is_relative_to(root):
+            raise SettingsError(["the picture must be uploaded to this page first"])
+        if self._waiting >= _MAX_WAITING:
+            return ChosenPicture(path=str(picture), shown=str(picture))
+        most = most_pixels(picture)
+        preview = self.desk.folder.new_job() / "picture.webp"
+        self._waiting += 1
+        try:
+            async with self._turn:
+                found = await asyncio.to_thread(
+                    self.desk.inspector.inspect, picture, max_pixels=most, preview=preview
+                )
+        finally:
+            self._waiting -= 1
+        if found.preview is None:
+            preview.parent.rmdir()
+        return ChosenPicture(
+            path=str(picture),
+            shown=str(found.preview or picture),
+            width=found.width,
+            height=found.height,
+        )
+
+
+def show_chosen(chosen: ChosenPicture, language: str) -> Shown:
+    """Show a picture before it is run."""
+    size = (chosen.width, chosen.height)
+    return {
+        "viewer": picture_value(chosen),
+        "result": show_ready(Path(chosen.path).name, language, size if chosen.width else None),
+    }
+
+
+def show_ready(name: str, language: str, size: tuple[int, int] | None = None) -> str:
+    """Show the result's panel for a picture that has not been run yet."""
+    told = name if size is None else f"{name}, {size[0]} × {size[1]} px"
+    return result_view.show_empty(language, status=say("status.ready", language, picture=told))
+
+
+def _text_of(error: TunerError | OSError) -> str:
+    """Return the sentence of an error."""
+    if isinstance(error, TunerError):
+        return str(error)
+    return f"the server's disk cannot be written: {error.strerror}"

@@ -1,0 +1,48 @@
+"""What the before/after viewer shows: a turn, or a picture that has not been run yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.ui.views.markup import file_link
+from rembg_tuner.ui.views.result import brief
+
+if TYPE_CHECKING:
+    from rembg_tuner.ui.visit import Turn
+    from rembg_tuner.ui.visitors import ChosenPicture
+
+
+def viewer_value(turn: Turn, language: str) -> dict[str, object] | None:
+    """Return what the viewer shows of a turn; None where its files are gone."""
+    if not (turn.after and turn.before and existing(turn.after)):
+        return None
+    download = existing(turn.download)
+    return {
+        "turn": turn.number,
+        "before": file_link(turn.before),
+        "after": file_link(turn.after),
+        "download": file_link(download) if download else None,
+        "name": Path(turn.download).name if turn.download else "",
+        "backdrop": turn.backdrop,
+        "source": file_link(turn.picture_path),
+        "empty": turn.has_no_foreground,
+        "alt": brief(turn, language),
+    }
+
+
+def picture_value(chosen: ChosenPicture) -> dict[str, object] | None:
+    """Return what the viewer shows of a picture before it is run; None where the file is gone."""
+    if not existing(chosen.shown):
+        return None
+    return {
+        "turn": 0,
+        "before": file_link(chosen.shown),
+        "source": file_link(chosen.path),
+        "alt": Path(chosen.path).name,
+    }
+
+
+def existing(path: str | None) -> str | None:
+    """Return a path if a file is there."""
+    return path if path and Path(path).is_file() else None

@@ -1,0 +1,123 @@
+"""Visits over a reload: found again by the tab's token only, for an hour, and no more than so many."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from test_ui_visit import turn
+
+from rembg_tuner.ui.kept_visits import KEPT_S, MAX_KEPT, KeptVisits, read_token
+from rembg_tuner.ui.page_folder import PageFolder
+from rembg_tuner.ui.studies import Study
+from rembg_tuner.ui.visitors import ChosenPicture, Visitor, Visitors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import gradio as gr
+
+TOKEN = "0123456789abcdef" * 2
+
+
+def session(name: str) -> gr.Request:
+    """Make the request of a session."""
+    return cast("gr.Request", SimpleNamespace(session_hash=name, query_params={}, headers={}))
+
+
+@pytest.fixture
+def visitors(tmp_path: Path) -> Iterator[Visitors]:
+    """Make a page's visitors."""
+    with PageFolder(tmp_path) as folder:
+        yield Visitors(folder)
+
+
+def come(visitors: Visitors, name: str, token: object = TOKEN) -> Visitor:
+    """Load the page and run something."""
+    visitor = visitors.resume(session(name), token)
+    visitor.visit = visitor.visit.add(turn())
+    return visitor
+
+
+@pytest.mark.parametrize("leaves_first", [True, False])
+def test_a_reload_finds_its_visit(visitors: Visitors, leaves_first: bool) -> None:
+    """Whichever is seen first: the old page's end, or the new one's beginning."""
+    visitor = come(visitors, "old")
+    if leaves_first:
+        visitors.leave("old")
+    again = visitors.resume(session("new"), TOKEN)
+    if not leaves_first:
+        visitors.leave("old")
+    assert again is visitor
+    assert visitors.of(session("new")) is visitor
+    visitors.leave("new")
+    assert visitors.resume(session("newer"), TOKEN) is visitor
+
+
+def test_a_late_end_of_the_old_page_stops_nothing(visitors: Visitors) -> None:
+    """What the new page began goes on; when that leaves too, it is stopped."""
+    visitor = come(visitors, "old")
+    visitors.resume(session("new"), TOKEN)
+    visitor.study = Study(folder=Path("/nowhere"), is_running=True)
+    visitors.leave("old")
+    assert not visitor.study.is_stopped
+    visitors.leave("new")
+    assert visitor.study.is_stopped
+
+
+@pytest.mark.parametrize(
+    "token", [secrets.token_hex(16), "", None, TOKEN[:-1], TOKEN.upper(), f"{TOKEN}\n", 7, [TOKEN]]
+)
+def test_nobody_else_finds_it(visitors: Visitors, token: object) -> None:
+    """Another token, a part of one, or none: a visit of its own, which is not kept without a token."""
+    visitor = come(visitors, "old")
+    visitors.leave("old")
+    other = come(visitors, "other", token)
+    assert other is not visitor
+    assert len(other.visit.turns) == 1
+    visitors.leave("other")
+    if read_token(token) is None:
+        assert visitors.resume(session("third"), token).visit.turns == ()
+
+
+def test_only_work_is_kept(visitors: Visitors) -> None:
+    """A visit without runs and without a picture takes nobody's place."""
+    empty = visitors.resume(session("a"), TOKEN)
+    visitors.leave("a")
+    chosen = visitors.resume(session("b"), TOKEN)
+    assert chosen is not empty
+    chosen.chosen = ChosenPicture(path="cup.png", shown="cup.png")
+    visitors.leave("b")
+    assert visitors.resume(session("c"), TOKEN) is chosen
+
+
+def test_it_ends_after_an_hour_and_beyond_the_bound() -> None:
+    """By the clock, and the one that left first where there are too many."""
+    now = [0.0]
+    kept, visitor = KeptVisits(clock=lambda: now[0]), Visitor(language="en")
+    kept.keep(TOKEN, visitor)
+    now[0] = KEPT_S
+    assert kept.take(TOKEN) is None
+    tokens = [secrets.token_hex(16) for _ in range(MAX_KEPT + 1)]
+    for token in tokens:
+        kept.keep(token, visitor)
+    assert len(kept) == MAX_KEPT
+    assert kept.take(tokens[0]) is None
+    assert kept.take(tokens[1]) is visitor
+    assert kept.take(tokens[1]) is None
+
+
+def test_a_visit_that_was_pushed_out_is_found_again(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many others may come while a tab is idle; its next page load has its runs."""
+    monkeypatch.setattr("rembg_tuner.ui.visitors.MAX_VISITORS", 2)
+    visitor = come(visitors, "old")
+    for name in "abc":
+        come(visitors, name, secrets.token_hex(16))
+    assert visitors.of(session("old")) is not visitor
+    found: Any = visitors.resume(session("new"), TOKEN)
+    assert found is visitor
