@@ -207,6 +207,18 @@ def test_a_faint_answer_is_warned_of(strength: float, is_warned: bool, tmp_path:
     assert all("no clear foreground" in text for text in warnings)
 
 
+def test_a_picture_without_any_opacity_is_warned_of(tmp_path: Path) -> None:
+    """Its cut-out is empty, whatever the network found."""
+    with Image.open(ASTRONAUT) as picture:
+        hidden = picture.convert("RGBA")
+    hidden.putalpha(0)
+    hidden.save(tmp_path / "hidden.png")
+    job = Job(input=str(tmp_path / "hidden.png"), output=str(tmp_path / "out.png"))
+    warnings = run(job).warnings
+    assert len(warnings) == 1
+    assert "transparency is 0 everywhere, so the cut-out is empty" in warnings[0]
+
+
 def test_a_background_fills_what_was_cut_away(tmp_path: Path) -> None:
     """On a colour the result has no alpha channel."""
     output = tmp_path / "out.png"

@@ -42,6 +42,7 @@ _OPEN_FILES = Path("/proc/self/fd")
 _JPEG_SHRINKS = ((8, 2.0), (4, 2.0), (2, 1.5))
 _WEBP_SHRINK_LEFT = 2.0
 _LANCZOS_SHRINK = 6.0  # nearest to Pillow's, of 0, 2, 4, 6 and 8, over factors from 2 to 32
+_ROWS_AT_ONCE = 8  # of a picture whose colours take many steps to convert
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -247,7 +248,9 @@ def _open_rgb(header: PictureHeader, *, width: int = 0, height: int = 0) -> pyvi
         with _file(header.path) as file:
             colours, alpha = tiff_pixels.open_tiff(file, header.view.tiff)
         rgb = _to_rgb(colours)
-        return rgb if alpha is None else rgb.bandjoin(alpha)
+        rgb = rgb if alpha is None else rgb.bandjoin(alpha)
+        # scaling down asks for many rows at a time: floats of 6 MP take 40 MiB row by row, and else 200
+        return rgb.sequential(tile_height=_ROWS_AT_ONCE) if width and height else rgb
     if width and height:
         return _to_rgb(_load_shrunk(header, width=width, height=height))
     return _to_rgb(_load(header.path, header.format, header.view))
