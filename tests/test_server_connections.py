@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.server import ServerState
 
 from rembg_tuner.server.connections import (
     MAX_CONNECTIONS,
     MIN_CONNECTIONS,
+    cap_connections,
     capped_protocol,
     max_connections,
     quiet_accepting,
@@ -105,6 +107,15 @@ def test_a_connection_too_many_is_told() -> None:
     asyncio.run(scenario())
 
 
+def test_every_server_keeps_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first connection on: Gradio listens before it hands its server out."""
+    monkeypatch.setitem(HTTP_PROTOCOLS, "auto", HTTP_PROTOCOLS["auto"])
+    cap_connections(3)
+    config = uvicorn.Config(answer_or_wait)
+    config.load()
+    assert config.http_protocol_class.__name__ == "CappedProtocol"
+
+
 @pytest.mark.parametrize(
     ("files", "connections"),
     [
@@ -132,6 +143,7 @@ def test_files_that_run_out_are_logged_once(caplog: pytest.LogCaptureFixture) ->
         async with quiet_accepting(None):
             for _ in range(1000):
                 loop.call_exception_handler({"message": "socket.accept() out of system resource", "exception": error})  # fmt: skip
+            loop.call_exception_handler({"message": "Exception in callback BaseSelectorEventLoop._start_serving(...)"})  # fmt: skip
             loop.call_exception_handler({"message": "something else"})
 
     asyncio.run(scenario())

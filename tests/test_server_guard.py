@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect
 
 from rembg_tuner.server.contents import MAX_NUMBER
 from rembg_tuner.server.guard import Guard, GuardLimits
@@ -327,16 +328,18 @@ def test_the_text_of_an_upload_is_bounded(parts: list[tuple[str, bytes]], status
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     """507 with a sentence; what came of the upload is removed, so that the next request works."""
+    made: list[Any] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        with temporary_upload(dir=tmp_path, delete=False) as file:
-            file.write((await receive())["body"])
-            raise OSError(errno.ENOSPC, "No space left on device", "/secret/cup.png")
+        made.append(temporary_upload(dir=tmp_path, delete=False))
+        made[0].write((await receive())["body"])
+        raise OSError(errno.ENOSPC, "No space left on device", "/secret/cup.png")
 
     answers = run_app(app, "/gradio_api/upload", upload_of((FILE, b"x")), folder=tmp_path)
     assert status_of(answers) == 507
     assert said(answers) == "the server's disk is full; try again later"
     assert list(tmp_path.iterdir()) == []
+    assert made[0].file.closed  # an open file would keep its room on the disk
     assert status_of(run_app(App(), "/gradio_api/upload", b"", folder=tmp_path)) == 200
 
 
@@ -365,6 +368,16 @@ def test_an_unexpected_error_logs_no_value(caplog: pytest.LogCaptureFixture) -> 
     assert "ValueError at " in caplog.text
     assert "test_server_guard.py" in caplog.text
     assert "secret-name" not in caplog.text
+
+
+def test_a_visitor_who_hangs_up_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """An upload that is broken off is a matter of course, and logs nothing."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ClientDisconnect
+
+    assert run_app(app, "/gradio_api/upload", b"") == []
+    assert caplog.text == ""
 
 
 def test_visitors_files_are_kept_by_no_cache() -> None:

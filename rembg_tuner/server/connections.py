@@ -10,6 +10,7 @@ import resource
 import time
 from typing import TYPE_CHECKING, Any
 
+from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ _OTHER_FILES = 48  # the server's own: workers' pipes, databases, the log, libra
 _FILES_A_CONNECTION = 2  # the socket, and a file that is sent or received
 _SAY_EVERY_S = 60.0
 _NO_RESOURCE = "socket.accept() out of system resource"  # asyncio's words
+_RETRY = (
+    "_start_serving"  # asyncio's next attempt, which fails where the server has ended meanwhile
+)
 _LOG = logging.getLogger(__name__)
 
 
@@ -31,6 +35,14 @@ def max_connections() -> int:
         return MAX_CONNECTIONS
     fitting = (limit - _OTHER_FILES) // _FILES_A_CONNECTION
     return min(MAX_CONNECTIONS, max(MIN_CONNECTIONS, fitting))
+
+
+def cap_connections(limit: int) -> None:
+    """Have every server of this process that uvicorn starts from here on keep the cap.
+
+    Gradio makes uvicorn's configuration itself, and listens before it hands it out.
+    """
+    HTTP_PROTOCOLS["auto"] = capped_protocol(limit)  # type: ignore[assignment]  # a class is taken too
 
 
 def capped_protocol(limit: int) -> type[H11Protocol]:
@@ -101,7 +113,10 @@ class _AcceptErrors:
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log an exception of the loop."""
-        if context.get("message") != _NO_RESOURCE:
+        message = str(context.get("message"))
+        if _RETRY in message:
+            return
+        if message != _NO_RESOURCE:
             loop.default_exception_handler(context)
         elif time.monotonic() - self._said_at_s >= _SAY_EVERY_S:
             self._said_at_s = time.monotonic()

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from starlette.requests import ClientDisconnect
+
 from rembg_tuner.server.contents import RequestContentError, check_contents
 from rembg_tuner.server.multipart import MAX_TEXT_BYTES, UploadCheck, UploadContentError
 from rembg_tuner.server.uploads import check_free_space, track_uploads
@@ -107,6 +109,8 @@ class Guard:
             await _refuse(send, error.status, str(error))
         except RequestContentError as error:
             await _refuse(send, 400, str(error))
+        except ClientDisconnect:
+            return
         except Exception as error:  # noqa: BLE001  # the server's edge: uvicorn would print the request's values
             await self._answer_failure(error, path, sender, body)
 

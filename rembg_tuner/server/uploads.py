@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MIN_FREE_BYTES = MIB  # for what a request writes besides the upload
-_written: ContextVar[list[Path] | None] = ContextVar("written", default=None)
+_written: ContextVar[list[Any] | None] = ContextVar("written", default=None)
 
 
 def check_free_space(folder: Path, wanted_bytes: int) -> None:
@@ -34,19 +34,22 @@ def check_free_space(folder: Path, wanted_bytes: int) -> None:
 @contextlib.contextmanager
 def track_uploads() -> Iterator[None]:
     """Remove at the end what this request wrote by `temporary_upload` and did not move to its place."""
-    written: list[Path] = []
+    written: list[Any] = []
     token = _written.set(written)
     try:
         yield
     finally:
         _written.reset(token)
-        for path in written:
-            path.unlink(missing_ok=True)
+        for file in written:
+            # A full disk is told again, by what the file still holds back.
+            with contextlib.suppress(OSError):
+                file.close()  # or the disk would not get its room back
+            Path(file.name).unlink(missing_ok=True)
 
 
 def temporary_upload(**options: Any) -> Any:  # as tempfile.NamedTemporaryFile
     """Make a file for an upload that comes; stands in Gradio for `NamedTemporaryFile`."""
     file = tempfile.NamedTemporaryFile(**options)  # noqa: SIM115  # its user closes it
     if (written := _written.get()) is not None:
-        written.append(Path(file.name))
+        written.append(file)
     return file

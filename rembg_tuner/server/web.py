@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from rembg_tuner.server.connections import capped_protocol, max_connections, quiet_accepting
+from rembg_tuner.server.connections import cap_connections, max_connections, quiet_accepting
 from rembg_tuner.server.guard import Guard, GuardLimits
 from rembg_tuner.server.heartbeat import heartbeat_route
 from rembg_tuner.server.launch import calm_queue, launch_arguments
@@ -45,6 +45,7 @@ def launch_page(arguments: argparse.Namespace, line: WaitingLine, folder: PageFo
         page = build_page(desk, preset=arguments.preset)
     calm_queue(page)
     vars(gradio.route_utils)["NamedTemporaryFile"] = temporary_upload
+    cap_connections(max_connections())
 
     async def health(_: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", "running": line.running, "waiting": line.waiting, "slots": line.slots})  # fmt: skip
@@ -76,7 +77,6 @@ def launch_page(arguments: argparse.Namespace, line: WaitingLine, folder: PageFo
         head=f"<script>{script()}</script>",
         **launch_arguments(),
     )
-    page.server.config.http_protocol_class = capped_protocol(max_connections())
     return page
 
 
