@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import signal
@@ -31,12 +32,15 @@ from rembg_tuner.pipeline import Job
 from rembg_tuner.quality import sure_share
 from rembg_tuner.quantization import make
 from rembg_tuner.quantization.make import Made, quantize_model
+from rembg_tuner.quantization.pace import Pace
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
 from rembg_tuner.quantization.search import Agreement, Found, Target, find_left_out
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rembg_tuner.models.spec import ModelSpec
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -44,6 +48,11 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 def silent(_: str) -> None:
     """Say nothing."""
+
+
+def pace(clock: Callable[[], float] = lambda: 0.0) -> Pace:
+    """Make the pace of a search whose candidates run ten pictures of a second each."""
+    return Pace(picture_s=1.0, pictures=10, closing=2.0, clock=clock)
 
 
 class Damage:
@@ -70,7 +79,7 @@ def test_the_convolutions_that_spoil_the_picture_are_found(count: int, bad: list
     spoiling = {names[i] for i in bad if i < count}
     judge = Damage({name: 0.2 if name in spoiling else 0.0001 for name in names})
     told: list[str] = []
-    found = find_left_out(names, judge, target=Target(), tell=told.append)
+    found = find_left_out(names, judge, target=Target(), tell=told.append, pace=pace())
     left_out = {one.node for one in found.left_out}
     assert found.agreement.mae <= 0.02
     assert spoiling <= left_out <= spoiling | {names[-1]}
@@ -78,8 +87,9 @@ def test_the_convolutions_that_spoil_the_picture_are_found(count: int, bad: list
     for one in found.left_out:
         assert one.costs_mae == pytest.approx(judge.damages[one.node])
     assert judge.trials <= 1 + 12 + 4 * math.ceil(count / 12) + 1 + 12
-    most = int(told[0].split(",")[0].rsplit(" ", 1)[1])
-    assert [line.split(",")[0] for line in told] == [
+    most = int(told[1].split(",")[0].rsplit(" ", 1)[1])
+    assert f"1 to {most} candidates" in told[0]
+    assert [line.split(",")[0] for line in told[1:]] == [
         f"candidate {i} of at most {most}" for i in range(1, judge.trials + 1)
     ]
     assert judge.trials <= most
@@ -88,14 +98,43 @@ def test_the_convolutions_that_spoil_the_picture_are_found(count: int, bad: list
 def test_where_all_is_well_nothing_is_left_out() -> None:
     """One trial, and no search."""
     judge = Damage({"a": 0.001, "b": 0.001})
-    assert find_left_out(["a", "b"], judge, target=Target(), tell=silent).left_out == ()
+    assert (
+        find_left_out(["a", "b"], judge, target=Target(), tell=silent, pace=pace()).left_out == ()
+    )
     assert judge.trials == 1
+
+
+def test_how_long_a_search_takes_is_told_and_corrected() -> None:
+    """As a range: a guess from fp32's time first, then what candidates took, for those that may follow."""
+    names = [f"c{i}" for i in range(13)]  # 12 stretches of one, of which 4 are looked into
+    judge = Damage({name: 0.2 if name == "c5" else 0.0001 for name in names})
+    seconds = itertools.count(0.0, 100.0)  # each candidate takes 100 s
+    told: list[str] = []
+    find_left_out(names, judge, target=Target(), tell=told.append, pace=pace(lambda: next(seconds)))
+    # ranking: all, 12 stretches, 4 looked into, the last one; then one to five are left out
+    assert told[0].startswith(
+        "about 30 s to 17 min in all, for 1 to 23 candidates and the whole set"
+    )
+    assert told[1].endswith(
+        "; about 17 min to 40 min left"
+    )  # 18 to 22 candidates, and the closing's 2
+    assert told[2].endswith("; about 32 min to 38 min left")
+    assert told[18].endswith("; about 5 min to 12 min left")
+    assert told[-1].endswith("; about 3 min left")  # nothing but the closing
+
+
+def test_a_search_that_ends_at_once_says_so() -> None:
+    """Nothing but the whole set of pictures follows a first candidate that is good enough."""
+    seconds, told = itertools.count(0.0, 10.0), list[str]()
+    judge = Damage({"a": 0.001, "b": 0.001})
+    find_left_out(["a", "b"], judge, target=Target(), tell=told.append, pace=pace(lambda: next(seconds)))  # fmt: skip
+    assert told[-1].endswith("; about 10 s to 20 s left")
 
 
 def test_a_target_that_cannot_be_met_keeps_the_best() -> None:
     """The search ends, and tells what it came to."""
     judge = Damage({f"c{i}": 0.01 for i in range(40)})
-    found = find_left_out(list(judge.damages), judge, target=Target(), tell=silent)
+    found = find_left_out(list(judge.damages), judge, target=Target(), tell=silent, pace=pace())
     assert len(found.left_out) == 12
     assert found.agreement.mae == pytest.approx(0.28)
 
@@ -207,14 +246,19 @@ def test_a_networks_int8_form_is_made_and_runs(
 ) -> None:
     """The graph, its record, and a run with it: named int8, and the same foreground."""
     source = bright_things(tmp_path / "bright.onnx")
+    told: list[str] = []
     made = quantize_model(
         find_model(str(source)),
         EXAMPLES,
         engine=engine,
         folder=tmp_path,
         target=Target(),
-        tell=silent,
+        tell=told.append,
     )
+    assert any(line.startswith("warning: 3 pictures of the at least 20") for line in told)
+    first = next(i for i, line in enumerate(told) if line.startswith("candidate 1 of at most"))
+    assert "in all, for 1 to 6 candidates" in told[first - 1]
+    assert told[first].endswith(" left")
     assert capfd.readouterr().out == ""  # where --json's document stands alone
     assert made.path == tmp_path / int8_file("bright.onnx", engine)
     record = json.loads(made.path.with_suffix(".json").read_text())

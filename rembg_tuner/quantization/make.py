@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -21,9 +22,11 @@ from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.catalogue import int8_file
 from rembg_tuner.models.spec import file_digests, verify
 from rembg_tuner.quality import intersection_over_union, mean_absolute_error, sure_share
+from rembg_tuner.quantization.pace import Pace
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
 from rembg_tuner.quantization.search import Agreement, Found, Target, find_left_out
 from rembg_tuner.settings import Settings
+from rembg_tuner.units import counted
 
 if TYPE_CHECKING:
     from rembg_tuner.imaging.matte import Matte
@@ -35,6 +38,7 @@ _OPSET = 17  # quantisation by channel wants 13; NNCF is tested with 17
 _SEARCH_INPUTS = 12  # fewer while searching: the order of the candidates stays
 _SEARCH_JUDGED = 8
 LEAST_SURE = 0.6
+FEW_PICTURES = 20  # below it, ranges are taken from crops of the same few scenes
 Quantize = Callable[..., Any]
 
 
@@ -91,12 +95,22 @@ def quantize_model(
     side = graph_input.type.tensor_type.shape.dim[3].dim_value
     tell(f"{len(paths)} pictures as inputs of {side} x {side} px")
     inputs = read_pictures(paths, model, side, tell=tell)
+    if len(inputs.sources) < FEW_PICTURES:
+        tell(
+            f"warning: {counted(len(inputs.sources), 'picture')} of the at least {FEW_PICTURES} that are needed to represent yours; ranges and agreement may be off for others, so give --pictures more of your kind"
+        )
     convolutions = graphs.convolutions(plain)
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-") as scratch:
         bench = _Bench(model=model, engine=engine, side=side, scratch=Path(scratch))
         graphs.save_graph(plain, bench.file("fp32"))
         tell(f"{len(inputs.judged)} mattes of fp32")
+        started = time.perf_counter()
         references = bench.mattes("fp32", inputs.judged)
+        pace = Pace(
+            picture_s=(time.perf_counter() - started) / len(references),
+            pictures=_SEARCH_INPUTS + min(_SEARCH_JUDGED, len(references)),
+            closing=len(inputs.calibration) / _SEARCH_INPUTS,
+        )
         inputs, references = _clear_ones(inputs, references)
         if not references:
             raise SettingsError(
@@ -120,7 +134,7 @@ def quantize_model(
             found = bench.mattes("try", inputs.judged[:_SEARCH_JUDGED])
             return compare(found, references[:_SEARCH_JUDGED])
 
-        found = find_left_out(convolutions, judge, target=target, tell=tell)
+        found = find_left_out(convolutions, judge, target=target, tell=tell, pace=pace)
         tell("the whole set of pictures")
         left_out = [one.node for one in found.left_out]
         whole = make(left_out, inputs.calibration)

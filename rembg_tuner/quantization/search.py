@@ -11,6 +11,8 @@ from rembg_tuner.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rembg_tuner.quantization.pace import Pace
+
 _STRETCHES = 12  # about as many as U2-Net has stages
 _MOST_LEFT_OUT = 12
 _LOOKED_INTO = 4  # of the stretches, the worst
@@ -90,6 +92,7 @@ def find_left_out(
     *,
     target: Target,
     tell: Callable[[str], None],
+    pace: Pace,
 ) -> Found:
     """Find the fewest convolutions that must stay in floats.
 
@@ -103,16 +106,27 @@ def find_left_out(
         convolutions: names, in the order they run in.
         judge: measures agreement with some of them left out.
         target: the search ends when it is met.
-        tell: called after each candidate with what came of it, and how many there may be.
+        tell: called at the start with how long it may take, and after each candidate with what came of it,
+            how many there may be, and how long it goes on.
+        pace: is told what each candidate took.
     """
     last, stretches = convolutions[-1], _stretches(convolutions[:-1])
     looked_into = sum(len(names) for names in stretches[:_LOOKED_INTO])
-    most = 2 + len(stretches) + looked_into + min(_MOST_LEFT_OUT, looked_into + 1)
+    ranking = 2 + len(stretches) + looked_into  # candidates before any is left out for good
+    most = ranking + min(_MOST_LEFT_OUT, looked_into + 1)
     number = count(1)
+    tell(
+        f"about {pace.left_text(1, most)} in all, for 1 to {most} candidates and the whole set of pictures; corrected after each candidate"
+    )
 
     def try_one(called: str, left_out: list[str]) -> Agreement:
-        agreement = judge(left_out)
-        tell(f"candidate {next(number)} of at most {most}, {called}: {_text(agreement)}")
+        started = pace.clock()
+        agreement, done = judge(left_out), next(number)
+        pace.spent_s.append(pace.clock() - started)
+        is_last = target.is_met(agreement) and (done == 1 or done > ranking)
+        least_left = max(1, ranking + 1 - done)
+        left = pace.left_text(0, 0) if is_last else pace.left_text(least_left, most - done)
+        tell(f"candidate {done} of at most {most}, {called}: {_text(agreement)}; about {left} left")
         return agreement
 
     def try_alone(names: list[str]) -> Agreement:
