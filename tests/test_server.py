@@ -239,6 +239,17 @@ def test_odd_values_of_events_get_a_sentence(server: Server) -> None:
     assert wrong == []
 
 
+def test_an_event_of_the_browser_alone_is_refused(server: Server) -> None:
+    """It has no function on the server, where Gradio would fail on it."""
+    browsers = [one["id"] for one in events_of(server).values() if not one["backend_fn"]]
+    assert browsers
+    for number in browsers:
+        body = {"data": [], "fn_index": number, "session_hash": "odd"}
+        status, answer = post(f"{server.address}/gradio_api/queue/join", json.dumps(body).encode())
+        assert status == 400
+        assert f"there is no event with fn_index {number}" in answer
+
+
 def test_closed_heartbeats_cost_the_server_little(server: Server) -> None:
     """Less than 1 ms of the event loop for each; the process's own CPU time is an upper bound of it."""
     beats = []

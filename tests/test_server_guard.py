@@ -46,7 +46,7 @@ class App:
         await send({"type": "http.response.body", "body": PAGE})
 
 
-def ask(method: str, path: str, *pieces: bytes, headers: dict[str, str] | None = None, root: str = "") -> tuple[App, list[Message]]:  # fmt: skip
+def ask(method: str, path: str, *pieces: bytes, headers: dict[str, str] | list[tuple[str, str]] | None = None, root: str = "", query: bytes = b"") -> tuple[App, list[Message]]:  # fmt: skip
     """Send a request through a guard."""
     app, answers = App(), []
     waiting = [{"type": "http.request", "body": piece, "more_body": i + 1 < len(pieces)} for i, piece in enumerate(pieces or (b"",))]  # fmt: skip
@@ -57,7 +57,8 @@ def ask(method: str, path: str, *pieces: bytes, headers: dict[str, str] | None =
     async def send(message: Message) -> None:
         answers.append(message)
 
-    scope = {"type": "http", "method": method, "path": path, "root_path": root, "headers": [(k.encode(), v.encode()) for k, v in (headers or {}).items()]}  # fmt: skip
+    pairs = headers.items() if isinstance(headers, dict) else headers or ()
+    scope = {"type": "http", "method": method, "path": path, "root_path": root, "query_string": query, "headers": [(k.encode(), v.encode()) for k, v in pairs]}  # fmt: skip
     asyncio.run(Guard(app, limits=LIMITS)(scope, receive, send))
     return app, answers
 
@@ -326,6 +327,23 @@ def test_the_text_of_an_upload_is_bounded(parts: list[tuple[str, bytes]], status
         assert sentence in said(answers)
 
 
+def test_a_second_content_type_hides_no_text() -> None:
+    """Gradio reads the first of two headers of a name, so the check must read the same one."""
+    body = upload_of(('name="a"', b"x" * MAX_TEXT_BYTES))
+    headers = [*MULTIPART.items(), ("content-type", "text/plain")]
+    _, answers = ask("POST", "/gradio_api/upload", body, headers=headers)
+    assert status_of(answers) == 413
+    assert "larger than 64 KiB" in said(answers)
+
+
+@pytest.mark.parametrize(("query", "status"), [(b"upload_id=a", 400), (b"upload%5fid=a", 400), (b"upload_id=", 200), (b"a=upload_id=", 200)])  # fmt: skip
+def test_text_is_refused_where_progress_is_reported(query: bytes, status: int) -> None:
+    """Gradio fails on a text field there, however the parameter's name is written."""
+    body = upload_of(('name="a"', b"x"), (FILE, b"x"))
+    _, answers = ask("POST", "/gradio_api/upload", body, headers=MULTIPART, query=query)
+    assert status_of(answers) == status
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     """507 with a sentence; what came of the upload is removed, so that the next request works."""
     made: list[Any] = []
@@ -368,6 +386,17 @@ def test_an_unexpected_error_logs_no_value(caplog: pytest.LogCaptureFixture) -> 
     assert "ValueError at " in caplog.text
     assert "test_server_guard.py" in caplog.text
     assert "secret-name" not in caplog.text
+
+
+def test_the_same_error_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever can cause it can cause it often, and would fill the log."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise KeyError("secret-name.png")
+
+    for _ in range(5):
+        assert status_of(run_app(app, "/gradio_api/call/cut", b"{}")) == 500
+    assert len(caplog.records) == 1
 
 
 def test_a_visitor_who_hangs_up_is_no_error(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,12 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect
 
 from rembg_tuner.server.contents import RequestContentError, check_contents
 from rembg_tuner.server.multipart import MAX_TEXT_BYTES, UploadCheck, UploadContentError
 from rembg_tuner.server.uploads import check_free_space, track_uploads
-from rembg_tuner.ui.failures import DISK_FULL, UNEXPECTED, is_disk_full, trail_of
+from rembg_tuner.ui.failures import DISK_FULL, UNEXPECTED, is_disk_full, log_unexpected
 from rembg_tuner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Guard:
         # Gradio raises these for a name that is none, of an endpoint or a parameter.
         is_unknown = _NAMED_CALL.match(path) is not None and isinstance(error, KeyError | TypeError)
         if not (is_full or is_unknown):
-            _LOG.error("unexpected error in a request: %s", trail_of(error))
+            log_unexpected(_LOG, "a request", error)
         if sender.has_started:
             return  # uvicorn closes the connection
         await body.drain()
@@ -141,10 +142,10 @@ class Guard:
             RequestContentError: its JSON holds what cannot be served.
             OSError: the disk is full.
         """
-        headers = dict(scope["headers"])
+        headers = Headers(scope=scope)  # of two of a name the first, as Gradio's
         is_upload = path == _UPLOAD
         most = self._limits.upload_bytes + MAX_TEXT_BYTES if is_upload else self._limits.body_bytes
-        told = headers.get(b"content-length", b"")
+        told = headers.get("content-length", "").encode("latin-1")  # of text isdigit takes "²"
         told_bytes = int(told) if told.isdigit() and len(told) < 20 else 0
         if told_bytes > most or len(told) >= 20:
             raise _TooLargeError
@@ -152,8 +153,9 @@ class Guard:
             check_free_space(self._limits.folder, told_bytes)
         body.max_bytes = most
         if is_upload:
-            has_progress = b"upload_id=" in scope.get("query_string", b"")
-            check = UploadCheck(headers.get(b"content-type", b""), takes_text=not has_progress)
+            has_progress = bool(QueryParams(scope.get("query_string", b"")).get("upload_id"))
+            content_type = headers.get("content-type", "").encode("latin-1")
+            check = UploadCheck(content_type, takes_text=not has_progress)
             return _followed(body.receive, check)
         content = await _read_whole(body.receive)
         if content is None:

@@ -50,10 +50,9 @@ def launch_page(arguments: argparse.Namespace, line: WaitingLine, folder: PageFo
     async def health(_: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", "running": line.running, "waiting": line.waiting, "slots": line.slots})  # fmt: skip
 
-    guard = Middleware(
-        Guard,
-        limits=GuardLimits(folder=folder.path, upload_bytes=LIMITS.upload_bytes, events=page.fns),
-    )
+    events = frozenset(number for number, event in page.fns.items() if event.fn is not None)
+    limits = GuardLimits(folder=folder.path, upload_bytes=LIMITS.upload_bytes, events=events)
+    guard = Middleware(Guard, limits=limits)
 
     def leave(session: str) -> None:
         desk.visitors.leave(session)

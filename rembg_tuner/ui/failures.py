@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import errno
+import time
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import logging
 
 DISK_FULL = "the server's disk is full; try again later"
 UNEXPECTED = "unexpected error; the server log says where"
 _MAX_FRAMES = 6
+_SAY_EVERY_S = 60.0
+_logged_at_s: dict[str, float] = {}  # by line; there are as many as places in the code that fail
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -21,3 +28,12 @@ def trail_of(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
     places = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
     return f"{type(error).__name__} at {places}"
+
+
+def log_unexpected(log: logging.Logger, where: str, error: BaseException) -> None:
+    """Log an error's trail, the same one once a minute: whoever can cause it can cause it often."""
+    line = f"unexpected error in {where}: {trail_of(error)}"
+    now_s = time.monotonic()
+    if now_s - _logged_at_s.get(line, -_SAY_EVERY_S) >= _SAY_EVERY_S:
+        _logged_at_s[line] = now_s
+        log.error("%s", line)

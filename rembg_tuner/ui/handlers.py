@@ -27,6 +27,7 @@ from rembg_tuner.running.previewer import Inspector
 from rembg_tuner.running.ticket import Order
 from rembg_tuner.ui.choices import LIMITS, chosen_settings, most_pixels
 from rembg_tuner.ui.downloads import Downloads
+from rembg_tuner.ui.failures import log_unexpected
 from rembg_tuner.ui.page_folder import without_places_in
 from rembg_tuner.ui.studies import Studies
 from rembg_tuner.ui.views import result as result_view
@@ -192,7 +193,7 @@ class Handlers:
             yield {"result": result_view.show_problem(str(error), language, kind=kind)}
             return
         except OSError as error:
-            _LOG.exception("no folder for a run")
+            log_unexpected(_LOG, "starting a run", error)
             yield {
                 "result": result_view.show_problem(
                     f"the server's disk cannot be written: {error.strerror}", language
@@ -346,8 +347,8 @@ class Handlers:
             return None
         try:
             return write_runs(visitor.visit, self.desk.visitors.folder_of(visitor))
-        except OSError:
-            _LOG.exception("a visitor's runs could not be written")
+        except OSError as error:
+            log_unexpected(_LOG, "writing a visitor's runs", error)
             return None
 
     async def change_backdrop(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rembg_tuner.errors import TunerError
-from rembg_tuner.ui.failures import DISK_FULL, UNEXPECTED, is_disk_full, trail_of
+from rembg_tuner.ui.failures import DISK_FULL, UNEXPECTED, is_disk_full, log_unexpected
 from rembg_tuner.ui.words import language_of, translate_sentence
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class PageBlocks(gr.Blocks):
         except Exception as error:  # noqa: BLE001  # the page's edge: Gradio would print the values
             sentence = _sentence_of(error)
             if sentence is None:
-                _LOG.error("unexpected error in an event: %s", trail_of(error))
+                log_unexpected(_LOG, "an event", error)
             language = _language_of(options.get("request"))
             told = escape(translate_sentence(sentence or UNEXPECTED, language))
             raise gr.Error(told, print_exception=False) from None
