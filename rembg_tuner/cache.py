@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -22,6 +24,7 @@ CACHE_VARIABLE = "REMBG_TUNER_CACHE"
 _SCRATCH_LETTERS = 50
 _SCRATCH_NAME = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 _MAKING_PREFIX = ".making-"
+_DEVICES = Path("/dev")
 _PIECE_BYTES = 256 * 1024
 _STALE_AFTER_S = (
     7200.0  # nothing is written for longer: TensorRT's build, the longest, has half an hour
@@ -85,8 +88,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     The temporary name is in the same folder, so the rename is atomic; permissions follow the umask.
 
     Raises:
-        OSError: the file cannot be made, written or renamed.
+        OSError: the file cannot be made, written or renamed, or a device, a pipe or a socket is in its place.
     """
+    _refuse_special_file(path)
     scratch = path.with_name(f".{path.name[:_SCRATCH_LETTERS]}.{secrets.token_hex(8)}.part")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
@@ -96,6 +100,21 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def _refuse_special_file(path: Path) -> None:
+    """Refuse a path whose file a rename must not replace: as root, /dev/stdout would be lost for everyone.
+
+    Raises:
+        OSError: it is a device, a pipe or a socket, or in /dev.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    is_special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    if is_special or path.parent.resolve() == _DEVICES:
+        raise OSError(errno.EINVAL, "it is a device, a pipe or a socket; name a regular file")
 
 
 @contextlib.contextmanager

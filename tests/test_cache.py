@@ -202,6 +202,27 @@ def test_an_error_leaves_no_new_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_is_not_regular_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root's `-o /dev/stdout` or `-o /dev/full` must not take the device's place for every process."""
+    pipe, link = tmp_path / "pipe", tmp_path / "null"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/null")
+    (tmp_path / "devices").mkdir()
+    stream = tmp_path / "devices" / "stdout"
+    (tmp_path / "redirected").write_text("before")
+    stream.symlink_to(tmp_path / "redirected")
+    monkeypatch.setattr("rembg_tuner.cache._DEVICES", tmp_path / "devices")
+    for path in (pipe, link, stream):
+        with pytest.raises(OSError, match="device, a pipe or a socket"), replacing(path) as file:
+            file.write(b"new")
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert link.is_symlink()
+    assert stream.is_symlink()
+    assert not [path for path in tmp_path.rglob("*") if path.suffix == ".part"]
+
+
 def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     """The rename fails, the folder stays, and nothing is left over."""
     (tmp_path / "out").mkdir()
