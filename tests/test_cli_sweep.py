@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from dataclasses import replace
@@ -227,7 +228,8 @@ def test_a_sweep_is_resumed_without_a_word_of_what_it_was(
     monkeypatch.chdir(folder)
     assert main(["sweep", "--resume", "-o", str(folder)]) == 1  # under the plan's budgets
     said = capsys.readouterr()
-    assert "2 trials done before" in said.err
+    assert "of each of 1 picture after a warm-up; Ctrl-C" in said.err  # no guess for all of them
+    assert re.search(r"2 trials done before; about .* left\n", said.err)
     assert "(seed 5), 2 runs of each of 1 picture" in said.err
     assert "budgets: peak at most 50 MiB (52,428,800 bytes)" in said.err
     assert "nothing fits" in said.out
@@ -248,7 +250,7 @@ def test_nothing_to_resume_is_told(folder: Path, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("pictures", []), ("axes", {"engine": []}), ("rounds", 0), ("seed", "x"), ("trials", 0), ("base", {"model": 3}), ("budgets", {"min_agreement": 2})],
+    [("pictures", []), ("pictures", ["a\0.png"]), ("reference", "\ud800.png"), ("axes", {"engine": []}), ("rounds", 0), ("seed", "x"), ("trials", 0), ("base", {"model": 3}), ("budgets", {"min_agreement": 2})],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_told(
     name: str, value: object, folder: Path, capsys: pytest.CaptureFixture[str]

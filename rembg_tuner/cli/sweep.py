@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rembg_tuner.recommend import Recommendation
     from rembg_tuner.settings import Settings
     from rembg_tuner.sweep.opening import Plan
-    from rembg_tuner.sweep.run import SweepProgress
+    from rembg_tuner.sweep.run import Sweep, SweepProgress
     from rembg_tuner.sweep.summary import Summary
     from rembg_tuner.trials import Trial
 
@@ -46,15 +46,15 @@ def run(arguments: argparse.Namespace) -> int:
     budgets = plan.budgets
     for text in plan.left_out():
         log(f"left out: {text}")
-    log(_announce(plan))
+    log(_announce(plan, is_resumed=arguments.resume))
     if busy := busy_warning(OwnLoad()):  # nothing of ours runs yet
         log(f"warning: {busy}")
     names = differences(plan.grid())
     is_interrupted = False
     with hold_folder(folder), Comparer() as comparer:
         sweep = open_sweep(plan, folder, OwnBench(), comparer, resume=arguments.resume)
-        if sweep.trials:
-            log(f"{counted(len(sweep.trials), 'trial')} done before")
+        if arguments.resume:
+            log(_announce_rest(sweep))
         if sweep.outdated:
             log(f"{sweep.outdated} trials in {folder} were measured on another machine, with other versions, or with other weights; they are measured anew")  # fmt: skip
         try:
@@ -93,17 +93,24 @@ def tell_what_is_missing(summary: Summary, folder: Path) -> None:
         log(f"{counted(summary.outdated, 'trial')} in {folder} ran other weights than those that lie here now, and are left out; measure them anew with: {resume_command(folder)}")  # fmt: skip
 
 
-def _announce(plan: Plan) -> str:
-    """Say how many trials there will be, and about how long they take."""
+def _announce(plan: Plan, *, is_resumed: bool) -> str:
+    """Say how many trials there will be, and about how long they take, unless a part may be done."""
     how = "all of them, in an order by chance" if plan.trials is None else "chosen by a guided search"  # fmt: skip
     trials, settings = counted(plan.count(), "trial"), counted(len(plan.grid()), "setting")
     runs, pictures = counted(plan.rounds, "run"), counted(len(plan.pictures), "picture")
     again = f", then the best again in {counted(plan.confirming, 'worker')} more" if plan.confirming else ""  # fmt: skip
+    guess = "" if is_resumed else f": about {format_guess_range(*plan.guess_range_s())}, corrected after the first trial"  # fmt: skip
     return (
         f"{trials} of {settings}, {how} (seed {plan.seed}), "
-        f"{runs} of each of {pictures} after a warm-up{again}: "
-        f"about {format_guess_range(*plan.guess_range_s())}, corrected after the first trial; Ctrl-C keeps what is done"
+        f"{runs} of each of {pictures} after a warm-up{again}{guess}; Ctrl-C keeps what is done"
     )
+
+
+def _announce_rest(sweep: Sweep) -> str:
+    """Say how many trials of a resumed sweep are done, and about how long the others take."""
+    left_s = sweep.progress(0.0).left_s
+    rest = f"about {format_guess_range(*left_s)} left" if any(left_s) else "nothing is left"
+    return f"{counted(len(sweep.trials), 'trial')} done before; {rest}" if sweep.trials else rest
 
 
 def _tell(names: Sequence[str], progress: SweepProgress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -69,9 +70,17 @@ def _is_whole(value: object, least: int) -> bool:
     return type(value) is int and value >= least
 
 
-def _is_list_of_text(value: object) -> bool:
-    """Return whether a value is a list of texts, and not empty."""
-    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
+def _are_paths(value: object) -> bool:
+    """Return whether a value is a list of paths, and not empty."""
+    return isinstance(value, list) and bool(value) and all(map(_is_path, value))
+
+
+def _is_path(value: object) -> bool:
+    """Return whether a value can be a file's path."""
+    try:
+        return isinstance(value, str) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return False
 
 
 def _are_axes(value: object) -> bool:
@@ -80,10 +89,10 @@ def _are_axes(value: object) -> bool:
 
 
 _PARTS: dict[str, Callable[[object], bool]] = {
-    "pictures": _is_list_of_text,
+    "pictures": _are_paths,
     "axes": _are_axes,
     "base": lambda value: isinstance(value, dict),
-    "reference": lambda value: isinstance(value, str),
+    "reference": _is_path,
     "trials": lambda value: value is None or _is_whole(value, 1),
     "rounds": lambda value: _is_whole(value, 1),
     "seed": lambda value: type(value) is int,
