@@ -15,6 +15,7 @@ P95_LEAST_N = 20  # below, a 95th percentile is the maximum by another name
 _T95 = ((2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (6, 2.447), (8, 2.306), (10, 2.228), (15, 2.131), (30, 2.042))  # fmt: skip
 # Runs of a soak: the first hundred fill allocators and caches, so the half that is fitted must lie behind them.
 MIN_VERDICT_RUNS = 200
+MAX_COUNT = 1_000_000  # of runs, rounds or trials: more would take weeks, and their list gigabytes
 CONFIRMING = 4  # workers more, for the best of a sweep: four degrees make a range that is of use
 LEAST_DEGREES = 2  # with a single pair the range would be a factor of five either way
 UNSTABLE_SPREAD = 0.10  # of the mean; the share at which pyperf calls a benchmark unstable

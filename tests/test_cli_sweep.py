@@ -250,7 +250,7 @@ def test_nothing_to_resume_is_told(folder: Path, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("pictures", []), ("pictures", ["a\0.png"]), ("reference", "\ud800.png"), ("axes", {"engine": []}), ("rounds", 0), ("seed", "x"), ("trials", 0), ("base", {"model": 3}), ("budgets", {"min_agreement": 2})],
+    [("pictures", []), ("pictures", ["a\0.png"]), ("reference", "\ud800.png"), ("axes", {"engine": []}), ("rounds", 0), ("rounds", 10**30), ("seed", "x"), ("trials", 0), ("base", {"model": 3}), ("budgets", {"min_agreement": 2})],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_told(
     name: str, value: object, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -431,6 +431,20 @@ def test_nothing_is_measured_again_if_not_wanted(
     assert "then the best again" not in said.err
     assert "measured again" not in (folder / "report.html").read_text()
     assert sweep(folder, "--network-size", "64", "--confirm", "-1") == 2
+
+
+@pytest.mark.parametrize(
+    ("flag", "word", "most"),
+    [("--rounds", "9" * 30, "1 to 1,000,000"), ("--trials", "1000001", "1 to 1,000,000"), ("--confirm", "9" * 30, "0 to 1,000,000"), ("--seed", "-1", "0 to 4,294,967,295"), ("--seed", "4294967296", "0 to 4,294,967,295")],
+)  # fmt: skip
+def test_a_count_that_cannot_be_is_misuse(
+    flag: str, word: str, most: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a sentence with what is allowed, not as an error of numpy's or of a list's length."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["sweep", str(CAT), flag, word, "-o", str(folder)])
+    assert f"argument {flag}: a whole number from {most} is needed, got '{word}'" in capsys.readouterr().err  # fmt: skip
+    assert not folder.exists()
 
 
 def test_two_sweeps_do_not_share_a_folder(

@@ -14,6 +14,7 @@ from rembg_tuner.cli.readers import (
     read_count,
     read_count_or_none,
     read_memory_budget,
+    read_seed,
     read_time_budget,
     reader_of,
 )
@@ -166,7 +167,9 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     sweep.add_argument("--rounds", type=read_count, metavar="N", help="timed runs of each picture in a trial, after a warm-up; default: 3")  # fmt: skip
     sweep.add_argument("--confirm", type=read_count_or_none, metavar="N", help=f"workers in which the best are measured again at the end, the recommended one first; 0: none; default: {CONFIRMING}")  # fmt: skip
     sweep.add_argument("--reference", metavar="PRESET|MODEL|MASK|DIR", help="what agreement is measured against; of a folder the masks named as the pictures; default: the model in fp32 at its own size")  # fmt: skip
-    sweep.add_argument("--seed", type=int, metavar="N", help="of the order of trials; default: 0")
+    sweep.add_argument(
+        "--seed", type=read_seed, metavar="N", help="of the order of trials; default: 0"
+    )
     sweep.add_argument("--again", action="store_true", help="measure anew what was measured on this machine before")  # fmt: skip
     sweep.add_argument("--resume", action="store_true", help="go on with the sweep in -o, with all settings of its plan.json; budgets, --confirm and more --trials may be given anew")  # fmt: skip
     sweep.add_argument("-o", "--output", default="sweep", metavar="DIR", help="where trials and report go; default: sweep")  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from rembg_tuner.budgets import ANY
 from rembg_tuner.settings import type_of
+from rembg_tuner.stats import MAX_COUNT
 from rembg_tuner.units import MIB, counted, parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
@@ -59,15 +60,23 @@ def named(read: object, name: str) -> object:
 
 def read_count(word: str) -> int:
     """Read a number of at least 1."""
-    if not (word.isascii() and word.isdigit()) or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1 on is needed, got {word!r}")
-    return int(word)
+    return _read_whole(word, least=1)
 
 
 def read_count_or_none(word: str) -> int:
     """Read a number of at least 0."""
-    if not (word.isascii() and word.isdigit()):
-        raise argparse.ArgumentTypeError(f"a whole number from 0 on is needed, got {word!r}")
+    return _read_whole(word, least=0)
+
+
+def read_seed(word: str) -> int:
+    """Read a seed that numpy's random numbers can have, which the guided search uses."""
+    return _read_whole(word, least=0, most=2**32 - 1)
+
+
+def _read_whole(word: str, *, least: int, most: int = MAX_COUNT) -> int:
+    """Read a whole number from a minimum to a maximum."""
+    if not (word.isascii() and word.isdigit() and least <= int(word) <= most):
+        raise argparse.ArgumentTypeError(f"a whole number from {least} to {most:,} is needed, got {word!r}")  # fmt: skip
     return int(word)
 
 

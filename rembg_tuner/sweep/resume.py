@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rembg_tuner.budgets import read_budgets
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.settings import build_settings
-from rembg_tuner.stats import CONFIRMING
+from rembg_tuner.stats import CONFIRMING, MAX_COUNT
 from rembg_tuner.sweep.opening import Plan
 from rembg_tuner.sweep.plan_file import PLAN_FILE, read_plan_file
 
@@ -66,8 +66,8 @@ def plan_of(content: Mapping[str, object]) -> Plan:
 
 
 def _is_whole(value: object, least: int) -> bool:
-    """Return whether a value is a whole number from a minimum on."""
-    return type(value) is int and value >= least
+    """Return whether a value is a whole number from a minimum to MAX_COUNT."""
+    return type(value) is int and least <= value <= MAX_COUNT
 
 
 def _are_paths(value: object) -> bool:
