@@ -58,9 +58,11 @@ def test_a_reload_finds_its_visit(visitors: Visitors, leaves_first: bool) -> Non
 
 
 def test_a_late_end_of_the_old_page_stops_nothing(visitors: Visitors) -> None:
-    """What the new page began goes on; when that leaves too, it is stopped."""
+    """What the old page began is stopped; what the new one began goes on until that leaves too."""
     visitor = come(visitors, "old")
+    visitor.comparing = Study(folder=Path("/nowhere"), is_running=True)
     visitors.resume(session("new"), TOKEN)
+    assert visitor.comparing.is_stopped
     visitor.study = Study(folder=Path("/nowhere"), is_running=True)
     visitors.leave("old")
     assert not visitor.study.is_stopped

@@ -12,7 +12,7 @@ from rembg_tuner.errors import TunerError
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui.choices import chosen_settings, preset_settings
-from rembg_tuner.ui.events import QUIET, begin_buttons, end_buttons
+from rembg_tuner.ui.events import QUIET, begin_buttons, end_buttons, tie_redrawing
 from rembg_tuner.ui.handlers import example_of
 from rembg_tuner.ui.study_handlers import Held, StudyHandlers, over_earlier, refuse_absent
 from rembg_tuner.ui.widgets import held_choices, page_words, preset_choices, study_script
@@ -87,6 +87,7 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
     begun_article = article.click(_choose_article, None, [presets, held], queue=False, **QUIET).then(compare_all, asked, shown, **running)  # fmt: skip
     end_buttons([begun, begun_article], stop, [go, article])
     stop.click(end, None, None, queue=False, **QUIET)
+    tie_redrawing(opened, shown, desk, "compare", handlers.comparison)
     opened(_offer, None, [presets, held], queue=False, **QUIET)
 
 

@@ -21,7 +21,7 @@ from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import summarise
 from rembg_tuner.sweep.measure import ROUNDS
 from rembg_tuner.ui.choices import chosen_settings
-from rembg_tuner.ui.events import QUIET, begin_buttons, end_buttons
+from rembg_tuner.ui.events import QUIET, begin_buttons, end_buttons, tie_redrawing
 from rembg_tuner.ui.handlers import example_of
 from rembg_tuner.ui.shipping import shipped_trial
 from rembg_tuner.ui.study_handlers import over_earlier
@@ -87,6 +87,7 @@ def add_deploy_tab(
     # Queued, one at a time: a script's model may have to be converted first.
     own.go.click(tab.write, inputs, own.shown, **QUIET)
     gr.on([opened, own.target.input], tab.look, inputs, own.shown, **QUIET)
+    tie_redrawing(opened, own.soaked, desk, "soak", studies.soaked)
     begin_buttons([own.soak.click], own.stop, [own.soak])
     running = own.soak.click(tab.soak, [parts.picture, *inputs[1:]], own.soaked, concurrency_limit=None, **QUIET)  # fmt: skip
     end_buttons([running], own.stop, [own.soak])

@@ -21,6 +21,7 @@ from rembg_tuner.ui.words import translate_sentence
 
 if TYPE_CHECKING:
     from rembg_tuner.ui.handlers import Desk, Shown
+    from rembg_tuner.ui.visitors import Visitor
 
 UNUSABLE = "rt-off"  # a button's class
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -72,6 +73,27 @@ class Widgets:
             elif name != "warning":
                 updates[getattr(self, name)] = value
         return updates or {self.result: gr.skip()}
+
+
+def tie_redrawing(opened: Any, shown: Any, desk: Desk, name: str, draw: Callable[[Visitor], str]) -> None:  # fmt: skip
+    """Show what a longer task found before the page was loaded anew, once the task's tab is opened.
+
+    Args:
+        opened: the event of the tab's being opened.
+        shown: what shows the task.
+        desk: with the visitors.
+        name: of the task, as in `Visitor.undrawn`.
+        draw: draws it; empty where there is none.
+    """
+
+    def redraw(request: gr.Request) -> Any:
+        visitor = desk.visitors.of(request)
+        if name not in visitor.undrawn or visitor.is_busy:
+            return gr.skip()
+        visitor.undrawn.discard(name)
+        return draw(visitor) or gr.skip()
+
+    opened(redraw, None, shown, queue=False, **QUIET)
 
 
 def _usable(is_usable: bool) -> Any:
@@ -237,6 +259,9 @@ def _tie_run(parts: Widgets, handlers: Handlers) -> None:
             try:
                 async for update in shown:
                     yield parts.updates(update)
+                yield parts.updates(
+                    {}
+                )  # Gradio sends the last one twice: late, it would undo what came after
             finally:
                 await shown.aclose()
 
@@ -274,6 +299,7 @@ def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
                 if "warning" in update:
                     gr.Warning(translate_sentence(update["warning"], visitor.language))
                 yield parts.updates(update)
+            yield parts.updates({})
         finally:
             await shown.aclose()
 
@@ -293,6 +319,7 @@ def _tie_picture(parts: Widgets, pictures: PictureHandlers) -> None:
     async def choose(request: gr.Request, picture: str | None) -> AsyncIterator[Updates]:
         async for shown in pictures.choose(visitors.of(request), picture):
             yield parts.updates(shown)
+        yield parts.updates({})
 
     def take_example(request: gr.Request, event: gr.EventData) -> Updates:
         name = str(content_of(event).get("example"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.ui.choices import most_pixels
+from rembg_tuner.ui.failures import DISK_FULL, is_disk_full, log_unexpected
 from rembg_tuner.ui.handlers import Handlers
 from rembg_tuner.ui.page_folder import without_places
 from rembg_tuner.ui.views import result as result_view
@@ -51,7 +52,7 @@ class PictureHandlers:
             chosen = await self._inspect(Path(picture))
         except (TunerError, OSError) as error:
             if isinstance(error, OSError):
-                _LOG.exception("an upload could not be checked")
+                log_unexpected(_LOG, "an upload", error)
             shown = self._refused(_text_of(error), visitor.language)
         else:
             shown = show_chosen(chosen, visitor.language)
@@ -125,4 +126,8 @@ def _text_of(error: TunerError | OSError) -> str:
     """Return the sentence of an error."""
     if isinstance(error, TunerError):
         return str(error)
-    return f"the server's disk cannot be written: {error.strerror}"
+    return (
+        DISK_FULL
+        if is_disk_full(error)
+        else f"the server's disk cannot be written: {error.strerror}"
+    )

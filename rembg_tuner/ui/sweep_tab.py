@@ -13,7 +13,14 @@ from rembg_tuner.budgets import LOOKS_RIGHT, Budgets
 from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.settings import DEFAULT_MODEL, ENGINES, STOCK_ENGINE, type_of
 from rembg_tuner.ui.choices import capabilities
-from rembg_tuner.ui.events import QUIET, begin_buttons, content_of, end_buttons, number_of
+from rembg_tuner.ui.events import (
+    QUIET,
+    begin_buttons,
+    content_of,
+    end_buttons,
+    number_of,
+    tie_redrawing,
+)
 from rembg_tuner.ui.handlers import example_of
 from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of, over_earlier
 from rembg_tuner.ui.views import result as result_view
@@ -140,6 +147,7 @@ class _SweepTab:
             **QUIET,
         )
         opened(self.announce, self.asked, own.note, queue=False, **QUIET)
+        tie_redrawing(opened, own.shown, self.desk, "sweep", lambda visitor: self.handlers.show(visitor, self._budgets_of(visitor)))  # fmt: skip
         begin_buttons([own.go.click], own.stop, [own.go])
         running = own.go.click(self.sweep, [own.masks, *self.asked, *budgets], own.shown, concurrency_limit=None, **QUIET)  # fmt: skip
         end_buttons([running], own.stop, [own.go])

@@ -55,6 +55,7 @@ class Visitor:
         refusal: why the preset asked for last was not chosen, a sentence; empty: it was.
         chosen: the picture that would be run now.
         choice: how many pictures were chosen, so that a late answer about an earlier one is left.
+        undrawn: longer tasks that the page, loaded anew, does not show yet: compare, sweep, soak.
         token: of the tab, under which the visit is found again when the page is loaded anew.
     """
 
@@ -71,6 +72,7 @@ class Visitor:
     chosen: ChosenPicture | None = None
     choice: int = 0
     token: str | None = None
+    undrawn: set[str] = field(default_factory=set)
 
     @property
     def is_busy(self) -> bool:
@@ -162,10 +164,13 @@ class Visitors:
             return visitor
         with self._lock:
             # The old session may not have ended yet: a reload's new page can be faster.
-            found = next((v for v in self._visitors.values() if v.token == known), None)
-            found = found or self._kept.take(known) or visitor
+            left = next((v for v in self._visitors.values() if v.token == known), None)
+            found = left or self._kept.take(known) or visitor
             found.token = known
+            found.undrawn = {"compare", "sweep", "soak"}
             self._visitors[key] = found
+        if left is not None:
+            left.stop()  # as the old session's end would
         return found
 
     def folder_of(self, visitor: Visitor) -> Path:

@@ -21,15 +21,18 @@ window.rembgTuner = {
     }
   },
   // The tab's token, by which its visit is found again after a reload: 128 random bits, for this tab only.
+  // A duplicated tab has a copy of the storage, but no mark that its page was left: it begins a visit of its own.
   tab() {
     try {
       let token = sessionStorage.getItem("rembg-tuner.visit") ?? "";
-      if (!/^[0-9a-f]{32}$/.test(token)) {
+      const isReload = sessionStorage.getItem("rembg-tuner.left") !== null;
+      sessionStorage.removeItem("rembg-tuner.left");
+      if (!isReload || !/^[0-9a-f]{32}$/.test(token)) {
         const bytes = crypto.getRandomValues(new Uint8Array(16));
         token = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
         sessionStorage.setItem("rembg-tuner.visit", token);
       }
-      const hadRuns = sessionStorage.getItem("rembg-tuner.runs") !== null;
+      const hadRuns = isReload && sessionStorage.getItem("rembg-tuner.runs") !== null;
       sessionStorage.removeItem("rembg-tuner.runs");
       return { token, hadRuns };
     } catch {
@@ -98,6 +101,16 @@ document.addEventListener("click", (event) => {
 new MutationObserver(() => { nameRadios(); greyAbsent(); }).observe(document.documentElement, {
   childList: true, characterData: true, subtree: true, attributeFilter: ["name"],
 });
+const markLeft = (isLeft) => {
+  try {
+    if (isLeft) sessionStorage.setItem("rembg-tuner.left", "1");
+    else sessionStorage.removeItem("rembg-tuner.left");
+  } catch { /* private mode */ }
+};
+// A tab that is hidden may be discarded by the browser without another word.
+document.addEventListener("visibilitychange", () => markLeft(document.visibilityState === "hidden"));
+window.addEventListener("pagehide", () => markLeft(true));
+window.addEventListener("pageshow", (event) => { if (event.persisted) markLeft(false); });
 // An open list, dialog or colour picker takes Esc for itself; looked for before the list closes.
 const takesEscape = (target) =>
   target.closest?.("[role=combobox][aria-expanded=true], select, input[type=color], dialog, [role=dialog]") ||
