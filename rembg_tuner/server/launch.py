@@ -30,6 +30,7 @@ _ENVIRONMENT = {
 }
 # No proxy for this machine itself: Gradio asks its own server whether it answers.
 _LOCAL = "127.0.0.1,localhost,::1"
+_stopping = threading.Event()  # a signal asked this process to end
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -89,12 +90,14 @@ def serve(words: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup asks to outlive the terminal
         signal.signal(signal.SIGHUP, _interrupt)
     try:
-        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # app.py set it for the imports
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(signal.SIGINT, _interrupt)  # app.py keeps SIG_DFL for the imports
         return _serve(arguments)
     except KeyboardInterrupt:
         return 0
-    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+    except Exception as error:
+        if _stopping.is_set():  # a library made an error of its own of the signal
+            return 0
         told = shortage(error)
         if told is None:
             raise
@@ -103,7 +106,8 @@ def serve(words: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Take a SIGTERM or SIGHUP for a Ctrl-C, so that everything is closed."""
+    """Raise KeyboardInterrupt at SIGINT, SIGTERM or SIGHUP, so that everything is closed."""
+    _stopping.set()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -122,6 +126,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         try:
             page = launch_page(arguments, line, folder)
         except OSError:
+            if _stopping.is_set():
+                raise
             place = f"port {arguments.port} of {arguments.host}"
             sys.stderr.write(
                 f"rembg-tuner: {place} is taken or may not be used; choose another --port\n"
