@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.settings import Value
+
+
+# What Pillow raises for a damaged picture, besides its own
+_PILLOWS_FAULTS = (OSError, ValueError, SyntaxError, EOFError, struct.error)
 
 
 def version() -> str:
@@ -114,7 +119,7 @@ class RembgEngine:
             raise PictureError(
                 "rembg does not read this kind of picture; choose another engine, or save it as PNG"
             ) from error
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+        except (*_PILLOWS_FAULTS, Image.DecompressionBombError) as error:
             meaning = meaning_of(str(error))
             raise PictureError(f"rembg cannot cut this picture out: {meaning}") from error
 
