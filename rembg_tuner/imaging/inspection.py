@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import (
+    avif_boxes,
     bmp_pixels,
     complaints,
     gif_blocks,
@@ -17,7 +18,7 @@ from rembg_tuner.imaging import (
     views,
     webp_chunks,
 )
-from rembg_tuner.imaging.formats import BMP, GIF, HEIC, JPEG, PNG, TIFF, WEBP
+from rembg_tuner.imaging.formats import AVIF, BMP, GIF, HEIC, JPEG, PNG, TIFF, WEBP
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.views import FileView, PictureFile
 
 _INSPECT = {
+    AVIF: avif_boxes.inspect,
     HEIC: heif.inspect,
     BMP: bmp_pixels.inspect,
     GIF: gif_blocks.inspect,
