@@ -247,6 +247,32 @@ def test_a_gif_of_many_frames_is_shown_up_to_its_first(tmp_path: Path) -> None:
     assert pixels.shape[:2] == (61, 96)
 
 
+def _kind_of_jpeg(code: int, bits: int) -> bytes:
+    """Say in the frame's header that it is another kind of JPEG."""
+    frame = _JPEG.index(b"\xff\xc0")
+    return _JPEG[: frame + 1] + bytes([code, 0, 17, bits]) + _JPEG[frame + 5 :]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(_kind_of_jpeg(0xC1, 12), "cannot be read: it is stored in a way", id="12-bit"),
+        pytest.param(_kind_of_jpeg(0xC5, 8), "cannot be read: it is stored in a way", id="hierarchical"),
+        pytest.param(make_png(_PIXELS)[:8] + chunk(b"CgBI", bytes(4)) + make_png(_PIXELS)[8:], "CgBI", id="png-of-apps"),
+    ],
+)  # fmt: skip
+def test_a_whole_picture_of_a_kind_that_is_not_read_is_not_called_damaged(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    """Copying it again would not help; saving it in another way does."""
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    with pytest.raises(PictureError, match=words) as caught:
+        _both(path)
+    assert "damaged" not in str(caught.value)
+    assert "save it as" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -301,6 +327,7 @@ def test_a_name_that_is_no_utf8_is_read_and_written(tmp_path: Path, kind: str) -
         pytest.param("webp: unable to parse image", "its header is damaged", id="libwebp-header"),
         pytest.param("VipsJpeg: Bogus Huffman table definition", "its header is damaged", id="libjpeg-table"),
         pytest.param("VipsJpeg: Unsupported JPEG process: SOF type 0xc6", "it is stored in a way", id="libjpeg-kind"),
+        pytest.param("VipsJpeg: Maximum supported image dimension is 65500 pixels", "its header asks for more", id="libjpeg-limit"),
         pytest.param("source: bad seek to 2461\nheif: Invalid input: No 'iinf' box (2.111)", "its header is damaged", id="libheif"),
         pytest.param("heif: Memory allocation error: Security limit exceeded: iinf", "its header asks for more", id="libheif-limit"),
         pytest.param("source: bad seek to 77030\ntiff2vips: Failed to read directory", "the file ends before", id="libtiff"),
@@ -312,6 +339,8 @@ def test_a_name_that_is_no_utf8_is_read_and_written(tmp_path: Path, kind: str) -
 def test_a_decoders_words_are_said_plainly(said: str, meaning: str) -> None:
     """The sentence has none of the library's own words; those are for the log."""
     error = pyvips.Error("unable to call jpegload", said)
-    told = complaints.explain(error)
-    assert told.startswith(meaning)
+    told = complaints.explain(Path("a.jpg"), error)
+    is_damaged = not meaning.startswith(("it is stored", "its header asks"))
+    verb = "is damaged or cut short" if is_damaged else "cannot be read"
+    assert told.startswith(f"a.jpg {verb}: {meaning}")
     assert not any(word in told for word in ("Vips", "vips", "libpng", "heif", "gifload"))

@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyvips
 
 ENDS_EARLY = "the file ends before all of its pixels do; copy or save the picture again"
@@ -19,7 +21,7 @@ NOT_DECODED = "it cannot be decoded; copy or save the picture again"
 _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), meaning)
     for pattern, meaning in (
-        (r"security.limit|exceeds|too.large|dimensions", _TOO_MUCH),
+        (r"security.limit|exceeds|too.large|dimension", _TOO_MUCH),
         (r"not.supported|unsupported|not.implemented|not.enabled|cannot.handle", _NOT_SUPPORTED),
         (
             r"premature.end|truncated|unexpected.end|insufficient.input|outside.of.file|libpng.read.error"
@@ -39,16 +41,19 @@ _MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 _LOG = logging.getLogger(__name__)
 
 
-def explain(error: pyvips.Error) -> str:
+def explain(path: Path, error: pyvips.Error) -> str:
     """Say in plain words why a picture does not decode; the decoder's own words go to the log."""
     if not error.message.startswith("unable to "):
-        return str(error.message)  # a sentence of this program's own
+        # a sentence of this program's own
+        return f"{path} is damaged or cut short: {error.message}"
     lines = [" ".join(line.split()) for line in str(error.detail or error.message).splitlines()]
     said = [line for line in lines if line and not line.startswith("unable to ")]
     _LOG.info("libvips: %s", "; ".join(said))
     # libheif looks for the end of its file on its way: only its last word counts
-    last = said[-1] if any("heif:" in line for line in said) else " ".join(said)
-    return meaning_of(last)
+    meaning = meaning_of(said[-1] if any("heif:" in line for line in said) else " ".join(said))
+    if meaning in (_TOO_MUCH, _NOT_SUPPORTED):
+        return f"{path} cannot be read: {meaning}"
+    return f"{path} is damaged or cut short: {meaning}"
 
 
 def meaning_of(said: str) -> str:

@@ -67,6 +67,10 @@ def inspect(path: Path, file: PictureFile) -> FileView:
         PictureError: there are more chunks than a picture needs, or its colours are not read.
     """
     chunks = list(_walk(path, file))
+    if chunks and chunks[0].name == b"CgBI":
+        raise PictureError(
+            f"{path} is a PNG file in the form that Apple's tools make for apps (CgBI), which is not read; save it as an ordinary PNG"
+        )
     if not chunks or chunks[0].name != b"IHDR":
         return views.WHOLE_FILE  # libvips says what is wrong
     warnings: list[str] = []

@@ -206,9 +206,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except pyvips.Error as error:
-        raise PictureError(
-            f"{path} is damaged or cut short: {complaints.explain(error)}"
-        ) from error
+        raise PictureError(complaints.explain(path, error)) from error
 
 
 @contextlib.contextmanager
