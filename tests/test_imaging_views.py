@@ -247,6 +247,27 @@ def test_a_gif_of_many_frames_is_shown_up_to_its_first(tmp_path: Path) -> None:
     assert pixels.shape[:2] == (61, 96)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_what_a_gifs_first_frame_leaves_out_is_transparent(tmp_path: Path, mode: str) -> None:
+    """As browsers show it; with no transparent colour libvips gives black."""
+    content = bytearray(_encoded("GIF", _colours().convert(mode)))
+    frame = content.index(b",\0\0\0\0\x60\0\x3d\0")
+    content[6:10] = struct.pack("<HH", 200, 150)
+    content[frame + 1 : frame + 5] = struct.pack("<HH", 10, 20)
+    path = tmp_path / "a.gif"
+    path.write_bytes(content)
+    _, pixels, small = _both(path)
+    assert pixels.shape == (150, 200, 4)
+    assert small.shape[2] == 4
+    expected = np.zeros((150, 200), np.uint8)
+    expected[20:81, 10:106] = 255
+    np.testing.assert_array_equal(pixels[..., 3], expected)
+    whole = np.asarray(
+        Image.open(io.BytesIO(_encoded("GIF", _colours().convert(mode)))).convert("RGB")
+    )
+    np.testing.assert_array_equal(pixels[20:81, 10:106, :3], whole)
+
+
 def _kind_of_jpeg(code: int, bits: int) -> bytes:
     """Say in the frame's header that it is another kind of JPEG."""
     frame = _JPEG.index(b"\xff\xc0")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyvips
+
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import views
 from rembg_tuner.imaging.views import FileView
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pyvips
 
     from rembg_tuner.imaging.views import PictureFile, Piece
 
@@ -48,16 +48,32 @@ def inspect(path: Path, file: PictureFile) -> FileView:
     Raises:
         PictureError: there are more extensions than a picture needs.
     """
-    if file.size > _MAX_SHOWN_BYTES:
-        frame = _first_frame(path, file)
-        if frame is not None and file.size - frame.end > _MAX_SHOWN_BYTES:
-            return FileView(pieces=_pieces(frame))  # libvips would list every frame
-    if file.read_at(max(0, file.size - _TAIL_BYTES), _TAIL_BYTES).rstrip(b"\0").endswith(b";"):
-        return views.WHOLE_FILE
     frame = _first_frame(path, file)
-    if frame is None or (frame.cut_block is None and _has_trailer(file, frame.end)):
-        return views.WHOLE_FILE  # bytes after the end, or no pixels: libvips says what is wrong
-    return FileView(pieces=_pieces(frame), is_cut=True)
+    if frame is None:
+        return views.WHOLE_FILE  # no pixels: libvips says what is wrong
+    if file.size - frame.end > _MAX_SHOWN_BYTES:
+        return FileView(pieces=_pieces(frame), box=frame.box)  # libvips would list every frame
+    tail = file.read_at(max(0, file.size - _TAIL_BYTES), _TAIL_BYTES)
+    if tail.rstrip(b"\0").endswith(b";"):
+        return FileView(box=frame.box)
+    if frame.cut_block is None and _has_trailer(file, frame.end):
+        return FileView(box=frame.box)  # bytes after the end
+    return FileView(pieces=_pieces(frame), is_cut=True, box=frame.box)
+
+
+def clear_outside(image: pyvips.Image, box: tuple[int, int, int, int]) -> pyvips.Image:
+    """Make what lies outside the first frame transparent, as browsers do.
+
+    libvips gives it black, and no alpha, where no frame has a transparent colour.
+    """
+    left, top, width, height = box
+    right, bottom = min(left + width, image.width), min(top + height, image.height)
+    is_covered = left == 0 and top == 0 and (right, bottom) == (image.width, image.height)
+    if image.hasalpha() or is_covered or right <= left or bottom <= top:
+        return image
+    inside = pyvips.Image.black(right - left, bottom - top) + 255
+    alpha = inside.cast("uchar").embed(left, top, image.width, image.height)
+    return image.bandjoin(alpha)
 
 
 def settle(path: Path, file: PictureFile, view: FileView) -> FileView | None:

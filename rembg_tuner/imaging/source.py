@@ -19,6 +19,7 @@ from rembg_tuner.imaging import (
     bmp_pixels,
     complaints,
     formats,
+    gif_blocks,
     heif,
     inspection,
     png_colour,
@@ -237,6 +238,8 @@ def _load(
             image = heif.decode(path, file, view.heif)
         else:
             image = views.load_view(file, view, kind.loader, fail_on=strictness, **options)
+        if view.box is not None:
+            image = gif_blocks.clear_outside(image, view.box)
         return image if view.colour is None else png_colour.apply(image, view.colour)
 
 

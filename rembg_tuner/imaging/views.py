@@ -51,7 +51,8 @@ class FileView:
         strictness: libvips' `fail_on`; None: the format's own.
         is_cut: the file ends too early; its pixels may all be there.
         warnings: what a user should know of it.
-        colour: what a PNG's own chunks say of its numbers; None: nothing.
+        colour: what a PNG's chunks or an AVIF's boxes say of its numbers; None: nothing.
+        box: left, top, width and height of a GIF's first frame, px; None: not looked for.
         tiff: which picture of a TIFF file it is, and how it is read; None: not a TIFF.
         bmp: the header of a BMP, which libvips does not read; None: it is none.
         heif: the picture of a HEIC file, which libvips does not read; None: it is none.
@@ -63,6 +64,7 @@ class FileView:
     is_cut: bool = False
     warnings: tuple[str, ...] = ()
     colour: NumbersColour | None = None
+    box: tuple[int, int, int, int] | None = None
     tiff: TiffPicture | None = None
     bmp: BmpPicture | None = None
     heif: HeifPicture | None = None
