@@ -65,7 +65,7 @@ def choose(handlers: PictureHandlers, visitor: Visitor, picture: str | None) -> 
     return asyncio.run(collect())
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "tif", "avif"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "tif", "avif", "bmp"])
 def test_a_picture_is_shown_before_it_is_run(desk: Desk, suffix: str) -> None:
     """The file itself where every browser shows it, else a preview; the old result and its download are gone."""
     visitor, path = Visitor(language="en"), upload(desk, f"cup.{suffix}")
@@ -73,7 +73,7 @@ def test_a_picture_is_shown_before_it_is_run(desk: Desk, suffix: str) -> None:
     assert visitor.chosen is not None
     viewer: dict[str, Any] = shown["viewer"]
     assert (viewer["turn"], "download" in viewer, viewer["alt"]) == (0, False, f"cup.{suffix}")
-    assert (visitor.chosen.shown == path) == (suffix not in {"tif", "avif"})
+    assert (visitor.chosen.shown == path) == (suffix not in {"tif", "avif", "bmp"})
     assert "60 × 40 px" in shown["result"]
     assert 'data-state="empty"' in shown["result"]
     with Image.open(visitor.chosen.shown) as image:
