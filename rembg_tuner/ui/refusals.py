@@ -27,8 +27,6 @@ _LOG = logging.getLogger(__name__)
 class RefusedValueError(TunerError):
     """An event holds a value that its field does not take."""
 
-    kind = "misuse"
-
 
 class PageBlocks(gr.Blocks):
     """Gradio's Blocks, whose events fail with a sentence."""
