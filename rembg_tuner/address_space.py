@@ -59,7 +59,7 @@ def with_limit(reason: str, kind: str) -> str:
 def shortage(error: Exception) -> str | None:
     """Return what to say of an error that the limit may have caused; None: it did not."""
     is_ours = str(getattr(error, "name", "")).startswith("rembg_tuner")  # a fault of this program
-    if read_limit() is None or is_ours or not isinstance(error, ImportError | MemoryError | OSError | RuntimeError):  # fmt: skip
+    if read_limit() is None or is_ours or not isinstance(error, ImportError | MemoryError | OSError | RuntimeError | SystemError):  # fmt: skip
         return None
     return with_limit(root_reason(error), "out_of_memory")
 

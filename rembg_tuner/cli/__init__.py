@@ -36,7 +36,7 @@ def main(words: Sequence[str] | None = None) -> int:
     save_address_space()
     try:
         return _main(words)
-    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+    except (ImportError, MemoryError, OSError, RuntimeError, SystemError) as error:
         told = shortage(error)
         if told is None:
             raise
