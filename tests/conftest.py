@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,25 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tell of no other work on the machine, so that no test depends on what else runs."""
     monkeypatch.setattr("rembg_tuner.running.load.load_average", lambda: 0.0)
+
+
+class _SignalStack(ctypes.Structure):
+    """Linux's stack_t."""
+
+    _fields_ = (("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@pytest.fixture
+def usual_signal_stack() -> None:
+    """Have signals handled on this thread's own stack, for tests that send signals to this process.
+
+    OpenVINO installs an alternate signal stack where the CPU has AMX, and puts back the one before it when a
+    model is closed. Tests close models in any order, so what it puts back may be unmapped, and a signal then
+    ends the process with SIGSEGV.
+    """
+    if sys.platform == "linux":
+        disabled = _SignalStack(None, 2, 0)  # SS_DISABLE
+        assert ctypes.CDLL(None).sigaltstack(ctypes.byref(disabled), None) == 0
 
 
 @pytest.fixture

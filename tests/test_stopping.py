@@ -19,6 +19,8 @@ from rembg_tuner.cli.stopping import StoppedError, Stops, noting_stops, stoppabl
 if TYPE_CHECKING:
     import argparse
 
+pytestmark = pytest.mark.usefixtures("usual_signal_stack")
+
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"
 FAST = ["--engine", "onnxruntime", "--network-size", "64"]
