@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
-# The file is none, or was damaged; or its tables are another version's.
+# The file is not a database, or was damaged, or its tables are another version's.
 _NOT_OURS = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 _COMPANIONS = ("-journal", "-wal", "-shm")  # of a file; a new one must not be rolled back by them
 _DAMAGED = ".damaged"
@@ -45,7 +45,7 @@ def use_tables(
     """Open a file, use it in one transaction, and close it.
 
     Raises:
-        sqlite3.Error: it cannot be opened or used, or is none of ours.
+        sqlite3.Error: it cannot be opened or used, or belongs to another program.
     """
     with contextlib.closing(open_tables(path, schema, timeout_s=timeout_s)) as file, file:
         return use(file)

@@ -154,7 +154,7 @@ def test_a_stream_that_cannot_be_is_misuse(
 def test_a_stream_that_breaks_is_a_sentence(
     redirection: str, code: int, part: str, tmp_path: Path
 ) -> None:
-    """Closed by whoever started the command, full, or without a reader."""
+    """Closed by the process that started the command, full, or without a reader."""
     words = " ".join(
         f'"{word}"' for word in (sys.executable, "-m", "rembg_tuner", "cut", "-", *FAST)
     )

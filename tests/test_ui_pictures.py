@@ -126,7 +126,7 @@ def test_a_foreign_path_is_not_read(desk: Desk) -> None:
 
 
 def test_an_example_is_one_file_for_all(desk: Desk) -> None:
-    """Two runs of it are of the same picture, whoever asked."""
+    """Two runs of it are of the same picture, for any visitor."""
     handlers = Handlers(desk)
     assert handlers.example("coffee") == handlers.example("coffee")
     assert Path(handlers.example("coffee")).is_file()

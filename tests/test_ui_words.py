@@ -375,5 +375,5 @@ def test_a_hostile_sentence_costs_little(piece: str) -> None:
     ],
 )  # fmt: skip
 def test_ids_are_told_in_chinese_with_the_id(english: str, chinese: str | None) -> None:
-    """Knobs, their choices and a setting's words; what is none of ours stays."""
+    """Knobs, their choices and a setting's words; other words stay."""
     assert translate_sentence(english, "zh-CN") == (chinese or english)

@@ -90,7 +90,7 @@ def flush() -> None:
 
 def _write(stream: IO[str] | None, content: str | bytes) -> None:
     """Write to standard output at once."""
-    if stream is None:  # closed by whoever started the program
+    if stream is None:  # closed by the process that started the program
         return
     try:
         if isinstance(content, str):

@@ -134,7 +134,7 @@ def _contradicting_preset(arguments: argparse.Namespace, there: Plan) -> list[tu
 
 
 def _absolute(reference: str) -> str:
-    """Return a reference's absolute path, or its name where it is none."""
+    """Return a reference's absolute path, or its name where it is not a path."""
     path = Path(reference)
     return str(path.absolute()) if reference and path.exists() else reference
 

@@ -122,7 +122,7 @@ def choose_page(pages: list[Page]) -> tuple[Page, tuple[str, ...]]:
 
 
 def find_raw(reader: TagReader, pages: list[Page]) -> str | None:
-    """Return the name of a camera's raw format, which has sensor data below a small preview; None: it is none.
+    """Return the name of a camera's raw format, which has sensor data below a small preview, or None if it is not one.
 
     Raises:
         TagError: a value lies outside the file.

@@ -54,8 +54,8 @@ class FileView:
         colour: what a PNG's chunks or an AVIF's boxes say of its numbers; None: nothing.
         box: left, top, width and height of a GIF's first frame, px; None: not looked for.
         tiff: which picture of a TIFF file it is, and how it is read; None: not a TIFF.
-        bmp: the header of a BMP, which libvips does not read; None: it is none.
-        heif: the picture of a HEIC file, which libvips does not read; None: it is none.
+        bmp: the header of a BMP, which libvips does not read; None for other formats.
+        heif: the picture of a HEIC file, which libvips does not read; None for other formats.
         is_whole: the pixels are decoded whole, although the format goes in strips.
     """
 

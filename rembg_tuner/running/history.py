@@ -71,7 +71,7 @@ class History:
         """Note the peak of a run that went through.
 
         Raises:
-            sqlite3.Error: the file cannot be written, or is none of ours.
+            sqlite3.Error: the file cannot be written, or belongs to another program.
         """
         self._note(settings, peak_bytes, runs=1)
 
@@ -79,7 +79,7 @@ class History:
         """Note what a worker had reached when it was ended: the setting takes at least that.
 
         Raises:
-            sqlite3.Error: the file cannot be written, or is none of ours.
+            sqlite3.Error: the file cannot be written, or belongs to another program.
         """
         self._note(settings, reached_bytes, runs=0)
 
@@ -89,7 +89,7 @@ class History:
         For runs whose pictures are a visitor's: what these took must not refuse the next visitor.
 
         Raises:
-            sqlite3.Error: the file cannot be written, or is none of ours.
+            sqlite3.Error: the file cannot be written, or belongs to another program.
         """
         self._note(settings, 0, runs=1)
 

@@ -84,7 +84,7 @@ class Inspection:
 
 
 class Inspector:
-    """Checks uploads in a process of its own, so that whoever asks decodes nothing."""
+    """Checks uploads in a process of its own, so that the process that asks decodes nothing."""
 
     def __init__(self, timeout_s: float = INSPECTION_TIMEOUT_S) -> None:
         """Make an inspector; the process is started when first needed."""

@@ -88,7 +88,7 @@ def _read(body: bytes) -> Any:
     """Parse JSON.
 
     Raises:
-        RequestContentError: it is none, or holds a number that is not finite.
+        RequestContentError: it is not JSON, or holds a number that is not finite.
     """
     try:
         return json.loads(body)

@@ -120,7 +120,7 @@ class Guard:
     ) -> None:
         """Answer a request that failed, and log where, without its values: they are a visitor's."""
         is_full = is_disk_full(error)
-        # Gradio raises these for a name that is none, of an endpoint or a parameter.
+        # Gradio raises these for an unknown endpoint or parameter.
         is_unknown = _NAMED_CALL.match(path) is not None and isinstance(error, KeyError | TypeError)
         if not (is_full or is_unknown):
             log_unexpected(_LOG, "a request", error)

@@ -31,7 +31,7 @@ def trail_of(error: BaseException) -> str:
 
 
 def log_unexpected(log: logging.Logger, where: str, error: BaseException) -> None:
-    """Log an error's trail, the same one once a minute: whoever can cause it can cause it often."""
+    """Log an error's trail, the same one once a minute, since a visitor can cause it often."""
     line = f"unexpected error in {where}: {trail_of(error)}"
     now_s = time.monotonic()
     if now_s - _logged_at_s.get(line, -_SAY_EVERY_S) >= _SAY_EVERY_S:
