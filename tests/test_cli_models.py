@@ -117,6 +117,7 @@ def test_a_check_that_is_switched_off_is_told(
     assert "own file: right" not in out
 
 
+@pytest.mark.slow
 def test_agreement_is_measured_and_kept(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,

@@ -79,6 +79,7 @@ def test_a_preset_has_figures_or_a_reason(name: str) -> None:
         assert preset.measured["precision"] in ("fp32", "bf16", "fp16", "int8")
 
 
+@pytest.mark.slow
 def test_measuring_a_preset_keeps_what_auto_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its precision is auto, and only there."""
     presets = {"auto": _preset(precision="auto"), "fp32": _preset()}

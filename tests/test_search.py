@@ -93,6 +93,7 @@ def test_a_quarter_of_the_grid_guided_finds_the_front() -> None:
     assert statistics.median(ours) > statistics.median(chance)
 
 
+@pytest.mark.slow
 def test_a_guided_search_never_repeats_itself_and_ends_with_the_grid() -> None:
     """Each setting once, all of them at last, then none."""
     asked = guided(3, len(TRIALS))

@@ -153,6 +153,7 @@ def test_files_that_run_out_are_logged_once(caplog: pytest.LogCaptureFixture) ->
     ]
 
 
+@pytest.mark.slow
 def test_a_closed_heartbeat_calls_one_function() -> None:
     """Each tab's once, when it closes or when the server ends."""
     left: list[str] = []

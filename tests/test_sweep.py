@@ -288,6 +288,7 @@ def test_several_pictures_and_one_without_foreground(tmp_path: Path) -> None:
     assert opened.ground.reference.without_foreground == {str(grey)}
 
 
+@pytest.mark.slow
 def test_a_cancelled_sweep_keeps_what_is_done(tmp_path: Path) -> None:
     """Asked before each trial."""
     plan = Plan(pictures=(COFFEE,), axes={"network_size": (64, 96, 128)}, base=Settings(engine="onnxruntime"), rounds=1)  # fmt: skip

@@ -773,6 +773,7 @@ def arrows_follow_places(page: Page) -> None:
     assert page.evaluate(place)[0] >= x
 
 
+@pytest.mark.slow
 def test_from_upload_to_an_exported_compose_file(visitor: Visitor, address: str) -> None:
     """A picture, a sweep, its plot, another trial looked at by keyboard, a budget, and the file that ships it."""
     page = visitor.come(address)
@@ -823,6 +824,7 @@ def test_from_upload_to_an_exported_compose_file(visitor: Visitor, address: str)
     assert "precision: int8" in text or "precision: fp32" in text or "network_size" in text
 
 
+@pytest.mark.slow
 def test_settings_are_compared_side_by_side(visitor: Visitor, address: str) -> None:
     """The slider, the zoom that moves together, the differences, the table."""
     page = visitor.come(address)
