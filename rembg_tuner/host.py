@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 Int8Kind = Literal["vnni", "avx2"]
 _UNLIMITED_BYTES = 2**60  # cgroup v1 writes a number near 2**63 for no limit
 _X86_BF16 = frozenset({"avx512_bf16", "amx_bf16"})
-_VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
-_INT8_DOT = _VNNI | {"asimddp", "i8mm"}
+_AMX = "amx_int8"
+_VNNI = frozenset({"avx512_vnni", "avx_vnni", _AMX})  # products of 8-bit numbers summed in 32 bits
+_ARM_DOT = frozenset({"asimddp", "i8mm"})
 FAST_FORMATS = ("bf16", "VNNI", "AMX", "dot product")  # as `fast_formats_of` names them
 _FP16 = frozenset({"avx512_fp16", "amx_fp16", "asimdhp"})
 
@@ -68,11 +69,6 @@ class Host:
         return "bf16" in self.fast_formats
 
     @property
-    def has_int8(self) -> bool:
-        """Whether the CPU sums products of 8-bit numbers natively (VNNI, AMX, Arm's dot product)."""
-        return bool(self.features & _INT8_DOT)
-
-    @property
     def has_fp16(self) -> bool:
         """Whether the CPU computes in half precision natively."""
         return bool(self.features & _FP16)
@@ -111,9 +107,9 @@ def fast_formats_of(features: Iterable[str]) -> tuple[str, ...]:
     had = set(features)
     able = {
         "bf16": bool(had & _X86_BF16) or {"bf16", "asimd"} <= had,
-        "VNNI": bool(had & {"avx512_vnni", "avx_vnni"}),
-        "AMX": "amx_int8" in had,
-        "dot product": bool(had & {"asimddp", "i8mm"}),
+        "VNNI": bool(had & _VNNI - {_AMX}),
+        "AMX": _AMX in had,
+        "dot product": bool(had & _ARM_DOT),
     }
     return tuple(name for name, has in able.items() if has)
 

@@ -132,7 +132,7 @@ def test_a_missing_end_is_a_warning_and_missing_pixels_a_refusal(
     ],
 )
 def test_bytes_after_the_end_are_no_missing_end(tmp_path: Path, content: bytes) -> None:
-    """What cameras and programs append is nobody's pixels."""
+    """What cameras and programs append is not read as pixels."""
     path = tmp_path / "a"
     path.write_bytes(content)
     before = source.read_header(path).warnings
@@ -354,7 +354,7 @@ def test_a_name_that_is_no_utf8_is_read_and_written(tmp_path: Path, kind: str) -
         pytest.param("source: bad seek to 77030\ntiff2vips: Failed to read directory", "the file ends before", id="libtiff"),
         pytest.param("tiff2vips: Decoding error at scanline 0", "its pixels are damaged", id="libtiff-pixels"),
         pytest.param("image file is truncated (38 bytes not processed)", "the file ends before", id="pillow"),
-        pytest.param("something nobody foresaw", "it cannot be decoded", id="unknown"),
+        pytest.param("an unknown complaint", "it cannot be decoded", id="unknown"),
     ],
 )  # fmt: skip
 def test_a_decoders_words_are_said_plainly(said: str, meaning: str) -> None:

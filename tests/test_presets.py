@@ -240,6 +240,6 @@ def test_figures_of_another_kind_of_cpu_are_called_that() -> None:
 
 
 def test_every_measured_preset_names_the_formats_of_its_cpu() -> None:
-    """Else the page could not tell whether its figures hold here."""
+    """The page needs them to say whether the figures apply here."""
     for preset in read_presets().values():
         assert preset.measured is None or isinstance(preset.measured["cpu_formats"], list)
