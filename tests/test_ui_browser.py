@@ -450,7 +450,9 @@ def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: 
     page.set_input_files("#picture input[type=file]", str(tmp_path / "small.tif"))
     page.wait_for_function(shown, arg=300)
     assert page.get_attribute(".rt-viewer", "data-mode") == "picture"
-    assert page.locator(".rt-download").is_hidden()
+    download = page.locator(".rt-download")
+    assert download.is_hidden()  # at once: a link that fades out would still give the cut-out before
+    assert download.evaluate("(link) => getComputedStyle(link).transitionDuration") == "0s"
     playwright.expect(page.locator(".rt-status")).to_have_text("Ready: small.tif, 300 × 200 px")
     visitor.run(2)
     page.click(remove)
