@@ -358,8 +358,9 @@ def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: st
     assert "×" in visitor.text(".rt-figures div:nth-child(3) dd")
     assert "of the memory of run 1" in visitor.text(".rt-figures div:nth-child(3)")
     rows = page.locator(".rt-runs tbody tr")
-    assert [rows.nth(i).get_attribute("data-row") for i in range(2)] == ["2", "1"]
-    assert "network size 512 px" in rows.nth(0).inner_text()
+    playwright.expect(rows.nth(0)).to_have_attribute("data-row", "2")
+    playwright.expect(rows.nth(1)).to_have_attribute("data-row", "1")
+    playwright.expect(rows.nth(0)).to_contain_text("network size 512 px")
     page.click("[data-show='1']")
     page.wait_for_selector(".rt-result[data-turn='1']")
     playwright.expect(page.locator("#detail input[value='0']")).to_be_checked()
@@ -451,7 +452,7 @@ def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: 
     page.wait_for_function(shown, arg=300)
     assert page.get_attribute(".rt-viewer", "data-mode") == "picture"
     download = page.locator(".rt-download")
-    assert download.is_hidden()  # at once: a link that fades out would still give the cut-out before
+    assert download.is_hidden()  # at once: a fading link would give the cut-out before
     assert download.evaluate("(link) => getComputedStyle(link).transitionDuration") == "0s"
     playwright.expect(page.locator(".rt-status")).to_have_text("Ready: small.tif, 300 × 200 px")
     visitor.run(2)
@@ -460,7 +461,7 @@ def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: 
     playwright.expect(page.locator("#todo .rt-refused")).to_have_text("great.png is larger than 64 MiB, the limit; choose a smaller picture")  # fmt: skip
     page.set_input_files("#picture input[type=file]", str(tmp_path / "notes.txt"))
     playwright.expect(page.locator("#picture-note")).to_contain_text("notes.txt is not a picture")
-    assert page.locator("#picture img").count() == 0
+    playwright.expect(page.locator("#picture img")).to_have_count(0)
     assert page.locator(".toast-body").count() == 0
     page.click("#run")
     page.wait_for_selector(".rt-result[data-state=hint]")
@@ -489,11 +490,13 @@ def test_run_takes_what_is_chosen_at_the_click(visitor: Visitor, address: str) -
         page.get_by_role("option", name=name).hover()
         page.evaluate(choose_and_run, [name, wait])
         visitor.done(number)
-        assert page.locator("[data-row] td:nth-child(3)").first.inner_text() == name
+        playwright.expect(page.locator("[data-row]")).to_have_count(number)
+        playwright.expect(page.locator("[data-row] td:nth-child(3)").first).to_have_text(name)
     page.click("[data-example=chelsea]")
     page.evaluate("() => document.querySelector('#run').click()")
     visitor.done(4)
-    assert page.locator("[data-row] td.rt-name").first.inner_text() == "chelsea.png"
+    playwright.expect(page.locator("[data-row]")).to_have_count(4)
+    playwright.expect(page.locator("[data-row] td.rt-name").first).to_have_text("chelsea.png")
 
 
 @pytest.mark.slow
@@ -586,7 +589,7 @@ def test_keys_keep_the_focus_and_leave_the_run(visitor: Visitor, address: str) -
     visitor.done(1)
     focus = "() => document.activeElement.closest('[id]').id"
     assert page.evaluate(focus) == "knob-network_size"
-    assert "network size 224 px" in page.locator("[data-row]").first.inner_text()
+    playwright.expect(page.locator("[data-row]").first).to_contain_text("network size 224 px")
     visitor.knob("network_size", SLOW_SIZE)
     visitor.knob("intra_op_threads", "1")
     page.focus("#repeat")
