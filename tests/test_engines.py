@@ -705,10 +705,10 @@ def test_auto_is_the_fastest_format_whose_agreement_holds(own_cache: Path, tmp_p
     assert chosen.precision == "fp32"
     assert "models agreement silueta --pictures DIR" in told[0]
     bad = AgreementWithFp32(mae=0.03, iou=0.9, pictures=3)
-    remember_agreement("silueta", "openvino", "bf16", bad, tmp_path)
+    remember_agreement("silueta", "openvino", "bf16", bad, tmp_path, int8_kind="vnni")
     assert choose_precision(unknown, without, tmp_path) == (replace(unknown, precision="fp32"), ())
     good = AgreementWithFp32(mae=0.01, iou=0.99, pictures=3)
-    remember_agreement("silueta", "openvino", "bf16", good, tmp_path)
+    remember_agreement("silueta", "openvino", "bf16", good, tmp_path, int8_kind="vnni")
     assert choose_precision(unknown, without, tmp_path)[0].precision == "bf16"
 
 
@@ -719,10 +719,10 @@ def test_a_damaged_file_of_agreement_is_set_aside(tmp_path: Path) -> None:
     assert agreement_with_fp32("u2net", "openvino", "bf16", tmp_path, int8_kind="vnni") is None
     assert agreement_with_fp32("silueta", "openvino", "bf16", tmp_path, int8_kind="vnni") is None
     good = AgreementWithFp32(mae=0.01, iou=0.99, pictures=3)
-    remember_agreement("silueta", "openvino", "bf16", good, tmp_path)
+    remember_agreement("silueta", "openvino", "bf16", good, tmp_path, int8_kind="vnni")
     assert agreement_with_fp32("silueta", "openvino", "bf16", tmp_path, int8_kind="vnni") == good
     file.write_text("{: not yaml")
-    remember_agreement("u2net", "openvino", "bf16", good, tmp_path)
+    remember_agreement("u2net", "openvino", "bf16", good, tmp_path, int8_kind="vnni")
     assert agreement_with_fp32("u2net", "openvino", "bf16", tmp_path, int8_kind="vnni") == good
     assert (tmp_path / "agreement.damaged.yaml").read_text() == "{: not yaml"
 

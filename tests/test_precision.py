@@ -19,6 +19,8 @@ from rembg_tuner.settings import KNOBS, Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rembg_tuner.host import Int8Kind
+
 EVERYTHING = Capabilities(
     engines=("openvino", "onnxruntime", "ncnn"),
     precisions=frozenset({"fp32", "bf16", "fp16", "int8"}),
@@ -59,11 +61,29 @@ def test_auto_is_int8_on_a_cpu_with_avx2_only(engine: str, tmp_path: Path) -> No
     assert recorded[0] != recorded[1]
 
 
+def test_an_own_int8_agreement_counts_for_its_kind_of_cpu_only(tmp_path: Path) -> None:
+    """A home folder may be shared by both kinds; a figure kept before kinds stood there counts for either."""
+    file = tmp_path / "agreement.yaml"
+
+    def read(kind: Int8Kind) -> AgreementWithFp32 | None:
+        return agreement_with_fp32("silueta", "openvino", "int8", tmp_path, int8_kind=kind)
+
+    file.write_text("silueta: {openvino: {int8: {mae: 0.01, iou: 0.9, pictures: 3}}}\n")
+    older = AgreementWithFp32(mae=0.01, iou=0.9, pictures=3)
+    assert (read("avx2"), read("vnni")) == (older, older)
+    good = AgreementWithFp32(mae=0.002, iou=0.99, pictures=30)
+    remember_agreement("silueta", "openvino", "int8", good, tmp_path, int8_kind="vnni")
+    assert (read("avx2"), read("vnni")) == (None, good)
+    bad = AgreementWithFp32(mae=0.03, iou=0.8, pictures=30)
+    remember_agreement("silueta", "openvino", "int8", bad, tmp_path, int8_kind="avx2")
+    assert (read("avx2"), read("vnni")) == (bad, good)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_ncnn_stays_in_fp32_whatever_agrees(precision: str, tmp_path: Path) -> None:
     """A user's own measurement of agreement says nothing of time."""
     same = AgreementWithFp32(mae=0.0, iou=1.0, pictures=3)
-    remember_agreement("u2netp", "ncnn", precision, same, tmp_path)
+    remember_agreement("u2netp", "ncnn", precision, same, tmp_path, int8_kind="vnni")
     auto = Settings(engine="ncnn", precision="auto")
     assert choose_precision(auto, EVERYTHING, tmp_path)[0].precision == "fp32"
 

@@ -203,7 +203,10 @@ def _quantize(arguments: argparse.Namespace) -> int:
             iou=round(made.agreement.iou, 5),
             pictures=made.judged,
         )
-        remember_agreement(model.name, arguments.engine, "int8", agreement, open_cache()[0])
+        kind = look_at_this_machine().int8_kind
+        remember_agreement(
+            model.name, arguments.engine, "int8", agreement, open_cache()[0], int8_kind=kind
+        )
     if arguments.json:
         emit_json({"path": str(made.path), "is_used": is_used, **made.record})
         return 0
@@ -257,7 +260,7 @@ def _agreement(arguments: argparse.Namespace) -> int:
         model, engine, Path(arguments.pictures), able=able, cache=cache, tell=log
     )
     for precision, agreement in found.items():
-        remember_agreement(model, engine, precision, agreement, cache)
+        remember_agreement(model, engine, precision, agreement, cache, int8_kind=able.int8_kind)
         if not arguments.json:
             emit(
                 f"{model} {engine} {precision}: mean difference {agreement.mae:.4f} from fp32, IoU {agreement.iou:.3f} ({agreement.pictures} judged)"

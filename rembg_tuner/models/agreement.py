@@ -1,8 +1,9 @@
 """How like a model's fp32 mattes its other number formats' are: what was measured of that.
 
 Figures of the models that come along stand in agreement.yaml; those measured on this machine, by
-`models agreement` and `models quantize`, in the cache, and go before. agreement.yaml has int8's figures for
-each kind of CPU (`Host.int8_kind`), since AVX2 and VNNI add products of 8-bit numbers differently.
+`models agreement` and `models quantize`, in the cache, and go before. int8's figures stand by kind of CPU
+(`Host.int8_kind`) in both files, since AVX2 and VNNI add products of 8-bit numbers differently, and a home
+folder may be shared by machines of either kind.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def agreement_with_fp32(
         engine: by our word.
         precision: by our word.
         folder: the cache.
-        int8_kind: how this CPU computes int8; chooses among the figures that come along.
+        int8_kind: how this CPU computes int8; chooses among int8's figures.
     """
     for content in (_own(folder), _shipped()):
         found = _read(content, model, engine, precision, int8_kind)
@@ -85,9 +86,23 @@ def _own(folder: Path) -> Mapping[str, Any]:
 
 
 def remember_agreement(
-    model: str, engine: str, precision: str, agreement: AgreementWithFp32, folder: Path
+    model: str,
+    engine: str,
+    precision: str,
+    agreement: AgreementWithFp32,
+    folder: Path,
+    *,
+    int8_kind: Int8Kind,
 ) -> None:
     """Keep what was measured on this machine; a file that does not read is set aside, and not written over.
+
+    Args:
+        model: its name, or the path that was given.
+        engine: by our word.
+        precision: by our word.
+        agreement: what was measured.
+        folder: the cache.
+        int8_kind: how this CPU computes int8; int8's figure is kept for that kind.
 
     Raises:
         OSError: it cannot be written.
@@ -103,7 +118,14 @@ def remember_agreement(
         except YamlFileError:
             path.replace(path.with_suffix(".damaged.yaml"))
         engines = _mapping(content.get(model))
-        engines[engine] = {**_mapping(engines.get(engine)), precision: asdict(agreement)}
+        formats = _mapping(engines.get(engine))
+        figures: dict[str, Any] = asdict(agreement)
+        if precision == "int8":
+            kept = _mapping(formats.get("int8")).items()
+            figures = {kind: old for kind, old in kept if isinstance(old, dict)} | {
+                int8_kind: figures
+            }
+        engines[engine] = {**formats, precision: figures}
         with replacing(path) as file:
             file.write(format_mapping({**content, model: engines}).encode())
 
