@@ -16,7 +16,7 @@ from test_ui_visit import RESULT
 from rembg_tuner.budgets import Budgets
 from rembg_tuner.comparison import Compared, Entry, Question
 from rembg_tuner.errors import OutputError, SettingsError
-from rembg_tuner.measurement import HAD_COMPANY
+from rembg_tuner.measurement import BUSY_MACHINE, HAD_COMPANY
 from rembg_tuner.settings import Settings
 from rembg_tuner.soak import summarise_soak
 from rembg_tuner.sweep.run import SweepProgress
@@ -60,6 +60,23 @@ def test_a_comparison_leaves_the_sweep_where_it_is() -> None:
     assert HANDLERS.show(visitor, Budgets()) == ""
     visitor.study = study_of(problem="the disk is full")
     assert "the disk is full" in HANDLERS.show(visitor, Budgets())
+
+
+@pytest.mark.parametrize(("language", "told", "mark"), [("en", "1 of 2 trials ran while the machine was busy", "machine busy"), ("zh-CN", "2 次试验中有 1 次在机器忙于其他工作时运行", "机器繁忙")])  # fmt: skip
+def test_a_comparison_says_that_the_machine_was_busy(language: str, told: str, mark: str) -> None:
+    """Beside the time of the setting that ran then, and once below the table."""
+    quiet = make_trial(0, 100, 0.1, 0.99)
+    busy = replace(make_trial(1, 90, 0.2, 0.98), warnings=(f"{BUSY_MACHINE}: load average 9.0",))
+    entries = tuple(Entry(name=str(t.number), settings=t.settings) for t in (quiet, busy))
+    question = Question(picture=Path("a.png"), entries=entries, reference="0")
+
+    def shown(*trials: Trial) -> str:
+        compared = [Compared(entry=e, trial=t) for e, t in zip(entries, trials, strict=True)]
+        return show_comparison(study_of(question=question, compared=compared), language)
+
+    both = shown(quiet, busy)
+    assert both.count(told) == both.count(f'<i class="rt-unstable">{mark}</i>') == 1
+    assert mark not in shown(quiet, replace(busy, warnings=()))
 
 
 def progress_of(trials: list[Trial], planned: int, **fields: Any) -> SweepProgress:

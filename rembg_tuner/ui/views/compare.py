@@ -5,8 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from rembg_tuner.measurement import is_busy
 from rembg_tuner.trials import differences
 from rembg_tuner.ui.views.markup import (
+    busy_note,
     duration,
     explain_agreement,
     file_link,
@@ -41,7 +43,8 @@ def show_comparison(study: Study, language: str) -> str:
     seen = [one for one in compared if one.preview]
     reference = "" if study.question is None or study.question.mask else study.question.reference
     body = f"{_slider(seen, language)}{_side_by_side(seen, reference, language)}" if seen else ""
-    return f'<section class="rt-study rt-compare" data-backdrop="checker">{body}{_table(compared, language)}{_held(study, language)}{explain_agreement(language)}</section>'
+    busy = busy_note([one.trial for one in compared if one.trial.is_measured], language)
+    return f'<section class="rt-study rt-compare" data-backdrop="checker">{body}{_table(compared, language)}{busy}{_held(study, language)}{explain_agreement(language)}</section>'
 
 
 def _now(study: Study, language: str) -> str:
@@ -138,7 +141,10 @@ def _row(one: Compared, first: Compared | None, names: Sequence[str], language: 
     if first is not None and trial.is_measured:
         ours, theirs = trial.costs(), first.trial.costs()
         faster, share = f"{theirs[1] / ours[1]:.2f}", f"{ours[0] / theirs[0]:.0%}"
+    time = duration(trial.time_s, language)
+    if is_busy(trial.warnings):
+        time += f' <i class="rt-unstable">{escape(say("sweep.busy.mark", language))}</i>'
     return (
-        f"<tr>{name}<td>{duration(trial.time_s, language)}</td><td>{faster}</td><td>{size(trial.peak_bytes, language)}</td><td>{share}</td><td>{agreement}</td>"
+        f"<tr>{name}<td>{time}</td><td>{faster}</td><td>{size(trial.peak_bytes, language)}</td><td>{share}</td><td>{agreement}</td>"
         f"<td>{stars_text(trial.boundary_f)}</td><td>{escape(label_text(one.entry.settings, names, language))}</td></tr>"
     )

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from rembg_tuner.measurement import is_busy
 from rembg_tuner.quality import STARS, edge_stars
 from rembg_tuner.trials import MORE_WORD, label_of
 from rembg_tuner.ui.words import choice_text, say, translate_sentence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rembg_tuner.settings import Settings, Value
+    from rembg_tuner.trials import Trial
 
 TOLD = (
     "model",
@@ -89,6 +91,13 @@ def explain_agreement(language: str) -> str:
         f'<details class="rt-explained"><summary>{escape(say("stars.title", language))}</summary>'
         f"<p>{escape(say('stars.text', language))}</p><table><tbody>{rows}</tbody></table></details>"
     )
+
+
+def busy_note(trials: Sequence[Trial], language: str) -> str:
+    """Say how many trials ran while the machine was busy with other work; empty: none did."""
+    busy = sum(is_busy(trial.warnings) for trial in trials)
+    text = say("sweep.busy", language, busy=busy, count=len(trials))
+    return f'<p class="rt-warning">{escape(text)}</p>' if busy else ""
 
 
 def stars_text(boundary_f: float | None) -> str:

@@ -14,6 +14,7 @@ from rembg_tuner.settings import KNOBS
 from rembg_tuner.trials import differences, figures_of, label_of
 from rembg_tuner.ui.views.markup import (
     TOLD,
+    busy_note,
     duration,
     explain_agreement,
     file_link,
@@ -65,7 +66,7 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
         f'<section class="rt-study" data-state="{"running" if study.is_running else "done"}">{head}'
         f'<div class="rt-plane">{plot}</div>{_why(found, names, language)}'
         f"{_card(shown, names, language, is_taken=shown.number == study.taken) if shown else ''}{_files(study, language)}"
-        f"{_table(trials, names, chosen, language)}{_busy(trials, language)}{_blind(trials, language)}{explain_agreement(language)}</section>"
+        f"{_table(trials, names, chosen, language)}{busy_note(trials, language)}{_blind(trials, language)}{explain_agreement(language)}</section>"
     )
 
 
@@ -121,13 +122,6 @@ def _lacks_the_best_again(study: Study) -> bool:
         return False
     again = [len(t.worker_times_s) - 1 for t in progress.trials if t.is_measured]
     return bool(again) and sum(again) < sweep.confirming
-
-
-def _busy(trials: Sequence[Trial], language: str) -> str:
-    """Say how many trials ran while the machine was busy with other work."""
-    busy = sum(is_busy(trial.warnings) for trial in trials)
-    text = say("sweep.busy", language, busy=busy, count=len(trials))
-    return f'<p class="rt-warning">{escape(text)}</p>' if busy else ""
 
 
 def _blind(trials: Sequence[Trial], language: str) -> str:
