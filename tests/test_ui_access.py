@@ -43,6 +43,8 @@ SMALL = """(least) => [...document.querySelectorAll(
 FINDINGS = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
   .filter((v) => ['serious', 'critical'].includes(v.impact))
   .flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target.join(' ')}: ${n.failureSummary}`))"""
+# Gradio fades links and buttons over 0.2 s; a colour on its way to another theme is nobody's to judge.
+SETTLED = "() => document.getAnimations().every((one) => !(one instanceof CSSTransition))"
 # How far the card of a point sticks out of the box that holds the plot: left, top, right, bottom.
 OUTSIDE = """() => {
   const tip = document.querySelector('.rt-tip:not([hidden])')?.getBoundingClientRect();
@@ -111,6 +113,7 @@ def findings_of(page: Page, themes: tuple[str, ...] = ("light", "dark")) -> dict
         page.evaluate(f"() => document.body.classList.toggle('dark', {str(theme == 'dark').lower()})")  # fmt: skip
         for name in TABS:
             open_tab(page, name)
+            page.wait_for_function(SETTLED)
             page.evaluate(AXE_SCRIPT)
             found[f"{theme} {name}"] = page.evaluate(FINDINGS)
     return {where: told for where, told in found.items() if told}
