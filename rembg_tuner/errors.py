@@ -10,12 +10,13 @@
     │   └── MissingModelError       missing_model
     │       └── DownloadError       missing_model: getting it failed; what came is kept
     ├── EngineError                 engine_error
-    │   └── MissingProviderError    missing_provider
+    │   ├── MissingProviderError    missing_provider
+    │   └── OutOfMemoryError        out_of_memory: in the worker itself, which lives on
     └── CancelledError              cancelled
 
 A message is one sentence for a person: what was wrong, the value given, what is allowed, what to do
-next. Kinds that only the parent of a worker can see (timeout, out_of_memory, crash, busy) have no
-class: they are Failures that the runner makes.
+next. Kinds that only the parent of a worker can see (timeout, crash, busy) have no class: they are
+Failures that the runner makes, as it makes out_of_memory where the system ended the worker.
 """
 
 from __future__ import annotations
@@ -84,6 +85,12 @@ class MissingProviderError(EngineError):
     """An execution provider that was asked for and is absent."""
 
     kind = "missing_provider"
+
+
+class OutOfMemoryError(EngineError):
+    """Memory that an engine asked for and did not get, on the CPU's side or the GPU's."""
+
+    kind = "out_of_memory"
 
 
 class CancelledError(TunerError):

@@ -18,6 +18,7 @@ from rembg_tuner.errors import (
     MissingModelError,
     MissingProviderError,
     ModelError,
+    OutOfMemoryError,
     OutputError,
     PictureError,
     PictureTooLargeError,
@@ -49,6 +50,7 @@ def all_kinds_of(error: type[TunerError]) -> Iterator[type[TunerError]]:
         pytest.param(MissingModelError, "missing_model", ModelError, id="missing-model"),
         pytest.param(EngineError, "engine_error", TunerError, id="engine"),
         pytest.param(MissingProviderError, "missing_provider", EngineError, id="missing-provider"),
+        pytest.param(OutOfMemoryError, "out_of_memory", EngineError, id="out-of-memory"),
         pytest.param(CancelledError, "cancelled", TunerError, id="cancelled"),
         pytest.param(SettingsError, "engine_error", TunerError, id="settings"),
         pytest.param(PresetError, "engine_error", TunerError, id="preset"),
@@ -81,7 +83,7 @@ def test_every_kind_is_one_that_a_failure_can_have() -> None:
 def test_the_kinds_without_a_class_are_those_that_only_a_parent_sees() -> None:
     """A worker cannot tell its own timeout or death, so these have no class."""
     kinds = {error.kind for error in all_kinds_of(TunerError)}
-    assert set(get_args(FailureKind)) - kinds == {"timeout", "out_of_memory", "crash", "busy"}
+    assert set(get_args(FailureKind)) - kinds == {"timeout", "crash", "busy"}
 
 
 def test_the_docstring_draws_the_tree_as_it_is() -> None:

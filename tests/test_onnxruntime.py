@@ -1,8 +1,11 @@
-"""ONNX Runtime where it is let down: a provider that falls back, a disk that is full."""
+"""ONNX Runtime where it is let down: a provider that falls back, a disk or a memory that is full."""
 
 from __future__ import annotations
 
+import re
 import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,7 @@ import pytest
 
 from rembg_tuner.engines import EngineRequest, open_engine
 from rembg_tuner.engines.providers import provider_options
-from rembg_tuner.errors import MissingProviderError, ModelError
+from rembg_tuner.errors import EngineError, MissingProviderError, ModelError, OutOfMemoryError
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.settings import Settings
 
@@ -46,15 +49,73 @@ def test_a_provider_that_falls_back_to_the_cpu_is_refused(
 
 
 def test_cuda_is_told_not_to_compute_fp32_in_less(tmp_path: Path) -> None:
-    """TF32 is on by default there; other providers know no such option."""
+    """TF32 is on by default there, and a search of all kernels; other providers know no such options."""
     options = {
         provider: provider_options(
             request_for(Settings(engine="onnxruntime", provider=provider), tmp_path)
         )
         for provider in ("cpu", "cuda", "openvino", "tensorrt")
     }
-    assert options["cuda"] == {"use_tf32": "0"}
-    assert [name for name, own in options.items() if "use_tf32" in own] == ["cuda"]
+    assert options["cuda"] == {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    assert [name for name, own in options.items() if options["cuda"].keys() & own] == ["cuda"]
+
+
+# What ONNX Runtime 1.31.1 says where no GPU is visible, where one lacks memory (both seen on an H100), and,
+# from its binary, where the provider lacks an operator.
+_HIDDEN_GPU = "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Conflicting session configuration: explicitly added the CPU EP to the session, but also disabled fallback to the CPU EP via session configuration options."
+_FULL_GPU = "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Conv node. Name:'Conv_0' Status Message: bfc_arena.cc:360 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) Failed to allocate memory for requested buffer of size 603979776"
+_NO_OPERATOR = "This session contains graph nodes that are assigned to the default CPU EP, but fallback to CPU EP has been explicitly disabled by the user."
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "told"),
+    [
+        pytest.param(_HIDDEN_GPU, MissingProviderError, "execution provider cuda was asked for, and ONNX Runtime runs CPUExecutionProvider instead; see whether nvidia-smi", id="hidden"),
+        pytest.param(_NO_OPERATOR, EngineError, "execution provider cuda does not run all operators of this model", id="operator"),
+        pytest.param(_FULL_GPU, OutOfMemoryError, r"the GPU has too little free memory \(576 MiB more was asked for\); nvidia-smi shows", id="full"),
+        pytest.param("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0", OutOfMemoryError, "the GPU has too little free memory", id="full-for-cublas"),
+    ],
+)  # fmt: skip
+def test_what_a_gpu_lacks_is_no_fault_of_the_models(
+    said: str,
+    error: type[EngineError],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No GPU, a full one, and an operator that it lacks each have their own sentence."""
+    monkeypatch.setattr("rembg_tuner.engines.providers.provider_problem", lambda _: None)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
+    with pytest.raises(error, match=told):
+        open_engine(request_for(Settings(engine="onnxruntime", provider="cuda"), tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds its address space")
+def test_too_little_memory_is_told_as_that(tmp_path: Path) -> None:
+    """By a run that really lacks it, in a process of its own."""
+    code = f"""
+import resource
+from pathlib import Path
+import numpy, psutil
+from rembg_tuner.engines import EngineRequest, open_engine
+from rembg_tuner.errors import OutOfMemoryError
+from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.settings import Settings
+model = find_model("u2netp")
+engine = open_engine(EngineRequest(settings=Settings(engine="onnxruntime"), model=model, model_digest="", threads=1, cache=Path({str(tmp_path)!r})))
+most = psutil.Process().memory_info().vms + 64 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+try:
+    engine.predict(numpy.zeros((1, 3, 320, 320), numpy.float32))
+except OutOfMemoryError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert re.search(r"^the worker ran out of memory \([\d.]+ MiB more was asked for\); choose a smaller network_size", said.stdout), said.stderr  # fmt: skip
 
 
 @pytest.fixture

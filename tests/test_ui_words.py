@@ -64,6 +64,7 @@ NOT_SHOWN = {
     r"^0 or $|^ to \{\}$|^, a multiple of \{\}$|^one of \{\}$|^unable to $|^; the system may|^the worker was ended by \{\}\{\}$|^the worker closed its pipe$|^int \| None$|^\{\}, \{\} \{\}$|^the host's limit$": "parts of sentences, and no sentences",
     r"^of another package$|^absent$|^\{\} \{\}, \{\}$": "parts of a key",
     r"^there are no fields of kind|^a number of more than ten bytes$": "what is no ONNX file is left to the engine",
+    r"^Failed to allocate memory|fallback to (the )?CPU EP": "ONNX Runtime's own texts, which are recognised",
     r"^model and engine$": "a group, which has a key",
     r"^CREATE TABLE|^INSERT |^DELETE |^SELECT |^import |^Opset|^IR version|^RUN |^FROM |^HEALTHCHECK |^printf |^ ncnn==|^# |^MODEL = |^\{\} = \{\}$": "code, and files that are exported",
     r"^found by rembg tuner|^exported before": "stand in an exported file",

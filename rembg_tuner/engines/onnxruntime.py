@@ -20,13 +20,14 @@ from rembg_tuner.engines import INT8_MARK, fill_up, noise, pictures_of
 from rembg_tuner.engines.providers import (
     PROVIDERS,
     provider_options,
+    refusal_of_provider,
     refuse_another_provider,
     require_provider,
 )
-from rembg_tuner.errors import CancelledError, EngineError, ModelError
+from rembg_tuner.errors import CancelledError, EngineError, ModelError, OutOfMemoryError
 from rembg_tuner.host import read_host
 from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, refuse_no_output
-from rembg_tuner.units import MIB
+from rembg_tuner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
     from rembg_tuner.engines import EngineRequest
@@ -40,8 +41,12 @@ _NO_CPU_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
 _SPINNING = "session.{}_op.allow_spinning"
 _WORTH_KEEPING_BYTES = 32 * MIB
 _ONLY_ERRORS, _ONLY_FATAL = 3, 4
+_WORDS = {full: word for word, full in PROVIDERS.items()}  # providers, by ONNX Runtime's names
 _NEW_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 _NEW_OPSET = re.compile(r"Opset (\d+) is under development.*till opset (\d+)")
+_NO_MEMORY = re.compile(
+    r"Failed to allocate memory(?: for requested buffer of size (\d+))?|bad_alloc|CUDA failure 2:|ALLOC_FAILED"
+)
 _MODEL_FAULTS = frozenset(
     {"InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoSuchFile", "NotImplemented", "Fail"}
 )
@@ -79,9 +84,8 @@ def read_back(session: onnxruntime.InferenceSession) -> dict[str, Value]:
     options = session.get_session_options()
     is_parallel = options.execution_mode == onnxruntime.ExecutionMode.ORT_PARALLEL
     provider = session.get_providers()[0]
-    words = {full: word for word, full in PROVIDERS.items()}
     return {
-        "provider": words.get(provider, provider),
+        "provider": _WORDS.get(provider, provider),
         "precision": session.get_modelmeta().custom_metadata_map.get(INT8_MARK, "fp32"),
         "intra_op_threads": options.intra_op_num_threads or None,
         "inter_op_threads": options.inter_op_num_threads if is_parallel else 1,
@@ -270,6 +274,8 @@ def make_session(
 
     Raises:
         ModelError: the file is no ONNX, cut short, or newer than this ONNX Runtime.
+        MissingProviderError: the provider finds no device.
+        OutOfMemoryError: there is too little memory.
         EngineError: anything else.
     """
     return _session_of(
@@ -286,6 +292,7 @@ def _session_of(
 ) -> onnxruntime.InferenceSession:
     """Make a session of a file, which is called by another name where it was made of that."""
     path = called or graph
+    first = providers[0] if isinstance(providers[0], str) else providers[0][0]
     try:
         content = graph if _is_utf_8(graph) else Path(graph).read_bytes()
     except OSError as error:
@@ -294,6 +301,9 @@ def _session_of(
         return onnxruntime.InferenceSession(content, sess_options=options, providers=providers)
     except Exception as error:  # the binding's own exception classes share no base but Exception
         reason = " ".join(str(error).split())
+        fault = refusal_of_provider(reason, _WORDS[first]) or _want_of_memory(reason, first)
+        if fault is not None:
+            raise fault from error
         opset = _NEW_OPSET.search(reason)
         if opset is not None:
             raise ModelError(
@@ -328,6 +338,7 @@ def run_session(
 
     Raises:
         CancelledError: it was.
+        OutOfMemoryError: there is too little memory.
         EngineError: the run failed.
     """
     try:
@@ -335,8 +346,30 @@ def run_session(
     except Exception as error:  # as in make_session
         if run_options.terminate:
             raise CancelledError("the run was cancelled while the network ran") from error
-        raise EngineError(f"ONNX Runtime failed: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        fault = _want_of_memory(reason, session.get_providers()[0])
+        raise fault or EngineError(f"ONNX Runtime failed: {reason}") from error
     return result
+
+
+def _want_of_memory(reason: str, provider: str) -> OutOfMemoryError | None:
+    """Return what ONNX Runtime's text says of memory; None: nothing.
+
+    Args:
+        reason: its words.
+        provider: by ONNX Runtime's name; tells whose memory it is.
+    """
+    found = _NO_MEMORY.search(reason)
+    if found is None:
+        return None
+    asked = format_bytes(int(found[1])) if found[1] else "an unknown size"
+    if _WORDS.get(provider) in ("cuda", "tensorrt"):
+        return OutOfMemoryError(
+            f"the GPU has too little free memory ({asked} more was asked for); nvidia-smi shows what holds it; choose a smaller network_size or batch_size, or provider cpu"
+        )
+    return OutOfMemoryError(
+        f"the worker ran out of memory ({asked} more was asked for); choose a smaller network_size or batch_size, or a higher limit"
+    )
 
 
 def probe(path: Path, *, side: int, batch: int) -> RawOutput:

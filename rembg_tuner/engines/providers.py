@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import onnxruntime
 
-from rembg_tuner.errors import MissingProviderError
+from rembg_tuner.errors import EngineError, MissingProviderError
 
 if TYPE_CHECKING:
     from rembg_tuner.engines import EngineRequest
@@ -34,7 +34,9 @@ _PROVIDER_LIBRARIES = {
     "openvino": "pip install --force-reinstall onnxruntime-openvino",
 }
 # What a provider whose libraries load, and which is not used, may miss.
-_LOOK_FOR_GPU = "see whether nvidia-smi finds a GPU, with a driver new enough for this CUDA"
+_LOOK_FOR_GPU = (
+    "see whether nvidia-smi finds a GPU, with free memory and a driver new enough for this CUDA"
+)
 _PROVIDER_DEVICES = {
     "cuda": _LOOK_FOR_GPU,
     "tensorrt": _LOOK_FOR_GPU,
@@ -106,10 +108,34 @@ def refuse_another_provider(session: onnxruntime.InferenceSession, provider: str
     """
     first = session.get_providers()[0]
     if first != PROVIDERS[provider]:
-        raise MissingProviderError(
-            f"execution provider {provider} was asked for, and ONNX Runtime runs "
-            f"{first} instead; {_PROVIDER_DEVICES[provider]}; or choose provider cpu"
+        raise MissingProviderError(_left_for(first, provider))
+
+
+def refusal_of_provider(reason: str, provider: str) -> EngineError | None:
+    """Return what ONNX Runtime's text says of the provider that was asked for; None: nothing.
+
+    It has these two where a session may not fall back to the CPU (`session.disable_cpu_ep_fallback`): the
+    first where the provider finds no device, the second where it lacks an operator of the graph.
+
+    Args:
+        reason: why the session was not made, in ONNX Runtime's words.
+        provider: by our word.
+    """
+    if "disabled fallback to the CPU EP" in reason:
+        return MissingProviderError(_left_for(PROVIDERS["cpu"], provider))
+    if "fallback to CPU EP has been explicitly disabled" in reason:
+        return EngineError(
+            f"execution provider {provider} does not run all operators of this model; choose provider cpu, or another model"
         )
+    return None
+
+
+def _left_for(other: str, provider: str) -> str:
+    """Say that another provider than the one asked for would run, and what to do."""
+    return (
+        f"execution provider {provider} was asked for, and ONNX Runtime runs "
+        f"{other} instead; {_PROVIDER_DEVICES[provider]}; or choose provider cpu"
+    )
 
 
 def provider_options(request: EngineRequest) -> dict[str, str]:
@@ -119,8 +145,13 @@ def provider_options(request: EngineRequest) -> dict[str, str]:
         threads = settings.intra_op_threads or request.threads
         return {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads)}
     if settings.provider == "cuda":
-        # By default GPUs from Ampere on multiply in TF32, whose ten bits of mantissa are fp16's.
-        return {"use_tf32": "0"}
+        return {
+            # By default GPUs from Ampere on multiply in TF32, whose ten bits of mantissa are fp16's.
+            "use_tf32": "0",
+            # By default cuDNN times all its kernels in the first run: that took 3.5 times as long, and the
+            # later runs were no faster (docs/gpu.md).
+            "cudnn_conv_algo_search": "HEURISTIC",
+        }
     if settings.provider != "tensorrt":
         return {}
     folder = str(request.cache / "tensorrt")  # without it, the engine is built anew at every start
