@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from rembg_tuner.engines import EngineRequest, open_engine
-from rembg_tuner.engines.providers import provider_options
+from rembg_tuner.engines import EngineRequest, noise, open_engine
+from rembg_tuner.engines.onnxruntime import OnnxRuntimeEngine
+from rembg_tuner.engines.providers import provider_options, provider_problem
 from rembg_tuner.errors import EngineError, MissingProviderError, ModelError, OutOfMemoryError
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.settings import Settings
@@ -92,6 +93,21 @@ def test_what_a_gpu_lacks_is_no_fault_of_the_models(
     monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
     with pytest.raises(error, match=told):
         open_engine(request_for(Settings(engine="onnxruntime", provider="cuda"), tmp_path))
+
+
+@pytest.mark.skipif(
+    provider_problem("cuda") is not None, reason="needs an NVIDIA GPU and onnxruntime-gpu"
+)
+def test_cuda_gives_the_cpus_output(tmp_path: Path) -> None:
+    """What was asked for runs, and in full fp32: TF32 differs by 1e-5 in the mean."""
+    outputs = []
+    for provider in ("cpu", "cuda"):
+        settings = Settings(engine="onnxruntime", provider=provider)
+        engine = OnnxRuntimeEngine(request_for(settings, tmp_path))
+        assert engine.effective["provider"] == provider
+        outputs.append(engine.predict(noise(side=engine.side)))
+        engine.close()
+    assert np.abs(outputs[0] - outputs[1]).mean() < 1e-6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds its address space")
