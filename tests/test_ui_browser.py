@@ -448,6 +448,10 @@ def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: 
     shown = "(side) => document.querySelector('#picture img')?.naturalWidth === side && document.querySelector('.rt-before').naturalWidth === side"
     remove = "#picture button[aria-label='Remove Image'], #picture button[aria-label='Clear']"
     page.click(remove)
+    playwright.expect(page.locator("#picture img")).to_have_count(0)
+    page.wait_for_timeout(300)  # what the server would have said to it
+    assert "Run 1 · coffee.png" in visitor.text(".rt-status")
+    assert page.locator(".rt-download").is_visible()
     page.set_input_files("#picture input[type=file]", str(tmp_path / "small.tif"))
     page.wait_for_function(shown, arg=300)
     assert page.get_attribute(".rt-viewer", "data-mode") == "picture"
@@ -455,7 +459,14 @@ def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: 
     assert download.is_hidden()  # at once: a fading link would give the cut-out before
     assert download.evaluate("(link) => getComputedStyle(link).transitionDuration") == "0s"
     playwright.expect(page.locator(".rt-status")).to_have_text("Ready: small.tif, 300 × 200 px")
+    page.click(remove)  # not run: nothing is left of it
+    playwright.expect(page.locator(".rt-status")).to_have_text("Nothing has run yet")
+    assert page.get_attribute(".rt-viewer", "data-mode") == "empty"
+    page.set_input_files("#picture input[type=file]", str(tmp_path / "small.tif"))
+    page.wait_for_function(shown, arg=300)
     visitor.run(2)
+    old = "() => { window.rembgTuner.uploaded({ path: 'a.png' }); return getComputedStyle(document.querySelector('.rt-figures b')).visibility; }"
+    assert page.evaluate(old) == "hidden"  # until the answer about the upload
     page.click(remove)
     page.set_input_files("#picture input[type=file]", str(tmp_path / "great.png"))
     playwright.expect(page.locator("#todo .rt-refused")).to_have_text("great.png is larger than 64 MiB, the limit; choose a smaller picture")  # fmt: skip

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from PIL import Image
+from test_ui_visit import RESULT, turn
 
 from rembg_tuner.errors import PictureError, PictureTooLargeError
 from rembg_tuner.running.previewer import Inspector
@@ -23,6 +25,7 @@ from rembg_tuner.ui.widgets import grey_updates, picture_input
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rembg_tuner.running.ticket import Ticket
     from rembg_tuner.ui.handlers import Desk, Shown
 
 CUP = Image.new("RGB", (60, 40), (200, 30, 30))
@@ -78,7 +81,40 @@ def test_a_picture_is_shown_before_it_is_run(desk: Desk, suffix: str) -> None:
     assert 'data-state="empty"' in shown["result"]
     with Image.open(visitor.chosen.shown) as image:
         assert image.size == (60, 40)
-    assert choose(PictureHandlers(desk), visitor, None) == {"picture_note": ""}
+    gone = choose(PictureHandlers(desk), visitor, None)
+    assert gone["viewer"] is None
+    assert "Nothing has run yet" in gone["result"]
+    assert visitor.chosen is None
+
+
+def test_a_result_stays_when_its_picture_is_taken_away(desk: Desk) -> None:
+    """It goes when another picture is chosen; a run that goes on is left alone, and no picture is nothing to take."""
+    handlers, visitor = PictureHandlers(desk), Visitor(language="en")
+    assert handlers.take_away(visitor) == {"picture_note": ""}
+    first, second = upload(desk, "a.png"), upload(desk, "b.png")
+    choose(handlers, visitor, first)
+    visitor.visit = visitor.visit.add(replace(turn(RESULT), picture_path=first))
+    assert handlers.take_away(visitor) == {"picture_note": ""}
+    choose(handlers, visitor, second)
+    visitor.ticket = cast("Ticket", object())
+    assert handlers.take_away(visitor) == {"picture_note": ""}
+    visitor.ticket = None
+    choose(handlers, visitor, second)
+    assert handlers.take_away(visitor)["viewer"] is None
+
+
+def test_a_picture_is_the_visitors_while_it_is_checked(desk: Desk) -> None:
+    """So that one which is taken away before the answer leaves nothing behind."""
+    handlers, visitor = PictureHandlers(desk), Visitor(language="en")
+
+    async def take_away_early() -> list[Shown]:
+        answers = handlers.choose(visitor, upload(desk, "a.png"))
+        await anext(answers)
+        return [handlers.take_away(visitor), *[shown async for shown in answers]]
+
+    gone, *late = asyncio.run(take_away_early())
+    assert gone["viewer"] is None
+    assert late == []
     assert visitor.chosen is None
 
 

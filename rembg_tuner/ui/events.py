@@ -321,6 +321,9 @@ def _tie_picture(parts: Widgets, pictures: PictureHandlers) -> None:
             yield parts.updates(shown)
         yield parts.updates({})
 
+    def take_away(request: gr.Request) -> Updates:
+        return parts.updates(pictures.take_away(visitors.of(request)))
+
     def take_example(request: gr.Request, event: gr.EventData) -> Updates:
         name = str(content_of(event).get("example"))
         known = name in EXAMPLES
@@ -329,8 +332,7 @@ def _tie_picture(parts: Widgets, pictures: PictureHandlers) -> None:
     outputs = [parts.picture, parts.picture_note, parts.viewer, parts.result]
     # At once, as far as the browser can show it; the answer has a preview where it cannot.
     parts.picture.upload(None, parts.picture, parts.viewer, js="(picture) => window.rembgTuner.uploaded(picture)", **QUIET)  # fmt: skip
-    gr.on(
-        [parts.picture.upload, parts.picture.clear],
+    parts.picture.upload(
         choose,
         parts.picture,
         outputs,
@@ -338,6 +340,8 @@ def _tie_picture(parts: Widgets, pictures: PictureHandlers) -> None:
         trigger_mode="multiple",
         **QUIET,
     )
+    # Without the picture as input: Gradio sends the one that was taken away.
+    parts.picture.clear(take_away, None, outputs, queue=False, trigger_mode="multiple", **QUIET)
     parts.picture.change(None, None, None, js="() => { window.rembgTuner.example = '' }", **QUIET)
     parts.examples.select(take_example, None, outputs, queue=False, trigger_mode="multiple", **QUIET)  # fmt: skip
 

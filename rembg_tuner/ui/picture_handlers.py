@@ -42,11 +42,11 @@ class PictureHandlers:
 
         A picture that is refused is taken away, and the reason stands next to its place.
         """
-        visitor.choice += 1
-        mine, visitor.chosen = visitor.choice, None
         if not picture:
-            yield {"picture_note": ""}
+            yield self.take_away(visitor)
             return
+        visitor.choice += 1
+        mine, visitor.chosen = visitor.choice, ChosenPicture(path=picture, shown=picture)
         yield {"picture_note": "", "result": show_ready(Path(picture).name, visitor.language)}
         try:
             chosen = await self._inspect(Path(picture))
@@ -59,6 +59,20 @@ class PictureHandlers:
         if visitor.choice == mine:  # else another was chosen meanwhile
             visitor.chosen = None if "picture" in shown else chosen
             yield shown
+
+    def take_away(self, visitor: Visitor) -> Shown:
+        """Choose no picture: one that was not run goes from the viewer, a result stays until another is chosen."""
+        chosen, turn = visitor.chosen, visitor.visit.current
+        visitor.choice += 1
+        visitor.chosen = None
+        is_run = turn is not None and chosen is not None and turn.picture_path == chosen.path
+        if chosen is None or is_run or visitor.ticket is not None:
+            return {"picture_note": ""}
+        return {
+            "picture_note": "",
+            "viewer": None,
+            "result": result_view.show_empty(visitor.language),
+        }
 
     def take_example(self, visitor: Visitor, name: str) -> Shown:
         """Choose an example; it needs no check."""

@@ -47,9 +47,12 @@ window.rembgTuner = {
   settle(preset, filled, now) {
     return [preset, ...(preset === filled ? now : this.form)];
   },
-  // What the viewer shows of an upload until the server has checked it.
+  // What the viewer shows of an upload until the server has checked it. The figures of the run before go now:
+  // the answer, which draws that part anew, may take a while.
   uploaded(picture) {
     if (!picture?.path) return null;
+    const result = document.querySelector(".rt-result:not([data-state=running], [data-state=waiting])");
+    if (result) result.dataset.old = "";
     const path = picture.path.split("/").map(encodeURIComponent).join("/");
     const address = `gradio_api/file=${path}`;
     return { turn: 0, before: address, source: address, alt: picture.orig_name ?? "" };
