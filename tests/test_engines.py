@@ -19,6 +19,7 @@ from PIL import Image
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.engines import EngineRequest, open_engine
 from rembg_tuner.errors import EngineError, MissingProviderError, ModelError
+from rembg_tuner.host import read_host
 from rembg_tuner.imaging.matte import scale_to_matte
 from rembg_tuner.imaging.network_input import normalise
 from rembg_tuner.imaging.source import read_header, read_small
@@ -216,6 +217,8 @@ def test_onnx_runtimes_asked_threads_are_counted_threads(tmp_path: Path) -> None
 @pytest.mark.parametrize("threads", [1, 2])
 def test_openvino_says_the_threads_it_has(threads: int, toy: ModelSpec, tmp_path: Path) -> None:
     """The count asked for, and by default the count this process may use, are read back."""
+    if threads > read_host().usable_cpus:
+        pytest.skip("OpenVINO takes no more threads than there are CPUs")
     asked = opened(Settings(engine="openvino", intra_op_threads=threads), toy, tmp_path, threads=2)
     default = opened(Settings(engine="openvino"), toy, tmp_path, threads=threads)
     assert asked.effective["intra_op_threads"] == threads
