@@ -456,7 +456,7 @@ def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: 
     page.wait_for_function(shown, arg=300)
     assert page.get_attribute(".rt-viewer", "data-mode") == "picture"
     download = page.locator(".rt-download")
-    assert download.is_hidden()  # at once: a fading link would give the cut-out before
+    assert download.is_hidden()  # at once: a fading link would give the previous cut-out
     assert download.evaluate("(link) => getComputedStyle(link).transitionDuration") == "0s"
     playwright.expect(page.locator(".rt-status")).to_have_text("Ready: small.tif, 300 × 200 px")
     page.click(remove)  # not run: nothing is left of it

@@ -301,7 +301,7 @@ def _session_of(
         return onnxruntime.InferenceSession(content, sess_options=options, providers=providers)
     except Exception as error:  # the binding's own exception classes share no base but Exception
         reason = " ".join(str(error).split())
-        fault = refusal_of_provider(reason, _WORDS[first]) or _want_of_memory(reason, first)
+        fault = refusal_of_provider(reason, _WORDS[first]) or _out_of_memory(reason, first)
         if fault is not None:
             raise fault from error
         opset = _NEW_OPSET.search(reason)
@@ -347,13 +347,13 @@ def run_session(
         if run_options.terminate:
             raise CancelledError("the run was cancelled while the network ran") from error
         reason = " ".join(str(error).split())
-        fault = _want_of_memory(reason, session.get_providers()[0])
+        fault = _out_of_memory(reason, session.get_providers()[0])
         raise fault or EngineError(f"ONNX Runtime failed: {reason}") from error
     return result
 
 
-def _want_of_memory(reason: str, provider: str) -> OutOfMemoryError | None:
-    """Return what ONNX Runtime's text says of memory; None: nothing.
+def _out_of_memory(reason: str, provider: str) -> OutOfMemoryError | None:
+    """Return the error if ONNX Runtime's text says that memory ran out; None: it does not.
 
     Args:
         reason: its words.

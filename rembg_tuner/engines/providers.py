@@ -108,21 +108,21 @@ def refuse_another_provider(session: onnxruntime.InferenceSession, provider: str
     """
     first = session.get_providers()[0]
     if first != PROVIDERS[provider]:
-        raise MissingProviderError(_left_for(first, provider))
+        raise MissingProviderError(_not_used_text(first, provider))
 
 
 def refusal_of_provider(reason: str, provider: str) -> EngineError | None:
-    """Return what ONNX Runtime's text says of the provider that was asked for; None: nothing.
+    """Return the error if ONNX Runtime's text says that the provider cannot be used; None: it does not.
 
-    It has these two where a session may not fall back to the CPU (`session.disable_cpu_ep_fallback`): the
-    first where the provider finds no device, the second where it lacks an operator of the graph.
+    Where a session may not fall back to the CPU (`session.disable_cpu_ep_fallback`), there are two such texts:
+    one for a provider that finds no device, one for a provider that lacks an operator of the graph.
 
     Args:
         reason: why the session was not made, in ONNX Runtime's words.
         provider: by our word.
     """
     if "disabled fallback to the CPU EP" in reason:
-        return MissingProviderError(_left_for(PROVIDERS["cpu"], provider))
+        return MissingProviderError(_not_used_text(PROVIDERS["cpu"], provider))
     if "fallback to CPU EP has been explicitly disabled" in reason:
         return EngineError(
             f"execution provider {provider} does not run all operators of this model; choose provider cpu, or another model"
@@ -130,8 +130,8 @@ def refusal_of_provider(reason: str, provider: str) -> EngineError | None:
     return None
 
 
-def _left_for(other: str, provider: str) -> str:
-    """Say that another provider than the one asked for would run, and what to do."""
+def _not_used_text(other: str, provider: str) -> str:
+    """Say that ONNX Runtime runs another provider than the one asked for, and what to do."""
     return (
         f"execution provider {provider} was asked for, and ONNX Runtime runs "
         f"{other} instead; {_PROVIDER_DEVICES[provider]}; or choose provider cpu"

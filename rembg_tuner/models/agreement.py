@@ -1,7 +1,7 @@
 """How like a model's fp32 mattes its other number formats' are: what was measured of that.
 
 Figures of the models that come along stand in agreement.yaml; those measured on this machine, by
-`models agreement` and `models quantize`, in the cache, and go before. int8's figures stand by kind of CPU
+`models agreement` and `models quantize`, in the cache, and come first. int8's figures are kept by kind of CPU
 (`Host.int8_kind`) in both files, since AVX2 and VNNI add products of 8-bit numbers differently, and a home
 folder may be shared by machines of either kind.
 """

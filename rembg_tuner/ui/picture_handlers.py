@@ -61,7 +61,7 @@ class PictureHandlers:
             yield shown
 
     def take_away(self, visitor: Visitor) -> Shown:
-        """Choose no picture: one that was not run goes from the viewer, a result stays until another is chosen."""
+        """Choose no picture: a picture that was not run leaves the viewer, a result stays until another is chosen."""
         chosen, turn = visitor.chosen, visitor.visit.current
         visitor.choice += 1
         visitor.chosen = None

@@ -47,11 +47,11 @@ window.rembgTuner = {
   settle(preset, filled, now) {
     return [preset, ...(preset === filled ? now : this.form)];
   },
-  // What the viewer shows of an upload until the server has checked it. The figures of the run before go now:
-  // the answer, which draws that part anew, may take a while.
+  // What the viewer shows of an upload until the server has checked it. The previous run's figures are hidden at
+  // once; the server's answer, which may take a while, replaces them.
   uploaded(picture) {
     if (!picture?.path) return null;
-    const result = document.querySelector(".rt-result:not([data-state=running], [data-state=waiting])");
+    const result = document.querySelector("#result .rt-result:not([data-state=running], [data-state=waiting])");
     if (result) result.dataset.old = "";
     const path = picture.path.split("/").map(encodeURIComponent).join("/");
     const address = `gradio_api/file=${path}`;
