@@ -286,7 +286,7 @@ def test_twenty_at_once_get_their_own(tmp_path: Path) -> None:
             thread.join()
     assert set(answers) <= {"own", "busy"}
     assert len(answers) == 20
-    assert answers.count("own") >= 11
+    assert answers.count("own") >= 10  # 11 if the first has begun before the line is full
 
 
 def _digest(path: str) -> str:
