@@ -50,6 +50,7 @@ FLAGS = [
     "--disable-sync",
 ]
 RUN_TIMEOUT_MS = 30_000
+REMOVE = "#picture button[aria-label='Remove Image'], #picture button[aria-label='Clear']"
 # Asks for much, so that there is time to look, and repeated to cancel and to leave.
 SLOW_SIZE = "768"
 
@@ -446,8 +447,7 @@ def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: 
     with (tmp_path / "great.png").open("wb") as great:
         great.truncate(64 * 2**20 + 1)
     shown = "(side) => document.querySelector('#picture img')?.naturalWidth === side && document.querySelector('.rt-before').naturalWidth === side"
-    remove = "#picture button[aria-label='Remove Image'], #picture button[aria-label='Clear']"
-    page.click(remove)
+    page.click(REMOVE)
     playwright.expect(page.locator("#picture img")).to_have_count(0)
     page.wait_for_timeout(300)  # what the server would have said to it
     assert "Run 1 · coffee.png" in visitor.text(".rt-status")
@@ -459,15 +459,16 @@ def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: 
     assert download.is_hidden()  # at once: a fading link would give the previous cut-out
     assert download.evaluate("(link) => getComputedStyle(link).transitionDuration") == "0s"
     playwright.expect(page.locator(".rt-status")).to_have_text("Ready: small.tif, 300 × 200 px")
-    page.click(remove)  # not run: nothing is left of it
-    playwright.expect(page.locator(".rt-status")).to_have_text("Nothing has run yet")
-    assert page.get_attribute(".rt-viewer", "data-mode") == "empty"
+    page.click(REMOVE)  # not run: nothing is left of it
+    playwright.expect(page.locator(".rt-status")).to_have_text("No picture chosen")
+    playwright.expect(page.locator(".rt-viewer")).to_have_attribute("data-mode", "empty")
     page.set_input_files("#picture input[type=file]", str(tmp_path / "small.tif"))
     page.wait_for_function(shown, arg=300)
     visitor.run(2)
     old = "() => { window.rembgTuner.uploaded({ path: 'a.png' }); return getComputedStyle(document.querySelector('.rt-figures b')).visibility; }"
     assert page.evaluate(old) == "hidden"  # until the answer about the upload
-    page.click(remove)
+    playwright.expect(page.locator(".rt-status")).to_be_visible()
+    page.click(REMOVE)
     page.set_input_files("#picture input[type=file]", str(tmp_path / "great.png"))
     playwright.expect(page.locator("#todo .rt-refused")).to_have_text("great.png is larger than 64 MiB, the limit; choose a smaller picture")  # fmt: skip
     page.set_input_files("#picture input[type=file]", str(tmp_path / "notes.txt"))
@@ -479,6 +480,37 @@ def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: 
     visitor.take_example("coffee")
     visitor.run(3)
     playwright.expect(page.locator("#picture-note")).to_have_text("")
+
+
+@pytest.mark.slow
+def test_a_picture_that_is_chosen_again_is_new(visitor: Visitor, address: str) -> None:
+    """Its result has left, for a reload too, and a removal leaves nothing."""
+    page = visitor.come(address)
+    visitor.take_example("coffee")
+    visitor.run()
+    page.click("[data-example=coffee]")
+    playwright.expect(page.locator(".rt-status")).to_have_text("Ready: coffee.png")
+    page.reload()
+    playwright.expect(page.locator(".rt-status")).to_have_text("Ready: coffee.png")
+    playwright.expect(page.locator(".rt-viewer")).to_have_attribute("data-mode", "picture")
+    page.click(REMOVE)
+    playwright.expect(page.locator(".rt-status")).to_have_text("No picture chosen")
+    playwright.expect(page.locator(".rt-viewer")).to_have_attribute("data-mode", "empty")
+
+
+@pytest.mark.slow
+def test_a_picture_taken_away_during_its_run_leaves_the_viewer(visitor: Visitor, address: str) -> None:  # fmt: skip
+    """Once the run has ended without a cut-out; the reason stays."""
+    page = visitor.come(address)
+    visitor.take(ASTRONAUT)
+    visitor.slow_down()
+    page.click("#repeat")
+    page.wait_for_selector(".rt-result[data-state=running]")
+    page.click(REMOVE)
+    playwright.expect(page.locator("#picture img")).to_have_count(0)
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".rt-result[data-kind=cancelled], .rt-result [role=status] b")
+    playwright.expect(page.locator(".rt-viewer")).to_have_attribute("data-mode", "empty")
 
 
 @pytest.mark.slow

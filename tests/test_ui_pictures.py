@@ -103,6 +103,23 @@ def test_a_result_stays_when_its_picture_is_taken_away(desk: Desk) -> None:
     assert handlers.take_away(visitor)["viewer"] is None
 
 
+def test_a_picture_that_was_run_is_new_when_it_is_chosen_again(desk: Desk) -> None:
+    """The result has left with the choice: a removal leaves nothing, and no reload or pin brings it back."""
+    handlers, visitor = PictureHandlers(desk), Visitor(language="en")
+    first = upload(desk, "a.png")
+    choose(handlers, visitor, first)
+    visitor.visit = visitor.visit.add(replace(turn(RESULT), picture_path=first))
+    choose(handlers, visitor, first)
+    assert visitor.visit.current is None
+    gone = handlers.take_away(visitor)
+    assert gone["viewer"] is None
+    assert "No picture chosen" in gone["result"]
+    handlers.take_example(visitor, "coffee")
+    visitor.visit = visitor.visit.add(turn(RESULT))
+    handlers.take_example(visitor, "coffee")
+    assert handlers.take_away(visitor)["viewer"] is None
+
+
 def test_a_picture_is_the_visitors_while_it_is_checked(desk: Desk) -> None:
     """So that one which is taken away before the answer leaves nothing behind."""
     handlers, visitor = PictureHandlers(desk), Visitor(language="en")

@@ -332,16 +332,11 @@ def _tie_picture(parts: Widgets, pictures: PictureHandlers) -> None:
     outputs = [parts.picture, parts.picture_note, parts.viewer, parts.result]
     # At once, as far as the browser can show it; the answer has a preview where it cannot.
     parts.picture.upload(None, parts.picture, parts.viewer, js="(picture) => window.rembgTuner.uploaded(picture)", **QUIET)  # fmt: skip
-    parts.picture.upload(
-        choose,
-        parts.picture,
-        outputs,
-        concurrency_limit=None,
-        trigger_mode="multiple",
-        **QUIET,
-    )
-    # Without the picture as input: Gradio sends the one that was taken away.
-    parts.picture.clear(take_away, None, outputs, queue=False, trigger_mode="multiple", **QUIET)
+    # Both in one queue, or the answer to a removal would overtake that to the upload before it.
+    in_turn = {"concurrency_limit": None, "concurrency_id": "picture", "trigger_mode": "multiple"}
+    parts.picture.upload(choose, parts.picture, outputs, **in_turn, **QUIET)
+    # Without the picture as input: Gradio may send the one that was taken away.
+    parts.picture.clear(take_away, None, outputs, **in_turn, **QUIET)
     parts.picture.change(None, None, None, js="() => { window.rembgTuner.example = '' }", **QUIET)
     parts.examples.select(take_example, None, outputs, queue=False, trigger_mode="multiple", **QUIET)  # fmt: skip
 

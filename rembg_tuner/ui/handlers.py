@@ -220,9 +220,11 @@ class Handlers:
             visitor.befores[(order.job.input, side)] = turn.before
         visitor.visit = visitor.visit.add(turn)
         # In a thread: the lists are written whole, which takes a second after fifty turns.
-        shown = await asyncio.to_thread(self.show, visitor, with_viewer=turn.after is not None)
+        has_left = turn.after is not None or visitor.chosen is None  # the picture before it was run
+        shown = await asyncio.to_thread(self.show, visitor, with_viewer=has_left)
         if visitor.chosen is not None and visitor.chosen.path != order.job.input:
             # Another picture was chosen meanwhile and is shown: this run is one of the table.
+            visitor.visit = visitor.visit.leave()
             shown = {"runs": shown["runs"], "result": result_view.show_left(visitor.visit.turns[-1], language)}  # fmt: skip
         yield {**shown, "buttons": "idle"}
 

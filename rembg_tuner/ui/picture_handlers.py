@@ -47,13 +47,14 @@ class PictureHandlers:
             return
         visitor.choice += 1
         mine, visitor.chosen = visitor.choice, ChosenPicture(path=picture, shown=picture)
+        visitor.visit = visitor.visit.leave()
         yield {"picture_note": "", "result": show_ready(Path(picture).name, visitor.language)}
         try:
             chosen = await self._inspect(Path(picture))
         except (TunerError, OSError) as error:
             if isinstance(error, OSError):
                 log_unexpected(_LOG, "an upload", error)
-            shown = self._refused(_text_of(error), visitor.language)
+            shown = self._refused(_text_of(error), visitor)
         else:
             shown = show_chosen(chosen, visitor.language)
         if visitor.choice == mine:  # else another was chosen meanwhile
@@ -62,32 +63,27 @@ class PictureHandlers:
 
     def take_away(self, visitor: Visitor) -> Shown:
         """Choose no picture: a picture that was not run leaves the viewer, a result stays until another is chosen."""
-        chosen, turn = visitor.chosen, visitor.visit.current
+        has_picture = visitor.chosen is not None and visitor.visit.current is None
         visitor.choice += 1
         visitor.chosen = None
-        is_run = turn is not None and chosen is not None and turn.picture_path == chosen.path
-        if chosen is None or is_run or visitor.ticket is not None:
+        if not has_picture or visitor.ticket is not None:
             return {"picture_note": ""}
-        return {
-            "picture_note": "",
-            "viewer": None,
-            "result": result_view.show_empty(visitor.language),
-        }
+        return {"picture_note": "", **show_nothing(visitor)}
 
     def take_example(self, visitor: Visitor, name: str) -> Shown:
         """Choose an example; it needs no check."""
         path = Handlers(self.desk).example(name)
         visitor.choice += 1
         visitor.chosen = ChosenPicture(path=path, shown=path)
+        visitor.visit = visitor.visit.leave()
         shown = show_chosen(visitor.chosen, visitor.language)
         return {"picture": path, "picture_note": "", **shown}
 
-    def _refused(self, text: str, language: str) -> Shown:
+    def _refused(self, text: str, visitor: Visitor) -> Shown:
         """Take a picture away, with the reason."""
-        sentence = translate_sentence(without_places(text, self.desk.folder.path), language)
+        sentence = translate_sentence(without_places(text, self.desk.folder.path), visitor.language)
         note = f'<p class="rt-refused" role="alert">{escape(sentence)}</p>'
-        empty = result_view.show_empty(language)
-        return {"picture": None, "picture_note": note, "viewer": None, "result": empty}
+        return {"picture": None, "picture_note": note, **show_nothing(visitor)}
 
     async def _inspect(self, picture: Path) -> ChosenPicture:
         """Have a picture checked, unless too many are waiting for that: the run checks it again.
@@ -128,6 +124,13 @@ def show_chosen(chosen: ChosenPicture, language: str) -> Shown:
         "viewer": picture_value(chosen),
         "result": show_ready(Path(chosen.path).name, language, size if chosen.width else None),
     }
+
+
+def show_nothing(visitor: Visitor) -> Shown:
+    """Show that there is neither a picture nor a result."""
+    key = "status.no_picture" if visitor.visit.turns else "status.empty"
+    status = say(key, visitor.language)
+    return {"viewer": None, "result": result_view.show_empty(visitor.language, status=status)}
 
 
 def show_ready(name: str, language: str, size: tuple[int, int] | None = None) -> str:

@@ -182,7 +182,7 @@ def differences(settings: Settings, other: Settings) -> dict[str, Value]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """This visit's turns, oldest first, which of them is shown, and which is the baseline."""
+    """This visit's turns, oldest first, which of them is in sight, and which is the baseline."""
 
     turns: tuple[Turn, ...] = ()
     pinned: int | None = None
@@ -211,6 +211,10 @@ class Visit:
         """Show a turn."""
         return replace(self, shown=number) if self.find(number) else self
 
+    def leave(self) -> Visit:
+        """Show no turn: its place is another picture's."""
+        return replace(self, shown=None)
+
     def pin(self, number: int) -> Visit:
         """Make a turn the baseline; the baseline itself is unpinned."""
         turn = self.find(number)
@@ -225,7 +229,7 @@ class Visit:
 
     @property
     def current(self) -> Turn | None:
-        """The turn that is shown."""
+        """The turn that is in sight; None: a picture that was not run is, or nothing."""
         return self.find(self.shown)
 
 

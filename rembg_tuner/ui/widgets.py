@@ -55,7 +55,7 @@ _DROPDOWNS = ("model", "provider")
 # An invisible character in the label of a choice that is not possible here; page.js greys the choice by it.
 ABSENT_MARK = "\u2060"
 _WHY_ABSENT = ("absent", "unsupported", "foreign", "unmade")  # keys of words
-_IN_SCRIPTS = ("viewer.", "picture.too_large")  # words that the browser writes
+_IN_SCRIPTS = ("viewer.", "picture.too_large", "status.ready")  # words that the browser writes
 _NOT_FOR_ONE_PICTURE = ("batch_size",)  # a page cuts one out at a time
 
 

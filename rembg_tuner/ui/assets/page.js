@@ -52,7 +52,11 @@ window.rembgTuner = {
   uploaded(picture) {
     if (!picture?.path) return null;
     const result = document.querySelector("#result .rt-result:not([data-state=running], [data-state=waiting])");
-    if (result) result.dataset.old = "";
+    if (result) {
+      result.dataset.old = "";
+      const status = result.querySelector(".rt-status");
+      if (status) status.textContent = this.words()["status.ready"].replace("{picture}", () => picture.orig_name ?? "");
+    }
     const path = picture.path.split("/").map(encodeURIComponent).join("/");
     const address = `gradio_api/file=${path}`;
     return { turn: 0, before: address, source: address, alt: picture.orig_name ?? "" };
