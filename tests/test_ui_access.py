@@ -43,7 +43,7 @@ SMALL = """(least) => [...document.querySelectorAll(
 FINDINGS = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
   .filter((v) => ['serious', 'critical'].includes(v.impact))
   .flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target.join(' ')}: ${n.failureSummary}`))"""
-# Gradio fades links and buttons over 0.2 s; a colour on its way to another theme is nobody's to judge.
+# Gradio fades links and buttons over 0.2 s; a colour between two themes belongs to neither.
 SETTLED = "() => document.getAnimations().every((one) => !(one instanceof CSSTransition))"
 # How far the card of a point sticks out of the box that holds the plot: left, top, right, bottom.
 OUTSIDE = """() => {

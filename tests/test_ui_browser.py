@@ -649,6 +649,9 @@ def test_keys_keep_the_focus_and_leave_the_run(visitor: Visitor, address: str) -
     page.keyboard.press("Escape")
     page.wait_for_selector(".rt-result[data-kind=cancelled], .rt-result [role=status] b")
     assert page.locator(".rt-result [role=alert]").count() == 0
+    page.reload()
+    page.wait_for_selector("[data-row='2']")  # it has no cut-out: its picture is shown
+    playwright.expect(page.locator(".rt-viewer")).to_have_attribute("data-mode", "picture")
 
 
 def test_no_picture_and_bad_numbers_are_told(visitor: Visitor, address: str) -> None:

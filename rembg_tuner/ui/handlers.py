@@ -308,16 +308,14 @@ class Handlers:
         turn = visitor.visit.current
         if turn is None:
             return {}
+        is_kept = existing(turn.picture_path) is not None
+        visitor.choice += 1
+        visitor.chosen = ChosenPicture(path=turn.picture_path, shown=turn.before or turn.picture_path) if is_kept else None  # fmt: skip
         shown = self.show(visitor, with_viewer=True)
         visitor.preset, visitor.refusal = turn.preset, ""
         knobs = knob_updates(turn.settings, visitor.language)
         shown |= {"preset": turn.preset, "filled": turn.preset, "knobs": knobs}
-        is_kept = existing(turn.picture_path) is not None
-        visitor.choice += 1
-        visitor.chosen = ChosenPicture(path=turn.picture_path, shown=turn.before or turn.picture_path) if is_kept else None  # fmt: skip
         shown["picture"] = turn.picture_path if is_kept else None
-        if visitor.chosen is not None and shown.get("viewer") is None:  # a run that failed
-            shown["viewer"] = picture_value(visitor.chosen)
         gone = say("picture.gone", visitor.language, picture=turn.picture)
         shown["picture_note"] = "" if is_kept else f'<p role="status">{escape(gone)}</p>'
         return shown
@@ -341,6 +339,8 @@ class Handlers:
         )
         if with_viewer:
             shown["viewer"] = viewer_value(turn, language)
+            if shown["viewer"] is None and visitor.chosen is not None:  # a run that failed
+                shown["viewer"] = picture_value(visitor.chosen)
         return shown
 
     def _written(self, visitor: Visitor) -> tuple[Path, Path] | None:
