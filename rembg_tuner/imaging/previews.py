@@ -38,7 +38,7 @@ def make_previews(request: dict[str, Any]) -> None:
     if request["matte"] is None:
         for file, target in ((request["output"], preview), (picture, before)):
             if target is not None:
-                _scale_to_preview(Path(file), Path(target))
+                _scale_to_preview(source.read_header(Path(file)), Path(target))
         return
     kept = Path(request["matte"])
     composition = compose.Composition(
@@ -71,21 +71,20 @@ def inspect_picture(request: dict[str, Any]) -> dict[str, Any]:
     header = source.read_header(picture, max_pixels=request["max_pixels"])
     needs_preview = header.format.name not in SHOWN_BY_BROWSERS
     if needs_preview:
-        _scale_to_preview(picture, Path(request["preview"]))
+        _scale_to_preview(header, Path(request["preview"]))
     return {"width": header.width, "height": header.height, "has_preview": needs_preview}
 
 
-def _scale_to_preview(picture: Path, preview: Path) -> None:
+def _scale_to_preview(header: source.PictureHeader, preview: Path) -> None:
     """Scale a picture down, its transparency kept.
 
     Raises:
         TunerError: it does not read, or the preview cannot be written.
     """
-    header = source.read_header(picture)
     width, height = header.scaled(formats.PREVIEW_SIDE)
     suffix, options = compose.ENCODERS[".webp"]
     small = source.read_small(header, width=width, height=height)
-    with source.reading(picture):
+    with source.reading(header.path):
         encoded = small.write_to_buffer(suffix, keep="icc", **{**options, "effort": 0})
     try:
         with replacing(preview) as file:

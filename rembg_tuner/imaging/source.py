@@ -286,8 +286,7 @@ def _scale_down(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
 
 def _to_rgb(image: pyvips.Image) -> pyvips.Image:
     """Make any picture 8-bit RGB or RGBA; an RGB profile is kept, others are converted to sRGB."""
-    profile = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else b""
-    if profile[16:20] not in (b"", b"RGB "):
+    if tiff_pixels.profile_space(image) not in (b"", b"RGB "):
         # a CMYK or grey profile says nothing of RGB numbers: go through it to sRGB
         image = image.icc_transform("srgb", embedded=True, depth=8)
         image = image.colourspace("srgb")

@@ -62,8 +62,7 @@ class TiffPicture:
     Attributes:
         directory: of the picture.
         page, sub_page: where libvips finds it: the page, and its SubIFD (-1: the page itself).
-        order, is_big, file_bytes: byte order ("<" or ">"), BigTIFF, size of the file.
-        width, height: px, as stored.
+        order, is_big: byte order ("<" or ">"), BigTIFF.
         colour: what the samples mean.
         samples: of a pixel, extra ones included.
         bits: of a sample.
@@ -83,9 +82,6 @@ class TiffPicture:
     sub_page: int
     order: str
     is_big: bool
-    file_bytes: int
-    width: int
-    height: int
     colour: int
     samples: int
     bits: int
@@ -189,9 +185,6 @@ class _Samples:
             sub_page=page.sub_page,
             order=self._reader.order,
             is_big=self._reader.is_big,
-            file_bytes=self._reader.size,
-            width=page.width,
-            height=page.height,
             colour=self.colour,
             samples=self.samples,
             bits=self.bits,

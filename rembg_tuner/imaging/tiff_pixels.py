@@ -63,15 +63,14 @@ def _open_numbers(file: PictureFile, picture: TiffPicture) -> pyvips.Image:
     """Open the samples that are used: the colours, then the transparency if there is any."""
     wanted = [*range(picture.channels), *([] if picture.alpha is None else [picture.alpha])]
     if picture.is_planar:
-        planes = [_load(file, picture, plane) for plane in wanted]
-        image: pyvips.Image = planes[0].bandjoin(planes[1:]) if len(planes) > 1 else planes[0]
-        return image
-    image = _load(file, picture, None)
-    if len(wanted) == image.bands:
-        return image
-    bands = [image[i] for i in wanted]
-    image = bands[0].bandjoin(bands[1:]) if len(bands) > 1 else bands[0]
-    return image
+        bands = [_load(file, picture, plane) for plane in wanted]
+    else:
+        image = _load(file, picture, None)
+        if len(wanted) == image.bands:
+            return image
+        bands = [image[i] for i in wanted]
+    joined: pyvips.Image = bands[0].bandjoin(bands[1:]) if len(bands) > 1 else bands[0]
+    return joined
 
 
 def _load(file: PictureFile, picture: TiffPicture, plane: int | None) -> pyvips.Image:
@@ -137,7 +136,7 @@ def _name_colours(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
         return image.copy(interpretation="cmyk")
     if picture.colour in GREY:
         grey = image.copy(interpretation="grey16" if is_deep else "b-w")
-        is_linear = picture.is_float and _profile_space(image) == b"RGB "
+        is_linear = picture.is_float and profile_space(image) == b"RGB "
         return _float_to_rgb(image.bandjoin([image, image]), picture) if is_linear else grey
     if picture.is_float:
         return _float_to_rgb(image, picture)
@@ -155,7 +154,7 @@ def _float_to_rgb(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
     return (image / 65535).copy(interpretation="scrgb").colourspace("srgb")
 
 
-def _profile_space(image: pyvips.Image) -> bytes:
+def profile_space(image: pyvips.Image) -> bytes:
     """Return the colour space that an image's profile is for; b"": it has none."""
     has_profile = image.get_typeof("icc-profile-data")
     return bytes(image.get("icc-profile-data"))[16:20] if has_profile else b""
@@ -176,7 +175,7 @@ def _lab_to_rgb(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
         white = _top(image)
         chroma = chroma.copy(format="short" if per_step > 1 else "char") / per_step
     lab = (lightness * (100 / white)).bandjoin(chroma).cast("float").copy(interpretation="lab")
-    if _profile_space(lab):
+    if profile_space(lab):
         lab.remove("icc-profile-data")  # it says the same: D50
     return lab.icc_export(output_profile="srgb", depth=8)
 

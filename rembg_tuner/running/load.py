@@ -64,8 +64,10 @@ def busy_warning(own: OwnLoad) -> str | None:
     load = load_average()
     if load is None:
         return None
-    usable = read_host().usable_cpus
     others = load - own.average()
+    if others <= 1:  # at least one CPU is usable, and reading the host takes 1 ms
+        return None
+    usable = read_host().usable_cpus
     if others <= max(usable, (os.cpu_count() or usable) - usable):
         return None
     return f"the machine was busy with other work: load average {others:.1f} without our own workers, usable CPUs {usable}; times are longer than on a quiet machine"

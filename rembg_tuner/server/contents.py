@@ -109,7 +109,7 @@ def _check_value(value: object, folder: Path) -> None:
     if isinstance(value, str):
         if "\0" in value:
             raise RequestContentError("the request holds a NUL character; text here has none")
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
+        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise RequestContentError("the request holds half of a surrogate pair, which is not Unicode text")  # fmt: skip
     elif isinstance(value, int | float):
         if not -MAX_NUMBER <= value <= MAX_NUMBER:  # false for NaN

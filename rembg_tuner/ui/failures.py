@@ -23,6 +23,12 @@ def is_disk_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def disk_text(error: OSError) -> str:
+    """Say that the server's disk cannot be written."""
+    full = is_disk_full(error)
+    return DISK_FULL if full else f"the server's disk cannot be written: {error.strerror}"
+
+
 def trail_of(error: BaseException) -> str:
     """Return an error's class and the places it came through, without its message: that holds values."""
     frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]

@@ -125,8 +125,7 @@ def make_order(
     if not Path(picture).is_file():
         raise SettingsError(["the picture is no longer on the server, which deletes pictures after one hour; upload it again"])  # fmt: skip
     path = Path(picture)
-    if not path.resolve().is_relative_to(desk.folder.path.resolve()):
-        raise SettingsError(["the picture must be uploaded to this page first"])
+    desk.folder.check_upload(path)
     pixels = most_pixels(path)
     folder = desk.folder.new_job()
     job = Job(
@@ -185,8 +184,7 @@ class Handlers:
         try:
             settings = chosen_settings(preset, form)
             side = min(settings[0].max_side or PREVIEW_SIDE, PREVIEW_SIDE)
-            before = visitor.befores.get((str(picture), side))
-            before = before if before and Path(before).is_file() else None
+            before = existing(visitor.befores.get((str(picture), side)))
             order = make_order(self.desk, picture, settings, repeat=repeat, before=before)
         except TunerError as error:
             kind = error.kind if isinstance(error, PictureError) else None

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from rembg_tuner.errors import OutputError
+from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.measurement import Failure
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.ui.failures import DISK_FULL, is_disk_full
+from rembg_tuner.ui.failures import disk_text
 from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
@@ -132,9 +132,17 @@ class PageFolder:
         try:
             folder.mkdir(mode=0o700)
         except OSError as error:
-            reason = DISK_FULL if is_disk_full(error) else f"the server's disk cannot be written: {error.strerror}"  # fmt: skip
-            raise OutputError(reason) from error
+            raise OutputError(disk_text(error)) from error
         return folder
+
+    def check_upload(self, picture: Path) -> None:
+        """Check that a picture lies in this folder.
+
+        Raises:
+            SettingsError: it does not.
+        """
+        if not picture.resolve().is_relative_to(self.path.resolve()):
+            raise SettingsError(["the picture must be uploaded to this page first"])
 
     def start_sweeping(self) -> None:
         """Sweep once a minute, in a thread of its own, until the folder is closed."""

@@ -8,9 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import SettingsError, TunerError
+from rembg_tuner.errors import TunerError
 from rembg_tuner.ui.choices import most_pixels
-from rembg_tuner.ui.failures import DISK_FULL, is_disk_full, log_unexpected
+from rembg_tuner.ui.failures import disk_text, log_unexpected
 from rembg_tuner.ui.handlers import Handlers
 from rembg_tuner.ui.page_folder import without_places
 from rembg_tuner.ui.views import result as result_view
@@ -92,9 +92,7 @@ class PictureHandlers:
             TunerError: it is refused.
             OSError: the disk cannot be written.
         """
-        root = self.desk.folder.path.resolve()
-        if not picture.resolve().is_relative_to(root):
-            raise SettingsError(["the picture must be uploaded to this page first"])
+        self.desk.folder.check_upload(picture)
         if self._waiting >= _MAX_WAITING:
             return ChosenPicture(path=str(picture), shown=str(picture))
         most = most_pixels(picture)
@@ -141,10 +139,4 @@ def show_ready(name: str, language: str, size: tuple[int, int] | None = None) ->
 
 def _text_of(error: TunerError | OSError) -> str:
     """Return the sentence of an error."""
-    if isinstance(error, TunerError):
-        return str(error)
-    return (
-        DISK_FULL
-        if is_disk_full(error)
-        else f"the server's disk cannot be written: {error.strerror}"
-    )
+    return str(error) if isinstance(error, TunerError) else disk_text(error)

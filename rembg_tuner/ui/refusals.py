@@ -14,7 +14,8 @@ import gradio as gr
 
 from rembg_tuner.errors import TunerError
 from rembg_tuner.ui.failures import DISK_FULL, UNEXPECTED, is_disk_full, log_unexpected
-from rembg_tuner.ui.words import language_of, translate_sentence
+from rembg_tuner.ui.visitors import language_of_request
+from rembg_tuner.ui.words import translate_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +114,4 @@ def _refusal_of(field: Any) -> str:  # any component of Gradio's
 
 def _language_of(request: object) -> str:
     """Return the visitor's language, as far as their request says it."""
-    if not isinstance(request, gr.Request):
-        return "en"
-    accepted = str(request.headers.get("accept-language") or "")
-    return language_of(str(request.query_params.get("lang") or accepted))
+    return language_of_request(request) if isinstance(request, gr.Request) else "en"

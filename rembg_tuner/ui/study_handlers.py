@@ -153,9 +153,8 @@ class StudyHandlers:
             raise SettingsError([say("problem.no_picture", "en")])
         if len(paths) > MOST_PICTURES:
             raise SettingsError([f"at most {MOST_PICTURES} pictures can be swept on this page, got {len(paths)}; the command line takes any number"])  # fmt: skip
-        root = self.desk.folder.path.resolve()
-        if any(not path.resolve().is_relative_to(root) for path in paths):
-            raise SettingsError(["the picture must be uploaded to this page first"])
+        for path in paths:
+            self.desk.folder.check_upload(path)
         for path in paths:
             most_pixels(path)  # refuses what is no picture
         return paths

@@ -138,7 +138,9 @@ class Visitors:
         """Find the tab that a request comes from, or take it in."""
         key = str(request.session_hash)
         with self._lock:
-            visitor = self._visitors.pop(key, None) or Visitor(language=_language_of(request))
+            visitor = self._visitors.pop(key, None) or Visitor(
+                language=language_of_request(request)
+            )
             if len(self._visitors) >= MAX_VISITORS:
                 self._forget_one()
             self._visitors[key] = visitor
@@ -197,7 +199,7 @@ class Visitors:
             self._kept.keep(visitor.token, visitor)
 
 
-def _language_of(request: gr.Request) -> str:
+def language_of_request(request: gr.Request) -> str:
     """Choose the words: by the address, else by what the browser accepts."""
     return language_of(
         request.query_params.get("lang") or request.headers.get("accept-language") or ""

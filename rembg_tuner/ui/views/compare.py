@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from rembg_tuner.measurement import is_busy
 from rembg_tuner.trials import differences
 from rembg_tuner.ui.views.markup import (
+    busy_mark,
     busy_note,
     duration,
     explain_agreement,
@@ -141,9 +141,7 @@ def _row(one: Compared, first: Compared | None, names: Sequence[str], language: 
     if first is not None and trial.is_measured:
         ours, theirs = trial.costs(), first.trial.costs()
         faster, share = f"{theirs[1] / ours[1]:.2f}", f"{ours[0] / theirs[0]:.0%}"
-    time = duration(trial.time_s, language)
-    if is_busy(trial.warnings):
-        time += f' <i class="rt-unstable">{escape(say("sweep.busy.mark", language))}</i>'
+    time = f"{duration(trial.time_s, language)}{busy_mark(trial.warnings, language)}"
     return (
         f"<tr>{name}<td>{time}</td><td>{faster}</td><td>{size(trial.peak_bytes, language)}</td><td>{share}</td><td>{agreement}</td>"
         f"<td>{stars_text(trial.boundary_f)}</td><td>{escape(label_text(one.entry.settings, names, language))}</td></tr>"

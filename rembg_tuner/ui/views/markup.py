@@ -13,7 +13,7 @@ from rembg_tuner.ui.words import choice_text, say, translate_sentence
 from rembg_tuner.units import format_bytes, format_rough, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from rembg_tuner.settings import Settings, Value
@@ -98,6 +98,12 @@ def busy_note(trials: Sequence[Trial], language: str) -> str:
     busy = sum(is_busy(trial.warnings) for trial in trials)
     text = say("sweep.busy", language, busy=busy, count=len(trials))
     return f'<p class="rt-warning">{escape(text)}</p>' if busy else ""
+
+
+def busy_mark(warnings: Iterable[str], language: str) -> str:
+    """Mark figures that were taken while the machine was busy; empty: it was not."""
+    mark = f' <i class="rt-unstable">{escape(say("sweep.busy.mark", language))}</i>'
+    return mark if is_busy(warnings) else ""
 
 
 def stars_text(boundary_f: float | None) -> str:

@@ -7,13 +7,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.measurement import is_busy
 from rembg_tuner.plot.drawing import draw
 from rembg_tuner.plot.layout import lay_out
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.trials import differences, figures_of, label_of
 from rembg_tuner.ui.views.markup import (
     TOLD,
+    busy_mark,
     busy_note,
     duration,
     explain_agreement,
@@ -217,8 +217,7 @@ def _line(trial: Trial, names: Sequence[str], chosen: int | None, language: str)
     spread = f"{duration(trial.time_low_s, language)} – {duration(trial.time_high_s, language)}"
     if trial.may_be_unstable:
         spread += f' <i class="rt-unstable">{escape(say("sweep.unstable", language))}</i>'
-    if is_busy(trial.warnings):
-        spread += f' <i class="rt-unstable">{escape(say("sweep.busy.mark", language))}</i>'
+    spread += busy_mark(trial.warnings, language)
     return (
         f"<tr{mark}>{name}<td>{duration(trial.time_s, language)}</td><td>{spread}</td><td>{size(trial.peak_bytes, language)}</td>"
         f"<td>{agreement}</td><td>{stars_text(trial.boundary_f)}</td></tr>"
