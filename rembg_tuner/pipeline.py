@@ -210,7 +210,7 @@ def _begin(job: Job, engine: NetworkEngine, model: ModelSpec, stages: Stages) ->
 
 def _finish(picture: _Picture, raw: RawOutput, settings: Settings, model: ModelSpec) -> Outcome:
     """Make the matte of the network's answer, float32 (c, h, w), and write the cut-out."""
-    from rembg_tuner.imaging import compose, matte
+    from rembg_tuner.imaging import compose, matte, placed
 
     job, stages = picture.job, picture.stages
     cpu_before = time.process_time()
@@ -218,7 +218,7 @@ def _finish(picture: _Picture, raw: RawOutput, settings: Settings, model: ModelS
         foreground = matte.foreground_of(raw, model.post)
         composition = compose.Composition(
             header=picture.header,
-            matte=matte.scale_to_matte(foreground),
+            matte=placed.PictureMatte.of(matte.scale_to_matte(foreground)),
             max_side=settings.max_side,
             background=job.background,
         )
@@ -232,7 +232,7 @@ def _finish(picture: _Picture, raw: RawOutput, settings: Settings, model: ModelS
     if job.matte is not None:
         # The cut-out is done. Whoever makes the preview finds no matte then, and says so.
         with contextlib.suppress(OutputError):
-            matte.save_matte(Path(job.matte), composition.matte)
+            composition.matte.save(Path(job.matte))
     return Outcome(
         stages_s=stages.seconds,
         renamed_at=renamed_at,

@@ -19,6 +19,7 @@ from rembg_tuner.colours import parse_colour
 from rembg_tuner.errors import CancelledError, OutputError, PictureError
 from rembg_tuner.imaging import compose, source
 from rembg_tuner.imaging.libvips import start_libvips
+from rembg_tuner.imaging.placed import PictureMatte
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -70,7 +71,7 @@ def _write(
     """Write a cut-out as the pipeline does."""
     composition = compose.Composition(
         header=source.read_header(picture),
-        matte=np.ones((8, 8), np.float32) if matte is None else matte,
+        matte=PictureMatte.of(np.ones((8, 8), np.float32) if matte is None else matte),
         max_side=max_side,
         background=background,
     )
@@ -410,7 +411,10 @@ def test_a_damaged_picture_leaves_nothing(tmp_path: Path, out: Path, kind: str, 
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
     (out / name).write_bytes(b"an older cut-out")
     composition = compose.Composition(
-        header=header, matte=np.ones((8, 8), np.float32), max_side=0, background=(0, 0, 0)
+        header=header,
+        matte=PictureMatte.of(np.ones((8, 8), np.float32)),
+        max_side=0,
+        background=(0, 0, 0),
     )
     with pytest.raises(PictureError, match="is damaged or cut short") as caught:
         compose.write_cutout(composition, out / name, is_cancelled=lambda: False)
@@ -454,12 +458,13 @@ from pathlib import Path
 import numpy as np
 from rembg_tuner.errors import TunerError
 from rembg_tuner.imaging import compose, source
+from rembg_tuner.imaging.placed import PictureMatte
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 source._IN_MEMORY_PIXELS = 0
 composition = compose.Composition(
     header=source.read_header(Path(sys.argv[1])),
-    matte=np.zeros((8, 8), np.float32), max_side=0, background=None,
+    matte=PictureMatte.of(np.zeros((8, 8), np.float32)), max_side=0, background=None,
 )
 try:
     compose.write_cutout(composition, Path(sys.argv[2]), is_cancelled=lambda: False)
@@ -491,6 +496,7 @@ from pathlib import Path
 import numpy as np
 from rembg_tuner.errors import TunerError
 from rembg_tuner.imaging import compose, source
+from rembg_tuner.imaging.placed import PictureMatte
 if os.getuid() == 0:
     os.setgroups([])
     os.setgid(65534)
@@ -498,7 +504,7 @@ if os.getuid() == 0:
 folder = Path(sys.argv[1])
 composition = compose.Composition(
     header=source.read_header(folder / "picture.png"),
-    matte=np.ones((8, 8), np.float32), max_side=0, background=None,
+    matte=PictureMatte.of(np.ones((8, 8), np.float32)), max_side=0, background=None,
 )
 try:
     compose.write_cutout(composition, folder / "closed" / "x.png", is_cancelled=lambda: False)
@@ -571,7 +577,7 @@ def test_a_cancel_in_the_middle_leaves_nothing(
     (out / name).write_bytes(b"an older cut-out")
     composition = compose.Composition(
         header=source.read_header(path),
-        matte=np.ones((8, 8), np.float32),
+        matte=PictureMatte.of(np.ones((8, 8), np.float32)),
         max_side=0,
         background=(0, 0, 0),
     )
@@ -621,7 +627,7 @@ def test_previews_are_small_and_upright(
     (upright if turn is None else upright.transpose(turn)).save(path, exif=exif)
     composition = compose.Composition(
         header=source.read_header(path),
-        matte=np.full((8, 8), 0.4, np.float32),
+        matte=PictureMatte.of(np.full((8, 8), 0.4, np.float32)),
         max_side=max_side,
         background=None,
     )
@@ -642,7 +648,7 @@ def test_only_the_preview_asked_for_is_written(picture: Path, out: Path, wanted:
     """A preview that is not wanted costs nothing."""
     composition = compose.Composition(
         header=source.read_header(picture),
-        matte=np.ones((8, 8), np.float32),
+        matte=PictureMatte.of(np.ones((8, 8), np.float32)),
         max_side=0,
         background=None,
     )
@@ -661,7 +667,7 @@ def test_a_preview_on_a_full_disk_is_told(picture: Path, out: Path) -> None:
     """A preview that does not fit is an OutputError as a cut-out is, and leaves nothing."""
     composition = compose.Composition(
         header=source.read_header(picture),
-        matte=np.ones((8, 8), np.float32),
+        matte=PictureMatte.of(np.ones((8, 8), np.float32)),
         max_side=0,
         background=None,
     )
@@ -677,11 +683,12 @@ import sys
 from pathlib import Path
 import numpy as np
 from rembg_tuner.imaging import compose, libvips, source
+from rembg_tuner.imaging.placed import PictureMatte
 libvips.start_libvips(2)
 for name in sys.argv[1:]:
     composition = compose.Composition(
         header=source.read_header(Path(name)),
-        matte=np.tile(np.linspace(0, 1, 320, dtype=np.float32), (320, 1)),
+        matte=PictureMatte.of(np.tile(np.linspace(0, 1, 320, dtype=np.float32), (320, 1))),
         max_side=0, background=None,
     )
     compose.write_cutout(composition, Path(name).with_suffix(".png"), is_cancelled=lambda: False)

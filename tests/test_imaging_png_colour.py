@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import source
 from rembg_tuner.imaging.compose import Composition, write_cutout
+from rembg_tuner.imaging.placed import PictureMatte
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -101,7 +102,7 @@ def test_wide_colours_keep_a_profile_in_the_output(tmp_path: Path, chunks: list[
     path.write_bytes(make_png(_STEPS, *chunks))
     composition = Composition(
         header=source.read_header(path),
-        matte=np.ones((4, 4), np.float32),
+        matte=PictureMatte.of(np.ones((4, 4), np.float32)),
         max_side=0,
         background=None,
     )

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import compose, source
 from rembg_tuner.imaging.libvips import start_libvips
+from rembg_tuner.imaging.placed import PictureMatte
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -697,7 +698,10 @@ def test_tall_strips_with_transparency_are_read_in_order(tmp_path: Path) -> None
     path = _write(tmp_path / "a.tif", noise, extrasamples=[2], rowsperstrip=27)
     header = source.read_header(path)
     cutout = compose.Composition(
-        header=header, matte=np.ones((8, 8), np.float32), max_side=0, background=None
+        header=header,
+        matte=PictureMatte.of(np.ones((8, 8), np.float32)),
+        max_side=0,
+        background=None,
     )
     for _ in range(8):
         compose.write_cutout(cutout, tmp_path / "a.png", is_cancelled=lambda: False)

@@ -20,6 +20,7 @@ from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import complaints, source, views
 from rembg_tuner.imaging.compose import Composition, write_cutout
 from rembg_tuner.imaging.libvips import start_libvips
+from rembg_tuner.imaging.placed import PictureMatte
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -327,7 +328,10 @@ def test_a_name_that_is_no_utf8_is_read_and_written(tmp_path: Path, kind: str) -
     header, pixels, _ = _both(path)
     assert pixels.shape[:2] == (header.height, header.width)
     composition = Composition(
-        header=header, matte=np.ones((4, 4), np.float32), max_side=0, background=None
+        header=header,
+        matte=PictureMatte.of(np.ones((4, 4), np.float32)),
+        max_side=0,
+        background=None,
     )
     write_cutout(composition, output, is_cancelled=lambda: False)
     names = sorted(os.fsencode(one.name) for one in folder.iterdir())

@@ -13,14 +13,14 @@ import pyvips
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import CancelledError, OutputError
 from rembg_tuner.imaging.formats import PREVIEW_SIDE, check_output
-from rembg_tuner.imaging.matte import MaskRows, mask_image
+from rembg_tuner.imaging.matte import mask_image
 from rembg_tuner.imaging.source import PictureHeader, opened, read_small, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rembg_tuner.colours import Colour
-    from rembg_tuner.imaging.matte import Matte
+    from rembg_tuner.imaging.placed import PictureMatte
 
 PNG_COMPRESSION = 2  # with filter up: a fifth of Pillow's time at 12 MP, and about its size
 _MOST_PX = {".webp": ("WebP", 16383), ".jpg": ("JPEG", 65500)}  # a side, by libvips' suffix
@@ -44,13 +44,13 @@ class Composition:
 
     Attributes:
         header: of the picture.
-        matte: float32 (h, w) in [0, 1], any size.
+        matte: of the whole picture; its mask can be had at any size.
         max_side: the longest side of the result, px; 0: the picture's.
         background: the colour behind it; None: transparent.
     """
 
     header: PictureHeader
-    matte: Matte
+    matte: PictureMatte
     max_side: int
     background: Colour | None
 
@@ -91,7 +91,7 @@ def write_cutout(
         raise OutputError(
             f"{output}: {name} holds at most {most} px a side, this is {width} x {height}; write .png, or set max_side"
         )
-    mask = MaskRows(composition.matte, width=width, height=height)
+    mask = composition.matte.mask(width, height)
     try:
         _refuse_folder(output)
         with (
@@ -189,7 +189,7 @@ def write_previews(composition: Composition, *, cutout: Path | None, before: Pat
     if before is not None:
         images[before] = small
     if cutout is not None:
-        alpha = mask_image(MaskRows(composition.matte, width=width, height=height))
+        alpha = mask_image(composition.matte.mask(width, height))
         with reading(header.path):
             images[cutout] = _compose(small, alpha, None).copy_memory()
     for path, image in images.items():

@@ -32,15 +32,24 @@ class Kernel:
     last: int
 
 
-def lanczos_kernel(n_in: int, n_out: int, start: int, stop: int) -> Kernel:
-    """Compute the weights of outputs `start` to `stop` of n_out, half-pixel centres.
+def lanczos_kernel(
+    n_in: int, n_out: float, start: int, stop: int, *, origin: float = 0.0
+) -> Kernel:
+    """Compute the weights of outputs `start` to `stop`, half-pixel centres.
+
+    Args:
+        n_in: input samples.
+        n_out: how many outputs the inputs cover; no whole number where they cover a part of a picture.
+        start: the first output wanted; its centre lies over the inputs, as all do.
+        stop: the first one that is not wanted any more.
+        origin: where the inputs begin, in outputs.
 
     Source: Pillow's src/libImaging/Resample.c, `precompute_coeffs`, for its LANCZOS filter.
     """
     scale = n_in / n_out
     stretch = max(1.0, scale)
     support = _LANCZOS_LOBES * stretch
-    centre = (np.arange(start, stop)[:, np.newaxis] + 0.5) * scale
+    centre = (np.arange(start, stop)[:, np.newaxis] + 0.5 - origin) * scale
     first = np.maximum(0, (centre - support + 0.5).astype(np.int64))
     last = np.minimum(n_in, (centre + support + 0.5).astype(np.int64))
     low, high = int(first.min()), int(last.max())

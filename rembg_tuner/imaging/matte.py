@@ -8,20 +8,23 @@ an uncompressed TIFF that exists only as far as it is being read.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rembg_tuner.errors import EngineError, OutputError
+from rembg_tuner.boxes import WHOLE
+from rembg_tuner.errors import EngineError
 from rembg_tuner.imaging.computed_tiff import open_rows
 from rembg_tuner.imaging.lanczos import lanczos_kernel
 from rembg_tuner.measurement import NO_FOREGROUND
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
     import pyvips
+
+    from rembg_tuner.boxes import Area
+    from rembg_tuner.imaging.computed_tiff import Rows
 
     Matte = npt.NDArray[np.float32]  # (h, w) in [0, 1]: opacity, 1 is foreground
     from rembg_tuner.models.spec import Post
@@ -92,62 +95,78 @@ def foreground_warning(raw: Channel) -> str | None:
 
 
 class MaskRows:
-    """A mask at full size, of which any rows can be had without the others."""
+    """A mask at full size, of which any rows can be had without the others, from several threads too."""
 
     bands = 1
 
-    def __init__(self, matte: Matte, *, width: int, height: int) -> None:
+    def __init__(
+        self,
+        matte: Matte,
+        *,
+        width: int,
+        height: int,
+        spans: Area = WHOLE,
+        within: Area = WHOLE,
+    ) -> None:
         """Enlarge the columns; the rows are enlarged as they are asked for.
 
         Args:
             matte: float32 (h, w) in [0, 1].
             width: of the mask, px.
             height: of the mask, px.
+            spans: the part of the mask that the matte is enlarged over.
+            within: outside this part of it the mask is 0.
         """
         self.width, self.height = width, height
+        self._spans = spans
+        self._left, self._right = _inside(spans.left, spans.right, within.left, within.right, width)
+        self._top, self._bottom = _inside(spans.top, spans.bottom, within.top, within.bottom, height)  # fmt: skip
         # Clipped to whole steps between the passes, as Pillow does: unclipped, a hard corner's ringing
         # would be tens of steps from stock's. And a quarter of what floats would hold at 48 MP.
-        self._wide = np.empty((matte.shape[0], width), np.uint8)
+        self._wide = np.empty((matte.shape[0], self._right - self._left), np.uint8)
         # Cut off, not rounded, as rembg does: a matte of half a step would keep the background's grain
         # in the file, where nobody sees it. The thousandth makes up for 3 / 255 * 255 being below 3.
         steps = np.floor(matte * np.float32(255) + np.float32(0.001))
-        for start in range(0, width, _CHUNK_COLUMNS):
-            stop = min(width, start + _CHUNK_COLUMNS)
-            across = lanczos_kernel(matte.shape[1], width, start, stop)
+        extent, origin = (spans.right - spans.left) * width, spans.left * width
+        for start in range(self._left, self._right, _CHUNK_COLUMNS):
+            stop = min(self._right, start + _CHUNK_COLUMNS)
+            across = lanczos_kernel(matte.shape[1], extent, start, stop, origin=origin)
             columns = steps[:, across.first : across.last] @ across.weights.T
-            self._wide[:, start:stop] = np.clip(columns + np.float32(0.5), 0, 255)
+            self._wide[:, start - self._left : stop - self._left] = np.clip(columns + np.float32(0.5), 0, 255)  # fmt: skip
 
     def rows(self, top: int, bottom: int) -> Mask:
         """Compute rows `top` to `bottom`, the last not included; uint8 (bottom - top, width)."""
-        down = lanczos_kernel(self._wide.shape[0], self.height, top, bottom)
+        first, last = max(top, self._top), min(bottom, self._bottom)
+        if first >= last or self._left >= self._right:
+            return np.zeros((bottom - top, self.width), np.uint8)
+        extent = (self._spans.bottom - self._spans.top) * self.height
+        origin = self._spans.top * self.height
+        down = lanczos_kernel(self._wide.shape[0], extent, first, last, origin=origin)
         strip = down.weights @ self._wide[down.first : down.last].astype(np.float32)
         strip += np.float32(0.5)
-        return np.clip(strip, 0, 255, out=strip).astype(np.uint8)
+        inside: Mask = np.clip(strip, 0, 255, out=strip).astype(np.uint8)
+        if inside.shape == (bottom - top, self.width):
+            return inside
+        rows = np.zeros((bottom - top, self.width), np.uint8)
+        rows[first - top : last - top, self._left : self._right] = inside
+        return rows
 
 
-def mask_image(mask: MaskRows) -> pyvips.Image:
+def _inside(start: float, stop: float, low: float, high: float, n: int) -> tuple[int, int]:
+    """Return the pixels, of n, whose centres lie in both of two stretches; the last not included.
+
+    Args:
+        start: where the first stretch begins, 0 to 1.
+        stop: where it ends.
+        low: where the other one begins.
+        high: where it ends.
+        n: pixels in all.
+    """
+    first = math.ceil(max(start, low) * n - 0.5)
+    last = math.ceil(min(stop, high) * n - 0.5)
+    return max(0, first), min(n, last)
+
+
+def mask_image(mask: Rows) -> pyvips.Image:
     """Give a mask as a libvips image, 8-bit one band, that is read once from top to bottom."""
     return open_rows(mask)
-
-
-def save_matte(path: Path, matte: Matte) -> None:
-    """Keep a matte in a file, for a process that makes a preview of it.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
-        with path.open("wb") as file:
-            np.save(file, matte, allow_pickle=False)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def load_matte(path: Path) -> Matte:
-    """Read what `save_matte` kept.
-
-    Raises:
-        OSError, ValueError: it is not there, or no matte.
-    """
-    matte: Matte = np.load(path, allow_pickle=False)
-    return matte

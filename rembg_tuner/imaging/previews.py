@@ -18,7 +18,7 @@ import pyvips
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import OutputError, TunerError
-from rembg_tuner.imaging import compose, formats, libvips, matte, source
+from rembg_tuner.imaging import compose, formats, libvips, placed, source
 
 SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WebP", "GIF")
 
@@ -27,7 +27,7 @@ def make_previews(request: dict[str, Any]) -> None:
     """Make the previews of a run that is done: at most 1600 px, upright, as WebP.
 
     Args:
-        request: `input` and `output` of the run; `matte`: where it left its small matte, None where it
+        request: `input` and `output` of the run; `matte`: where it left its matte, None where it
             left none and the output itself is scaled down; `preview` and `before`: what to write, None
             for what is not wanted; `max_side` of the run, px.
 
@@ -43,7 +43,7 @@ def make_previews(request: dict[str, Any]) -> None:
     kept = Path(request["matte"])
     composition = compose.Composition(
         header=source.read_header(picture),
-        matte=matte.load_matte(kept),
+        matte=placed.PictureMatte.load(kept),
         max_side=request["max_side"],
         background=None,
     )
