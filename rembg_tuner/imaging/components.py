@@ -1,0 +1,89 @@
+"""Connected components of a small binary picture, by runs of pixels; numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Binary = npt.NDArray[np.bool_]  # (h, w)
+    Ints = npt.NDArray[np.int64]  # (n,)
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """Pixels that touch each other by a side or a corner.
+
+    Attributes:
+        area: pixels.
+        left, top: of the first pixel.
+        right, bottom: the first column behind it and the first row below it.
+    """
+
+    area: int
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+def components_of(binary: Binary) -> list[Component]:
+    """Return the components of a binary picture, the largest first.
+
+    A run is a row's stretch of True pixels. Runs that touch in neighbouring rows are linked, and linked
+    runs take the lowest number among them, until nothing changes.
+
+    Args:
+        binary: bool (h, w).
+    """
+    edges = np.diff(np.pad(binary, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    row, start = np.nonzero(edges == 1)
+    end = np.nonzero(edges == -1)[1]
+    if not len(row):
+        return []
+    names, label = np.unique(_label_runs(row, start, end, binary.shape[1]), return_inverse=True)
+    n = len(names)
+    area = np.bincount(label, weights=end - start, minlength=n).astype(np.int64)
+    left, top = np.full(n, binary.shape[1]), np.full(n, binary.shape[0])
+    right, bottom = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    np.minimum.at(left, label, start)
+    np.minimum.at(top, label, row)
+    np.maximum.at(right, label, end)
+    np.maximum.at(bottom, label, row + 1)
+    order = np.argsort(-area, kind="stable")
+    table = np.stack([area, left, top, right, bottom], axis=1)[order]
+    return [Component(*map(int, line)) for line in table]
+
+
+def _label_runs(row: Ints, start: Ints, end: Ints, width: int) -> Ints:
+    """Return for each run the lowest index among the runs that it is connected with."""
+    a, b = _linked_runs(row, start, end, width)
+    label = np.arange(len(row))
+    while True:
+        low = np.minimum(label[a], label[b])
+        if np.array_equal(low, label[a]) and np.array_equal(low, label[b]):
+            return label
+        # the run that each label names takes the lower name too, so that whole components join at once
+        for high in (label[a], label[b]):
+            np.minimum.at(label, high, low)
+        np.minimum.at(label, a, low)
+        np.minimum.at(label, b, low)
+        while not np.array_equal(label, label[label]):
+            label = label[label]
+
+
+def _linked_runs(row: Ints, start: Ints, end: Ints, width: int) -> tuple[Ints, Ints]:
+    """Return the pairs of runs that touch in neighbouring rows, as two arrays of indices."""
+    stride = width + 2  # rows as one line, with room between two of them
+    starts, ends = row * stride + start, row * stride + end
+    # of the next row: the runs that end at or after this run's start, and start at or before its end
+    first = np.searchsorted(ends, starts + stride, side="left")
+    last = np.searchsorted(starts, ends + stride, side="right")
+    count = np.maximum(0, last - first)
+    a = np.repeat(np.arange(len(row)), count)
+    offset = np.arange(len(a)) - np.repeat(np.cumsum(count) - count, count)
+    return a, np.repeat(first, count) + offset
