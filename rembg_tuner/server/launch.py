@@ -13,6 +13,7 @@ from rembg_tuner.address_space import save_address_space, shortage
 from rembg_tuner.errors import PresetError
 from rembg_tuner.presets import DEFAULT_PRESET, find_preset
 from rembg_tuner.running.line import WaitingLine
+from rembg_tuner.server.gradio_start import collection_paused, import_gradio
 from rembg_tuner.ui.page_folder import PageFolder
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 MISUSE, FAILED = 2, 1
 _MOST_SESSIONS = 300
-# Read by Gradio while it is imported: a small history.
+# Read by Gradio: a small history, and no limit of runs by itself (the line keeps its own).
 _ENVIRONMENT = {
+    "GRADIO_DEFAULT_CONCURRENCY_LIMIT": "none",
     "GRADIO_ANALYTICS_MAX_EVENTS": "200",
     "GRADIO_ANALYTICS_CACHE_FREQUENCY": "50",
 }
@@ -121,10 +123,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     with PageFolder() as folder, WaitingLine(slots=arguments.slots) as line:
         os.environ["GRADIO_TEMP_DIR"] = str(folder.path)
         folder.start_sweeping()
-        from rembg_tuner.server.web import launch_page  # Gradio reads the environment on import
-
         try:
-            page = launch_page(arguments, line, folder)
+            page = _launch(arguments, line, folder)
         except OSError:
             if _stopping.is_set():
                 raise
@@ -139,6 +139,19 @@ def _serve(arguments: argparse.Namespace) -> int:
         finally:
             page.close(verbose=False)
     return 0
+
+
+def _launch(arguments: argparse.Namespace, line: WaitingLine, folder: PageFolder) -> gr.Blocks:
+    """Import Gradio, build the page and begin to serve it.
+
+    Raises:
+        OSError: the port cannot be had.
+    """
+    with collection_paused():
+        import_gradio()  # it reads the environment
+        from rembg_tuner.server.web import launch_page
+
+        return launch_page(arguments, line, folder)
 
 
 def _tell(arguments: argparse.Namespace) -> None:
@@ -170,8 +183,11 @@ def launch_arguments() -> dict[str, Any]:
 
 
 def calm_queue(page: gr.Blocks) -> None:
-    """Open the queue, and have it look less often: by itself it burns 6 % of a core doing nothing."""
-    page.queue(api_open=False, max_size=None, default_concurrency_limit=None)
+    """Close the ways past the queue, and have it look less often: by itself it burns 6 % of a core doing nothing.
+
+    Gradio's `page.queue()` would make the web application once more, to set the same (0.06 s).
+    """
+    page.api_open = False
     for name, seconds in (("sleep_when_free", 0.05), ("progress_update_sleep_when_free", 0.1)):
         if hasattr(page._queue, name):
             setattr(page._queue, name, seconds)

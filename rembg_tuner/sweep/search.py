@@ -1,4 +1,7 @@
-"""In which order a grid's settings are measured: all by chance, or the promising ones by Optuna."""
+"""In which order a grid's settings are measured: all by chance, or the promising ones by Optuna.
+
+Optuna is imported by the search that uses it, so that a page starts without it.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,18 @@ import math
 import random
 from typing import TYPE_CHECKING, Protocol
 
-import optuna
-
 from rembg_tuner.sweep.grid import shuffled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import optuna
 
     from rembg_tuner.settings import Settings, Value
     from rembg_tuner.trials import Trial
 
 _STARTUP_SHARE = 0.4  # of the trials: what spreads over the grid before anything is modelled
 _MOST_ASKED = 64  # suggestions that were measured already, before one is taken by chance
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class Search(Protocol):
@@ -65,6 +67,9 @@ class GuidedSearch:
             trials: how many will be measured, from 1 on.
             seed: the same seed and the same answers give the same proposals.
         """
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._left = dict.fromkeys(grid)
         self._axes = {name: list(values) for name, values in axes.items() if len(values) > 1}
         self._told: list[Settings] = []
@@ -85,6 +90,8 @@ class GuidedSearch:
             return None
         if len(self._told) < self._startup:
             return self._far()
+        import optuna
+
         for _ in range(_MOST_ASKED):
             asked = self._study.ask(self._space)
             near = self._nearest(asked.params)
@@ -99,6 +106,8 @@ class GuidedSearch:
         self._told.append(trial.settings)
         if not trial.is_measured:
             return
+        import optuna
+
         peak, time, disagreement = trial.costs()
         values = trial.settings.to_dict()
         self._study.add_trial(
