@@ -27,7 +27,7 @@ test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.run
-	$(BIN)/python -m rembg_tuner bench
+	$(BIN)/python -m rembg_tuner bench $(ARGUMENTS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

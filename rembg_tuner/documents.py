@@ -1,4 +1,4 @@
-"""The parts of README.md and docs/article.md that are derived: `python -m rembg_tuner.documents` writes them anew.
+"""The parts of README.md and docs/ that are derived: `python -m rembg_tuner.documents` writes them anew.
 
 A test fails where they and their sources differ, so that no default, figure or name is kept twice.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rembg_tuner.bench.tables import limits_table, stage_table, stored_table, summary_table
 from rembg_tuner.cache import replacing
 from rembg_tuner.host import fast_formats_of, formats_text
 from rembg_tuner.presets import DEFAULT_PRESET, Preset, measured_on_text, read_presets
@@ -72,10 +74,21 @@ def _word(value: object) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
-def bench_table() -> str:
-    """Give the newest bench's table, as it was printed."""
-    tables = sorted((ROOT / "benchmarks" / "results").glob("bench-*.md"))
-    return tables[-1].read_text(encoding="utf-8").strip() if tables else "Not measured yet."
+def _record_table(name: str, write: Callable[[dict[str, Any]], str], command: str) -> str:
+    """Lay the newest record of a benchmark out, or say how it is measured."""
+    found, date = _newest(name)
+    return f"Not measured yet: `{command}`." if found is None else write({"date": date, "left_out": {}, **found})  # fmt: skip
+
+
+def _bench_blocks() -> dict[str, Callable[[], str]]:
+    """Give the blocks of the bench's and the limits' records: as measured, and with OpenVINO held to AVX2."""
+    blocks: dict[str, Callable[[], str]] = {}
+    for prefix, flag in (("", ""), ("avx2-", " --avx2")):
+        bench, limits = f"rembg-tuner bench{flag}", f"python benchmarks/limits.py{flag}"
+        for name, write in (("bench", summary_table), ("stages", stage_table), ("stored", stored_table)):  # fmt: skip
+            blocks[f"{prefix}{name}"] = partial(_record_table, f"{prefix}bench", write, bench)
+        blocks[f"{prefix}limits"] = partial(_record_table, f"{prefix}limits", limits_table, limits)
+    return blocks
 
 
 def page_table() -> str:
@@ -256,7 +269,7 @@ def refresh(text: str) -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": knob_table,
     "presets": preset_table,
-    "bench": bench_table,
+    **_bench_blocks(),
     "page": page_table,
     "engines": engines_table,
     "avx2": avx2_table,
@@ -266,7 +279,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "article": article_table,
     "scaling": scaling_table,
 }
-PAGES = ("README.md", "docs/article.md")
+PAGES = ("README.md", "docs/article.md", "docs/performance.md")
 
 
 def main() -> None:

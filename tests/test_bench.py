@@ -1,13 +1,36 @@
-"""The bench measures what this CPU has, and names what it left out."""
+"""The bench measures what this CPU has, in turn with stock and the release before, and names what it left out."""
 
 from __future__ import annotations
 
-from rembg_tuner.bench.contest import entrants_here
-from rembg_tuner.bench.report import BenchReport, format_report
-from rembg_tuner.presets import Capabilities
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
+
+from rembg_tuner.bench.contest import Bout, Run, _bouts
+from rembg_tuner.bench.contestants import Contestant, entrants_here, with_the_release_before
+from rembg_tuner.bench.pictures import BenchPicture
+from rembg_tuner.bench.release_before import Release, ReleaseBefore
+from rembg_tuner.bench.report import BenchReport, make_report
+from rembg_tuner.bench.report_text import format_report
+from rembg_tuner.bench.tables import stage_table, summary_table
+from rembg_tuner.cli import main
+from rembg_tuner.errors import SettingsError
+from rembg_tuner.presets import Capabilities
+from rembg_tuner.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parent.parent
 PLAIN = Capabilities(
-    engines=("openvino", "onnxruntime", "rembg"), precisions=frozenset({"fp32", "int8"})
+    engines=("openvino", "onnxruntime", "rembg"),
+    precisions=frozenset({"fp32", "int8"}),
+    int8_models=frozenset({"u2netp openvino"}),
 )
 
 
@@ -20,6 +43,7 @@ def test_a_cpu_without_bf16_leaves_bf16_out() -> None:
         "onnxruntime, no arena",
         "openvino fp32",
         "openvino int8",
+        "fastest",
     ]
     assert entrants.left_out == {
         "openvino bf16": "this CPU has no native bf16, and it is offered only on CPUs that have it"
@@ -28,14 +52,106 @@ def test_a_cpu_without_bf16_leaves_bf16_out() -> None:
 
 def test_a_cpu_with_bf16_leaves_nothing_out() -> None:
     """Both number formats are measured."""
-    able = Capabilities(engines=PLAIN.engines, precisions=PLAIN.precisions | {"bf16"})
+    able = Capabilities(
+        engines=PLAIN.engines,
+        precisions=PLAIN.precisions | {"bf16"},
+        int8_models=PLAIN.int8_models,
+    )
     entrants = entrants_here(able)
     assert entrants.left_out == {}
-    assert [one.settings.precision for one in entrants.present][-2:] == ["bf16", "int8"]
+    assert [one.settings.precision for one in entrants.present][-3:] == ["bf16", "int8", "int8"]
+
+
+def test_the_release_before_takes_its_turn_next_to_ours() -> None:
+    """Only in OpenVINO, whose settings are compared; with the very same settings."""
+    everyone = with_the_release_before(entrants_here(PLAIN).present)
+    assert [one.name for one in everyone][3:] == [
+        "openvino fp32",
+        "before, openvino fp32",
+        "openvino int8",
+        "before, openvino int8",
+        "fastest",
+        "before, fastest",
+    ]
+    assert everyone[-1].settings == everyone[-2].settings
+    assert everyone[-1].is_before
+
+
+class _Lane:
+    """Writes down who ran."""
+
+    def __init__(self, name: str, ran: list[str]) -> None:
+        self._name, self._ran = name, ran
+
+    def run(self, *_: Path) -> Run:
+        """Run nothing."""
+        self._ran.append(self._name)
+        return made_run()
+
+    def restart(self) -> None:
+        """End nothing."""
+
+
+def made_run(total_s: float = 1.0, write_s: float = 0.5, peak: int = 100, size: int = 10) -> Run:
+    """Make a run of made figures."""
+    return Run(
+        total_s=total_s, stages_s={"read_small": 0.1, "normalise": 0.0, "predict": 0.4, "matte": 0.0, "write": write_s},
+        cpu_s=1.0, start_s=0.1, load_s=0.1, peak_rss_bytes=peak, load_peak_rss_bytes=50, peak_source="vmhwm",
+        output_bytes=size, warnings=(), environment={"cpu": "a CPU", "cores": 2, "versions": {}},
+    )  # fmt: skip
+
+
+def test_rounds_go_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A B A B; the warm-ups too, and they do not count."""
+    ran: list[str] = []
+    monkeypatch.setattr(BenchPicture, "make", lambda _: tmp_path / "picture.jpg")
+    lanes = {name: _Lane(name, ran) for name in "AB"}
+    picture = BenchPicture(name="tiny", width=8, height=8)
+    bouts = _bouts(lanes, picture, 1, 2, tmp_path / "out.png", print)  # type: ignore[arg-type]  # a lane by its methods
+    assert ran == ["A", "B"] * 3
+    assert [(bout.contestant, len(bout.warm_ups), len(bout.rounds)) for bout in bouts] == [
+        ("A", 1, 2),
+        ("B", 1, 2),
+    ]
+
+
+def bout(name: str, **figures: float) -> Bout:
+    """Make the runs of one contestant, whose warm-up took longer and more."""
+    runs = [made_run(**figures) for _ in range(3)]  # type: ignore[arg-type]  # whole numbers where they are wanted
+    return Bout(contestant=name, picture="1080p", warm_ups=[], rounds=runs, parent_cpu_s=[])
+
+
+def made_report() -> BenchReport:
+    """Make a report of stock, ours and its twin in the release before."""
+    bouts = [
+        bout("stock rembg", total_s=4.0, peak=400, size=20),
+        bout("openvino int8", total_s=1.0, write_s=0.2, peak=100, size=10),
+        bout("before, openvino int8", total_s=2.0, write_s=0.5, peak=200, size=8),
+    ]
+    return make_report(bouts, None, {}, before=Release(version="0.1.0", commit="abc1234"))
+
+
+def test_ratios_are_to_stock_and_to_the_same_setting_before() -> None:
+    """Times as fast and shares of stock's; time, write stage, peak and file of the twin's."""
+    row = made_report().rows[1]
+    assert (row.times_as_fast, row.peak_share, row.size_ratio) == (4.0, 0.25, 0.5)
+    assert row.of_before is not None
+    assert asdict(row.of_before) == {"total": 0.5, "write": 0.4, "peak": 0.5, "output": 1.25}
+    assert made_report().rows[0].of_before is None
+
+
+def test_a_report_is_written_from_its_json() -> None:
+    """The whole table, and the short ones of the pages."""
+    document = json.loads(json.dumps(made_report().to_dict()))
+    text = format_report(document)
+    assert "before: release 0.1.0, commit abc1234" in text
+    assert "| 0.50, 0.40, 0.50, 1.25 |" in text
+    assert "| openvino int8 | 1.00 s (4.0 x) |" in summary_table(document)
+    assert "| 500 ms | 0.40 |" in stage_table(document)
 
 
 def test_the_report_says_what_was_left_out_and_on_which_cpu() -> None:
-    """Under the table, where a reader of the figures looks."""
+    """Under the table, where a reader of the figures looks; and to what OpenVINO was held."""
     report = BenchReport(
         date="2026-11-25",
         commit=None,
@@ -43,7 +159,71 @@ def test_the_report_says_what_was_left_out_and_on_which_cpu() -> None:
         rows=[],
         cold_starts=None,
         left_out={"openvino bf16": "this CPU has no native bf16"},
+        held_to="AVX2",
     )
-    text = format_report(report)
-    assert text.startswith("a CPU, 2 cores without bf16 and VNNI, 2026-11-25;")
+    text = format_report(report.to_dict())
+    assert text.startswith(
+        "a CPU, 2 cores without bf16 and VNNI, 2026-11-25; OpenVINO held to AVX2"
+    )
     assert text.endswith("Left out: openvino bf16 (this CPU has no native bf16).")
+
+
+def make_checkout(folder: Path, python: str) -> Path:
+    """Make a folder that looks like a checkout with its own .venv: this release, and a script as its Python."""
+    (folder / "rembg_tuner").symlink_to(ROOT / "rembg_tuner")
+    program = folder / ".venv" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\n{python}\n", encoding="utf-8")
+    program.chmod(0o755)
+    return folder
+
+
+def test_the_release_before_runs_in_its_own_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker runs the picture, restarts when told, and no path of it stands in what is kept."""
+    monkeypatch.setenv("PYTHONPATH", "/nonexistent")
+    checkout = make_checkout(tmp_path, f'exec {shlex.quote(sys.executable)} "$@"')
+    one = Contestant(name="ours", settings=Settings(engine="onnxruntime"), is_before=True)
+    output = tmp_path / "out.png"
+    with ReleaseBefore(checkout, tmp_path / "cache") as before:
+        first = Run.of(before.run(one, ROOT / "examples" / "coffee.png", output))
+        before.restart(one)
+        again = before.run(one, ROOT / "examples" / "coffee.png", output)
+        assert str(tmp_path) not in json.dumps(asdict(before.release))
+    assert output.is_file()
+    assert first.stages_s["predict"] > 0
+    assert again["run_index"] == 0
+    assert str(tmp_path) not in json.dumps(asdict(first))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        pytest.param(
+            lambda folder: folder, "has no .venv/bin/python or no rembg_tuner/", id="no-checkout"
+        ),
+        pytest.param(
+            lambda folder: make_checkout(
+                folder, f'unset PYTHONPATH; exec {shlex.quote(sys.executable)} "$@"'
+            ),
+            "imports rembg_tuner from",
+            id="another-release",
+        ),
+    ],
+)
+def test_what_is_no_earlier_release_is_refused(
+    make: Callable[[Path], Path], said: str, tmp_path: Path
+) -> None:
+    """With what is wanted in its place."""
+    with pytest.raises(SettingsError, match=said):
+        ReleaseBefore(make(tmp_path), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("flag", [["--avx2"], ["--before", "somewhere"]])
+def test_presets_are_of_this_cpu_and_release(
+    flag: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their figures are recorded under this CPU's name, so that nothing else may be measured."""
+    assert main(["bench", "--presets", *flag]) == 2
+    assert "leave --avx2 and --before out" in capsys.readouterr().err

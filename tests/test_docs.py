@@ -39,18 +39,24 @@ def test_every_setting_and_preset_is_named() -> None:
 
 
 def _commands() -> list[str]:
-    """Find README's commands, those with placeholders left out."""
-    return [
-        words
-        for words in PROGRAM.findall(README)
-        if not re.search(r"[\[<A-Z]{2,}|\.\.\.|\[", words)
-    ]
+    """Find the pages' commands, those with placeholders left out."""
+    found = [words for page in PAGES for words in PROGRAM.findall((ROOT / page).read_text("utf-8"))]
+    return [words for words in found if not re.search(r"[\[<A-Z]{2,}|\.\.\.|\[", words)]
 
 
 @pytest.mark.parametrize("words", _commands())
-def test_a_command_of_the_readme_parses(words: str) -> None:
+def test_a_command_of_a_page_parses(words: str) -> None:
     """Each command shown is one that the parser takes."""
     assert build_parser().parse_args(shlex.split(words)).command in words
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_benchmark_that_a_page_names_is_there(page: str) -> None:
+    """Each `python benchmarks/...` is a script of the tree, and knows the flags that it is shown with."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for script, words in re.findall(r"python (benchmarks/[\w/]+\.py)((?: --?[\w-]+)*)", text):
+        source = (ROOT / script).read_text(encoding="utf-8")
+        assert [flag for flag in words.split() if f'"{flag}"' not in source] == [], script
 
 
 def test_readme_opens_with_two_commands() -> None:

@@ -59,6 +59,7 @@ BESIDE = {
     ("measurement", "settings"),
     ("budgets", "trials"),
     ("server", "ui"),
+    ("documents", "bench"),  # its tables stand in the documents
     ("imaging", "models"),  # the word for how a network's output becomes a matte
 }
 # Within the room of the measured workers: each stands on those before it.

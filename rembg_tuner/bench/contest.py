@@ -1,93 +1,54 @@
-"""Run the contestants in turn, so that what the machine does besides falls on all alike."""
+"""Run the contestants in turn, so that other work of the machine affects all alike."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from rembg_tuner.errors import EngineError
-from rembg_tuner.measurement import Result
-from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
+from rembg_tuner.measurement import Result, is_busy
 from rembg_tuner.pipeline import Job
-from rembg_tuner.presets import unnative_text
 from rembg_tuner.running.load import OwnLoad
 from rembg_tuner.running.runner import Runner
-from rembg_tuner.settings import STOCK_ENGINE, Settings
+from rembg_tuner.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from rembg_tuner.bench.contestants import Contestant
     from rembg_tuner.bench.pictures import BenchPicture
-    from rembg_tuner.presets import Capabilities
+    from rembg_tuner.bench.release_before import ReleaseBefore
 
-WARM_UPS = 2  # ONNX Runtime's memory pattern is planned in the second run
-_STOCK_BENCH_TIMEOUT_S = 120.0
-_STOCK_SCRIPT = """
-import sys, rembg
-session = rembg.new_session("u2netp")
-open(sys.argv[2], "wb").write(rembg.remove(open(sys.argv[1], "rb").read(), session=session))
-"""
+# ONNX Runtime's memory pattern is planned in the second run; the network's input has one size, so that
+# the next pictures need one run only, for the pages of their files.
+_WARM_UPS, _WARM_UPS_NEXT = 2, 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contestant:
-    """One setting under a name; the first of a contest is what the others are compared with."""
+class Run:
+    """What the bench keeps of one run, of this release or of the one before; see `measurement.Result`."""
 
-    name: str
-    settings: Settings
+    total_s: float
+    stages_s: dict[str, float]
+    cpu_s: float
+    start_s: float
+    load_s: float
+    peak_rss_bytes: int | None
+    load_peak_rss_bytes: int | None
+    peak_source: str
+    output_bytes: int
+    warnings: tuple[str, ...]
+    environment: dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entrants:
-    """Who takes part in a contest here.
-
-    Attributes:
-        present: stock first.
-        left_out: by name, why this machine cannot run one.
-    """
-
-    present: list[Contestant]
-    left_out: dict[str, str]
-
-
-def entrants_here(able: Capabilities) -> Entrants:
-    """Choose the contestants that this machine can run, and name the others."""
-    left_out = {
-        one.name: reason
-        for one in _contestants()
-        if (reason := unnative_text(one.settings.precision, one.settings.engine, able)) is not None
-    }
-    present = [one for one in _contestants() if one.name not in left_out]
-    return Entrants(present=present, left_out=left_out)
-
-
-def _contestants() -> list[Contestant]:
-    """List stock rembg and ours, in each engine and precision; all with u2netp."""
-    slow = _STOCK_BENCH_TIMEOUT_S
-    return [
-        Contestant(name="stock rembg", settings=Settings(engine="rembg", timeout_s=slow)),
-        Contestant(name="onnxruntime", settings=Settings(engine="onnxruntime", timeout_s=slow)),
-        Contestant(
-            name="onnxruntime, no arena",
-            settings=Settings(engine="onnxruntime", cpu_mem_arena=False, timeout_s=slow),
-        ),
-        Contestant(name="openvino fp32", settings=Settings(engine="openvino", timeout_s=slow)),
-        Contestant(
-            name="openvino bf16",
-            settings=Settings(engine="openvino", precision="bf16", timeout_s=slow),
-        ),
-        Contestant(
-            name="openvino int8",
-            settings=Settings(engine="openvino", precision="int8", timeout_s=slow),
-        ),
-    ]
+    @classmethod
+    def of(cls, result: Mapping[str, Any]) -> Self:
+        """Take the fields of a Result by name."""
+        fields = {name: result[name] for name in cls.__slots__}
+        return cls(**{**fields, "warnings": tuple(result["warnings"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,144 +56,153 @@ class Bout:
     """The runs of one contestant on one picture: its warm-ups, and the rounds that count.
 
     Attributes:
-        parent_cpu_s: CPU seconds of the measuring process in each round: meter, waiting and all.
+        parent_cpu_s: CPU seconds of the measuring process in each round, meter and waiting included;
+            empty for the release before, which another process measures.
     """
 
     contestant: str
     picture: str
-    warm_ups: list[Result]
-    rounds: list[Result]
+    warm_ups: list[Run]
+    rounds: list[Run]
     parent_cpu_s: list[float]
+
+    def peak_bytes(self) -> int | None:
+        """Return the setting's peak: the highest of load and all runs; None where it is not known."""
+        runs = [*self.warm_ups, *self.rounds]
+        peaks = [peak for run in runs for peak in (run.peak_rss_bytes, run.load_peak_rss_bytes)]
+        return max((peak for peak in peaks if peak is not None), default=None)
+
+
+class _Lane(Protocol):
+    """The worker of one contestant."""
+
+    def run(self, picture: Path, output: Path) -> Run:
+        """Run a picture."""
+
+    def restart(self) -> None:
+        """End the worker; the next run starts another."""
+
+
+class _OwnLane:
+    """A worker of this release."""
+
+    def __init__(self, one: Contestant, runner: Runner) -> None:
+        self._one, self._runner = one, runner
+
+    def run(self, picture: Path, output: Path) -> Run:
+        """Run a picture; see `_Lane`."""
+        job = Job(input=str(picture), output=str(output))
+        result = self._runner.run(job, self._one.settings)
+        if not isinstance(result, Result):
+            raise EngineError(f"{self._one.name} failed: {result.message}")
+        return Run.of(asdict(result))
+
+    def restart(self) -> None:
+        """End the worker; see `_Lane`."""
+        self._runner.close()
+
+
+class _BeforeLane:
+    """A worker of the release before."""
+
+    def __init__(self, one: Contestant, before: ReleaseBefore, load: OwnLoad) -> None:
+        self._one, self._before, self._load = one, before, load
+
+    def run(self, picture: Path, output: Path) -> Run:
+        """Run a picture; see `_Lane`. Its load is ours, and our own load is no other work of its machine."""
+        run = Run.of(self._before.run(self._one, picture, output))
+        self._load.add(run.cpu_s, run.total_s)
+        kept = tuple(text for text in run.warnings if not is_busy([text]))
+        return Run.of({**asdict(run), "warnings": kept})
+
+    def restart(self) -> None:
+        """End the worker; see `_Lane`."""
+        self._before.restart(self._one)
 
 
 def contest(
     entrants: list[Contestant],
-    pictures: list[BenchPicture],
+    pictures: list[tuple[BenchPicture, int]],
     *,
-    rounds: int,
     tell: Callable[[str], None],
+    before: ReleaseBefore | None = None,
 ) -> list[Bout]:
     """Run all entrants on all pictures, in turn within each round; every worker stays warm.
 
     Args:
         entrants: the contestants.
-        pictures: from the smallest to the largest, since memory that was taken is not always given back.
-        rounds: runs that count, of each on each.
+        pictures: each with its rounds, from the smallest to the largest, since memory that was taken is
+            not always given back.
         tell: told what is being done.
+        before: runs the entrants of the release before; None: there are none.
 
     Raises:
         EngineError: a run failed; a bench with holes would compare nothing.
     """
     bouts: list[Bout] = []
     with ExitStack() as stack:
-        scratch = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-"))
-        )
-        load = OwnLoad()
-        runners = {one.name: stack.enter_context(Runner(load=load)) for one in entrants}
-        for picture in pictures:
-            path = picture.make()
-            bout = {
-                e.name: Bout(
-                    contestant=e.name, picture=picture.name, warm_ups=[], rounds=[], parent_cpu_s=[]
-                )
-                for e in entrants
-            }
-            for round_index in range(-WARM_UPS, rounds):
-                for entrant in entrants:
-                    tell(
-                        f"{picture.name}: {entrant.name}, {'warm-up' if round_index < 0 else f'round {round_index + 1} of {rounds}'}"
-                    )
-                    before = time.process_time()
-                    result = _run(runners[entrant.name], entrant, path, scratch)
-                    if round_index < 0:
-                        bout[entrant.name].warm_ups.append(result)
-                    else:
-                        bout[entrant.name].rounds.append(result)
-                        bout[entrant.name].parent_cpu_s.append(time.process_time() - before)
-            bouts += bout.values()
+        folder = tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-")
+        output = Path(stack.enter_context(folder)) / "out.png"
+        lanes = _open_lanes(entrants, before, stack)
+        _compile(entrants, lanes, pictures[0][0].make(), output, tell)
+        for index, (picture, rounds) in enumerate(pictures):
+            warm_ups = _WARM_UPS_NEXT if index else _WARM_UPS
+            bouts += _bouts(lanes, picture, warm_ups, rounds, output, tell)
     return bouts
 
 
-def _run(runner: Runner, entrant: Contestant, picture: Path, scratch: Path) -> Result:
-    """Run once."""
-    result = runner.run(Job(input=str(picture), output=str(scratch / "out.png")), entrant.settings)
-    if not isinstance(result, Result):
-        raise EngineError(
-            f"the bench stops, since {entrant.name} failed on {picture.name}: {result.message}"
-        )
-    return result
+def _open_lanes(
+    entrants: list[Contestant], before: ReleaseBefore | None, stack: ExitStack
+) -> dict[str, _Lane]:
+    """Give each contestant its own worker."""
+    load = OwnLoad()
+    lanes: dict[str, _Lane] = {}
+    for one in entrants:
+        if not one.is_before:
+            lanes[one.name] = _OwnLane(one, stack.enter_context(Runner(load=load)))
+        elif before is not None:
+            lanes[one.name] = _BeforeLane(one, before, load)
+    return lanes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColdStarts:
-    """Wall seconds from a process's start to its end, the file written, with nothing warm before.
-
-    Attributes:
-        stock_s: `rembg.new_session` and `remove` in a fresh Python.
-        ours_s: `rembg-tuner cut` in a fresh process, by name of the setting, from the second start on.
-        first_s: the very first start, with an empty cache: compiling included.
-    """
-
-    picture: str
-    stock_s: list[float]
-    ours_s: dict[str, list[float]]
-    first_s: dict[str, float]
-
-
-def cold_starts(
+def _compile(
     entrants: list[Contestant],
-    picture: BenchPicture,
-    *,
-    rounds: int,
+    lanes: dict[str, _Lane],
+    picture: Path,
+    output: Path,
     tell: Callable[[str], None],
-) -> ColdStarts:
-    """Measure starts in turn: stock, then each of ours, and again.
+) -> None:
+    """Start each of ours once: the first start compiles, which raises the peak of its load."""
+    for one in entrants:
+        if one.settings.engine != STOCK_ENGINE:
+            tell(f"first start: {one.name}")
+            lanes[one.name].run(picture, output)
+            lanes[one.name].restart()
 
-    Args:
-        entrants: stock is started as its users start it, ours by engine and precision.
-        picture: what is cut out.
-        rounds: starts that count, of each.
-        tell: told what is being done.
-    """
+
+def _bouts(
+    lanes: dict[str, _Lane],
+    picture: BenchPicture,
+    warm_ups: int,
+    rounds: int,
+    output: Path,
+    tell: Callable[[str], None],
+) -> list[Bout]:
+    """Run all on one picture."""
     path = picture.make()
-    flags = {
-        one.name: ["--engine", one.settings.engine, "--precision", one.settings.precision]
-        for one in entrants
-        if one.settings.engine != STOCK_ENGINE and one.settings.cpu_mem_arena
+    bouts = {
+        name: Bout(contestant=name, picture=picture.name, warm_ups=[], rounds=[], parent_cpu_s=[])
+        for name in lanes
     }
-    stock_s: list[float] = []
-    ours_s: dict[str, list[float]] = {name: [] for name in flags}
-    first_s: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-") as folder:
-        out = str(Path(folder) / "out.png")
-        fresh = {"REMBG_TUNER_CACHE": str(Path(folder) / "cache")}
-        commands = {
-            name: [sys.executable, "-m", "rembg_tuner", "cut", str(path), "-o", out, *words]
-            for name, words in flags.items()
-        }
-        stock = [sys.executable, "-c", _STOCK_SCRIPT, str(path), out]
-        for name, command in commands.items():
-            tell(f"first start: {name}")
-            first_s[name] = _wall(command, fresh)
-        _wall(stock, {})
-        for index in range(rounds):
-            tell(f"cold starts, round {index + 1} of {rounds}")
-            stock_s.append(_wall(stock, {}))
-            for name, command in commands.items():
-                ours_s[name].append(_wall(command, fresh))
-    return ColdStarts(picture=picture.name, stock_s=stock_s, ours_s=ours_s, first_s=first_s)
-
-
-def _wall(command: list[str], variables: dict[str, str]) -> float:
-    """Run a command to its end and give the wall seconds."""
-    environment = {**os.environ, "U2NET_HOME": str(EMBEDDED_FOLDER), **variables}
-    started = time.perf_counter()
-    subprocess.run(
-        command,
-        env=environment,
-        check=True,
-        stdout=subprocess.DEVNULL,
-        process_group=0,  # the terminal's Ctrl-C is this process's to handle
-    )
-    return time.perf_counter() - started
+    for index in range(-warm_ups, rounds):
+        tell(f"{picture.name}: {'warm-up' if index < 0 else f'round {index + 1} of {rounds}'}")
+        for name, lane in lanes.items():
+            began_s = time.process_time()
+            run = lane.run(path, output)
+            if index < 0:
+                bouts[name].warm_ups.append(run)
+                continue
+            bouts[name].rounds.append(run)
+            if isinstance(lane, _OwnLane):
+                bouts[name].parent_cpu_s.append(time.process_time() - began_s)
+    return list(bouts.values())

@@ -23,10 +23,14 @@ class AnsweringProcess:
     Attributes:
         module: what `python -m` runs.
         timeout_s: after which an answer is given up and the process ended.
+        command: another program to run instead of the module; empty: the module.
+        environment: its environment; None: this program's own for its processes.
     """
 
     module: str
     timeout_s: float
+    command: tuple[str, ...] = ()
+    environment: dict[str, str] | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _log: IO[bytes] | None = field(default=None, init=False)
 
@@ -41,13 +45,13 @@ class AnsweringProcess:
         self.close()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", self.module],
+            self.command or (sys.executable, "-P", "-m", self.module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             bufsize=0,  # an answer is read as it comes, so that half of one cannot outwait the deadline
             process_group=0,  # the terminal's Ctrl-C is this process's to handle
-            env={**child_environment(), "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
+            env=_lean_environment() if self.environment is None else self.environment,
         )
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -107,3 +111,8 @@ class AnsweringProcess:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+
+def _lean_environment() -> dict[str, str]:
+    """Return this program's environment for its processes, with few threads and malloc arenas."""
+    return {**child_environment(), "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}

@@ -297,8 +297,8 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     bench = commands.add_parser(
         "bench",
         help="measure ours against stock rembg, in turn, on pictures that it makes",
-        description="Measure stock rembg and ours in turn (A B A B) at 1080p, 12 and 48 MP. Takes minutes; "
-        "wants a quiet machine.",
+        description="Measure stock rembg and ours in turn (A B A B) at 1080p, 12 and 48 MP. Takes about ten "
+        "minutes; wants a quiet machine.",
     )
     bench.add_argument(
         "-o",
@@ -310,9 +310,19 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     bench.add_argument(
         "--rounds",
         type=read_count,
-        default=5,
+        default=7,
         metavar="N",
-        help="warm runs of each setting on each picture; default: 5",
+        help="warm runs of each setting on each picture, at 48 MP at most 5; default: %(default)s",
+    )
+    bench.add_argument(
+        "--before",
+        metavar="DIR",
+        help="a checkout of an earlier release with its own .venv: its runs go in turn with ours",
+    )
+    bench.add_argument(
+        "--avx2",
+        action="store_true",
+        help="hold OpenVINO to AVX2, for figures near those of a CPU without VNNI, bf16 and AMX; stock's ONNX Runtime cannot be held",
     )
     bench.add_argument("--quick", action="store_true", help="1080p only, three rounds")
     bench.add_argument(

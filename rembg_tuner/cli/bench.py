@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.bench.contest import cold_starts, contest, entrants_here
+from rembg_tuner.bench.cold_starts import cold_starts
+from rembg_tuner.bench.contest import contest
+from rembg_tuner.bench.contestants import FASTEST, entrants_here, with_the_release_before
 from rembg_tuner.bench.pictures import P12, P48, P1080, STORED_OTHERWISE
 from rembg_tuner.bench.preset_measurements import measure_presets, write_presets
-from rembg_tuner.bench.report import format_report, make_report
+from rembg_tuner.bench.release_before import ReleaseBefore
+from rembg_tuner.bench.report import make_report
+from rembg_tuner.bench.report_text import format_report
 from rembg_tuner.cache import replacing
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.errors import SettingsError
-from rembg_tuner.measurement import distinct, is_busy
+from rembg_tuner.host import read_host
 from rembg_tuner.settings import installed_engines
 
 if TYPE_CHECKING:
     import argparse
 
-_COLD_ROUNDS = 5
-_LARGE_ROUNDS = 3  # stock takes 8 s a picture at 48 MP
+    from rembg_tuner.bench.cold_starts import ColdStarts
+    from rembg_tuner.bench.contest import Bout
+    from rembg_tuner.bench.contestants import Contestant
+    from rembg_tuner.bench.report import BenchReport
+
+_LARGE_ROUNDS = 5  # stock takes 8 s a picture at 48 MP
+_STORED_ROUNDS = 3
+_HELD_TO = "AVX2"
+_HOLDING = "ONEDNN_MAX_CPU_ISA"  # read by OpenVINO's CPU plugin in the workers, which inherit it
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,38 +49,91 @@ def run(arguments: argparse.Namespace) -> int:
             ]
         )
     if arguments.presets:
-        path = write_presets(measure_presets(rounds=max(arguments.rounds, 3), tell=log))
-        emit(f"{path}: measured")
-        return 0
-    rounds = min(arguments.rounds, 3) if arguments.quick else arguments.rounds
-    entrants = entrants_here(look_at_this_machine())
-    for name, reason in entrants.left_out.items():
-        log(f"left out: {name}: {reason}")
-    everyone = entrants.present
-    small = [P1080] if arguments.quick else [P1080, P12]
-    bouts = contest(everyone, small, rounds=rounds, tell=log)
-    cold = None
-    if not arguments.quick:
-        bouts += contest(everyone, [P1080, P48], rounds=min(rounds, _LARGE_ROUNDS), tell=log)[
-            len(everyone) :
-        ]
-        for picture in STORED_OTHERWISE:
-            bouts += contest(everyone[-1:], [picture], rounds=min(rounds, _LARGE_ROUNDS), tell=log)
-        cold = cold_starts(everyone, P1080, rounds=_COLD_ROUNDS, tell=log)
-    report = make_report(bouts, cold, entrants.left_out)
-    folder = Path(arguments.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    table = format_report(report)
-    for path, text in (
-        (folder / f"bench-{report.date}.json", json.dumps(report.to_dict(), indent=1) + "\n"),
-        (folder / f"bench-{report.date}.md", table + "\n"),
-    ):
-        with replacing(path) as file:
-            file.write(text.encode())
+        return _measure_presets(arguments)
+    if arguments.avx2:
+        _hold_to_avx2()
+    report = _measure(arguments)
+    table = _keep(report, Path(arguments.output))
     if arguments.json:
         emit_json(report.to_dict())
     else:
         emit(*table.splitlines())
-    for text in distinct(text for row in report.rows for text in row.warnings if is_busy([text])):
+    for text in report.busy:
         log(f"warning: {text}")
     return 0
+
+
+def _measure_presets(arguments: argparse.Namespace) -> int:
+    """Measure the presets and write them to presets.yaml."""
+    if arguments.avx2 or arguments.before:
+        raise SettingsError(
+            ["--presets records what this CPU and this release take; leave --avx2 and --before out"]
+        )
+    path = write_presets(measure_presets(rounds=max(arguments.rounds, 3), tell=log))
+    emit(f"{path}: measured")
+    return 0
+
+
+def _hold_to_avx2() -> None:
+    """Have OpenVINO use no instructions beyond AVX2 in every process that this one starts."""
+    if "avx2" not in read_host().features:
+        raise SettingsError(
+            ["--avx2 holds OpenVINO to AVX2, which this CPU does not have; leave it out"]
+        )
+    os.environ[_HOLDING] = _HELD_TO
+
+
+def _measure(arguments: argparse.Namespace) -> BenchReport:
+    """Run the contests."""
+    able = look_at_this_machine()
+    if arguments.avx2:
+        able = replace(able, precisions=able.precisions & {"fp32", "int8"}, int8_kind="avx2")
+    entrants = entrants_here(able)
+    for name, reason in entrants.left_out.items():
+        log(f"left out: {name}: {reason}")
+    with ExitStack() as stack:
+        before = None
+        everyone = entrants.present
+        if arguments.before:
+            cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-"))
+            before = stack.enter_context(ReleaseBefore(Path(arguments.before), Path(cache)))
+            everyone = with_the_release_before(everyone)
+        bouts, cold = _contests(everyone, arguments, before)
+        return make_report(
+            bouts,
+            cold,
+            entrants.left_out,
+            held_to=_HELD_TO if arguments.avx2 else None,
+            before=before.release if before else None,
+        )
+
+
+def _contests(
+    everyone: list[Contestant], arguments: argparse.Namespace, before: ReleaseBefore | None
+) -> tuple[list[Bout], ColdStarts | None]:
+    """Run warm pictures and cold starts; the quick way is 1080p only, and warm."""
+    if arguments.quick:
+        plan = [(P1080, min(arguments.rounds, 3))]
+        return contest(everyone, plan, tell=log, before=before), None
+    rounds = arguments.rounds
+    plan = [(P1080, rounds), (P12, rounds), (P48, min(rounds, _LARGE_ROUNDS))]
+    bouts = contest(everyone, plan, tell=log, before=before)
+    stored = [one for one in everyone if one.name == FASTEST] or everyone[-1:]
+    for picture in STORED_OTHERWISE:
+        bouts += contest(stored, [(picture, min(rounds, _STORED_ROUNDS))], tell=log, before=before)
+    return bouts, cold_starts(everyone, P1080, rounds=rounds, tell=log, before=before)
+
+
+def _keep(report: BenchReport, folder: Path) -> str:
+    """Write the report as JSON and as a table; return the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    document = report.to_dict()
+    table = format_report(document)
+    name = f"{'avx2-' if report.held_to else ''}bench-{report.date}"
+    for path, text in (
+        (folder / f"{name}.json", json.dumps(document, indent=1) + "\n"),
+        (folder / f"{name}.md", table + "\n"),
+    ):
+        with replacing(path) as file:
+            file.write(text.encode())
+    return table

@@ -1,0 +1,95 @@
+"""Who takes part in a contest: stock rembg, ours in each engine and number format, and the release before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rembg_tuner.presets import find_preset, resolve, unnative_text
+from rembg_tuner.settings import STOCK_ENGINE, Settings
+
+if TYPE_CHECKING:
+    from rembg_tuner.presets import Capabilities
+
+STOCK = "stock rembg"
+FASTEST = "fastest"  # the preset; also the contestant's name
+_BEFORE = "before, "
+_TIMEOUT_S = 120.0  # stock takes 10 s for 48 MP on a slow machine
+_NO_TWIN = frozenset({"onnxruntime", "onnxruntime, no arena"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """One setting under a name; the first of a contest is what the others are compared with.
+
+    Attributes:
+        is_before: it runs in the release before.
+    """
+
+    name: str
+    settings: Settings
+    is_before: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrants:
+    """Who takes part in a contest here.
+
+    Attributes:
+        present: stock first.
+        left_out: by name, why this machine cannot run one.
+    """
+
+    present: list[Contestant]
+    left_out: dict[str, str]
+
+
+def entrants_here(able: Capabilities) -> Entrants:
+    """Choose the contestants that this machine can run, and name the others."""
+    present = []
+    left_out: dict[str, str] = {}
+    for one in _contestants():
+        reason = unnative_text(one.settings.precision, one.settings.engine, able)
+        if reason is None:
+            present.append(one)
+        else:
+            left_out[one.name] = reason
+    settings, warnings = resolve(find_preset(FASTEST), {}, able)
+    if warnings:
+        left_out[FASTEST] = warnings[0]
+    else:
+        present.append(Contestant(name=FASTEST, settings=replace(settings, timeout_s=_TIMEOUT_S)))
+    return Entrants(present=present, left_out=left_out)
+
+
+def with_the_release_before(entrants: list[Contestant]) -> list[Contestant]:
+    """Add, right after each OpenVINO setting of ours, the same setting in the release before."""
+    result: list[Contestant] = []
+    for one in entrants:
+        result.append(one)
+        if one.settings.engine != STOCK_ENGINE and one.name not in _NO_TWIN:
+            result.append(replace(one, name=before_name(one.name), is_before=True))
+    return result
+
+
+def before_name(name: str) -> str:
+    """Name a contestant's twin in the release before."""
+    return f"{_BEFORE}{name}"
+
+
+def _contestants() -> list[Contestant]:
+    """List stock rembg and ours, in each engine and precision; all with u2netp."""
+    return [
+        Contestant(name=name, settings=Settings(timeout_s=_TIMEOUT_S, **values))  # type: ignore[arg-type]  # a table of knobs
+        for name, values in _TABLE.items()
+    ]
+
+
+_TABLE: dict[str, dict[str, object]] = {
+    STOCK: {"engine": STOCK_ENGINE},
+    "onnxruntime": {"engine": "onnxruntime"},
+    "onnxruntime, no arena": {"engine": "onnxruntime", "cpu_mem_arena": False},
+    "openvino fp32": {"engine": "openvino", "precision": "fp32"},
+    "openvino bf16": {"engine": "openvino", "precision": "bf16"},
+    "openvino int8": {"engine": "openvino", "precision": "int8"},
+}
