@@ -1,9 +1,8 @@
 """Measure what a sweep promises, through the command line as a user has it. Wants a quiet machine; about 15 minutes.
 
-    python benchmarks/sweep.py [--models DIR] [--only SECTION,...]
+    python benchmarks/sweep.py [--only SECTION,...]
 
-DIR of --models holds u2net.onnx, the released one or a stand-in of its size and speed (--stand-in). The
-figures go to benchmarks/results/sweep-DATE.json, one section after another, so that each can be measured
+The figures go to benchmarks/results/sweep-DATE.json, one section after another, so that each can be measured
 again alone.
 """
 
@@ -11,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -39,13 +37,10 @@ FEW = ["--engine", "onnxruntime,openvino", "--intra-op-threads", "1,2", "--netwo
 LEFT_OUT: list[str] = []  # what this CPU could not run, in the command's own words
 
 
-def tuner(*words: str, models: Path | None = None) -> str:
+def tuner(*words: str) -> str:
     """Run the command line and return its standard output; keep what it left out."""
-    environment = dict(os.environ)
-    if models is not None:
-        environment |= {"U2NET_HOME": str(models), "MODEL_CHECKSUM_DISABLED": "1"}
     command = [sys.executable, "-m", "rembg_tuner", *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     print(done.stderr, file=sys.stderr, end="", flush=True)
     said = done.stderr.splitlines()
     LEFT_OUT.extend(
@@ -64,14 +59,14 @@ def sweep(folder: Path, axes: list[str], *more: str) -> dict[str, Any]:
     return {"wall_s": round(time.perf_counter() - began, 1), **found}
 
 
-def measure_sixty(scratch: Path, _: argparse.Namespace) -> dict[str, Any]:
+def measure_sixty(scratch: Path) -> dict[str, Any]:
     """Sixty trials of u2netp, chosen by the guided search: a warm-up and three runs each, one picture; none again."""
     found = sweep(scratch / "sixty", SIXTY, "--trials", "60", "--confirm", "0")
     failed = [trial["failure"] for trial in found["trials"] if trial["failure"]]
     return {"trials": len(found["trials"]), "wall_s": found["wall_s"], "failed": failed}
 
 
-def measure_twice(scratch: Path, _: argparse.Namespace) -> dict[str, Any]:
+def measure_twice(scratch: Path) -> dict[str, Any]:
     """The same grid twice, in two orders: do the fronts agree within the spread that they state?"""
     twice = [sweep(scratch / f"twice-{seed}", FEW, "--seed", str(seed)) for seed in (1, 2)]
     named = [{json.dumps(t["settings"], sort_keys=True): t for t in one["trials"]} for one in twice]
@@ -118,7 +113,7 @@ def _is_within_spread(key: str, named: list[dict[str, Any]], fronts: list[set[st
     )
 
 
-def measure_again(scratch: Path, _: argparse.Namespace) -> dict[str, Any]:
+def measure_again(scratch: Path) -> dict[str, Any]:
     """A sweep as it is, then what it recommends run by hand, in turn: peak and time against what the sweep says.
 
     The sweep measures its best again in four workers more, and states a range for 19 times of 20. By hand a new
@@ -153,16 +148,7 @@ def measure_again(scratch: Path, _: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def measure_article(scratch: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The article's table at 1080p; with --models, u2net's rows too."""
-    words = ["article", "--json", "--rounds", "5", "-o", str(scratch / "article")]
-    if arguments.stand_in:
-        words.append("--stand-in")
-    found: dict[str, Any] = json.loads(tuner(*words, models=arguments.models))
-    return found
-
-
-def measure_scaling(scratch: Path, _: argparse.Namespace) -> dict[str, Any]:
+def measure_scaling(scratch: Path) -> dict[str, Any]:
     """What scaling the picture down first does to rembg's own pipeline, at 12 MP."""
     rows = {}
     for side in (0, 1080, 768, 512):
@@ -181,7 +167,7 @@ def measure_scaling(scratch: Path, _: argparse.Namespace) -> dict[str, Any]:
     return rows
 
 
-def measure_soak(scratch: Path, _: argparse.Namespace) -> dict[str, Any]:
+def measure_soak(scratch: Path) -> dict[str, Any]:
     """Six hundred runs of the default preset in one worker, 1080p."""
     text = tuner("soak", str(P1080.make()), "--runs", "600", "--json", "-o", str(scratch / "soak"))
     found: dict[str, Any] = json.loads(text)
@@ -194,7 +180,6 @@ SECTIONS = {
     "sixty": measure_sixty,
     "twice": measure_twice,
     "again": measure_again,
-    "article": measure_article,
     "scaling": measure_scaling,
     "soak": measure_soak,
 }
@@ -203,8 +188,6 @@ SECTIONS = {
 def main() -> None:
     """Measure the sections asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path)
-    parser.add_argument("--stand-in", action="store_true")
     parser.add_argument("--only", default=",".join(SECTIONS))
     arguments = parser.parse_args()
     host = read_host()
@@ -214,7 +197,7 @@ def main() -> None:
     for name in arguments.only.split(","):
         print(name, file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as scratch:
-            report[name] = SECTIONS[name](Path(scratch), arguments)
+            report[name] = SECTIONS[name](Path(scratch))
         report["left_out"] = sorted({*report.get("left_out", []), *LEFT_OUT})
         print(json.dumps(report[name], indent=1), flush=True)
         path.write_text(json.dumps(report, indent=1) + "\n")

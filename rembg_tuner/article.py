@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from rembg_tuner.measurement import Result
 
-ROUNDS = 5
 ARTICLE_ROWS = ("article-default", "article-light", "article-onnx")
 OUR_ROWS = ("balanced", "fastest", "smallest")
 CLAIMED_MEMORY, CLAIMED_SPEED = 0.25, 6.0  # of the first row's peak; times as fast
@@ -100,7 +99,7 @@ class Table:
 def measure_article(
     picture: Path,
     *,
-    rounds: int = ROUNDS,
+    rounds: int,
     is_stand_in: bool = False,
     tell: Callable[[str], None],
 ) -> Table:

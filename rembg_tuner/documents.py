@@ -202,12 +202,12 @@ def sweep_table() -> str:
     return "\n".join(["| what | measured |", "|---|--:|", *(f"| {a} | {b} |" for a, b in rows), "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; `python benchmarks/sweep.py`.{_left_out(found)}"])  # fmt: skip
 
 
-def article_table() -> str:
-    """Give the article's table as it was measured last; see benchmarks/sweep.py."""
-    found, date = _newest("sweep")
+def article_table(name: str = "article") -> str:
+    """Lay the article's table out as it was measured last; see benchmarks/article.py."""
+    found, date = _newest(name)
     if found is None:
         return "Not measured yet."
-    table = found["article"]
+    table = found["table"]
     rows = ["| setting | time | range | n | peak | of the first's | times as fast | edge |", "|---|--:|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
     for row in table["rows"]:
         if row["time_s"] is None:
@@ -217,7 +217,8 @@ def article_table() -> str:
         mark = " (stand-in)" if table["is_stand_in"] and row["name"] == "article-default" else ""
         stars = "not told" if row["stars"] is None else f"{row['stars']:g} ★"
         rows.append(f"| `{row['name']}`{mark} | {format_seconds(row['time_s'])} | {format_seconds(row['low_s'])} to {format_seconds(row['high_s'])} | {row['n']} | {row['peak_bytes'] / MIB:,.0f} MiB | {memory:.0%} | {speed:.2f} | {stars} |")  # fmt: skip
-    return "\n".join([*rows, "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; a 1080p JPEG to PNG."])  # fmt: skip
+    held = f"; OpenVINO held to {found['held_to']}, ONNX Runtime not" if found["held_to"] else ""
+    return "\n".join([*rows, "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}{held}; a 1080p JPEG to PNG."])  # fmt: skip
 
 
 def scaling_table() -> str:
@@ -277,6 +278,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "stars": stars_table,
     "sweep": sweep_table,
     "article": article_table,
+    "avx2-article": partial(article_table, "avx2-article"),
     "scaling": scaling_table,
 }
 PAGES = ("README.md", "docs/article.md", "docs/performance.md")

@@ -216,7 +216,7 @@ def _add_article(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="measure the article's tuning table here: u2net as rembg ships it, then ours",
     )
     article.add_argument("image", nargs="?", metavar="IMAGE", help="default: a 1080p product shot")
-    article.add_argument("--rounds", type=read_count, default=5, metavar="N", help="timed runs of each row; default: 5")  # fmt: skip
+    article.add_argument("--rounds", type=read_count, default=7, metavar="N", help="timed runs of each row; default: %(default)s")  # fmt: skip
     article.add_argument("--stand-in", action="store_true", help="u2net's file is a stand-in of its size and speed: its row is composed with u2netp's matte, and the article's claim is not judged")  # fmt: skip
     article.add_argument("-o", "--output", metavar="DIR", help="write article.md and article.json")
     article.add_argument("--json", action="store_true", help="print one JSON document")
