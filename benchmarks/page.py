@@ -77,7 +77,11 @@ class Server:
 
     def worker(self) -> psutil.Process | None:
         """Give the worker, if one lives."""
-        found = [child for child in self.web.children() if "rembg_tuner.worker" in child.cmdline()]
+        found = [
+            child
+            for child in self.web.children()
+            if "rembg_tuner.worker" in " ".join(child.cmdline())
+        ]
         return found[0] if found else None
 
     def close(self) -> int:

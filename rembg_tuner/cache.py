@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -91,7 +90,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         OSError: the file cannot be made, written or renamed, or a device, a pipe or a socket is in its place.
     """
     _refuse_special_file(path)
-    scratch = path.with_name(f".{path.name[:_SCRATCH_LETTERS]}.{secrets.token_hex(8)}.part")
+    scratch = path.with_name(f".{path.name[:_SCRATCH_LETTERS]}.{os.urandom(8).hex()}.part")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:

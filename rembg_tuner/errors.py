@@ -23,6 +23,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+NO_FOREGROUND = "no clear foreground"  # how the warning of a picture without one begins
+
 
 class TunerError(Exception):
     """Anything this program says went wrong; `kind` is the Failure's word for it."""

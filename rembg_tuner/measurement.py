@@ -20,7 +20,6 @@ FailureKind = Literal[
 PeakSource = Literal["vmhwm", "sampled"]
 HAD_COMPANY = "another slot was running at the same time, so this took longer than it would alone"
 BUSY_MACHINE = "the machine was busy"  # how the warning begins that other programs ran
-NO_FOREGROUND = "no clear foreground"  # how the warning of a picture without one begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ MiB and ms exist only here, in plots and in text.
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 MIB = 2**20  # bytes
 # Upper or lower case is not told apart: nobody gives memory in megabits.
@@ -42,6 +41,10 @@ def parse_bytes(text: str) -> int:
         raise ValueError(
             f"a size is a number of bytes, or one like 520MiB, 2GiB or 545MB, got {text!r}"
         )
+    from fractions import (
+        Fraction,
+    )  # not at the start: it brings `decimal`, and few processes read sizes
+
     return int(Fraction(match[1]) * _SUFFIXES[match[2].upper()])
 
 

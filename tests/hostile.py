@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from rembg_tuner import pipeline, worker
 from rembg_tuner.pipeline import Job, Outcome, Stages
 
-ENGINE, REQUEST_FD, RESULT_FD, THREADS = sys.argv[-4], *(int(word) for word in sys.argv[-3:])
+ENGINE, REQUEST_FD, RESULT_FD = sys.argv[-3], *(int(word) for word in sys.argv[-2:])
 REAL_RUN = pipeline.run_job
 LONG_S = 60.0
 MIB = 2**20
@@ -135,4 +135,4 @@ def run_job(job: Job, *rest: object) -> Outcome:
 if __name__ == "__main__":
     AT_START.get(os.environ.get("HOSTILE_START", ""), lambda: None)()
     setattr(worker, "run_job", run_job)  # noqa: B010  # the name is the worker's import, not its own
-    worker.main(ENGINE, REQUEST_FD, RESULT_FD, THREADS)
+    worker.main(ENGINE, REQUEST_FD, RESULT_FD)

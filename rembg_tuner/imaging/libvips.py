@@ -20,10 +20,19 @@ def start_libvips(threads: int) -> None:
         threads: threads of its pool, at least 1.
     """
     pyvips.cache_set_max(0)
-    pyvips.voperation.vips_lib.vips_concurrency_set(max(1, threads))
+    use_threads(threads)
     library = _loaded_library()
     if library is not None:
         _parse_options(library, _LOW_STRIPS)
+
+
+def use_threads(threads: int) -> None:
+    """Bound libvips' pool of threads; holds for what is read or written from now on.
+
+    Args:
+        threads: at least 1.
+    """
+    pyvips.voperation.vips_lib.vips_concurrency_set(max(1, threads))
 
 
 def libvips_version() -> str:

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rembg_tuner.boxes import WHOLE
-from rembg_tuner.errors import EngineError
+from rembg_tuner.errors import NO_FOREGROUND, EngineError
 from rembg_tuner.imaging.computed_tiff import open_rows
 from rembg_tuner.imaging.lanczos import lanczos_kernel
-from rembg_tuner.measurement import NO_FOREGROUND
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -46,6 +46,8 @@ _LEAN_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "1048576",
     "MALLOC_TRIM_THRESHOLD_": "33554432",
 }
+# Not `-m rembg_tuner.worker`, so that the worker's own imports too go on without the garbage collector.
+_PROGRAM = "import gc, sys; gc.disable(); from rembg_tuner.worker import main; main(sys.argv[1], *map(int, sys.argv[2:]))"
 
 
 class WorkerGoneError(Exception):
@@ -57,14 +59,13 @@ class WorkerRubbishError(WorkerGoneError):
 
 
 class WorkerProcess:
-    """A running `python -m rembg_tuner.worker`."""
+    """A running `rembg_tuner.worker`."""
 
-    def __init__(self, engine: str, *, threads: int, cache: Path) -> None:
+    def __init__(self, engine: str, *, cache: Path) -> None:
         """Start it; it says `ready` when its imports are done.
 
         Args:
             engine: whose libraries it imports.
-            threads: CPUs it may use.
             cache: this program's cache folder.
 
         Raises:
@@ -80,12 +81,11 @@ class WorkerProcess:
         command = [
             sys.executable,
             "-P",  # a file in the user's folder, such as queue.py, must not stand in for a library
-            "-m",
-            "rembg_tuner.worker",
+            "-c",
+            _PROGRAM,
             engine,
             str(request_out),
             str(result_in),
-            str(threads),
         ]
         try:
             self._process = subprocess.Popen(

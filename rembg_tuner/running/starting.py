@@ -57,7 +57,7 @@ def start_worker(start: Start) -> WarmWorker:
         FailedRunError: no process could be started, or it failed, died or passed a limit.
     """
     try:
-        process = WorkerProcess(start.settings.engine, threads=start.threads, cache=start.cache)
+        process = WorkerProcess(start.settings.engine, cache=start.cache)
     except OSError as error:
         raise FailedRunError(
             "crash", f"no worker could be started: {error.strerror}", "start"

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from rembg_tuner.errors import OutputError
-from rembg_tuner.measurement import NO_FOREGROUND, Failure, Result, distinct, setting_peak_bytes
+from rembg_tuner.errors import NO_FOREGROUND, OutputError
+from rembg_tuner.measurement import Failure, Result, distinct, setting_peak_bytes
 from rembg_tuner.pipeline import Job
 from rembg_tuner.stats import summarise
 from rembg_tuner.trials import PictureTrial, Trial

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import replacing
+from rembg_tuner.errors import NO_FOREGROUND
 from rembg_tuner.escapes import encode_text, escape_cell
-from rembg_tuner.measurement import NO_FOREGROUND, Failure, Result, setting_peak_bytes
+from rembg_tuner.measurement import Failure, Result, setting_peak_bytes
 from rembg_tuner.running.ticket import Timeline
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import Summary, summarise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from rembg_tuner.measurement import NO_FOREGROUND
+from rembg_tuner.errors import NO_FOREGROUND
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui.views import chart
 from rembg_tuner.ui.views.markup import duration, number, setting_text, size
