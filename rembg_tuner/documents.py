@@ -15,7 +15,13 @@ from typing import Any
 from rembg_tuner.bench.tables import limits_table, stage_table, stored_table, summary_table
 from rembg_tuner.cache import replacing
 from rembg_tuner.host import fast_formats_of, formats_text
-from rembg_tuner.presets import DEFAULT_PRESET, Preset, measured_on_text, read_presets
+from rembg_tuner.presets import (
+    DEFAULT_PRESET,
+    Preset,
+    measured_on_text,
+    read_presets,
+    small_subject_of,
+)
 from rembg_tuner.quality import STARS
 from rembg_tuner.settings import KNOBS, default_text, flag_of
 from rembg_tuner.units import MIB, format_guess, format_seconds
@@ -66,6 +72,9 @@ def _preset_line(preset: Preset, usual: str) -> str:
     seconds = float(str(preset.measured["latency_p50_s"]))
     on = measured_on_text(preset.measured)
     where = "" if on == usual else f" (on {on})"
+    small = small_subject_of(preset.measured)
+    if small is not None:
+        where += f"; small subject {small.time_s * 1000:.0f} ms, {small.passes} network runs"
     return f"| {name} | {preset.purpose} | {settings} | {seconds * 1000:.0f} ms{where} | {preset.measured['peak_rss_mib']} MiB |"
 
 

@@ -43,7 +43,8 @@ class Preset:
         purpose: what it is for, one sentence.
         values: the knobs it sets; the others take their defaults.
         measured: what was measured of it, where and when; None: nothing. `precision` is there where the
-            settings say auto: the number format that it ran in.
+            settings say auto: the number format that it ran in. Where the network runs again for a small
+            subject, `passes` is how often it ran, and `small_subject` what such a picture took.
         why_not_measured: the reason, where nothing was.
     """
 
@@ -90,6 +91,37 @@ def measured_on_text(measured: Mapping[str, object]) -> str:
     if not isinstance(formats, list):
         return f"{cpu}, {cores} cores"
     return f"{cpu}, {cores} cores {formats_text(formats)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallSubject:
+    """What a preset took on a picture whose subject is small.
+
+    Attributes:
+        share: of the picture, of the subject's box.
+        passes: how often the network ran.
+        time_s: median of the warm runs.
+    """
+
+    share: float
+    passes: int
+    time_s: float
+
+
+def small_subject_of(measured: Mapping[str, object]) -> SmallSubject | None:
+    """Read what a preset took on a small subject; None: the network always runs once.
+
+    >>> small_subject_of({"small_subject": {"share": 0.16, "passes": 3, "latency_p50_s": 0.2}}).passes
+    3
+    """
+    found = measured.get("small_subject")
+    if not isinstance(found, dict):
+        return None
+    return SmallSubject(
+        share=float(found["share"]),
+        passes=int(found["passes"]),
+        time_s=float(found["latency_p50_s"]),
+    )
 
 
 def measured_elsewhere_text(preset: Preset, host: Host) -> str | None:

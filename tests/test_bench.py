@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,14 +52,18 @@ def test_a_cpu_without_bf16_leaves_bf16_out() -> None:
 
 def test_a_cpu_with_bf16_leaves_nothing_out() -> None:
     """Both number formats are measured."""
-    able = Capabilities(
-        engines=PLAIN.engines,
-        precisions=PLAIN.precisions | {"bf16"},
-        int8_models=PLAIN.int8_models,
-    )
-    entrants = entrants_here(able)
+    entrants = entrants_here(replace(PLAIN, precisions=PLAIN.precisions | {"bf16"}))
     assert entrants.left_out == {}
     assert [one.settings.precision for one in entrants.present][-3:] == ["bf16", "int8", "int8"]
+
+
+def test_avx2_has_no_bf16() -> None:
+    """Whatever the CPU has."""
+    able = replace(PLAIN, precisions=PLAIN.precisions | {"bf16"})
+    entrants = entrants_here(able, held_to="AVX2")
+    assert entrants.left_out == {
+        "openvino bf16": "OpenVINO is held to AVX2, which does not have it"
+    }
 
 
 def test_the_release_before_takes_its_turn_next_to_ours() -> None:

@@ -10,9 +10,9 @@ import pytest
 from rembg_tuner.diagnosis import ProviderState
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
-from rembg_tuner.presets import Capabilities, read_presets
+from rembg_tuner.presets import Capabilities, find_preset, read_presets
 from rembg_tuner.ui import choices, widgets
-from rembg_tuner.ui.arrival import Arrival, Browser
+from rembg_tuner.ui.arrival import Arrival, Browser, _measured
 from rembg_tuner.ui.choices import absence_of
 from rembg_tuner.ui.study_handlers import refuse_absent
 from rembg_tuner.ui.visitors import Visitor
@@ -38,6 +38,22 @@ def _only_u2netp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def arrival() -> Arrival:
     """Give what a visitor finds; none of it needs a desk."""
     return Arrival(cast("Desk", None), preset="balanced")
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "small subject: 200 ms (3 network runs)"),
+        ("zh-CN", "主体较小时：200 ms（网络运行 3 次）"),
+    ],
+)
+def test_what_a_small_subject_costs_stands_next_to_the_preset(language: str, said: str) -> None:
+    """Where the network runs again; and nowhere else."""
+    fastest = find_preset("fastest")
+    assert said not in _measured(fastest, language)
+    small = {"share": 0.16, "passes": 3, "latency_p50_s": 0.2, "latency_max_s": 0.3}
+    measured = {**(fastest.measured or {}), "passes": 1, "small_subject": small}
+    assert said in _measured(replace(fastest, measured=measured), language)
 
 
 def test_a_preset_without_its_model_says_how_to_get_it() -> None:

@@ -15,6 +15,7 @@ STOCK = "stock rembg"
 FASTEST = "fastest"  # the preset; also the contestant's name
 _BEFORE = "before, "
 _TIMEOUT_S = 120.0  # stock takes 10 s for 48 MP on a slow machine
+_HALF = frozenset({"bf16", "fp16"})
 _NO_TWIN = frozenset({"onnxruntime", "onnxruntime, no arena"})
 
 
@@ -44,12 +45,19 @@ class Entrants:
     left_out: dict[str, str]
 
 
-def entrants_here(able: Capabilities) -> Entrants:
-    """Choose the contestants that this machine can run, and name the others."""
+def entrants_here(able: Capabilities, *, held_to: str | None = None) -> Entrants:
+    """Choose the contestants that this machine can run, and name the others.
+
+    Args:
+        able: what this machine can do.
+        held_to: the instruction set that OpenVINO is held to, which has no half precision; None: the CPU's.
+    """
     present = []
     left_out: dict[str, str] = {}
     for one in _contestants():
         reason = unnative_text(one.settings.precision, one.settings.engine, able)
+        if held_to is not None and one.settings.precision in _HALF:
+            reason = f"OpenVINO is held to {held_to}, which does not have it"
         if reason is None:
             present.append(one)
         else:

@@ -14,7 +14,7 @@ EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "coffee.png"  # a p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchPicture:
-    """One picture: its name in tables, its size and how it is stored."""
+    """One picture: its name in tables, its size, how it is stored, and of which share its subject's sides are."""
 
     name: str
     width: int
@@ -22,6 +22,7 @@ class BenchPicture:
     suffix: str = ".jpg"
     turned: bool = False
     interlaced: bool = False
+    scale: float = 1.0
 
     def make(self, source: Path = EXAMPLE) -> Path:
         """Make the picture, unless it is there, and give its path.
@@ -41,16 +42,17 @@ class BenchPicture:
             make_sample(
                 source,
                 scratch,
-                width=self.width,
-                height=self.height,
+                size=(self.width, self.height),
                 turned=self.turned,
                 interlaced=self.interlaced,
+                scale=self.scale,
             )
             scratch.replace(target)
         return target
 
 
 P1080 = BenchPicture(name="1080p", width=1920, height=1080)
+P1080_SMALL = BenchPicture(name="1080p small subject", width=1920, height=1080, scale=0.4)
 P12 = BenchPicture(name="12 MP", width=4000, height=3000)
 P48 = BenchPicture(name="48 MP", width=8000, height=6000)
 # The same picture in the ways that cost memory; measured once each, with our pipeline only.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.bench.pictures import P1080
+from rembg_tuner.bench.pictures import P1080, P1080_SMALL
 from rembg_tuner.bench.report import measured_of
 from rembg_tuner.cache import replacing
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.errors import SettingsError
+from rembg_tuner.errors import EngineError, SettingsError
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import presets_path, read_presets, resolve
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rembg_tuner.presets import Capabilities, Preset
+    from rembg_tuner.settings import Settings
 
 _PICTURE = f"{P1080.name} JPEG to PNG"
 
@@ -29,18 +30,18 @@ _PICTURE = f"{P1080.name} JPEG to PNG"
 def measure_presets(*, rounds: int, tell: Callable[[str], None]) -> dict[str, Preset]:
     """Measure each preset in a worker of its own, a warm-up and `rounds` runs.
 
+    Where the network may run again for a small subject, a picture with one is measured too.
     A preset that cannot run as it stands keeps no figures, and says why.
     """
     measured: dict[str, Preset] = {}
     able = look_at_this_machine()
-    picture = P1080.make()
     for name, preset in read_presets().items():
         tell(f"preset {name}")
-        measured[name] = _measure(preset, able, picture, rounds)
+        measured[name] = _measure(preset, able, rounds)
     return measured
 
 
-def _measure(preset: Preset, able: Capabilities, picture: Path, rounds: int) -> Preset:
+def _measure(preset: Preset, able: Capabilities, rounds: int) -> Preset:
     """Measure one preset."""
     try:
         settings, warnings = resolve(preset, {}, able)
@@ -48,24 +49,62 @@ def _measure(preset: Preset, able: Capabilities, picture: Path, rounds: int) -> 
         return replace(preset, measured=None, why_not_measured=str(error))
     if warnings:
         return replace(preset, measured=None, why_not_measured=warnings[0])
-    results: list[Result] = []
+    usual, small = P1080.make(), P1080_SMALL.make()
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-") as folder, Runner() as runner:
+        output = Path(folder) / "out.png"
         # The very first start compiles; what is kept of it makes every later one smaller and faster.
-        runner.run(Job(input=str(picture), output=str(Path(folder) / "out.png")), settings)
+        runner.run(Job(input=str(usual), output=str(output)), settings)
         runner.close()
-        for _ in range(1 + rounds):
-            result = runner.run(
-                Job(input=str(picture), output=str(Path(folder) / "out.png")), settings
-            )
-            if isinstance(result, Failure):
-                return replace(
-                    preset, measured=None, why_not_measured=_without_paths(result.message)
-                )
-            results.append(result)
+        try:
+            results = _runs(runner, usual, output, settings, rounds)
+            looks = _runs(runner, small, output, settings, rounds) if _may_look_again(settings) else []  # fmt: skip
+        except EngineError as error:
+            return replace(preset, measured=None, why_not_measured=_without_paths(str(error)))
     measured = measured_of(results, _PICTURE)
     if settings.precision == "auto":
         measured["precision"] = results[-1].effective["precision"]
+    if looks:
+        measured |= _small_subject(results, looks)
     return replace(preset, measured=measured, why_not_measured=None)
+
+
+def _may_look_again(settings: Settings) -> bool:
+    """Return whether how often the network runs depends on the picture."""
+    return settings.to_dict().get("focus") == "auto"
+
+
+def _runs(
+    runner: Runner, picture: Path, output: Path, settings: Settings, rounds: int
+) -> list[Result]:
+    """Run a picture once for warming up and `rounds` times more.
+
+    Raises:
+        EngineError: a run failed.
+    """
+    results: list[Result] = []
+    for _ in range(1 + rounds):
+        result = runner.run(Job(input=str(picture), output=str(output)), settings)
+        if isinstance(result, Failure):
+            raise EngineError(result.message)
+        results.append(result)
+    return results
+
+
+def _small_subject(usual: list[Result], looks: list[Result]) -> dict[str, object]:
+    """Return what a picture with a small subject takes beside the usual one; the peak is of both."""
+    measured = measured_of([*usual, *looks], _PICTURE)
+    first, second = (dict[str, Any](runs[-1].effective)["focus"] for runs in (usual, looks))
+    times = measured_of(looks, _PICTURE)
+    return {
+        "peak_rss_mib": measured["peak_rss_mib"],
+        "passes": first["passes"],
+        "small_subject": {
+            "share": round(second["share"], 2),
+            "passes": second["passes"],
+            "latency_p50_s": times["latency_p50_s"],
+            "latency_max_s": times["latency_max_s"],
+        },
+    }
 
 
 def _without_paths(message: str) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import tempfile
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,10 +84,8 @@ def _hold_to_avx2() -> None:
 
 def _measure(arguments: argparse.Namespace) -> BenchReport:
     """Run the contests."""
-    able = look_at_this_machine()
-    if arguments.avx2:
-        able = replace(able, precisions=able.precisions & {"fp32", "int8"}, int8_kind="avx2")
-    entrants = entrants_here(able)
+    held_to = _HELD_TO if arguments.avx2 else None
+    entrants = entrants_here(look_at_this_machine(), held_to=held_to)
     for name, reason in entrants.left_out.items():
         log(f"left out: {name}: {reason}")
     with ExitStack() as stack:
@@ -103,7 +100,7 @@ def _measure(arguments: argparse.Namespace) -> BenchReport:
             bouts,
             cold,
             entrants.left_out,
-            held_to=_HELD_TO if arguments.avx2 else None,
+            held_to=held_to,
             before=before.release if before else None,
         )
 

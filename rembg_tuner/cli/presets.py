@@ -11,6 +11,7 @@ from rembg_tuner.presets import (
     measured_elsewhere_text,
     measured_on_text,
     read_presets,
+    small_subject_of,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
             emit(
                 f"    {words['picture']}: median {words['latency_p50_s']} s (n = {words['n']}), peak {words['peak_rss_mib']} MiB; {measured_on_text(words)}, {words['date']}"
             )
+            if (small := small_subject_of(words)) is not None:
+                emit(
+                    f"    small subject ({small.share:.0%} of the picture): median {small.time_s} s, {small.passes} network runs"
+                )
             if (elsewhere := measured_elsewhere_text(preset, host)) is not None:
                 emit(f"    {elsewhere}")
     return 0

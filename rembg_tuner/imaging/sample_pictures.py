@@ -18,10 +18,10 @@ def make_sample(
     source: Path,
     target: Path,
     *,
-    width: int,
-    height: int,
+    size: tuple[int, int],
     turned: bool = False,
     interlaced: bool = False,
+    scale: float = 1.0,
 ) -> None:
     """Enlarge a picture to cover a size, crop its middle, add grain and save it.
 
@@ -30,15 +30,17 @@ def make_sample(
     Args:
         source: any picture.
         target: .jpg, .webp, .avif, .png or .tif.
-        width: px, upright.
-        height: px, upright.
+        size: width and height, px, upright.
         turned: store it on its side, with the EXIF orientation (6) that puts it upright.
         interlaced: as a progressive JPEG or interlaced PNG.
+        scale: of the sides that the picture fills, from above 0 to 1; below 1 its subject is small, and its
+            outermost pixels go on to the edge.
     """
+    width, height = size
     image = pyvips.Image.new_from_file(str(source)).colourspace("srgb")[:3]
-    scale = max(width / image.width, height / image.height)
-    image = image.resize(scale * 1.0001, kernel="lanczos3")
-    image = image.crop((image.width - width) // 2, (image.height - height) // 2, width, height)
+    image = _cover(image, round(width * scale), round(height * scale))
+    left, top = (width - image.width) // 2, (height - image.height) // 2
+    image = image.embed(left, top, width, height, extend="copy")
     luma = pyvips.Image.gaussnoise(width, height, sigma=_LUMA_GRAIN, mean=0, seed=1)
     chroma = [
         pyvips.Image.gaussnoise(width, height, sigma=_CHROMA_GRAIN, mean=0, seed=2 + i)
@@ -63,3 +65,10 @@ def make_sample(
     elif target.suffix == ".webp":
         options = {"effort": 0}
     image.write_to_file(str(target), **options)
+
+
+def _cover(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
+    """Enlarge or reduce a picture to cover a size, and crop its middle."""
+    scale = max(width / image.width, height / image.height)
+    image = image.resize(scale * 1.0001, kernel="lanczos3")
+    return image.crop((image.width - width) // 2, (image.height - height) // 2, width, height)

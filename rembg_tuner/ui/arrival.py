@@ -14,7 +14,13 @@ from rembg_tuner.diagnosis import diagnose
 from rembg_tuner.errors import PresetError, SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.presets import find_preset, measured_elsewhere_text, read_presets, resolve
+from rembg_tuner.presets import (
+    find_preset,
+    measured_elsewhere_text,
+    read_presets,
+    resolve,
+    small_subject_of,
+)
 from rembg_tuner.settings import is_honoured
 from rembg_tuner.ui.choices import (
     absence_of,
@@ -39,6 +45,8 @@ from rembg_tuner.ui.words import language_of, say, translate_sentence
 from rembg_tuner.units import MIB, format_bytes, format_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rembg_tuner.presets import Preset
     from rembg_tuner.settings import Settings
     from rembg_tuner.ui.choices import Form
@@ -238,6 +246,13 @@ def _measured(preset: Preset, language: str) -> str:
         "time": format_seconds(float(str(measured["latency_p50_s"]))),
         "peak": format_bytes(int(str(measured["peak_rss_mib"])) * MIB),
     }
+    return f"{_measured_where(preset, measured, figures, language)}{_small_subject(measured, language)}"
+
+
+def _measured_where(
+    preset: Preset, measured: Mapping[str, object], figures: dict[str, str], language: str
+) -> str:
+    """Say what the usual picture took, and on which CPU."""
     elsewhere = measured_elsewhere_text(preset, read_host())
     if elsewhere is not None:
         where = translate_sentence(elsewhere, language)
@@ -273,3 +288,12 @@ def show_examples(language: str) -> str:
         for name in EXAMPLES
     )
     return f'<p>{say("examples", language)}</p><div class="rt-thumbs" role="group" aria-label="{say("examples", language)}">{buttons}</div>'
+
+
+def _small_subject(measured: Mapping[str, object], language: str) -> str:
+    """Say what a picture with a small subject took; empty where the network always runs once."""
+    small = small_subject_of(measured)
+    if small is None:
+        return ""
+    time, n = format_seconds(small.time_s), str(small.passes)
+    return say("preset.measured.small", language, time=time, n=n)
