@@ -78,6 +78,25 @@ def _preset_line(preset: Preset, usual: str) -> str:
     return f"| {name} | {preset.purpose} | {settings} | {seconds * 1000:.0f} ms{where} | {preset.measured['peak_rss_mib']} MiB |"
 
 
+def focus_table() -> str:
+    """Lay out what the presets take that may run the network again, on a usual picture and on a small subject."""
+    lines = [
+        "| preset | usual picture | network runs | small subject | network runs |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    measured: dict[str, object] = {}
+    for preset in read_presets().values():
+        small = small_subject_of(preset.measured or {})
+        if preset.measured is not None and small is not None:
+            measured = {**preset.measured, "share": small.share}
+            usual = f"{format_seconds(float(str(measured['latency_p50_s'])))} | {measured['passes']}"  # fmt: skip
+            lines.append(f"| `{preset.name}` | {usual} | {format_seconds(small.time_s)} | {small.passes} |")  # fmt: skip
+    if not measured:
+        return "Not measured yet: `rembg-tuner bench --presets`."
+    where = f"{measured_on_text(measured)}, {measured['date']}"
+    return "\n".join([*lines, "", f"{measured['picture']}, warm, n = {measured['n']}, {where}; the small subject's box is {measured['share']:.0%} of the picture."])  # fmt: skip
+
+
 def _word(value: object) -> str:
     """Write a setting's value as a person would."""
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
@@ -279,6 +298,7 @@ def refresh(text: str) -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": knob_table,
     "presets": preset_table,
+    "focus": focus_table,
     **_bench_blocks(),
     "page": page_table,
     "engines": engines_table,
