@@ -277,7 +277,7 @@ def _left_out(found: dict[str, Any]) -> str:
 
 def _newest(name: str) -> tuple[dict[str, Any] | None, str]:
     """Read the newest record of a benchmark, and its date; None: there is none."""
-    files = sorted((ROOT / "benchmarks" / "results").glob(f"{name}-*.json"))
+    files = sorted((ROOT / "benchmarks" / "results").glob(f"{name}-[0-9]*.json"))
     if not files:
         return None, ""
     return json.loads(files[-1].read_text(encoding="utf-8")), files[-1].stem.removeprefix(

@@ -1,0 +1,125 @@
+"""Print the goals beside what the newest records in a folder say, as Markdown.
+
+    python benchmarks/goals.py [-r DIR]
+
+What is "of before" needs records made with the release before: `bench --before DIR`, `page_start.py DIR`. The
+goals are for a CPU with AVX2 only; where a record with OpenVINO held to AVX2 exists it fills the second
+column, and its ratios to stock rembg are lower than on such a CPU, since ONNX Runtime cannot be held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+MIB = 2**20
+Record = dict[str, Any]
+Read = Callable[[Record], str]
+
+
+def row(record: Record, name: str, picture: str) -> Record:
+    """Find a row of the bench; raises KeyError where it was not measured."""
+    rows: dict[tuple[str, str], Record] = {
+        (one["contestant"], one["picture"]): one for one in record["rows"]
+    }
+    return rows[name, picture]
+
+
+def speed(name: str, picture: str) -> Read:
+    """Read how many times as fast as stock a setting is."""
+    return lambda bench: f"{row(bench, name, picture)['times_as_fast']:.1f} x"
+
+
+def write_of_before(bench: Record) -> str:
+    """Read the write stage at 12 MP, of the release before's."""
+    ratios = [r["of_before"] for r in bench["rows"] if r["picture"] == "12 MP" and r["of_before"]]
+    return f"{median(one['write'] for one in ratios):.2f}" if ratios else "no release before"
+
+
+def peaks(name: str) -> Read:
+    """Read the peak at 1080p, and how much more 48 MP takes."""
+
+    def read(bench: Record) -> str:
+        small, large = (row(bench, name, size)["peak_bytes"] / MIB for size in ("1080p", "48 MP"))
+        return f"{small:.0f} MiB, +{large - small:.0f}"
+
+    return read
+
+
+def cold(bench: Record) -> str:
+    """Read a start of `cut` in int8 at 320 px, of stock's in a fresh Python."""
+    starts = bench["cold_starts"]
+    return f"{median(starts['ours_s']['openvino int8']) / median(starts['stock_s']):.2f}"
+
+
+def click(page: Record) -> str:
+    """Read how long a click takes beyond the worker's total."""
+    return f"{page['click_to_cutout_1080p']['p50_s'] - page['browser_1080p']['median_s']:.2f} s"
+
+
+def page_start(found: Record) -> str:
+    """Read the page's start and first run, of the release before's."""
+    ratios = found.get("of_before", {})
+    return f"{ratios['served_s']:.2f} / {ratios['first_run_s']:.2f}" if ratios else "no release before"  # fmt: skip
+
+
+def article(found: Record) -> str:
+    """Read the fastest of ours in the article's table."""
+    ours = [r for r in found["table"]["rows"] if r["ratios"] and not r["name"].startswith("article")]  # fmt: skip
+    best = max(ours, key=lambda r: r["ratios"][1])
+    return f"{best['ratios'][1]:.1f} x, {best['ratios'][0]:.0%} ({best['name']})"
+
+
+GOALS: tuple[tuple[str, str, str, Read], ...] = (
+    ("1080p JPEG to PNG, warm, fastest, against stock", ">= 4.5 x", "bench", speed("fastest", "1080p")),
+    ("the same, int8 at 320 px", ">= 3.8 x", "bench", speed("openvino int8", "1080p")),
+    ("12 MP, fastest", ">= 7.5 x", "bench", speed("fastest", "12 MP")),
+    ("48 MP, fastest", ">= 13 x", "bench", speed("fastest", "48 MP")),
+    ("write stage at 12 MP, of before", "<= 0.45", "bench", write_of_before),
+    ("peak at 1080p, and 48 MP above it, int8 320 px", "<= 165 MiB, <= +24", "bench", peaks("openvino int8")),
+    ("peak at 1080p, and 48 MP above it, fastest", "<= 165 MiB, <= +24", "bench", peaks("fastest")),
+    ("cut, start to file, second start, int8 320 px, of stock", "<= 0.27", "bench", cold),
+    ("click to cut-out seen less the worker's total", "<= 0.15 s", "page", click),
+    ("page served / first run, of before", "<= 0.7 / <= 0.65", "page-start", page_start),
+    ("article with u2net's stand-in, best of ours", ">= 6 x, <= 16 %", "article", article),
+)  # fmt: skip
+
+
+def newest(folder: Path, name: str) -> Record | None:
+    """Read the newest record of a benchmark; None: there is none."""
+    files = sorted(folder.glob(f"{name}-[0-9]*.json"))
+    found: Record | None = json.loads(files[-1].read_text(encoding="utf-8")) if files else None
+    return found
+
+
+def measured(folder: Path, name: str, read: Read) -> str:
+    """Read what a record says; a record of an older form lacks rows."""
+    record = newest(folder, name)
+    if record is None:
+        return "not measured"
+    try:
+        busy = " (busy machine)" if record.get("busy") else ""
+        return f"{read(record)}{busy}"
+    except KeyError:
+        return "not in the newest record"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-r", "--results", type=Path, default=RESULTS)
+    folder = parser.parse_args().results
+    print("| what | goal | this CPU | held to AVX2 |")
+    print("|---|--:|--:|--:|")
+    for what, goal, name, read in GOALS:
+        held = measured(folder, f"avx2-{name}", read) if name in ("bench", "article") else ""
+        print(f"| {what} | {goal} | {measured(folder, name, read)} | {held} |")
+
+
+if __name__ == "__main__":
+    main()
