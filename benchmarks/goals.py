@@ -53,7 +53,7 @@ def peaks(name: str) -> Read:
 
 def cold(bench: Record) -> str:
     """Read a start of `cut` in int8 at 320 px, of stock's in a fresh Python."""
-    starts = bench["cold_starts"]
+    starts = bench["cold_starts"] or {}
     return f"{median(starts['ours_s']['openvino int8']) / median(starts['stock_s']):.2f}"
 
 
@@ -103,7 +103,9 @@ def measured(folder: Path, name: str, read: Read) -> str:
     if record is None:
         return "not measured"
     try:
-        busy = " (busy machine)" if record.get("busy") else ""
+        busy = (
+            " (busy machine)" if record.get("busy") or record.get("table", {}).get("busy") else ""
+        )
         return f"{read(record)}{busy}"
     except KeyError:
         return "not in the newest record"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import OutputError, SettingsError
-from rembg_tuner.measurement import Failure, setting_peak_bytes
+from rembg_tuner.measurement import Failure, distinct, is_busy, setting_peak_bytes
 from rembg_tuner.models.catalogue import find_entry
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.pipeline import Job
@@ -66,6 +66,7 @@ class Table:
         is_real: whether that row is the article's own u2net, its checksum held.
         is_stand_in: whether u2net's file is one of its size and speed only.
         verdict: what of the article's claim holds.
+        busy: that the machine was busy with other work, once; empty: it was quiet.
     """
 
     rows: tuple[Row, ...]
@@ -73,6 +74,7 @@ class Table:
     is_real: bool
     is_stand_in: bool
     verdict: str
+    busy: tuple[str, ...] = ()
 
     def row(self, name: str) -> Row:
         """Find a row."""
@@ -145,8 +147,11 @@ def measure_article(
     ]  # fmt: skip
     first = next(row.name for row in rows if row.time_s is not None)
     is_real = first == "article-default" and not is_stand_in and _is_released(settings[first])
-    table = Table(rows=tuple(rows), first=first, is_real=is_real, is_stand_in=is_stand_in, verdict="")  # fmt: skip
-    return Table(rows=table.rows, first=first, is_real=is_real, is_stand_in=is_stand_in, verdict=verdict_of(table))  # fmt: skip
+    busy = distinct(text for taken in runs.values() for run in taken for text in run.warnings if is_busy([text]))  # fmt: skip
+    for text in busy:
+        tell(f"warning: {text}")
+    table = Table(rows=tuple(rows), first=first, is_real=is_real, is_stand_in=is_stand_in, verdict="", busy=busy)  # fmt: skip
+    return replace(table, verdict=verdict_of(table))
 
 
 def _is_released(settings: Settings) -> bool:
