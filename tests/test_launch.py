@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+from dataclasses import replace
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
 
+from rembg_tuner.host import read_host
+from rembg_tuner.running.line import MOST_WARM_BYTES
 from rembg_tuner.server import launch
+from rembg_tuner.ui.choices import preset_settings
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+
+    from rembg_tuner.settings import Settings
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -58,3 +66,47 @@ def test_an_error_of_the_programs_own_is_raised(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(launch, "_serve", serve_badly)
     with pytest.raises(RuntimeError, match="a fault"):
         launch.serve([])
+
+
+class _Line:
+    """Notes what happens in which order."""
+
+    def __init__(self) -> None:
+        """Nothing has happened yet."""
+        self.happened: list[object] = []
+
+    def warm_up(self, settings: Settings) -> None:
+        """Note for which settings a worker is asked for."""
+        self.happened.append(settings)
+
+
+@pytest.mark.parametrize(
+    ("words", "cpus", "free_bytes", "happens"),
+    [
+        pytest.param([], 2, MOST_WARM_BYTES, ["worker", "page"], id="beside the page's start"),
+        pytest.param([], 1, MOST_WARM_BYTES, ["page", "worker"], id="one CPU: after it"),
+        pytest.param([], 2, MOST_WARM_BYTES - 1, ["page"], id="memory is short"),
+        pytest.param(["--no-warm-up"], 2, MOST_WARM_BYTES, ["page"], id="not wanted"),
+        pytest.param(["--no-ui"], 2, MOST_WARM_BYTES, ["worker", "page"], id="for programs"),
+    ],
+)
+def test_a_worker_is_started_with_the_server(
+    words: list[str],
+    cpus: int,
+    free_bytes: int,
+    happens: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is the preset's; it starts beside the page where a CPU is left for it, and only with memory to spare."""
+    line = _Line()
+    web = ModuleType("web")
+    vars(web)["launch_page"] = lambda *_: line.happened.append("page")
+    monkeypatch.setitem(sys.modules, "rembg_tuner.server.web", web)
+    monkeypatch.setattr(launch, "import_gradio", lambda: None)
+    host = replace(read_host(), affinity_cpus=cpus, quota_cpus=None, memory_limit_bytes=None)
+    monkeypatch.setattr(launch, "read_host", lambda: host)
+    monkeypatch.setattr(launch, "available_memory_bytes", lambda: free_bytes)
+    arguments = launch.build_parser().parse_args([*words, "--preset", "fastest"])
+    launch._launch(arguments, line, None)  # type: ignore[arg-type]
+    settings = preset_settings("fastest")
+    assert line.happened == [settings if what == "worker" else what for what in happens]

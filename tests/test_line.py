@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from rembg_tuner.running.runner import Runner
 from rembg_tuner.running.ticket import Order, Ticket
 from rembg_tuner.running.watch import Progress
 from rembg_tuner.settings import Settings
+from rembg_tuner.ui.visit import waited_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -318,3 +320,66 @@ def test_who_asks_late_is_told_at_once(line: WaitingLine, tmp_path: Path) -> Non
     assert called == [1]
     assert ticket.timeline().marks[0][1] == "start"
     assert ticket.baseline_rss_bytes is not None
+
+
+def test_the_first_visitor_finds_a_worker_that_was_started_early(tmp_path: Path) -> None:
+    """The first run of the same settings goes to the slot that has it, is its worker's first, and waits for no start."""
+    with WaitingLine(slots=2) as line:
+        line.warm_up(QUICK)
+        until(lambda: len(line.worker_pids()) == 1)
+        pids = line.worker_pids()
+        ticket = line.submit(order(tmp_path))
+        run = finished(ticket)
+        assert isinstance(run, Result)
+        assert (run.run_index, line.worker_pids()) == (0, pids)
+        assert run.start_s > 0  # what the worker's start took stays told
+        assert not {"start", "load"} & {stage for _, stage in ticket.timeline().marks}
+        waited = waited_for(ticket, run.total_s)
+        assert (waited.start_s, waited.load_s) == (0, 0)
+
+
+def test_who_comes_while_a_worker_starts_goes_on_with_it(tmp_path: Path) -> None:
+    """The visitor is told of the rest of the start, not of a queue, and no second worker is started."""
+    with WaitingLine() as line:
+        line.warm_up(QUICK)
+        until(lambda: line._warming is not None)
+        time.sleep(0.05)
+        ticket = line.submit(order(tmp_path))
+        assert (ticket.glance().state, ticket.glance().place) == ("running", 0)
+        run = finished(ticket)
+        assert isinstance(run, Result)
+        assert (run.run_index, len(line.worker_pids())) == (0, 1)
+        assert [stage for _, stage in ticket.timeline().marks][:2] == ["start", "load"]
+        assert 0 < waited_for(ticket, 9.0).start_s < run.start_s
+
+
+def test_who_wants_another_worker_need_not_wait_for_one_that_starts(tmp_path: Path) -> None:
+    """The start is given up, and the process is gone; so it is where the line closes meanwhile."""
+    other = replace(QUICK, network_size=160)
+    with WaitingLine() as line:
+        line.warm_up(QUICK)
+        until(lambda: line._warming is not None)
+        run = finished(line.submit(order(tmp_path, other)))
+        assert isinstance(run, Result)
+        assert run.settings == other
+        assert len(line.worker_pids()) == 1
+        assert len(workers()) == 1
+        line.warm_up(QUICK)
+        until(lambda: len(workers()) == 2)
+    until(lambda: not workers())
+
+
+def workers() -> list[psutil.Process]:
+    """Find the workers of this process."""
+    children = psutil.Process().children()
+    return [child for child in children if child.is_running() and "rembg_tuner.worker" in child.cmdline()]  # fmt: skip
+
+
+def test_a_worker_that_cannot_be_started_early_harms_nobody(
+    line: WaitingLine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is missing is told by the run that needs it; others run."""
+    with caplog.at_level("INFO"):
+        line.warm_up(Settings(model="birefnet-dis"))
+        until(lambda: "no worker was started early: " in caplog.text)
+    assert isinstance(finished(line.submit(order(tmp_path))), Result)

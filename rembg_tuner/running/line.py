@@ -13,17 +13,20 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
+from rembg_tuner.errors import CancelledError, TunerError
 from rembg_tuner.measurement import HAD_COMPANY, Failure, Result
 from rembg_tuner.running.fresh import run_fresh
 from rembg_tuner.running.load import OwnLoad
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.running.ticket import Glance, Order, Ticket, failure_of_ticket
+from rembg_tuner.running.watch import FailedRunError
 from rembg_tuner.units import MIB, format_seconds
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from rembg_tuner.running.watch import Progress
+    from rembg_tuner.settings import Settings
 
 MOST_WAITING = 16
 _REMEMBERED_TURNS = 9  # for the guess of the wait
@@ -36,7 +39,7 @@ class WaitingLine:
     """A bounded line before one or more slots. Use it with `with`."""
 
     def __init__(self, *, slots: int = 1, most_waiting: int = MOST_WAITING) -> None:
-        """Open the slots; no worker is started before the first run.
+        """Open the slots; no worker is started before the first run, unless `warm_up` asks for it.
 
         Args:
             slots: pictures at once, from 1 on; they share this machine's CPUs.
@@ -60,12 +63,11 @@ class WaitingLine:
             )
             for _ in range(slots)
         ]
-        self._threads = [
-            threading.Thread(target=self._serve, args=(runner,), daemon=True, name=f"slot-{i}")
-            for i, runner in enumerate(self._runners)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        self._to_warm: Settings | None = (
+            None  # what the first slot starts a worker for when it is free
+        )
+        self._warming: Settings | None = None  # what it starts one for now
 
     def __enter__(self) -> Self:
         """Keep the slots open."""
@@ -93,11 +95,52 @@ class WaitingLine:
             else:
                 refusal = ""
                 self._waiting.append(ticket)
-                self._changed.notify()
+                self._join_warm_up()
+                self._wake_slot()
         if refusal:
             ticket.runs.append(failure_of_ticket(ticket, "busy", refusal))
             ticket.end()
         return ticket
+
+    def warm_up(self, settings: Settings) -> None:
+        """Have the first slot start a worker for these settings, unless there is something to run already.
+
+        A run of the same settings that comes meanwhile goes on with that worker; one of others ends it.
+        """
+        with self.lock:
+            if not self._is_closed and not self._running and not self._waiting:
+                self._to_warm = settings
+                self._wake_slot()
+
+    def _wake_slot(self) -> None:
+        """Have a free slot look at the line; slots are opened one by one, so that the first is the warm one."""
+        wanted = max(1, len(self._running) + len(self._waiting))
+        if len(self._threads) < min(self.slots, wanted):
+            runner = self._runners[len(self._threads)]
+            name = f"slot-{len(self._threads)}"
+            thread = threading.Thread(target=self._serve, args=(runner,), daemon=True, name=name)
+            self._threads.append(thread)
+            thread.start()
+        self._changed.notify_all()
+
+    def _join_warm_up(self) -> bool:
+        """Let who is next go on with the worker that is being started.
+
+        Returns:
+            Whether it is of use still; it is not where they want another, have left, or the line is closed.
+        """
+        runner = self._runners[0]
+        if self._warming is None or self._is_closed:
+            return False
+        if runner not in self._running and self._waiting:
+            order = self._waiting[0].order
+            is_same = order.settings.reload_key() == self._warming.reload_key()
+            if order.in_turn or not is_same:
+                runner.cancel()  # a conversion looks for this only
+                return False
+            self._begin(runner)
+        ticket = self._running.get(runner)
+        return ticket is None or not ticket.is_cancelled
 
     @property
     def waiting(self) -> int:
@@ -162,6 +205,8 @@ class WaitingLine:
         """Stop what runs, send away who waits, and end the workers."""
         with self.lock:
             self._is_closed = True
+            if self._warming is not None:
+                self._runners[0].cancel()
             tickets = [*self._waiting, *self._running.values()]
             self._changed.notify_all()
         for ticket in tickets:
@@ -214,15 +259,58 @@ class WaitingLine:
             return [failure_of_ticket(ticket, "crash", text)]
 
     def _next(self, runner: Runner) -> Ticket | None:
-        """Wait for the next ticket; None when the line is closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or self._waiting)
-            if self._is_closed:
-                return None
-            ticket = self._waiting.popleft()
-            ticket.begin()
-            self._running[runner], ticket.runner = ticket, runner
-            return ticket
+        """Wait for the next ticket, with a worker started meanwhile if one is to be; None when the line is closed."""
+        is_first = runner is self._runners[0]
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._is_closed or self._waiting or (is_first and self._to_warm)
+                )
+                if self._is_closed:
+                    return None
+                settings, self._to_warm = self._to_warm, None
+                if self._waiting:
+                    return self._begin(runner)
+                self._warming = settings
+            assert settings is not None  # waited for
+            ticket = self._start_early(runner, settings)
+            if ticket is not None:
+                return ticket
+
+    def _begin(self, runner: Runner) -> Ticket:
+        """Begin the turn of who is next."""
+        ticket = self._waiting.popleft()
+        ticket.begin()
+        self._running[runner], ticket.runner = ticket, runner
+        return ticket
+
+    def _start_early(self, runner: Runner, settings: Settings) -> Ticket | None:
+        """Start a worker before there is a picture; what fails is told by the run that needs it.
+
+        Returns:
+            Whose turn began meanwhile.
+        """
+
+        def watch(progress: Progress) -> None:
+            with self.lock:
+                is_of_use, ticket = self._join_warm_up(), self._running.get(runner)
+            if not is_of_use:  # the start ends its worker, at once
+                raise CancelledError("nobody needs this worker any more")
+            if ticket is not None:
+                ticket.note(progress)
+
+        try:
+            runner.warm_up(settings, watch)
+        except (FailedRunError, TunerError, OSError) as error:
+            _LOG.info("no worker was started early: %s", error)
+        except Exception:  # noqa: BLE001  # the slot's edge: it must serve whoever comes
+            _LOG.exception("a worker could not be started early; the first run starts one")
+        with self.lock:
+            self._warming = None
+            ticket = self._running.get(runner)
+        if ticket is None:
+            runner.settle()
+        return ticket
 
     def _run(self, runner: Runner, ticket: Ticket) -> None:
         """Run a ticket's picture, as often as it asks, until one fails."""

@@ -174,6 +174,21 @@ class Runner:
         turn = _Turn(settings=settings, warnings=warnings, on_progress=None)
         return self._hold_slot(jobs, turn)
 
+    def warm_up(self, settings: Settings, on_progress: Callable[[Progress], None]) -> None:
+        """Start the worker that these settings need, and then the previews' process; `cancel` stops it.
+
+        Raises:
+            FailedRunError, TunerError, OSError: what is missing is started by the run that needs it.
+        """
+        if not self._slot.acquire(blocking=False):
+            return
+        try:
+            self._cancel.clear()
+            self._ready_worker(_Turn(settings=settings, warnings=(), on_progress=on_progress))
+            self._previewer.start()
+        finally:
+            self._slot.release()
+
     def _hold_slot(self, jobs: list[Job], turn: _Turn) -> list[Result | Failure]:
         """Run with the slot held, so that no two runs share the machine."""
         if not self._slot.acquire(blocking=False):

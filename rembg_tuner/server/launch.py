@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.address_space import save_address_space, shortage
 from rembg_tuner.errors import PresetError
+from rembg_tuner.host import read_host
 from rembg_tuner.presets import DEFAULT_PRESET, find_preset
-from rembg_tuner.running.line import WaitingLine
+from rembg_tuner.running.line import MOST_WARM_BYTES, WaitingLine
+from rembg_tuner.running.meter import available_memory_bytes
 from rembg_tuner.server.gradio_start import collection_paused, import_gradio
+from rembg_tuner.ui.choices import preset_settings
 from rembg_tuner.ui.page_folder import PageFolder
 
 if TYPE_CHECKING:
@@ -65,6 +68,12 @@ def build_parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         default=False,
         help="whether visitors may have models downloaded to this machine; default: no",
+    )
+    parser.add_argument(
+        "--warm-up",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether a worker with the preset's model is started with the server; default: yes, where 1 GiB of memory is free",
     )
     parser.add_argument("--no-ui", action="store_true", help="serve programs only (/cut)")
     return parser
@@ -147,11 +156,28 @@ def _launch(arguments: argparse.Namespace, line: WaitingLine, folder: PageFolder
     Raises:
         OSError: the port cannot be had.
     """
+    has_cpu_left = read_host().usable_cpus > 1
+    if has_cpu_left:  # the worker starts on it while this process imports Gradio
+        _warm_up(arguments, line)
     with collection_paused():
         import_gradio()  # it reads the environment
         from rembg_tuner.server.web import launch_page
 
-        return launch_page(arguments, line, folder)
+        page = launch_page(arguments, line, folder)
+    if not has_cpu_left:
+        _warm_up(arguments, line)
+    return page
+
+
+def _warm_up(arguments: argparse.Namespace, line: WaitingLine) -> None:
+    """Have the worker started that a new visitor's first run needs, so that the run does not wait for it.
+
+    Not where less memory is free than warm workers may take: whoever comes may want another setting.
+    """
+    memory = read_host().usable_memory_bytes
+    free = min(available_memory_bytes(), memory or MOST_WARM_BYTES)
+    if arguments.warm_up and free >= MOST_WARM_BYTES:
+        line.warm_up(preset_settings(arguments.preset))
 
 
 def _tell(arguments: argparse.Namespace) -> None:

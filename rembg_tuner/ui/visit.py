@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import Summary, summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rembg_tuner.running.ticket import Ticket
     from rembg_tuner.settings import Settings, Value
 
@@ -141,16 +144,22 @@ class Ratio:
 
 
 def waited_for(ticket: Ticket, total_s: float) -> Waited:
-    """Say what the visitor waited for; start and load count where this turn started the worker."""
+    """Say what the visitor waited for; start and load count as far as they fell into this turn."""
     results = [run for run in ticket.runs if isinstance(run, Result)]
     first = results[0] if results and results[0].run_index == 0 else None
+    marks = ticket.timeline().marks
     return Waited(
         total_s=total_s,
         queue_s=ticket.queued_s(),
-        start_s=first.start_s if first else 0.0,
-        load_s=first.load_s if first else 0.0,
+        start_s=min(first.start_s, _stage_s(marks, "start")) if first else 0.0,
+        load_s=min(first.load_s, _stage_s(marks, "load")) if first else 0.0,
         run_s=sum(run.total_s for run in results),
     )
+
+
+def _stage_s(marks: Sequence[tuple[float, str]], stage: str) -> float:
+    """Return how long a stage took in a turn, seconds; 0 where it was over before, or was not needed."""
+    return sum(end_s - start_s for (start_s, name), (end_s, _) in pairwise(marks) if name == stage)
 
 
 def digest_of(picture: str) -> str:

@@ -1,0 +1,227 @@
+"""Measure the page's start and load: `python benchmarks/page_start.py [BEFORE] [-n 7] [-o DIR]`. Wants a quiet machine.
+
+BEFORE is another checkout with a `.venv` of its own, such as the release before; it is measured in turn
+with this one, each time with a new server and a new browser profile:
+
+- served: from `python app.py` started to the page's HTML received;
+- usable: from the same start to the examples drawn in Chromium, which then takes a picture and a click; the
+  browser itself runs already;
+- first run: on that server, a 1080p JPEG uploaded, from the first click on Run to the cut-out seen;
+- from the start to the first cut-out: all of it, with the upload between;
+- loads: requests, transferred bytes and times of the first load and of a second one with the cache filled.
+
+CPU time is the server's with all of its children. The JSON holds each figure, the table the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import pyvips
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from rembg_tuner.host import read_host
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+CLICK = """() => new Promise(done => {
+  const viewer = document.querySelector('.rt-viewer'), began = performance.now();
+  const seen = new MutationObserver(() => {
+    if (viewer.dataset.turn === '1') { seen.disconnect(); requestAnimationFrame(() => done(performance.now() - began)); }
+  });
+  seen.observe(viewer, {attributes: true});
+  document.querySelector('#run').click();
+})"""
+TIMES = """() => { const t = performance.getEntriesByType('navigation')[0];
+  return {html_s: t.responseEnd / 1000, interactive_s: t.domInteractive / 1000, loaded_s: t.loadEventEnd / 1000}; }"""
+USABLE = "[data-example]"
+Found = dict[str, Any]
+
+
+def main() -> None:
+    """Measure in turn, print the medians, write everything."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("before", nargs="?", type=Path, help="another checkout with its .venv")
+    parser.add_argument("-n", type=int, default=7, help="servers of each; default: 7")
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / "benchmarks" / "results")
+    arguments = parser.parse_args()
+    trees = {"now": ROOT} if arguments.before is None else {"before": arguments.before.resolve(), "now": ROOT}  # fmt: skip
+    found: dict[str, list[Found]] = {name: [] for name in trees}
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
+        picture = make_picture(Path(folder))
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for i in range(arguments.n):
+            for name, root in trees.items():
+                found[name].append(measure(root, browser, picture))
+                print(f"{i + 1} {name}: {summary(found[name][-1:])}", file=sys.stderr)
+        browser.close()
+    host = read_host()
+    told = {
+        "date": datetime.now(tz=UTC).date().isoformat(),
+        "cpu": host.cpu,
+        "cores": host.usable_cpus,
+        "features": sorted(host.features),
+        "n": arguments.n,
+        "medians": {name: summary(every) for name, every in found.items()},
+        "loads": {name: every[-1]["loads"] for name, every in found.items()},
+        "all": {name: [{k: v for k, v in one.items() if k != "loads"} for one in every] for name, every in found.items()},
+    }  # fmt: skip
+    if "before" in found:
+        before, now = told["medians"]["before"], told["medians"]["now"]
+        told["of_before"] = {name: round(now[name] / before[name], 3) for name in now if before[name]}  # fmt: skip
+    print(json.dumps({k: v for k, v in told.items() if k not in ("all", "loads")}, indent=2))
+    (arguments.output / f"page-start-{told['date']}.json").write_text(json.dumps(told, indent=1) + "\n")  # fmt: skip
+
+
+def make_picture(folder: Path) -> Path:
+    """Make a 1080p JPEG with a camera's grain."""
+    cup = pyvips.Image.new_from_file(str(ROOT / "examples" / "coffee.png"))[:3]
+    scale = max(1920 / cup.width, 1080 / cup.height)
+    large = cup.resize(scale).crop(0, 0, 1920, 1080)
+    grain = pyvips.Image.gaussnoise(1920, 1080, sigma=5, mean=0, seed=1)
+    path = folder / "1080p.jpg"
+    (large + grain).cast("uchar").copy(interpretation="srgb").write_to_file(str(path), Q=92)
+    return path
+
+
+def measure(root: Path, browser: Browser, picture: Path) -> Found:
+    """Start a server, open its page twice, and run one picture."""
+    port = free_port()
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [str(root / ".venv" / "bin" / "python"), str(root / "app.py"), "--port", str(port)],
+        stderr=subprocess.DEVNULL,
+        cwd=root,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until_served(address, process)
+        found: Found = {"served_s": time.perf_counter() - began}
+        web = psutil.Process(process.pid)
+        found["served_cpu_s"] = sum(web.cpu_times()[:2])
+        context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US")
+        page, first = load(context, address)
+        found["usable_s"] = time.perf_counter() - began
+        found["web_rss_mib"] = web.memory_info().rss / 2**20
+        page.set_input_files("#picture input[type=file]", str(picture))
+        page.wait_for_function("() => document.querySelector('#picture img')?.src.includes('gradio')")  # fmt: skip
+        page.wait_for_selector("#run:not([disabled])")
+        found["first_run_s"] = page.evaluate(CLICK) / 1000
+        found["first_cutout_s"] = time.perf_counter() - began
+        found["cpu_s"] = sum(sum(one.cpu_times()[:2]) for one in [web, *web.children(recursive=True)])  # fmt: skip
+        page.close()
+        page, second = load(context, address)
+        found["loads"] = {"first": first, "second": second}
+        context.close()
+    finally:
+        process.terminate()
+        process.wait(20)
+    return found
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_served(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Ask for the page each 10 ms until its HTML is there."""
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=10).read()
+            return
+        except OSError:
+            if process.poll() is not None:
+                raise SystemExit(f"the server ended with {process.returncode}") from None
+            time.sleep(0.01)
+
+
+def load(context: BrowserContext, address: str) -> tuple[Page, Found]:
+    """Open the page in a new tab until it is usable; say what was asked for and when it came."""
+    page = context.new_page()
+    session = context.new_cdp_session(page)
+    session.send("Network.enable")
+    asked: dict[str, Found] = {}
+
+    def note(event: Found) -> None:
+        response = event["response"]
+        is_kept = response.get("fromDiskCache") or response.get("fromPrefetchCache")
+        asked[event["requestId"]] = {
+            "path": urlsplit(response["url"]).path,
+            "cached": bool(is_kept) or event["requestId"] in kept,
+            "bytes": 0,
+        }
+
+    kept: set[str] = set()
+    session.on("Network.requestServedFromCache", lambda event: kept.add(event["requestId"]))
+    session.on("Network.responseReceived", note)
+    session.on("Network.loadingFinished", lambda event: asked.get(event["requestId"], {}).update(bytes=event["encodedDataLength"]))  # fmt: skip
+    began = time.perf_counter()
+    page.goto(address)
+    page.wait_for_selector(USABLE)
+    usable_s = time.perf_counter() - began
+    page.wait_for_load_state("load")
+    page.wait_for_timeout(300)  # what is asked for late is counted too
+    sent = [one for one in asked.values() if not one["cached"] and not one["path"].startswith("data:")]  # fmt: skip
+    return page, {
+        "usable_s": usable_s,
+        "requests": len(sent),
+        "bytes": sum(one["bytes"] for one in sent),
+        "kinds": kinds(sent),
+        **page.evaluate(TIMES),
+    }
+
+
+def kinds(sent: list[Found]) -> dict[str, dict[str, int]]:
+    """Sum requests and bytes by whose they are and what they are."""
+    sums: dict[str, dict[str, int]] = {}
+    for one in sent:
+        kind = kind_of(one["path"])
+        into = sums.setdefault(kind, {"requests": 0, "bytes": 0})
+        into["requests"] += 1
+        into["bytes"] += int(one["bytes"])
+    return dict(sorted(sums.items()))
+
+
+def kind_of(path: str) -> str:
+    """Name what an address holds."""
+    if path == "/":
+        return "page (HTML)"
+    if path.startswith("/gradio_api/"):
+        return "page's events and answers"
+    suffix = path.rsplit(".", 1)[-1]
+    names = {"js": "Gradio: JavaScript", "css": "Gradio: CSS", "woff2": "Gradio: fonts"}
+    return names.get(suffix, f"Gradio: {path}" if path.startswith(("/static", "/assets")) else path)
+
+
+def summary(every: list[Found]) -> dict[str, float]:
+    """Return the medians."""
+    found = {name: [one[name] for one in every] for name in every[0] if name != "loads"}
+    for which in ("first", "second"):
+        for name in ("usable_s", "requests", "bytes", "interactive_s"):
+            found[f"{which}_load_{name}"] = [one["loads"][which][name] for one in every]
+    return {name: round(statistics.median(values), 3) for name, values in found.items()}
+
+
+if __name__ == "__main__":
+    main()
