@@ -230,6 +230,6 @@ def main(engine: str, request_fd: int, result_fd: int) -> None:
         worker.tell("failed", kind="engine_error", message=message, stage="start")
         return
     gc.enable()
-    worker.tell("ready", versions=versions)
+    worker.tell("ready", versions=versions, ready_at=time.perf_counter())
     while True:
         worker.handle(requests.get())

@@ -71,7 +71,7 @@ def last_words() -> None:
 
 
 STAGE = json.dumps({"event": "stage", "stage": "predict"}).encode() + b"\n"
-READY = json.dumps({"event": "ready", "versions": {}}).encode() + b"\n"
+READY = json.dumps({"event": "ready", "versions": {}, "ready_at": 0.0}).encode() + b"\n"
 AT_START: dict[str, Callable[[], None]] = {
     "exit": lambda: os._exit(7),
     "rubbish": lambda: say_and_sleep(b"Hello from a library!\n"),

@@ -64,7 +64,7 @@ BESIDE = {
 }
 # Within the room of the measured workers: each stands on those before it.
 RUNNING = (
-    *("meter", "load", "process", "history", "derived", "previewer", "watch", "warm"),
+    *("meter", "load", "launching", "process", "history", "derived", "previewer", "watch", "warm"),
     *("known_peaks", "starting", "outcomes", "runner", "fresh", "ticket", "line"),
 )
 # A library's modules that may import it; a room stands for all its modules.

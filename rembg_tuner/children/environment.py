@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
-_ROOT = str(Path(__file__).parents[2])
+TYPE_CHECKING = False  # `typing` and `pathlib` take a while to import; see running.launching
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ROOT = __file__.rsplit(os.sep, 3)[0]
 
 
 def child_environment() -> dict[str, str]:
@@ -34,6 +36,8 @@ def numba_environment(cache: Path) -> dict[str, str]:
     Args:
         cache: this program's cache folder.
     """
+    from importlib.util import find_spec
+
     spec = find_spec("pymatting")  # the library whose functions are compiled
     places = spec.submodule_search_locations if spec is not None else None
     if places and all(os.access(place, os.W_OK) for place in places):

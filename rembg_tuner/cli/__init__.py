@@ -10,6 +10,7 @@ its enums is part of the interpreter.
 from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]  # a part of the interpreter without stubs
+import gc
 import sys
 
 TYPE_CHECKING = False  # `typing` itself takes a while to import
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rembg_tuner.cli.stopping import Stops
+    from rembg_tuner.running.launching import EarlyWorker
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -31,23 +33,36 @@ def main(words: Sequence[str] | None = None) -> int:
     if before is signal.default_int_handler:
         # There is nothing to clean up yet, and an exception would be raised inside an import.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if is_process:
+        gc.disable()  # while modules are imported it finds nothing, and takes a twentieth of the time
+    from rembg_tuner.cli.early import launch_early
+
+    try:
+        with launch_early(sys.argv[1:] if is_process else ()) as early:
+            return _main_within_limits(words, early)
+    finally:
+        if is_process:
+            gc.freeze()  # at the interpreter's end nothing is searched for cycles, which takes 15 ms
+        else:  # the process's own end needs no handler
+            signal.signal(signal.SIGINT, before)
+
+
+def _main_within_limits(words: Sequence[str] | None, early: EarlyWorker) -> int:
+    """Run the command line, and tell a shortage of address space in a sentence."""
     from rembg_tuner.address_space import save_address_space, shortage
 
     save_address_space()
     try:
-        return _main(words)
+        return _main(words, early)
     except (ImportError, MemoryError, OSError, RuntimeError, SystemError) as error:
         told = shortage(error)
         if told is None:
             raise
         sys.stderr.write(f"rembg-tuner: {told}\n")
         return 1
-    finally:
-        if not is_process:  # the process's own end needs no handler
-            signal.signal(signal.SIGINT, before)
 
 
-def _main(words: Sequence[str] | None) -> int:
+def _main(words: Sequence[str] | None, early: EarlyWorker) -> int:
     """Parse, import the one command that is asked for (the others' imports would slow its start), and run it."""
     import contextlib
     import importlib
@@ -69,7 +84,9 @@ def _main(words: Sequence[str] | None) -> int:
     if told is not None:
         log(f"rembg-tuner: {told}")
         return FAILED
+    arguments.early = early
     module = importlib.import_module(f"rembg_tuner.cli.{arguments.command}")
+    gc.enable()
     with stoppable() as stops:
         code = _run(module.run, arguments, stops)
     return stops.exit_code or code

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rembg_tuner.pipeline import Job
+    from rembg_tuner.running.launching import EarlyWorker
     from rembg_tuner.settings import Settings
 
 _SUFFIXES = {
@@ -96,8 +97,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings, warnings = chosen_settings(arguments)
     found = look_for_images(arguments.images)
     jobs = plan_jobs(found.images, f"{arguments.output}/", arguments.background)
-    started = time.perf_counter()
-    runs, is_interrupted = _run_all(jobs, settings, warnings, is_quiet=arguments.json)
+    early = arguments.early
+    started = early.started_at or time.perf_counter()
+    runs, is_interrupted = _run_all(jobs, settings, warnings, is_quiet=arguments.json, early=early)
     elapsed_s = time.perf_counter() - started
     summary = summarise(found, runs, elapsed_s=elapsed_s, batch_size=settings.batch_size)
     if arguments.json:
@@ -184,13 +186,18 @@ def summarise(
 
 
 def _run_all(
-    jobs: list[Job], settings: Settings, warnings: tuple[str, ...], *, is_quiet: bool
+    jobs: list[Job],
+    settings: Settings,
+    warnings: tuple[str, ...],
+    *,
+    is_quiet: bool,
+    early: EarlyWorker,
 ) -> tuple[list[Result | Failure], bool]:
     """Run every group of pictures, telling of each as it is done."""
     runs: list[Result | Failure] = []
     size = settings.batch_size
     try:
-        with Runner() as runner:
+        with Runner(early=early) as runner:
             for i in range(0, len(jobs), size):
                 came = runner.run_together(jobs[i : i + size], settings, warnings=warnings)
                 for one in came:

@@ -79,7 +79,7 @@ def _run_all(
     runs: list[Run] = []
     write = log if streams.is_written else emit
     try:
-        with Runner() as runner:
+        with Runner(early=arguments.early) as runner:
             for job in jobs:
                 for _ in range(arguments.repeat):
                     run = streams.named(runner.run(job, settings, warnings=warnings))

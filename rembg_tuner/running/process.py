@@ -5,49 +5,32 @@ Knows nothing of settings, deadlines or results; the runner does.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
-import tempfile
-import time
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.children.environment import child_environment, numba_environment
 from rembg_tuner.host import oom_kill_count
+from rembg_tuner.running.launching import REAP_TIMEOUT_S, LaunchedWorker, lean_environment
 from rembg_tuner.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _LOG_TAIL_BYTES = 2000
-_REAP_TIMEOUT_S = 5.0
 _READ_BYTES = 65536
 _MOST_LINE_BYTES = 2**20  # a message has some thousand bytes; more than this is none
 # What each message must carry; the worker's own docstring tells the events.
 _CONTENT = {
-    "ready": {"versions"},
+    "ready": {"versions", "ready_at"},
     "loaded": {"load_s", "effective", "warnings"},
     "stage": {"stage"},
     "done": {"stages_s", "renamed_at", "cpu_s", "output_bytes", "warnings", "whole_bytes"},
     "done_together": {"outcomes"},
     "failed": {"kind", "message", "stage"},
 }
-# Native libraries' own thread pools and malloc arenas would count as the setting's memory. The stock
-# pipeline keeps its defaults, since it is there to be measured as it is.
-_LEAN_ENVIRONMENT = {
-    "OPENBLAS_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "2",
-    # glibc's own start (128 KiB) gives every strip back and takes it again: 20 ms a run at 1080p,
-    # against 2 MiB. Greater blocks, the network's, are still given back.
-    "MALLOC_MMAP_THRESHOLD_": "1048576",
-    "MALLOC_TRIM_THRESHOLD_": "33554432",
-}
-# Not `-m rembg_tuner.worker`, so that the worker's own imports too go on without the garbage collector.
-_PROGRAM = "import gc, sys; gc.disable(); from rembg_tuner.worker import main; main(sys.argv[1], *map(int, sys.argv[2:]))"
 
 
 class WorkerGoneError(Exception):
@@ -61,51 +44,25 @@ class WorkerRubbishError(WorkerGoneError):
 class WorkerProcess:
     """A running `rembg_tuner.worker`."""
 
-    def __init__(self, engine: str, *, cache: Path) -> None:
-        """Start it; it says `ready` when its imports are done.
+    def __init__(self, engine: str, *, cache: Path, launched: LaunchedWorker | None = None) -> None:
+        """Start it, or adopt one; it says `ready` when its imports are done.
 
         Args:
             engine: whose libraries it imports.
             cache: this program's cache folder.
+            launched: a process of this engine that was launched before; None: one is launched now.
 
         Raises:
             OSError: no process could be started.
         """
-        self.started_at = time.perf_counter()
-        self._oom_kills = oom_kill_count()
+        if launched is None:
+            oom_kills = oom_kill_count()
+            launched = LaunchedWorker(engine, _environment(engine, cache))
+            launched.oom_kills = oom_kills
+        self._process = launched
         self._was_ended = False
-        request_out, self._request_in = os.pipe()
-        self._result_out, result_in = os.pipe()
-        # Not a pipe: nobody reads while the worker works, and a full pipe would stop it.
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close()
-        command = [
-            sys.executable,
-            "-P",  # a file in the user's folder, such as queue.py, must not stand in for a library
-            "-c",
-            _PROGRAM,
-            engine,
-            str(request_out),
-            str(result_in),
-        ]
-        try:
-            self._process = subprocess.Popen(
-                command,
-                pass_fds=(request_out, result_in),
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-                env=_environment(engine, cache),
-                process_group=0,  # the terminal's Ctrl-C is this process's to handle
-            )
-        except OSError:
-            os.close(self._request_in)
-            os.close(self._result_out)
-            self._log.close()
-            raise
-        finally:
-            os.close(request_out)
-            os.close(result_in)
-        self.pid = self._process.pid
+        self._request_in, self._result_out = launched.request_in, launched.result_out
+        self.started_at, self.pid = launched.started_at, launched.pid
         os.set_blocking(self._result_out, False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._result_out, selectors.EVENT_READ)
@@ -150,23 +107,18 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End it at once; its memory and CPU are free when this returns."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_REAP_TIMEOUT_S)
+        self._process.kill()
+        self._process.wait(REAP_TIMEOUT_S)
 
     def close(self) -> None:
         """End it and close what belongs to it."""
         self.kill()
         self._selector.close()
-        for descriptor in (self._request_in, self._result_out):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-        self._log.close()
+        self._process.close()
 
     def was_killed_for_memory(self) -> bool:
         """Tell whether the kernel's out-of-memory killer ended it, by the cgroup's counter."""
-        before, now = self._oom_kills, oom_kill_count()
+        before, now = self._process.oom_kills, oom_kill_count()
         return (
             self._exit_code() == -signal.SIGKILL
             and not self._was_ended
@@ -177,11 +129,9 @@ class WorkerProcess:
 
     def _exit_code(self) -> int | None:
         """Give the exit code; it is ended first if it still runs."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.5)
-        self._was_ended = self._was_ended or self._process.poll() is None
+        self._was_ended = self._process.wait(0.5) is None or self._was_ended
         self.kill()
-        return self._process.returncode
+        return self._process.exit_code
 
     def obituary(self) -> str:
         """Say how it ended, and the last line it logged."""
@@ -199,8 +149,9 @@ class WorkerProcess:
 
     def log_tail(self) -> str:
         """Give the end of what it wrote to fd 1 and 2."""
-        size = os.fstat(self._log.fileno()).st_size
-        tail = os.pread(self._log.fileno(), _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES))
+        log = self._process.log
+        size = os.fstat(log).st_size
+        tail = os.pread(log, _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES))
         return tail.decode(errors="replace")
 
 
@@ -221,7 +172,7 @@ def _read_message(line: bytes) -> dict[str, Any]:
 
 
 def _environment(engine: str, cache: Path) -> dict[str, str]:
-    """Give the worker's environment; what the user set stays."""
+    """Give the worker's environment; the stock pipeline keeps its defaults, since it is there to be measured as it is."""
     if engine == STOCK_ENGINE:
         return {**numba_environment(cache), **child_environment()}
-    return {**_LEAN_ENVIRONMENT, **child_environment()}
+    return lean_environment()

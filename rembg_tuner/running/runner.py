@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rembg_tuner.measurement import Failure, Result
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.pipeline import Job
+    from rembg_tuner.running.launching import EarlyWorker
     from rembg_tuner.settings import Settings
 
 
@@ -75,6 +76,7 @@ class Runner:
         warm_bytes: int | None = None,
         remembers_peaks: bool = True,
         load: OwnLoad | None = None,
+        early: EarlyWorker | None = None,
     ) -> None:
         """Make a slot; no worker is started before the first run.
 
@@ -84,7 +86,9 @@ class Runner:
                 kept, whatever its size, until another has its model loaded.
             remembers_peaks: see `KnownPeaks`.
             load: counts what this process's workers put on the machine; None: no other runner's count.
+            early: a worker that the first run takes if it is of the right engine; None: there is none.
         """
+        self._early = early
         self._load = load or OwnLoad()
         host = read_host()
         self._threads = max(1, host.usable_cpus // slots)
@@ -253,6 +257,7 @@ class Runner:
                 memory_limit_bytes=limit,
                 cancel=self._cancel,
                 on_progress=turn.on_progress,
+                early=self._early,
             )
         )
         self._load.add(worker.meter.runnable_s() or 0.0, worker.start_s + worker.load_s)

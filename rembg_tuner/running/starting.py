@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rembg_tuner.models.spec import ModelSpec
+    from rembg_tuner.running.launching import EarlyWorker
     from rembg_tuner.running.warm import Key
     from rembg_tuner.running.watch import Progress
     from rembg_tuner.settings import Settings
@@ -38,6 +38,7 @@ class Start:
         memory_limit_bytes: at which it is ended; None: none.
         cancel: set by whoever wants it stopped.
         on_progress: told of every sample.
+        early: a worker that may be of use; None: there is none.
     """
 
     settings: Settings
@@ -48,6 +49,7 @@ class Start:
     memory_limit_bytes: int | None
     cancel: threading.Event
     on_progress: Callable[[Progress], None] | None
+    early: EarlyWorker | None = None
 
 
 def start_worker(start: Start) -> WarmWorker:
@@ -57,7 +59,8 @@ def start_worker(start: Start) -> WarmWorker:
         FailedRunError: no process could be started, or it failed, died or passed a limit.
     """
     try:
-        process = WorkerProcess(start.settings.engine, cache=start.cache)
+        launched = None if start.early is None else start.early.take(start.settings.engine)
+        process = WorkerProcess(start.settings.engine, cache=start.cache, launched=launched)
     except OSError as error:
         raise FailedRunError(
             "crash", f"no worker could be started: {error.strerror}", "start"
@@ -84,7 +87,8 @@ def _load(process: WorkerProcess, start: Start) -> WarmWorker:
         started_at=process.started_at,
     )
     ready = watch.wait_for("ready")
-    start_s = time.perf_counter() - process.started_at
+    # As the worker tells it: one that was launched early may have waited for this process.
+    start_s = ready["ready_at"] - process.started_at
     baseline = meter.rss_bytes()
     meter.reset_peak()
     request = {
