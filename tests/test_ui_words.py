@@ -59,7 +59,7 @@ NOT_SHOWN = {
     r"a run ended in a way|a download ended in a way|no folder for a run|could not be swept|no longer possible|could not be written$": "for the log",
     r"^Cut a picture out|rembg tuner serves programs": "for programs",
     r"^settings must be knobs by name": "for programs",
-    r"^%s was damaged|^\{\} at \{\}$|^unexpected error in|^starting a run$|^writing a visitor's runs$": "for the log",
+    r"^%s was damaged|^\{\} at \{\}$|^unexpected error in|^starting a run$|^writing a visitor's runs$|^no worker was started early|^a worker could not be started early|^nobody needs this worker": "for the log",
     r"=>": "JavaScript",
     r"^0 or $|^ to \{\}$|^, a multiple of \{\}$|^one of \{\}$|^unable to $|^; the system may|^the worker was ended by \{\}\{\}$|^the worker closed its pipe$|^int \| None$|^\{\}, \{\} \{\}$|^the host's limit$": "parts of sentences, and no sentences",
     r"^of another package$|^absent$|^\{\} \{\}, \{\}$": "parts of a key",
