@@ -69,14 +69,18 @@ class Result:
         settings: what was asked.
         effective: what the engine says it did, read back from it; None where it has no such thing.
         stages_s: wall time by stage. read_small, normalise, predict, matte, write; engine rembg:
-            predict, rest. They sum to total_s within 5 %.
-        total_s: from the request sent to the file renamed; start and load are not in it.
+            predict, rest. They sum to total_s within 5 %. Of `batch`, read_small and normalise may have
+            run while the picture before was written: pictures' total_s then sum to more than the time that passed.
+        total_s: from the request sent to the file renamed; start and load are not in it. Of pictures run
+            together, and of all of `batch`, the sum of the picture's own stages.
         load_s: the model's verification and the session's making, on the worker that ran this.
         start_s: from the worker's process created to its imports done.
         cpu_s: CPU time of the run, all threads of the worker; of pictures run together each one's share.
+            The reading of a next picture meanwhile is the next picture's, by its thread's CPU clock.
         baseline_rss_bytes: resident memory after the imports, before the session.
         load_peak_rss_bytes: the peak while loading.
-        peak_rss_bytes: the peak of this run: VmHWM, reset before it, where /proc gives it.
+        peak_rss_bytes: the peak of this run: VmHWM, reset before it, where /proc gives it. Of `batch`, the
+            reading of the next pictures meanwhile is in it.
         retained_rss_bytes: resident memory right after the run.
         rss_file_bytes: how much of it right after the run is mapped files, not the process's own.
         peak_source: vmhwm, or sampled (every 20 ms) where /proc does not give it.

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import CancelledError, EngineError, OutputError, PictureError
@@ -16,6 +16,8 @@ from rembg_tuner.imaging.formats import check_output, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import pyvips
 
     from rembg_tuner.engines import NetworkEngine, StockEngine
     from rembg_tuner.errors import TunerError
@@ -65,7 +67,7 @@ class Outcome:
         stages_s: wall seconds by stage.
         renamed_at: `perf_counter` when the file took its name.
         cpu_s: CPU seconds up to then, all threads; of pictures run together each one's own, and its share
-            of the network's run.
+            of the network's run. The reading of a next picture is counted there, not here.
         whole_bytes: about how much memory the picture itself took, which is no fault of the setting's;
             see `imaging.compose.whole_bytes`.
     """
@@ -78,12 +80,23 @@ class Outcome:
     whole_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undone:
+    """Why one of several pictures was not cut out, and the stage where that was found."""
+
+    error: TunerError
+    stage: str
+
+
 class Stages:
     """The stages of one run: timed, told as they begin, and left when somebody cancels."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        """Tell each stage's name as it begins."""
+    def __init__(
+        self, tell: Callable[[str], None], *, cpu_clock: Callable[[], float] = time.process_time
+    ) -> None:
+        """Tell each stage's name as it begins; `cpu_clock` counts the run's CPU seconds."""
         self._tell = tell
+        self.cpu_clock = cpu_clock
         self.seconds: dict[str, float] = {}
         self.current = "read_small"
         self.cancelled = threading.Event()
@@ -99,7 +112,7 @@ class Stages:
 
     def of_one(self) -> Stages:
         """Give stages for one of several pictures: timed apart, told and cancelled together."""
-        one = Stages(self._follow)
+        one = Stages(self._follow, cpu_clock=self.cpu_clock)
         one.cancelled = self.cancelled
         return one
 
@@ -120,7 +133,7 @@ class Stages:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Picture:
+class Picture:
     """A picture that is being cut out.
 
     Attributes:
@@ -136,6 +149,16 @@ class _Picture:
     cpu_s: float
 
 
+class NextPictures(Protocol):
+    """Reads the next pictures while the present ones are written; see `read_ahead`."""
+
+    def take(self, job: Job, stages: Stages) -> Picture | None:
+        """Return a picture that was read ahead; None: it was not."""
+
+    def start(self) -> None:
+        """Begin to read what comes next, unless that is begun."""
+
+
 def cut_out(
     job: Job, settings: Settings, engine: NetworkEngine, model: ModelSpec, stages: Stages
 ) -> Outcome:
@@ -144,18 +167,27 @@ def cut_out(
     Raises:
         TunerError: of the kind that went wrong.
     """
-    picture = _begin(job, engine, model, stages)
-    cpu_before = time.process_time()
+    picture = begin(job, engine, model, stages)
+    cpu_before = stages.cpu_clock()
     with stages.stage("predict"):
         raw = engine.predict(picture.tensor)
-    picture.cpu_s += time.process_time() - cpu_before
+    picture.cpu_s += stages.cpu_clock() - cpu_before
     return _finish(picture, raw[0], settings, model)
 
 
 def cut_out_together(
-    jobs: list[Job], settings: Settings, engine: NetworkEngine, model: ModelSpec, stages: Stages
-) -> list[Outcome | TunerError]:
+    jobs: list[Job],
+    settings: Settings,
+    engine: NetworkEngine,
+    model: ModelSpec,
+    stages: Stages,
+    *,
+    ahead: NextPictures | None = None,
+) -> list[Outcome | Undone]:
     """Cut several pictures out, with one run of the network for all of them.
+
+    With `ahead`, pictures that it has read are not read again, and it reads the next ones while these
+    are written, unless one of these is decoded or encoded whole.
 
     Each picture's `predict`, and what that run adds to its `cpu_s`, is its share of that run. A picture that cannot be read or written, or for
     which the network has no answer, does not keep the others from being done.
@@ -166,54 +198,74 @@ def cut_out_together(
     Raises:
         CancelledError, EngineError, ModelError: none of them could be done.
     """
-    from rembg_tuner.imaging import network_input
+    from rembg_tuner.imaging import compose, network_input
 
-    came: dict[int, Outcome | TunerError] = {}
-    pictures: dict[int, _Picture] = {}
+    came: dict[int, Outcome | Undone] = {}
+    pictures: dict[int, Picture] = {}
     for i, job in enumerate(jobs):
+        one_stages = stages.of_one()
         try:
-            pictures[i] = _begin(job, engine, model, stages.of_one())
+            known = None if ahead is None else ahead.take(job, one_stages)
+            pictures[i] = known or begin(job, engine, model, one_stages)
         except (PictureError, OutputError) as error:
-            came[i] = error
+            came[i] = Undone(error=error, stage=one_stages.current)
     if pictures:
-        cpu_before = time.process_time()
+        cpu_before = stages.cpu_clock()
         with stages.stage("predict"):
             raw = engine.predict(network_input.join([p.tensor for p in pictures.values()]))
-        share_s = (time.process_time() - cpu_before) / len(pictures)
+        share_s = (stages.cpu_clock() - cpu_before) / len(pictures)
+        whole_bytes = [
+            compose.whole_bytes(p.header, settings.max_side, Path(p.job.output))
+            for p in pictures.values()
+        ]
+        is_free = ahead is not None and not any(whole_bytes)
         for (i, picture), one in zip(pictures.items(), raw, strict=True):
             picture.cpu_s += share_s
             picture.stages.seconds["predict"] = stages.seconds["predict"] / len(pictures)
             try:
-                came[i] = _finish(picture, one, settings, model)
+                came[i] = _finish(picture, one, settings, model, ahead if is_free else None)
             except (PictureError, OutputError, EngineError) as error:
-                came[i] = error
+                came[i] = Undone(error=error, stage=picture.stages.current)
     return [came[i] for i in range(len(jobs))]
 
 
-def _begin(job: Job, engine: NetworkEngine, model: ModelSpec, stages: Stages) -> _Picture:
-    """Read a picture as the network's input."""
+def begin(
+    job: Job,
+    engine: NetworkEngine,
+    model: ModelSpec,
+    stages: Stages,
+    *,
+    read_small: Callable[..., pyvips.Image] | None = None,
+) -> Picture:
+    """Read a picture as the network's input; with another reader than `source.read_small` if given."""
     from rembg_tuner.imaging import network_input, source
 
-    cpu_before = time.process_time()
+    cpu_before = stages.cpu_clock()
     with stages.stage("read_small"):
         check_output(Path(job.output), job.background)
         header = source.read_header(Path(job.input), max_pixels=job.max_pixels)
-        small = source.read_small(header, width=engine.side, height=engine.side)
+        small = (read_small or source.read_small)(header, width=engine.side, height=engine.side)
         empty = source.transparency_warning(small)
         if empty:
             header = replace(header, warnings=(*header.warnings, empty))
     with stages.stage("normalise"):
         tensor = network_input.normalise(small, side=engine.side, mean=model.mean, std=model.std)
-    cpu_s = time.process_time() - cpu_before
-    return _Picture(job=job, stages=stages, header=header, tensor=tensor, cpu_s=cpu_s)
+    cpu_s = stages.cpu_clock() - cpu_before
+    return Picture(job=job, stages=stages, header=header, tensor=tensor, cpu_s=cpu_s)
 
 
-def _finish(picture: _Picture, raw: RawOutput, settings: Settings, model: ModelSpec) -> Outcome:
-    """Make the matte of the network's answer, float32 (c, h, w), and write the cut-out."""
+def _finish(
+    picture: Picture,
+    raw: RawOutput,
+    settings: Settings,
+    model: ModelSpec,
+    ahead: NextPictures | None = None,
+) -> Outcome:
+    """Make the matte of the network's answer, float32 (c, h, w), and write the cut-out; read ahead then."""
     from rembg_tuner.imaging import compose, matte, placed
 
     job, stages = picture.job, picture.stages
-    cpu_before = time.process_time()
+    cpu_before = stages.cpu_clock()
     with stages.stage("matte"):
         foreground = matte.foreground_of(raw, model.post)
         composition = compose.Composition(
@@ -223,12 +275,14 @@ def _finish(picture: _Picture, raw: RawOutput, settings: Settings, model: ModelS
             background=job.background,
         )
         faint = matte.foreground_warning(foreground)
+    if ahead is not None:
+        ahead.start()
     with stages.stage("write"):
         output_bytes = compose.write_cutout(
             composition, Path(job.output), is_cancelled=stages.cancelled.is_set
         )
     renamed_at = time.perf_counter()
-    cpu_s = picture.cpu_s + time.process_time() - cpu_before
+    cpu_s = picture.cpu_s + stages.cpu_clock() - cpu_before
     if job.matte is not None:
         # The cut-out is done. Whoever makes the preview finds no matte then, and says so.
         with contextlib.suppress(OutputError):
@@ -239,7 +293,7 @@ def _finish(picture: _Picture, raw: RawOutput, settings: Settings, model: ModelS
         cpu_s=cpu_s,
         output_bytes=output_bytes,
         warnings=(*picture.header.warnings, *([faint] if faint else [])),
-        whole_bytes=compose.whole_bytes(composition, Path(job.output)),
+        whole_bytes=compose.whole_bytes(picture.header, settings.max_side, Path(job.output)),
     )
 
 

@@ -5,6 +5,7 @@ fd 1. It imports nothing of pages, meters or plots, so that its memory is a sett
 and it ends by itself when its parent's end of the pipe closes.
 
 Requests: {"op": "load", ...}, {"op": "run", ...}, {"op": "run_together", ...}, {"op": "cancel"}.
+          "run_together" names the pictures of the next request too ("following"), which may be read meanwhile.
 Results:  {"event": "ready" | "loaded" | "stage" | "done" | "done_together" | "failed", ...}.
 """
 
@@ -27,11 +28,12 @@ from rembg_tuner import __version__
 from rembg_tuner.address_space import root_reason
 from rembg_tuner.errors import TunerError
 from rembg_tuner.models.spec import ModelSpec, verify
-from rembg_tuner.pipeline import Job, Stages, cut_out_together, run_job
+from rembg_tuner.pipeline import Job, Stages, Undone, cut_out_together, run_job
 from rembg_tuner.settings import STOCK_ENGINE, build_settings
 
 if TYPE_CHECKING:
     from rembg_tuner.engines import NetworkEngine, StockEngine
+    from rembg_tuner.read_ahead import ReadAhead
     from rembg_tuner.settings import Settings
 
 _FIRST_TO_BE_KILLED = "1000"
@@ -50,6 +52,7 @@ class Worker:
         self._settings: Settings | None = None
         self._model: ModelSpec | None = None
         self._stages: Stages | None = None
+        self._ahead: ReadAhead | None = None
 
     def tell(self, event: str, **content: Any) -> None:
         """Write one result line."""
@@ -117,23 +120,35 @@ class Worker:
     def _run(self, *, job: dict[str, Any], settings: dict[str, object]) -> None:
         """Run one picture through."""
         engine, model = self._loaded()
+        if self._ahead is not None:
+            self._ahead.stop()
         self._stages = stages = Stages(lambda name: self.tell("stage", stage=name))
         outcome = run_job(Job.from_dict(job), build_settings(settings), engine, model, stages)
         self.tell("done", **asdict(outcome))
 
-    def _run_together(self, *, jobs: list[dict[str, Any]], settings: dict[str, object]) -> None:
-        """Run several pictures through, the network once for all of them."""
-        engine, model = self._loaded()
-        self._stages = stages = Stages(lambda name: self.tell("stage", stage=name))
-        came = cut_out_together(
-            [Job.from_dict(job) for job in jobs],
-            build_settings(settings),
-            cast("NetworkEngine", engine),
-            model,
-            stages,
-        )
+    def _run_together(
+        self,
+        *,
+        jobs: list[dict[str, Any]],
+        following: list[dict[str, Any]],
+        settings: dict[str, object],
+    ) -> None:
+        """Run pictures through, the network once for all of them; read the following ones meanwhile."""
+        from rembg_tuner.read_ahead import ReadAhead
+
+        loaded, model = self._loaded()
+        engine = cast("NetworkEngine", loaded)
+        ahead = self._ahead = self._ahead or ReadAhead(engine, model)
+        stages = Stages(lambda name: self.tell("stage", stage=name), cpu_clock=ahead.cpu_clock)
+        self._stages = stages
+        these = [Job.from_dict(job) for job in jobs]
+        ahead.keep_only(these)
+        ahead.following = [Job.from_dict(job) for job in following]
+        came = cut_out_together(these, build_settings(settings), engine, model, stages, ahead=ahead)
         outcomes = [
-            {"kind": one.kind, "message": str(one)} if isinstance(one, TunerError) else asdict(one)
+            {"kind": one.error.kind, "message": str(one.error), "stage": one.stage}
+            if isinstance(one, Undone)
+            else asdict(one)
             for one in came
         ]
         self.tell("done_together", outcomes=outcomes)
@@ -153,6 +168,8 @@ class Worker:
         stages, engine = self._stages, self._engine
         if stages is not None and engine is not None:
             stages.cancelled.set()
+            if self._ahead is not None:
+                self._ahead.cancel()
             engine.cancel()
 
 

@@ -70,6 +70,13 @@ def last_words() -> None:
     os._exit(3)
 
 
+def die_while_reading_ahead() -> None:
+    """Be killed when a picture is read ahead."""
+    from rembg_tuner import read_ahead
+
+    setattr(read_ahead, "begin", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))  # noqa: B010  # as below
+
+
 STAGE = json.dumps({"event": "stage", "stage": "predict"}).encode() + b"\n"
 READY = json.dumps({"event": "ready", "versions": {}, "ready_at": 0.0}).encode() + b"\n"
 AT_START: dict[str, Callable[[], None]] = {
@@ -80,6 +87,7 @@ AT_START: dict[str, Callable[[], None]] = {
     "list": lambda: say_and_sleep(b"[1, 2]\n"),
     "unknown": lambda: say_and_sleep(b'{"event": "joy"}\n'),
     "ready-then-end": lambda: say_and_end(READY),
+    "dies-reading-ahead": die_while_reading_ahead,
 }
 IN_RUN: dict[str, Callable[[], None]] = {
     "abort": os.abort,

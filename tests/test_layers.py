@@ -37,7 +37,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("trials", "quality", "budgets"),
     ("models", "imaging", "recommend", "plot"),
     ("engines", "capabilities", "precision", "report"),
-    ("pipeline", "conversion"),
+    ("pipeline", "read_ahead", "conversion"),
     ("worker",),
     ("running",),
     (
@@ -58,6 +58,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 BESIDE = {
     ("measurement", "settings"),
     ("budgets", "trials"),
+    ("read_ahead", "pipeline"),
     ("server", "ui"),
     ("documents", "bench"),  # its tables stand in the documents
     ("imaging", "models"),  # the word for how a network's output becomes a matte

@@ -15,7 +15,7 @@ from PIL import Image
 from rembg_tuner.errors import CancelledError, EngineError, OutputError, PictureError, TunerError
 from rembg_tuner.imaging.placed import PictureMatte
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
-from rembg_tuner.pipeline import Job, Outcome, Stages, cut_out_together, run_job
+from rembg_tuner.pipeline import Job, Outcome, Stages, Undone, cut_out_together, run_job
 from rembg_tuner.settings import Settings
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
@@ -322,7 +322,9 @@ def test_one_picture_without_an_answer_keeps_no_other_from_being_done(tmp_path: 
     jobs = [Job(input=str(ASTRONAUT), output=str(tmp_path / f"{i}.png")) for i in range(3)]
     came = cut_out_together(jobs, NETWORK, NoNumber(), MODEL, silent())
     assert [isinstance(one, Outcome) for one in came] == [True, False, True]
-    assert isinstance(came[1], EngineError)
+    assert isinstance(came[1], Undone)
+    assert isinstance(came[1].error, EngineError)
+    assert came[1].stage == "matte"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "2.png"]
 
 
@@ -345,7 +347,8 @@ def test_a_damaged_picture_leaves_the_other_files_as_they_would_be(
     together = [replace(job, output=job.output.replace("alone", "together")) for job in jobs]
     together.insert(place, Job(input=str(bad), output=str(tmp_path / "bad-out.png")))
     came = cut_out_together(together, NETWORK, Brightness(), MODEL, silent())
-    assert [isinstance(one, PictureError) for one in came] == [i == place for i in range(4)]
+    undone = [one.error if isinstance(one, Undone) else None for one in came]
+    assert [isinstance(one, PictureError) for one in undone] == [i == place for i in range(4)]
     assert not (tmp_path / "bad-out.png").exists()
     for i in range(3):
         alone, other = (tmp_path / f"{name}-{i}.png" for name in ("alone", "together"))

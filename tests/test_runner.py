@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from rembg_tuner.cache import CACHE_VARIABLE, user_cache_folder
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.meter import Meter
-from rembg_tuner.running.runner import Runner
+from rembg_tuner.running.runner import Runner, _has_room, _may_be_of_others, _Turn
+from rembg_tuner.running.watch import FailedRunError
 from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,6 +71,12 @@ class HostileRunner(Runner):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "executable", str(self._python))
             return super().run(*arguments, **more)
+
+    def run_together(self, *arguments: Any, **more: Any) -> list[Result | Failure]:
+        """Run with the script in Python's place."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "executable", str(self._python))
+            return super().run_together(*arguments, **more)
 
 
 @pytest.fixture(scope="module")
@@ -547,6 +555,114 @@ def test_a_deadline_of_several_pictures_says_whose_it_is(tmp_path: Path) -> None
         "the run of 2 pictures passed its deadline of 100 ms a picture (timeout_s) and was ended; "
         "raise it, or choose a faster setting"
     }
+
+
+# Pictures that are read while others are written
+
+
+def test_figures_of_pictures_read_ahead_add_up(tmp_path: Path) -> None:
+    """Stages sum to the total; the peak that reading ahead adds to is not kept as the setting's."""
+    jobs = [Job(input=str(ASTRONAUT), output=str(tmp_path / f"{i}.png")) for i in range(3)]
+    with Runner() as runner:
+        came = runner.run_together(jobs[:1], QUICK)
+        worker = runner._workers.find((runner._threads, *QUICK.reload_key()))
+        assert worker is not None
+        known_bytes = worker.setting_peak_bytes
+        came += runner.run_together(jobs[1:2], QUICK, following=jobs[2:])
+        assert worker.setting_peak_bytes == known_bytes
+        came += runner.run_together(jobs[2:], QUICK)
+    for one in came:
+        stages_s = succeeded(one).stages_s
+        assert succeeded(one).total_s == pytest.approx(sum(stages_s.values()))
+        assert list(stages_s) == ["read_small", "normalise", "predict", "matte", "write"]
+    files = [Path(job.output).read_bytes() for job in jobs]
+    assert files[0] == files[1] == files[2]
+
+
+def test_a_crash_while_reading_ahead_is_no_fault_of_the_picture_that_is_written(
+    hostile: Runner, tmp_path: Path, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker writes it with nothing beside, and the next picture has its own turn."""
+    out, scaled = tmp_path / "out", replace(QUICK, max_side=1500)
+    out.mkdir()
+    hostile.close()
+    monkeypatch.setenv("HOSTILE_START", "dies-reading-ahead")
+    succeeded(hostile.run_together([job_in(out)], QUICK)[0])
+    pid, following = (
+        worker_of(hostile),
+        Job(input=str(ASTRONAUT), output=str(tmp_path / "next.png")),
+    )
+    came = hostile.run_together([job_in(out, large)], scaled, following=[following])
+    assert succeeded(came[0]).run_index == 0
+    assert worker_of(hostile) != pid
+    assert [path.name for path in out.iterdir()] == ["out.png"]
+    succeeded(hostile.run_together([following], QUICK)[0])
+    hostile.close()
+
+
+def test_a_cancel_ends_the_writing_and_the_reading_ahead(tmp_path: Path, large: Path) -> None:
+    """In time; no file is left, and the same worker does the next run."""
+    following = [Job(input=str(large), output=str(tmp_path / f"{i}.png")) for i in range(8)]
+    with Runner() as runner:
+        succeeded(runner.run_together([job_in(tmp_path)], QUICK)[0])
+        (tmp_path / "out.png").unlink()
+        pid, cancelled_at = worker_of(runner), [0.0]
+
+        def cancel_when_writing() -> None:
+            end = time.perf_counter() + 30
+            while not list(tmp_path.iterdir()) and time.perf_counter() < end:
+                time.sleep(0.005)
+            cancelled_at[0] = time.perf_counter()
+            runner.cancel()
+
+        thread = threading.Thread(target=cancel_when_writing)
+        thread.start()
+        came = runner.run_together([job_in(tmp_path, large)], QUICK, following=following)
+        ended_at = time.perf_counter()
+        thread.join()
+        assert ended_at - cancelled_at[0] <= 2 * LATENESS_S
+        failed(came[0], "cancelled")
+        assert list(tmp_path.iterdir()) == []
+        succeeded(runner.run_together([job_in(tmp_path)], QUICK)[0])
+        assert worker_of(runner) == pid
+
+
+@pytest.mark.parametrize(
+    ("limit_bytes", "runs", "peak_bytes", "has_room"),
+    [
+        pytest.param(None, 1, 0, True, id="no-limit"),
+        pytest.param(300 * MIB, 1, 100 * MIB, False, id="first-run"),
+        pytest.param(300 * MIB, 2, 0, False, id="peak-unknown"),
+        pytest.param(300 * MIB, 2, 236 * MIB, True, id="just-enough"),
+        pytest.param(300 * MIB, 2, 236 * MIB + 1, False, id="too-little"),
+    ],
+)
+def test_pictures_are_read_ahead_where_the_limit_leaves_room(
+    limit_bytes: int | None, runs: int, peak_bytes: int, has_room: bool
+) -> None:
+    """Above the highest peak so far, which is known only after a run."""
+    worker: Any = SimpleNamespace(runs=runs, peak_bytes=peak_bytes)
+    assert _has_room(worker, limit_bytes) is has_room
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "is_followed", "expected"),
+    [
+        pytest.param("crash", "write", True, True, id="crash"),
+        pytest.param("out_of_memory", "matte", True, True, id="memory"),
+        pytest.param("crash", "write", False, False, id="nothing-read-ahead"),
+        pytest.param("out_of_memory", "predict", True, False, id="before-reading-ahead"),
+        pytest.param("timeout", "write", True, False, id="timeout"),
+        pytest.param("cancelled", "write", True, False, id="cancelled"),
+    ],
+)
+def test_a_run_is_repeated_alone_only_where_reading_ahead_may_have_ended_it(
+    kind: Any, stage: str, is_followed: bool, expected: bool
+) -> None:
+    """A deadline, a cancel and what fails in the network are the picture's own."""
+    following = (Job(input="next.png", output="out.png"),) if is_followed else ()
+    turn = _Turn(settings=QUICK, warnings=(), is_together=True, following=following)
+    assert _may_be_of_others(FailedRunError(kind, "it failed", stage), turn) is expected
 
 
 def test_a_second_thread_is_told_busy(runner: Runner, tmp_path: Path) -> None:

@@ -199,7 +199,12 @@ def _run_all(
     try:
         with Runner(early=early) as runner:
             for i in range(0, len(jobs), size):
-                came = runner.run_together(jobs[i : i + size], settings, warnings=warnings)
+                came = runner.run_together(
+                    jobs[i : i + size],
+                    settings,
+                    warnings=warnings,
+                    following=jobs[i + size : i + 2 * size],
+                )
                 for one in came:
                     if isinstance(one, Failure):
                         log(f"rembg-tuner: {failure_text(one)}")

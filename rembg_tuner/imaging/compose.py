@@ -55,11 +55,11 @@ class Composition:
     background: Colour | None
 
 
-def whole_bytes(composition: Composition, output: Path) -> int:
-    """Tell about how much memory a picture itself takes, bytes: decoded or encoded whole; 0: it goes in strips."""
-    width, height = composition.header.scaled(composition.max_side)
+def whole_bytes(header: PictureHeader, max_side: int, output: Path) -> int:
+    """Return about how much memory a picture itself takes, bytes: decoded or encoded whole; 0: it goes in strips."""
+    width, height = header.scaled(max_side)
     per_pixel = _ENCODED_BYTES_PER_PIXEL.get(output.suffix.lower(), 0)
-    return composition.header.extra_bytes + width * height * per_pixel
+    return header.extra_bytes + width * height * per_pixel
 
 
 def write_cutout(

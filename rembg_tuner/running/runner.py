@@ -6,6 +6,7 @@ for the settings that they hold. Whatever happens is a Result or a Failure; the 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -26,10 +27,11 @@ from rembg_tuner.running.process import WorkerGoneError
 from rembg_tuner.running.starting import Start, start_worker
 from rembg_tuner.running.warm import WarmWorker, WarmWorkers
 from rembg_tuner.running.watch import DiedIdleError, FailedRunError, Progress, Watch
-from rembg_tuner.units import format_seconds
+from rembg_tuner.settings import STOCK_ENGINE
+from rembg_tuner.units import MIB, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -40,11 +42,30 @@ if TYPE_CHECKING:
     from rembg_tuner.settings import Settings
 
 
+_READ_AHEAD_BYTES = 64 * MIB  # more than a picture takes that `read_ahead` reads: 50 at most
+
+
 def _deadline_text(timeout_s: float, pictures: int) -> str:
     """Say that a run took too long; together, pictures have the time of all of them."""
     if pictures == 1:
         return f"the run passed its deadline of {format_seconds(timeout_s)} (timeout_s) and was ended; raise it, or choose a faster setting"
     return f"the run of {pictures} pictures passed its deadline of {format_seconds(timeout_s)} a picture (timeout_s) and was ended; raise it, or choose a faster setting"
+
+
+def _has_room(worker: WarmWorker, memory_limit_bytes: int | None) -> bool:
+    """Return whether a worker, as far as its runs show, stays below its limit while it reads ahead."""
+    if memory_limit_bytes is None:
+        return True
+    is_known = worker.runs > 1 and worker.peak_bytes > 0
+    return is_known and worker.peak_bytes + _READ_AHEAD_BYTES <= memory_limit_bytes
+
+
+def _may_be_of_others(error: FailedRunError, turn: _Turn) -> bool:
+    """Return whether a worker failed before these pictures, or while it may have read the following ones."""
+    if isinstance(error, DiedIdleError):
+        return True
+    is_read_ahead = bool(turn.following) and error.stage in ("matte", "write")
+    return is_read_ahead and error.kind in ("crash", "out_of_memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +75,15 @@ class _Turn:
     Attributes:
         settings: as asked.
         warnings: what was said while they were made.
+        is_together: the pictures go through the network together, be they several or one.
+        following: the pictures of the next call, which the worker may read meanwhile.
     """
 
     settings: Settings
     warnings: tuple[str, ...]
-    on_progress: Callable[[Progress], None] | None
+    on_progress: Callable[[Progress], None] | None = None
+    is_together: bool = False
+    following: tuple[Job, ...] = ()
 
 
 class Runner:
@@ -160,22 +185,35 @@ class Runner:
         return self._hold_slot([job], turn)[0]
 
     def run_together(
-        self, jobs: list[Job], settings: Settings, *, warnings: tuple[str, ...] = ()
+        self,
+        jobs: list[Job],
+        settings: Settings,
+        *,
+        warnings: tuple[str, ...] = (),
+        following: Sequence[Job] = (),
     ) -> list[Result | Failure]:
         """Run several pictures through, with one run of the network for all of them.
 
         Their `predict` and `cpu_s` hold each one's share of that run, their `total_s` is the sum of their own
-        stages; the peak is that of the whole.
+        stages; the peak is that of the whole, with the reading of the following ones.
 
         Args:
             jobs: at least one, at most the settings' batch_size.
             settings: how.
             warnings: what was said while the settings were made; goes into each Result.
+            following: what the next call will be given. They are read while these are written, where memory
+                allows it and the engine is not the stock pipeline.
 
         Returns:
             For each job its Result or Failure.
         """
-        turn = _Turn(settings=settings, warnings=warnings, on_progress=None)
+        is_stock = settings.engine == STOCK_ENGINE
+        turn = _Turn(
+            settings=settings,
+            warnings=warnings,
+            is_together=not is_stock,
+            following=() if is_stock else tuple(following),
+        )
         return self._hold_slot(jobs, turn)
 
     def warm_up(self, settings: Settings, on_progress: Callable[[Progress], None]) -> None:
@@ -211,16 +249,21 @@ class Runner:
             self._slot.release()
 
     def _run(self, jobs: list[Job], turn: _Turn) -> list[Result | Failure]:
-        """Run on a worker that holds the settings; once more if it was found dead."""
+        """Run on a worker that holds the settings; once more if its end was no fault of these pictures."""
         index, worker = 0, None
         try:
             worker = self._ready_worker(turn)
             index = worker.runs
             try:
                 return self._run_on(worker, jobs, turn)
-            except DiedIdleError:
+            except FailedRunError as error:
+                if not _may_be_of_others(error, turn):
+                    raise
                 self._workers.drop_dead()
-                worker, index = self._ready_worker(turn), 0
+                remove_scratch_of(jobs)
+                turn = replace(turn, following=())
+                worker = self._ready_worker(turn)
+                index = worker.runs
                 return self._run_on(worker, jobs, turn)
         except FailedRunError as error:
             self._peaks.note_ended(turn.settings, error, self._open_cache()[0])
@@ -311,9 +354,16 @@ class Runner:
             baseline_rss_bytes=worker.baseline_rss_bytes,
             is_warm=worker.runs > 1,
         )
+        following = turn.following if _has_room(worker, watch.memory_limit_bytes) else ()
         request: dict[str, Any] = {"settings": settings.to_dict()}
-        is_one = len(jobs) == 1
-        request |= {"op": "run", "job": asdict(jobs[0])} if is_one else {"op": "run_together", "jobs": [asdict(job) for job in jobs]}  # fmt: skip
+        if turn.is_together:
+            request |= {
+                "op": "run_together",
+                "jobs": [asdict(job) for job in jobs],
+                "following": [asdict(job) for job in following],
+            }
+        else:
+            request |= {"op": "run", "job": asdict(jobs[0])}
         ran_s = worker.meter.runnable_s() or 0.0
         worker.meter.reset_peak()
         try:
@@ -322,7 +372,7 @@ class Runner:
         except WorkerGoneError as error:
             raise watch.death(error) from error
         try:
-            done = watch.wait_for("done" if is_one else "done_together")
+            done = watch.wait_for("done_together" if turn.is_together else "done")
         finally:
             self._count_load(worker, ran_s, time.perf_counter() - watch.started_at)
         readings = Readings(
@@ -331,20 +381,25 @@ class Runner:
             rss_file=worker.meter.rss_file_bytes(),
             curve=watch.thinned_curve(),
         )
-        outcomes = [done] if is_one else done["outcomes"]
-        worker.note_peak(readings.peak, whole_bytes=whole_bytes_of(settings, outcomes))
+        outcomes = done["outcomes"] if turn.is_together else [done]
+        # A peak with the next pictures' reading in it is no setting's own.
+        whole_bytes = math.inf if following else whole_bytes_of(settings, outcomes)
+        worker.note_peak(readings.peak, whole_bytes=whole_bytes)
         cache, cache_warnings = self._open_cache()
         unnoted = self._peaks.note(settings, worker, cache)
         # A cache that is not kept says so already.
         said = (unnoted if not cache_warnings else None, busy_warning(self._load))
         warnings = (*turn.warnings, *worker.warnings, *(text for text in said if text))
         turn = replace(turn, warnings=warnings)
-        if is_one:
+        if not turn.is_together:
             total_s = done["renamed_at"] - watch.started_at
             return [self._result(worker, jobs[0], turn, readings, {**done, "total_s": total_s})]
         return [
             failure_of(
-                job, settings, FailedRunError(one["kind"], one["message"], "write"), worker.runs - 1
+                job,
+                settings,
+                FailedRunError(one["kind"], one["message"], one["stage"]),
+                worker.runs - 1,
             )
             if "kind" in one
             else self._result(

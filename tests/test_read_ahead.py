@@ -1,0 +1,248 @@
+"""The next pictures are read while these are written: same pixels, own figures, bounded memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from rembg_tuner import pipeline, read_ahead
+from rembg_tuner.imaging import source
+from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from rembg_tuner.pipeline import Job, Outcome, Stages, Undone, cut_out_together
+from rembg_tuner.read_ahead import ReadAhead
+from rembg_tuner.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rembg_tuner.settings import Value
+
+ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
+SIDE = 64
+SETTINGS = Settings(engine="onnxruntime")
+MODEL = ModelSpec(
+    name="none",
+    path="none",
+    graph_path="none",
+    checksums={},
+    side=SIDE,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+)
+
+
+class Brightness:
+    """An engine whose answer is the picture's own brightness."""
+
+    side = SIDE
+    effective: dict[str, Value] = {}  # noqa: RUF012  # an instance's, as the Protocol has it
+    warnings: tuple[str, ...] = ()
+
+    def predict(self, network_input: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the mean of the channels."""
+        brightness: npt.NDArray[np.float32] = network_input.mean(axis=1, keepdims=True)
+        return brightness
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture
+def ahead() -> Iterator[ReadAhead]:
+    """Give a reader, and stop it."""
+    one = ReadAhead(Brightness(), MODEL)
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Give pictures of many kinds that are all read ahead."""
+    folder = tmp_path_factory.mktemp("pictures")
+    with Image.open(ASTRONAUT) as astronaut:
+        rgb = astronaut.convert("RGB").resize((701, 433))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    alpha = Image.linear_gradient("L").resize(rgb.size)
+    rgb.save(folder / "plain.jpg")
+    rgb.save(folder / "turned.jpg", exif=exif)
+    rgb.convert("L").save(folder / "grey.png")
+    rgb.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.merge("RGBA", (*rgb.split(), alpha)).save(folder / "alpha.png")
+    rgb.resize((40, 2000)).save(folder / "narrow.png")
+    return sorted(folder.iterdir())
+
+
+def run_batch(
+    inputs: Sequence[Path], folder: Path, size: int, ahead: ReadAhead | None
+) -> list[Outcome | Undone]:
+    """Cut pictures out as `batch` does, `size` at once."""
+    folder.mkdir(exist_ok=True)
+    jobs = [Job(input=str(path), output=str(folder / f"{path.stem}.png")) for path in inputs]
+    came: list[Outcome | Undone] = []
+    for i in range(0, len(jobs), size):
+        clock = time.process_time
+        if ahead is not None:
+            ahead.following, clock = jobs[i + size : i + 2 * size], ahead.cpu_clock
+        stages = Stages(lambda _: None, cpu_clock=clock)
+        came += cut_out_together(
+            jobs[i : i + size], SETTINGS, Brightness(), MODEL, stages, ahead=ahead
+        )
+    return came
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """List the pictures that were read ahead, as they are taken."""
+    names: list[str] = []
+    take = ReadAhead.take
+
+    def noting(self: ReadAhead, job: Job, stages: Stages) -> object:
+        picture = take(self, job, stages)
+        if picture is not None:
+            names.append(Path(job.input).name)
+        return picture
+
+    monkeypatch.setattr(ReadAhead, "take", noting)
+    return names
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_files_are_the_same_to_the_byte(
+    pictures: list[Path], size: int, tmp_path: Path, ahead: ReadAhead, taken: list[str]
+) -> None:
+    """Of every picture after the first group, read ahead; each with its own stages, which are timed once."""
+    run_batch(pictures, tmp_path / "alone", size, None)
+    came = run_batch(pictures, tmp_path / "ahead", size, ahead)
+    assert taken == [path.name for path in pictures[size:]]
+    for one, path in zip(came, pictures, strict=True):
+        assert isinstance(one, Outcome)
+        assert list(one.stages_s) == ["read_small", "normalise", "predict", "matte", "write"]
+        files = [tmp_path / name / f"{path.stem}.png" for name in ("alone", "ahead")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param("heavy.jpg", {"progressive": True}, id="decoded-whole"),
+        pytest.param("heavy.tif", {}, id="tiff"),
+        pytest.param("heavy.png", {"size": (8193, 2)}, id="wide"),
+    ],
+)
+def test_a_picture_that_takes_memory_to_read_waits_for_its_turn(
+    name: str,
+    options: dict[str, Any],
+    pictures: list[Path],
+    tmp_path: Path,
+    ahead: ReadAhead,
+    taken: list[str],
+) -> None:
+    """It is not read ahead; while one is written that is decoded whole, nothing is."""
+    heavy = tmp_path / name
+    with Image.open(ASTRONAUT) as astronaut:
+        rgb = astronaut.convert("RGB").resize(options.pop("size", astronaut.size))
+    rgb.save(heavy, **options)
+    came = run_batch([pictures[0], heavy, *pictures[1:3]], tmp_path / "out", 1, ahead)
+    assert all(isinstance(one, Outcome) for one in came)
+    read = [path.name for path in pictures[1:3]]
+    assert taken == (read[1:] if "progressive" in options else read)
+
+
+def test_nothing_is_read_while_a_picture_is_encoded_whole(
+    pictures: list[Path], tmp_path: Path, ahead: ReadAhead
+) -> None:
+    """WebP holds the picture."""
+    first, second = (Job(input=str(p), output=str(tmp_path / "out.webp")) for p in pictures[:2])
+    ahead.following = [second]
+    stages = Stages(lambda _: None)
+    cut_out_together([first], SETTINGS, Brightness(), MODEL, stages, ahead=ahead)
+    assert ahead.take(second, stages) is None
+
+
+@pytest.mark.parametrize("damage", [slice(0, 40), slice(0, -900), slice(0, 0)])
+def test_a_damaged_picture_is_told_at_its_turn(
+    pictures: list[Path], damage: slice, tmp_path: Path, ahead: ReadAhead
+) -> None:
+    """In the same words as alone; the pictures before and after it are done."""
+    bad = tmp_path / "bad.png"
+    bad.write_bytes((ASTRONAUT).read_bytes()[damage])
+    inputs = [pictures[0], bad, pictures[1]]
+    alone = run_batch([bad], tmp_path / "out", 1, None)[0]
+    came = run_batch(inputs, tmp_path / "out", 1, ahead)
+    assert [isinstance(one, Outcome) for one in came] == [True, False, True]
+    assert isinstance(alone, Undone)
+    assert isinstance(came[1], Undone)
+    assert str(came[1].error) == str(alone.error)
+    assert came[1].stage == alone.stage == "read_small"
+
+
+def test_cpu_time_is_each_pictures_own(
+    pictures: list[Path], tmp_path: Path, ahead: ReadAhead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What reading ahead takes is counted for the picture that is read, and once."""
+    begin = pipeline.begin
+
+    def slow(*arguments: object, **more: object) -> object:
+        picture = begin(*arguments, **more)  # type: ignore[arg-type]  # handed on as it came
+        until = time.thread_time() + 0.3
+        while time.thread_time() < until:
+            pass
+        picture.cpu_s += 0.3
+        return picture
+
+    monkeypatch.setattr(read_ahead, "begin", slow)
+    before = time.process_time()
+    came = run_batch(pictures[:3], tmp_path / "out", 1, ahead)
+    whole_s = time.process_time() - before
+    shares = [one.cpu_s for one in came if isinstance(one, Outcome)]
+    assert shares[0] < 0.3 <= min(shares[1:])
+    assert sum(shares) == pytest.approx(whole_s, rel=0.1)
+
+
+def test_a_cancel_ends_the_reading_at_its_next_strip(
+    pictures: list[Path], tmp_path: Path, ahead: ReadAhead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for the picture is told that it was not read, and the next start reads again."""
+    job = Job(input=str(pictures[0]), output=str(tmp_path / "out.png"))
+    held, go_on = threading.Event(), threading.Event()
+    read_small = source.read_small
+
+    def waiting(*arguments: object, **more: object) -> object:
+        held.set()
+        assert go_on.wait(30)
+        return read_small(*arguments, **more)  # type: ignore[arg-type]  # as it came
+
+    monkeypatch.setattr(source, "read_small", waiting)
+    ahead.following = [job]
+    ahead.start()
+    assert held.wait(30)
+    ahead.cancel()
+    go_on.set()
+    assert ahead.take(job, Stages(lambda _: None)) is None
+    ahead.following = [job]
+    ahead.start()
+    assert ahead.take(job, Stages(lambda _: None)) is not None
+
+
+def test_what_is_not_asked_for_next_is_dropped(
+    pictures: list[Path], tmp_path: Path, ahead: ReadAhead
+) -> None:
+    """Another picture than was named comes: nothing is kept, and nothing is being read."""
+    jobs = [Job(input=str(path), output=str(tmp_path / "out.png")) for path in pictures]
+    ahead.following = jobs[:2]
+    ahead.start()
+    ahead.keep_only(jobs[:2])
+    assert ahead.take(jobs[0], Stages(lambda _: None)) is not None
+    ahead.keep_only(jobs[2:])
+    assert ahead.take(jobs[1], Stages(lambda _: None)) is None
