@@ -1,0 +1,198 @@
+"""Measure starts from nothing: `python benchmarks/cold_start.py [BEFORE] [-n 7] [-o DIR]`. Wants a quiet machine.
+
+Stock rembg in a fresh Python, `cut` of BEFORE (another checkout with a `.venv` of its own), and `cut` of this one, in
+turn: u2netp, a 1080p JPEG to PNG, ours in int8 at 320 px with OpenVINO, each with a filled cache. Of each:
+
+- file: from the process's start to the file that took its name, in steps of the kernel's clock (some ms);
+- exit: to the process's end;
+- CPU: user and system, of the process and its children.
+
+Then where the time of this checkout's `cut` goes, step by step. The JSON holds each figure, the tables the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from rembg_tuner.bench.pictures import P1080
+from rembg_tuner.cache import CACHE_VARIABLE
+from rembg_tuner.host import read_host
+
+ROOT = Path(__file__).resolve().parent.parent
+STOCK = """
+import sys, rembg
+session = rembg.new_session("u2netp")
+open(sys.argv[2], "wb").write(rembg.remove(open(sys.argv[1], "rb").read(), session=session))
+"""
+FLAGS = ("--engine", "openvino", "--precision", "int8", "--network-size", "320")
+# Runs `cut` and notes when it comes by; the seconds count from BEGAN.
+MARKED = """
+import atexit, json, os, sys, time
+began, marks = float(os.environ["BEGAN"]), []
+def mark(name, at=None):
+    marks.append((name, (time.perf_counter() if at is None else at) - began))
+mark("Python runs")
+class Finder:
+    names = {"rembg_tuner.cli.cut": "parser made, words read"}
+    def find_spec(self, name, path=None, target=None):
+        if name in self.names:
+            mark(self.names[name])
+        if name == "rembg_tuner.running.outcomes":
+            watch()
+def watch():
+    from rembg_tuner.running import process
+    real, end = process.WorkerProcess.receive, process.WorkerProcess.close
+    def receive(self, timeout_s):
+        if not any(name == "command imported, settings made" for name, _ in marks):
+            mark("command imported, settings made")
+        message = real(self, timeout_s)
+        event = message and message["event"]
+        if event == "ready":
+            mark("worker has imported", message["ready_at"])
+        elif event == "loaded":
+            mark("model loaded")
+        elif event == "stage":
+            mark("stage " + message["stage"] + " begins")
+        elif event == "done":
+            mark("file has its name", message["renamed_at"])
+        return message
+    def close(self):
+        mark("result written, worker is told to end")
+        end(self)
+        mark("worker has ended")
+    process.WorkerProcess.receive, process.WorkerProcess.close = receive, close
+spawn = os.posix_spawn
+def launch(*words, **rest):
+    pid = spawn(*words, **rest)
+    mark("worker launched")
+    return pid
+os.posix_spawn = launch
+sys.meta_path.insert(0, Finder())
+from rembg_tuner.cli import main
+def write():
+    with open(os.environ["MARKS"], "w") as file:
+        json.dump(marks, file)
+atexit.register(write)
+sys.exit(main())
+"""
+Found = dict[str, float]
+
+
+def main() -> None:
+    """Measure in turn, print the medians, write everything."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("before", nargs="?", type=Path, help="another checkout with its .venv")
+    parser.add_argument("-n", type=int, default=7, help="starts of each; default: 7")
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / "benchmarks" / "results")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        starts = commands(Path(folder), arguments.before)
+        found: dict[str, list[Found]] = {name: [] for name in starts}
+        for i in range(-1, arguments.n):  # the first of each fills the caches
+            for name, (command, environment) in starts.items():
+                one = start(command, environment, Path(folder) / "out.png")
+                if i >= 0:
+                    found[name].append(one)
+                    print(f"{i + 1} {name}: {one['exit_s']:.3f} s", file=sys.stderr)
+        steps = timeline(Path(folder), arguments.n)
+    told = report(found, steps)
+    print(tables(told))
+    (arguments.output / f"cold-start-{told['date']}.json").write_text(json.dumps(told, indent=1) + "\n")  # fmt: skip
+
+
+def commands(folder: Path, before: Path | None) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """Return each start's command and what it has in its environment, stock first."""
+    words = [str(P1080.make()), "-o", str(folder / "out.png"), *FLAGS]
+    models = {"U2NET_HOME": str(ROOT / "rembg_tuner" / "models")}
+    made = {"stock": ([sys.executable, "-c", STOCK, words[0], words[2]], models)}
+    trees = {"before": before.resolve(), "now": ROOT} if before is not None else {"now": ROOT}
+    for name, tree in trees.items():
+        python = sys.executable if tree == ROOT else str(tree / ".venv" / "bin" / "python")
+        environment = {"PYTHONPATH": str(tree), CACHE_VARIABLE: str(folder / f"cache-{name}")}
+        # -P: the working folder, which may hold this release, must not come first
+        made[name] = ([python, "-P", "-m", "rembg_tuner", "cut", *words], environment)
+    return made
+
+
+def start(command: list[str], environment: dict[str, str], output: Path) -> Found:
+    """Run a command to its end, and time it."""
+    output.unlink(missing_ok=True)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began, began_at = time.perf_counter(), time.time()
+    subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, check=True)  # fmt: skip
+    exit_s = time.perf_counter() - began
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "file_s": output.stat().st_ctime - began_at,
+        "exit_s": exit_s,
+        "cpu_s": now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime,
+    }
+
+
+def timeline(folder: Path, count: int) -> dict[str, float]:
+    """Return the median seconds from the start at which this checkout's `cut` comes by each step."""
+    marks = folder / "marks.json"
+    words, environment = commands(folder, None)["now"]
+    command = [words[0], "-P", "-c", MARKED, *words[4:]]
+    steps: dict[str, list[float]] = {}
+    for _ in range(count):
+        began = time.perf_counter()
+        more = {**environment, "BEGAN": str(began), "MARKS": str(marks)}
+        start(command, more, folder / "out.png")
+        ended_s = time.perf_counter() - began
+        seen = dict(reversed(json.loads(marks.read_text(encoding="utf-8"))))
+        for name, at_s in {**seen, "process has ended": ended_s}.items():
+            steps.setdefault(name, []).append(at_s)
+    medians = {name: statistics.median(times) for name, times in steps.items()}
+    return dict(sorted(medians.items(), key=lambda step: step[1]))
+
+
+def report(found: dict[str, list[Found]], steps: dict[str, float]) -> dict[str, Any]:
+    """Return everything that the JSON holds."""
+    host = read_host()
+    medians = {name: {key: statistics.median(one[key] for one in every) for key in every[0]} for name, every in found.items()}  # fmt: skip
+    return {
+        "date": datetime.now(tz=UTC).date().isoformat(),
+        "cpu": host.cpu,
+        "cores": host.usable_cpus,
+        "features": sorted(host.features),
+        "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
+        "load_average": os.getloadavg()[0],
+        "n": len(next(iter(found.values()))),
+        "medians": medians,
+        "steps": steps,
+        "all": found,
+    }
+
+
+def tables(told: dict[str, Any]) -> str:
+    """Write the medians as Markdown."""
+    stock = told["medians"]["stock"]
+    lines = [f"{told['cpu']}, {told['cores']} cores, n = {told['n']}", "", "| start | file | exit | CPU | file to file, of stock | exit to exit |", "|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    for name, one in told["medians"].items():
+        times = " | ".join(f"{one[key] * 1000:.0f} ms" for key in ("file_s", "exit_s", "cpu_s"))
+        ratios = " | ".join(f"{one[key] / stock[key]:.3f}" for key in ("file_s", "exit_s"))
+        lines.append(f"| {name} | {times} | {ratios} |")
+    lines += ["", "| step | at | took |", "|---|--:|--:|"]
+    last_s = 0.0
+    for name, at_s in told["steps"].items():
+        lines.append(f"| {name} | {at_s * 1000:.0f} ms | {(at_s - last_s) * 1000:.0f} ms |")
+        last_s = at_s
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
