@@ -84,7 +84,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pi_heif": ("imaging.heif",),
     "psutil": ("running.meter",),
     "numpy": ("imaging", "quality", "engines", "bench"),
-    "gradio": ("ui", "server.web"),
+    "gradio": ("ui", "server.web", "server.waking"),
     "starlette": ("server",),
     "uvicorn": ("server.connections",),
     "python_multipart": ("server.multipart",),

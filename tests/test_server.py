@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import http.server
 import io
@@ -16,14 +17,17 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
+import gradio.queueing
 import psutil
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
 from rembg_tuner.measurement import Result
+from rembg_tuner.server.waking import wake_on_arrival
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -421,3 +425,29 @@ def test_a_taken_port_is_told(server: Server) -> None:
     done = subprocess.run([sys.executable, str(ROOT / "app.py"), "--port", str(server.port)], capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.strip().splitlines() == [f"rembg-tuner: port {server.port} of 127.0.0.1 is taken or may not be used; choose another --port"]  # fmt: skip
+
+
+def test_an_event_wakes_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the sleep between two looks, and no other sleep of Gradio's."""
+    monkeypatch.setattr(gradio.queueing, "asyncio", asyncio)  # put back after the test
+
+    async def push(event: str) -> str:
+        return event
+
+    queue = SimpleNamespace(push=push, sleep_when_free=60.0)
+    wake_on_arrival(cast("Any", SimpleNamespace(_queue=queue)))
+
+    async def sleep_and_push() -> str:
+        sleep = vars(gradio.queueing)["asyncio"].sleep
+        looks = asyncio.create_task(sleep(60.0))
+        other = asyncio.create_task(sleep(59.0))
+        await asyncio.sleep(0)
+        pushed: str = await queue.push("an event")
+        await looks
+        assert not other.done()
+        other.cancel()
+        queue.sleep_when_free = 0.001
+        await sleep(0.001)  # nothing has come: it ends by itself
+        return pushed
+
+    assert asyncio.run(asyncio.wait_for(sleep_and_push(), 30)) == "an event"

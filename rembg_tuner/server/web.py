@@ -15,6 +15,7 @@ from rembg_tuner.server.guard import Guard, GuardLimits
 from rembg_tuner.server.heartbeat import heartbeat_route
 from rembg_tuner.server.launch import calm_queue, launch_arguments
 from rembg_tuner.server.uploads import temporary_upload
+from rembg_tuner.server.waking import wake_on_arrival
 from rembg_tuner.ui.choices import LIMITS
 from rembg_tuner.ui.handlers import Desk
 from rembg_tuner.ui.page import build_page, build_programs_page
@@ -44,6 +45,7 @@ def launch_page(arguments: argparse.Namespace, line: WaitingLine, folder: PageFo
     else:
         page = build_page(desk, preset=arguments.preset)
     calm_queue(page)
+    wake_on_arrival(page)
     vars(gradio.route_utils)["NamedTemporaryFile"] = temporary_upload
     cap_connections(max_connections())
 
