@@ -366,3 +366,18 @@ def test_workers_stay_warm_while_their_peaks_fit(astronaut: Path, tmp_path: Path
         for settings in sizes:
             runner.run(job, settings)
         assert len(runner.worker_pids) == 1
+
+
+def test_a_server_notes_a_setting_once(astronaut: Path, tmp_path: Path, own_history: Path) -> None:
+    """Writing takes 10 to 40 ms, which each visitor would wait; that it went through here is known all the same."""
+    settings = Settings(engine="onnxruntime", network_size=64)
+    job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
+    with Runner(remembers_peaks=False) as runner:
+        assert isinstance(runner.run(job, settings), Result)
+        noted = History(own_history).find(settings)
+        assert noted is not None
+        assert (noted.runs, noted.peak_bytes) == (1, 0)
+        assert isinstance(runner.run(job, replace(settings, max_side=64)), Result)
+    known = History(own_history).find(settings)
+    assert known is not None
+    assert known.runs == 1

@@ -35,6 +35,7 @@ class KnownPeaks:
         """
         self._are_remembered = are_remembered
         self._seen: dict[tuple[Value, ...], int] = {}
+        self._started: set[tuple[Value, ...]] = set()
 
     def refuse_what_will_not_fit(self, settings: Settings, limit: int | None, cache: Path) -> int:
         """Look up what a setting took here before.
@@ -66,12 +67,13 @@ class KnownPeaks:
         self._see(settings, worker.peak_bytes)
         if not worker.setting_peak_bytes or worker.meter.peak_source != "vmhwm":
             return None
-        history = History(cache)
+        history, key = History(cache), settings.reload_key()
         try:
             if self._are_remembered:
                 history.remember(settings, worker.setting_peak_bytes)
-            else:
+            elif key not in self._started:  # once: writing takes 10 to 40 ms, which a visitor waits
                 history.remember_started(settings)
+                self._started.add(key)
         except sqlite3.Error as error:
             return f"what this setting took was not noted in {cache}: {error}"
         return None
