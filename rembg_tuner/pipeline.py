@@ -35,8 +35,8 @@ class Job:
     Attributes:
         input, output: paths.
         background: the colour behind the cut-out; None: transparent.
-        preview, before_preview: where what a page shows is put, after the run and by another process;
-            None: not wanted.
+        preview, mask, before_preview: where what a page shows is put, after the run and by another process:
+            the cut-out as WebP, or its alpha as PNG, and the picture, which is written once; None: not wanted.
         max_pixels: a host's own limit; None: the format's.
     """
 
@@ -45,6 +45,7 @@ class Job:
     background: tuple[int, int, int] | None = None
     preview: str | None = None
     before_preview: str | None = None
+    mask: str | None = None
     max_pixels: int | None = None
 
     @classmethod
@@ -56,7 +57,8 @@ class Job:
     @property
     def matte(self) -> str | None:
         """Where the run leaves its small matte, of which the cut-out's preview is made."""
-        return None if self.preview is None else f"{self.preview}.matte.npy"
+        shown = self.preview or self.mask
+        return None if shown is None else f"{shown}.matte.npy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

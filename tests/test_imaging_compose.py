@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 
 from rembg_tuner.colours import parse_colour
 from rembg_tuner.errors import CancelledError, OutputError, PictureError
-from rembg_tuner.imaging import compose, source
+from rembg_tuner.imaging import compose, preview_files, source
 from rembg_tuner.imaging.libvips import start_libvips
 from rembg_tuner.imaging.placed import PictureMatte
 
@@ -618,7 +618,7 @@ def test_previews_are_small_and_upright(
     shown: tuple[int, int],
     orientation: int,
 ) -> None:
-    """Both previews are WebP, at most 1600 px, upright; the cut-out's has alpha, the picture's none."""
+    """All are at most 1600 px and upright: the picture as JPEG, the cut-out as WebP with alpha, its alpha as PNG."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "picture.png"
@@ -631,34 +631,17 @@ def test_previews_are_small_and_upright(
         max_side=max_side,
         background=None,
     )
-    cutout, before = out / "cutout.webp", out / "before.webp"
-    compose.write_previews(composition, cutout=cutout, before=before)
+    cutout, before = out / "cutout.webp", out / "before.jpg"
+    compose.write_preview(composition, cutout)
+    preview_files.write_original(composition.header, before, max_side=max_side)
     expected = np.asarray(upright.resize(shown, Image.Resampling.LANCZOS)).astype(int)
     with Image.open(before) as picture, Image.open(cutout) as with_alpha:
-        assert (picture.format, picture.mode, picture.size) == ("WEBP", "RGB", shown)
+        assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", shown)
         assert (with_alpha.format, with_alpha.mode, with_alpha.size) == ("WEBP", "RGBA", shown)
         assert np.abs(np.asarray(picture) - expected).mean() < 8
         pixels = np.asarray(with_alpha)
     assert np.unique(pixels[..., 3]).tolist() == [102]
     assert np.abs(pixels[..., :3] - expected).mean() < 8
-
-
-@pytest.mark.parametrize("wanted", ["cutout", "before"])
-def test_only_the_preview_asked_for_is_written(picture: Path, out: Path, wanted: str) -> None:
-    """A preview that is not wanted costs nothing."""
-    composition = compose.Composition(
-        header=source.read_header(picture),
-        matte=PictureMatte.of(np.ones((8, 8), np.float32)),
-        max_side=0,
-        background=None,
-    )
-    path = out / "preview.webp"
-    compose.write_previews(
-        composition,
-        cutout=path if wanted == "cutout" else None,
-        before=path if wanted == "before" else None,
-    )
-    assert _names(out) == ["preview.webp"]
 
 
 @pytest.mark.usefixtures("full_disk")
@@ -671,8 +654,8 @@ def test_a_preview_on_a_full_disk_is_told(picture: Path, out: Path) -> None:
         max_side=0,
         background=None,
     )
-    with pytest.raises(OutputError, match=r"before\.webp cannot be written: the disk is full"):
-        compose.write_previews(composition, cutout=None, before=out / "before.webp")
+    with pytest.raises(OutputError, match=r"after\.webp cannot be written: the disk is full"):
+        compose.write_preview(composition, out / "after.webp")
     assert _names(out) == []
 
 

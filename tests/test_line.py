@@ -140,14 +140,14 @@ def test_a_repeat_runs_so_often_and_writes_previews_once(line: WaitingLine, tmp_
         input=str(EXAMPLES / "coffee.png"),
         output=str(tmp_path / "out.png"),
         preview=str(tmp_path / "after.webp"),
-        before_preview=str(tmp_path / "before.webp"),
+        before_preview=str(tmp_path / "before.jpg"),
     )
     ticket = line.submit(Order(job=job, settings=QUICK, repeat=5))
     finished(ticket)
     results = [run for run in ticket.runs if isinstance(run, Result)]
     assert [run.run_index for run in results] == [0, 1, 2, 3, 4]
     assert [run.preview is not None for run in results] == [True, False, False, False, False]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["after.webp", "before.webp", "out.png"]  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["after.webp", "before.jpg", "out.png"]  # fmt: skip
 
 
 def test_a_repeat_stops_at_a_failure(line: WaitingLine, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,6 +19,10 @@ from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.uint8]
 
 ROOT = Path(__file__).parent.parent
 ASTRONAUT = ROOT / "examples" / "astronaut.png"
@@ -37,8 +42,19 @@ def job_in(folder: Path) -> Job:
         input=str(ASTRONAUT),
         output=str(folder / "out.png"),
         preview=str(folder / "after.webp"),
-        before_preview=str(folder / "before.webp"),
+        before_preview=str(folder / "before.jpg"),
     )
+
+
+def masked_in(folder: Path, picture: Path = ASTRONAUT) -> Job:
+    """Ask for a cut-out with its alpha as a mask."""
+    return replace(job_in(folder), input=str(picture), preview=None, mask=str(folder / "mask.png"))
+
+
+def alpha_of(path: Path) -> Pixels:
+    """Return a file's alpha."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGBA"))[..., 3]
 
 
 def test_previews_add_nothing_to_a_runs_figures(runner: Runner, tmp_path: Path) -> None:
@@ -52,7 +68,7 @@ def test_previews_add_nothing_to_a_runs_figures(runner: Runner, tmp_path: Path) 
         assert isinstance(run, Result)
         peaks.append(run.peak_rss_bytes or 0)
     assert max(peaks) - min(peaks) <= 3 * 2**20
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["after.webp", "before.webp", "out.png"]  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["after.webp", "before.jpg", "out.png"]  # fmt: skip
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "rembg"])
@@ -61,15 +77,49 @@ def test_both_show_the_run(engine: str, runner: Runner, tmp_path: Path) -> None:
     settings = QUICK if engine == "onnxruntime" else Settings(engine="rembg")
     run = runner.run(job_in(tmp_path), settings)
     assert isinstance(run, Result), run
-    with Image.open(tmp_path / "before.webp") as before, Image.open(tmp_path / "after.webp") as after:  # fmt: skip
+    with Image.open(tmp_path / "before.jpg") as before, Image.open(tmp_path / "after.webp") as after:  # fmt: skip
         assert (before.mode, after.mode) == ("RGB", "RGBA")
         assert before.size == after.size == (512, 512)
         assert after.getchannel("A").getextrema() == (0, 255)
 
 
+def test_a_mask_is_the_cutouts_alpha(runner: Runner, tmp_path: Path) -> None:
+    """As black of 256 opacities, over the picture's JPEG, which is written once; nothing else is left."""
+    job = masked_in(tmp_path)
+    assert isinstance(runner.run(job, QUICK), Result)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["before.jpg", "mask.png", "out.png"]
+    with Image.open(tmp_path / "mask.png") as mask:
+        assert (mask.format, mask.mode, mask.info["transparency"]) == (
+            "PNG",
+            "P",
+            bytes(range(256)),
+        )
+        assert mask.getpalette() == [0] * 768
+    assert np.array_equal(alpha_of(tmp_path / "mask.png"), alpha_of(tmp_path / "out.png"))
+    (tmp_path / "before.jpg").write_bytes(b"as it was")
+    assert isinstance(runner.run(job, QUICK), Result)
+    assert (tmp_path / "before.jpg").read_bytes() == b"as it was"
+
+
+def test_a_mask_holds_the_pictures_own_alpha(runner: Runner, tmp_path: Path) -> None:
+    """Multiplied as in the cut-out; the picture is shown with its transparency, its colours are a JPEG without."""
+    with Image.open(ASTRONAUT) as astronaut:
+        picture = astronaut.convert("RGB")
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    picture.save(tmp_path / "faded.png")
+    result = runner.run(masked_in(tmp_path, tmp_path / "faded.png"), QUICK)
+    assert isinstance(result, Result)
+    assert result.warnings == ()
+    assert np.array_equal(alpha_of(tmp_path / "mask.png"), alpha_of(tmp_path / "out.png"))
+    assert np.array_equal(alpha_of(tmp_path / "before.webp"), alpha_of(tmp_path / "faded.png"))
+    with Image.open(tmp_path / "before.jpg") as colours:
+        error = np.asarray(colours).astype(int) - np.asarray(picture.convert("RGB"))
+    assert np.abs(error).mean() < 3
+
+
 def test_a_preview_that_cannot_be_written_leaves_the_cutout(runner: Runner, tmp_path: Path) -> None:
     """It is a warning; the run's figures and file stand."""
-    job = replace(job_in(tmp_path), before_preview=str(tmp_path / "absent" / "before.webp"))
+    job = replace(job_in(tmp_path), before_preview=str(tmp_path / "absent" / "before.jpg"))
     run = runner.run(job, QUICK)
     assert isinstance(run, Result)
     assert run.preview is None
@@ -83,6 +133,7 @@ def test_a_previewer_that_was_killed_is_started_again(tmp_path: Path) -> None:
     shutil.copy(ASTRONAUT, tmp_path / "out.png")
     job, settings = job_in(tmp_path), Settings(engine="rembg")
     previewer = Previewer()
+    previewer.start()
     assert previewer.make(job, settings) is None
     process = previewer._process._process
     assert process is not None

@@ -291,7 +291,7 @@ def test_previews_are_written_when_asked(runner: Runner, tmp_path: Path) -> None
     Image.fromarray(np.full((900, 2000, 3), 90, np.uint8)).save(
         tmp_path / "wide.jpg", exif=_turned_exif()
     )
-    preview, before = tmp_path / "preview.webp", tmp_path / "before.webp"
+    preview, before = tmp_path / "preview.webp", tmp_path / "before.jpg"
     job = job_in(tmp_path, tmp_path / "wide.jpg", preview=str(preview), before_preview=str(before))
     result = succeeded(runner.run(job, QUICK))
     assert (result.preview, result.before_preview) == (str(preview), str(before))

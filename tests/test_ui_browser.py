@@ -248,6 +248,45 @@ def test_upload_run_look_and_download(visitor: Visitor, address: str) -> None:
     assert content[25] == 6  # RGBA
 
 
+def test_the_cutout_is_a_mask_over_the_picture(visitor: Visitor, address: str) -> None:
+    """Which nobody can drag or save as if it were the cut-out; a second run of the picture fetches no picture again."""
+    page = visitor.come(address)
+    visitor.take(ASTRONAUT)
+    page.wait_for_function("() => document.querySelector('.rt-before').src.endsWith('before.jpg')")
+    visitor.run()
+    cutout = page.locator(".rt-cutout")
+    style = "(shown) => [shown.tagName, getComputedStyle(shown).maskImage.slice(0, 26), getComputedStyle(shown).backgroundImage.slice(-13)]"
+    assert cutout.evaluate(style) == ["DIV", 'url("data:image/png;base64', '/before.jpg")']
+    assert cutout.get_attribute("role") == "img"
+    assert "Cut-out: " in str(cutout.get_attribute("aria-label"))
+    assert page.locator(".rt-after img").is_hidden()
+    page.click(".rt-modes [data-mode=cutout]")
+    top = "(shown) => { const box = shown.getBoundingClientRect(); return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2).className; }"
+    assert cutout.evaluate(top) == "rt-wipe"
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    visitor.run(2)
+    assert [url for url in asked if url.endswith((".jpg", ".png", ".webp"))] == []
+    page.reload()
+    visitor.done(2)
+    assert cutout.evaluate(style)[1:] == ['url("data:image/png;base64', '/before.jpg")']
+
+
+def test_a_browser_without_masks_gets_the_cutout_itself(browser: Browser, address: str) -> None:
+    """As WebP; it tells the server so when it loads the page."""
+    with browser.new_context(locale="en-US") as context:
+        context.add_init_script("CSS.supports = () => false")
+        visitor = Visitor(context, address)
+        page = visitor.come(address)
+        visitor.take_example("coffee")
+        visitor.run()
+        shown = page.locator(".rt-after img")
+        assert shown.evaluate("(image) => [image.src.split('/').pop(), image.naturalWidth]") == ["after.webp", 600]  # fmt: skip
+        assert "Cut-out: " in str(shown.get_attribute("alt"))
+        assert page.locator(".rt-cutout").is_hidden()
+        assert visitor.faults == []
+
+
 def test_the_first_screen_holds_all_that_matters(visitor: Visitor, address: str) -> None:
     """Picture, Run, result and numbers stand within 1440 x 900 without scrolling."""
     page = visitor.come(address)
@@ -594,11 +633,12 @@ def test_nothing_of_the_original_shows_around_the_cutout(browser: Browser, addre
             if (colour) { brush.fillStyle = colour; brush.fillRect(0, 0, 1023, 767); }
             return canvas.toDataURL();
         };
-        const before = document.querySelector('.rt-before'), after = document.querySelector('.rt-after img');
+        const before = document.querySelector('.rt-before'), after = document.querySelector('.rt-cutout');
         before.src = fill('#ff00ff');
-        after.src = fill('');
+        after.style.backgroundImage = `url(${fill('#ff00ff')})`;
+        after.style.maskImage = `url(${fill('')})`;
         document.querySelector('.rt-frame').style.setProperty('--ratio', 1023 / 767);
-        return Promise.all([before.decode(), after.decode()]).then(() => true);
+        return before.decode().then(() => true);
     }"""
     for scale in (1.0, 1.25):
         with browser.new_context(locale="en-US", device_scale_factor=scale) as context:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
 
 import pytest
 from PIL import Image
 from test_ui_visit import RESULT, turn
 
-from rembg_tuner.errors import PictureError, PictureTooLargeError
+from rembg_tuner.errors import OutputError, PictureError, PictureTooLargeError
 from rembg_tuner.running.previewer import Inspector
+from rembg_tuner.settings import Settings
 from rembg_tuner.ui.arrival import Arrival
 from rembg_tuner.ui.choices import preset_settings
 from rembg_tuner.ui.handlers import Handlers
+from rembg_tuner.ui.orders import Look, make_order
+from rembg_tuner.ui.originals import Original, Originals
 from rembg_tuner.ui.page_folder import PageFolder
 from rembg_tuner.ui.picture_handlers import PictureHandlers
 from rembg_tuner.ui.visitors import Visitor
@@ -43,7 +49,8 @@ def inspector() -> Iterator[Inspector]:
 def desk(inspector: Inspector, tmp_path: Path) -> Iterator[Desk]:
     """Make what picture handlers need of a desk."""
     with PageFolder(tmp_path) as folder:
-        yield cast("Desk", SimpleNamespace(folder=folder, inspector=inspector))
+        line = SimpleNamespace(running=0, waiting=0, start_previewers=lambda: None)
+        yield cast("Desk", SimpleNamespace(folder=folder, inspector=inspector, line=line))
 
 
 def upload(desk: Desk, name: str, content: bytes | None = None) -> str:
@@ -54,6 +61,15 @@ def upload(desk: Desk, name: str, content: bytes | None = None) -> str:
     else:
         path.write_bytes(content)
     return str(path)
+
+
+def choose_in_turn(handlers: PictureHandlers, visitor: Visitor, picture: str) -> list[Shown]:
+    """Choose a picture and give each answer."""
+
+    async def collect() -> list[Shown]:
+        return [shown async for shown in handlers.choose(visitor, picture)]
+
+    return asyncio.run(collect())
 
 
 def choose(handlers: PictureHandlers, visitor: Visitor, picture: str | None) -> Shown:
@@ -70,21 +86,100 @@ def choose(handlers: PictureHandlers, visitor: Visitor, picture: str | None) -> 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "tif", "avif", "bmp"])
 def test_a_picture_is_shown_before_it_is_run(desk: Desk, suffix: str) -> None:
-    """The file itself where every browser shows it, else a preview; the old result and its download are gone."""
+    """The file itself at once where every browser shows it, then its JPEG; the old result and its download are gone."""
     visitor, path = Visitor(language="en"), upload(desk, f"cup.{suffix}")
-    shown = choose(PictureHandlers(desk), visitor, path)
-    assert visitor.chosen is not None
-    viewer: dict[str, Any] = shown["viewer"]
+    first, *later = choose_in_turn(PictureHandlers(desk), visitor, path)
+    assert 'data-state="empty"' in first["result"]
+    assert "60 × 40 px" in later[0]["result"]
+    is_shown = suffix not in {"tif", "avif", "bmp"}
+    assert (path in unquote(later[0]["viewer"]["before"])) == is_shown
+    assert len(later) == 1 + is_shown
+    viewer: dict[str, Any] = later[-1]["viewer"]
     assert (viewer["turn"], "download" in viewer, viewer["alt"]) == (0, False, f"cup.{suffix}")
-    assert (visitor.chosen.shown == path) == (suffix not in {"tif", "avif", "bmp"})
-    assert "60 × 40 px" in shown["result"]
-    assert 'data-state="empty"' in shown["result"]
+    assert visitor.chosen is not None
     with Image.open(visitor.chosen.shown) as image:
-        assert image.size == (60, 40)
+        assert (image.format, image.size) == ("JPEG", (60, 40))
     gone = choose(PictureHandlers(desk), visitor, None)
     assert gone["viewer"] is None
     assert "Nothing has run yet" in gone["result"]
     assert visitor.chosen is None
+
+
+@pytest.mark.parametrize(("running", "waiting"), [(1, 0), (0, 1)])
+def test_nothing_is_made_of_a_picture_beside_a_run(desk: Desk, running: int, waiting: int) -> None:
+    """Its figures would change: the file itself is shown, and its own run makes the rest."""
+    desk.line = SimpleNamespace(running=running, waiting=waiting)  # type: ignore[misc, assignment]
+    visitor, path = Visitor(language="en"), upload(desk, "cup.png")
+    choose(PictureHandlers(desk), visitor, path)
+    assert visitor.chosen is not None
+    assert visitor.chosen.shown == path
+    assert visitor.originals.find(path) is None
+
+
+def test_a_run_waits_for_what_is_made_of_its_picture(desk: Desk) -> None:
+    """And for nothing once that is made, or has failed; a damaged picture's own run tells the reason."""
+    handlers, visitor = PictureHandlers(desk), Visitor(language="en")
+    whole = BytesIO()
+    Image.effect_noise((400, 300), 90).save(whole, "PNG")
+    damaged = whole.getvalue()[:9000] + bytes(200) + whole.getvalue()[9200:]
+    paths = upload(desk, "cup.png"), upload(desk, "damaged.png", damaged)
+
+    async def choose_and_run(path: str) -> Original | None:
+        answers = handlers.choose(visitor, path)
+        shown = [await anext(answers), await anext(answers)]
+        assert "picture" not in shown[1]
+        rest = asyncio.create_task(anext(answers, {}))
+        while visitor.preparing is None:
+            await asyncio.sleep(0)
+        await visitor.prepared()
+        found = visitor.originals.find(path)
+        await rest
+        return found
+
+    made = [asyncio.run(choose_and_run(path)) for path in paths]
+    assert made[0] is not None
+    assert made[1] is None
+
+
+def test_an_order_is_for_what_the_browser_can_show(desk: Desk) -> None:
+    """A mask where it lays one over the picture; the cut-out's own colours otherwise, and for the stock pipeline."""
+    path = upload(desk, "cup.png")
+    original = Original(colours="/made/before.jpg", shown="/made/before.webp")
+    for engine, has_masks, name in (
+        ("openvino", True, "mask.png"),
+        ("openvino", False, "after.webp"),
+        ("rembg", True, "after.webp"),
+    ):
+        settings = replace(preset_settings("balanced"), engine="openvino") if engine == "openvino" else Settings(engine="rembg")  # fmt: skip
+        for made in (original, None):
+            look = Look(original=made, has_masks=has_masks)
+            job = make_order(desk, path, (settings, ()), look=look).job
+            shown = [Path(file).name for file in (job.mask, job.preview) if file]
+            assert shown == [name]
+            assert Path(job.before_preview or "").name == "before.jpg"
+            assert (job.before_preview == "/made/before.jpg") == (made is not None)
+    plain = make_order(desk, path, (settings, ())).job
+    assert (plain.mask, plain.preview, plain.before_preview) == (None, None, None)
+
+
+def test_an_original_is_found_by_picture_and_side(tmp_path: Path) -> None:
+    """As long as all of its files are there; a run that uses it makes them young again."""
+    for name in ("before.jpg", "before.webp"):
+        (tmp_path / name).write_bytes(b"a")
+        os.utime(tmp_path / name, (0, 0))
+    original, originals = Original.of(str(tmp_path / "before.jpg")), Originals()
+    assert original.shown.endswith(".webp")
+    originals.add("a.png", original, Settings(max_side=1024))
+    assert originals.find("a.png", Settings(max_side=1024)) == original
+    assert originals.find("a.png", Settings()) is None
+    originals.add("a.png", original)
+    assert originals.find("a.png", Settings(max_side=4096)) == original
+    original.keep()
+    assert min(path.stat().st_mtime for path in tmp_path.iterdir()) > 1
+    (tmp_path / "before.webp").unlink()
+    assert originals.find("a.png") is None
+    original.keep()
+    assert [path.name for path in tmp_path.iterdir()] == ["before.jpg"]
 
 
 def test_a_result_stays_when_its_picture_is_taken_away(desk: Desk) -> None:
@@ -191,18 +286,24 @@ def test_an_example_is_one_file_for_all(desk: Desk) -> None:
 
 def test_the_inspector_keeps_limits_and_starts_anew(inspector: Inspector, tmp_path: Path) -> None:
     """Too many pixels are refused by kind; after its process was killed, one picture at most is refused."""
-    CUP.save(tmp_path / "cup.tif")
-    preview = tmp_path / "preview.webp"
+    picture, target = tmp_path / "cup.tif", tmp_path / "before.jpg"
+    CUP.save(picture)
     with pytest.raises(PictureTooLargeError, match="60 x 40 px"):
-        inspector.inspect(tmp_path / "cup.tif", max_pixels=2399, preview=preview)
+        inspector.inspect(picture, max_pixels=2399)
+    with pytest.raises(PictureTooLargeError, match="60 x 40 px"):
+        inspector.make_original(picture, target, max_pixels=2399)
     process = inspector._process._process
     assert process is not None
     process.kill()
     process.wait()
     with pytest.raises(PictureError, match="not there"):
-        inspector.inspect(tmp_path / "absent.png", max_pixels=2400, preview=preview)
-    found = inspector.inspect(tmp_path / "cup.tif", max_pixels=2400, preview=preview)
-    assert (found.width, found.height, found.preview) == (60, 40, preview)
+        inspector.inspect(tmp_path / "absent.png", max_pixels=2400)
+    found = inspector.inspect(picture, max_pixels=2400)
+    assert (found.width, found.height, found.is_shown) == (60, 40, False)
+    with pytest.raises(OutputError, match="cannot be written"):
+        inspector.make_original(picture, tmp_path / "absent" / "before.jpg", max_pixels=2400)
+    inspector.make_original(picture, target, max_pixels=2400)
+    assert target.is_file()
 
 
 def test_a_session_s_own_copy_of_the_input_opens_no_file() -> None:

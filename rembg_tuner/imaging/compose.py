@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -12,9 +10,11 @@ import pyvips
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import CancelledError, OutputError
-from rembg_tuner.imaging.formats import PREVIEW_SIDE, check_output
+from rembg_tuner.imaging import preview_files
+from rembg_tuner.imaging.formats import check_output
 from rembg_tuner.imaging.matte import mask_image
 from rembg_tuner.imaging.source import PictureHeader, opened, read_small, reading
+from rembg_tuner.imaging.unwritable import unwritable_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,7 @@ def write_cutout(
             cutout = _compose(picture, mask_image(mask), composition.background)
             _encode(cutout, sink, suffix, options)
     except OSError as error:
-        raise OutputError(_unwritable_text(output, error)) from error
+        raise OutputError(unwritable_text(output, error)) from error
     return output.stat().st_size
 
 
@@ -160,41 +160,16 @@ def _refuse_folder(output: Path) -> None:
         raise OutputError(f"{output} is a folder; name a file")
 
 
-def _unwritable_text(output: Path, error: OSError) -> str:
-    """Say why a file could not be written, and what to do."""
-    advice = {
-        errno.ENOSPC: "the disk is full; free some space",
-        errno.EACCES: "this user may not write there; choose another folder",
-        errno.EROFS: "that file system is read-only; choose another folder",
-        errno.ENOENT: "its folder is not there; make it first",
-        errno.ENOTDIR: "its folder is a file; choose another name",
-        errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
-    }
-    reason = advice.get(error.errno or 0, os.strerror(error.errno) if error.errno else str(error))
-    return f"{output} cannot be written: {reason}"
-
-
-def write_previews(composition: Composition, *, cutout: Path | None, before: Path | None) -> None:
-    """Write what a page shows: the cut-out and the picture, at most 1600 px, upright, as WebP.
+def write_preview(composition: Composition, target: Path) -> None:
+    """Write what a page shows of a cut-out where it cannot lay a mask over the picture: at most 1600 px, as WebP.
 
     Raises:
         PictureError, OutputError: as `write_cutout`.
     """
     header = composition.header
-    side = min(composition.max_side or PREVIEW_SIDE, PREVIEW_SIDE)
-    width, height = header.scaled(side)
+    width, height = preview_files.preview_sides(header, composition.max_side)
     small = read_small(header, width=width, height=height)
-    suffix, options = ENCODERS[".webp"]
-    images: dict[Path, pyvips.Image] = {}
-    if before is not None:
-        images[before] = small
-    if cutout is not None:
-        alpha = mask_image(composition.matte.mask(width, height))
-        with reading(header.path):
-            images[cutout] = _compose(small, alpha, None).copy_memory()
-    for path, image in images.items():
-        try:
-            with replacing(path) as file:
-                _encode(image, _Sink(file, lambda: False), suffix, {**options, "effort": 0})
-        except OSError as error:
-            raise OutputError(_unwritable_text(path, error)) from error
+    alpha = mask_image(composition.matte.mask(width, height))
+    with reading(header.path):
+        cutout = _compose(small, alpha, None).copy_memory()
+    preview_files.write_webp(cutout, header.path, target)

@@ -1,10 +1,9 @@
 """The process that makes previews: `python -m rembg_tuner.imaging.previews`, requests on stdin, answers on stdout.
 
 Apart from the worker, so that what a page shows adds nothing to the memory and time that a run is
-measured with; and apart from the page, which decodes nothing. One request a line as JSON:
-{"input", "output", "matte", "preview", "before", "max_side"}; one answer a line: {"error": null or a
-sentence}. A request {"inspect", "max_pixels", "preview"} checks an upload, and is answered with its header
-too.
+measured with; and apart from the page, which decodes nothing. One request a line as JSON, one answer a line: {"error": null or a
+sentence}. "op" names the request: "make" for the previews of a run, "inspect" for an upload's header, "original"
+for what the page shows of an upload; "ready" asks for nothing.
 """
 
 from __future__ import annotations
@@ -12,85 +11,116 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyvips
 
-from rembg_tuner.cache import replacing
-from rembg_tuner.errors import OutputError, TunerError
-from rembg_tuner.imaging import compose, formats, libvips, placed, source
+from rembg_tuner.errors import TunerError
+from rembg_tuner.imaging import compose, libvips, placed, preview_files, source
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rembg_tuner.imaging.matte import Mask
+
+_STRIP_ROWS = 32
 SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WebP", "GIF")
 
 
 def make_previews(request: dict[str, Any]) -> None:
-    """Make the previews of a run that is done: at most 1600 px, upright, as WebP.
+    """Make the previews of a run that is done: at most 1600 px, upright.
 
     Args:
         request: `input` and `output` of the run; `matte`: where it left its matte, None where it
-            left none and the output itself is scaled down; `preview` and `before`: what to write, None
-            for what is not wanted; `max_side` of the run, px.
+            left none and the output itself is scaled down; `preview`: the cut-out as WebP, `mask`: its alpha
+            as PNG, None for what is not wanted; `before`: the picture's JPEG, written if it is not there;
+            `max_side` of the run, px.
 
     Raises:
         TunerError: a picture does not read, or a preview cannot be written.
     """
-    picture, preview, before = Path(request["input"]), request["preview"], request["before"]
+    picture, max_side = Path(request["input"]), request["max_side"]
+    before, mask, preview = (request[name] and Path(request[name]) for name in ("before", "mask", "preview"))  # fmt: skip
+    header = source.read_header(picture)
+    if before and not before.is_file():
+        preview_files.write_original(header, before, max_side=max_side)
     if request["matte"] is None:
-        for file, target in ((request["output"], preview), (picture, before)):
-            if target is not None:
-                _scale_to_preview(source.read_header(Path(file)), Path(target))
+        if preview:
+            _scale_to_preview(source.read_header(Path(request["output"])), preview)
         return
     kept = Path(request["matte"])
-    composition = compose.Composition(
-        header=source.read_header(picture),
-        matte=placed.PictureMatte.load(kept),
-        max_side=request["max_side"],
-        background=None,
-    )
-    compose.write_previews(
-        composition,
-        cutout=Path(preview) if preview else None,
-        before=Path(before) if before else None,
-    )
+    if mask:
+        alpha = _mask(kept, *preview_files.preview_sides(header, max_side))
+        preview_files.write_mask(alpha, mask, own=before.with_suffix(".webp"))
+    if preview:
+        composition = compose.Composition(
+            header=header,
+            matte=placed.PictureMatte.load(kept),
+            max_side=max_side,
+            background=None,
+        )
+        compose.write_preview(composition, preview)
     kept.unlink(missing_ok=True)
 
 
+def _mask(kept: Path, width: int, height: int) -> Mask:
+    """Return the mask of a run at a preview's size: uint8 (height, width) in 0..255."""
+    rows = placed.PictureMatte.load(kept).mask(width, height)
+    # in strips, as for the cut-out: each needs a few rows of the matte only
+    strips = [
+        rows.rows(top, min(height, top + _STRIP_ROWS)) for top in range(0, height, _STRIP_ROWS)
+    ]
+    return np.concatenate(strips)
+
+
 def inspect_picture(request: dict[str, Any]) -> dict[str, Any]:
-    """Check a picture's header, and make a preview if browsers cannot be relied on to show the file.
+    """Check a picture's header.
 
     Args:
-        request: `inspect`: the picture; `max_pixels`: the page's limit; `preview`: where a preview goes.
+        request: `input`: the picture; `max_pixels`: the page's limit.
 
     Returns:
-        `width` and `height`, px, and `has_preview`.
+        `width` and `height`, px, and `is_shown`: whether browsers can be relied on to show the file.
 
     Raises:
-        TunerError: the picture is refused, or the preview cannot be written.
+        TunerError: the picture is refused.
     """
-    picture = Path(request["inspect"])
-    header = source.read_header(picture, max_pixels=request["max_pixels"])
-    needs_preview = header.format.name not in SHOWN_BY_BROWSERS
-    if needs_preview:
-        _scale_to_preview(header, Path(request["preview"]))
-    return {"width": header.width, "height": header.height, "has_preview": needs_preview}
+    header = source.read_header(Path(request["input"]), max_pixels=request["max_pixels"])
+    is_shown = header.format.name in SHOWN_BY_BROWSERS
+    return {"width": header.width, "height": header.height, "is_shown": is_shown}
+
+
+def make_original(request: dict[str, Any]) -> None:
+    """Write what a page shows of a picture, before it is run.
+
+    Args:
+        request: `input`: the picture; `max_pixels`: the page's limit; `before`: where the JPEG goes.
+
+    Raises:
+        TunerError: the picture does not read, or the file cannot be written.
+    """
+    header = source.read_header(Path(request["input"]), max_pixels=request["max_pixels"])
+    preview_files.write_original(header, Path(request["before"]), max_side=0)
 
 
 def _scale_to_preview(header: source.PictureHeader, preview: Path) -> None:
-    """Scale a picture down, its transparency kept.
+    """Scale a cut-out down, its transparency kept.
 
     Raises:
         TunerError: it does not read, or the preview cannot be written.
     """
-    width, height = header.scaled(formats.PREVIEW_SIDE)
-    suffix, options = compose.ENCODERS[".webp"]
+    width, height = preview_files.preview_sides(header, 0)
     small = source.read_small(header, width=width, height=height)
-    with source.reading(header.path):
-        encoded = small.write_to_buffer(suffix, keep="icc", **{**options, "effort": 0})
-    try:
-        with replacing(preview) as file:
-            file.write(encoded)
-    except OSError as error:
-        raise OutputError(f"{preview} cannot be written: {error.strerror}") from error
+    preview_files.write_webp(small, header.path, preview)
+
+
+_ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
+    "make": make_previews,
+    "inspect": inspect_picture,
+    "original": make_original,
+    "ready": lambda _: None,
+}
 
 
 def main() -> None:
@@ -100,10 +130,7 @@ def main() -> None:
         answer: dict[str, Any] = {"error": None}
         try:
             request = json.loads(line)
-            if "inspect" in request:
-                answer |= inspect_picture(request)
-            else:
-                make_previews(request)
+            answer |= _ANSWERS[request["op"]](request) or {}
         except (TunerError, OSError, ValueError, pyvips.Error, MemoryError) as reason:
             answer["error"] = str(reason) or type(reason).__name__
             answer["kind"] = reason.kind if isinstance(reason, TunerError) else None

@@ -157,6 +157,11 @@ class WaitingLine:
         """Whether whoever comes now must wait."""
         return len(self._running) >= self.slots or bool(self._waiting)
 
+    def start_previewers(self) -> None:
+        """Start the processes that make previews, so that the first run's visitor does not wait for that."""
+        for runner in self._runners:
+            runner.start_previewer()
+
     def worker_pids(self) -> tuple[int, ...]:
         """Give the warm workers' process ids."""
         return tuple(pid for runner in self._runners for pid in runner.worker_pids)
@@ -331,7 +336,11 @@ class WaitingLine:
             if ticket.is_cancelled:
                 ticket.runs.append(failure_of_ticket(ticket, "cancelled", "the run was cancelled"))
                 return
-            job = order.job if i == 0 else replace(order.job, preview=None, before_preview=None)
+            job = (
+                order.job
+                if i == 0
+                else replace(order.job, preview=None, before_preview=None, mask=None)
+            )
             try:
                 run = runner.run(job, order.settings, warnings=order.warnings, on_progress=watch)
             except Exception:  # noqa: BLE001  # the slot's edge: it must serve whoever is next

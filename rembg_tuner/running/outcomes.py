@@ -50,7 +50,7 @@ def kind_of(error: TunerError) -> FailureKind:
 def remove_scratch_of(jobs: list[Job]) -> None:
     """Remove what an ended worker was writing."""
     for job in jobs:
-        for name in (job.output, job.preview, job.before_preview):
+        for name in (job.output, job.preview, job.before_preview, job.mask):
             if name:
                 remove_scratch(Path(name))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.children.answering import AnsweringProcess
 from rembg_tuner.errors import OutputError, PictureError, PictureTooLargeError
@@ -31,14 +31,15 @@ class Previewer:
     """Makes previews of runs that are done."""
 
     _process: AnsweringProcess = field(default_factory=_process, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def start(self) -> None:
-        """Start the process unless it runs, so that it is ready when a run is done.
-
-        Raises:
-            OSError: no process could be started.
-        """
-        self._process.start()
+        """Start the process unless it runs, and wait until it answers; trouble is told by `make`, which starts anew."""
+        with self._lock:
+            try:
+                self._process.ask({"op": "ready"})
+            except (OSError, ValueError):
+                self.close()
 
     def make(self, job: Job, settings: Settings) -> str | None:
         """Make the previews that a job wants.
@@ -47,21 +48,24 @@ class Previewer:
             Why there are none, as a sentence; None: they are there.
         """
         request = {
+            "op": "make",
             "input": job.input,
             "output": job.output,
             # the stock pipeline leaves no matte: its cut-out itself is scaled down
             "matte": None if settings.engine == STOCK_ENGINE else job.matte,
             "preview": job.preview,
+            "mask": job.mask,
             "before": job.before_preview,
             "max_side": settings.max_side,
         }
-        try:
-            error: str | None = self._process.ask(request)["error"]
-        except TimeoutError as reason:
-            return str(reason)
-        except (OSError, ValueError) as reason:
-            self.close()
-            return f"the previews' process ended: {reason}"
+        with self._lock:
+            try:
+                error: str | None = self._process.ask(request)["error"]
+            except TimeoutError as reason:
+                return str(reason)
+            except (OSError, ValueError) as reason:
+                self.close()
+                return f"the previews' process ended: {reason}"
         return error
 
     def close(self) -> None:
@@ -75,12 +79,12 @@ class Inspection:
 
     Attributes:
         width, height: px, upright.
-        preview: of a format that browsers may not show; None: they show the file itself.
+        is_shown: whether browsers can be relied on to show the file.
     """
 
     width: int
     height: int
-    preview: Path | None
+    is_shown: bool
 
 
 class Inspector:
@@ -92,19 +96,42 @@ class Inspector:
         self._lock = threading.Lock()
         atexit.register(self.close)
 
-    def inspect(self, picture: Path, *, max_pixels: int, preview: Path) -> Inspection:
-        """Read a picture's header, and make a preview if browsers may not show the file.
+    def inspect(self, picture: Path, *, max_pixels: int) -> Inspection:
+        """Read a picture's header.
 
         Args:
             picture: the upload.
             max_pixels: above which it is refused.
-            preview: where a preview is written if one is needed.
 
         Raises:
             PictureError: it cannot be read, is too large or takes too long.
-            OutputError: the preview cannot be written.
         """
-        request = {"inspect": str(picture), "max_pixels": max_pixels, "preview": str(preview)}
+        answer = self._ask(
+            picture, {"op": "inspect", "input": str(picture), "max_pixels": max_pixels}
+        )
+        return Inspection(**{name: answer[name] for name in ("width", "height", "is_shown")})
+
+    def make_original(self, picture: Path, target: Path, *, max_pixels: int) -> None:
+        """Write what the page shows of a picture: see `imaging.preview_files.write_original`.
+
+        Args:
+            picture: the upload.
+            target: where the JPEG goes.
+            max_pixels: above which the picture is refused.
+
+        Raises:
+            PictureError: it cannot be read, is too large or takes too long.
+            OutputError: the file cannot be written.
+        """
+        request = {"op": "original", "input": str(picture), "max_pixels": max_pixels}
+        self._ask(picture, {**request, "before": str(target)})
+
+    def _ask(self, picture: Path, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask the process about a picture.
+
+        Raises:
+            TunerError: of the kind that the process names.
+        """
         with self._lock:
             try:
                 answer = self._process.ask(request)
@@ -115,11 +142,7 @@ class Inspector:
                 raise PictureError(f"{picture} ended the process that reads pictures: {error}; choose another picture") from error  # fmt: skip
         if answer["error"] is not None:
             raise _ERRORS.get(answer["kind"], PictureError)(answer["error"])
-        return Inspection(
-            width=answer["width"],
-            height=answer["height"],
-            preview=preview if answer["has_preview"] else None,
-        )
+        return answer
 
     def close(self) -> None:
         """End the process."""

@@ -143,6 +143,10 @@ class Runner:
         """End the workers, if there are any; the next run starts another."""
         self._workers.close()
 
+    def start_previewer(self) -> None:
+        """Start the process that makes previews, and wait until it is ready; from any thread."""
+        self._previewer.start()
+
     def settle(self) -> None:
         """End the workers that are too many to be kept warm."""
         self._workers.settle()
@@ -425,7 +429,7 @@ class Runner:
         """Make the Result of one picture, and its previews, now that the run's figures are read."""
         preview_warnings = self._make_previews(job, turn.settings)
         if preview_warnings:
-            job = replace(job, preview=None, before_preview=None)
+            job = replace(job, preview=None, before_preview=None, mask=None)
         return result_of(
             worker,
             job,
@@ -441,7 +445,7 @@ class Runner:
         Returns:
             A warning where that failed: the cut-out itself is done and stays.
         """
-        if job.preview is None and job.before_preview is None:
+        if job.preview is None and job.before_preview is None and job.mask is None:
             return ()
         reason = self._previewer.make(job, settings)
         return () if reason is None else (f"there is no preview: {reason}",)

@@ -11,7 +11,7 @@ from rembg_tuner.errors import TunerError
 from rembg_tuner.measurement import Result
 from rembg_tuner.presets import DEFAULT_PRESET
 from rembg_tuner.ui.choices import visitor_settings
-from rembg_tuner.ui.handlers import make_order, watch
+from rembg_tuner.ui.orders import make_order, watch
 from rembg_tuner.ui.page_folder import without_places_in
 from rembg_tuner.ui.visit import Turn, public_run
 from rembg_tuner.ui.widgets import picture_input
@@ -37,7 +37,7 @@ def add_cut(desk: Desk) -> None:
     ) -> AsyncIterator[Answer]:
         try:
             chosen = visitor_settings(preset or DEFAULT_PRESET, _checked(settings))
-            order = make_order(desk, picture, chosen, previews=False)
+            order = make_order(desk, picture, chosen)
         except TunerError as error:
             yield None, _refused(error)
             return

@@ -148,6 +148,7 @@ def _tie_arrival(page: gr.Blocks, parts: Widgets, arrival: Arrival) -> None:
     def load(request: gr.Request, saved: object, language: str, tab: object) -> Updates:
         told = tab if isinstance(tab, dict) else {}
         visitor = arrival.desk.visitors.resume(request, told.get("token"))
+        visitor.has_masks = told.get("masks") is True
         browser = Browser(saved=saved, language=language, had_runs=told.get("hadRuns") is True)
         return parts.updates(arrival.greet(visitor, browser, request.query_params.get("preset")))
 

@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rembg_tuner.colours import parse_colour
-from rembg_tuner.errors import PictureError, SettingsError, TunerError
+from rembg_tuner.errors import PictureError, TunerError
 from rembg_tuner.host import read_host
-from rembg_tuner.imaging.formats import PREVIEW_SIDE
 from rembg_tuner.measurement import Failure, Result
-from rembg_tuner.pipeline import Job
 from rembg_tuner.running.previewer import Inspector
-from rembg_tuner.running.ticket import Order
-from rembg_tuner.ui.choices import LIMITS, chosen_settings, most_pixels
+from rembg_tuner.ui.choices import LIMITS, chosen_settings
 from rembg_tuner.ui.downloads import Downloads
 from rembg_tuner.ui.failures import log_unexpected
+from rembg_tuner.ui.orders import Look, make_order, watch
+from rembg_tuner.ui.originals import Original
 from rembg_tuner.ui.page_folder import without_places_in
 from rembg_tuner.ui.studies import Studies
 from rembg_tuner.ui.views import result as result_view
@@ -44,14 +43,12 @@ if TYPE_CHECKING:
 
     from rembg_tuner.running.line import WaitingLine
     from rembg_tuner.running.ticket import Ticket
-    from rembg_tuner.settings import Settings
     from rembg_tuner.ui.choices import Form
     from rembg_tuner.ui.page_folder import PageFolder
     from rembg_tuner.ui.visitors import Visitor, Visitors
 
 REPEAT = LIMITS.repeat
 _DOWNLOAD_EVERY_S = 0.5  # a redrawn button is hard to press
-GLANCE_EVERY_S = 0.22  # 4 to 5 Hz, and the most that a visitor who left holds the slot
 EXAMPLES = ("astronaut", "chelsea", "coffee")
 EXAMPLES_FOLDER = Path(__file__).parent.parent.parent / "examples"
 _LOG = logging.getLogger(__name__)
@@ -97,75 +94,6 @@ class Desk:
         )
 
 
-def make_order(
-    desk: Desk,
-    picture: str | None,
-    settings: tuple[Settings, tuple[str, ...]],
-    *,
-    repeat: int = 1,
-    before: str | None = None,
-    previews: bool = True,
-) -> Order:
-    """Make the order of a run, with a folder of its own.
-
-    Args:
-        desk: with the folder.
-        picture: path of the upload; None: there is none.
-        settings: and the warnings said while they were made.
-        repeat: how many runs.
-        before: the original's preview, where there is one already.
-        previews: whether the page will show it.
-
-    Raises:
-        PictureError: the file is no picture that is read.
-        SettingsError: there is no picture, or it is not one of the page's uploads.
-    """
-    if not picture:
-        raise SettingsError([say("problem.no_picture", "en")])
-    if not Path(picture).is_file():
-        raise SettingsError(["the picture is no longer on the server, which deletes pictures after one hour; upload it again"])  # fmt: skip
-    path = Path(picture)
-    desk.folder.check_upload(path)
-    pixels = most_pixels(path)
-    folder = desk.folder.new_job()
-    job = Job(
-        input=str(path),
-        output=str(folder / f"{path.stem[:80]}.cutout.png"),
-        preview=str(folder / "after.webp") if previews else None,
-        before_preview=str(folder / "before.webp") if previews and before is None else None,
-        max_pixels=pixels,
-    )
-    return Order(job=job, settings=settings[0], warnings=settings[1], repeat=repeat)
-
-
-async def watch(ticket: Ticket, *, is_busy: bool) -> AsyncGenerator[None, None]:
-    """Tick until a ticket is done; whoever stops looking leaves the line.
-
-    Args:
-        ticket: the run.
-        is_busy: others are before it: tick at once, to tell its place. Otherwise the first tick comes
-            after a fifth of a second, since drawing it on the same machine would slow the run it tells of.
-    """
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-    def tell() -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(done.set)
-
-    ticket.call_when_done(tell)
-    try:
-        if is_busy:
-            yield
-        while not done.is_set():
-            try:
-                await asyncio.wait_for(done.wait(), GLANCE_EVERY_S)
-            except TimeoutError:
-                yield
-    finally:
-        if not ticket.done.is_set():
-            ticket.cancel()
-
-
 class Handlers:
     """The page's events."""
 
@@ -183,9 +111,10 @@ class Handlers:
             return
         try:
             settings = chosen_settings(preset, form)
-            side = min(settings[0].max_side or PREVIEW_SIDE, PREVIEW_SIDE)
-            before = existing(visitor.befores.get((str(picture), side)))
-            order = make_order(self.desk, picture, settings, repeat=repeat, before=before)
+            await visitor.prepared()
+            original = visitor.originals.find(picture, settings[0])
+            look = Look(original=original, has_masks=visitor.has_masks)
+            order = make_order(self.desk, picture, settings, repeat=repeat, look=look)
         except TunerError as error:
             kind = error.kind if isinstance(error, PictureError) else None
             yield {"result": result_view.show_problem(str(error), language, kind=kind)}
@@ -208,22 +137,36 @@ class Handlers:
             await ticks.aclose()
             if visitor.ticket is ticket:
                 visitor.ticket = None
-        waited_s = time.perf_counter() - asked_at
-        turn = replace(
-            self._turn(ticket, picture=order.job.input, preset=preset, before=before),
-            waited=waited_for(ticket, waited_s),
-            picture_digest=await asyncio.to_thread(digest_of, order.job.input),
-        )
-        if turn.before:
-            visitor.befores[(order.job.input, side)] = turn.before
+        turn = self._turn(ticket, picture=order.job.input, preset=preset)
+        turn = replace(turn, waited=waited_for(ticket, time.perf_counter() - asked_at))
+        if turn.original is not None:
+            turn.original.keep()
+            visitor.originals.add(turn.picture_path, turn.original, turn.settings)
+        async for shown in self._end(visitor, turn):
+            yield shown
+
+    async def _end(self, visitor: Visitor, turn: Turn) -> AsyncGenerator[Shown, None]:
+        """Add a turn that is done to the visit and show it: the cut-out first, then figures and table."""
+
+        def has_left() -> bool:  # another picture was chosen meanwhile and is shown
+            return visitor.chosen is not None and visitor.chosen.path != turn.picture_path
+
         visitor.visit = visitor.visit.add(turn)
+        turn = visitor.visit.turns[-1]
+        has_cutout = turn.has_cutout and not has_left()
+        if has_cutout:
+            yield {"viewer": viewer_value(turn, visitor.language)}
+        digest = await asyncio.to_thread(digest_of, turn.picture_path)
+        visitor.visit = visitor.visit.change(replace(turn, picture_digest=digest))
+        # A picture that gave no cut-out stays in sight unless it was taken away.
+        is_bare = not turn.has_cutout and visitor.chosen is None
         # In a thread: the lists are written whole, which takes a second after fifty turns.
-        has_left = turn.after is not None or visitor.chosen is None  # the picture before it was run
-        shown = await asyncio.to_thread(self.show, visitor, with_viewer=has_left)
-        if visitor.chosen is not None and visitor.chosen.path != order.job.input:
-            # Another picture was chosen meanwhile and is shown: this run is one of the table.
+        shown = await asyncio.to_thread(self.show, visitor, with_viewer=is_bare)
+        if has_left():
+            # This run is one of the table.
             visitor.visit = visitor.visit.leave()
-            shown = {"runs": shown["runs"], "result": result_view.show_left(visitor.visit.turns[-1], language)}  # fmt: skip
+            left = result_view.show_left(turn, visitor.language)
+            shown = {"runs": shown["runs"], "result": left}
         yield {**shown, "buttons": "idle"}
 
     def _glance(self, ticket: Ticket, repeat: int, language: str) -> str:
@@ -236,10 +179,11 @@ class Handlers:
             language=language,
         )
 
-    def _turn(self, ticket: Ticket, *, picture: str, preset: str, before: str | None) -> Turn:
+    def _turn(self, ticket: Ticket, *, picture: str, preset: str) -> Turn:
         """Make the turn of a ticket that is done."""
         job, runs = ticket.order.job, without_places_in(ticket.runs, self.desk.folder.path)
         has_result = any(isinstance(run, Result) for run in runs)
+        colours = existing(job.before_preview)
         return Turn(
             number=0,
             picture=Path(picture).name,
@@ -248,8 +192,9 @@ class Handlers:
             settings=ticket.order.settings,
             runs=runs,
             timeline=ticket.timeline(),
-            before=before or existing(job.before_preview),
-            after=existing(job.preview) if has_result else None,
+            original=Original.of(colours) if colours else None,
+            after=existing(job.mask or job.preview) if has_result else None,
+            is_masked=job.mask is not None,
             download=existing(job.output) if has_result else None,
         )
 
@@ -308,7 +253,7 @@ class Handlers:
             return {}
         is_kept = existing(turn.picture_path) is not None
         visitor.choice += 1
-        visitor.chosen = ChosenPicture(path=turn.picture_path, shown=turn.before or turn.picture_path) if is_kept else None  # fmt: skip
+        visitor.chosen = ChosenPicture(path=turn.picture_path, shown=turn.original.shown if turn.original else turn.picture_path) if is_kept else None  # fmt: skip
         shown = self.show(visitor, with_viewer=True)
         visitor.preset, visitor.refusal = turn.preset, ""
         knobs = knob_updates(turn.settings, visitor.language)
@@ -369,9 +314,7 @@ class Handlers:
         target = folder / f"{stem}.cutout{suffix}.png"
         if not target.is_file():
             try:
-                order = make_order(
-                    self.desk, turn.picture_path, (turn.settings, ()), previews=False
-                )
+                order = make_order(self.desk, turn.picture_path, (turn.settings, ()))
             except TunerError as error:
                 yield {"viewer": viewer_value(turn, visitor.language), "warning": str(error)}
                 return

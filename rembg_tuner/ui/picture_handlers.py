@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from rembg_tuner.errors import TunerError
 from rembg_tuner.ui.choices import most_pixels
 from rembg_tuner.ui.failures import disk_text, log_unexpected
 from rembg_tuner.ui.handlers import Handlers
+from rembg_tuner.ui.originals import Original
 from rembg_tuner.ui.page_folder import without_places
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.viewer import picture_value
@@ -50,16 +53,26 @@ class PictureHandlers:
         visitor.visit = visitor.visit.leave()
         yield {"picture_note": "", "result": show_ready(Path(picture).name, visitor.language)}
         try:
-            chosen = await self._inspect(Path(picture))
+            chosen = await self._inspect(Path(picture), visitor)
         except (TunerError, OSError) as error:
             if isinstance(error, OSError):
                 log_unexpected(_LOG, "an upload", error)
             shown = self._refused(_text_of(error), visitor)
         else:
             shown = show_chosen(chosen, visitor.language)
-        if visitor.choice == mine:  # else another was chosen meanwhile
-            visitor.chosen = None if "picture" in shown else chosen
-            yield shown
+        if visitor.choice != mine:  # another was chosen meanwhile
+            return
+        visitor.chosen = None if "picture" in shown else chosen
+        yield shown
+        if visitor.chosen is None:
+            return
+        await self._prepare(visitor, visitor.chosen)
+        original = visitor.originals.find(picture)
+        if visitor.choice != mine or visitor.visit.current is not None or original is None:
+            return
+        if original.shown != visitor.chosen.shown:
+            visitor.chosen = replace(visitor.chosen, shown=original.shown)
+            yield {"viewer": picture_value(visitor.chosen)}
 
     def take_away(self, visitor: Visitor) -> Shown:
         """Choose no picture: a picture that was not run leaves the viewer, a result stays until another is chosen."""
@@ -85,8 +98,10 @@ class PictureHandlers:
         note = f'<p class="rt-refused" role="alert">{escape(sentence)}</p>'
         return {"picture": None, "picture_note": note, **show_nothing(visitor)}
 
-    async def _inspect(self, picture: Path) -> ChosenPicture:
+    async def _inspect(self, picture: Path, visitor: Visitor) -> ChosenPicture:
         """Have a picture checked, unless too many are waiting for that: the run checks it again.
+
+        One that browsers may not show is made into one that they do.
 
         Raises:
             TunerError: it is refused.
@@ -96,23 +111,61 @@ class PictureHandlers:
         if self._waiting >= _MAX_WAITING:
             return ChosenPicture(path=str(picture), shown=str(picture))
         most = most_pixels(picture)
-        preview = self.desk.folder.new_job() / "picture.webp"
-        self._waiting += 1
-        try:
-            async with self._turn:
-                found = await asyncio.to_thread(
-                    self.desk.inspector.inspect, picture, max_pixels=most, preview=preview
-                )
-        finally:
-            self._waiting -= 1
-        if found.preview is None:
-            preview.parent.rmdir()
+        async with self._place():
+            found = await asyncio.to_thread(self.desk.inspector.inspect, picture, max_pixels=most)
+            original = None if found.is_shown else await self._make_original(picture, visitor)
         return ChosenPicture(
             path=str(picture),
-            shown=str(found.preview or picture),
+            shown=original.shown if original else str(picture),
             width=found.width,
             height=found.height,
         )
+
+    async def _prepare(self, visitor: Visitor, chosen: ChosenPicture) -> None:
+        """Make what the page shows of a picture, so that its first run does not have to.
+
+        Not while anything runs, whose figures it would change; and the visitor's own run waits for it.
+        """
+        picture = Path(chosen.path)
+        if chosen.shown != chosen.path or self._waiting >= _MAX_WAITING:
+            return
+        async with self._place():
+            is_wanted = visitor.chosen is chosen and not visitor.originals.find(chosen.path)
+            if not is_wanted or self.desk.line.running or self.desk.line.waiting:
+                return
+            visitor.preparing = made = asyncio.Event()
+            try:
+                with contextlib.suppress(
+                    TunerError, OSError
+                ):  # the run meets it again and tells it
+                    await self._make_original(picture, visitor)
+                await asyncio.to_thread(self.desk.line.start_previewers)
+            finally:
+                visitor.preparing = None
+                made.set()
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncGenerator[None, None]:
+        """Wait for the inspector: one thread waits for it, not one for each visitor."""
+        self._waiting += 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self._waiting -= 1
+
+    async def _make_original(self, picture: Path, visitor: Visitor) -> Original:
+        """Make what the page shows of a picture.
+
+        Raises:
+            TunerError: the picture does not read, or the disk cannot be written.
+        """
+        target = self.desk.folder.new_job() / "before.jpg"
+        most = most_pixels(picture)
+        await asyncio.to_thread(self.desk.inspector.make_original, picture, target, max_pixels=most)
+        original = Original.of(str(target))
+        visitor.originals.add(str(picture), original)
+        return original
 
 
 def show_chosen(chosen: ChosenPicture, language: str) -> Shown:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.running.ticket import Ticket
     from rembg_tuner.settings import Settings, Value
+    from rembg_tuner.ui.originals import Original
 
 MOST_RUNS = 50  # of a visit; the oldest that is not pinned goes first
 
@@ -64,6 +65,9 @@ class Turn:
         picture_digest: SHA-256 of the file; empty: not known.
         runs: one, or several of a repeat; the last may be a Failure.
         timeline: the worker's memory from the turn's beginning on.
+        original: what the page shows of the picture; None: nothing was made of it.
+        after: what the page shows of the cut-out, a path; None where there is none.
+        is_masked: `after` holds the alpha only, and is laid over the original's colours.
         download: the full-size cut-out; None where there is none.
         backdrop: the colour that the download stands on, #rrggbb; empty: transparent.
     """
@@ -75,8 +79,9 @@ class Turn:
     settings: Settings
     runs: tuple[Result | Failure, ...]
     timeline: Timeline = field(default_factory=Timeline)
-    before: str | None = None
+    original: Original | None = None
     after: str | None = None
+    is_masked: bool = False
     download: str | None = None
     backdrop: str = ""
     picture_digest: str = ""
@@ -92,6 +97,11 @@ class Turn:
         """What went wrong, if something did."""
         last = self.runs[-1]
         return last if isinstance(last, Failure) else None
+
+    @property
+    def has_cutout(self) -> bool:
+        """Whether the page has something to show of the cut-out."""
+        return self.after is not None and self.original is not None
 
     @property
     def is_cancelled(self) -> bool:

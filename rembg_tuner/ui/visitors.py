@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rembg_tuner.ui.kept_visits import KeptVisits, read_token
+from rembg_tuner.ui.originals import Originals
 from rembg_tuner.ui.visit import Visit
 from rembg_tuner.ui.words import language_of
 
@@ -50,7 +52,9 @@ class Visitor:
         study: the sweep that was asked for last.
         comparing: the comparison that was asked for last.
         soaking: the soak that was asked for last.
-        befores: preview of an original, by its path and side, so that it is written once.
+        originals: what the page shows of pictures, so that it is made once.
+        has_masks: whether the browser has told that it can lay a mask over a picture (`mask-mode: alpha`).
+        preparing: set once what is being made of the chosen picture is made; None: nothing is being made.
         preset: that the form started from last; empty: the server's.
         refusal: why the preset asked for last was not chosen, a sentence; empty: it was.
         chosen: the picture that would be run now.
@@ -66,7 +70,9 @@ class Visitor:
     study: Study | None = None
     comparing: Study | None = None
     soaking: Study | None = None
-    befores: dict[tuple[str, int], str] = field(default_factory=dict)
+    originals: Originals = field(default_factory=Originals)
+    has_masks: bool = False
+    preparing: asyncio.Event | None = None
     preset: str = ""
     refusal: str = ""
     chosen: ChosenPicture | None = None
@@ -85,6 +91,11 @@ class Visitor:
     def is_empty(self) -> bool:
         """Whether forgetting this visitor loses nothing: no runs, no comparison, sweep or soak."""
         return not self.visit.turns and not any(self._studies())
+
+    async def prepared(self) -> None:
+        """Wait until what is being made of the chosen picture is made: beside a run it would slow what is measured."""
+        if self.preparing is not None:
+            await self.preparing.wait()
 
     @property
     def has_work(self) -> bool:

@@ -23,6 +23,9 @@ window.rembgTuner = {
   // The tab's token, by which its visit is found again after a reload: 128 random bits, for this tab only.
   // A duplicated tab has a copy of the storage, but no mark that its page was left: it begins a visit of its own.
   tab() {
+    return { ...this.visit(), masks: CSS.supports("mask-mode", "alpha") };
+  },
+  visit() {
     try {
       let token = sessionStorage.getItem("rembg-tuner.visit") ?? "";
       const isReload = sessionStorage.getItem("rembg-tuner.left") !== null;

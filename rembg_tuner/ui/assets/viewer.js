@@ -3,7 +3,8 @@
 const words = window.rembgTuner.words();
 const root = element.querySelector(".rt-viewer");
 const part = (name) => root.querySelector(name);
-const before = part(".rt-before"), after = part(".rt-after img"), wipe = part(".rt-wipe");
+const before = part(".rt-before"), wipe = part(".rt-wipe");
+const after = part(".rt-after img"), cutout = part(".rt-cutout"); // the cut-out with its own colours, or as a mask
 const download = part(".rt-download"), colour = part(".rt-colour input");
 let shown = null;
 
@@ -73,21 +74,47 @@ const load = (image, address) => {
   image.src = window.rembgTuner.address(address);
   return image.decode().catch(() => {});
 };
+// Decodes a picture before it is shown. Neither a background nor a mask tells when it is there.
+const decode = async (address) => {
+  const image = new Image();
+  image.src = address;
+  await image.decode().catch(() => {});
+  return image;
+};
+// Shows a cut-out; returns its width over its height.
+const showCutout = async (value, isCurrent) => {
+  const label = `${words["viewer.cutout"]}: ${value.alt}`;
+  let shape = after;
+  if (value.mask) {
+    const colours = window.rembgTuner.address(value.colours);
+    [shape] = await Promise.all([decode(value.mask), decode(colours)]);
+    if (!isCurrent()) return 1;
+    cutout.style.backgroundImage = `url("${colours}")`;
+    cutout.style.maskImage = `url("${value.mask}")`;
+    cutout.setAttribute("aria-label", label);
+  } else {
+    await load(after, value.after);
+    after.alt = label;
+  }
+  after.hidden = Boolean(value.mask);
+  cutout.hidden = !value.mask;
+  return shape.naturalWidth / shape.naturalHeight || 1;
+};
 const show = async (value) => {
   root.removeAttribute("data-turn");
   if (!value?.before) return clear();
   if (!value.turn) return showPicture(value);
-  const isNew = !shown || shown.after !== value.after;
+  const isNew = !shown || shown.turn !== value.turn || shown.after !== value.after || shown.mask !== value.mask;
   const wasEmpty = !shown?.turn;
   shown = value;
   offer(value);
   setBackdrop(value.backdrop ?? "");
   if (isNew) {
-    await Promise.all([load(before, value.before), load(after, value.after)]);
-    if (shown !== value) return; // another came meanwhile
-    part(".rt-frame").style.setProperty("--ratio", after.naturalWidth / after.naturalHeight || 1);
+    const isCurrent = () => shown === value;
+    const [ratio] = await Promise.all([showCutout(value, isCurrent), load(before, value.before)]);
+    if (!isCurrent()) return; // another came meanwhile
+    part(".rt-frame").style.setProperty("--ratio", ratio);
     before.alt = `${words["viewer.original"]}: ${value.alt}`;
-    after.alt = `${words["viewer.cutout"]}: ${value.alt}`;
   }
   const isEmpty = wasEmpty || ["empty", "picture"].includes(root.dataset.mode);
   setMode(isEmpty ? "compare" : root.dataset.mode);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,17 @@ if TYPE_CHECKING:
 
 def viewer_value(turn: Turn, language: str) -> dict[str, object] | None:
     """Return what the viewer shows of a turn; None where its files are gone."""
-    if not (turn.after and turn.before and existing(turn.after)):
+    after, original = existing(turn.after), turn.original
+    if after is None or original is None or not original.is_there:
         return None
     download = existing(turn.download)
     return {
         "turn": turn.number,
-        "before": file_link(turn.before),
-        "after": file_link(turn.after),
+        "before": file_link(original.shown),
+        "after": None if turn.is_masked else file_link(after),
+        # What the cut-out's alpha is laid over, and the alpha. It is sent along: CSS would fetch a mask once more.
+        "colours": file_link(original.colours) if turn.is_masked else None,
+        "mask": _data_address(Path(after)) if turn.is_masked else None,
         "download": file_link(download) if download else None,
         "name": Path(turn.download).name if turn.download else "",
         "backdrop": turn.backdrop,
@@ -29,6 +34,11 @@ def viewer_value(turn: Turn, language: str) -> dict[str, object] | None:
         "empty": turn.has_no_foreground,
         "alt": brief(turn, language),
     }
+
+
+def _data_address(png: Path) -> str:
+    """Return a PNG as an address that holds it."""
+    return f"data:image/png;base64,{b64encode(png.read_bytes()).decode()}"
 
 
 def picture_value(chosen: ChosenPicture) -> dict[str, object] | None:
