@@ -31,7 +31,7 @@ def measure_presets(*, rounds: int, tell: Callable[[str], None]) -> dict[str, Pr
     """Measure each preset in a worker of its own, a warm-up and `rounds` runs.
 
     Where the network may run again for a small subject, a picture with one is measured too.
-    A preset that cannot run as it stands keeps no figures, and says why.
+    A preset that cannot run here as it stands keeps no figures, and says why.
     """
     measured: dict[str, Preset] = {}
     able = look_at_this_machine()
@@ -46,9 +46,9 @@ def _measure(preset: Preset, able: Capabilities, rounds: int) -> Preset:
     try:
         settings, warnings = resolve(preset, {}, able)
     except SettingsError as error:
-        return replace(preset, measured=None, why_not_measured=str(error))
+        return _unmeasured(preset, str(error))
     if warnings:
-        return replace(preset, measured=None, why_not_measured=warnings[0])
+        return _unmeasured(preset, warnings[0])
     usual, small = P1080.make(), P1080_SMALL.make()
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-") as folder, Runner() as runner:
         output = Path(folder) / "out.png"
@@ -59,13 +59,18 @@ def _measure(preset: Preset, able: Capabilities, rounds: int) -> Preset:
             results = _runs(runner, usual, output, settings, rounds)
             looks = _runs(runner, small, output, settings, rounds) if _may_look_again(settings) else []  # fmt: skip
         except EngineError as error:
-            return replace(preset, measured=None, why_not_measured=_without_paths(str(error)))
+            return _unmeasured(preset, _without_paths(str(error)))
     measured = measured_of(results, _PICTURE)
     if settings.precision == "auto":
         measured["precision"] = results[-1].effective["precision"]
     if looks:
         measured |= _small_subject(results, looks)
     return replace(preset, measured=measured, why_not_measured=None)
+
+
+def _unmeasured(preset: Preset, reason: str) -> Preset:
+    """Return a preset without figures; a reason that it has already, which may say more, stays."""
+    return replace(preset, measured=None, why_not_measured=preset.why_not_measured or reason)
 
 
 def _may_look_again(settings: Settings) -> bool:
