@@ -74,6 +74,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "onnx": ("models.graph",),
     "google": ("models.graph",),  # protobuf, in which onnx is written and whose errors it raises
     "pyvips": ("imaging",),
+    "isal": ("imaging.deflate",),
     "onnxruntime": ("engines.onnxruntime", "engines.providers", "quantization.ort_int8"),
     "onnxsim": ("quantization.make",),
     "nncf": ("quantization.nncf_int8",),

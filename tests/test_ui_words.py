@@ -53,7 +53,7 @@ ELSEWHERE = (
 # Sentences of the other rooms that never do, or that are parts of others, with the reason.
 NOT_SHOWN = {
     r"a (size|duration) is a number of": "read from the command line only",
-    r"nothing was measured|mattes of one shape": "a fault of the caller's",
+    r"nothing was measured|mattes of one shape|rows were to be written": "a fault of the caller's",
     r"preset \{\}|its keys must be|settings must be a mapping|give what was measured|the presets do not read|not valid YAML|the top must be": "presets.yaml is read at the start; what is wrong there ends it",
     r"worker was asked (to run before|for previews)": "a fault of the runner's",
     r"a run ended in a way|a download ended in a way|no folder for a run|could not be swept|no longer possible|could not be written$": "for the log",
