@@ -39,6 +39,7 @@ _ASK_PROVIDERS = (
     "print(json.dumps({p: e.provider_problem(p) for p in e.PROVIDERS}))"
 )
 _ASK_LIBVIPS = "from rembg_tuner.imaging import libvips as e; print(e.libvips_version())"
+_ASK_DEFLATE = "from rembg_tuner.imaging import deflate as e; print(e.LIBRARY, e.VERSION)"
 _ASK_OPENVINO = "from rembg_tuner.engines import openvino as e; print(*e.cpu_capabilities())"
 
 
@@ -87,6 +88,7 @@ class Diagnosis:
     peak_source: str
     python: str
     libvips: str
+    deflate: str
     cache: str
     cache_warning: str | None
     engines: tuple[EngineState, ...]
@@ -112,6 +114,7 @@ def diagnose() -> Diagnosis:
         peak_source=Meter(os.getpid()).peak_source,
         python=sys.version.split()[0],
         libvips=_ask(_ASK_LIBVIPS) or "does not load",
+        deflate=_ask(_ASK_DEFLATE) or "does not load",
         cache=str(cache),
         cache_warning=cache_warnings[0] if cache_warnings else None,
         engines=tuple(_engine_state(name) for name in ENGINES),

@@ -192,10 +192,11 @@ def _import_libraries(engine: str) -> dict[str, str]:
         from rembg_tuner.engines import onnxruntime, rembg
 
         return {**versions, "rembg": rembg.import_rembg(), "onnxruntime": onnxruntime.version()}
-    from rembg_tuner.imaging import compose, libvips  # noqa: F401  # compose brings the rest of imaging
+    from rembg_tuner.imaging import compose, deflate, libvips  # noqa: F401  # compose brings the rest of imaging
 
     libvips.start_libvips(1)  # how many there will be is told with the load
     versions |= {"libvips": libvips.libvips_version(), "pyvips": libvips.binding_version()}
+    versions[deflate.LIBRARY] = deflate.VERSION
     if engine == "openvino":
         sys.modules[_NOT_NEEDED] = None  # type: ignore[assignment]  # the documented way to forbid an import
         from rembg_tuner.engines import openvino

@@ -9,19 +9,24 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from threading import enumerate as running_threads
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image, ImageCms
 
 from rembg_tuner.colours import parse_colour
 from rembg_tuner.errors import CancelledError, OutputError, PictureError
-from rembg_tuner.imaging import compose, preview_files, source
+from rembg_tuner.imaging import compose, cutout_rows, png_writer, preview_files, source
 from rembg_tuner.imaging.libvips import start_libvips
+from rembg_tuner.imaging.matte import mask_image
 from rembg_tuner.imaging.placed import PictureMatte
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     from rembg_tuner.colours import Colour
@@ -36,6 +41,19 @@ _WIDTH, _HEIGHT = 96, 64
 def _libvips() -> None:
     """Set libvips up as the worker does; its cache would give a file's former pixels."""
     start_libvips(2)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """However a cut-out's writing ends, the threads that encode are gone."""
+    yield
+    assert not [thread for thread in running_threads() if thread.name.startswith("png")]
+
+
+@pytest.fixture
+def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a small picture encoded in many strips, so that it fails in the middle."""
+    monkeypatch.setattr(png_writer, "_STRIP_BYTES", 20_000)
 
 
 def _colours(width: int = _WIDTH, height: int = _HEIGHT) -> Image.Image:
@@ -247,6 +265,79 @@ def test_a_picture_of_any_shape_is_written(
     assert np.abs(pixels[..., :3].astype(int) - (40, 90, 200)).max() <= 3
 
 
+# PNG is composed and encoded without libvips, to the same pixels and the same metadata
+
+
+def _libvips_png(picture: Path, matte: Matte, background: Colour | None) -> pyvips.Image:
+    """Compose a cut-out in libvips, and have libvips write and read it as PNG."""
+    header = source.read_header(picture)
+    with source.opened(header, 0, picture.parent) as image:
+        mask = PictureMatte.of(matte).mask(header.width, header.height)
+        cutout = compose._compose(image, mask_image(mask), background)
+        return pyvips.Image.pngload_buffer(cutout.pngsave_buffer(keep="icc"))
+
+
+@pytest.mark.usefixtures("small_strips")
+@pytest.mark.parametrize("background", [None, (250, 13, 77)], ids=["transparent", "on-a-colour"])
+@pytest.mark.parametrize("height", [1, 31, 32, 33, 200])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
+def test_a_png_has_the_pixels_that_libvips_composes(
+    tmp_path: Path, out: Path, mode: str, height: int, background: Colour | None
+) -> None:
+    """Colours, alpha and backgrounds are libvips' to the bit, wherever strips end."""
+    picture = tmp_path / "picture.png"
+    rng = np.random.default_rng(height)
+    pixels = rng.integers(0, 256, (height, 150, 4)).astype(np.uint8)
+    pixels[:, 40:60, 3], pixels[:, 60:80, 3] = 0, 255
+    Image.fromarray(pixels).convert(mode).save(picture)
+    matte = np.clip(rng.normal(0.5, 0.6, (40, 30)), 0, 1).astype(np.float32)
+    _write(picture, out / "cutout.png", matte=matte, background=background)
+    expected = _libvips_png(picture, matte, background).numpy()
+    np.testing.assert_array_equal(_pixels(out / "cutout.png"), expected)
+
+
+def test_all_alphas_are_multiplied_as_libvips_does() -> None:
+    """Of each pair of alphas, the product is rounded as libvips' floats are."""
+    one, other = (np.ascontiguousarray(x) for x in np.mgrid[0:256, 0:256].astype(np.uint8))
+    a, b = (pyvips.Image.new_from_array(x).cast("ushort") for x in (one, other))
+    expected = (a * b / 255 + 0.5).cast("uchar").numpy()
+    np.testing.assert_array_equal(cutout_rows.multiply_alphas(one, other), expected)
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (1, 128, 254)])
+def test_all_colours_are_mixed_as_libvips_does(colour: Colour) -> None:
+    """Of each colour and each alpha, the mixture is cut off as libvips' integers are."""
+    value, alpha = np.mgrid[0:256, 0:256].astype(np.uint8)
+    rows = np.stack((value, value, value, alpha), axis=-1)
+    image = pyvips.Image.new_from_array(rows, interpretation="srgb")
+    out = np.empty((256, 768), np.uint8)
+    cutout_rows.mix_with_colour(rows.reshape(256, -1), alpha, colour, out=out)
+    expected = image.flatten(background=list(colour)).numpy()
+    np.testing.assert_array_equal(out.reshape(256, 256, 3), expected)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "grey.png", "inks.jpg"])
+@pytest.mark.parametrize("options", [{}, {"dpi": (300, 150)}, {"icc": True}], ids=["bare", "dpi", "icc"])  # fmt: skip
+@pytest.mark.parametrize("background", [None, (1, 2, 3)], ids=["transparent", "on-a-colour"])
+def test_a_png_has_the_metadata_that_libvips_writes(
+    tmp_path: Path, out: Path, name: str, options: dict[str, Any], background: Colour | None
+) -> None:
+    """Resolution and colour profile, and no other chunk, are those of libvips' own PNG."""
+    mode = {"grey.png": "L", "inks.jpg": "CMYK"}.get(name, "RGB")
+    if options.get("icc") and mode == "RGB":
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        options = {"icc_profile": profile}
+    picture = tmp_path / name
+    _colours().convert(mode).save(picture, **{k: v for k, v in options.items() if k != "icc"})
+    _write(picture, out / "cutout.png", background=background)
+    written = pyvips.Image.pngload(str(out / "cutout.png"))
+    expected = _libvips_png(picture, np.ones((8, 8), np.float32), background)
+    assert (written.xres, written.yres) == (expected.xres, expected.yres)
+    assert written.get_fields() == expected.get_fields()
+    if expected.get_typeof("icc-profile-data"):
+        assert written.get("icc-profile-data") == expected.get("icc-profile-data")
+
+
 # What goes along and what does not
 
 
@@ -401,6 +492,7 @@ def test_a_side_longer_than_the_format_holds_is_refused(
 # Failing without a trace
 
 
+@pytest.mark.usefixtures("small_strips")
 @pytest.mark.parametrize("name", ["cutout.png", "cutout.webp", "cutout.jpg"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF"])
 def test_a_damaged_picture_leaves_nothing(tmp_path: Path, out: Path, kind: str, name: str) -> None:
@@ -438,7 +530,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rembg_tuner.cache.os.open", open_on_full_disk)
 
 
-@pytest.mark.usefixtures("full_disk")
+@pytest.mark.usefixtures("full_disk", "small_strips")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("sides", [(8, 8), (400, 300)], ids=["at-the-end", "in-the-middle"])
 @pytest.mark.parametrize("name", ["cutout.png", "cutout.webp", "cutout.jpg"])
@@ -457,7 +549,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from rembg_tuner.errors import TunerError
-from rembg_tuner.imaging import compose, source
+from rembg_tuner.imaging import compose, cutout_rows, png_writer, source
 from rembg_tuner.imaging.placed import PictureMatte
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -495,7 +587,7 @@ import os, sys
 from pathlib import Path
 import numpy as np
 from rembg_tuner.errors import TunerError
-from rembg_tuner.imaging import compose, source
+from rembg_tuner.imaging import compose, cutout_rows, png_writer, source
 from rembg_tuner.imaging.placed import PictureMatte
 if os.getuid() == 0:
     os.setgroups([])
@@ -558,11 +650,13 @@ def test_a_file_that_cannot_be_made_is_told(
     assert _names(out) == []
 
 
+@pytest.mark.usefixtures("small_strips")
 @pytest.mark.parametrize(
     ("name", "block"),
     [
         pytest.param("cutout.png", 1, id="png-at-once"),
         pytest.param("cutout.png", 9, id="png-later"),
+        pytest.param("cutout.png", 50, id="png-much-later"),
         pytest.param("cutout.jpg", 1, id="jpg-at-once"),
         pytest.param("cutout.jpg", 3, id="jpg-later"),
         pytest.param("cutout.webp", 1, id="webp"),

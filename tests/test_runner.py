@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from rembg_tuner.cache import CACHE_VARIABLE, user_cache_folder
+from rembg_tuner.imaging import deflate
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.meter import Meter
@@ -221,7 +222,9 @@ def test_a_result_is_complete_and_adds_up(settings: Settings, tmp_path: Path) ->
     assert result.output_bytes == (tmp_path / "out.png").stat().st_size
     assert result.warnings == ("from a preset",)
     assert result.agreement is None
-    assert {"python", "rembg_tuner", "libvips", settings.engine} <= set(result.environment.versions)
+    assert {"python", "rembg_tuner", "libvips", deflate.LIBRARY, settings.engine} <= set(
+        result.environment.versions
+    )
     assert result.effective["engine"] == settings.engine
     content = json.loads(json.dumps(result.to_dict()))
     assert set(content) == {field.name for field in fields(Result)}

@@ -5,6 +5,7 @@ Needs Chromium (Debian's package `chromium`, or $CHROMIUM); without one these ar
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
 import http.server
@@ -23,10 +24,12 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
 from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
 from rembg_tuner.models.catalogue import read_catalogue
 
 if TYPE_CHECKING:
@@ -988,3 +991,36 @@ def test_a_preset_without_its_model_is_greyed_and_refused(visitor: Visitor, addr
     playwright.expect(choice).to_contain_text("model u2net is not installed")
     choice.click(force=True)
     playwright.expect(choice.locator("input")).not_to_be_checked()
+
+
+def test_a_cut_out_is_read_by_the_browser(browser: Browser) -> None:
+    """Chromium decodes a PNG of many strips to the pixels that were written."""
+    pixels = np.random.default_rng(4).integers(0, 256, (700, 400, 4)).astype(np.uint8)
+    pixels[..., 3] = 255  # a canvas multiplies colours with alpha, and loses some
+    pixels[300:500] = 0
+    file = io.BytesIO()
+    layout = PngLayout(width=400, height=700, bands=4)
+    with PngWriter(file, layout, finish=lambda rows, _: rows, row_bytes=1600, threads=2) as png:
+        png.write(pixels.tobytes())
+        png.close()
+    page = browser.new_page()
+    digest = page.evaluate(
+        """async (url) => {
+            const image = new Image();
+            image.src = url;
+            await image.decode();
+            const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
+            canvas.drawImage(image, 0, 0);
+            const pixels = canvas.getImageData(0, 0, image.width, image.height).data;
+            // not crypto.subtle: about:blank is no secure context
+            let sum = 0;
+            for (let i = 0; i < pixels.length; i++) sum = (sum * 31 + pixels[i]) % 4294967291;
+            return [image.width, image.height, sum];
+        }""",
+        f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}",
+    )
+    page.close()
+    expected = 0
+    for value in pixels.ravel().tolist():
+        expected = (expected * 31 + value) % 4294967291
+    assert digest == [400, 700, expected]

@@ -41,7 +41,7 @@ def _lines(found: Diagnosis) -> list[str]:
         f"memory    {format_bytes(found.total_memory_bytes)}, {format_bytes(found.available_memory_bytes)} available, {limit}",
         *spaces,
         f"peaks     {found.peak_source}",
-        f"Python    {found.python}, libvips {found.libvips}",
+        f"Python    {found.python}, libvips {found.libvips}; PNG is compressed by {found.deflate}",
         f"cache     {found.cache}" + (f" ({found.cache_warning})" if found.cache_warning else ""),
         "engines",
     ]

@@ -35,6 +35,11 @@ def use_threads(threads: int) -> None:
     pyvips.voperation.vips_lib.vips_concurrency_set(max(1, threads))
 
 
+def pool_threads() -> int:
+    """Return the threads of libvips' pool: those that `start_libvips` set, else one for each CPU."""
+    return int(pyvips.voperation.vips_lib.vips_concurrency_get())
+
+
 def libvips_version() -> str:
     """Give libvips' version."""
     return ".".join(str(pyvips.version(part)) for part in range(3))

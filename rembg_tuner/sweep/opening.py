@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rembg_tuner.sweep.grid import Grid
     from rembg_tuner.sweep.measure import Bench
 
-_LIBRARIES = ("rembg-tuner", "onnxruntime", "openvino", "ncnn", "rembg", "pyvips")
+_LIBRARIES = ("rembg-tuner", "onnxruntime", "openvino", "ncnn", "rembg", "pyvips", "isal")
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: what its axes make is worked out once, and kept

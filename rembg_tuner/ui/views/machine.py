@@ -28,7 +28,7 @@ def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str)
         ("machine.load", load),
         ("machine.queue", say("machine.queue.value", language, running=running, waiting=waiting)),
         ("machine.peak", say(f"machine.peak.{found.peak_source}", language)),
-        ("machine.versions", f"Python {found.python} · libvips {found.libvips}"),
+        ("machine.versions", f"Python {found.python} · libvips {found.libvips} · {found.deflate}"),
     ]  # fmt: skip
     table = "".join(
         f"<tr><th scope='row'>{say(key, language)}</th><td>{escape(text)}</td></tr>"
