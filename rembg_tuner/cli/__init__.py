@@ -75,7 +75,7 @@ def _main(words: Sequence[str] | None, early: EarlyWorker) -> int:
 
     prepare_streams()
     try:
-        arguments = build_parser().parse_args(words)
+        arguments = build_parser(_first_of(words)).parse_args(words)
     except SystemExit:  # the help was written, perhaps to a reader that has left
         with contextlib.suppress(BrokenPipeError):
             flush()
@@ -90,6 +90,11 @@ def _main(words: Sequence[str] | None, early: EarlyWorker) -> int:
     with stoppable() as stops:
         code = _run(module.run, arguments, stops)
     return stops.exit_code or code
+
+
+def _first_of(words: Sequence[str] | None) -> str | None:
+    """Return the command line's first word; None: it has none."""
+    return next(iter(sys.argv[1:] if words is None else words), None)
 
 
 def _least_address_space(arguments: argparse.Namespace) -> int:
