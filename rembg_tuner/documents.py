@@ -12,7 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rembg_tuner.bench.tables import limits_table, stage_table, stored_table, summary_table
+from rembg_tuner.bench.tables import (
+    limits_table,
+    stage_table,
+    stored_table,
+    summary_table,
+    write_stage_table,
+)
 from rembg_tuner.cache import replacing
 from rembg_tuner.host import fast_formats_of, formats_text
 from rembg_tuner.presets import (
@@ -116,6 +122,8 @@ def _bench_blocks() -> dict[str, Callable[[], str]]:
         for name, write in (("bench", summary_table), ("stages", stage_table), ("stored", stored_table)):  # fmt: skip
             blocks[f"{prefix}{name}"] = partial(_record_table, f"{prefix}bench", write, bench)
         blocks[f"{prefix}limits"] = partial(_record_table, f"{prefix}limits", limits_table, limits)
+    command = "python benchmarks/write_stage.py"
+    blocks["write-stage"] = partial(_record_table, "write-stage", write_stage_table, command)
     return blocks
 
 

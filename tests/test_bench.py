@@ -17,7 +17,7 @@ from rembg_tuner.bench.pictures import BenchPicture
 from rembg_tuner.bench.release_before import Release, ReleaseBefore
 from rembg_tuner.bench.report import BenchReport, make_report
 from rembg_tuner.bench.report_text import format_report
-from rembg_tuner.bench.tables import stage_table, summary_table
+from rembg_tuner.bench.tables import limits_table, stage_table, summary_table, write_stage_table
 from rembg_tuner.cli import main
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.presets import Capabilities
@@ -152,6 +152,32 @@ def test_a_report_is_written_from_its_json() -> None:
     assert "| 0.50, 0.40, 0.50, 1.25 |" in text
     assert "| openvino int8 | 1.00 s (4.0 x) |" in summary_table(document)
     assert "| 500 ms | 0.40 |" in stage_table(document)
+
+
+def test_the_networks_rate_stands_beside_the_matrix_products() -> None:
+    """In GFLOP/s and as a share, for each number of threads; with where and to what it was held."""
+    fp32 = {"p50_s": 0.5, "low_s": 0.4, "high_s": 0.6, "gflops": 79.0, "of_sgemm": 0.93}
+    sgemm = {"p50": 85.0, "low": 80.0, "high": 90.0}
+    measured = {"n": 7, "sgemm_gflops": sgemm, "networks": {"openvino fp32": fp32}, "busy": []}
+    found = {
+        "cpu": "a CPU", "cores": 1, "features": ["avx2"], "date": "2026-11-26", "held_to": "AVX2",
+        "side": 320, "gflop": 39.5, "threads": {"1": measured},
+    }  # fmt: skip
+    text = limits_table(found)
+    assert "| 1 | numpy's sgemm, 2048 x 2048 | | 85 (80 to 90) | 100% |" in text
+    assert "| 1 | u2netp, openvino fp32 | 500 ms | 79 | 93% |" in text
+    assert "OpenVINO and OpenBLAS held to AVX2, ONNX Runtime not" in text
+
+
+def test_the_parts_of_the_write_stage_stand_by_picture() -> None:
+    """CPU time of each, and the whole's wall time."""
+    parts = {"whole": {"cpu_s": 0.2, "wall_s": 0.1}, "decode": {"cpu_s": 0.05, "wall_s": 0.06}}
+    found = {
+        "cpu": "a CPU", "cores": 2, "features": [], "date": "2026-11-26", "n": 7, "sizes": {"12 MP": parts},
+    }  # fmt: skip
+    text = write_stage_table(found)
+    assert "| picture | whole | decode | whole, wall |" in text
+    assert "| 12 MP | 200 ms | 50 ms | 100 ms |" in text
 
 
 def test_the_report_says_what_was_left_out_and_on_which_cpu() -> None:

@@ -171,8 +171,22 @@ def limits_table(found: Report) -> str:
     held = f"; OpenVINO and OpenBLAS held to {found['held_to']}, ONNX Runtime not" if found["held_to"] else ""  # fmt: skip
     lines += [
         "",
-        f"{found['cpu']}, {found['cores']} cores {formats_text(fast_formats_of(found['features']))}{held}; "
+        f"{found['cpu']}, {found['cores']} cores {formats_text(fast_formats_of(found['features']))}, {found['date']}{held}; "
         f"u2netp at {found['side']} px: {found['gflop']:.1f} GFLOP; medians, in turn, n = {measured['n']}.",
     ]
     lines += [f"\nWarning: {text}." for one in found["threads"].values() for text in one["busy"]]
     return "\n".join(lines)
+
+
+def write_stage_table(found: Report) -> str:
+    """Lay out what the parts of the write stage take; see benchmarks/write_stage.py."""
+    names = list(next(iter(found["sizes"].values())))
+    lines = [
+        f"| picture | {' | '.join(names)} | whole, wall |",
+        f"|---|{'--:|' * (len(names) + 1)}",
+    ]
+    for size, parts in found["sizes"].items():
+        cells = [format_seconds(parts[name]["cpu_s"]) for name in names]
+        lines.append(f"| {size} | {' | '.join(cells)} | {format_seconds(parts['whole']['wall_s'])} |")  # fmt: skip
+    where = f"{found['cpu']}, {found['cores']} cores {formats_text(fast_formats_of(found['features']))}"  # fmt: skip
+    return "\n".join([*lines, "", f"CPU time but for the last column; {where}, {found['date']}; medians, in turn, n = {found['n']}."])  # fmt: skip
