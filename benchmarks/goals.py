@@ -57,6 +57,11 @@ def cold(bench: Record) -> str:
     return f"{median(starts['ours_s']['openvino int8']) / median(starts['stock_s']):.2f}"
 
 
+def cold_to_file(found: Record) -> str:
+    """Read the same up to the file's name, without the end of the process."""
+    return f"{found['medians']['now']['file_s'] / found['medians']['stock']['file_s']:.2f}"
+
+
 def click(page: Record) -> str:
     """Read how long a click takes beyond the worker's total."""
     return f"{page['click_to_cutout_1080p']['p50_s'] - page['browser_1080p']['median_s']:.2f} s"
@@ -83,7 +88,8 @@ GOALS: tuple[tuple[str, str, str, Read], ...] = (
     ("write stage at 12 MP, of before", "<= 0.45", "bench", write_of_before),
     ("peak at 1080p, and 48 MP above it, int8 320 px", "<= 165 MiB, <= +24", "bench", peaks("openvino int8")),
     ("peak at 1080p, and 48 MP above it, fastest", "<= 165 MiB, <= +24", "bench", peaks("fastest")),
-    ("cut, start to file, second start, int8 320 px, of stock", "<= 0.27", "bench", cold),
+    ("cut, start to file, second start, int8 320 px, of stock", "<= 0.27", "cold-start", cold_to_file),
+    ("the same, start to the process's end", "", "bench", cold),
     ("click to cut-out seen less the worker's total", "<= 0.15 s", "page", click),
     ("page served / first run, of before", "<= 0.7 / <= 0.65", "page-start", page_start),
     ("article with u2net's stand-in, best of ours", ">= 6 x, <= 16 %", "article", article),

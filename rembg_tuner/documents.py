@@ -12,13 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rembg_tuner.bench.tables import (
-    limits_table,
-    stage_table,
-    stored_table,
-    summary_table,
-    write_stage_table,
-)
+from rembg_tuner.bench.part_tables import limits_table, start_table, write_stage_table
+from rembg_tuner.bench.tables import stage_table, stored_table, summary_table
 from rembg_tuner.cache import replacing
 from rembg_tuner.host import fast_formats_of, formats_text
 from rembg_tuner.presets import (
@@ -114,17 +109,26 @@ def _record_table(name: str, write: Callable[[dict[str, Any]], str], command: st
     return f"Not measured yet: `{command}`." if found is None else write({"date": date, "left_out": {}, **found})  # fmt: skip
 
 
-def _bench_blocks() -> dict[str, Callable[[], str]]:
-    """Give the blocks of the bench's and the limits' records: as measured, and with OpenVINO held to AVX2."""
-    blocks: dict[str, Callable[[], str]] = {}
+def _record_blocks() -> dict[str, Callable[[], str]]:
+    """Give the blocks of records that docs/performance.md has; some with OpenVINO held to AVX2 too."""
+    blocks = {
+        "write-stage": _block("write-stage", write_stage_table, "python benchmarks/write_stage.py"),
+        "cold-start": _block("cold-start", start_table, "python benchmarks/cold_start.py"),
+        "stored": _block("bench", stored_table, "rembg-tuner bench"),
+    }
     for prefix, flag in (("", ""), ("avx2-", " --avx2")):
-        bench, limits = f"rembg-tuner bench{flag}", f"python benchmarks/limits.py{flag}"
-        for name, write in (("bench", summary_table), ("stages", stage_table), ("stored", stored_table)):  # fmt: skip
-            blocks[f"{prefix}{name}"] = partial(_record_table, f"{prefix}bench", write, bench)
-        blocks[f"{prefix}limits"] = partial(_record_table, f"{prefix}limits", limits_table, limits)
-    command = "python benchmarks/write_stage.py"
-    blocks["write-stage"] = partial(_record_table, "write-stage", write_stage_table, command)
+        bench = f"rembg-tuner bench{flag}"
+        blocks |= {
+            f"{prefix}bench": _block(f"{prefix}bench", summary_table, bench),
+            f"{prefix}stages": _block(f"{prefix}bench", stage_table, bench),
+            f"{prefix}limits": _block(f"{prefix}limits", limits_table, f"python benchmarks/limits.py{flag}"),
+        }  # fmt: skip
     return blocks
+
+
+def _block(name: str, write: Callable[[dict[str, Any]], str], command: str) -> Callable[[], str]:
+    """Return what writes a record's table; see `_record_table`."""
+    return partial(_record_table, name, write, command)
 
 
 def page_table() -> str:
@@ -307,7 +311,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "settings": knob_table,
     "presets": preset_table,
     "focus": focus_table,
-    **_bench_blocks(),
+    **_record_blocks(),
     "page": page_table,
     "engines": engines_table,
     "avx2": avx2_table,

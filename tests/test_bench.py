@@ -13,11 +13,12 @@ import pytest
 
 from rembg_tuner.bench.contest import Bout, Run, _bouts
 from rembg_tuner.bench.contestants import Contestant, entrants_here, with_the_release_before
+from rembg_tuner.bench.part_tables import limits_table, start_table, write_stage_table
 from rembg_tuner.bench.pictures import BenchPicture
 from rembg_tuner.bench.release_before import Release, ReleaseBefore
 from rembg_tuner.bench.report import BenchReport, make_report
 from rembg_tuner.bench.report_text import format_report
-from rembg_tuner.bench.tables import limits_table, stage_table, summary_table, write_stage_table
+from rembg_tuner.bench.tables import stage_table, summary_table
 from rembg_tuner.cli import main
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.presets import Capabilities
@@ -178,6 +179,20 @@ def test_the_parts_of_the_write_stage_stand_by_picture() -> None:
     text = write_stage_table(found)
     assert "| picture | whole | decode | whole, wall |" in text
     assert "| 12 MP | 200 ms | 50 ms | 100 ms |" in text
+
+
+def test_a_start_stands_beside_stocks_with_its_steps() -> None:
+    """To the file and to the process's end, as a share of stock's; and to what OpenVINO was held."""
+    stock = {"file_s": 2.0, "exit_s": 2.1, "cpu_s": 2.5}
+    found = {
+        "cpu": "a CPU", "cores": 2, "features": [], "date": "2026-11-26", "n": 7, "onednn_max_cpu_isa": "AVX2",
+        "medians": {"stock": stock, "now": {"file_s": 0.5, "exit_s": 0.6, "cpu_s": 0.7}},
+        "steps": {"worker launched": 0.05},
+    }  # fmt: skip
+    text = start_table(found)
+    assert "| `cut` | 500 ms | 25% | 600 ms | 700 ms |" in text
+    assert "| worker launched | 50 ms |" in text
+    assert "OpenVINO held to AVX2" in text
 
 
 def test_the_report_says_what_was_left_out_and_on_which_cpu() -> None:

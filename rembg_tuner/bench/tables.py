@@ -10,7 +10,6 @@ from typing import Any
 
 from rembg_tuner.bench.contestants import FASTEST, STOCK, before_name
 from rembg_tuner.bench.report_text import machine_text
-from rembg_tuner.host import fast_formats_of, formats_text
 from rembg_tuner.units import MIB, format_seconds
 
 _SIZES = ("1080p", "12 MP", "48 MP")
@@ -154,39 +153,3 @@ def _left_out_text(report: Report) -> str:
     """Name what the CPU could not run."""
     reasons = "; ".join(f"{name} ({reason})" for name, reason in report["left_out"].items())
     return f" Left out: {reasons}." if reasons else ""
-
-
-def limits_table(found: Report) -> str:
-    """Lay out the network's rate beside that of a matrix product; see benchmarks/limits.py."""
-    lines = [
-        "| threads | what | time | GFLOP/s | of sgemm |",
-        "|--:|---|--:|--:|--:|",
-    ]
-    for threads, measured in found["threads"].items():
-        rates = measured["sgemm_gflops"]
-        lines.append(f"| {threads} | numpy's sgemm, 2048 x 2048 | | {rates['p50']:.0f} ({rates['low']:.0f} to {rates['high']:.0f}) | 100% |")  # fmt: skip
-        for name, taken in measured["networks"].items():
-            lines.append(f"| {threads} | u2netp, {name} | {format_seconds(taken['p50_s'])} | {taken['gflops']:.0f} | {taken['of_sgemm']:.0%} |")  # fmt: skip
-    measured = next(iter(found["threads"].values()))
-    held = f"; OpenVINO and OpenBLAS held to {found['held_to']}, ONNX Runtime not" if found["held_to"] else ""  # fmt: skip
-    lines += [
-        "",
-        f"{found['cpu']}, {found['cores']} cores {formats_text(fast_formats_of(found['features']))}, {found['date']}{held}; "
-        f"u2netp at {found['side']} px: {found['gflop']:.1f} GFLOP; medians, in turn, n = {measured['n']}.",
-    ]
-    lines += [f"\nWarning: {text}." for one in found["threads"].values() for text in one["busy"]]
-    return "\n".join(lines)
-
-
-def write_stage_table(found: Report) -> str:
-    """Lay out what the parts of the write stage take; see benchmarks/write_stage.py."""
-    names = list(next(iter(found["sizes"].values())))
-    lines = [
-        f"| picture | {' | '.join(names)} | whole, wall |",
-        f"|---|{'--:|' * (len(names) + 1)}",
-    ]
-    for size, parts in found["sizes"].items():
-        cells = [format_seconds(parts[name]["cpu_s"]) for name in names]
-        lines.append(f"| {size} | {' | '.join(cells)} | {format_seconds(parts['whole']['wall_s'])} |")  # fmt: skip
-    where = f"{found['cpu']}, {found['cores']} cores {formats_text(fast_formats_of(found['features']))}"  # fmt: skip
-    return "\n".join([*lines, "", f"CPU time but for the last column; {where}, {found['date']}; medians, in turn, n = {found['n']}."])  # fmt: skip
