@@ -1,9 +1,14 @@
-"""Boxes in a picture, in whole pixels of the upright picture at full resolution."""
+"""Boxes in a picture, in whole pixels of the upright picture at full resolution; and as people write them."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+
+BOX_FORM = "x,y,width,height, each in px or %"
+MIN_BOX_SIDE = 16  # px; in less there is nothing to see
+_LENGTH = re.compile(r"(\d{1,6})|(\d{1,3}(?:\.\d{1,6})?)%", flags=re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,13 @@ class Box:
         bottom = min(picture.bottom, math.ceil(self.bottom + down))
         return Box(left, top, right - left, bottom - top)
 
+    def aligned(self, step: int, picture: Box) -> Box:
+        """Grow it until its edges lie on multiples of `step` px, as far as the picture goes."""
+        left, top = self.left - self.left % step, self.top - self.top % step
+        right = min(picture.right, -(-self.right // step) * step)
+        bottom = min(picture.bottom, -(-self.bottom // step) * step)
+        return Box(left, top, right - left, bottom - top)
+
     def squared(self, picture: Box) -> Box:
         """Grow the shorter side to the longer one, as far as the picture goes.
 
@@ -87,6 +99,95 @@ class Box:
         across = max(0, other.left - self.right, self.left - other.right)
         down = max(0, other.top - self.bottom, self.top - other.bottom)
         return math.hypot(across, down)
+
+
+def box_text(text: str) -> str:
+    """Write a box without spaces, so that equal boxes are equal texts.
+
+    >>> box_text("10%, 5%, 50%, 80%")
+    '10%,5%,50%,80%'
+    """
+    return ",".join(part.strip() for part in text.split(","))
+
+
+def box_problem(text: str) -> str | None:
+    """Return what is wrong with a box as a person writes it, whatever the picture; None: nothing.
+
+    >>> box_problem("120,40,300,500") is box_problem("10%,5%,50%,80%") is None
+    True
+    >>> box_problem("120,40,300")
+    "focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%, got '120,40,300'"
+    """
+    lengths = [_read_length(part) for part in text.split(",")]
+    if len(lengths) != 4 or None in lengths:
+        return f"focus_box must be {BOX_FORM}, such as 120,40,300,500 or 10%,5%,50%,80%, got {text!r:.80}"
+    for name, length in zip(("x", "y", "width", "height"), lengths, strict=True):
+        assert length is not None
+        number, is_share = length
+        is_side = name in ("width", "height")
+        if is_share and number > 1:
+            return f"focus_box must have at most 100% as its {name}, got {text!r}"
+        if is_side and (number == 0 if is_share else number < MIN_BOX_SIDE):
+            return f"focus_box must have a {name} of at least {MIN_BOX_SIDE} px, got {text!r}"
+    return None
+
+
+def _read_length(word: str) -> tuple[float, bool] | None:
+    """Read a length: the number, and whether it is a share of the picture's side; None: it is none."""
+    found = _LENGTH.fullmatch(word.strip())
+    if found is None:
+        return None
+    return (float(found[1]), False) if found[1] else (float(found[2]) / 100, True)
+
+
+def box_in_picture(text: str, picture: Box, name: str) -> Box:
+    """Return the part of a picture that a box covers, as a person wrote it.
+
+    Args:
+        text: in which `box_problem` finds nothing wrong.
+        picture: the whole upright picture.
+        name: the picture's, for the message.
+
+    Raises:
+        ValueError: it lies outside the picture, or what lies in it is too small.
+    """
+    lengths = [length for part in text.split(",") if (length := _read_length(part)) is not None]
+    sides = (picture.width, picture.height) * 2
+    left, top, width, height = (
+        number * side if is_share else number
+        for (number, is_share), side in zip(lengths, sides, strict=True)
+    )
+    x0, y0 = round(left), round(top)
+    x1, y1 = min(round(left + width), picture.width), min(round(top + height), picture.height)
+    if x0 >= picture.width or y0 >= picture.height:
+        raise ValueError(f"focus_box {text} lies outside {name}, which is {picture.width} x {picture.height} px; choose a box in it")  # fmt: skip
+    if min(x1 - x0, y1 - y0) < min(MIN_BOX_SIDE, picture.width, picture.height):
+        raise ValueError(f"focus_box {text} covers only {x1 - x0} x {y1 - y0} px of {name}, which is {picture.width} x {picture.height} px; choose a box of at least {MIN_BOX_SIDE} x {MIN_BOX_SIDE} px")  # fmt: skip
+    return Box(x0, y0, x1 - x0, y1 - y0)
+
+
+def stored_box(box: Box, upright: Box, orientation: int) -> Box:
+    """Return where a box of the upright picture lies in the picture as it is stored.
+
+    Args:
+        box: in the upright picture.
+        upright: the whole upright picture.
+        orientation: EXIF's 1 to 8.
+    """
+    from_right, from_bottom = upright.width - box.right, upright.height - box.bottom
+    left, top = {
+        1: (box.left, box.top),
+        2: (from_right, box.top),
+        3: (from_right, from_bottom),
+        4: (box.left, from_bottom),
+        5: (box.top, box.left),
+        6: (box.top, from_right),
+        7: (from_bottom, from_right),
+        8: (from_bottom, box.left),
+    }[orientation]
+    is_sideways = orientation >= 5
+    width, height = (box.height, box.width) if is_sideways else (box.width, box.height)
+    return Box(left, top, width, height)
 
 
 def _stretch(start: int, length: int, wanted: int, low: int, high: int) -> tuple[int, int]:

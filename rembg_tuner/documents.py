@@ -39,13 +39,9 @@ def knob_table() -> str:
         "|---|---|---|---|---|",
     ]
     for name, knob in KNOBS.items():
-        values = knob.allowed_text() if knob.choices or knob.low is not None else ""
-        values = values or (
-            "on, off" if default_text(name) in ("on", "off") else "a name or a path"
-        )
         engines = ", ".join(sorted(knob.engines)) or "all"
         lines.append(
-            f"| `{flag_of(name)}` | {values} | {default_text(name)} | {knob.summary} | {engines} |"
+            f"| `{flag_of(name)}` | {knob.allowed_text()} | {default_text(name)} | {knob.summary} | {engines} |"
         )
     return "\n".join(lines)
 

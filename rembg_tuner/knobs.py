@@ -28,6 +28,7 @@ class Knob:
         multiple_of: numbers other than 0 must be a multiple of this.
         or_zero: 0 is allowed below `low`, and means "as it is".
         choices: the words allowed; empty for any.
+        allowed: what is allowed, in words, of a text without choices.
         engines: the engines that honour it; empty for all.
         reload: another value needs another worker, since the session holds it.
         default_text: how people are told the default where the value alone would mislead.
@@ -41,6 +42,7 @@ class Knob:
     multiple_of: int | None = None
     or_zero: bool = False
     choices: tuple[str, ...] = ()
+    allowed: str = ""
     engines: frozenset[str] = frozenset()
     reload: bool = True
     default_text: str = ""
@@ -50,7 +52,7 @@ class Knob:
         if self.choices:
             return ", ".join(self.choices)
         if self.low is None:
-            return "on, off"
+            return self.allowed or "on, off"
         zero = "0 or " if self.or_zero else ""
         high = "" if self.high is None else f" to {_plain(self.high)}"
         multiple = f", a multiple of {self.multiple_of}" if self.multiple_of else ""

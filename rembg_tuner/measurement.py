@@ -6,7 +6,7 @@ All sizes are bytes and all times seconds. What is not known is None, never 0.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rembg_tuner.settings import Settings, Value
 
@@ -19,6 +19,7 @@ FailureKind = Literal[
 ]  # fmt: skip
 PeakSource = Literal["vmhwm", "sampled"]
 HAD_COMPANY = "another slot was running at the same time, so this took longer than it would alone"
+Told = Value | dict[str, Any]  # what an engine says of one of its knobs; of focus, a mapping
 BUSY_MACHINE = "the machine was busy"  # how the warning begins that other programs ran
 
 
@@ -67,10 +68,14 @@ class Result:
     Attributes:
         run_index: 0 for the first run of a worker, the cold one.
         settings: what was asked.
-        effective: what the engine says it did, read back from it; None where it has no such thing.
-        stages_s: wall time by stage. read_small, normalise, predict, matte, write; engine rembg:
-            predict, rest. They sum to total_s within 5 %. Of `batch`, read_small and normalise may have
-            run while the picture before was written: pictures' total_s then sum to more than the time that passed.
+        effective: what the engine says it did, read back from it; None where it has no such thing. focus is
+            {passes, box, share}: how often the network ran; left, top, width and height of the subject's box
+            with its margin, px of the upright picture; the box's share of the picture, of several subjects
+            the sum. box and share are None where the first look shows nothing.
+        stages_s: wall time by stage. read_small, normalise, predict, matte, focus (the looks after the first,
+            reading included; only where there were any), write; engine rembg: predict, rest. They sum to
+            total_s within 5 %. Of `batch`, read_small and normalise may have run while the picture before was
+            written: pictures' total_s then sum to more than the time that passed.
         total_s: from the request sent to the file renamed; start and load are not in it. Of pictures run
             together, and of all of `batch`, the sum of the picture's own stages.
         load_s: the model's verification and the session's making, on the worker that ran this.
@@ -93,7 +98,7 @@ class Result:
     before_preview: str | None
     run_index: int
     settings: Settings
-    effective: dict[str, Value]
+    effective: dict[str, Told]
     stages_s: dict[str, float]
     total_s: float
     load_s: float

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
+from rembg_tuner.boxes import box_in_picture
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import CancelledError, EngineError, OutputError, PictureError
 from rembg_tuner.imaging.formats import check_output, sniff
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 
     import pyvips
 
+    from rembg_tuner.boxes import Box
     from rembg_tuner.engines import NetworkEngine, StockEngine
     from rembg_tuner.errors import TunerError
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.imaging.source import PictureHeader
+    from rembg_tuner.looks import Looking
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
 
@@ -72,6 +75,7 @@ class Outcome:
             of the network's run. The reading of a next picture is counted there, not here.
         whole_bytes: about how much memory the picture itself took, which is no fault of the setting's;
             see `imaging.compose.whole_bytes`.
+        focus: see `imaging.focus.Focused.to_dict`; None: the engine has its own pipeline.
     """
 
     stages_s: dict[str, float]
@@ -80,6 +84,7 @@ class Outcome:
     output_bytes: int
     warnings: tuple[str, ...]
     whole_bytes: int = 0
+    focus: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +146,8 @@ class Picture:
     Attributes:
         header: of the picture, as read.
         tensor: float32 (1, 3, side, side), the network's input.
+        box: the part of the picture that the tensor is of; None: the whole.
+        looking: the looks at it, once the network has answered; None before.
         cpu_s: CPU seconds that it took so far, all threads.
     """
 
@@ -148,7 +155,9 @@ class Picture:
     stages: Stages
     header: PictureHeader
     tensor: NetworkInput
+    box: Box | None
     cpu_s: float
+    looking: Looking | None = None
 
 
 class NextPictures(Protocol):
@@ -169,12 +178,18 @@ def cut_out(
     Raises:
         TunerError: of the kind that went wrong.
     """
-    picture = begin(job, engine, model, stages)
+    from rembg_tuner import looks
+
+    picture = begin(job, settings, engine, model, stages)
     cpu_before = stages.cpu_clock()
     with stages.stage("predict"):
         raw = engine.predict(picture.tensor)
     picture.cpu_s += stages.cpu_clock() - cpu_before
-    return _finish(picture, raw[0], settings, model)
+    looking = _look(picture, raw[0], settings, model)
+    if looking.box is not None:
+        with stages.stage("focus"):
+            looks.take_looks([looking], engine, model, stages)
+    return _finish(picture, looking, settings)
 
 
 def cut_out_together(
@@ -191,7 +206,7 @@ def cut_out_together(
     With `ahead`, pictures that it has read are not read again, and it reads the next ones while these
     are written, unless one of these is decoded or encoded whole.
 
-    Each picture's `predict`, and what that run adds to its `cpu_s`, is its share of that run. A picture that cannot be read or written, or for
+    Each picture's `predict` and `focus`, and what those runs add to its `cpu_s`, are its share of them. A picture that cannot be read or written, or for
     which the network has no answer, does not keep the others from being done.
 
     Returns:
@@ -200,7 +215,7 @@ def cut_out_together(
     Raises:
         CancelledError, EngineError, ModelError: none of them could be done.
     """
-    from rembg_tuner.imaging import compose, network_input
+    from rembg_tuner.imaging import compose
 
     came: dict[int, Outcome | Undone] = {}
     pictures: dict[int, Picture] = {}
@@ -208,75 +223,141 @@ def cut_out_together(
         one_stages = stages.of_one()
         try:
             known = None if ahead is None else ahead.take(job, one_stages)
-            pictures[i] = known or begin(job, engine, model, one_stages)
+            pictures[i] = known or begin(job, settings, engine, model, one_stages)
         except (PictureError, OutputError) as error:
             came[i] = Undone(error=error, stage=one_stages.current)
-    if pictures:
-        cpu_before = stages.cpu_clock()
-        with stages.stage("predict"):
-            raw = engine.predict(network_input.join([p.tensor for p in pictures.values()]))
-        share_s = (stages.cpu_clock() - cpu_before) / len(pictures)
-        whole_bytes = [
-            compose.whole_bytes(p.header, settings.max_side, Path(p.job.output))
-            for p in pictures.values()
-        ]
-        is_free = ahead is not None and not any(whole_bytes)
-        for (i, picture), one in zip(pictures.items(), raw, strict=True):
-            picture.cpu_s += share_s
-            picture.stages.seconds["predict"] = stages.seconds["predict"] / len(pictures)
-            try:
-                came[i] = _finish(picture, one, settings, model, ahead if is_free else None)
-            except (PictureError, OutputError, EngineError) as error:
-                came[i] = Undone(error=error, stage=picture.stages.current)
+    came |= _answer_together(pictures, settings, engine, model, stages)
+    is_free = ahead is not None and not any(
+        compose.whole_bytes(one.header, settings.max_side, Path(one.job.output))
+        for one in pictures.values()
+    )
+    for i, picture in pictures.items():
+        if picture.looking is None:
+            continue
+        try:
+            came[i] = _finish(picture, picture.looking, settings, ahead if is_free else None)
+        except (PictureError, OutputError, EngineError) as error:
+            came[i] = Undone(error=error, stage=picture.stages.current)
     return [came[i] for i in range(len(jobs))]
+
+
+def _answer_together(
+    pictures: dict[int, Picture],
+    settings: Settings,
+    engine: NetworkEngine,
+    model: ModelSpec,
+    stages: Stages,
+) -> dict[int, Undone]:
+    """Run the network for several pictures, and look again at them; return those without an answer."""
+    from rembg_tuner import looks
+    from rembg_tuner.imaging import network_input
+
+    undone: dict[int, Undone] = {}
+    if not pictures:
+        return undone
+    cpu_before = stages.cpu_clock()
+    with stages.stage("predict"):
+        raw = engine.predict(network_input.join([p.tensor for p in pictures.values()]))
+    share_s = (stages.cpu_clock() - cpu_before) / len(pictures)
+    looking = []
+    for (i, picture), one in zip(pictures.items(), raw, strict=True):
+        picture.cpu_s += share_s
+        picture.stages.seconds["predict"] = stages.seconds["predict"] / len(pictures)
+        try:
+            looking.append(_look(picture, one, settings, model))
+        except EngineError as error:
+            undone[i] = Undone(error=error, stage=picture.stages.current)
+    if any(one.box is not None for one in looking):
+        with stages.stage("focus"):
+            looks.take_looks(looking, engine, model, stages)
+    return undone
 
 
 def begin(
     job: Job,
+    settings: Settings,
     engine: NetworkEngine,
     model: ModelSpec,
     stages: Stages,
     *,
     read_small: Callable[..., pyvips.Image] | None = None,
 ) -> Picture:
-    """Read a picture as the network's input; with another reader than `source.read_small` if given."""
+    """Read a picture, or the box that was given of it, as the network's input.
+
+    Args:
+        job: the picture.
+        settings: of the run.
+        engine: whose input it is.
+        model: likewise.
+        stages: of the picture.
+        read_small: another reader than `source.read_small`.
+    """
     from rembg_tuner.imaging import network_input, source
 
     cpu_before = stages.cpu_clock()
     with stages.stage("read_small"):
         check_output(Path(job.output), job.background)
         header = source.read_header(Path(job.input), max_pixels=job.max_pixels)
-        small = (read_small or source.read_small)(header, width=engine.side, height=engine.side)
-        empty = source.transparency_warning(small)
+        box = _given_box(settings, header)
+        read = read_small or source.read_small
+        small = read(header, width=engine.side, height=engine.side, box=box)
+        empty = source.transparency_warning(small) if box is None else None
         if empty:
             header = replace(header, warnings=(*header.warnings, empty))
     with stages.stage("normalise"):
         tensor = network_input.normalise(small, side=engine.side, mean=model.mean, std=model.std)
     cpu_s = stages.cpu_clock() - cpu_before
-    return Picture(job=job, stages=stages, header=header, tensor=tensor, cpu_s=cpu_s)
+    return Picture(job=job, stages=stages, header=header, tensor=tensor, box=box, cpu_s=cpu_s)
+
+
+def _given_box(settings: Settings, header: PictureHeader) -> Box | None:
+    """Return the box that focus box looks at; None: the whole picture.
+
+    Raises:
+        PictureError: the box does not lie in the picture.
+    """
+    if settings.focus_box is None:
+        return None
+    try:
+        return box_in_picture(settings.focus_box, header.whole, str(header.path))
+    except ValueError as error:
+        raise PictureError(str(error)) from error
+
+
+def _look(picture: Picture, raw: RawOutput, settings: Settings, model: ModelSpec) -> Looking:
+    """Begin the looks at a picture with the network's answer, float32 (c, h, w)."""
+    from rembg_tuner import looks
+    from rembg_tuner.imaging import matte
+
+    cpu_before = picture.stages.cpu_clock()
+    with picture.stages.stage("matte"):
+        first = matte.foreground_of(raw, model.post)
+        faint = matte.foreground_warning(first)
+        header = picture.header
+        if faint:
+            picture.header = header = replace(header, warnings=(*header.warnings, faint))
+        picture.looking = looks.Looking(first, header, settings, picture.box)
+    picture.cpu_s += picture.stages.cpu_clock() - cpu_before
+    return picture.looking
 
 
 def _finish(
-    picture: Picture,
-    raw: RawOutput,
-    settings: Settings,
-    model: ModelSpec,
-    ahead: NextPictures | None = None,
+    picture: Picture, looking: Looking, settings: Settings, ahead: NextPictures | None = None
 ) -> Outcome:
-    """Make the matte of the network's answer, float32 (c, h, w), and write the cut-out; read ahead then."""
-    from rembg_tuner.imaging import compose, matte, placed
+    """Write the cut-out of a picture whose matte is decided; read ahead meanwhile."""
+    from rembg_tuner.imaging import compose
 
     job, stages = picture.job, picture.stages
+    if looking.seconds:
+        stages.current, stages.seconds["focus"] = "focus", looking.seconds
+    focused = looking.focused
     cpu_before = stages.cpu_clock()
-    with stages.stage("matte"):
-        foreground = matte.foreground_of(raw, model.post)
-        composition = compose.Composition(
-            header=picture.header,
-            matte=placed.PictureMatte.of(matte.scale_to_matte(foreground)),
-            max_side=settings.max_side,
-            background=job.background,
-        )
-        faint = matte.foreground_warning(foreground)
+    composition = compose.Composition(
+        header=picture.header,
+        matte=focused.matte,
+        max_side=settings.max_side,
+        background=job.background,
+    )
     if ahead is not None:
         ahead.start()
     with stages.stage("write"):
@@ -284,7 +365,7 @@ def _finish(
             composition, Path(job.output), is_cancelled=stages.cancelled.is_set
         )
     renamed_at = time.perf_counter()
-    cpu_s = picture.cpu_s + stages.cpu_clock() - cpu_before
+    cpu_s = picture.cpu_s + looking.cpu_s + stages.cpu_clock() - cpu_before
     if job.matte is not None:
         # The cut-out is done. Whoever makes the preview finds no matte then, and says so.
         with contextlib.suppress(OutputError):
@@ -294,8 +375,9 @@ def _finish(
         renamed_at=renamed_at,
         cpu_s=cpu_s,
         output_bytes=output_bytes,
-        warnings=(*picture.header.warnings, *([faint] if faint else [])),
+        warnings=picture.header.warnings,
         whole_bytes=compose.whole_bytes(picture.header, settings.max_side, Path(job.output)),
+        focus=focused.to_dict(),
     )
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.conflicts import FOCUS_USES, focus_problem
 from rembg_tuner.errors import PresetError, SettingsError
 from rembg_tuner.host import formats_text
 from rembg_tuner.settings import (
@@ -72,12 +73,14 @@ class Capabilities:
         engines: those installed, best first.
         precisions: the number formats that the engines compute in on this CPU.
         int8_models: the models whose int8 form is on disk, each with the engine: `u2netp openvino`.
+        large_models: the models whose network takes 1024 px or more; focus is not measured with them.
         int8_kind: how the CPU computes int8, for which agreement with fp32 is recorded.
     """
 
     engines: tuple[str, ...]
     precisions: frozenset[str]
     int8_models: frozenset[str] = frozenset()
+    large_models: frozenset[str] = frozenset()
     int8_kind: Int8Kind = "vnni"
 
 
@@ -315,12 +318,20 @@ def _why_dropped(
     """Tell why a preset's knob is left out here; None: it is not."""
     if not is_honoured(name, engine):
         return f"engine {engine} has no such knob"
-    if name != "precision":
-        return None
-    precision = values[name]
+    if name in FOCUS_USES:
+        is_given = values[name] != default_of(name)
+        return focus_problem(name, str(values.get("focus", default_of("focus"))), is_given=is_given)
+    model = values.get("model", default_of("model"))
+    if name == "focus" and model in able.large_models:
+        return f"it is not measured with networks as large as model {model}'s; give focus by hand to try it"
+    return _why_no_precision(values, engine, able) if name == "precision" else None
+
+
+def _why_no_precision(values: dict[str, object], engine: str, able: Capabilities) -> str | None:
+    """Tell why a preset's precision is left out here; None: it is not."""
+    precision, model = values["precision"], values.get("model", default_of("model"))
     if (reason := foreign_text(precision, engine)) is not None:
         return reason
-    model = values.get("model", default_of("model"))
     if precision == "int8" and f"{model} {engine}" not in able.int8_models:
         return f"model {model} has no int8 form for engine {engine} on disk"
     return unnative_text(precision, engine, able)

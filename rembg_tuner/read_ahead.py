@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     import pyvips
 
+    from rembg_tuner.boxes import Box
     from rembg_tuner.engines import NetworkEngine
     from rembg_tuner.imaging.source import PictureHeader
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.pipeline import Job, Picture
+    from rembg_tuner.settings import Settings
 
 
 _FORMATS = (JPEG, PNG)
@@ -53,6 +55,7 @@ class ReadAhead:
             model: likewise.
         """
         self.following: Sequence[Job] = ()
+        self._settings: Settings | None = None
         self._engine, self._model = engine, model
         self._thread = ThreadPoolExecutor(1, initializer=self._find_clock)
         self._reads: dict[Job, Future[Picture | None]] = {}
@@ -102,10 +105,14 @@ class ReadAhead:
             picture.stages = stages
         return picture
 
-    def keep_only(self, jobs: Sequence[Job]) -> None:
-        """Drop what was read if it is not of these jobs, and wait until no other is being read."""
-        if not self._reads.keys() <= set(jobs):
+    def keep_only(self, jobs: Sequence[Job], settings: Settings) -> None:
+        """Drop what was read if it is not of these jobs and settings, and wait until no other is being read.
+
+        What is read after this is read for these settings.
+        """
+        if settings != self._settings or not self._reads.keys() <= set(jobs):
             self.stop()
+        self._settings = settings
 
     def cancel(self) -> None:
         """Stop reading at the next strip; called from any thread."""
@@ -127,15 +134,20 @@ class ReadAhead:
             if stopped.is_set():
                 raise _LeftError
 
-        def read_small(header: PictureHeader, *, width: int, height: int) -> pyvips.Image:
+        def read_small(
+            header: PictureHeader, *, width: int, height: int, box: Box | None
+        ) -> pyvips.Image:
             if not _is_light(header):
                 raise _LeftError
-            return source.read_small(header, width=width, height=height, after_strip=after_strip)
+            return source.read_small(
+                header, width=width, height=height, box=box, after_strip=after_strip
+            )
 
-        stages = Stages(lambda _: None, cpu_clock=time.thread_time)
+        settings, stages = self._settings, Stages(lambda _: None, cpu_clock=time.thread_time)
         try:
             after_strip()
-            return begin(job, self._engine, self._model, stages, read_small=read_small)
+            assert settings is not None  # `keep_only` comes first
+            return begin(job, settings, self._engine, self._model, stages, read_small=read_small)
         except (_LeftError, TunerError, MemoryError):
             return None  # its own turn reads it, and tells what is wrong with it
         finally:

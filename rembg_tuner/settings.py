@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
+from rembg_tuner.boxes import BOX_FORM, box_problem, box_text
+from rembg_tuner.conflicts import FOCUS_USES, focus_problem, precision_problems
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.knobs import Knob, problems_of_value
 
@@ -18,7 +20,9 @@ EngineName = Literal["onnxruntime", "openvino", "ncnn", "rembg"]
 ProviderName = Literal["cpu", "cuda", "tensorrt", "openvino"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 ExecutionMode = Literal["sequential", "parallel"]
+Focus = Literal["off", "auto", "box"]
 Value = str | int | float | bool | None
+PeakKey = tuple[tuple[str, Value], ...]  # knobs with their values
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 STOCK_ENGINE: EngineName = "rembg"  # rembg itself, to compare with
@@ -62,6 +66,7 @@ class Settings:
             _KNOB: Knob(
                 summary="the network's weights, by rembg's name or as a path to an .onnx file",
                 group="model and engine",
+                allowed="a name or a path",
             )
         },
     )
@@ -95,6 +100,44 @@ class Settings:
                 group="model and engine",
                 choices=get_args(Precision),
                 engines=_NETWORK,
+            )
+        },
+    )
+    focus: Focus = field(
+        default="off",
+        metadata={
+            _KNOB: Knob(
+                summary="where the subject is small, the network runs again on its part of the picture, for a better edge: auto looks at most twice more at each of up to four subjects, and keeps the first look where another finds nothing; box runs it on focus_box alone",
+                group="focus",
+                choices=get_args(Focus),
+                engines=_NETWORK,
+                reload=False,
+            )
+        },
+    )
+    focus_box: str | None = field(
+        default=None,
+        metadata={
+            _KNOB: Knob(
+                summary="the part of the upright picture that focus box runs the network on; all outside it is background",
+                group="focus",
+                allowed=BOX_FORM,
+                engines=_NETWORK,
+                reload=False,
+                default_text="none",
+            )
+        },
+    )
+    focus_max_share: float = field(
+        default=0.20,
+        metadata={
+            _KNOB: Knob(
+                summary="the largest share of the picture that a subject's box may be for focus auto to look again; larger subjects gain little",
+                group="focus",
+                low=0,
+                high=1,
+                engines=_NETWORK,
+                reload=False,
             )
         },
     )
@@ -258,6 +301,8 @@ class Settings:
         """Refuse what is not allowed, all problems at once."""
         if isinstance(self.model, str):
             object.__setattr__(self, "model", MODEL_ALIASES.get(self.model, self.model))
+        if isinstance(self.focus_box, str):
+            object.__setattr__(self, "focus_box", box_text(self.focus_box))
         wrong = {name: problems_of(name, getattr(self, name)) for name in KNOBS}
         allowed = {name for name, problems in wrong.items() if not problems}
         problems = [text for texts in wrong.values() for text in texts]
@@ -274,8 +319,14 @@ class Settings:
             and not is_honoured(name, self.engine)
             and getattr(self, name) != default_of(name)
         ]
-        if {"precision", "engine", "provider"} <= allowed:
-            problems += self._precision_problems()
+        if {"precision", "engine", "provider"} <= allowed and is_honoured("precision", self.engine):
+            able = PRECISIONS[self.engine]
+            problems += precision_problems(self.engine, self.provider, self.precision, able)
+        for name in FOCUS_USES:
+            if {name, "focus", "engine"} <= allowed and is_honoured(name, self.engine):
+                is_given = getattr(self, name) != default_of(name)
+                problem = focus_problem(name, self.focus, is_given=is_given)
+                problems += [problem] if problem else []
         if (
             {"arena_shrink", "cpu_mem_arena"} <= allowed
             and self.arena_shrink
@@ -294,25 +345,6 @@ class Settings:
             )
         return problems
 
-    def _precision_problems(self) -> list[str]:
-        """List what is wrong between precision, engine and provider."""
-        able = PRECISIONS[self.engine]
-        if is_honoured("precision", self.engine) and self.precision not in able:
-            return [
-                f"precision {self.precision} is not one of engine {self.engine}'s, which are {', '.join(able)}; choose one of them"
-            ]
-        if self.engine != "onnxruntime" or self.precision in ("auto", "fp32"):
-            return []
-        if self.precision == "fp16" and self.provider != "tensorrt":
-            return [
-                f"precision fp16 in engine onnxruntime is provider tensorrt's, got provider {self.provider}; choose provider tensorrt, or precision fp32"
-            ]
-        if self.precision == "int8" and self.provider != "cpu":
-            return [
-                f"precision int8 in engine onnxruntime is provider cpu's, got provider {self.provider}; choose provider cpu, or another precision"
-            ]
-        return []
-
     def to_dict(self) -> dict[str, Value]:
         """Give every knob's value by name, in the order declared."""
         return {name: getattr(self, name) for name in KNOBS}
@@ -325,19 +357,32 @@ class Settings:
         """Give the values that a loaded session holds: runs with equal keys share a worker."""
         return tuple(getattr(self, name) for name, knob in KNOBS.items() if knob.reload)
 
+    def peak_key(self) -> PeakKey:
+        """Return the values that decide what a run takes: those that a session holds, and focus auto.
+
+        Focus box runs the network once, as off does. What is off has no entry, so that peaks that were
+        noted before there was a focus hold.
+        """
+        held = tuple((name, getattr(self, name)) for name, knob in KNOBS.items() if knob.reload)
+        return (*held, ("focus", "auto")) if self.focus == "auto" else held
+
 
 KNOBS: dict[str, Knob] = {item.name: item.metadata[_KNOB] for item in fields(Settings)}
 _TYPES: dict[str, type] = {
-    item.name: {"bool": bool, "int": int, "int | None": int, "float": float}.get(
-        str(item.type), str
-    )
+    item.name: {"bool": bool, "int": int, "float": float}.get(str(item.type).partition(" ")[0], str)
     for item in fields(Settings)
 }
+_OPTIONAL = frozenset(item.name for item in fields(Settings) if str(item.type).endswith("None"))
 
 
 def type_of(name: str) -> type:
     """Give the type of a knob's values: bool, int, float or str."""
     return _TYPES[name]
+
+
+def is_optional(name: str) -> bool:
+    """Return whether a knob may have no value."""
+    return name in _OPTIONAL
 
 
 def default_of(name: str) -> Value:
@@ -391,7 +436,7 @@ def build_settings(values: dict[str, object]) -> Settings:
         for name in values
         if name not in KNOBS
     ]
-    given = {name: _as_float(name, value) for name, value in values.items() if name in KNOBS}
+    given = {name: _as_meant(name, value) for name, value in values.items() if name in KNOBS}
     try:
         settings = Settings(**given)  # type: ignore[arg-type]  # __post_init__ checks every type
     except SettingsError as error:
@@ -401,8 +446,13 @@ def build_settings(values: dict[str, object]) -> Settings:
     return settings
 
 
-def _as_float(name: str, value: object) -> object:
-    """Take a whole number for a knob of another kind of number; one too great is infinite."""
+def _as_meant(name: str, value: object) -> object:
+    """Take a whole number for a knob of another kind of number, and YAML's off, which is false, for the word.
+
+    A number too great is infinite.
+    """
+    if value is False and "off" in KNOBS[name].choices:
+        return "off"
     if type_of(name) is not float or type(value) is not int:
         return value
     if abs(value) > 2**1000:
@@ -412,6 +462,9 @@ def _as_float(name: str, value: object) -> object:
 
 def problems_of(name: str, value: object) -> list[str]:
     """Say what is wrong with one value alone, whatever the other knobs are; empty: nothing."""
-    if value is None and name == "memory_limit_bytes":
+    if value is None and is_optional(name):
         return []
-    return problems_of_value(name, KNOBS[name], type_of(name), value)
+    problems = problems_of_value(name, KNOBS[name], type_of(name), value)
+    if name == "focus_box" and not problems and (problem := box_problem(str(value))) is not None:
+        return [problem]
+    return problems

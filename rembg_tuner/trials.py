@@ -241,6 +241,8 @@ def _threads(count: Value) -> str:
 
 
 _WORDS: dict[str, Callable[[Any], str]] = {
+    "focus": lambda how: f"focus {how}",
+    "focus_box": lambda box: f"focus box {box}" if box else "no focus box",
     "network_size": lambda side: f"{side} px" if side else "own size",
     "max_side": lambda side: f"at most {side} px" if side else "whole picture",
     "intra_op_threads": _threads,

@@ -141,10 +141,10 @@ class Worker:
         ahead = self._ahead = self._ahead or ReadAhead(engine, model)
         stages = Stages(lambda name: self.tell("stage", stage=name), cpu_clock=ahead.cpu_clock)
         self._stages = stages
-        these = [Job.from_dict(job) for job in jobs]
-        ahead.keep_only(these)
+        these, built = [Job.from_dict(job) for job in jobs], build_settings(settings)
+        ahead.keep_only(these, built)
         ahead.following = [Job.from_dict(job) for job in following]
-        came = cut_out_together(these, build_settings(settings), engine, model, stages, ahead=ahead)
+        came = cut_out_together(these, built, engine, model, stages, ahead=ahead)
         outcomes = [
             {"kind": one.error.kind, "message": str(one.error), "stage": one.stage}
             if isinstance(one, Undone)

@@ -159,6 +159,9 @@ def test_a_pictures_own_memory_is_not_its_settings() -> None:
     worker.note_peak(250 * MIB, whole_bytes=MIB)
     worker.note_peak(None)
     assert (worker.peak_bytes, worker.setting_peak_bytes) == (435 * MIB, 250 * MIB)
+    worker.note_peak(260 * MIB, is_focused=True)
+    assert worker.peak_of(Settings()) == 250 * MIB
+    assert worker.peak_of(Settings(focus="auto")) == 260 * MIB
 
 
 @pytest.fixture

@@ -275,3 +275,15 @@ def test_a_matte_is_read_as_it_was_saved(tmp_path: Path) -> None:
     assert [len(answers) for answers in matte.subjects] == [3, 3]
     matte.save(tmp_path / "matte.npy")
     assert np.array_equal(_mask(PictureMatte.load(tmp_path / "matte.npy"), 99, 70), _mask(matte, 99, 70))  # fmt: skip
+
+
+def test_a_large_box_lies_where_a_jpegs_decoder_can_cut_it_out() -> None:
+    """Its edges are multiples of 8 px, or the picture's own; a small box is left as it is."""
+    picture = Box(0, 0, 6403, 3205)
+    first = _answer((2000, 1000, 3203, 2001), box=picture)
+    network = _Network(lambda box: _answer((2000, 1000, 3203, 2001), box=box))
+    focused = look_again(first, picture, max_share=0.20, look=network)
+    (box,) = network.boxes
+    assert focused.decisions == ("second",)
+    assert [edge % 8 for edge in (box.left, box.top, box.right, box.bottom)] == [0, 0, 0, 0]
+    assert box == find_subject(first, picture).groups[0].grown(0.1, picture).aligned(8, picture)

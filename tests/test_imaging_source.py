@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
+from rembg_tuner.boxes import Box
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import source
 from rembg_tuner.imaging.libvips import start_libvips
@@ -561,6 +562,56 @@ def test_scaling_down_is_pillows_lanczos(tmp_path: Path, factor: float) -> None:
     theirs = _scaled_by_pillow(np.asarray(_colours(side, side)), 64, 64)
     _assert_near(small, theirs, worst=10, mean=1.3)
     assert abs(float(small.mean()) - float(theirs.mean())) < 1.2
+
+
+# A part of a picture
+
+
+@pytest.mark.parametrize(("name", "make", "options"), _KINDS)
+def test_a_part_is_read_as_it_lies_in_the_whole(
+    tmp_path: Path, name: str, make: Callable[[], Image.Image], options: dict[str, Any]
+) -> None:
+    """Every format gives the box's own pixels, unscaled where the box is no larger than asked."""
+    path = tmp_path / name
+    make().save(path, **options)
+    header = source.read_header(path)
+    w, h = header.width // 2, header.height // 3
+    part = source.read_small(header, width=64, height=64, box=Box(w // 2, h, w, h)).numpy()
+    assert np.array_equal(part, _read(path)[h : 2 * h, w // 2 : w // 2 + w])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+@pytest.mark.parametrize("side", [24, 320])
+def test_a_part_of_a_turned_picture_is_upright(
+    tmp_path: Path, name: str, orientation: int, side: int
+) -> None:
+    """The box is of the upright picture; what is read is Pillow's crop of that, scaled."""
+    path = tmp_path / name
+    _turned(path, orientation, _colours(192, 128))
+    upright = _by_pillow(path)
+    h, w = upright.shape[:2]
+    box = Box(w // 4, h // 3, w // 2, h // 2)
+    part = upright[box.top : box.bottom, box.left : box.right]
+    small = source.read_small(source.read_header(path), width=side, height=side, box=box).numpy()
+    width, height = min(side, box.width), min(side, box.height)
+    _assert_near(small, _scaled_by_pillow(part, width, height), worst=16, mean=2.0)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.png"])
+@pytest.mark.parametrize("factor", [1.2, 3.1, 9.7, 17.3])
+def test_a_part_is_shrunk_by_its_decoder_no_further_than_a_picture(
+    tmp_path: Path, name: str, factor: float
+) -> None:
+    """A box much larger than asked is Pillow's crop, scaled; its edges are off by half a shrunk pixel at most."""
+    path = tmp_path / name
+    side = round(40 * factor)
+    picture = _colours(side * 2 + 37, side + 53)
+    picture.save(path, quality=95)
+    box = Box(side // 2 + 3, 21, side, side).aligned(8, Box(0, 0, side * 2 + 37, side + 53))
+    small = source.read_small(source.read_header(path), width=40, height=40, box=box).numpy()
+    part = _by_pillow(path)[box.top : box.bottom, box.left : box.right]
+    _assert_near(small, _scaled_by_pillow(part, 40, 40), worst=24, mean=2.5)
 
 
 # Damage

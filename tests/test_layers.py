@@ -27,6 +27,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "units",
         "colours",
         "boxes",
+        "conflicts",
         "knobs",
         "tables",
         "yaml_files",
@@ -37,7 +38,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("trials", "quality", "budgets"),
     ("models", "imaging", "recommend", "plot"),
     ("engines", "capabilities", "precision", "report"),
-    ("pipeline", "read_ahead", "conversion"),
+    ("pipeline", "looks", "read_ahead", "conversion"),
     ("worker",),
     ("running",),
     (
@@ -58,6 +59,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 BESIDE = {
     ("measurement", "settings"),
     ("budgets", "trials"),
+    ("pipeline", "looks"),
     ("read_ahead", "pipeline"),
     ("server", "ui"),
     ("documents", "bench"),  # its tables stand in the documents

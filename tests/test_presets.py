@@ -36,7 +36,7 @@ WITHOUT_BF16 = Capabilities(
 )
 ONNX_RUNTIME_ONLY = Capabilities(engines=("onnxruntime",), precisions=frozenset({"fp32", "bf16"}))
 NAMES = (
-    "balanced", "fastest", "smallest", "studio", "cpu-server", "gpu-server", "edge",
+    "balanced", "fastest", "small-subjects", "smallest", "studio", "cpu-server", "gpu-server", "edge",
     "article-default", "article-light", "article-onnx",
 )  # fmt: skip
 
@@ -243,3 +243,29 @@ def test_every_measured_preset_names_the_formats_of_its_cpu() -> None:
     """The page needs them to say whether the figures apply here."""
     for preset in read_presets().values():
         assert preset.measured is None or isinstance(preset.measured["cpu_formats"], list)
+
+
+def test_a_presets_focus_is_left_out_for_large_networks() -> None:
+    """It is not measured with them; given by hand it holds."""
+    able = replace(EVERYTHING, large_models=frozenset({"isnet-general-use"}))
+    preset = find_preset("balanced")
+    settings, warnings = resolve(preset, {"model": "isnet-general-use"}, able)
+    assert settings.focus == "off"
+    assert warnings[-1] == (
+        "focus auto of preset balanced is left out, focus off is used: it is not measured with networks as large as "
+        "model isnet-general-use's; give focus by hand to try it"
+    )
+    assert resolve(preset, {"model": "isnet-general-use", "focus": "auto"}, able)[0].focus == "auto"
+    assert "isnet-general-use" in look_at_this_machine().large_models
+    assert "u2netp" not in look_at_this_machine().large_models
+
+
+def test_a_presets_cap_is_left_out_where_focus_is_chosen_otherwise() -> None:
+    """The wish of a preset is dropped with a warning, where a flag would be an error."""
+    preset = replace(find_preset("balanced"), values={"focus": "auto", "focus_max_share": 0.3})
+    settings, warnings = resolve(preset, {"focus": "off"}, EVERYTHING)
+    assert (settings.focus, settings.focus_max_share) == ("off", 0.20)
+    assert "focus_max_share is used in focus auto only" in warnings[0]
+    settings, warnings = resolve(preset, {"engine": "rembg"}, EVERYTHING)
+    assert settings.focus == "off"
+    assert any("engine rembg has no such knob" in text for text in warnings)

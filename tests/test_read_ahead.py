@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ import pytest
 from PIL import Image
 
 from rembg_tuner import pipeline, read_ahead
+from rembg_tuner.boxes import Box
 from rembg_tuner.imaging import source
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
-from rembg_tuner.pipeline import Job, Outcome, Stages, Undone, cut_out_together
+from rembg_tuner.pipeline import Job, Outcome, Stages, Undone, begin, cut_out_together
 from rembg_tuner.read_ahead import ReadAhead
 from rembg_tuner.settings import Settings
 
@@ -61,6 +63,7 @@ class Brightness:
 def ahead() -> Iterator[ReadAhead]:
     """Give a reader, and stop it."""
     one = ReadAhead(Brightness(), MODEL)
+    one.keep_only([], SETTINGS)
     yield one
     one.stop()
 
@@ -242,7 +245,26 @@ def test_what_is_not_asked_for_next_is_dropped(
     jobs = [Job(input=str(path), output=str(tmp_path / "out.png")) for path in pictures]
     ahead.following = jobs[:2]
     ahead.start()
-    ahead.keep_only(jobs[:2])
+    ahead.keep_only(jobs[:2], SETTINGS)
     assert ahead.take(jobs[0], Stages(lambda _: None)) is not None
-    ahead.keep_only(jobs[2:])
+    ahead.keep_only(jobs[2:], SETTINGS)
     assert ahead.take(jobs[1], Stages(lambda _: None)) is None
+
+
+def test_what_was_read_for_another_box_is_dropped(
+    pictures: list[Path], tmp_path: Path, ahead: ReadAhead
+) -> None:
+    """A picture that was read whole is not taken for its box, which is read ahead as its own turn reads it."""
+    job = Job(input=str(pictures[0]), output=str(tmp_path / "out.png"))
+    boxed = replace(SETTINGS, focus="box", focus_box="100,50,300,200")
+    ahead.following = [job]
+    ahead.start()
+    ahead.keep_only([job], boxed)
+    assert ahead.take(job, Stages(lambda _: None)) is None
+    ahead.following = [job]
+    ahead.start()
+    taken = ahead.take(job, Stages(lambda _: None))
+    alone = begin(job, boxed, Brightness(), MODEL, Stages(lambda _: None))
+    assert taken is not None
+    assert taken.box == alone.box == Box(100, 50, 300, 200)
+    assert np.array_equal(taken.tensor, alone.tensor)

@@ -23,6 +23,7 @@ from rembg_tuner.settings import (
     flag_of,
     installed_engines,
     is_honoured,
+    is_optional,
     type_of,
 )
 
@@ -41,6 +42,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "inter_op_threads": (0, 256),
     "timeout_s": (0.001, 86400),
     "memory_limit_bytes": (1, 2**50),
+    "focus_max_share": (0, 1),
 }
 ZERO_MEANS_AS_IT_IS = {"max_side", "network_size", "intra_op_threads", "inter_op_threads"}
 WORDS: dict[str, tuple[str, ...]] = {
@@ -48,16 +50,21 @@ WORDS: dict[str, tuple[str, ...]] = {
     "provider": ("cpu", "cuda", "tensorrt", "openvino"),
     "precision": ("auto", "fp32", "bf16", "fp16", "int8"),
     "execution_mode": ("sequential", "parallel"),
+    "focus": ("off", "auto", "box"),
 }
 SWITCHES = ("spinning", "cpu_mem_arena", "mem_pattern", "arena_shrink", "light_mode")
-WHOLE = tuple(name for name in RANGES if name != "timeout_s")
-NO_RELOAD = {"max_side", "timeout_s", "memory_limit_bytes"}
+FRACTIONS = ("timeout_s", "focus_max_share")
+WHOLE = tuple(name for name in RANGES if name not in FRACTIONS)
+NO_RELOAD = {"max_side", "timeout_s", "memory_limit_bytes", "focus", "focus_box", "focus_max_share"}
 ABLE: dict[str, tuple[str, ...]] = {
     "provider": ("onnxruntime", "rembg"),
     "precision": ("onnxruntime", "openvino", "ncnn"),
     "network_size": ("onnxruntime", "openvino", "ncnn"),
     "batch_size": ("onnxruntime", "openvino"),
     "light_mode": ("ncnn",),
+    "focus": ("onnxruntime", "openvino", "ncnn"),
+    "focus_box": ("onnxruntime", "openvino", "ncnn"),
+    "focus_max_share": ("onnxruntime", "openvino", "ncnn"),
     "inter_op_threads": ("onnxruntime", "rembg"),
     "execution_mode": ("onnxruntime", "rembg"),
     "spinning": ("onnxruntime", "rembg"),
@@ -83,12 +90,17 @@ OTHER_VALUE: dict[str, Value] = {
     "cpu_mem_arena": False,
     "mem_pattern": False,
     "arena_shrink": True,
+    "focus": "auto",
+    "focus_box": "1,2,300,40",
+    "focus_max_share": 0.3,
 }
 
 
 OTHER_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "model": st.text(min_size=1, max_size=20).filter(lambda text: text.strip() != ""),
     "timeout_s": st.floats(*RANGES["timeout_s"]),
+    "focus_max_share": st.floats(*RANGES["focus_max_share"]),
+    "focus_box": st.sampled_from(["1,2,300,40", "10%,5%,50%,80%", "0,7.5%,16,1%"]),
     "network_size": st.just(0) | st.integers(2, 64).map(lambda count: 32 * count),
 }
 
@@ -115,6 +127,12 @@ def accepted_values(draw: st.DrawFn) -> dict[str, Value]:
             values[name] = draw(values_of(name))
     if values.get("cpu_mem_arena") is False:
         values.pop("arena_shrink", None)
+    if values.get("focus", "off") == "box":
+        values["focus_box"] = values.get("focus_box", "1,2,300,40")
+    else:
+        values.pop("focus_box", None)
+    if values.get("focus", "off") != "auto":
+        values.pop("focus_max_share", None)
     if values.get("execution_mode") != "parallel":
         values.pop("inter_op_threads", None)
     if values.get("precision", "fp32") not in PRECISIONS_OF[engine]:
@@ -193,6 +211,7 @@ def test_reload_keys_are_equal_exactly_where_the_reload_knobs_are(
         pytest.param("onnxruntime", "arena_shrink", True, True, id="arena_shrink"),
         pytest.param("onnxruntime", "timeout_s", 5.0, False, id="timeout_s"),
         pytest.param("onnxruntime", "memory_limit_bytes", 2**30, False, id="memory_limit_bytes"),
+        pytest.param("onnxruntime", "focus", "auto", False, id="focus"),
     ],
 )
 def test_a_worker_is_replaced_only_for_what_its_session_holds(
@@ -216,7 +235,7 @@ def test_a_number_out_of_range_is_refused_by_name(data: st.DataObject) -> None:
     """A number outside a knob's range is an error with the name, the value and what is allowed."""
     name = data.draw(st.sampled_from(sorted(RANGES)))
     low, high = RANGES[name]
-    if name == "timeout_s":
+    if name in FRACTIONS:
         outside: st.SearchStrategy[Any] = st.floats(max_value=low, exclude_max=True) | st.floats(
             min_value=high, exclude_min=True
         )
@@ -249,13 +268,15 @@ def test_a_word_that_is_no_choice_is_refused_with_the_choices(name: str, word: s
 
 WRONG_TYPES: dict[str, tuple[object, ...]] = {
     **{name: (True, False, 64.0, "64", [64]) for name in WHOLE},
-    "timeout_s": (True, "30", None, [1.0]),
+    **{name: (True, "30", None, [1.0]) for name in FRACTIONS},
+    "focus_box": (1, True, [1, 2, 3, 4]),
     **dict.fromkeys(SWITCHES, (1, 0, "on", None)),
     **{name: (1, True, None, ["cpu"]) for name in (*WORDS, "model")},
 }
 TYPE_WORDS = {
     **dict.fromkeys(WHOLE, "a whole number"),
-    "timeout_s": "a number",
+    **dict.fromkeys(FRACTIONS, "a number"),
+    "focus_box": "text",
     **dict.fromkeys(SWITCHES, "on or off (true or false)"),
     **dict.fromkeys((*WORDS, "model"), "text"),
 }
@@ -454,10 +475,10 @@ def test_every_knob_tells_what_it_is(name: str) -> None:
     knob = KNOBS[name]
     assert len(knob.summary) > 20
     assert knob.summary[-1] != "."
-    assert knob.group in {"model and engine", "sizes", "threads", "memory", "limits"}
+    assert knob.group in {"model and engine", "focus", "sizes", "threads", "memory", "limits"}
     assert flag_of(name) == "--" + "-".join(name.split("_"))
     default = cast("object", default_of(name))
-    assert type(default) is type_of(name) or (name == "memory_limit_bytes" and default is None)
+    assert type(default) is type_of(name) or (is_optional(name) and default is None)
 
 
 @pytest.mark.parametrize(
@@ -491,3 +512,37 @@ def test_what_is_allowed_is_told_in_words(name: str, text: str) -> None:
 def test_a_default_is_told_in_words(name: str, text: str) -> None:
     """The same on every machine, whatever engine is installed there."""
     assert default_text(name) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        pytest.param({"focus": "box"}, "focus box needs the box; give focus_box, such as 120,40,300,500 or 10%,5%,50%,80%, or choose focus auto", id="no-box"),
+        pytest.param({"focus_box": "1,2,30,40"}, "focus_box is used in focus box only, got focus off; choose focus box, or leave focus_box out", id="box-but-off"),
+        pytest.param({"focus": "auto", "focus_box": "1,2,30,40"}, "focus_box is used in focus box only, got focus auto; choose focus box, or leave focus_box out", id="box-but-auto"),
+        pytest.param({"focus_max_share": 0.3}, "focus_max_share is used in focus auto only, got focus off; choose focus auto, or leave focus_max_share out", id="share-but-off"),
+        pytest.param({"focus": "box", "focus_box": "a,b"}, "focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%, got 'a,b'", id="no-numbers"),
+        pytest.param({"focus": "box", "focus_box": "-1,2,30,40"}, "focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%, got '-1,2,30,40'", id="negative"),
+        pytest.param({"focus": "box", "focus_box": "1,2,30,15"}, "focus_box must have a height of at least 16 px, got '1,2,30,15'", id="too-small"),
+        pytest.param({"focus": "box", "focus_box": "1,2,0%,50"}, "focus_box must have a width of at least 16 px, got '1,2,0%,50'", id="no-width"),
+        pytest.param({"focus": "box", "focus_box": "1,101%,30,50"}, "focus_box must have at most 100% as its y, got '1,101%,30,50'", id="more-than-all"),
+    ],
+)  # fmt: skip
+def test_focus_and_its_box_go_together(values: dict[str, object], problem: str) -> None:
+    """What is missing, out of place or no box is one error that says what to do."""
+    assert problem_of(engine="openvino", **values) == problem
+
+
+def test_equal_boxes_are_equal_texts() -> None:
+    """Spaces in a box make no other setting; YAML's off, which is false, is the word."""
+    one = build_settings({"focus": "box", "focus_box": "10%, 5%,50% ,80%"})
+    assert one == build_settings({"focus": "box", "focus_box": "10%,5%,50%,80%"})
+    assert build_settings({"focus": False}).focus == "off"
+
+
+def test_peaks_with_and_without_focus_are_kept_apart() -> None:
+    """Focus auto has a key of its own; a box runs the network once, as off does, whose key is the old one."""
+    off, auto = Settings(), Settings(focus="auto")
+    assert auto.peak_key() != off.peak_key() == Settings(focus="box", focus_box="1,2,30,40").peak_key()  # fmt: skip
+    assert "focus" not in dict(off.peak_key())
+    assert auto.reload_key() == off.reload_key()

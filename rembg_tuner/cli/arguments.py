@@ -359,7 +359,7 @@ def add_knobs(parser: argparse.ArgumentParser) -> None:
         if knob.group not in groups:
             groups[knob.group] = parser.add_argument_group(knob.group)
         default = default_text(name)
-        allowed = f" ({knob.allowed_text()})" if knob.choices or knob.low is not None else ""
+        allowed = "" if type_of(name) is bool else f" ({knob.allowed_text()})"
         options: dict[str, object] = {
             "dest": f"knob_{name}",
             "default": None,

@@ -15,13 +15,14 @@ from rembg_tuner.errors import SettingsError
 from rembg_tuner.measurement import Failure, Result, distinct, is_busy, setting_peak_bytes
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.stats import summarise
-from rembg_tuner.units import format_bytes, format_seconds
+from rembg_tuner.units import counted, format_bytes, format_seconds
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
     from rembg_tuner.cli.streams import Streams
+    from rembg_tuner.measurement import Told
     from rembg_tuner.pipeline import Job
     from rembg_tuner.settings import Settings
 
@@ -121,8 +122,20 @@ def _describe(run: Result, *, is_brief: bool) -> list[str]:
     lines.append(
         f"  ran      {how}, {effective.get('network_size')} px, {effective.get('intra_op_threads')} threads, {format_seconds(run.cpu_s)} of CPU"
     )
+    if (focus := effective["focus"]) is not None and run.settings.focus != "off":
+        lines.append(f"  focus    {_focus_text(focus)}")
     lines += [f"  warning  {warning}" for warning in run.warnings]
     return lines
+
+
+def _focus_text(focus: Told) -> str:
+    """Tell how often the network ran, and where the subject is."""
+    assert isinstance(focus, dict)
+    runs = counted(focus["passes"], "run")
+    if focus["box"] is None:
+        return f"{runs} of the network; the first shows no subject"
+    left, top, width, height = focus["box"]
+    return f"{runs} of the network; the subject's box is {width} x {height} px at {left}, {top}: {focus['share']:.1%} of the picture"
 
 
 def _print_spread(runs: list[Run], write: Callable[..., None]) -> None:

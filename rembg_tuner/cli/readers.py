@@ -28,14 +28,16 @@ def reader_of(name: str) -> type | object:
 
 
 def list_reader_of(name: str) -> Callable[[str], list[object]]:
-    """Give what reads a knob's values from a word with commas."""
+    """Give what reads a knob's values from a word with commas; boxes, which have commas, stand by semicolons."""
+    mark = ";" if name == "focus_box" else ","
     read = _BOOLEANS.__getitem__ if type_of(name) is bool else reader_of(name)
 
     def read_list(word: str) -> list[object]:
         values: list[object] = []
-        for part in word.split(","):
+        for part in word.split(mark):
             if not part.strip():
-                raise ValueError(f"a value is missing between the commas, got {word!r}")
+                marks = "commas" if mark == "," else "semicolons"
+                raise ValueError(f"a value is missing between the {marks}, got {word!r}")
             try:
                 values.append(read(part.strip()))  # type: ignore[operator]  # a reader takes a word
             except KeyError:

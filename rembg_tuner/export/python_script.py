@@ -39,6 +39,8 @@ def write_python(wanted: Wanted) -> Export:
     settings = wanted.settings
     if settings.engine not in ("onnxruntime", "openvino"):
         raise SettingsError([f"a script is written for engines onnxruntime and openvino, not {settings.engine}; use --to compose or --to preset"])  # fmt: skip
+    if settings.focus != "off":
+        raise SettingsError([f"a script runs the network once on the whole picture, and focus {settings.focus} looks at a part of it; use --to compose or --to preset, or a setting with focus off"])  # fmt: skip
     notes: list[str] = []
     if settings.precision == "auto":
         settings, said = choose_precision(settings, look_at_this_machine(), open_cache()[0])

@@ -38,6 +38,8 @@ _SHARE_MARGIN = 0.10  # of the box's sides, on each edge: a box whose share is h
 _SECOND_MARGIN = 0.10  # the same: what the second look sees of a single subject
 _GROUP_MARGIN = 0.20  # the same: what it sees of one of several
 _THIRD_MARGIN = 0.20  # the same: what the third look sees, before it is grown towards a square
+_ALIGNMENT = 8  # px: how far a JPEG's decoder shrinks
+_ALIGNED_SIDE = 192  # px: a smaller box is not shrunk
 _MIN_IOU = 0.95  # of two looks that agree
 _MAX_LOST = 0.01  # of the pixels that the first look is sure of: what the second may lose
 
@@ -72,6 +74,15 @@ class Focused:
     passes: int
     subject: Subject
     decisions: tuple[Decision, ...]
+
+    def to_dict(self) -> dict[str, int | float | list[int] | None]:
+        """Return what a Result tells of it: passes, box (left, top, width, height in px) and share."""
+        box, share = self.subject.box, self.subject.share
+        return {
+            "passes": self.passes,
+            "box": None if box is None else box.to_list(),
+            "share": None if share is None else round(share, 4),
+        }
 
 
 def find_subject(first: Channel, picture: Box) -> Subject:
@@ -161,7 +172,7 @@ def _look_at(
     matte: Matte, group: Box, picture: Box, margin: float, max_share: float
 ) -> Generator[Box, Channel, tuple[tuple[PlacedMatte, ...], Decision, int]]:
     """Look again at one subject; return its answers, the decision, and the number of looks."""
-    near = group.grown(margin, picture)
+    near = _readable(group.grown(margin, picture), picture)
     first = PlacedMatte(matte=matte, within=near.area_in(picture))
     if group.grown(_SHARE_MARGIN, picture).pixels > max_share * picture.pixels:
         return (first,), "too_large", 0
@@ -171,9 +182,15 @@ def _look_at(
     second = _placed(answer, near, picture)
     if _agree(matte, second):
         return (second,), "second", 1
-    wide = group.grown(_THIRD_MARGIN, picture).squared(picture)
+    wide = _readable(group.grown(_THIRD_MARGIN, picture).squared(picture), picture)
     third = _placed((yield wide), wide, picture)
     return (PlacedMatte(matte=matte), second, third), "median", 2
+
+
+def _readable(box: Box, picture: Box) -> Box:
+    """Grow a large box to where a decoder that shrinks eight times can cut it out exactly."""
+    is_large = min(box.width, box.height) >= _ALIGNED_SIDE
+    return box.aligned(_ALIGNMENT, picture) if is_large else box
 
 
 def _placed(answer: Channel, box: Box, picture: Box) -> PlacedMatte:
@@ -234,6 +251,16 @@ def look_again(
     except StopIteration as end:
         focused: Focused = end.value
         return focused
+
+
+def look_once(first: Channel, picture: Box) -> Focused:
+    """Make the matte of the one look at the whole picture, and find where the subject is."""
+    return Focused(
+        matte=PictureMatte.of(scale_to_matte(first)),
+        passes=1,
+        subject=find_subject(first, picture),
+        decisions=(),
+    )
 
 
 def look_at_box(answer: Channel, box: Box, picture: Box) -> Focused:

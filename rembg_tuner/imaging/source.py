@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyvips
 
+from rembg_tuner.boxes import Box, stored_box
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import (
     bmp_pixels,
@@ -70,6 +71,11 @@ class PictureHeader:
     extra_bytes: int
     warnings: tuple[str, ...]
     view: FileView = field(default=WHOLE_FILE, repr=False, compare=False)
+
+    @property
+    def whole(self) -> Box:
+        """Return the box of the whole upright picture."""
+        return Box(0, 0, self.width, self.height)
 
     def scaled(self, max_side: int) -> tuple[int, int]:
         """Give (width, height) after scaling down to a longest side; 0: as it is."""
@@ -143,16 +149,18 @@ def read_small(
     *,
     width: int,
     height: int,
+    box: Box | None = None,
     after_strip: Callable[[], None] | None = None,
 ) -> pyvips.Image:
-    """Read a picture scaled down to at most these sides, upright, in memory.
+    """Read a picture, or a part of it, scaled down to at most these sides, upright, in memory.
 
     Decoders that can shrink while decoding do so, as far as Lanczos still has to halve.
 
     Args:
         header: of the picture.
-        width: px.
-        height: px.
+        width: of the result at most, px.
+        height: of the result at most, px.
+        box: the part of the upright picture; None: the whole.
         after_strip: called after each strip; all work is then done in this thread, so that its CPU clock
             shows what the reading took. None: libvips' pool reads. The pixels are the same.
 
@@ -165,7 +173,12 @@ def read_small(
     sideways = header.orientation in _SIDEWAYS
     w, h = (height, width) if sideways else (width, height)
     with reading(header.path):
-        small = _scale_down(_open_rgb(header, width=w, height=h), w, h)
+        image = (
+            _open_rgb(header, width=w, height=h)
+            if box is None
+            else _open_box(header, stored_box(box, header.whole, header.orientation), w, h)
+        )
+        small = _scale_down(image, w, h)
         # in memory before it is turned: a side that is not scaled is read from top to bottom only
         small = small.copy_memory() if after_strip is None else _copy_in_strips(small, after_strip)
         return _upright(small, header.orientation).copy_memory()
@@ -270,6 +283,22 @@ def _load(
         if view.box is not None:
             image = gif_blocks.clear_outside(image, view.box)
         return image if view.colour is None else png_colour.apply(image, view.colour)
+
+
+def _open_box(header: PictureHeader, box: Box, width: int, height: int) -> pyvips.Image:
+    """Open a part of a picture as it is stored; shrunk by its decoder no further than `_load_shrunk` does."""
+    full = stored_box(header.whole, header.whole, header.orientation)
+    image = _open_rgb(
+        header,
+        width=max(1, round(width * full.width / box.width)),
+        height=max(1, round(height * full.height / box.height)),
+    )
+    across, down = image.width / full.width, image.height / full.height
+    left, top = round(box.left * across), round(box.top * down)
+    right = max(left + 1, min(image.width, round(box.right * across)))
+    bottom = max(top + 1, min(image.height, round(box.bottom * down)))
+    part: pyvips.Image = image.crop(left, top, right - left, bottom - top)
+    return part
 
 
 def _open_rgb(header: PictureHeader, *, width: int = 0, height: int = 0) -> pyvips.Image:

@@ -31,7 +31,7 @@ _TIMEOUT_S = 2.0  # for another process that is writing
 _MOST_OFFERS = 2
 _MOST_ROWS = 2000
 _SCHEMA = """CREATE TABLE IF NOT EXISTS setting_peaks (
-    setting TEXT NOT NULL,  -- the knobs that a worker holds, as JSON
+    setting TEXT NOT NULL,  -- the knobs that decide the peak, as JSON
     made_by TEXT NOT NULL,  -- see `made_by`
     peak_bytes INTEGER NOT NULL,
     runs INTEGER NOT NULL,  -- 0: it was only ever ended at a limit, and takes more than peak_bytes
@@ -50,7 +50,7 @@ class Peak:
     """A setting's highest peak here.
 
     Attributes:
-        settings: the knobs that a worker holds; the others at their defaults.
+        settings: the knobs that decide it; the others at their defaults.
         peak_bytes: the highest of load and runs, those included that were ended at a limit; 0: not known.
         runs: how many went through; 0: it was ended each time, and takes more than `peak_bytes`.
     """
@@ -179,9 +179,8 @@ def _version_of(package: str) -> str:
 
 
 def _key(settings: Settings) -> str:
-    """Write what a worker holds of settings: runs with equal keys have equal peaks."""
-    held = {name: value for name, value in settings.to_dict().items() if KNOBS[name].reload}
-    return json.dumps(held, sort_keys=True)
+    """Write what of settings decides the peak: runs with equal keys have equal peaks."""
+    return json.dumps(dict(settings.peak_key()), sort_keys=True)
 
 
 def _peak_of(settings: Settings, peaks: list[Peak]) -> Peak | None:
@@ -233,12 +232,8 @@ def why_not_fit(settings: Settings, limit_bytes: int, peaks: list[Peak]) -> str 
 
 def _difference(asked: Settings, other: Settings) -> str:
     """Name the knobs in which a setting differs from the one asked for."""
-    theirs, ours = other.to_dict(), asked.to_dict()
-    different = [
-        f"{name} {_text(theirs[name])}"
-        for name in KNOBS
-        if KNOBS[name].reload and theirs[name] != ours[name]
-    ]
+    theirs, ours = ({"focus": "off", **dict(one.peak_key())} for one in (other, asked))
+    different = [f"{name} {_text(theirs[name])}" for name in KNOBS if theirs.get(name) != ours.get(name)]  # fmt: skip
     return ", ".join(different)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rembg_tuner.running.warm import WarmWorker
-    from rembg_tuner.settings import Settings, Value
+    from rembg_tuner.settings import PeakKey, Settings
 
 # In which the picture is decoded or encoded, so that it may be the picture that took the memory.
 _PICTURE_STAGES = frozenset({"read_small", "write"})
@@ -34,8 +34,8 @@ class KnownPeaks:
                 visitor's picture must not decide what the next visitor is refused.
         """
         self._are_remembered = are_remembered
-        self._seen: dict[tuple[Value, ...], int] = {}
-        self._started: set[tuple[Value, ...]] = set()
+        self._seen: dict[PeakKey, int] = {}
+        self._started: set[PeakKey] = set()
 
     def refuse_what_will_not_fit(self, settings: Settings, limit: int | None, cache: Path) -> int:
         """Look up what a setting took here before.
@@ -46,7 +46,7 @@ class KnownPeaks:
         Raises:
             FailedRunError: that is more than the limit.
         """
-        seen = self._seen.get(settings.reload_key(), 0)
+        seen = self._seen.get(settings.peak_key(), 0)
         try:
             own = History(cache).look_up(settings)
             is_known_too_large = own is not None and limit is not None and own.peak_bytes > limit
@@ -65,12 +65,13 @@ class KnownPeaks:
             A warning where that could not be written.
         """
         self._see(settings, worker.peak_bytes)
-        if not worker.setting_peak_bytes or worker.meter.peak_source != "vmhwm":
+        peak_bytes = worker.peak_of(settings)
+        if not peak_bytes or worker.meter.peak_source != "vmhwm":
             return None
-        history, key = History(cache), settings.reload_key()
+        history, key = History(cache), settings.peak_key()
         try:
             if self._are_remembered:
-                history.remember(settings, worker.setting_peak_bytes)
+                history.remember(settings, peak_bytes)
             elif key not in self._started:  # once: writing takes 10 to 40 ms, which a visitor waits
                 history.remember_started(settings)
                 self._started.add(key)
@@ -88,7 +89,7 @@ class KnownPeaks:
 
     def _see(self, settings: Settings, peak_bytes: int) -> None:
         """Remember a peak as long as this process lives, to make room by; nothing is refused by it."""
-        key = settings.reload_key()
+        key = settings.peak_key()
         highest = max(peak_bytes, self._seen.pop(key, 0))
         self._seen[key] = highest
         while len(self._seen) > _MAX_SEEN:

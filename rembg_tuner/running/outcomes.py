@@ -71,7 +71,7 @@ def result_of(
         job: the picture; a preview that it names is there.
         settings: as asked.
         readings: what the meter told.
-        outcome: what the worker told: stages_s, total_s, cpu_s, output_bytes, all in seconds and bytes.
+        outcome: what the worker told: stages_s, total_s, cpu_s, output_bytes, all in seconds and bytes; focus.
         warnings: all that is to be said.
     """
     return Result(
@@ -81,7 +81,7 @@ def result_of(
         before_preview=job.before_preview,
         run_index=worker.runs - 1,
         settings=settings,
-        effective={**worker.effective, "max_side": settings.max_side},
+        effective={**worker.effective, "max_side": settings.max_side, "focus": outcome["focus"]},
         stages_s=outcome["stages_s"],
         total_s=outcome["total_s"],
         load_s=worker.load_s,

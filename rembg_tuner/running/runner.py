@@ -388,7 +388,8 @@ class Runner:
         outcomes = done["outcomes"] if turn.is_together else [done]
         # A peak with the next pictures' reading in it is no setting's own.
         whole_bytes = math.inf if following else whole_bytes_of(settings, outcomes)
-        worker.note_peak(readings.peak, whole_bytes=whole_bytes)
+        is_focused = settings.focus == "auto"
+        worker.note_peak(readings.peak, whole_bytes=whole_bytes, is_focused=is_focused)
         cache, cache_warnings = self._open_cache()
         unnoted = self._peaks.note(settings, worker, cache)
         # A cache that is not kept says so already.

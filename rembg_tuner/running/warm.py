@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rembg_tuner.measurement import Environment
     from rembg_tuner.running.meter import Meter
     from rembg_tuner.running.process import WorkerProcess
-    from rembg_tuner.settings import Value
+    from rembg_tuner.settings import Settings, Value
 
 _LITTLE_BYTES = 32 * MIB  # a WebP of 4 MP, decoded
 Key = tuple["Value", ...]
@@ -26,7 +26,8 @@ class WarmWorker:
         key: what it holds: the threads' share, and the knobs that need a reload.
         peak_bytes: the highest peak of its load and runs; 0 where none is known.
         setting_peak_bytes: the same without the runs whose pictures took much memory by themselves, so
-            that it holds for the next picture too.
+            that it holds for the next picture too, and without those of focus auto.
+        focus_peak_bytes: that of the runs of focus auto.
         runs: how many it was given.
     """
 
@@ -42,18 +43,32 @@ class WarmWorker:
     environment: Environment
     peak_bytes: int = 0
     setting_peak_bytes: int = 0
+    focus_peak_bytes: int = 0
     runs: int = 0
 
-    def note_peak(self, peak_bytes: int | None, *, whole_bytes: float = 0) -> None:
+    def note_peak(
+        self, peak_bytes: int | None, *, whole_bytes: float = 0, is_focused: bool = False
+    ) -> None:
         """Take a peak of its load or of a run into account.
 
         Args:
             peak_bytes: None: it is not known.
             whole_bytes: about how much of it the run's pictures took, decoded or encoded whole.
+            is_focused: whether the run's settings are of focus auto.
         """
         self.peak_bytes = max(self.peak_bytes, peak_bytes or 0)
-        if whole_bytes <= _LITTLE_BYTES:
+        if whole_bytes > _LITTLE_BYTES:
+            return
+        if is_focused:
+            self.focus_peak_bytes = max(self.focus_peak_bytes, peak_bytes or 0)
+        else:
             self.setting_peak_bytes = max(self.setting_peak_bytes, peak_bytes or 0)
+
+    def peak_of(self, settings: Settings) -> int:
+        """Return the highest peak of its load and of the runs of settings that it can hold; 0: none is known."""
+        if settings.focus != "auto":
+            return self.setting_peak_bytes
+        return max(self.load_peak_rss_bytes or 0, self.focus_peak_bytes)
 
 
 class WarmWorkers:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rembg_tuner.children.comparer import Comparer, Comparison
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.measurement import Told
+    from rembg_tuner.settings import Settings, Value
 
 # Failures that are the setting's own; any other says nothing of it.
 OF_THE_SETTING = frozenset({"timeout", "out_of_memory", "crash", "engine_error"})
@@ -223,7 +224,7 @@ def trial_of(
         number=number,
         settings=settings,
         date=datetime.now(UTC).date().isoformat(),
-        effective=last.effective,
+        effective=_of_the_setting(last.effective),
         peak_bytes=setting_peak_bytes(results),
         load_s=last.load_s,
         agreement=_mean([one.iou for one in judged]),
@@ -234,6 +235,11 @@ def trial_of(
     )
     timed_trial = _with_times(trial)
     return replace(timed_trial, workers_s=timed_trial.worker_times_s)
+
+
+def _of_the_setting(effective: dict[str, Told]) -> dict[str, Value]:
+    """Leave out of what an engine says what it says of one picture: where focus looked."""
+    return {name: value for name, value in effective.items() if not isinstance(value, dict)}
 
 
 def _with_times(trial: Trial) -> Trial:

@@ -20,7 +20,7 @@ from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.models.catalogue import find_model, read_catalogue
 from rembg_tuner.presets import Capabilities, find_preset, resolve
-from rembg_tuner.settings import KNOBS, Settings, is_honoured, type_of
+from rembg_tuner.settings import KNOBS, Settings, is_honoured, is_optional, type_of
 from rembg_tuner.ui.page_folder import get_on_page
 from rembg_tuner.ui.shared_answer import SharedAnswer
 from rembg_tuner.units import MIB, format_bytes
@@ -215,6 +215,8 @@ def _read_widget(name: str, value: object) -> object:
     if name == "memory_limit_bytes":
         return round(value * MIB) if isinstance(value, int | float) and value else None
     kind = type_of(name)
+    if is_optional(name) and not value:
+        return None
     if value is None:
         return 0 if kind is int else value
     if kind is int and isinstance(value, float) and value.is_integer():

@@ -203,12 +203,12 @@ def _chosen_of_trial(shipped: Shipped, limits: Budgets, language: str) -> _Chose
 
 def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
     """Give what this visit's runs of the same setting took; None: there was none."""
-    key = settings.reload_key()
+    key = _measured_key(settings)
     runs = [
         run
         for turn in visitor.visit.turns
         for run in turn.runs
-        if isinstance(run, Result) and run.settings.reload_key() == key
+        if isinstance(run, Result) and _measured_key(run.settings) == key
     ]
     peak = setting_peak_bytes(runs)
     if not runs or peak is None:
@@ -224,6 +224,11 @@ def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
         cores=host.usable_cpus,
         precision=precision,
     )
+
+
+def _measured_key(settings: Settings) -> tuple[object, ...]:
+    """Return what settings must have in common for their figures to be of one setting."""
+    return (settings.reload_key(), settings.focus, settings.focus_max_share)
 
 
 def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:

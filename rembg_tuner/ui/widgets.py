@@ -194,6 +194,8 @@ def knob_widget(name: str, value: Value) -> Component:
         return gr.Dropdown(choices=choices_of(name, None), **common)
     if KNOBS[name].choices:
         return gr.Radio(choices=choices_of(name, None), **common)
+    if type_of(name) is str:
+        return gr.Textbox(**common)
     return gr.Number(**common)
 
 

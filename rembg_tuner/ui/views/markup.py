@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from rembg_tuner.measurement import is_busy
@@ -13,7 +13,7 @@ from rembg_tuner.ui.words import choice_text, say, translate_sentence
 from rembg_tuner.units import format_bytes, format_rough, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from rembg_tuner.settings import Settings, Value
@@ -55,14 +55,20 @@ def guess_range(range_s: tuple[float, float], language: str) -> str:
     return low if low == high else say("guess.range", language, low=low, high=high)
 
 
+_WRITTEN_AS: dict[str, Callable[[Any], str]] = {
+    "memory_limit_bytes": format_bytes,
+    "focus_max_share": lambda share: f"{share:.0%}",
+}
+
+
 def setting_text(name: str, value: Value, language: str) -> str:
     """Write a setting's value as a person would."""
     if value is None:
         return say("limit.host" if name == "memory_limit_bytes" else "none", language)
     if isinstance(value, bool):
         return say("on" if value else "off", language)
-    if name == "memory_limit_bytes":
-        return format_bytes(int(value))
+    if name in _WRITTEN_AS:
+        return _WRITTEN_AS[name](value)
     if name == "max_side" and value == 0:
         return say("size.whole", language)
     units = {"max_side": " px", "network_size": " px", "timeout_s": " s"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.errors import NO_FOREGROUND
 from rembg_tuner.settings import KNOBS
@@ -316,14 +316,27 @@ def _asked(turn: Turn, result: Result, language: str) -> str:
 
 def _effective(name: str, result: Result, language: str) -> str:
     """Write what the engine says of a knob."""
-    if name not in result.effective or result.effective[name] is None:
+    told = result.effective.get(name)
+    if told is None:
         return _NOTHING
-    return setting_text(name, result.effective[name], language)
+    if isinstance(told, dict):
+        return _focus_text(told, language)
+    return setting_text(name, told, language)
+
+
+def _focus_text(focus: dict[str, Any], language: str) -> str:
+    """Write how often the network ran, and how much of the picture the subject's box is."""
+    looks = say("focus.looks", language, n=focus["passes"])
+    if focus["share"] is None:
+        return looks
+    share = f"{focus['share']:.0%}"
+    return f"{looks} · {say('focus.share', language, share=share)}"
 
 
 def _mark(asked: object, effective: object) -> str:
     """Mark a row whose two sides differ."""
-    return ' class="rt-differs"' if effective is not None and asked != effective else ""
+    is_comparable = effective is not None and not isinstance(effective, dict)
+    return ' class="rt-differs"' if is_comparable and asked != effective else ""
 
 
 def _alert(message: str, language: str, *, kind: str | None = None) -> str:
