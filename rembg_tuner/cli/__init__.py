@@ -86,7 +86,9 @@ def _main(words: Sequence[str] | None, early: EarlyWorker) -> int:
         return FAILED
     arguments.early = early
     module = importlib.import_module(f"rembg_tuner.cli.{arguments.command}")
-    gc.enable()
+    if not gc.isenabled():
+        gc.freeze()  # what was imported stays, and is not looked through
+        gc.enable()
     with stoppable() as stops:
         code = _run(module.run, arguments, stops)
     return stops.exit_code or code
