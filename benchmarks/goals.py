@@ -2,9 +2,10 @@
 
     python benchmarks/goals.py [-r DIR]
 
-What is "of before" needs records made with the release before: `bench --before DIR`, `page_start.py DIR`. The
-goals are for a CPU with AVX2 only; where a record with OpenVINO held to AVX2 exists it fills the second
-column, and its ratios to stock rembg are lower than on such a CPU, since ONNX Runtime cannot be held.
+What is "of before" needs records made with the release before: `bench --before DIR`, `page_start.py DIR`,
+`png_writer.py --before DIR`. The goals are for a CPU with AVX2 only; where a record with OpenVINO held to AVX2
+exists it fills the last column. Its ratios to stock rembg are lower than on such a CPU, since ONNX Runtime
+cannot be held.
 """
 
 from __future__ import annotations
@@ -80,18 +81,39 @@ def article(found: Record) -> str:
     return f"{best['ratios'][1]:.1f} x, {best['ratios'][0]:.0%} ({best['name']})"
 
 
+def write_alone(found: Record) -> str:
+    """Read the write stage at 12 MP measured by itself, of the release before's: wall and CPU time."""
+    stage = found["stage"]["12 MP"]
+    return f"{stage['wall_s_of_before']:.2f} (CPU {stage['cpu_s_of_before']:.2f})"
+
+
+def png_size(found: Record) -> str:
+    """Read the sizes of PNG files, of the release before's."""
+    sizes = found["sizes"]
+    return f"{sizes['median']:.3f} / {sizes['worst']:.3f} (n = {sizes['n']})"
+
+
+def focus(found: Record) -> str:
+    """Read what focus auto does to SAD in fp32, on scenes that were not used for tuning, where it applies."""
+    taken = found["held-out"]["openvino fp32"]["groups"]["all"]
+    return f"{taken['sad_ratio']:.2f}; {taken['worst_ratio']:.2f}; {taken['worse_share']:.0%} (n = {taken['applied']})"
+
+
 GOALS: tuple[tuple[str, str, str, Read], ...] = (
     ("1080p JPEG to PNG, warm, fastest, against stock", ">= 4.5 x", "bench", speed("fastest", "1080p")),
     ("the same, int8 at 320 px", ">= 3.8 x", "bench", speed("openvino int8", "1080p")),
     ("12 MP, fastest", ">= 7.5 x", "bench", speed("fastest", "12 MP")),
     ("48 MP, fastest", ">= 13 x", "bench", speed("fastest", "48 MP")),
     ("write stage at 12 MP, of before", "<= 0.45", "bench", write_of_before),
+    ("the same, the stage by itself", "<= 0.45", "png-writer", write_alone),
     ("peak at 1080p, and 48 MP above it, int8 320 px", "<= 165 MiB, <= +24", "bench", peaks("openvino int8")),
     ("peak at 1080p, and 48 MP above it, fastest", "<= 165 MiB, <= +24", "bench", peaks("fastest")),
     ("cut, start to file, second start, int8 320 px, of stock", "<= 0.27", "cold-start", cold_to_file),
     ("the same, start to the process's end", "", "bench", cold),
     ("click to cut-out seen less the worker's total", "<= 0.15 s", "page", click),
     ("page served / first run, of before", "<= 0.7 / <= 0.65", "page-start", page_start),
+    ("PNG size, median / worst, of before", "<= 1.02 / <= 1.07", "png-writer", png_size),
+    ("focus auto, SAD: geometric mean; worst; above 1.02", "<= 0.55; <= 1.5; <= 8 %", "edges", focus),
     ("article with u2net's stand-in, best of ours", ">= 6 x, <= 16 %", "article", article),
 )  # fmt: skip
 
