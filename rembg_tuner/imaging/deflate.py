@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _RAW_DEFLATE = -15  # zlib's code for its largest window without header and checksum
-# By measurement (benchmarks/png_writer.py). isal's 3 takes twice as long as 2 and makes larger files.
+# By measurement (benchmarks/png_writer.py): the fastest whose files are at most 2 % larger than those of libvips before,
+# by the median of 24 pictures. isal: 3 takes twice as long as 2 and makes larger files. zlib: 1 is at 4 %.
 _LEVELS = {"isal": 2, "zlib": 2}
 
 
