@@ -20,7 +20,7 @@ _UNITS = 2**15
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Lanczos weights of some output samples.
+    """Lanczos weights of some output samples, as a matrix over the inputs that they use.
 
     Attributes:
         weights: float32 (n, last - first), multiples of 2**-15; each row sums to 1.
@@ -32,9 +32,30 @@ class Kernel:
     last: int
 
 
-def lanczos_kernel(
-    n_in: int, n_out: float, start: int, stop: int, *, origin: float = 0.0
-) -> Kernel:
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """Lanczos weights of output samples, each over the few inputs next to it.
+
+    Attributes:
+        firsts: (n,), the first input of each output; ascending.
+        weights: float32 (n, k), of the k inputs from there on; multiples of 2**-15, each row sums to 1.
+    """
+
+    firsts: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
+
+    def kernel(self, start: int, stop: int) -> Kernel:
+        """Return the weights of outputs `start` to `stop`, the last not included, as a matrix."""
+        firsts, weights = self.firsts[start:stop], self.weights[start:stop]
+        low, k = int(firsts[0]), weights.shape[1]
+        high = int(firsts[-1]) + k
+        matrix = np.zeros((len(firsts), high - low), np.float32)
+        places = (np.arange(len(firsts)) * (high - low) + firsts - low)[:, np.newaxis]
+        matrix.reshape(-1)[places + np.arange(k)] = weights
+        return Kernel(matrix, low, high)
+
+
+def lanczos_taps(n_in: int, n_out: float, start: int, stop: int, *, origin: float = 0.0) -> Taps:
     """Compute the weights of outputs `start` to `stop`, half-pixel centres.
 
     Args:
@@ -52,8 +73,9 @@ def lanczos_kernel(
     centre = (np.arange(start, stop)[:, np.newaxis] + 0.5 - origin) * scale
     first = np.maximum(0, (centre - support + 0.5).astype(np.int64))
     last = np.minimum(n_in, (centre + support + 0.5).astype(np.int64))
-    low, high = int(first.min()), int(last.max())
-    column = np.arange(low, high)[np.newaxis, :]
+    k = int((last - first).max())
+    begin = np.minimum(first, n_in - k)  # so that k inputs follow
+    column = begin + np.arange(k)
     x = (column - centre + 0.5) / stretch
     inside = (column >= first) & (column < last) & (np.abs(x) < _LANCZOS_LOBES)
     weights = np.where(inside, np.sinc(x) * np.sinc(x / _LANCZOS_LOBES), 0.0)
@@ -61,7 +83,14 @@ def lanczos_kernel(
     units = np.rint(weights * _UNITS)
     rows = np.arange(len(units))
     units[rows, units.argmax(axis=1)] += _UNITS - units.sum(axis=1)
-    return Kernel((units / _UNITS).astype(np.float32), low, high)
+    return Taps(begin[:, 0], (units / _UNITS).astype(np.float32))
+
+
+def lanczos_kernel(
+    n_in: int, n_out: float, start: int, stop: int, *, origin: float = 0.0
+) -> Kernel:
+    """Compute the weights of outputs `start` to `stop` as a matrix; the arguments are those of `lanczos_taps`."""
+    return lanczos_taps(n_in, n_out, start, stop, origin=origin).kernel(0, stop - start)
 
 
 def resize_exactly(pixels: Pixels, *, width: int, height: int) -> Pixels:

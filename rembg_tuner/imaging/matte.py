@@ -16,7 +16,7 @@ import numpy as np
 from rembg_tuner.boxes import WHOLE
 from rembg_tuner.errors import NO_FOREGROUND, EngineError
 from rembg_tuner.imaging.computed_tiff import open_rows
-from rembg_tuner.imaging.lanczos import lanczos_kernel
+from rembg_tuner.imaging.lanczos import Taps, lanczos_taps
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -117,30 +117,36 @@ class MaskRows:
             within: outside this part of it the mask is 0.
         """
         self.width, self.height = width, height
-        self._spans = spans
         self._left, self._right = _inside(spans.left, spans.right, within.left, within.right, width)
         self._top, self._bottom = _inside(spans.top, spans.bottom, within.top, within.bottom, height)  # fmt: skip
+        stretch = spans.bottom - spans.top, spans.top
+        self._down = _taps(matte.shape[0], stretch, self._top, self._bottom, height)
         # Clipped to whole steps between the passes, as Pillow does: unclipped, a hard corner's ringing
         # would be tens of steps from stock's. And a quarter of what floats would hold at 48 MP.
         self._wide = np.empty((matte.shape[0], self._right - self._left), np.uint8)
         # Cut off, not rounded, as rembg does: a matte of half a step would keep the background's grain
         # in the file, where nobody sees it. The thousandth makes up for 3 / 255 * 255 being below 3.
         steps = np.floor(matte * np.float32(255) + np.float32(0.001))
-        extent, origin = (spans.right - spans.left) * width, spans.left * width
-        for start in range(self._left, self._right, _CHUNK_COLUMNS):
-            stop = min(self._right, start + _CHUNK_COLUMNS)
-            across = lanczos_kernel(matte.shape[1], extent, start, stop, origin=origin)
-            columns = steps[:, across.first : across.last] @ across.weights.T
-            self._wide[:, start - self._left : stop - self._left] = np.clip(columns + np.float32(0.5), 0, 255)  # fmt: skip
+        stretch = spans.right - spans.left, spans.left
+        across = _taps(matte.shape[1], stretch, self._left, self._right, width)
+        if across is not None:
+            self._enlarge_columns(steps, across)
+
+    def _enlarge_columns(self, steps: Matte, across: Taps) -> None:
+        """Fill the table of columns from the matte in steps of 1 / 255."""
+        for start in range(0, self._wide.shape[1], _CHUNK_COLUMNS):
+            chunk = self._wide[:, start : start + _CHUNK_COLUMNS]
+            kernel = across.kernel(start, start + chunk.shape[1])
+            columns = steps[:, kernel.first : kernel.last] @ kernel.weights.T
+            columns += np.float32(0.5)
+            chunk[:] = np.clip(columns, 0, 255, out=columns)
 
     def rows(self, top: int, bottom: int) -> Mask:
         """Compute rows `top` to `bottom`, the last not included; uint8 (bottom - top, width)."""
         first, last = max(top, self._top), min(bottom, self._bottom)
-        if first >= last or self._left >= self._right:
+        if self._down is None or first >= last or self._left >= self._right:
             return np.zeros((bottom - top, self.width), np.uint8)
-        extent = (self._spans.bottom - self._spans.top) * self.height
-        origin = self._spans.top * self.height
-        down = lanczos_kernel(self._wide.shape[0], extent, first, last, origin=origin)
+        down = self._down.kernel(first - self._top, last - self._top)
         strip = down.weights @ self._wide[down.first : down.last].astype(np.float32)
         strip += np.float32(0.5)
         inside: Mask = np.clip(strip, 0, 255, out=strip).astype(np.uint8)
@@ -149,6 +155,22 @@ class MaskRows:
         rows = np.zeros((bottom - top, self.width), np.uint8)
         rows[first - top : last - top, self._left : self._right] = inside
         return rows
+
+
+def _taps(n_in: int, stretch: tuple[float, float], start: int, stop: int, n: int) -> Taps | None:
+    """Return the weights of a mask's rows or columns `start` to `stop`; None: there are none.
+
+    Args:
+        n_in: rows or columns of the matte.
+        stretch: the share of the mask that the matte is enlarged over, and where it begins, 0 to 1.
+        start: the first one wanted.
+        stop: the first one that is not wanted any more.
+        n: of the whole mask.
+    """
+    if start >= stop:
+        return None
+    share, first = stretch
+    return lanczos_taps(n_in, share * n, start, stop, origin=first * n)
 
 
 def _inside(start: float, stop: float, low: float, high: float, n: int) -> tuple[int, int]:
