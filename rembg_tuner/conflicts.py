@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 FOCUS_USES = {"focus_box": "box", "focus_max_share": "auto"}
 
 
+def is_used(name: str, focus: object) -> bool:
+    """Return whether a knob is used where focus has this value."""
+    return FOCUS_USES.get(name, focus) == focus
+
+
 def precision_problems(
     engine: str, provider: str, precision: str, able: Sequence[str]
 ) -> list[str]:

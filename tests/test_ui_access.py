@@ -21,6 +21,7 @@ from test_ui_browser import (
     Visitor,
     address,  # noqa: F401  # a fixture
     browser,  # noqa: F401  # a fixture
+    small_subject,  # noqa: F401  # a fixture
 )
 
 if TYPE_CHECKING:
@@ -67,11 +68,12 @@ def open_tab(page: Page, name: str) -> None:
         page.wait_for_selector(waited[name], timeout=RUN_TIMEOUT_MS)
 
 
-def fill(visitor: Visitor, url: str) -> Page:
+def fill(visitor: Visitor, url: str, picture: Path) -> Page:
     """Run, pin, compare, sweep and export, and open everything that opens."""
     page = visitor.come(url)
-    visitor.take_example("coffee")
+    visitor.take(picture)
     visitor.run()
+    assert page.is_visible(".rt-looks button")
     page.click("[data-pin='1']")
     page.click(".rt-asked summary")
     visitor.open_expert()
@@ -100,10 +102,14 @@ def fill(visitor: Visitor, url: str) -> Page:
 
 
 @pytest.fixture(scope="module")
-def english(browser: Browser, address: str) -> Iterator[Page]:  # noqa: F811
+def english(
+    browser: Browser,  # noqa: F811
+    address: str,  # noqa: F811
+    small_subject: Path,  # noqa: F811
+) -> Iterator[Page]:
     """Give a page with results on every tab."""
     with browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US") as context:
-        yield fill(Visitor(context, address), address)
+        yield fill(Visitor(context, address), f"{address}/?preset=fastest", small_subject)
 
 
 def findings_of(page: Page, themes: tuple[str, ...] = ("light", "dark")) -> dict[str, list[str]]:
@@ -124,10 +130,14 @@ def test_axe_finds_nothing_serious(english: Page) -> None:
     assert findings_of(english) == {}
 
 
-def test_axe_finds_nothing_serious_in_chinese(browser: Browser, address: str) -> None:  # noqa: F811
+def test_axe_finds_nothing_serious_in_chinese(
+    browser: Browser,  # noqa: F811
+    address: str,  # noqa: F811
+    small_subject: Path,  # noqa: F811
+) -> None:
     """The same in Chinese; the colours are the same."""
     with browser.new_context(viewport={"width": 1440, "height": 900}, locale="zh-CN") as context:
-        page = fill(Visitor(context, address), f"{address}/?lang=zh")
+        page = fill(Visitor(context, address), f"{address}/?lang=zh&preset=fastest", small_subject)
         assert findings_of(page, ("light",)) == {}
 
 

@@ -143,6 +143,17 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def small_subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a picture whose subject is small."""
+    path = tmp_path_factory.mktemp("small") / "small.png"
+    picture = Image.new("RGB", (960, 540), (200, 205, 210))
+    with Image.open(ASTRONAUT.with_name("coffee.png")) as coffee:
+        picture.paste(coffee.convert("RGB").resize((210, 140)), (380, 200))
+    picture.save(path)
+    return path
+
+
 class Visitor:
     """A tab, and what it heard from the browser's console."""
 
@@ -367,6 +378,35 @@ def test_an_engine_greys_what_it_cannot_honour(visitor: Visitor, address: str) -
     assert (
         page.locator(".rt-asked tr", has_text="engine").first.inner_text().count("onnxruntime") == 2
     )
+
+
+def test_a_small_subject_is_run_again_on_its_box(
+    visitor: Visitor, address: str, small_subject: Path
+) -> None:
+    """The note's button works by keyboard: the next run looks again, says so, and the form shows focus auto."""
+    page = visitor.come(f"{address}/?preset=fastest")
+    visitor.open_expert()
+    assert page.is_disabled("#knob-focus_box :is(textarea, input)")
+    visitor.take(small_subject)
+    visitor.run()
+    assert re.search(r"The subject's box fills \d+ % of the picture", visitor.text(".rt-looks"))
+    page.focus(".rt-looks button")
+    page.keyboard.press("Enter")
+    visitor.done(2)
+    assert re.match(r"Looked .+: the subject's box fills", visitor.text(".rt-looks"))
+    assert page.locator(".rt-part.rt-focus").count() == 1
+    assert page.evaluate("() => document.activeElement.id") == "run"
+    assert page.is_checked("#knob-focus input[value=auto]")
+    playwright.expect(page.locator("#preset-note")).to_contain_text("focus auto")
+    page.click("#knob-focus input[value=box]")
+    box = page.locator("#knob-focus_box :is(textarea, input)")
+    playwright.expect(box).to_be_enabled()
+    box.fill("30%,30%,50%")
+    playwright.expect(page.locator("#preset-note")).to_contain_text(
+        "focus_box must be x,y,width,height"
+    )
+    box.fill("30%,30%,50%,50%")
+    playwright.expect(page.locator("#preset-note")).to_contain_text("focus box 30%,30%,50%,50%")
 
 
 def test_what_is_not_here_says_how_to_get_it(visitor: Visitor, address: str) -> None:

@@ -322,7 +322,7 @@ def test_answers_about_a_preset_hold_no_values() -> None:
     assert shown["knobs"]
     assert all("value" not in update for update in shown["knobs"].values())
     model = preset_settings("balanced").model
-    updates = grey_updates("rembg", model, "en", None, resets=False)
+    updates = grey_updates("rembg", model, "off", "en", None, resets=False)
     assert all("value" not in update for update in updates.values())
-    updates = grey_updates("rembg", model, "en", None, resets=True)
+    updates = grey_updates("rembg", model, "off", "en", None, resets=True)
     assert updates["network_size"]["value"] == 0

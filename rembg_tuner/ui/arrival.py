@@ -145,20 +145,21 @@ class Arrival:
         return {"preset_note": self._preset_note(preset, {}, visitor.language), "knobs": knobs}
 
     def change_engine(
-        self, visitor: Visitor, engine: str, model: str, *, resets: bool = False
+        self, visitor: Visitor, engine: str, model: str, focus: str, *, resets: bool = False
     ) -> Shown:
-        """Grey what the engine cannot honour; say which of its providers and number formats are here.
+        """Grey what cannot be used; say which of the engine's providers and number formats are here.
 
         Args:
             visitor: whose page.
             engine: of the form.
             model: of the form.
+            focus: of the form.
             resets: whether knobs that are greyed go back to their defaults.
         """
         here: frozenset[str] | None = None
         if is_honoured("provider", engine):
             here = frozenset(state.name for state in execution_providers() if state.is_present)
-        return {"knobs": grey_updates(engine, model, visitor.language, here, resets=resets)}
+        return {"knobs": grey_updates(engine, model, focus, visitor.language, here, resets=resets)}
 
     @staticmethod
     def _absent_provider(settings: Settings) -> list[str]:

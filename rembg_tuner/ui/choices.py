@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.conflicts import is_used
 from rembg_tuner.diagnosis import provider_states
 from rembg_tuner.errors import MissingModelError, PictureError, SettingsError
 from rembg_tuner.host import read_host
@@ -137,8 +138,8 @@ def chosen_settings(
 
     Args:
         preset: where the form started from.
-        form: every knob by name, as its widget holds it; one that the form's engine does not honour
-            is not looked at, since the page greys it.
+        form: every knob by name, as its widget holds it; one that the form's engine does not honour, or
+            its focus does not use, is not looked at, since the page greys it.
         limits: of the page.
 
     Returns:
@@ -150,10 +151,11 @@ def chosen_settings(
     """
     start = preset_settings(preset).to_dict()
     engine = str(form.get("engine", start["engine"]))
+    focus = form.get("focus", start["focus"])
     given: dict[str, object] = {
         name: value
         for name, value in read_form(form).items()
-        if value != start[name] and is_honoured(name, engine)
+        if value != start[name] and is_honoured(name, engine) and is_used(name, focus)
     }
     return visitor_settings(preset, given, limits)
 

@@ -173,12 +173,12 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
     def choose_preset(request: gr.Request, preset: str) -> Updates:
         return parts.updates(arrival.choose_preset(visitors.of(request), preset))
 
-    def change_engine(request: gr.Request, engine: str, model: str) -> Updates:
-        return parts.updates(arrival.change_engine(visitors.of(request), engine, model))
+    def change_engine(request: gr.Request, engine: str, model: str, focus: str) -> Updates:
+        return parts.updates(arrival.change_engine(visitors.of(request), engine, model, focus))
 
-    def take_engine(request: gr.Request, engine: str, model: str) -> Updates:
+    def take_engine(request: gr.Request, engine: str, model: str, focus: str) -> Updates:
         visitor = visitors.of(request)
-        return parts.updates(arrival.change_engine(visitor, engine, model, resets=True))
+        return parts.updates(arrival.change_engine(visitor, engine, model, focus, resets=True))
 
     def note(request: gr.Request, preset: str, *values: object) -> str:
         form = dict(zip(KNOBS, values, strict=True))
@@ -201,19 +201,18 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
     )
     settle = "(preset, filled, ...now) => window.rembgTuner.settle(preset, filled, now)"
     told.then(None, [parts.preset, parts.filled, *everything], [parts.filled, *everything], js=settle, **QUIET)  # fmt: skip
+    greying = [knobs["engine"], knobs["model"], knobs["focus"]]
     gr.on(
-        [knobs["engine"].change, knobs["model"].change],
+        [widget.change for widget in greying],
         change_engine,
-        [knobs["engine"], knobs["model"]],
+        greying,
         everything,
         queue=False,
         **QUIET,
     )
     # Values are put back only after the visitor's own choice: a preset's, which fills in the whole form,
     # would be overwritten by the answer to its first half.
-    knobs["engine"].input(
-        take_engine, [knobs["engine"], knobs["model"]], everything, queue=False, **QUIET
-    )
+    knobs["engine"].input(take_engine, greying, everything, queue=False, **QUIET)
     for quick, name, choices in (
         (parts.detail, "network_size", DETAILS),
         (parts.result_size, "max_side", RESULT_SIZES),
@@ -268,6 +267,16 @@ def _tie_run(parts: Widgets, handlers: Handlers) -> None:
 
         return run
 
+    async def look_again(request: gr.Request, event: gr.EventData) -> AsyncIterator[Updates]:
+        number = number_of(content_of(event).get("focus"))
+        shown = handlers.look_again(visitors.of(request), number)
+        try:
+            async for update in shown:
+                yield parts.updates(update)
+            yield parts.updates({})
+        finally:
+            await shown.aclose()
+
     def reset(request: gr.Request) -> Updates:
         return parts.updates(handlers.unforeseen(visitors.of(request)))
 
@@ -278,6 +287,11 @@ def _tie_run(parts: Widgets, handlers: Handlers) -> None:
         # The line bounds who waits and who runs; a visitor who waits costs no thread.
         event = button.click(runner_of(repeat), inputs, outputs, js=with_example, concurrency_limit=None, **QUIET)  # fmt: skip
         event.failure(reset, None, outputs, queue=False, **QUIET)
+    form = [parts.preset, parts.filled, *parts.knobs.values()]
+    again = parts.result.select(
+        look_again, None, [*outputs, *form], concurrency_limit=None, **QUIET
+    )
+    again.failure(reset, None, outputs, queue=False, **QUIET)
     parts.cancel.click(cancel, None, None, queue=False, **QUIET)
 
 

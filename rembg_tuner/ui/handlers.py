@@ -22,7 +22,7 @@ from rembg_tuner.errors import PictureError, TunerError
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.running.previewer import Inspector
-from rembg_tuner.ui.choices import LIMITS, chosen_settings
+from rembg_tuner.ui.choices import LIMITS, chosen_settings, fill_form
 from rembg_tuner.ui.downloads import Downloads
 from rembg_tuner.ui.failures import log_unexpected
 from rembg_tuner.ui.orders import Look, make_order, watch
@@ -197,6 +197,22 @@ class Handlers:
             is_masked=job.mask is not None,
             download=existing(job.output) if has_result else None,
         )
+
+    async def look_again(self, visitor: Visitor, number: int) -> AsyncGenerator[Shown, None]:
+        """Run a turn's picture once more, with its settings and focus auto, which the form then shows too."""
+        turn = visitor.visit.find(number)
+        if turn is None or visitor.ticket is not None:
+            return
+        settings = replace(turn.settings, focus="auto", focus_box=None)
+        visitor.preset, visitor.refusal = turn.preset, ""
+        knobs = knob_updates(settings, visitor.language)
+        yield {"preset": turn.preset, "filled": turn.preset, "knobs": knobs}
+        runs = self.run(visitor, turn.picture_path, turn.preset, fill_form(settings))
+        try:
+            async for shown in runs:
+                yield shown
+        finally:
+            await runs.aclose()
 
     def cancel(self, visitor: Visitor) -> None:
         """Stop this visitor's run, or take it out of the line."""

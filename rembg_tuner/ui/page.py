@@ -97,7 +97,7 @@ def _cut_tab(preset: str) -> dict[str, Any]:
                 js_on_load=asset("viewer.js"),
                 elem_id="viewer",
             )
-            made["result"] = gr.HTML("", elem_id="result")
+            made["result"] = gr.HTML("", js_on_load=asset("pick.js"), elem_id="result")
     made["runs"] = gr.HTML("", js_on_load=asset("pick.js"), elem_id="runs")
     return made
 

@@ -26,6 +26,7 @@ from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of, over_earlie
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.widgets import (
     RESULT_SIZES,
+    choice_label,
     held_choices,
     knob_updates,
     models_here,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.visitors import Visitor
 
 _AXES = ("model", "engine", "precision", "network_size", "intra_op_threads", "cpu_mem_arena", "mem_pattern")  # fmt: skip
-_MORE_AXES = ("max_side", "spinning", "arena_shrink", "light_mode")
+_MORE_AXES = ("focus", "max_side", "spinning", "arena_shrink", "light_mode")
 _SIZES = (160, 192, 224, 256, 288, 320, 384, 448)
 _THREADS = (1, 2, 4, 8)
 _ON_OFF = ("on", "off")
@@ -246,6 +247,7 @@ def _axes(names: Sequence[str]) -> dict[str, Any]:
         "precision": (native, [p for p in native if p != "fp16"]),
         "network_size": (list(_SIZES), [224, 256, 320]),
         "intra_op_threads": (list(_THREADS), [1, 2]),
+        "focus": ([(choice_label(word), word) for word in ("off", "auto")], []),
         "max_side": ([(words("size.whole") if side == 0 else str(side), side) for side in RESULT_SIZES], []),
     }  # fmt: skip
     made = {}
@@ -273,13 +275,12 @@ def _budget_fields() -> dict[str, Any]:
 
 
 def read_axes(chosen: dict[str, list[Any] | None]) -> dict[str, tuple[Value, ...]]:
-    """Give axes as settings take them: on and off become what they mean."""
-    meaning = {"on": True, "off": False}
+    """Return axes as settings take them: on and off of a switch become what they mean."""
     return {
-        name: tuple(meaning.get(value, value) if isinstance(value, str) else value for value in values)
+        name: tuple(value == "on" for value in values) if type_of(name) is bool else tuple(values)
         for name, values in chosen.items()
         if values
-    }  # fmt: skip
+    }
 
 
 def read_budgets(values: tuple[Any, ...] | list[Any]) -> Budgets:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from rembg_tuner.conflicts import FOCUS_USES, is_used
 from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.plot.drawing import points_script
@@ -56,6 +57,8 @@ _DROPDOWNS = ("model", "provider")
 ABSENT_MARK = "\u2060"
 _WHY_ABSENT = ("absent", "unsupported", "foreign", "unmade")  # keys of words
 _IN_SCRIPTS = ("viewer.", "picture.too_large", "status.ready")  # words that the browser writes
+_EXAMPLES = {"focus_box": "10%,5%,50%,80%"}
+_STEPS: dict[str, dict[str, Any]] = {"focus_max_share": {"step": 0.05}}
 _NOT_FOR_ONE_PICTURE = ("batch_size",)  # a page cuts one out at a time
 
 
@@ -195,8 +198,8 @@ def knob_widget(name: str, value: Value) -> Component:
     if KNOBS[name].choices:
         return gr.Radio(choices=choices_of(name, None), **common)
     if type_of(name) is str:
-        return gr.Textbox(**common)
-    return gr.Number(**common)
+        return gr.Textbox(placeholder=_EXAMPLES.get(name), max_lines=1, **common)
+    return gr.Number(**common, **_STEPS.get(name, {}))
 
 
 def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, str]]:
@@ -261,7 +264,7 @@ def knob_updates(settings: Settings, language: str) -> dict[str, Any]:
     """Give every knob's widget a setting's value, greyed with the reason where the engine has no such knob."""
     values = fill_form(settings)
     updates = {
-        name: {"value": values[name], **_honoured(name, settings.engine, language)}
+        name: {"value": values[name], **_honoured(name, settings.engine, settings.focus, language)}
         for name in KNOBS
     }
     updates["precision"]["choices"] = precision_choices(settings.engine, settings.model)
@@ -271,23 +274,25 @@ def knob_updates(settings: Settings, language: str) -> dict[str, Any]:
 def grey_updates(
     engine: str,
     model: str,
+    focus: str,
     language: str,
     providers: frozenset[str] | None,
     *,
     resets: bool,
 ) -> dict[str, Any]:
-    """Grey the knobs that an engine cannot honour, and free the others.
+    """Grey the knobs that an engine cannot honour or focus does not use, and free the others.
 
     Args:
         engine: of the form.
         model: of the form.
+        focus: of the form.
         language: of the reasons.
         providers: the execution providers that are here; None: not asked yet.
         resets: whether knobs that are greyed go back to their defaults.
     """
     updates: dict[str, Any] = {}
     for name in (name for name, knob in KNOBS.items() if knob.engines):
-        options = _honoured(name, engine, language)
+        options = _honoured(name, engine, focus, language)
         if resets and not is_honoured(name, engine):
             options["value"] = default_of(name)
         if name == "provider" and providers is not None:
@@ -298,11 +303,12 @@ def grey_updates(
     return updates
 
 
-def _honoured(name: str, engine: str, language: str) -> dict[str, Any]:
-    """Tell whether a widget can be used, and what stands under it."""
-    if is_honoured(name, engine):
-        return {"interactive": True, "info": page_words()(f"info.{name}")}
-    return {
-        "interactive": False,
-        "info": translate_sentence(unhonoured_text(name, engine), language),
-    }
+def _honoured(name: str, engine: str, focus: str, language: str) -> dict[str, Any]:
+    """Return whether a widget can be used, and what stands under it."""
+    if not is_honoured(name, engine):
+        reason = translate_sentence(unhonoured_text(name, engine), language)
+        return {"interactive": False, "info": reason}
+    if not is_used(name, focus):
+        used_in = choice_text(FOCUS_USES[name], language)
+        return {"interactive": False, "info": say("focus.unused", language, value=used_in)}
+    return {"interactive": True, "info": page_words()(f"info.{name}")}

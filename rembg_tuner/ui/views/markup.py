@@ -55,9 +55,18 @@ def guess_range(range_s: tuple[float, float], language: str) -> str:
     return low if low == high else say("guess.range", language, low=low, high=high)
 
 
+def percent(share: float) -> str:
+    """Write a share of 1 in per cent; a small one keeps a figure.
+
+    >>> percent(0.0914), percent(0.0049)
+    ('9 %', '0.5 %')
+    """
+    return f"{share:.0%}".replace("%", " %") if share >= 0.01 else f"{share * 100:.1g} %"
+
+
 _WRITTEN_AS: dict[str, Callable[[Any], str]] = {
     "memory_limit_bytes": format_bytes,
-    "focus_max_share": lambda share: f"{share:.0%}",
+    "focus_max_share": percent,
 }
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import NO_FOREGROUND
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.ui.views import chart
+from rembg_tuner.ui.views.looks import focus_text, show_looks
 from rembg_tuner.ui.views.markup import duration, number, setting_text, size
 from rembg_tuner.ui.visit import compare, is_same_picture
 from rembg_tuner.ui.words import say, translate_sentence
@@ -123,6 +124,7 @@ def show_turn(turn: Turn, *, baseline: Turn | None, limit_bytes: int | None, lan
         _foreground(turn, language)
         + _waited(turn, language)
         + _spread(turn, language)
+        + show_looks(turn, result, language)
         + _stage_bar(result, language)
         + chart.draw(curve, language)
         + _warnings(result, language)
@@ -320,17 +322,8 @@ def _effective(name: str, result: Result, language: str) -> str:
     if told is None:
         return _NOTHING
     if isinstance(told, dict):
-        return _focus_text(told, language)
+        return focus_text(told, language)
     return setting_text(name, told, language)
-
-
-def _focus_text(focus: dict[str, Any], language: str) -> str:
-    """Write how often the network ran, and how much of the picture the subject's box is."""
-    looks = say("focus.looks", language, n=focus["passes"])
-    if focus["share"] is None:
-        return looks
-    share = f"{focus['share']:.0%}"
-    return f"{looks} · {say('focus.share', language, share=share)}"
 
 
 def _mark(asked: object, effective: object) -> str:
