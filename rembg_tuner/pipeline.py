@@ -358,9 +358,9 @@ def _finish(
         max_side=settings.max_side,
         background=job.background,
     )
-    if ahead is not None:
-        ahead.start()
     with stages.stage("write"):
+        if ahead is not None:
+            ahead.start()
         output_bytes = compose.write_cutout(
             composition, Path(job.output), is_cancelled=stages.cancelled.is_set
         )

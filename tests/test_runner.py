@@ -652,7 +652,7 @@ def test_pictures_are_read_ahead_where_the_limit_leaves_room(
     ("kind", "stage", "is_followed", "expected"),
     [
         pytest.param("crash", "write", True, True, id="crash"),
-        pytest.param("out_of_memory", "matte", True, True, id="memory"),
+        pytest.param("out_of_memory", "write", True, True, id="memory"),
         pytest.param("crash", "write", False, False, id="nothing-read-ahead"),
         pytest.param("out_of_memory", "predict", True, False, id="before-reading-ahead"),
         pytest.param("timeout", "write", True, False, id="timeout"),

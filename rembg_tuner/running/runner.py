@@ -64,7 +64,7 @@ def _may_be_of_others(error: FailedRunError, turn: _Turn) -> bool:
     """Return whether a worker failed before these pictures, or while it may have read the following ones."""
     if isinstance(error, DiedIdleError):
         return True
-    is_read_ahead = bool(turn.following) and error.stage in ("matte", "write")
+    is_read_ahead = bool(turn.following) and error.stage == "write"
     return is_read_ahead and error.kind in ("crash", "out_of_memory")
 
 
