@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageStat
 
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
@@ -41,6 +41,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 ROOT = Path(__file__).parent.parent
 ASTRONAUT = ROOT / "examples" / "astronaut.png"
+COFFEE = ROOT / "examples" / "coffee.png"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = [
     "--headless",
@@ -700,6 +701,47 @@ def test_nothing_of_the_original_shows_around_the_cutout(browser: Browser, addre
                     red, green, blue = right.split()
                     tint = ImageChops.darker(ImageChops.subtract(red, green), ImageChops.subtract(blue, green))  # fmt: skip
                     assert not any(tint.histogram()[4:]), (scale, width, mode)
+
+
+@pytest.mark.slow
+def test_the_mask_is_as_true_as_the_webp(browser: Browser, address: str, tmp_path: Path) -> None:
+    """Along the edge, rendered on three backdrops, both are compared with the lossless cut-out scaled alike."""
+    with Image.open(COFFEE) as cup:
+        large = cup.convert("RGB").resize((1920, 1280), Image.Resampling.BICUBIC)
+    # a camera's grain: with much more, JPEG loses to WebP everywhere
+    grain = Image.merge("RGB", [Image.effect_noise(large.size, 5) for _ in range(3)])
+    ImageChops.add(large, grain, offset=-128).save(tmp_path / "cup.jpg", quality=92)
+    enlarge = """() => {
+        const frame = document.querySelector('.rt-frame'), image = document.querySelector('.rt-before');
+        Object.assign(frame.style, {position: 'fixed', inset: '0 auto auto 0', zIndex: 99, width: `${image.naturalWidth}px`, height: `${image.naturalHeight}px`});
+        return [image.naturalWidth, image.naturalHeight];
+    }"""
+    errors: dict[bool, list[float]] = {}
+    for has_masks in (True, False):
+        with browser.new_context(locale="en-US", viewport={"width": 1700, "height": 1100}) as context:  # fmt: skip
+            if not has_masks:
+                context.add_init_script("CSS.supports = () => false")
+            visitor = Visitor(context, address)
+            page = visitor.come(address)
+            visitor.take(tmp_path / "cup.jpg")
+            visitor.run()
+            with page.expect_download() as waiting:
+                page.click(".rt-download")
+            with Image.open(waiting.value.path()) as whole:
+                # premultiplied while it is scaled, so that the background's colours do not come in
+                lossless = whole.convert("RGBa").resize((1600, 1067), Image.Resampling.LANCZOS).convert("RGBA")  # fmt: skip
+            page.click(".rt-modes [data-mode=cutout]")
+            assert page.evaluate(enlarge) == [1600, 1067]
+            for colour in ("#ffffff", "#000000", "#00c040"):
+                page.evaluate(f"() => {{ const root = document.querySelector('.rt-viewer'); root.dataset.backdrop = '{colour}'; root.style.setProperty('--backdrop', '{colour}'); }}")  # fmt: skip
+                shot = Image.open(io.BytesIO(page.screenshot(clip={"x": 0, "y": 0, "width": 1600, "height": 1067})))  # fmt: skip
+                on_colour = Image.new("RGBA", lossless.size, colour)
+                on_colour.alpha_composite(lossless)
+                off = ImageChops.difference(shot.convert("RGB"), on_colour.convert("RGB"))
+                edge = lossless.getchannel("A").point([0, *[255] * 254, 0])
+                errors.setdefault(has_masks, []).append(sum(ImageStat.Stat(off, edge).mean) / 3)
+    assert max(errors[True]) < 2, errors
+    assert sum(errors[True]) <= 1.05 * sum(errors[False]), errors
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def inspector() -> Iterator[Inspector]:
 def desk(inspector: Inspector, tmp_path: Path) -> Iterator[Desk]:
     """Make what picture handlers need of a desk."""
     with PageFolder(tmp_path) as folder:
-        line = SimpleNamespace(running=0, waiting=0, start_previewers=lambda: None)
+        line = SimpleNamespace(running=0, waiting=0)
         yield cast("Desk", SimpleNamespace(folder=folder, inspector=inspector, line=line))
 
 

@@ -157,11 +157,6 @@ class WaitingLine:
         """Whether whoever comes now must wait."""
         return len(self._running) >= self.slots or bool(self._waiting)
 
-    def start_previewers(self) -> None:
-        """Start the processes that make previews, so that the first run's visitor does not wait for that."""
-        for runner in self._runners:
-            runner.start_previewer()
-
     def worker_pids(self) -> tuple[int, ...]:
         """Give the warm workers' process ids."""
         return tuple(pid for runner in self._runners for pid in runner.worker_pids)

@@ -143,10 +143,6 @@ class Runner:
         """End the workers, if there are any; the next run starts another."""
         self._workers.close()
 
-    def start_previewer(self) -> None:
-        """Start the process that makes previews, and wait until it is ready; from any thread."""
-        self._previewer.start()
-
     def settle(self) -> None:
         """End the workers that are too many to be kept warm."""
         self._workers.settle()

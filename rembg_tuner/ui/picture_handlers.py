@@ -139,7 +139,6 @@ class PictureHandlers:
                     TunerError, OSError
                 ):  # the run meets it again and tells it
                     await self._make_original(picture, visitor)
-                await asyncio.to_thread(self.desk.line.start_previewers)
             finally:
                 visitor.preparing = None
                 made.set()
