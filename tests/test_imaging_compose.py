@@ -789,7 +789,7 @@ def _peaks_kib(*pictures: Path) -> list[int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
 @pytest.mark.parametrize("orientation", [1, 6], ids=["upright", "turned"])
 def test_memory_hardly_grows_with_a_baseline_jpeg(tmp_path: Path, orientation: int) -> None:
-    """A 48 MP JPEG takes at most 45 MiB more than a 1080p one: it goes through in strips."""
+    """A 48 MP JPEG takes at most 24 MiB more than a 1080p one: it goes through in strips."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     grain = np.random.default_rng(1).integers(-9, 10, (750, 1000, 3))
@@ -801,4 +801,4 @@ def test_memory_hardly_grows_with_a_baseline_jpeg(tmp_path: Path, orientation: i
     peaks = _peaks_kib(small, small, large)
     with Image.open(tmp_path / "48mp.png") as written:
         assert sorted(written.size) == [6000, 8000]
-    assert (peaks[2] - peaks[1]) / 1024 <= 45
+    assert (peaks[2] - peaks[1]) / 1024 <= 24
