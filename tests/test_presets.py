@@ -20,6 +20,7 @@ from rembg_tuner.presets import (
     measured_elsewhere_text,
     read_presets,
     resolve,
+    small_subject_of,
     unnative_text,
 )
 from rembg_tuner.settings import Settings, build_settings
@@ -92,6 +93,22 @@ def test_measuring_a_preset_keeps_what_auto_was(monkeypatch: pytest.MonkeyPatch)
     here = choose_precision(Settings(precision="auto"), able, cache)[0].precision
     assert auto["precision"] == here
     assert "precision" not in fp32
+
+
+@pytest.mark.slow
+def test_measuring_a_preset_that_looks_again_takes_a_small_subject_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The usual picture takes one run of the network, the small subject more; both are kept."""
+    presets = {"mine": _preset(precision="int8", network_size=256, focus="auto")}
+    monkeypatch.setattr(preset_measurements, "read_presets", lambda: presets)
+    measured = preset_measurements.measure_presets(rounds=1, tell=lambda _: None)["mine"].measured
+    assert measured is not None
+    small = small_subject_of(measured)
+    assert small is not None
+    assert measured["passes"] == 1
+    assert small.passes > 1
+    assert 0.05 < small.share < 0.2
 
 
 def _preset(**values: object) -> Preset:
