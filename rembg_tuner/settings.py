@@ -107,7 +107,7 @@ class Settings:
         default="off",
         metadata={
             _KNOB: Knob(
-                summary="where the subject is small, the network runs again on its part of the picture, for a better edge: auto looks at most twice more at each of up to four subjects, and keeps the first look where another finds nothing; box runs it on focus_box alone",
+                summary="where the subject is small, the network runs again on its part of the picture, for a better edge: auto looks once more at each of up to four subjects, and keeps the first look where the second finds nothing or differs by a large part; box runs it on focus_box alone",
                 group="focus",
                 choices=get_args(Focus),
                 engines=_NETWORK,

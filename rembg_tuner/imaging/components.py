@@ -40,9 +40,7 @@ def components_of(binary: Binary) -> list[Component]:
     Args:
         binary: bool (h, w).
     """
-    edges = np.diff(np.pad(binary, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    row, start = np.nonzero(edges == 1)
-    end = np.nonzero(edges == -1)[1]
+    row, start, end = _runs_of(binary)
     if not len(row):
         return []
     names, label = np.unique(_label_runs(row, start, end, binary.shape[1]), return_inverse=True)
@@ -57,6 +55,35 @@ def components_of(binary: Binary) -> list[Component]:
     order = np.argsort(-area, kind="stable")
     table = np.stack([area, left, top, right, bottom], axis=1)[order]
     return [Component(*map(int, line)) for line in table]
+
+
+def enclosed(binary: Binary) -> Binary:
+    """Mark the components that do not touch the picture's border.
+
+    Args:
+        binary: bool (h, w).
+
+    Returns:
+        bool (h, w).
+    """
+    height, width = binary.shape
+    row, start, end = _runs_of(binary)
+    steps = np.zeros((height, width + 1), np.int8)
+    if len(row):
+        label = _label_runs(row, start, end, width)
+        is_outer = (row == 0) | (row == height - 1) | (start == 0) | (end == width)
+        is_inner = ~np.isin(label, label[is_outer])
+        steps[row[is_inner], start[is_inner]] = 1
+        steps[row[is_inner], end[is_inner]] = -1
+    marked: Binary = np.cumsum(steps[:, :-1], axis=1, dtype=np.int8) > 0
+    return marked
+
+
+def _runs_of(binary: Binary) -> tuple[Ints, Ints, Ints]:
+    """Return the row, the start and the end (not included) of each run, row by row."""
+    edges = np.diff(np.pad(binary, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    row, start = np.nonzero(edges == 1)
+    return row, start, np.nonzero(edges == -1)[1]
 
 
 def _label_runs(row: Ints, start: Ints, end: Ints, width: int) -> Ints:
