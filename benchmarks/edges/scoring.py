@@ -1,0 +1,185 @@
+"""Scores of focus auto against one look, over scenes whose alpha is known.
+
+Every scene goes through the program's own worker, once with focus off and, with focus auto, once more; what
+is scored is the alpha of the files that it writes.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.edges.metrics import all_errors
+from rembg_tuner.measurement import Result
+from rembg_tuner.pipeline import Job
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from benchmarks.edges.metrics import Matte
+    from rembg_tuner.running.runner import Runner
+    from rembg_tuner.settings import Settings
+
+MIN_SAD = (
+    0.05  # 50 pixels; a smaller SAD counts as this much, so that ratios of nothing do not rule
+)
+WORSE_FROM = 1.02  # a ratio of SADs above it counts as worse
+SEEN_FROM = 0.5  # IoU of a first look that found the subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What one scene got from one engine.
+
+    Attributes:
+        passes: runs of the network with focus auto; 1: focus does not apply.
+        share: of the picture, that the subject's box fills by the first look; None: it saw nothing.
+        cpu_s: CPU seconds of the worker, with focus off and with focus auto.
+        off, auto: errors by name, see `metrics.all_errors`.
+    """
+
+    scene: str
+    kind: str
+    passes: int
+    share: float | None
+    cpu_s: tuple[float, float]
+    off: dict[str, float]
+    auto: dict[str, float]
+
+    @property
+    def sad_ratio(self) -> float:
+        """Return the SAD with focus auto as a part of the SAD with focus off."""
+        return max(self.auto["sad"], MIN_SAD) / max(self.off["sad"], MIN_SAD)
+
+
+def score_scene(
+    runner: Runner,
+    settings: tuple[Settings, Settings],
+    scene: tuple[str, str],
+    alpha: Matte,
+    files: tuple[Path, Path],
+) -> Score:
+    """Run a scene with focus off and with focus auto.
+
+    Args:
+        runner: keeps the worker.
+        settings: with focus off, and with focus auto.
+        scene: its name and its class.
+        alpha: float32 (h, w) in [0, 1], what is true.
+        files: the scene's file, and where a cut-out may be written.
+
+    Raises:
+        SystemExit: a run failed.
+    """
+    off, auto = ((_cut(runner, files, chosen), _read_alpha(files[1])) for chosen in settings)
+    focus: Any = auto[0].effective["focus"]
+    return Score(
+        scene=scene[0],
+        kind=scene[1],
+        passes=focus["passes"],
+        share=focus["share"],
+        cpu_s=(off[0].cpu_s, auto[0].cpu_s),
+        off=all_errors(off[1], alpha),
+        auto=all_errors(auto[1], alpha),
+    )
+
+
+def _cut(runner: Runner, files: tuple[Path, Path], settings: Settings) -> Result:
+    """Cut a scene out; a failure ends the benchmark."""
+    run = runner.run(Job(input=str(files[0]), output=str(files[1])), settings)
+    if not isinstance(run, Result):
+        raise SystemExit(f"{settings.changed()}: {run.message}")
+    return run
+
+
+def _read_alpha(path: Path) -> Matte:
+    """Read a cut-out's alpha: float32 (h, w) in [0, 1]."""
+    with Image.open(path) as image:
+        band: npt.NDArray[np.uint8] = np.asarray(image.getchannel("A"))
+    return band.astype(np.float32) / np.float32(255)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Return the geometric mean of positive numbers."""
+    return math.exp(statistics.fmean(math.log(value) for value in values))
+
+
+def summarise(scores: Sequence[Score]) -> dict[str, Any]:
+    """Summarise scenes of one engine: ratios of SADs where focus applies, and mean errors of those scenes.
+
+    Returns:
+        n, applied, and where any applied sad_ratio (geometric mean), worst_ratio, worse_share, mean_passes,
+        and the means of each error with focus off and with focus auto.
+    """
+    applied = [score for score in scores if score.passes > 1]
+    found: dict[str, Any] = {"n": len(scores), "applied": len(applied)}
+    if not applied:
+        return found
+    ratios = [score.sad_ratio for score in applied]
+    found["sad_ratio"] = round(geometric_mean(ratios), 3)
+    found["worst_ratio"] = round(max(ratios), 3)
+    found["worse_share"] = round(sum(ratio > WORSE_FROM for ratio in ratios) / len(ratios), 3)
+    found["mean_passes"] = round(statistics.fmean(score.passes for score in applied), 2)
+    for name in applied[0].off:
+        means = [statistics.fmean(getattr(score, way)[name] for score in applied) for way in ("off", "auto")]  # fmt: skip
+        found[name] = [round(mean, 5) for mean in means]
+    return found
+
+
+def groups(scores: Sequence[Score]) -> dict[str, list[Score]]:
+    """Group scenes by class, and add the groups that the goals name.
+
+    `area and number` are the classes whose subject is hard-edged and opaque; `seen` are the scenes whose
+    subject the first look found, as focus cannot mend what it did not.
+    """
+    found: dict[str, list[Score]] = {}
+    for score in scores:
+        found.setdefault(score.kind, []).append(score)
+    soft = ("hair", "wires", "glass", "bottle", "motion")
+    found["area and number"] = [score for score in scores if score.kind not in soft]
+    found["soft or thin"] = [score for score in scores if score.kind in soft]
+    found["seen"] = [score for score in scores if score.off["iou"] >= SEEN_FROM]
+    found["all"] = list(scores)
+    return found
+
+
+def table(scores: Sequence[Score]) -> list[str]:
+    """Return the lines that are printed: one for each group, and the worst scenes."""
+    lines = [f"{'class':16} {'n':>4} {'focus':>5}  SAD ratio  worst  worse  passes   SAD  MSE x1000  gradient  connectivity  IoU"]  # fmt: skip
+    for name, members in groups(scores).items():
+        found = summarise(members)
+        line = f"{name:16} {found['n']:4d} {found['applied']:5d}"
+        if found["applied"]:
+            line += f"  {found['sad_ratio']:9.2f}  {found['worst_ratio']:5.2f}  {found['worse_share']:5.0%}  {found['mean_passes']:6.2f}"
+            line += f"   {_pair(found['sad'], 1)}  {_pair([1000 * part for part in found['mse']], 1)}  {_pair(found['gradient'], 2)}  {_pair(found['connectivity'], 1)}  {_pair(found['iou'], 3)}"
+        lines.append(line)
+    applied = sorted((score for score in scores if score.passes > 1), key=lambda score: -score.sad_ratio)  # fmt: skip
+    lines += [f"  {score.sad_ratio:.2f}: {score.scene}" for score in applied[:5]]
+    return lines
+
+
+def _pair(values: Sequence[float], digits: int) -> str:
+    """Return two numbers, focus off and focus auto."""
+    return " > ".join(f"{value:.{digits}f}" for value in values)
+
+
+def record(scores: Sequence[Score]) -> dict[str, Any]:
+    """Return what is kept of one engine: the summary of each group, and every scene."""
+    scenes = []
+    for score in scores:
+        content = asdict(score)
+        for way in ("off", "auto"):
+            content[way] = {name: round(value, 5) for name, value in content[way].items()}
+        content["cpu_s"] = [round(seconds, 3) for seconds in score.cpu_s]
+        scenes.append(content)
+    return {
+        "groups": {name: summarise(members) for name, members in groups(scores).items()},
+        "scenes": scenes,
+    }
