@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
+import pyvips
+from PIL import Image
+from test_engines import opened
 
 from benchmarks.edges import metrics, scenes
+from benchmarks.edges.drawing import Canvas, Paint, blur
+from rembg_tuner.boxes import Box
+from rembg_tuner.imaging.focus import look_again
+from rembg_tuner.imaging.network_input import normalise
+from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from rembg_tuner.imaging.matte import Channel
 
 
 def _square(size: int = 20, *, low: int = 5, high: int = 15, value: float = 1.0) -> metrics.Matte:
@@ -84,3 +102,52 @@ def test_a_scene_is_always_the_same() -> None:
     rows, columns = np.flatnonzero(alpha.max(axis=1)), np.flatnonzero(alpha.max(axis=0))
     box = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
     assert box / alpha.size == pytest.approx(0.10, abs=0.01)
+
+
+def _thin_legged() -> tuple[npt.NDArray[np.uint8], metrics.Matte]:
+    """Draw an insect out of focus before a wall, and its alpha: its box is 5 % of the picture."""
+    canvas = Canvas(width=640, height=480, rng=np.random.default_rng(0))
+    paint = Paint(colour=(0.25, 0.31, 0.27), light=0, grain=0)
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (372 + 150 * x) / 640, (122 + 118 * y) / 480
+
+    for side in (-1, 1):
+        for reach, y, end in ((0.35, 0.4, 0.02), (0.44, 0.5, 0.5), (0.38, 0.58, 0.98)):
+            joint = at(0.5 + side * reach * 0.7, (y + end) / 2 - 0.1)
+            leg = [at(0.5, y), joint, at(0.5 + side * reach * 1.13, end)]
+            canvas.line(leg, paint, width=3.5 / 640)
+    for y, wide, high in ((0.68, 0.106, 0.16), (0.47, 0.074, 0.085), (0.33, 0.064, 0.074)):
+        canvas.ellipse((*at(0.5 - wide, y - high), *at(0.5 + wide, y + high)), paint)
+    alpha = blur(canvas.alpha, 3)
+    wall = np.linspace((0.73, 0.87, 0.73), (0.55, 0.64, 0.62), 306)
+    floor = np.linspace((0.30, 0.25, 0.30), (0.64, 0.65, 0.65), 174)
+    behind = np.concatenate([wall, floor])[:, None]
+    picture = alpha[..., None] * np.asarray(paint.colour) + (1 - alpha[..., None]) * behind
+    picture += np.random.default_rng(1).normal(0, 0.01, picture.shape)
+    return (np.clip(picture, 0, 1) * 255).astype(np.uint8), alpha
+
+
+def test_a_thin_legged_subject_outlasts_a_second_look_that_finds_nothing(own_cache: Path) -> None:
+    """u2netp sees the insect in the whole picture and nothing in its box: the first matte stays."""
+    picture, alpha = _thin_legged()
+    whole = Box(0, 0, 640, 480)
+    model = find_model("u2netp")
+    engine = opened(Settings(engine="onnxruntime"), model, own_cache)
+    strongest = []
+
+    def look(box: Box) -> Channel:
+        part = picture[box.top : box.bottom, box.left : box.right]
+        small = np.asarray(Image.fromarray(part).resize((320, 320), Image.Resampling.LANCZOS))
+        image = pyvips.Image.new_from_array(small)
+        raw = engine.predict(normalise(image, side=320, mean=model.mean, std=model.std))[0, 0]
+        strongest.append(float(raw.max()))
+        return raw
+
+    first = look(whole)
+    focused = look_again(first, whole, max_share=0.20, look=look)
+    assert strongest[0] > 0.9
+    assert strongest[1] < 0.5
+    assert focused.decisions == ("faint",)
+    mask = focused.matte.mask(640, 480).rows(0, 480).astype(np.float32) / 255
+    assert metrics.intersection_over_union(mask, alpha) > 0.3
