@@ -140,7 +140,9 @@ def test_a_thin_legged_subject_outlasts_a_second_look_that_finds_nothing(own_cac
         part = picture[box.top : box.bottom, box.left : box.right]
         small = np.asarray(Image.fromarray(part).resize((320, 320), Image.Resampling.LANCZOS))
         image = pyvips.Image.new_from_array(small)
-        raw = engine.predict(normalise(image, side=320, mean=model.mean, std=model.std))[0, 0]
+        raw: Channel = engine.predict(normalise(image, side=320, mean=model.mean, std=model.std))[
+            0, 0
+        ]
         strongest.append(float(raw.max()))
         return raw
 
@@ -149,5 +151,5 @@ def test_a_thin_legged_subject_outlasts_a_second_look_that_finds_nothing(own_cac
     assert strongest[0] > 0.9
     assert strongest[1] < 0.5
     assert focused.decisions == ("faint",)
-    mask = focused.matte.mask(640, 480).rows(0, 480).astype(np.float32) / 255
+    mask = focused.matte.mask(640, 480).rows(0, 480).astype(np.float32) / np.float32(255)
     assert metrics.intersection_over_union(mask, alpha) > 0.3
