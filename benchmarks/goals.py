@@ -96,8 +96,14 @@ def png_size(found: Record) -> str:
 
 def focus(found: Record) -> str:
     """Read what focus auto does to SAD in fp32, on scenes that were not used for tuning, where it applies."""
-    taken = found["held-out"]["openvino fp32"]["groups"]["all"]
-    return f"{taken['sad_ratio']:.2f}; {taken['worst_ratio']:.2f}; {taken['worse_share']:.0%} (n = {taken['applied']})"
+    groups = found["held-out"]["openvino fp32"]["groups"]
+    texts = []
+    for name in ("area and number", "all"):
+        taken = groups[name]
+        texts.append(
+            f"{name}: {taken['sad_ratio']:.2f}; {taken['worst_ratio']:.2f}; {taken['worse_share']:.0%} (n = {taken['applied']})"
+        )
+    return ", ".join(texts)
 
 
 GOALS: tuple[tuple[str, str, str, Read], ...] = (

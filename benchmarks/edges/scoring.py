@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +136,7 @@ def summarise(scores: Sequence[Score]) -> dict[str, Any]:
 def groups(scores: Sequence[Score]) -> dict[str, list[Score]]:
     """Group scenes by class, and add the groups that the goals name.
 
-    `area and number` are the classes whose subject is hard-edged and opaque; `seen` are the scenes whose
+    `area and number` are the classes of share and number and the photographs, hard-edged and opaque; `seen` are the scenes whose
     subject the first look found, as focus cannot mend what it did not.
     """
     found: dict[str, list[Score]] = {}
@@ -171,14 +171,13 @@ def _pair(values: Sequence[float], digits: int) -> str:
 
 
 def record(scores: Sequence[Score]) -> dict[str, Any]:
-    """Return what is kept of one engine: the summary of each group, and every scene."""
+    """Return what is kept of one engine: the summary of each group, and a line for every scene."""
     scenes = []
     for score in scores:
-        content = asdict(score)
-        for way in ("off", "auto"):
-            content[way] = {name: round(value, 5) for name, value in content[way].items()}
-        content["cpu_s"] = [round(seconds, 3) for seconds in score.cpu_s]
-        scenes.append(content)
+        share = "none" if score.share is None else f"{score.share:.3f}"
+        sad = f"SAD {score.off['sad']:.2f} > {score.auto['sad']:.2f}"
+        cpu = f"{score.cpu_s[0]:.2f} > {score.cpu_s[1]:.2f} s CPU"
+        scenes.append(f"{score.scene}: share {share}, {score.passes} passes, {sad}, {cpu}")
     return {
         "groups": {name: summarise(members) for name, members in groups(scores).items()},
         "scenes": scenes,
