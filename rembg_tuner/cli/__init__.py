@@ -42,7 +42,9 @@ def main(words: Sequence[str] | None = None) -> int:
             return _main_within_limits(words, early)
     finally:
         if is_process:
-            gc.freeze()  # at the interpreter's end nothing is searched for cycles, which takes 15 ms
+            _freeze(
+                sys.argv[1:2]
+            )  # at the interpreter's end nothing is searched for cycles, which takes 15 ms
         else:  # the process's own end needs no handler
             signal.signal(signal.SIGINT, before)
 
@@ -87,11 +89,23 @@ def _main(words: Sequence[str] | None, early: EarlyWorker) -> int:
     arguments.early = early
     module = importlib.import_module(f"rembg_tuner.cli.{arguments.command}")
     if not gc.isenabled():
-        gc.freeze()  # what was imported stays, and is not looked through
+        _freeze([arguments.command])  # what was imported stays, and is not looked through
         gc.enable()
     with stoppable() as stops:
         code = _run(module.run, arguments, stops)
     return stops.exit_code or code
+
+
+def _freeze(command: Sequence[str]) -> None:
+    """Leave all present objects out of garbage collection, in the commands whose start is to be short.
+
+    Others may load libraries, onnx among them, that write a report to standard error at the interpreter's end where
+    objects of theirs are left.
+    """
+    from rembg_tuner.cli.early import COMMANDS
+
+    if command and command[0] in COMMANDS:
+        gc.freeze()
 
 
 def _first_of(words: Sequence[str] | None) -> str | None:

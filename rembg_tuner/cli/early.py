@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # `typing` itself takes a while to import
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_COMMANDS = ("cut", "batch")  # of one worker each
+COMMANDS = ("cut", "batch")  # of one worker each
 # Not the stock pipeline, whose environment takes longer to make; the best first.
 ENGINES = ("openvino", "onnxruntime", "ncnn")
 _HELP = ("-h", "--h")  # begins --help, and what argparse takes for it
@@ -65,7 +65,7 @@ def guess_engine(words: Sequence[str]) -> str | None:
     Args:
         words: the command and its arguments.
     """
-    if len(words) < 2 or words[0] not in _COMMANDS or any(word.startswith(_HELP) for word in words):
+    if len(words) < 2 or words[0] not in COMMANDS or any(word.startswith(_HELP) for word in words):
         return None
     engine, preset = _value_of("--engine", words), _value_of("--preset", words)
     if engine is not None:
