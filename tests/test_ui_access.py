@@ -82,7 +82,9 @@ def fill(visitor: Visitor, url: str, picture: Path) -> Page:
         page.uncheck(f"#compared input[name={name}]")
     page.click("#compare-run")
     expect(page.locator("#compare-run")).to_be_disabled()
-    expect(page.locator("#comparison [role=status]")).to_contain_text(re.compile("fastest"))
+    expect(page.locator("#comparison [role=status]")).to_contain_text(
+        re.compile("fastest"), timeout=RUN_TIMEOUT_MS
+    )
     page.wait_for_selector(".rt-pair-stage", timeout=STUDY_TIMEOUT_MS)
     expect(page.locator("#compare-run")).to_be_enabled()
     page.click("#comparison summary")
