@@ -92,6 +92,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "uvicorn": ("server.connections",),
     "python_multipart": ("server.multipart",),
     "optuna": ("sweep.search",),
+    "brotli": ("server.kept",),
 }
 NEVER_IN_THE_WORKER = {
     "pi_heif",  # but for a HEIC picture

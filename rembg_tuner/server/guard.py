@@ -9,21 +9,22 @@ import json
 import logging
 import re
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect
 
 from rembg_tuner.server.contents import RequestContentError, check_contents
+from rembg_tuner.server.kept import KeptAnswers
 from rembg_tuner.server.multipart import MAX_TEXT_BYTES, UploadCheck, UploadContentError
+from rembg_tuner.server.sender import Sender
 from rembg_tuner.server.uploads import check_free_space, track_uploads
 from rembg_tuner.ui.failures import DISK_FULL, UNEXPECTED, is_disk_full, log_unexpected
 from rembg_tuner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Container
+    from pathlib import Path
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -43,12 +44,8 @@ _OPEN = {
 _UPLOAD = f"{_API}/upload"
 _NAMED_CALL = re.compile(rf"{_API}/call/v2/")
 _WRITES = re.compile(rf"{_API}/(upload$|call/)")
-_VISITORS_FILE = re.compile(rf"{_API}/file=")
 _MOST_DRAINED_BYTES = 512 * MIB
-_LANGUAGE_SCRIPT = Path(__file__).parent / "language.js"
-_HEAD = re.compile(rb"<head[^>]*>", re.IGNORECASE)
 _LOG = logging.getLogger(__name__)
-_KEPT_ASSETS = re.compile(r"/(static|assets|svelte)/.+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +76,7 @@ class Guard:
         """Stand before an app."""
         self._app = app
         self._limits = limits
+        self._kept = KeptAnswers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
@@ -93,7 +91,9 @@ class Guard:
         if open_paths is None or open_paths.fullmatch(path) is None or "\0" in path:
             await _refuse(send, 404, "this address is not served here")
             return
-        sender, body = _Sender(send, path, method), _Body(receive)
+        sender, body = Sender(send, scope, path, self._kept), _Body(receive)
+        if await sender.send_kept():
+            return
         try:
             checked = await self._checked(scope, path, body) if method == "POST" else body.receive
             with track_uploads():
@@ -116,7 +116,7 @@ class Guard:
             await self._answer_failure(error, path, sender, body)
 
     async def _answer_failure(
-        self, error: Exception, path: str, sender: _Sender, body: _Body
+        self, error: Exception, path: str, sender: Sender, body: _Body
     ) -> None:
         """Answer a request that failed, and log where, without its values: they are a visitor's."""
         is_full = is_disk_full(error)
@@ -235,64 +235,6 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive_again
-
-
-class _Sender:
-    """Passes an answer on with a few headers more, and puts the language script into the page."""
-
-    def __init__(self, send: Send, path: str, method: str) -> None:
-        """Send for one request."""
-        self.send = send
-        self.has_started = False
-        self._is_private = _VISITORS_FILE.match(path) is not None
-        self._is_page = path == "/" and method == "GET"
-        self._is_kept = _KEPT_ASSETS.fullmatch(path) is not None
-        self._start: Message | None = None
-        self._pieces: list[bytes] = []
-
-    async def __call__(self, message: Message) -> None:
-        """Take one part of the answer."""
-        if message["type"] == "http.response.start":
-            self.has_started = True
-            kept = [pair for pair in message["headers"] if not (self._is_private and pair[0].lower() == b"cache-control")]  # fmt: skip
-            headers = [*kept, (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]  # fmt: skip
-            if self._is_kept and message["status"] == 200:
-                headers.append((b"cache-control", b"public, max-age=86400"))
-            if self._is_private:
-                headers.append((b"cache-control", b"private, no-store"))
-            message = {**message, "headers": headers}
-            if self._is_page and _is_html(message):
-                self._start = message
-                return
-        elif self._start is not None:
-            self._pieces.append(message.get("body", b""))
-            if message.get("more_body", False):
-                return
-            await self._send_page()
-            return
-        await self.send(message)
-
-    async def _send_page(self) -> None:
-        """Send the page with the script directly after <head>: later, Gradio has chosen its language."""
-        assert self._start is not None  # the caller looked
-        script = b"<script>" + _language_script() + b"</script>"
-        body = _HEAD.sub(lambda found: found[0] + script, b"".join(self._pieces), count=1)
-        headers = [(k, v) for k, v in self._start["headers"] if k.lower() != b"content-length"]
-        headers.append((b"content-length", str(len(body)).encode()))
-        await self.send({**self._start, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
-
-
-@cache
-def _language_script() -> bytes:
-    """Read the script once."""
-    return _LANGUAGE_SCRIPT.read_bytes()
-
-
-def _is_html(start: Message) -> bool:
-    """Tell whether an answer is a page."""
-    kind = dict(start["headers"]).get(b"content-type", b"")
-    return bool(start["status"] == 200 and kind.startswith(b"text/html"))
 
 
 async def _refuse(send: Send, status: int, sentence: str) -> None:
