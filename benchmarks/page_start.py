@@ -8,9 +8,11 @@ with this one, each time with a new server and a new browser profile:
   browser itself runs already;
 - first run: on that server, a 1080p JPEG uploaded, from the first click on Run to the cut-out seen;
 - from the start to the first cut-out: all of it, with the upload between;
-- loads: requests, transferred bytes and times of the first load and of a second one with the cache filled.
+- loads: requests, transferred bytes, times and the web process's CPU time of the first load, of a second one
+  with the browser's cache filled, and of one by another visitor, whose cache is empty.
 
-CPU time is the server's with all of its children. The JSON holds each figure, the table the medians.
+`cpu_s` is the CPU time of the server with all of its children up to the first cut-out, `served_cpu_s` that of
+the web process up to its first answer. The JSON holds each figure, the table the medians.
 """
 
 from __future__ import annotations
@@ -118,7 +120,7 @@ def measure(root: Path, browser: Browser, picture: Path) -> Found:
         web = psutil.Process(process.pid)
         found["served_cpu_s"] = sum(web.cpu_times()[:2])
         context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US")
-        page, first = load(context, address)
+        page, first = load(context, address, web)
         found["usable_s"] = time.perf_counter() - began
         found["web_rss_mib"] = web.memory_info().rss / 2**20
         page.set_input_files("#picture input[type=file]", str(picture))
@@ -128,9 +130,12 @@ def measure(root: Path, browser: Browser, picture: Path) -> Found:
         found["first_cutout_s"] = time.perf_counter() - began
         found["cpu_s"] = sum(sum(one.cpu_times()[:2]) for one in [web, *web.children(recursive=True)])  # fmt: skip
         page.close()
-        page, second = load(context, address)
-        found["loads"] = {"first": first, "second": second}
+        _, second = load(context, address, web)
         context.close()
+        context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US")
+        _, other = load(context, address, web)
+        context.close()
+        found["loads"] = {"first": first, "second": second, "other": other}
     finally:
         process.terminate()
         process.wait(20)
@@ -156,8 +161,9 @@ def wait_until_served(address: str, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.01)
 
 
-def load(context: BrowserContext, address: str) -> tuple[Page, Found]:
+def load(context: BrowserContext, address: str, web: psutil.Process) -> tuple[Page, Found]:
     """Open the page in a new tab until it is usable; say what was asked for and when it came."""
+    before_s = sum(web.cpu_times()[:2])
     page = context.new_page()
     session = context.new_cdp_session(page)
     session.send("Network.enable")
@@ -185,6 +191,7 @@ def load(context: BrowserContext, address: str) -> tuple[Page, Found]:
     sent = [one for one in asked.values() if not one["cached"] and not one["path"].startswith("data:")]  # fmt: skip
     return page, {
         "usable_s": usable_s,
+        "web_cpu_s": sum(web.cpu_times()[:2]) - before_s,
         "requests": len(sent),
         "bytes": sum(one["bytes"] for one in sent),
         "kinds": kinds(sent),
@@ -204,21 +211,20 @@ def kinds(sent: list[Found]) -> dict[str, dict[str, int]]:
 
 
 def kind_of(path: str) -> str:
-    """Name what an address holds."""
+    """Say whose an address is, and what it holds."""
     if path == "/":
-        return "page (HTML)"
+        return "the page (Gradio's HTML around this program's words, styles, scripts and settings)"
     if path.startswith("/gradio_api/"):
-        return "page's events and answers"
-    suffix = path.rsplit(".", 1)[-1]
-    names = {"js": "Gradio: JavaScript", "css": "Gradio: CSS", "woff2": "Gradio: fonts"}
-    return names.get(suffix, f"Gradio: {path}" if path.startswith(("/static", "/assets")) else path)
+        return "this program's greeting: presets, examples, settings"
+    names = {"js": "Gradio's scripts", "css": "Gradio's styles", "ico": "Gradio's icon"}
+    return names.get(path.rsplit(".", 1)[-1], f"Gradio's {path}")
 
 
 def summary(every: list[Found]) -> dict[str, float]:
     """Return the medians."""
     found = {name: [one[name] for one in every] for name in every[0] if name != "loads"}
-    for which in ("first", "second"):
-        for name in ("usable_s", "requests", "bytes", "interactive_s"):
+    for which in ("first", "second", "other"):
+        for name in ("usable_s", "web_cpu_s", "requests", "bytes", "interactive_s"):
             found[f"{which}_load_{name}"] = [one["loads"][which][name] for one in every]
     return {name: round(statistics.median(values), 3) for name, values in found.items()}
 

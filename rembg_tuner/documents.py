@@ -12,7 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rembg_tuner.bench.part_tables import limits_table, start_table, write_stage_table
+from rembg_tuner.bench.part_tables import (
+    limits_table,
+    page_start_table,
+    start_table,
+    write_stage_table,
+)
 from rembg_tuner.bench.tables import stage_table, stored_table, summary_table
 from rembg_tuner.cache import replacing
 from rembg_tuner.host import fast_formats_of, formats_text
@@ -110,6 +115,9 @@ def _record_blocks() -> dict[str, Callable[[], str]]:
     blocks = {
         "write-stage": _block("write-stage", write_stage_table, "python benchmarks/write_stage.py"),
         "cold-start": _block("cold-start", start_table, "python benchmarks/cold_start.py"),
+        "page-start": _block(
+            "page-start", page_start_table, "python benchmarks/page_start.py ../before"
+        ),
         "stored": _block("bench", stored_table, "rembg-tuner bench"),
     }
     for prefix, flag in (("", ""), ("avx2-", " --avx2")):

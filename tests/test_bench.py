@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rembg_tuner.bench import part_tables
 from rembg_tuner.bench.contest import Bout, Run, _bouts
 from rembg_tuner.bench.contestants import Contestant, entrants_here, with_the_release_before
 from rembg_tuner.bench.part_tables import limits_table, start_table, write_stage_table
@@ -272,3 +273,22 @@ def test_presets_are_of_this_cpu_and_release(
     """Their figures are recorded under this CPU's name, so that nothing else may be measured."""
     assert main(["bench", "--presets", *flag]) == 2
     assert "leave --avx2 and --before out" in capsys.readouterr().err
+
+
+def test_the_page_start_table_stands_beside_the_release_before() -> None:
+    """Each figure has its unit and its share of before; requests are told by whose they are."""
+    kinds = {"Gradio's scripts": {"requests": 44, "bytes": 250_400}, "the page": {"requests": 1, "bytes": 44_000}}  # fmt: skip
+    figures = dict.fromkeys([name for name, _, _ in part_tables._PAGE_START], 2.0)
+    loads = {"first": {"kinds": kinds}, "second": {"kinds": {"the page": {"requests": 1, "bytes": 300}}}}  # fmt: skip
+    record = {
+        "medians": {"before": figures, "now": {**figures, "served_s": 1.0, "first_load_bytes": 1000}},
+        "loads": {"now": loads},
+        **{"n": 7, "cpu": "A CPU", "cores": 2, "features": ["sse2", "avx2"], "date": "2026-11-26"},
+    }  # fmt: skip
+    table = part_tables.page_start_table(record)
+    assert "| from the start to the page's HTML | 2.00 s | 1.00 s | 0.50 |" in table
+    assert "| sent for it | 0 kB | 1 kB | 500.00 |" in table
+    assert "| Gradio's scripts | 44 | 250 | 0 | 0 |" in table
+    assert "| the page | 1 | 44 | 1 | 0 |" in table
+    del record["medians"]["before"]  # type: ignore[attr-defined]
+    assert "| from the start to the page's HTML | | 1.00 s | |" in part_tables.page_start_table(record)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tables of what the parts of a run take, for docs/performance.md: the network, the write stage, a start.
+"""Tables of what the parts of a run take, for docs/performance.md: the network, the write stage, starts.
 
 Take a benchmark's record as its JSON has it, with its date.
 """
@@ -12,6 +12,23 @@ from rembg_tuner.units import format_seconds
 
 Report = dict[str, Any]
 _STARTS = {"stock": "stock rembg in a fresh Python", "before": "`cut` of the release before", "now": "`cut`"}  # fmt: skip
+
+
+# Of a record of benchmarks/page_start.py: a figure, what it is, and its unit.
+_PAGE_START = (
+    ("served_s", "from the start to the page's HTML", "s"),
+    ("served_cpu_s", "CPU time of the web process up to then", "s"),
+    ("usable_s", "from the start to a page in Chromium that takes a picture", "s"),
+    ("first_run_s", "first run: from the click to the cut-out seen, 1080p", "s"),
+    ("first_cutout_s", "from the start to the first cut-out seen", "s"),
+    ("cpu_s", "CPU time up to then, with all processes", "s"),
+    ("web_rss_mib", "web process, resident", "MiB"),
+    ("first_load_requests", "requests of the first load", ""),
+    ("first_load_bytes", "sent for it", "kB"),
+    ("second_load_requests", "requests of the second load", ""),
+    ("second_load_bytes", "sent for it", "kB"),
+    ("other_load_web_cpu_s", "CPU time of the web process for another visitor's load", "s"),
+)
 
 
 def limits_table(found: Report) -> str:
@@ -68,3 +85,28 @@ def _where(found: Report) -> str:
     """Write on which CPU a record was made, and when."""
     formats = formats_text(fast_formats_of(found["features"]))
     return f"{found['cpu']}, {found['cores']} cores {formats}, {found['date']}"
+
+
+def page_start_table(found: Report) -> str:
+    """Lay out how the page starts and loads, and what of its load is whose; see benchmarks/page_start.py."""
+    before, now = found["medians"].get("before", {}), found["medians"]["now"]
+    lines = ["| what | the release before | now | of before |", "|---|--:|--:|--:|"]
+    for name, what, unit in _PAGE_START:
+        was = before.get(name)
+        told = f"{_told(was, unit)} | {_told(now[name], unit)} | {now[name] / was:.2f}" if was else f"| {_told(now[name], unit)} |"  # fmt: skip
+        lines.append(f"| {what} | {told} |")
+    lines += ["", f"{_where(found)}; medians, n = {found['n']} servers each, in turn.", ""]
+    lines += ["| of the page now | requests, first load | kB | second load | kB |", "|---|--:|--:|--:|--:|"]  # fmt: skip
+    once, again = (found["loads"]["now"][which]["kinds"] for which in ("first", "second"))
+    for kind in once:
+        counts = (kinds.get(kind, {"requests": 0, "bytes": 0}) for kinds in (once, again))
+        told = " | ".join(f"{one['requests']} | {one['bytes'] / 1000:.0f}" for one in counts)
+        lines.append(f"| {kind} | {told} |")
+    return "\n".join(lines)
+
+
+def _told(figure: float, unit: str) -> str:
+    """Write a figure in its unit."""
+    if unit == "s":
+        return format_seconds(figure)
+    return f"{figure / 1000 if unit == 'kB' else figure:.0f} {unit}".rstrip()
