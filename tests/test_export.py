@@ -217,6 +217,8 @@ def test_rembgs_own_command_runs_and_what_it_cannot_carry_is_said(tmp_path: Path
         pytest.param(Settings(model="u2net", engine="onnxruntime", provider="cuda"), "dockerfile", "provider cuda", id="gpu"),
         pytest.param(Settings(model="silueta", engine="openvino", precision="int8"), "dockerfile", "silueta-int8.onnx is a file of your own", id="own-int8"),
         pytest.param(Settings(engine="rembg"), "python", "not rembg", id="rembg"),
+        pytest.param(Settings(engine="openvino", focus="auto"), "python", "focus auto looks at a part of it; use --to compose or --to preset", id="focus"),
+        pytest.param(Settings(engine="onnxruntime", focus="box", focus_box="1,2,30,40"), "python", "focus box looks at a part of it", id="focus-box"),
         pytest.param(Settings(), "helm", "must be one of", id="target"),
     ],
 )  # fmt: skip

@@ -263,7 +263,7 @@ def test_every_engine_looks_again(engine: str, precision: str, own_cache: Path, 
     """u2netp itself, on a ball of a few per cent of the picture: every engine runs again, and cuts it out better."""
     if engine == "ncnn":
         pytest.importorskip("ncnn")
-    settings = Settings(engine=engine, precision=precision, network_size=192)  # type: ignore[arg-type]
+    settings = Settings(engine=engine, precision=precision)  # type: ignore[arg-type]
     model = find_model("u2netp", int8_for=engine if precision == "int8" else None)
     network = opened(settings, model, own_cache)
     whole = _picture((700, 500, 860, 660), size=(1600, 1100))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rembg_tuner.cli.readers import list_reader_of
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.pareto import hypervolume
 from rembg_tuner.presets import Capabilities
@@ -214,3 +215,24 @@ def test_whole_numbers_are_taken_for_seconds() -> None:
     """As everywhere else."""
     found = make_grid({"timeout_s": (10, 20)}, Settings(), ABLE)
     assert [one.timeout_s for one in found.settings] == [10.0, 20.0]
+
+
+def test_focus_is_an_axis() -> None:
+    """The stock pipeline has none of it and counts once; boxes, which have commas, stand by semicolons."""
+    able = Capabilities(engines=("openvino", "rembg"), precisions=frozenset({"fp32"}))
+    axes: dict[str, list[Value]] = {"engine": ["openvino", "rembg"], "focus": ["off", "auto"]}
+    made = make_grid(axes, Settings(engine="openvino"), able)
+    assert [(one.engine, one.focus) for one in made.settings] == [
+        ("openvino", "off"),
+        ("openvino", "auto"),
+        ("rembg", "off"),
+    ]
+    assert made.left_out == ()
+    boxes = list_reader_of("focus_box")("0,0,50%,50%; 10,20,300,400")
+    assert boxes == ["0,0,50%,50%", "10,20,300,400"]
+    by_box = make_grid({"focus_box": boxes}, Settings(engine="openvino", focus="box", focus_box="1,2,30,40"), able)  # type: ignore[dict-item]  # fmt: skip
+    assert [one.focus_box for one in by_box.settings] == boxes
+    with pytest.raises(SettingsError, match="focus_max_share is used in focus auto only"):
+        make_grid({"focus_max_share": [0.1, 0.3]}, Settings(engine="openvino"), able)
+    with pytest.raises(ValueError, match="a value is missing between the semicolons"):
+        list_reader_of("focus_box")("0,0,50%,50%;")
