@@ -107,7 +107,12 @@ def box_text(text: str) -> str:
     >>> box_text("10%, 5%, 50%, 80%")
     '10%,5%,50%,80%'
     """
-    return ",".join(part.strip() for part in text.split(","))
+    return ",".join(part.strip() for part in _parts(text))
+
+
+def _parts(text: str) -> list[str]:
+    """Split a box at its commas; also those that a Chinese keyboard types."""
+    return text.replace("\uff0c", ",").split(",")
 
 
 def box_problem(text: str) -> str | None:
@@ -118,17 +123,16 @@ def box_problem(text: str) -> str | None:
     >>> box_problem("120,40,300")
     "focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%, got '120,40,300'"
     """
-    lengths = [_read_length(part) for part in text.split(",")]
+    lengths = [_read_length(part) for part in _parts(text)]
     if len(lengths) != 4 or None in lengths:
         return f"focus_box must be {BOX_FORM}, such as 120,40,300,500 or 10%,5%,50%,80%, got {text!r:.80}"
-    for name, length in zip(("x", "y", "width", "height"), lengths, strict=True):
+    for i, length in enumerate(lengths):
         assert length is not None
         number, is_share = length
-        is_side = name in ("width", "height")
         if is_share and number > 1:
-            return f"focus_box must have at most 100% as its {name}, got {text!r}"
-        if is_side and (number == 0 if is_share else number < MIN_BOX_SIDE):
-            return f"focus_box must have a {name} of at least {MIN_BOX_SIDE} px, got {text!r}"
+            return f"focus_box must be at most 100% in each of its four numbers, got {text!r}"
+        if i >= 2 and (number == 0 if is_share else number < MIN_BOX_SIDE):
+            return f"focus_box must be at least {MIN_BOX_SIDE} px wide and high, got {text!r}"
     return None
 
 
@@ -151,7 +155,7 @@ def box_in_picture(text: str, picture: Box, name: str) -> Box:
     Raises:
         ValueError: it lies outside the picture, or what lies in it is too small.
     """
-    lengths = [length for part in text.split(",") if (length := _read_length(part)) is not None]
+    lengths = [length for part in _parts(text) if (length := _read_length(part)) is not None]
     sides = (picture.width, picture.height) * 2
     left, top, width, height = (
         number * side if is_share else number

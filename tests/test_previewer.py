@@ -117,6 +117,28 @@ def test_a_mask_holds_the_pictures_own_alpha(runner: Runner, tmp_path: Path) -> 
     assert np.abs(error).mean() < 3
 
 
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [
+        pytest.param("RGBA", "p.png", id="rgba"),
+        pytest.param("LA", "p.png", id="grey"),
+        pytest.param("RGBA", "p.tif", id="tiff"),
+        pytest.param("RGBA", "p.webp", id="webp"),
+    ],
+)
+def test_an_alpha_that_is_opaque_everywhere_is_none(
+    mode: str, name: str, runner: Runner, tmp_path: Path
+) -> None:
+    """WebP would drop it, and the mask needs nothing of it."""
+    with Image.open(ASTRONAUT) as astronaut:
+        astronaut.convert("L" if mode == "LA" else "RGB").convert(mode).save(tmp_path / name)
+    result = runner.run(masked_in(tmp_path, tmp_path / name), QUICK)
+    assert isinstance(result, Result)
+    assert not any("preview" in text for text in result.warnings)
+    assert not (tmp_path / "before.webp").exists()
+    assert np.array_equal(alpha_of(tmp_path / "mask.png"), alpha_of(tmp_path / "out.png"))
+
+
 def test_a_preview_that_cannot_be_written_leaves_the_cutout(runner: Runner, tmp_path: Path) -> None:
     """It is a warning; the run's figures and file stand."""
     job = replace(job_in(tmp_path), before_preview=str(tmp_path / "absent" / "before.jpg"))

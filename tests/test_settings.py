@@ -523,9 +523,9 @@ def test_a_default_is_told_in_words(name: str, text: str) -> None:
         pytest.param({"focus_max_share": 0.3}, "focus_max_share is used in focus auto only, got focus off; choose focus auto, or leave focus_max_share out", id="share-but-off"),
         pytest.param({"focus": "box", "focus_box": "a,b"}, "focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%, got 'a,b'", id="no-numbers"),
         pytest.param({"focus": "box", "focus_box": "-1,2,30,40"}, "focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%, got '-1,2,30,40'", id="negative"),
-        pytest.param({"focus": "box", "focus_box": "1,2,30,15"}, "focus_box must have a height of at least 16 px, got '1,2,30,15'", id="too-small"),
-        pytest.param({"focus": "box", "focus_box": "1,2,0%,50"}, "focus_box must have a width of at least 16 px, got '1,2,0%,50'", id="no-width"),
-        pytest.param({"focus": "box", "focus_box": "1,101%,30,50"}, "focus_box must have at most 100% as its y, got '1,101%,30,50'", id="more-than-all"),
+        pytest.param({"focus": "box", "focus_box": "1,2,30,15"}, "focus_box must be at least 16 px wide and high, got '1,2,30,15'", id="too-small"),
+        pytest.param({"focus": "box", "focus_box": "1,2,0%,50"}, "focus_box must be at least 16 px wide and high, got '1,2,0%,50'", id="no-width"),
+        pytest.param({"focus": "box", "focus_box": "1,101%,30,50"}, "focus_box must be at most 100% in each of its four numbers, got '1,101%,30,50'", id="more-than-all"),
     ],
 )  # fmt: skip
 def test_focus_and_its_box_go_together(values: dict[str, object], problem: str) -> None:
@@ -534,9 +534,10 @@ def test_focus_and_its_box_go_together(values: dict[str, object], problem: str) 
 
 
 def test_equal_boxes_are_equal_texts() -> None:
-    """Spaces in a box make no other setting; YAML's off, which is false, is the word."""
+    """Spaces in a box, and Chinese commas, make no other setting; YAML's off, which is false, is the word."""
     one = build_settings({"focus": "box", "focus_box": "10%, 5%,50% ,80%"})
     assert one == build_settings({"focus": "box", "focus_box": "10%,5%,50%,80%"})
+    assert one == build_settings({"focus": "box", "focus_box": "10%\uff0c5%\uff0c50%\uff0c80%"})
     assert build_settings({"focus": False}).focus == "off"
 
 

@@ -38,7 +38,7 @@ def preview_sides(header: PictureHeader, max_side: int) -> tuple[int, int]:
 
 
 def write_original(header: PictureHeader, target: Path, *, max_side: int) -> None:
-    """Write a picture's colours as JPEG; one that has transparency of its own also as WebP beside it.
+    """Write a picture's colours as JPEG; one that is transparent anywhere also as WebP beside it.
 
     Args:
         header: of the picture.
@@ -54,7 +54,8 @@ def write_original(header: PictureHeader, target: Path, *, max_side: int) -> Non
     with reading(header.path):
         colours = small[:3] if small.hasalpha() else small
         files = {target: colours.jpegsave_buffer(Q=_JPEG_QUALITY, keep="icc")}
-        if small.hasalpha():
+        # WebP keeps no alpha that is opaque everywhere, and such a picture needs none.
+        if small.hasalpha() and small[small.bands - 1].min() < _LEVELS:
             files[target.with_suffix(".webp")] = small.webpsave_buffer(keep="icc", **_WEBP)
     for path, content in files.items():
         _write(path, content)

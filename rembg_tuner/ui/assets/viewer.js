@@ -3,8 +3,8 @@
 const words = window.rembgTuner.words();
 const root = element.querySelector(".rt-viewer");
 const part = (name) => root.querySelector(name);
-const before = part(".rt-before"), wipe = part(".rt-wipe");
-const after = part(".rt-after img"), cutout = part(".rt-cutout"); // the cut-out with its own colours, or as a mask
+let before = part(".rt-before"), after = part(".rt-after img");
+const wipe = part(".rt-wipe"), cutout = part(".rt-cutout"); // the cut-out with its own colours, or as a mask
 const download = part(".rt-download"), colour = part(".rt-colour input");
 let shown = null;
 
@@ -81,24 +81,35 @@ const decode = async (address) => {
   await image.decode().catch(() => {});
   return image;
 };
-// Shows a cut-out; returns its width over its height.
-const showCutout = async (value, isCurrent) => {
+// Puts a decoded picture in the place of another, so that it is shown at once.
+const put = (old, image, address) => {
+  for (const { name, value } of old.attributes) if (name !== "src") image.setAttribute(name, value);
+  image.dataset.from = address;
+  old.replaceWith(image);
+  return image;
+};
+// Shows a run's original and cut-out; both are decoded first, so that never one run's is beside another's.
+const showRun = async (value, isCurrent) => {
+  const full = window.rembgTuner.address;
+  const isShown = before.dataset.from === value.before;
+  const files = value.mask ? [value.mask, full(value.colours)] : [full(value.after)];
+  const original = isShown ? before.decode().catch(() => {}).then(() => before) : decode(full(value.before));
+  const [image, shape] = await Promise.all([original, ...files.map(decode)]);
+  if (!isCurrent()) return;
   const label = `${words["viewer.cutout"]}: ${value.alt}`;
-  let shape = after;
+  if (!isShown) before = put(before, image, value.before);
   if (value.mask) {
-    const colours = window.rembgTuner.address(value.colours);
-    [shape] = await Promise.all([decode(value.mask), decode(colours)]);
-    if (!isCurrent()) return 1;
-    cutout.style.backgroundImage = `url("${colours}")`;
+    cutout.style.backgroundImage = `url("${files[1]}")`;
     cutout.style.maskImage = `url("${value.mask}")`;
     cutout.setAttribute("aria-label", label);
   } else {
-    await load(after, value.after);
+    after = put(after, shape, value.after);
     after.alt = label;
   }
   after.hidden = Boolean(value.mask);
   cutout.hidden = !value.mask;
-  return shape.naturalWidth / shape.naturalHeight || 1;
+  part(".rt-frame").style.setProperty("--ratio", shape.naturalWidth / shape.naturalHeight || 1);
+  before.alt = `${words["viewer.original"]}: ${value.alt}`;
 };
 const show = async (value) => {
   root.removeAttribute("data-turn");
@@ -110,11 +121,8 @@ const show = async (value) => {
   offer(value);
   setBackdrop(value.backdrop ?? "");
   if (isNew) {
-    const isCurrent = () => shown === value;
-    const [ratio] = await Promise.all([showCutout(value, isCurrent), load(before, value.before)]);
-    if (!isCurrent()) return; // another came meanwhile
-    part(".rt-frame").style.setProperty("--ratio", ratio);
-    before.alt = `${words["viewer.original"]}: ${value.alt}`;
+    await showRun(value, () => shown === value);
+    if (shown !== value) return; // another came meanwhile
   }
   const isEmpty = wasEmpty || ["empty", "picture"].includes(root.dataset.mode);
   setMode(isEmpty ? "compare" : root.dataset.mode);
