@@ -219,13 +219,14 @@ def cut_out_together(
 
     came: dict[int, Outcome | Undone] = {}
     pictures: dict[int, Picture] = {}
-    for i, job in enumerate(jobs):
-        one_stages = stages.of_one()
+    own_stages = [stages.of_one() for _ in jobs]
+    # All of those first: nothing is read ahead any more while others are read.
+    known = [ahead.take(job, own) if ahead else None for job, own in zip(jobs, own_stages, strict=True)]  # fmt: skip
+    for i, (job, own) in enumerate(zip(jobs, own_stages, strict=True)):
         try:
-            known = None if ahead is None else ahead.take(job, one_stages)
-            pictures[i] = known or begin(job, settings, engine, model, one_stages)
+            pictures[i] = known[i] or begin(job, settings, engine, model, own)
         except (PictureError, OutputError) as error:
-            came[i] = Undone(error=error, stage=one_stages.current)
+            came[i] = Undone(error=error, stage=own.current)
     came |= _answer_together(pictures, settings, engine, model, stages)
     is_free = ahead is not None and not any(
         compose.whole_bytes(one.header, settings.max_side, Path(one.job.output))

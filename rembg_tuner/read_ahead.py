@@ -3,15 +3,19 @@
 One thread reads, in strips, all of its work in itself: its CPU clock tells what the reading took. It reads
 JPEG and PNG of at most 8192 px a side, which take at most 50 MiB. Pictures that are decoded whole, larger ones,
 and those whose colours take floats to convert are left for their own turn, so that memory stays bounded. One
-that cannot be read is left too, and read again at its turn, which then tells why.
+that cannot be read is left too, and read again at its turn, which then tells why; so is one whose file changed after
+it was read. One whose file lacks its end is left, since libvips' complaints about it, by which missing pixels are
+found, are kept in one place for all threads.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import TunerError
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 
 _FORMATS = (JPEG, PNG)
 _MAX_SIDE = 8192  # px; a strip's memory grows with the picture's width
+
+
+_Identity = tuple[int, int, int, int]  # of a file: device, number, size, time of its last change
 
 
 class _LeftError(Exception):
@@ -59,6 +66,7 @@ class ReadAhead:
         self._engine, self._model = engine, model
         self._thread = ThreadPoolExecutor(1, initializer=self._find_clock)
         self._reads: dict[Job, Future[Picture | None]] = {}
+        self._files: dict[Job, _Identity | None] = {}
         self._stopped = threading.Event()
         self._clock: int | None = None
         self._cpu_s = 0.0
@@ -100,6 +108,9 @@ class ReadAhead:
             picture = None if future is None else future.result()
         except FutureCancelledError:
             picture = None
+        file = self._files.pop(job, None)
+        if picture is not None and file != _identity_of(job):
+            return None
         if picture is not None:
             stages.seconds.update(picture.stages.seconds)
             picture.stages = stages
@@ -124,7 +135,7 @@ class ReadAhead:
         for future in self._reads.values():
             if not future.cancel():
                 future.exception()
-        self._reads = {}
+        self._reads, self._files = {}, {}
 
     def _read(self, job: Job, stopped: threading.Event) -> Picture | None:
         """Read one picture; None where it is left for its own turn."""
@@ -147,11 +158,23 @@ class ReadAhead:
         try:
             after_strip()
             assert settings is not None  # `keep_only` comes first
+            self._files[job] = _identity_of(job)
+            if source.is_cut(Path(job.input)):
+                return None
             return begin(job, settings, self._engine, self._model, stages, read_small=read_small)
         except (_LeftError, TunerError, MemoryError):
             return None  # its own turn reads it, and tells what is wrong with it
         finally:
             self._cpu_s = time.thread_time()
+
+
+def _identity_of(job: Job) -> _Identity | None:
+    """Return which file a picture is now, and in which state; None: it is gone."""
+    try:
+        found = os.stat(job.input)  # noqa: PTH116  # four numbers of one call
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _is_light(header: PictureHeader) -> bool:

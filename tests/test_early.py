@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -195,6 +196,26 @@ def test_a_worker_inherits_its_own_descriptors_only(
     *kept, listing = told.read_text(encoding="ascii").split()
     assert kept == ["0", "1", "2", "3", "4"]
     assert listing == "5"
+
+
+def test_a_descriptor_beyond_the_limit_of_open_files_does_no_harm(
+    stand_in: Callable[[str], None], tmp_path: Path
+) -> None:
+    """One that was open before the limit was lowered, which the worker does not get either."""
+    told = tmp_path / "told"
+    stand_in(f'ls /proc/self/fd > "{told}"')
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    far = fcntl.fcntl(0, fcntl.F_DUPFD, limits[0] - 1)
+    os.set_inheritable(far, True)  # noqa: FBT003  # it takes no keyword
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[0] - 1, limits[1]))
+    try:
+        worker = LaunchedWorker("openvino", dict(os.environ))
+        assert worker.wait(20) == 0
+        worker.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        os.close(far)
+    assert str(far) not in told.read_text(encoding="ascii").split()
 
 
 def test_a_worker_that_cannot_be_started_loses_no_descriptor(

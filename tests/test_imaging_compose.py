@@ -515,6 +515,26 @@ def test_a_damaged_picture_leaves_nothing(tmp_path: Path, out: Path, kind: str, 
     assert (out / name).read_bytes() == b"an older cut-out"
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_a_picture_that_changed_size_meanwhile_is_refused(
+    picture: Path, tmp_path: Path, suffix: str
+) -> None:
+    """Its header was read before; nothing is left of the file."""
+    composition = compose.Composition(
+        header=source.read_header(picture),
+        matte=PictureMatte.of(_matte(_steps())),
+        max_side=0,
+        background=None,
+    )
+    _colours(_WIDTH + 8).save(picture)
+    before = _names(tmp_path)
+    with pytest.raises(
+        PictureError, match="was changed while it was cut out: it is not 96 x 64 px"
+    ):
+        compose.write_cutout(composition, tmp_path / f"new{suffix}", is_cancelled=lambda: False)
+    assert _names(tmp_path) == before
+
+
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every cut-out's file one on a full disk: the kernel's own refusal, by /dev/full."""

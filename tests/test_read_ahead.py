@@ -268,3 +268,38 @@ def test_what_was_read_for_another_box_is_dropped(
     assert taken is not None
     assert taken.box == alone.box == Box(100, 50, 300, 200)
     assert np.array_equal(taken.tensor, alone.tensor)
+
+
+def test_a_file_without_its_end_is_left_for_its_own_turn(
+    pictures: list[Path], tmp_path: Path, ahead: ReadAhead, taken: list[str]
+) -> None:
+    """What libvips complains of, by which missing pixels are found, is kept in one place for all threads."""
+    plain = next(path for path in pictures if path.name == "plain.jpg").read_bytes()
+    (tmp_path / "ended.jpg").write_bytes(plain[:-2])
+    (tmp_path / "cut.jpg").write_bytes(plain[: len(plain) // 2])
+    inputs = [pictures[0], tmp_path / "cut.jpg", tmp_path / "ended.jpg", pictures[1]]
+    came = run_batch(inputs, tmp_path / "out", 1, ahead)
+    assert taken == [pictures[1].name]
+    assert [type(one) for one in came] == [Outcome, Undone, Outcome, Outcome]
+
+
+def test_a_file_that_changed_after_it_was_read_ahead_is_read_again(
+    pictures: list[Path], tmp_path: Path, ahead: ReadAhead
+) -> None:
+    """The matte is that of the picture that is cut out."""
+    changing = tmp_path / "changing.png"
+    with Image.open(ASTRONAUT) as astronaut:
+        upright = astronaut.convert("RGB")
+    upright.save(changing)
+    ahead.following = [Job(input=str(changing), output=str(tmp_path / "a.png"))]
+    ahead.start()
+    for future in ahead._reads.values():
+        assert future.result() is not None
+    other = tmp_path / "other.png"
+    upright.rotate(180).save(other)
+    other.replace(changing)
+    (came,) = run_batch([changing], tmp_path / "now", 1, ahead)
+    assert isinstance(came, Outcome)
+    run_batch([changing], tmp_path / "alone", 1, None)
+    files = [tmp_path / name / "changing.png" for name in ("now", "alone")]
+    assert files[0].read_bytes() == files[1].read_bytes()

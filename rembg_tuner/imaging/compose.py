@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyvips
 
 from rembg_tuner.cache import replacing
-from rembg_tuner.errors import OutputError
+from rembg_tuner.errors import OutputError, PictureError
 from rembg_tuner.imaging import preview_files
 from rembg_tuner.imaging.cutout_png import write_png
 from rembg_tuner.imaging.formats import check_output
@@ -98,6 +98,10 @@ def write_cutout(
             replacing(output) as file,
             opened(composition.header, composition.max_side, output.parent) as picture,
         ):
+            if (picture.width, picture.height) != (width, height):
+                raise PictureError(
+                    f"{composition.header.path} was changed while it was cut out: it is not {width} x {height} px any more; run it again"
+                )
             if suffix == ".png":
                 write_png(picture, mask, composition.background, file, is_cancelled)
             else:

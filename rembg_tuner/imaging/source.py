@@ -144,6 +144,17 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
     )
 
 
+def is_cut(path: Path) -> bool:
+    """Return whether a file lacks its end, so that `read_header` decodes it to see whether all pixels are there.
+
+    Raises:
+        PictureError: it is no picture that is read here, or cannot be read.
+    """
+    kind = formats.sniff(path)
+    with _file(path) as file:
+        return inspection.inspect(path, file, kind).is_cut
+
+
 def read_small(
     header: PictureHeader,
     *,

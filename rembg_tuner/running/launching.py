@@ -9,6 +9,7 @@ from __future__ import annotations
 import _signal as signal  # type: ignore[import-not-found]  # a part of the interpreter without stubs
 import fcntl
 import os
+import resource
 import sys
 import time
 from _thread import allocate_lock
@@ -200,7 +201,7 @@ def _spawn(engine: str, environment: Mapping[str, str], lent: list[int], log: in
     ]
     request_out, result_in = lent
     actions = [
-        *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
+        *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _closable()),
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, log, 1),
         (os.POSIX_SPAWN_DUP2, log, 2),
@@ -215,6 +216,22 @@ def _spawn(engine: str, environment: Mapping[str, str], lent: list[int], log: in
         setpgroup=0,  # the terminal's Ctrl-C is this process's to handle
         setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which Python ignores
     )
+
+
+def _closable() -> list[int]:
+    """List the descriptors that the child is to close.
+
+    One beyond the limit of open files, which was lowered after it was opened, cannot be named there; it is kept from
+    all children.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    found = _inheritable()
+    if limit == resource.RLIM_INFINITY:
+        return found
+    for descriptor in found:
+        if descriptor >= limit:
+            os.set_inheritable(descriptor, False)  # noqa: FBT003  # it takes no names
+    return [descriptor for descriptor in found if descriptor < limit]
 
 
 def _inheritable() -> list[int]:
