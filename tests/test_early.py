@@ -323,11 +323,12 @@ def test_a_command_that_runs_nothing_leaves_no_worker(
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"])
-def test_a_worker_ends_with_a_command_that_is_ended_while_it_imports(number: str) -> None:
+def test_a_worker_ends_with_a_command_that_is_ended_while_it_imports(
+    number: str, tmp_path: Path
+) -> None:
     """The command ends at once, and the worker when its pipe is closed."""
-    done, spawned = spied(
-        "cut", str(COFFEE), action=f"argparse:os.kill(os.getpid(), signal.{number})"
-    )
+    words = ("cut", str(COFFEE), "-o", str(tmp_path / "out.png"))
+    done, spawned = spied(*words, action=f"argparse:os.kill(os.getpid(), signal.{number})")
     assert done.returncode == -signal.Signals[number]
     assert "Traceback" not in done.stderr
     assert is_gone_soon(int(spawned[0][1]))

@@ -177,3 +177,13 @@ def test_an_export_to_a_dash_is_standard_output(
     assert main(["export", "balanced", "--to", "env", "-o", "-"]) == 0
     assert "REMBG_TUNER_PRESETS" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_help_that_cannot_be_written_is_told() -> None:
+    """In a sentence, as a result that cannot be written is."""
+    words = [sys.executable, "-m", "rembg_tuner", "cut", "--help"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)  # fmt: skip
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "cannot be written: No space left" in done.stderr

@@ -74,13 +74,18 @@ def _main(words: Sequence[str] | None, early: EarlyWorker) -> int:
     from rembg_tuner.cli.console import flush, log, prepare_streams
     from rembg_tuner.cli.exits import FAILED
     from rembg_tuner.cli.stopping import stoppable
+    from rembg_tuner.errors import OutputError
 
     prepare_streams()
     try:
         arguments = build_parser(_first_of(words)).parse_args(words)
     except SystemExit:  # the help was written, perhaps to a reader that has left
-        with contextlib.suppress(BrokenPipeError):
-            flush()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                flush()
+        except OutputError as error:
+            log(f"rembg-tuner: {error}")
+            return FAILED
         raise
     told = refusal(_least_address_space(arguments))
     if told is not None:
