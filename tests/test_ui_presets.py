@@ -149,8 +149,10 @@ def test_figures_of_another_cpu_are_told_to_be(monkeypatch: pytest.MonkeyPatch) 
     assert "not on this CPU, which is Another, 2 cores" in told("en")
     assert "不是本机 CPU（Another，2 核" in told("zh-CN")
     measured = read_presets()["smallest"].measured or {}
+    formats = measured["cpu_formats"]
+    assert isinstance(formats, list)
     flags = {"VNNI": "avx512_vnni", "bf16": "avx512_bf16", "AMX": "amx_int8"}
-    features = frozenset({"sse2", "avx2", *(flags[name] for name in measured["cpu_formats"])})
+    features = frozenset({"sse2", "avx2", *(flags[name] for name in formats)})
     same = replace(HOST, cpu=str(measured["cpu"]), features=features)
     monkeypatch.setattr("rembg_tuner.ui.arrival.read_host", lambda: same)
     assert "not on this CPU" not in told("en")
