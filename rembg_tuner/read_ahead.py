@@ -51,7 +51,7 @@ class ReadAhead:
     """Pictures of the next request, read or being read.
 
     Attributes:
-        following: what `start` will read; set by whoever knows what comes next.
+        following: what `start` will read; set before each request.
     """
 
     def __init__(self, engine: NetworkEngine, model: ModelSpec) -> None:

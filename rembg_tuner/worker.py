@@ -225,7 +225,7 @@ def _why_not_loaded(engine: str, error: Exception) -> str:
 def main(engine: str, request_fd: int, result_fd: int) -> None:
     """Serve requests until the parent goes.
 
-    Whoever starts the process has switched the garbage collector off: while modules are imported it finds
+    The process is started with the garbage collector off: while modules are imported it finds
     nothing, and takes a twentieth of the time. It is on again before anything is measured, and from the
     start for the stock pipeline, which is measured as it is.
     """

@@ -39,7 +39,9 @@ _NOT = 0.1  # of a matte: surely background
 _MIN_COMPONENT = 0.02  # of the largest component's area: smaller ones are noise
 _GROUP_GAP = 0.06  # of the picture's long side: components further apart are subjects of their own
 _MAX_GROUPS = 4
-_SHARE_MARGIN = 0.10  # of the box's sides, on each edge: a box whose share is held against the cap
+_SHARE_MARGIN = (
+    0.10  # of the box's sides, on each edge: for the share that is compared with the cap
+)
 _LOOK_MARGIN = 0.20  # the same: what the second look sees
 _ALIGNMENT = 8  # px: how far a JPEG's decoder shrinks
 _ALIGNED_SIDE = 192  # px: a smaller box is not shrunk

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _STRIP_BYTES = 512 * 1024
 _STRIPS_AHEAD = 2  # beyond one a thread: one being filled, and one finished but not yet written
 _UP = 2
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ZLIB_HEAD = b"\x78\x01"
 _LAST_BLOCK = b"\x03\x00"  # an empty block of fixed codes
 _ADLER_BASE = 65521
@@ -70,7 +70,7 @@ class PngLayout:
         """Return the file's bytes before the pixels."""
         colour_type = {3: 2, 4: 6}[self.bands]
         header = struct.pack(">IIBBBBB", self.width, self.height, 8, colour_type, 0, 0, 0)
-        return _SIGNATURE + b"".join(_chunk(b"IHDR", header)) + self.chunks
+        return SIGNATURE + b"".join(png_chunk(b"IHDR", header)) + self.chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class _Strip:
         np.subtract(pixels[1:], pixels[:-1], out=filtered[:, 1:])
         data = filtered.reshape(-1)
         start = _ZLIB_HEAD if top == 0 else b""
-        return _Part(_chunk(b"IDAT", start, *deflate(data)), adler32(data), data.size, self)
+        return _Part(png_chunk(b"IDAT", start, *deflate(data)), adler32(data), data.size, self)
 
 
 class PngWriter:
@@ -188,8 +188,8 @@ class PngWriter:
         if self._top != self._layout.height:
             raise ValueError(f"{self._layout.height} rows were to be written, got {self._top}")
         end = (
-            *_chunk(b"IDAT", _LAST_BLOCK, struct.pack(">I", self._adler)),
-            *_chunk(b"IEND"),
+            *png_chunk(b"IDAT", _LAST_BLOCK, struct.pack(">I", self._adler)),
+            *png_chunk(b"IEND"),
         )
         self._file.writelines(end)
 
@@ -229,7 +229,7 @@ def rows_per_strip(row_bytes: int, height: int) -> int:
     return min(height, max(1, _STRIP_BYTES // row_bytes))
 
 
-def _chunk(kind: bytes, *parts: bytes) -> tuple[bytes, ...]:
+def png_chunk(kind: bytes, *parts: bytes) -> tuple[bytes, ...]:
     """Return a chunk in pieces: its length, kind, content and CRC-32."""
     crc = crc32(kind)
     for part in parts:

@@ -16,7 +16,9 @@ import pyvips
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import OutputError
+from rembg_tuner.imaging.cutout_rows import multiply_alphas
 from rembg_tuner.imaging.formats import PREVIEW_SIDE
+from rembg_tuner.imaging.png_writer import SIGNATURE, png_chunk
 from rembg_tuner.imaging.source import read_small, reading
 from rembg_tuner.imaging.unwritable import unwritable_text
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 _JPEG_QUALITY = 90  # from here on libvips keeps the colours at full resolution
 _WEBP = {"Q": 90, "alpha_q": 100, "effort": 0}
 _OPACITIES = 256
-_LEVELS = 255
+_OPAQUE = 255
 
 
 def preview_sides(header: PictureHeader, max_side: int) -> tuple[int, int]:
@@ -55,7 +57,7 @@ def write_original(header: PictureHeader, target: Path, *, max_side: int) -> Non
         colours = small[:3] if small.hasalpha() else small
         files = {target: colours.jpegsave_buffer(Q=_JPEG_QUALITY, keep="icc")}
         # WebP keeps no alpha that is opaque everywhere, and such a picture needs none.
-        if small.hasalpha() and small[small.bands - 1].min() < _LEVELS:
+        if small.hasalpha() and small[small.bands - 1].min() < _OPAQUE:
             files[target.with_suffix(".webp")] = small.webpsave_buffer(keep="icc", **_WEBP)
     for path, content in files.items():
         _write(path, content)
@@ -93,10 +95,7 @@ def write_mask(mask: Mask, target: Path, *, own: Path) -> None:
     if own.is_file():
         with reading(own):
             alpha = pyvips.Image.webpload(str(own))[3].write_to_memory()
-        opacity = np.frombuffer(alpha, np.uint8).reshape(mask.shape)
-        # rounded as `compose` rounds the cut-out's own
-        product = opacity.astype(np.uint16) * mask + _LEVELS // 2
-        mask = (product // _LEVELS).astype(np.uint8)
+        mask = multiply_alphas(mask, np.frombuffer(alpha, np.uint8).reshape(mask.shape))
     _write(target, encode_alpha(mask))
 
 
@@ -120,20 +119,14 @@ def encode_alpha(mask: Mask) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)  # 8 bits, palette
     return b"".join(
         (
-            b"\x89PNG\r\n\x1a\n",
-            _chunk(b"IHDR", header),
-            _chunk(b"PLTE", bytes(3 * _OPACITIES)),
-            _chunk(b"tRNS", bytes(range(_OPACITIES))),
-            _chunk(b"IDAT", data),
-            _chunk(b"IEND", b""),
+            SIGNATURE,
+            *png_chunk(b"IHDR", header),
+            *png_chunk(b"PLTE", bytes(3 * _OPACITIES)),
+            *png_chunk(b"tRNS", bytes(range(_OPACITIES))),
+            *png_chunk(b"IDAT", data),
+            *png_chunk(b"IEND"),
         )
     )
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    """Return a PNG chunk: length, kind, data, checksum."""
-    checksum = zlib.crc32(data, zlib.crc32(kind))
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
 
 def _write(target: Path, content: bytes) -> None:

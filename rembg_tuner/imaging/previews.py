@@ -18,13 +18,13 @@ import pyvips
 
 from rembg_tuner.errors import TunerError
 from rembg_tuner.imaging import compose, libvips, placed, preview_files, source
+from rembg_tuner.imaging.computed_tiff import STRIP_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rembg_tuner.imaging.matte import Mask
 
-_STRIP_ROWS = 32
 SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WebP", "GIF")
 
 
@@ -68,9 +68,7 @@ def _mask(kept: Path, width: int, height: int) -> Mask:
     """Return the mask of a run at a preview's size: uint8 (height, width) in 0..255."""
     rows = placed.PictureMatte.load(kept).mask(width, height)
     # in strips, as for the cut-out: each needs a few rows of the matte only
-    strips = [
-        rows.rows(top, min(height, top + _STRIP_ROWS)) for top in range(0, height, _STRIP_ROWS)
-    ]
+    strips = [rows.rows(top, min(height, top + STRIP_ROWS)) for top in range(0, height, STRIP_ROWS)]
     return np.concatenate(strips)
 
 

@@ -154,7 +154,7 @@ class EarlyWorker:
         return None if self._worker is None else self._worker.started_at
 
     def take(self, engine: str) -> LaunchedWorker | None:
-        """Hand the worker over to whoever needs one of this engine; one of another engine is ended."""
+        """Return the worker if it is of this engine; end one of another engine."""
         if self._worker is None or self._worker.engine != engine:
             self._end()
             return None

@@ -303,7 +303,7 @@ class WaitingLine:
             runner.warm_up(settings, watch)
         except (FailedRunError, TunerError, OSError) as error:
             _LOG.info("no worker was started early: %s", error)
-        except Exception:  # noqa: BLE001  # the slot's edge: it must serve whoever comes
+        except Exception:  # noqa: BLE001  # the slot's edge: it must serve the next visitor
             _LOG.exception("a worker could not be started early; the first run starts one")
         with self.lock:
             self._warming = None

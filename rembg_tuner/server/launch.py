@@ -172,7 +172,7 @@ def _launch(arguments: argparse.Namespace, line: WaitingLine, folder: PageFolder
 def _warm_up(arguments: argparse.Namespace, line: WaitingLine) -> None:
     """Have the worker started that a new visitor's first run needs, so that the run does not wait for it.
 
-    Not where less memory is free than warm workers may take: whoever comes may want another setting.
+    Not where less memory is free than warm workers may take: a visitor may want another setting.
     """
     memory = read_host().usable_memory_bytes
     free = min(available_memory_bytes(), memory or MOST_WARM_BYTES)
