@@ -252,6 +252,38 @@ def test_a_bad_file_is_refused_beside_the_picture(desk: Desk, name: str, content
     assert visitor.chosen is None
 
 
+@pytest.mark.parametrize("is_done", [False, True], ids=["running", "done"])
+def test_a_run_that_is_quicker_than_the_check_stays_in_sight(
+    desk: Desk, is_done: bool
+) -> None:  # a table's
+    """Run was pressed as soon as the picture was there: what the check finds replaces neither run nor result."""
+    visitor, path = Visitor(language="en"), upload(desk, "cup.png")
+
+    async def run_meanwhile() -> list[Shown]:
+        answers = PictureHandlers(desk).choose(visitor, path)
+        first = await anext(answers)
+        if is_done:
+            visitor.visit = visitor.visit.add(replace(turn(RESULT), picture_path=path))
+        else:
+            order = SimpleNamespace(job=SimpleNamespace(input=path))
+            visitor.ticket = cast("Ticket", SimpleNamespace(order=order))
+        return [first, *[shown async for shown in answers]]
+
+    first, *later = asyncio.run(run_meanwhile())
+    assert "result" in first
+    assert not any({"result", "viewer"} & shown.keys() for shown in later)
+    assert visitor.chosen is not None
+    assert (visitor.visit.current is not None) == is_done
+
+
+def test_a_run_that_came_before_its_picture_is_not_replaced(desk: Desk) -> None:
+    """The two events are sent at the same time, and either may arrive first."""
+    visitor, path = Visitor(language="en"), upload(desk, "cup.png")
+    order = SimpleNamespace(job=SimpleNamespace(input=path))
+    visitor.ticket = cast("Ticket", SimpleNamespace(order=order))
+    assert choose(PictureHandlers(desk), visitor, path) == {"picture_note": ""}
+
+
 def test_a_late_answer_is_left(desk: Desk) -> None:
     """About a picture that another one replaced meanwhile, whether it was good or bad."""
     handlers, visitor = PictureHandlers(desk), Visitor(language="en")

@@ -50,8 +50,9 @@ class PictureHandlers:
             return
         visitor.choice += 1
         mine, visitor.chosen = visitor.choice, ChosenPicture(path=picture, shown=picture)
-        visitor.visit = visitor.visit.leave()
-        yield {"picture_note": "", "result": show_ready(Path(picture).name, visitor.language)}
+        if not _is_running(visitor, picture):
+            visitor.visit = visitor.visit.leave()
+            yield {"picture_note": "", "result": show_ready(Path(picture).name, visitor.language)}
         try:
             chosen = await self._inspect(Path(picture), visitor)
         except (TunerError, OSError) as error:
@@ -63,8 +64,11 @@ class PictureHandlers:
         if visitor.choice != mine:  # another was chosen meanwhile
             return
         visitor.chosen = None if "picture" in shown else chosen
-        yield shown
-        if visitor.chosen is None:
+        turn = visitor.visit.current
+        has_run = turn is not None and turn.picture_path == picture  # quicker than the check
+        is_shown = visitor.chosen is not None and (has_run or _is_running(visitor, picture))
+        yield {"picture_note": ""} if is_shown else shown
+        if visitor.chosen is None or is_shown:
             return
         await self._prepare(visitor, visitor.chosen)
         original = visitor.originals.find(picture)
@@ -165,6 +169,11 @@ class PictureHandlers:
         original = Original.of(str(target))
         visitor.originals.add(str(picture), original)
         return original
+
+
+def _is_running(visitor: Visitor, picture: str) -> bool:
+    """Return whether a visitor's run of a picture waits or runs."""
+    return visitor.ticket is not None and visitor.ticket.order.job.input == picture
 
 
 def show_chosen(chosen: ChosenPicture, language: str) -> Shown:
