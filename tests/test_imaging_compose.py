@@ -672,18 +672,20 @@ def test_a_file_that_cannot_be_made_is_told(
 
 @pytest.mark.usefixtures("small_strips")
 @pytest.mark.parametrize(
-    ("name", "block"),
+    ("name", "block", "max_side"),
     [
-        pytest.param("cutout.png", 1, id="png-at-once"),
-        pytest.param("cutout.png", 9, id="png-later"),
-        pytest.param("cutout.png", 50, id="png-much-later"),
-        pytest.param("cutout.jpg", 1, id="jpg-at-once"),
-        pytest.param("cutout.jpg", 3, id="jpg-later"),
-        pytest.param("cutout.webp", 1, id="webp"),
+        pytest.param("cutout.png", 1, 0, id="png-at-once"),
+        pytest.param("cutout.png", 9, 0, id="png-later"),
+        pytest.param("cutout.png", 38, 0, id="png-last-rows"),
+        pytest.param("cutout.png", 1, 200, id="png-scaled-at-once"),
+        pytest.param("cutout.png", 9, 200, id="png-scaled-later"),
+        pytest.param("cutout.jpg", 1, 0, id="jpg-at-once"),
+        pytest.param("cutout.jpg", 3, 0, id="jpg-later"),
+        pytest.param("cutout.webp", 1, 0, id="webp"),
     ],
 )
 def test_a_cancel_in_the_middle_leaves_nothing(
-    tmp_path: Path, out: Path, name: str, block: int
+    tmp_path: Path, out: Path, name: str, block: int, max_side: int
 ) -> None:
     """Whichever block a cancel meets, writing ends there and an older file stays as it was."""
     path = tmp_path / "picture.png"
@@ -692,7 +694,7 @@ def test_a_cancel_in_the_middle_leaves_nothing(
     composition = compose.Composition(
         header=source.read_header(path),
         matte=PictureMatte.of(np.ones((8, 8), np.float32)),
-        max_side=0,
+        max_side=max_side,
         background=(0, 0, 0),
     )
     asked: list[int] = []

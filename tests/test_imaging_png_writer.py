@@ -168,13 +168,13 @@ def test_each_strip_can_be_inflated_alone() -> None:
 
 
 @pytest.mark.usefixtures("small_strips")
-def test_pixels_are_finished_in_the_pool() -> None:
-    """`finish` gets each strip once, with the row above as it was handed over, on a thread of the pool."""
+def test_pixels_are_finished_once() -> None:
+    """`finish` gets each strip once, with the row above as it was handed over."""
     pixels = _picture(40, 100, 4)
-    seen: dict[int, tuple[int, str, bytes]] = {}
+    seen: dict[int, tuple[int, bytes]] = {}
 
     def finish(rows: Bytes, top: int) -> Bytes:
-        seen[top] = len(rows), threading.current_thread().name, rows[0].tobytes()
+        seen[top] = len(rows), rows[0].tobytes()
         rows ^= 0xFF
         if top == 0:
             rows[0] = 0
@@ -182,10 +182,45 @@ def test_pixels_are_finished_in_the_pool() -> None:
 
     png = _write(pixels, threads=2, finish=finish)
     np.testing.assert_array_equal(_decode_by_hand(png), pixels ^ 0xFF)
-    assert {top: n for top, (n, _, _) in seen.items()} == {0: 33, 32: 33, 64: 33, 96: 5}
-    assert all(name.startswith("png") for _, name, _ in seen.values())
-    assert seen[0][2] == bytes(160)
-    assert [seen[top][2] for top in (32, 64, 96)] == [pixels[r].tobytes() for r in (31, 63, 95)]
+    assert {top: n for top, (n, _) in seen.items()} == {0: 33, 32: 33, 64: 33, 96: 5}
+    assert seen[0][1] == bytes(160)
+    assert [seen[top][1] for top in (32, 64, 96)] == [pixels[r].tobytes() for r in (31, 63, 95)]
+
+
+@pytest.mark.usefixtures("small_strips")
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_callers_thread_is_one_of_them(threads: int) -> None:
+    """Strips are finished by the pool's threads and by the caller's, and by no more than were asked for."""
+    pixels = _picture(40, 32 * 60, 4)
+    names: set[str] = set()
+
+    def finish(rows: Bytes, top: int) -> Bytes:
+        names.add(threading.current_thread().name)
+        time.sleep(0.002)
+        return rows
+
+    png = _write(pixels, threads=threads, finish=finish)
+    np.testing.assert_array_equal(_decode_by_hand(png), pixels)
+    assert threading.current_thread().name in names
+    assert len(names) == threads
+
+
+@pytest.mark.usefixtures("small_strips")
+def test_a_stuck_strip_does_not_let_others_pile_up() -> None:
+    """While the oldest strip is held up, the caller goes on for a few strips, and then waits for it."""
+    begun: list[int] = []
+    meanwhile: list[int] = []
+
+    def finish(rows: Bytes, top: int) -> Bytes:
+        begun.append(top)
+        if top == 0:
+            time.sleep(0.3)
+            meanwhile.extend(begun[1:])
+        return rows
+
+    pixels = _picture(40, 32 * 60, 4)
+    np.testing.assert_array_equal(_decode_by_hand(_write(pixels, threads=2, finish=finish)), pixels)
+    assert len(meanwhile) == 2  # and two wait for the pool's thread: with the first, five
 
 
 def test_pixels_may_be_finished_into_fewer_bands() -> None:
@@ -266,7 +301,7 @@ def test_noise_hardly_grows(n: int) -> None:
 @pytest.mark.usefixtures("small_strips")
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_strips_are_bounded(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    """However tall the picture, there are never more strips than threads and two more."""
+    """However tall the picture, there are never more strips than threads and three more."""
     made: list[png_writer._Strip] = []
 
     class Counted(png_writer._Strip):
@@ -277,7 +312,7 @@ def test_strips_are_bounded(monkeypatch: pytest.MonkeyPatch, threads: int) -> No
     monkeypatch.setattr(png_writer, "_Strip", Counted)
     pixels = _picture(40, 32 * 200, 4)
     np.testing.assert_array_equal(_decode_by_hand(_write(pixels, threads=threads)), pixels)
-    assert len(made) <= threads + 2
+    assert len(made) <= threads + 3
 
 
 @pytest.mark.usefixtures("small_strips")

@@ -103,7 +103,10 @@ def write_cutout(
                     f"{composition.header.path} was changed while it was cut out: it is not {width} x {height} px any more; run it again"
                 )
             if suffix == ".png":
-                write_png(picture, mask, composition.background, file, is_cancelled)
+                is_scaled = (width, height) != composition.header.scaled(0)
+                write_png(
+                    picture, mask, composition.background, file, is_cancelled, is_scaled=is_scaled
+                )
             else:
                 cutout = _compose(picture, mask_image(mask), composition.background)
                 target, options = ENCODERS[suffix]

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+def cancelled() -> CancelledError:
+    """Return what is raised where a run was cancelled while its cut-out was written."""
+    return CancelledError("the run was cancelled while its cut-out was written")
+
+
 class Sink:
     """Where libvips writes; keeps the reason why it could not."""
 
@@ -29,7 +34,7 @@ class Sink:
     def write(self, block: bytes) -> int:
         """Take a block; -1 makes libvips give up."""
         if self._is_cancelled():
-            self.error = CancelledError("the run was cancelled while its cut-out was written")
+            self.error = cancelled()
             return -1
         try:
             return self._take(block)
