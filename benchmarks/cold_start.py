@@ -27,6 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from rembg_tuner.bench.cold_starts import starting_environment
 from rembg_tuner.bench.pictures import P1080
 from rembg_tuner.cache import CACHE_VARIABLE
 from rembg_tuner.host import read_host
@@ -132,7 +133,7 @@ def start(command: list[str], environment: dict[str, str], output: Path) -> Foun
     output.unlink(missing_ok=True)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     began, began_at = time.perf_counter(), time.time()
-    subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, check=True)  # fmt: skip
+    subprocess.run(command, env=starting_environment(**environment), stdout=subprocess.DEVNULL, check=True)  # fmt: skip
     exit_s = time.perf_counter() - began
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {

@@ -31,6 +31,7 @@ from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from rembg_tuner.bench.cold_starts import starting_environment
 from rembg_tuner.host import read_host
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +62,7 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "app.py"), "--port", str(port), *words],
             stderr=subprocess.DEVNULL,
+            env=starting_environment(),
         )
         while True:
             try:

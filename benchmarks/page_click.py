@@ -27,6 +27,7 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from rembg_tuner.bench.cold_starts import starting_environment
 from rembg_tuner.host import read_host
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,6 +76,7 @@ def measure(root: Path, picture: Path, preset: str, n: int) -> list[Found]:
         [str(root / ".venv" / "bin" / "python"), str(root / "app.py"), "--port", str(port), "--preset", preset],
         stderr=subprocess.DEVNULL,
         cwd=root,
+        env=starting_environment(),
     )  # fmt: skip
     clicks: list[Found] = []
     try:

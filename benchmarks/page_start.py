@@ -39,6 +39,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from rembg_tuner.bench.cold_starts import starting_environment
 from rembg_tuner.host import read_host
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,6 +113,7 @@ def measure(root: Path, browser: Browser, picture: Path) -> Found:
         [str(root / ".venv" / "bin" / "python"), str(root / "app.py"), "--port", str(port)],
         stderr=subprocess.DEVNULL,
         cwd=root,
+        env=starting_environment(),
     )
     try:
         address = f"http://127.0.0.1:{port}"

@@ -192,7 +192,8 @@ def _import_libraries(engine: str) -> dict[str, str]:
         from rembg_tuner.engines import onnxruntime, rembg
 
         return {**versions, "rembg": rembg.import_rembg(), "onnxruntime": onnxruntime.version()}
-    from rembg_tuner.imaging import compose, deflate, libvips  # noqa: F401  # compose brings the rest of imaging
+    from rembg_tuner import looks  # noqa: F401  # this and compose bring the rest of imaging
+    from rembg_tuner.imaging import compose, deflate, libvips  # noqa: F401
 
     libvips.start_libvips(1)  # how many there will be is told with the load
     versions |= {"libvips": libvips.libvips_version(), "pyvips": libvips.binding_version()}

@@ -342,6 +342,46 @@ def test_the_measured_worker_holds_nothing_of_its_parent(statement: str, needed:
     assert loaded & NEVER_IN_THE_WORKER == set()
 
 
+_LOAD_AND_RUN = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+from rembg_tuner import worker
+engine, focus, folder = sys.argv[1:]
+worker._import_libraries(engine)
+from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.settings import build_settings
+from rembg_tuner.pipeline import Job
+from PIL import Image
+Image.radial_gradient("L").convert("RGB").save(folder + "/picture.png")
+settings = build_settings({"engine": engine, "focus": focus, "precision": "fp32"}).to_dict()
+told = []
+one = worker.Worker(1)
+one.tell = lambda event, **more: told.append((event, more))
+one._load(settings=settings, model=find_model("u2netp").to_dict(), threads=1, cache=folder)
+before = set(sys.modules)
+job = asdict(Job(input=folder + "/picture.png", output=folder + "/out.png"))
+one._run(job=job, settings=settings)
+print(json.dumps([told[-1][0], sorted(set(sys.modules) - before)]))
+"""
+
+
+@pytest.mark.parametrize(("engine", "focus"), [("onnxruntime", "off"), ("openvino", "auto")])
+def test_no_run_pays_for_imports(tmp_path: Path, engine: str, focus: str) -> None:
+    """What a run needs of this program is imported before a model is loaded, so the first run has the others' time."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOAD_AND_RUN, engine, focus, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    event, imported = json.loads(done.stdout.splitlines()[-1])
+    assert event == "done"
+    assert imported == []
+
+
 @pytest.mark.parametrize("library", ["onnxruntime", "openvino", "rembg", "pyvips", "numpy"])
 def test_importing_the_worker_imports_no_library_yet(library: str) -> None:
     """Which libraries a run needs is its engine's to say; only then are they imported."""
