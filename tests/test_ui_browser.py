@@ -439,6 +439,12 @@ def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: st
     page.click("#detail input[value='512']")
     playwright.expect(page.locator("#preset-note")).to_contain_text("network size 512 px")
     visitor.run(2)
+    page.wait_for_timeout(300)  # Gradio ignores a click until the run's event has ended
+    page.hover("#run")
+    page.mouse.down(click_count=2)  # the second half of a double click: it begins no third run
+    page.mouse.up(click_count=2)
+    page.wait_for_timeout(300)
+    playwright.expect(page.locator(".rt-result")).to_have_attribute("data-state", "done")
     assert "×" in visitor.text(".rt-figures div:nth-child(3) dd")
     assert "of the memory of run 1" in visitor.text(".rt-figures div:nth-child(3)")
     rows = page.locator(".rt-runs tbody tr")

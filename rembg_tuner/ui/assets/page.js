@@ -147,8 +147,10 @@ const greyButtons = () => {
 new MutationObserver(greyButtons).observe(document.documentElement, {
   childList: true, subtree: true, attributeFilter: ["class"],
 });
+// Nor does the second half of a double click, which would begin another run where one takes less time than that.
 document.addEventListener("click", (event) => {
-  if (event.target.closest?.(BUTTONS)?.classList.contains("rt-off")) event.stopImmediatePropagation();
+  const button = event.target.closest?.(BUTTONS);
+  if (button && (button.classList.contains("rt-off") || event.detail > 1)) event.stopImmediatePropagation();
 }, true);
 // On a phone the progress lies below the form.
 document.addEventListener("click", (event) => {
