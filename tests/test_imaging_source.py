@@ -660,3 +660,22 @@ def test_a_turned_picture_cut_short_leaves_no_temporary_file(tmp_path: Path) -> 
     with pytest.raises(PictureError, match="is damaged or cut short"):
         _read(path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "is_chain"),
+    [
+        ("a.jpg", "uchar", True),
+        ("a.png", "uchar", True),
+        ("a.tif", "uchar", True),
+        ("a.tif", "ushort", False),
+        ("a.tif", "float", False),
+    ],
+)
+def test_what_is_computed_with_is_no_plain_chain(
+    tmp_path: Path, name: str, form: str, is_chain: bool
+) -> None:
+    """Numbers that are computed with are read by libvips' threads: in the caller's, 12 MP of floats with alpha took 18 s."""
+    path = tmp_path / name
+    pyvips.Image.black(9, 7, bands=3).cast(form).write_to_file(str(path))
+    assert source.read_header(path).is_plain_chain is is_chain

@@ -105,7 +105,12 @@ def write_cutout(
             if suffix == ".png":
                 is_scaled = (width, height) != composition.header.scaled(0)
                 write_png(
-                    picture, mask, composition.background, file, is_cancelled, is_scaled=is_scaled
+                    picture,
+                    mask,
+                    composition.background,
+                    file,
+                    is_cancelled,
+                    is_chain=composition.header.is_plain_chain and not is_scaled,
                 )
             else:
                 cutout = _compose(picture, mask_image(mask), composition.background)

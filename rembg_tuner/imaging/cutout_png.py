@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _PROFILE = "icc-profile-data"
 _OPAQUE = 255
 _AFTER_IHDR = 8 + 12 + 13  # of the file: its signature, and IHDR with its 13 bytes
-_ROWS = 8  # fetched at a time: 16 take 1 to 3 MiB more, 32 up to 12, in the same time
+# Fetched at a time, at most 8 rows: 16 take 1 to 3 MiB more at 1080p and 12 MP, and 32 up to 12, in the same time.
+_ROWS, _FETCHED_BYTES = 8, 256 * 1024
 _CHUNK_BYTES = 12  # a chunk's length, kind and checksum
 
 
@@ -32,7 +33,7 @@ def write_png(
     file: BinaryIO,
     is_cancelled: Callable[[], bool],
     *,
-    is_scaled: bool,
+    is_chain: bool,
 ) -> None:
     """Write a cut-out as PNG.
 
@@ -42,7 +43,8 @@ def write_png(
         background: the colour behind it; None: transparent.
         file: open for writing.
         is_cancelled: asked at every few rows; True ends the writing.
-        is_scaled: libvips scales the picture while it is read, so that more than one of its threads has work to do.
+        is_chain: each step of decoding feeds one other, and there is little to do besides decoding; otherwise libvips'
+            own threads read the picture, see `PictureHeader.is_plain_chain`.
 
     Raises:
         pyvips.Error: the picture cannot be decoded.
@@ -61,10 +63,10 @@ def write_png(
     with PngWriter(
         file, layout, finish=finish, row_bytes=4 * picture.width, threads=pool_threads()
     ) as png:
-        if is_scaled:
-            encode(rgba, Sink(png.write, is_cancelled), ".raw", {})
-        else:
+        if is_chain:
             _hand_over(rgba, png, is_cancelled)
+        else:
+            encode(rgba, Sink(png.write, is_cancelled), ".raw", {})
         png.close()
 
 
@@ -74,10 +76,11 @@ def _hand_over(rgba: pyvips.Image, png: PngWriter, is_cancelled: Callable[[], bo
     libvips' own writer of raw rows has three threads, too many beside those of `png_writer`, and calls Python for each row.
     """
     region = pyvips.Region.new(rgba)
-    for top in range(0, rgba.height, _ROWS):
+    step = max(1, min(_ROWS, _FETCHED_BYTES // (4 * rgba.width)))
+    for top in range(0, rgba.height, step):
         if is_cancelled():
             raise cancelled()
-        png.write(region.fetch(0, top, rgba.width, min(_ROWS, rgba.height - top)))
+        png.write(region.fetch(0, top, rgba.width, min(step, rgba.height - top)))
 
 
 def _metadata_chunks(picture: pyvips.Image) -> bytes:

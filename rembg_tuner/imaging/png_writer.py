@@ -11,15 +11,15 @@ Here the rows are cut into strips of about 512 KiB, and several threads work on 
 3. A PNG's pixels are one zlib stream. Each strip's part ends with a full flush, so that the parts can follow each other
    (`imaging.deflate`). The stream's head comes before the first part; an empty last block and the Adler-32 checksum
    of all filtered rows, combined from the strips' own, come after the last.
-4. Each part is an IDAT chunk of its own. The thread that calls `write` puts them into the file, in order.
+4. Each part is an IDAT chunk of its own. The thread that calls `write`, and at the end `close`, puts them into the file,
+   in order.
 
-The caller's thread is one of `threads`; the others are a pool. While the pool has enough to do, `write` does a
-strip itself. No more threads than CPUs therefore want to run: one more makes each wait for the others' time slices, and
-the caller's thread, which decodes the picture, is the one that all wait for (a fifth more time at 12 MP on two cores).
+The thread that calls `write` is one of `threads`; the others are a pool. `write` gives a strip to the pool, and does it itself
+while the pool has enough to do, or if there is none. With a pool of as many threads as CPUs, one more would want to run,
+and the thread that makes the rows, for which all others wait, would lose time slices: a fifth more time at 12 MP on two CPUs.
 
-At most `threads + 3` strips exist at a time: those in the pool, one finished here and not yet written, and one being
-filled; if there are more, `write` waits for the oldest. Their buffers are used again, so memory does not grow with the
-picture.
+At most `2 * threads + 1` strips exist at a time, since `write` waits for the oldest. Their buffers are used again, so
+memory does not grow with the picture.
 
 The module knows nothing of masks, libvips or files' names. Source: PNG (Third Edition), W3C 2025; RFC 1950.
 """
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     Finish = Callable[[Bytes, int], Bytes]
 
 _STRIP_BYTES = 512 * 1024
-_READY_STRIPS = 2  # that wait for a thread of the pool, so that it never waits for the caller's
 _UP = 2
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ZLIB_HEAD = b"\x78\x01"
@@ -135,8 +134,9 @@ class PngWriter:
         self._row_bytes = row_bytes
         self._rows = rows_per_strip(max(row_bytes, self._out_bytes), layout.height)
         self._pool = ThreadPoolExecutor(threads - 1, "png") if threads > 1 else None
-        self._most_pending = threads - 1 + _READY_STRIPS
-        self._most_waiting = self._most_pending + 1
+        # While `write` does a strip itself, each thread of the pool ends one and needs the next.
+        self._most_pending = 2 * threads - 1
+        self._most_waiting = 2 * threads
         self._waiting: deque[Future[_Part]] = deque()
         self._free: list[_Strip] = []
         self._top = 0  # number of the strip's first row
@@ -204,8 +204,6 @@ class PngWriter:
         strip, n = self._strip, self._filled // self._row_bytes
         top, bottom = self._top, self._top + n
         last_row = strip.pixels[n].copy()  # before `finish` changes it
-        while self._waiting and self._waiting[0].done():
-            self._put(self._waiting.popleft().result())
         pending = sum(not part.done() for part in self._waiting)
         if self._pool is not None and pending < self._most_pending:
             self._waiting.append(self._pool.submit(strip.encode, top, bottom, self._finish))
@@ -213,7 +211,7 @@ class PngWriter:
             done: Future[_Part] = Future()
             done.set_result(strip.encode(top, bottom, self._finish))
             self._waiting.append(done)
-        while len(self._waiting) > self._most_waiting:
+        while self._waiting and (len(self._waiting) > self._most_waiting or self._waiting[0].done()):  # fmt: skip
             self._put(self._waiting.popleft().result())
         self._top = bottom
         self._begin_strip(last_row)

@@ -27,7 +27,7 @@ from rembg_tuner.imaging import (
     tiff_pixels,
     views,
 )
-from rembg_tuner.imaging.formats import BMP, JPEG, TIFF, WEBP, PictureFormat
+from rembg_tuner.imaging.formats import BMP, JPEG, PNG, TIFF, WEBP, PictureFormat
 from rembg_tuner.imaging.views import WHOLE_FILE, FileView, PictureFile
 from rembg_tuner.units import format_bytes
 
@@ -71,6 +71,17 @@ class PictureHeader:
     extra_bytes: int
     warnings: tuple[str, ...]
     view: FileView = field(default=WHOLE_FILE, repr=False, compare=False)
+
+    @property
+    def is_plain_chain(self) -> bool:
+        """Return whether each step from the file to 8-bit RGB feeds one other step.
+
+        libvips computes rows that two steps want once in its own threads, and twice in a caller's.
+        """
+        tiff = self.view.tiff
+        if tiff is not None:
+            return tiff.is_plain and tiff.bits == 8 and not tiff.is_float and tiff.alpha is None
+        return self.format in (JPEG, PNG, WEBP) and self.view.colour is None
 
     @property
     def whole(self) -> Box:
