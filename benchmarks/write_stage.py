@@ -38,7 +38,7 @@ from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.compose import Composition, write_cutout
 from rembg_tuner.imaging.cutout_rows import CutoutRows
-from rembg_tuner.imaging.libvips import start_libvips
+from rembg_tuner.imaging.libvips import fetch_rows, start_libvips
 from rembg_tuner.imaging.placed import PictureMatte
 from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
 from rembg_tuner.imaging.source import PictureHeader, opened, read_header
@@ -81,10 +81,8 @@ def parts_of(header: PictureHeader, matte: PictureMatte, folder: Path) -> dict[s
 
     def decode() -> None:
         with opened(header, 0, folder) as picture:
-            rgba = picture.bandjoin(255)
-            region = pyvips.Region.new(rgba)
-            for top in range(0, height, DECODED_ROWS):
-                region.fetch(0, top, width, min(DECODED_ROWS, height - top))
+            for _ in fetch_rows(picture.bandjoin(255), DECODED_ROWS):
+                pass
 
     def enlarge() -> None:
         rows = matte.mask(width, height)

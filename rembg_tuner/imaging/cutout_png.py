@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import pyvips
 
 from rembg_tuner.imaging.cutout_rows import CutoutRows
-from rembg_tuner.imaging.libvips import pool_threads
+from rembg_tuner.imaging.libvips import fetch_rows, pool_threads
 from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
 from rembg_tuner.imaging.sink import Sink, cancelled, encode
 
@@ -75,12 +75,10 @@ def _hand_over(rgba: pyvips.Image, png: PngWriter, is_cancelled: Callable[[], bo
 
     libvips' own writer of raw rows has three threads, too many beside those of `png_writer`, and calls Python for each row.
     """
-    region = pyvips.Region.new(rgba)
-    step = max(1, min(_ROWS, _FETCHED_BYTES // (4 * rgba.width)))
-    for top in range(0, rgba.height, step):
+    for rows in fetch_rows(rgba, max(1, min(_ROWS, _FETCHED_BYTES // (4 * rgba.width)))):
         if is_cancelled():
             raise cancelled()
-        png.write(region.fetch(0, top, rgba.width, min(step, rgba.height - top)))
+        png.write(rows)
 
 
 def _metadata_chunks(picture: pyvips.Image) -> bytes:

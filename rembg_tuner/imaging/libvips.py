@@ -5,8 +5,12 @@ from __future__ import annotations
 import ctypes
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyvips
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # libvips keeps three strips of 128 lines in each cache of a picture read from top to bottom: at 48 MP
 # that is 30 MiB more than with these, for the same time.
@@ -38,6 +42,17 @@ def use_threads(threads: int) -> None:
 def pool_threads() -> int:
     """Return the threads of libvips' pool: those that `start_libvips` set, else one for each CPU."""
     return int(pyvips.voperation.vips_lib.vips_concurrency_get())
+
+
+def fetch_rows(image: pyvips.Image, rows: int) -> Iterator[memoryview]:
+    """Compute an image from top to bottom in this thread only, some rows at a time.
+
+    Raises:
+        pyvips.Error: it cannot be decoded.
+    """
+    region = pyvips.Region.new(image)
+    for top in range(0, image.height, rows):
+        yield memoryview(region.fetch(0, top, image.width, min(rows, image.height - top)))
 
 
 def libvips_version() -> str:

@@ -28,6 +28,7 @@ from rembg_tuner.imaging import (
     views,
 )
 from rembg_tuner.imaging.formats import BMP, JPEG, PNG, TIFF, WEBP, PictureFormat
+from rembg_tuner.imaging.libvips import fetch_rows
 from rembg_tuner.imaging.views import WHOLE_FILE, FileView, PictureFile
 from rembg_tuner.units import format_bytes
 
@@ -208,11 +209,9 @@ def read_small(
 
 def _copy_in_strips(image: pyvips.Image, after_strip: Callable[[], None]) -> pyvips.Image:
     """Read an image into memory from top to bottom, in this thread only."""
-    region = pyvips.Region.new(image)
     strips = []
-    for top in range(0, image.height, _STRIP_ROWS):
-        rows = min(_STRIP_ROWS, image.height - top)
-        strips.append(bytes(region.fetch(0, top, image.width, rows)))
+    for rows in fetch_rows(image, _STRIP_ROWS):
+        strips.append(bytes(rows))
         after_strip()
     copy = pyvips.Image.new_from_memory(
         b"".join(strips), image.width, image.height, image.bands, image.format
