@@ -1,8 +1,8 @@
 """What can go wrong, as a tree; each class is one kind of Failure.
 
     TunerError
-    ├── SettingsError(ValueError)   misuse: exit code 2
-    ├── PresetError                 misuse: presets.yaml or the name of a preset
+    ├── SettingsError(ValueError)   invalid_settings: misuse, exit code 2
+    ├── PresetError                 invalid_settings: presets.yaml or the name of a preset
     ├── PictureError                bad_input
     │   └── PictureTooLargeError    too_large
     ├── OutputError                 bad_output
@@ -21,28 +21,61 @@ Failures that the runner makes, as it makes out_of_memory where the system ended
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+from rembg_tuner.messages import Message, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NO_FOREGROUND = "no clear foreground"  # how the warning of a picture without one begins
 
 
 class TunerError(Exception):
-    """Anything this program says went wrong; `kind` is the Failure's word for it."""
+    """Anything this program says went wrong; `kind` is the Failure's word for it.
+
+    Attributes:
+        message: what is said; `str(error)` writes it in English.
+    """
 
     kind: ClassVar[str] = "engine_error"
+
+    def __init__(self, message: Message | str) -> None:
+        """Keep what is said."""
+        # A plain sentence is taken until every one is a Message.
+        self.message = Message("{text}", text=message) if isinstance(message, str) else message
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        """Write it in English."""
+        return str(self.message)
 
 
 class SettingsError(TunerError, ValueError):
     """Settings that cannot be; carries every problem found, not only the first."""
 
-    def __init__(self, problems: list[str]) -> None:
-        """Join the problems into one message."""
-        super().__init__("; ".join(problems))
-        self.problems = tuple(problems)
+    kind = "invalid_settings"
+
+    def __init__(self, problems: Sequence[Message | str]) -> None:
+        """Join the problems into one message.
+
+        Args:
+            problems: at least one.
+        """
+        self.problems: tuple[Message, ...] = tuple(
+            Message("{text}", text=one) if isinstance(one, str) else one for one in problems
+        )
+        super().__init__(joined(self.problems))
+
+    def __reduce__(self) -> tuple[type[SettingsError], tuple[tuple[Message, ...]]]:
+        """Pickle the problems."""
+        return type(self), (self.problems,)
 
 
 class PresetError(TunerError):
     """A preset that is unknown or does not read."""
+
+    kind = "invalid_settings"
 
 
 class PictureError(TunerError):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FailureKind = Literal[
     "bad_input", "too_large", "bad_output", "bad_model", "missing_model", "missing_provider",
-    "engine_error", "timeout", "out_of_memory", "crash", "cancelled", "busy",
+    "invalid_settings", "engine_error", "timeout", "out_of_memory", "crash", "cancelled", "busy",
 ]  # fmt: skip
 PeakSource = Literal["vmhwm", "sampled"]
 HAD_COMPANY = "another slot was running at the same time, so this took longer than it would alone"

@@ -23,6 +23,7 @@ PACKAGE = "rembg_tuner"
 ROWS: tuple[tuple[str, ...], ...] = (
     (
         "errors",
+        "messages",
         "escapes",
         "units",
         "colours",
@@ -57,6 +58,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
 )
 # Two rooms in one row, one of which stands on the other.
 BESIDE = {
+    ("errors", "messages"),
+    ("messages", "units"),
     ("measurement", "settings"),
     ("budgets", "trials"),
     ("pipeline", "looks"),

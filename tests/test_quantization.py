@@ -223,7 +223,7 @@ def test_a_target_is_from_0_to_1(value: float) -> None:
     """Nothing else can be held against an agreement; both problems are told at once."""
     with pytest.raises(SettingsError) as caught:
         Target(iou=value, mae=value)
-    assert caught.value.problems == (
+    assert tuple(map(str, caught.value.problems)) == (
         f"--least-iou must be from 0 to 1, got {value:g}",
         f"--most-difference must be from 0 to 1, got {value:g}",
     )

@@ -151,11 +151,11 @@ def test_the_same_by_plain_http(server: Server) -> None:
 @pytest.mark.parametrize(
     ("preset", "settings", "kind", "message"),
     [
-        ("nothing", {}, "misuse", "there is no preset 'nothing'"),
-        ("balanced", {"wings": 1}, "misuse", "'wings' is not a setting"),
-        ("balanced", {"model": "/etc/passwd"}, "misuse", "model must be one of"),
-        ("balanced", {"network_size": 4096}, "misuse", "network_size must be"),
-        ("balanced", [1, 2], "misuse", "settings must be knobs by name"),
+        ("nothing", {}, "invalid_settings", "there is no preset 'nothing'"),
+        ("balanced", {"wings": 1}, "invalid_settings", "'wings' is not a setting"),
+        ("balanced", {"model": "/etc/passwd"}, "invalid_settings", "model must be one of"),
+        ("balanced", {"network_size": 4096}, "invalid_settings", "network_size must be"),
+        ("balanced", [1, 2], "invalid_settings", "settings must be knobs by name"),
         ("studio", {}, "missing_model", "model u2net is not on disk"),
     ],
 )

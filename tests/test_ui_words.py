@@ -41,6 +41,7 @@ ELSEWHERE = (
     "cli",
     "server",
     "documents.py",
+    "messages.py",
     "export/scripts.py",
     "plot/",  # its fixed words have keys
     "report.py",
@@ -78,7 +79,7 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 def _template(node: ast.AST) -> str | None:
     """Write a literal or an f-string as a sentence with holes."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
+        return re.sub(r"\{\w+(![ra])?(:[^{}]*)?\}", "{}", node.value)  # a Message's template
     if isinstance(node, ast.JoinedStr):
         return "".join(
             str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values

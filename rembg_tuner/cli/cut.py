@@ -38,7 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             jobs = plan_jobs(streams.images, streams.output, arguments.background)
         except SettingsError as error:
-            raise SettingsError([streams.rename(problem) for problem in error.problems]) from error
+            raise SettingsError(
+                [streams.rename(str(problem)) for problem in error.problems]
+            ) from error
         runs, is_interrupted = _run_all(jobs, settings, warnings, arguments, streams)
         if not is_interrupted:
             streams.write(runs[-1])

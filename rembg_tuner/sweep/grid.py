@@ -169,7 +169,7 @@ def _make(wanted: dict[str, Value], able: Capabilities) -> Settings | _Refusal:
     try:
         return build_settings(values)
     except SettingsError as error:
-        return _Refusal(reasons=tuple(error.problems))
+        return _Refusal(reasons=tuple(str(one) for one in error.problems))
 
 
 def _why_no_precision(values: dict[str, object], engine: str, able: Capabilities) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from rembg_tuner.errors import TunerError
+from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.measurement import Result
 from rembg_tuner.presets import DEFAULT_PRESET
 from rembg_tuner.ui.choices import visitor_settings
@@ -81,19 +81,19 @@ def _checked(settings: object) -> dict[str, object]:
     """Take the settings of a request.
 
     Raises:
-        TunerError: they are no mapping of names.
+        SettingsError: they are no mapping of names.
     """
     if settings is None:
         return {}
     if not isinstance(settings, dict):
-        raise TunerError(f"settings must be knobs by name, such as {{}}, got {settings!r:.80}")
+        raise SettingsError([f"settings must be knobs by name, such as {{}}, got {settings!r:.80}"])
     return settings
 
 
 def _refused(error: TunerError) -> dict[str, Any]:
     """Write what was refused before it ran, with the fields of a Failure."""
     return {
-        "kind": "misuse" if error.kind == "engine_error" else error.kind,
+        "kind": error.kind,
         "message": str(error),
         "stage": "prepare",
         "input": None,

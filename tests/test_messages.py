@@ -1,0 +1,238 @@
+"""Messages: templates with parameters, rendered at the edge."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import pickle
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rembg_tuner.errors import SettingsError, TunerError
+from rembg_tuner.messages import (
+    Either,
+    Listed,
+    Message,
+    Parameter,
+    Quoted,
+    Term,
+    joined,
+    listed,
+    plural,
+    render,
+)
+
+PACKAGE = Path(__file__).parent.parent / "rembg_tuner"
+
+
+class Chinese:
+    """A catalogue of a few words."""
+
+    texts: ClassVar = {
+        (
+            "",
+            "engine {engine} has no {knob}, it has {able}",
+        ): "引擎 {engine} 没有 {knob} ，它有 {able}",
+        ("knob", "precision"): "精度（precision）",
+        ("joint", "; "): "；",
+    }
+
+    def find(self, text: str, context: str = "") -> str:
+        """Look it up."""
+        return self.texts.get((context, text), text)
+
+    def find_plural(self, one: str, many: str, count: float) -> str:  # noqa: ARG002  # one form
+        """Chinese has one form."""
+        return {"{n} trials": "{n} 次"}.get(many, many)
+
+
+READ = Message("{path} cannot be read: {reason}", code="unreadable", path=Path("/home/a/b.png"), reason=Quoted("libfoo: /x"))  # fmt: skip
+
+
+def test_a_path_is_shortened_and_a_librarys_text_left_out_for_the_public() -> None:
+    """The machine's user sees both."""
+    assert str(READ) == "/home/a/b.png cannot be read: libfoo: /x"
+    assert render(READ, is_public=True) == "b.png cannot be read"
+
+
+@pytest.mark.parametrize(
+    ("template", "left"),
+    [
+        ("a ({q}), so b", "a, so b"),
+        ("a; {q}", "a"),
+        ("a: {q}; b", "a; b"),
+        ("a（{q}）b", "ab"),
+        ("{q} stands first", "… stands first"),
+    ],
+)
+def test_what_joined_a_left_out_text_goes_with_it(template: str, left: str) -> None:
+    """No sentence ends in a colon, or holds empty parentheses."""
+    assert render(Message(template, q=Quoted("x")), is_public=True) == left
+
+
+def test_names_are_explained_and_stand_without_spaces_beside_chinese() -> None:
+    """A term is translated; a plain text keeps its spaces."""
+    message = Message("engine {engine} has no {knob}, it has {able}", engine="ncnn", knob=Term("precision", "knob"), able=listed(["a", "b"]))  # fmt: skip
+    assert str(message) == "engine ncnn has no precision, it has a, b"
+    assert render(message, Chinese()) == "引擎 ncnn 没有精度（precision），它有 a, b"
+
+
+@pytest.mark.parametrize(("n", "english"), [(1, "1 trial"), (0, "0 trials"), (1200, "1200 trials")])
+def test_a_count_chooses_the_template(n: int, english: str) -> None:
+    """In each language by its own rule."""
+    message = plural("{n} trial", "{n} trials", n=n)
+    assert str(message) == english
+    assert render(message, Chinese()) == f"{n} 次"
+
+
+@pytest.mark.parametrize(
+    ("template", "params", "text"),
+    [
+        ("{v!r:.5}", {"v": "abcdefg"}, "'abcd"),
+        ("{v:,} and {w:.2f}", {"v": 1200, "w": 0.126}, "1,200 and 0.13"),
+        ("{v:bytes}", {"v": 3 * 2**20}, "3.0 MiB"),
+        ("{v:seconds}", {"v": 0.25}, "250 ms"),
+        ("{missing}", {}, "{missing}"),
+        ("{v:.2f}", {"v": "text"}, "text"),
+        ("{v", {"v": 1}, "{v"),
+        ("{{v}} {v}", {"v": None}, "{v} None"),
+    ],
+)
+def test_parameters_are_formatted(template: str, params: dict[str, Parameter], text: str) -> None:
+    """As `str.format` does, with units of ours; what cannot be formatted is still written."""
+    assert str(Message.make(template, params=tuple(params.items()))) == text
+
+
+def test_what_differs_is_said_for_each() -> None:
+    """A shell gets a command, a page's reader the name of a tab."""
+    message = Message("not here; {get}", get=Either(Message("run x"), Message("see the tab")))
+    assert str(message) == "not here; run x"
+    assert render(message, is_public=True) == "not here; see the tab"
+
+
+def test_several_become_one_and_share_their_code() -> None:
+    """One alone stays itself."""
+    one, other = Message("a", code="x"), Message("b", code="x")
+    assert joined([one]) is one
+    assert str(joined([one, other])) == "a; b"
+    assert joined([one, other]).code == "x"
+    assert joined([one, Message("c")]).code is None
+
+
+def test_paths_get_other_names() -> None:
+    """In messages within messages too."""
+    message = Message("a {b}", b=Message("{path}", path=Path("/tmp/x")))
+    assert str(message.with_paths({Path("/tmp/x"): "standard input"})) == "a standard input"
+
+
+def test_a_message_does_not_change() -> None:
+    """It is a value: it can be a key."""
+    with pytest.raises(AttributeError):
+        READ.template = "x"
+    assert {READ: 1}[copy.deepcopy(READ)] == 1
+    assert pickle.loads(pickle.dumps(READ)) == READ
+
+
+def test_an_error_carries_its_message() -> None:
+    """And says it in English; every problem of settings is kept apart."""
+    assert str(TunerError(READ)) == str(READ)
+    error = SettingsError([Message("a"), Message("b")])
+    assert (str(error), error.message.code) == ("a; b", None)
+    assert pickle.loads(pickle.dumps(error)).problems == error.problems
+
+
+PARAMETERS: st.SearchStrategy[Parameter] = st.recursive(
+    st.one_of(
+        st.text(),
+        st.integers(),
+        st.floats(allow_nan=False),
+        st.booleans(),
+        st.none(),
+        st.builds(Quoted, st.text()),
+        st.builds(Term, st.text(), st.text()),
+        st.builds(Path, st.text(st.characters(blacklist_characters="\0"))),
+    ),
+    lambda inner: st.one_of(
+        st.builds(lambda parts: Listed(tuple(parts)), st.lists(inner, max_size=3)),
+        st.builds(lambda text, value: Message(text, v=value), st.text(), inner),
+        st.builds(lambda value: Either(Message("{v}", v=value), Message("x")), inner),
+    ),
+    max_leaves=6,
+)
+MESSAGES = st.builds(
+    lambda template, code, params: Message.make(template, code=code, params=tuple(params.items())),
+    st.one_of(
+        st.text(), st.sampled_from(["{a}", "{a!r:.8} {b:bytes}", "{b:.2f}: {a}", "{a:>{b}}"])
+    ),
+    st.none() | st.text(),
+    st.dictionaries(st.sampled_from(["a", "b", "n"]), PARAMETERS, max_size=3),
+)
+
+
+@given(MESSAGES)
+def test_any_message_is_rendered_and_kept(message: Message) -> None:
+    """Rendering never raises; JSON gives the same message back."""
+    for catalogue in (Chinese(),):
+        assert isinstance(render(message, catalogue), str)
+    assert isinstance(render(message, is_public=True), str)
+    assert Message.from_json(json.loads(json.dumps(message.to_json()))) == message
+
+
+@pytest.mark.parametrize("content", [None, 3, [], {}, {"template": 1}, {"template": "a", "params": 3}, {"template": "a", "params": {"x": {"odd": 1}}}])  # fmt: skip
+def test_what_is_no_message_is_refused(content: object) -> None:
+    """A damaged row is not taken for one."""
+    with pytest.raises(ValueError, match="cannot be"):
+        Message.from_json(content)
+
+
+def test_an_older_versions_sentence_is_read() -> None:
+    """It is what it was."""
+    assert str(Message.from_json("a sentence; {not} a template")) == "a sentence; {not} a template"
+
+
+def _calls() -> list[tuple[str, ast.Call]]:
+    """Find every call that makes a message, with its place."""
+    return [
+        (f"{path.relative_to(PACKAGE)}:{node.lineno}", node)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.name != "messages.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("Message", "plural")
+    ]
+
+
+def test_every_template_is_a_literal() -> None:
+    """So that it can be extracted, and so that no value gets into it."""
+    odd = [
+        place
+        for place, call in _calls()
+        for template in call.args[: 2 if call.func.id == "plural" else 1]  # type: ignore[attr-defined]  # a Name
+        if not (isinstance(template, ast.Constant) and isinstance(template.value, str))
+    ]
+    assert odd == []
+
+
+def test_every_field_of_a_template_is_given() -> None:
+    """A missing parameter would show as {name}."""
+    import string
+
+    odd = []
+    for place, call in _calls():
+        if any(word.arg is None for word in call.keywords):
+            continue  # **params
+        given = {word.arg for word in call.keywords}
+        for template in call.args:
+            used = {
+                name
+                for _, name, _, _ in string.Formatter().parse(ast.literal_eval(template))
+                if name is not None
+            }
+            odd += [f"{place}: {name}" for name in used - given]
+    assert odd == []
