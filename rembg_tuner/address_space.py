@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import resource
 
-from rembg_tuner.units import format_bytes
+from rembg_tuner.messages import Message, quoted
 
 # Measured on a CPU with AMX and two threads: the smallest run takes 560 MiB, and below these the libraries
 # hang or end the process.
@@ -17,6 +17,7 @@ WORKER_MIN_BYTES = 256 * 2**20  # no engine's library can be mapped
 PAGE_MIN_BYTES = 512 * 2**20
 QUANTIZE_MIN_BYTES = 1024 * 2**20
 _LOW_BYTES = 2 * 2**30  # above it only a shortage of memory itself is likely to come from the limit
+_CODE = "address_space_limit"
 _MEMORY_KINDS = frozenset({"crash", "out_of_memory", "engine_error"})
 _OTHER_KINDS = frozenset({"bad_model", "bad_input", "bad_output"})
 
@@ -33,15 +34,20 @@ def save_address_space() -> None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-def refusal(needed_bytes: int) -> str | None:
+def refusal(needed_bytes: int) -> Message | None:
     """Return that the limit is below what is needed in any case; None: it may work."""
     limit = read_limit()
     if limit is None or limit >= needed_bytes:
         return None
-    return f"the limit of a process's address space (ulimit -v) is {format_bytes(limit)}, and at least {format_bytes(needed_bytes)} are needed; raise it, better to 2 GiB or more"
+    return Message(
+        "the limit of a process's address space (ulimit -v) is {limit:bytes}, and at least {needed:bytes} are needed; raise it, better to 2 GiB or more",
+        code=_CODE,
+        limit=limit,
+        needed=needed_bytes,
+    )
 
 
-def with_limit(reason: str, kind: str) -> str:
+def with_limit(reason: Message, kind: str) -> Message:
     """Return a failure's reason, behind the limit where that may be what is wrong.
 
     Args:
@@ -51,17 +57,22 @@ def with_limit(reason: str, kind: str) -> str:
     limit = read_limit()
     if limit is None or kind not in (_MEMORY_KINDS | _OTHER_KINDS if limit < _LOW_BYTES else _MEMORY_KINDS):  # fmt: skip
         return reason
-    if "(ulimit -v)" in reason:  # said already, by the run that failed
+    if reason.has_code(_CODE):  # said already, by the run that failed
         return reason
-    return f"the limit of a process's address space (ulimit -v), {format_bytes(limit)}, may be too low: raise it, or try a smaller setting; the error was: {reason}"
+    return Message(
+        "the limit of a process's address space (ulimit -v), {limit:bytes}, may be too low: raise it, or try a smaller setting; the error was: {reason}",
+        code=_CODE,
+        limit=limit,
+        reason=reason,
+    )
 
 
-def shortage(error: Exception) -> str | None:
+def shortage(error: Exception) -> Message | None:
     """Return what to say of an error that the limit may have caused; None: it did not."""
     is_ours = str(getattr(error, "name", "")).startswith("rembg_tuner")  # a fault of this program
     if read_limit() is None or is_ours or not isinstance(error, ImportError | MemoryError | OSError | RuntimeError | SystemError):  # fmt: skip
         return None
-    return with_limit(root_reason(error), "out_of_memory")
+    return with_limit(quoted(root_reason(error)), "out_of_memory")
 
 
 def root_reason(error: BaseException) -> str:

@@ -5,6 +5,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import PictureError
+from rembg_tuner.messages import Message
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BOX_FORM = "x,y,width,height, each in px or %"
 MIN_BOX_SIDE = 16  # px; in less there is nothing to see
@@ -115,24 +122,24 @@ def _parts(text: str) -> list[str]:
     return text.replace("\uff0c", ",").split(",")
 
 
-def box_problem(text: str) -> str | None:
+def box_problem(text: str) -> Message | None:
     """Return what is wrong with a box as a person writes it, whatever the picture; None: nothing.
 
     >>> box_problem("120,40,300,500") is box_problem("10%,5%,50%,80%") is None
     True
-    >>> box_problem("120,40,300")
-    "focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%, got '120,40,300'"
+    >>> print(box_problem("120,40,300"))
+    focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%, got '120,40,300'
     """
     lengths = [_read_length(part) for part in _parts(text)]
     if len(lengths) != 4 or None in lengths:
-        return f"focus_box must be {BOX_FORM}, such as 120,40,300,500 or 10%,5%,50%,80%, got {text!r:.80}"
+        return Message("focus_box must be {form}, such as 120,40,300,500 or 10%,5%,50%,80%, got {text!r:.80}", form=Message("x,y,width,height, each in px or %"), text=text)  # fmt: skip
     for i, length in enumerate(lengths):
         assert length is not None
         number, is_share = length
         if is_share and number > 1:
-            return f"focus_box must be at most 100% in each of its four numbers, got {text!r}"
+            return Message("focus_box must be at most 100% in each of its four numbers, got {text!r}", text=text)  # fmt: skip
         if i >= 2 and (number == 0 if is_share else number < MIN_BOX_SIDE):
-            return f"focus_box must be at least {MIN_BOX_SIDE} px wide and high, got {text!r}"
+            return Message("focus_box must be at least {side} px wide and high, got {text!r}", side=MIN_BOX_SIDE, text=text)  # fmt: skip
     return None
 
 
@@ -144,16 +151,16 @@ def _read_length(word: str) -> tuple[float, bool] | None:
     return (float(found[1]), False) if found[1] else (float(found[2]) / 100, True)
 
 
-def box_in_picture(text: str, picture: Box, name: str) -> Box:
+def box_in_picture(text: str, picture: Box, path: Path) -> Box:
     """Return the part of a picture that a box covers, as a person wrote it.
 
     Args:
         text: in which `box_problem` finds nothing wrong.
         picture: the whole upright picture.
-        name: the picture's, for the message.
+        path: the picture's, for the message.
 
     Raises:
-        ValueError: it lies outside the picture, or what lies in it is too small.
+        PictureError: it lies outside the picture, or what lies in it is too small.
     """
     lengths = [length for part in _parts(text) if (length := _read_length(part)) is not None]
     sides = (picture.width, picture.height) * 2
@@ -164,9 +171,21 @@ def box_in_picture(text: str, picture: Box, name: str) -> Box:
     x0, y0 = round(left), round(top)
     x1, y1 = min(round(left + width), picture.width), min(round(top + height), picture.height)
     if x0 >= picture.width or y0 >= picture.height:
-        raise ValueError(f"focus_box {text} lies outside {name}, which is {picture.width} x {picture.height} px; choose a box in it")  # fmt: skip
+        raise PictureError(Message("focus_box {box} lies outside {path}, which is {width} x {height} px; choose a box in it", box=text, path=path, width=picture.width, height=picture.height))  # fmt: skip
     if min(x1 - x0, y1 - y0) < min(MIN_BOX_SIDE, picture.width, picture.height):
-        raise ValueError(f"focus_box {text} covers only {x1 - x0} x {y1 - y0} px of {name}, which is {picture.width} x {picture.height} px; choose a box of at least {MIN_BOX_SIDE} x {MIN_BOX_SIDE} px")  # fmt: skip
+        raise PictureError(
+            Message(
+                "focus_box {box} covers only {covered_width} x {covered_height} px of {path}, which is {width} x {height} px; choose a box of at least {min_width} x {min_height} px",
+                box=text,
+                covered_width=x1 - x0,
+                covered_height=y1 - y0,
+                path=path,
+                width=picture.width,
+                height=picture.height,
+                min_width=MIN_BOX_SIDE,
+                min_height=MIN_BOX_SIDE,
+            )
+        )
     return Box(x0, y0, x1 - x0, y1 - y0)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from rembg_tuner.errors import SettingsError
+from rembg_tuner.messages import Message, listed
+
 Colour = tuple[int, int, int]  # red, green, blue in 0..255
 
 _COLOUR_NAMES: dict[str, Colour] = {
@@ -20,7 +23,7 @@ def parse_colour(text: str) -> Colour:
     """Read a colour: a name, #rgb, or #rrggbb.
 
     Raises:
-        ValueError: the text is none.
+        SettingsError: the text is none.
 
     >>> parse_colour("#0f8")
     (0, 255, 136)
@@ -33,6 +36,10 @@ def parse_colour(text: str) -> Colour:
     try:
         red, green, blue = bytes.fromhex(digits)
     except ValueError:
-        names = ", ".join(_COLOUR_NAMES)
-        raise ValueError(f"a colour is {names}, #rgb or #rrggbb, got {text!r:.40}") from None
+        problem = Message(
+            "a colour is {names}, #rgb or #rrggbb, got {text!r:.40}",
+            names=listed(_COLOUR_NAMES),
+            text=text,
+        )
+        raise SettingsError([problem]) from None
     return red, green, blue

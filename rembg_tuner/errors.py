@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from rembg_tuner.messages import Message, joined
+from rembg_tuner.messages import Message, joined, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,14 @@ class TunerError(Exception):
     def __str__(self) -> str:
         """Write it in English."""
         return str(self.message)
+
+
+def message_of(error: BaseException) -> Message:
+    """Return what an error says; the text of one that is not ours is quoted."""
+    own = getattr(error, "message", None)
+    if isinstance(own, Message):
+        return own
+    return quoted(str(error) or type(error).__name__)
 
 
 class SettingsError(TunerError, ValueError):

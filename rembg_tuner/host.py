@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rembg_tuner.messages import Message, listed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -114,17 +116,18 @@ def fast_formats_of(features: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name, has in able.items() if has)
 
 
-def formats_text(formats: Iterable[str]) -> str:
+def formats_text(formats: Iterable[str]) -> Message:
     """Write the number formats of a CPU behind its name.
 
-    >>> formats_text(["bf16", "VNNI", "AMX"]), formats_text([])
-    ('with bf16, VNNI and AMX', 'without bf16 and VNNI')
+    >>> print(formats_text(["bf16", "VNNI", "AMX"]), formats_text([]), sep="; ")
+    with bf16, VNNI and AMX; without bf16 and VNNI
     """
     named = list(formats)
     if not named:
-        return "without bf16 and VNNI"
+        return Message("without bf16 and VNNI")
     *most, last = named
-    return f"with {' and '.join([*([', '.join(most)] if most else []), last])}"
+    together = listed((listed(most), last), " and ") if most else last
+    return Message("with {formats}", formats=together)
 
 
 def read_host(root: Path = Path("/")) -> Host:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from rembg_tuner.units import format_bytes, format_exact_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _WIDE = ("\u3000", "\u9fff"), ("\uff00", "\uffef")  # written without spaces
 _MOST_NESTED = 8  # messages in messages; deeper ones are a fault, and must not end the program
@@ -223,6 +223,16 @@ class Message:
 
         return self.map(renamed)
 
+    def parts(self) -> Iterator[Message]:
+        """Yield the message itself and all messages within it, for a page and for a shell."""
+        yield self
+        for _, value in self.params:
+            yield from _messages_of(value)
+
+    def has_code(self, code: str) -> bool:
+        """Return whether the message, or one within it, has a code."""
+        return any(part.code == code for part in self.parts())
+
     def coded(self, code: str) -> Message:
         """Return the message with a code."""
         return Message.make(self.template, many=self.many, code=code, params=self.params)
@@ -258,6 +268,31 @@ class Message:
 
 
 Parameter = str | int | float | bool | PurePath | Quoted | Term | Listed | Either | Message | None
+
+
+def _messages_of(value: Parameter) -> Iterator[Message]:
+    """Yield the messages in a parameter."""
+    match value:
+        case Message():
+            yield from value.parts()
+        case Listed():
+            for part in value.parts:
+                yield from _messages_of(part)
+        case Either():
+            yield from value.shell.parts()
+            yield from value.page.parts()
+
+
+def quoted(text: str) -> Message:
+    """Make a message of a text that is not ours; see `Quoted`."""
+    return Message("{text}", text=Quoted(text))
+
+
+def _is_quoted(value: Parameter) -> bool:
+    """Return whether a parameter is a text that is not ours, alone in a message or not."""
+    if isinstance(value, Message) and value.template == "{text}":
+        return _is_quoted(value["text"])
+    return isinstance(value, Quoted)
 
 
 def _made(
@@ -339,7 +374,7 @@ class _Writer:
                 written += [text, "{" + name + "}"]
                 continue
             value = params[name]
-            if self._is_public and isinstance(value, Quoted):
+            if self._is_public and _is_quoted(value):
                 before, skipped = _without_joint(text)
                 written.append(before)
                 continue

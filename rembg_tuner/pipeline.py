@@ -319,10 +319,7 @@ def _given_box(settings: Settings, header: PictureHeader) -> Box | None:
     """
     if settings.focus_box is None:
         return None
-    try:
-        return box_in_picture(settings.focus_box, header.whole, str(header.path))
-    except ValueError as error:
-        raise PictureError(str(error)) from error
+    return box_in_picture(settings.focus_box, header.whole, header.path)
 
 
 def _look(picture: Picture, raw: RawOutput, settings: Settings, model: ModelSpec) -> Looking:

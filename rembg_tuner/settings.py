@@ -466,5 +466,5 @@ def problems_of(name: str, value: object) -> list[str]:
         return []
     problems = problems_of_value(name, KNOBS[name], type_of(name), value)
     if name == "focus_box" and not problems and (problem := box_problem(str(value))) is not None:
-        return [problem]
+        return [str(problem)]
     return problems

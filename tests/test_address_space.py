@@ -12,6 +12,7 @@ import pytest
 
 from rembg_tuner import address_space
 from rembg_tuner.address_space import refusal, root_reason, shortage, with_limit
+from rembg_tuner.messages import Message
 from rembg_tuner.worker import _why_not_loaded
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +66,7 @@ def test_doctor_tells_the_limit(tmp_path: Path) -> None:
 def test_without_a_limit_nothing_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure's reason and an error stay as they are."""
     limit_to(monkeypatch, resource.RLIM_INFINITY)
-    assert with_limit("a reason", "crash") == "a reason"
+    assert with_limit(Message("a reason"), "crash") == Message("a reason")
     assert shortage(MemoryError()) is None
     assert refusal(2**60) is None
 
@@ -85,10 +86,11 @@ def test_the_limit_is_named_where_it_may_be_the_reason(
 ) -> None:
     """Once only, also where a failure of a failure is told."""
     limit_to(monkeypatch, limit_mib * MIB)
-    told = with_limit("a reason", kind)
-    assert told.endswith("a reason")
-    assert ("(ulimit -v)" in told) is is_told
-    assert with_limit(f"it failed: {told}", kind).count("(ulimit -v)") <= 1
+    told = with_limit(Message("a reason"), kind)
+    assert str(told).endswith("a reason")
+    assert ("(ulimit -v)" in str(told)) is is_told
+    again = with_limit(Message("it failed: {told}", told=told), kind)
+    assert str(again).count("(ulimit -v)") <= 1
 
 
 def test_only_shortages_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +98,8 @@ def test_only_shortages_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     limit_to(monkeypatch, 500 * MIB)
     assert shortage(KeyError("x")) is None
     # what the interpreter itself raises where an import runs out of memory
-    assert (shortage(SystemError("returned NULL")) or "").endswith("SystemError: returned NULL")
-    assert (shortage(RuntimeError("can't start new thread")) or "").endswith("RuntimeError: can't start new thread")  # fmt: skip
+    assert str(shortage(SystemError("returned NULL"))).endswith("SystemError: returned NULL")
+    assert str(shortage(RuntimeError("can't start new thread"))).endswith("RuntimeError: can't start new thread")  # fmt: skip
 
 
 def test_a_library_that_is_not_mapped_is_not_called_absent() -> None:

@@ -60,6 +60,10 @@ ROWS: tuple[tuple[str, ...], ...] = (
 BESIDE = {
     ("errors", "messages"),
     ("messages", "units"),
+    ("boxes", "errors"),
+    ("boxes", "messages"),
+    ("colours", "errors"),
+    ("colours", "messages"),
     ("measurement", "settings"),
     ("budgets", "trials"),
     ("pipeline", "looks"),

@@ -128,10 +128,10 @@ def test_a_box_by_hand_is_all_that_is_looked_at(picture: Path) -> None:
 )  # fmt: skip
 def test_a_box_must_lie_in_the_picture(text: str, problem: str) -> None:
     """At least a part of it that can be looked at; the sentence says how large the picture is."""
-    with pytest.raises(ValueError, match="focus_box") as caught:
-        box_in_picture(text, Box(0, 0, 1000, 700), "a.png")
+    with pytest.raises(PictureError, match="focus_box") as caught:
+        box_in_picture(text, Box(0, 0, 1000, 700), Path("a.png"))
     assert str(caught.value) == problem
-    assert box_in_picture("900,600,500,500", Box(0, 0, 1000, 700), "a.png") == Box(900, 600, 100, 100)  # fmt: skip
+    assert box_in_picture("900,600,500,500", Box(0, 0, 1000, 700), Path("a.png")) == Box(900, 600, 100, 100)  # fmt: skip
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

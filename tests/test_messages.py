@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_tuner.errors import SettingsError, TunerError
+from rembg_tuner.errors import SettingsError, TunerError, message_of
 from rembg_tuner.messages import (
     Either,
     Listed,
@@ -24,6 +24,7 @@ from rembg_tuner.messages import (
     joined,
     listed,
     plural,
+    quoted,
     render,
 )
 
@@ -128,6 +129,28 @@ def test_paths_get_other_names() -> None:
     """In messages within messages too."""
     message = Message("a {b}", b=Message("{path}", path=Path("/tmp/x")))
     assert str(message.with_paths({Path("/tmp/x"): "standard input"})) == "a standard input"
+
+
+def test_a_quoted_text_alone_in_a_message_is_left_out_like_one() -> None:
+    """An error of a library, carried as a message, takes its colon with it."""
+    message = Message("a failed: {reason}", reason=quoted("libfoo: /x"))
+    assert str(message) == "a failed: libfoo: /x"
+    assert render(message, is_public=True) == "a failed"
+
+
+def test_a_code_is_found_at_any_depth() -> None:
+    """Also in a list, and in what only a page is told."""
+    inner = Message("b", code="x")
+    assert Message("a {b}", b=listed([inner])).has_code("x")
+    assert Message("a {b}", b=Either(Message("c"), inner)).has_code("x")
+    assert not Message("a {b}", b=listed(["x"])).has_code("x")
+
+
+def test_an_error_says_its_message_or_is_quoted() -> None:
+    """What a library raises is not ours; one without a text is named by its class."""
+    assert message_of(TunerError(READ)) is READ
+    assert message_of(OSError("no")) == quoted("no")
+    assert str(message_of(MemoryError())) == "MemoryError"
 
 
 def test_a_message_does_not_change() -> None:

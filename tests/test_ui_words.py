@@ -70,7 +70,7 @@ NOT_SHOWN = {
     r"^CREATE TABLE|^PRAGMA |^INSERT |^DELETE |^SELECT |^import |^Opset|^IR version|^RUN |^FROM |^HEALTHCHECK |^printf |^ ncnn==|^# |^MODEL = |^\{\} = \{\}$": "code, and files that are exported",
     r"^found by rembg tuner|^exported before": "stand in an exported file",
     r"^memory after each run|^a (trial|study) ended in a way|^a trial that was not measured": "for the log, or a fault of the caller's",
-    r"^ · $|^\{\}, \{\} × \{\} px$|^\{\} h \{\} min$|^\{\} min \{\} s$|^at most \{\} px$|^\{\} to \{\}$|^\{\}, \{\}, n = \{\}$": "figures and labels",
+    r"^ · $|^ and $|^\{\}, \{\} × \{\} px$|^\{\} h \{\} min$|^\{\} min \{\} s$|^at most \{\} px$|^\{\} to \{\}$|^\{\}, \{\}, n = \{\}$": "figures and labels",
     r"^(dict|tuple)\[": "types",
 }
 CHINESE = re.compile(r"[\u4e00-\u9fff]")

@@ -14,6 +14,24 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from rembg_tuner.children.environment import child_environment
+from rembg_tuner.messages import Message, quoted
+
+
+class NoAnswerError(OSError):
+    """A process ended instead of answering.
+
+    Attributes:
+        message: the reason.
+    """
+
+    def __init__(self, message: Message) -> None:
+        """Keep the reason."""
+        super().__init__(str(message))
+        self.message = message
+
+
+class LateAnswerError(NoAnswerError, TimeoutError):
+    """An answer took too long."""
 
 
 @dataclass(slots=True)
@@ -58,7 +76,7 @@ class AnsweringProcess:
         """Send a request and wait for its answer.
 
         Raises:
-            TimeoutError: it took too long; the process is ended.
+            LateAnswerError: it took too long; the process is ended.
             OSError, ValueError: the process is gone, or answers nothing that can be read.
         """
         self.start()
@@ -74,28 +92,28 @@ class AnsweringProcess:
         """Read up to a line's end.
 
         Raises:
-            TimeoutError: it took too long; the process is ended.
-            OSError: the process is gone, with what it said last.
+            LateAnswerError: it took too long; the process is ended.
+            NoAnswerError: the process is gone, with the last line of its log.
         """
         deadline, read = time.monotonic() + self.timeout_s, b""
         while not read.endswith(b"\n"):
             left_s = deadline - time.monotonic()
             if left_s <= 0 or not select.select([pipe], [], [], left_s)[0]:
                 self.close()
-                raise TimeoutError(f"it took more than {self.timeout_s:.0f} s")
+                raise LateAnswerError(Message("it took more than {timeout_s:.0f} s", timeout_s=self.timeout_s))  # fmt: skip
             part = os.read(pipe, 65536)
             if not part:
-                raise OSError(self._last_words())
+                raise NoAnswerError(self._last_words())
             read += part
         return read
 
-    def _last_words(self) -> str:
-        """Give the last line that the process wrote to its standard error."""
-        if self._log is None:
-            return "it gave no reason"
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it gave no reason"
+    def _last_words(self) -> Message:
+        """Return the last line that the process wrote to its standard error."""
+        lines: list[str] = []
+        if self._log is not None:
+            self._log.seek(0)
+            lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return quoted(lines[-1]) if lines else Message("it gave no reason")
 
     def close(self) -> None:
         """End the process."""

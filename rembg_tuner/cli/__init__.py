@@ -152,7 +152,7 @@ def _run(
         if not isinstance(error, TunerError):
             raise
         is_misuse = isinstance(error, SettingsError | PresetError)
-        told = str(error) if is_misuse else with_limit(str(error), error.kind)
+        told = error.message if is_misuse else with_limit(error.message, error.kind)
         problems = error.problems if isinstance(error, SettingsError) else (told,)
         log(*(f"rembg-tuner: {problem}" for problem in problems))
         return MISUSE if is_misuse else FAILED

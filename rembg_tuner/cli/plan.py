@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.imaging.formats import check_output
+from rembg_tuner.messages import Message
 from rembg_tuner.pipeline import Job
 
 
@@ -115,7 +116,7 @@ def check_formats(jobs: list[Job]) -> None:
         for job in jobs:
             check_output(Path(job.output), job.background)
     except OutputError as error:
-        raise SettingsError([str(error)]) from error
+        raise SettingsError([error.message]) from error
 
 
 def read_colour(text: str | None) -> tuple[int, int, int] | None:
@@ -126,5 +127,5 @@ def read_colour(text: str | None) -> tuple[int, int, int] | None:
 
     try:
         return parse_colour(text)
-    except ValueError as error:
-        raise SettingsError([f"--background: {error}"]) from error
+    except SettingsError as error:
+        raise SettingsError([Message("--background: {problem}", problem=error.message)]) from error

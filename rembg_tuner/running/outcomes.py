@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.address_space import with_limit
 from rembg_tuner.cache import remove_scratch
 from rembg_tuner.measurement import Failure, FailureKind, Result
+from rembg_tuner.messages import Message
 from rembg_tuner.running.meter import load_average
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def failure_of(job: Job, settings: Settings, error: FailedRunError, run_index: i
     """Make the Failure of a run."""
     return Failure(
         kind=error.kind,
-        message=with_limit(error.message, error.kind),
+        message=str(with_limit(Message.from_json(error.message), error.kind)),
         stage=error.stage,
         input=job.input,
         settings=settings,
