@@ -33,6 +33,8 @@ class PictureTrial:
         has_foreground: False: the reference has no clear foreground, so that the picture is left out
             of the averages.
         thumbnail: path of a small picture of the cut-out; None: there is none.
+        small_matte: the matte at most 32 px a side, as `SmallMatte.to_text` writes it; None: an older
+            version's trial.
     """
 
     input: str
@@ -42,6 +44,7 @@ class PictureTrial:
     boundary_f: float | None = None
     has_foreground: bool = True
     thumbnail: str | None = None
+    small_matte: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

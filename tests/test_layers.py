@@ -30,6 +30,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "boxes",
         "conflicts",
         "knobs",
+        "small_matte",
         "tables",
         "yaml_files",
         "telemetry",

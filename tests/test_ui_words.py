@@ -45,6 +45,7 @@ ELSEWHERE = (
     "export/scripts.py",
     "plot/",  # its fixed words have keys
     "report.py",
+    "small_matte.py",
     "sweep/resume.py",
     "sweep/summary.py",
     "ui/views",

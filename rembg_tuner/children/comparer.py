@@ -13,12 +13,18 @@ TIMEOUT_S = 60.0  # for two pictures of the greatest size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How like the reference's a cut-out's matte is; see `quality`. None: there was no reference."""
+    """How like the reference's a cut-out's matte is; see `quality`. None: there was no reference.
+
+    Attributes:
+        small_matte: the cut-out's matte at most 32 px a side, as `SmallMatte.to_text` writes it; None: it
+            was not made.
+    """
 
     mae: float | None
     iou: float | None
     boundary_f: float | None
     has_foreground: bool
+    small_matte: str | None = None
 
 
 def _process() -> AnsweringProcess:

@@ -3,7 +3,7 @@
 Apart from the worker, so that judging a run adds nothing to what it is measured with; and apart from the
 page, which decodes nothing. One request a line as JSON: {"cutout", "reference", "thumbnail",
 "difference"}; one answer a line: {"error": null or a sentence, "mae", "iou", "boundary_f",
-"has_foreground"}. Or {"mask", "picture"}, answered by {"error", "problem": null or a sentence}.
+"has_foreground", "small_matte"}. Or {"mask", "picture"}, answered by {"error", "problem": null or a sentence}.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rembg_tuner import quality
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import OutputError, TunerError
 from rembg_tuner.imaging import libvips, source
+from rembg_tuner.small_matte import MAX_SIDE, SmallMatte
 
 if TYPE_CHECKING:
     from rembg_tuner.quality import Matte
@@ -51,14 +52,30 @@ def read_matte(path: Path, *, like: Matte | None = None) -> Matte:
     Raises:
         TunerError: it does not read.
     """
+    band = _read_band(path)
+    return _to_matte(band if like is None else _resized(band, like))
+
+
+def _read_band(path: Path) -> pyvips.Image:
+    """Read a cut-out's alpha or a mask's brightness, at most 1024 px a side."""
     header = source.read_header(path)
     width, height = header.scaled(COMPARED_SIDE)
     small = source.read_small(header, width=width, height=height)
     band = small[3] if small.bands == _RGBA_BANDS else small.colourspace("b-w")[0]
-    if like is not None and (band.height, band.width) != like.shape:
-        band = band.resize(
-            like.shape[1] / band.width, vscale=like.shape[0] / band.height, kernel="linear"
-        )
+    return band.copy_memory()
+
+
+def _resized(band: pyvips.Image, like: Matte) -> pyvips.Image:
+    """Bring a band to a matte's shape."""
+    if (band.height, band.width) == like.shape:
+        return band
+    return band.resize(
+        like.shape[1] / band.width, vscale=like.shape[0] / band.height, kernel="linear"
+    )
+
+
+def _to_matte(band: pyvips.Image) -> Matte:
+    """Return a band of 8 bits as a matte."""
     matte: Matte = band.numpy().astype(np.float32) / np.float32(255)
     return matte
 
@@ -72,7 +89,8 @@ def compare(request: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         mae, iou, boundary_f: as `quality` gives them, None without a reference; has_foreground:
-        whether any pixel of the reference is more likely foreground than not.
+        whether any pixel of the reference is more likely foreground than not; small_matte: the cut-out's
+        matte, as `SmallMatte.to_text` writes it.
 
     Raises:
         TunerError: a picture does not read, or one cannot be written.
@@ -80,10 +98,12 @@ def compare(request: dict[str, Any]) -> dict[str, Any]:
     cutout = Path(request["cutout"])
     if request["thumbnail"]:
         _write_thumbnail(cutout, Path(request["thumbnail"]))
+    band = _read_band(cutout)
+    small = shrink(_to_matte(band)).to_text()
     if not request["reference"]:
-        return {"mae": None, "iou": None, "boundary_f": None, "has_foreground": True}
+        return {"mae": None, "iou": None, "boundary_f": None, "has_foreground": True, "small_matte": small}  # fmt: skip
     reference = read_matte(Path(request["reference"]))
-    matte = read_matte(cutout, like=reference)
+    matte = _to_matte(_resized(band, reference))
     if request["difference"]:
         _write(_difference(matte, reference), Path(request["difference"]))
     return {
@@ -91,7 +111,26 @@ def compare(request: dict[str, Any]) -> dict[str, Any]:
         "iou": quality.intersection_over_union(matte, reference),
         "boundary_f": quality.boundary_f_measure(matte, reference),
         "has_foreground": bool((reference >= quality.FOREGROUND_FROM).any()),
+        "small_matte": small,
     }
+
+
+def shrink(matte: Matte) -> SmallMatte:
+    """Average a matte over at most 32 x 32 cells.
+
+    Args:
+        matte: float32 (h, w) in [0, 1].
+    """
+    scale = min(1.0, MAX_SIDE / max(matte.shape))
+    height, width = (max(1, round(side * scale)) for side in matte.shape)
+    rows, columns = (
+        np.arange(count) * side // count
+        for count, side in zip((height, width), matte.shape, strict=True)
+    )
+    sums = np.add.reduceat(np.add.reduceat(matte, rows, axis=0), columns, axis=1)
+    areas = np.outer(np.diff(rows, append=matte.shape[0]), np.diff(columns, append=matte.shape[1]))
+    levels = np.rint(sums / areas * 255).astype(np.uint8)
+    return SmallMatte(width=width, height=height, levels=levels.tobytes())
 
 
 def another_shape(mask: Path, picture: Path) -> str | None:

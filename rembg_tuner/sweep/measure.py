@@ -215,6 +215,7 @@ def trial_of(
             boundary_f=comparison.boundary_f,
             has_foreground=comparison.has_foreground and path not in without_foreground,
             thumbnail=thumbnail,
+            small_matte=comparison.small_matte,
         )
         for i, (path, (comparison, thumbnail)) in enumerate(zip(pictures, compared, strict=True))
     )
