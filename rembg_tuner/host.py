@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.messages import Message, listed
@@ -40,6 +40,7 @@ class Host:
         quota_cpus: CPU seconds a second that the cgroup allows; None for no quota.
         total_memory_bytes: the machine's memory; None where it is not told.
         memory_limit_bytes: the tightest cgroup limit; None for none.
+        memory_cgroup: the cgroup that has it, as /proc/self/cgroup names cgroups; None: there is no limit.
         features: the CPU's features, in the kernel's words.
     """
 
@@ -49,6 +50,7 @@ class Host:
     total_memory_bytes: int | None
     memory_limit_bytes: int | None
     features: frozenset[str]
+    memory_cgroup: Path | None = None
 
     @property
     def usable_cpus(self) -> int:
@@ -64,6 +66,16 @@ class Host:
             size for size in (self.memory_limit_bytes, self.total_memory_bytes) if size is not None
         ]
         return min(known) if known else None
+
+    @property
+    def limited_by(self) -> Path | None:
+        """The cgroup that sets `usable_memory_bytes`; None: the machine's size does, or it is not known."""
+        limit, total = self.memory_limit_bytes, self.total_memory_bytes
+        return (
+            None
+            if limit is not None and total is not None and total < limit
+            else self.memory_cgroup
+        )
 
     @property
     def has_bf16(self) -> bool:
@@ -139,6 +151,10 @@ def read_host(root: Path = Path("/")) -> Host:
     proc = root / "proc"
     cpu, features = _read_cpuinfo(proc / "cpuinfo")
     groups = _cgroup_folders(root)
+    limits = [
+        (limit, name) for folder, name in groups.items() if (limit := _limit(folder)) is not None
+    ]
+    limit, cgroup = min(limits, key=lambda one: one[0], default=(None, None))
     return Host(
         cpu=cpu or _cpu_name_of_platform(),
         affinity_cpus=_affinity_cpus(),
@@ -146,9 +162,8 @@ def read_host(root: Path = Path("/")) -> Host:
             (quota for folder in groups if (quota := _quota(folder)) is not None), default=None
         ),
         total_memory_bytes=_total_memory(proc / "meminfo"),
-        memory_limit_bytes=min(
-            (limit for folder in groups if (limit := _limit(folder)) is not None), default=None
-        ),
+        memory_limit_bytes=limit,
+        memory_cgroup=cgroup,
         features=features,
     )
 
@@ -179,9 +194,13 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _cgroup_folders(root: Path) -> list[Path]:
-    """List the folders that may hold this process's limits, the process's own and all above it."""
-    folders: list[Path] = []
+def _cgroup_folders(root: Path) -> dict[Path, Path]:
+    """List the folders that may hold this process's limits, the process's own and all above it.
+
+    Returns:
+        The name of each folder's cgroup, as /proc/self/cgroup names cgroups.
+    """
+    folders: dict[Path, Path] = {}
     base = root / "sys/fs/cgroup"
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
@@ -191,8 +210,19 @@ def _cgroup_folders(root: Path) -> list[Path]:
         for name in names:
             top = base / name if name else base
             own = _own_folder(top, path)
-            folders += [folder for folder in (own, *own.parents) if folder.is_relative_to(top)]
-    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+            for folder in (own, *own.parents):
+                if folder.is_relative_to(top) and folder.is_dir():
+                    folders.setdefault(folder, _group_name(folder, own, path))
+    return folders
+
+
+def _group_name(folder: Path, own: Path, path: str) -> Path:
+    """Return the name of a cgroup at or above this process's own, of which only an end may be mounted."""
+    whole = Path("/", *PurePosixPath(path).parts[1:])
+    if ".." in whole.parts:  # out of the namespace: not known
+        return Path("/", *folder.parts[len(own.parts) :])
+    above = len(own.parts) - len(folder.parts)
+    return Path(*whole.parts[: max(1, len(whole.parts) - above)])
 
 
 def _own_folder(top: Path, path: str) -> Path:

@@ -211,6 +211,43 @@ def test_quota_limit_and_kills_are_this_processs_own(
 
 
 @pytest.mark.parametrize(
+    ("tree", "cgroup"),
+    [
+        pytest.param(BARE_METAL, None, id="no-limit"),
+        pytest.param(DOCKER_V2, "/", id="docker-v2"),
+        pytest.param(NESTED_V2, "/pod", id="v2-the-parents"),
+        pytest.param(LIMITED_V1, "/app", id="v1"),
+        pytest.param(DOCKER_V1, "/docker/4f1c", id="v1-the-hosts-path"),
+        pytest.param(HOSTS_PATH_V2, "/system.slice/docker-4f1c.scope", id="v2-the-hosts-path"),
+        pytest.param(
+            HOSTS_PATH_BELOW_V2,
+            "/system.slice/docker-4f1c.scope/jobs/one",
+            id="v2-the-hosts-path-and-below",
+        ),
+        pytest.param(HYBRID, "/user.slice", id="hybrid"),
+        pytest.param(OUT_OF_NAMESPACE, "/", id="out-of-the-namespace"),
+    ],
+)
+def test_the_cgroup_with_the_limit_is_named(
+    grow: Callable[[Tree], Path], tree: Tree, cgroup: str | None
+) -> None:
+    """As /proc/self/cgroup names it, also where only an end of its path is mounted."""
+    host = read_host(grow(tree))
+    found = host.memory_cgroup
+    assert (None if found is None else str(found)) == cgroup
+    assert host.limited_by == found
+
+
+def test_a_cgroup_with_more_than_the_machine_has_limits_nothing(
+    grow: Callable[[Tree], Path],
+) -> None:
+    """Then the machine's memory is the limit, and raising the cgroup's is wrong advice."""
+    small = {"proc/meminfo": "MemTotal:       1000000 kB\n"}
+    assert read_host(grow({**DOCKER_V2, **small})).limited_by is None
+    assert str(read_host(grow({**DOCKER_V2, **MEMINFO})).limited_by) == "/"
+
+
+@pytest.mark.parametrize(
     ("cpuinfo", "has_bf16"),
     [
         pytest.param(X86_CPUINFO.format(features="avx512_bf16"), True, id="x86-avx512"),
