@@ -15,6 +15,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from rembg_tuner.messages import Message
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -39,7 +41,7 @@ def user_cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rembg-tuner"
 
 
-def open_cache() -> tuple[Path, tuple[str, ...]]:
+def open_cache() -> tuple[Path, tuple[Message, ...]]:
     """Make the cache folder, mode 0700, and sweep out what was never finished.
 
     Returns:
@@ -49,21 +51,25 @@ def open_cache() -> tuple[Path, tuple[str, ...]]:
     try:
         folder = user_cache_folder()
     except RuntimeError:  # a container's user without HOME and without a line in /etc/passwd
-        reason = (
-            "the user has no home folder for a cache, so nothing is kept between starts; "
-            f"set {CACHE_VARIABLE} to a folder that can be written"
+        warning = Message(
+            "the user has no home folder for a cache, so nothing is kept between starts; set {variable} to a folder that can be written",
+            code="cache_unavailable",
+            variable=CACHE_VARIABLE,
         )
-        return _scratch_folder(), (reason,)
+        return _scratch_folder(), (warning,)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        reason = (
-            f"the cache folder {folder} cannot be written ({error.strerror}), so nothing is kept "
-            f"between starts; set {CACHE_VARIABLE} to a folder that can"
+        warning = Message(
+            "the cache folder {folder} cannot be written ({reason}), so nothing is kept between starts; set {variable} to a folder that can",
+            code="cache_unavailable",
+            folder=folder,
+            reason=error.strerror,
+            variable=CACHE_VARIABLE,
         )
-        return _scratch_folder(), (reason,)
+        return _scratch_folder(), (warning,)
     sweep_scratch(folder)
     return folder, ()
 

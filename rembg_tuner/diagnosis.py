@@ -116,7 +116,7 @@ def diagnose() -> Diagnosis:
         libvips=_ask(_ASK_LIBVIPS) or "does not load",
         deflate=_ask(_ASK_DEFLATE) or "does not load",
         cache=str(cache),
-        cache_warning=cache_warnings[0] if cache_warnings else None,
+        cache_warning=str(cache_warnings[0]) if cache_warnings else None,
         engines=tuple(_engine_state(name) for name in ENGINES),
         providers=provider_states(),
         models=_model_states(),
@@ -178,7 +178,7 @@ def _model_states() -> tuple[ModelState, ...]:
             name=name,
             path=str(path) if (path := entry.find()) else None,
             licence=entry.licence,
-            detail="" if path else entry.get_text(),
+            detail="" if path else str(entry.get_text()),
         )
         for name, entry in read_catalogue().items()
     )

@@ -6,12 +6,23 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from rembg_tuner.messages import Message, Quoted
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 class YamlFileError(ValueError):
-    """A file that is not YAML, or whose top is not a mapping."""
+    """A file that is not YAML, or whose top is not a mapping.
+
+    Attributes:
+        message: what is said; `str(error)` writes it in English.
+    """
+
+    def __init__(self, message: Message) -> None:
+        """Keep what is said."""
+        super().__init__(message)
+        self.message = message
 
 
 def read_mapping(path: Path) -> dict[str, object]:
@@ -25,10 +36,14 @@ def read_mapping(path: Path) -> dict[str, object]:
         content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, or a date that cannot be
         raise YamlFileError(
-            f"{path.name}: not valid YAML: {' '.join(str(error).split())}"
+            Message(
+                "{file}: not valid YAML: {reason}",
+                file=path.name,
+                reason=Quoted(" ".join(str(error).split())),
+            )
         ) from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise YamlFileError(f"{path.name}: the top must be a mapping of names")
+        raise YamlFileError(Message("{file}: the top must be a mapping of names", file=path.name))
     return content
 
 

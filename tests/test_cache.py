@@ -26,6 +26,8 @@ from rembg_tuner.cache import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rembg_tuner.messages import Message
+
 
 def mode_of(path: Path) -> int:
     """Give a file's permission bits."""
@@ -92,15 +94,16 @@ def test_where_the_cache_is_follows_the_system(
     assert user_cache_folder() == Path(folder)
 
 
-def assert_scratch(folder: Path, warnings: tuple[str, ...], reason: str) -> None:
+def assert_scratch(folder: Path, warnings: tuple[Message, ...], reason: str) -> None:
     """Hold a stand-in against what it must be: writable, private, and told of."""
     assert folder.is_relative_to(tempfile.gettempdir())
     assert mode_of(folder) == 0o700
     (folder / "probe").write_bytes(b"1")
     (folder / "probe").unlink()
     assert len(warnings) == 1
-    assert reason in warnings[0]
-    assert f"set {CACHE_VARIABLE} to a folder that can" in warnings[0]
+    assert reason in str(warnings[0])
+    assert f"set {CACHE_VARIABLE} to a folder that can" in str(warnings[0])
+    assert warnings[0].code == "cache_unavailable"
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ BESIDE = {
     ("boxes", "messages"),
     ("colours", "errors"),
     ("colours", "messages"),
+    ("yaml_files", "messages"),
     ("measurement", "settings"),
     ("budgets", "trials"),
     ("pipeline", "looks"),

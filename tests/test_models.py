@@ -22,6 +22,7 @@ from PIL import Image
 from rembg_tuner.errors import MissingModelError, ModelError
 from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
 from rembg_tuner.imaging.network_input import normalise
+from rembg_tuner.messages import render
 from rembg_tuner.models.catalogue import (
     EMBEDDED_FOLDER,
     CatalogueEntry,
@@ -208,7 +209,7 @@ def test_an_entry_of_the_catalogue_is_whole(name: str) -> None:
     assert entry.commercial in ("yes", "no", "ask")
     assert type(entry.side) is int
     assert entry.bytes is None or type(entry.bytes) is int
-    assert entry.size_text() or entry.url is None
+    assert str(entry.size_text()) or entry.url is None
     assert all(len(bytes.fromhex(digest)) in (16, 32) for digest in entry.checksums.values())
     assert bool(entry.checksums) == (entry.url is not None)
 
@@ -414,6 +415,8 @@ def test_a_missing_model_is_told_with_how_to_get_it(bare_home: Path) -> None:
         "model u2net is not on disk; get it (168 MiB) with `python -m rembg_tuner models get u2net`, "
         f"or put {entry.url} at {place}"
     )
+    on_page = "model u2net is not on disk; get it (168 MiB) on the Models tab"
+    assert render(caught.value.message, is_public=True) == on_page
     place.parent.mkdir(parents=True)
     place.touch()
     assert Path(find_model("u2net").path) == place
@@ -433,7 +436,7 @@ def test_an_unknown_model_is_told_with_the_known_ones(name: str) -> None:
 
 def test_a_size_that_is_not_known_to_the_byte_is_told_as_such() -> None:
     """The sentence reads with it."""
-    line = read_catalogue()["birefnet-portrait"].get_text()
+    line = str(read_catalogue()["birefnet-portrait"].get_text())
     assert line.startswith(
         "get it (about 928 MiB) with `python -m rembg_tuner models get birefnet-portrait`, or put "
     )
@@ -507,7 +510,7 @@ def test_every_entry_says_where_its_file_goes(bare_home: Path) -> None:
             if entry.url
             else f"rembg makes it of {entry.made_from}"
         )
-        assert told in entry.get_text()
+        assert told in str(entry.get_text())
 
 
 def test_a_folder_that_is_called_as_a_model_is_told_to_be_one(tmp_path: Path) -> None:

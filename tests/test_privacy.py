@@ -207,7 +207,7 @@ def test_no_folder_called_tilde_is_created(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "expanduser", has_none)
     monkeypatch.chdir(tmp_path)
     entry = read_catalogue()["silueta"]
-    assert "at $REMBG_HOME/models/silueta/silueta.onnx" in entry.get_text()
+    assert "at $REMBG_HOME/models/silueta/silueta.onnx" in str(entry.get_text())
     with pytest.raises(OutputError, match=r"no home folder; set REMBG_HOME to a folder that can be written"):  # fmt: skip
         get_model(entry, on_progress=lambda _: None)
     assert list(tmp_path.iterdir()) == []

@@ -57,7 +57,7 @@ def _list(arguments: argparse.Namespace) -> int:
         {
             "name": entry.name,
             "path": str(path) if (path := entry.find()) else None,
-            "size": entry.size_text(),
+            "size": str(entry.size_text()),
             "side": entry.side,
             "licence": entry.licence,
             "commercial": entry.commercial,

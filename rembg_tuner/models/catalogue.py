@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal, cast
 
 from rembg_tuner.errors import MissingModelError, ModelError, OutputError
-from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, Post
+from rembg_tuner.messages import Either, Message, Quoted, listed
+from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, Post, name_of
 from rembg_tuner.settings import MODEL_ALIASES
-from rembg_tuner.units import format_bytes
 from rembg_tuner.yaml_files import read_mapping
 
 EMBEDDED_FOLDER = Path(__file__).parent
@@ -75,10 +75,11 @@ class CatalogueEntry:
         """Give the path that rembg would download it to."""
         return rembg_folders()[0] / "models" / self.name / self.file
 
-    def _place_text(self) -> str:
-        """Write the place for people; a user without a home folder must name one."""
+    def _named_place(self) -> Path:
+        """Return the place for people; a user without a home folder must name one."""
         place = str(self.place())
-        return place.replace("~/.rembg", f"${_HOME_VARIABLE}", 1) if _is_homeless(place) else place
+        is_homeless = _is_homeless(place)
+        return Path(place.replace("~/.rembg", f"${_HOME_VARIABLE}", 1) if is_homeless else place)
 
     def find(self, file: str | None = None) -> Path | None:
         """Find the file in this program's folder or in rembg's own; None where it is not.
@@ -92,20 +93,30 @@ class CatalogueEntry:
         places.insert(0 if name == self.file else 2, EMBEDDED_FOLDER / name)
         return next((place for place in places if place.is_file()), None)
 
-    def size_text(self) -> str:
-        """Write the file's size for people: `168 MiB`, `about 928 MiB`, or nothing."""
+    def size_text(self) -> Message:
+        """Return the file's size for people: `168 MiB`, `about 928 MiB`, or nothing."""
         if self.bytes is not None:
-            return format_bytes(self.bytes)
-        return "" if self.about_bytes is None else f"about {format_bytes(self.about_bytes)}"
+            return Message("{size:bytes}", size=self.bytes)
+        if self.about_bytes is None:
+            return Message("")
+        return Message("about {size:bytes}", size=self.about_bytes)
 
-    def get_text(self) -> str:
-        """Say in a line how to get the file."""
+    def get_text(self) -> Message:
+        """Return how to get the file: by a command, or on a page on its tab."""
         if self.url is None:
-            return f"rembg makes it of {self.made_from}: pip install 'rembg[fp16]', then run rembg with it once"
-        return (
-            f"get it ({self.size_text()}) with `python -m rembg_tuner models get {self.name}`, "
-            f"or put {self.url} at {self._place_text()}"
+            return Message(
+                "rembg makes it of {model}: pip install 'rembg[fp16]', then run rembg with it once",
+                model=self.made_from,
+            )
+        shell = Message(
+            "get it ({size}) with `python -m rembg_tuner models get {model}`, or put {url} at {place}",
+            size=self.size_text(),
+            model=self.name,
+            url=self.url,
+            place=self._named_place(),
         )
+        page = Message("get it ({size}) on the Models tab", size=self.size_text())
+        return Message("{get}", get=Either(shell, page))
 
 
 @cache
@@ -202,7 +213,11 @@ def refuse_no_home(folder: Path) -> None:
     """
     if _is_homeless(str(folder)):
         raise OutputError(
-            f"{folder} cannot be created: this user has no home folder; set {_HOME_VARIABLE} to a folder that can be written"
+            Message(
+                "{folder} cannot be created: this user has no home folder; set {variable} to a folder that can be written",
+                folder=folder,
+                variable=_HOME_VARIABLE,
+            )
         )
 
 
@@ -213,12 +228,21 @@ def find_entry(model: str) -> CatalogueEntry:
         ModelError: there is none of that name, or it is one that cannot run here.
     """
     if model in read_unfit():
-        raise ModelError(f"model {model} does not run here: {read_unfit()[model]}")
+        raise ModelError(
+            Message(
+                "model {model} does not run here: {reason}",
+                model=model,
+                reason=Message.make(read_unfit()[model]),
+            )
+        )
     entry = read_catalogue().get(MODEL_ALIASES.get(model, model))
     if entry is None:
-        known = ", ".join(read_catalogue())
         raise ModelError(
-            f"model {model!r} is not known; the models are {known}, or give a path that ends in .onnx"
+            Message(
+                "model {model!r} is not known; the models are {known}, or give a path that ends in .onnx",
+                model=model,
+                known=listed(read_catalogue()),
+            )
         )
     return entry
 
@@ -245,7 +269,14 @@ def find_model(model: str, *, int8_for: str | None = None) -> ModelSpec:
     entry = find_entry(model)
     found = entry.find(entry.file if int8_for is None else int8_file(entry.file, int8_for))
     if found is None and int8_for is None:
-        raise MissingModelError(f"model {entry.name} is not on disk; {entry.get_text()}")
+        raise MissingModelError(
+            Message(
+                "model {model} is not on disk; {get}",
+                code="model_absent",
+                model=entry.name,
+                get=entry.get_text(),
+            )
+        )
     spec = ModelSpec(
         name=entry.name,
         path=str(found),
@@ -270,13 +301,20 @@ def _int8_of(spec: ModelSpec, path: Path | None) -> ModelSpec:
     """
     if path is None or not path.is_file():
         raise MissingModelError(
-            f"model {spec.name} has no int8 form on disk; make it with `python -m rembg_tuner models quantize {spec.name} --pictures DIR`, or choose another precision"
+            Message(
+                "model {model} has no int8 form on disk; make it with `python -m rembg_tuner models quantize {model} --pictures DIR`, or choose another precision",
+                model=name_of(spec.name),
+            )
         )
     record = _read_json(path.with_suffix(".json"))
     digest = record.get("sha256")
     if not isinstance(digest, str):
         raise ModelError(
-            f"{path.with_suffix('.json')} does not tell the sha256 of {path.name}; make both again"
+            Message(
+                "{record} does not tell the sha256 of {file}; make both again",
+                record=path.with_suffix(".json"),
+                file=path.name,
+            )
         )
     # int8 graphs are made for one size: the one they were calibrated at.
     return replace(
@@ -293,10 +331,17 @@ def _own_file(model: str) -> ModelSpec:
     """Describe a user's own .onnx file: by the record beside it, else normalised as U2-Net is."""
     path = _expanded(model)
     if path.is_dir():
-        raise MissingModelError(f"model {model!r} is a folder; give the path of an .onnx file")
+        raise MissingModelError(
+            Message(
+                "model {model!r} is a folder; give the path of an .onnx file", model=Path(model)
+            )
+        )
     if not path.is_file():
         raise MissingModelError(
-            f"model file {model!r} is not there; give the path of an .onnx file"
+            Message(
+                "model file {model!r} is not there; give the path of an .onnx file",
+                model=Path(model),
+            )
         )
     record = _read_record(path.with_suffix(".json"))
     return ModelSpec(
@@ -322,10 +367,22 @@ def _read_record(path: Path) -> dict[str, object]:
         if key in record:
             record[key] = _three_numbers(path, key, record[key])
     if record.get("post", "minmax") not in ("minmax", "sigmoid", "classes"):
-        raise ModelError(f"{path}: post must be minmax, sigmoid or classes, got {record['post']!r}")
+        raise ModelError(
+            Message(
+                "{path}: post must be minmax, sigmoid or classes, got {value}",
+                path=path,
+                value=repr(record["post"]),
+            )
+        )
     side = record.get("side", 1)
     if type(side) is not int or side < 1:
-        raise ModelError(f"{path}: side must be a whole number of px, got {side!r}")
+        raise ModelError(
+            Message(
+                "{path}: side must be a whole number of px, got {value}",
+                path=path,
+                value=repr(side),
+            )
+        )
     return record
 
 
@@ -341,10 +398,16 @@ def _read_json(path: Path) -> dict[str, object]:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"{path}, the record of the model beside it, does not read: {error}"
+            Message(
+                "{path}, the record of the model beside it, does not read: {reason}",
+                path=path,
+                reason=Quoted(str(error)),
+            )
         ) from error
     if not isinstance(content, dict):
-        raise ModelError(f"{path}, the record of the model beside it, must hold a JSON object")
+        raise ModelError(
+            Message("{path}, the record of the model beside it, must hold a JSON object", path=path)
+        )
     return content
 
 
@@ -354,8 +417,21 @@ def _three_numbers(path: Path, key: str, value: object) -> tuple[float, ...]:
     if not is_list or not all(
         type(number) in (int, float) for number in cast("list[object]", value)
     ):
-        raise ModelError(f"{path}: {key} must be three numbers, got {value!r}")
+        raise ModelError(
+            Message(
+                "{path}: {key} must be three numbers, got {value}",
+                path=path,
+                key=key,
+                value=repr(value),
+            )
+        )
     numbers = tuple(float(number) for number in cast("list[float]", value))
     if key == "std" and 0.0 in numbers:
-        raise ModelError(f"{path}: std must not be 0, since it is divided by, got {value!r}")
+        raise ModelError(
+            Message(
+                "{path}: std must not be 0, since it is divided by, got {value}",
+                path=path,
+                value=repr(value),
+            )
+        )
     return numbers

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rembg_tuner import __version__
 from rembg_tuner.errors import CancelledError, DownloadError, ModelError, OutputError
+from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.models.catalogue import refuse_no_home
 from rembg_tuner.models.errand import Errand
 from rembg_tuner.models.spec import file_digests
-from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +76,9 @@ class _Listener:
         """
         if self.is_cancelled():
             raise CancelledError(
-                "the download was cancelled; what came is kept, and the next try goes on from there"
+                Message(
+                    "the download was cancelled; what came is kept, and the next try goes on from there"
+                )
             )
         self.on_progress(
             DownloadProgress(done_bytes=done, total_bytes=total, is_waiting=is_waiting)
@@ -85,6 +87,11 @@ class _Listener:
 
 class _EndedEarlyError(Exception):
     """A try that is worth another: the connection ended, stalled, or the server is busy."""
+
+    def __init__(self, message: Message) -> None:
+        """Keep what happened."""
+        super().__init__(message)
+        self.message = message
 
 
 def get_model(
@@ -113,7 +120,13 @@ def get_model(
     if present is not None:
         return present
     if entry.url is None:
-        raise ModelError(f"model {entry.name} is not to be had as a file: {entry.get_text()}")
+        raise ModelError(
+            Message(
+                "model {model} is not to be had as a file: {get}",
+                model=entry.name,
+                get=entry.get_text(),
+            )
+        )
     place, listener = entry.place(), _Listener(on_progress=on_progress, is_cancelled=is_cancelled)
     refuse_no_home(place.parent)
     try:
@@ -122,7 +135,13 @@ def get_model(
             if not place.is_file():  # another process may have got it meanwhile
                 _get(entry, model_url(entry), place, listener)
     except OSError as error:
-        raise OutputError(f"{place} cannot be written: {error.strerror or error}") from error
+        raise OutputError(
+            Message(
+                "{place} cannot be written: {reason}",
+                place=place,
+                reason=error.strerror or Quoted(str(error)),
+            )
+        ) from error
     return place
 
 
@@ -138,7 +157,11 @@ def model_url(entry: CatalogueEntry) -> str:
         return url
     if not _is_address(mirror):
         raise ModelError(
-            f"{MIRROR_VARIABLE} must be an address such as https://mirror.example/models or http://10.0.0.2:8000, got {mirror!r}"
+            Message(
+                "{variable} must be an address such as https://mirror.example/models or http://10.0.0.2:8000, got {mirror!r}",
+                variable=MIRROR_VARIABLE,
+                mirror=mirror,
+            )
         )
     return f"{mirror.rstrip('/')}/{url.rsplit('/', 1)[-1]}"
 
@@ -186,14 +209,14 @@ def _get(entry: CatalogueEntry, url: str, place: Path, listener: _Listener) -> N
     """Get, check and rename, going on where a try ended early."""
     part = _part_of(place)
     was_begun_before = _size_of(part) > 0
-    reason = ""
+    reason = Message("")
     for i in range(TRIES):
         if i:
             _pause(listener, part)
         try:
             _try_once(entry, url, part, listener)
         except _EndedEarlyError as error:
-            reason = str(error)
+            reason = error.message
             continue
         problem = _checksum_problem(entry, part)
         if problem is None:
@@ -202,7 +225,13 @@ def _get(entry: CatalogueEntry, url: str, place: Path, listener: _Listener) -> N
         part.unlink()
         if not was_begun_before:
             raise DownloadError(
-                f"{url} gave another file than the released {entry.file}: {problem}; {_by_hand(entry)}"
+                Message(
+                    "{url} gave another file than the released {file}: {problem}; {by_hand}",
+                    url=url,
+                    file=entry.file,
+                    problem=problem,
+                    by_hand=_by_hand(entry),
+                )
             )
         was_begun_before = (
             False  # the beginning may have been another file's: once more from the start
@@ -210,10 +239,23 @@ def _get(entry: CatalogueEntry, url: str, place: Path, listener: _Listener) -> N
     kept = _size_of(part)
     if not kept:
         raise DownloadError(
-            f"{url} could not be got in {TRIES} tries: {reason}; try again later, or {_by_hand(entry)}"
+            Message(
+                "{url} could not be got in {tries} tries: {reason}; try again later, or {by_hand}",
+                url=url,
+                tries=TRIES,
+                reason=reason,
+                by_hand=_by_hand(entry),
+            )
         )
     raise DownloadError(
-        f"{url} could not be got in {TRIES} tries: {reason}; what came ({format_bytes(kept)}) is kept, so try again, or {_by_hand(entry)}"
+        Message(
+            "{url} could not be got in {tries} tries: {reason}; what came ({kept:bytes}) is kept, so try again, or {by_hand}",
+            url=url,
+            tries=TRIES,
+            reason=reason,
+            kept=kept,
+            by_hand=_by_hand(entry),
+        )
     )
 
 
@@ -225,11 +267,21 @@ def _pause(listener: _Listener, part: Path) -> None:
         time.sleep(min(0.1, WAIT_BETWEEN_S))
 
 
-def _by_hand(entry: CatalogueEntry) -> str:
-    """Say which file to put where, for a machine without a network."""
+def _by_hand(entry: CatalogueEntry) -> Message:
+    """Return which file to put where, for a machine without a network."""
     if os.environ.get(MIRROR_VARIABLE):  # it is the mirror that was asked
-        return f"put {entry.url} at {entry.place()} by hand, or unset {MIRROR_VARIABLE} to ask rembg's own address"
-    return f"put {entry.url} at {entry.place()} by hand, or name a mirror in {MIRROR_VARIABLE}"
+        return Message(
+            "put {url} at {place} by hand, or unset {variable} to ask rembg's own address",
+            url=entry.url,
+            place=entry.place(),
+            variable=MIRROR_VARIABLE,
+        )
+    return Message(
+        "put {url} at {place} by hand, or name a mirror in {variable}",
+        url=entry.url,
+        place=entry.place(),
+        variable=MIRROR_VARIABLE,
+    )
 
 
 def _try_once(entry: CatalogueEntry, url: str, part: Path, listener: _Listener) -> None:
@@ -261,7 +313,11 @@ def _try_once(entry: CatalogueEntry, url: str, part: Path, listener: _Listener) 
         # A body in chunks tells its own end: there a short one is another file, and no connection that ended.
         is_short = total is not None and done < min(total, _most_bytes(entry) or total)
         if is_short and not answer.chunked:
-            raise _EndedEarlyError(f"the connection ended at {done:,} of {total:,} bytes")
+            raise _EndedEarlyError(
+                Message(
+                    "the connection ended at {done:,} of {total:,} bytes", done=done, total=total
+                )
+            )
 
 
 def _ask(entry: CatalogueEntry, url: str, have: int) -> http.client.HTTPResponse | None:
@@ -280,52 +336,96 @@ def _ask(entry: CatalogueEntry, url: str, have: int) -> http.client.HTTPResponse
         error.close()  # it holds the connection
         if error.code == _HTTP_RANGE:
             return None
-        text = _refusal_text(error)
+        reason = _refusal(error)
         if error.code in _WORTH_ANOTHER_TRY:
-            raise _EndedEarlyError(text) from error
-        raise DownloadError(f"{url} cannot be got: {text}; {_by_hand(entry)}") from error
+            raise _EndedEarlyError(reason) from error
+        raise DownloadError(
+            Message(
+                "{url} cannot be got: {reason}; {by_hand}",
+                url=url,
+                reason=reason,
+                by_hand=_by_hand(entry),
+            )
+        ) from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
-            raise _EndedEarlyError(f"no answer within {ANSWER_TIMEOUT_S:g} s") from error
+            raise _EndedEarlyError(
+                Message("no answer within {timeout_s:g} s", timeout_s=ANSWER_TIMEOUT_S)
+            ) from error
         raise DownloadError(
-            f"{url} cannot be reached: {_in_one_line(error.reason)}; {_by_hand(entry)}"
+            Message(
+                "{url} cannot be reached: {reason}; {by_hand}",
+                url=url,
+                reason=_quoted(error.reason),
+                by_hand=_by_hand(entry),
+            )
         ) from error
     except OSError as error:
         raise _ended(error) from error
     except (ValueError, http.client.InvalidURL) as error:
-        text = f"it leads to an address that does not read ({_in_one_line(error)})"
-        raise DownloadError(f"{url} cannot be got: {text}; {_by_hand(entry)}") from error
+        reason = Message(
+            "it leads to an address that does not read ({reason})", reason=_quoted(error)
+        )
+        raise DownloadError(
+            Message(
+                "{url} cannot be got: {reason}; {by_hand}",
+                url=url,
+                reason=reason,
+                by_hand=_by_hand(entry),
+            )
+        ) from error
     except http.client.HTTPException as error:
-        raise _EndedEarlyError(f"the answer is not HTTP: {_in_one_line(error)}") from error
+        raise _EndedEarlyError(
+            Message("the answer is not HTTP: {reason}", reason=_quoted(error))
+        ) from error
     return answer
 
 
-def _refusal_text(error: urllib.error.HTTPError) -> str:
-    """Say what a server answered instead of the file."""
+def _refusal(error: urllib.error.HTTPError) -> Message:
+    """Return what a server answered instead of the file."""
     if error.code // 100 == 3:
-        return f"the server answered {error.code}, a redirect that cannot be followed"
-    return f"the server answered {error.code} {_in_one_line(error.reason)}"
+        return Message(
+            "the server answered {status}, a redirect that cannot be followed", status=error.code
+        )
+    said = _quoted(error.reason)
+    is_usual = said.text == http.client.responses.get(error.code)
+    return Message(
+        "the server answered {status} {reason}",
+        status=error.code,
+        reason=said.text if is_usual else said,
+    )
 
 
 def _ended(error: OSError | http.client.HTTPException) -> _EndedEarlyError:
     """Say that the network failed, whatever it was that failed there."""
     if isinstance(error, TimeoutError):
-        return _EndedEarlyError(f"nothing came for {ANSWER_TIMEOUT_S:g} s")
-    text = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return _EndedEarlyError(f"the connection ended: {_in_one_line(text)}")
+        return _EndedEarlyError(
+            Message("nothing came for {timeout_s:g} s", timeout_s=ANSWER_TIMEOUT_S)
+        )
+    known = error.strerror if isinstance(error, OSError) else None
+    return _EndedEarlyError(
+        Message("the connection ended: {reason}", reason=known or _quoted(error))
+    )
 
 
-def _in_one_line(said: object) -> str:
-    """Write what a server or a library said as a part of a sentence."""
+def _quoted(said: object) -> Quoted:
+    """Return what a server or a library said, in one line."""
     text = " ".join(str(said).split())[:_SAID_LETTERS]
-    return "".join(letter for letter in text if letter.isprintable())
+    return Quoted("".join(letter for letter in text if letter.isprintable()))
 
 
 def _refuse_another_size(entry: CatalogueEntry, url: str, total: int | None) -> None:
     """Refuse, before a gigabyte is got in vain, a file of another size."""
     if entry.bytes is not None and total is not None and total != entry.bytes:
         raise DownloadError(
-            f"{url} offers {total:,} bytes, and the released {entry.file} has {entry.bytes:,}; {_by_hand(entry)}"
+            Message(
+                "{url} offers {offered:,} bytes, and the released {file} has {released:,}; {by_hand}",
+                url=url,
+                offered=total,
+                file=entry.file,
+                released=entry.bytes,
+                by_hand=_by_hand(entry),
+            )
         )
 
 
@@ -341,7 +441,12 @@ def _refuse_a_full_disk(part: Path, missing: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if missing > free:
         raise OutputError(
-            f"{part.parent} has {format_bytes(free)} left, and {format_bytes(missing)} are missing; make room, or set REMBG_HOME to another folder"
+            Message(
+                "{folder} has {free:bytes} left, and {missing:bytes} are missing; make room, or set REMBG_HOME to another folder",
+                folder=part.parent,
+                free=free,
+                missing=missing,
+            )
         )
 
 
@@ -373,7 +478,11 @@ def _copy(
         if now - window_at >= SLOW_AFTER_S:
             if done - window_done < LEAST_BYTES_PER_S * (now - window_at):
                 raise _EndedEarlyError(
-                    f"less than {LEAST_BYTES_PER_S} bytes a second came for {SLOW_AFTER_S:g} s"
+                    Message(
+                        "less than {rate} bytes a second came for {duration_s:g} s",
+                        rate=LEAST_BYTES_PER_S,
+                        duration_s=SLOW_AFTER_S,
+                    )
                 )
             window_at, window_done = now, done
     return done
@@ -391,13 +500,18 @@ def _read_piece(answer: http.client.HTTPResponse) -> bytes:
         raise _ended(error) from error
 
 
-def _checksum_problem(entry: CatalogueEntry, part: Path) -> str | None:
+def _checksum_problem(entry: CatalogueEntry, part: Path) -> Message | None:
     """Hold what came against the released file's size and checksum; None: it is the released file."""
     most = _most_bytes(entry)
     if most is not None and _size_of(part) > most:
-        return f"it has more than {most:,} bytes"
+        return Message("it has more than {size:,} bytes", size=most)
     found = file_digests(part, list(entry.checksums))
     for algorithm, expected in entry.checksums.items():
         if found[algorithm] != expected:
-            return f"its {algorithm} is {found[algorithm]}, expected {expected}"
+            return Message(
+                "its {algorithm} is {found}, expected {expected}",
+                algorithm=algorithm,
+                found=found[algorithm],
+                expected=expected,
+            )
     return None

@@ -16,6 +16,7 @@ from onnx import TensorProto, numpy_helper, version_converter
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import ModelError
+from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, refuse_no_output
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _UNREADABLE = (
 _JOINING = frozenset({"Concat", "Cast", "Identity"})
 FP32_ONLY = frozenset({TensorProto.FLOAT})
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16})
+_THIS = Message("this graph")
 
 
 def load_graph(path: Path, *, kinds: frozenset[int] = _FLOATS) -> onnx.ModelProto:
@@ -52,9 +54,13 @@ def load_graph(path: Path, *, kinds: frozenset[int] = _FLOATS) -> onnx.ModelProt
         sort_nodes(model.graph)
     except _UNREADABLE as error:
         raise ModelError(
-            f"{path} does not read as an ONNX graph: {' '.join(str(error).split())}"
+            Message(
+                "{path} does not read as an ONNX graph: {reason}",
+                path=path,
+                reason=Quoted(" ".join(str(error).split())),
+            )
         ) from error
-    picture_input(model.graph, called=str(path), kinds=kinds)
+    picture_input(model.graph, called=path, kinds=kinds)
     refuse_no_output(len(model.graph.output), str(path))
     return model
 
@@ -84,7 +90,7 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
 
 
 def picture_input(
-    graph: onnx.GraphProto, *, called: str = "this graph", kinds: frozenset[int] = _FLOATS
+    graph: onnx.GraphProto, *, called: Path | Message = _THIS, kinds: frozenset[int] = _FLOATS
 ) -> onnx.ValueInfoProto:
     """Give a graph's one input: pictures of three channels, (batch, 3, side, side).
 
@@ -106,12 +112,21 @@ def picture_input(
             for value, kind, shape in zip(inputs, found_kinds, shapes, strict=True)
         ]
         raise ModelError(
-            f"{called} does not take one picture: its inputs are {found}, and one float32 of shape (1, 3, height, width) is needed"
+            Message(
+                "{called} does not take one picture: its inputs are {found}, and one float32 of shape (1, 3, height, width) is needed",
+                called=called,
+                found=str(found),
+            )
         )
     height, width = shapes[0][2:]
     if height and width and height != width:
         raise ModelError(
-            f"{called} takes {width} x {height} px, and only square inputs are run here"
+            Message(
+                "{called} takes {width} x {height} px, and only square inputs are run here",
+                called=called,
+                width=width,
+                height=height,
+            )
         )
     return inputs[0]
 
@@ -245,14 +260,22 @@ def _rewrite_sizes(graph: onnx.GraphProto, own: int, side: int) -> None:
     sizes = written_sizes(graph)
     if sizes and not own:
         raise ModelError(
-            "this graph leaves its input size open and holds sizes as constants, so none of them can be scaled; export it with its input size written down"
+            Message(
+                "this graph leaves its input size open and holds sizes as constants, so none of them can be scaled; export it with its input size written down"
+            )
         )
     for size in sizes:
         pixels = size.numbers[-2:]
         if any(number * side % own for number in pixels):
             step = own // math.gcd(*(number for other in sizes for number in other.numbers[-2:]))
             raise ModelError(
-                f"this graph cannot take network_size {side}: {size.resize} is written for the size {pixels}, and in proportion that is no whole number; choose a multiple of {step}, or leave network_size at 0"
+                Message(
+                    "this graph cannot take network_size {side}: {operator} is written for the size {pixels}, and in proportion that is no whole number; choose a multiple of {step}, or leave network_size at 0",
+                    side=side,
+                    operator=size.resize,
+                    pixels=str(pixels),
+                    step=step,
+                )
             )
     for size in sizes:
         pixels = [number * side // own for number in size.numbers[-2:]]
@@ -360,7 +383,11 @@ def raise_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         return version_converter.convert_version(model, opset)
     except (RuntimeError, version_converter.ConvertError) as error:
         raise ModelError(
-            f"the graph cannot be written in opset {opset}: {' '.join(str(error).split())}"
+            Message(
+                "the graph cannot be written in opset {opset}: {reason}",
+                opset=opset,
+                reason=Quoted(" ".join(str(error).split())),
+            )
         ) from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from rembg_tuner.errors import ModelError
+from rembg_tuner.messages import Either, Message
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -56,6 +57,15 @@ class ModelSpec:
         return cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
 
 
+def name_of(model: str) -> str | Path:
+    """Return how a message names a model: one that is a file of its own as a path.
+
+    >>> name_of("u2netp"), name_of("my/net.onnx").name
+    ('u2netp', 'net.onnx')
+    """
+    return Path(model) if Path(model).suffix.lower() == ".onnx" else model
+
+
 def refuse_no_output(count: int, path: str) -> None:
     """See that a graph gives something.
 
@@ -68,7 +78,10 @@ def refuse_no_output(count: int, path: str) -> None:
     """
     if not count:
         raise ModelError(
-            f"{path} does not make a matte: it has no output, and one of three or four dimensions is needed"
+            Message(
+                "{path} does not make a matte: it has no output, and one of three or four dimensions is needed",
+                path=Path(path),
+            )
         )
 
 
@@ -98,24 +111,47 @@ def verify(spec: ModelSpec) -> str:
         wanted = file_digests(Path(spec.path), [*spec.checksums, "sha256"])
     except OSError as error:
         raise ModelError(
-            f"the model's file {spec.path} cannot be read: {error.strerror}"
+            Message(
+                "the model's file {path} cannot be read: {reason}",
+                path=Path(spec.path),
+                reason=error.strerror,
+            )
         ) from error
     for algorithm, expected in spec.checksums.items():
         if wanted[algorithm] != expected:
             size = Path(spec.path).stat().st_size
             raise ModelError(
-                f"{spec.path} ({size:,} bytes) is not the released {spec.name}: its {algorithm} is "
-                f"{wanted[algorithm]}, expected {expected}; if it is cut short, delete it and get it again; {_by_path_text(spec)}"
+                Message(
+                    "{path} ({size:,} bytes) is not the released {model}: its {algorithm} is {found}, expected {expected}; if it is cut short, delete it and get it again; {own}",
+                    path=Path(spec.path),
+                    size=size,
+                    model=name_of(spec.name),
+                    algorithm=algorithm,
+                    found=wanted[algorithm],
+                    expected=expected,
+                    own=_by_path_text(spec),
+                )
             )
     return wanted["sha256"]
 
 
-def _by_path_text(spec: ModelSpec) -> str:
-    """Say how a converted file, or one that stands in for the released one, is used all the same."""
+def _by_path_text(spec: ModelSpec) -> Message:
+    """Return how a converted file, or one that stands in for the released one, is used all the same."""
     path = Path(spec.path)
     beside = path.with_suffix(".json")
-    word = f"if it is a file of your own, run it by its path, --model {shlex.quote(spec.path)}"
+    argument = Either(
+        Message("{path}", path=shlex.quote(spec.path)), Message("{path}", path=Path(spec.path))
+    )
     if beside.is_file():
-        return f"{word}, with what {beside} says of it"
+        return Message(
+            "if it is a file of your own, run it by its path, --model {path}, with what {record} says of it",
+            path=argument,
+            record=beside,
+        )
     content = {"mean": spec.mean, "std": spec.std, "post": spec.post, "side": spec.side}
-    return f"{word}, and write how it takes a picture into {beside}, for the released file {json.dumps(content)}"
+    return Message(
+        "if it is a file of your own, run it by its path, --model {path}, and write how it takes a picture into {record}, for the released file {content}",
+        path=argument,
+        record=beside,
+        content=json.dumps(content),
+    )

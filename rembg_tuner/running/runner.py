@@ -331,7 +331,8 @@ class Runner:
     def _open_cache(self) -> tuple[Path, tuple[str, ...]]:
         """Open the cache once."""
         if self._cache is None:
-            self._cache = open_cache()
+            folder, warnings = open_cache()
+            self._cache = folder, tuple(str(warning) for warning in warnings)
         return self._cache
 
     def _run_on(self, worker: WarmWorker, jobs: list[Job], turn: _Turn) -> list[Result | Failure]:

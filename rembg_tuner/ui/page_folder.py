@@ -67,7 +67,9 @@ def get_on_page(text: str) -> str:
     """Say of a model that is not here where on the page it is got, in place of a command and a path."""
     for entry in read_catalogue().values():
         if entry.url is not None and entry.name in text:
-            text = text.replace(entry.get_text(), f"get it ({entry.size_text()}) on the Models tab")
+            text = text.replace(
+                str(entry.get_text()), f"get it ({entry.size_text()}) on the Models tab"
+            )
     return text
 
 

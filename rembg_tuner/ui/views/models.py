@@ -41,7 +41,7 @@ def _row(entry: CatalogueEntry, state: Download | None, language: str, *, may_ge
     facts = [
         size(entry.bytes, language)
         if entry.bytes is not None
-        else translate_sentence(entry.size_text(), language),
+        else translate_sentence(str(entry.size_text()), language),
         f"{entry.side} px",
         entry.licence,
         say(f"models.commercial.{entry.commercial}", language),
@@ -65,7 +65,7 @@ def _problem(entry: CatalogueEntry, state: Download | None, language: str) -> st
             f'<p class="rt-failed" role="alert">{escape(translate_sentence(problem, language))}</p>'
         )
     if entry.url is None and entry.find() is None:
-        return f"<p>{escape(translate_sentence(entry.get_text(), language))}</p>"
+        return f"<p>{escape(translate_sentence(str(entry.get_text()), language))}</p>"
     return ""
 
 
@@ -94,5 +94,5 @@ def _getting(entry: CatalogueEntry, state: Download | None, language: str, *, ma
         return ""
     if not may_get:
         return f"<code>rembg-tuner models get {escape(entry.name)}</code>"
-    label = say("models.get", language, size=translate_sentence(entry.size_text(), language))
+    label = say("models.get", language, size=translate_sentence(str(entry.size_text()), language))
     return f'<button type="button" data-get="{escape(entry.name)}">{escape(label)}</button>'
