@@ -28,6 +28,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "units",
         "colours",
         "boxes",
+        "fastest",
         "conflicts",
         "knobs",
         "small_matte",

@@ -1,0 +1,53 @@
+"""Which number format is the fastest, as timed: the decision, without a measurement."""
+
+from __future__ import annotations
+
+import pytest
+
+from rembg_tuner.fastest import fastest_of, steadied
+
+ORDER = ("int8", "bf16", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("times_s", "chosen"),
+    [
+        ({"int8": 1.0, "bf16": 2.0, "fp32": 3.0}, "int8"),
+        ({"int8": 3.0, "bf16": 2.0, "fp32": 1.0}, "fp32"),
+        ({"int8": 1.09, "bf16": 1.0, "fp32": 3.0}, "int8"),  # within the margin the order decides
+        ({"int8": 1.11, "bf16": 1.0, "fp32": 3.0}, "bf16"),
+        ({"int8": 1.11, "bf16": 1.05, "fp32": 1.0}, "bf16"),
+        ({"int8": 1.0, "bf16": 2.0, "fp32": 3.0, "fp16": 0.1}, "int8"),  # one that is no candidate
+        ({"int8": 1.0, "fp32": 3.0}, None),  # a candidate was not timed
+        ({}, None),
+    ],
+)
+def test_the_fastest_by_a_margin(times_s: dict[str, float], chosen: str | None) -> None:
+    """A format takes the place of a preferred one only where it is clearly faster."""
+    assert fastest_of(ORDER, times_s) == chosen
+
+
+def test_one_candidate_and_none() -> None:
+    """A single format is the fastest; none is not."""
+    assert fastest_of(["fp32"], {"fp32": 1.0}) == "fp32"
+    assert fastest_of([], {"fp32": 1.0}) is None
+
+
+def test_noise_does_not_change_the_choice() -> None:
+    """Two timings on either side of the margin are remembered as the first of them."""
+    first, second = {"int8": 1.09, "fp32": 1.0}, {"int8": 1.12, "fp32": 1.0}
+    assert fastest_of(("int8", "fp32"), first) != fastest_of(("int8", "fp32"), second)
+    assert steadied(first, second) == first
+    assert steadied(second, first) == second
+
+
+def test_a_slower_machine_is_no_other_choice() -> None:
+    """Shares count: all formats slow down together under another program's load."""
+    assert steadied({"int8": 1.0, "fp32": 2.0}, {"int8": 2.0, "fp32": 4.1}) == {"int8": 1.0, "fp32": 2.0}  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [{}, {"fp32": 1.0}, {"int8": 1.0, "fp32": 3.0}])
+def test_what_changed_is_remembered(before: dict[str, float]) -> None:
+    """Another set of formats, or another order of them."""
+    now = {"int8": 1.0, "fp32": 2.0}
+    assert steadied(before, now) == now
