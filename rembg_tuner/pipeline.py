@@ -14,6 +14,7 @@ from rembg_tuner.boxes import box_in_picture
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import CancelledError, EngineError, OutputError, PictureError
 from rembg_tuner.imaging.formats import check_output, sniff
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +116,7 @@ class Stages:
             CancelledError: it was.
         """
         if self.cancelled.is_set():
-            raise CancelledError("the run was cancelled")
+            raise CancelledError(Message("the run was cancelled"))
 
     def of_one(self) -> Stages:
         """Give stages for one of several pictures: timed apart, told and cancelled together."""
@@ -390,7 +391,10 @@ def cut_out_by_stock(job: Job, settings: Settings, engine: StockEngine, stages: 
         output = Path(job.output)
         if output.suffix.lower() != ".png" or job.background is not None:
             raise OutputError(
-                f"engine rembg writes a transparent PNG only, not {output.name} on a colour; choose another engine, or end the name in .png"
+                Message(
+                    "engine rembg writes a transparent PNG only, not {name} on a colour; choose another engine, or end the name in .png",
+                    name=output.name,
+                )
             )
         sniff(Path(job.input))
         picture = _read_bytes(Path(job.input))
@@ -400,7 +404,7 @@ def cut_out_by_stock(job: Job, settings: Settings, engine: StockEngine, stages: 
             with replacing(output) as file:
                 file.write(cutout)
         except OSError as error:
-            raise OutputError(f"{output} cannot be written: {error.strerror}") from error
+            raise OutputError(Message("{path} cannot be written: {reason}", path=output, reason=error.strerror)) from error  # fmt: skip
     renamed_at, cpu_s = time.perf_counter(), time.process_time() - cpu_before
     return Outcome(
         stages_s={"predict": predict_s, "rest": renamed_at - started - predict_s},
@@ -416,7 +420,7 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error.strerror}") from error
+        raise PictureError(Message("{path} cannot be read: {reason}", path=path, reason=error.strerror)) from error  # fmt: skip
 
 
 def run_job(

@@ -364,7 +364,7 @@ def test_a_name_that_is_no_utf8_is_read_and_written(tmp_path: Path, kind: str) -
 def test_a_decoders_words_are_said_plainly(said: str, meaning: str) -> None:
     """The sentence has none of the library's own words; those are for the log."""
     error = pyvips.Error("unable to call jpegload", said)
-    told = complaints.explain(Path("a.jpg"), error)
+    told = str(complaints.explain(Path("a.jpg"), error))
     is_damaged = not meaning.startswith(("it is stored", "its header asks"))
     verb = "is damaged or cut short" if is_damaged else "cannot be read"
     assert told.startswith(f"a.jpg {verb}: {meaning}")

@@ -483,8 +483,8 @@ def test_a_mask_has_its_pictures_shape(width: int, height: int, is_refused: bool
     said = another_shape(mask, COFFEE)
     assert (said is not None) == is_refused
     if said is not None:
-        assert f"{width} x {height} px" in said
-        assert "600 x 400 px" in said
+        assert f"{width} x {height} px" in str(said)
+        assert "600 x 400 px" in str(said)
 
 
 def test_the_context_is_pictures_reference_rounds_and_machine(tmp_path: Path) -> None:

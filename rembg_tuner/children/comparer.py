@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rembg_tuner.children.answering import AnsweringProcess
-from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.errors import OutputError, SettingsError, message_of
+from rembg_tuner.messages import Message
 
 TIMEOUT_S = 60.0  # for two pictures of the greatest size
 
@@ -30,6 +32,11 @@ class Comparison:
 def _process() -> AnsweringProcess:
     """Name the process."""
     return AnsweringProcess("rembg_tuner.imaging.comparisons", TIMEOUT_S)
+
+
+def _not_compared(about: str, reason: Message) -> OutputError:
+    """Make the error of a picture that could not be compared."""
+    return OutputError(Message("{path} could not be compared: {reason}", path=Path(about), reason=reason))  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -82,7 +89,7 @@ class Comparer:
         """
         problem = self._ask({"mask": mask, "picture": picture}, mask)["problem"]
         if problem is not None:
-            raise SettingsError([problem])
+            raise SettingsError([Message.from_json(problem)])
 
     def _ask(self, request: dict[str, Any], about: str) -> dict[str, Any]:
         """Ask the process.
@@ -94,10 +101,10 @@ class Comparer:
             answer = self._process.ask(request)
         except (OSError, ValueError) as error:
             self.close()
-            raise OutputError(f"{about} could not be compared: {error}") from error
+            raise _not_compared(about, message_of(error)) from error
         problem = answer.pop("error")
         if problem is not None:
-            raise OutputError(f"{about} could not be compared: {problem}")
+            raise _not_compared(about, Message.from_json(problem))
         return answer
 
     def close(self) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import views
-from rembg_tuner.imaging.complaints import DAMAGED_HEADER
+from rembg_tuner.imaging.complaints import DAMAGED_HEADER, damaged
 from rembg_tuner.imaging.formats import BMP_HEADER_BYTES, MAX_PIXELS_IN_STRIPS, check_pixels
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,7 +111,7 @@ def read_bmp(path: Path, file: PictureFile) -> BmpPicture:
 
 def _damaged(path: Path) -> PictureError:
     """Make the refusal of a header that cannot be meant."""
-    return PictureError(f"{path} is damaged or cut short: {DAMAGED_HEADER}")
+    return damaged(path, DAMAGED_HEADER)
 
 
 def _storage(path: Path, compression: int, bits: int, *, is_os2: bool) -> Storage:
@@ -128,7 +129,7 @@ def _storage(path: Path, compression: int, bits: int, *, is_os2: bool) -> Storag
         return "rows"
     if compression in _REFUSED and (is_os2 or compression not in (_MASKS,)):
         kind = "RLE24" if is_os2 and compression == 4 else _REFUSED[compression]
-        raise PictureError(f"{path} is a BMP with {kind} pixels, which is not read; save it as PNG")
+        raise PictureError(Message("{path} is a BMP with {kind} pixels, which is not read; save it as PNG", path=path, kind=kind))  # fmt: skip
     raise _damaged(path)
 
 

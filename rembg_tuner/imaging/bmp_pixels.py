@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyvips
 
-from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import views
 from rembg_tuner.imaging.bmp import BmpPicture, read_bmp
-from rembg_tuner.imaging.complaints import ENDS_EARLY
+from rembg_tuner.imaging.complaints import ENDS_EARLY, damaged
 from rembg_tuner.imaging.computed_tiff import STRIP_ROWS, open_rows
 from rembg_tuner.imaging.views import FileView
 
@@ -127,7 +126,7 @@ def inspect(path: Path, file: PictureFile) -> FileView:
         )
     there = file.size - picture.offset
     if there < picture.stride * (picture.height - 1) + picture.row_bytes:
-        raise PictureError(f"{path} is damaged or cut short: {ENDS_EARLY}")
+        raise damaged(path, ENDS_EARLY)
     warnings: tuple[str, ...] = ()
     if picture.masks[3] and not _has_opacity(file, picture):
         picture = replace(picture, masks=(*picture.masks[:3], 0))

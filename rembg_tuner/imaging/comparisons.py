@@ -2,8 +2,8 @@
 
 Apart from the worker, so that judging a run adds nothing to what it is measured with; and apart from the
 page, which decodes nothing. One request a line as JSON: {"cutout", "reference", "thumbnail",
-"difference"}; one answer a line: {"error": null or a sentence, "mae", "iou", "boundary_f",
-"has_foreground", "small_matte"}. Or {"mask", "picture"}, answered by {"error", "problem": null or a sentence}.
+"difference"}; one answer a line: {"error": null or a message as JSON, "mae", "iou", "boundary_f",
+"has_foreground", "small_matte"}. Or {"mask", "picture"}, answered by {"error", "problem": null or a message as JSON}.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import pyvips
 
 from rembg_tuner import quality
 from rembg_tuner.cache import replacing
-from rembg_tuner.errors import OutputError, TunerError
+from rembg_tuner.errors import OutputError, TunerError, message_of
 from rembg_tuner.imaging import libvips, source
+from rembg_tuner.messages import Message
 from rembg_tuner.small_matte import MAX_SIDE, SmallMatte
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def shrink(matte: Matte) -> SmallMatte:
     return SmallMatte(width=width, height=height, levels=levels.tobytes())
 
 
-def another_shape(mask: Path, picture: Path) -> str | None:
+def another_shape(mask: Path, picture: Path) -> Message | None:
     """Say that a mask cannot be one of a picture, since its aspect ratio is another; None: it can.
 
     Only headers are read. A mask may be of any size: what rounding its sides to whole pixels changes is
@@ -146,7 +147,15 @@ def another_shape(mask: Path, picture: Path) -> str | None:
     wanted = ours.width * theirs.height / theirs.width
     if abs(ours.height - wanted) <= max(1.0, _MOST_STRETCH * wanted):
         return None
-    return f"the mask {mask} has {ours.width} x {ours.height} px, which is another shape than the {theirs.width} x {theirs.height} px of {picture}; give the mask of this picture, neither cropped nor turned"
+    return Message(
+        "the mask {mask} has {mask_width} x {mask_height} px, which is another shape than the {width} x {height} px of {picture}; give the mask of this picture, neither cropped nor turned",
+        mask=mask,
+        mask_width=ours.width,
+        mask_height=ours.height,
+        width=theirs.width,
+        height=theirs.height,
+        picture=picture,
+    )
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +165,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         TunerError: as `compare` and `another_shape`.
     """
     if "mask" in request:
-        return {"problem": another_shape(Path(request["mask"]), Path(request["picture"]))}
+        problem = another_shape(Path(request["mask"]), Path(request["picture"]))
+        return {"problem": None if problem is None else problem.to_json()}
     return compare(request)
 
 
@@ -205,7 +215,7 @@ def _write(image: pyvips.Image, target: Path) -> None:
         with replacing(target) as file:
             file.write(image.write_to_buffer(".webp", Q=88, effort=1, keep="none"))
     except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+        raise OutputError(Message("{path} cannot be written: {reason}", path=target, reason=error.strerror)) from error  # fmt: skip
 
 
 def main() -> None:
@@ -215,7 +225,7 @@ def main() -> None:
         try:
             told = {"error": None, **answer(json.loads(line))}
         except (TunerError, OSError, ValueError, pyvips.Error, MemoryError) as reason:
-            told = {"error": str(reason) or type(reason).__name__}
+            told = {"error": message_of(reason).to_json()}
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
 

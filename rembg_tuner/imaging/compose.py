@@ -17,6 +17,7 @@ from rembg_tuner.imaging.matte import mask_image
 from rembg_tuner.imaging.sink import Sink, encode
 from rembg_tuner.imaging.source import PictureHeader, opened, read_small, reading
 from rembg_tuner.imaging.unwritable import unwritable_text
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +90,14 @@ def write_cutout(
     name, most = _MOST_PX.get(suffix, ("", max(width, height)))
     if max(width, height) > most:
         raise OutputError(
-            f"{output}: {name} holds at most {most} px a side, this is {width} x {height}; write .png, or set max_side"
+            Message(
+                "{path}: {format} holds at most {most} px a side, this is {width} x {height}; write .png, or set max_side",
+                path=output,
+                format=name,
+                most=most,
+                width=width,
+                height=height,
+            )
         )
     mask = composition.matte.mask(width, height)
     try:
@@ -100,7 +108,12 @@ def write_cutout(
         ):
             if (picture.width, picture.height) != (width, height):
                 raise PictureError(
-                    f"{composition.header.path} was changed while it was cut out: it is not {width} x {height} px any more; run it again"
+                    Message(
+                        "{path} was changed while it was cut out: it is not {width} x {height} px any more; run it again",
+                        path=composition.header.path,
+                        width=width,
+                        height=height,
+                    )
                 )
             if suffix == ".png":
                 is_scaled = (width, height) != composition.header.scaled(0)
@@ -137,7 +150,7 @@ def _compose(picture: pyvips.Image, alpha: pyvips.Image, background: Colour | No
 def _refuse_folder(output: Path) -> None:
     """Refuse a folder's name before any work; renaming onto it would fail after all of it."""
     if output.is_dir():
-        raise OutputError(f"{output} is a folder; name a file")
+        raise OutputError(Message("{path} is a folder; name a file", path=output))
 
 
 def write_preview(composition: Composition, target: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import OutputError, PictureError, PictureTooLargeError
 from rembg_tuner.imaging.raw_files import raw_error, raw_name
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ _AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
 WRITTEN_SUFFIXES = (".png", ".webp", *_JPEG_SUFFIXES)
-ACCEPTED_TEXT = "JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF (its first frame)"
+ACCEPTED = Message("JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF (its first frame)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,19 +81,26 @@ def sniff(path: Path) -> PictureFormat:
     """
     head = _first_bytes(path)
     if not head:
-        raise PictureError(f"{path} is empty (0 bytes); save or copy the picture again")
+        raise PictureError(Message("{path} is empty (0 bytes); save or copy the picture again", path=path))  # fmt: skip
     raw = raw_name(head)
     if raw is not None:
         raise raw_error(path, raw)
     found = _by_magic(head)
     if found is HEIC and importlib.util.find_spec("pi_heif") is None:
         raise PictureError(
-            f"{path} is a HEIC picture, which is read only with pi-heif; install that with `pip install pi-heif`, or save the picture as JPEG or PNG"
+            Message(
+                "{path} is a HEIC picture, which is read only with pi-heif; install that with `pip install pi-heif`, or save the picture as JPEG or PNG",
+                path=path,
+            )
         )
     if found is not None:
         return found
     raise PictureError(
-        f"{path} is not a picture that is read here; the formats are {ACCEPTED_TEXT}"
+        Message(
+            "{path} is not a picture that is read here; the formats are {formats}",
+            path=path,
+            formats=ACCEPTED,
+        )
     )
 
 
@@ -105,15 +113,15 @@ def _first_bytes(path: Path) -> bytes:
             with path.open("rb") as file:
                 head = file.read(_SNIFFED_BYTES)
     except FileNotFoundError:
-        raise PictureError(f"{path} is not there; check the path") from None
+        raise PictureError(Message("{path} is not there; check the path", path=path)) from None
     except PermissionError:
-        raise PictureError(f"{path} may not be read by this user; check its permissions") from None
+        raise PictureError(Message("{path} may not be read by this user; check its permissions", path=path)) from None  # fmt: skip
     except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error.strerror}") from error
+        raise PictureError(Message("{path} cannot be read: {reason}", path=path, reason=error.strerror)) from error  # fmt: skip
     if stat.S_ISDIR(mode):
-        raise PictureError(f"{path} is a folder, not a picture; give the path of a picture")
+        raise PictureError(Message("{path} is a folder, not a picture; give the path of a picture", path=path))  # fmt: skip
     if not stat.S_ISREG(mode):
-        raise PictureError(f"{path} is not a regular file; give the path of a picture")
+        raise PictureError(Message("{path} is not a regular file; give the path of a picture", path=path))  # fmt: skip
     return head
 
 
@@ -143,8 +151,14 @@ def check_pixels(path: Path, width: int, height: int, limit: int) -> None:
     """
     if width * height > limit:
         raise PictureTooLargeError(
-            f"{path} has {width} x {height} px ({width * height / 1e6:,.0f} MP), more than the "
-            f"{limit / 1e6:,.0f} MP allowed for this kind; scale it down first"
+            Message(
+                "{path} has {width} x {height} px ({megapixels:,.0f} MP), more than the {most_megapixels:,.0f} MP allowed for this kind; scale it down first",
+                path=path,
+                width=width,
+                height=height,
+                megapixels=width * height / 1e6,
+                most_megapixels=limit / 1e6,
+            )
         )
 
 
@@ -157,9 +171,14 @@ def check_output(output: Path, background: Colour | None) -> None:
     suffix = output.suffix.lower()
     if suffix not in WRITTEN_SUFFIXES:
         raise OutputError(
-            f"{output} names no format that is written; end it in .png, .webp or .jpg"
+            Message(
+                "{path} names no format that is written; end it in .png, .webp or .jpg", path=output
+            )
         )
     if suffix in _JPEG_SUFFIXES and background is None:
         raise OutputError(
-            f"{output} is a JPEG, which has no transparency; give a background, such as --background white, or write .png"
+            Message(
+                "{path} is a JPEG, which has no transparency; give a background, such as --background white, or write .png",
+                path=output,
+            )
         )

@@ -10,6 +10,7 @@ import pyvips
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import views
 from rembg_tuner.imaging.views import FileView
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,7 +138,11 @@ def _first_frame(path: Path, file: PictureFile) -> _FirstFrame | None:
         if cut_block is not None:
             return None
     raise PictureError(
-        f"{path} has more than {_MAX_EXTENSIONS:,} extensions, which no picture needs; save it again"
+        Message(
+            "{path} has more than {most:,} extensions, which no picture needs; save it again",
+            path=path,
+            most=_MAX_EXTENSIONS,
+        )
     )
 
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyvips
 
-from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import png_colour, views
-from rembg_tuner.imaging.complaints import NOT_DECODED
+from rembg_tuner.imaging.complaints import NOT_DECODED, damaged
 from rembg_tuner.imaging.formats import MAX_PIXELS_WHOLE, check_pixels
 from rembg_tuner.imaging.views import FileView
 
@@ -57,7 +56,7 @@ def inspect(path: Path, file: PictureFile) -> FileView:
         nclx = found.info.get("nclx_profile") or {}
         (width, height), bands = found.size, _BANDS[found.mode]
     except (*_FAULTS, KeyError) as error:
-        raise PictureError(f"{path} is damaged or cut short: {NOT_DECODED}") from error
+        raise damaged(path, NOT_DECODED) from error
     check_pixels(path, width, height, MAX_PIXELS_WHOLE)
     colour = None
     warnings: tuple[str, ...] = ()
@@ -88,7 +87,7 @@ def decode(path: Path, file: PictureFile, picture: HeifPicture) -> pyvips.Image:
         found = _open(file)
         pixels = found.data
     except _FAULTS as error:
-        raise PictureError(f"{path} is damaged or cut short: {NOT_DECODED}") from error
+        raise damaged(path, NOT_DECODED) from error
     image = pyvips.Image.new_from_memory(pixels, *found.size, picture.bands, "uchar")
     image._references.append(found)  # pi-heif's memory goes with it
     image = image.copy(interpretation="srgb" if picture.bands > 2 else "b-w")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import (
     avif_boxes,
     bmp_pixels,
@@ -68,7 +67,7 @@ def settle(path: Path, file: PictureFile, kind: PictureFormat, view: FileView) -
     find = _SETTLE.get(kind)
     settled = view if find is None else find(path, file, view)
     if settled is None:
-        raise PictureError(f"{path} is damaged or cut short: {complaints.ENDS_EARLY}")
+        raise complaints.damaged(path, complaints.ENDS_EARLY)
     if not settled.is_cut:
         return settled
     return dataclasses.replace(settled, warnings=(*settled.warnings, views.END_MISSING))

@@ -15,6 +15,7 @@ import pyvips
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import views
 from rembg_tuner.imaging.views import FileView
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,7 +165,11 @@ def _walk(path: Path, file: PictureFile) -> Iterator[_Segment]:
         if code == _SOS:
             offset = _next_marker(file, offset)
     raise PictureError(
-        f"{path} has more than {_MAX_SEGMENTS:,} segments, which no picture needs; save it again"
+        Message(
+            "{path} has more than {most:,} segments, which no picture needs; save it again",
+            path=path,
+            most=_MAX_SEGMENTS,
+        )
     )
 
 

@@ -17,6 +17,7 @@ from rembg_tuner.boxes import WHOLE
 from rembg_tuner.errors import NO_FOREGROUND, EngineError
 from rembg_tuner.imaging.computed_tiff import open_rows
 from rembg_tuner.imaging.lanczos import Taps, lanczos_taps
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,7 +54,9 @@ def foreground_of(raw: RawOutput, post: Post) -> Channel:
     """
     if not np.isfinite(raw).all():
         raise EngineError(
-            "the network's answer holds what is no number (NaN or infinity), so there is no matte; choose precision fp32 if another is chosen, or another engine or model"
+            Message(
+                "the network's answer holds what is no number (NaN or infinity), so there is no matte; choose precision fp32 if another is chosen, or another engine or model"
+            )
         )
     if post == "classes":
         likeliest: Channel = (raw.argmax(axis=0) > 0).astype(np.float32)

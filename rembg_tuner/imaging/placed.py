@@ -14,6 +14,7 @@ import numpy as np
 from rembg_tuner.boxes import WHOLE, Area
 from rembg_tuner.errors import OutputError
 from rembg_tuner.imaging.matte import MaskRows
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,7 @@ class PictureMatte:
                 for one in self.subjects:
                     np.save(file, one.matte, allow_pickle=False)
         except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+            raise OutputError(Message("{path} cannot be written: {reason}", path=path, reason=error.strerror)) from error  # fmt: skip
 
     @classmethod
     def load(cls, path: Path) -> Self:

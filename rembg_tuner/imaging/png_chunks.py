@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import png_colour, views
 from rembg_tuner.imaging.views import FileView
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,10 @@ def inspect(path: Path, file: PictureFile) -> FileView:
     chunks = list(_walk(path, file))
     if chunks and chunks[0].name == b"CgBI":
         raise PictureError(
-            f"{path} is a PNG file in the form that Apple's tools make for apps (CgBI), which is not read; save it as an ordinary PNG"
+            Message(
+                "{path} is a PNG file in the form that Apple's tools make for apps (CgBI), which is not read; save it as an ordinary PNG",
+                path=path,
+            )
         )
     if not chunks or chunks[0].name != b"IHDR":
         return views.WHOLE_FILE  # libvips says what is wrong
@@ -112,7 +116,11 @@ def _walk(path: Path, file: PictureFile) -> Iterator[_Chunk]:
             return
         offset = end
     raise PictureError(
-        f"{path} has more than {_MAX_CHUNKS:,} chunks, which no picture needs; save it again"
+        Message(
+            "{path} has more than {most:,} chunks, which no picture needs; save it again",
+            path=path,
+            most=_MAX_CHUNKS,
+        )
     )
 
 

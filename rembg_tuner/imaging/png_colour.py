@@ -17,6 +17,7 @@ import pyvips
 
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging.matrix_profile import SRGB_PRIMARIES, Primaries, make_profile
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +105,11 @@ def read_cicp(path: Path, content: bytes) -> NumbersColour | None:
     primaries, transfer = _CICP_PRIMARIES.get(content[0]), content[1]
     if primaries is not None and transfer in HDR_TRANSFERS:
         raise PictureError(
-            f"{path} is an HDR picture ({HDR_TRANSFERS[transfer]}), which is not read; save it as sRGB or Display P3"
+            Message(
+                "{path} is an HDR picture ({transfer}), which is not read; save it as sRGB or Display P3",
+                path=path,
+                transfer=HDR_TRANSFERS[transfer],
+            )
         )
     if primaries is None or transfer not in _CICP_POWERS:
         return None

@@ -2,7 +2,7 @@
 
 Apart from the worker, so that what a page shows adds nothing to the memory and time that a run is
 measured with; and apart from the page, which decodes nothing. One request a line as JSON, one answer a line: {"error": null or a
-sentence}. "op" names the request: "make" for the previews of a run, "inspect" for an upload's header, "original"
+message as JSON}. "op" names the request: "make" for the previews of a run, "inspect" for an upload's header, "original"
 for what the page shows of an upload; "ready" asks for nothing.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyvips
 
-from rembg_tuner.errors import TunerError
+from rembg_tuner.errors import TunerError, message_of
 from rembg_tuner.imaging import compose, libvips, placed, preview_files, source
 from rembg_tuner.imaging.computed_tiff import STRIP_ROWS
 
@@ -130,7 +130,7 @@ def main() -> None:
             request = json.loads(line)
             answer |= _ANSWERS[request["op"]](request) or {}
         except (TunerError, OSError, ValueError, pyvips.Error, MemoryError) as reason:
-            answer["error"] = str(reason) or type(reason).__name__
+            answer["error"] = message_of(reason).to_json()
             answer["kind"] = reason.kind if isinstance(reason, TunerError) else None
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

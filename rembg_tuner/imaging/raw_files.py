@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import PictureError
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,5 +61,9 @@ def raw_name_by_maker(make: str) -> str:
 def raw_error(path: Path, name: str) -> PictureError:
     """Return the error that refuses a raw file."""
     return PictureError(
-        f"{path} is a raw file of a camera ({name}), which is not read; develop it and save it as JPEG, PNG or TIFF"
+        Message(
+            "{path} is a raw file of a camera ({name}), which is not read; develop it and save it as JPEG, PNG or TIFF",
+            path=path,
+            name=name,
+        )
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pyvips
 
 from rembg_tuner.errors import CancelledError
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def cancelled() -> CancelledError:
     """Return what is raised where a run was cancelled while its cut-out was written."""
-    return CancelledError("the run was cancelled while its cut-out was written")
+    return CancelledError(Message("the run was cancelled while its cut-out was written"))
 
 
 class Sink:

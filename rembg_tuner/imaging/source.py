@@ -29,7 +29,9 @@ from rembg_tuner.imaging import (
 )
 from rembg_tuner.imaging.formats import BMP, JPEG, PNG, TIFF, WEBP, PictureFormat
 from rembg_tuner.imaging.libvips import fetch_rows
+from rembg_tuner.imaging.tiff_tags import TagError
 from rembg_tuner.imaging.views import WHOLE_FILE, FileView, PictureFile
+from rembg_tuner.messages import Message
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
@@ -270,7 +272,9 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except pyvips.Error as error:
-        raise PictureError(complaints.explain(path, error)) from error
+        raise complaints.explain(path, error) from error
+    except TagError as error:
+        raise complaints.damaged(path, error.message) from error
 
 
 @contextlib.contextmanager
@@ -284,7 +288,7 @@ def _file(path: Path) -> Iterator[PictureFile]:
         with reading(path), PictureFile(path) as file:
             yield file
     except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error.strerror}") from error
+        raise PictureError(Message("{path} cannot be read: {reason}", path=path, reason=error.strerror)) from error  # fmt: skip
 
 
 def _load(

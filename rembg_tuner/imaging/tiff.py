@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import PictureError
+from rembg_tuner.imaging.complaints import damaged
 from rembg_tuner.imaging.raw_files import raw_error
 from rembg_tuner.imaging.tiff_pages import choose_page, find_raw, read_pages, whole_number
 from rembg_tuner.imaging.tiff_tags import Code, Colour, TagError, TagReader
 from rembg_tuner.imaging.views import FileView
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +125,7 @@ def inspect(path: Path, file: PictureFile) -> FileView:
         samples = _Samples(path, reader, page.directory)
         return FileView(tiff=samples.picture(page), warnings=(*warnings, *samples.warnings()))
     except TagError as error:
-        raise PictureError(f"{path} is damaged or cut short: {error}") from error
+        raise damaged(path, error.message) from error
 
 
 class _Samples:
@@ -175,7 +177,11 @@ class _Samples:
         reason = None if is_plain else self._unread()
         if reason:
             raise PictureError(
-                f"{self._path} is a TIFF file with {reason}, which is not read; save it with 8 or 16 bits a sample, RGB or grey"
+                Message(
+                    "{path} is a TIFF file with {samples}, which is not read; save it with 8 or 16 bits a sample, RGB or grey",
+                    path=self._path,
+                    samples=reason,
+                )
             )
         alpha = self._alpha()
         luma, reference = self._ycbcr()
@@ -214,7 +220,7 @@ class _Samples:
         is_usable = all(math.isfinite(number) for number in (*luma, *reference)) and luma[1] > 0
         ranges = zip(reference[::2], reference[1::2], strict=True)
         if self.colour == Colour.YCBCR and not (is_usable and all(b != w for b, w in ranges)):
-            raise TagError("its YCbCrCoefficients or ReferenceBlackWhite are not usable")
+            raise TagError(Message("its YCbCrCoefficients or ReferenceBlackWhite are not usable"))
         return luma, reference
 
     def _held_bytes(self, page: Page, *, is_plain: bool) -> int:
@@ -239,9 +245,13 @@ class _Samples:
     def _refuse_compression(self) -> None:
         """Refuse a compression that libtiff does not decode here."""
         if self.compression not in _DECODED:
-            name = _COMPRESSIONS.get(self.compression, f"number {self.compression}")
+            number = Message("number {number}", number=self.compression)
             raise PictureError(
-                f"{self._path} is a TIFF file with the compression {name}, which is not read; save it with LZW, ZIP or no compression"
+                Message(
+                    "{path} is a TIFF file with the compression {compression}, which is not read; save it with LZW, ZIP or no compression",
+                    path=self._path,
+                    compression=_COMPRESSIONS.get(self.compression, number),
+                )
             )
 
     def _is_plain(self) -> bool:
@@ -275,63 +285,78 @@ class _Samples:
     def _is_cmyk(self) -> bool:
         return self.samples >= 4 and self._value(Code.INK_SET, 1) == 1
 
-    def _unread(self) -> str | None:
+    def _unread(self) -> Message | None:
         """Return what keeps the samples from being read as numbers; None: they can be."""
         reasons = (*self._unread_types(), *self._unread_colours())
         return next((reason for is_wrong, reason in reasons if is_wrong), None)
 
-    def _unread_types(self) -> Iterator[tuple[bool, str]]:
+    def _unread_types(self) -> Iterator[tuple[bool, Message]]:
         """Give each type of sample that is not read, and whether it is this one."""
         bits = self.bits
         whole = (1, 2, 4, 8, 16, 32) if self.is_planar else (8, 16, 32)
         is_halved = bits == 64 and self._value(Code.PREDICTOR, 1) == 1
         is_grey = self.colour in GREY
-        yield len(self.formats) > 1 or len(self.all_bits) > 1, "samples of different types"
-        yield self.formats == {_INT}, f"signed {bits}-bit samples"
+        is_mixed = len(self.formats) > 1 or len(self.all_bits) > 1
+        yield is_mixed, Message("samples of different types")
+        yield self.formats == {_INT}, Message("signed {bits}-bit samples", bits=bits)
         yield (
             self.formats not in ({_UINT}, {_FLOAT}),
-            "samples that are complex or of an unknown type",
+            Message("samples that are complex or of an unknown type"),
         )
-        yield self.formats == {_UINT} and bits not in whole, f"{bits} bits a sample"
+        is_odd = self.formats == {_UINT} and bits not in whole
+        yield is_odd, Message("{bits} bits a sample", bits=bits)
         yield (
             self.is_float and bits not in (16, 32) and not is_halved,
-            f"{bits}-bit floating-point samples of this kind",
+            Message("{bits}-bit floating-point samples of this kind", bits=bits),
         )
         yield (
             self.is_float and is_grey and not self.has_profile,
-            "grey floating-point samples and no colour profile",
+            Message("grey floating-point samples and no colour profile"),
         )
 
-    def _unread_colours(self) -> Iterator[tuple[bool, str]]:
+    def _unread_colours(self) -> Iterator[tuple[bool, Message]]:
         """Give each meaning of samples that is not read, and whether it is this one."""
         colour, bits = self.colour, self.bits
         is_uint = self.formats == {_UINT}
-        yield colour == Colour.PALETTE, "a palette and extra channels"
-        yield colour < 0, "no photometric interpretation"
-        yield colour not in _CHANNELS, f"the photometric interpretation {colour}"
+        yield colour == Colour.PALETTE, Message("a palette and extra channels")
+        yield colour < 0, Message("no photometric interpretation")
+        yield (
+            colour not in _CHANNELS,
+            Message("the photometric interpretation {number}", number=colour),
+        )
         yield (
             colour == Colour.CMYK and not self._is_cmyk(),
-            f"{self.samples} inks that are not CMYK",
+            Message("{inks} inks that are not CMYK", inks=self.samples),
         )
-        yield self.samples < self.channels, f"{self.samples} of {self.channels} colour channels"
+        yield (
+            self.samples < self.channels,
+            Message(
+                "{samples} of {channels} colour channels",
+                samples=self.samples,
+                channels=self.channels,
+            ),
+        )
         yield (
             colour in GREY and len(self.extras) > 1 and not any(self.extras),
-            f"{self.samples} channels whose meaning is not named",
+            Message("{channels} channels whose meaning is not named", channels=self.samples),
         )
         yield (
             colour in LAB and not (is_uint and bits in (8, 16) and self.compression != _JPEG),
-            f"{bits}-bit CIELAB samples of this type or compression",
+            Message("{bits}-bit CIELAB samples of this type or compression", bits=bits),
         )
         is_ycbcr = colour == Colour.YCBCR
         yield (
             is_ycbcr and not (is_uint and bits == 8),
-            f"{bits}-bit YCbCr samples of this type",
+            Message("{bits}-bit YCbCr samples of this type", bits=bits),
         )
         is_reduced = self.is_subsampled or (self.compression == _JPEG and not self.is_planar)
-        yield is_ycbcr and is_reduced, "subsampled YCbCr and extra channels, planes or small tiles"
+        yield (
+            is_ycbcr and is_reduced,
+            Message("subsampled YCbCr and extra channels, planes or small tiles"),
+        )
         yield (
             (is_ycbcr or colour in LAB) and _PREMULTIPLIED in self.extras,
-            "CIELAB or YCbCr colours that are multiplied by their transparency",
+            Message("CIELAB or YCbCr colours that are multiplied by their transparency"),
         )
 
     def _alpha(self) -> int | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.imaging.raw_files import raw_name_by_maker
 from rembg_tuner.imaging.tiff_tags import Code, Colour, TagError
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from rembg_tuner.imaging.tiff_tags import Directory, TagReader
@@ -58,7 +59,7 @@ def read_pages(reader: TagReader) -> list[Page]:
         pages += [page, *_sub_pages(reader, page, seen)]
         offset, number = page.directory.next_offset, number + 1
     if not pages:
-        raise TagError("it has no TIFF directory")
+        raise TagError(Message("it has no TIFF directory"))
     return pages
 
 

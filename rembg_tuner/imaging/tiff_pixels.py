@@ -38,7 +38,7 @@ def open_tiff(file: PictureFile, picture: TiffPicture) -> tuple[pyvips.Image, py
         libvips reads it right), and else its transparency, 8-bit.
 
     Raises:
-        PictureError: it is damaged, or too large a file.
+        TagError: it is damaged, or too large a file.
         pyvips.Error: it is damaged.
     """
     if picture.is_plain:

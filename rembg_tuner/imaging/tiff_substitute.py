@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pyvips
 
-from rembg_tuner.imaging.tiff_tags import Code, Colour
+from rembg_tuner.imaging.tiff_tags import Code, Colour, TagError
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from rembg_tuner.imaging.tiff import TiffPicture
@@ -40,7 +41,8 @@ def load_substitute(
         options: of libvips' loader.
 
     Raises:
-        pyvips.Error: it is damaged, or too large.
+        TagError: it is damaged, or too large.
+        pyvips.Error: it is damaged.
         OSError: it cannot be read.
     """
     shown = _Substitute(file, picture, plane)
@@ -64,14 +66,16 @@ class _Substitute:
         """Open the file anew; plane: the only sample that is shown, None: all of them.
 
         Raises:
-            pyvips.Error: it is damaged, or too large.
+            TagError: it is damaged, or too large.
             OSError: it cannot be read.
         """
         self._file = file
         self._start = (file.size + _GAP_BYTES + 7) // 8 * 8
         self._tail = self._directory(picture, plane)
         if not picture.is_big and self._start + len(self._tail) > 2**32:
-            raise pyvips.Error("it has more than 4 GiB and is not a BigTIFF; save it as a BigTIFF")
+            raise TagError(
+                Message("it has more than 4 GiB and is not a BigTIFF; save it as a BigTIFF")
+            )
         pointer = struct.pack(picture.order + ("Q" if picture.is_big else "I"), self._start)
         self._head = file.read_at(0, len(pointer)) + pointer
         self._size = file.size
@@ -130,7 +134,7 @@ class _Substitute:
         """Return the part of a list of strips or tiles that belongs to one plane."""
         count = tag.count // picture.samples
         if count * picture.samples != tag.count or not count:
-            raise pyvips.Error("its planes have no strips or tiles")
+            raise TagError(Message("its planes have no strips or tiles"))
         skipped, length = plane * count * tag.value_bytes, count * tag.value_bytes
         if tag.offset is None:
             return replace(tag, count=count, field=tag.field[skipped : skipped + length])

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from rembg_tuner.messages import Message
+
 if TYPE_CHECKING:
     from rembg_tuner.imaging.views import PictureFile
 
@@ -102,7 +104,16 @@ class Colour(IntEnum):
 
 
 class TagError(Exception):
-    """A directory cannot be read; the text says why."""
+    """A directory cannot be read.
+
+    Attributes:
+        message: the reason.
+    """
+
+    def __init__(self, message: Message) -> None:
+        """Keep the reason."""
+        super().__init__(message)
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +171,7 @@ class TagReader:
         self.order = "<" if head[:2] == b"II" else ">"
         version = self._unpack("H", head[2:4])[0]
         if head[:2] not in (b"II", b"MM") or version not in (42, 43):
-            raise TagError("it has no TIFF header")
+            raise TagError(Message("it has no TIFF header"))
         self.is_big = version == 43
         field = self._read(8, 8) if self.is_big else head[4:8]
         self.first_offset = int(self._unpack(self._offset_letter, field)[0])
@@ -172,13 +183,13 @@ class TagReader:
     def _read(self, offset: int, length: int) -> bytes:
         """Read exactly so many bytes."""
         if offset < 0 or offset + length > self.size:
-            raise TagError("a TIFF directory lies outside the file")
+            raise TagError(Message("a TIFF directory lies outside the file"))
         if length > self._left:
-            raise TagError("its TIFF directories are too large")
+            raise TagError(Message("its TIFF directories are too large"))
         self._left -= length
         data = self._file.read_at(offset, length)
         if len(data) != length:
-            raise TagError("a TIFF directory lies outside the file")
+            raise TagError(Message("a TIFF directory lies outside the file"))
         return data
 
     def _unpack(self, letters: str, data: bytes) -> tuple[int, ...]:
@@ -195,7 +206,11 @@ class TagReader:
         count = self._unpack("Q" if self.is_big else "H", self._read(offset, count_bytes))[0]
         if not 0 < count <= MAX_ENTRIES:
             raise TagError(
-                f"a TIFF directory has {count} entries, from 1 to {MAX_ENTRIES} are read"
+                Message(
+                    "a TIFF directory has {count} entries, from 1 to {most} are read",
+                    count=count,
+                    most=MAX_ENTRIES,
+                )
             )
         width = 8 if self.is_big else 4
         start = offset + count_bytes

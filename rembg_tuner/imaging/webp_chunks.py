@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging import views
-from rembg_tuner.imaging.complaints import ENDS_EARLY
+from rembg_tuner.imaging.complaints import ENDS_EARLY, damaged
 from rembg_tuner.imaging.views import FileView
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ def inspect(path: Path, file: PictureFile) -> FileView:
     warnings = [views.EXIF_CUT for one in shown if not one.is_whole]
     if not any(one.name in _PIXELS for one in shown):
         if announced > file.size:
-            raise PictureError(f"{path} is damaged or cut short: {ENDS_EARLY}")
+            raise damaged(path, ENDS_EARLY)
         return views.WHOLE_FILE  # no pixels: libvips says what is wrong
     for name, (limit, warning) in _LIMITS.items():
         if sum(one.length for one in shown if one.name == name) > limit:
@@ -92,7 +93,11 @@ def _walk(path: Path, file: PictureFile, announced: int) -> Iterator[_Chunk]:
         yield _Chunk(head[:4], offset, there, is_whole=there == length)
         offset += 8 + length + length % 2
     raise PictureError(
-        f"{path} has more than {_MAX_CHUNKS:,} chunks, which no picture needs; save it again"
+        Message(
+            "{path} has more than {most:,} chunks, which no picture needs; save it again",
+            path=path,
+            most=_MAX_CHUNKS,
+        )
     )
 
 

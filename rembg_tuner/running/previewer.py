@@ -7,8 +7,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.children.answering import AnsweringProcess
-from rembg_tuner.errors import OutputError, PictureError, PictureTooLargeError
+from rembg_tuner.children.answering import AnsweringProcess, LateAnswerError
+from rembg_tuner.errors import OutputError, PictureError, PictureTooLargeError, message_of
+from rembg_tuner.messages import Message
 from rembg_tuner.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ class Previewer:
             except (OSError, ValueError):
                 self.close()
 
-    def make(self, job: Job, settings: Settings) -> str | None:
+    def make(self, job: Job, settings: Settings) -> Message | None:
         """Make the previews that a job wants.
 
         Returns:
-            Why there are none, as a sentence; None: they are there.
+            Why there are none; None: they are there.
         """
         request = {
             "op": "make",
@@ -60,13 +61,13 @@ class Previewer:
         }
         with self._lock:
             try:
-                error: str | None = self._process.ask(request)["error"]
-            except TimeoutError as reason:
-                return str(reason)
+                error = self._process.ask(request)["error"]
+            except LateAnswerError as reason:
+                return reason.message
             except (OSError, ValueError) as reason:
                 self.close()
-                return f"the previews' process ended: {reason}"
-        return error
+                return Message("the previews' process ended: {reason}", reason=message_of(reason))
+        return None if error is None else Message.from_json(error)
 
     def close(self) -> None:
         """End the process."""
@@ -135,13 +136,13 @@ class Inspector:
         with self._lock:
             try:
                 answer = self._process.ask(request)
-            except TimeoutError as error:
-                raise PictureError(f"{picture} was not read: {error}; choose another picture") from error  # fmt: skip
+            except LateAnswerError as error:
+                raise PictureError(Message("{path} was not read: {reason}; choose another picture", path=picture, reason=error.message)) from error  # fmt: skip
             except (OSError, ValueError) as error:
                 self._process.close()
-                raise PictureError(f"{picture} ended the process that reads pictures: {error}; choose another picture") from error  # fmt: skip
+                raise PictureError(Message("{path} ended the process that reads pictures: {reason}; choose another picture", path=picture, reason=message_of(error))) from error  # fmt: skip
         if answer["error"] is not None:
-            raise _ERRORS.get(answer["kind"], PictureError)(answer["error"])
+            raise _ERRORS.get(answer["kind"], PictureError)(Message.from_json(answer["error"]))
         return answer
 
     def close(self) -> None:

@@ -245,5 +245,5 @@ def most_pixels(picture: Path, limits: PageLimits = LIMITS) -> int:
     try:
         kind = sniff(picture)
     except PictureError as error:
-        raise PictureError(str(error).replace(str(picture), picture.name)) from None
+        raise PictureError(error.message.with_paths({picture: picture.name})) from None
     return limits.whole_pixels if kind.whole_bytes_per_pixel else limits.strip_pixels
