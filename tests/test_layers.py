@@ -103,6 +103,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "python_multipart": ("server.multipart",),
     "optuna": ("sweep.search",),
     "brotli": ("server.kept",),
+    "babel": ("ui.catalogues",),
 }
 NEVER_IN_THE_WORKER = {
     "pi_heif",  # but for a HEIC picture
@@ -110,6 +111,7 @@ NEVER_IN_THE_WORKER = {
     "pydantic",
     "pandas",
     "yaml",
+    "babel",
     "psutil",
     "onnx",
     "argparse",

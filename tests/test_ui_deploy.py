@@ -15,11 +15,11 @@ from rembg_tuner.budgets import Budgets
 from rembg_tuner.settings import KNOBS, Settings
 from rembg_tuner.sweep.run import SweepProgress
 from rembg_tuner.trials import Trial
+from rembg_tuner.ui.catalogues import LANGUAGES
 from rembg_tuner.ui.deploy_tab import _DeployTab
 from rembg_tuner.ui.studies import Study
 from rembg_tuner.ui.study_handlers import StudyHandlers
 from rembg_tuner.ui.visitors import Visitor
-from rembg_tuner.ui.words import LANGUAGES
 
 if TYPE_CHECKING:
     import gradio as gr

@@ -21,12 +21,13 @@ from rembg_tuner.settings import Settings
 from rembg_tuner.soak import summarise_soak
 from rembg_tuner.sweep.run import SweepProgress
 from rembg_tuner.trials import Trial
+from rembg_tuner.ui.catalogues import LANGUAGES
 from rembg_tuner.ui.studies import BusyError, Studies, Study
 from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of, over_earlier
 from rembg_tuner.ui.views.compare import show_comparison
 from rembg_tuner.ui.views.soak import show_soak
 from rembg_tuner.ui.visitors import Visitor
-from rembg_tuner.ui.words import LANGUAGES, say, translate_sentence
+from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:

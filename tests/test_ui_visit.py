@@ -20,6 +20,7 @@ from rembg_tuner.measurement import Environment, Failure, Result
 from rembg_tuner.running.ticket import Glance, Timeline
 from rembg_tuner.settings import Settings
 from rembg_tuner.ui.arrival import show_examples
+from rembg_tuner.ui.catalogues import LANGUAGES
 from rembg_tuner.ui.views import chart, machine
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.runs import show_runs
@@ -34,7 +35,7 @@ from rembg_tuner.ui.visit import (
     runs_json,
     write_runs,
 )
-from rembg_tuner.ui.words import LANGUAGES, say, translate_sentence
+from rembg_tuner.ui.words import say, translate_sentence
 from rembg_tuner.units import MIB
 
 SETTINGS = Settings(engine="onnxruntime", network_size=256)

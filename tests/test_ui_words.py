@@ -21,14 +21,8 @@ from rembg_tuner.models.catalogue import find_model, read_catalogue, read_unfit
 from rembg_tuner.presets import Capabilities, find_preset, read_presets, resolve
 from rembg_tuner.recommend import recommend
 from rembg_tuner.settings import KNOBS, build_settings
-from rembg_tuner.ui.words import (
-    LANGUAGES,
-    all_words,
-    language_of,
-    read_sentences,
-    say,
-    translate_sentence,
-)
+from rembg_tuner.ui.catalogues import LANGUAGES, language_of
+from rembg_tuner.ui.words import all_words, read_sentences, say, translate_sentence
 from rembg_tuner.units import MIB
 
 ROOT = Path(__file__).parent.parent

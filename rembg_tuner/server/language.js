@@ -1,6 +1,8 @@
 (() => {
   // Before Gradio looks: the address (?lang=zh), else the visitor's last choice, else the browser's own.
-  const known = (text) => (/^zh/i.test(text ?? "") ? "zh-CN" : /^en/i.test(text ?? "") ? "en" : null);
+  // `__LANGUAGES__` is filled in by the server: the tags of the languages that there are.
+  const first = (text) => (text ?? "").toLowerCase().split(/[-_]/)[0];
+  const known = (text) => __LANGUAGES__.find((tag) => first(tag) === first(text)) ?? null;
   let kept = null;
   try { kept = localStorage.getItem("rembg-tuner.language"); } catch { /* storage is closed to this page */ }
   const asked = new URLSearchParams(location.search).get("lang");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 
 from rembg_tuner.server.kept import MAX_ANSWER_BYTES, KeptAnswer, KeptAnswers, cache_control_of
+from rembg_tuner.ui.catalogues import LANGUAGES
 
 if TYPE_CHECKING:
     from starlette.types import Message, Scope, Send
@@ -96,7 +98,11 @@ class Sender:
 @cache
 def _language_script() -> bytes:
     """Read the script once."""
-    return _LANGUAGE_SCRIPT.read_bytes()
+    return (
+        _LANGUAGE_SCRIPT.read_text(encoding="utf-8")
+        .replace("__LANGUAGES__", json.dumps(list(LANGUAGES)))
+        .encode()
+    )
 
 
 def _header(start: Message, name: bytes) -> bytes:

@@ -22,6 +22,7 @@ from rembg_tuner.presets import (
     small_subject_of,
 )
 from rembg_tuner.settings import is_honoured
+from rembg_tuner.ui.catalogues import language_of
 from rembg_tuner.ui.choices import (
     absence_of,
     absent_provider_text,
@@ -41,7 +42,7 @@ from rembg_tuner.ui.views.runs import show_runs
 from rembg_tuner.ui.views.viewer import existing
 from rembg_tuner.ui.visit import differences
 from rembg_tuner.ui.widgets import grey_updates, knob_updates, preset_choices, thumbnail
-from rembg_tuner.ui.words import language_of, say, translate_sentence
+from rembg_tuner.ui.words import say, tell
 from rembg_tuner.units import MIB, format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class Arrival:
         try:
             settings, _ = chosen_settings(preset, form)
         except (SettingsError, PresetError) as error:
-            return f'<p class="rt-warning" role="status">{escape(translate_sentence(str(error), visitor.language))}</p>'
+            return f'<p class="rt-warning" role="status">{escape(tell(str(error), visitor.language))}</p>'
         changed = differences(settings, preset_settings(preset))
         note = self._preset_note(preset, changed, visitor.language, settings=settings)
         return _refused(visitor) + note
@@ -193,7 +194,7 @@ class Arrival:
         """Write the lines under the preset."""
         found = find_preset(preset)
         settings = settings or preset_settings(preset)
-        lines = [f"<p>{escape(translate_sentence(found.purpose, language))}</p>"]
+        lines = [f"<p>{escape(tell(found.purpose, language))}</p>"]
         if changed:
             words = ", ".join(
                 f"{say(f'knob.{name}', language)} {setting_text(name, value, language)}"
@@ -204,7 +205,7 @@ class Arrival:
         else:
             lines.append(f'<p class="rt-measured">{escape(_measured(found, language))}</p>')
         lines += [
-            f'<p class="rt-warning">{escape(translate_sentence(text, language))}</p>'
+            f'<p class="rt-warning">{escape(tell(text, language))}</p>'
             for text in (*_missing(settings), *self._absent_provider(settings), *_dropped(found))
         ]
         return "".join(lines)
@@ -233,7 +234,7 @@ def _refused(visitor: Visitor) -> str:
     """Write why the preset asked for last was not chosen; empty where it was."""
     if not visitor.refusal:
         return ""
-    text = translate_sentence(visitor.refusal, visitor.language)
+    text = tell(visitor.refusal, visitor.language)
     return f'<p class="rt-warning" role="alert">{escape(text)}</p>'
 
 
@@ -241,7 +242,7 @@ def _measured(preset: Preset, language: str) -> str:
     """Say what was measured of a preset, and where, if that was another kind of CPU."""
     measured = preset.measured
     if measured is None:
-        reason = translate_sentence(preset.why_not_measured or "", language)
+        reason = tell(preset.why_not_measured or "", language)
         return say("preset.not_measured", language, reason=reason)
     figures = {
         "time": format_seconds(float(str(measured["latency_p50_s"]))),
@@ -256,7 +257,7 @@ def _measured_where(
     """Say what the usual picture took, and on which CPU."""
     elsewhere = measured_elsewhere_text(preset, read_host())
     if elsewhere is not None:
-        where = translate_sentence(elsewhere, language)
+        where = tell(elsewhere, language)
         return say("preset.measured.elsewhere", language, where=where, **figures)
     return say(
         "preset.measured",

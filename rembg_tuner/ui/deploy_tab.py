@@ -29,7 +29,7 @@ from rembg_tuner.ui.sweep_tab import read_budgets
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.markup import TOLD, file_link, label_text
 from rembg_tuner.ui.widgets import page_words
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import say, tell
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class _DeployTab:
                 return say("deploy.empty", visitor.language)
             return _show(self.desk, chosen, to, visitor.language)
         except TunerError as error:
-            told = escape(translate_sentence(str(error), visitor.language))
+            told = escape(tell(str(error), visitor.language))
             return f'<div class="rt-void"><span>{told}</span></div>'
 
     async def soak(
@@ -178,7 +178,7 @@ class _DeployTab:
             return _Chosen(settings=settings, measured=_measured_of_visit(visitor, settings))
         shipped = shipped_trial(visitor.study, found)
         if shipped is None:
-            why = translate_sentence(found.why, visitor.language)
+            why = tell(found.why, visitor.language)
             raise SettingsError([say("deploy.none_fits", visitor.language, why=why)])
         return _chosen_of_trial(shipped, limits, visitor.language)
 
@@ -193,7 +193,7 @@ def _chosen_of_trial(shipped: Shipped, limits: Budgets, language: str) -> _Chose
     if not trial.is_measured:
         raise SettingsError([say("deploy.failed", language)])
     misses = limits.misses(trial)
-    told = translate_sentence("; ".join(misses), language)
+    told = tell("; ".join(misses), language)
     note = say("deploy.misses", language, misses=told) if misses else ""
     host = read_host()
     here = {"cpu": host.cpu, "cores": str(host.usable_cpus)}
@@ -239,7 +239,7 @@ def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
     for place in (*made.files, *(path for _, path in made.beside)):
         text = text.replace(place, Path(place).name)
         said = [note.replace(place, Path(place).name) for note in said]
-    said = [translate_sentence(note, language) for note in said]
+    said = [tell(note, language) for note in said]
     if measured is not None and measured.n < ROUNDS:
         said.insert(0, say("deploy.few", language, n=measured.n))
     if chosen.note:

@@ -17,7 +17,7 @@ from rembg_tuner.ui.choices import fill_form, preset_settings
 from rembg_tuner.ui.handlers import EXAMPLES, REPEAT, Handlers
 from rembg_tuner.ui.picture_handlers import PictureHandlers
 from rembg_tuner.ui.widgets import DETAILS, RESULT_SIZES
-from rembg_tuner.ui.words import translate_sentence
+from rembg_tuner.ui.words import tell
 
 if TYPE_CHECKING:
     from rembg_tuner.ui.handlers import Desk, Shown
@@ -312,7 +312,7 @@ def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
         try:
             async for update in shown:
                 if "warning" in update:
-                    gr.Warning(translate_sentence(update["warning"], visitor.language))
+                    gr.Warning(tell(update["warning"], visitor.language))
                 yield parts.updates(update)
             yield parts.updates({})
         finally:

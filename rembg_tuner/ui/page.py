@@ -16,6 +16,7 @@ from rembg_tuner.ui.widgets import (
     RESULT_SIZES,
     asset,
     knob_widget,
+    language_links,
     page_words,
     preset_choices,
 )
@@ -42,7 +43,7 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
         with gr.Row(elem_id="header"):
             gr.HTML(asset("wordmark.html"), elem_id="wordmark")
             gr.HTML(words("tagline"), elem_id="tagline")
-            gr.HTML(asset("languages.html"), elem_id="languages")
+            gr.HTML(language_links(), elem_id="languages")
         with gr.Tabs():
             with gr.Tab(words("tab.cut"), id="cut"):
                 made = _cut_tab(preset)

@@ -19,7 +19,7 @@ from rembg_tuner.ui.page_folder import without_places
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.viewer import picture_value
 from rembg_tuner.ui.visitors import ChosenPicture
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import say, tell
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -98,7 +98,7 @@ class PictureHandlers:
 
     def _refused(self, text: str, visitor: Visitor) -> Shown:
         """Take a picture away, with the reason."""
-        sentence = translate_sentence(without_places(text, self.desk.folder.path), visitor.language)
+        sentence = tell(without_places(text, self.desk.folder.path), visitor.language)
         note = f'<p class="rt-refused" role="alert">{escape(sentence)}</p>'
         return {"picture": None, "picture_note": note, **show_nothing(visitor)}
 

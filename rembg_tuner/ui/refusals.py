@@ -15,7 +15,7 @@ import gradio as gr
 from rembg_tuner.errors import TunerError
 from rembg_tuner.ui.failures import DISK_FULL, UNEXPECTED, is_disk_full, log_unexpected
 from rembg_tuner.ui.visitors import language_of_request
-from rembg_tuner.ui.words import translate_sentence
+from rembg_tuner.ui.words import tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,7 @@ class PageBlocks(gr.Blocks):
             if sentence is None:
                 log_unexpected(_LOG, "an event", error)
             language = _language_of(options.get("request"))
-            told = escape(translate_sentence(sentence or UNEXPECTED, language))
+            told = escape(tell(sentence or UNEXPECTED, language))
             raise gr.Error(told, print_exception=False) from None
 
 

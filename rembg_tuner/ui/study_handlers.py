@@ -32,7 +32,7 @@ from rembg_tuner.ui.views.compare import show_comparison
 from rembg_tuner.ui.views.markup import guess_range
 from rembg_tuner.ui.views.soak import show_soak
 from rembg_tuner.ui.views.sweep import show_sweep
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import say, tell
 from rembg_tuner.units import MIB, format_guess
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class StudyHandlers:
         """Say how many trials there will be and about how long they take."""
         key = "sweep.announce.one" if plan.count() == 1 else "sweep.announce"
         text = say(key, language, count=plan.count(), of=len(plan.grid()), time=guess_range(plan.guess_range_s(), language))  # fmt: skip
-        return " ".join([text, *(translate_sentence(out, language) for out in plan.left_out())])
+        return " ".join([text, *(tell(out, language) for out in plan.left_out())])
 
     async def sweep(
         self, visitor: Visitor, plan: Plan, budgets: Budgets

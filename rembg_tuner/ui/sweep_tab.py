@@ -33,7 +33,7 @@ from rembg_tuner.ui.widgets import (
     page_words,
     study_script,
 )
-from rembg_tuner.ui.words import translate_sentence
+from rembg_tuner.ui.words import tell
 
 if TYPE_CHECKING:
     from rembg_tuner.settings import Value
@@ -214,7 +214,7 @@ class _SweepTab:
         try:
             budgets = read_budgets(values)
         except SettingsError as error:
-            told = escape(translate_sentence(str(error), visitor.language))
+            told = escape(tell(str(error), visitor.language))
             return f'<p class="rt-failed" role="alert">{told}</p>', gr.skip()
         return "", self.handlers.rebudget(visitor, budgets) or gr.skip()
 

@@ -8,10 +8,10 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rembg_tuner.ui.catalogues import language_of
 from rembg_tuner.ui.kept_visits import KeptVisits, read_token
 from rembg_tuner.ui.originals import Originals
 from rembg_tuner.ui.visit import Visit
-from rembg_tuner.ui.words import language_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,6 +6,7 @@ import base64
 import json
 from abc import ABCMeta
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from rembg_tuner.settings import (
     type_of,
     unhonoured_text,
 )
+from rembg_tuner.ui.catalogues import LANGUAGES
 from rembg_tuner.ui.choices import (
     LIMITS,
     absence_of,
@@ -33,14 +35,7 @@ from rembg_tuner.ui.choices import (
     fill_form,
     preset_settings,
 )
-from rembg_tuner.ui.words import (
-    LANGUAGES,
-    all_words,
-    choice_text,
-    say,
-    setting_name,
-    translate_sentence,
-)
+from rembg_tuner.ui.words import all_words, choice_text, say, setting_name, tell
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
@@ -93,6 +88,15 @@ def asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
+def language_links() -> str:
+    """Return the links that choose a language."""
+    links = "".join(
+        f'<a href="?lang={tag}" hreflang="{tag}" lang="{tag}" data-language="{tag}">{escape(name)}</a>'
+        for tag, name in LANGUAGES.items()
+    )
+    return f'<nav aria-label="Language / 语言">{links}</nav>'
+
+
 def study_script() -> str:
     """Give what comparisons and sweeps do in the browser."""
     return points_script() + asset("study.js")
@@ -112,12 +116,15 @@ def page_words() -> gr.I18n:
 
 def _words_of(language: str) -> dict[str, str]:
     """Collect one language's words."""
-    words = dict(all_words(language))
+    # Gradio shows the raw mark of a word with braces.
+    words = {key: text for key, text in all_words(language).items() if "{" not in text}
     for name, knob in KNOBS.items():
         unit = say(f"unit.{knob.unit}", language) if knob.unit else ""
         label = say(f"knob.{name}", language)
         words[f"label.{name}"] = f"{label} ({unit})" if unit and unit not in label else label
-        words.setdefault(f"info.{name}", translate_sentence(knob.summary, language))
+        words.setdefault(f"info.{name}", tell(knob.summary, language))
+    for choice in {choice for knob in KNOBS.values() for choice in knob.choices}:
+        words[f"choice.{choice}"] = choice_text(choice, language)
     for name in (*ENGINES, *KNOBS["provider"].choices, *KNOBS["precision"].choices):
         named = choice_text(name, language)
         for why in _WHY_ABSENT:
@@ -226,8 +233,9 @@ def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, s
 
 
 def choice_label(word: str) -> str:
-    """Return the label of a knob's choice: a word of the page for those that are words, else the name."""
-    return str(page_words()(f"choice.{word}")) if f"choice.{word}" in all_words("en") else word
+    """Return the label of a knob's choice; a model is its name."""
+    is_name = all(choice_text(word, language) == word for language in LANGUAGES)
+    return word if is_name else str(page_words()(f"choice.{word}"))
 
 
 def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
@@ -306,7 +314,7 @@ def grey_updates(
 def _honoured(name: str, engine: str, focus: str, language: str) -> dict[str, Any]:
     """Return whether a widget can be used, and what stands under it."""
     if not is_honoured(name, engine):
-        reason = translate_sentence(unhonoured_text(name, engine), language)
+        reason = tell(unhonoured_text(name, engine), language)
         return {"interactive": False, "info": reason}
     if not is_used(name, focus):
         used_in = choice_text(FOCUS_USES[name], language)

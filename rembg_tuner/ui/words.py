@@ -1,8 +1,6 @@
-"""The page's words in English and Simplified Chinese, and the program's sentences in Chinese.
+"""What the page says, in its reader's language: words by short ids, names, and messages.
 
-Words stand by key in words/en.yaml and words/zh-CN.yaml. The program's own sentences (errors, warnings)
-are English and made deep inside; they are translated here, at the page's edge, as gettext does: by the
-English sentence itself, with `{}` where something is filled in.
+The words stand in locale/en.yaml; `catalogues` has the other languages.
 """
 
 from __future__ import annotations
@@ -13,11 +11,52 @@ from functools import cache
 from pathlib import Path
 
 from rembg_tuner.host import FAST_FORMATS
+from rembg_tuner.messages import Message
 from rembg_tuner.settings import KNOBS, type_of
+from rembg_tuner.ui.catalogues import FOLDER, SOURCE, catalogue_of
 from rembg_tuner.yaml_files import read_mapping
 
-LANGUAGES = ("en", "zh-CN")
-FOLDER = Path(__file__).parent / "words"
+
+@cache
+def _source_words() -> dict[str, str]:
+    """Read the page's words in English, by key."""
+    return {key: str(text) for key, text in read_mapping(FOLDER / f"{SOURCE}.yaml").items()}
+
+
+@cache
+def all_words(language: str) -> dict[str, str]:
+    """Return every word of the page in a language, by key."""
+    find = catalogue_of(language).find
+    return {key: find(text, key) for key, text in _source_words().items()}
+
+
+def say(key: str, language: str, **values: object) -> str:
+    """Return a word or a sentence by its key, with what is filled in.
+
+    Raises:
+        KeyError: there is no such key, or a value is missing: a fault of the program's.
+    """
+    return all_words(language)[key].format(**values)
+
+
+def choice_text(value: str, language: str) -> str:
+    """Write a knob's choice: with its name behind it in Chinese; a proper name stays."""
+    return catalogue_of(language).find(value, "choice")
+
+
+def setting_name(name: str, language: str) -> str:
+    """Write the name of a compared setting, a preset's or the visitor's own; with its id behind it in Chinese."""
+    return catalogue_of(language).find(name, "preset")
+
+
+def tell(said: Message | str, language: str) -> str:
+    """Write what the program says as a sentence for a reader of the page."""
+    return translate_sentence(str(said), language)
+
+
+# What follows reads sentences backwards, and goes when every sentence is a Message.
+
+_OLD_FOLDER = Path(__file__).parent / "words"
 _MOST_LETTERS = 2000  # of a sentence that is looked up; a longer one is no sentence of ours
 _MOST_NESTED = 4
 _MOST_JOINED = 40  # pieces of a text that is looked through
@@ -29,60 +68,17 @@ _WIDE = re.compile("[\u4e00-\u9fff\uff00-\uffef\u3000-\u303f]")  # written witho
 _PUNCTUATION = re.compile("[:;,]")
 
 
-def language_of(text: str | None) -> str:
-    """Choose the language for a tag or an Accept-Language header; English for what is not ours.
-
-    >>> language_of("zh_HK"), language_of("fr,zh;q=0.5,en;q=0.4"), language_of(None)
-    ('zh-CN', 'zh-CN', 'en')
-    """
-    wishes: list[tuple[float, str]] = []
-    for part in (text or "")[:_MOST_LETTERS].split(","):
-        tag, _, quality = part.strip().lower().partition(";q=")
-        found = "zh-CN" if tag.startswith("zh") else "en" if tag.startswith("en") else None
-        if found:
-            number = re.fullmatch(r"[01](\.\d{1,3})?", quality.strip())
-            wishes.append((float(number[0]) if number else 1.0, found))
-    best = max((quality for quality, _ in wishes), default=0.0)
-    return next((found for quality, found in wishes if quality == best), "en")
-
-
-@cache
-def all_words(language: str) -> dict[str, str]:
-    """Read every word of a language, by key."""
-    words = read_mapping(FOLDER / f"{language}.yaml")
-    return {key: str(text) for key, text in words.items()}
-
-
-def say(key: str, language: str, **values: object) -> str:
-    """Give a word or a sentence by its key, with what is filled in.
-
-    Raises:
-        KeyError: there is no such key, or a value is missing: a fault of the program's.
-    """
-    return all_words(language)[key].format(**values)
-
-
 @cache
 def read_sentences() -> dict[str, str]:
     """Read the program's sentences: English with `{}` where something is filled in -> Chinese with {0}, {1} ..."""
-    path = FOLDER / "sentences.zh-CN.yaml"
+    path = _OLD_FOLDER / "sentences.zh-CN.yaml"
     return {english: str(text) for english, text in read_mapping(path).items()}
-
-
-def choice_text(value: str, language: str) -> str:
-    """Write a knob's choice: with its name behind it in Chinese; a proper name stays."""
-    return all_words(language).get(f"choice.{value}", value)
-
-
-def setting_name(name: str, language: str) -> str:
-    """Write the name of a compared setting, a preset's or the visitor's own; with its id behind it in Chinese."""
-    return all_words(language).get(f"preset.name.{name}", name)
 
 
 @cache
 def _names() -> dict[str, str]:
     """Translate what stands in sentences as a name: knobs, their choices, presets, and a setting's words."""
-    words = all_words("zh-CN")
+    words = {k: str(v) for k, v in read_mapping(_OLD_FOLDER / "zh-CN.yaml").items()}
     names = {
         key.partition(".")[2]: text for key, text in words.items() if key.startswith("choice.")
     }
@@ -115,7 +111,7 @@ def translate_sentence(sentence: str, language: str) -> str:
         sentence: an error, a warning, or several joined by "; ".
         language: of `LANGUAGES`.
     """
-    if language == "en" or len(sentence) > _MOST_LETTERS:
+    if language != "zh-CN" or len(sentence) > _MOST_LETTERS:
         return sentence
     return _translate(sentence, _MOST_NESTED)
 

@@ -6,7 +6,13 @@ window.rembgTuner = {
   example: "", // pressed, and not yet the picture
   form: [], // before the preset that was chosen last
   words() {
-    return this.all[/^zh/i.test(document.documentElement.lang || navigator.language) ? "zh-CN" : "en"];
+    return this.all[this.language()];
+  },
+  language() {
+    const first = (tag) => (tag ?? "").toLowerCase().split(/[-_]/)[0];
+    const wanted = first(document.documentElement.lang || navigator.language);
+    const known = Object.keys(this.all);
+    return known.find((tag) => first(tag) === wanted) ?? known[0];
   },
   address(path) {
     const base = (window.gradio_config?.root ?? window.location.origin).replace(/\/$/, "");
@@ -168,7 +174,7 @@ document.addEventListener("click", (event) => {
   window.location.href = url.href;
 });
 const markLanguage = () => {
-  const current = /^zh/i.test(document.documentElement.lang) ? "zh-CN" : "en";
+  const current = window.rembgTuner.language();
   for (const link of document.querySelectorAll("[data-language]")) {
     if (link.dataset.language === current) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");

@@ -16,7 +16,7 @@ from rembg_tuner.ui.views.markup import (
     size,
     stars_text,
 )
-from rembg_tuner.ui.words import say, setting_name, translate_sentence
+from rembg_tuner.ui.words import say, setting_name, tell
 from rembg_tuner.units import format_guess
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _BACKDROPS = ("checker", "white", "black")
 def show_comparison(study: Study, language: str) -> str:
     """Draw a comparison that goes on, or is done."""
     if study.problem:
-        return f'<p class="rt-failed" role="alert">{escape(translate_sentence(study.problem, language))}</p>'
+        return f'<p class="rt-failed" role="alert">{escape(tell(study.problem, language))}</p>'
     if study.is_running:
         planned = len(study.question.entries) if study.question else 0
         text = say("compare.running", language, count=planned, elapsed=format_guess(study.elapsed_s()))  # fmt: skip
@@ -62,7 +62,7 @@ def _held(study: Study, language: str) -> str:
     question, compared = study.question, study.compared
     if question is None:
         return ""
-    name = translate_sentence(question.reference, language)
+    name = tell(question.reference, language)
     measured = [one.trial for one in compared if one.trial.is_measured]
     if any(not picture.has_foreground for trial in measured for picture in trial.pictures):
         text = say("compare.nothing", language, name=name)
@@ -135,7 +135,7 @@ def _row(one: Compared, first: Compared | None, names: Sequence[str], language: 
     )
     if trial.failure:
         kind = "rt-muted" if trial.failure_kind == "cancelled" else "rt-failed"
-        return f'<tr>{name}<td colspan="7" class="{kind}">{escape(translate_sentence(trial.failure, language))}</td></tr>'
+        return f'<tr>{name}<td colspan="7" class="{kind}">{escape(tell(trial.failure, language))}</td></tr>'
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
     faster = share = ""
     if first is not None and trial.is_measured:

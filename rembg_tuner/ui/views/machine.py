@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rembg_tuner.ui.views.markup import size
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import say, tell
 
 if TYPE_CHECKING:
     from rembg_tuner.diagnosis import Diagnosis
@@ -57,5 +57,5 @@ def _state(name: str, is_here: bool, version: str, detail: str, language: str) -
     """Draw one thing that is here or not, by a sign and a word, never by colour alone."""
     word = say("here" if is_here else "absent", language)
     kind = "rt-here" if is_here else "rt-absent"
-    note = f"<p>{escape(translate_sentence(detail, language))}</p>" if detail else ""
+    note = f"<p>{escape(tell(detail, language))}</p>" if detail else ""
     return f'<li class="{kind}"><b>{escape(name)}</b> <span>{word}</span> <i>{escape(version)}</i>{note}</li>'

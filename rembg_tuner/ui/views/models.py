@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.models.catalogue import INT8_ENGINES, int8_file, read_catalogue, read_unfit
 from rembg_tuner.ui.page_folder import without_places
 from rembg_tuner.ui.views.markup import size
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import say, tell
 
 if TYPE_CHECKING:
     from rembg_tuner.models.catalogue import CatalogueEntry
@@ -23,7 +23,7 @@ def show_models(downloads: Downloads, language: str) -> str:
         for entry in entries
     )
     unfit = "".join(
-        f"<li><b>{escape(name)}</b> <p>{escape(translate_sentence(reason, language))}</p></li>"
+        f"<li><b>{escape(name)}</b> <p>{escape(tell(reason, language))}</p></li>"
         for name, reason in read_unfit().items()
     )
     lead = "models.lead" if downloads.are_allowed else "models.lead.closed"
@@ -41,7 +41,7 @@ def _row(entry: CatalogueEntry, state: Download | None, language: str, *, may_ge
     facts = [
         size(entry.bytes, language)
         if entry.bytes is not None
-        else translate_sentence(str(entry.size_text()), language),
+        else tell(entry.size_text(), language),
         f"{entry.side} px",
         entry.licence,
         say(f"models.commercial.{entry.commercial}", language),
@@ -49,7 +49,7 @@ def _row(entry: CatalogueEntry, state: Download | None, language: str, *, may_ge
     if int8:
         facts.append(say("models.int8", language, engines=", ".join(int8)))
     facts_text = " · ".join(escape(fact) for fact in facts if fact)
-    good_for = escape(translate_sentence(entry.good_for, language))
+    good_for = escape(tell(entry.good_for, language))
     return (
         f'<li class="{"rt-here" if is_here else "rt-absent"}"><div><b>{escape(entry.name)}</b> <span>{word}</span>'
         f"<p>{good_for}</p><p><i>{facts_text}</i></p>{_problem(entry, state, language)}</div>"
@@ -61,11 +61,9 @@ def _problem(entry: CatalogueEntry, state: Download | None, language: str) -> st
     """Say why a download failed, or how a model is had that cannot be downloaded."""
     if state is not None and state.problem:
         problem = without_places(state.problem, entry.place().parent)
-        return (
-            f'<p class="rt-failed" role="alert">{escape(translate_sentence(problem, language))}</p>'
-        )
+        return f'<p class="rt-failed" role="alert">{escape(tell(problem, language))}</p>'
     if entry.url is None and entry.find() is None:
-        return f"<p>{escape(translate_sentence(str(entry.get_text()), language))}</p>"
+        return f"<p>{escape(tell(entry.get_text(), language))}</p>"
     return ""
 
 
@@ -94,5 +92,5 @@ def _getting(entry: CatalogueEntry, state: Download | None, language: str, *, ma
         return ""
     if not may_get:
         return f"<code>rembg-tuner models get {escape(entry.name)}</code>"
-    label = say("models.get", language, size=translate_sentence(str(entry.size_text()), language))
+    label = say("models.get", language, size=tell(entry.size_text(), language))
     return f'<button type="button" data-get="{escape(entry.name)}">{escape(label)}</button>'

@@ -11,7 +11,7 @@ from rembg_tuner.ui.views import chart
 from rembg_tuner.ui.views.looks import focus_text, show_looks
 from rembg_tuner.ui.views.markup import duration, number, setting_text, size
 from rembg_tuner.ui.visit import compare, is_same_picture
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import say, tell
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def show_hint(message: str, language: str) -> str:
 
 def _notice(title: str, message: str, language: str) -> str:
     """Write a neutral message with a title; a screen reader reads it when it is idle."""
-    text = escape(translate_sentence(message, language))
+    text = escape(tell(message, language))
     return f'<div class="rt-alert rt-wait" role="status"><b>{title}</b><p>{text}</p></div>'
 
 
@@ -228,7 +228,7 @@ def _foreground(turn: Turn, language: str) -> str:
     if result is None or not turn.has_no_foreground:
         return ""
     text = next(text for text in result.warnings if text.startswith(NO_FOREGROUND))
-    return f'<p class="rt-warning rt-foreground">{escape(translate_sentence(text, language))}</p>'
+    return f'<p class="rt-warning rt-foreground">{escape(tell(text, language))}</p>'
 
 
 def _waited(turn: Turn, language: str) -> str:
@@ -281,7 +281,7 @@ def _warnings(result: Result, language: str) -> str:
     warnings = [text for text in result.warnings if not text.startswith(NO_FOREGROUND)]
     if not warnings:
         return ""
-    lines = "".join(f"<li>{escape(translate_sentence(text, language))}</li>" for text in warnings)
+    lines = "".join(f"<li>{escape(tell(text, language))}</li>" for text in warnings)
     return f'<ul class="rt-warnings" aria-label="{say("warnings", language)}">{lines}</ul>'
 
 
@@ -334,7 +334,7 @@ def _mark(asked: object, effective: object) -> str:
 
 def _alert(message: str, language: str, *, kind: str | None = None) -> str:
     """Say what went wrong, in its place."""
-    text = escape(translate_sentence(message, language))
+    text = escape(tell(message, language))
     title = say(f"failure.{kind}", language) if kind else say("failure.settings", language)
     return f'<div class="rt-alert" role="alert"><b>{title}</b><p>{text}</p></div>'
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.soak import draw_soak
 from rembg_tuner.stats import MIN_VERDICT_RUNS
 from rembg_tuner.ui.views.markup import TOLD, duration, label_text, size
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import say, tell
 
 if TYPE_CHECKING:
     from rembg_tuner.ui.studies import Study
@@ -23,7 +23,7 @@ def show_soak(study: Study, language: str, *, most: int) -> str:
         most: runs that it makes, if they do not take too long for a page.
     """
     if study.problem:
-        return f'<p class="rt-failed" role="alert">{escape(translate_sentence(study.problem, language))}</p>'
+        return f'<p class="rt-failed" role="alert">{escape(tell(study.problem, language))}</p>'
     found = study.soaked
     if not study.is_running and found is None:
         return f'<p role="status">{escape(say("soak.stopped", language))}</p>'
@@ -45,7 +45,7 @@ def show_soak(study: Study, language: str, *, most: int) -> str:
     )
     bound = "" if found.failure or runs >= most else say("soak.bound", language, runs=runs, most=most)  # fmt: skip
     words = {word: say(f"soak.{word}", language) for word in ("memory", "run")}
-    failed = f'<p class="rt-failed">{escape(translate_sentence(found.failure, language))}</p>' if found.failure else ""  # fmt: skip
+    failed = f'<p class="rt-failed">{escape(tell(found.failure, language))}</p>' if found.failure else ""  # fmt: skip
     return f'<section class="rt-study"><p><b>{escape(_subject(study, language))}</b> {escape(text)}</p><p class="rt-muted">{escape(bound)}</p>{failed}<div class="rt-plane">{draw_soak(found, words)}</div></section>'
 
 

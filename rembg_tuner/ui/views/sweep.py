@@ -23,7 +23,7 @@ from rembg_tuner.ui.views.markup import (
     size,
     stars_text,
 )
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import say, tell
 from rembg_tuner.units import format_guess
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
         max_time_s=budgets.max_time_s,
         min_agreement=budgets.min_agreement,
     )
-    said = tuple(
-        replace(point, label=translate_sentence(point.label, language)) for point in info.points
-    )
+    said = tuple(replace(point, label=tell(point.label, language)) for point in info.points)
     plot = draw(
         replace(info, points=said),
         words={word: say(f"plot.{word}", language) for word in _PLOT_WORDS},
@@ -79,7 +77,7 @@ def _thumbnails(trials: Sequence[Trial]) -> dict[int, str]:
 def _head(study: Study, language: str) -> str:
     """Say how far it is, or why it ended."""
     if study.problem:
-        return f'<p class="rt-failed" role="alert">{escape(translate_sentence(study.problem, language))}</p>'
+        return f'<p class="rt-failed" role="alert">{escape(tell(study.problem, language))}</p>'
     progress, name = study.progress, escape(say("tab.sweep", language))
     if not study.is_running and (progress is None or not progress.trials):
         return f'<p role="status">{escape(say("sweep.stopped.first", language))}</p>'
@@ -136,17 +134,17 @@ def _blind(trials: Sequence[Trial], language: str) -> str:
 def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
     """Say what is recommended, what comes second, and what a step would buy."""
     key = "sweep.recommended" if found.fits else "sweep.nothing"
-    steps = "".join(f'<li><button type="button" data-trial="{step.trial}">{escape(translate_sentence(step.text, language))}</button></li>' for step in found.steps)  # fmt: skip
+    steps = "".join(f'<li><button type="button" data-trial="{step.trial}">{escape(tell(step.text, language))}</button></li>' for step in found.steps)  # fmt: skip
     second = ""
     if found.runner_up is not None:
-        text = translate_sentence(f"{label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}", language)  # fmt: skip
+        text = tell(f"{label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}", language)  # fmt: skip
         second = f'<p class="rt-muted">{escape(say("sweep.second", language))} {escape(text)}</p>'
     expected = ""
     if found.expected:
-        expected = f'<p class="rt-muted">{escape(translate_sentence(found.expected, language))}</p>'
+        expected = f'<p class="rt-muted">{escape(tell(found.expected, language))}</p>'
     return (
         f'<div class="rt-why" data-fits="{str(found.fits).lower()}"><p><b>{escape(say(key, language))}</b> '
-        f"{escape(translate_sentence(found.why, language))}</p>{second}<ul>{steps}</ul>{expected}</div>"
+        f"{escape(tell(found.why, language))}</p>{second}<ul>{steps}</ul>{expected}</div>"
     )
 
 
@@ -165,13 +163,12 @@ def _card(trial: Trial, names: Sequence[str], language: str, *, is_taken: bool) 
         if trial.may_be_unstable:
             spread += f" · {say('sweep.unstable', language)}"
     told = "".join(
-        f'<p class="rt-muted">{escape(translate_sentence(warning, language))}</p>'
-        for warning in trial.warnings
+        f'<p class="rt-muted">{escape(tell(warning, language))}</p>' for warning in trial.warnings
     )
     return (
         f'<div class="rt-card" data-card="{trial.number}"><div class="rt-card-thumbs">{thumbs}</div><div>'
         f"<p><b>{escape(label_text(trial.settings, names, language))}</b></p>"
-        f"<p>{escape(translate_sentence(figures, language))} {stars}</p>"
+        f"<p>{escape(tell(figures, language))} {stars}</p>"
         f'<p class="rt-muted">{escape(spread)}</p>{told}'
         f'<button type="button" class="rt-take" data-use="{trial.number}">{escape(say("sweep.use", language))}</button>'
         f'<p class="rt-taken" role="status">{escape(say("sweep.taken", language)) if is_taken else ""}</p>'
@@ -212,7 +209,7 @@ def _line(trial: Trial, names: Sequence[str], chosen: int | None, language: str)
     mark = ' aria-current="true"' if trial.number == chosen else ""
     name = f'<th scope="row"><button type="button" data-trial="{trial.number}">{label}</button></th>'  # fmt: skip
     if not trial.is_measured:
-        return f'<tr>{name}<td colspan="5" class="rt-failed">{escape(translate_sentence(trial.failure, language))}</td></tr>'
+        return f'<tr>{name}<td colspan="5" class="rt-failed">{escape(tell(trial.failure, language))}</td></tr>'
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
     spread = f"{duration(trial.time_low_s, language)} – {duration(trial.time_high_s, language)}"
     if trial.may_be_unstable:

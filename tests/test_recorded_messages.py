@@ -1,0 +1,51 @@
+"""What the page says of every kind, in both languages, is what it said before messages were data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from triggered_messages import TRIGGERS, Said
+
+from rembg_tuner.errors import TunerError
+from rembg_tuner.measurement import Failure
+from rembg_tuner.ui.catalogues import LANGUAGES
+from rembg_tuner.ui.page_folder import without_places
+from rembg_tuner.ui.words import tell
+from rembg_tuner.yaml_files import read_mapping
+
+RECORD = read_mapping(Path(__file__).with_name("recorded_messages.yaml"))
+
+
+def messages_of(said: Said) -> list[Any]:
+    """Return the messages of what was triggered."""
+    if isinstance(said, list | tuple):
+        return list(said)
+    return [said.message if isinstance(said, TunerError | Failure) else said]
+
+
+def recorded(row: Any, language: str) -> list[str]:
+    """Return what a row of the record says in a language."""
+    found = row.get("now", {}).get(language, row[language])
+    return [found] if isinstance(found, str) else list(found)
+
+
+def test_the_record_is_of_every_trigger() -> None:
+    """More than fifty; a deliberate difference has its reason."""
+    assert RECORD.keys() == TRIGGERS.keys()
+    assert len(RECORD) >= 50
+    assert [name for name, row in RECORD.items() if ("now" in row) != ("why" in row)] == []  # type: ignore[operator]  # rows are mappings
+
+
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_the_page_says_what_it_said(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triggered, and rendered for a reader of the page."""
+    monkeypatch.setenv("REMBG_HOME", str(tmp_path))
+    monkeypatch.delenv("U2NET_HOME", raising=False)
+    said = messages_of(TRIGGERS[name](tmp_path))
+    for language in LANGUAGES:
+        found = [tell(without_places(str(one), tmp_path), language) for one in said]
+        assert found == recorded(RECORD[name], language)

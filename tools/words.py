@@ -1,0 +1,165 @@
+"""Bring the page's catalogues up to date with the source: `make words`, or `python tools/words.py`.
+
+Every language of `rembg_tuner.ui.catalogues.LANGUAGES` but English has a .po file; one that is missing is made.
+Translations are kept, new texts are added without one, and what nothing says any more is dropped.
+"""
+
+from __future__ import annotations
+
+import ast
+import string
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import yaml
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po, write_po
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from rembg_tuner.messages import JOINTS  # noqa: E402  # of this checkout
+from rembg_tuner.presets import read_presets  # noqa: E402
+from rembg_tuner.settings import ENGINES, KNOBS  # noqa: E402
+from rembg_tuner.ui.catalogues import FOLDER, LANGUAGES, SOURCE, po_file  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Extracted = Iterator[tuple[int, str, str | tuple[str, ...], list[str]]]
+
+PACKAGE = "rembg_tuner"
+# Rooms whose messages never reach a page.
+ELSEWHERE = (
+    "article.py",
+    "bench/**.py",
+    "cli/**.py",
+    "documents.py",
+    "messages.py",
+    "quantization/**.py",
+    "report.py",
+)
+# A knob's choices that are names, and the same in every language.
+NAMES = {*ENGINES, *KNOBS["provider"].choices, "fp32", "bf16", "fp16", "int8"}
+_HEADER = "Translations of rembg tuner's page; tools/words.py keeps them in step with the source."
+
+
+def extract_python(file: IO[bytes], *_: object, **__: object) -> Extracted:
+    """Yield the templates of messages, and what knobs say of themselves."""
+    for node in ast.walk(ast.parse(file.read())):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        texts = [one.value for one in node.args if _is_text(one)]  # type: ignore[attr-defined]  # a Constant
+        if node.func.id == "Message" and texts and _has_words(texts[0]):
+            yield node.lineno, "gettext", texts[0], []
+        elif node.func.id == "plural" and len(texts) == 2:
+            yield node.lineno, "ngettext", (texts[0], texts[1]), []
+        elif node.func.id == "Knob":
+            for word in node.keywords:
+                if word.arg in ("summary", "allowed") and _is_text(word.value):
+                    yield node.lineno, "gettext", word.value.value, []  # type: ignore[attr-defined]  # a Constant
+
+
+def _has_words(template: str) -> bool:
+    """Return whether a template holds more than what is filled in."""
+    return any(literal.strip() for literal, *_ in string.Formatter().parse(template))
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def extract_page_words(file: IO[bytes], *_: object, **__: object) -> Extracted:
+    """Yield the page's words, each with its short id as context."""
+    for key, text in yaml.safe_load(file).items():
+        yield 1, "pgettext", (key, str(text)), []
+
+
+def extract_presets(file: IO[bytes], *_: object, **__: object) -> Extracted:
+    """Yield what presets are for, and why some were not measured."""
+    for entry in yaml.safe_load(file).values():
+        for text in (entry["for"], entry.get("why_not_measured")):
+            if text:
+                yield 1, "gettext", text, []
+
+
+def extract_models(file: IO[bytes], *_: object, **__: object) -> Extracted:
+    """Yield what models are good for, and why some do not run."""
+    for entry in yaml.safe_load(file).values():
+        for text in (entry.get("good_for"), entry.get("why_not")):
+            if text:
+                yield 1, "gettext", text, []
+
+
+_METHODS: list[tuple[str, Any]] = [
+    *((f"{PACKAGE}/{pattern}", "ignore") for pattern in ELSEWHERE),
+    (f"{PACKAGE}/**.py", extract_python),
+    (f"{PACKAGE}/ui/locale/{SOURCE}.yaml", extract_page_words),
+    (f"{PACKAGE}/models/catalogue.yaml", extract_models),
+    ("presets.yaml", extract_presets),
+]
+
+
+def terms() -> Iterator[tuple[str, str]]:
+    """Yield the kind and the name of each Term, and the joints of lists."""
+    for name, knob in KNOBS.items():
+        yield "knob", name
+        yield from (("choice", choice) for choice in knob.choices if choice not in NAMES)
+    yield from (("preset", name) for name in (*read_presets(), "mine"))
+    yield from (("joint", joint) for joint in JOINTS)
+
+
+def extracted() -> Catalog:
+    """Return all that is to be translated."""
+    found = Catalog(header_comment=f"# {_HEADER}", project="rembg tuner")
+    sources = extract_from_dir(ROOT, _METHODS, directory_filter=_is_of_the_package)
+    for name, _, text, _, context in sources:
+        found.add(text, locations=[(name, 0)], context=context)
+    for kind, name in terms():
+        found.add(name, context=kind)
+    return found
+
+
+def _is_of_the_package(folder: str) -> bool:
+    return Path(folder).relative_to(ROOT).parts[0] == PACKAGE
+
+
+def updated(language: str, source: Catalog, folder: Path = FOLDER) -> Catalog:
+    """Return a language's catalogue, in step with the source."""
+    path = po_file(language, folder)
+    if path.exists():
+        with path.open("rb") as file:
+            content = read_po(file, locale=language.replace("-", "_"), ignore_obsolete=True)
+    else:
+        content = Catalog(locale=language.replace("-", "_"))
+    content.fuzzy = False
+    content.update(source, no_fuzzy_matching=True, update_creation_date=False)
+    content.obsolete.clear()
+    content.header_comment = f"# {_HEADER}"
+    return content
+
+
+def main() -> None:
+    """Write every catalogue, and say what is not translated."""
+    source = extracted()
+    for language in LANGUAGES:
+        if language == SOURCE:
+            continue
+        content = updated(language, source)
+        with po_file(language).open("wb") as file:
+            write_po(file, content, width=0, sort_by_file=True, include_lineno=False)
+        missing = [entry.id for entry in content if entry.id and not is_translated(entry.string)]
+        print(f"{po_file(language).name}: {len(content)} texts, {len(missing)} not translated")
+        for text in missing:
+            print(f"  {text if isinstance(text, str) else text[1]}")
+
+
+def is_translated(text: object) -> bool:
+    """Return whether a catalogue's text is there, in all its forms."""
+    return all(text) if isinstance(text, tuple | list) else bool(text)
+
+
+if __name__ == "__main__":
+    main()
