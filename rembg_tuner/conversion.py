@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.engines import answer_difference, pictures_of
+from rembg_tuner.engines.arrays import answer_difference, pictures_of
 from rembg_tuner.errors import EngineError, ModelError, TunerError
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.pnnx import find_pnnx
@@ -45,7 +45,7 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
     Raises:
         EngineError, ModelError: the graph does not take another size or batch, or does not run at all.
     """
-    from rembg_tuner.engines.onnxruntime import probe  # not loaded for ncnn
+    from rembg_tuner.engines.onnxruntime.session import probe  # not loaded for ncnn
 
     model = graphs.load_graph(source, kinds=graphs.FP32_ONLY)  # as the engines want it
     own = graphs.own_side(model.graph)
@@ -77,7 +77,7 @@ def _run_as_released(source: Path, model: onnx.ModelProto, side: int) -> None:
     Raises:
         EngineError, ModelError: it does not run, or gives no picture.
     """
-    from rembg_tuner.engines.onnxruntime import probe
+    from rembg_tuner.engines.onnxruntime.session import probe
 
     own = graphs.own_side(model.graph)
     answer = probe(source, side=own or side, batch=graphs.own_batch(model.graph))
@@ -168,7 +168,7 @@ def run_plain(plain: Path, source: Path, *, side: int) -> RawOutput:
     Raises:
         EngineError, ModelError: it does not run, or makes no matte.
     """
-    from rembg_tuner.engines.onnxruntime import probe
+    from rembg_tuner.engines.onnxruntime.session import probe
 
     try:
         return pictures_of(probe(plain, side=side, batch=1), str(source))
@@ -182,9 +182,9 @@ def _check_answer(network: Path, reference: RawOutput, source: Path, side: int) 
     Raises:
         EngineError: it answers otherwise.
     """
-    from rembg_tuner.engines import ncnn
+    from rembg_tuner.engines.ncnn.session import probe
 
-    difference = answer_difference(ncnn.probe(network, side=side), reference)
+    difference = answer_difference(probe(network, side=side), reference)
     if difference > _MOST_DIFFERENCE:
         raise EngineError(
             f"what pnnx made of {source} for ncnn answers otherwise than the model itself does (by {difference:.3f} of its range); choose engine onnxruntime or openvino"

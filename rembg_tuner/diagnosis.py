@@ -35,12 +35,14 @@ _TELLING_FEATURES = (
 )
 _ASK_TIMEOUT_S = 60.0
 _ASK_PROVIDERS = (
-    "import json; from rembg_tuner.engines import providers as e; "
+    "import json; from rembg_tuner.engines.onnxruntime import providers as e; "
     "print(json.dumps({p: e.provider_problem(p) for p in e.PROVIDERS}))"
 )
 _ASK_LIBVIPS = "from rembg_tuner.imaging import libvips as e; print(e.libvips_version())"
 _ASK_DEFLATE = "from rembg_tuner.imaging import deflate as e; print(e.LIBRARY, e.VERSION)"
-_ASK_OPENVINO = "from rembg_tuner.engines import openvino as e; print(*e.cpu_capabilities())"
+_ASK_OPENVINO = (
+    "from rembg_tuner.engines.openvino import session as e; print(*e.cpu_capabilities())"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rembg_tuner.boxes import Box
-    from rembg_tuner.engines import NetworkEngine
+    from rembg_tuner.engines.protocols import NetworkEngine
     from rembg_tuner.errors import TunerError
     from rembg_tuner.imaging.focus import Focused
     from rembg_tuner.imaging.matte import Channel

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyvips
 
     from rembg_tuner.boxes import Box
-    from rembg_tuner.engines import NetworkEngine, StockEngine
+    from rembg_tuner.engines.protocols import NetworkEngine, StockEngine
     from rembg_tuner.errors import TunerError
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput

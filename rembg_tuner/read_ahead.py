@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyvips
 
     from rembg_tuner.boxes import Box
-    from rembg_tuner.engines import NetworkEngine
+    from rembg_tuner.engines.protocols import NetworkEngine
     from rembg_tuner.imaging.source import PictureHeader
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.pipeline import Job, Picture

@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from rembg_tuner.boxes import BOX_FORM, box_problem, box_text
 from rembg_tuner.conflicts import FOCUS_USES, focus_problem, precision_problems
+from rembg_tuner.engines import table
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.knobs import Knob, problems_of_value
 
-EngineName = Literal["onnxruntime", "openvino", "ncnn", "rembg"]
+if TYPE_CHECKING:
+    from rembg_tuner.engines.spec import EngineSpec
+
+EngineName = str  # of the table of engines
 ProviderName = Literal["cpu", "cuda", "tensorrt", "openvino"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 ExecutionMode = Literal["sequential", "parallel"]
@@ -24,17 +28,13 @@ Focus = Literal["off", "auto", "box"]
 Value = str | int | float | bool | None
 PeakKey = tuple[tuple[str, Value], ...]  # knobs with their values
 
-ENGINES: tuple[EngineName, ...] = get_args(EngineName)
-STOCK_ENGINE: EngineName = "rembg"  # rembg itself, to compare with
-_ONNX_RUNTIME: frozenset[str] = frozenset({"onnxruntime", "rembg"})
-_NETWORK: frozenset[str] = frozenset({"onnxruntime", "openvino", "ncnn"})
-_BATCHING: frozenset[str] = frozenset({"onnxruntime", "openvino"})
+ENGINES: tuple[EngineName, ...] = tuple(table.ENGINES)
+# rembg itself, to compare with
+STOCK_ENGINE: EngineName = next(name for name, spec in table.ENGINES.items() if spec.is_stock)
 # What each engine computes in; which of them is native is the CPU's to say.
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
-    "onnxruntime": ("auto", "fp32", "fp16", "int8"),
-    "openvino": ("auto", "fp32", "bf16", "fp16", "int8"),
-    "ncnn": ("auto", "fp32", "bf16", "fp16"),
-    "rembg": ("fp32",),
+    name: cast("tuple[Precision, ...]", spec.precision_choices)
+    for name, spec in table.ENGINES.items()
 }
 _KNOB = "knob"
 DEFAULT_MODEL = "u2netp"
@@ -43,13 +43,25 @@ MODEL_ALIASES = {"u2net_lite": DEFAULT_MODEL}  # the article's name for it
 
 def installed_engines() -> tuple[str, ...]:
     """Name the engines whose package is installed, best first; nothing is imported."""
-    preferred = ("openvino", "onnxruntime", "ncnn", "rembg")  # each is its package's name too
-    return tuple(engine for engine in preferred if find_spec(engine) is not None)
+    return tuple(spec.name for spec in table.by_rank() if _is_installed(spec))
 
 
 def best_installed_engine() -> EngineName:
-    """Pick the default engine: OpenVINO where it is installed, else ONNX Runtime."""
-    return "openvino" if find_spec("openvino") is not None else "onnxruntime"
+    """Return the default engine: the best that is installed and runs the network alone."""
+    for spec in table.by_rank():
+        if not spec.is_stock and _is_installed(spec):
+            return spec.name
+    return ENGINES[0]  # a dependency of this program: its absence is found when it is loaded
+
+
+def _is_installed(spec: EngineSpec) -> bool:
+    """Return whether an engine's packages are there; nothing is imported."""
+    return all(find_spec(package) is not None for package in spec.packages)
+
+
+def _honouring(knob: str) -> frozenset[str]:
+    """Return the engines that honour a knob that not every engine does."""
+    return frozenset(name for name, spec in table.ENGINES.items() if knob in spec.knobs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +100,7 @@ class Settings:
                 summary="ONNX Runtime's execution provider; one that is absent is an error, never a quiet run on the CPU",
                 group="model and engine",
                 choices=get_args(ProviderName),
-                engines=_ONNX_RUNTIME,
+                engines=_honouring("provider"),
             )
         },
     )
@@ -99,7 +111,7 @@ class Settings:
                 summary="number format of the network's arithmetic: in openvino, int8 takes a third of fp32's time on a CPU with VNNI and half on one with AVX2 only, and bf16 half where the CPU has it; in onnxruntime int8 takes three quarters; ncnn's bf16 saves memory, not time; edges move a little; auto: the fastest whose agreement with fp32 was measured and holds; Δ is the mean difference of the mattes from fp32's, of 1",
                 group="model and engine",
                 choices=get_args(Precision),
-                engines=_NETWORK,
+                engines=_honouring("precision"),
             )
         },
     )
@@ -110,7 +122,7 @@ class Settings:
                 summary="where the subject is small, the network runs again on its part of the picture, for a better edge: auto looks once more at each of up to four subjects, and keeps the first look where the second finds nothing or differs by a large part; box runs it on focus_box alone",
                 group="focus",
                 choices=get_args(Focus),
-                engines=_NETWORK,
+                engines=_honouring("focus"),
                 reload=False,
             )
         },
@@ -122,7 +134,7 @@ class Settings:
                 summary="the part of the upright picture that focus box runs the network on; all outside it is background",
                 group="focus",
                 allowed=BOX_FORM,
-                engines=_NETWORK,
+                engines=_honouring("focus_box"),
                 reload=False,
                 default_text="none",
             )
@@ -136,7 +148,7 @@ class Settings:
                 group="focus",
                 low=0,
                 high=1,
-                engines=_NETWORK,
+                engines=_honouring("focus_max_share"),
                 reload=False,
             )
         },
@@ -166,7 +178,7 @@ class Settings:
                 high=2048,
                 multiple_of=32,
                 or_zero=True,
-                engines=_NETWORK,
+                engines=_honouring("network_size"),
             )
         },
     )
@@ -179,7 +191,7 @@ class Settings:
                 unit="pictures",
                 low=1,
                 high=16,
-                engines=_BATCHING,
+                engines=_honouring("batch_size"),
             )
         },
     )
@@ -204,7 +216,7 @@ class Settings:
                 unit="threads",
                 low=0,
                 high=256,
-                engines=_ONNX_RUNTIME,
+                engines=_honouring("inter_op_threads"),
             )
         },
     )
@@ -215,7 +227,7 @@ class Settings:
                 summary="whether operators run one after another or side by side; parallel switches the memory pattern off",
                 group="threads",
                 choices=get_args(ExecutionMode),
-                engines=_ONNX_RUNTIME,
+                engines=_honouring("execution_mode"),
             )
         },
     )
@@ -225,7 +237,7 @@ class Settings:
             _KNOB: Knob(
                 summary="waiting threads spin: a little faster, at the price of a busy CPU",
                 group="threads",
-                engines=_ONNX_RUNTIME,
+                engines=_honouring("spinning"),
             )
         },
     )
@@ -235,7 +247,7 @@ class Settings:
             _KNOB: Knob(
                 summary="ONNX Runtime keeps freed memory for the next run: faster, and never given back",
                 group="memory",
-                engines=_ONNX_RUNTIME,
+                engines=_honouring("cpu_mem_arena"),
             )
         },
     )
@@ -245,7 +257,7 @@ class Settings:
             _KNOB: Knob(
                 summary="ONNX Runtime plans one block for all tensors from the second run on: a little faster, a higher peak",
                 group="memory",
-                engines=_ONNX_RUNTIME,
+                engines=_honouring("mem_pattern"),
             )
         },
     )
@@ -255,7 +267,7 @@ class Settings:
             _KNOB: Knob(
                 summary="the arena's unused memory is given back after each run: smaller between runs, slower",
                 group="memory",
-                engines=frozenset({"onnxruntime"}),
+                engines=_honouring("arena_shrink"),
             )
         },
     )
@@ -265,7 +277,7 @@ class Settings:
             _KNOB: Knob(
                 summary="ncnn frees each intermediate result as soon as nothing needs it: a lower peak, in the same time",
                 group="memory",
-                engines=frozenset({"ncnn"}),
+                engines=_honouring("light_mode"),
             )
         },
     )

@@ -26,20 +26,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rembg_tuner import __version__
 from rembg_tuner.address_space import root_reason
+from rembg_tuner.engines.table import ENGINES, open_engine
 from rembg_tuner.errors import TunerError
 from rembg_tuner.models.spec import ModelSpec, verify
 from rembg_tuner.pipeline import Job, Stages, Undone, cut_out_together, run_job
-from rembg_tuner.settings import STOCK_ENGINE, build_settings
+from rembg_tuner.settings import build_settings
 
 if TYPE_CHECKING:
-    from rembg_tuner.engines import NetworkEngine, StockEngine
+    from rembg_tuner.engines.protocols import NetworkEngine, StockEngine
     from rembg_tuner.read_ahead import ReadAhead
     from rembg_tuner.settings import Settings
 
 _FIRST_TO_BE_KILLED = "1000"
-# OpenVINO's converter of models, which no run needs: 40 ms of CPU and 7 MiB. openvino's own __init__ goes on
-# without it.
-_NOT_NEEDED = "openvino.tools.ovc"
 
 
 class Worker:
@@ -90,11 +88,11 @@ class Worker:
         self, *, settings: dict[str, object], model: dict[str, Any], threads: int, cache: str
     ) -> None:
         """Verify the model and open the engine."""
-        from rembg_tuner.engines import EngineRequest, open_engine
+        from rembg_tuner.engines.protocols import EngineRequest
 
         started = time.perf_counter()
         self._settings = build_settings(settings)
-        if self._settings.engine != STOCK_ENGINE:
+        if not ENGINES[self._settings.engine].is_stock:
             from rembg_tuner.imaging import libvips
 
             libvips.use_threads(threads)
@@ -188,28 +186,16 @@ def read_requests(request_fd: int, worker: Worker, requests: queue.Queue[dict[st
 def _import_libraries(engine: str) -> dict[str, str]:
     """Import what runs of this engine need, so that no run pays for it; give the versions."""
     versions = {"python": sys.version.split()[0], "rembg_tuner": __version__}
-    if engine == STOCK_ENGINE:
-        from rembg_tuner.engines import onnxruntime, rembg
-
-        return {**versions, "rembg": rembg.import_rembg(), "onnxruntime": onnxruntime.version()}
+    spec = ENGINES[engine]
+    if spec.is_stock:
+        return {**versions, **spec.imports()}
     from rembg_tuner import looks  # noqa: F401  # this and compose bring the rest of imaging
     from rembg_tuner.imaging import compose, deflate, libvips  # noqa: F401
 
     libvips.start_libvips(1)  # how many there will be is told with the load
     versions |= {"libvips": libvips.libvips_version(), "pyvips": libvips.binding_version()}
     versions[deflate.LIBRARY] = deflate.VERSION
-    if engine == "openvino":
-        sys.modules[_NOT_NEEDED] = None  # type: ignore[assignment]  # the documented way to forbid an import
-        from rembg_tuner.engines import openvino
-
-        return {**versions, "openvino": openvino.version()}
-    if engine == "ncnn":
-        from rembg_tuner.engines import ncnn
-
-        return {**versions, "ncnn": ncnn.version()}
-    from rembg_tuner.engines import onnxruntime
-
-    return {**versions, "onnxruntime": onnxruntime.version()}
+    return {**versions, **spec.imports()}
 
 
 def _why_not_loaded(engine: str, error: Exception) -> str:
@@ -230,7 +216,7 @@ def main(engine: str, request_fd: int, result_fd: int) -> None:
     nothing, and takes a twentieth of the time. It is on again before anything is measured, and from the
     start for the stock pipeline, which is measured as it is.
     """
-    if engine == STOCK_ENGINE:
+    if ENGINES[engine].is_stock:
         gc.enable()
     # a Ctrl-C at the terminal is the parent's to handle
     signal.signal(signal.SIGINT, signal.SIG_IGN)

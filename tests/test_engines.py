@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.engines import EngineRequest, open_engine
+from rembg_tuner.engines.protocols import EngineRequest
+from rembg_tuner.engines.table import open_engine
 from rembg_tuner.errors import EngineError, MissingProviderError, ModelError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.matte import scale_to_matte
@@ -43,7 +44,7 @@ from rembg_tuner.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rembg_tuner.engines import NetworkEngine
+    from rembg_tuner.engines.protocols import NetworkEngine
     from rembg_tuner.settings import Value
 
     Alpha = npt.NDArray[np.uint8]  # (h, w)
@@ -259,7 +260,7 @@ def test_a_precision_that_the_cpu_has_not_is_refused(
     toy: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bfloat16 is never emulated, and never replaced in silence."""
-    from rembg_tuner.engines import openvino as engine_module
+    from rembg_tuner.engines.openvino import session as engine_module
 
     monkeypatch.setitem(engine_module._CAPABILITIES, "bf16", "NO SUCH THING")
     with pytest.raises(EngineError, match="precision bf16 is not this CPU's own"):
@@ -270,7 +271,7 @@ def test_halved_weights_are_written_where_what_is_left_is_swept(
     toy: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A killed worker leaves them in the cache, and not in the system's temporary folder for ever."""
-    from rembg_tuner.engines import openvino as engine_module
+    from rembg_tuner.engines.openvino import session as engine_module
 
     core, written = openvino.Core(), []
 
@@ -334,10 +335,7 @@ def test_a_damaged_compiled_model_is_made_again(
 def both(own_cache: Path) -> Iterator[dict[str, NetworkEngine]]:
     """Give u2netp open in every engine, fp32."""
     spec = find_model("u2netp")
-    engines = {
-        name: opened(Settings(engine=name), spec, own_cache)  # type: ignore[arg-type]
-        for name in EVERY_ENGINE
-    }
+    engines = {name: opened(Settings(engine=name), spec, own_cache) for name in EVERY_ENGINE}
     yield engines
     for engine in engines.values():
         engine.close()
@@ -381,10 +379,10 @@ def test_a_cancel_when_nothing_runs_does_nothing(
 @pytest.mark.parametrize("engine", NETWORK_ENGINES)
 def test_another_network_size_is_what_runs(engine: str, tmp_path: Path) -> None:
     """network_size 256 is read back, takes less memory than 320, and makes the same cut-out nearly."""
-    settings = Settings(engine=engine, network_size=256)  # type: ignore[arg-type]
+    settings = Settings(engine=engine, network_size=256)
     alphas = []
     with Runner() as runner:
-        for chosen in (settings, Settings(engine=engine)):  # type: ignore[arg-type]
+        for chosen in (settings, Settings(engine=engine)):
             result = run_one(runner, ROOT / "examples" / "astronaut.png", chosen, tmp_path)
             assert result.effective["network_size"] == (chosen.network_size or 320)
             assert result.warnings == ()
@@ -423,8 +421,8 @@ def test_an_own_network_of_free_size_needs_a_size(engine: str, tmp_path: Path) -
     model = str(make_toy(tmp_path / "toy.onnx", shape=(1, 3, "h", "w")))
     job = Job(input=str(EXAMPLES[0]), output=str(tmp_path / "out.png"))
     with Runner() as runner:
-        refused = runner.run(job, Settings(model=model, engine=engine))  # type: ignore[arg-type]
-        taken = runner.run(job, Settings(model=model, engine=engine, network_size=96))  # type: ignore[arg-type]
+        refused = runner.run(job, Settings(model=model, engine=engine))
+        taken = runner.run(job, Settings(model=model, engine=engine, network_size=96))
     assert isinstance(refused, Failure)
     assert (refused.kind, refused.stage) == ("bad_model", "load")
     assert "give --network-size" in refused.message
@@ -453,7 +451,7 @@ def test_a_network_that_takes_no_picture_is_refused_at_once(
     """The sentence names the file and what it takes; nothing is reshaped in silence."""
     spec = toy_spec(make_toy(tmp_path / "toy.onnx", **toy_arguments))
     with pytest.raises(ModelError) as caught:
-        opened(Settings(engine=engine, network_size=side), spec, tmp_path)  # type: ignore[arg-type]
+        opened(Settings(engine=engine, network_size=side), spec, tmp_path)
     assert str(caught.value).startswith(spec.path)
     assert words in str(caught.value)
 
@@ -463,7 +461,7 @@ def test_an_own_network_of_written_size_takes_several_pictures(
     engine: str, toy: ModelSpec, tmp_path: Path
 ) -> None:
     """Only its batch is freed, so no size must be given that the graph has."""
-    four = opened(Settings(engine=engine, batch_size=4), toy, tmp_path)  # type: ignore[arg-type]
+    four = opened(Settings(engine=engine, batch_size=4), toy, tmp_path)
     assert (four.side, four.effective["batch_size"]) == (TOY_SIDE, 4)
     assert len(four.predict(np.zeros((4, 3, TOY_SIDE, TOY_SIDE), np.float32))) == 4
 
@@ -486,7 +484,7 @@ def test_a_graph_that_takes_eight_at_once_is_told_when_it_is_loaded(tmp_path: Pa
 def test_a_network_that_makes_no_matte_is_refused(engine: str, tmp_path: Path) -> None:
     """A classifier's row of numbers is told by its shape, and is no crash."""
     spec = toy_spec(make_toy(tmp_path / "toy.onnx", is_flat=True))
-    network = opened(Settings(engine=engine), spec, tmp_path)  # type: ignore[arg-type]
+    network = opened(Settings(engine=engine), spec, tmp_path)
     with pytest.raises(ModelError, match=r"does not make a matte: .*\(1, 3\)"):
         network.predict(np.zeros((1, 3, TOY_SIDE, TOY_SIDE), np.float32))
 
@@ -529,7 +527,7 @@ def test_a_graph_that_gives_no_picture_is_told_by_every_engine(
     change(model)
     onnx.save(model, toy.path)
     with pytest.raises(ModelError) as caught:
-        opened(Settings(engine=engine, network_size=side), toy, tmp_path).predict(  # type: ignore[arg-type]
+        opened(Settings(engine=engine, network_size=side), toy, tmp_path).predict(
             np.zeros((1, 3, TOY_SIDE, TOY_SIDE), np.float32)
         )
     assert str(caught.value).startswith(f"{toy.path} does not make a matte: {words}")
@@ -544,7 +542,7 @@ def test_a_picture_in_half_precision_is_refused_at_every_size(
     """A graph that must be freed first is told by the same sentence as one that need not be."""
     spec = toy_spec(make_toy(tmp_path / "toy.onnx", kind=onnx.TensorProto.FLOAT16))
     with pytest.raises(ModelError, match=r"does not take one picture: .* is needed") as caught:
-        opened(Settings(engine=engine, network_size=side), spec, tmp_path)  # type: ignore[arg-type]
+        opened(Settings(engine=engine, network_size=side), spec, tmp_path)
     assert str(caught.value).startswith(spec.path)
 
 
@@ -558,7 +556,7 @@ def test_an_own_file_that_is_no_model_is_told(
     damaged = {"cut-short": content[: len(content) // 2], "empty": b"", "text": b"not a model\n"}
     Path(toy.path).write_bytes(damaged[damage])
     with pytest.raises(ModelError) as caught:
-        opened(Settings(engine=engine), toy, tmp_path)  # type: ignore[arg-type]
+        opened(Settings(engine=engine), toy, tmp_path)
     reason = "does not read as an ONNX graph" if engine == "ncnn" else "is not a model that"
     assert reason in str(caught.value)
     assert toy.path in str(caught.value)
@@ -581,7 +579,7 @@ def test_a_form_of_tomorrow_is_told(engine: str, what: str, toy: ModelSpec, tmp_
         else rf"this ONNX Runtime knows {what}s up to \d+"
     )
     with pytest.raises(ModelError, match=rf"^\S+ is in {what} 99, and {known}; export it in one"):
-        opened(Settings(engine=engine), toy, tmp_path)  # type: ignore[arg-type]
+        opened(Settings(engine=engine), toy, tmp_path)
 
 
 def test_the_newest_form_that_is_known_is_onnxs() -> None:
@@ -683,7 +681,7 @@ def test_a_large_graph_is_optimised_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, both: dict[str, NetworkEngine]
 ) -> None:
     """The second start loads what the first one left, gives the same, and makes it anew where it is damaged."""
-    monkeypatch.setattr("rembg_tuner.engines.onnxruntime._WORTH_KEEPING_BYTES", 0)
+    monkeypatch.setattr("rembg_tuner.engines.onnxruntime.session._WORTH_KEEPING_BYTES", 0)
     spec, taken = find_model("u2netp"), picture_input(EXAMPLES[0], 320)
     exact = both["onnxruntime"].predict(taken)
     settings = Settings(engine="onnxruntime")

@@ -252,7 +252,7 @@ def test_what_was_made_is_made_again_where_it_is_not_whole(
     )
     model.graph.node[0].CopyFrom(helper.make_node("Conv", ["x0", "weights"], ["y"]))
     source.write_bytes(model.SerializeToString())
-    settings = Settings(engine=engine, network_size=64)  # type: ignore[arg-type]
+    settings = Settings(engine=engine, network_size=64)
     starts: list[str] = []
 
     def make() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "tables",
         "yaml_files",
         "telemetry",
+        "engine_specs",
     ),
     ("settings", "measurement", "pareto", "host", "address_space"),
     ("stats", "presets", "cache", "children"),
@@ -80,6 +82,9 @@ RUNNING = (
     *("meter", "load", "launching", "process", "history", "derived", "previewer", "watch", "warm"),
     *("known_peaks", "starting", "outcomes", "runner", "fresh", "ticket", "line"),
 )
+# What an engine is, as values: above the settings, though the engines themselves stand below.
+ENGINE_SPECS = re.compile(r"engines(\.spec|\.table|\.\w+\.spec|\.\w+)?$")
+NO_SPECS = ("engines.protocols", "engines.arrays")
 # A library's modules that may import it; a room stands for all its modules.
 DOORS: dict[str, tuple[str, ...]] = {
     "yaml": ("yaml_files",),
@@ -87,7 +92,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "google": ("models.graph",),  # protobuf, in which onnx is written and whose errors it raises
     "pyvips": ("imaging",),
     "isal": ("imaging.deflate",),
-    "onnxruntime": ("engines.onnxruntime", "engines.providers", "quantization.ort_int8"),
+    "onnxruntime": ("engines.onnxruntime", "quantization.ort_int8"),
     "onnxsim": ("quantization.make",),
     "nncf": ("quantization.nncf_int8",),
     "openvino": ("engines.openvino",),
@@ -135,6 +140,7 @@ class Import:
     imported: str  # whole: "rembg_tuner.cache", "onnx"
     line: int
     only_types: bool
+    in_function: bool = False
 
 
 class _Reader(ast.NodeVisitor):
@@ -145,6 +151,13 @@ class _Reader(ast.NodeVisitor):
         self.importer = importer
         self.imports: list[Import] = []
         self._only_types = False
+        self._in_function = False
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        """Mark what stands in a function."""
+        outside, self._in_function = self._in_function, True
+        self.generic_visit(node)
+        self._in_function = outside
 
     def _add(self, imported: str, line: int) -> None:
         self.imports.append(
@@ -153,6 +166,7 @@ class _Reader(ast.NodeVisitor):
                 imported=imported,
                 line=line,
                 only_types=self._only_types,
+                in_function=self._in_function,
             )
         )
 
@@ -203,7 +217,9 @@ def all_imports() -> tuple[Import, ...]:
 
 
 def room_of(module: str) -> str:
-    """Give the room of a module, by its name below the package."""
+    """Return the room of a module, by its name below the package."""
+    if ENGINE_SPECS.match(module) and module not in NO_SPECS:
+        return "engine_specs"
     return module.split(".")[0]
 
 
@@ -217,8 +233,16 @@ def inner_imports() -> Iterator[tuple[Import, str]]:
     for found in all_imports():
         if found.imported.startswith(f"{PACKAGE}."):
             room = room_of(found.imported.removeprefix(f"{PACKAGE}."))
-            if room != room_of(found.importer):
+            if room != room_of(found.importer) and not is_of_a_spec(found):
                 yield found, room
+
+
+def is_of_a_spec(found: Import) -> bool:
+    """Return whether a spec's function imports an engine, or a spec imports a type; see `test_the_table_is_light`."""
+    if room_of(found.importer) != "engine_specs":
+        return False
+    is_an_engine = found.imported.startswith(f"{PACKAGE}.engines.")
+    return found.only_types or (found.in_function and is_an_engine)
 
 
 def test_every_module_has_a_room() -> None:
@@ -329,6 +353,18 @@ def loaded_by(statement: str) -> set[str]:
         timeout=60,
     )
     return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_table_is_light() -> None:
+    """The table of engines is read before a worker is launched: it imports itself and the specs, and nothing else."""
+    before = loaded_by(f"import {PACKAGE}")
+    loaded = loaded_by(f"import {PACKAGE}.engines.table") - before
+    specs = {name for name in our_modules() if name.startswith(f"{PACKAGE}.engines.") and name.endswith(".spec")}  # fmt: skip
+    packages = {name.rpartition(".")[0] for name in specs}
+    table = {f"{PACKAGE}.engines.table"}
+    assert {name for name in loaded if name != "__future__"} == specs | packages | table | {
+        f"{PACKAGE}.engines"
+    }
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from rembg_tuner.engines import EngineRequest, noise, open_engine
-from rembg_tuner.engines.onnxruntime import OnnxRuntimeEngine
-from rembg_tuner.engines.providers import provider_options, provider_problem
+from rembg_tuner.engines.arrays import noise
+from rembg_tuner.engines.onnxruntime.providers import provider_options, provider_problem
+from rembg_tuner.engines.onnxruntime.session import OnnxRuntimeEngine
+from rembg_tuner.engines.protocols import EngineRequest
+from rembg_tuner.engines.table import open_engine
 from rembg_tuner.errors import EngineError, MissingProviderError, ModelError, OutOfMemoryError
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.settings import Settings
@@ -39,9 +41,13 @@ def test_a_provider_that_falls_back_to_the_cpu_is_refused(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Libraries that load do not make a GPU: the session's own word counts, in every engine."""
-    monkeypatch.setattr("rembg_tuner.engines.providers.provider_problem", lambda _: None)
-    monkeypatch.setattr("rembg_tuner.engines.onnxruntime._NO_CPU_FALLBACK", ("session.none", "1"))
-    settings = Settings(engine=engine, provider="cuda")  # type: ignore[arg-type]
+    monkeypatch.setattr(
+        "rembg_tuner.engines.onnxruntime.providers.provider_problem", lambda _: None
+    )
+    monkeypatch.setattr(
+        "rembg_tuner.engines.onnxruntime.session._NO_CPU_FALLBACK", ("session.none", "1")
+    )
+    settings = Settings(engine=engine, provider="cuda")
     with pytest.raises(
         MissingProviderError,
         match="provider cuda was asked for, and ONNX Runtime runs CPUExecutionProvider instead; see whether nvidia-smi",
@@ -85,7 +91,9 @@ def test_what_a_gpu_lacks_is_no_fault_of_the_models(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No GPU, a full one, and an operator that it lacks each have their own sentence."""
-    monkeypatch.setattr("rembg_tuner.engines.providers.provider_problem", lambda _: None)
+    monkeypatch.setattr(
+        "rembg_tuner.engines.onnxruntime.providers.provider_problem", lambda _: None
+    )
 
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError(said)
@@ -117,7 +125,8 @@ def test_too_little_memory_is_told_as_that(tmp_path: Path) -> None:
 import resource
 from pathlib import Path
 import numpy, psutil
-from rembg_tuner.engines import EngineRequest, open_engine
+from rembg_tuner.engines.table import open_engine
+from rembg_tuner.engines.protocols import EngineRequest
 from rembg_tuner.errors import OutOfMemoryError
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.settings import Settings
@@ -137,7 +146,7 @@ except OutOfMemoryError as error:
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let no file grow beyond 1 MiB, as on a disk that fills up; every graph is worth keeping."""
-    monkeypatch.setattr("rembg_tuner.engines.onnxruntime._WORTH_KEEPING_BYTES", 0)
+    monkeypatch.setattr("rembg_tuner.engines.onnxruntime.session._WORTH_KEEPING_BYTES", 0)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, before[1]))
     yield

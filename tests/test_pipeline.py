@@ -35,7 +35,7 @@ MODEL = ModelSpec(
 Raw = npt.NDArray[np.float32]  # (n, c, h, w)
 
 if TYPE_CHECKING:
-    from rembg_tuner.engines import NetworkEngine
+    from rembg_tuner.engines.protocols import NetworkEngine
     from rembg_tuner.models.spec import Post
     from rembg_tuner.settings import Value
 

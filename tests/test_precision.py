@@ -50,7 +50,7 @@ def test_auto_is_what_was_measured_to_be_faster(
 def test_auto_is_int8_on_a_cpu_with_avx2_only(engine: str, tmp_path: Path) -> None:
     """Its agreement is recorded for such CPUs, apart from that with VNNI, and holds."""
     plain = replace(EVERYTHING, precisions=frozenset({"fp32", "int8"}), int8_kind="avx2")
-    auto = Settings(engine=engine, precision="auto")  # type: ignore[arg-type]
+    auto = Settings(engine=engine, precision="auto")
     chosen, told = choose_precision(auto, plain, tmp_path)
     assert (chosen.precision, told) == ("int8", ())
     recorded = [

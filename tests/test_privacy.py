@@ -71,7 +71,7 @@ def test_cut_contacts_nobody(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_the_exported_script_contacts_nobody(engine: str, tmp_path: Path) -> None:
     """It imports the engine itself, without this program."""
-    made = export(Settings(engine=engine), "python", measured=None)  # type: ignore[arg-type]  # checked by Settings
+    made = export(Settings(engine=engine), "python", measured=None)
     script = tmp_path / made.file_name
     script.write_text(made.text)
     for name, path in made.beside:

@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 from rembg_tuner.cache import CACHE_VARIABLE
 from rembg_tuner.children.environment import child_environment
 from rembg_tuner.cli import main
-from rembg_tuner.engines import INT8_MARK
+from rembg_tuner.engines.protocols import INT8_MARK
 from rembg_tuner.errors import MissingModelError, ModelError, SettingsError
 from rembg_tuner.measurement import Result
 from rembg_tuner.models.agreement import AgreementWithFp32, agreement_with_fp32
@@ -272,7 +272,7 @@ def test_a_networks_int8_form_is_made_and_runs(
     ] == "int8"
     job = Job(input=str(EXAMPLES / "coffee.png"), output=str(tmp_path / "out.png"))
     with Runner() as runner:
-        run = runner.run(job, Settings(model=str(source), engine=engine, precision="int8"))  # type: ignore[arg-type]
+        run = runner.run(job, Settings(model=str(source), engine=engine, precision="int8"))
     assert isinstance(run, Result), run
     assert run.effective["precision"] == "int8"
 

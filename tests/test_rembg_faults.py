@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from rembg_tuner.engines.rembg import RembgEngine
+from rembg_tuner.engines.rembg.session import RembgEngine
 from rembg_tuner.errors import PictureError
 
 

@@ -62,6 +62,8 @@ NOT_SHOWN = {
     r"^there are no fields of kind|^a number of more than ten bytes$": "what is no ONNX file is left to the engine",
     r"^Failed to allocate memory|fallback to (the )?CPU EP": "ONNX Runtime's own texts, which are recognised",
     r"^model and engine$": "a group, which has a key",
+    r"^pip install 'rembg-tuner\[\w+\]'( &&|$)|^pip install onnxruntime$": "commands",
+    r"^\{\}: missing \{\}, unknown \{\}$|^\{\} has a fixed \{\}$": "a fault of a spec's",
     r"^CREATE TABLE|^PRAGMA |^INSERT |^DELETE |^SELECT |^import |^Opset|^IR version|^RUN |^FROM |^HEALTHCHECK |^printf |^ ncnn==|^# |^MODEL = |^\{\} = \{\}$": "code, and files that are exported",
     r"^found by rembg tuner|^exported before": "stand in an exported file",
     r"^memory after each run|^a (trial|study) ended in a way|^a trial that was not measured": "for the log, or a fault of the caller's",

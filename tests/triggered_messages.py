@@ -18,7 +18,7 @@ from PIL import Image
 from rembg_tuner import address_space, cache, measurement
 from rembg_tuner.budgets import Budgets
 from rembg_tuner.colours import parse_colour
-from rembg_tuner.engines import providers
+from rembg_tuner.engines.onnxruntime import providers
 from rembg_tuner.export.targets import export
 from rembg_tuner.host import Host
 from rembg_tuner.imaging import formats, matte, source, unwritable

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.conversion import plain_graph, run_plain
-from rembg_tuner.engines import INT8_MARK, EngineRequest, open_engine
+from rembg_tuner.engines.protocols import INT8_MARK, EngineRequest
+from rembg_tuner.engines.table import open_engine
 from rembg_tuner.errors import EngineError, ModelError, OutputError, SettingsError
 from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
 from rembg_tuner.models import graph as graphs

@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.engines import onnxruntime as ours
-from rembg_tuner.engines.providers import refuse_another_provider, require_provider
+from rembg_tuner.engines.onnxruntime import session as ours
+from rembg_tuner.engines.onnxruntime.providers import refuse_another_provider, require_provider
 from rembg_tuner.errors import EngineError, ModelError, PictureError
 from rembg_tuner.imaging.complaints import meaning_of
 
 if TYPE_CHECKING:
-    from rembg_tuner.engines import EngineRequest
+    from rembg_tuner.engines.protocols import EngineRequest
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.settings import Value

@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING
 
 import onnxruntime
 
-from rembg_tuner.engines import INT8_MARK, fill_up, noise, pictures_of
-from rembg_tuner.engines.providers import (
-    PROVIDERS,
+from rembg_tuner.engines.arrays import fill_up, noise, pictures_of
+from rembg_tuner.engines.onnxruntime.providers import (
     provider_options,
     refusal_of_provider,
     refuse_another_provider,
     require_provider,
 )
+from rembg_tuner.engines.onnxruntime.spec import PROVIDERS
+from rembg_tuner.engines.protocols import INT8_MARK
 from rembg_tuner.errors import CancelledError, EngineError, ModelError, OutOfMemoryError
 from rembg_tuner.host import read_host
 from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, refuse_no_output
 from rembg_tuner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
-    from rembg_tuner.engines import EngineRequest
+    from rembg_tuner.engines.protocols import EngineRequest
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.models.spec import ModelSpec

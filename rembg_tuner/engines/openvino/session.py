@@ -19,13 +19,13 @@ import openvino
 from openvino import properties
 
 from rembg_tuner.cache import has_its_sum, making_folder, replacing, write_sum
-from rembg_tuner.engines import fill_up, pictures_of
+from rembg_tuner.engines.arrays import fill_up, pictures_of
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.models.form import refuse_newer
 from rembg_tuner.models.spec import refuse_no_output
 
 if TYPE_CHECKING:
-    from rembg_tuner.engines import EngineRequest
+    from rembg_tuner.engines.protocols import EngineRequest
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.settings import Value

@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING
 
 import onnxruntime
 
+from rembg_tuner.engines.onnxruntime.spec import PROVIDERS
 from rembg_tuner.errors import EngineError, MissingProviderError
 
 if TYPE_CHECKING:
-    from rembg_tuner.engines import EngineRequest
+    from rembg_tuner.engines.protocols import EngineRequest
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-}
 _GPU_LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
 # What puts a provider in place: the wheels replace each other, so the other one must go first.
 PROVIDER_WHEELS = {

@@ -1,0 +1,38 @@
+"""ncnn as the rest of the program sees it."""
+
+from __future__ import annotations
+
+from rembg_tuner.engines.spec import NETWORK_KNOBS, EngineSpec, Need
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
+
+
+def _imports() -> dict[str, str]:
+    """Import ncnn."""
+    from rembg_tuner.engines.ncnn import session
+
+    return {"ncnn": session.version()}
+
+
+def _open(request: EngineRequest) -> NetworkEngine:
+    """Load a converted network."""
+    from rembg_tuner.engines.ncnn.session import NcnnEngine
+
+    return NcnnEngine(request)
+
+
+SPEC = EngineSpec(
+    name="ncnn",
+    rank=3,
+    pipeline="network",
+    packages={"ncnn": ("ncnn",)},
+    # pnnx asks for PyTorch, and needs none of it to convert an ONNX file
+    install="pip install 'rembg-tuner[ncnn]' && pip install --no-deps pnnx",
+    # It only stores its numbers in bf16, which any CPU can, and which takes longer than fp32.
+    precisions={"fp32": Need(), "bf16": Need(), "fp16": Need(cpu=True)},
+    knobs=NETWORK_KNOBS | {"light_mode"},
+    imports=_imports,
+    open=_open,
+)

@@ -1,0 +1,68 @@
+"""ONNX Runtime as the rest of the program sees it."""
+
+from __future__ import annotations
+
+from rembg_tuner.engines.spec import NETWORK_KNOBS, EngineSpec, Need, Timeouts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
+
+# What is imported, with the wheels that bring it; they replace each other.
+PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")}
+# Execution providers, by our word.
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+# The knobs of its sessions, which rembg's are too.
+SESSION_KNOBS = frozenset(
+    {
+        "provider",
+        "inter_op_threads",
+        "execution_mode",
+        "spinning",
+        "cpu_mem_arena",
+        "mem_pattern",
+    }
+)
+# TensorRT tries kernels for minutes before it has its engine.
+TIMEOUTS = Timeouts(build_s={"tensorrt": 1800.0})
+
+
+def _imports() -> dict[str, str]:
+    """Import ONNX Runtime."""
+    from rembg_tuner.engines.onnxruntime import session
+
+    return {"onnxruntime": session.version()}
+
+
+def _open(request: EngineRequest) -> NetworkEngine:
+    """Make a session."""
+    from rembg_tuner.engines.onnxruntime.session import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(request)
+
+
+SPEC = EngineSpec(
+    name="onnxruntime",
+    rank=2,
+    pipeline="network",
+    packages=PACKAGES,
+    install="pip install onnxruntime",
+    precisions={
+        "fp32": Need(),
+        "fp16": Need(provider="tensorrt"),
+        "int8": Need(provider="cpu", int8_file=True),
+    },
+    faster_than_fp32=("int8",),
+    providers=PROVIDERS,
+    knobs=NETWORK_KNOBS | SESSION_KNOBS | {"batch_size", "arena_shrink"},
+    int8_ending="-int8-onnxruntime",
+    timeouts=TIMEOUTS,
+    axes={"precision": ("fp32", "int8"), "cpu_mem_arena": (True, False)},
+    imports=_imports,
+    open=_open,
+)

@@ -1,0 +1,53 @@
+"""OpenVINO as the rest of the program sees it."""
+
+from __future__ import annotations
+
+from rembg_tuner.engines.spec import NETWORK_KNOBS, EngineSpec, Need
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
+
+# OpenVINO's converter of models, which no run needs: 40 ms of CPU and 7 MiB. openvino's own __init__ goes on
+# without it.
+_NOT_NEEDED = "openvino.tools.ovc"
+
+
+def _imports() -> dict[str, str]:
+    """Import OpenVINO."""
+    import sys
+
+    sys.modules[_NOT_NEEDED] = None  # type: ignore[assignment]  # the documented way to forbid an import
+    from rembg_tuner.engines.openvino import session
+
+    return {"openvino": session.version()}
+
+
+def _open(request: EngineRequest) -> NetworkEngine:
+    """Compile a model."""
+    from rembg_tuner.engines.openvino.session import OpenVinoEngine
+
+    return OpenVinoEngine(request)
+
+
+SPEC = EngineSpec(
+    name="openvino",
+    rank=1,
+    pipeline="network",
+    packages={"openvino": ("openvino",)},
+    install="pip install 'rembg-tuner[openvino]'",
+    precisions={
+        "fp32": Need(),
+        "bf16": Need(cpu=True),
+        "fp16": Need(cpu=True),
+        "int8": Need(int8_file=True),
+    },
+    # As README's table of engines has it; on a CPU with AVX2 only, int8 comes first too: see
+    # benchmarks/avx2_agreement.py. fp16, for CPUs that have it, was not timed, and comes last.
+    faster_than_fp32=("int8", "bf16", "fp16"),
+    knobs=NETWORK_KNOBS | {"batch_size"},
+    int8_ending="-int8",
+    axes={"precision": ("fp32", "bf16", "int8")},
+    imports=_imports,
+    open=_open,
+)

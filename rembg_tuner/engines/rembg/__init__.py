@@ -1,0 +1,1 @@
+"""The stock pipeline, `rembg.remove`, to compare with."""

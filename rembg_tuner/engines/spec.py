@@ -1,0 +1,132 @@
+"""What an engine is, as a value: whatever is decided or said of it outside its folder is read here.
+
+The command line reads the table before it launches a worker, and the worker reads it too. Therefore this module and
+the specs import nothing when they are imported, not even `dataclasses`. What needs a library, or a room below, is a
+function that imports it when it is called.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # `typing` itself takes a while to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Literal, dataclass_transform
+
+    from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine, StockEngine
+
+    AxisValue = str | int | float | bool | None
+    Quantize = Callable[..., Any]
+else:
+
+    def dataclass_transform(**_):
+        """Do nothing: it is for type checkers."""
+        return lambda decorated: decorated
+
+
+# The knobs of every engine that runs the network alone: this program does the rest, focus included.
+NETWORK_KNOBS = frozenset({"precision", "focus", "focus_box", "focus_max_share", "network_size"})
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class _Value:
+    """A frozen value whose fields are its annotations, made without `dataclasses`, which takes 8 ms to import."""
+
+    def __init__(self, **fields: object) -> None:
+        """Take the fields; those left out have their class's value."""
+        known = set(type(self).__annotations__)
+        missing = {name for name in known - fields.keys() if not hasattr(type(self), name)}
+        if missing or fields.keys() - known:
+            raise TypeError(
+                f"{type(self).__name__}: missing {sorted(missing)}, unknown {sorted(fields.keys() - known)}"
+            )
+        vars(self).update(fields)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse: it is a value."""
+        raise AttributeError(f"{type(self).__name__} has a fixed {name}")
+
+
+class Need(_Value):
+    """What a number format needs besides its engine.
+
+    Attributes:
+        cpu: the CPU must compute in it.
+        provider: the only execution provider that has it; empty: any.
+        int8_file: a file of the model must have been made for it.
+    """
+
+    cpu: bool = False
+    provider: str = ""
+    int8_file: bool = False
+
+
+class Timeouts(_Value):
+    """How long an engine may take, seconds.
+
+    Attributes:
+        start_s: to import its libraries.
+        load_s: to load a model.
+        build_s: to load a model, by execution provider, where that takes longer.
+    """
+
+    start_s: float = 180.0
+    load_s: float = 180.0
+    build_s: Mapping[str, float] = {}
+
+    def load_of(self, provider: str) -> float:
+        """Return how long loading a model may take with an execution provider."""
+        return self.build_s.get(provider, self.load_s)
+
+
+class EngineSpec(_Value):
+    """One engine.
+
+    Attributes:
+        name: by our word.
+        rank: 1 for the engine that is taken first where none is asked for.
+        pipeline: network: it runs the network, and this program does the rest; stock: it has a whole pipeline of
+            its own, to compare with.
+        packages: what is imported, each with the distributions that bring it, the usual one first.
+        install: the command that installs it.
+        precisions: the number formats that it has, fp32 first, each with what it needs.
+        faster_than_fp32: those of them that take less time than fp32, the fastest first.
+        providers: the execution providers that it knows, each with the library's own name; empty: it has none.
+        knobs: those that it honours, of the knobs that not every engine does (`Knob.engines`).
+        runs_own_files: whether it runs a user's .onnx file.
+        int8_ending: what the name of a model's int8 file ends in before `.onnx`, where the engine has a form of its
+            own, since each fuses 8-bit operators of another placement; None: it has no int8.
+        timeouts: how long it may take.
+        axes: what a sweep tries of it where no axes are named: its own values of the knobs; None: it is left out.
+        imports: imports the libraries in the worker, and returns their versions by name.
+        open: loads a model.
+    """
+
+    name: str
+    rank: int
+    pipeline: Literal["network", "stock"]
+    packages: Mapping[str, tuple[str, ...]]
+    install: str
+    precisions: Mapping[str, Need]
+    faster_than_fp32: tuple[str, ...] = ()
+    providers: Mapping[str, str] = {}
+    knobs: frozenset[str]
+    runs_own_files: bool = True
+    int8_ending: str | None = None
+    timeouts: Timeouts = Timeouts()
+    axes: Mapping[str, tuple[AxisValue, ...]] | None = None
+    imports: Callable[[], dict[str, str]]
+    open: Callable[[EngineRequest], NetworkEngine | StockEngine]
+
+    def __repr__(self) -> str:
+        """Show the name."""
+        return f"EngineSpec({self.name!r})"
+
+    @property
+    def precision_choices(self) -> tuple[str, ...]:
+        """The values of the knob precision: its number formats, and auto where it honours the knob."""
+        return ("auto", *self.precisions) if "precision" in self.knobs else tuple(self.precisions)
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether it has a pipeline of its own."""
+        return self.pipeline == "stock"

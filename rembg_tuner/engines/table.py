@@ -1,0 +1,33 @@
+"""The engines. A new one is its folder and a line here."""
+
+from __future__ import annotations
+
+from rembg_tuner.engines.ncnn.spec import SPEC as _NCNN
+from rembg_tuner.engines.onnxruntime.spec import SPEC as _ONNXRUNTIME
+from rembg_tuner.engines.openvino.spec import SPEC as _OPENVINO
+from rembg_tuner.engines.rembg.spec import SPEC as _REMBG
+from rembg_tuner.engines.spec import EngineSpec
+
+TYPE_CHECKING = False  # `typing` itself takes a while to import
+if TYPE_CHECKING:
+    from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine, StockEngine
+
+# In the order in which they are named to people; the first comes with this program.
+ENGINES: dict[str, EngineSpec] = {
+    spec.name: spec for spec in (_ONNXRUNTIME, _OPENVINO, _NCNN, _REMBG)
+}
+
+
+def by_rank() -> list[EngineSpec]:
+    """Return the engines, best first."""
+    return sorted(ENGINES.values(), key=lambda spec: spec.rank)
+
+
+def open_engine(request: EngineRequest) -> NetworkEngine | StockEngine:
+    """Load a model with the engine that its settings name; only that engine's library is imported.
+
+    Raises:
+        EngineError: the engine is not installed, or refuses the model or the settings.
+        ModelError: the model does not read.
+    """
+    return ENGINES[request.settings.engine].open(request)
