@@ -8,7 +8,7 @@ import sqlite3
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -19,12 +19,12 @@ _DAMAGED = ".damaged"
 _LOG = logging.getLogger(__name__)
 
 
-def open_tables(path: Path, schema: str, *, timeout_s: float) -> sqlite3.Connection:
+def open_tables(path: Path, schema: Sequence[str], *, timeout_s: float) -> sqlite3.Connection:
     """Open a file, made if it is not there.
 
     Args:
         path: of the file.
-        schema: one statement that makes its table if it is not there.
+        schema: for each table the statement that makes it if it is not there.
         timeout_s: waited for another process that is writing.
 
     Raises:
@@ -32,7 +32,8 @@ def open_tables(path: Path, schema: str, *, timeout_s: float) -> sqlite3.Connect
     """
     file = sqlite3.connect(path, timeout=timeout_s)
     try:
-        file.execute(schema)
+        for statement in schema:
+            file.execute(statement)
     except sqlite3.Error:
         file.close()
         raise
@@ -40,7 +41,7 @@ def open_tables(path: Path, schema: str, *, timeout_s: float) -> sqlite3.Connect
 
 
 def use_tables(
-    path: Path, schema: str, use: Callable[[sqlite3.Connection], T], *, timeout_s: float
+    path: Path, schema: Sequence[str], use: Callable[[sqlite3.Connection], T], *, timeout_s: float
 ) -> T:
     """Open a file, use it in one transaction, and close it.
 
@@ -52,7 +53,7 @@ def use_tables(
 
 
 def use_rebuilt(
-    path: Path, schema: str, use: Callable[[sqlite3.Connection], T], *, timeout_s: float
+    path: Path, schema: Sequence[str], use: Callable[[sqlite3.Connection], T], *, timeout_s: float
 ) -> T:
     """Use a file of which every row can be found again; a damaged one is set aside and made anew.
 

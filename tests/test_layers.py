@@ -39,7 +39,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "engine_specs",
     ),
     ("settings", "measurement", "pareto", "host", "address_space"),
-    ("stats", "presets", "cache", "children"),
+    ("stats", "presets", "cache", "children", "measurements"),
     ("trials", "quality", "budgets"),
     ("models", "imaging", "recommend", "plot"),
     ("engines", "capabilities", "precision", "report"),

@@ -152,7 +152,7 @@ class History:
             file.execute("PRAGMA synchronous = OFF")
             return use(file)
 
-        return use_rebuilt(self._path, _SCHEMA, use_unsynced, timeout_s=_TIMEOUT_S)
+        return use_rebuilt(self._path, (_SCHEMA,), use_unsynced, timeout_s=_TIMEOUT_S)
 
 
 def made_by(settings: Settings) -> str:

@@ -134,7 +134,7 @@ class TrialStore:
     def _use(self, use: Callable[[sqlite3.Connection], T]) -> T:
         """Read or write the file, made if it is not there."""
         function = use_rebuilt if self._is_rebuilt else use_tables
-        return function(self._path, _SCHEMA, use, timeout_s=_TIMEOUT_S)
+        return function(self._path, (_SCHEMA,), use, timeout_s=_TIMEOUT_S)
 
 
 def _has_its_weights(key: str, settings: Settings) -> bool:
