@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rembg_tuner.check import check
+from rembg_tuner.messages import Message, listed
 from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.presets import unnative_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rembg_tuner.machine import Machine
     from rembg_tuner.presets import Capabilities
     from rembg_tuner.settings import EngineName, Precision, Settings
 
@@ -22,6 +25,7 @@ _FASTEST_FIRST: dict[EngineName, tuple[Precision, ...]] = {
     "onnxruntime": ("int8",),
     "openvino": ("int8", "bf16", "fp16"),
     "ncnn": (),
+    "rembg": (),
 }
 
 
@@ -59,3 +63,32 @@ def choose_precision(
         f"{settings.engine} was not measured; python -m rembg_tuner models agreement {settings.model} --pictures DIR does"
     )
     return replace(settings, precision="fp32"), (reason,) if unmeasured else ()
+
+
+def meaning_of_precision(
+    settings: Settings, machine: Machine
+) -> tuple[Precision, tuple[Message, ...]]:
+    """Return the number format that a setting means, and what is to be said of it.
+
+    Args:
+        settings: of others than auto the format is their own.
+        machine: with what was measured of its formats.
+    """
+    if settings.precision != "auto":
+        return settings.precision, ()
+    if settings.provider != "cpu":
+        return "fp32", (Message("precision auto is fp32 with provider {provider}: no other number format was measured there", code="auto_is_fp32", provider=settings.provider),)  # fmt: skip
+    model, engine = settings.model, settings.engine
+    unmeasured: list[str] = []
+    for precision in _FASTEST_FIRST[engine]:
+        if any(one.knob == "precision" for one in check(replace(settings, precision=precision), machine)):  # fmt: skip
+            continue
+        found = machine.agreement(model, engine, precision)
+        if found is None:
+            unmeasured.append(precision)
+        elif found.mae <= MOST_DIFFERENCE:
+            return precision, ()
+    if not unmeasured:
+        return "fp32", ()
+    reason = Message("precision auto is fp32 here: how {formats} of model {model} agree with fp32 in engine {engine} was not measured; python -m rembg_tuner models agreement {model} --pictures DIR does", code="auto_unmeasured", formats=listed(unmeasured, " and "), model=model, engine=engine)  # fmt: skip
+    return "fp32", (reason,)

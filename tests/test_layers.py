@@ -42,7 +42,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("stats", "presets", "cache", "children", "measurements"),
     ("trials", "quality", "budgets"),
     ("models", "imaging", "recommend", "plot"),
-    ("engines", "capabilities", "precision", "report"),
+    ("engines", "capabilities", "report"),
+    ("machine", "check", "precision", "resolve"),
     ("pipeline", "looks", "read_ahead", "conversion"),
     ("worker",),
     ("running",),
@@ -75,6 +76,11 @@ BESIDE = {
     ("read_ahead", "pipeline"),
     ("server", "ui"),
     ("documents", "bench"),  # its tables stand in the documents
+    ("check", "machine"),
+    ("precision", "machine"),
+    ("precision", "check"),
+    ("resolve", "machine"),
+    ("resolve", "precision"),
     ("imaging", "models"),  # the word for how a network's output becomes a matte
 }
 # Within the room of the measured workers: each stands on those before it.
@@ -126,6 +132,9 @@ NEVER_IN_THE_WORKER = {
     f"{PACKAGE}.children",
     f"{PACKAGE}.conversion",
     f"{PACKAGE}.presets",
+    f"{PACKAGE}.machine",
+    f"{PACKAGE}.check",
+    f"{PACKAGE}.resolve",
     f"{PACKAGE}.bench",
     f"{PACKAGE}.ui",
     f"{PACKAGE}.server",

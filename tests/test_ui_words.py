@@ -69,6 +69,7 @@ NOT_SHOWN = {
     r"^memory after each run|^a (trial|study) ended in a way|^a trial that was not measured": "for the log, or a fault of the caller's",
     r"^ · $|^ and $|^\{\}, \{\} × \{\} px$|^\{\} h \{\} min$|^\{\} min \{\} s$|^at most \{\} px$|^\{\} to \{\}$|^\{\}, \{\}, n = \{\}$": "figures and labels",
     r"^(dict|tuple)\[": "types",
+    r"^ and $": "a joint of a list",
 }
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 

@@ -1,0 +1,278 @@
+"""What is wrong between the knobs of a setting, and between a setting and a machine: every such rule, once.
+
+`Settings` itself sees to the type and the range of one value. Whoever makes settings asks here for the rest:
+a flag or a form's field that is refused is an error with every reason, a preset's wish falls back to the default
+with a warning (`asked`), a choice in a form is grey with the reason, an axis' value of a sweep is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from rembg_tuner.errors import ModelError
+from rembg_tuner.messages import Message, Term, listed
+from rembg_tuner.settings import (
+    KNOBS,
+    PRECISIONS,
+    default_of,
+    is_honoured,
+    unhonoured_text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from rembg_tuner.machine import Machine
+    from rembg_tuner.settings import Settings, Value
+
+# The knobs that one value of focus uses, and which.
+FOCUS_USES = {"focus_box": "box", "focus_max_share": "auto"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a knob's value is not possible.
+
+    Attributes:
+        knob: its name.
+        value: as asked.
+        reason: what is wrong and what to do, for whoever asked for it; its code tells the rule.
+        clause: the same as a part of another sentence, such as a preset's warning; None: the reason is.
+        beside: the other knobs that the rule looks at.
+        lacking: what is missing on disk or in ONNX Runtime; a run of such settings ends in a Failure of its
+            own kind. None: the settings themselves cannot be.
+    """
+
+    knob: str
+    value: Value
+    reason: Message
+    clause: Message | None = None
+    beside: tuple[str, ...] = ()
+    lacking: Literal["model", "provider"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What the rules look at.
+
+    Attributes:
+        machine: None: only what is wrong on every machine is asked for.
+        given: the knobs that the user named; None: it is not known.
+    """
+
+    settings: Settings
+    machine: Machine | None
+    given: Collection[str] | None
+
+
+def check(
+    settings: Settings,
+    machine: Machine | None,
+    *,
+    given: Collection[str] | None = None,
+    wrong: Collection[str] = (),
+) -> tuple[Refusal, ...]:
+    """Find everything that is wrong with a setting; empty: it can run here.
+
+    Args:
+        settings: as asked.
+        machine: that is to run them; None: only what is wrong on every machine is found.
+        given: the knobs that the user named: those are refused at their defaults too where the engine has no
+            such knob, and are not held to what is only no preset's wish. None: all values are the user's.
+        wrong: knobs whose values stand in for ones that cannot be; rules that look at them are not asked.
+    """
+    asked = _Asked(settings=settings, machine=machine, given=given)
+    found = [refusal for rule in _RULES for refusal in rule(asked)]
+    return tuple(one for one in found if not {one.knob, *one.beside} & set(wrong))
+
+
+def is_used(name: str, focus: object) -> bool:
+    """Return whether a knob is used where focus has this value."""
+    return FOCUS_USES.get(name, focus) == focus
+
+
+def _absent_engine(asked: _Asked) -> Iterator[Refusal]:
+    """Refuse an engine that is not installed."""
+    engine, machine = asked.settings.engine, asked.machine
+    if machine is None or engine in machine.engines:
+        return
+    here = listed(machine.engines)
+    yield Refusal(
+        knob="engine",
+        value=engine,
+        reason=Message("engine {engine} is not installed; {install}, or choose engine {engines}", code="engine_absent", engine=engine, install=install_text(engine), engines=here),
+        clause=Message("engine {engine} is not installed; choose engine {engines}", code="engine_absent", engine=engine, engines=here),
+    )  # fmt: skip
+
+
+def _unhonoured(asked: _Asked) -> Iterator[Refusal]:
+    """Refuse knobs that the engine does not have."""
+    engine = asked.settings.engine
+    for name in KNOBS:
+        if is_honoured(name, engine):
+            continue
+        value = getattr(asked.settings, name)
+        if value != default_of(name) or name in (asked.given or ()):
+            yield Refusal(
+                knob=name,
+                value=value,
+                reason=Message("{text}", code="knob_unhonoured", text=unhonoured_text(name, engine)),
+                clause=Message("engine {engine} has no such knob", code="knob_unhonoured", engine=engine),
+                beside=("engine",),
+            )  # fmt: skip
+
+
+def _precision(asked: _Asked) -> Iterator[Refusal]:
+    """Refuse a number format that the engine, the CPU or the disk does not have."""
+    settings, machine = asked.settings, asked.machine
+    engine, precision = settings.engine, settings.precision
+    if not is_honoured("precision", engine):
+        return
+    if precision not in PRECISIONS[engine]:
+        clause = Message("engine {engine} has no precision {precision}, it has {precisions}", code="precision_foreign", engine=engine, precision=precision, precisions=listed(PRECISIONS[engine]))  # fmt: skip
+        everywhere = Message("precision {precision} is not one of engine {engine}'s, which are {precisions}; choose one of them", code="precision_foreign", precision=precision, engine=engine, precisions=listed(PRECISIONS[engine]))  # fmt: skip
+        reason = everywhere if machine is None else _cannot_be_had(precision, clause)
+        yield _of_precision(asked, reason, clause, beside=("engine",))
+    elif machine is not None and _needs_cpu(engine, precision) and precision not in machine.precisions:  # fmt: skip
+        clause = Message("this CPU has no native {precision}, and it is offered only on CPUs that have it", code="precision_not_native", precision=precision)  # fmt: skip
+        yield _of_precision(asked, _cannot_be_had(precision, clause), clause, beside=("engine",))
+    elif machine is not None and precision == "int8" and not machine.has_int8(settings.model, engine):  # fmt: skip
+        yield _no_int8(asked, machine)
+
+
+def _no_int8(asked: _Asked, machine: Machine) -> Refusal:
+    """Refuse int8 where the model has no such form."""
+    model, engine = asked.settings.model, asked.settings.engine
+    clause = Message("model {model} has no int8 form for engine {engine} on disk", code="int8_absent", model=model, engine=engine)  # fmt: skip
+    try:
+        machine.find(model, engine)
+        reason = clause
+    except ModelError as error:
+        reason = error.message
+    return Refusal(
+        knob="precision",
+        value="int8",
+        reason=reason,
+        clause=clause,
+        beside=("model", "engine"),
+        lacking="model",
+    )
+
+
+def _of_precision(
+    asked: _Asked, reason: Message, clause: Message | None = None, *, beside: tuple[str, ...]
+) -> Refusal:
+    """Refuse the number format."""
+    return Refusal(knob="precision", value=asked.settings.precision, reason=reason, clause=clause, beside=beside)  # fmt: skip
+
+
+def _cannot_be_had(precision: str, clause: Message) -> Message:
+    """Say to whoever asked for it that a number format cannot be had."""
+    return Message("precision {precision} cannot be had: {reason}; choose precision fp32", code=clause.code, precision=precision, reason=clause)  # fmt: skip
+
+
+def _needs_cpu(engine: str, precision: str) -> bool:
+    """Return whether an engine computes in a format only on CPUs that have it.
+
+    ncnn only stores its numbers in bf16, which any CPU can; ONNX Runtime's fp16 is the GPU's, with TensorRT;
+    int8 runs on every CPU, and how fast it is there is a measurement.
+    """
+    if precision not in ("bf16", "fp16"):
+        return False
+    return (engine, precision) not in (("ncnn", "bf16"), ("onnxruntime", "fp16"))
+
+
+def _precision_and_provider(asked: _Asked) -> Iterator[Refusal]:
+    """Refuse a number format of another execution provider's."""
+    settings = asked.settings
+    if settings.engine != "onnxruntime":
+        return
+    provider = settings.provider
+    if settings.precision == "fp16" and provider != "tensorrt":
+        reason = Message("precision fp16 in engine onnxruntime is provider tensorrt's, got provider {provider}; choose provider tensorrt, or precision fp32", code="precision_of_provider", provider=provider)  # fmt: skip
+        yield _of_precision(asked, reason, beside=("engine", "provider"))
+    elif settings.precision == "int8" and provider != "cpu":
+        reason = Message("precision int8 in engine onnxruntime is provider cpu's, got provider {provider}; choose provider cpu, or another precision", code="precision_of_provider", provider=provider)  # fmt: skip
+        yield _of_precision(asked, reason, beside=("engine", "provider"))
+
+
+def _focus(asked: _Asked) -> Iterator[Refusal]:
+    """Refuse knobs that focus does not use as it is, and a box that is missing."""
+    settings = asked.settings
+    focus = settings.focus
+    for name, used_in in FOCUS_USES.items():
+        if not is_honoured(name, settings.engine):
+            continue
+        value = getattr(settings, name)
+        is_set = value != default_of(name)
+        if is_set and focus != used_in:
+            reason = Message("{knob} is used in focus {used_in} only, got focus {focus}; choose focus {used_in}, or leave {knob} out", code="focus_unused", knob=Term(name, "knob"), used_in=Term(used_in, "choice"), focus=Term(focus, "choice"))  # fmt: skip
+            yield Refusal(knob=name, value=value, reason=reason, beside=("focus", "engine"))
+        elif name == "focus_box" and focus == "box" and not is_set:
+            reason = Message("focus box needs the box; give focus_box, such as 120,40,300,500 or 10%,5%,50%,80%, or choose focus auto", code="focus_box_missing")  # fmt: skip
+            yield Refusal(knob=name, value=value, reason=reason, beside=("focus", "engine"))
+
+
+def _arena(asked: _Asked) -> Iterator[Refusal]:
+    """Refuse to give back the memory of an arena that is off."""
+    settings = asked.settings
+    if settings.arena_shrink and not settings.cpu_mem_arena:
+        reason = Message("arena_shrink gives back the arena's memory, so it needs cpu_mem_arena on; switch one of the two", code="arena_absent")  # fmt: skip
+        yield Refusal(knob="arena_shrink", value=True, reason=reason, beside=("cpu_mem_arena",))
+
+
+def _inter_op(asked: _Asked) -> Iterator[Refusal]:
+    """Refuse threads across operators that run one after another."""
+    settings = asked.settings
+    threads = settings.inter_op_threads
+    if threads > 0 and settings.execution_mode == "sequential":
+        reason = Message("inter_op_threads is used in execution_mode parallel only, got {threads} with sequential; leave it at 0 or choose parallel", code="inter_op_unused", threads=threads)  # fmt: skip
+        yield Refusal(knob="inter_op_threads", value=threads, reason=reason, beside=("execution_mode",))  # fmt: skip
+
+
+def _large_focus(asked: _Asked) -> Iterator[Refusal]:
+    """Refuse a preset's focus with a large network; given by hand it holds."""
+    settings, machine = asked.settings, asked.machine
+    is_wish = asked.given is not None and "focus" not in asked.given
+    if machine is None or not is_wish or settings.focus == "off" or not is_honoured("focus", settings.engine):  # fmt: skip
+        return
+    if settings.model in machine.large_models:
+        reason = Message("it is not measured with networks as large as model {model}'s; give focus by hand to try it", code="focus_unmeasured", model=settings.model)  # fmt: skip
+        yield Refusal(knob="focus", value=settings.focus, reason=reason, beside=("model",))
+
+
+def _missing_files(asked: _Asked) -> Iterator[Refusal]:
+    """Refuse a model whose file is not on disk, and an execution provider that ONNX Runtime does not have."""
+    settings, machine = asked.settings, asked.machine
+    if machine is None:
+        return
+    try:
+        machine.find(settings.model, None)
+    except ModelError as error:
+        yield Refusal(knob="model", value=settings.model, reason=error.message, lacking="model")
+    absent = (machine.absent_providers or {}).get(settings.provider)
+    if absent is not None and is_honoured("provider", settings.engine):
+        yield Refusal(knob="provider", value=settings.provider, reason=absent, beside=("engine",), lacking="provider")  # fmt: skip
+
+
+_RULES: tuple[Callable[[_Asked], Iterator[Refusal]], ...] = (
+    _absent_engine,
+    _unhonoured,
+    _precision,
+    _precision_and_provider,
+    _focus,
+    _arena,
+    _inter_op,
+    _large_focus,
+    _missing_files,
+)
+
+
+def install_text(engine: str) -> str:
+    """Say how to install an engine."""
+    if engine == "onnxruntime":
+        return "pip install onnxruntime"
+    if engine == "ncnn":  # pnnx asks for PyTorch, and needs none of it to convert an ONNX file
+        return "pip install 'rembg-tuner[ncnn]' && pip install --no-deps pnnx"
+    return f"pip install 'rembg-tuner[{engine}]'"

@@ -1,0 +1,198 @@
+"""What this machine has, as far as settings ask: read once into a value, so that `check` and `resolve` are pure.
+
+A `Machine` is how things stand at one moment. What takes long to find out is found out when it is first asked
+for, and then stays as it is in that value: the files of models, what was measured of number formats, versions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner import __version__
+from rembg_tuner.cache import open_cache
+from rembg_tuner.errors import MissingModelError, ModelError
+from rembg_tuner.host import read_host
+from rembg_tuner.messages import Message
+from rembg_tuner.models.agreement import agreement_with_fp32
+from rembg_tuner.models.catalogue import find_model, read_catalogue
+from rembg_tuner.models.spec import file_digests
+from rembg_tuner.settings import installed_engines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Self
+
+    from rembg_tuner.host import Int8Kind
+    from rembg_tuner.models.agreement import AgreementWithFp32
+    from rembg_tuner.models.spec import ModelSpec
+
+LARGE_SIDE = 1024  # px of a network's input; focus is not measured with such networks
+LIBVIPS_PACKAGE = "pyvips-binary"  # the wheel that brings libvips; its version is libvips'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """A model's file as it lies on disk: the released one, or its int8 form for an engine.
+
+    Attributes:
+        spec: with the file's path.
+        size_bytes, mtime_ns: which file that is, without reading it.
+        side: of the network's input, px; None: neither its record nor its graph tells.
+    """
+
+    spec: ModelSpec
+    size_bytes: int
+    mtime_ns: int
+    side: int | None
+
+    @property
+    def key(self) -> tuple[str | int | float | None, ...]:
+        """What a session of it depends on, without reading the file."""
+        spec = self.spec
+        how = (self.side, *spec.mean, *spec.std, spec.post)
+        return (spec.name, spec.path, self.size_bytes, self.mtime_ns, *how)
+
+    @property
+    def sha256(self) -> str:
+        """The file's hash; computed once as long as its size and time stay.
+
+        Raises:
+            OSError: it cannot be read any more.
+        """
+        return _digest(self.spec.path, self.size_bytes, self.mtime_ns)
+
+
+@lru_cache(maxsize=128)
+def _digest(path: str, _size_bytes: int, _mtime_ns: int) -> str:
+    """Compute a file's SHA-256."""
+    return file_digests(Path(path), ["sha256"])["sha256"]
+
+
+def _no_timings(_model: str, _engine: str) -> Mapping[str, float]:
+    """Return the times of a machine on which nothing was timed."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What this machine has.
+
+    Attributes:
+        engines: those installed, best first.
+        cpu: the processor's name.
+        features: of the CPU, in the kernel's words.
+        precisions: the number formats that the engines compute in on this CPU.
+        int8_kind: how the CPU computes int8, for which agreement with fp32 is recorded.
+        cpus: that a run may use; a slot's share where several run at once.
+        memory_limit_bytes: what this process may use; None: it is not known.
+        limited_by: the cgroup that sets it; None: the machine's memory does, or it is not known.
+        large_models: the models whose network takes 1024 px or more; focus is not measured with them.
+        absent_providers: ONNX Runtime's execution providers that are not here, each with what to do about
+            it; None: ONNX Runtime was not asked, which takes half a second.
+        find: gives a model's file by the model and the engine whose int8 form is wanted (None: the released
+            file); raises ModelError.
+        agreement: gives how a model's number format in an engine agrees with fp32; None: not measured.
+        timing: gives what a model's number formats took in an engine on this machine, seconds; empty: not timed.
+        version: gives an installed package's version; "absent": it is not installed.
+    """
+
+    engines: tuple[str, ...]
+    cpu: str
+    features: frozenset[str]
+    precisions: frozenset[str]
+    int8_kind: Int8Kind
+    cpus: int
+    memory_limit_bytes: int | None
+    limited_by: Path | None = None
+    large_models: frozenset[str]
+    absent_providers: Mapping[str, Message] | None = None
+    find: Callable[[str, str | None], ModelFile]
+    agreement: Callable[[str, str, str], AgreementWithFp32 | None]
+    timing: Callable[[str, str], Mapping[str, float]] = _no_timings
+    version: Callable[[str], str]
+
+    @property
+    def best_engine(self) -> str:
+        """The engine that settings without one mean."""
+        return self.engines[0]
+
+    def has_model(self, model: str) -> bool:
+        """Return whether a model's file is on disk."""
+        try:
+            self.find(model, None)
+        except ModelError:
+            return False
+        return True
+
+    def has_int8(self, model: str, engine: str) -> bool:
+        """Return whether a model's int8 form for an engine is on disk."""
+        try:
+            self.find(model, engine)
+        except MissingModelError:
+            return False
+        except ModelError:  # it is there and cannot be used; whoever loads it says why
+            return self.has_model(model)
+        return True
+
+    def shared_by(self, slots: int) -> Self:
+        """Return the machine as one of several slots has it, which share its CPUs."""
+        return replace(self, cpus=max(1, self.cpus // slots))
+
+
+def read_machine() -> Machine:
+    """Look at the CPU, at what is installed and at what is on disk; nothing is imported for it.
+
+    Takes some 2 ms.
+    """
+    host = read_host()
+
+    @cache
+    def find(model: str, int8_for: str | None) -> ModelFile:
+        spec = find_model(model, int8_for=int8_for)
+        try:
+            stat = Path(spec.path).stat()
+        except OSError as error:
+            raise ModelError(Message("the model's file {path} cannot be read: {reason}", path=Path(spec.path), reason=error.strerror)) from error  # fmt: skip
+        return ModelFile(
+            spec=spec, size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, side=spec.side
+        )
+
+    @cache
+    def agreement(model: str, engine: str, precision: str) -> AgreementWithFp32 | None:
+        return agreement_with_fp32(model, engine, precision, open_cache()[0], int8_kind=host.int8_kind)  # fmt: skip
+
+    return Machine(
+        engines=installed_engines(),
+        cpu=host.cpu,
+        features=host.features,
+        precisions=host.precisions,
+        int8_kind=host.int8_kind,
+        cpus=host.usable_cpus,
+        memory_limit_bytes=host.usable_memory_bytes,
+        limited_by=host.limited_by,
+        large_models=_large_models(),
+        find=find,
+        agreement=agreement,
+        version=_version_of,
+    )
+
+
+@cache
+def _large_models() -> frozenset[str]:
+    """Name the catalogue's models with a large network."""
+    return frozenset(name for name, entry in read_catalogue().items() if entry.side >= LARGE_SIDE)
+
+
+@cache
+def _version_of(package: str) -> str:
+    """Return an installed package's version."""
+    if package == "rembg-tuner":
+        return __version__
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"

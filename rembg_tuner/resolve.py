@@ -1,0 +1,140 @@
+"""What a setting means on a machine: nothing is left open, so that equal ones are known to be equal.
+
+`auto` is a number format, 0 threads are the slot's CPUs, network size 0 is the network's own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.errors import ModelError
+from rembg_tuner.machine import LIBVIPS_PACKAGE, Machine, ModelFile
+from rembg_tuner.messages import Message
+from rembg_tuner.precision import meaning_of_precision
+from rembg_tuner.settings import KNOBS, STOCK_ENGINE, Settings
+
+if TYPE_CHECKING:
+    from rembg_tuner.settings import EngineName, Precision, ProviderName, Value
+
+WorkerKey = tuple["Value", ...]
+_FOCUS = ("focus", "focus_box", "focus_max_share")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedSettings:
+    """A setting with nothing left open.
+
+    Attributes:
+        settings: as asked.
+        precision: the number format; never auto.
+        threads: inside one operator; 0 in engine rembg: its own default.
+        inter_op_threads: across operators; 1 where they run one after another, 0 in engine rembg: its own default.
+        network_size: side of the network's input, px; never 0.
+        model: the file that the engine loads, or of which what it loads is made.
+        cpus: the slot's share of the machine's CPUs.
+        notes: what is to be said of how it was resolved.
+        machine: that it was resolved on.
+    """
+
+    settings: Settings
+    precision: Precision
+    threads: int
+    inter_op_threads: int
+    network_size: int
+    model: ModelFile
+    cpus: int
+    notes: tuple[Message, ...] = field(default=(), compare=False)
+    machine: Machine = field(compare=False, repr=False)
+
+    @property
+    def engine(self) -> EngineName:
+        """What runs the network."""
+        return self.settings.engine
+
+    @property
+    def provider(self) -> ProviderName:
+        """ONNX Runtime's execution provider."""
+        return self.settings.provider
+
+    @property
+    def worker_settings(self) -> Settings:
+        """What a worker is loaded with: no `auto`, and 0 for the network's own size, which needs no other graph."""
+        size = 0 if self.network_size == self.model.side else self.network_size
+        return replace(self.settings, precision=self.precision, network_size=size)
+
+    @property
+    def _held(self) -> dict[str, Value]:
+        """What a session holds, by the knobs' names."""
+        asked = {name: getattr(self.settings, name) for name, knob in KNOBS.items() if knob.reload}
+        return asked | {
+            "precision": self.precision,
+            "intra_op_threads": self.threads,
+            "inter_op_threads": self.inter_op_threads,
+            "network_size": self.network_size,
+        }
+
+    @property
+    def worker_key(self) -> WorkerKey:
+        """What a loaded session holds: settings with equal keys can run in one worker."""
+        return (self.cpus, *self.model.key, *self._held.values())
+
+    @property
+    def measurement_key(self) -> str:
+        """What the figures of a run depend on besides the machine and the picture, as JSON.
+
+        Raises:
+            OSError: the model's file cannot be read any more.
+        """
+        spec, held = self.model.spec, self._held
+        del held["model"]  # its weights say more
+        content = {
+            **held,
+            "cpus": self.cpus,
+            "weights": [self.model.sha256, self.model.side, spec.mean, spec.std, spec.post],
+            **{name: getattr(self.settings, name) for name in _FOCUS},
+            "versions": {name: self.machine.version(name) for name in _packages(self.engine)},
+        }
+        return json.dumps(content, sort_keys=True)
+
+
+def _packages(engine: str) -> tuple[str, ...]:
+    """Name the packages whose versions figures depend on."""
+    return (engine, LIBVIPS_PACKAGE, "rembg-tuner")
+
+
+def resolve(settings: Settings, machine: Machine) -> ResolvedSettings:
+    """Make a setting concrete; does not fail where `check` finds nothing.
+
+    Args:
+        settings: as asked.
+        machine: with the share of CPUs that a run has; see `Machine.shared_by`.
+
+    Raises:
+        ModelError: the model's file is not there or not what it should be, or tells no input size.
+    """
+    precision, notes = meaning_of_precision(settings, machine)
+    model = machine.find(settings.model, settings.engine if precision == "int8" else None)
+    size = settings.network_size or model.side
+    if not size:
+        raise ModelError(no_size_text(model))
+    own_default = 0 if settings.engine == STOCK_ENGINE else machine.cpus
+    is_parallel = settings.execution_mode == "parallel"
+    return ResolvedSettings(
+        settings=settings,
+        precision=precision,
+        threads=settings.intra_op_threads or own_default,
+        inter_op_threads=(settings.inter_op_threads or own_default) if is_parallel else 1,
+        network_size=size,
+        model=model,
+        cpus=machine.cpus,
+        notes=notes,
+        machine=machine,
+    )
+
+
+def no_size_text(model: ModelFile) -> Message:
+    """Say that a model does not tell the size of its input."""
+    return Message("{model} does not tell its input size; give --network-size", code="no_network_size", model=Path(model.spec.path))  # fmt: skip
