@@ -12,10 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from rembg_tuner.address_space import read_limit
 from rembg_tuner.cache import open_cache
 from rembg_tuner.children.environment import child_environment
+from rembg_tuner.engines.ncnn.pnnx import find_pnnx
 from rembg_tuner.errors import EngineError
 from rembg_tuner.host import read_host
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.models.pnnx import find_pnnx
 from rembg_tuner.presets import install_text
 from rembg_tuner.running.meter import Meter, available_memory_bytes, load_average
 from rembg_tuner.settings import ENGINES

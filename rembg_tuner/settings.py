@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 from rembg_tuner.boxes import BOX_FORM, box_problem, box_text
 from rembg_tuner.conflicts import FOCUS_USES, focus_problem, precision_problems
 from rembg_tuner.engines import table
+from rembg_tuner.engines.versions import is_installed
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.knobs import Knob, problems_of_value
-
-if TYPE_CHECKING:
-    from rembg_tuner.engines.spec import EngineSpec
 
 EngineName = str  # of the table of engines
 ProviderName = Literal["cpu", "cuda", "tensorrt", "openvino"]
@@ -43,20 +40,15 @@ MODEL_ALIASES = {"u2net_lite": DEFAULT_MODEL}  # the article's name for it
 
 def installed_engines() -> tuple[str, ...]:
     """Name the engines whose package is installed, best first; nothing is imported."""
-    return tuple(spec.name for spec in table.by_rank() if _is_installed(spec))
+    return tuple(spec.name for spec in table.by_rank() if is_installed(spec))
 
 
 def best_installed_engine() -> EngineName:
     """Return the default engine: the best that is installed and runs the network alone."""
     for spec in table.by_rank():
-        if not spec.is_stock and _is_installed(spec):
+        if not spec.is_stock and is_installed(spec):
             return spec.name
     return ENGINES[0]  # a dependency of this program: its absence is found when it is loaded
-
-
-def _is_installed(spec: EngineSpec) -> bool:
-    """Return whether an engine's packages are there; nothing is imported."""
-    return all(find_spec(package) is not None for package in spec.packages)
 
 
 def _honouring(knob: str) -> frozenset[str]:

@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rembg_tuner import conversion
+from rembg_tuner.engines.ncnn import pnnx
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
-from rembg_tuner.models import pnnx
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, find_model
 from rembg_tuner.models.graph import (
     free_input,

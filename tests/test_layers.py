@@ -89,8 +89,7 @@ RUNNING = (
     *("known_peaks", "starting", "outcomes", "runner", "fresh", "ticket", "line"),
 )
 # What an engine is, as values: above the settings, though the engines themselves stand below.
-ENGINE_SPECS = re.compile(r"engines(\.spec|\.table|\.\w+\.spec|\.\w+)?$")
-NO_SPECS = ("engines.protocols", "engines.arrays")
+ENGINE_SPECS = re.compile(r"engines(\.spec|\.table|\.versions|\.\w+\.spec)?$")
 # A library's modules that may import it; a room stands for all its modules.
 DOORS: dict[str, tuple[str, ...]] = {
     "yaml": ("yaml_files",),
@@ -227,7 +226,9 @@ def all_imports() -> tuple[Import, ...]:
 
 def room_of(module: str) -> str:
     """Return the room of a module, by its name below the package."""
-    if ENGINE_SPECS.match(module) and module not in NO_SPECS:
+    path = our_modules().get(f"{PACKAGE}.{module}")
+    is_empty = module.startswith("engines.") and path is not None and path.name == "__init__.py"
+    if ENGINE_SPECS.match(module) or is_empty:
         return "engine_specs"
     return module.split(".")[0]
 

@@ -469,7 +469,8 @@ def test_the_default_engine_is_onnx_runtime_where_openvino_is_absent(
 ) -> None:
     """Without the openvino package the default is the engine that always comes along."""
     monkeypatch.setattr(
-        "rembg_tuner.settings.find_spec", lambda name: None if name == "openvino" else object()
+        "rembg_tuner.engines.versions.find_spec",
+        lambda name: None if name == "openvino" else object(),
     )
     assert Settings().engine == "onnxruntime"
     assert installed_engines() == ("onnxruntime", "ncnn", "rembg")

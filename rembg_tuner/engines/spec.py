@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from typing import Any, Literal, dataclass_transform
 
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine, StockEngine
+    from rembg_tuner.models.spec import ModelSpec
+    from rembg_tuner.settings import Settings
 
     AxisValue = str | int | float | bool | None
     Quantize = Callable[..., Any]
@@ -25,6 +27,8 @@ else:
 
 # The knobs of every engine that runs the network alone: this program does the rest, focus included.
 NETWORK_KNOBS = frozenset({"precision", "focus", "focus_box", "focus_max_share", "network_size"})
+
+FIT = "fit"  # the graph with a free batch, and a free input size where one is asked; see `Derived`
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -78,6 +82,27 @@ class Timeouts(_Value):
         return self.build_s.get(provider, self.load_s)
 
 
+class Derived(_Value):
+    """What an engine needs made of a model's file, by `rembg_tuner.conversion`, in a process of its own.
+
+    Attributes:
+        do: `FIT` frees input size and batch of the graph; an engine's name has its `convert_with` do it.
+        side: of the network's input, px; 0: the graph's own.
+        batch: pictures at once; of `FIT`.
+        endings: of the files that are made; what the engine loads has the first.
+    """
+
+    do: str
+    side: int
+    batch: int = 1
+    endings: tuple[str, ...] = (".onnx",)
+
+    def request(self) -> dict[str, object]:
+        """Return what `rembg_tuner.conversion` is asked for."""
+        content: dict[str, object] = {"do": self.do, "side": self.side}
+        return content | ({"batch": self.batch} if self.do == FIT else {})
+
+
 class EngineSpec(_Value):
     """One engine.
 
@@ -95,6 +120,9 @@ class EngineSpec(_Value):
         runs_own_files: whether it runs a user's .onnx file.
         int8_ending: what the name of a model's int8 file ends in before `.onnx`, where the engine has a form of its
             own, since each fuses 8-bit operators of another placement; None: it has no int8.
+        derive: returns what must be made of a model's file for a run; None, or a function that returns None: the
+            released file will do.
+        convert_with: makes what is not `FIT`, of the released file, at a path, for a side.
         timeouts: how long it may take.
         axes: what a sweep tries of it where no axes are named: its own values of the knobs; None: it is left out.
         imports: imports the libraries in the worker, and returns their versions by name.
@@ -112,6 +140,8 @@ class EngineSpec(_Value):
     knobs: frozenset[str]
     runs_own_files: bool = True
     int8_ending: str | None = None
+    derive: Callable[[Settings, ModelSpec], Derived | None] | None = None
+    convert_with: Callable[..., None] | None = None
     timeouts: Timeouts = Timeouts()
     axes: Mapping[str, tuple[AxisValue, ...]] | None = None
     imports: Callable[[], dict[str, str]]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.cache import replacing
-from rembg_tuner.conversion import plain_graph, run_plain
+from rembg_tuner.engines.plain_graphs import plain_graph, run_plain
 from rembg_tuner.engines.protocols import INT8_MARK, EngineRequest
 from rembg_tuner.engines.table import open_engine
 from rembg_tuner.errors import EngineError, ModelError, OutputError, SettingsError

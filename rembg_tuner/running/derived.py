@@ -10,18 +10,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import has_its_sum, making_folder, write_sum
 from rembg_tuner.children.environment import child_environment
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.models.spec import EXIT_BAD_MODEL, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rembg_tuner.engines.spec import Derived
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
 
@@ -30,40 +32,10 @@ _POLL_S = 0.05
 _FORM = 3  # raised when what is made changes, so that older files are not taken for it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What an engine needs made of a model's file.
-
-    Attributes:
-        do: fit frees input size and batch; ncnn converts.
-        side: of the network's input, px; 0: the graph's own.
-        batch: pictures at once.
-    """
-
-    do: Literal["fit", "ncnn"]
-    side: int
-    batch: int = 1
-
-    def request(self) -> dict[str, object]:
-        """Give what `conversion` is asked for."""
-        content: dict[str, object] = {"do": self.do, "side": self.side}
-        return content | ({"batch": self.batch} if self.do == "fit" else {})
-
-
-def wanted_of(settings: Settings, model: ModelSpec) -> Wanted | None:
-    """Say what must be made for a run; None: the released file will do.
-
-    ONNX Runtime needs a graph whose declared input is free. OpenVINO reshapes what it has read, where
-    the graph computes its sizes; where they are written in it, it needs the rewritten one too.
-    """
-    side, batch = settings.network_size, settings.batch_size
-    if settings.engine == "ncnn":
-        return Wanted(do="ncnn", side=side)
-    if settings.engine == "rembg" or (not side and batch == 1):
-        return None
-    if settings.engine == "openvino" and model.computes_sizes:
-        return None
-    return Wanted(do="fit", side=side, batch=batch)
+def wanted_of(settings: Settings, model: ModelSpec) -> Derived | None:
+    """Return what must be made for a run; None: the released file will do."""
+    derive = ENGINES[settings.engine].derive
+    return derive(settings, model) if derive else None
 
 
 def prepare(
@@ -94,15 +66,15 @@ def prepare(
         return model
     key = [verify(model), _FORM, sorted(wanted.request().items())]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
-    target = cache / f"{wanted.do}-{name}{'.param' if wanted.do == 'ncnn' else '.onnx'}"
-    parts = [target.with_suffix(".bin"), target] if wanted.do == "ncnn" else [target]
+    target = cache / f"{wanted.do}-{name}{wanted.endings[0]}"
+    parts = [target.with_suffix(ending) for ending in wanted.endings]
     if not all(has_its_sum(path) for path in parts):  # missing, damaged, or half a pair
         on_start()
         _make(wanted, Path(model.path), target, is_cancelled)
     return replace(model, graph_path=str(target))
 
 
-def _make(wanted: Wanted, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
+def _make(wanted: Derived, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
     """Have it made by a process of its own, in a folder of its own, and give it its name when it is whole."""
     with making_folder(target.parent) as scratch:
         _convert(wanted, source, scratch / target.name, is_cancelled)
@@ -112,7 +84,7 @@ def _make(wanted: Wanted, source: Path, target: Path, is_cancelled: Callable[[],
             made.replace(target.with_name(made.name))
 
 
-def _convert(wanted: Wanted, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
+def _convert(wanted: Derived, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
     """Run `conversion`, and raise what it tells."""
     request = {**wanted.request(), "source": str(source), "target": str(target)}
     with tempfile.TemporaryFile() as log:

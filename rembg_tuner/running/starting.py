@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.running.meter import Meter, describe_environment
 from rembg_tuner.running.process import WorkerGoneError, WorkerProcess
 from rembg_tuner.running.warm import WarmWorker
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from rembg_tuner.running.warm import Key
     from rembg_tuner.running.watch import Progress
     from rembg_tuner.settings import Settings
-
-START_TIMEOUT_S = 180.0  # numba compiles for most of a minute at rembg's very first import
-LOAD_TIMEOUT_S = 180.0
-BUILD_TIMEOUT_S = 1800.0  # TensorRT tries kernels for minutes before it has its engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +71,15 @@ def start_worker(start: Start) -> WarmWorker:
 
 def _load(process: WorkerProcess, start: Start) -> WarmWorker:
     """Wait for a new worker's imports, then have it load the model."""
+    timeouts = ENGINES[start.settings.engine].timeouts
     meter = Meter(process.pid)
     watch = Watch(
         process=process,
         meter=meter,
         cancel=start.cancel,
         stage="start",
-        deadline_s=START_TIMEOUT_S,
-        deadline_text=f"the worker's start took more than {START_TIMEOUT_S:.0f} s",
+        deadline_s=timeouts.start_s,
+        deadline_text=f"the worker's start took more than {timeouts.start_s:.0f} s",
         memory_limit_bytes=start.memory_limit_bytes,
         on_progress=start.on_progress,
         started_at=process.started_at,
@@ -98,8 +96,7 @@ def _load(process: WorkerProcess, start: Start) -> WarmWorker:
         "threads": start.threads,
         "cache": str(start.cache),
     }
-    is_building = start.settings.provider == "tensorrt"
-    deadline_s = BUILD_TIMEOUT_S if is_building else LOAD_TIMEOUT_S
+    deadline_s = timeouts.load_of(start.settings.provider)
     watch = Watch(
         process=process,
         meter=meter,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.budgets import Budgets
 from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.engines.versions import package_versions
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from rembg_tuner.settings import Settings, Value
     from rembg_tuner.sweep.grid import Grid
     from rembg_tuner.sweep.measure import Bench
-
-_LIBRARIES = ("rembg-tuner", "onnxruntime", "openvino", "ncnn", "rembg", "pyvips", "isal")
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: what its axes make is worked out once, and kept
@@ -219,7 +218,9 @@ def describe_machine() -> list[str]:
     return [
         host.cpu,
         str(host.usable_cpus),
-        *(f"{name} {_version_of(name)}" for name in _LIBRARIES),
+        f"rembg-tuner {_version_of('rembg-tuner')}",
+        *(f"{name} {number or 'absent'}" for name, number in package_versions().items()),
+        *(f"{name} {_version_of(name)}" for name in ("pyvips", "isal")),
     ]
 
 

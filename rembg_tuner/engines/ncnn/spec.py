@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from rembg_tuner.engines.spec import NETWORK_KNOBS, EngineSpec, Need
+from rembg_tuner.engines.spec import NETWORK_KNOBS, Derived, EngineSpec, Need
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
+    from rembg_tuner.models.spec import ModelSpec
+    from rembg_tuner.settings import Settings
 
 
 def _imports() -> dict[str, str]:
@@ -23,6 +27,18 @@ def _open(request: EngineRequest) -> NetworkEngine:
     return NcnnEngine(request)
 
 
+def _derive(settings: Settings, _model: ModelSpec) -> Derived:
+    """Ask for a network of ncnn's own."""
+    return Derived(do="ncnn", side=settings.network_size, endings=(".param", ".bin"))
+
+
+def _convert(source: Path, target: Path, *, side: int) -> None:
+    """Convert a graph."""
+    from rembg_tuner.engines.ncnn.conversion import convert
+
+    convert(source, target, side=side)
+
+
 SPEC = EngineSpec(
     name="ncnn",
     rank=3,
@@ -33,6 +49,8 @@ SPEC = EngineSpec(
     # It only stores its numbers in bf16, which any CPU can, and which takes longer than fp32.
     precisions={"fp32": Need(), "bf16": Need(), "fp16": Need(cpu=True)},
     knobs=NETWORK_KNOBS | {"light_mode"},
+    derive=_derive,
+    convert_with=_convert,
     imports=_imports,
     open=_open,
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from rembg_tuner.engines.spec import NETWORK_KNOBS, EngineSpec, Need, Timeouts
+from rembg_tuner.engines.spec import FIT, NETWORK_KNOBS, Derived, EngineSpec, Need, Timeouts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
+    from rembg_tuner.models.spec import ModelSpec
+    from rembg_tuner.settings import Settings
 
 # What is imported, with the wheels that bring it; they replace each other.
 PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")}
@@ -46,6 +48,12 @@ def _open(request: EngineRequest) -> NetworkEngine:
     return OnnxRuntimeEngine(request)
 
 
+def _derive(settings: Settings, _model: ModelSpec) -> Derived | None:
+    """Ask for a graph whose declared input is free, where another than its own is asked."""
+    side, batch = settings.network_size, settings.batch_size
+    return Derived(do=FIT, side=side, batch=batch) if side or batch > 1 else None
+
+
 SPEC = EngineSpec(
     name="onnxruntime",
     rank=2,
@@ -61,6 +69,7 @@ SPEC = EngineSpec(
     providers=PROVIDERS,
     knobs=NETWORK_KNOBS | SESSION_KNOBS | {"batch_size", "arena_shrink"},
     int8_ending="-int8-onnxruntime",
+    derive=_derive,
     timeouts=TIMEOUTS,
     axes={"precision": ("fp32", "int8"), "cpu_mem_arena": (True, False)},
     imports=_imports,

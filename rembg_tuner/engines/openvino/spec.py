@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from rembg_tuner.engines.spec import NETWORK_KNOBS, EngineSpec, Need
+from rembg_tuner.engines.spec import FIT, NETWORK_KNOBS, Derived, EngineSpec, Need
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
+    from rembg_tuner.models.spec import ModelSpec
+    from rembg_tuner.settings import Settings
 
 # OpenVINO's converter of models, which no run needs: 40 ms of CPU and 7 MiB. openvino's own __init__ goes on
 # without it.
@@ -30,6 +32,14 @@ def _open(request: EngineRequest) -> NetworkEngine:
     return OpenVinoEngine(request)
 
 
+def _derive(settings: Settings, model: ModelSpec) -> Derived | None:
+    """Ask for a graph with computed sizes; OpenVINO reshapes a graph that computes them already."""
+    side, batch = settings.network_size, settings.batch_size
+    if model.computes_sizes or (not side and batch == 1):
+        return None
+    return Derived(do=FIT, side=side, batch=batch)
+
+
 SPEC = EngineSpec(
     name="openvino",
     rank=1,
@@ -48,6 +58,7 @@ SPEC = EngineSpec(
     knobs=NETWORK_KNOBS | {"batch_size"},
     int8_ending="-int8",
     axes={"precision": ("fp32", "bf16", "int8")},
+    derive=_derive,
     imports=_imports,
     open=_open,
 )
