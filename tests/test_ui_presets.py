@@ -10,6 +10,7 @@ import pytest
 from rembg_tuner.diagnosis import ProviderState
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
+from rembg_tuner.messages import render
 from rembg_tuner.presets import Capabilities, find_preset, read_presets
 from rembg_tuner.ui import choices, widgets
 from rembg_tuner.ui.arrival import Arrival, Browser, _measured
@@ -60,7 +61,7 @@ def test_a_preset_without_its_model_says_how_to_get_it() -> None:
     """The others can run."""
     absence = absence_of("studio")
     assert absence is not None
-    assert (absence.kind, absence.text) == ("model", REASON)
+    assert (absence.kind, render(absence.text, is_public=True)) == ("model", REASON)
     assert absence_of("balanced") is None
 
 
@@ -72,7 +73,9 @@ def test_a_preset_without_its_provider_says_how_to_get_it(monkeypatch: pytest.Mo
     absence = absence_of("gpu-server")
     assert absence is not None
     assert absence.kind == "provider"
-    assert absence.text.endswith("execution provider cuda is not here; pip install onnxruntime-gpu")
+    assert str(absence.text).endswith(
+        "execution provider cuda is not here; pip install onnxruntime-gpu"
+    )
 
 
 def test_a_choice_that_is_not_possible_is_refused_with_the_reason() -> None:

@@ -101,6 +101,15 @@ class CatalogueEntry:
             return Message("")
         return Message("about {size:bytes}", size=self.about_bytes)
 
+    def absence_text(self) -> Message:
+        """Return that the file is not here, and how to get it."""
+        return Message(
+            "model {model} is not on disk; {get}",
+            code="model_absent",
+            model=self.name,
+            get=self.get_text(),
+        )
+
     def get_text(self) -> Message:
         """Return how to get the file: by a command, or on a page on its tab."""
         if self.url is None:
@@ -269,14 +278,7 @@ def find_model(model: str, *, int8_for: str | None = None) -> ModelSpec:
     entry = find_entry(model)
     found = entry.find(entry.file if int8_for is None else int8_file(entry.file, int8_for))
     if found is None and int8_for is None:
-        raise MissingModelError(
-            Message(
-                "model {model} is not on disk; {get}",
-                code="model_absent",
-                model=entry.name,
-                get=entry.get_text(),
-            )
-        )
+        raise MissingModelError(entry.absence_text())
     spec = ModelSpec(
         name=entry.name,
         path=str(found),

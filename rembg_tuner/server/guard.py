@@ -128,11 +128,11 @@ class Guard:
             return  # uvicorn closes the connection
         await body.drain()
         if is_full:
-            await _refuse(sender.send, 507, DISK_FULL)
+            await _refuse(sender.send, 507, str(DISK_FULL))
         elif is_unknown:
             await _refuse(sender.send, 400, "there is no such endpoint or parameter; /gradio_api/info lists them")  # fmt: skip
         else:
-            await _refuse(sender.send, 500, UNEXPECTED)
+            await _refuse(sender.send, 500, str(UNEXPECTED))
 
     async def _checked(self, scope: Scope, path: str, body: _Body) -> Receive:
         """Bound a body, and check what it holds.

@@ -32,7 +32,6 @@ from rembg_tuner.ui.choices import (
     preset_settings,
 )
 from rembg_tuner.ui.handlers import EXAMPLES, EXAMPLES_FOLDER, Handlers
-from rembg_tuner.ui.page_folder import get_on_page
 from rembg_tuner.ui.picture_handlers import show_chosen
 from rembg_tuner.ui.shared_answer import SharedAnswer
 from rembg_tuner.ui.views import machine as machine_view
@@ -48,6 +47,7 @@ from rembg_tuner.units import MIB, format_bytes, format_seconds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rembg_tuner.messages import Message
     from rembg_tuner.presets import Preset
     from rembg_tuner.settings import Settings
     from rembg_tuner.ui.choices import Form
@@ -138,7 +138,7 @@ class Arrival:
             visitor.refusal = absence.text
             back = visitor.preset or self._preset
             return {"preset": back, "preset_note": _refused(visitor)}
-        visitor.preset, visitor.refusal = preset, ""
+        visitor.preset, visitor.refusal = preset, None
         settings = preset_settings(preset)
         knobs = knob_updates(settings, visitor.language)
         for update in knobs.values():
@@ -163,7 +163,7 @@ class Arrival:
         return {"knobs": grey_updates(engine, model, focus, visitor.language, here, resets=resets)}
 
     @staticmethod
-    def _absent_provider(settings: Settings) -> list[str]:
+    def _absent_provider(settings: Settings) -> list[Message]:
         """Say how to get the execution provider that settings ask for, if it is absent."""
         if settings.provider == "cpu" or not is_honoured("provider", settings.engine):
             return []
@@ -178,7 +178,7 @@ class Arrival:
         try:
             settings, _ = chosen_settings(preset, form)
         except (SettingsError, PresetError) as error:
-            return f'<p class="rt-warning" role="status">{escape(tell(str(error), visitor.language))}</p>'
+            return f'<p class="rt-warning" role="status">{escape(tell(error.message, visitor.language))}</p>'
         changed = differences(settings, preset_settings(preset))
         note = self._preset_note(preset, changed, visitor.language, settings=settings)
         return _refused(visitor) + note
@@ -204,10 +204,8 @@ class Arrival:
             lines.append(f'<p class="rt-changed">{escape(text)}</p>')
         else:
             lines.append(f'<p class="rt-measured">{escape(_measured(found, language))}</p>')
-        lines += [
-            f'<p class="rt-warning">{escape(tell(text, language))}</p>'
-            for text in (*_missing(settings), *self._absent_provider(settings), *_dropped(found))
-        ]
+        said: list[Message | str] = [*_missing(settings), *self._absent_provider(settings), *_dropped(found)]  # fmt: skip
+        lines += [f'<p class="rt-warning">{escape(tell(one, language))}</p>' for one in said]
         return "".join(lines)
 
     async def machine(self, visitor: Visitor) -> str:
@@ -219,20 +217,20 @@ class Arrival:
         )
 
 
-def _refusal_of(asked: str | None) -> str:
-    """Say why the preset that the address names cannot be chosen; empty: it can, or there is none."""
+def _refusal_of(asked: str | None) -> Message | None:
+    """Return why the preset that the address names cannot be chosen; None: it can, or there is none."""
     if not asked:
-        return ""
+        return None
     try:
         absence = absence_of(asked[:_MOST_LETTERS])
     except PresetError as error:
-        return str(error)
-    return "" if absence is None else absence.text
+        return error.message
+    return None if absence is None else absence.text
 
 
 def _refused(visitor: Visitor) -> str:
     """Write why the preset asked for last was not chosen; empty where it was."""
-    if not visitor.refusal:
+    if visitor.refusal is None:
         return ""
     text = tell(visitor.refusal, visitor.language)
     return f'<p class="rt-warning" role="alert">{escape(text)}</p>'
@@ -267,11 +265,11 @@ def _measured_where(
     )
 
 
-def _missing(settings: Settings) -> list[str]:
+def _missing(settings: Settings) -> list[Message]:
     """Say what settings need that is not here, and where it is got."""
     entry = read_catalogue().get(settings.model)
     if entry is not None and entry.find() is None:
-        return [get_on_page(f"model {settings.model} is not on disk; {entry.get_text()}")]
+        return [entry.absence_text()]
     return []
 
 

@@ -19,12 +19,12 @@ from rembg_tuner.diagnosis import provider_states
 from rembg_tuner.errors import MissingModelError, PictureError, SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.messages import Message, Term
 from rembg_tuner.models.catalogue import find_model, read_catalogue
 from rembg_tuner.presets import Capabilities, find_preset, resolve
 from rembg_tuner.settings import KNOBS, Settings, is_honoured, is_optional, type_of
-from rembg_tuner.ui.page_folder import get_on_page
 from rembg_tuner.ui.shared_answer import SharedAnswer
-from rembg_tuner.units import MIB, format_bytes
+from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ class Absence:
     """
 
     kind: Literal["model", "provider"]
-    text: str
+    text: Message
 
 
 def absence_of(preset: str) -> Absence | None:
@@ -101,7 +101,7 @@ def absence_of(preset: str) -> Absence | None:
     try:
         find_model(settings.model)
     except MissingModelError as error:
-        return Absence(kind="model", text=_cannot_run(preset, get_on_page(str(error))))
+        return Absence(kind="model", text=_cannot_run(preset, error.message))
     if settings.provider == "cpu" or not is_honoured("provider", settings.engine):
         return None
     for state in execution_providers():
@@ -110,14 +110,14 @@ def absence_of(preset: str) -> Absence | None:
     return None
 
 
-def _cannot_run(preset: str, reason: str) -> str:
-    """Say why a preset cannot run."""
-    return f"preset {preset} cannot run here: {reason}"
+def _cannot_run(preset: str, reason: Message) -> Message:
+    """Return why a preset cannot run."""
+    return Message("preset {preset} cannot run here: {reason}", preset=Term(preset, "preset"), reason=reason)  # fmt: skip
 
 
-def absent_provider_text(state: ProviderState) -> str:
-    """Say that an execution provider is missing, and how to get it."""
-    return f"execution provider {state.name} is not here; {state.detail}"
+def absent_provider_text(state: ProviderState) -> Message:
+    """Return that an execution provider is missing, and how to get it."""
+    return Message("execution provider {provider} is not here; {detail}", provider=state.name, detail=state.detail)  # fmt: skip
 
 
 @cache
@@ -173,7 +173,7 @@ def visitor_settings(
     model = given.get("model")
     if model is not None and not (isinstance(model, str) and model in read_catalogue()):
         known = ", ".join(read_catalogue())
-        raise SettingsError([f"model must be one of {known} on this page, got {model!r:.80}"])
+        raise SettingsError([Message("model must be one of {known} on this page, got {value}", known=known, value=f"{model!r:.80}")])  # fmt: skip
     settings, warnings = resolve(found, given, capabilities())
     problems = [*_cap_problems(settings, limits), *_memory_problems(settings)]
     if problems:
@@ -181,7 +181,7 @@ def visitor_settings(
     return settings, warnings
 
 
-def _cap_problems(settings: Settings, limits: PageLimits) -> list[str]:
+def _cap_problems(settings: Settings, limits: PageLimits) -> list[Message]:
     """List the knobs that are above what the page allows."""
     caps = {
         "network_size": limits.network_size,
@@ -190,20 +190,30 @@ def _cap_problems(settings: Settings, limits: PageLimits) -> list[str]:
         "timeout_s": limits.timeout_s,
     }
     return [
-        f"{name} must be at most {cap:g} {KNOBS[name].unit} on this page, got {getattr(settings, name):g}"
+        Message(
+            "{knob} must be at most {most:g} {unit} on this page, got {value:g}",
+            knob=Term(name, "knob"),
+            most=cap,
+            unit=KNOBS[name].unit,
+            value=getattr(settings, name),
+        )
         for name, cap in caps.items()
         if getattr(settings, name) > cap
     ]
 
 
-def _memory_problems(settings: Settings) -> list[str]:
+def _memory_problems(settings: Settings) -> list[Message]:
     """Refuse a memory limit above what the host has."""
     most = read_host().usable_memory_bytes
     asked = settings.memory_limit_bytes
     if asked is None or most is None or asked <= most:
         return []
     return [
-        f"memory_limit_bytes must be at most this machine's {format_bytes(most)}, got {format_bytes(asked)}"
+        Message(
+            "memory_limit_bytes must be at most this machine's {most:bytes}, got {value:bytes}",
+            most=most,
+            value=asked,
+        )
     ]
 
 

@@ -17,6 +17,7 @@ from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured, measured_of_trial
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Result, setting_peak_bytes
+from rembg_tuner.messages import Message, listed
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import summarise
 from rembg_tuner.sweep.measure import ROUNDS
@@ -41,6 +42,12 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.study_handlers import StudyHandlers
     from rembg_tuner.ui.visitors import Visitor
 
+_NOTHING_MEASURED = Message(
+    "compose.yaml takes its limits from what was measured, and nothing was yet: press Run on Cut out, or sweep, and come back"
+)
+_TAKEN_FAILED = Message(
+    "The trial of the setting that you took failed, so it has no figures; take another on the Sweep tab"
+)
 _MEASURED_TARGETS = ("compose",)  # limits are taken from what was measured
 
 
@@ -55,7 +62,7 @@ class _Chosen:
     settings: Settings
     measured: Measured | None
     source: Source | Literal["form"] = "form"
-    note: str = ""
+    note: Message | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,10 +137,10 @@ class _DeployTab:
         try:
             chosen = self._chosen(visitor, values)
             if to in _MEASURED_TARGETS and chosen.measured is None:
-                raise SettingsError([say("deploy.nothing", visitor.language)])
+                raise SettingsError([_NOTHING_MEASURED])
             return _show(self.desk, chosen, to, visitor.language)
         except TunerError as error:
-            return result_view.show_problem(str(error), visitor.language)
+            return result_view.show_problem(error.message, visitor.language)
 
     def look(self, request: gr.Request, to: str, *values: Any) -> str:
         """Show what runs the setting, where there is one that can be run; nobody pressed anything yet."""
@@ -144,7 +151,7 @@ class _DeployTab:
                 return say("deploy.empty", visitor.language)
             return _show(self.desk, chosen, to, visitor.language)
         except TunerError as error:
-            told = escape(tell(str(error), visitor.language))
+            told = escape(tell(error.message, visitor.language))
             return f'<div class="rt-void"><span>{told}</span></div>'
 
     async def soak(
@@ -178,12 +185,11 @@ class _DeployTab:
             return _Chosen(settings=settings, measured=_measured_of_visit(visitor, settings))
         shipped = shipped_trial(visitor.study, found)
         if shipped is None:
-            why = tell(found.why, visitor.language)
-            raise SettingsError([say("deploy.none_fits", visitor.language, why=why)])
-        return _chosen_of_trial(shipped, limits, visitor.language)
+            raise SettingsError([Message("{why}; change a budget on the Sweep tab, or take a setting there with “Use this setting”", why=found.why)])  # fmt: skip
+        return _chosen_of_trial(shipped, limits)
 
 
-def _chosen_of_trial(shipped: Shipped, limits: Budgets, language: str) -> _Chosen:
+def _chosen_of_trial(shipped: Shipped, limits: Budgets) -> _Chosen:
     """Ship a trial of the sweep, with what it misses.
 
     Raises:
@@ -191,10 +197,9 @@ def _chosen_of_trial(shipped: Shipped, limits: Budgets, language: str) -> _Chose
     """
     trial = shipped.trial
     if not trial.is_measured:
-        raise SettingsError([say("deploy.failed", language)])
+        raise SettingsError([_TAKEN_FAILED])
     misses = limits.misses(trial)
-    told = tell("; ".join(misses), language)
-    note = say("deploy.misses", language, misses=told) if misses else ""
+    note = Message("This setting does not keep the budgets: {misses}.", misses=listed(misses, "; ")) if misses else None  # fmt: skip
     host = read_host()
     here = {"cpu": host.cpu, "cores": str(host.usable_cpus)}
     measured = measured_of_trial(trial, here)
@@ -243,7 +248,7 @@ def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
     if measured is not None and measured.n < ROUNDS:
         said.insert(0, say("deploy.few", language, n=measured.n))
     if chosen.note:
-        said.insert(0, chosen.note)
+        said.insert(0, tell(chosen.note, language))
     file = desk.folder.new_job() / made.file_name
     with replacing(file) as whole:
         whole.write(text.encode())

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, replace
 
 from rembg_tuner.errors import CancelledError, SettingsError, TunerError
+from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import find_entry
 from rembg_tuner.models.download import DownloadProgress, get_model
 
@@ -19,12 +20,12 @@ class Download:
 
     Attributes:
         progress: how far it is; None: not begun.
-        problem: why it failed; empty: it did not.
+        problem: why it failed; None: it did not.
         is_running: whether it still goes on.
     """
 
     progress: DownloadProgress | None = None
-    problem: str = ""
+    problem: Message | None = None
     is_running: bool = True
 
 
@@ -60,7 +61,11 @@ class Downloads:
         """
         if not self.are_allowed:
             raise SettingsError(
-                ["this page does not download models; its host can start it with --downloads"]
+                [
+                    Message(
+                        "this page does not download models; its host can start it with --downloads"
+                    )
+                ]
             )
         entry = find_entry(model)
         with self._lock:
@@ -90,10 +95,10 @@ class Downloads:
         except CancelledError:
             self._states.pop(model, None)
         except TunerError as error:
-            self._note(model, problem=str(error), is_running=False)
+            self._note(model, problem=error.message, is_running=False)
         except Exception:  # noqa: BLE001  # a thread's edge: nobody else would see it
             _LOG.exception("a download ended in a way nobody foresaw")
-            self._note(model, problem="the download ended in a way nobody foresaw, which stands in the server's log; try again", is_running=False)  # fmt: skip
+            self._note(model, problem=Message("the download ended in a way nobody foresaw, which stands in the server's log; try again"), is_running=False)  # fmt: skip
         else:
             self._note(model, is_running=False)
 

@@ -9,6 +9,7 @@ import gradio as gr
 
 from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.measurement import Result
+from rembg_tuner.messages import Message
 from rembg_tuner.presets import DEFAULT_PRESET
 from rembg_tuner.ui.choices import visitor_settings
 from rembg_tuner.ui.orders import make_order, watch
@@ -86,7 +87,15 @@ def _checked(settings: object) -> dict[str, object]:
     if settings is None:
         return {}
     if not isinstance(settings, dict):
-        raise SettingsError([f"settings must be knobs by name, such as {{}}, got {settings!r:.80}"])
+        raise SettingsError(
+            [
+                Message(
+                    "settings must be knobs by name, such as {example}, got {value}",
+                    example="{}",
+                    value=f"{settings!r:.80}",
+                )
+            ]
+        )
     return settings
 
 

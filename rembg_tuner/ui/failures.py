@@ -8,11 +8,13 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.messages import Message
+
 if TYPE_CHECKING:
     import logging
 
-DISK_FULL = "the server's disk is full; try again later"
-UNEXPECTED = "unexpected error; the server log says where"
+DISK_FULL = Message("the server's disk is full; try again later", code="disk_full")
+UNEXPECTED = Message("unexpected error; the server log says where")
 _MAX_FRAMES = 6
 _SAY_EVERY_S = 60.0
 _logged_at_s: dict[str, float] = {}  # by line; there are as many as places in the code that fail
@@ -23,10 +25,11 @@ def is_disk_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def disk_text(error: OSError) -> str:
-    """Say that the server's disk cannot be written."""
-    full = is_disk_full(error)
-    return DISK_FULL if full else f"the server's disk cannot be written: {error.strerror}"
+def disk_text(error: OSError) -> Message:
+    """Return that the server's disk cannot be written."""
+    if is_disk_full(error):
+        return DISK_FULL
+    return Message("the server's disk cannot be written: {reason}", reason=error.strerror)
 
 
 def trail_of(error: BaseException) -> str:

@@ -21,11 +21,12 @@ from rembg_tuner.colours import parse_colour
 from rembg_tuner.errors import PictureError, TunerError
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.messages import Message
 from rembg_tuner.running.previewer import Inspector
 from rembg_tuner.ui.choices import LIMITS, chosen_settings, fill_form
 from rembg_tuner.ui.downloads import Downloads
-from rembg_tuner.ui.failures import log_unexpected
-from rembg_tuner.ui.orders import Look, make_order, watch
+from rembg_tuner.ui.failures import disk_text, log_unexpected
+from rembg_tuner.ui.orders import NO_PICTURE, Look, make_order, watch
 from rembg_tuner.ui.originals import Original
 from rembg_tuner.ui.page_folder import without_places_in
 from rembg_tuner.ui.studies import Studies
@@ -52,6 +53,9 @@ _DOWNLOAD_EVERY_S = 0.5  # a redrawn button is hard to press
 EXAMPLES = ("astronaut", "chelsea", "coffee")
 EXAMPLES_FOLDER = Path(__file__).parent.parent.parent / "examples"
 _LOG = logging.getLogger(__name__)
+_UNFORESEEN = Message(
+    "something nobody foresaw went wrong, which stands in the server's log; try again"
+)
 Shown = dict[str, Any]  # a part of the page by name -> what it shows now
 
 
@@ -107,7 +111,7 @@ class Handlers:
         """Run a picture through, telling how it goes, until it is done or the visitor leaves."""
         language, asked_at = visitor.language, time.perf_counter()
         if not picture:
-            yield {"result": result_view.show_hint(say("problem.no_picture", "en"), language)}
+            yield {"result": result_view.show_hint(NO_PICTURE, language)}
             return
         try:
             settings = chosen_settings(preset, form)
@@ -117,15 +121,11 @@ class Handlers:
             order = make_order(self.desk, picture, settings, repeat=repeat, look=look)
         except TunerError as error:
             kind = error.kind if isinstance(error, PictureError) else None
-            yield {"result": result_view.show_problem(str(error), language, kind=kind)}
+            yield {"result": result_view.show_problem(error.message, language, kind=kind)}
             return
         except OSError as error:
             log_unexpected(_LOG, "starting a run", error)
-            yield {
-                "result": result_view.show_problem(
-                    f"the server's disk cannot be written: {error.strerror}", language
-                )
-            }
+            yield {"result": result_view.show_problem(disk_text(error), language)}
             return
         is_busy = self.desk.line.is_busy
         ticket = visitor.ticket = self.desk.line.submit(order)
@@ -204,7 +204,7 @@ class Handlers:
         if turn is None or visitor.ticket is not None:
             return
         settings = replace(turn.settings, focus="auto", focus_box=None)
-        visitor.preset, visitor.refusal = turn.preset, ""
+        visitor.preset, visitor.refusal = turn.preset, None
         knobs = knob_updates(settings, visitor.language)
         yield {"preset": turn.preset, "filled": turn.preset, "knobs": knobs}
         runs = self.run(visitor, turn.picture_path, turn.preset, fill_form(settings))
@@ -245,8 +245,8 @@ class Handlers:
 
     def unforeseen(self, visitor: Visitor) -> Shown:
         """Tell that a run ended as no run should, and free the buttons."""
-        message = say("problem.unforeseen", "en")
-        return {"result": result_view.show_problem(message, visitor.language), "buttons": "idle"}
+        problem = result_view.show_problem(_UNFORESEEN, visitor.language)
+        return {"result": problem, "buttons": "idle"}
 
     def example(self, name: str) -> str:
         """Lay an example into the page's folder, from which alone a picture is taken; once for all visitors."""
@@ -271,7 +271,7 @@ class Handlers:
         visitor.choice += 1
         visitor.chosen = ChosenPicture(path=turn.picture_path, shown=turn.original.shown if turn.original else turn.picture_path) if is_kept else None  # fmt: skip
         shown = self.show(visitor, with_viewer=True)
-        visitor.preset, visitor.refusal = turn.preset, ""
+        visitor.preset, visitor.refusal = turn.preset, None
         knobs = knob_updates(turn.settings, visitor.language)
         shown |= {"preset": turn.preset, "filled": turn.preset, "knobs": knobs}
         shown["picture"] = turn.picture_path if is_kept else None
@@ -332,7 +332,7 @@ class Handlers:
             try:
                 order = make_order(self.desk, turn.picture_path, (turn.settings, ()))
             except TunerError as error:
-                yield {"viewer": viewer_value(turn, visitor.language), "warning": str(error)}
+                yield {"viewer": viewer_value(turn, visitor.language), "warning": error.message}
                 return
             folder.mkdir(exist_ok=True)
             job = replace(order.job, output=str(target), background=background)

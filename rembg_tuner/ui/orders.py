@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.messages import Message
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.ticket import Order
 from rembg_tuner.settings import STOCK_ENGINE
 from rembg_tuner.ui.choices import most_pixels
-from rembg_tuner.ui.words import say
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.handlers import Desk
     from rembg_tuner.ui.originals import Original
 
+NO_PICTURE = Message("choose a picture first, or one of the examples")
 GLANCE_EVERY_S = 0.22  # 4 to 5 Hz, and the most that a visitor who left holds the slot
 
 
@@ -61,9 +62,9 @@ def make_order(
         SettingsError: there is no picture, or it is not one of the page's uploads.
     """
     if not picture:
-        raise SettingsError([say("problem.no_picture", "en")])
+        raise SettingsError([NO_PICTURE])
     if not Path(picture).is_file():
-        raise SettingsError(["the picture is no longer on the server, which deletes pictures after one hour; upload it again"])  # fmt: skip
+        raise SettingsError([Message("the picture is no longer on the server, which deletes pictures after one hour; upload it again")])  # fmt: skip
     path = Path(picture)
     desk.folder.check_upload(path)
     pixels = most_pixels(path)

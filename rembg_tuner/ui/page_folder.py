@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.measurement import Failure
+from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.ui.failures import disk_text
 from rembg_tuner.units import MIB
@@ -144,7 +145,7 @@ class PageFolder:
             SettingsError: it does not.
         """
         if not picture.resolve().is_relative_to(self.path.resolve()):
-            raise SettingsError(["the picture must be uploaded to this page first"])
+            raise SettingsError([Message("the picture must be uploaded to this page first")])
 
     def start_sweeping(self) -> None:
         """Sweep once a minute, in a thread of its own, until the folder is closed."""

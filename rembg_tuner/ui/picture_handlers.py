@@ -15,7 +15,6 @@ from rembg_tuner.ui.choices import most_pixels
 from rembg_tuner.ui.failures import disk_text, log_unexpected
 from rembg_tuner.ui.handlers import Handlers
 from rembg_tuner.ui.originals import Original
-from rembg_tuner.ui.page_folder import without_places
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.viewer import picture_value
 from rembg_tuner.ui.visitors import ChosenPicture
@@ -24,6 +23,7 @@ from rembg_tuner.ui.words import say, tell
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from rembg_tuner.messages import Message
     from rembg_tuner.ui.handlers import Desk, Shown
     from rembg_tuner.ui.visitors import Visitor
 
@@ -58,7 +58,7 @@ class PictureHandlers:
         except (TunerError, OSError) as error:
             if isinstance(error, OSError):
                 log_unexpected(_LOG, "an upload", error)
-            shown = self._refused(_text_of(error), visitor)
+            shown = self._refused(_message_of(error), visitor)
         else:
             shown = show_chosen(chosen, visitor.language)
         if visitor.choice != mine:  # another was chosen meanwhile
@@ -96,10 +96,10 @@ class PictureHandlers:
         shown = show_chosen(visitor.chosen, visitor.language)
         return {"picture": path, "picture_note": "", **shown}
 
-    def _refused(self, text: str, visitor: Visitor) -> Shown:
+    def _refused(self, reason: Message, visitor: Visitor) -> Shown:
         """Take a picture away, with the reason."""
-        sentence = tell(without_places(text, self.desk.folder.path), visitor.language)
-        note = f'<p class="rt-refused" role="alert">{escape(sentence)}</p>'
+        told = escape(tell(reason, visitor.language))
+        note = f'<p class="rt-refused" role="alert">{told}</p>'
         return {"picture": None, "picture_note": note, **show_nothing(visitor)}
 
     async def _inspect(self, picture: Path, visitor: Visitor) -> ChosenPicture:
@@ -198,6 +198,6 @@ def show_ready(name: str, language: str, size: tuple[int, int] | None = None) ->
     return result_view.show_empty(language, status=say("status.ready", language, picture=told))
 
 
-def _text_of(error: TunerError | OSError) -> str:
-    """Return the sentence of an error."""
-    return str(error) if isinstance(error, TunerError) else disk_text(error)
+def _message_of(error: TunerError | OSError) -> Message:
+    """Return what is said of an error."""
+    return error.message if isinstance(error, TunerError) else disk_text(error)

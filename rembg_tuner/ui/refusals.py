@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rembg_tuner.errors import TunerError
+from rembg_tuner.messages import Message
 from rembg_tuner.ui.failures import DISK_FULL, UNEXPECTED, is_disk_full, log_unexpected
 from rembg_tuner.ui.visitors import language_of_request
 from rembg_tuner.ui.words import tell
@@ -42,7 +43,7 @@ class PageBlocks(gr.Blocks):
         """
         wanted = len(block_fn.inputs)
         if len(inputs) < wanted:
-            raise RefusedValueError(f"this event takes {wanted} values, got {len(inputs)}")
+            raise RefusedValueError(Message("this event takes {wanted} values, got {count}", wanted=wanted, count=len(inputs)))  # fmt: skip
         try:
             values: list[Any] = await super().preprocess_data(block_fn, inputs, *rest, **options)
         except Exception as error:
@@ -64,18 +65,18 @@ class PageBlocks(gr.Blocks):
             error.print_exception = False
             raise
         except Exception as error:  # noqa: BLE001  # the page's edge: Gradio would print the values
-            sentence = _sentence_of(error)
-            if sentence is None:
+            message = _message_of(error)
+            if message is None:
                 log_unexpected(_LOG, "an event", error)
             language = _language_of(options.get("request"))
-            told = escape(tell(sentence or UNEXPECTED, language))
+            told = escape(tell(message or UNEXPECTED, language))
             raise gr.Error(told, print_exception=False) from None
 
 
-def _sentence_of(error: Exception) -> str | None:
+def _message_of(error: Exception) -> Message | None:
     """Return what to tell a visitor of an error; None where nothing is known of it."""
     if isinstance(error, TunerError):
-        return str(error)
+        return error.message
     return DISK_FULL if is_disk_full(error) else None
 
 
@@ -92,7 +93,7 @@ def _is_of_kind(field: object, value: object) -> bool:
     return True
 
 
-def _refusal(fields: Sequence[Any], values: list[Any]) -> str:
+def _refusal(fields: Sequence[Any], values: list[Any]) -> Message:
     """Say which field does not take its value, as far as that can be told."""
     for field, value in zip(fields, values, strict=False):
         try:
@@ -102,14 +103,14 @@ def _refusal(fields: Sequence[Any], values: list[Any]) -> str:
             )
         except Exception:  # noqa: BLE001  # components raise what they like
             return _refusal_of(field)
-    return "a field does not take its value; reload the page and choose one that it offers"
+    return Message("a field does not take its value; reload the page and choose one that it offers")
 
 
-def _refusal_of(field: Any) -> str:  # any component of Gradio's
+def _refusal_of(field: Any) -> Message:  # any component of Gradio's
     """Say that a field does not take a value."""
     label = getattr(field, "label", None)
     name = field.elem_id or (label if isinstance(label, str) else field.__class__.__name__)
-    return f"{name} does not take this value; reload the page and choose one that it offers"
+    return Message("{field} does not take this value; reload the page and choose one that it offers", field=name)  # fmt: skip
 
 
 def _language_of(request: object) -> str:

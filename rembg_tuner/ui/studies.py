@@ -12,9 +12,10 @@ from rembg_tuner.budgets import Budgets
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.measurement import Failure
+from rembg_tuner.messages import Message
 from rembg_tuner.running.ticket import Order
 from rembg_tuner.sweep.run import SweepProgress
-from rembg_tuner.ui.page_folder import without_places, without_places_in
+from rembg_tuner.ui.page_folder import without_places_in
 from rembg_tuner.units import format_rough
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Study:
         progress: of a sweep; None: none yet.
         question: of a comparison; None: it is none.
         compared: what came of it.
-        problem: why it ended early; empty: it did not.
+        problem: why it ended early; None: it did not.
         is_running: whether it goes on.
         began_at: by time.monotonic.
         ended_at: the same; None: it goes on.
@@ -66,7 +67,7 @@ class Study:
     progress: SweepProgress | None = None
     question: Question | None = None
     compared: list[Compared] = field(default_factory=list)
-    problem: str = ""
+    problem: Message | None = None
     is_running: bool = True
     began_at: float = field(default_factory=time.monotonic)
     ended_at: float | None = None
@@ -159,19 +160,27 @@ class Studies:
                 work(study, LineBench(self._line, study), comparer)
         except TunerError as error:
             if not study.is_stopped:  # what a stop keeps from being done is no problem
-                study.problem = without_places(str(error), study.folder.parent)
+                study.problem = error.message
         except Exception:  # noqa: BLE001  # a thread's edge: nobody else would see it
             _LOG.exception("a study ended in a way nobody foresaw")
-            study.problem = "the study ended in a way nobody foresaw, which stands in the server's log; try again"  # fmt: skip
+            study.problem = Message("the study ended in a way nobody foresaw, which stands in the server's log; try again")  # fmt: skip
         finally:
             study.ended_at = time.monotonic()
             study.is_running = False
 
 
-def _busy_text(other: Study | None) -> str:
+def _busy_text(other: Study | None) -> Message:
     """Say that another study goes on, and how far it is."""
     progress = None if other is None else other.progress
     if progress is None:
-        return "another comparison, sweep or soak is going on here; try again when it is done"
+        return Message(
+            "another comparison, sweep or soak is going on here; try again when it is done"
+        )
     low, high = map(format_rough, progress.left_s)
-    return f"another sweep is going on here: {len(progress.trials)} of {progress.planned} trials are done, {low} to {high} are left; try again then"
+    return Message(
+        "another sweep is going on here: {done} of {planned} trials are done, {low} to {high} are left; try again then",
+        done=len(progress.trials),
+        planned=progress.planned,
+        low=low,
+        high=high,
+    )

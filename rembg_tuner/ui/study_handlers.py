@@ -14,6 +14,7 @@ from rembg_tuner.cache import replacing
 from rembg_tuner.comparison import MOST_COMPARED, Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError, TunerError
 from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.pipeline import Job
 from rembg_tuner.plot.drawing import draw
@@ -26,6 +27,8 @@ from rembg_tuner.sweep.opening import Plan, open_sweep
 from rembg_tuner.sweep.summary import write_summary
 from rembg_tuner.sweep.trusted import find_trusted
 from rembg_tuner.ui.choices import absence_of, most_pixels, preset_settings
+from rembg_tuner.ui.failures import disk_text
+from rembg_tuner.ui.orders import NO_PICTURE
 from rembg_tuner.ui.studies import BusyError
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.compare import show_comparison
@@ -98,7 +101,7 @@ class StudyHandlers:
             if own is not None:
                 entries.append(Entry(name="mine", settings=own))
             if not LEAST_COMPARED <= len(entries) <= MOST_COMPARED:
-                raise SettingsError([f"two to six settings can be compared, got {len(entries)}; choose others"])  # fmt: skip
+                raise SettingsError([Message("two to six settings can be compared, got {count}; choose others", count=len(entries))])  # fmt: skip
             [path] = self._own_pictures([picture] if picture else [])
             question = self._question(path, entries, held)
 
@@ -150,9 +153,9 @@ class StudyHandlers:
         """
         paths = [Path(picture) for picture in pictures if Path(picture).is_file()]
         if not paths:
-            raise SettingsError([say("problem.no_picture", "en")])
+            raise SettingsError([NO_PICTURE])
         if len(paths) > MOST_PICTURES:
-            raise SettingsError([f"at most {MOST_PICTURES} pictures can be swept on this page, got {len(paths)}; the command line takes any number"])  # fmt: skip
+            raise SettingsError([Message("at most {most} pictures can be swept on this page, got {count}; the command line takes any number", most=MOST_PICTURES, count=len(paths))])  # fmt: skip
         for path in paths:
             self.desk.folder.check_upload(path)
         for path in paths:
@@ -225,9 +228,9 @@ class StudyHandlers:
             max_pixels=most_pixels,
         )
         if plan.count() > MOST_TRIALS:
-            raise SettingsError([f"at most {MOST_TRIALS} trials on this page, got {plan.count()}; choose fewer values, or a guided search"])  # fmt: skip
+            raise SettingsError([Message("at most {most} trials on this page, got {count}; choose fewer values, or a guided search", most=MOST_TRIALS, count=plan.count())])  # fmt: skip
         if plan.guess_s() > MOST_GUESSED_S:
-            raise SettingsError([f"a sweep of about {format_guess(plan.guess_s())} is too long for this page, which others use; choose fewer values or pictures, or sweep on the command line"])  # fmt: skip
+            raise SettingsError([Message("a sweep of about {time} is too long for this page, which others use; choose fewer values or pictures, or sweep on the command line", time=format_guess(plan.guess_s()))])  # fmt: skip
         return plan
 
     def with_masks(self, plan: Plan, masks: Sequence[str]) -> Plan:
@@ -243,7 +246,7 @@ class StudyHandlers:
             return replace(plan, reference=str(files[0]))
         names = [file.name for file in files]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise SettingsError([f"two masks are called {twice!r}; a mask is named as its picture"])
+            raise SettingsError([Message("two masks are called {name!r}; a mask is named as its picture", name=twice)])  # fmt: skip
         folder = self.desk.folder.new_job()
         for file in files:
             shutil.copyfile(file, folder / file.name)
@@ -355,7 +358,7 @@ class StudyHandlers:
             with replacing(study.folder / "plot.svg") as file:
                 file.write(draw(info, is_standalone=True).encode())
         except (TunerError, OSError) as error:
-            study.problem = str(error)
+            study.problem = error.message if isinstance(error, TunerError) else disk_text(error)
 
 
 def refuse_absent(presets: Sequence[str]) -> None:
@@ -380,7 +383,7 @@ def over_earlier(error: TunerError, earlier: str, language: str) -> str:
         language: of the page.
     """
     tell = result_view.show_wait if isinstance(error, BusyError) else result_view.show_problem
-    return f'<div class="rt-over">{tell(str(error), language)}{earlier}</div>'
+    return f'<div class="rt-over">{tell(error.message, language)}{earlier}</div>'
 
 
 def _results(runs: Sequence[Result | Failure]) -> tuple[list[Result], str]:
@@ -405,12 +408,12 @@ def budgets_of(
         SettingsError: with every one that cannot be.
     """
     problems = [
-        f"{name} must be 0, for any, or more, got {value:g}"
-        for name, value in (("peak", memory_mib), ("time", time_ms))
+        Message("{budget} must be 0, for any, or more, got {value:g}", budget=budget, value=value)
+        for budget, value in ((Message("peak"), memory_mib), (Message("time"), time_ms))
         if value is not None and not 0 <= value < math.inf
     ]
     if agreement is not None and not 0 <= agreement <= 1:
-        problems.append(f"agreement must be from 0 to 1, got {agreement:g}")
+        problems.append(Message("agreement must be from 0 to 1, got {value:g}", value=agreement))
     if problems:
         raise SettingsError(problems)
     models = None

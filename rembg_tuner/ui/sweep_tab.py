@@ -11,6 +11,7 @@ import gradio as gr
 
 from rembg_tuner.budgets import LOOKS_RIGHT, Budgets
 from rembg_tuner.errors import SettingsError, TunerError
+from rembg_tuner.messages import Message
 from rembg_tuner.settings import DEFAULT_MODEL, ENGINES, STOCK_ENGINE, type_of
 from rembg_tuner.ui.choices import capabilities
 from rembg_tuner.ui.events import (
@@ -160,7 +161,7 @@ class _SweepTab:
         """Read what is asked."""
         picture, files, count, trusted, *axes = values
         if count is not None and count < 0:
-            raise SettingsError([f"trials must be 0, for all of them, or more, got {count:g}"])
+            raise SettingsError([Message("trials must be 0, for all of them, or more, got {count:g}", count=count)])  # fmt: skip
         return self.handlers.plan(
             files or [picture or example_of(self.desk)],
             read_axes(dict(zip(self.own.axes, axes, strict=True))),
@@ -179,7 +180,7 @@ class _SweepTab:
         try:
             return f"<p>{self.handlers.announce(self._plan(values), visitor.language)}</p>"
         except TunerError as error:
-            return result_view.show_problem(str(error), visitor.language)
+            return result_view.show_problem(error.message, visitor.language)
 
     def refresh(self, chosen: list[str]) -> tuple[Any, Any]:
         """Offer what models are here by now; those chosen stay chosen."""
@@ -214,7 +215,7 @@ class _SweepTab:
         try:
             budgets = read_budgets(values)
         except SettingsError as error:
-            told = escape(tell(str(error), visitor.language))
+            told = escape(tell(error.message, visitor.language))
             return f'<p class="rt-failed" role="alert">{told}</p>', gr.skip()
         return "", self.handlers.rebudget(visitor, budgets) or gr.skip()
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import gradio as gr
 
+    from rembg_tuner.messages import Message
     from rembg_tuner.running.ticket import Ticket
     from rembg_tuner.ui.page_folder import PageFolder
     from rembg_tuner.ui.studies import Study
@@ -56,7 +57,7 @@ class Visitor:
         has_masks: whether the browser has told that it can lay a mask over a picture (`mask-mode: alpha`).
         preparing: set once what is being made of the chosen picture is made; None: nothing is being made.
         preset: that the form started from last; empty: the server's.
-        refusal: why the preset asked for last was not chosen, a sentence; empty: it was.
+        refusal: why the preset asked for last was not chosen; None: it was.
         chosen: the picture that would be run now.
         choice: how many pictures were chosen, so that a late answer about an earlier one is left.
         undrawn: longer tasks that the page, loaded anew, does not show yet: compare, sweep, soak.
@@ -74,7 +75,7 @@ class Visitor:
     has_masks: bool = False
     preparing: asyncio.Event | None = None
     preset: str = ""
-    refusal: str = ""
+    refusal: Message | None = None
     chosen: ChosenPicture | None = None
     choice: int = 0
     token: str | None = None

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from rembg_tuner.host import FAST_FORMATS
-from rembg_tuner.messages import Message
+from rembg_tuner.messages import Message, render
 from rembg_tuner.settings import KNOBS, type_of
 from rembg_tuner.ui.catalogues import FOLDER, SOURCE, catalogue_of
 from rembg_tuner.yaml_files import read_mapping
@@ -51,7 +51,8 @@ def setting_name(name: str, language: str) -> str:
 
 def tell(said: Message | str, language: str) -> str:
     """Write what the program says as a sentence for a reader of the page."""
-    return translate_sentence(str(said), language)
+    text = render(said, is_public=True) if isinstance(said, Message) else said
+    return translate_sentence(text, language)
 
 
 # What follows reads sentences backwards, and goes when every sentence is a Message.

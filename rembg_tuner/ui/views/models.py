@@ -6,7 +6,6 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rembg_tuner.models.catalogue import INT8_ENGINES, int8_file, read_catalogue, read_unfit
-from rembg_tuner.ui.page_folder import without_places
 from rembg_tuner.ui.views.markup import size
 from rembg_tuner.ui.words import say, tell
 
@@ -60,8 +59,7 @@ def _row(entry: CatalogueEntry, state: Download | None, language: str, *, may_ge
 def _problem(entry: CatalogueEntry, state: Download | None, language: str) -> str:
     """Say why a download failed, or how a model is had that cannot be downloaded."""
     if state is not None and state.problem:
-        problem = without_places(state.problem, entry.place().parent)
-        return f'<p class="rt-failed" role="alert">{escape(tell(problem, language))}</p>'
+        return f'<p class="rt-failed" role="alert">{escape(tell(state.problem, language))}</p>'
     if entry.url is None and entry.find() is None:
         return f"<p>{escape(tell(entry.get_text(), language))}</p>"
     return ""
