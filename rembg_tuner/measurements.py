@@ -31,10 +31,11 @@ TRIALS_SCHEMA = """CREATE TABLE IF NOT EXISTS measured_trials (
     context TEXT NOT NULL,  -- pictures, reference, runs, CPU: see `sweep.store.context_of`
     key TEXT NOT NULL,      -- the measurement key
     rest TEXT NOT NULL,     -- the knobs of a run that are not in it, as JSON
+    setting TEXT NOT NULL,  -- as asked, as JSON
     weights TEXT NOT NULL,  -- see `sweep.weights`
     number INTEGER NOT NULL,
     trial TEXT NOT NULL,    -- as Trial.to_dict
-    PRIMARY KEY (context, key, rest)
+    PRIMARY KEY (context, key, rest, setting)
 )"""
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS peaks (

@@ -9,7 +9,6 @@ import math
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -69,9 +68,9 @@ def sweep(*words: str) -> int:
 
 def trials_in(folder: Path) -> list[Trial]:
     """Read a sweep's trials from its store."""
-    with sqlite3.connect(folder / STORE_FILE) as file:
-        [(context,)] = file.execute("SELECT DISTINCT context FROM trials")
-    return TrialStore(folder / STORE_FILE).all(context)
+    store = TrialStore(folder / STORE_FILE)
+    [context] = store.contexts()
+    return store.all(context)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from rembg_tuner.engines.versions import package_versions
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.machine import LIBVIPS_PACKAGE, read_machine
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.running.meter import load_average
 from rembg_tuner.stats import CONFIRMING
@@ -27,7 +28,7 @@ from rembg_tuner.sweep.measure import ROUNDS, Ground, Reference, make_reference
 from rembg_tuner.sweep.plan_file import take_folder, written_plan
 from rembg_tuner.sweep.run import Sweep
 from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
-from rembg_tuner.sweep.store import STORE_FILE, TrialStore, context_of
+from rembg_tuner.sweep.store import STORE_FILE, TrialStore, context_of, key_of
 from rembg_tuner.sweep.trusted import find_mask, find_trusted, trusted_model
 from rembg_tuner.sweep.weights import weights_key
 from rembg_tuner.units import format_bytes
@@ -36,9 +37,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rembg_tuner.children.comparer import Comparer
+    from rembg_tuner.machine import Machine
     from rembg_tuner.settings import Settings, Value
     from rembg_tuner.sweep.grid import Grid
     from rembg_tuner.sweep.measure import Bench
+
+# Of which figures depend on besides those in the measurement key: what reads and writes pictures.
+_PICTURE_LIBRARIES = ("pyvips", "isal")
+# What versions without a measurement key put into a sweep's context.
+_OLDER_LIBRARIES = ("rembg-tuner", "onnxruntime", "openvino", "ncnn", "rembg", "pyvips", "isal")
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: what its axes make is worked out once, and kept
@@ -167,10 +174,8 @@ def open_sweep(
         sniff(path)
     take_folder(plan.to_dict(), folder, resume=resume)
     masks = _masks(plan, comparer)
-    machine = [*describe_machine(), *sorted(read_host().features), f"{bench.slots} slots"]
-    context = context_of(
-        plan.pictures, _reference_key(plan, masks), rounds=plan.rounds, machine=machine
-    )
+    machine = read_machine().shared_by(bench.slots)
+    context = _context(plan, masks, machine, bench.slots)
     trials = plan.count()
     search = (
         WholeGrid(grid, plan.seed)
@@ -199,8 +204,8 @@ def open_sweep(
         ground=ground,
         bench=bench,
         context=context,
-        own=TrialStore(folder / STORE_FILE),
-        known=TrialStore(open_cache()[0] / STORE_FILE, is_rebuilt=True),
+        own=TrialStore(folder / STORE_FILE, machine=machine),
+        known=TrialStore.of_this_machine(open_cache()[0], machine),
         is_again=plan.again,
         environment=environment,
         guesses_s=plan.guesses_s(),
@@ -208,7 +213,7 @@ def open_sweep(
         confirming=plan.confirming,
     )
     if resume:
-        sweep.resume()
+        sweep.resume(_older_context(plan, masks, bench.slots))
     return sweep
 
 
@@ -220,7 +225,7 @@ def describe_machine() -> list[str]:
         str(host.usable_cpus),
         f"rembg-tuner {_version_of('rembg-tuner')}",
         *(f"{name} {number or 'absent'}" for name, number in package_versions().items()),
-        *(f"{name} {_version_of(name)}" for name in ("pyvips", "isal")),
+        *(f"{name} {_version_of(name)}" for name in (*_PICTURE_LIBRARIES, LIBVIPS_PACKAGE)),
     ]
 
 
@@ -246,12 +251,39 @@ def _version_of(name: str) -> str:
         return "absent"
 
 
-def _reference_key(plan: Plan, masks: dict[str, str]) -> str:
-    """Name the reference by what it is made of, so that another one is another context."""
-    if masks:
-        return json.dumps([file_digests(Path(one), ["sha256"])["sha256"] for one in masks.values()])
-    settings, name = _trusted(plan)
-    return json.dumps([name, settings.to_dict(), weights_key(settings)])
+def _context(plan: Plan, masks: dict[str, str], machine: Machine, slots: int) -> str:
+    """Name what a trial's figures depend on besides its measurement key; see `context_of`.
+
+    Args:
+        plan: of the sweep.
+        masks: of the pictures; empty: the reference is not masks.
+        machine: with the share of CPUs that a trial has.
+        slots: that share the machine's CPUs.
+    """
+    reference = _mask_digests(masks)
+    if not masks:
+        settings, name = _trusted(plan)
+        reference = [name, key_of(settings, machine), settings.max_side]
+    libraries = (f"{name} {_version_of(name)}" for name in _PICTURE_LIBRARIES)
+    words = [machine.cpu, str(machine.cpus), *sorted(machine.features), f"{slots} slots", *libraries]  # fmt: skip
+    return context_of(plan.pictures, json.dumps(reference), rounds=plan.rounds, machine=words)
+
+
+def _older_context(plan: Plan, masks: dict[str, str], slots: int) -> str:
+    """Name the same as versions without a measurement key did, all libraries' versions in it."""
+    reference = _mask_digests(masks)
+    if not masks:
+        settings, name = _trusted(plan)
+        reference = [name, settings.to_dict(), weights_key(settings)]
+    host = read_host()
+    libraries = (f"{name} {_version_of(name)}" for name in _OLDER_LIBRARIES)
+    words = [host.cpu, str(host.usable_cpus), *libraries, *sorted(host.features), f"{slots} slots"]
+    return context_of(plan.pictures, json.dumps(reference), rounds=plan.rounds, machine=words)
+
+
+def _mask_digests(masks: dict[str, str]) -> list[object]:
+    """Name masks by their content."""
+    return [file_digests(Path(one), ["sha256"])["sha256"] for one in masks.values()]
 
 
 def _masks(plan: Plan, comparer: Comparer) -> dict[str, str]:

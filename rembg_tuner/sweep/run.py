@@ -16,7 +16,6 @@ from rembg_tuner.stats import CONFIRMING
 from rembg_tuner.sweep.guess import left_range_s
 from rembg_tuner.sweep.measure import join_workers, measure_trial
 from rembg_tuner.sweep.store import keep_newest, remembered, with_inputs, with_thumbnails
-from rembg_tuner.sweep.weights import trial_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,13 +97,17 @@ class Sweep:
     _ratios: list[float] = field(default_factory=list)  # of durations over their guesses
     _began_at: float = field(default_factory=time.perf_counter)
 
-    def resume(self) -> int:
+    def resume(self, older_context: str = "") -> int:
         """Take what the sweep's own store has; gives how many.
+
+        Args:
+            older_context: as a version named the context that began this sweep without measurement keys.
 
         Raises:
             OutputError: the store cannot be read.
         """
         try:
+            self.own.take_over(self.context, older_context)
             found, others = self.own.all(self.context), self.own.others(self.context)
         except sqlite3.Error as error:
             raise OutputError(
@@ -233,7 +236,7 @@ class Sweep:
             found = self.known.find(self.context, settings)
         except sqlite3.Error:  # a damaged memory costs a measurement, and no more
             return None
-        if found is None or not found.is_measured:
+        if found is None or not found.is_measured or not _keeps_limits(found):
             return None
         return remembered(found, number, self.ground.folder, self.ground.pictures)
 
@@ -267,7 +270,8 @@ class Sweep:
             if HAD_COMPANY in trial.warnings:
                 return
             folder = self.thumbnails or self.known.thumbnails_folder()
-            digest = hashlib.sha256(f"{self.context}{trial_key(trial.settings)}".encode())
+            identity = "".join((self.context, *self.known.identity(trial.settings)))
+            digest = hashlib.sha256(identity.encode())
             kept = with_thumbnails(trial, folder, digest.hexdigest()[:32])
             nameless = tuple(replace(one, input="") for one in kept.pictures)
             self.known.add(self.context, replace(kept, number=0, pictures=nameless))
@@ -279,3 +283,12 @@ class Sweep:
             OSError,
         ):  # the sweep has it; only a later sweep will measure it again
             return
+
+
+def _keeps_limits(trial: Trial) -> bool:
+    """Return whether a trial, perhaps measured under other limits, keeps those of its settings."""
+    limit = trial.settings.memory_limit_bytes
+    longest_s = max((one for part in trial.pictures for one in part.times_s), default=0.0)
+    return longest_s <= trial.settings.timeout_s and (
+        limit is None or (trial.peak_bytes or 0) <= limit
+    )

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rembg_tuner.settings import Settings
 
 
-def trial_key(settings: Settings) -> str:
-    """Name a setting together with its weights: what makes a trial the same within a context."""
+def older_trial_key(settings: Settings) -> str:
+    """Name a setting together with its weights, as versions without a measurement key did."""
     return f"{settings_key(settings)} {weights_key(settings)}"
 
 

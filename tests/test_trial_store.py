@@ -1,0 +1,216 @@
+"""The trials remembered: what makes one stale, what makes two settings one, and folders of older versions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from made_bench import MadeBench
+from made_trials import make_trial
+
+from rembg_tuner.children.comparer import Comparer
+from rembg_tuner.machine import LIBVIPS_PACKAGE, read_machine
+from rembg_tuner.settings import Settings
+from rembg_tuner.sweep import opening
+from rembg_tuner.sweep.opening import Plan, open_sweep
+from rembg_tuner.sweep.plan_file import PLAN_FILE
+from rembg_tuner.sweep.store import STORE_FILE, TrialStore, context_of
+from rembg_tuner.sweep.summary import read_summary
+from rembg_tuner.sweep.weights import older_trial_key, weights_key
+
+if TYPE_CHECKING:
+    from rembg_tuner.sweep.run import Sweep
+    from rembg_tuner.trials import Trial
+
+ROOT = Path(__file__).parent.parent
+COFFEE = ROOT / "examples" / "coffee.png"
+WEIGHTS = ROOT / "rembg_tuner" / "models" / "u2netp.onnx"
+OLDER_SCHEMA = """CREATE TABLE trials (
+    context TEXT NOT NULL, setting TEXT NOT NULL, number INTEGER NOT NULL, trial TEXT NOT NULL,
+    PRIMARY KEY (context, setting)
+)"""  # as release 0.1.0 made it
+FP32 = Settings(engine="onnxruntime", network_size=64)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Remember nothing of this machine's other sweeps."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("REMBG_TUNER_CACHE", str(folder))
+    return folder
+
+
+def version_after_upgrade(upgraded: str, package: str) -> str:
+    """Return a package's version on a machine where one was upgraded."""
+    return "99" if package == upgraded else read_machine().version(package)
+
+
+def trial_of(settings: Settings, number: int = 0) -> Trial:
+    """Make a measured trial of settings."""
+    return replace(make_trial(number, 100, 0.1, 0.9), settings=settings)
+
+
+def test_an_upgrade_of_libvips_makes_a_trial_stale(tmp_path: Path) -> None:
+    """So does one of the engine; another engine's does not."""
+    machine, path = read_machine(), tmp_path / STORE_FILE
+    TrialStore(path, machine=machine).add("here", trial_of(FP32))
+    assert TrialStore(path, machine=machine).find("here", FP32) is not None
+    for package, is_stale in ((LIBVIPS_PACKAGE, True), ("onnxruntime", True), ("ncnn", False)):
+        other = replace(machine, version=partial(version_after_upgrade, package))
+        store = TrialStore(path, machine=other)
+        assert (store.find("here", FP32) is None) is is_stale
+        assert (len(store.all("here")), len(store.others("here"))) == ((0, 1) if is_stale else (1, 0))  # fmt: skip
+
+
+def test_settings_that_mean_the_same_have_one_trial(tmp_path: Path) -> None:
+    """In whatever words they were asked for; limits change nothing, the picture's size does."""
+    machine = read_machine()
+    store = TrialStore(tmp_path / STORE_FILE, machine=machine)
+    store.add("here", trial_of(FP32))
+    same = [
+        replace(FP32, intra_op_threads=machine.cpus),
+        replace(FP32, timeout_s=5.0, memory_limit_bytes=2**40),
+    ]
+    for settings in same:
+        found = store.find("here", settings)
+        assert found is not None
+        assert found.settings == settings
+    others = [replace(FP32, max_side=500), replace(FP32, network_size=96), replace(FP32, spinning=False)]  # fmt: skip
+    assert [store.find("here", settings) for settings in others] == [None] * 3
+    assert store.find("there", FP32) is None
+    store.add("here", trial_of(same[1], number=1))
+    assert [trial.settings for trial in store.all("here")] == [FP32, same[1]]
+    store.forget("here", same[0])
+    assert store.all("here") == []
+
+
+def test_other_weights_under_the_same_name_are_another_setting(tmp_path: Path) -> None:
+    """By their hash: a file that was copied again is the same."""
+    own, path = tmp_path / "own.onnx", tmp_path / STORE_FILE
+    shutil.copyfile(WEIGHTS, own)
+    settings = replace(FP32, model=str(own))
+    TrialStore(path).add("here", trial_of(settings))
+    shutil.copyfile(WEIGHTS, own)
+    assert TrialStore(path).find("here", settings) is not None
+    shutil.copyfile(WEIGHTS.with_name("u2netp-int8.onnx"), own)
+    assert TrialStore(path).find("here", settings) is None
+    assert TrialStore(path).kept("here") == ([], 1)
+    own.unlink()  # where none lie here, they are taken to be the same
+    assert len(TrialStore(path).kept("here")[0]) == 1
+
+
+def open_made(folder: Path, bench: MadeBench, comparer: Comparer, *, resume: bool = False) -> Sweep:
+    """Open a sweep of three settings."""
+    plan = Plan(
+        pictures=(COFFEE,),
+        axes={"network_size": (64, 96, 128)},
+        base=Settings(engine="onnxruntime"),
+        rounds=1,
+        confirming=0,
+    )
+    return open_sweep(plan, folder, bench, comparer, resume=resume)
+
+
+def run_all(sweep: Sweep) -> None:
+    """Run a sweep to its end."""
+    sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+
+
+def test_a_sweep_after_an_upgrade_of_libvips_measures_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it nothing is measured twice."""
+    with Comparer() as comparer:
+        first = open_made(tmp_path / "one", MadeBench(), comparer)
+        run_all(first)
+        again = open_made(tmp_path / "two", MadeBench(), comparer)
+        run_all(again)
+        assert again.progress(0.0).remembered == 3
+        versions = read_machine().version
+        monkeypatch.setattr("rembg_tuner.machine._version_of", lambda name: "99" if name == LIBVIPS_PACKAGE else versions(name))  # fmt: skip
+        upgraded = open_made(tmp_path / "three", MadeBench(), comparer)
+        run_all(upgraded)
+        assert upgraded.progress(0.0).remembered == 0
+        resumed = open_made(tmp_path / "one", MadeBench(), comparer, resume=True)
+        assert (len(resumed.trials), resumed.outdated) == (0, 3)
+
+
+def test_a_trial_over_a_limit_is_measured(tmp_path: Path) -> None:
+    """What was measured without a limit may not keep it."""
+    base = Settings(engine="onnxruntime", network_size=64)
+    with Comparer() as comparer:
+        remembered = []
+        for i, knobs in enumerate(({}, {"memory_limit_bytes": 2**20}, {"timeout_s": 0.01}, {"timeout_s": 9.0})):  # fmt: skip
+            limited = replace(base, **knobs)  # type: ignore[arg-type]
+            plan = Plan(pictures=(COFFEE,), axes={"network_size": (64,)}, base=limited, rounds=1)
+            sweep = open_sweep(plan, tmp_path / str(i), MadeBench(), comparer)
+            run_all(sweep)
+            remembered.append(sweep.progress(0.0).remembered)
+    assert remembered == [0, 0, 0, 1]
+
+
+def as_older_version_left_it(folder: Path, sweep: Sweep, context: str) -> None:
+    """Write a sweep's folder as release 0.1.0 did, with the first two of its trials."""
+    path = folder / STORE_FILE
+    path.unlink()
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute(OLDER_SCHEMA)
+        for trial in sweep.trials[:2]:
+            content = {name: value for name, value in trial.to_dict().items() if name != "matte"}
+            row = (context, older_trial_key(trial.settings), trial.number, json.dumps(content))
+            file.execute("INSERT INTO trials VALUES (?, ?, ?, ?)", row)
+    plan = json.loads((folder / PLAN_FILE).read_text())
+    (folder / PLAN_FILE).write_text(json.dumps({**plan, "context": context}))
+
+
+def older_context() -> str:
+    """Name what the trials of `open_made` depend on, as release 0.1.0 did."""
+    trusted, name = opening._trusted(
+        Plan(pictures=(COFFEE,), axes={}, base=Settings(engine="onnxruntime"))
+    )
+    reference = json.dumps([name, trusted.to_dict(), weights_key(trusted)])
+    versions = [line for line in opening.describe_machine() if not line.startswith(LIBVIPS_PACKAGE)]
+    features = sorted(read_machine().features)
+    return context_of([COFFEE], reference, rounds=1, machine=[*versions, *features, "1 slots"])
+
+
+def test_a_sweep_of_an_older_version_is_read_and_resumed(tmp_path: Path) -> None:
+    """Its trials count, nothing is written by reading, and the rest is measured."""
+    folder = tmp_path / "s"
+    with Comparer() as comparer:
+        done = open_made(folder, MadeBench(), comparer)
+        run_all(done)
+        as_older_version_left_it(folder, done, older_context())
+        shutil.rmtree(tmp_path / "cache")
+        content = (folder / STORE_FILE).read_bytes()
+        assert [trial.number for trial in read_summary(folder).trials] == [0, 1]
+        assert (folder / STORE_FILE).read_bytes() == content
+        bench = MadeBench()
+        resumed = open_made(folder, bench, comparer, resume=True)
+        assert (len(resumed.trials), resumed.outdated) == (2, 0)
+        run_all(resumed)
+    assert len(bench.asked) == 2  # the reference, and one trial
+    assert [trial.number for trial in read_summary(folder).trials] == [0, 1, 2]
+
+
+def test_a_sweep_of_an_older_version_on_another_machine_is_measured_anew(tmp_path: Path) -> None:
+    """Its trials are counted, and not lost: the older table stays."""
+    folder = tmp_path / "s"
+    with Comparer() as comparer:
+        done = open_made(folder, MadeBench(), comparer)
+        run_all(done)
+        as_older_version_left_it(folder, done, "another machine's context")
+        assert [trial.number for trial in read_summary(folder).trials] == [0, 1]
+        resumed = open_made(folder, MadeBench(), comparer, resume=True)
+        assert (len(resumed.trials), resumed.outdated) == (0, 2)
+        run_all(resumed)
+    assert len(read_summary(folder).trials) == 3
+    with closing(sqlite3.connect(folder / STORE_FILE)) as file:
+        assert file.execute("SELECT count(*) FROM trials").fetchone() == (2,)
