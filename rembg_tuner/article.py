@@ -12,6 +12,7 @@ from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.measurement import Failure, distinct, is_busy, setting_peak_bytes
+from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import find_entry
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.pipeline import Job
@@ -120,18 +121,23 @@ def measure_article(
     """
     able = look_at_this_machine()
     settings: dict[str, Settings] = {}
-    missing: dict[str, str] = {}
+    missing: dict[str, Message] = {}
     for name in (*ARTICLE_ROWS, *OUR_ROWS):
         wanted, warnings = resolve(find_preset(name), {}, able)
         for text in warnings:
             tell(f"preset {name}: {text}")
         entry = find_entry(wanted.model)
         if entry.find() is None:
-            missing[name] = f"model {wanted.model} is not on disk; {entry.get_text()}"
+            missing[name] = Message(
+                "model {model} is not on disk; {get}",
+                code="model_absent",
+                model=wanted.model,
+                get=entry.get_text(),
+            )
         else:
             settings[name] = wanted
     if is_stand_in and "article-default" in missing:
-        raise SettingsError([f"--stand-in needs a file in u2net's place: {missing['article-default']}"])  # fmt: skip
+        raise SettingsError([Message("--stand-in needs a file in u2net's place: {problem}", problem=missing["article-default"])])  # fmt: skip
     composing = Settings(model="u2netp", engine=STOCK_ENGINE)
     measured = dict(settings)
     if is_stand_in:
@@ -142,7 +148,7 @@ def measure_article(
     rows = [
         _row(name, runs[name], stars.get(name), runs.get("composed") if name == "article-default" else None)
         if name in settings
-        else Row(name=name, why_not=missing[name])
+        else Row(name=name, why_not=str(missing[name]))
         for name in (*ARTICLE_ROWS, *OUR_ROWS)
     ]  # fmt: skip
     first = next(row.name for row in rows if row.time_s is not None)
@@ -183,7 +189,9 @@ def _run_rows(
                 job = Job(input=str(picture), output=str(folder / f"{name}.png"))
                 run = runner.run(job, settings[name])
                 if isinstance(run, Failure):
-                    raise OutputError(f"row {name} did not run: {run.message}")
+                    raise OutputError(
+                        Message("row {row} did not run: {problem}", row=name, problem=run.message)
+                    )
                 runs[name].append(run)
     finally:
         for runner in runners.values():

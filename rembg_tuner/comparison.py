@@ -15,6 +15,7 @@ from rembg_tuner.trials import Trial
 
 if TYPE_CHECKING:
     from rembg_tuner.children.comparer import Comparer
+    from rembg_tuner.messages import Message
     from rembg_tuner.settings import Settings
     from rembg_tuner.sweep.measure import Bench
 
@@ -80,7 +81,7 @@ class Question:
 
     picture: Path
     entries: tuple[Entry, ...]
-    reference: str
+    reference: str | Message
     mask: str | None = None
     trusted: Settings | None = None
     rounds: int = ROUNDS
@@ -113,7 +114,7 @@ def compare_settings(
     if trusted is None and question.trusted is not None:
         limit = question.max_pixels
         made = make_reference(
-            [question.picture], question.trusted, question.reference, bench, folder,
+            [question.picture], question.trusted, str(question.reference), bench, folder,
             max_pixels={} if limit is None else {str(question.picture): limit},
         )  # fmt: skip
         trusted, empty = made.mattes[str(question.picture)], made.without_foreground

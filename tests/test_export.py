@@ -194,8 +194,8 @@ def test_rembgs_own_command_runs_and_what_it_cannot_carry_is_said(tmp_path: Path
     """The command as it stands, by rembg's own program, with the model that is in the tree."""
     settings = Settings(engine="rembg", intra_op_threads=1, cpu_mem_arena=False, max_side=512)
     made = export(settings, "rembg", measured=None)
-    assert "max_side 512" in " ".join(made.notes)
-    assert "cpu_mem_arena False" in " ".join(made.notes)
+    assert "max_side 512" in " ".join(map(str, made.notes))
+    assert "cpu_mem_arena False" in " ".join(map(str, made.notes))
     file = tmp_path / made.file_name
     file.write_text(made.text)
     pyvips.Image.new_from_file(str(COFFEE)).write_to_file(str(tmp_path / "in.jpg"))
@@ -238,7 +238,7 @@ def test_the_dockerfile_holds_one_model_and_this_preset() -> None:
     assert all(line.startswith(known) for line in lines)
     assert "RUN python -m rembg_tuner models get silueta" in made.text
     assert b'"model": "silueta"' in preset_of(made.text)
-    assert made.notes[0] == "the image holds silueta and the program's own u2netp (7 MiB), and no other model"  # fmt: skip
+    assert str(made.notes[0]) == "the image holds silueta and the program's own u2netp (7 MiB), and no other model"  # fmt: skip
 
 
 def test_the_programs_own_models_are_as_large_as_the_images_note_says() -> None:
@@ -247,7 +247,9 @@ def test_the_programs_own_models_are_as_large_as_the_images_note_says() -> None:
     assert all(file.name.startswith("u2netp") for file in files)
     assert round(sum(file.stat().st_size for file in files) / MIB) == 7
     made = export(Settings(engine="openvino"), "compose", measured=MEASURED)
-    assert "the image holds the program's own u2netp (7 MiB), and no other model" in made.notes
+    assert "the image holds the program's own u2netp (7 MiB), and no other model" in map(
+        str, made.notes
+    )
 
 
 def test_a_presets_name_is_quoted_where_it_stands_in_the_dockerfile() -> None:
@@ -335,7 +337,9 @@ def test_a_script_takes_the_format_that_auto_is_here(
     """Its name stands in a note, its file in the text."""
     monkeypatch.setattr("rembg_tuner.export.python_script.look_at_this_machine", lambda: able)
     made = export(Settings(engine="openvino", precision="auto"), "python", measured=None)
-    assert f"precision auto is {precision} on this machine, and the script takes that" in made.notes
+    assert f"precision auto is {precision} on this machine, and the script takes that" in map(
+        str, made.notes
+    )
     assert f"PRECISION = '{precision}'" in made.text
     assert made.beside == ((file, str(EMBEDDED_FOLDER / file)),)
 
@@ -355,10 +359,10 @@ def test_the_files_of_this_machine_that_a_text_names_are_told() -> None:
 def test_limits_that_only_the_runner_keeps_are_named(target: str) -> None:
     """One or both, in one sentence that fits either."""
     one = export(Settings(engine="onnxruntime", timeout_s=9.0), target, measured=None)
-    assert one.notes[-1] == "only rembg tuner's runner keeps timeout_s, nothing does here"
+    assert str(one.notes[-1]) == "only rembg tuner's runner keeps timeout_s, nothing does here"
     both = Settings(engine="onnxruntime", timeout_s=9.0, memory_limit_bytes=400 * MIB)
-    assert "keeps timeout_s and memory_limit_bytes, nothing" in export(both, target, measured=None).notes[-1]  # fmt: skip
-    assert not any("runner" in note for note in export(Settings(engine="onnxruntime"), target, measured=None).notes)  # fmt: skip
+    assert "keeps timeout_s and memory_limit_bytes, nothing" in str(export(both, target, measured=None).notes[-1])  # fmt: skip
+    assert not any("runner" in str(note) for note in export(Settings(engine="onnxruntime"), target, measured=None).notes)  # fmt: skip
 
 
 def write_sweep(folder: Path, **spoiled: object) -> Path:
@@ -600,7 +604,7 @@ def test_a_package_that_is_not_installed_is_not_pinned() -> None:
     """The provider has a package of its own; a note says that its version is open."""
     made = export(Settings(engine="onnxruntime", provider="cuda"), "python", measured=None)
     assert "onnxruntime-gpu" in script_metadata(made.text)["dependencies"]
-    assert "onnxruntime-gpu is not installed here, so the script takes its newest version" in made.notes  # fmt: skip
+    assert "onnxruntime-gpu is not installed here, so the script takes its newest version" in map(str, made.notes)  # fmt: skip
 
 
 def test_an_exported_script_runs_from_anywhere(

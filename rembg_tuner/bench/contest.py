@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from rembg_tuner.errors import EngineError
 from rembg_tuner.measurement import Result, is_busy
+from rembg_tuner.messages import Message
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.load import OwnLoad
 from rembg_tuner.running.runner import Runner
@@ -94,7 +95,13 @@ class _OwnLane:
         job = Job(input=str(picture), output=str(output))
         result = self._runner.run(job, self._one.settings)
         if not isinstance(result, Result):
-            raise EngineError(f"{self._one.name} failed: {result.message}")
+            raise EngineError(
+                Message(
+                    "{contestant} failed: {problem}",
+                    contestant=self._one.name,
+                    problem=result.message,
+                )
+            )
         return Run.of(asdict(result))
 
     def restart(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rembg_tuner.cache import open_cache
 from rembg_tuner.errors import PictureError
 from rembg_tuner.imaging.sample_pictures import make_sample
+from rembg_tuner.messages import Message
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "coffee.png"  # a product shot
 
@@ -32,7 +33,10 @@ class BenchPicture:
         """
         if not source.is_file():
             raise PictureError(
-                f"{source} is not there; bench runs in a checkout, which has examples/"
+                Message(
+                    "{picture} is not there; bench runs in a checkout, which has examples/",
+                    picture=source,
+                )
             )
         folder = open_cache()[0] / "bench-pictures"
         folder.mkdir(exist_ok=True)

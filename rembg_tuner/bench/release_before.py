@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rembg_tuner.cache import CACHE_VARIABLE
 from rembg_tuner.children.answering import AnsweringProcess
 from rembg_tuner.errors import EngineError, SettingsError
+from rembg_tuner.messages import Message, Quoted
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -55,7 +56,10 @@ class ReleaseBefore:
         if not self.python.is_file() or not (folder / "rembg_tuner").is_dir():
             raise SettingsError(
                 [
-                    f"--before needs a checkout of an earlier release with its own .venv, and {folder} has no .venv/bin/python or no rembg_tuner/; make one: git worktree add DIR COMMIT && make -C DIR test"
+                    Message(
+                        "--before needs a checkout of an earlier release with its own .venv, and {folder} has no .venv/bin/python or no rembg_tuner/; make one: git worktree add DIR COMMIT && make -C DIR test",
+                        folder=folder,
+                    )
                 ]
             )
         self.environment = {
@@ -73,7 +77,13 @@ class ReleaseBefore:
         if Path(hello["folder"]).resolve() != folder.resolve():
             self._process.close()
             raise SettingsError(
-                [f"--before {folder}: its .venv imports rembg_tuner from {hello['folder']} instead"]
+                [
+                    Message(
+                        "--before {folder}: its .venv imports rembg_tuner from {other} instead",
+                        folder=folder,
+                        other=Path(hello["folder"]),
+                    )
+                ]
             )
         self.release = Release(version=hello["version"], commit=commit_of(folder))
 
@@ -109,7 +119,13 @@ class ReleaseBefore:
             }
         )
         if "total_s" not in answer:
-            raise EngineError(f"{one.name} failed: {answer.get('error') or answer.get('message')}")
+            raise EngineError(
+                Message(
+                    "{contestant} failed: {reason}",
+                    contestant=one.name,
+                    reason=Quoted(str(answer.get("error") or answer.get("message"))),
+                )
+            )
         return answer
 
     def restart(self, one: Contestant) -> None:
@@ -127,7 +143,10 @@ class ReleaseBefore:
         except (OSError, ValueError) as error:
             self._process.close()
             raise EngineError(
-                f"the release before did not answer: {error}; releases from 0.1.0 on can be compared with"
+                Message(
+                    "the release before did not answer: {reason}; releases from 0.1.0 on can be compared with",
+                    reason=Quoted(str(error)),
+                )
             ) from error
 
 

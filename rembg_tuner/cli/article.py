@@ -12,6 +12,7 @@ from rembg_tuner.cache import replacing
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE
 from rembg_tuner.errors import OutputError
+from rembg_tuner.messages import Message
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -36,7 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
                 with replacing(folder / name) as file:
                     file.write(content.encode())
         except OSError as error:
-            raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+            raise OutputError(
+                Message(
+                    "{folder} cannot be written: {reason}", folder=folder, reason=error.strerror
+                )
+            ) from error
     if arguments.json:
         emit_json(table.to_dict())
     else:

@@ -17,6 +17,7 @@ from rembg_tuner.cli.streams import STANDARD
 from rembg_tuner.errors import PictureError, SettingsError
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.messages import Message, listed
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.units import format_bytes, format_seconds
 
@@ -93,7 +94,7 @@ class Summary:
 def run(arguments: argparse.Namespace) -> int:
     """Cut out every picture; the bad ones are named and the others done."""
     if STANDARD in (*arguments.images, arguments.output):
-        raise SettingsError(["- is for one picture, and batch takes folders; use cut - -o -, or name folders"])  # fmt: skip
+        raise SettingsError([Message("- is for one picture, and batch takes folders; use cut - -o -, or name folders")])  # fmt: skip
     settings, warnings = chosen_settings(arguments)
     found = look_for_images(arguments.images)
     jobs = plan_jobs(found.images, f"{arguments.output}/", arguments.background)
@@ -140,7 +141,9 @@ def look_for_images(names: Sequence[str]) -> Found:
             else:
                 images.append(str(one))
     if not images:
-        raise SettingsError([f"there are no pictures in {', '.join(names)}"])
+        raise SettingsError(
+            [Message("there are no pictures in {folders}", folders=listed(map(Path, names)))]
+        )
     return Found(images=images, skipped=skipped)
 
 
@@ -153,7 +156,15 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        raise SettingsError([f"the folder {folder} cannot be read: {error.strerror}"]) from error
+        raise SettingsError(
+            [
+                Message(
+                    "the folder {folder} cannot be read: {reason}",
+                    folder=folder,
+                    reason=error.strerror,
+                )
+            ]
+        ) from error
 
 
 def find_images(names: Sequence[str]) -> list[str]:

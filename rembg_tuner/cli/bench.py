@@ -22,6 +22,7 @@ from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
+from rembg_tuner.messages import Message, listed
 from rembg_tuner.settings import installed_engines
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     if missing:
         raise SettingsError(
             [
-                f"bench compares engines that are not installed: {', '.join(missing)}; pip install 'rembg-tuner[rembg,openvino]'"
+                Message(
+                    "bench compares engines that are not installed: {missing}; pip install 'rembg-tuner[rembg,openvino]'",
+                    missing=listed(missing),
+                )
             ]
         )
     if arguments.presets:
@@ -66,7 +70,11 @@ def _measure_presets(arguments: argparse.Namespace) -> int:
     """Measure the presets and write them to presets.yaml."""
     if arguments.avx2 or arguments.before:
         raise SettingsError(
-            ["--presets records what this CPU and this release take; leave --avx2 and --before out"]
+            [
+                Message(
+                    "--presets records what this CPU and this release take; leave --avx2 and --before out"
+                )
+            ]
         )
     path = write_presets(measure_presets(rounds=max(arguments.rounds, 3), tell=log))
     emit(f"{path}: measured")
@@ -77,7 +85,7 @@ def _hold_to_avx2() -> None:
     """Have OpenVINO use no instructions beyond AVX2 in every process that this one starts."""
     if "avx2" not in read_host().features:
         raise SettingsError(
-            ["--avx2 holds OpenVINO to AVX2, which this CPU does not have; leave it out"]
+            [Message("--avx2 holds OpenVINO to AVX2, which this CPU does not have; leave it out")]
         )
     os.environ[_HOLDING] = _HELD_TO
 

@@ -19,6 +19,7 @@ from rembg_tuner.cli.plan import make_output_folder
 from rembg_tuner.comparison import Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.measurement import distinct, is_busy
+from rembg_tuner.messages import Message, listed
 from rembg_tuner.presets import find_preset, read_presets, resolve
 from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.sweep.trusted import find_mask, find_trusted
@@ -62,7 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
             with replacing(folder / "compare.json") as file:
                 file.write(json.dumps(document, indent=2).encode())
         except OSError as error:
-            raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+            raise OutputError(
+                Message(
+                    "{folder} cannot be written: {reason}", folder=folder, reason=error.strerror
+                )
+            ) from error
     if arguments.json:
         emit_json(document)
     else:
@@ -75,7 +80,7 @@ def _entries(text: str) -> list[Entry]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not _LEAST <= len(names) <= _MOST or len(set(names)) != len(names):
         raise SettingsError(
-            [f"--presets takes two to six names that differ, got {text!r}; the presets are {', '.join(read_presets())}"]
+            [Message("--presets takes two to six names that differ, got {given!r}; the presets are {known}", given=text, known=listed(read_presets()))]
         )  # fmt: skip
     able, entries = look_at_this_machine(), []
     for name in names:
@@ -104,13 +109,20 @@ def _reference(text: str, entries: list[Entry], picture: Path, folder: Path) -> 
         path = find_mask(picture, path)
     if not path.is_file():
         settings, name = find_trusted(text)
-        return _Held(name=name, trusted=settings)
+        return _Held(name=str(name), trusted=settings)
     copy = folder / f"reference{path.suffix}"
     try:
         if path.resolve() != copy.resolve():
             shutil.copyfile(path, copy)
     except OSError as error:
-        raise OutputError(f"{path} could not be copied to {copy}: {error.strerror}") from error
+        raise OutputError(
+            Message(
+                "{path} could not be copied to {copy}: {reason}",
+                path=path,
+                copy=copy,
+                reason=error.strerror,
+            )
+        ) from error
     return _Held(name=path.name, mask=str(copy))
 
 

@@ -14,6 +14,7 @@ from typing import IO
 
 from rembg_tuner.errors import OutputError
 from rembg_tuner.escapes import escape_text
+from rembg_tuner.messages import Message
 
 
 def prepare_streams() -> None:
@@ -103,7 +104,9 @@ def _write(stream: IO[str] | None, content: str | bytes) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if isinstance(error, BrokenPipeError):
             raise
-        raise OutputError(f"standard output cannot be written: {error.strerror}") from error
+        raise OutputError(
+            Message("standard output cannot be written: {reason}", reason=error.strerror)
+        ) from error
 
 
 def _log(text: str) -> None:

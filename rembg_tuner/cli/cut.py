@@ -13,6 +13,7 @@ from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.streams import STANDARD, open_streams
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.measurement import Failure, Result, distinct, is_busy, setting_peak_bytes
+from rembg_tuner.messages import Message
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.stats import summarise
 from rembg_tuner.units import counted, format_bytes, format_seconds
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             jobs = plan_jobs(streams.images, streams.output, arguments.background)
         except SettingsError as error:
             raise SettingsError(
-                [streams.rename(str(problem)) for problem in error.problems]
+                [problem.with_paths(streams.names) for problem in error.problems]
             ) from error
         runs, is_interrupted = _run_all(jobs, settings, warnings, arguments, streams)
         if not is_interrupted:
@@ -64,11 +65,18 @@ def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, 
     if "batch_size" in given_knobs(arguments):
         raise SettingsError(
             [
-                f"batch_size {size} is for several pictures at once, and cut takes one at a time; leave it out, or use command batch"
+                Message(
+                    "batch_size {size} is for several pictures at once, and cut takes one at a time; leave it out, or use command batch",
+                    size=size,
+                )
             ]
         )
-    reason = f"batch_size {size} of the preset is left out, batch_size 1 is used: cut takes one picture at a time, command batch takes several"
-    return replace(settings, batch_size=1), (*warnings, reason)
+    reason = Message(
+        "batch_size {size} of the preset is left out, batch_size 1 is used: cut takes one picture at a time, command batch takes several",
+        code="knob_dropped",
+        size=size,
+    )
+    return replace(settings, batch_size=1), (*warnings, str(reason))
 
 
 def _run_all(

@@ -17,6 +17,7 @@ from rembg_tuner.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.escapes import encode_text
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import Measured, measured_of_trial
+from rembg_tuner.messages import Message, listed
 from rembg_tuner.precision import choose_precision
 from rembg_tuner.presets import find_preset, resolve
 from rembg_tuner.recommend import recommend
@@ -72,7 +73,9 @@ def _write(made: Export, target: Path) -> None:
         with replacing(target) as file:
             file.write(encode_text(made.text))
     except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+        raise OutputError(
+            Message("{target} cannot be written: {reason}", target=target, reason=error.strerror)
+        ) from error
     log(f"{target}")
     for name, path in made.beside:
         _copy_beside(Path(path), target.parent / name)
@@ -88,15 +91,17 @@ def _copy_beside(source: Path, target: Path) -> None:
         if target.exists():
             if target.samefile(source) or target.read_bytes() == source.read_bytes():
                 return
-            raise OutputError(f"{target} is there already and is another file than {source}; move it, or name another folder with -o")  # fmt: skip
+            raise OutputError(Message("{target} is there already and is another file than {source}; move it, or name another folder with -o", target=target, source=source))  # fmt: skip
         with replacing(target) as file, source.open("rb") as content:
             shutil.copyfileobj(content, file)
     except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+        raise OutputError(
+            Message("{target} cannot be written: {reason}", target=target, reason=error.strerror)
+        ) from error
     log(f"{target}")
 
 
-def _say(notes: Sequence[str]) -> None:
+def _say(notes: Sequence[Message | str]) -> None:
     """Print notes aside."""
     for note in notes:
         log(f"note: {note}")
@@ -112,12 +117,12 @@ def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None
     try:
         preset = find_preset(arguments.preset)
     except PresetError as error:
-        raise PresetError(f"{error}; or name a sweep's folder, of which there is none called {arguments.preset!r}") from error  # fmt: skip
+        raise PresetError(Message("{problem}; or name a sweep's folder, of which there is none called {preset!r}", problem=error.message, preset=arguments.preset)) from error  # fmt: skip
     flags = given_budgets(arguments)
     flags += ["--setting"] if arguments.setting is not None else []
     flags += ["--allow-misses"] if arguments.allow_misses else []
     if flags:
-        raise SettingsError([f"{', '.join(flags)} choose from a sweep's folder, and {preset.name} is a preset; leave them out, or name a folder"])  # fmt: skip
+        raise SettingsError([Message("{flags} choose from a sweep's folder, and {preset} is a preset; leave them out, or name a folder", flags=listed(flags), preset=preset.name)])  # fmt: skip
     able = look_at_this_machine()
     settings, warnings = resolve(preset, {}, able)
     _say(warnings)
@@ -206,14 +211,18 @@ def find_trial(name: str, trials: Sequence[Trial]) -> Trial:
     else:
         found = [trial for trial in trials if _plain(labels[trial.number]) == _plain(wanted)]
     if not found:
-        known = "; ".join(f"{number}: {label}" for number, label in list(labels.items())[:_LISTED])
-        more = f"; and {len(labels) - _LISTED} more" if len(labels) > _LISTED else ""
-        raise SettingsError([f"--setting {name!r} is not a trial of this sweep, which has {known}{more}"])  # fmt: skip
+        known = [
+            Message("{number}: {label}", number=number, label=label)
+            for number, label in list(labels.items())[:_LISTED]
+        ]
+        if len(labels) > _LISTED:
+            known.append(Message("and {n} more", n=len(labels) - _LISTED))
+        raise SettingsError([Message("--setting {name!r} is not a trial of this sweep, which has {known}", name=name, known=listed(known, "; "))])  # fmt: skip
     if len(found) > 1:
-        raise SettingsError([f"--setting {name!r} names the trials {', '.join(str(one.number) for one in found)}; give a number"])  # fmt: skip
+        raise SettingsError([Message("--setting {name!r} names the trials {trials}; give a number", name=name, trials=listed(str(one.number) for one in found))])  # fmt: skip
     [trial] = found
     if not trial.is_measured:
-        raise SettingsError([f"trial {trial.number} failed ({trial.failure}), so it has no figures to export; name another --setting"])  # fmt: skip
+        raise SettingsError([Message("trial {number} failed ({problem}), so it has no figures to export; name another --setting", number=trial.number, problem=trial.failure)])  # fmt: skip
     return trial
 
 

@@ -48,12 +48,23 @@ def plan_outputs(images: list[str], output: str | None) -> list[tuple[Path, Path
         folder = Path(output)
         if folder.exists() and not folder.is_dir():
             raise SettingsError(
-                [f"-o {output} is a file, and a folder is needed for its cut-outs; name another"]
+                [
+                    Message(
+                        "-o {output} is a file, and a folder is needed for its cut-outs; name another",
+                        output=folder,
+                    )
+                ]
             )
         plan = [(path, folder / f"{path.stem}.png") for path in inputs]
     elif len(inputs) > 1:
         raise SettingsError(
-            [f"-o {output} names one file for {len(inputs)} pictures; name a folder (end it in /)"]
+            [
+                Message(
+                    "-o {output} names one file for {count} pictures; name a folder (end it in /)",
+                    output=Path(output),
+                    count=len(inputs),
+                )
+            ]
         )
     else:
         plan = [(inputs[0], Path(output))]
@@ -75,7 +86,15 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError([f"the folder {folder} cannot be made: {error.strerror}"]) from error
+        raise SettingsError(
+            [
+                Message(
+                    "the folder {folder} cannot be made: {reason}",
+                    folder=folder,
+                    reason=error.strerror,
+                )
+            ]
+        ) from error
 
 
 def make_output_folder(folder: Path) -> None:
@@ -87,23 +106,34 @@ def make_output_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+        raise OutputError(
+            Message("{folder} cannot be written: {reason}", folder=folder, reason=error.strerror)
+        ) from error
 
 
 def _refuse_collisions(plan: list[tuple[Path, Path]]) -> None:
     """Refuse a plan in which a cut-out would take another's place, or a picture's."""
-    problems: list[str] = []
+    problems: list[Message] = []
     sources = {path.resolve(): path for path, _ in plan}
     taken: dict[Path, Path] = {}
     for path, target in plan:
         place = target.resolve()
         if place in sources:
             problems.append(
-                f"the cut-out of {path} would take the place of the picture {sources[place]}; choose another -o"
+                Message(
+                    "the cut-out of {path} would take the place of the picture {other}; choose another -o",
+                    path=path,
+                    other=sources[place],
+                )
             )
         elif place in taken:
             problems.append(
-                f"{taken[place]} and {path} would both be written to {target}; cut them out one by one"
+                Message(
+                    "{other} and {path} would both be written to {target}; cut them out one by one",
+                    other=taken[place],
+                    path=path,
+                    target=target,
+                )
             )
         taken[place] = path
     if problems:

@@ -16,6 +16,7 @@ from rembg_tuner.cli.plan import make_output_folder
 from rembg_tuner.cli.stopping import exit_code_of, noting_stops
 from rembg_tuner.errors import OutputError
 from rembg_tuner.measurement import Failure
+from rembg_tuner.messages import Message
 from rembg_tuner.soak import draw_soak, run_soak
 from rembg_tuner.units import format_bytes, format_seconds
 
@@ -73,7 +74,9 @@ def _write(found: Soak, folder: Path) -> None:
             with replacing(folder / name) as file:
                 file.write(text.encode())
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+        raise OutputError(
+            Message("{folder} cannot be written: {reason}", folder=folder, reason=error.strerror)
+        ) from error
 
 
 def _describe(found: Soak) -> list[str]:

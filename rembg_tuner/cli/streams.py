@@ -9,14 +9,14 @@ import contextlib
 import sys
 import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cli.console import emit_file
 from rembg_tuner.errors import OutputError, PictureError, SettingsError
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.measurement import Failure, Result
-from rembg_tuner.units import format_bytes
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,12 +34,12 @@ class Streams:
     Attributes:
         images: paths of the pictures; standard input's is a temporary file.
         output: as -o; standard output's is a temporary file.
-        names: what a person calls each temporary file.
+        names: what a person calls each temporary file, by its path.
     """
 
     images: list[str]
     output: str | None
-    names: dict[str, str]
+    names: dict[PurePath, str]
     _cutout: Path | None = None
 
     @property
@@ -47,21 +47,21 @@ class Streams:
         """Whether the cut-out goes to standard output, so that nothing else may."""
         return self._cutout is not None
 
-    def rename(self, text: str) -> str:
+    def _rename(self, text: str) -> str:
         """Call temporary files by what they stand for."""
         for path, name in self.names.items():
-            text = text.replace(path, name)
+            text = text.replace(str(path), name)
         return text
 
     def named(self, run: Result | Failure) -> Result | Failure:
         """Return a run with `-` for a stream's temporary file."""
         if not self.names:
             return run
-        picture = STANDARD if run.input in self.names else run.input
+        picture = STANDARD if Path(run.input) in self.names else run.input
         if isinstance(run, Failure):
-            return replace(run, input=picture, message=self.rename(run.message))
-        output = STANDARD if run.output in self.names else run.output
-        warnings = tuple(self.rename(text) for text in run.warnings)
+            return replace(run, input=picture, message=self._rename(run.message))
+        output = STANDARD if Path(run.output) in self.names else run.output
+        warnings = tuple(self._rename(text) for text in run.warnings)
         return replace(run, input=picture, output=output, warnings=warnings)
 
     def write(self, run: Result | Failure | None) -> None:
@@ -104,7 +104,7 @@ def open_streams(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-cut-"))
             )
         except OSError as error:
-            raise OutputError(f"there is no temporary folder for the picture: {error.strerror}; set TMPDIR to one that can be written") from error  # fmt: skip
+            raise OutputError(Message("there is no temporary folder for the picture: {reason}; set TMPDIR to one that can be written", reason=error.strerror)) from error  # fmt: skip
         picture = folder / "stdin"
         cutout = folder / f"stdout.{suffix or STREAM_FORMATS[0]}"
         if is_read:
@@ -112,7 +112,7 @@ def open_streams(
         yield Streams(
             images=[str(picture)] if is_read else list(images),
             output=str(cutout) if is_written else output,
-            names={str(picture): "standard input", str(cutout): "standard output"},
+            names={picture: "standard input", cutout: "standard output"},
             _cutout=cutout if is_written else None,
         )
 
@@ -125,21 +125,23 @@ def _refuse(
     Raises:
         SettingsError: with what to do instead.
     """
-    problems = []
+    problems: list[Message] = []
     if (is_read or is_written) and len(images) > 1:
-        problems.append(f"- is for one picture, and {len(images)} are named; give one, or name a folder by -o")  # fmt: skip
+        problems.append(Message("- is for one picture, and {count} are named; give one, or name a folder by -o", count=len(images)))  # fmt: skip
     if is_written and is_json:
-        problems.append("standard output cannot take both the picture and --json; name a file by -o")  # fmt: skip
+        problems.append(Message("standard output cannot take both the picture and --json; name a file by -o"))  # fmt: skip
     if suffix is not None and not is_written:
-        problems.append("--format is for standard output (-o -); a file's format is its name's end")
+        problems.append(
+            Message("--format is for standard output (-o -); a file's format is its name's end")
+        )
     if is_read and sys.stdin is None:
-        problems.append("standard input is closed; give the path of a picture")
+        problems.append(Message("standard input is closed; give the path of a picture"))
     elif is_read and sys.stdin.isatty():
-        problems.append("standard input is a terminal; give it a picture (rembg-tuner cut - -o - < cup.jpg > cup.png), or a path instead of -")  # fmt: skip
+        problems.append(Message("standard input is a terminal; give it a picture (rembg-tuner cut - -o - < cup.jpg > cup.png), or a path instead of -"))  # fmt: skip
     if is_written and not is_json and sys.stdout is None:
-        problems.append("standard output is closed; name a file by -o")
+        problems.append(Message("standard output is closed; name a file by -o"))
     elif is_written and not is_json and sys.stdout.isatty():
-        problems.append("standard output is a terminal, which cannot show the picture; send it to a file (> cup.png), or name one by -o")  # fmt: skip
+        problems.append(Message("standard output is a terminal, which cannot show the picture; send it to a file (> cup.png), or name one by -o"))  # fmt: skip
     if problems:
         raise SettingsError(problems)
 
@@ -158,11 +160,11 @@ def _read_input(target: Path) -> None:
                 file.write(piece)
                 done += len(piece)
                 if done > MAX_INPUT_BYTES:
-                    raise PictureError(f"standard input holds more than {format_bytes(MAX_INPUT_BYTES)}, the limit there; give the path of a file")  # fmt: skip
+                    raise PictureError(Message("standard input holds more than {limit:bytes}, the limit there; give the path of a file", limit=MAX_INPUT_BYTES))  # fmt: skip
                 if done == len(piece) and not _begins_as_picture(target):
                     return
     except OSError as error:
-        raise OutputError(f"standard input cannot be kept in {target.parent}: {error.strerror}; set TMPDIR to a folder with more space") from error  # fmt: skip
+        raise OutputError(Message("standard input cannot be kept in {folder}: {reason}; set TMPDIR to a folder with more space", folder=target.parent, reason=error.strerror)) from error  # fmt: skip
 
 
 def _read_piece() -> bytes:
@@ -174,7 +176,9 @@ def _read_piece() -> bytes:
     try:
         return sys.stdin.buffer.read(_PIECE_BYTES)
     except OSError as error:
-        raise PictureError(f"standard input cannot be read: {error.strerror}") from error
+        raise PictureError(
+            Message("standard input cannot be read: {reason}", reason=error.strerror)
+        ) from error
 
 
 def _begins_as_picture(path: Path) -> bool:

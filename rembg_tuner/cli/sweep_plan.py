@@ -11,6 +11,7 @@ from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.chosen import chosen_budgets, given_knobs, log_sizes
 from rembg_tuner.cli.console import log
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.messages import Message, listed
 from rembg_tuner.presets import find_preset, resolve
 from rembg_tuner.settings import Settings, flag_of
 from rembg_tuner.stats import CONFIRMING
@@ -39,8 +40,14 @@ def plan_of_arguments(arguments: argparse.Namespace) -> Plan:
     if there is not None:
         return _resumed(arguments, there, folder / PLAN_FILE)
     if not arguments.images:
-        why = f"{folder} holds no sweep to resume ({PLAN_FILE} is not there)" if arguments.resume else "a sweep needs pictures"  # fmt: skip
-        raise SettingsError([f"{why}; name pictures or folders, such as: rembg-tuner sweep my-pictures/ -o {folder}"])  # fmt: skip
+        why = Message("a sweep needs pictures")
+        if arguments.resume:
+            why = Message(
+                "{folder} holds no sweep to resume ({file} is not there)",
+                folder=folder,
+                file=PLAN_FILE,
+            )
+        raise SettingsError([Message("{why}; name pictures or folders, such as: rembg-tuner sweep my-pictures/ -o {folder}", why=why, folder=folder)])  # fmt: skip
     axes = given_knobs(arguments)
     log_sizes(axes)
     return Plan(
@@ -79,7 +86,7 @@ def _resumed(arguments: argparse.Namespace, there: Plan, file: Path) -> Plan:
         *_contradicting_preset(arguments, there),
     ]
     if contradictions:
-        raise SettingsError([f"{given} contradicts {file}, which has {planned}; leave it out to resume that sweep, or name another -o" for given, planned in contradictions])  # fmt: skip
+        raise SettingsError([Message("{given} contradicts {file}, which has {planned}; leave it out to resume that sweep, or name another -o", given=given, file=file, planned=planned) for given, planned in contradictions])  # fmt: skip
     return replace(
         there,
         trials=there.trials if arguments.trials is None else arguments.trials,
@@ -88,47 +95,73 @@ def _resumed(arguments: argparse.Namespace, there: Plan, file: Path) -> Plan:
     )
 
 
-def _contradicting_values(arguments: argparse.Namespace, there: Plan) -> list[tuple[str, str]]:
+def _contradicting_values(
+    arguments: argparse.Namespace, there: Plan
+) -> list[tuple[Message, Message]]:
     """List the flags that are no axis and say something else than the plan, each with what the plan has."""
-    found = []
+    found: list[tuple[Message, Message]] = []
     if arguments.images:
         named = [Path(name) for name in find_images(arguments.images)]
         if {path.absolute() for path in named} != {path.absolute() for path in there.pictures}:
-            found.append((f"IMAGE {_listed(named)}", f"the pictures {_listed(there.pictures)}"))
+            found.append(
+                (
+                    Message("IMAGE {pictures}", pictures=_listed(named)),
+                    Message("the pictures {pictures}", pictures=_listed(there.pictures)),
+                )
+            )
     if arguments.reference is not None and _absolute(arguments.reference) != _absolute(there.reference):  # fmt: skip
-        planned = f"the reference {there.reference}" if there.reference else "the model in fp32 as its reference"  # fmt: skip
-        found.append((f"--reference {arguments.reference}", planned))
+        planned = Message("the reference {reference}", reference=there.reference) if there.reference else Message("the model in fp32 as its reference")  # fmt: skip
+        found.append((Message("--reference {reference}", reference=arguments.reference), planned))
     for name in ("rounds", "seed"):
         given, planned_value = getattr(arguments, name), getattr(there, name)
         if given is not None and given != planned_value:
-            found.append((f"--{name} {given}", f"{name} {planned_value}"))
+            found.append(
+                (
+                    Message("--{knob} {value}", knob=name, value=given),
+                    Message("{knob} {value}", knob=name, value=planned_value),
+                )
+            )
     if arguments.again and not there.again:
-        found.append(("--again", "trials taken from what was measured on this machine before"))
+        found.append(
+            (
+                Message("--again"),
+                Message("trials taken from what was measured on this machine before"),
+            )
+        )
     if arguments.trials is not None and (there.trials is None or arguments.trials < there.trials):
-        planned = "all of its settings" if there.trials is None else f"{there.trials} trials, and can only get more"  # fmt: skip
-        found.append((f"--trials {arguments.trials}", planned))
+        planned = Message("all of its settings") if there.trials is None else Message("{trials} trials, and can only get more", trials=there.trials)  # fmt: skip
+        found.append((Message("--trials {trials}", trials=arguments.trials), planned))
     return found
 
 
-def _contradicting_axes(arguments: argparse.Namespace, there: Plan) -> list[tuple[str, str]]:
+def _contradicting_axes(
+    arguments: argparse.Namespace, there: Plan
+) -> list[tuple[Message, Message]]:
     """List the axes' flags that have other values than the plan; a knob that is no axis there has one value."""
-    found = []
+    found: list[tuple[Message, Message]] = []
     base = there.base.to_dict()
     for name, values in given_knobs(arguments).items():
         given, planned = list(values), list(there.axes.get(name, (base[name],)))  # type: ignore[call-overload]  # the flags of axes read lists
         if set(given) != set(planned):
-            found.append((f"{flag_of(name)} {_words(given)}", f"{name} {_words(planned)}"))
+            found.append(
+                (
+                    Message("{knob} {value}", knob=flag_of(name), value=_words(given)),
+                    Message("{knob} {value}", knob=name, value=_words(planned)),
+                )
+            )
     return found
 
 
-def _contradicting_preset(arguments: argparse.Namespace, there: Plan) -> list[tuple[str, str]]:
+def _contradicting_preset(
+    arguments: argparse.Namespace, there: Plan
+) -> list[tuple[Message, Message]]:
     """List the preset's knobs that are no axis and differ from the plan's."""
     if arguments.preset is None:
         return []
     given, planned = _base_of(arguments.preset).to_dict(), there.base.to_dict()
     differing = [name for name in given if given[name] != planned[name] and name not in there.axes]
     return [
-        (f"--preset {arguments.preset} ({name} {_words([given[name]])})", f"{name} {_words([planned[name]])}")
+        (Message("--preset {preset} ({knob} {value})", preset=arguments.preset, knob=name, value=_words([given[name]])), Message("{knob} {value}", knob=name, value=_words([planned[name]])))
         for name in differing
     ]  # fmt: skip
 
@@ -139,10 +172,12 @@ def _absolute(reference: str) -> str:
     return str(path.absolute()) if reference and path.exists() else reference
 
 
-def _listed(paths: Sequence[Path]) -> str:
-    """Write the first pictures' names."""
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return ", ".join(map(str, paths[:3])) + more
+def _listed(paths: Sequence[Path]) -> Message:
+    """Return the first pictures' names."""
+    named = listed(paths[:3])
+    if len(paths) <= 3:
+        return Message("{paths}", paths=named)
+    return Message("{paths} and {n} more", paths=named, n=len(paths) - 3)
 
 
 def _words(values: Sequence[object]) -> str:

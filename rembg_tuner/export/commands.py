@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.export.values import kept_notes, made_of
+from rembg_tuner.messages import Message, Term, listed
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.settings import STOCK_ENGINE
 
@@ -27,19 +29,15 @@ def write_rembg(wanted: Wanted) -> Export:
     words = ["rembg", "i", "-m", settings.model, "in.jpg", "out.png"]
     threads = f"OMP_NUM_THREADS={settings.intra_op_threads} " if settings.intra_op_threads else ""
     changed = settings.changed()
-    lost = [
-        f"{name} {value}"
-        for name, value in changed.items()
-        if name not in _TOLD_OTHERWISE
-    ]  # fmt: skip
-    notes = []
+    lost = [f"{name} {value}" for name, value in changed.items() if name not in _TOLD_OTHERWISE]
+    notes: list[Message] = []
     if settings.engine != STOCK_ENGINE:
-        notes.append(f"rembg runs ONNX Runtime in its own pipeline, not engine {settings.engine}: what was measured does not hold for it")  # fmt: skip
+        notes.append(Message("rembg runs ONNX Runtime in its own pipeline, not engine {engine}: what was measured does not hold for it", engine=settings.engine))  # fmt: skip
     if lost:
-        notes.append(f"rembg's command cannot carry {', '.join(lost)}")
+        notes.append(Message("rembg's command cannot carry {lost}", lost=listed(lost)))
     notes += kept_notes(settings)
     if settings.model not in read_catalogue():
-        raise SettingsError([f"rembg's command takes models by name, and {settings.model} is a file; use --to python"])  # fmt: skip
+        raise SettingsError([Message("rembg's command takes models by name, and {model} is a file; use --to python", model=Path(settings.model))])  # fmt: skip
     variables = f"ORT_DISABLE_TELEMETRY=1 {threads}"
     return made_of("rembg", f"#!/bin/sh\n{variables}{' '.join(words)}\n", *notes)
 
@@ -60,6 +58,6 @@ def write_env(wanted: Wanted) -> Export:
         "# ONNX Runtime reports to its maker unless told not to",
         "ORT_DISABLE_TELEMETRY=1",
     ]
-    lost = [name for name in settings.changed() if name not in ("intra_op_threads", "model", "engine")]  # fmt: skip
-    note = f"no variable carries {', '.join(lost)}; the preset does" if lost else "the preset carries the setting"  # fmt: skip
+    lost = [Term(name, "knob") for name in settings.changed() if name not in ("intra_op_threads", "model", "engine")]  # fmt: skip
+    note = Message("no variable carries {lost}; the preset does", lost=listed(lost)) if lost else Message("the preset carries the setting")  # fmt: skip
     return made_of("env", "\n".join(lines) + "\n", note)

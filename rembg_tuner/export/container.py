@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.export.preset import preset_entry
 from rembg_tuner.export.values import made_of
+from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, int8_file, read_catalogue
 from rembg_tuner.settings import DEFAULT_MODEL
 from rembg_tuner.units import MIB, format_bytes
@@ -46,7 +48,7 @@ def write_compose(wanted: Wanted) -> Export:
     """
     measured = wanted.measured
     if measured is None:
-        raise SettingsError(["compose.yaml takes its limits from what was measured; run the setting first: `sweep`, `bench --presets`, or once on the page"])  # fmt: skip
+        raise SettingsError([Message("compose.yaml takes its limits from what was measured; run the setting first: `sweep`, `bench --presets`, or once on the page")])  # fmt: skip
     reserved, limit = limits_of(measured)
     threads = wanted.settings.intra_op_threads or measured.cores
     dockerfile, extra_notes = _dockerfile_text(wanted)
@@ -85,7 +87,9 @@ def write_compose(wanted: Wanted) -> Export:
         f"# = {format_bytes(reserved)} reserved; the limit is {MARGIN:.0%} more, rounded up to {format_bytes(_STEP)}. CPUs: one a thread.\n"
         f"# /tmp is a volume and no tmpfs, whose files would count as memory.\n"
     )
-    notes = ["pictures much larger than those that were measured take more: sweep with your own"]
+    notes = [
+        Message("pictures much larger than those that were measured take more: sweep with your own")
+    ]
     return made_of("compose", head + format_mapping(content), *notes, *extra_notes)
 
 
@@ -101,7 +105,7 @@ def write_dockerfile(wanted: Wanted) -> Export:
     return made_of("dockerfile", head + text, *notes)
 
 
-def _dockerfile_text(wanted: Wanted) -> tuple[str, list[str]]:
+def _dockerfile_text(wanted: Wanted) -> tuple[str, list[Message]]:
     """Write the instructions of an image with this model and preset, and what to know of it.
 
     Raises:
@@ -109,9 +113,9 @@ def _dockerfile_text(wanted: Wanted) -> tuple[str, list[str]]:
     """
     model, provider = wanted.settings.model, wanted.settings.provider
     if provider != "cpu":
-        raise SettingsError([f"an image is written for the CPU's ONNX Runtime, and provider {provider} wants another; use --to python or --to preset"])  # fmt: skip
+        raise SettingsError([Message("an image is written for the CPU's ONNX Runtime, and provider {provider} wants another; use --to python or --to preset", provider=provider)])  # fmt: skip
     if (own := _own_file(wanted)) is not None:
-        raise SettingsError([f"an image gets models of the catalogue, and {own} is a file of your own; copy it into the image yourself"])  # fmt: skip
+        raise SettingsError([Message("an image gets models of the catalogue, and {file} is a file of your own; copy it into the image yourself", file=Path(own))])  # fmt: skip
     # JSON is YAML, and one line needs no heredoc
     one_line = json.dumps({wanted.name: preset_entry(wanted.settings, wanted.measured)})
     write = f"printf '%s\\n' {shlex.quote(one_line)} > /home/user/tuned.yaml"
@@ -133,10 +137,15 @@ EXPOSE 7860
 CMD {json.dumps([*_SERVE, wanted.name])}
 """
     return text, [
-        "the image holds the program's own u2netp (7 MiB), and no other model"
+        Message("the image holds the program's own u2netp (7 MiB), and no other model")
         if model == DEFAULT_MODEL
-        else f"the image holds {model} and the program's own u2netp (7 MiB), and no other model",
-        "no Docker engine was at hand where this was written: the image was not built there",
+        else Message(
+            "the image holds {model} and the program's own u2netp (7 MiB), and no other model",
+            model=model,
+        ),
+        Message(
+            "no Docker engine was at hand where this was written: the image was not built there"
+        ),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rembg_tuner.export.values import made_of
+from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.units import MIB
 from rembg_tuner.yaml_files import format_mapping
@@ -40,6 +41,6 @@ def preset_entry(wanted_settings: Settings, measured: Measured | None) -> dict[s
 def write_preset(wanted: Wanted) -> Export:
     """Write an entry for presets.yaml."""
     text = format_mapping({wanted.name: preset_entry(wanted.settings, wanted.measured)})
-    note = "append it to presets.yaml, or name the file in REMBG_TUNER_PRESETS"
+    note = Message("append it to presets.yaml, or name the file in REMBG_TUNER_PRESETS")
     model = wanted.settings.model
     return made_of("preset", text, note, files=() if model in read_catalogue() else (model,))

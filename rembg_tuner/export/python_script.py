@@ -13,7 +13,9 @@ from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.export.scripts import ONNXRUNTIME_SCRIPT, OPENVINO_SCRIPT
 from rembg_tuner.export.values import kept_notes, made_of
+from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.models.spec import name_of
 from rembg_tuner.precision import choose_precision
 from rembg_tuner.running.derived import prepare
 
@@ -38,17 +40,17 @@ def write_python(wanted: Wanted) -> Export:
     """
     settings = wanted.settings
     if settings.engine not in ("onnxruntime", "openvino"):
-        raise SettingsError([f"a script is written for engines onnxruntime and openvino, not {settings.engine}; use --to compose or --to preset"])  # fmt: skip
+        raise SettingsError([Message("a script is written for engines onnxruntime and openvino, not {engine}; use --to compose or --to preset", engine=settings.engine)])  # fmt: skip
     if settings.focus != "off":
-        raise SettingsError([f"a script runs the network once on the whole picture, and focus {settings.focus} looks at a part of it; use --to compose or --to preset, or a setting with focus off"])  # fmt: skip
-    notes: list[str] = []
+        raise SettingsError([Message("a script runs the network once on the whole picture, and focus {focus} looks at a part of it; use --to compose or --to preset, or a setting with focus off", focus=settings.focus)])  # fmt: skip
+    notes: list[Message] = []
     if settings.precision == "auto":
         settings, said = choose_precision(settings, look_at_this_machine(), open_cache()[0])
-        notes = [*said, f"precision auto is {settings.precision} on this machine, and the script takes that"]  # fmt: skip
+        notes = [*(Message("{text}", text=one) for one in said), Message("precision auto is {precision} on this machine, and the script takes that", precision=settings.precision)]  # fmt: skip
     is_int8 = settings.precision == "int8"
     model = find_model(settings.model, int8_for=settings.engine if is_int8 else None)
     if model.post != "minmax":
-        raise SettingsError([f"a script is written for networks whose output is stretched, and {settings.model}'s is taken by {model.post}; use --to compose"])  # fmt: skip
+        raise SettingsError([Message("a script is written for networks whose output is stretched, and {model}'s is taken by {post}; use --to compose", model=name_of(settings.model), post=model.post)])  # fmt: skip
     size = settings.network_size or model.side or 0
     graph, file_name = model.path, Path(model.path).name
     if settings.network_size not in (0, model.side):
@@ -79,17 +81,23 @@ def write_python(wanted: Wanted) -> Export:
     )
 
 
-def _dependencies(settings: Settings) -> tuple[list[str], list[str]]:
+def _dependencies(settings: Settings) -> tuple[list[str], list[Message]]:
     """List the packages that a script needs, as installed here, and notes on those that are not."""
     if settings.engine == "openvino":
         engine = ["openvino"]
     else:
         engine = ["onnx", _PROVIDER_PACKAGES.get(str(settings.provider), "onnxruntime")]
-    needed, notes = [], []
+    needed: list[str] = []
+    notes: list[Message] = []
     for name in (*engine, "numpy", "pillow"):
         try:
             needed.append(f"{name}=={version(name)}")
         except PackageNotFoundError:
             needed.append(name)
-            notes.append(f"{name} is not installed here, so the script takes its newest version")
+            notes.append(
+                Message(
+                    "{package} is not installed here, so the script takes its newest version",
+                    package=name,
+                )
+            )
     return needed, notes

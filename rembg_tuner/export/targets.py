@@ -13,6 +13,7 @@ from rembg_tuner.export.container import write_compose, write_dockerfile
 from rembg_tuner.export.preset import write_preset
 from rembg_tuner.export.python_script import write_python
 from rembg_tuner.export.values import TARGETS, Wanted
+from rembg_tuner.messages import Message, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,5 +46,13 @@ def export(
         SettingsError: the target is none, cannot carry the setting, or wants a measurement.
     """
     if target not in _WRITERS:
-        raise SettingsError([f"--to must be one of {', '.join(TARGETS)}, got {target!r}"])
+        raise SettingsError(
+            [
+                Message(
+                    "--to must be one of {targets}, got {target!r}",
+                    targets=listed(TARGETS),
+                    target=target,
+                )
+            ]
+        )
     return _WRITERS[target](Wanted(settings=settings, measured=measured, name=name))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.messages import Message, Term, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,14 +62,19 @@ class Export:
     target: str
     file_name: str
     text: str
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
     files: tuple[str, ...] = ()
     beside: tuple[tuple[str, str], ...] = ()
 
-    def beside_notes(self) -> list[str]:
+    def beside_notes(self) -> list[Message]:
         """Return what to copy next to the text."""
         return [
-            f"put a copy of {path} into the folder of {self.file_name}, as {name}"
+            Message(
+                "put a copy of {path} into the folder of {file}, as {name}",
+                path=Path(path),
+                file=self.file_name,
+                name=name,
+            )
             for name, path in self.beside
         ]
 
@@ -84,7 +91,7 @@ class Wanted:
 def made_of(
     target: str,
     text: str,
-    *notes: str,
+    *notes: Message,
     files: tuple[str, ...] = (),
     beside: tuple[tuple[str, str], ...] = (),
 ) -> Export:
@@ -107,7 +114,7 @@ def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
     peak, time_s, _ = trial.costs()
     cores = environment.get("cores", "")
     if not cores.isdecimal():
-        raise SettingsError([f"the sweep does not tell on how many cores it was measured, got {cores!r}; sweep again"])  # fmt: skip
+        raise SettingsError([Message("the sweep does not tell on how many cores it was measured, got {cores!r}; sweep again", cores=cores)])  # fmt: skip
     return Measured(
         peak_bytes=int(peak),
         time_s=time_s,
@@ -119,7 +126,7 @@ def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
     )
 
 
-def kept_notes(settings: Settings) -> list[str]:
+def kept_notes(settings: Settings) -> list[Message]:
     """Say which of a setting's knobs are limits that a command or a script does not keep."""
-    kept = [name for name in _KEPT_BY_US if name in settings.changed()]
-    return [f"only rembg tuner's runner keeps {' and '.join(kept)}, nothing does here"] if kept else []  # fmt: skip
+    kept = [Term(name, "knob") for name in _KEPT_BY_US if name in settings.changed()]
+    return [Message("only rembg tuner's runner keeps {knobs}, nothing does here", knobs=listed(kept, " and "))] if kept else []  # fmt: skip

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import ModelError, SettingsError, TunerError
+from rembg_tuner.messages import Message, listed
 from rembg_tuner.models.agreement import AgreementWithFp32
 from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.models.spec import name_of
 from rembg_tuner.presets import unnative_text
 from rembg_tuner.quantization.make import compare, predict_mattes
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
@@ -49,12 +51,23 @@ def measure_formats(
         TunerError: fp32 itself does not run.
     """
     if engine not in able.engines or engine == STOCK_ENGINE:
-        known = ", ".join(name for name in able.engines if name != STOCK_ENGINE)
-        raise SettingsError([f"--engine must be one of those installed, {known}, got {engine!r}"])
+        known = listed(name for name in able.engines if name != STOCK_ENGINE)
+        raise SettingsError(
+            [
+                Message(
+                    "--engine must be one of those installed, {known}, got {engine!r}",
+                    known=known,
+                    engine=engine,
+                )
+            ]
+        )
     side = find_model(model).side
     if side is None:
         raise ModelError(
-            f"model {model} does not tell its input size; write it as side into the .json beside it"
+            Message(
+                "model {model} does not tell its input size; write it as side into the .json beside it",
+                model=name_of(model),
+            )
         )
     inputs = read_pictures(find_pictures(pictures), find_model(model), side, tell=tell).judged
     references = _mattes(model, engine, "fp32", inputs, cache)

@@ -19,6 +19,7 @@ from rembg_tuner.engines.protocols import INT8_MARK, EngineRequest
 from rembg_tuner.engines.table import open_engine
 from rembg_tuner.errors import EngineError, ModelError, OutputError, SettingsError
 from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
+from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.catalogue import int8_file
 from rembg_tuner.models.spec import file_digests, verify
@@ -91,7 +92,7 @@ def quantize_model(
     digest = verify(model)
     _make_folder(folder)
     tell("the graph is simplified")
-    plain = _simplified(_plain_graph(model), called=model.path)
+    plain = _simplified(_plain_graph(model), called=Path(model.path))
     graph_input = graphs.picture_input(plain.graph)
     side = graph_input.type.tensor_type.shape.dim[3].dim_value
     tell(f"{len(paths)} pictures as inputs of {side} x {side} px")
@@ -116,7 +117,10 @@ def quantize_model(
         if not references:
             raise SettingsError(
                 [
-                    f"the network sees no clear foreground in any picture of --pictures {pictures}; name a folder with pictures of things to cut out"
+                    Message(
+                        "the network sees no clear foreground in any picture of --pictures {folder}; name a folder with pictures of things to cut out",
+                        folder=pictures,
+                    )
                 ]
             )
 
@@ -125,7 +129,12 @@ def quantize_model(
                 return quantize(plain, calibration, input_name=graph_input.name, left_out=left_out)
             except (RuntimeError, ValueError) as error:
                 raise EngineError(
-                    f"{engine}'s int8 of {model.path} failed: {' '.join(str(error).split())}"
+                    Message(
+                        "{engine}'s int8 of {path} failed: {reason}",
+                        engine=engine,
+                        path=Path(model.path),
+                        reason=Quoted(" ".join(str(error).split())),
+                    )
                 ) from error
 
         def judge(left_out: list[str]) -> Agreement:
@@ -169,7 +178,13 @@ def _make_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise SettingsError(
-            [f"{folder} cannot be written: {error.strerror}; name another folder with -o"]
+            [
+                Message(
+                    "{folder} cannot be written: {reason}; name another folder with -o",
+                    folder=folder,
+                    reason=error.strerror,
+                )
+            ]
         ) from error
 
 
@@ -186,7 +201,9 @@ def _write(path: Path, content: bytes, record: dict[str, object]) -> None:
             graph.flush()  # a full disk shows here, and not after one of the two took its place
             beside.flush()
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+        raise OutputError(
+            Message("{path} cannot be written: {reason}", path=path, reason=error.strerror)
+        ) from error
 
 
 def _tools(engine: str) -> tuple[Quantize, Callable[[], dict[str, str]]]:
@@ -203,7 +220,10 @@ def _tools(engine: str) -> tuple[Quantize, Callable[[], dict[str, str]]]:
         from rembg_tuner.quantization import ort_int8
     except ImportError as error:
         raise EngineError(
-            f"models quantize needs packages that are not installed ({error}); pip install 'rembg-tuner[quantize]'"
+            Message(
+                "models quantize needs packages that are not installed ({reason}); pip install 'rembg-tuner[quantize]'",
+                reason=Quoted(str(error)),
+            )
         ) from error
     return ort_int8.quantize, ort_int8.versions
 
@@ -223,7 +243,7 @@ def _plain_graph(model: ModelSpec) -> Any:
     return graphs.raise_opset(plain, _OPSET)
 
 
-def _simplified(model: Any, *, called: str) -> Any:
+def _simplified(model: Any, *, called: Path) -> Any:
     """Fold a graph's constants and shapes with onnxsim.
 
     Args:
@@ -238,17 +258,29 @@ def _simplified(model: Any, *, called: str) -> Any:
         import onnxsim
     except ImportError as error:
         raise EngineError(
-            f"models quantize needs packages that are not installed ({error}); pip install 'rembg-tuner[quantize]'"
+            Message(
+                "models quantize needs packages that are not installed ({reason}); pip install 'rembg-tuner[quantize]'",
+                reason=Quoted(str(error)),
+            )
         ) from error
     try:
         simplified, is_right = onnxsim.simplify(model)
     except Exception as error:  # its own, onnx's and ONNX Runtime's share no base but Exception
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = Quoted(" ".join(f"{type(error).__name__}: {error}".split()))
         raise ModelError(
-            f"{called} cannot be simplified by onnxsim, so it is not quantised: {reason}"
+            Message(
+                "{called} cannot be simplified by onnxsim, so it is not quantised: {reason}",
+                called=called,
+                reason=reason,
+            )
         ) from error
     if not is_right:
-        raise ModelError(f"onnxsim simplified {called} to another graph, so it is not quantised")
+        raise ModelError(
+            Message(
+                "onnxsim simplified {called} to another graph, so it is not quantised",
+                called=called,
+            )
+        )
     return simplified
 
 

@@ -12,6 +12,7 @@ from rembg_tuner.imaging.crops import Crop, crop_and_mirror
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.imaging.network_input import normalise
 from rembg_tuner.imaging.source import read_header, read_small
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,13 +50,21 @@ def find_pictures(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise SettingsError(
-            [f"--pictures {folder} is no folder; name one with pictures of your kind"]
+            [
+                Message(
+                    "--pictures {folder} is no folder; name one with pictures of your kind",
+                    folder=folder,
+                )
+            ]
         )
     found = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_picture(path)]
     if not found:
         raise SettingsError(
             [
-                f"--pictures {folder} holds no JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF; name a folder that does"
+                Message(
+                    "--pictures {folder} holds no JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF; name a folder that does",
+                    folder=folder,
+                )
             ]
         )
     return found
@@ -93,7 +102,11 @@ def read_pictures(
     whole = [one for one in found.values() if one is not None]
     if not paths:
         raise SettingsError(
-            ["none of the pictures of --pictures reads; name a folder with pictures that do"]
+            [
+                Message(
+                    "none of the pictures of --pictures reads; name a folder with pictures that do"
+                )
+            ]
         )
     calibration = [*whole, *(_read(path, model, side, None, is_mirrored=True) for path in paths)]
     while len(calibration) < CALIBRATION_INPUTS:

@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ class Target:
         """
         given = {"--least-iou": self.iou, "--most-difference": self.mae}
         problems = [
-            f"{flag} must be from 0 to 1, got {value:g}"
+            Message("{flag} must be from 0 to 1, got {value:g}", flag=flag, value=value)
             for flag, value in given.items()
             if not 0 <= value <= 1  # as is no NaN
         ]

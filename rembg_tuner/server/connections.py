@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from rembg_tuner.messages import Message
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -85,7 +87,13 @@ def _is_idle(connection: H11Protocol) -> bool:
 
 def _refusal(limit: int) -> bytes:
     """Write the answer to a connection too many."""
-    sentence = f"this server has {limit} connections open, the limit; try again in a few seconds"
+    sentence = str(
+        Message(
+            "this server has {limit} connections open, the limit; try again in a few seconds",
+            code="busy",
+            limit=limit,
+        )
+    )
     body = json.dumps({"error": sentence, "detail": sentence}).encode()
     head = (
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"

@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rembg_tuner.messages import Message
+
 if TYPE_CHECKING:
     from collections.abc import Container
 
@@ -19,20 +21,25 @@ MAX_DEPTH = 64
 MAX_NUMBER = 2**53  # beyond it a browser's numbers are not exact
 # A session's or event's name; Gradio keeps each as long as it runs.
 _NAME = re.compile(r"[\w-]{1,128}", re.ASCII)
-_NAME_WORDS = "text of 1 to 128 letters, digits, hyphens and underscores"
+_NAME_FORM = Message("text of 1 to 128 letters, digits, hyphens and underscores")
 # The fields of an event's request; null stands for a field that is left out.
-_FIELDS: dict[str, tuple[type, str]] = {
-    "fn_index": (int, "a whole number"),
-    "trigger_id": (int, "a whole number"),
-    "batched": (bool, "true or false"),
-    "simple_format": (bool, "true or false"),
-    "session_hash": (str, _NAME_WORDS),
-    "event_id": (str, _NAME_WORDS),
+_FIELDS: dict[str, tuple[type, Message]] = {
+    "fn_index": (int, Message("a whole number")),
+    "trigger_id": (int, Message("a whole number")),
+    "batched": (bool, Message("true or false")),
+    "simple_format": (bool, Message("true or false")),
+    "session_hash": (str, _NAME_FORM),
+    "event_id": (str, _NAME_FORM),
 }
 
 
 class RequestContentError(Exception):
     """A request holds what cannot be served; the message is a sentence for its sender."""
+
+    def __init__(self, message: Message) -> None:
+        """Keep what is wrong."""
+        super().__init__(message)
+        self.message = message
 
 
 def check_contents(body: bytes, folder: Path, events: Container[int] | None = None) -> None:
@@ -51,16 +58,20 @@ def check_contents(body: bytes, folder: Path, events: Container[int] | None = No
         return
     content = _read(body)
     if not isinstance(content, dict):
-        raise RequestContentError('the request must be a JSON object, such as {"data": []}')
+        raise RequestContentError(
+            Message('the request must be a JSON object, such as {{"data": []}}')
+        )
     _check_fields(content)
     number = content.get("fn_index")
     if number is not None and events is not None and number not in events:
-        raise RequestContentError(f"there is no event with fn_index {number}; reload the page")
+        raise RequestContentError(
+            Message("there is no event with fn_index {number}; reload the page", number=number)
+        )
     waiting: list[tuple[Any, int]] = [(content, 0)]
     while waiting:
         value, depth = waiting.pop()
         if depth > MAX_DEPTH:
-            raise RequestContentError(f"the request is nested deeper than {MAX_DEPTH} levels")
+            raise RequestContentError(_too_deep())
         _check_value(value, folder)
         if isinstance(value, dict):
             waiting += [(inner, depth + 1) for inner in (*value, *value.values())]
@@ -75,13 +86,18 @@ def _check_fields(content: dict[str, Any]) -> None:
         RequestContentError: one is not what it should be.
     """
     if not isinstance(content.get("data", []), list):
-        raise RequestContentError("data must be a list, such as []")
-    for name, (kind, words) in _FIELDS.items():
+        raise RequestContentError(Message("data must be a list, such as []"))
+    for name, (kind, form) in _FIELDS.items():
         value = content.get(name)
         is_kind = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
         is_it = is_kind and (not isinstance(value, str) or _NAME.fullmatch(value) is not None)
         if value is not None and not is_it:
-            raise RequestContentError(f"{name} must be {words}")
+            raise RequestContentError(Message("{field} must be {form}", field=name, form=form))
+
+
+def _too_deep() -> Message:
+    """Return that a request is nested too deep."""
+    return Message("the request is nested deeper than {depth} levels", depth=MAX_DEPTH)
 
 
 def _read(body: bytes) -> Any:
@@ -93,11 +109,9 @@ def _read(body: bytes) -> Any:
     try:
         return json.loads(body)
     except RecursionError as error:
-        raise RequestContentError(
-            f"the request is nested deeper than {MAX_DEPTH} levels"
-        ) from error
+        raise RequestContentError(_too_deep()) from error
     except ValueError as error:
-        raise RequestContentError("the request is not valid JSON") from error
+        raise RequestContentError(Message("the request is not valid JSON")) from error
 
 
 def _check_value(value: object, folder: Path) -> None:
@@ -108,16 +122,18 @@ def _check_value(value: object, folder: Path) -> None:
     """
     if isinstance(value, str):
         if "\0" in value:
-            raise RequestContentError("the request holds a NUL character; text here has none")
+            raise RequestContentError(
+                Message("the request holds a NUL character; text here has none")
+            )
         if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise RequestContentError("the request holds half of a surrogate pair, which is not Unicode text")  # fmt: skip
+            raise RequestContentError(Message("the request holds half of a surrogate pair, which is not Unicode text"))  # fmt: skip
     elif isinstance(value, int | float):
         if not -MAX_NUMBER <= value <= MAX_NUMBER:  # false for NaN
-            raise RequestContentError("the request holds a number beyond 2^53, infinity or NaN; numbers here are finite and smaller")  # fmt: skip
+            raise RequestContentError(Message("the request holds a number beyond 2^53, infinity or NaN; numbers here are finite and smaller"))  # fmt: skip
     elif isinstance(value, dict):
         path = value.get("path")
         if isinstance(path, str) and not is_below(path, folder):
-            raise RequestContentError("a file is taken from this page's uploads only; upload it to /gradio_api/upload first, and send the path that this answers")  # fmt: skip
+            raise RequestContentError(Message("a file is taken from this page's uploads only; upload it to /gradio_api/upload first, and send the path that this answers"))  # fmt: skip
 
 
 def is_below(path: str, folder: Path) -> bool:

@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect
 
+from rembg_tuner.messages import Message, render
 from rembg_tuner.server.contents import RequestContentError, check_contents
 from rembg_tuner.server.kept import KeptAnswers
 from rembg_tuner.server.multipart import MAX_TEXT_BYTES, UploadCheck, UploadContentError
 from rembg_tuner.server.sender import Sender
 from rembg_tuner.server.uploads import check_free_space, track_uploads
 from rembg_tuner.ui.failures import DISK_FULL, UNEXPECTED, is_disk_full, log_unexpected
-from rembg_tuner.units import MIB, format_bytes
+from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Container
     from pathlib import Path
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Message as Event
 
 _API = "/gradio_api"
 # What the page, its events and programs need; every other route of Gradio's is closed: recordings go
@@ -89,7 +91,7 @@ class Guard:
         path, method = _path_of(scope), scope["method"]
         open_paths = _OPEN.get("GET" if method == "HEAD" else method)
         if open_paths is None or open_paths.fullmatch(path) is None or "\0" in path:
-            await _refuse(send, 404, "this address is not served here")
+            await _refuse(send, 404, Message("this address is not served here"))
             return
         sender, body = Sender(send, scope, path, self._kept), _Body(receive)
         if await sender.send_kept():
@@ -101,15 +103,21 @@ class Guard:
         except _TooLargeError:
             await body.drain()
             most = self._limits.upload_bytes if path == _UPLOAD else self._limits.body_bytes
-            advice = "choose a smaller picture" if path == _UPLOAD else "upload the picture to /gradio_api/upload and send its path"  # fmt: skip
+            advice = Message("choose a smaller picture") if path == _UPLOAD else Message("upload the picture to /gradio_api/upload and send its path")  # fmt: skip
             await _refuse(
-                send, 413, f"the request is larger than {format_bytes(most)}, the limit; {advice}"
+                send,
+                413,
+                Message(
+                    "the request is larger than {limit:bytes}, the limit; {advice}",
+                    limit=most,
+                    advice=advice,
+                ),
             )
         except UploadContentError as error:
             await body.drain()
-            await _refuse(send, error.status, str(error))
+            await _refuse(send, error.status, error.message)
         except RequestContentError as error:
-            await _refuse(send, 400, str(error))
+            await _refuse(send, 400, error.message)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001  # the server's edge: uvicorn would print the request's values
@@ -128,11 +136,11 @@ class Guard:
             return  # uvicorn closes the connection
         await body.drain()
         if is_full:
-            await _refuse(sender.send, 507, str(DISK_FULL))
+            await _refuse(sender.send, 507, DISK_FULL)
         elif is_unknown:
-            await _refuse(sender.send, 400, "there is no such endpoint or parameter; /gradio_api/info lists them")  # fmt: skip
+            await _refuse(sender.send, 400, Message("there is no such endpoint or parameter; /gradio_api/info lists them"))  # fmt: skip
         else:
-            await _refuse(sender.send, 500, str(UNEXPECTED))
+            await _refuse(sender.send, 500, UNEXPECTED)
 
     async def _checked(self, scope: Scope, path: str, body: _Body) -> Receive:
         """Bound a body, and check what it holds.
@@ -180,7 +188,7 @@ class _Body:
         self._is_whole = False
         self.max_bytes: int | None = None
 
-    async def receive(self) -> Message:
+    async def receive(self) -> Event:
         """Receive a piece.
 
         Raises:
@@ -203,7 +211,7 @@ class _Body:
 def _followed(receive: Receive, check: UploadCheck) -> Receive:
     """Check an upload's pieces as they come."""
 
-    async def receive_checked() -> Message:
+    async def receive_checked() -> Event:
         message = await receive()
         check.add(message.get("body", b""))
         return message
@@ -227,7 +235,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     """Give a body once more, unchanged, and then whatever comes."""
     is_given = False
 
-    async def receive_again() -> Message:
+    async def receive_again() -> Event:
         nonlocal is_given
         if is_given:
             return await receive()
@@ -237,8 +245,9 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-async def _refuse(send: Send, status: int, sentence: str) -> None:
-    """Answer with a sentence, as Gradio's clients read it."""
+async def _refuse(send: Send, status: int, message: Message) -> None:
+    """Answer with a sentence in English, as Gradio's clients read it."""
+    sentence = render(message, is_public=True)
     body = json.dumps({"error": sentence, "detail": sentence}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]  # fmt: skip
     await send({"type": "http.response.start", "status": status, "headers": headers})

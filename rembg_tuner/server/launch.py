@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.address_space import save_address_space, shortage
 from rembg_tuner.errors import PresetError
 from rembg_tuner.host import read_host
+from rembg_tuner.messages import Message
 from rembg_tuner.presets import DEFAULT_PRESET, find_preset
 from rembg_tuner.running.line import MOST_WARM_BYTES, WaitingLine
 from rembg_tuner.running.meter import available_memory_bytes
@@ -91,7 +92,7 @@ def serve(words: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(words)
     if arguments.slots < 1:
-        parser.error(f"--slots must be at least 1, got {arguments.slots}")
+        parser.error(str(Message("--slots must be at least 1, got {slots}", slots=arguments.slots)))
     try:
         find_preset(arguments.preset)
     except PresetError as error:
@@ -137,10 +138,12 @@ def _serve(arguments: argparse.Namespace) -> int:
         except OSError:
             if _stopping.is_set():
                 raise
-            place = f"port {arguments.port} of {arguments.host}"
-            sys.stderr.write(
-                f"rembg-tuner: {place} is taken or may not be used; choose another --port\n"
+            told = Message(
+                "port {port} of {host} is taken or may not be used; choose another --port",
+                port=arguments.port,
+                host=arguments.host,
             )
+            sys.stderr.write(f"rembg-tuner: {told}\n")
             return FAILED
         try:
             _tell(arguments)
@@ -183,10 +186,14 @@ def _warm_up(arguments: argparse.Namespace, line: WaitingLine) -> None:
 def _tell(arguments: argparse.Namespace) -> None:
     """Say where the page is."""
     host = arguments.host if arguments.host not in ("0.0.0.0", "::") else "127.0.0.1"
-    what = "/cut for programs" if arguments.no_ui else "page"
-    sys.stderr.write(
-        f"rembg tuner's {what} is at http://{host}:{arguments.port} (Ctrl-C ends it)\n"
+    what = Message("/cut for programs") if arguments.no_ui else Message("page")
+    told = Message(
+        "rembg tuner's {what} is at http://{host}:{port} (Ctrl-C ends it)",
+        what=what,
+        host=host,
+        port=arguments.port,
     )
+    sys.stderr.write(f"{told}\n")
     sys.stderr.flush()
 
 

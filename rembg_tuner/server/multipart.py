@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from rembg_tuner.messages import Message
+
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
@@ -16,9 +18,10 @@ MAX_FILES = 32  # of one request; each is an open file on the server
 class UploadContentError(Exception):
     """An upload holds what cannot be taken; the message is a sentence for its sender."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, message: Message) -> None:
         """Answer with an HTTP status."""
-        super().__init__(sentence)
+        super().__init__(message)
+        self.message = message
         self.status = status
 
 
@@ -64,7 +67,10 @@ class UploadCheck:
             raise
         except ValueError as error:  # the parser's own errors are ValueErrors
             raise UploadContentError(
-                400, "the upload is not valid multipart/form-data, or a header in it is too long"
+                400,
+                Message(
+                    "the upload is not valid multipart/form-data, or a header in it is too long"
+                ),
             ) from error
 
     def _begin_part(self) -> None:
@@ -88,10 +94,10 @@ class UploadCheck:
         options = parse_options_header(self._disposition)[1]
         self._is_file = b"filename" in options
         if not self._is_file and (options.get(b"name") == b"files" or not self._takes_text):
-            raise UploadContentError(400, "a text field was sent where a file is expected; send pictures with a file name")  # fmt: skip
+            raise UploadContentError(400, Message("a text field was sent where a file is expected; send pictures with a file name"))  # fmt: skip
         self._files += self._is_file
         if self._files > MAX_FILES:
-            raise UploadContentError(413, f"the upload holds more than {MAX_FILES} files, the limit; send fewer at once")  # fmt: skip
+            raise UploadContentError(413, Message("the upload holds more than {limit} files, the limit; send fewer at once", limit=MAX_FILES))  # fmt: skip
 
     def _count_data(self, _: bytes, start: int, end: int) -> None:
         if not self._is_file:
@@ -105,4 +111,4 @@ class UploadCheck:
         """
         self._text_bytes += more_bytes
         if self._text_bytes > MAX_TEXT_BYTES:
-            raise UploadContentError(413, f"the upload's text fields and headers are larger than {MAX_TEXT_BYTES // 1024} KiB, the limit; send pictures as files")  # fmt: skip
+            raise UploadContentError(413, Message("the upload's text fields and headers are larger than {limit} KiB, the limit; send pictures as files", limit=MAX_TEXT_BYTES // 1024))  # fmt: skip

@@ -19,6 +19,7 @@ from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.machine import LIBVIPS_PACKAGE, read_machine
+from rembg_tuner.messages import Message
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.running.meter import load_average
 from rembg_tuner.stats import CONFIRMING
@@ -263,7 +264,7 @@ def _context(plan: Plan, masks: dict[str, str], machine: Machine, slots: int) ->
     reference = _mask_digests(masks)
     if not masks:
         settings, name = _trusted(plan)
-        reference = [name, key_of(settings, machine), settings.max_side]
+        reference = [str(name), key_of(settings, machine), settings.max_side]
     libraries = (f"{name} {_version_of(name)}" for name in _PICTURE_LIBRARIES)
     words = [machine.cpu, str(machine.cpus), *sorted(machine.features), f"{slots} slots", *libraries]  # fmt: skip
     return context_of(plan.pictures, json.dumps(reference), rounds=plan.rounds, machine=words)
@@ -274,7 +275,7 @@ def _older_context(plan: Plan, masks: dict[str, str], slots: int) -> str:
     reference = _mask_digests(masks)
     if not masks:
         settings, name = _trusted(plan)
-        reference = [name, settings.to_dict(), weights_key(settings)]
+        reference = [str(name), settings.to_dict(), weights_key(settings)]
     host = read_host()
     libraries = (f"{name} {_version_of(name)}" for name in _OLDER_LIBRARIES)
     words = [host.cpu, str(host.usable_cpus), *libraries, *sorted(host.features), f"{slots} slots"]
@@ -298,7 +299,7 @@ def _masks(plan: Plan, comparer: Comparer) -> dict[str, str]:
     if not plan.reference or not path.exists():
         return {}
     if path.is_file() and len(plan.pictures) > 1:
-        raise SettingsError([f"--reference {path} is one mask for {len(plan.pictures)} pictures; name a folder of masks named as the pictures"])  # fmt: skip
+        raise SettingsError([Message("--reference {path} is one mask for {count} pictures; name a folder of masks named as the pictures", path=path, count=len(plan.pictures))])  # fmt: skip
     found = {one: find_mask(one, path) if path.is_dir() else path for one in plan.pictures}
     for picture, mask in found.items():
         comparer.refuse_another_shape(str(mask), str(picture))
@@ -311,13 +312,13 @@ def _reference(plan: Plan, masks: dict[str, str], bench: Bench, folder: Path) ->
         path = Path(plan.reference)
         name = str(path) if path.is_dir() else path.name
         return Reference(name=name, mattes=masks, is_ground_truth=True)
-    settings, name = _trusted(plan)
+    settings, called = _trusted(plan)
     return make_reference(
-        plan.pictures, settings, name, bench, folder, max_pixels=plan.pixel_limits()
+        plan.pictures, settings, str(called), bench, folder, max_pixels=plan.pixel_limits()
     )
 
 
-def _trusted(plan: Plan) -> tuple[Settings, str]:
+def _trusted(plan: Plan) -> tuple[Settings, Message]:
     """Give the settings of the reference, and what a person calls it.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.messages import Message, Quoted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,12 +34,14 @@ def hold_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+        raise OutputError(
+            Message("{folder} cannot be written: {reason}", folder=folder, reason=error.strerror)
+        ) from error
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however that ends
     except OSError as error:
         os.close(held)
-        raise SettingsError([f"another sweep is running in {folder}; wait for its end, or name another -o"]) from error  # fmt: skip
+        raise SettingsError([Message("another sweep is running in {folder}; wait for its end, or name another -o", folder=folder)]) from error  # fmt: skip
     try:
         yield
     finally:
@@ -61,11 +64,13 @@ def take_folder(plan: Mapping[str, object], folder: Path, *, resume: bool) -> No
     if there is not None:
         _refuse_another(there, json.loads(json.dumps(plan)), folder)
     elif (folder / PLAN_FILE).is_file():
-        raise SettingsError([f"{folder} holds a sweep already; go on with it by --resume, or name another -o"])  # fmt: skip
+        raise SettingsError([Message("{folder} holds a sweep already; go on with it by --resume, or name another -o", folder=folder)])  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+        raise OutputError(
+            Message("{folder} cannot be written: {reason}", folder=folder, reason=error.strerror)
+        ) from error
 
 
 @contextlib.contextmanager
@@ -104,7 +109,9 @@ def _write(plan: Mapping[str, object], folder: Path) -> None:
         with replacing(folder / PLAN_FILE) as out:
             out.write(json.dumps(plan, indent=2).encode())
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+        raise OutputError(
+            Message("{folder} cannot be written: {reason}", folder=folder, reason=error.strerror)
+        ) from error
 
 
 def read_plan_file(folder: Path) -> dict[str, object] | None:
@@ -119,14 +126,14 @@ def read_plan_file(folder: Path) -> dict[str, object] | None:
     file = folder / PLAN_FILE
     if not file.is_file():
         return None
-    reason = "it is no JSON object"
+    reason: Message | Quoted = Message("it is no JSON object")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(content, dict):
             return content
     except (OSError, ValueError, RecursionError) as error:
-        reason = str(error)
-    raise SettingsError([f"{file} does not read, so that its sweep cannot be gone on with ({reason}); name another -o"])  # fmt: skip
+        reason = Quoted(str(error))
+    raise SettingsError([Message("{file} does not read, so that its sweep cannot be gone on with ({reason}); name another -o", file=file, reason=reason)])  # fmt: skip
 
 
 def _refuse_another(there: dict[str, object], here: dict[str, object], folder: Path) -> None:
@@ -137,12 +144,17 @@ def _refuse_another(there: dict[str, object], here: dict[str, object], folder: P
     """
     old, new = _flat(there), _flat(here)
     differing = [
-        f"{name} ({reprlib.repr(old.get(name))} there, {reprlib.repr(new.get(name))} here)"
+        Message(
+            "{part} ({old} there, {new} here)",
+            part=name,
+            old=reprlib.repr(old.get(name)),
+            new=reprlib.repr(new.get(name)),
+        )
         for name in dict.fromkeys((*new, *old))
         if old.get(name) != new.get(name)
     ]
     if differing:
-        raise SettingsError([f"the sweep in {folder} differs in {', '.join(differing)}; give the same to go on with it, or name another -o"])  # fmt: skip
+        raise SettingsError([Message("the sweep in {folder} differs in {parts}; give the same to go on with it, or name another -o", folder=folder, parts=listed(differing))])  # fmt: skip
 
 
 def _flat(plan: dict[str, object]) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rembg_tuner.budgets import read_budgets
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.messages import Message
 from rembg_tuner.settings import build_settings
 from rembg_tuner.stats import CONFIRMING, MAX_COUNT
 from rembg_tuner.sweep.opening import Plan
@@ -33,7 +34,7 @@ def read_plan(folder: Path) -> Plan | None:
     try:
         return plan_of(content)
     except SettingsError as error:
-        raise SettingsError([f"{folder / PLAN_FILE} does not read, so its sweep cannot be resumed ({error}); name another -o"]) from error  # fmt: skip
+        raise SettingsError([Message("{file} does not read, so its sweep cannot be resumed ({problem}); name another -o", file=folder / PLAN_FILE, problem=error.message)]) from error  # fmt: skip
 
 
 def plan_of(content: Mapping[str, object]) -> Plan:
@@ -44,7 +45,7 @@ def plan_of(content: Mapping[str, object]) -> Plan:
     """
     values = {"confirming": CONFIRMING, "again": False, "budgets": {}, **content}
     problems = [
-        f"its {name} cannot be {reprlib.repr(values.get(name))}"
+        Message("its {part} cannot be {value}", part=name, value=reprlib.repr(values.get(name)))
         for name, may_be in _PARTS.items()
         if not may_be(values.get(name))
     ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import PictureError, PresetError, SettingsError
+from rembg_tuner.messages import Message, listed
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import find_preset, read_presets, resolve
 from rembg_tuner.settings import MODEL_ALIASES, Settings, best_installed_engine
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 120.0  # a large model in fp32 is slow, and nobody waits for its deadline
 
 
-def find_trusted(name: str) -> tuple[Settings, str]:
+def find_trusted(name: str) -> tuple[Settings, Message]:
     """Give the settings of a reference, and what a person calls it.
 
     Args:
@@ -27,19 +28,21 @@ def find_trusted(name: str) -> tuple[Settings, str]:
     """
     if name in read_presets():
         try:
-            return resolve(find_preset(name), {}, look_at_this_machine())[0], f"preset {name}"
+            return resolve(find_preset(name), {}, look_at_this_machine())[0], Message(
+                "preset {preset}", preset=name
+            )
         except PresetError as error:
-            raise SettingsError([str(error)]) from error
+            raise SettingsError([error.message]) from error
     model = MODEL_ALIASES.get(name, name)
     if model in read_catalogue():
         return trusted_model(model)
-    raise SettingsError([f"--reference {name} is no preset, no model, and no file; presets are {', '.join(read_presets())}"])  # fmt: skip
+    raise SettingsError([Message("--reference {name} is no preset, no model, and no file; presets are {known}", name=name, known=listed(read_presets()))])  # fmt: skip
 
 
-def trusted_model(model: str) -> tuple[Settings, str]:
+def trusted_model(model: str) -> tuple[Settings, Message]:
     """Give a model's settings in fp32 at its own size, and what a person calls them."""
     settings = Settings(model=model, engine=best_installed_engine(), timeout_s=_TIMEOUT_S)
-    return settings, f"{model} in fp32 at its own size"
+    return settings, Message("{model} in fp32 at its own size", model=model)
 
 
 def find_mask(picture: Path, folder: Path) -> Path:
@@ -54,5 +57,5 @@ def find_mask(picture: Path, folder: Path) -> Path:
         if path.stem == picture.stem and path.resolve() != picture.resolve()
     ]
     if not found:
-        raise PictureError(f"there is no mask named {picture.stem}.* in {folder}, which --reference names")  # fmt: skip
+        raise PictureError(Message("there is no mask named {name}.* in {folder}, which --reference names", name=picture.stem, folder=folder))  # fmt: skip
     return found[0]

@@ -240,7 +240,7 @@ def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
     """Write the export into the page's folder and show it; this server's places stay untold."""
     settings, measured = chosen.settings, chosen.measured
     made = export(settings, to, measured=measured)
-    text, said = made.text, [*made.beside_notes(), *made.notes]
+    text, said = made.text, [str(note) for note in (*made.beside_notes(), *made.notes)]
     for place in (*made.files, *(path for _, path in made.beside)):
         text = text.replace(place, Path(place).name)
         said = [note.replace(place, Path(place).name) for note in said]

@@ -41,7 +41,9 @@ def show_comparison(study: Study, language: str) -> str:
     if not compared or (study.is_stopped and not any(one.trial.is_measured for one in compared)):
         return f'<p role="status">{escape(say("compare.stopped", language))}</p>'
     seen = [one for one in compared if one.preview]
-    reference = "" if study.question is None or study.question.mask else study.question.reference
+    reference = (
+        "" if study.question is None or study.question.mask else str(study.question.reference)
+    )
     body = f"{_slider(seen, language)}{_side_by_side(seen, reference, language)}" if seen else ""
     busy = busy_note([one.trial for one in compared if one.trial.is_measured], language)
     return f'<section class="rt-study rt-compare" data-backdrop="checker">{body}{_table(compared, language)}{busy}{_held(study, language)}{explain_agreement(language)}</section>'
@@ -53,7 +55,7 @@ def _now(study: Study, language: str) -> str:
     if question is None or measuring is None:
         return ""
     names = [one.name for one in question.entries if one.settings == measuring]
-    name = setting_name(names[0] if names else question.reference, language)
+    name = setting_name(names[0] if names else str(question.reference), language)
     return say("study.now", language, setting=name)
 
 
