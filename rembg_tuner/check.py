@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import ModelError
 from rembg_tuner.messages import Message, Term, listed
 from rembg_tuner.settings import (
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from rembg_tuner.machine import Machine
-    from rembg_tuner.settings import Settings, Value
+    from rembg_tuner.settings import Precision, Settings, Value
 
 # The knobs that one value of focus uses, and which.
 FOCUS_USES = {"focus_box": "box", "focus_max_share": "auto"}
@@ -172,29 +173,24 @@ def _cannot_be_had(precision: str, clause: Message) -> Message:
     return Message("precision {precision} cannot be had: {reason}; choose precision fp32", code=clause.code, precision=precision, reason=clause)  # fmt: skip
 
 
-def _needs_cpu(engine: str, precision: str) -> bool:
-    """Return whether an engine computes in a format only on CPUs that have it.
-
-    ncnn only stores its numbers in bf16, which any CPU can; ONNX Runtime's fp16 is the GPU's, with TensorRT;
-    int8 runs on every CPU, and how fast it is there is a measurement.
-    """
-    if precision not in ("bf16", "fp16"):
-        return False
-    return (engine, precision) not in (("ncnn", "bf16"), ("onnxruntime", "fp16"))
+def _needs_cpu(engine: str, precision: Precision) -> bool:
+    """Return whether an engine computes in a format only on CPUs that have it."""
+    need = ENGINES[engine].precisions.get(precision)
+    return need is not None and need.cpu
 
 
 def _precision_and_provider(asked: _Asked) -> Iterator[Refusal]:
     """Refuse a number format of another execution provider's."""
-    settings = asked.settings
-    if settings.engine != "onnxruntime":
+    engine, precision, provider = asked.settings.engine, asked.settings.precision, asked.settings.provider  # fmt: skip
+    need = ENGINES[engine].precisions.get(precision)
+    if need is None or need.provider in ("", provider):
         return
-    provider = settings.provider
-    if settings.precision == "fp16" and provider != "tensorrt":
-        reason = Message("precision fp16 in engine onnxruntime is provider tensorrt's, got provider {provider}; choose provider tensorrt, or precision fp32", code="precision_of_provider", provider=provider)  # fmt: skip
-        yield _of_precision(asked, reason, beside=("engine", "provider"))
-    elif settings.precision == "int8" and provider != "cpu":
-        reason = Message("precision int8 in engine onnxruntime is provider cpu's, got provider {provider}; choose provider cpu, or another precision", code="precision_of_provider", provider=provider)  # fmt: skip
-        yield _of_precision(asked, reason, beside=("engine", "provider"))
+    said = {"precision": precision, "engine": engine, "needed": need.provider, "provider": provider}
+    if need.provider == "cpu":  # where fp32 may be what the other provider is for
+        reason = Message("precision {precision} in engine {engine} is provider {needed}'s, got provider {provider}; choose provider {needed}, or another precision", code="precision_of_provider", **said)  # fmt: skip
+    else:
+        reason = Message("precision {precision} in engine {engine} is provider {needed}'s, got provider {provider}; choose provider {needed}, or precision fp32", code="precision_of_provider", **said)  # fmt: skip
+    yield _of_precision(asked, reason, beside=("engine", "provider"))
 
 
 def _focus(asked: _Asked) -> Iterator[Refusal]:
@@ -270,9 +266,5 @@ _RULES: tuple[Callable[[_Asked], Iterator[Refusal]], ...] = (
 
 
 def install_text(engine: str) -> str:
-    """Say how to install an engine."""
-    if engine == "onnxruntime":
-        return "pip install onnxruntime"
-    if engine == "ncnn":  # pnnx asks for PyTorch, and needs none of it to convert an ONNX file
-        return "pip install 'rembg-tuner[ncnn]' && pip install --no-deps pnnx"
-    return f"pip install 'rembg-tuner[{engine}]'"
+    """Return the command that installs an engine."""
+    return ENGINES[engine].install

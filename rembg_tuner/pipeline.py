@@ -431,6 +431,6 @@ def run_job(
     stages: Stages,
 ) -> Outcome:
     """Cut one picture out with whichever engine is open."""
-    if settings.engine == "rembg":
+    if settings.engine_spec.is_stock:
         return cut_out_by_stock(job, settings, cast("StockEngine", engine), stages)
     return cut_out(job, settings, cast("NetworkEngine", engine), model, stages)

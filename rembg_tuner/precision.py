@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rembg_tuner.check import check
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.messages import Message, listed
 from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.presets import unnative_text
@@ -15,18 +16,10 @@ if TYPE_CHECKING:
 
     from rembg_tuner.machine import Machine
     from rembg_tuner.presets import Capabilities
-    from rembg_tuner.settings import EngineName, Precision, Settings
+    from rembg_tuner.settings import Precision, Settings
 
 # Mean absolute difference of two mattes, above which a number format is no longer the same model.
 MOST_DIFFERENCE = 0.02
-# By engine what takes less time than fp32, the fastest first, as README's table of engines has it; there
-# ncnn's bf16 takes longer. On a CPU with AVX2 only, int8 comes first too: see benchmarks/avx2_agreement.py. OpenVINO's fp16, for CPUs that have it, was not timed, and comes last.
-_FASTEST_FIRST: dict[EngineName, tuple[Precision, ...]] = {
-    "onnxruntime": ("int8",),
-    "openvino": ("int8", "bf16", "fp16"),
-    "ncnn": (),
-    "rembg": (),
-}
 
 
 def choose_precision(
@@ -48,7 +41,7 @@ def choose_precision(
         reason = f"precision auto is fp32 with provider {settings.provider}: no other number format was measured there"
         return replace(settings, precision="fp32"), (reason,)
     unmeasured: list[str] = []
-    for precision in _FASTEST_FIRST[settings.engine]:
+    for precision in ENGINES[settings.engine].faster_than_fp32:
         if unnative_text(precision, settings.engine, able) is not None:
             continue  # never int8, which runs on every CPU
         if precision == "int8" and f"{settings.model} {settings.engine}" not in able.int8_models:
@@ -80,7 +73,7 @@ def meaning_of_precision(
         return "fp32", (Message("precision auto is fp32 with provider {provider}: no other number format was measured there", code="auto_is_fp32", provider=settings.provider),)  # fmt: skip
     model, engine = settings.model, settings.engine
     unmeasured: list[str] = []
-    for precision in _FASTEST_FIRST[engine]:
+    for precision in ENGINES[engine].faster_than_fp32:
         if any(one.knob == "precision" for one in check(replace(settings, precision=precision), machine)):  # fmt: skip
             continue
         found = machine.agreement(model, engine, precision)

@@ -14,7 +14,7 @@ from rembg_tuner.errors import ModelError
 from rembg_tuner.machine import LIBVIPS_PACKAGE, Machine, ModelFile
 from rembg_tuner.messages import Message
 from rembg_tuner.precision import meaning_of_precision
-from rembg_tuner.settings import KNOBS, STOCK_ENGINE, Settings
+from rembg_tuner.settings import KNOBS, Settings
 
 if TYPE_CHECKING:
     from rembg_tuner.settings import EngineName, Precision, ProviderName, Value
@@ -120,7 +120,7 @@ def resolve(settings: Settings, machine: Machine) -> ResolvedSettings:
     size = settings.network_size or model.side
     if not size:
         raise ModelError(no_size_text(model))
-    own_default = 0 if settings.engine == STOCK_ENGINE else machine.cpus
+    own_default = 0 if settings.engine_spec.is_stock else machine.cpus
     is_parallel = settings.execution_mode == "parallel"
     return ResolvedSettings(
         settings=settings,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from rembg_tuner.boxes import BOX_FORM, box_problem, box_text
 from rembg_tuner.conflicts import FOCUS_USES, focus_problem, precision_problems
@@ -16,6 +16,9 @@ from rembg_tuner.engines import table
 from rembg_tuner.engines.versions import is_installed
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.knobs import Knob, problems_of_value
+
+if TYPE_CHECKING:
+    from rembg_tuner.engines.spec import EngineSpec
 
 EngineName = str  # of the table of engines
 ProviderName = Literal["cpu", "cuda", "tensorrt", "openvino"]
@@ -30,8 +33,7 @@ ENGINES: tuple[EngineName, ...] = tuple(table.ENGINES)
 STOCK_ENGINE: EngineName = next(name for name, spec in table.ENGINES.items() if spec.is_stock)
 # What each engine computes in; which of them is native is the CPU's to say.
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
-    name: cast("tuple[Precision, ...]", spec.precision_choices)
-    for name, spec in table.ENGINES.items()
+    name: spec.precision_choices for name, spec in table.ENGINES.items()
 }
 _KNOB = "knob"
 DEFAULT_MODEL = "u2netp"
@@ -348,6 +350,11 @@ class Settings:
                 f"inter_op_threads is used in execution_mode parallel only, got {self.inter_op_threads} with sequential; leave it at 0 or choose parallel"
             )
         return problems
+
+    @property
+    def engine_spec(self) -> EngineSpec:
+        """What the engine is."""
+        return table.ENGINES[self.engine]
 
     def to_dict(self) -> dict[str, Value]:
         """Give every knob's value by name, in the order declared."""

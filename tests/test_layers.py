@@ -97,9 +97,9 @@ DOORS: dict[str, tuple[str, ...]] = {
     "google": ("models.graph",),  # protobuf, in which onnx is written and whose errors it raises
     "pyvips": ("imaging",),
     "isal": ("imaging.deflate",),
-    "onnxruntime": ("engines.onnxruntime", "quantization.ort_int8"),
+    "onnxruntime": ("engines.onnxruntime",),
     "onnxsim": ("quantization.make",),
-    "nncf": ("quantization.nncf_int8",),
+    "nncf": ("engines.openvino.int8",),
     "openvino": ("engines.openvino",),
     "ncnn": ("engines.ncnn",),
     "rembg": ("engines.rembg",),

@@ -15,7 +15,7 @@ from rembg_tuner.errors import SettingsError
 from rembg_tuner.pareto import hypervolume
 from rembg_tuner.presets import Capabilities
 from rembg_tuner.settings import Settings, Value, build_settings
-from rembg_tuner.sweep.grid import DEFAULT_AXES, make_grid, shuffled
+from rembg_tuner.sweep.grid import default_axes, make_grid, shuffled
 from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
 from rembg_tuner.trials import Trial
 
@@ -66,7 +66,7 @@ POINTS = points()
 
 def guided(seed: int, count: int) -> list[Settings]:
     """Search with the recorded trials as answers."""
-    search, asked = GuidedSearch(list(TRIALS), DEFAULT_AXES, trials=count, seed=seed), []
+    search, asked = GuidedSearch(list(TRIALS), default_axes(), trials=count, seed=seed), []
     for _ in range(count):
         settings = search.next()
         assert settings is not None
@@ -109,7 +109,7 @@ def test_the_same_seed_asks_the_same() -> None:
 
 def test_a_failed_trial_is_not_asked_again() -> None:
     """A setting that cannot run tells the search nothing but that."""
-    search = GuidedSearch(list(TRIALS)[:6], DEFAULT_AXES, trials=6, seed=0)
+    search = GuidedSearch(list(TRIALS)[:6], default_axes(), trials=6, seed=0)
     asked = []
     while (settings := search.next()) is not None:
         asked.append(settings)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import CACHE_VARIABLE
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
-from rembg_tuner.settings import STOCK_ENGINE, flag_of
+from rembg_tuner.settings import flag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ def cold_starts(
 
 def _is_started(one: Contestant) -> bool:
     """Return whether a contestant takes part in the starts."""
-    if one.settings.engine == STOCK_ENGINE or not one.settings.cpu_mem_arena:
+    if one.settings.engine_spec.is_stock or not one.settings.cpu_mem_arena:
         return False
     return not one.is_before or one.name.split(", ", 1)[-1] in _STARTED_BEFORE
 

@@ -15,7 +15,6 @@ from rembg_tuner.messages import Message
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.load import OwnLoad
 from rembg_tuner.running.runner import Runner
-from rembg_tuner.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -181,7 +180,7 @@ def _compile(
 ) -> None:
     """Start each of ours once: the first start compiles, which raises the peak of its load."""
     for one in entrants:
-        if one.settings.engine != STOCK_ENGINE:
+        if not one.settings.engine_spec.is_stock:
             tell(f"first start: {one.name}")
             lanes[one.name].run(picture, output)
             lanes[one.name].restart()

@@ -75,7 +75,7 @@ def with_the_release_before(entrants: list[Contestant]) -> list[Contestant]:
     result: list[Contestant] = []
     for one in entrants:
         result.append(one)
-        if one.settings.engine != STOCK_ENGINE and one.name not in _NO_TWIN:
+        if not one.settings.engine_spec.is_stock and one.name not in _NO_TWIN:
             result.append(replace(one, name=before_name(one.name), is_before=True))
     return result
 

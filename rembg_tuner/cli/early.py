@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 
+from rembg_tuner.engines.table import ENGINES, by_rank
 from rembg_tuner.running.launching import EarlyWorker, LaunchedWorker, lean_environment
 
 TYPE_CHECKING = False  # `typing` itself takes a while to import
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 COMMANDS = ("cut", "batch")  # of one worker each
-# Not the stock pipeline, whose environment takes longer to make; the best first.
-ENGINES = ("openvino", "onnxruntime", "ncnn")
 _HELP = ("-h", "--h")  # begins --help, and what argparse takes for it
 _DEFAULT_PRESET = "balanced"
 _MORE_PRESETS_VARIABLE = "REMBG_TUNER_PRESETS"
@@ -69,14 +68,14 @@ def guess_engine(words: Sequence[str]) -> str | None:
         return None
     engine, preset = _value_of("--engine", words), _value_of("--preset", words)
     if engine is not None:
-        return engine if engine in ENGINES and _is_installed(engine) else None
+        return engine if _may_be_launched(engine) else None
     if preset is None and _value_of("--model", words) is None:
         preset = _DEFAULT_PRESET
     wanted = None if preset is None else _engine_of(preset)
-    if wanted is not None and wanted not in ENGINES:
+    if wanted is not None and (wanted not in ENGINES or ENGINES[wanted].is_stock):
         return None
-    able = [engine for engine in (wanted, *ENGINES[:2]) if engine and _is_installed(engine)]
-    return able[0] if able else None
+    able = (engine for engine in (wanted, *(spec.name for spec in by_rank())) if engine)
+    return next((engine for engine in able if _may_be_launched(engine)), None)
 
 
 def _engine_of(preset: str) -> str | None:
@@ -126,6 +125,12 @@ def _engine_in(text: str, preset: str) -> str | None:
     return None
 
 
-def _is_installed(engine: str) -> bool:
-    """Return whether an engine's package is there, which has the engine's name."""
-    return any(os.path.isdir(f"{folder}/{engine}") for folder in sys.path)  # noqa: PTH112  # as above
+def _may_be_launched(engine: str) -> bool:
+    """Return whether an engine is installed, and is not the stock pipeline, whose environment takes longer to make."""
+    spec = ENGINES.get(engine)
+    return spec is not None and not spec.is_stock and all(map(_is_installed, spec.packages))
+
+
+def _is_installed(package: str) -> bool:
+    """Return whether a package is there."""
+    return any(os.path.isdir(f"{folder}/{package}") for folder in sys.path)  # noqa: PTH112  # as above

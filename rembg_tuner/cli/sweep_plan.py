@@ -15,7 +15,7 @@ from rembg_tuner.messages import Message, listed
 from rembg_tuner.presets import find_preset, resolve
 from rembg_tuner.settings import Settings, flag_of
 from rembg_tuner.stats import CONFIRMING
-from rembg_tuner.sweep.grid import DEFAULT_AXES
+from rembg_tuner.sweep.grid import default_axes
 from rembg_tuner.sweep.measure import ROUNDS
 from rembg_tuner.sweep.opening import Plan
 from rembg_tuner.sweep.plan_file import PLAN_FILE
@@ -52,7 +52,7 @@ def plan_of_arguments(arguments: argparse.Namespace) -> Plan:
     log_sizes(axes)
     return Plan(
         pictures=tuple(Path(name) for name in find_images(arguments.images)),
-        axes=axes or DEFAULT_AXES,  # type: ignore[arg-type]  # lists of values, as the flags read them
+        axes=axes or default_axes(),  # type: ignore[arg-type]  # lists of values, as the flags read them
         base=_base_of(arguments.preset),
         reference=arguments.reference or "",
         trials=arguments.trials,

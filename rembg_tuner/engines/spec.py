@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine, StockEngine
     from rembg_tuner.models.spec import ModelSpec
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.settings import Precision, Settings
 
     AxisValue = str | int | float | bool | None
     Quantize = Callable[..., Any]
@@ -120,6 +120,8 @@ class EngineSpec(_Value):
         runs_own_files: whether it runs a user's .onnx file.
         int8_ending: what the name of a model's int8 file ends in before `.onnx`, where the engine has a form of its
             own, since each fuses 8-bit operators of another placement; None: it has no int8.
+        int8_tools: imports what makes an int8 form, and returns the function that makes it (of a graph, inputs,
+            `input_name` and the nodes `left_out`) and the versions of what makes it.
         derive: returns what must be made of a model's file for a run; None, or a function that returns None: the
             released file will do.
         convert_with: makes what is not `FIT`, of the released file, at a path, for a side.
@@ -134,12 +136,13 @@ class EngineSpec(_Value):
     pipeline: Literal["network", "stock"]
     packages: Mapping[str, tuple[str, ...]]
     install: str
-    precisions: Mapping[str, Need]
-    faster_than_fp32: tuple[str, ...] = ()
+    precisions: Mapping[Precision, Need]
+    faster_than_fp32: tuple[Precision, ...] = ()
     providers: Mapping[str, str] = {}
     knobs: frozenset[str]
     runs_own_files: bool = True
     int8_ending: str | None = None
+    int8_tools: Callable[[], tuple[Quantize, dict[str, str]]] | None = None
     derive: Callable[[Settings, ModelSpec], Derived | None] | None = None
     convert_with: Callable[..., None] | None = None
     timeouts: Timeouts = Timeouts()
@@ -152,7 +155,7 @@ class EngineSpec(_Value):
         return f"EngineSpec({self.name!r})"
 
     @property
-    def precision_choices(self) -> tuple[str, ...]:
+    def precision_choices(self) -> tuple[Precision, ...]:
         """The values of the knob precision: its number formats, and auto where it honours the knob."""
         return ("auto", *self.precisions) if "precision" in self.knobs else tuple(self.precisions)
 

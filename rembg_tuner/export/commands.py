@@ -9,7 +9,6 @@ from rembg_tuner.errors import SettingsError
 from rembg_tuner.export.values import kept_notes, made_of
 from rembg_tuner.messages import Message, Term, listed
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:
     from rembg_tuner.export.values import Export, Wanted
@@ -31,7 +30,7 @@ def write_rembg(wanted: Wanted) -> Export:
     changed = settings.changed()
     lost = [f"{name} {value}" for name, value in changed.items() if name not in _TOLD_OTHERWISE]
     notes: list[Message] = []
-    if settings.engine != STOCK_ENGINE:
+    if not settings.engine_spec.is_stock:
         notes.append(Message("rembg runs ONNX Runtime in its own pipeline, not engine {engine}: what was measured does not hold for it", engine=settings.engine))  # fmt: skip
     if lost:
         notes.append(Message("rembg's command cannot carry {lost}", lost=listed(lost)))

@@ -155,7 +155,8 @@ def _own_file(wanted: Wanted) -> str | None:
     entry = read_catalogue().get(settings.model)
     if entry is None:
         return settings.model
-    file = int8_file(entry.file, settings.engine)
     ran = measured.precision if measured and settings.precision == "auto" else settings.precision
-    is_own = ran == "int8" and not (EMBEDDED_FOLDER / file).is_file()
-    return file if is_own else None
+    if ran != "int8":
+        return None
+    file = int8_file(entry.file, settings.engine)
+    return None if (EMBEDDED_FOLDER / file).is_file() else file

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
+from rembg_tuner.engines.table import ENGINES, by_rank
 from rembg_tuner.errors import MissingModelError, ModelError, OutputError
 from rembg_tuner.messages import Either, Message, Quoted, listed
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, Post, name_of
@@ -16,7 +17,7 @@ from rembg_tuner.settings import MODEL_ALIASES
 from rembg_tuner.yaml_files import read_mapping
 
 EMBEDDED_FOLDER = Path(__file__).parent
-INT8_ENGINES = ("openvino", "onnxruntime")
+INT8_ENGINES = tuple(spec.name for spec in by_rank() if spec.int8_ending is not None)
 UNCHECKED_VARIABLE = "MODEL_CHECKSUM_DISABLED"  # rembg's own
 _HOME_VARIABLE = "REMBG_HOME"  # rembg's own
 _RECORD_KEYS = {"mean", "std", "post", "side"}
@@ -166,8 +167,9 @@ def int8_file(file: str, engine: str) -> str:
     >>> int8_file("u2netp.onnx", "openvino"), int8_file("u2netp.onnx", "onnxruntime")
     ('u2netp-int8.onnx', 'u2netp-int8-onnxruntime.onnx')
     """
-    ending = "" if engine == "openvino" else f"-{engine}"
-    return f"{Path(file).stem}-int8{ending}.onnx"
+    ending = ENGINES[engine].int8_ending
+    assert ending is not None  # no setting has int8 in such an engine
+    return f"{Path(file).stem}{ending}.onnx"
 
 
 def int8_models() -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import ModelError, SettingsError, TunerError
 from rembg_tuner.messages import Message, listed
 from rembg_tuner.models.agreement import AgreementWithFp32
@@ -13,7 +14,7 @@ from rembg_tuner.presets import unnative_text
 from rembg_tuner.quantization.make import compare, predict_mattes
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
 from rembg_tuner.running.derived import prepare
-from rembg_tuner.settings import PRECISIONS, STOCK_ENGINE, Settings
+from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +51,8 @@ def measure_formats(
         SettingsError: the engine is not one that is measured, or the folder holds no pictures.
         TunerError: fp32 itself does not run.
     """
-    if engine not in able.engines or engine == STOCK_ENGINE:
-        known = listed(name for name in able.engines if name != STOCK_ENGINE)
+    if engine not in able.engines or ENGINES[engine].is_stock:
+        known = listed(name for name in able.engines if not ENGINES[name].is_stock)
         raise SettingsError(
             [
                 Message(
@@ -72,9 +73,9 @@ def measure_formats(
     inputs = read_pictures(find_pictures(pictures), find_model(model), side, tell=tell).judged
     references = _mattes(model, engine, "fp32", inputs, cache)
     found: dict[str, AgreementWithFp32] = {}
-    for precision in PRECISIONS[engine]:
+    for precision, need in ENGINES[engine].precisions.items():
         reason = unnative_text(precision, engine, able)
-        if precision in ("auto", "fp32") or (engine == "onnxruntime" and precision == "fp16"):
+        if precision == "fp32" or need.provider not in ("", "cpu"):
             continue
         try:
             if reason is not None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.cache import replacing
 from rembg_tuner.engines.plain_graphs import plain_graph, run_plain
 from rembg_tuner.engines.protocols import INT8_MARK, EngineRequest
-from rembg_tuner.engines.table import open_engine
+from rembg_tuner.engines.table import ENGINES, open_engine
 from rembg_tuner.errors import EngineError, ModelError, OutputError, SettingsError
 from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
 from rembg_tuner.messages import Message, Quoted
@@ -31,6 +30,9 @@ from rembg_tuner.settings import Settings
 from rembg_tuner.units import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rembg_tuner.engines.spec import Quantize
     from rembg_tuner.imaging.matte import Matte
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.models.spec import ModelSpec
@@ -41,7 +43,6 @@ _SEARCH_INPUTS = 12  # fewer while searching: the order of the candidates stays
 _SEARCH_JUDGED = 8
 LEAST_SURE = 0.6
 FEW_PICTURES = 20  # below it, ranges are taken from crops of the same few scenes
-Quantize = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +158,7 @@ def quantize_model(
         "source_sha256": digest,
         "engine": engine,
         "bytes": len(content),
-        "versions": {engine: version_of(engine), **versions()},
+        "versions": {engine: version_of(engine), **versions},
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     _write(path, content, record)
@@ -206,18 +207,16 @@ def _write(path: Path, content: bytes, record: dict[str, object]) -> None:
         ) from error
 
 
-def _tools(engine: str) -> tuple[Quantize, Callable[[], dict[str, str]]]:
-    """Import what quantises for an engine.
+def _tools(engine: str) -> tuple[Quantize, dict[str, str]]:
+    """Import what quantises for an engine; return it, and the versions of what makes the graph.
 
     Raises:
         EngineError: it is not installed.
     """
+    tools = ENGINES[engine].int8_tools
+    assert tools is not None  # the command line offers no other engine
     try:
-        if engine == "openvino":
-            from rembg_tuner.quantization import nncf_int8
-
-            return nncf_int8.quantize, nncf_int8.versions
-        from rembg_tuner.quantization import ort_int8
+        return tools()
     except ImportError as error:
         raise EngineError(
             Message(
@@ -225,7 +224,6 @@ def _tools(engine: str) -> tuple[Quantize, Callable[[], dict[str, str]]]:
                 reason=Quoted(str(error)),
             )
         ) from error
-    return ort_int8.quantize, ort_int8.versions
 
 
 def _plain_graph(model: ModelSpec) -> Any:

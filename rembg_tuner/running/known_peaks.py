@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.running.history import History, why_not_fit
 from rembg_tuner.running.watch import FailedRunError, OverLimitError
-from rembg_tuner.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +80,7 @@ class KnownPeaks:
 
     def note_ended(self, settings: Settings, error: FailedRunError, cache: Path) -> None:
         """Note that a setting takes more than its limit; what cannot be written is found out again."""
-        is_of_the_picture = error.stage in _PICTURE_STAGES or settings.engine == STOCK_ENGINE
+        is_of_the_picture = error.stage in _PICTURE_STAGES or settings.engine_spec.is_stock
         if not isinstance(error, OverLimitError) or is_of_the_picture or not self._are_remembered:
             return
         with contextlib.suppress(sqlite3.Error):
@@ -101,6 +100,6 @@ def whole_bytes_of(settings: Settings, outcomes: Sequence[dict[str, Any]]) -> fl
 
     The stock pipeline holds its picture whole, several times over, and does not say how much that is.
     """
-    if settings.engine == STOCK_ENGINE:
+    if settings.engine_spec.is_stock:
         return math.inf
     return float(sum(one.get("whole_bytes", 0) for one in outcomes))

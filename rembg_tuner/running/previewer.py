@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.children.answering import AnsweringProcess, LateAnswerError
 from rembg_tuner.errors import OutputError, PictureError, PictureTooLargeError, message_of
 from rembg_tuner.messages import Message
-from rembg_tuner.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +52,7 @@ class Previewer:
             "input": job.input,
             "output": job.output,
             # the stock pipeline leaves no matte: its cut-out itself is scaled down
-            "matte": None if settings.engine == STOCK_ENGINE else job.matte,
+            "matte": None if settings.engine_spec.is_stock else job.matte,
             "preview": job.preview,
             "mask": job.mask,
             "before": job.before_preview,

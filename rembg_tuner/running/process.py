@@ -12,9 +12,9 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.children.environment import child_environment, numba_environment
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.host import oom_kill_count
 from rembg_tuner.running.launching import REAP_TIMEOUT_S, LaunchedWorker, lean_environment
-from rembg_tuner.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,6 +173,6 @@ def _read_message(line: bytes) -> dict[str, Any]:
 
 def _environment(engine: str, cache: Path) -> dict[str, str]:
     """Give the worker's environment; the stock pipeline keeps its defaults, since it is there to be measured as it is."""
-    if engine == STOCK_ENGINE:
+    if ENGINES[engine].is_stock:
         return {**numba_environment(cache), **child_environment()}
     return lean_environment()

@@ -27,7 +27,6 @@ from rembg_tuner.running.process import WorkerGoneError
 from rembg_tuner.running.starting import Start, start_worker
 from rembg_tuner.running.warm import WarmWorker, WarmWorkers
 from rembg_tuner.running.watch import DiedIdleError, FailedRunError, Progress, Watch
-from rembg_tuner.settings import STOCK_ENGINE
 from rembg_tuner.units import MIB, format_seconds
 
 if TYPE_CHECKING:
@@ -207,7 +206,7 @@ class Runner:
         Returns:
             For each job its Result or Failure.
         """
-        is_stock = settings.engine == STOCK_ENGINE
+        is_stock = settings.engine_spec.is_stock
         turn = _Turn(
             settings=settings,
             warnings=warnings,

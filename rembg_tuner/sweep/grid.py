@@ -6,8 +6,10 @@ import itertools
 import math
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.presets import foreign_text, unnative_text
 from rembg_tuner.settings import (
@@ -32,14 +34,31 @@ if TYPE_CHECKING:
 
 MOST_SETTINGS = 2000
 MOST_COMBINATIONS = 20_000  # of the axes' values, most of which make equal settings; some 3 s
-# Small enough for a few minutes, and wide enough to hold what usually wins.
-DEFAULT_AXES: dict[str, tuple[Value, ...]] = {
-    "engine": ("onnxruntime", "openvino"),
-    "precision": ("fp32", "bf16", "int8"),
+# Small enough for a few minutes, and wide enough to hold what usually wins, with the engines' own.
+_COMMON_AXES: dict[str, tuple[Value, ...]] = {
     "intra_op_threads": (1, 2),
     "network_size": (192, 224, 256, 288, 320),
-    "cpu_mem_arena": (True, False),
 }
+
+
+def default_axes() -> dict[str, tuple[Value, ...]]:
+    """Return what is swept where no axes are named: engines that say so, with their own knobs' values."""
+    swept = {name: spec.axes for name, spec in ENGINES.items() if spec.axes is not None}
+    own: dict[str, set[Value]] = {}
+    for axes in swept.values():
+        for name, values in axes.items():
+            own.setdefault(name, set()).update(values)
+    ordered = {name: tuple(sorted(values, key=partial(_place, name))) for name, values in own.items()}  # fmt: skip
+    beside_engine = {name: ordered.pop(name) for name in list(ordered) if KNOBS[name].group == KNOBS["engine"].group}  # fmt: skip
+    return {"engine": tuple(swept), **beside_engine, **_COMMON_AXES, **ordered}
+
+
+def _place(name: str, value: Value) -> float:
+    """Return where a value stands among a knob's: choices as declared, on before off, numbers from the least."""
+    choices = KNOBS[name].choices
+    if choices:
+        return choices.index(str(value))
+    return -float(value or 0) if isinstance(value, bool) else float(value or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

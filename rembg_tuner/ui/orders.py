@@ -11,7 +11,6 @@ from rembg_tuner.errors import SettingsError
 from rembg_tuner.messages import Message
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.ticket import Order
-from rembg_tuner.settings import STOCK_ENGINE
 from rembg_tuner.ui.choices import most_pixels
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def make_order(
     )
     if look is not None:
         # the stock pipeline leaves no matte to make a mask of
-        is_masked = look.has_masks and settings[0].engine != STOCK_ENGINE
+        is_masked = look.has_masks and not settings[0].engine_spec.is_stock
         job = replace(
             job,
             mask=str(folder / "mask.png") if is_masked else None,

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rembg_tuner.budgets import LOOKS_RIGHT, Budgets
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.messages import Message
-from rembg_tuner.settings import DEFAULT_MODEL, ENGINES, STOCK_ENGINE, type_of
+from rembg_tuner.settings import DEFAULT_MODEL, type_of
 from rembg_tuner.ui.choices import capabilities
 from rembg_tuner.ui.events import (
     QUIET,
@@ -240,11 +241,11 @@ class _SweepTab:
 def _axes(names: Sequence[str]) -> dict[str, Any]:
     """Make the choices of some axes."""
     words, able = page_words(), capabilities()
-    engines = [name for name in ENGINES if name in able.engines and name != STOCK_ENGINE]
+    engines = [spec for name, spec in ENGINES.items() if name in able.engines and not spec.is_stock]
     native = ["fp32", *(p for p in ("bf16", "fp16", "int8") if p in able.precisions)]
     ends: dict[str, tuple[list[Any], list[Any]]] = {
         "model": (models_here(), [DEFAULT_MODEL]),
-        "engine": (engines, [name for name in engines if name != "ncnn"]),
+        "engine": ([spec.name for spec in engines], [spec.name for spec in engines if spec.axes is not None]),
         "precision": (native, [p for p in native if p != "fp16"]),
         "network_size": (list(_SIZES), [224, 256, 320]),
         "intra_op_threads": (list(_THREADS), [1, 2]),

@@ -7,6 +7,7 @@ from rembg_tuner.engines.spec import FIT, NETWORK_KNOBS, Derived, EngineSpec, Ne
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
+    from rembg_tuner.engines.spec import Quantize
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
 
@@ -54,6 +55,13 @@ def _derive(settings: Settings, _model: ModelSpec) -> Derived | None:
     return Derived(do=FIT, side=side, batch=batch) if side or batch > 1 else None
 
 
+def _int8_tools() -> tuple[Quantize, dict[str, str]]:
+    """Import ONNX Runtime's own tools."""
+    from rembg_tuner.engines.onnxruntime import int8
+
+    return int8.quantize, int8.versions()
+
+
 SPEC = EngineSpec(
     name="onnxruntime",
     rank=2,
@@ -69,6 +77,7 @@ SPEC = EngineSpec(
     providers=PROVIDERS,
     knobs=NETWORK_KNOBS | SESSION_KNOBS | {"batch_size", "arena_shrink"},
     int8_ending="-int8-onnxruntime",
+    int8_tools=_int8_tools,
     derive=_derive,
     timeouts=TIMEOUTS,
     axes={"precision": ("fp32", "int8"), "cpu_mem_arena": (True, False)},

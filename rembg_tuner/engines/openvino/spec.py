@@ -7,6 +7,7 @@ from rembg_tuner.engines.spec import FIT, NETWORK_KNOBS, Derived, EngineSpec, Ne
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
+    from rembg_tuner.engines.spec import Quantize
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
 
@@ -40,6 +41,13 @@ def _derive(settings: Settings, model: ModelSpec) -> Derived | None:
     return Derived(do=FIT, side=side, batch=batch)
 
 
+def _int8_tools() -> tuple[Quantize, dict[str, str]]:
+    """Import NNCF."""
+    from rembg_tuner.engines.openvino import int8
+
+    return int8.quantize, int8.versions()
+
+
 SPEC = EngineSpec(
     name="openvino",
     rank=1,
@@ -58,6 +66,7 @@ SPEC = EngineSpec(
     knobs=NETWORK_KNOBS | {"batch_size"},
     int8_ending="-int8",
     axes={"precision": ("fp32", "bf16", "int8")},
+    int8_tools=_int8_tools,
     derive=_derive,
     imports=_imports,
     open=_open,
