@@ -153,10 +153,10 @@ def measure_article(
     ]  # fmt: skip
     first = next(row.name for row in rows if row.time_s is not None)
     is_real = first == "article-default" and not is_stand_in and _is_released(settings[first])
-    busy = distinct(text for taken in runs.values() for run in taken for text in run.warnings if is_busy([text]))  # fmt: skip
-    for text in busy:
-        tell(f"warning: {text}")
-    table = Table(rows=tuple(rows), first=first, is_real=is_real, is_stand_in=is_stand_in, verdict="", busy=busy)  # fmt: skip
+    busy = distinct(one for taken in runs.values() for run in taken for one in run.warnings if is_busy([one]))  # fmt: skip
+    for one in busy:
+        tell(f"warning: {one}")
+    table = Table(rows=tuple(rows), first=first, is_real=is_real, is_stand_in=is_stand_in, verdict="", busy=tuple(map(str, busy)))  # fmt: skip
     return replace(table, verdict=verdict_of(table))
 
 

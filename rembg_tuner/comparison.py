@@ -161,7 +161,7 @@ def _judge(
     try:
         comparison = comparer.compare(job.output, held.trusted, difference=difference)
     except OutputError as error:
-        trial = Trial(number=0, settings=entry.settings, failure=str(error), failure_kind=error.kind)  # fmt: skip
+        trial = Trial(number=0, settings=entry.settings, failure=error.message, failure_kind=error.kind)  # fmt: skip
         return Compared(entry=entry, trial=trial)
     trial = trial_of(0, entry.settings, results, [(comparison, None)], (job.input,), held.empty)
     return Compared(

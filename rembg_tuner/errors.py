@@ -28,7 +28,7 @@ from rembg_tuner.messages import Message, joined, quoted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NO_FOREGROUND = "no clear foreground"  # how the warning of a picture without one begins
+NO_FOREGROUND = "no_foreground"  # the code of the warning of a picture without a clear foreground
 
 
 class TunerError(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from rembg_tuner.messages import Message
 from rembg_tuner.settings import Settings, Value
 
 if TYPE_CHECKING:
@@ -18,9 +19,12 @@ FailureKind = Literal[
     "invalid_settings", "engine_error", "timeout", "out_of_memory", "crash", "cancelled", "busy",
 ]  # fmt: skip
 PeakSource = Literal["vmhwm", "sampled"]
-HAD_COMPANY = "another slot was running at the same time, so this took longer than it would alone"
+HAD_COMPANY = Message(
+    "another slot was running at the same time, so this took longer than it would alone",
+    code="concurrent_run",
+)
 Told = Value | dict[str, Any]  # what an engine says of one of its knobs; of focus, a mapping
-BUSY_MACHINE = "the machine was busy"  # how the warning begins that other programs ran
+MACHINE_BUSY = "machine_busy"  # the code of the warning that other programs ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +116,13 @@ class Result:
     peak_source: PeakSource
     output_bytes: int
     agreement: Agreement | None
-    warnings: tuple[str, ...]
+    warnings: tuple[Message, ...]
     environment: Environment
     curve: tuple[tuple[float, int], ...]
 
     def to_dict(self) -> dict[str, object]:
-        """Give the fields by name, ready for JSON."""
-        return asdict(self)
+        """Give the fields by name, ready for JSON; warnings by code and in English."""
+        return {**asdict(self), "warnings": [public_message(one) for one in self.warnings]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,32 +131,60 @@ class Failure:
 
     Attributes:
         kind: which of the ways to fail; see `errors`.
-        message: one sentence for a person.
+        message: for a person; its code, where it has one, for programs.
         stage: where the run was: prepare, start, load, or a stage of the run.
     """
 
     kind: FailureKind
-    message: str
+    message: Message
     stage: str
     input: str
     settings: Settings
     run_index: int
 
     def to_dict(self) -> dict[str, object]:
-        """Give the fields by name, ready for JSON."""
-        return asdict(self)
+        """Give the fields by name, ready for JSON; the message in English."""
+        said = {"kind": self.kind, "code": self.code, "message": str(self.message)}
+        return {**said, "stage": self.stage, **asdict(self), **said}
+
+    @property
+    def code(self) -> str:
+        """What failed, for programs: the message's code; of a message without one, the kind."""
+        return self.message.code or self.kind
 
 
-def is_busy(warnings: Iterable[str]) -> bool:
+def public_message(message: Message) -> dict[str, str | None]:
+    """Give a message as JSON for programs."""
+    return {"code": message.code, "message": str(message)}
+
+
+def read_message(content: object) -> Message:
+    """Read what `public_message` or `Message.to_json` gave, or a sentence that an older version wrote.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    match content:
+        case {"code": str() | None as code, "message": str(text)}:
+            return Message.make("{text}", code=code, params=(("text", text),))
+    return Message.from_json(content)
+
+
+def has_code(code: str, messages: Iterable[Message]) -> bool:
+    """Return whether one of several messages has a code."""
+    return any(one.code == code for one in messages)
+
+
+def is_busy(warnings: Iterable[Message]) -> bool:
     """Return whether a warning says that the machine was busy with other work."""
-    return any(text.startswith(BUSY_MACHINE) for text in warnings)
+    return has_code(MACHINE_BUSY, warnings)
 
 
-def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
+def distinct(warnings: Iterable[Message]) -> tuple[Message, ...]:
     """Return each warning once; of those that the machine was busy, whose figures differ, the first."""
-    kept: dict[str, str] = {}
-    for text in warnings:
-        kept.setdefault(BUSY_MACHINE if text.startswith(BUSY_MACHINE) else text, text)
+    kept: dict[Message | str, Message] = {}
+    for one in warnings:
+        kept.setdefault(MACHINE_BUSY if one.code == MACHINE_BUSY else one, one)
     return tuple(kept.values())
 
 

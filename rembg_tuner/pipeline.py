@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.imaging.source import PictureHeader
     from rembg_tuner.looks import Looking
+    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
 
@@ -83,7 +84,7 @@ class Outcome:
     renamed_at: float
     cpu_s: float
     output_bytes: int
-    warnings: tuple[str, ...]
+    warnings: tuple[Message | str, ...]
     whole_bytes: int = 0
     focus: dict[str, Any] | None = None
 

@@ -126,7 +126,8 @@ def write_csv(trials: Sequence[Trial], story: Story) -> str:
     writer = csv.DictWriter(out, ["number", "choice", *KNOBS, *_FIGURES])
     writer.writeheader()
     for trial in trials:
-        content = {**trial.to_dict(), "workers": len(trial.worker_times_s)}
+        failure = "" if trial.failure is None else str(trial.failure)
+        content = {**trial.to_dict(), "workers": len(trial.worker_times_s), "failure": failure}
         figures = {name: content[name] for name in _FIGURES}
         row = {"number": trial.number, "choice": _choice(trial, story), **trial.settings.to_dict()}
         writer.writerow({name: escape_cell(value) for name, value in {**row, **figures}.items()})
@@ -188,7 +189,7 @@ def _row(trial: Trial, names: Sequence[str], story: Story) -> str:
         f'<tr id="trial-{trial.number}"{mark}><td>{trial.number}</td><td class="left">{label}</td>'
     )
     if not trial.is_measured:
-        return f'{head}<td colspan="7" class="failed left">{_escape(trial.failure)}</td></tr>'
+        return f'{head}<td colspan="7" class="failed left">{_escape(str(trial.failure))}</td></tr>'
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
     stars = "" if trial.boundary_f is None else f"{edge_stars(trial.boundary_f):g} ★"
     spread = f"{format_seconds(trial.time_low_s)} to {format_seconds(trial.time_high_s)}"

@@ -123,7 +123,7 @@ def run_soak(
             if isinstance(run, Failure):
                 if not results:
                     return run
-                failure = run.message
+                failure = str(run.message)
                 break
             results.append(run)
             if i == 0:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.measurement import public_message, read_message
+from rembg_tuner.messages import Message
 from rembg_tuner.settings import KNOBS, Settings, Value, build_settings, is_honoured
 from rembg_tuner.stats import UNSTABLE_SPREAD
 from rembg_tuner.units import format_bytes, format_seconds
@@ -68,7 +70,7 @@ class Trial:
         mae: the same of the mean absolute difference.
         pictures: each picture's part.
         warnings: what the runs said.
-        failure: why there are no figures, as a sentence; empty: there are.
+        failure: why there are no figures; None: there are.
         failure_kind: as `measurement.FailureKind`; empty: it did not fail.
         date: of the day on which it was measured last, ISO, UTC; empty: an older version's trial.
         was_measured_before: taken from what was measured on this machine before.
@@ -89,8 +91,8 @@ class Trial:
     boundary_f: float | None = None
     mae: float | None = None
     pictures: tuple[PictureTrial, ...] = ()
-    warnings: tuple[str, ...] = ()
-    failure: str = ""
+    warnings: tuple[Message, ...] = ()
+    failure: Message | None = None
     failure_kind: str = ""
     date: str = ""
     was_measured_before: bool = False
@@ -98,7 +100,7 @@ class Trial:
     @property
     def is_measured(self) -> bool:
         """Whether time and peak are known."""
-        return not self.failure and self.time_s is not None and self.peak_bytes is not None
+        return self.failure is None and self.time_s is not None and self.peak_bytes is not None
 
     @property
     def may_be_unstable(self) -> bool:
@@ -116,17 +118,31 @@ class Trial:
         Raises:
             ValueError: it was not measured.
         """
-        if self.time_s is None or self.peak_bytes is None or self.failure:
+        if self.time_s is None or self.peak_bytes is None or self.failure is not None:
             raise ValueError("a trial that was not measured has no costs")
         return float(self.peak_bytes), self.time_s, 1.0 - (1.0 if self.agreement is None else self.agreement)  # fmt: skip
 
     def to_dict(self) -> dict[str, object]:
-        """Give the fields by name, ready for JSON."""
-        return {**asdict(self), "settings": self.settings.to_dict()}
+        """Give the fields by name, as JSON for programs: messages by code and in English."""
+        return {
+            **asdict(self),
+            "settings": self.settings.to_dict(),
+            "warnings": [public_message(one) for one in self.warnings],
+            "failure": None if self.failure is None else public_message(self.failure),
+        }
+
+    def to_kept(self) -> dict[str, object]:
+        """Give the fields by name, as JSON that keeps messages whole."""
+        return {
+            **asdict(self),
+            "settings": self.settings.to_dict(),
+            "warnings": [one.to_json() for one in self.warnings],
+            "failure": None if self.failure is None else self.failure.to_json(),
+        }
 
 
 def read_trial(content: object) -> Trial:
-    """Read what `to_dict` gave.
+    """Read what `to_dict` or `to_kept` gave; an older version's too, whose messages are sentences.
 
     Raises:
         SettingsError: it is none of ours, or of another version; with every problem.
@@ -138,13 +154,24 @@ def read_trial(content: object) -> Trial:
         raise SettingsError([f"a trial's pictures cannot be {reprlib.repr(pictures)}"])
     settings = build_settings(content["settings"])
     parts = [_made(PictureTrial, one) for one in pictures]
-    trial = _made(Trial, {**content, "settings": settings, "pictures": parts})
+    said = {name: _read_messages(content[name]) for name in ("warnings", "failure") if name in content}  # fmt: skip
+    trial = _made(Trial, {**content, **said, "settings": settings, "pictures": parts})
     if trial.is_measured and 0 in (trial.peak_bytes, *trial.worker_times_s, trial.time_s):
         raise SettingsError(["a trial's time_s and peak_bytes cannot be 0"])
     shares = (trial.agreement, trial.boundary_f, trial.mae)
     if any(share is not None and share > 1 for share in shares):
         raise SettingsError(["a trial's agreement, boundary_f and mae cannot be more than 1"])
     return trial
+
+
+def _read_messages(content: object) -> object:
+    """Return messages as they were kept; what is none is returned as it is, and does not fit."""
+    if isinstance(content, list | tuple):
+        return [_read_messages(one) for one in content]
+    try:
+        return read_message(content) if content else None
+    except ValueError:
+        return content
 
 
 def _made(kind: type[_Read], content: object) -> _Read:
@@ -194,7 +221,8 @@ _FITS: dict[str, Callable[[object], bool]] = {
     "str": lambda value: isinstance(value, str),
     "dict[str, Value]": lambda value: isinstance(value, dict),
     "tuple[float, ...]": lambda value: _is_list(value, _is_figure),
-    "tuple[str, ...]": lambda value: _is_list(value, lambda one: isinstance(one, str)),
+    "Message": lambda value: isinstance(value, Message),
+    "tuple[Message, ...]": lambda value: _is_list(value, lambda one: isinstance(one, Message)),
 }
 
 

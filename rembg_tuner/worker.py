@@ -28,11 +28,14 @@ from rembg_tuner import __version__
 from rembg_tuner.address_space import root_reason
 from rembg_tuner.engines.table import ENGINES, open_engine
 from rembg_tuner.errors import TunerError
+from rembg_tuner.messages import Message, Quoted, as_message
 from rembg_tuner.models.spec import ModelSpec, verify
-from rembg_tuner.pipeline import Job, Stages, Undone, cut_out_together, run_job
+from rembg_tuner.pipeline import Job, Outcome, Stages, Undone, cut_out_together, run_job
 from rembg_tuner.settings import build_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rembg_tuner.engines.protocols import NetworkEngine, StockEngine
     from rembg_tuner.read_ahead import ReadAhead
     from rembg_tuner.settings import Settings
@@ -69,20 +72,30 @@ class Worker:
                 self._run_together(**request)
         except TunerError as error:
             stage = self._stages.current if self._stages else stage
-            self.tell("failed", kind=error.kind, message=str(error), stage=stage)
+            self._fail(error.kind, error.message, stage)
         except MemoryError:
             stage = self._stages.current if self._stages else stage
-            message = "the worker ran out of memory; choose a smaller network_size or max_side, or a higher limit"
-            self.tell("failed", kind="out_of_memory", message=message, stage=stage)
+            message = Message(
+                "the worker ran out of memory; choose a smaller network_size or max_side, or a higher limit"
+            )
+            self._fail("out_of_memory", message, stage)
         except Exception as error:  # noqa: BLE001  # the worker's outer edge: the traceback is kept in its log
             import traceback
 
             traceback.print_exc()
             stage = self._stages.current if self._stages else stage
-            message = f"an error nobody foresaw, please report it: {type(error).__name__}: {error}"
-            self.tell("failed", kind="engine_error", message=message, stage=stage)
+            message = Message(
+                "an error nobody foresaw, please report it: {kind}: {error}",
+                kind=type(error).__name__,
+                error=Quoted(str(error)),
+            )
+            self._fail("engine_error", message, stage)
         finally:
             self._stages = None
+
+    def _fail(self, kind: str, message: Message, stage: str) -> None:
+        """Write that a request failed."""
+        self.tell("failed", kind=kind, message=message.to_json(), stage=stage)
 
     def _load(
         self, *, settings: dict[str, object], model: dict[str, Any], threads: int, cache: str
@@ -112,7 +125,7 @@ class Worker:
             "loaded",
             load_s=time.perf_counter() - started,
             effective=self._engine.effective,
-            warnings=self._engine.warnings,
+            warnings=_sent(self._engine.warnings),
         )
 
     def _run(self, *, job: dict[str, Any], settings: dict[str, object]) -> None:
@@ -122,7 +135,7 @@ class Worker:
             self._ahead.stop()
         self._stages = stages = Stages(lambda name: self.tell("stage", stage=name))
         outcome = run_job(Job.from_dict(job), build_settings(settings), engine, model, stages)
-        self.tell("done", **asdict(outcome))
+        self.tell("done", **_outcome(outcome))
 
     def _run_together(
         self,
@@ -144,9 +157,9 @@ class Worker:
         ahead.following = [Job.from_dict(job) for job in following]
         came = cut_out_together(these, built, engine, model, stages, ahead=ahead)
         outcomes = [
-            {"kind": one.error.kind, "message": str(one.error), "stage": one.stage}
+            {"kind": one.error.kind, "message": one.error.message.to_json(), "stage": one.stage}
             if isinstance(one, Undone)
-            else asdict(one)
+            else _outcome(one)
             for one in came
         ]
         self.tell("done_together", outcomes=outcomes)
@@ -169,6 +182,16 @@ class Worker:
             if self._ahead is not None:
                 self._ahead.cancel()
             engine.cancel()
+
+
+def _sent(warnings: Iterable[Message | str]) -> list[dict[str, object]]:
+    """Return warnings as they go through the pipe."""
+    return [as_message(warning).to_json() for warning in warnings]
+
+
+def _outcome(outcome: Outcome) -> dict[str, object]:
+    """Return an outcome as it goes through the pipe."""
+    return {**asdict(outcome), "warnings": _sent(outcome.warnings)}
 
 
 def read_requests(request_fd: int, worker: Worker, requests: queue.Queue[dict[str, Any]]) -> None:
@@ -198,15 +221,21 @@ def _import_libraries(engine: str) -> dict[str, str]:
     return {**versions, **spec.imports()}
 
 
-def _why_not_loaded(engine: str, error: Exception) -> str:
+def _why_not_loaded(engine: str, error: Exception) -> Message:
     """Return why an engine's libraries could not be imported."""
     if isinstance(error, TunerError):
-        return str(error)
+        return error.message
     if isinstance(error, ModuleNotFoundError):
-        return (
-            f"engine {engine} is not installed here ({error}); choose another engine, or install it"
+        return Message(
+            "engine {engine} is not installed here ({error}); choose another engine, or install it",
+            engine=engine,
+            error=Quoted(str(error)),
         )
-    return f"what engine {engine} needs could not be loaded ({root_reason(error)}); choose another engine, or install it anew"
+    return Message(
+        "what engine {engine} needs could not be loaded ({error}); choose another engine, or install it anew",
+        engine=engine,
+        error=Quoted(str(root_reason(error))),
+    )
 
 
 def main(engine: str, request_fd: int, result_fd: int) -> None:
@@ -231,7 +260,7 @@ def main(engine: str, request_fd: int, result_fd: int) -> None:
     try:
         versions = _import_libraries(engine)
     except (TunerError, ImportError, OSError, MemoryError, RuntimeError) as error:
-        message = _why_not_loaded(engine, error)
+        message = _why_not_loaded(engine, error).to_json()
         worker.tell("failed", kind="engine_error", message=message, stage="start")
         return
     if not gc.isenabled():

@@ -11,6 +11,7 @@ import pyvips
 
 from rembg_tuner.imaging.source import read_header
 from rembg_tuner.measurement import Environment, Failure, Result
+from rembg_tuner.messages import Message
 from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class MadeBench:
         """Begin with nothing asked; `left` gets what a kill would leave of a sweep's folder."""
         self.left = left or Path("/nonexistent")
         self.asked: list[tuple[Settings, list[Job]]] = []
-        self.warnings: tuple[str, ...] = ()
+        self.warnings: tuple[Message, ...] = ()
         self.error: BaseException | None = None
         self.interrupt_after: int | None = None  # calls that go through before Ctrl-C
         self.kill_after: int | None = None  # calls that go through before the process is gone

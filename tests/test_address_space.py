@@ -107,9 +107,11 @@ def test_a_library_that_is_not_mapped_is_not_called_absent() -> None:
     advice = ImportError("\n\nIMPORTANT: PLEASE READ THIS\n\n")
     advice.__cause__ = ImportError("libquadmath.so: failed to map segment from shared object")
     assert root_reason(advice) == "ImportError: libquadmath.so: failed to map segment from shared object"  # fmt: skip
-    assert "could not be loaded (ImportError: libquadmath.so" in _why_not_loaded("openvino", advice)
+    assert "could not be loaded (ImportError: libquadmath.so" in str(
+        _why_not_loaded("openvino", advice)
+    )
     absent = ModuleNotFoundError("No module named 'ncnn'")
-    assert "engine ncnn is not installed here" in _why_not_loaded("ncnn", absent)
+    assert "engine ncnn is not installed here" in str(_why_not_loaded("ncnn", absent))
 
 
 def test_numpy_starts_one_thread_under_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,7 +240,7 @@ def test_the_release_before_runs_in_its_own_interpreter(
     assert output.is_file()
     assert first.stages_s["predict"] > 0
     assert again["run_index"] == 0
-    assert str(tmp_path) not in json.dumps(asdict(first))
+    assert str(tmp_path) not in json.dumps(asdict(first), default=str)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,9 @@ def test_a_batch_that_only_a_preset_says_is_left_out_with_a_warning(
         read_presets.cache_clear()
     [run] = json.loads(capsys.readouterr().out)["runs"]
     assert run["effective"]["batch_size"] == 1
-    assert any("batch_size 4 of the preset is left out" in text for text in run["warnings"])
+    assert any(
+        "batch_size 4 of the preset is left out" in one["message"] for one in run["warnings"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from made_bench import KilledError, MadeBench
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli import main
 from rembg_tuner.cli.sweep import command_of
+from rembg_tuner.measurement import MACHINE_BUSY
+from rembg_tuner.messages import Message
 from rembg_tuner.presets import Capabilities
 from rembg_tuner.settings import Settings
 from rembg_tuner.sweep.plan_file import PLAN_FILE, hold_folder
@@ -538,7 +540,7 @@ def test_a_sweep_says_that_the_machine_was_busy(
 ) -> None:
     """Before it starts, at each trial, next to the figures, and in the report; compare says so too."""
     monkeypatch.setattr("rembg_tuner.running.load.load_average", lambda: 1000.0)
-    bench.warnings = ("the machine was busy with other work: load average 9.0 without our own workers, usable CPUs 2; times are longer than on a quiet machine",)  # fmt: skip
+    bench.warnings = (Message("the machine was busy with other work: load average 9.0 without our own workers, usable CPUs 2; times are longer than on a quiet machine", code=MACHINE_BUSY),)  # fmt: skip
     assert sweep(folder, "--network-size", "64,96") == 0
     said = capsys.readouterr()
     assert "warning: the machine was busy with other work: load average 1000.0 without" in said.err
@@ -555,7 +557,7 @@ def test_a_sweep_says_that_the_machine_was_busy(
     assert main(words) == 0
     out = capsys.readouterr().out
     assert out.count("(machine busy)") == 2
-    assert out.count(bench.warnings[0]) == 1
+    assert out.count(str(bench.warnings[0])) == 1
 
 
 def test_a_budget_is_lifted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from made_trials import make_trial
 from rembg_tuner.budgets import Budgets
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.measurement import HAD_COMPANY, Failure, Result
+from rembg_tuner.messages import Message
 from rembg_tuner.recommend import contenders, expected_range_s, recommend
 from rembg_tuner.settings import Settings
 from rembg_tuner.sweep.measure import join_workers
@@ -40,13 +41,16 @@ class TimedBench(MadeBench):
     """Takes as long as it is told, by network size and worker; fails where a time is below 0."""
 
     def __init__(
-        self, times_s: dict[int, list[float]], kind: FailureKind = "timeout", warning: str = ""
+        self,
+        times_s: dict[int, list[float]],
+        kind: FailureKind = "timeout",
+        warning: Message | None = None,
     ) -> None:
         """Take what each next worker of a size takes; the last for all that follow."""
         super().__init__()
         self.times_s = times_s
         self.kind = kind
-        self.warnings = (warning,) if warning else ()
+        self.warnings = (warning,) if warning is not None else ()
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
         """Run; see `MadeBench`."""
@@ -54,7 +58,7 @@ class TimedBench(MadeBench):
         times = self.times_s.get(settings.network_size, [0.1])  # the reference's is 0
         time_s = times.pop(0) if len(times) > 1 else times[0]
         if time_s < 0:
-            return [Failure(kind=self.kind, message="it took too long", stage="predict", input=jobs[0].input, settings=settings, run_index=0)]  # fmt: skip
+            return [Failure(kind=self.kind, message=Message("it took too long"), stage="predict", input=jobs[0].input, settings=settings, run_index=0)]  # fmt: skip
         return [
             replace(run, total_s=time_s, warnings=self.warnings)
             for run in runs
@@ -147,7 +151,7 @@ def test_what_fails_the_second_time_is_not_recommended(tmp_path: Path, comparer:
     sweep = open_sweep(plan_of(64, 96), tmp_path / "s", bench, comparer)
     confirm(sweep)
     failed = next(trial for trial in sweep.trials if trial.settings.network_size == 64)
-    assert failed.failure == "measured again, it failed: it took too long"
+    assert str(failed.failure) == "measured again, it failed: it took too long"
     chosen = recommend(sweep.trials, ANY).chosen
     assert chosen is not None
     assert chosen.settings.network_size == 96
@@ -179,7 +183,11 @@ def test_what_is_not_the_settings_fault_takes_nothing_from_it(
     confirm(sweep)
     best = next(trial for trial in sweep.trials if trial.settings.network_size == 64)
     assert best.is_measured
-    assert best.warnings == ("it could not be measured again: it took too long",)
+    [warning] = best.warnings
+    assert (str(warning), warning.code) == (
+        "it could not be measured again: it took too long",
+        "not_measured_again",
+    )
     assert recommend(sweep.trials, ANY).chosen is best
     assert len(bench.measured()) == 3
     resumed = open_sweep(plan_of(64, 96), tmp_path / "s", bench, comparer, resume=True)
@@ -311,12 +319,16 @@ def test_workers_are_joined_by_run_and_the_higher_peak_holds() -> None:
     """Each picture's runs follow each other; medians are of the means over pictures; older files have no workers."""
     parts = tuple(PictureTrial(input=name, times_s=(0.1, 0.3)) for name in "ab")
     first = replace(make_trial(3, 100, 0.2, 0.99), pictures=parts)
-    again = replace(first, pictures=tuple(replace(p, times_s=(0.4, 0.4)) for p in parts), time_s=0.4, peak_bytes=101 * MIB, warnings=("it is slow",))  # fmt: skip
+    again = replace(first, pictures=tuple(replace(p, times_s=(0.4, 0.4)) for p in parts), time_s=0.4, peak_bytes=101 * MIB, warnings=(Message("it is slow"),))  # fmt: skip
     joined = join_workers(first, again)
     assert joined.workers_s == (0.2, 0.4)
-    assert (joined.n, joined.peak_bytes, joined.warnings) == (4, 101 * MIB, ("it is slow",))
+    assert (joined.n, joined.peak_bytes, joined.warnings) == (
+        4,
+        101 * MIB,
+        (Message("it is slow"),),
+    )
     assert joined.time_s == pytest.approx(0.35)
-    assert read_trial(joined.to_dict()) == joined
+    assert read_trial(joined.to_kept()) == joined
     content = first.to_dict()
     del content["workers_s"]
     assert read_trial(content).worker_times_s == (0.2,)

@@ -28,6 +28,7 @@ from rembg_tuner.export.container import MARGIN, limits_of
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import FILE_NAMES, TARGETS, Export, Measured
 from rembg_tuner.measurement import Result
+from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import Capabilities, find_preset, read_presets, resolve
@@ -471,7 +472,7 @@ def test_a_setting_that_cannot_be_exported_is_told(
     name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With those that there are."""
-    failed = Trial(number=2, settings=Settings(engine="openvino", network_size=128), failure="it crashed", failure_kind="crash")  # fmt: skip
+    failed = Trial(number=2, settings=Settings(engine="openvino", network_size=128), failure=Message("it crashed"), failure_kind="crash")  # fmt: skip
     trials = [make_trial(0, 200, 0.2, 0.99), make_trial(1, 100, 0.1, 0.6), failed]
     folder = write_sweep(tmp_path / "sweep", trials=[trial.to_dict() for trial in trials])
     assert main(["export", str(folder), "--to", "env", "--setting", name]) == 2

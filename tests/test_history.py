@@ -188,7 +188,7 @@ def test_a_run_is_remembered_and_the_next_one_refused_before_it_starts(
         refused = runner.run(job, limited)
         assert isinstance(refused, Failure)
         assert (refused.kind, refused.stage) == ("out_of_memory", "prepare")
-        assert "here before, more than the memory limit of 40 MiB" in refused.message
+        assert "here before, more than the memory limit of 40 MiB" in str(refused.message)
         assert runner.worker_pids == pids
 
 
@@ -234,7 +234,7 @@ def test_a_run_ended_at_its_limit_is_not_started_again(
         refused = runner.run(job, limited_to(60))
         assert isinstance(refused, Failure)
         assert (refused.kind, refused.stage) == ("out_of_memory", "prepare")
-        assert "here before, more than the memory limit of 60 MiB" in refused.message
+        assert "here before, more than the memory limit of 60 MiB" in str(refused.message)
         assert isinstance(runner.run(job, limited_to(1000)), Result)
     known = History(own_history).find(limited_to(60))
     assert known is not None

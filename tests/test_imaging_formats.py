@@ -191,7 +191,7 @@ def test_what_is_held_whole_is_told(
     if word is None:
         assert header.warnings == ()
     else:
-        assert header.warnings[0].startswith(f"{word} pictures are decoded whole")
+        assert str(header.warnings[0]).startswith(f"{word} pictures are decoded whole")
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_no_clear_foreground_is_told(highest: float, is_warned: bool) -> None:
     warning = foreground_warning(np.array([[0.0, highest]], np.float32))
     if is_warned:
         assert warning is not None
-        assert f"strongest answer is {highest:.2f} of 1" in warning
+        assert f"strongest answer is {highest:.2f} of 1" in str(warning)
     else:
         assert warning is None
 

@@ -98,7 +98,9 @@ def test_a_full_line_sends_away(line: WaitingLine, tmp_path: Path) -> None:
     run = finished(refused)
     assert isinstance(run, Failure)
     assert run.kind == "busy"
-    assert run.message == "2 pictures are waiting already and no more are taken; come back later"
+    assert (
+        str(run.message) == "2 pictures are waiting already and no more are taken; come back later"
+    )
     for ticket in (*waiting, first):
         ticket.cancel()
         finished(ticket)
@@ -170,7 +172,7 @@ def test_a_killed_worker_is_told_and_the_next_run_is_right(line: WaitingLine, tm
     run = finished(ticket)
     assert isinstance(run, Failure)
     assert run.kind == "crash"
-    assert "SIGKILL" in run.message
+    assert "SIGKILL" in str(run.message)
     assert isinstance(finished(line.submit(order(tmp_path))), Result)
 
 
@@ -214,7 +216,7 @@ def test_company_is_told(tmp_path: Path) -> None:
         runs = [finished(ticket) for ticket in tickets]
     assert all(isinstance(run, Result) for run in runs)
     told = [run for ticket in tickets for run in ticket.runs if isinstance(run, Result) and run.warnings]  # fmt: skip
-    assert any("another slot was running" in run.warnings[-1] for run in told)
+    assert any("another slot was running" in str(run.warnings[-1]) for run in told)
 
 
 def test_a_trial_with_company_says_so(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from made_trials import make_trial
 
 from rembg_tuner.cli import main
-from rembg_tuner.measurement import BUSY_MACHINE, distinct, is_busy
+from rembg_tuner.measurement import MACHINE_BUSY, distinct, is_busy
+from rembg_tuner.messages import Message
 from rembg_tuner.running.load import OwnLoad, busy_warning
 from rembg_tuner.running.meter import Meter
 from rembg_tuner.sweep.run import SweepProgress
@@ -112,7 +113,9 @@ def test_the_warning_is_of_others_work(
     assert (warning is not None) == is_warned
     if warning is not None:
         assert is_busy([warning])
-        assert f"load average {load:.1f} without our own workers, usable CPUs {usable};" in warning
+        assert f"load average {load:.1f} without our own workers, usable CPUs {usable};" in str(
+            warning
+        )
 
 
 def test_a_threads_waiting_counts(tmp_path: Path) -> None:
@@ -130,8 +133,9 @@ def test_a_threads_waiting_counts(tmp_path: Path) -> None:
 
 def test_a_trial_says_once_that_the_machine_was_busy() -> None:
     """Each run has figures of its own in its warning."""
-    texts = [f"{BUSY_MACHINE} with other work: load average {i}" for i in range(3)]
-    assert distinct(["a", *texts, "b", "a"]) == ("a", texts[0], "b")
+    busy = [Message("load average {load}", code=MACHINE_BUSY, load=i) for i in range(3)]
+    a, b = Message("a"), Message("the machine was busy: b")
+    assert distinct([a, *busy, b, a]) == (a, busy[0], b)
 
 
 def test_cut_says_that_the_machine_is_busy(
@@ -145,7 +149,8 @@ def test_cut_says_that_the_machine_is_busy(
     assert f"  warning  {said}" in capsys.readouterr().out
     assert main([*words, "--json"]) == 0
     [run] = json.loads(capsys.readouterr().out)["runs"]
-    assert any(text.startswith(said) for text in run["warnings"])
+    [warning] = [one for one in run["warnings"] if one["code"] == "machine_busy"]
+    assert warning["message"].startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +162,7 @@ def test_cut_says_that_the_machine_is_busy(
 )
 def test_the_page_says_that_the_machine_was_busy(language: str, told: str) -> None:
     """Below a sweep's table and in its row; a run's warnings have it in either language."""
-    warning = f"{BUSY_MACHINE} with other work: load average 7.0 without our own workers, usable CPUs 2; times are longer than on a quiet machine"  # fmt: skip
+    warning = Message("the machine was busy with other work: load average {load:.1f} without our own workers, usable CPUs 2; times are longer than on a quiet machine", code=MACHINE_BUSY, load=7.0)  # fmt: skip
     trials = (
         make_trial(0, 100, 0.1, 0.99),
         replace(make_trial(1, 90, 0.2, 0.99), warnings=(warning,)),
@@ -169,5 +174,7 @@ def test_the_page_says_that_the_machine_was_busy(language: str, told: str) -> No
     visitor = Visitor(language=language, study=study)
     shown = StudyHandlers(None).show(visitor, study.budgets)  # type: ignore[arg-type]  # what is shown needs no desk
     assert told in shown
-    assert (BUSY_MACHINE in translate_sentence(warning, language)) == (language == "en")
+    assert ("the machine was busy" in translate_sentence(str(warning), language)) == (
+        language == "en"
+    )
     assert shown.count({"en": "machine busy<", "zh-CN": "机器繁忙<"}[language]) == 1

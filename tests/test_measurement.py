@@ -14,8 +14,11 @@ from rembg_tuner.measurement import (
     Failure,
     FailureKind,
     Result,
+    public_message,
+    read_message,
     setting_peak_bytes,
 )
+from rembg_tuner.messages import Message
 from rembg_tuner.settings import Settings, build_settings
 
 SETTINGS = Settings(engine="onnxruntime", max_side=512)
@@ -40,7 +43,7 @@ RESULT = Result(
     peak_source="vmhwm",
     output_bytes=1000,
     agreement=Agreement(reference="u2net", mae=0.01, iou=0.98, boundary_f=None),
-    warnings=("no clear foreground",),
+    warnings=(Message("no clear foreground: {high}", code="no_foreground", high=0.2),),
     environment=Environment(
         cpu="a CPU",
         cores=2,
@@ -86,15 +89,29 @@ def test_a_failure_has_the_names_that_others_rely_on() -> None:
     """The JSON's names are those of the design."""
     failure = Failure(
         kind="timeout",
-        message="too slow",
+        message=Message("too slow"),
         stage="predict",
         input="coffee.jpg",
         settings=SETTINGS,
         run_index=3,
     )
     told = failure.to_dict()
-    assert list(told) == ["kind", "message", "stage", "input", "settings", "run_index"]
+    assert list(told) == ["kind", "code", "message", "stage", "input", "settings", "run_index"]
     assert told["settings"] == SETTINGS.to_dict()
+    assert (told["code"], told["message"]) == ("timeout", "too slow")
+    coded = replace(failure, message=failure.message.coded("run_deadline"))
+    assert (coded.code, coded.to_dict()["code"]) == ("run_deadline", "run_deadline")
+
+
+def test_a_message_is_read_as_every_version_kept_it() -> None:
+    """As public JSON, as data, and as the sentence of older versions."""
+    one = Message("{n} of {name}", code="a_code", n=1, name="x")
+    public = read_message(public_message(one))
+    assert (str(public), public.code) == ("1 of x", "a_code")
+    assert read_message(one.to_json()) == one
+    assert (str(read_message("a: {b}")), read_message("a: {b}").code) == ("a: {b}", None)
+    with pytest.raises(ValueError, match="a message cannot be"):
+        read_message([1])
 
 
 def test_a_result_is_json_and_unknown_is_null() -> None:
@@ -103,7 +120,7 @@ def test_a_result_is_json_and_unknown_is_null() -> None:
     assert told["retained_rss_bytes"] is None
     assert told["environment"]["memory_limit"] is None
     assert told["agreement"] == {"reference": "u2net", "mae": 0.01, "iou": 0.98, "boundary_f": None}
-    assert told["warnings"] == ["no clear foreground"]
+    assert told["warnings"] == [{"code": "no_foreground", "message": "no clear foreground: 0.2"}]
     assert build_settings(told["settings"]) == SETTINGS
 
 
@@ -114,7 +131,7 @@ def test_a_result_does_not_change() -> None:
 
 
 def test_the_kinds_of_failure_are_the_designs() -> None:
-    """Twelve ways to fail, to the letter."""
+    """Thirteen ways to fail, to the letter."""
     assert get_args(FailureKind) == (
         "bad_input",
         "too_large",
@@ -122,6 +139,7 @@ def test_the_kinds_of_failure_are_the_designs() -> None:
         "bad_model",
         "missing_model",
         "missing_provider",
+        "invalid_settings",
         "engine_error",
         "timeout",
         "out_of_memory",

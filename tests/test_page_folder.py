@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rembg_tuner.measurement import Failure
+from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.settings import Settings
 from rembg_tuner.ui.page_folder import (
@@ -120,8 +121,8 @@ def test_a_failure_tells_files_by_name_only(tmp_path: Path) -> None:
     said = f"{root}/ab12/my cup.jpg could not be read; {root}/ab12/cd34/out.png was not written to {root}/x/; see /etc/hosts, https://example.org/a/b and /cut"
     told = "my cup.jpg could not be read; out.png was not written to ; see hosts, https://example.org/a/b and /cut"
     assert without_places(said, root) == told
-    run = Failure(kind="crash", message=said, stage="write", input=f"{root}/ab12/my cup.jpg", settings=Settings(), run_index=0)  # fmt: skip
-    assert without_places_in([run], root) == (replace(run, message=told),)
+    run = Failure(kind="crash", message=Message("{text}", text=said), stage="write", input=f"{root}/ab12/my cup.jpg", settings=Settings(), run_index=0)  # fmt: skip
+    assert without_places_in([run], root) == (replace(run, message=Message("{text}", text=told)),)
 
 
 def test_a_model_that_is_not_here_is_got_on_its_tab(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_trials import make_trial
 
+from rembg_tuner.messages import Message
 from rembg_tuner.plot.drawing import draw
 from rembg_tuner.plot.layout import HEIGHT, WIDTH, lay_out
 from rembg_tuner.settings import Settings
@@ -94,7 +95,7 @@ def test_ticks_are_few_and_round(high: float) -> None:
 
 def test_nothing_measured_is_said() -> None:
     """In the visitor's words, escaped."""
-    failed = Trial(number=0, settings=Settings(), failure="no", failure_kind="crash")
+    failed = Trial(number=0, settings=Settings(), failure=Message("no"), failure_kind="crash")
     info = lay_out([failed])
     assert info.failed == 1
     assert "&lt;none&gt;" in draw(info, words={"none": "<none>"})

@@ -134,7 +134,7 @@ def test_an_alpha_that_is_opaque_everywhere_is_none(
         astronaut.convert("L" if mode == "LA" else "RGB").convert(mode).save(tmp_path / name)
     result = runner.run(masked_in(tmp_path, tmp_path / name), QUICK)
     assert isinstance(result, Result)
-    assert not any("preview" in text for text in result.warnings)
+    assert not any("preview" in text for text in map(str, result.warnings))
     assert not (tmp_path / "before.webp").exists()
     assert np.array_equal(alpha_of(tmp_path / "mask.png"), alpha_of(tmp_path / "out.png"))
 
@@ -145,7 +145,7 @@ def test_a_preview_that_cannot_be_written_leaves_the_cutout(runner: Runner, tmp_
     run = runner.run(job, QUICK)
     assert isinstance(run, Result)
     assert run.preview is None
-    assert any("there is no preview: " in text and "cannot be written" in text for text in run.warnings)  # fmt: skip
+    assert any("there is no preview: " in text and "cannot be written" in text for text in map(str, run.warnings))  # fmt: skip
     assert (tmp_path / "out.png").is_file()
     assert isinstance(runner.run(job_in(tmp_path), QUICK), Result)
 

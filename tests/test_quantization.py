@@ -404,7 +404,7 @@ def test_an_int8_form_that_was_changed_is_refused(tmp_path: Path) -> None:
         run = runner.run(job, Settings(model=str(source), engine="openvino", precision="int8"))
     assert not isinstance(run, Result)
     assert run.kind == "bad_model"
-    assert "its sha256 is" in run.message
+    assert "its sha256 is" in str(run.message)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from made_trials import make_trial
 
 from rembg_tuner.budgets import Budgets, read_budgets
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.messages import Message
 from rembg_tuner.pareto import dominates, front_of, hypervolume
 from rembg_tuner.recommend import recommend
 from rembg_tuner.settings import Settings
@@ -167,7 +168,9 @@ def test_the_nearest_misses_by_the_smallest_largest_share(
 
 def test_where_nothing_was_measured_nothing_is_near() -> None:
     """No trial, and trials that all failed."""
-    failed = Trial(number=0, settings=Settings(), failure="it crashed", failure_kind="crash")
+    failed = Trial(
+        number=0, settings=Settings(), failure=Message("it crashed"), failure_kind="crash"
+    )
     for trials, said in (([], "nothing was measured"), ([failed], "every trial failed")):
         found = recommend(trials, Budgets())
         assert (found.chosen, found.nearest, found.misses) == (None, None, ())
@@ -219,7 +222,9 @@ def test_budgets_read_back() -> None:
 
 def test_what_failed_or_has_the_wrong_licence_is_never_recommended() -> None:
     """Only what was measured, and only what may be used."""
-    failed = Trial(number=0, settings=Settings(), failure="it crashed", failure_kind="crash")
+    failed = Trial(
+        number=0, settings=Settings(), failure=Message("it crashed"), failure_kind="crash"
+    )
     assert recommend([failed], Budgets()).chosen is None
     barred = make_trial(1, 100, 0.1, 1.0, model="bria-rmbg")
     found = recommend([barred], Budgets(models=frozenset({"u2netp"})))

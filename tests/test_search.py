@@ -12,6 +12,7 @@ import pytest
 
 from rembg_tuner.cli.readers import list_reader_of
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.messages import Message
 from rembg_tuner.pareto import hypervolume
 from rembg_tuner.presets import Capabilities
 from rembg_tuner.settings import Settings, Value, build_settings
@@ -113,7 +114,7 @@ def test_a_failed_trial_is_not_asked_again() -> None:
     asked = []
     while (settings := search.next()) is not None:
         asked.append(settings)
-        search.tell(Trial(number=0, settings=settings, failure="no", failure_kind="crash"))
+        search.tell(Trial(number=0, settings=settings, failure=Message("no"), failure_kind="crash"))
     assert len(asked) == len(set(asked)) == 6
 
 

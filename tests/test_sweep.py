@@ -30,6 +30,7 @@ from rembg_tuner.comparison import Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.imaging.comparisons import another_shape
 from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.messages import Message
 from rembg_tuner.settings import Settings, build_settings
 from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.sweep.guess import left_range_s
@@ -250,7 +251,7 @@ def test_a_trial_that_fails_is_a_row_with_its_reason(tmp_path: Path) -> None:
     """And leaves nothing behind."""
     settings = Settings(engine="onnxruntime")
     answer = Failure(
-        kind="out_of_memory", message="it took too much", stage="predict", input=str(COFFEE),
+        kind="out_of_memory", message=Message("it took too much"), stage="predict", input=str(COFFEE),
         settings=settings, run_index=0,
     )  # fmt: skip
     with Comparer() as comparer:
@@ -258,7 +259,7 @@ def test_a_trial_that_fails_is_a_row_with_its_reason(tmp_path: Path) -> None:
             pictures=(COFFEE,), reference=Reference(name="none"), folder=tmp_path, comparer=comparer
         )
         trial = measure_trial(4, settings, ground, FakeBench(answer))
-        assert (trial.failure, trial.failure_kind) == ("it took too much", "out_of_memory")
+        assert (str(trial.failure), trial.failure_kind) == ("it took too much", "out_of_memory")
         assert not trial.is_measured
         with pytest.raises(OutputError, match="it took too much"):
             make_reference([COFFEE], settings, "u2netp", FakeBench(answer), tmp_path, max_pixels={})

@@ -12,6 +12,7 @@ import pytest
 from made_trials import make_trial
 
 from rembg_tuner.budgets import Budgets
+from rembg_tuner.messages import Message
 from rembg_tuner.settings import KNOBS, Settings
 from rembg_tuner.sweep.run import SweepProgress
 from rembg_tuner.trials import Trial
@@ -32,7 +33,7 @@ TRIALS = (
     make_trial(1, 150, 0.10, 0.99),
     make_trial(2, 300, 0.09, 0.999),
 )
-FAILED = Trial(number=3, settings=Settings(engine="onnxruntime"), failure="it crashed", failure_kind="crash")  # fmt: skip
+FAILED = Trial(number=3, settings=Settings(engine="onnxruntime"), failure=Message("it crashed"), failure_kind="crash")  # fmt: skip
 BUDGETS: dict[str, tuple[Any, ...]] = {
     "any": (None, None, None, False),
     "impossible": (50, None, None, False),

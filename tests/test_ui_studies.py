@@ -16,7 +16,8 @@ from test_ui_visit import RESULT
 from rembg_tuner.budgets import Budgets
 from rembg_tuner.comparison import Compared, Entry, Question
 from rembg_tuner.errors import OutputError, SettingsError
-from rembg_tuner.measurement import BUSY_MACHINE, HAD_COMPANY
+from rembg_tuner.measurement import HAD_COMPANY, MACHINE_BUSY
+from rembg_tuner.messages import Message
 from rembg_tuner.settings import Settings
 from rembg_tuner.soak import summarise_soak
 from rembg_tuner.sweep.run import SweepProgress
@@ -67,7 +68,9 @@ def test_a_comparison_leaves_the_sweep_where_it_is() -> None:
 def test_a_comparison_says_that_the_machine_was_busy(language: str, told: str, mark: str) -> None:
     """Beside the time of the setting that ran then, and once below the table."""
     quiet = make_trial(0, 100, 0.1, 0.99)
-    busy = replace(make_trial(1, 90, 0.2, 0.98), warnings=(f"{BUSY_MACHINE}: load average 9.0",))
+    busy = replace(
+        make_trial(1, 90, 0.2, 0.98), warnings=(Message("load average 9.0", code=MACHINE_BUSY),)
+    )
     entries = tuple(Entry(name=str(t.number), settings=t.settings) for t in (quiet, busy))
     question = Question(picture=Path("a.png"), entries=entries, reference="0")
 
@@ -170,7 +173,7 @@ def test_a_stopped_study_has_no_problem() -> None:
     assert [problem and str(problem) for problem in problems] == [None, "the reference could not be made"]  # fmt: skip
     for language, told in (("en", "Stopped"), ("zh-CN", "停止")):
         assert told in show_comparison(stopped(), language)
-        failed = Trial(number=0, settings=Settings(), failure="the run was cancelled", failure_kind="cancelled")  # fmt: skip
+        failed = Trial(number=0, settings=Settings(), failure=Message("the run was cancelled"), failure_kind="cancelled")  # fmt: skip
         compared = [Compared(entry=Entry(name="a", settings=Settings()), trial=failed)]
         assert told in show_comparison(stopped(compared=compared), language)
         assert told in show_soak(stopped(), language, most=60)
@@ -213,7 +216,7 @@ def test_a_setting_that_was_taken_says_where_it_is(language: str) -> None:
     ("language", "told"),
     [
         ("en", f"{HAD_COMPANY}</p>"),
-        ("zh-CN", f"{translate_sentence(HAD_COMPANY, 'zh-CN')}</p>"),
+        ("zh-CN", f"{translate_sentence(str(HAD_COMPANY), 'zh-CN')}</p>"),
     ],
 )
 def test_a_card_says_what_the_runs_said(language: str, told: str) -> None:
@@ -222,7 +225,7 @@ def test_a_card_says_what_the_runs_said(language: str, told: str) -> None:
     visitor = Visitor(language=language, study=study_of(progress=progress_of([trial], 1)))
     shown = HANDLERS.show(visitor, Budgets())
     assert told in shown
-    assert (HAD_COMPANY in shown) == (language == "en")
+    assert (str(HAD_COMPANY) in shown) == (language == "en")
 
 
 @pytest.mark.parametrize(("runs", "is_bound"), [(16, True), (60, False)])

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from rembg_tuner.imaging.matte import foreground_warning
 from rembg_tuner.measurement import Environment, Failure, Result
+from rembg_tuner.messages import Message, as_message
 from rembg_tuner.running.ticket import Glance, Timeline
 from rembg_tuner.settings import Settings
 from rembg_tuner.ui.arrival import show_examples
@@ -71,7 +72,9 @@ TIMELINE = Timeline(
 )
 FAILURE = Failure(
     kind="timeout",
-    message="the run passed its deadline of 30.00 s (timeout_s) and was ended; raise it, or choose a faster setting",
+    message=Message(
+        "the run passed its deadline of 30.00 s (timeout_s) and was ended; raise it, or choose a faster setting"
+    ),
     stage="predict",
     input="/secret/uploads/cup.png",
     settings=SETTINGS,
@@ -274,7 +277,7 @@ def test_a_failure_stands_in_its_place(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_cancelled_run_is_no_error(language: str) -> None:
     """No alert and no red, in the panel and in the table, also after some runs of a repeat."""
-    cancelled = replace(FAILURE, kind="cancelled", message="the run was cancelled")
+    cancelled = replace(FAILURE, kind="cancelled", message=Message("the run was cancelled"))
     visit = visit_of(turn(cancelled), turn(RESULT, cancelled))
     for one in visit.turns:
         shown = result_view.show_turn(one, baseline=None, limit_bytes=None, language=language)
@@ -299,9 +302,9 @@ def test_no_foreground_comes_first(language: str) -> None:
     """Before the figures' details and every other warning, once, and the download says it."""
     text = foreground_warning(np.full((4, 4), 0.2, np.float32))
     assert text is not None
-    bad = turn(replace(RESULT, warnings=("the picture has no colour profile", text)))
+    bad = turn(replace(RESULT, warnings=(Message("the picture has no colour profile"), text)))
     shown = result_view.show_turn(bad, baseline=None, limit_bytes=None, language=language)
-    told = translate_sentence(text, language)
+    told = translate_sentence(str(text), language)
     assert shown.count(escape(told)) == 1
     assert shown.index(escape(told)) < shown.index("rt-stages") < shown.index("rt-warnings")
     assert bad.has_no_foreground
@@ -340,8 +343,8 @@ def test_an_unstable_repeat_is_told() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_hostile_name_is_only_text(language: str) -> None:
     """A file's name, a warning or a message never becomes markup."""
-    bad = replace(RESULT, warnings=(HOSTILE,), environment=replace(RESULT.environment, versions={"x": HOSTILE}))  # fmt: skip
-    visit = visit_of(turn(bad, picture=HOSTILE), turn(replace(FAILURE, message=HOSTILE), picture=HOSTILE))  # fmt: skip
+    bad = replace(RESULT, warnings=(as_message(HOSTILE),), environment=replace(RESULT.environment, versions={"x": HOSTILE}))  # fmt: skip
+    visit = visit_of(turn(bad, picture=HOSTILE), turn(replace(FAILURE, message=as_message(HOSTILE)), picture=HOSTILE))  # fmt: skip
     drawn = [show_runs(visit, (Path("a b/runs.csv"), Path("runs.json")), language)]
     drawn += [result_view.show_turn(one, baseline=None, limit_bytes=None, language=language) for one in visit.turns]  # fmt: skip
     drawn.append(result_view.show_problem(HOSTILE, language))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from rembg_tuner.errors import EngineError
-from rembg_tuner.measurement import Result, is_busy
+from rembg_tuner.measurement import MACHINE_BUSY, Result, read_message
 from rembg_tuner.messages import Message
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.load import OwnLoad
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rembg_tuner.bench.contestants import Contestant
     from rembg_tuner.bench.pictures import BenchPicture
     from rembg_tuner.bench.release_before import ReleaseBefore
+    from rembg_tuner.messages import Message
 
 # ONNX Runtime's memory pattern is planned in the second run; the network's input has one size, so that
 # the next pictures need one run only, for the pages of their files.
@@ -41,14 +42,14 @@ class Run:
     load_peak_rss_bytes: int | None
     peak_source: str
     output_bytes: int
-    warnings: tuple[str, ...]
+    warnings: tuple[Message, ...]
     environment: dict[str, Any]
 
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> Self:
         """Take the fields of a Result by name."""
         fields = {name: result[name] for name in cls.__slots__}
-        return cls(**{**fields, "warnings": tuple(result["warnings"])})
+        return cls(**{**fields, "warnings": tuple(map(read_message, result["warnings"]))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,7 @@ class _OwnLane:
                     problem=result.message,
                 )
             )
-        return Run.of(asdict(result))
+        return Run.of(result.to_dict())
 
     def restart(self) -> None:
         """End the worker; see `_Lane`."""
@@ -118,8 +119,9 @@ class _BeforeLane:
         """Run a picture; see `_Lane`. Its load is ours, and our own load is no other work of its machine."""
         run = Run.of(self._before.run(self._one, picture, output))
         self._load.add(run.cpu_s, run.total_s)
-        kept = tuple(text for text in run.warnings if not is_busy([text]))
-        return Run.of({**asdict(run), "warnings": kept})
+        # Of a release whose warnings have no codes, which of them are of the load cannot be told.
+        kept = tuple(one for one in run.warnings if one.code not in (None, MACHINE_BUSY))
+        return replace(run, warnings=kept)
 
     def restart(self) -> None:
         """End the worker; see `_Lane`."""

@@ -128,12 +128,15 @@ def make_report(
         cold_starts=cold,
         held_to=held_to,
         before=before,
-        busy=distinct(
-            text
-            for bout in bouts
-            for run in bout.rounds
-            for text in run.warnings
-            if is_busy([text])
+        busy=tuple(
+            str(one)
+            for one in distinct(
+                one
+                for bout in bouts
+                for run in bout.rounds
+                for one in run.warnings
+                if is_busy([one])
+            )
         ),
     )
 
@@ -165,7 +168,7 @@ def _row(bout: Bout, stock: Bout | None, before: Bout | None) -> Row:
         start_s=last.start_s,
         load_s=last.load_s,
         parent_cpu_s=median(bout.parent_cpu_s) if bout.parent_cpu_s else None,
-        warnings=last.warnings,
+        warnings=tuple(map(str, last.warnings)),
     )
 
 

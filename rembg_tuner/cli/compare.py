@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         emit_json(document)
     else:
         _print(compared, held)
-    return FAILED if any(one.trial.failure for one in compared) else DONE
+    return FAILED if any(one.trial.failure is not None for one in compared) else DONE
 
 
 def _entries(text: str) -> list[Entry]:
@@ -133,7 +133,7 @@ def _print(compared: list[Compared], held: _Held) -> None:
     emit(f"{'':{width}}  {'time':>9}  {'peak':>9}  {'IoU':>6}  {'diff.':>6}  stars")
     for one in compared:
         trial = one.trial
-        if trial.failure:
+        if trial.failure is not None:
             emit(f"{one.entry.name:{width}}  {trial.failure}")
             continue
         agreement = (
@@ -144,8 +144,9 @@ def _print(compared: list[Compared], held: _Held) -> None:
         unstable = " (may be unstable)" if trial.may_be_unstable else ""
         unstable += " (machine busy)" if is_busy(trial.warnings) else ""
         emit(f"{one.entry.name:{width}}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement}  {label_of(one.entry.settings, names)}{unstable}")  # fmt: skip
-    for text in distinct(text for one in compared for text in one.trial.warnings if is_busy([text])):  # fmt: skip
-        emit(text)
+    busy = distinct(said for one in compared for said in one.trial.warnings if is_busy([said]))
+    for warning in busy:
+        emit(str(warning))
     if any(not picture.has_foreground for one in compared for picture in one.trial.pictures):
         emit(f"{held.name} has no clear foreground here, so that no agreement is told")
         return

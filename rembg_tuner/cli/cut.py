@@ -108,8 +108,8 @@ def _run_all(
 
 def failure_text(run: Failure) -> str:
     """Say what failed, naming the picture once."""
-    is_named = run.input == STANDARD or run.input in run.message
-    return run.message if is_named else f"{run.input}: {run.message}"
+    is_named = run.input == STANDARD or run.input in str(run.message)
+    return str(run.message) if is_named else f"{run.input}: {run.message}"
 
 
 def _describe(run: Result, *, is_brief: bool) -> list[str]:
@@ -158,7 +158,7 @@ def _print_spread(runs: list[Run], write: Callable[..., None]) -> None:
     write(
         f"warm     median {format_seconds(total.median)}, {format_seconds(total.low)} to {format_seconds(total.high)} (n = {total.n}, the first run left out)"
     )
-    for text in distinct(text for run in warm for text in run.warnings if is_busy([text])):
+    for text in distinct(one for run in warm for one in run.warnings if is_busy([one])):
         write(f"warning  {text}")
     write(
         f"peak     {format_bytes(setting_peak_bytes(done))} of the setting: the highest of the load and {len(done)} runs"

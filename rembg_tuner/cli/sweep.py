@@ -118,7 +118,7 @@ def _tell(names: Sequence[str], progress: SweepProgress) -> None:
     trial = progress.newest
     if trial is None:
         return
-    said = trial.failure or figures_of(trial)
+    said = str(trial.failure or figures_of(trial))
     if trial.was_measured_before and progress.confirmed is None:
         said += " (measured before)"
     if trial.may_be_unstable:
@@ -153,7 +153,7 @@ def print_recommendation(
     if busy := busy_text(trials):
         emit(busy)
     for trial in trials:
-        if trial.failure:
+        if trial.failure is not None:
             emit(f"failed: trial {trial.number}, {label_of(trial.settings, names)}: {trial.failure}")  # fmt: skip
     if found.chosen is None:
         _print_nothing_fits(found, budgets, folder, own)

@@ -85,14 +85,15 @@ def scale_to_matte(raw: Channel) -> Matte:
     return (raw - np.float32(low)) / np.float32(high - low)
 
 
-def foreground_warning(raw: Channel) -> str | None:
+def foreground_warning(raw: Channel) -> Message | None:
     """Say so where the network saw no clear foreground, which stretching would hide."""
     high = float(raw.max())
     if high >= LEAST_FOREGROUND:
         return None
-    return (
-        f"{NO_FOREGROUND}: the network's strongest answer is {high:.2f} of 1, so the cut-out is "
-        f"stretched noise; try another picture, or a larger model"
+    return Message(
+        "no clear foreground: the network's strongest answer is {high:.2f} of 1, so the cut-out is stretched noise; try another picture, or a larger model",
+        code=NO_FOREGROUND,
+        high=high,
     )
 
 

@@ -37,6 +37,8 @@ from rembg_tuner.units import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rembg_tuner.messages import Message
+
 _IN_MEMORY_PIXELS = (
     4_200_000  # up to here (16 MiB with alpha) a turned or scaled picture is kept in memory
 )
@@ -72,7 +74,7 @@ class PictureHeader:
     orientation: int
     is_whole: bool
     extra_bytes: int
-    warnings: tuple[str, ...]
+    warnings: tuple[Message | str, ...]
     view: FileView = field(default=WHOLE_FILE, repr=False, compare=False)
 
     @property

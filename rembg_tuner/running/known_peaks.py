@@ -7,6 +7,7 @@ import math
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.running.history import History, why_not_fit
 from rembg_tuner.running.watch import FailedRunError, OverLimitError
 
@@ -57,7 +58,7 @@ class KnownPeaks:
             raise FailedRunError("out_of_memory", reason, "prepare")
         return max(seen, 0 if own is None else own.peak_bytes)
 
-    def note(self, settings: Settings, worker: WarmWorker, cache: Path) -> str | None:
+    def note(self, settings: Settings, worker: WarmWorker, cache: Path) -> Message | None:
         """Note what a setting took in a run that went through; its pictures' own share is left out.
 
         Returns:
@@ -75,7 +76,12 @@ class KnownPeaks:
                 history.remember_started(settings)
                 self._started.add(key)
         except sqlite3.Error as error:
-            return f"what this setting took was not noted in {cache}: {error}"
+            return Message(
+                "what this setting took was not noted in {cache}: {error}",
+                code="peak_not_noted",
+                cache=cache,
+                error=Quoted(str(error)),
+            )
         return None
 
     def note_ended(self, settings: Settings, error: FailedRunError, cache: Path) -> None:

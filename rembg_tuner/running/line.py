@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Self
 
 from rembg_tuner.errors import CancelledError, TunerError
 from rembg_tuner.measurement import HAD_COMPANY, Failure, Result
+from rembg_tuner.messages import Message
 from rembg_tuner.running.fresh import run_fresh
 from rembg_tuner.running.load import OwnLoad
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.running.ticket import Glance, Order, Ticket, failure_of_ticket
 from rembg_tuner.running.watch import FailedRunError
-from rembg_tuner.units import MIB, format_seconds
+from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -87,17 +88,15 @@ class WaitingLine:
         ticket = Ticket(self, order)
         with self.lock:
             if self._is_closed:
-                refusal = "this server is closing; come back later"
+                refusal = Message("this server is closing; come back later")
             elif len(self._waiting) >= self.most_waiting:
-                guess = self._wait_s(len(self._waiting))
-                when = "later" if guess is None else f"in about {format_seconds(max(1.0, guess))}"
-                refusal = f"{len(self._waiting)} pictures are waiting already and no more are taken; come back {when}"
+                refusal = _full(len(self._waiting), self._wait_s(len(self._waiting)))
             else:
-                refusal = ""
+                refusal = None
                 self._waiting.append(ticket)
                 self._join_warm_up()
                 self._wake_slot()
-        if refusal:
+        if refusal is not None:
             ticket.runs.append(failure_of_ticket(ticket, "busy", refusal))
             ticket.end()
         return ticket
@@ -198,7 +197,9 @@ class WaitingLine:
             if ticket.runner is not None:
                 ticket.runner.cancel()
         if was_waiting:
-            ticket.runs.append(failure_of_ticket(ticket, "cancelled", "the run was cancelled"))
+            ticket.runs.append(
+                failure_of_ticket(ticket, "cancelled", Message("the run was cancelled"))
+            )
             ticket.end()
 
     def close(self) -> None:
@@ -255,7 +256,9 @@ class WaitingLine:
             return runs if was_alone else [_with_company(run) for run in runs]
         except Exception:  # noqa: BLE001  # the slot's edge: it must serve whoever is next
             _LOG.exception("a trial ended in a way nobody foresaw")
-            text = "the trial ended in a way nobody foresaw, which stands in the server's log"
+            text = Message(
+                "the trial ended in a way nobody foresaw, which stands in the server's log"
+            )
             return [failure_of_ticket(ticket, "crash", text)]
 
     def _next(self, runner: Runner) -> Ticket | None:
@@ -295,7 +298,7 @@ class WaitingLine:
             with self.lock:
                 is_of_use, ticket = self._join_warm_up(), self._running.get(runner)
             if not is_of_use:  # the start ends its worker, at once
-                raise CancelledError("nobody needs this worker any more")
+                raise CancelledError(Message("nobody needs this worker any more"))
             if ticket is not None:
                 ticket.note(progress)
 
@@ -329,7 +332,9 @@ class WaitingLine:
             return
         for i in range(order.repeat):
             if ticket.is_cancelled:
-                ticket.runs.append(failure_of_ticket(ticket, "cancelled", "the run was cancelled"))
+                ticket.runs.append(
+                    failure_of_ticket(ticket, "cancelled", Message("the run was cancelled"))
+                )
                 return
             job = (
                 order.job
@@ -340,12 +345,26 @@ class WaitingLine:
                 run = runner.run(job, order.settings, warnings=order.warnings, on_progress=watch)
             except Exception:  # noqa: BLE001  # the slot's edge: it must serve whoever is next
                 _LOG.exception("a run ended in a way nobody foresaw")
-                text = "the run ended in a way nobody foresaw, which stands in the server's log; try again"
+                text = Message(
+                    "the run ended in a way nobody foresaw, which stands in the server's log; try again"
+                )
                 ticket.runs.append(failure_of_ticket(ticket, "crash", text))
                 return
             ticket.runs.append(run if was_alone else _with_company(run))
             if isinstance(run, Failure):
                 return
+
+
+def _full(waiting: int, guess_s: float | None) -> Message:
+    """Return that no more pictures are taken, and when to come back."""
+    when = Message("later")
+    if guess_s is not None:
+        when = Message("in about {duration:seconds}", duration=max(1.0, guess_s))
+    return Message(
+        "{waiting} pictures are waiting already and no more are taken; come back {when}",
+        waiting=waiting,
+        when=when,
+    )
 
 
 def _with_company(run: Result | Failure) -> Result | Failure:

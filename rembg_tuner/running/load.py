@@ -9,6 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 from rembg_tuner.host import read_host
+from rembg_tuner.measurement import MACHINE_BUSY
+from rembg_tuner.messages import Message
 from rembg_tuner.running.meter import load_average
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class OwnLoad:
         self._at_s = now_s
 
 
-def busy_warning(own: OwnLoad) -> str | None:
+def busy_warning(own: OwnLoad) -> Message | None:
     """Return a sentence if the load average without our own workers exceeds the usable CPUs; None: it does not.
 
     Where a quota lets this process use a part of the machine's CPUs only, the load may be on the others: then
@@ -70,4 +72,9 @@ def busy_warning(own: OwnLoad) -> str | None:
     usable = read_host().usable_cpus
     if others <= max(usable, (os.cpu_count() or usable) - usable):
         return None
-    return f"the machine was busy with other work: load average {others:.1f} without our own workers, usable CPUs {usable}; times are longer than on a quiet machine"
+    return Message(
+        "the machine was busy with other work: load average {load:.1f} without our own workers, usable CPUs {cpus}; times are longer than on a quiet machine",
+        code=MACHINE_BUSY,
+        load=others,
+        cpus=usable,
+    )

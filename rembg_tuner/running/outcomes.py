@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.address_space import with_limit
 from rembg_tuner.cache import remove_scratch
 from rembg_tuner.measurement import Failure, FailureKind, Result
-from rembg_tuner.messages import Message
+from rembg_tuner.messages import Message, as_message
 from rembg_tuner.running.meter import load_average
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rembg_tuner.errors import TunerError
     from rembg_tuner.pipeline import Job
     from rembg_tuner.running.warm import WarmWorker
@@ -34,7 +36,7 @@ def failure_of(job: Job, settings: Settings, error: FailedRunError, run_index: i
     """Make the Failure of a run."""
     return Failure(
         kind=error.kind,
-        message=str(with_limit(Message.from_json(error.message), error.kind)),
+        message=with_limit(error.message, error.kind),
         stage=error.stage,
         input=job.input,
         settings=settings,
@@ -63,7 +65,7 @@ def result_of(
     *,
     readings: Readings,
     outcome: dict[str, Any],
-    warnings: tuple[str, ...],
+    warnings: Iterable[Message | str],
 ) -> Result:
     """Make the Result of one picture.
 
@@ -96,7 +98,7 @@ def result_of(
         peak_source=worker.meter.peak_source,
         output_bytes=outcome["output_bytes"],
         agreement=None,
-        warnings=warnings,
+        warnings=tuple(as_message(one) for one in warnings),
         environment=replace(worker.environment, load_average=load_average()),
         curve=readings.curve,
     )

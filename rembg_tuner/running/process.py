@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.children.environment import child_environment, numba_environment
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.host import oom_kill_count
+from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.running.launching import REAP_TIMEOUT_S, LaunchedWorker, lean_environment
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class WorkerGoneError(Exception):
 
 class WorkerRubbishError(WorkerGoneError):
     """The worker wrote what is no message: nothing it says can be relied on any more."""
+
+    def __init__(self, message: Message) -> None:
+        """Keep what is said of it."""
+        super().__init__(str(message))
+        self.message = message
 
 
 class WorkerProcess:
@@ -96,7 +102,9 @@ class WorkerProcess:
         line, newline, rest = self._pending.partition(b"\n")
         if not newline:
             if len(line) > _MOST_LINE_BYTES:
-                raise WorkerRubbishError(f"the worker wrote {line[:80]!r} without end")
+                raise WorkerRubbishError(
+                    Message("the worker wrote {text} without end", text=_shown(line))
+                )
             return None
         self._pending = rest
         return _read_message(line)
@@ -133,19 +141,19 @@ class WorkerProcess:
         self.kill()
         return self._process.exit_code
 
-    def obituary(self) -> str:
+    def obituary(self) -> Message:
         """Say how it ended, and the last line it logged."""
         code = self._exit_code()
         if self._was_ended:
-            text = "the worker closed its pipe and ran on, so it was ended"
+            how = Message("the worker closed its pipe and ran on, so it was ended")
         elif code is not None and code < 0:
-            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-            advice = "; the system may have run out of memory" if name == "SIGKILL" else ""
-            text = f"the worker was ended by {name}{advice}"
+            how = _killed_by(-code)
         else:
-            text = f"the worker ended with exit code {code}"
+            how = Message("the worker ended with exit code {number}", number=code)
         last = self.log_tail().strip().splitlines()[-1:]
-        return f"{text}; its last words: {last[0][:300]}" if last else text
+        if not last:
+            return how
+        return Message("{how}; its last words: {line}", how=how, line=Quoted(last[0][:300]))
 
     def log_tail(self) -> str:
         """Give the end of what it wrote to fd 1 and 2."""
@@ -153,6 +161,28 @@ class WorkerProcess:
         size = os.fstat(log).st_size
         tail = os.pread(log, _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES))
         return tail.decode(errors="replace")
+
+
+def _killed_by(number: int) -> Message:
+    """Return that a signal ended the worker."""
+    is_known = number in set(signal.Signals)
+    name = signal.Signals(number).name if is_known else Message("signal {number}", number=number)
+    if number == signal.SIGKILL:
+        return Message(
+            "the worker was ended by {signal}; the system may have run out of memory", signal=name
+        )
+    return Message("the worker was ended by {signal}", signal=name)
+
+
+def _shown(line: bytes) -> Quoted:
+    """Return the beginning of what a worker wrote."""
+    return Quoted(repr(line[:80]))
+
+
+def _rubbish(line: bytes) -> WorkerRubbishError:
+    """Return that a line is no message."""
+    said = Message("the worker wrote {text}, which is no message", text=_shown(line))
+    return WorkerRubbishError(said)
 
 
 def _read_message(line: bytes) -> dict[str, Any]:
@@ -164,11 +194,30 @@ def _read_message(line: bytes) -> dict[str, Any]:
     try:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise WorkerRubbishError(f"the worker wrote {line[:80]!r}, which is no message") from error
+        raise _rubbish(line) from error
     event = message.get("event") if isinstance(message, dict) else None
     if not isinstance(event, str) or not _CONTENT.get(event, {"event unknown"}) <= message.keys():
-        raise WorkerRubbishError(f"the worker wrote {line[:80]!r}, which is no message")
-    return dict(message)
+        raise _rubbish(line)
+    try:
+        return _with_messages(message)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _rubbish(line) from error
+
+
+def _with_messages(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what came through the pipe with its failure and warnings as `Message`s, those of its outcomes too.
+
+    Raises:
+        ValueError, TypeError, AttributeError: they are none.
+    """
+    read = dict(content)
+    if "message" in read:
+        read["message"] = Message.from_json(read["message"])
+    if "warnings" in read:
+        read["warnings"] = tuple(Message.from_json(one) for one in read["warnings"])
+    if "outcomes" in read:
+        read["outcomes"] = [_with_messages(one) for one in read["outcomes"]]
+    return read
 
 
 def _environment(engine: str, cache: Path) -> dict[str, str]:

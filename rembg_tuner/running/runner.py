@@ -10,12 +10,14 @@ import math
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import ModelError, TunerError
 from rembg_tuner.host import read_host
+from rembg_tuner.messages import Message, as_message, plural
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.precision import choose_precision
 from rembg_tuner.running.derived import prepare
@@ -27,11 +29,10 @@ from rembg_tuner.running.process import WorkerGoneError
 from rembg_tuner.running.starting import Start, start_worker
 from rembg_tuner.running.warm import WarmWorker, WarmWorkers
 from rembg_tuner.running.watch import DiedIdleError, FailedRunError, Progress, Watch
-from rembg_tuner.units import MIB, format_seconds
+from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     from rembg_tuner.measurement import Failure, Result
@@ -44,11 +45,14 @@ if TYPE_CHECKING:
 _READ_AHEAD_BYTES = 64 * MIB  # more than a picture takes that `read_ahead` reads: 50 at most
 
 
-def _deadline_text(timeout_s: float, pictures: int) -> str:
+def _deadline_text(timeout_s: float, pictures: int) -> Message:
     """Say that a run took too long; together, pictures have the time of all of them."""
-    if pictures == 1:
-        return f"the run passed its deadline of {format_seconds(timeout_s)} (timeout_s) and was ended; raise it, or choose a faster setting"
-    return f"the run of {pictures} pictures passed its deadline of {format_seconds(timeout_s)} a picture (timeout_s) and was ended; raise it, or choose a faster setting"
+    return plural(
+        "the run passed its deadline of {limit:seconds} (timeout_s) and was ended; raise it, or choose a faster setting",
+        "the run of {n} pictures passed its deadline of {limit:seconds} a picture (timeout_s) and was ended; raise it, or choose a faster setting",
+        n=pictures,
+        limit=timeout_s,
+    )
 
 
 def _has_room(worker: WarmWorker, memory_limit_bytes: int | None) -> bool:
@@ -79,7 +83,7 @@ class _Turn:
     """
 
     settings: Settings
-    warnings: tuple[str, ...]
+    warnings: tuple[Message | str, ...]
     on_progress: Callable[[Progress], None] | None = None
     is_together: bool = False
     following: tuple[Job, ...] = ()
@@ -122,7 +126,7 @@ class Runner:
         self._previewer = Previewer()
         self._slot = threading.Lock()
         self._cancel = threading.Event()
-        self._cache: tuple[Path, tuple[str, ...]] | None = None
+        self._cache: tuple[Path, tuple[Message | str, ...]] | None = None
 
     def __enter__(self) -> Self:
         """Hold the slot's workers."""
@@ -166,7 +170,7 @@ class Runner:
         job: Job,
         settings: Settings,
         *,
-        warnings: tuple[str, ...] = (),
+        warnings: tuple[Message | str, ...] = (),
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Result | Failure:
         """Run one picture through.
@@ -188,7 +192,7 @@ class Runner:
         jobs: list[Job],
         settings: Settings,
         *,
-        warnings: tuple[str, ...] = (),
+        warnings: tuple[Message | str, ...] = (),
         following: Sequence[Job] = (),
     ) -> list[Result | Failure]:
         """Run several pictures through, with one run of the network for all of them.
@@ -234,7 +238,9 @@ class Runner:
         """Run with the slot held, so that no two runs share the machine."""
         if not self._slot.acquire(blocking=False):
             busy = FailedRunError(
-                "busy", "another run is going on; try again when it is done", "prepare"
+                "busy",
+                Message("another run is going on; try again when it is done"),
+                "prepare",
             )
             return [failure_of(job, turn.settings, busy, 0) for job in jobs]
         try:
@@ -271,7 +277,7 @@ class Runner:
                 remove_scratch_of(jobs)
             return [failure_of(job, turn.settings, error, index) for job in jobs]
         except TunerError as error:
-            told = FailedRunError(kind_of(error), str(error), "prepare")
+            told = FailedRunError(kind_of(error), error.message, "prepare")
             return [failure_of(job, turn.settings, told, index) for job in jobs]
 
     def _ready_worker(self, turn: _Turn) -> WarmWorker:
@@ -303,7 +309,8 @@ class Runner:
             )
         )
         self._load.add(worker.meter.runnable_s() or 0.0, worker.start_s + worker.load_s)
-        worker.warnings = (*cache_warnings, *precision_warnings, *worker.warnings)
+        said = (*cache_warnings, *precision_warnings)
+        worker.warnings = (*map(as_message, said), *worker.warnings)
         self._workers.add(worker)
         return worker
 
@@ -324,10 +331,15 @@ class Runner:
             return prepare(settings, model, cache, is_cancelled=self._cancel.is_set, on_start=tell)
         except OSError as error:
             raise ModelError(
-                f"what the engine needs made of {model.path} cannot be written to {cache}: {error.strerror}"
+                Message(
+                    "what the engine needs made of {model} cannot be written to {cache}: {reason}",
+                    model=Path(model.path),
+                    cache=cache,
+                    reason=error.strerror,
+                )
             ) from error
 
-    def _open_cache(self) -> tuple[Path, tuple[str, ...]]:
+    def _open_cache(self) -> tuple[Path, tuple[Message | str, ...]]:
         """Open the cache once."""
         if self._cache is None:
             folder, warnings = open_cache()
@@ -436,7 +448,7 @@ class Runner:
             warnings=(*turn.warnings, *outcome["warnings"], *preview_warnings),
         )
 
-    def _make_previews(self, job: Job, settings: Settings) -> tuple[str, ...]:
+    def _make_previews(self, job: Job, settings: Settings) -> tuple[Message, ...]:
         """Have the previews made.
 
         Returns:
@@ -445,4 +457,6 @@ class Runner:
         if job.preview is None and job.before_preview is None and job.mask is None:
             return ()
         reason = self._previewer.make(job, settings)
-        return () if reason is None else (f"there is no preview: {reason}",)
+        if reason is None:
+            return ()
+        return (Message("there is no preview: {reason}", code="no_preview", reason=reason),)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rembg_tuner.engines.table import ENGINES
+from rembg_tuner.messages import Message
 from rembg_tuner.running.meter import Meter, describe_environment
 from rembg_tuner.running.process import WorkerGoneError, WorkerProcess
 from rembg_tuner.running.warm import WarmWorker
@@ -60,7 +61,9 @@ def start_worker(start: Start) -> WarmWorker:
         process = WorkerProcess(start.settings.engine, cache=start.cache, launched=launched)
     except OSError as error:
         raise FailedRunError(
-            "crash", f"no worker could be started: {error.strerror}", "start"
+            "crash",
+            Message("no worker could be started: {reason}", reason=error.strerror),
+            "start",
         ) from error
     try:
         return _load(process, start)
@@ -79,7 +82,9 @@ def _load(process: WorkerProcess, start: Start) -> WarmWorker:
         cancel=start.cancel,
         stage="start",
         deadline_s=timeouts.start_s,
-        deadline_text=f"the worker's start took more than {timeouts.start_s:.0f} s",
+        deadline_text=Message(
+            "the worker's start took more than {limit_s:.0f} s", limit_s=timeouts.start_s
+        ),
         memory_limit_bytes=start.memory_limit_bytes,
         on_progress=start.on_progress,
         started_at=process.started_at,
@@ -103,7 +108,9 @@ def _load(process: WorkerProcess, start: Start) -> WarmWorker:
         cancel=start.cancel,
         stage="load",
         deadline_s=deadline_s,
-        deadline_text=f"loading the model took more than {deadline_s:.0f} s",
+        deadline_text=Message(
+            "loading the model took more than {limit_s:.0f} s", limit_s=deadline_s
+        ),
         memory_limit_bytes=start.memory_limit_bytes,
         on_progress=start.on_progress,
         baseline_rss_bytes=baseline,
@@ -122,7 +129,7 @@ def _load(process: WorkerProcess, start: Start) -> WarmWorker:
         baseline_rss_bytes=baseline,
         load_peak_rss_bytes=meter.peak_bytes(),
         effective=loaded["effective"],
-        warnings=tuple(loaded["warnings"]),
+        warnings=loaded["warnings"],
         environment=describe_environment(ready["versions"]),
     )
     worker.note_peak(worker.load_peak_rss_bytes)

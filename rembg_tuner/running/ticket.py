@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rembg_tuner.measurement import Result
+    from rembg_tuner.messages import Message
     from rembg_tuner.pipeline import Job
     from rembg_tuner.running.runner import Runner
     from rembg_tuner.running.watch import Progress
@@ -36,7 +37,7 @@ class Order:
 
     job: Job
     settings: Settings
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message | str, ...] = ()
     repeat: int = 1
     in_turn: tuple[Job, ...] = ()
 
@@ -189,7 +190,7 @@ class Ticket:
 
 
 def failure_of_ticket(
-    ticket: Ticket, kind: Literal["busy", "cancelled", "crash"], message: str
+    ticket: Ticket, kind: Literal["busy", "cancelled", "crash"], message: Message
 ) -> Failure:
     """Make the Failure of a ticket that did not come to run."""
     return Failure(

@@ -10,6 +10,7 @@ from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
     from rembg_tuner.measurement import Environment
+    from rembg_tuner.messages import Message
     from rembg_tuner.running.meter import Meter
     from rembg_tuner.running.process import WorkerProcess
     from rembg_tuner.settings import Settings, Value
@@ -39,7 +40,7 @@ class WarmWorker:
     baseline_rss_bytes: int | None
     load_peak_rss_bytes: int | None
     effective: dict[str, Value]
-    warnings: tuple[str, ...]
+    warnings: tuple[Message, ...]
     environment: Environment
     peak_bytes: int = 0
     setting_peak_bytes: int = 0

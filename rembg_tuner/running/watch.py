@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rembg_tuner.messages import Message, as_message
 from rembg_tuner.running.meter import SAMPLING_INTERVAL_S
 from rembg_tuner.running.process import WorkerGoneError, WorkerRubbishError
-from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
     import threading
@@ -39,12 +39,13 @@ class Progress:
 
 
 class FailedRunError(Exception):
-    """A run that cannot go on; carries the Failure's kind, sentence and stage."""
+    """A run that cannot go on; carries the Failure's kind, message and stage."""
 
-    def __init__(self, kind: FailureKind, message: str, stage: str) -> None:
+    def __init__(self, kind: FailureKind, message: Message | str, stage: str) -> None:
         """Keep what the Failure will say."""
-        super().__init__(message)
-        self.kind, self.message, self.stage = kind, message, stage
+        self.message = as_message(message)
+        super().__init__(str(self.message))
+        self.kind, self.stage = kind, stage
 
 
 class DiedIdleError(FailedRunError):
@@ -54,7 +55,7 @@ class DiedIdleError(FailedRunError):
 class OverLimitError(FailedRunError):
     """A worker was ended at its memory limit; carries what it had reached, bytes."""
 
-    def __init__(self, message: str, stage: str, *, reached_bytes: int) -> None:
+    def __init__(self, message: Message, stage: str, *, reached_bytes: int) -> None:
         """Keep what the Failure will say, and how far the worker came."""
         super().__init__("out_of_memory", message, stage)
         self.reached_bytes = reached_bytes
@@ -80,7 +81,7 @@ class Watch:
     cancel: threading.Event
     stage: str
     deadline_s: float
-    deadline_text: str
+    deadline_text: Message
     memory_limit_bytes: int | None
     on_progress: Callable[[Progress], None] | None
     baseline_rss_bytes: int | None = None
@@ -142,7 +143,12 @@ class Watch:
         if limit is not None and sample is not None and sample.rss_bytes > limit:
             self.process.kill()
             raise OverLimitError(
-                f"the worker held {format_bytes(sample.rss_bytes)}, more than its limit of {format_bytes(limit)} (memory_limit_bytes), and was ended; raise it, or choose a smaller setting",
+                Message(
+                    "the worker held {held:bytes}, more than its limit of {limit:bytes} (memory_limit_bytes), and was ended; raise it, or choose a smaller setting",
+                    code="memory_limit",
+                    held=sample.rss_bytes,
+                    limit=limit,
+                ),
                 self.stage,
                 reached_bytes=sample.rss_bytes,
             )
@@ -151,7 +157,7 @@ class Watch:
             raise FailedRunError("timeout", self.deadline_text, self.stage)
         if self.cancelled_at is not None and now - self.cancelled_at > CANCEL_GRACE_S:
             self.process.kill()
-            raise FailedRunError("cancelled", "the run was cancelled", self.stage)
+            raise FailedRunError("cancelled", Message("the run was cancelled"), self.stage)
         if self.cancel.is_set() and self.cancelled_at is None:
             self.cancelled_at = now
             try:
@@ -164,16 +170,19 @@ class Watch:
         failure = DiedIdleError if self.is_warm and not self.is_heard else FailedRunError
         if isinstance(error, WorkerRubbishError):
             self.process.kill()
-            return failure("crash", f"{error}, and was ended", self.stage)
-        text, for_memory = self.process.obituary(), self.process.was_killed_for_memory()
+            said = Message("{what}, and was ended", what=error.message)
+            return failure("crash", said, self.stage)
+        how, for_memory = self.process.obituary(), self.process.was_killed_for_memory()
         self.process.kill()
         if for_memory:
             return failure(
                 "out_of_memory",
-                "the system ran out of memory and ended the worker; choose a smaller setting, or give it more memory",
+                Message(
+                    "the system ran out of memory and ended the worker; choose a smaller setting, or give it more memory"
+                ),
                 self.stage,
             )
-        return failure("crash", text, self.stage)
+        return failure("crash", how, self.stage)
 
     def thinned_curve(self) -> tuple[tuple[float, int], ...]:
         """Keep at most 300 points, of each stretch the highest."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rembg_tuner.errors import NO_FOREGROUND, OutputError
-from rembg_tuner.measurement import Failure, Result, distinct, setting_peak_bytes
+from rembg_tuner.measurement import Failure, Result, distinct, has_code, setting_peak_bytes
+from rembg_tuner.messages import Message
 from rembg_tuner.pipeline import Job
 from rembg_tuner.stats import summarise
 from rembg_tuner.trials import PictureTrial, Trial
@@ -118,7 +119,14 @@ def make_reference(
     runs = bench.measure(jobs, settings)
     for run in runs:
         if isinstance(run, Failure):
-            raise OutputError(f"the reference {name} could not be made of {run.input}: {run.message}")  # fmt: skip
+            raise OutputError(
+                Message(
+                    "the reference {reference} could not be made of {picture}: {reason}",
+                    reference=name,
+                    picture=Path(run.input),
+                    reason=run.message,
+                )
+            )
     return Reference(
         name=name,
         mattes={job.input: job.output for job in jobs},
@@ -131,7 +139,7 @@ def without_foreground(runs: Sequence[Result | Failure]) -> frozenset[str]:
     return frozenset(
         run.input
         for run in runs
-        if isinstance(run, Result) and any(NO_FOREGROUND in text for text in run.warnings)
+        if isinstance(run, Result) and has_code(NO_FOREGROUND, run.warnings)
     )
 
 
@@ -166,7 +174,9 @@ def measure_trial(number: int, settings: Settings, ground: Ground, bench: Bench)
             [job.input for job in jobs], ground.reference.without_foreground,
         )  # fmt: skip
     except OutputError as error:
-        return Trial(number=number, settings=settings, failure=str(error), failure_kind=error.kind)
+        return Trial(
+            number=number, settings=settings, failure=error.message, failure_kind=error.kind
+        )
     finally:
         for job in jobs:
             Path(job.output).unlink(missing_ok=True)
@@ -232,7 +242,7 @@ def trial_of(
         boundary_f=_mean([one.boundary_f for one in judged]),
         mae=_mean([one.mae for one in judged]),
         pictures=parts,
-        warnings=distinct(text for run in results for text in run.warnings),
+        warnings=distinct(one for run in results for one in run.warnings),
     )
     timed_trial = _with_times(trial)
     return replace(timed_trial, workers_s=timed_trial.worker_times_s)
@@ -270,9 +280,15 @@ def join_workers(trial: Trial, again: Trial) -> Trial:
         what was measured before, with that reason as a warning.
     """
     if not again.is_measured and again.failure_kind not in OF_THE_SETTING:
-        return replace(trial, warnings=(*trial.warnings, f"it could not be measured again: {again.failure}"))  # fmt: skip
+        warning = Message(
+            "it could not be measured again: {reason}",
+            code="not_measured_again",
+            reason=again.failure,
+        )
+        return replace(trial, warnings=(*trial.warnings, warning))
     if not again.is_measured:
-        return replace(again, number=trial.number, failure=f"measured again, it failed: {again.failure}")  # fmt: skip
+        failure = Message("measured again, it failed: {reason}", reason=again.failure)
+        return replace(again, number=trial.number, failure=failure)
     parts = tuple(
         replace(one, times_s=(*one.times_s, *other.times_s))
         for one, other in zip(trial.pictures, again.pictures, strict=True)

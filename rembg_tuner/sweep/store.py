@@ -92,7 +92,7 @@ class TrialStore:
         """Keep a trial; one of the same setting, weights, versions and context is replaced."""
         settings = trial.settings
         asked, weights = settings_key(settings), weights_key(settings)
-        row = (context, *self.identity(settings), asked, weights, trial.number, json.dumps(trial.to_dict()))  # fmt: skip
+        row = (context, *self.identity(settings), asked, weights, trial.number, json.dumps(trial.to_kept()))  # fmt: skip
         self._use(lambda file: file.execute(_ADD, row))
 
     def forget(self, context: str, settings: Settings) -> None:

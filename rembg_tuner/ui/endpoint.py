@@ -103,6 +103,7 @@ def _refused(error: TunerError) -> dict[str, Any]:
     """Write what was refused before it ran, with the fields of a Failure."""
     return {
         "kind": error.kind,
+        "code": error.message.code or error.kind,
         "message": str(error),
         "stage": "prepare",
         "input": None,

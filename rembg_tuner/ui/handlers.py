@@ -345,7 +345,10 @@ class Handlers:
                 await ticks.aclose()
             failure = without_places_in(ticket.runs, self.desk.folder.path)[-1]
             if isinstance(failure, Failure):
-                yield {"viewer": viewer_value(turn, visitor.language), "warning": failure.message}
+                yield {
+                    "viewer": viewer_value(turn, visitor.language),
+                    "warning": str(failure.message),
+                }
                 return
         turn = replace(turn, download=str(target), backdrop=backdrop)
         visitor.visit = visitor.visit.change(turn)

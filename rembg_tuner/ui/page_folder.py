@@ -74,12 +74,18 @@ def get_on_page(text: str) -> str:
     return text
 
 
+def _without_places(message: Message, root: Path) -> Message:
+    """Return a message as `without_places` writes it, with its code."""
+    text = without_places(str(message), root)
+    return message if text == str(message) else Message.make("{text}", code=message.code, params=(("text", text),))  # fmt: skip
+
+
 def without_places_in(runs: Sequence[Result | Failure], root: Path) -> tuple[Result | Failure, ...]:
     """Take this server's places out of what failures and warnings say."""
     return tuple(
-        replace(run, message=without_places(run.message, root))
+        replace(run, message=_without_places(run.message, root))
         if isinstance(run, Failure)
-        else replace(run, warnings=tuple(without_places(text, root) for text in run.warnings))
+        else replace(run, warnings=tuple(_without_places(one, root) for one in run.warnings))
         for run in runs
     )
 

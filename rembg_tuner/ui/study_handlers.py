@@ -393,7 +393,7 @@ def _results(runs: Sequence[Result | Failure]) -> tuple[list[Result], str]:
         OutputError: none went through.
     """
     results = [run for run in runs if isinstance(run, Result)]
-    failed = next((run.message for run in runs if isinstance(run, Failure)), "")
+    failed = next((str(run.message) for run in runs if isinstance(run, Failure)), "")
     if not results:
         raise OutputError(failed)
     return results, failed

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.cache import replacing
 from rembg_tuner.errors import NO_FOREGROUND
 from rembg_tuner.escapes import encode_text, escape_cell
-from rembg_tuner.measurement import Failure, Result, setting_peak_bytes
+from rembg_tuner.measurement import Failure, Result, has_code, setting_peak_bytes
 from rembg_tuner.running.ticket import Timeline
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import Summary, summarise
@@ -112,7 +112,7 @@ class Turn:
     def has_no_foreground(self) -> bool:
         """Whether the network saw nothing to cut out, so that the cut-out is empty or noise."""
         warnings = self.typical.warnings if self.typical else ()
-        return any(text.startswith(NO_FOREGROUND) for text in warnings)
+        return has_code(NO_FOREGROUND, warnings)
 
     @property
     def typical(self) -> Result | None:
@@ -272,7 +272,12 @@ def _row(turn: Turn, run: Result | Failure) -> dict[str, object]:
     row: dict[str, object] = {"turn": turn.number, "picture": turn.picture, "preset": turn.preset}
     row |= {name: getattr(turn.settings, name) for name in KNOBS}
     if isinstance(run, Failure):
-        return row | {"kind": run.kind, "message": run.message, "stage": run.stage}
+        return row | {
+            "kind": run.kind,
+            "code": run.code,
+            "message": str(run.message),
+            "stage": run.stage,
+        }
     figures = run.to_dict()
     row |= {
         name: value

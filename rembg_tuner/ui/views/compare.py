@@ -135,7 +135,7 @@ def _row(one: Compared, first: Compared | None, names: Sequence[str], language: 
         one.trial,
         f'<th scope="row">{escape(setting_name(one.entry.name, language))}</th>',
     )
-    if trial.failure:
+    if trial.failure is not None:
         kind = "rt-muted" if trial.failure_kind == "cancelled" else "rt-failed"
         return f'<tr>{name}<td colspan="7" class="{kind}">{escape(tell(trial.failure, language))}</td></tr>'
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from rembg_tuner.messages import Message
     from rembg_tuner.settings import Settings, Value
     from rembg_tuner.trials import Trial
 
@@ -115,7 +116,7 @@ def busy_note(trials: Sequence[Trial], language: str) -> str:
     return f'<p class="rt-warning">{escape(text)}</p>' if busy else ""
 
 
-def busy_mark(warnings: Iterable[str], language: str) -> str:
+def busy_mark(warnings: Iterable[Message], language: str) -> str:
     """Mark figures that were taken while the machine was busy; empty: it was not."""
     mark = f' <i class="rt-unstable">{escape(say("sweep.busy.mark", language))}</i>'
     return mark if is_busy(warnings) else ""

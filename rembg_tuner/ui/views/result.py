@@ -228,7 +228,7 @@ def _foreground(turn: Turn, language: str) -> str:
     result = turn.typical
     if result is None or not turn.has_no_foreground:
         return ""
-    text = next(text for text in result.warnings if text.startswith(NO_FOREGROUND))
+    text = next(one for one in result.warnings if one.code == NO_FOREGROUND)
     return f'<p class="rt-warning rt-foreground">{escape(tell(text, language))}</p>'
 
 
@@ -279,7 +279,7 @@ def _stage_bar(result: Result, language: str) -> str:
 
 def _warnings(result: Result, language: str) -> str:
     """List the warnings of a run; one about the foreground stands further up."""
-    warnings = [text for text in result.warnings if not text.startswith(NO_FOREGROUND)]
+    warnings = [one for one in result.warnings if one.code != NO_FOREGROUND]
     if not warnings:
         return ""
     lines = "".join(f"<li>{escape(tell(text, language))}</li>" for text in warnings)

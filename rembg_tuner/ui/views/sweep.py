@@ -209,7 +209,7 @@ def _line(trial: Trial, names: Sequence[str], chosen: int | None, language: str)
     mark = ' aria-current="true"' if trial.number == chosen else ""
     name = f'<th scope="row"><button type="button" data-trial="{trial.number}">{label}</button></th>'  # fmt: skip
     if not trial.is_measured:
-        return f'<tr>{name}<td colspan="5" class="rt-failed">{escape(tell(trial.failure, language))}</td></tr>'
+        return f'<tr>{name}<td colspan="5" class="rt-failed">{escape(tell(trial.failure or figures_of(trial), language))}</td></tr>'
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
     spread = f"{duration(trial.time_low_s, language)} – {duration(trial.time_high_s, language)}"
     if trial.may_be_unstable:
