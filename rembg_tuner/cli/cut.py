@@ -13,10 +13,10 @@ from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.streams import STANDARD, open_streams
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.measurement import Failure, Result, distinct, is_busy, setting_peak_bytes
-from rembg_tuner.messages import Message
+from rembg_tuner.messages import Message, plural
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.stats import summarise
-from rembg_tuner.units import counted, format_bytes, format_seconds
+from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     import argparse
@@ -138,14 +138,22 @@ def _describe(run: Result, *, is_brief: bool) -> list[str]:
     return lines
 
 
-def _focus_text(focus: Told) -> str:
-    """Tell how often the network ran, and where the subject is."""
+def _focus_text(focus: Told) -> Message:
+    """Return how often the network ran, and where the subject is."""
     assert isinstance(focus, dict)
-    runs = counted(focus["passes"], "run")
+    runs = plural("{n} run", "{n:,} runs", n=focus["passes"])
     if focus["box"] is None:
-        return f"{runs} of the network; the first shows no subject"
+        return Message("{runs} of the network; the first shows no subject", runs=runs)
     left, top, width, height = focus["box"]
-    return f"{runs} of the network; the subject's box is {width} x {height} px at {left}, {top}: {focus['share']:.1%} of the picture"
+    return Message(
+        "{runs} of the network; the subject's box is {width} x {height} px at {left}, {top}: {share:.1%} of the picture",
+        runs=runs,
+        width=width,
+        height=height,
+        left=left,
+        top=top,
+        share=focus["share"],
+    )
 
 
 def _print_spread(runs: list[Run], write: Callable[..., None]) -> None:

@@ -6,9 +6,10 @@ import argparse
 from typing import TYPE_CHECKING, Final, Literal
 
 from rembg_tuner.budgets import ANY
+from rembg_tuner.messages import plural
 from rembg_tuner.settings import type_of
 from rembg_tuner.stats import MAX_COUNT
-from rembg_tuner.units import MIB, counted, parse_bytes, parse_seconds
+from rembg_tuner.units import MIB, parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +102,8 @@ def read_memory_budget(word: str) -> int | Lifted:
         return LIFTED
     size = parse_bytes(word)
     if size < MIB:
-        raise ValueError(f"a budget of memory is 1 MiB or more, with its unit, such as 300MiB, or any, got {word!r}, which is {counted(size, 'byte')}")  # fmt: skip
+        given = plural("{n} byte", "{n:,} bytes", n=size)
+        raise ValueError(f"a budget of memory is 1 MiB or more, with its unit, such as 300MiB, or any, got {word!r}, which is {given}")  # fmt: skip
     return size
 
 

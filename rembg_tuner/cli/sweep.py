@@ -14,6 +14,7 @@ from rembg_tuner.cli.exits import DONE, FAILED, INTERRUPTED
 from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.sweep_plan import plan_of_arguments
 from rembg_tuner.measurement import is_busy
+from rembg_tuner.messages import Message, plural
 from rembg_tuner.recommend import recommend
 from rembg_tuner.running.load import OwnLoad, busy_warning
 from rembg_tuner.settings import flag_of
@@ -22,7 +23,7 @@ from rembg_tuner.sweep.opening import open_sweep
 from rembg_tuner.sweep.plan_file import hold_folder
 from rembg_tuner.sweep.summary import busy_text, write_summary
 from rembg_tuner.trials import differences, figures_of, label_of
-from rembg_tuner.units import counted, format_bytes, format_guess_range, format_seconds
+from rembg_tuner.units import format_bytes, format_guess_range, format_seconds
 
 if TYPE_CHECKING:
     import argparse
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     budgets = plan.budgets
     for text in plan.left_out():
         log(f"left out: {text}")
-    log(_announce(plan, is_resumed=arguments.resume))
+    log(str(_announce(plan, is_resumed=arguments.resume)))
     if busy := busy_warning(OwnLoad()):  # nothing of ours runs yet
         log(f"warning: {busy}")
     names = differences(plan.grid())
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     with hold_folder(folder), Comparer() as comparer:
         sweep = open_sweep(plan, folder, OwnBench(), comparer, resume=arguments.resume)
         if arguments.resume:
-            log(_announce_rest(sweep))
+            log(str(_announce_rest(sweep)))
         if sweep.outdated:
             log(f"{sweep.outdated} trials in {folder} were measured on another machine, with other versions, or with other weights; they are measured anew")  # fmt: skip
         try:
@@ -62,8 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
             sweep.confirm(budgets, on_trial=partial(_tell, names), is_cancelled=lambda: False)
         except KeyboardInterrupt as error:
             is_interrupted = True
+            kept = _trials(len(sweep.trials))
             log(
-                f"rembg-tuner: {stop_word(error)}; {counted(len(sweep.trials), 'trial')} kept, go on with: {resume_command(folder)}"
+                f"rembg-tuner: {stop_word(error)}; {kept} kept, go on with: {resume_command(folder)}"
             )
     if known := sweep.progress(0.0).remembered:
         log(f"{known} of {len(sweep.trials)} trials were measured on this machine before; --again measures them anew")  # fmt: skip
@@ -88,29 +90,46 @@ def tell_what_is_missing(summary: Summary, folder: Path) -> None:
     """Say on stderr which trials of a sweep are not done, or are of other weights."""
     done, planned = len(summary.trials), summary.planned
     if planned is not None and done < planned:
-        log(f"{done} of {counted(planned, 'trial')} of the sweep in {folder} are done; go on with: {resume_command(folder)}")  # fmt: skip
+        log(f"{done} of {_trials(planned)} of the sweep in {folder} are done; go on with: {resume_command(folder)}")  # fmt: skip
     if summary.outdated:
-        log(f"{counted(summary.outdated, 'trial')} in {folder} ran other weights than those that lie here now, and are left out; measure them anew with: {resume_command(folder)}")  # fmt: skip
+        log(f"{_trials(summary.outdated)} in {folder} ran other weights than those that lie here now, and are left out; measure them anew with: {resume_command(folder)}")  # fmt: skip
 
 
-def _announce(plan: Plan, *, is_resumed: bool) -> str:
-    """Say how many trials there will be, and about how long they take, unless a part may be done."""
-    how = "all of them, in an order by chance" if plan.trials is None else "chosen by a guided search"  # fmt: skip
-    trials, settings = counted(plan.count(), "trial"), counted(len(plan.grid()), "setting")
-    runs, pictures = counted(plan.rounds, "run"), counted(len(plan.pictures), "picture")
-    again = f", then the best again in {counted(plan.confirming, 'worker')} more" if plan.confirming else ""  # fmt: skip
-    guess = "" if is_resumed else f": about {format_guess_range(*plan.guess_range_s())}, corrected after the first trial"  # fmt: skip
-    return (
-        f"{trials} of {settings}, {how} (seed {plan.seed}), "
-        f"{runs} of each of {pictures} after a warm-up{again}{guess}; Ctrl-C keeps what is done"
+def _trials(count: int) -> Message:
+    """Return how many trials there are."""
+    return plural("{n} trial", "{n:,} trials", n=count)
+
+
+def _announce(plan: Plan, *, is_resumed: bool) -> Message:
+    """Return how many trials there will be, and about how long they take, unless a part may be done."""
+    how = Message("all of them, in an order by chance") if plan.trials is None else Message("chosen by a guided search")  # fmt: skip
+    again = plural(", then the best again in {n} worker more", ", then the best again in {n:,} workers more", n=plan.confirming)  # fmt: skip
+    guess = Message(
+        ": about {time}, corrected after the first trial",
+        time=format_guess_range(*plan.guess_range_s()),
+    )
+    return Message(
+        "{trials} of {settings}, {how} (seed {seed}), {runs} of each of {pictures} after a warm-up{again}{guess}; Ctrl-C keeps what is done",
+        trials=_trials(plan.count()),
+        settings=plural("{n} setting", "{n:,} settings", n=len(plan.grid())),
+        how=how,
+        seed=plan.seed,
+        runs=plural("{n} run", "{n:,} runs", n=plan.rounds),
+        pictures=plural("{n} picture", "{n:,} pictures", n=len(plan.pictures)),
+        again=again if plan.confirming else "",
+        guess="" if is_resumed else guess,
     )
 
 
-def _announce_rest(sweep: Sweep) -> str:
-    """Say how many trials of a resumed sweep are done, and about how long the others take."""
+def _announce_rest(sweep: Sweep) -> Message:
+    """Return how many trials of a resumed sweep are done, and about how long the others take."""
     left_s = sweep.progress(0.0).left_s
-    rest = f"about {format_guess_range(*left_s)} left" if any(left_s) else "nothing is left"
-    return f"{counted(len(sweep.trials), 'trial')} done before; {rest}" if sweep.trials else rest
+    rest = Message("nothing is left")
+    if any(left_s):
+        rest = Message("about {time} left", time=format_guess_range(*left_s))
+    if not sweep.trials:
+        return rest
+    return Message("{trials} done before; {rest}", trials=_trials(len(sweep.trials)), rest=rest)
 
 
 def _tell(names: Sequence[str], progress: SweepProgress) -> None:

@@ -18,7 +18,7 @@ from rembg_tuner.engines.protocols import INT8_MARK, EngineRequest
 from rembg_tuner.engines.table import ENGINES, open_engine
 from rembg_tuner.errors import EngineError, ModelError, OutputError, SettingsError
 from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
-from rembg_tuner.messages import Message, Quoted
+from rembg_tuner.messages import Message, Quoted, plural
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.catalogue import int8_file
 from rembg_tuner.models.spec import file_digests, verify
@@ -27,7 +27,6 @@ from rembg_tuner.quantization.pace import Pace
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
 from rembg_tuner.quantization.search import Agreement, Found, Target, find_left_out
 from rembg_tuner.settings import Settings
-from rembg_tuner.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +99,14 @@ def quantize_model(
     inputs = read_pictures(paths, model, side, tell=tell)
     if len(inputs.sources) < FEW_PICTURES:
         tell(
-            f"warning: {counted(len(inputs.sources), 'picture')} of the at least {FEW_PICTURES} that are needed to represent yours; ranges and agreement may be off for others, so give --pictures more of your kind"
+            str(
+                plural(
+                    "warning: {n} picture of the at least {needed} that are needed to represent yours; ranges and agreement may be off for others, so give --pictures more of your kind",
+                    "warning: {n:,} pictures of the at least {needed} that are needed to represent yours; ranges and agreement may be off for others, so give --pictures more of your kind",
+                    n=len(inputs.sources),
+                    needed=FEW_PICTURES,
+                )
+            )
         )
     convolutions = graphs.convolutions(plain)
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-") as scratch:
