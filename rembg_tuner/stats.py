@@ -17,6 +17,9 @@ _T95 = ((2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (6, 2.447), (8, 2.306), 
 MIN_VERDICT_RUNS = 200
 MAX_COUNT = 1_000_000  # of runs, rounds or trials: more would take weeks, and their list gigabytes
 CONFIRMING = 4  # workers more, for the best of a sweep: four degrees make a range that is of use
+VERIFY_ROUNDS = (
+    7  # timed runs of each picture in `verify`, as many as the presets' own figures have
+)
 LEAST_DEGREES = 2  # with a single pair the range would be a factor of five either way
 UNSTABLE_SPREAD = 0.10  # of the mean; the share at which pyperf calls a benchmark unstable
 

@@ -40,7 +40,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ),
     ("settings", "measurement", "pareto", "host", "address_space"),
     ("stats", "presets", "cache", "children", "measurements"),
-    ("trials", "quality", "budgets"),
+    ("trials", "quality", "budgets", "records"),
     ("models", "imaging", "recommend", "plot"),
     ("engines", "capabilities", "report"),
     ("machine", "check", "precision", "resolve"),
@@ -57,7 +57,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "soak",
         "article",
     ),
-    ("comparison",),
+    ("comparison", "verification"),
     ("cli", "ui", "server"),
     ("__main__", "app"),
 )

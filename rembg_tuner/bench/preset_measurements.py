@@ -11,16 +11,20 @@ from rembg_tuner.bench.pictures import P1080, P1080_SMALL
 from rembg_tuner.bench.report import measured_of
 from rembg_tuner.cache import replacing
 from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import EngineError, SettingsError
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import presets_path, read_presets, resolve
+from rembg_tuner.records import RecordedPicture
 from rembg_tuner.running.runner import Runner
+from rembg_tuner.small_matte import read_small_matte
 from rembg_tuner.yaml_files import format_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rembg_tuner.bench.pictures import BenchPicture
     from rembg_tuner.presets import Capabilities, Preset
     from rembg_tuner.settings import Settings
 
@@ -50,14 +54,18 @@ def _measure(preset: Preset, able: Capabilities, rounds: int) -> Preset:
     if warnings:
         return _unmeasured(preset, warnings[0])
     usual, small = P1080.make(), P1080_SMALL.make()
-    with tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-") as folder, Runner() as runner:
+    pictures: list[RecordedPicture] = []
+    with tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-") as folder, Runner() as runner, Comparer() as comparer:  # fmt: skip
         output = Path(folder) / "out.png"
         # The very first start compiles; what is kept of it makes every later one smaller and faster.
         runner.run(Job(input=str(usual), output=str(output)), settings)
         runner.close()
         try:
             results = _runs(runner, usual, output, settings, rounds)
+            pictures.append(_recorded(P1080, output, comparer))
             looks = _runs(runner, small, output, settings, rounds) if _may_look_again(settings) else []  # fmt: skip
+            if looks:
+                pictures.append(_recorded(P1080_SMALL, output, comparer))
         except EngineError as error:
             return _unmeasured(preset, _without_paths(str(error)))
     measured = measured_of(results, _PICTURE)
@@ -65,7 +73,18 @@ def _measure(preset: Preset, able: Capabilities, rounds: int) -> Preset:
         measured["precision"] = results[-1].effective["precision"]
     if looks:
         measured |= _small_subject(results, looks)
+    measured["pictures"] = [picture.to_dict() for picture in pictures]
     return replace(preset, measured=measured, why_not_measured=None)
+
+
+def _recorded(picture: BenchPicture, cutout: Path, comparer: Comparer) -> RecordedPicture:
+    """Return what a record keeps of a picture's cut-out.
+
+    Raises:
+        OutputError: it does not read.
+    """
+    matte = comparer.compare(str(cutout), None).small_matte
+    return RecordedPicture(name=picture.name, sha256=None, matte=read_small_matte(str(matte)))
 
 
 def _unmeasured(preset: Preset, reason: str) -> Preset:

@@ -14,7 +14,9 @@ from rembg_tuner.cli.readers import (
     read_count,
     read_count_or_none,
     read_memory_budget,
+    read_overlap,
     read_seed,
+    read_share,
     read_time_budget,
     reader_of,
 )
@@ -23,7 +25,7 @@ from rembg_tuner.escapes import escape_text
 from rembg_tuner.models.catalogue import INT8_ENGINES
 from rembg_tuner.presets import DEFAULT_PRESET
 from rembg_tuner.settings import KNOBS, default_text, flag_of, type_of
-from rembg_tuner.stats import CONFIRMING, MIN_VERDICT_RUNS
+from rembg_tuner.stats import CONFIRMING, MIN_VERDICT_RUNS, VERIFY_ROUNDS
 from rembg_tuner.units import parse_seconds
 
 
@@ -61,6 +63,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         "export": _add_export,
         "article": _add_article,
         "soak": _add_soak,
+        "verify": _add_verify,
     }
     for name in [command] if command in add else add:
         add[name](commands)
@@ -253,6 +256,23 @@ def _add_soak(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     soak.add_argument("-o", "--output", metavar="DIR", help="write soak.json and soak.svg")
     soak.add_argument("--json", action="store_true", help="print one JSON document")
     add_knobs(soak)
+
+
+def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare `verify`."""
+    verify = commands.add_parser(
+        "verify",
+        help="measure a saved preset again and compare it with its record; 1 outside the range",
+        description="Measure a saved preset again in a new worker, a warm-up left out, and compare time, peak and matte "
+        "with its record: after an upgrade of an engine, or on another machine. Exits with 1 where one is outside its range.",
+    )
+    verify.add_argument("preset", metavar="PRESET|FILE", help="a preset's name, or a file of presets as export --to preset writes it")  # fmt: skip
+    verify.add_argument("images", nargs="*", metavar="IMAGE", help="the pictures that it was measured on, or their folder; default: those beside FILE; the presets of presets.yaml need none")  # fmt: skip
+    verify.add_argument("--rounds", type=read_count, default=VERIFY_ROUNDS, metavar="N", help="timed runs of each picture, after a warm-up; default: %(default)s")  # fmt: skip
+    verify.add_argument("--time-range", type=named(read_share, "share"), metavar="PERCENT", help="a run may be slower than recorded by so much; given, it is compared on another kind of CPU too; default: 25%%")  # type: ignore[arg-type]  # fmt: skip
+    verify.add_argument("--peak-range", type=named(read_share, "share"), metavar="PERCENT", help="the same of the peak; default: 10%%")  # type: ignore[arg-type]  # fmt: skip
+    verify.add_argument("--matte-range", type=named(read_overlap, "overlap"), default=0.99, metavar="IOU", help="minimum overlap of each matte with the recorded one, 0 to 1; default: %(default)s")  # type: ignore[arg-type]  # fmt: skip
+    verify.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _add_budgets(command: argparse.ArgumentParser, description: str | None = None) -> None:

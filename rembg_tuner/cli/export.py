@@ -21,10 +21,10 @@ from rembg_tuner.messages import Message, listed
 from rembg_tuner.precision import choose_precision
 from rembg_tuner.presets import find_preset, resolve
 from rembg_tuner.recommend import recommend
+from rembg_tuner.records import read_record
 from rembg_tuner.settings import build_settings
 from rembg_tuner.sweep.summary import read_summary
 from rembg_tuner.trials import differences, label_of
-from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
     import argparse
@@ -151,15 +151,19 @@ def measured_of_preset(preset: Preset) -> Measured | None:
     found = preset.measured
     if found is None:
         return None
+    record, formats = read_record(preset), found.get("cpu_formats")
     return Measured(
-        peak_bytes=int(float(str(found["peak_rss_mib"])) * MIB),
-        time_s=float(str(found["latency_p50_s"])),
-        n=int(str(found["n"])),
-        date=str(found["date"]),
+        peak_bytes=record.peak_bytes,
+        time_s=record.time_s,
+        n=record.n,
+        date=record.date,
         cpu=str(found["cpu"]),
         cores=int(str(found["cores"])),
-        picture=str(found["picture"]),
-        precision=str(found.get("precision", "")),
+        picture=record.picture,
+        precision=record.precision,
+        cpu_formats=tuple(map(str, formats)) if isinstance(formats, list) else None,
+        engine=record.engine,
+        pictures=record.pictures,
     )
 
 

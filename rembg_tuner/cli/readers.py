@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Lifted = Literal["any"]  # a budget given as `any`; one that is not given is None
 LIFTED: Final = "any"
+_MAX_PERCENT = 10_000  # a hundred times the record; more is no comparison
 _BOOLEANS = {"on": True, "off": False}
 
 
@@ -94,6 +95,31 @@ def read_agreement_budget(word: str) -> float | Lifted:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"a number from 0 to 1, or any, is needed, got {word!r}")
     return value
+
+
+def read_overlap(word: str) -> float:
+    """Read an overlap of two mattes, from 0 to 1."""
+    value = _read_number(word)
+    if value is None or value > 1:
+        raise ValueError(f"a number from 0 to 1 is needed, got {word!r}")
+    return value
+
+
+def read_share(word: str) -> float:
+    """Read a percentage, with or without its sign, as a share: 25% is 0.25."""
+    value = _read_number(word.removesuffix("%").rstrip())
+    if value is None or value > _MAX_PERCENT:
+        raise ValueError(f"a percentage from 0 to {_MAX_PERCENT:,}, such as 25%, is needed, got {word!r}")  # fmt: skip
+    return value / 100
+
+
+def _read_number(word: str) -> float | None:
+    """Read a number from 0 on; None: it is not one."""
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if value >= 0 else None  # nan is not
 
 
 def read_memory_budget(word: str) -> int | Lifted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,8 @@ def _dockerfile_text(wanted: Wanted) -> tuple[str, list[Message]]:
     if (own := _own_file(wanted)) is not None:
         raise SettingsError([Message("an image gets models of the catalogue, and {file} is a file of your own; copy it into the image yourself", file=Path(own))])  # fmt: skip
     # JSON is YAML, and one line needs no heredoc
-    one_line = json.dumps({wanted.name: preset_entry(wanted.settings, wanted.measured)})
+    measured = wanted.measured and replace(wanted.measured, pictures=())  # an image holds none
+    one_line = json.dumps({wanted.name: preset_entry(wanted.settings, measured)})
     write = f"printf '%s\\n' {shlex.quote(one_line)} > /home/user/tuned.yaml"
     get = "" if model == DEFAULT_MODEL else f"RUN python -m rembg_tuner models get {model}\n"
     extra = f" ncnn=={_NCNN} && pip install --user --no-deps pnnx=={_PNNX}" if wanted.settings.engine == "ncnn" else ""  # fmt: skip

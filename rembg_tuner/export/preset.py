@@ -25,12 +25,16 @@ def preset_entry(wanted_settings: Settings, measured: Measured | None) -> dict[s
             "cores": measured.cores,
             "picture": measured.picture,
             "n": measured.n,
-            "latency_p50_s": round(measured.time_s, 3),
+            "latency_p50_s": round(measured.time_s, 4),
             "peak_rss_mib": round(measured.peak_bytes / MIB),
-            "engine": wanted_settings.engine,
+            "engine": measured.engine or wanted_settings.engine,
         }
+        if measured.cpu_formats is not None:
+            figures["cpu_formats"] = list(measured.cpu_formats)
         if wanted_settings.precision == "auto" and measured.precision:
             figures["precision"] = measured.precision
+        if measured.pictures:
+            figures["pictures"] = [picture.to_dict() for picture in measured.pictures]
     values = {"model": wanted_settings.model, "engine": wanted_settings.engine, **wanted_settings.changed()}  # fmt: skip
     entry: dict[str, object] = {"for": "found by rembg tuner", "settings": values, "measured": figures}  # fmt: skip
     if figures is None:

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.host import read_host
 from rembg_tuner.messages import Message, Term, listed
+from rembg_tuner.models.spec import file_digests
+from rembg_tuner.records import HASH_LETTERS, RecordedPicture
+from rembg_tuner.small_matte import read_small_matte
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rembg_tuner.settings import Settings
-    from rembg_tuner.trials import Trial
+    from rembg_tuner.trials import PictureTrial, Trial
 
 TARGETS = ("compose", "dockerfile", "rembg", "python", "env", "preset")
 FILE_NAMES = {
@@ -24,6 +28,7 @@ FILE_NAMES = {
     "env": "tuned.env",
     "preset": "presets.yaml",
 }
+OWN_PICTURES = "own pictures"  # what a record calls pictures that were not the bench's
 _KEPT_BY_US = ("timeout_s", "memory_limit_bytes")
 
 
@@ -34,6 +39,9 @@ class Measured:
     Attributes:
         picture: what was cut out.
         precision: the number format that it ran in; empty: not told.
+        cpu_formats: the number formats that the CPU has instructions for; None: not known.
+        engine: the engine's name and version; empty: not known.
+        pictures: those that were cut out, with their mattes; empty: not known.
     """
 
     peak_bytes: int
@@ -42,8 +50,11 @@ class Measured:
     date: str
     cpu: str
     cores: int
-    picture: str = "own pictures"
+    picture: str = OWN_PICTURES
     precision: str = ""
+    cpu_formats: tuple[str, ...] | None = None
+    engine: str = ""
+    pictures: tuple[RecordedPicture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +134,36 @@ def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
         cpu=environment.get("cpu", "CPU unknown"),
         cores=int(cores),
         precision=str(trial.effective.get("precision", "")),
+        cpu_formats=_formats_of(environment),
+        engine=with_version(trial.settings.engine, environment.get("versions", "")),
+        pictures=_recorded_pictures(trial.pictures),
     )
+
+
+def _formats_of(environment: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the number formats of a sweep's CPU; None: it is another CPU than this one, whose are not known."""
+    host = read_host()
+    is_here = (environment.get("cpu"), environment.get("cores")) == (host.cpu, str(host.usable_cpus))  # fmt: skip
+    return host.fast_formats if is_here else None
+
+
+def with_version(engine: str, versions: str) -> str:
+    """Return an engine's name with the version that a sweep tells; without where it tells none."""
+    named = (one.strip() for one in versions.split(","))
+    return next((one for one in named if one.startswith(f"{engine} ")), engine)
+
+
+def _recorded_pictures(pictures: Sequence[PictureTrial]) -> tuple[RecordedPicture, ...]:
+    """Return what is recorded of a trial's pictures; empty where one is gone, or an older version measured it."""
+    found = []
+    for one in pictures:
+        path = Path(one.input)
+        if one.small_matte is None or not path.is_file():
+            return ()
+        digest = file_digests(path, ["sha256"])["sha256"][:HASH_LETTERS]
+        matte = read_small_matte(one.small_matte)
+        found.append(RecordedPicture(name=path.name, sha256=digest, matte=matte))
+    return tuple(found)
 
 
 def kept_notes(settings: Settings) -> list[Message]:

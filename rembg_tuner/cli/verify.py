@@ -1,0 +1,128 @@
+"""`verify`: a saved preset measured again, and compared with its record."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.children.comparer import Comparer
+from rembg_tuner.cli.batch import find_images
+from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.cli.exits import DONE, FAILED
+from rembg_tuner.errors import PresetError
+from rembg_tuner.messages import Message, listed
+from rembg_tuner.presets import measured_on_text, read_presets
+from rembg_tuner.sweep.bench import OwnBench
+from rembg_tuner.units import format_bytes, format_seconds
+from rembg_tuner.verification import Ranges, Request, verify
+
+if TYPE_CHECKING:
+    import argparse
+
+    from rembg_tuner.presets import Preset
+    from rembg_tuner.verification import Check, Verification
+
+_WORDS = {
+    "settings": "settings",
+    "precision": "precision",
+    "time": "time",
+    "time_small_subject": "time, small subject",
+    "peak": "peak",
+    "matte": "matte",
+}
+_STATES = {"inside": "inside", "outside": "OUTSIDE", "not_compared": "not compared"}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify each preset; 1 where a figure is outside its range."""
+    presets = _presets(arguments.preset)
+    request = _request(arguments)
+    bench, found = OwnBench(), []
+    for preset in presets:
+        log(f"preset {preset.name}: measured again")
+        with tempfile.TemporaryDirectory(prefix="rembg-tuner-verify-") as folder, Comparer() as comparer:  # fmt: skip
+            one = verify(preset, request, Path(folder), bench, comparer)
+        found.append(one)
+        if not arguments.json:
+            emit(*_describe(one))
+    if arguments.json:
+        emit_json({"is_inside": all(one.is_inside for one in found), "verified": [_to_dict(one) for one in found]})  # fmt: skip
+    return DONE if all(one.is_inside for one in found) else FAILED
+
+
+def _request(arguments: argparse.Namespace) -> Request:
+    """Return what the arguments ask for."""
+    time, peak, defaults = arguments.time_range, arguments.peak_range, Ranges()
+    file = Path(arguments.preset)
+    images = find_images(arguments.images) if arguments.images else []
+    return Request(
+        pictures=tuple(Path(name) for name in images),
+        beside=file.parent if file.is_file() else None,
+        rounds=arguments.rounds,
+        ranges=Ranges(
+            time=defaults.time if time is None else time,
+            peak=defaults.peak if peak is None else peak,
+            matte=arguments.matte_range,
+            is_time_given=time is not None,
+            is_peak_given=peak is not None,
+        ),
+    )
+
+
+def _presets(name: str) -> list[Preset]:
+    """Find a preset by its name, or all of a file.
+
+    Raises:
+        PresetError: there is none, or the file does not read.
+    """
+    known = read_presets()
+    if name in known:
+        return [known[name]]
+    path = Path(name)
+    if path.is_file():
+        return list(read_presets(path).values())
+    raise PresetError(Message("{name!r} is not a preset or a file of presets, as export --to preset writes it; the presets are {presets}", code="unknown_preset", name=name, presets=listed(known)))  # fmt: skip
+
+
+def _describe(found: Verification) -> list[str]:
+    """Lay a verification out in lines."""
+    record, measured = found.record, found.preset.measured or {}
+    width = max(len("warning"), *(len(_WORDS[check.what]) for check in found.checks))
+    lines = [
+        f"{found.preset.name}: {'inside' if found.is_inside else 'OUTSIDE'} the range of its record",
+        f"  {'record':{width}}  {record.date}, {measured_on_text(measured)}; {record.picture}, n = {record.n}; {record.engine}",
+        f"  {'now':{width}}  {found.engine}, n = {found.trial.n}",
+    ]
+    lines += [f"  {_WORDS[check.what]:{width}}  {_check_text(check)}" for check in found.checks]
+    lines += [f"  {'warning':{width}}  {warning}" for warning in found.trial.warnings]
+    return lines
+
+
+def _check_text(check: Check) -> str:
+    """Write one comparison."""
+    note = "" if check.note is None else f": {check.note}"
+    state = f"{_STATES[check.state]}{note}"
+    if check.measured is None or isinstance(check.measured, str) or check.recorded is None:
+        return state
+    if check.what == "matte":
+        return f"{check.picture}: overlap {check.measured:.4f} with the recorded one, at least {check.limit:g}: {state}"
+    write = format_bytes if check.what == "peak" else format_seconds
+    now, then = write(check.measured), write(check.recorded)  # type: ignore[arg-type]  # bytes are whole
+    limit = "" if check.limit is None else f", at most {write(check.limit)}"  # type: ignore[arg-type]
+    return f"{now}, recorded {then}{limit}: {state}"
+
+
+def _to_dict(found: Verification) -> dict[str, object]:
+    """Return a verification by name, ready for JSON."""
+    record = found.record
+    return {
+        "preset": found.preset.name,
+        "is_inside": found.is_inside,
+        "checks": [check.to_dict() for check in found.checks],
+        "ranges": {"time": found.ranges.time, "peak": found.ranges.peak, "matte": found.ranges.matte},
+        "record": {"date": record.date, "picture": record.picture, "n": record.n, "engine": record.engine},
+        "engine": found.engine,
+        "elsewhere": None if found.elsewhere is None else str(found.elsewhere),
+        "trial": found.trial.to_dict(),
+    }  # fmt: skip

@@ -1,0 +1,312 @@
+"""`verify`: a preset measured again and compared with its record; what is inside, outside, or not compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pyvips
+from made_bench import MadeBench
+
+from rembg_tuner.children.comparer import Comparer
+from rembg_tuner.cli import main
+from rembg_tuner.errors import PresetError, SettingsError
+from rembg_tuner.export.targets import export
+from rembg_tuner.export.values import measured_of_trial
+from rembg_tuner.host import read_host
+from rembg_tuner.messages import Message
+from rembg_tuner.presets import Preset, read_presets
+from rembg_tuner.records import Record, RecordedPicture, read_record
+from rembg_tuner.settings import Settings
+from rembg_tuner.small_matte import SmallMatte
+from rembg_tuner.sweep.bench import OwnBench
+from rembg_tuner.sweep.measure import Bench, Ground, Reference, measure_trial
+from rembg_tuner.sweep.opening import describe_environment
+from rembg_tuner.units import MIB
+from rembg_tuner.verification import Check, Found, Ranges, compare, find_pictures
+from rembg_tuner.yaml_files import format_mapping, read_mapping
+
+SETTINGS = Settings(engine="onnxruntime", network_size=64)
+MATTE = SmallMatte(width=2, height=1, levels=b"\xff\0")
+RECORD = Record(
+    date="2026-02-03",
+    picture="own pictures",
+    n=7,
+    time_s=0.100,
+    small_time_s=None,
+    peak_bytes=100 * MIB,
+    engine="openvino 2026.1",
+    precision="",
+    pictures=(RecordedPicture(name="cup.jpg", sha256="0" * 16, matte=MATTE),),
+)
+FOUND = Found(time_s=0.100, small_time_s=None, peak_bytes=100 * MIB, precision="int8", mattes=(MATTE,))  # fmt: skip
+ELSEWHERE = Message("measured on another CPU", code="measured_elsewhere")
+
+
+def states(record: Record, found: Found, ranges: Ranges | None = None, elsewhere: Message | None = None) -> dict[str, str]:  # fmt: skip
+    """Compare, and give the state of each figure."""
+    checks = compare(record, found, ranges or Ranges(), elsewhere=elsewhere)
+    return {check.what: check.state for check in checks}
+
+
+def save_preset(folder: Path, picture: Path, bench: Bench, **knobs: Any) -> Path:
+    """Measure a setting and export it as a preset's file."""
+    settings = replace(SETTINGS, **knobs)
+    with Comparer() as comparer:
+        ground = Ground(pictures=(picture,), reference=Reference(name=""), folder=folder, comparer=comparer, rounds=1)  # fmt: skip
+        trial = measure_trial(0, settings, ground, bench)
+    assert trial.is_measured, trial.failure
+    measured = measured_of_trial(trial, describe_environment())
+    path = folder / "presets.yaml"
+    path.write_text(export(settings, "preset", measured=measured, name="mine").text)
+    return path
+
+
+def doctor(path: Path, **figures: object) -> None:
+    """Change figures of the record."""
+    content: Any = read_mapping(path)
+    content["mine"]["measured"] |= figures
+    path.write_text(format_mapping(content))
+
+
+@pytest.fixture
+def picture(tmp_path: Path, astronaut: Path) -> Path:
+    """Put a picture beside the preset's file."""
+    return Path(shutil.copy(astronaut, tmp_path / "astronaut.png"))
+
+
+@pytest.fixture
+def saved(tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Save a preset whose runs are made, and verify it with made ones too."""
+    bench = MadeBench()
+    monkeypatch.setattr("rembg_tuner.cli.verify.OwnBench", lambda: bench)
+    return save_preset(tmp_path, picture, bench)
+
+
+# The comparison
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        ({"time_s": 0.125}, {"time": "inside"}),
+        ({"time_s": 0.126}, {"time": "outside"}),
+        ({"time_s": 0.001, "peak_bytes": MIB}, {"time": "inside", "peak": "inside"}),
+        ({"peak_bytes": 110 * MIB}, {"peak": "inside"}),
+        ({"peak_bytes": 111 * MIB}, {"peak": "outside"}),
+        ({"mattes": (SmallMatte(width=2, height=1, levels=b"\xfd\0"),)}, {"matte": "inside"}),
+        ({"mattes": (SmallMatte(width=2, height=1, levels=b"\xfb\0"),)}, {"matte": "outside"}),
+        ({"mattes": (SmallMatte(width=1, height=2, levels=b"\xff\0"),)}, {"matte": "outside"}),
+        ({"left_out": (Message("no int8 here"),)}, {"settings": "outside"}),
+    ],
+)
+def test_a_figure_and_its_range(found: dict[str, Any], state: dict[str, str]) -> None:
+    """Slower, more memory or another matte than the range is outside; less of either is inside."""
+    expected = {"time": "inside", "peak": "inside", "matte": "inside"} | state
+    assert states(RECORD, replace(FOUND, **found)) == expected
+
+
+def test_ranges_are_the_users() -> None:
+    """Wider or narrower ones."""
+    found = replace(FOUND, time_s=0.15, peak_bytes=104 * MIB, mattes=(SmallMatte(width=2, height=1, levels=b"\xcc\0"),))  # fmt: skip
+    assert set(states(RECORD, found, Ranges(time=0.5, peak=0.05, matte=0.8)).values()) == {"inside"}
+    assert set(states(RECORD, found, Ranges(time=0.4, peak=0.03, matte=0.81)).values()) == {"outside"}  # fmt: skip
+
+
+def test_on_another_cpu_only_mattes_are_compared() -> None:
+    """Unless a range is given."""
+    found = replace(FOUND, time_s=9, peak_bytes=900 * MIB)
+    left = {"time": "not_compared", "peak": "not_compared", "matte": "inside"}
+    assert states(RECORD, found, elsewhere=ELSEWHERE) == left
+    given = Ranges(is_time_given=True)
+    assert states(RECORD, found, given, ELSEWHERE) == left | {"time": "outside"}
+    given = Ranges(is_peak_given=True)
+    assert states(RECORD, found, given, ELSEWHERE) == left | {"peak": "outside"}
+
+
+def test_auto_that_is_another_format() -> None:
+    """On the same CPU it is a change; on another one it is said, and the matte decides."""
+    record = replace(RECORD, precision="fp32")
+    assert states(record, FOUND)["precision"] == "outside"
+    checks = compare(record, FOUND, Ranges(), elsewhere=ELSEWHERE)
+    assert (checks[0].what, checks[0].state) == ("precision", "not_compared")
+    assert str(checks[0].note) == "precision auto is int8 here, and was fp32 there"
+    assert "precision" not in states(replace(record, precision="int8"), FOUND)
+
+
+def test_a_small_subject_has_a_time_of_its_own() -> None:
+    """Where the record has one."""
+    record = replace(RECORD, small_time_s=0.2)
+    assert states(record, replace(FOUND, small_time_s=0.26))["time_small_subject"] == "outside"
+
+
+def test_an_older_record_without_mattes() -> None:
+    """Time and peak are compared, and the matte is said not to be."""
+    found = compare(replace(RECORD, pictures=()), replace(FOUND, mattes=()), Ranges(), elsewhere=None)  # fmt: skip
+    assert [(check.what, check.state) for check in found][-1] == ("matte", "not_compared")
+    assert isinstance(found[-1], Check)
+    assert found[-1].to_dict()["note"] == {"code": "record_without_mattes", "message": "the record has no mattes, since an older version wrote it"}  # fmt: skip
+
+
+# Records and their pictures
+
+
+@pytest.mark.parametrize("name", [n for n, preset in read_presets().items() if preset.measured])
+def test_the_presets_have_records_with_mattes(name: str) -> None:
+    """Each can be verified in a checkout: its pictures are the bench's, and there is something on them."""
+    record = read_record(read_presets()[name])
+    assert [one.name for one in record.pictures][:1] == ["1080p"]
+    assert len(record.pictures) == (1 if record.small_time_s is None else 2)
+    assert all(sum(one.matte.levels) > 255 for one in record.pictures)
+    assert all(path.is_file() for path in find_pictures(name, record, ()))
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"n": None}, "preset mine: its record does not read: invalid literal"),
+        ({"latency_p50_s": "quick"}, "could not convert string to float: 'quick'"),
+        ({"peak_rss_mib": float("inf")}, "its record does not read"),
+        ({"pictures": 3}, "pictures must be a list of mappings, got 3"),
+        ({"pictures": [{"name": "a"}]}, "matte is missing"),
+        ({"pictures": [{"name": "a", "matte": "x"}]}, "a small matte cannot be 'x'"),
+    ],
+)
+def test_a_record_that_does_not_read(figures: dict[str, object], said: str) -> None:
+    """It is misuse, with the reason."""
+    measured = {"date": "2026-02-03", "picture": "a", "n": 3, "latency_p50_s": 1, "peak_rss_mib": 1, "engine": "ncnn"}  # fmt: skip
+    preset = Preset(name="mine", purpose="", values={}, measured={**measured, **figures}, why_not_measured=None)  # fmt: skip
+    with pytest.raises(PresetError, match="its record does not read") as raised:
+        read_record(preset)
+    assert said in str(raised.value)
+
+
+def test_a_record_of_own_pictures_needs_them(tmp_path: Path) -> None:
+    """By their content; an older record does not tell which they were."""
+    with pytest.raises(SettingsError, match=r"missing: cup\.jpg"):
+        find_pictures("mine", RECORD, [Path(__file__)])
+    with pytest.raises(SettingsError, match="does not name its pictures"):
+        find_pictures("mine", replace(RECORD, pictures=()), [])
+    unknown = replace(RECORD, pictures=(replace(RECORD.pictures[0], sha256=None),))
+    with pytest.raises(SettingsError, match=r"cannot make: cup\.jpg"):
+        find_pictures("mine", unknown, [tmp_path])
+
+
+# The command
+
+
+def test_verify_finds_the_pictures_beside_the_file(
+    saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All is inside, and the ranges are said."""
+    assert main(["verify", str(saved)]) == 0
+    said = capsys.readouterr().out
+    assert "mine: inside the range of its record" in said
+    assert "100 ms, recorded 100 ms, at most 125 ms: inside" in said
+    assert "100 MiB, recorded 100 MiB, at most 110 MiB: inside" in said
+    assert "astronaut.png: overlap 1.0000 with the recorded one, at least 0.99: inside" in said
+
+
+def test_a_picture_that_was_renamed_is_given(saved: Path, picture: Path) -> None:
+    """It is known by its content, in a folder too; another of its name is not taken for it."""
+    moved = picture.rename(picture.with_name("renamed.png"))
+    assert main(["verify", str(saved)]) == 2
+    assert main(["verify", str(saved), str(moved)]) == 0
+    assert main(["verify", str(saved), str(moved.parent)]) == 0
+    pyvips.Image.black(8, 8).write_to_file(str(picture))
+    assert main(["verify", str(saved)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("figures", "words", "code"),
+    [
+        ({"latency_p50_s": 0.01}, [], 1),
+        ({"latency_p50_s": 0.01}, ["--time-range", "1000%"], 0),
+        ({"peak_rss_mib": 80}, [], 1),
+        ({"peak_rss_mib": 80}, ["--peak-range", "30"], 0),
+        ({"cpu": "another"}, [], 0),
+        ({"cpu": "another", "latency_p50_s": 0.01}, [], 0),
+        ({"cpu": "another", "latency_p50_s": 0.01}, ["--time-range", "25%"], 1),
+        ({"cpu": "another", "pictures": []}, [], 2),
+        ({"n": 0, "peak_rss_mib": "x"}, [], 2),
+    ],
+)
+def test_a_doctored_record(
+    figures: dict[str, object], words: list[str], code: int, saved: Path
+) -> None:
+    """Outside the range is 1; what cannot be compared is misuse."""
+    doctor(saved, **figures)
+    assert main(["verify", str(saved), *words]) == code
+
+
+def test_another_matte_is_outside(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another cut-out of the same picture fails, on any CPU."""
+    content: Any = read_mapping(saved)
+    [recorded] = content["mine"]["measured"]["pictures"]
+    empty = SmallMatte(width=32, height=32, levels=bytes(1024)).to_text()
+    doctor(saved, cpu="another", pictures=[{**recorded, "matte": empty}])
+    assert main(["verify", str(saved), "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["is_inside"] is False
+    [verified] = document["verified"]
+    found = {check["what"]: check for check in verified["checks"]}
+    assert found["matte"]["state"] == "outside"
+    assert found["matte"]["measured"] == 0
+    assert found["time"]["state"] == "not_compared"
+    assert "measured on another, " in found["time"]["note"]["message"]
+    assert verified["ranges"] == {"time": 0.25, "peak": 0.1, "matte": 0.99}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nothing"], "'nothing' is not a preset or a file of presets"),
+        (["studio"], "preset studio has no record: "),
+        (["balanced", "--time-range", "-1"], "a percentage from 0 to 10,000, such as 25%, is needed"),
+        (["balanced", "--time-range", "nan"], "a percentage from 0"),
+        (["balanced", "--matte-range", "2"], "a number from 0 to 1 is needed, got '2'"),
+        (["balanced", "--rounds", "0"], "a whole number from 1"),
+    ],
+)  # fmt: skip
+def test_misuse(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is measured."""
+    try:
+        code = main(["verify", *words])
+    except SystemExit as end:
+        code = int(str(end.code))
+    assert code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_setting_that_fails_is_told(
+    saved: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason of the run."""
+    monkeypatch.setattr("rembg_tuner.cli.verify.OwnBench", OwnBench)
+    content: Any = read_mapping(saved)
+    content["mine"]["settings"]["model"] = "/nowhere/net.onnx"
+    saved.write_text(format_mapping(content))
+    assert main(["verify", str(saved)]) == 1
+    assert "preset mine does not run here: " in capsys.readouterr().err
+
+
+def test_a_real_worker(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same setting gives the same matte and peak; with the record of another size it does not."""
+    path = save_preset(tmp_path, picture, OwnBench())
+    record: Any = read_mapping(path)["mine"]
+    host = read_host()
+    assert record["measured"]["cpu_formats"] == list(host.fast_formats)
+    assert record["measured"]["engine"].startswith("onnxruntime 1.")
+    words = ["verify", str(path), "--rounds", "1", "--time-range", "10000%"]
+    assert main(words) == 0, capsys.readouterr().out
+    assert "overlap 1.0000" in capsys.readouterr().out
+    content: Any = read_mapping(path)
+    content["mine"]["settings"]["network_size"] = 96
+    other = path.with_name("other.yaml")  # a file is read once in a process
+    other.write_text(format_mapping(content))
+    assert main(["verify", str(other), *words[2:]]) == 1
+    assert "OUTSIDE" in capsys.readouterr().out
