@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 _WIDE = ("\u3000", "\u9fff"), ("\uff00", "\uffef")  # written without spaces
 _MOST_NESTED = 8  # messages in messages; deeper ones are a fault, and must not end the program
 _LEFT_OUT = "…"
+_COLONS = (": ", "\uff1a")
 _AROUND = (
-    (": ", ""),
-    ("\uff1a", ""),
+    (_COLONS[0], ""),
+    (_COLONS[1], ""),
     ("; ", ""),
     ("\uff1b", ""),
     (" (", ")"),
@@ -36,7 +37,7 @@ _AROUND = (
 
 @dataclass(frozen=True, slots=True)
 class Quoted:
-    """A text that is not ours, such as a library's or the last line of a log; pages leave it out.
+    """A text that is not ours, such as a library's or the last line of a log; pages leave it out, and an empty one.
 
     In a template it stands after ": " or "; ", or in parentheses, which go with it.
     """
@@ -215,6 +216,30 @@ class Message:
         params = tuple((name, changed(value)) for name, value in self.params)
         return Message.make(self.template, many=self.many, code=self.code, params=params)
 
+    def public(self) -> Message:
+        """Return the message as a page's reader may have it, whoever renders it.
+
+        Paths are shortened to names, what a library said is left out, and what differs is said as for a page.
+        """
+
+        def changed(value: Parameter) -> Parameter:
+            match value:
+                case Message():
+                    return value.public()
+                case Either():
+                    return value.page.public()
+                case Listed():
+                    return Listed(tuple(changed(part) for part in value.parts), value.joint)
+                case Quoted():
+                    return Quoted("")
+                case PurePath():
+                    return Path(value.name) if value.name else value
+                case _:
+                    return value
+
+        params = tuple((name, changed(value)) for name, value in self.params)
+        return Message.make(self.template, many=self.many, code=self.code, params=params)
+
     def with_paths(self, names: Mapping[PurePath, Parameter]) -> Message:
         """Return the message with other names for some paths: of temporary files, of what stands for them."""
 
@@ -293,6 +318,12 @@ def _is_quoted(value: Parameter) -> bool:
     if isinstance(value, Message) and value.template == "{text}":
         return _is_quoted(value["text"])
     return isinstance(value, Quoted)
+
+
+def _is_empty(quoted: Parameter) -> bool:
+    """Return whether nothing is left of a text that is not ours."""
+    inner = quoted["text"] if isinstance(quoted, Message) else quoted
+    return isinstance(inner, Quoted) and not inner.text
 
 
 def _made(
@@ -379,7 +410,7 @@ class _Writer:
                 written += [text, "{" + name + "}"]
                 continue
             value = params[name]
-            if self._is_public and _is_quoted(value):
+            if _is_quoted(value) and (self._is_public or _is_empty(value)):
                 before, skipped = _without_joint(text)
                 written.append(before)
                 continue
@@ -460,7 +491,10 @@ def _without_joint(text: str) -> tuple[str, str]:
     """Return what stays before a text that is left out, and what goes after it."""
     for before, after in _AROUND:
         if text.endswith(before):
-            return text.removesuffix(before), after
+            kept = text.removesuffix(before)
+            # A clause of its own, such as "; its last words: ", says nothing without the text.
+            clause = max(kept.rfind("; "), kept.rfind("\uff1b")) if before in _COLONS else -1
+            return kept if clause < 0 else kept[:clause], after
     return text + _LEFT_OUT, ""
 
 

@@ -199,7 +199,8 @@ MESSAGES = st.builds(
 
 @given(MESSAGES)
 def test_any_message_is_rendered_and_kept(message: Message) -> None:
-    """Rendering never raises; JSON gives the same message back."""
+    """Rendering never raises; JSON gives the same message back; one made public says what a page does."""
+    assert str(message.public()) == render(message, is_public=True)
     for catalogue in (Chinese(),):
         assert isinstance(render(message, catalogue), str)
     assert isinstance(render(message, is_public=True), str)

@@ -5,24 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rembg_tuner.measurement import Failure
-from rembg_tuner.messages import Message
-from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.settings import Settings
 from rembg_tuner.ui.page_folder import (
     LEAST_AGE_S,
     MOST_AGE_S,
     PageFolder,
-    without_places,
-    without_places_in,
 )
-from rembg_tuner.ui.words import translate_sentence
 
 NOW_S = 2_000_000_000.0
 
@@ -113,23 +105,3 @@ def test_a_folder_of_this_number_from_before_is_removed(tmp_path: Path) -> None:
         assert not earlier.exists()
         assert first.path.is_dir()  # this process's own, and younger than it
         assert second.path.is_dir()
-
-
-def test_a_failure_tells_files_by_name_only(tmp_path: Path) -> None:
-    """Of uploads, of what was to be written, of folders between, and of every other place of the server's."""
-    root = tmp_path / "rembg-tuner-page-1-00"
-    said = f"{root}/ab12/my cup.jpg could not be read; {root}/ab12/cd34/out.png was not written to {root}/x/; see /etc/hosts, https://example.org/a/b and /cut"
-    told = "my cup.jpg could not be read; out.png was not written to ; see hosts, https://example.org/a/b and /cut"
-    assert without_places(said, root) == told
-    run = Failure(kind="crash", message=Message("{text}", text=said), stage="write", input=f"{root}/ab12/my cup.jpg", settings=Settings(), run_index=0)  # fmt: skip
-    assert without_places_in([run], root) == (replace(run, message=Message("{text}", text=told)),)
-
-
-def test_a_model_that_is_not_here_is_got_on_its_tab(tmp_path: Path) -> None:
-    """No command, and no place of this server's, in either language."""
-    entry = read_catalogue()["u2net"]
-    said = without_places(f"model u2net is not on disk; {entry.get_text()}", tmp_path)
-    assert said == "model u2net is not on disk; get it (168 MiB) on the Models tab"
-    assert (
-        translate_sentence(said, "zh-CN") == "磁盘上没有模型 u2net；请在“模型”标签页获取（168 MiB）"
-    )

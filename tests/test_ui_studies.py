@@ -28,7 +28,7 @@ from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of, over_earlie
 from rembg_tuner.ui.views.compare import show_comparison
 from rembg_tuner.ui.views.soak import show_soak
 from rembg_tuner.ui.visitors import Visitor
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import say, tell
 from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def test_budgets_that_cannot_be_are_told() -> None:
         "time must be 0, for any, or more, got -1",
         "agreement must be from 0 to 1, got 3",
     )
-    assert translate_sentence(str(caught.value), "zh-CN") == (
+    assert tell(caught.value.message, "zh-CN") == (
         "峰值必须为 0（不限）或更多，得到的是 -5；时间必须为 0（不限）或更多，得到的是 -1；一致程度必须在 0 至 1 之间，得到的是 3"
     )
 
@@ -214,10 +214,7 @@ def test_a_setting_that_was_taken_says_where_it_is(language: str) -> None:
 
 @pytest.mark.parametrize(
     ("language", "told"),
-    [
-        ("en", f"{HAD_COMPANY}</p>"),
-        ("zh-CN", f"{translate_sentence(str(HAD_COMPANY), 'zh-CN')}</p>"),
-    ],
+    [("en", f"{HAD_COMPANY}</p>"), ("zh-CN", "同时有另一个任务在运行，因此用时比单独运行更长</p>")],
 )
 def test_a_card_says_what_the_runs_said(language: str, told: str) -> None:
     """Such as that another slot ran beside it, so that its time is no figure of its own."""

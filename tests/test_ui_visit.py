@@ -22,6 +22,7 @@ from rembg_tuner.running.ticket import Glance, Timeline
 from rembg_tuner.settings import Settings
 from rembg_tuner.ui.arrival import show_examples
 from rembg_tuner.ui.catalogues import LANGUAGES
+from rembg_tuner.ui.orders import NO_PICTURE
 from rembg_tuner.ui.views import chart, machine
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.runs import show_runs
@@ -36,7 +37,7 @@ from rembg_tuner.ui.visit import (
     runs_json,
     write_runs,
 )
-from rembg_tuner.ui.words import say, translate_sentence
+from rembg_tuner.ui.words import say, tell
 from rembg_tuner.units import MIB
 
 SETTINGS = Settings(engine="onnxruntime", network_size=256)
@@ -291,7 +292,7 @@ def test_a_cancelled_run_is_no_error(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_picture_is_a_hint(language: str) -> None:
     """It says what to do, without an alarm."""
-    shown = result_view.show_hint("choose a picture first, or one of the examples", language)
+    shown = result_view.show_hint(NO_PICTURE, language)
     assert 'role="status"' in shown
     assert 'role="alert"' not in shown
     assert ("请先选" in shown) == (language == "zh-CN")
@@ -304,7 +305,7 @@ def test_no_foreground_comes_first(language: str) -> None:
     assert text is not None
     bad = turn(replace(RESULT, warnings=(Message("the picture has no colour profile"), text)))
     shown = result_view.show_turn(bad, baseline=None, limit_bytes=None, language=language)
-    told = translate_sentence(str(text), language)
+    told = tell(text, language)
     assert shown.count(escape(told)) == 1
     assert shown.index(escape(told)) < shown.index("rt-stages") < shown.index("rt-warnings")
     assert bad.has_no_foreground
@@ -347,7 +348,7 @@ def test_a_hostile_name_is_only_text(language: str) -> None:
     visit = visit_of(turn(bad, picture=HOSTILE), turn(replace(FAILURE, message=as_message(HOSTILE)), picture=HOSTILE))  # fmt: skip
     drawn = [show_runs(visit, (Path("a b/runs.csv"), Path("runs.json")), language)]
     drawn += [result_view.show_turn(one, baseline=None, limit_bytes=None, language=language) for one in visit.turns]  # fmt: skip
-    drawn.append(result_view.show_problem(HOSTILE, language))
+    drawn.append(result_view.show_problem(as_message(HOSTILE), language))
     assert all("<img src=x" not in text for text in drawn)
     assert any("&lt;img src=x" in text for text in drawn)
 

@@ -20,10 +20,11 @@ from babel.messages.pofile import read_po, write_po
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from rembg_tuner.imaging import raw_files  # noqa: E402  # of this checkout
 from rembg_tuner.messages import JOINTS  # noqa: E402  # of this checkout
 from rembg_tuner.presets import read_presets  # noqa: E402
 from rembg_tuner.settings import ENGINES, KNOBS  # noqa: E402
-from rembg_tuner.ui.catalogues import FOLDER, LANGUAGES, SOURCE, po_file  # noqa: E402
+from rembg_tuner.ui.catalogues import LANGUAGES, SOURCE, po_file  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,8 @@ ELSEWHERE = (
     "messages.py",
     "quantization/**.py",
     "report.py",
+    "server/**.py",
+    "sweep/resume.py",
 )
 # A knob's choices that are names, and the same in every language.
 NAMES = {*ENGINES, *KNOBS["provider"].choices, "fp32", "bf16", "fp16", "int8"}
@@ -108,6 +111,7 @@ def terms() -> Iterator[tuple[str, str]]:
         yield "knob", name
         yield from (("choice", choice) for choice in knob.choices if choice not in NAMES)
     yield from (("preset", name) for name in (*read_presets(), "mine"))
+    yield from (("camera", name) for name in sorted(raw_files.NAMES))
     yield from (("joint", joint) for joint in JOINTS)
 
 
@@ -126,9 +130,9 @@ def _is_of_the_package(folder: str) -> bool:
     return Path(folder).relative_to(ROOT).parts[0] == PACKAGE
 
 
-def updated(language: str, source: Catalog, folder: Path = FOLDER) -> Catalog:
+def updated(language: str, source: Catalog) -> Catalog:
     """Return a language's catalogue, in step with the source."""
-    path = po_file(language, folder)
+    path = po_file(language)
     if path.exists():
         with path.open("rb") as file:
             content = read_po(file, locale=language.replace("-", "_"), ignore_obsolete=True)
@@ -137,6 +141,11 @@ def updated(language: str, source: Catalog, folder: Path = FOLDER) -> Catalog:
     content.fuzzy = False
     content.update(source, no_fuzzy_matching=True, update_creation_date=False)
     content.obsolete.clear()
+    for entry in content:
+        if isinstance(entry.id, str) != isinstance(
+            entry.string, str
+        ):  # it has a plural now, or none
+            entry.string = "" if isinstance(entry.id, str) else ("",) * content.num_plurals
     content.header_comment = f"# {_HEADER}"
     return content
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import PictureError
-from rembg_tuner.messages import Message
+from rembg_tuner.messages import Message, Term
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +42,8 @@ _MAKERS = {
     "SEIKO EPSON": "Epson ERF",
     "SONY": "Sony ARW",
 }
+_OTHER = "camera raw"
+NAMES = {*(name for _, _, name in _HEADS), "Phase One IIQ", *_MAKERS.values(), _OTHER}
 
 
 def raw_name(head: bytes) -> str | None:
@@ -55,7 +57,7 @@ def raw_name(head: bytes) -> str | None:
 def raw_name_by_maker(make: str) -> str:
     """Return the name of a maker's raw format; make is the text of TIFF tag Make."""
     begun = make.upper()
-    return next((name for maker, name in _MAKERS.items() if begun.startswith(maker)), "camera raw")
+    return next((name for maker, name in _MAKERS.items() if begun.startswith(maker)), _OTHER)
 
 
 def raw_error(path: Path, name: str) -> PictureError:
@@ -64,6 +66,6 @@ def raw_error(path: Path, name: str) -> PictureError:
         Message(
             "{path} is a raw file of a camera ({name}), which is not read; develop it and save it as JPEG, PNG or TIFF",
             path=path,
-            name=name,
+            name=Term(name, "camera"),
         )
     )

@@ -17,7 +17,7 @@ from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import ModelError, TunerError
 from rembg_tuner.host import read_host
-from rembg_tuner.messages import Message, as_message, plural
+from rembg_tuner.messages import Message, as_message
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.precision import choose_precision
 from rembg_tuner.running.derived import prepare
@@ -47,8 +47,12 @@ _READ_AHEAD_BYTES = 64 * MIB  # more than a picture takes that `read_ahead` read
 
 def _deadline_text(timeout_s: float, pictures: int) -> Message:
     """Say that a run took too long; together, pictures have the time of all of them."""
-    return plural(
-        "the run passed its deadline of {limit:seconds} (timeout_s) and was ended; raise it, or choose a faster setting",
+    if pictures == 1:
+        return Message(
+            "the run passed its deadline of {limit:seconds} (timeout_s) and was ended; raise it, or choose a faster setting",
+            limit=timeout_s,
+        )
+    return Message(
         "the run of {n} pictures passed its deadline of {limit:seconds} a picture (timeout_s) and was ended; raise it, or choose a faster setting",
         n=pictures,
         limit=timeout_s,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import PictureError, PresetError, SettingsError
-from rembg_tuner.messages import Message, listed
+from rembg_tuner.messages import Message, Term, listed
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import find_preset, read_presets, resolve
 from rembg_tuner.settings import MODEL_ALIASES, Settings, best_installed_engine
@@ -36,7 +36,7 @@ def find_trusted(name: str) -> tuple[Settings, Message]:
     model = MODEL_ALIASES.get(name, name)
     if model in read_catalogue():
         return trusted_model(model)
-    raise SettingsError([Message("--reference {name} is no preset, no model, and no file; presets are {known}", name=name, known=listed(read_presets()))])  # fmt: skip
+    raise SettingsError([Message("--reference {name} is no preset, no model, and no file; presets are {known}", name=name, known=listed(Term(one, "preset") for one in read_presets()))])  # fmt: skip
 
 
 def trusted_model(model: str) -> tuple[Settings, Message]:

@@ -41,7 +41,7 @@ from rembg_tuner.ui.views.runs import show_runs
 from rembg_tuner.ui.views.viewer import existing
 from rembg_tuner.ui.visit import differences
 from rembg_tuner.ui.widgets import grey_updates, knob_updates, preset_choices, thumbnail
-from rembg_tuner.ui.words import say, tell
+from rembg_tuner.ui.words import say, tell, tell_text
 from rembg_tuner.units import MIB, format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Arrival:
         """Write the lines under the preset."""
         found = find_preset(preset)
         settings = settings or preset_settings(preset)
-        lines = [f"<p>{escape(tell(found.purpose, language))}</p>"]
+        lines = [f"<p>{escape(tell_text(found.purpose, language))}</p>"]
         if changed:
             words = ", ".join(
                 f"{say(f'knob.{name}', language)} {setting_text(name, value, language)}"
@@ -240,7 +240,7 @@ def _measured(preset: Preset, language: str) -> str:
     """Say what was measured of a preset, and where, if that was another kind of CPU."""
     measured = preset.measured
     if measured is None:
-        reason = tell(preset.why_not_measured or "", language)
+        reason = tell_text(preset.why_not_measured or "", language)
         return say("preset.not_measured", language, reason=reason)
     figures = {
         "time": format_seconds(float(str(measured["latency_p50_s"]))),

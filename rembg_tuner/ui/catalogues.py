@@ -30,13 +30,13 @@ SOURCE = next(iter(LANGUAGES))
 _MOST_LETTERS = 2000  # of a header that is read
 
 
-def po_file(language: str, folder: Path = FOLDER) -> Path:
+def po_file(language: str) -> Path:
     """Return where a language's catalogue lies.
 
     >>> po_file("zh-CN").name
     'zh_CN.po'
     """
-    return folder / f"{language.replace('-', '_')}.po"
+    return FOLDER / f"{language.replace('-', '_')}.po"
 
 
 def language_of(text: str | None) -> str:

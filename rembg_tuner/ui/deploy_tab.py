@@ -240,11 +240,10 @@ def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
     """Write the export into the page's folder and show it; this server's places stay untold."""
     settings, measured = chosen.settings, chosen.measured
     made = export(settings, to, measured=measured)
-    text, said = made.text, [str(note) for note in (*made.beside_notes(), *made.notes)]
+    text = made.text
     for place in (*made.files, *(path for _, path in made.beside)):
         text = text.replace(place, Path(place).name)
-        said = [note.replace(place, Path(place).name) for note in said]
-    said = [tell(note, language) for note in said]
+    said = [tell(note, language) for note in (*made.beside_notes(), *made.notes)]
     if measured is not None and measured.n < ROUNDS:
         said.insert(0, say("deploy.few", language, n=measured.n))
     if chosen.note:

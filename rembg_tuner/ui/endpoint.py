@@ -13,9 +13,10 @@ from rembg_tuner.messages import Message
 from rembg_tuner.presets import DEFAULT_PRESET
 from rembg_tuner.ui.choices import visitor_settings
 from rembg_tuner.ui.orders import make_order, watch
-from rembg_tuner.ui.page_folder import without_places_in
 from rembg_tuner.ui.visit import Turn, public_run
+from rembg_tuner.ui.visitors import language_of_request
 from rembg_tuner.ui.widgets import picture_input
+from rembg_tuner.ui.words import tell
 
 if TYPE_CHECKING:
     from rembg_tuner.ui.handlers import Desk
@@ -24,7 +25,7 @@ Answer = tuple[str | None, dict[str, Any]]
 _DESCRIPTION = (
     "Cut a picture out. picture: an uploaded JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF. preset: a name from "
     "presets.yaml. settings: knobs by name, over the preset's. Returns the PNG and the result, or no "
-    "file and a failure with kind and message."
+    "file and a failure with kind, code and message, in the language that Accept-Language asks for."
 )
 
 
@@ -32,15 +33,17 @@ def add_cut(desk: Desk) -> None:
     """Give the page being built its endpoint for programs."""
 
     async def cut(
+        request: gr.Request,
         picture: str | None,
         preset: str = DEFAULT_PRESET,
         settings: dict[str, Any] | None = None,
     ) -> AsyncIterator[Answer]:
+        language = language_of_request(request)
         try:
             chosen = visitor_settings(preset or DEFAULT_PRESET, _checked(settings))
             order = make_order(desk, picture, chosen)
         except TunerError as error:
-            yield None, _refused(error)
+            yield None, _refused(error, language)
             return
         ticket = desk.line.submit(order)
         ticks = watch(
@@ -52,7 +55,7 @@ def add_cut(desk: Desk) -> None:
                 yield None, {"state": glance.state, "place": glance.place, "stage": glance.stage}
         finally:
             await ticks.aclose()
-        run = without_places_in(ticket.runs, desk.folder.path)[-1]
+        run = ticket.runs[-1]
         turn = Turn(
             number=0,
             picture=order.job.input.rsplit("/", 1)[-1],
@@ -61,7 +64,7 @@ def add_cut(desk: Desk) -> None:
             settings=order.settings,
             runs=(run,),
         )
-        yield order.job.output if isinstance(run, Result) else None, public_run(turn, run)
+        yield order.job.output if isinstance(run, Result) else None, public_run(turn, run, language)
 
     # Components rather than gr.api: theirs is the check that a file was uploaded by this visitor.
     picture = picture_input(visible=False, label="picture")
@@ -99,12 +102,12 @@ def _checked(settings: object) -> dict[str, object]:
     return settings
 
 
-def _refused(error: TunerError) -> dict[str, Any]:
+def _refused(error: TunerError, language: str) -> dict[str, Any]:
     """Write what was refused before it ran, with the fields of a Failure."""
     return {
         "kind": error.kind,
         "code": error.message.code or error.kind,
-        "message": str(error),
+        "message": tell(error.message, language),
         "stage": "prepare",
         "input": None,
         "settings": None,

@@ -28,7 +28,6 @@ from rembg_tuner.ui.downloads import Downloads
 from rembg_tuner.ui.failures import disk_text, log_unexpected
 from rembg_tuner.ui.orders import NO_PICTURE, Look, make_order, watch
 from rembg_tuner.ui.originals import Original
-from rembg_tuner.ui.page_folder import without_places_in
 from rembg_tuner.ui.studies import Studies
 from rembg_tuner.ui.views import result as result_view
 from rembg_tuner.ui.views.models import show_models
@@ -181,7 +180,7 @@ class Handlers:
 
     def _turn(self, ticket: Ticket, *, picture: str, preset: str) -> Turn:
         """Make the turn of a ticket that is done."""
-        job, runs = ticket.order.job, without_places_in(ticket.runs, self.desk.folder.path)
+        job, runs = ticket.order.job, tuple(ticket.runs)
         has_result = any(isinstance(run, Result) for run in runs)
         colours = existing(job.before_preview)
         return Turn(
@@ -343,7 +342,7 @@ class Handlers:
                     yield {}
             finally:
                 await ticks.aclose()
-            failure = without_places_in(ticket.runs, self.desk.folder.path)[-1]
+            failure = ticket.runs[-1]
             if isinstance(failure, Failure):
                 yield {
                     "viewer": viewer_value(turn, visitor.language),

@@ -13,22 +13,19 @@ import shutil
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from rembg_tuner.errors import OutputError, SettingsError
-from rembg_tuner.measurement import Failure
 from rembg_tuner.messages import Message
-from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.ui.failures import disk_text
 from rembg_tuner.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from types import TracebackType
 
-    from rembg_tuner.measurement import Result
 
 MOST_BYTES = 2048 * MIB
 MOST_AGE_S = 3600.0
@@ -37,8 +34,6 @@ SWEEP_EVERY_S = 60.0
 _STARTED_AT_S = time.time()  # by the clock that files are stamped with
 _PREFIX = "rembg-tuner-page-"
 _NAME = re.compile(re.escape(_PREFIX) + r"(\d{1,10})-[0-9a-f]{16}")
-# The folders of an absolute path; of an address, which has a host before its path, nothing.
-_FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s/:;,'\"()]+/)+")
 _LOG = logging.getLogger(__name__)
 
 
@@ -49,45 +44,6 @@ class _File:
     path: Path
     age_s: float
     bytes: int
-
-
-def without_places(text: str, root: Path) -> str:
-    """Leave of every path its file's name only: a visitor knows files by name, and not this server.
-
-    How a model is got names a place of this server's too: a visitor gets it on its tab.
-
-    Args:
-        text: a sentence.
-        root: the page's folder; names in it may be anything, so it is looked for first.
-    """
-    text = re.sub(rf"{re.escape(str(root))}(/[^/\s]+)*/", "", get_on_page(text))
-    return _FOLDERS.sub("", text)
-
-
-def get_on_page(text: str) -> str:
-    """Say of a model that is not here where on the page it is got, in place of a command and a path."""
-    for entry in read_catalogue().values():
-        if entry.url is not None and entry.name in text:
-            text = text.replace(
-                str(entry.get_text()), f"get it ({entry.size_text()}) on the Models tab"
-            )
-    return text
-
-
-def _without_places(message: Message, root: Path) -> Message:
-    """Return a message as `without_places` writes it, with its code."""
-    text = without_places(str(message), root)
-    return message if text == str(message) else Message.make("{text}", code=message.code, params=(("text", text),))  # fmt: skip
-
-
-def without_places_in(runs: Sequence[Result | Failure], root: Path) -> tuple[Result | Failure, ...]:
-    """Take this server's places out of what failures and warnings say."""
-    return tuple(
-        replace(run, message=_without_places(run.message, root))
-        if isinstance(run, Failure)
-        else replace(run, warnings=tuple(_without_places(one, root) for one in run.warnings))
-        for run in runs
-    )
 
 
 class PageFolder:

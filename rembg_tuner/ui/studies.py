@@ -15,7 +15,6 @@ from rembg_tuner.measurement import Failure
 from rembg_tuner.messages import Message
 from rembg_tuner.running.ticket import Order
 from rembg_tuner.sweep.run import SweepProgress
-from rembg_tuner.ui.page_folder import without_places_in
 from rembg_tuner.units import format_rough
 
 if TYPE_CHECKING:
@@ -116,10 +115,17 @@ class LineBench:
                     ticket.cancel()
             last = ticket.runs[-1]
             if not isinstance(last, Failure) or last.kind != "busy":
-                return list(without_places_in(ticket.runs, self._study.folder.parent))
+                return [_public(run) for run in ticket.runs]
             if self._study.is_stopped:  # a full line says nothing of the setting
                 return [replace(last, kind="cancelled")]
             time.sleep(_FULL_WAIT_S)
+
+
+def _public(run: Result | Failure) -> Result | Failure:
+    """Return a run whose messages a visitor may have: the sweep's report and lists hold them in English."""
+    if isinstance(run, Failure):
+        return replace(run, message=run.message.public())
+    return replace(run, warnings=tuple(one.public() for one in run.warnings))
 
 
 class Studies:

@@ -21,6 +21,8 @@ from rembg_tuner.measurement import Failure, Result, has_code, setting_peak_byte
 from rembg_tuner.running.ticket import Timeline
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import Summary, summarise
+from rembg_tuner.ui.catalogues import SOURCE
+from rembg_tuner.ui.words import tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -275,7 +277,7 @@ def _row(turn: Turn, run: Result | Failure) -> dict[str, object]:
         return row | {
             "kind": run.kind,
             "code": run.code,
-            "message": str(run.message),
+            "message": tell(run.message, SOURCE),
             "stage": run.stage,
         }
     figures = run.to_dict()
@@ -287,13 +289,20 @@ def _row(turn: Turn, run: Result | Failure) -> dict[str, object]:
     return row | {f"{name}_s": value for name, value in run.stages_s.items()}
 
 
-def public_run(turn: Turn, run: Result | Failure) -> dict[str, object]:
-    """Give a run as JSON for whoever asked for it: files by name, never by the server's path."""
+def public_run(turn: Turn, run: Result | Failure, language: str = SOURCE) -> dict[str, object]:
+    """Give a run as JSON for whoever asked for it: files by name, never by the server's path.
+
+    Args:
+        turn: of the run.
+        run: what came of it.
+        language: of its messages.
+    """
     content = run.to_dict() | {"input": turn.picture}
-    if isinstance(run, Result):
-        content["output"] = Path(run.output).name
-        content["preview"] = content["before_preview"] = None
-    return content
+    if isinstance(run, Failure):
+        return content | {"message": tell(run.message, language)}
+    warnings = [{"code": one.code, "message": tell(one, language)} for one in run.warnings]
+    output = Path(run.output).name
+    return content | {"warnings": warnings, "output": output, "preview": None, "before_preview": None}  # fmt: skip
 
 
 def runs_json(visit: Visit) -> str:

@@ -35,7 +35,7 @@ from rembg_tuner.ui.choices import (
     fill_form,
     preset_settings,
 )
-from rembg_tuner.ui.words import all_words, choice_text, say, setting_name, tell
+from rembg_tuner.ui.words import all_words, choice_text, say, setting_name, tell, tell_text
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _words_of(language: str) -> dict[str, str]:
         unit = say(f"unit.{knob.unit}", language) if knob.unit else ""
         label = say(f"knob.{name}", language)
         words[f"label.{name}"] = f"{label} ({unit})" if unit and unit not in label else label
-        words.setdefault(f"info.{name}", tell(knob.summary, language))
+        words.setdefault(f"info.{name}", tell_text(knob.summary, language))
     for choice in {choice for knob in KNOBS.values() for choice in knob.choices}:
         words[f"choice.{choice}"] = choice_text(choice, language)
     for name in (*ENGINES, *KNOBS["provider"].choices, *KNOBS["precision"].choices):

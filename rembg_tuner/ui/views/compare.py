@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from rembg_tuner.messages import Message
 from rembg_tuner.trials import differences
 from rembg_tuner.ui.views.markup import (
     busy_mark,
@@ -64,7 +65,8 @@ def _held(study: Study, language: str) -> str:
     question, compared = study.question, study.compared
     if question is None:
         return ""
-    name = tell(question.reference, language)
+    held = question.reference
+    name = tell(held, language) if isinstance(held, Message) else setting_name(held, language)
     measured = [one.trial for one in compared if one.trial.is_measured]
     if any(not picture.has_foreground for trial in measured for picture in trial.pictures):
         text = say("compare.nothing", language, name=name)

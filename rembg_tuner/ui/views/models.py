@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.models.catalogue import INT8_ENGINES, int8_file, read_catalogue, read_unfit
 from rembg_tuner.ui.views.markup import size
-from rembg_tuner.ui.words import say, tell
+from rembg_tuner.ui.words import say, tell, tell_text
 
 if TYPE_CHECKING:
     from rembg_tuner.models.catalogue import CatalogueEntry
@@ -22,7 +22,7 @@ def show_models(downloads: Downloads, language: str) -> str:
         for entry in entries
     )
     unfit = "".join(
-        f"<li><b>{escape(name)}</b> <p>{escape(tell(reason, language))}</p></li>"
+        f"<li><b>{escape(name)}</b> <p>{escape(tell_text(reason, language))}</p></li>"
         for name, reason in read_unfit().items()
     )
     lead = "models.lead" if downloads.are_allowed else "models.lead.closed"
@@ -48,7 +48,7 @@ def _row(entry: CatalogueEntry, state: Download | None, language: str, *, may_ge
     if int8:
         facts.append(say("models.int8", language, engines=", ".join(int8)))
     facts_text = " · ".join(escape(fact) for fact in facts if fact)
-    good_for = escape(tell(entry.good_for, language))
+    good_for = escape(tell_text(entry.good_for, language))
     return (
         f'<li class="{"rt-here" if is_here else "rt-absent"}"><div><b>{escape(entry.name)}</b> <span>{word}</span>'
         f"<p>{good_for}</p><p><i>{facts_text}</i></p>{_problem(entry, state, language)}</div>"

@@ -45,24 +45,24 @@ def show_left(turn: Turn, language: str) -> str:
     return show_empty(language, status=done)
 
 
-def show_problem(message: Message | str, language: str, *, kind: str | None = None) -> str:
+def show_problem(message: Message, language: str, *, kind: str | None = None) -> str:
     """Show why a run was not even tried; `kind` is a Failure's, None for what the form asks."""
     alert = _alert(message, language, kind=kind)
     return f'<section class="rt-result" data-state="failed">{alert}</section>'
 
 
-def show_hint(message: Message | str, language: str) -> str:
+def show_hint(message: Message, language: str) -> str:
     """Say what to do first; nothing went wrong."""
     return f'<section class="rt-result" data-state="hint">{_notice(say("hint.first", language), message, language)}</section>'
 
 
-def _notice(title: str, message: Message | str, language: str) -> str:
+def _notice(title: str, message: Message, language: str) -> str:
     """Write a neutral message with a title; a screen reader reads it when it is idle."""
     text = escape(tell(message, language))
     return f'<div class="rt-alert rt-wait" role="status"><b>{title}</b><p>{text}</p></div>'
 
 
-def show_wait(message: Message | str, language: str) -> str:
+def show_wait(message: Message, language: str) -> str:
     """Say that somebody else's work has to end first: nothing is wrong."""
     return _notice(say("failure.elsewhere", language), message, language)
 
@@ -333,7 +333,7 @@ def _mark(asked: object, effective: object) -> str:
     return ' class="rt-differs"' if is_comparable and asked != effective else ""
 
 
-def _alert(message: Message | str, language: str, *, kind: str | None = None) -> str:
+def _alert(message: Message, language: str, *, kind: str | None = None) -> str:
     """Say what went wrong, in its place."""
     text = escape(tell(message, language))
     title = say(f"failure.{kind}", language) if kind else say("failure.settings", language)

@@ -1,0 +1,43 @@
+"""A sweep that is done, without having measured: for tests and benchmarks of what the page draws of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from made_trials import make_trial
+
+from rembg_tuner.measurement import HAD_COMPANY
+from rembg_tuner.messages import Message
+from rembg_tuner.settings import Settings
+from rembg_tuner.sweep.run import SweepProgress
+from rembg_tuner.trials import Trial
+from rembg_tuner.ui.studies import Study
+
+
+def made_study(count: int, folder: Path = Path("/nowhere")) -> Study:
+    """Make a sweep of so many trials: a third has a warning, and a fifth failed."""
+    trials = tuple(_trial(number, folder) for number in range(count))
+    progress = SweepProgress(trials=trials, planned=count, elapsed_s=100.0, left_s=(0.0, 0.0), remembered=0)  # fmt: skip
+    return Study(folder=folder, progress=progress, is_running=False)
+
+
+def _trial(number: int, folder: Path) -> Trial:
+    """Make a trial: its threads, arena and size are its own."""
+    knobs = {"network_size": 64 + 32 * (number % 20), "intra_op_threads": 1 + number // 20}
+    if number % 5 == 4:
+        settings = Settings(engine="onnxruntime", **knobs)  # type: ignore[arg-type]  # knobs by name
+        return Trial(
+            number=number, settings=settings, failure=_failure(folder), failure_kind="timeout"
+        )
+    made = make_trial(number, 150 + number, 0.05 + number / 1000, 0.97 + number / 10_000, **knobs)
+    return replace(made, warnings=(HAD_COMPANY,) if number % 3 == 0 else ())
+
+
+def _failure(folder: Path) -> Message:
+    """Return why a trial failed, with a place of the server's."""
+    reason = Message(
+        "the run passed its deadline of {deadline:seconds} (timeout_s) and was ended; raise it, or choose a faster setting",
+        deadline=30.0,
+    )
+    return Message("{path} cannot be read: {reason}", path=folder / "uploads" / "cup.png", reason=reason)  # fmt: skip

@@ -1,0 +1,160 @@
+"""No place of the server's reaches a visitor: in failures and warnings, on the page, in its files, and from `/cut`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from drawn_sweep import made_study
+from test_recorded_messages import messages_of
+from test_ui_visit import FAILURE, RESULT, turn, visit_of
+from triggered_messages import TRIGGERS
+
+from rembg_tuner.budgets import Budgets
+from rembg_tuner.diagnosis import Diagnosis, EngineState, ProviderState
+from rembg_tuner.export.targets import export
+from rembg_tuner.export.values import TARGETS, Measured
+from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.messages import Message, Quoted, as_message
+from rembg_tuner.pipeline import Job
+from rembg_tuner.recommend import recommend
+from rembg_tuner.running.line import WaitingLine
+from rembg_tuner.running.ticket import Order
+from rembg_tuner.settings import Settings
+from rembg_tuner.ui.catalogues import LANGUAGES
+from rembg_tuner.ui.deploy_tab import _Chosen, _show
+from rembg_tuner.ui.downloads import Download, Downloads
+from rembg_tuner.ui.studies import LineBench
+from rembg_tuner.ui.views import result as result_view
+from rembg_tuner.ui.views.machine import show_machine
+from rembg_tuner.ui.views.models import show_models
+from rembg_tuner.ui.views.runs import show_runs
+from rembg_tuner.ui.views.soak import show_soak
+from rembg_tuner.ui.views.sweep import show_sweep
+from rembg_tuner.ui.visit import public_run, runs_csv, runs_json
+from rembg_tuner.ui.words import tell
+
+if TYPE_CHECKING:
+    from rembg_tuner.ui.handlers import Desk
+
+QUICK = Settings(engine="onnxruntime", network_size=64)
+SECRET = Path("/secret/uploads")
+# As a library writes its own places and ours.
+TALKATIVE = Message(
+    "{path} cannot be written: {reason}",
+    path=SECRET / "a cup; and more.png",
+    reason=Quoted(f"{SECRET}/x.so: cannot open shared object"),
+)
+PLACES = (str(SECRET), str(Path.home()), sys.prefix, str(Path(__file__).parent.parent))
+
+
+def places_in(text: str, *more: str) -> list[str]:
+    """Return the server's folders that a text names; addresses of the page's own files are no text."""
+    told = re.sub(r"gradio_api/file=[^\"'<>\s]*", "", unescape(text))
+    return [place for place in (*PLACES, *more) if f"{place}/" in told or told.endswith(place)]
+
+
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_no_message_names_a_place(name: str, tmp_path: Path) -> None:
+    """Whatever is triggered: rendered for a page, or made public before it is written to a file."""
+    for message in map(as_message, messages_of(TRIGGERS[name](tmp_path))):
+        told = [tell(message, language) for language in LANGUAGES] + [str(message.public())]
+        # What a visitor typed is theirs.
+        assert [one for one in told if places_in(one, str(tmp_path))] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_part_of_the_page_names_a_place(language: str, tmp_path: Path) -> None:
+    """Runs, their lists, sweeps, soaks, models and the machine."""
+    failed = turn(replace(FAILURE, message=TALKATIVE))
+    warned = turn(replace(RESULT, warnings=(TALKATIVE,)))
+    visit = visit_of(failed, warned)
+    told = [result_view.show_turn(one, baseline=None, limit_bytes=None, language=language) for one in visit.turns]  # fmt: skip
+    told += [show_runs(visit, None, language), runs_csv(visit), runs_json(visit)]
+    told += [json.dumps(public_run(one, one.runs[0], language)) for one in visit.turns]
+    told.append(result_view.show_problem(TALKATIVE, language))
+    study = made_study(10, SECRET)
+    trials = study.progress.trials if study.progress else ()
+    told.append(show_sweep(study, recommend(trials, Budgets()), Budgets(), language))
+    study.problem = TALKATIVE
+    told += [show_sweep(study, recommend(trials, Budgets()), Budgets(), language), show_soak(study, language, most=60)]  # fmt: skip
+    downloads = Downloads(are_allowed=True)
+    downloads._states["u2net"] = Download(problem=TALKATIVE, is_running=False)
+    told.append(show_models(downloads, language))
+    told.append(show_machine(machine_of(TALKATIVE), running=0, waiting=0, language=language))
+    assert [one for one in told if places_in(one)] == []
+    assert all("cup" in one for one in told)
+
+
+def machine_of(detail: Any) -> Diagnosis:
+    """Make a diagnosis whose engine does not load."""
+    return Diagnosis(
+        cpu="cup", affinity_cpus=2, quota_cpus=None, usable_cpus=2, load_average=None, features=(), total_memory_bytes=None,
+        available_memory_bytes=1, memory_limit_bytes=None, address_space_limit_bytes=None, peak_source="vmhwm", python="3",
+        libvips="8", deflate="isal", cache=str(SECRET), cache_warning=str(detail), engines=(EngineState(name="ncnn", version=None, detail=detail),),
+        providers=(ProviderState(name="cuda", is_present=False, detail=detail),), models=(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_export_names_a_place(target: str, tmp_path: Path) -> None:
+    """Neither the file that is shown and downloaded, nor the notes beside it."""
+    desk = cast("Desk", SimpleNamespace(folder=SimpleNamespace(new_job=lambda: tmp_path)))
+    measured = Measured(peak_bytes=2**28, time_s=0.1, n=3, date="2026-01-01", cpu="cup", cores=2)
+    for language in LANGUAGES:
+        shown = _show(desk, _Chosen(settings=QUICK, measured=measured), target, language)
+        assert places_in(shown, str(tmp_path)) == []
+    [file] = tmp_path.iterdir()
+    assert places_in(file.read_text(encoding="utf-8"), str(tmp_path)) == []
+    assert export(QUICK, target, measured=measured).file_name == file.name
+
+
+def test_runs_that_fail_or_warn_name_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged picture, an output that cannot be written, and a cache in which nothing can be noted or kept."""
+    broken = tmp_path / "bro ken.png"
+    broken.write_bytes(Path("examples/astronaut.png").read_bytes()[:2000])
+    no_folder = tmp_path / "no folder" / "out.png"
+    good = str(Path("examples/coffee.png").absolute())
+    jobs = [
+        (str(broken), str(tmp_path / "a.png"), tmp_path / "cache"),
+        (good, str(no_folder), tmp_path / "cache"),
+        (good, str(tmp_path / "b.png"), tmp_path / "cache"),
+        (good, str(tmp_path / "c.png"), broken / "cache"),
+    ]
+    for name in ("history.sqlite", "measurements.sqlite"):
+        (tmp_path / "cache" / name).mkdir(parents=True)
+    runs: list[Result | Failure] = []
+    for picture, output, cache in jobs:
+        monkeypatch.setenv("REMBG_TUNER_CACHE", str(cache))
+        with WaitingLine() as line:
+            ticket = line.submit(Order(job=Job(input=picture, output=output), settings=QUICK))
+            assert ticket.done.wait(60)
+            runs += ticket.runs
+    codes = [run.kind if isinstance(run, Failure) else [one.code for one in run.warnings] for run in runs]  # fmt: skip
+    assert codes[:2] == ["bad_input", "bad_output"]
+    assert all(codes[2:]), codes
+    for language in LANGUAGES:
+        told = [json.dumps(public_run(turn(run), run, language), ensure_ascii=False) for run in runs]  # fmt: skip
+        assert [one for one in told if places_in(one, str(tmp_path))] == []
+    visit = visit_of(*(turn(run) for run in runs))
+    assert places_in(runs_json(visit) + runs_csv(visit), str(tmp_path)) == []
+
+
+def test_a_sweeps_runs_are_public(tmp_path: Path) -> None:
+    """Its report and lists, which a visitor downloads, hold their messages."""
+    ticket = SimpleNamespace(done=SimpleNamespace(wait=lambda _: True), runs=[replace(RESULT, warnings=(TALKATIVE,)), replace(FAILURE, message=TALKATIVE)])  # fmt: skip
+    line = cast("WaitingLine", SimpleNamespace(slots=1, submit=lambda _: ticket))
+    bench = LineBench(line, made_study(0, tmp_path))
+    result, failure = bench.measure([Job(input="a.png", output="b.png")], QUICK)
+    assert isinstance(result, Result)
+    assert isinstance(failure, Failure)
+    assert [str(result.warnings[0]), str(failure.message)] == ["a cup; and more.png cannot be written"] * 2  # fmt: skip
