@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from made_trials import make_trial
+from triggered_messages import busy
 
 from rembg_tuner.cli import main
 from rembg_tuner.measurement import MACHINE_BUSY, distinct, is_busy
@@ -162,7 +163,7 @@ def test_cut_says_that_the_machine_is_busy(
 )
 def test_the_page_says_that_the_machine_was_busy(language: str, told: str) -> None:
     """Below a sweep's table and in its row; a run's warnings have it in either language."""
-    warning = Message("the machine was busy with other work: load average {load:.1f} without our own workers, usable CPUs {usable}; times are longer than on a quiet machine", code=MACHINE_BUSY, load=7.0, usable=2)  # fmt: skip
+    warning = busy()
     trials = (
         make_trial(0, 100, 0.1, 0.99),
         replace(make_trial(1, 90, 0.2, 0.99), warnings=(warning,)),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from rembg_tuner.imaging.matte import foreground_warning
 from rembg_tuner.measurement import Environment, Failure, Result
 from rembg_tuner.messages import Message, as_message
+from rembg_tuner.running.runner import _deadline_text
 from rembg_tuner.running.ticket import Glance, Timeline
 from rembg_tuner.settings import Settings
 from rembg_tuner.ui.arrival import show_examples
@@ -73,9 +74,7 @@ TIMELINE = Timeline(
 )
 FAILURE = Failure(
     kind="timeout",
-    message=Message(
-        "the run passed its deadline of 30.00 s (timeout_s) and was ended; raise it, or choose a faster setting"
-    ),
+    message=_deadline_text(30.0, 1),
     stage="predict",
     input="/secret/uploads/cup.png",
     settings=SETTINGS,

@@ -22,6 +22,7 @@ from rembg_tuner.engines.onnxruntime import providers
 from rembg_tuner.export.targets import export
 from rembg_tuner.host import Host
 from rembg_tuner.imaging import formats, matte, source, unwritable
+from rembg_tuner.messages import Message
 from rembg_tuner.models import catalogue, download, spec
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import Capabilities, find_preset, measured_elsewhere_text, resolve
@@ -126,14 +127,16 @@ def obituary(code: int, log: bytes) -> Said:
             os.close(writing)
 
 
-def busy() -> Said:
+def busy() -> Message:
     """Return the warning that other programs ran."""
     with (
         mock.patch.object(load, "load_average", return_value=9.5),
         mock.patch.object(load, "read_host", return_value=ELSEWHERE),
         mock.patch.object(os, "cpu_count", return_value=2),
     ):
-        return load.busy_warning(load.OwnLoad())
+        found = load.busy_warning(load.OwnLoad())
+    assert found is not None
+    return found
 
 
 def full_line(*, is_closed: bool = False) -> Said:

@@ -40,9 +40,11 @@ ELSEWHERE = (
     "documents.py",
     "messages.py",
     "quantization/**.py",
+    "records.py",
     "report.py",
     "server/**.py",
     "sweep/resume.py",
+    "verification.py",
 )
 # A knob's choices that are names, and the same in every language.
 NAMES = {*ENGINES, *KNOBS["provider"].choices, "fp32", "bf16", "fp16", "int8"}
