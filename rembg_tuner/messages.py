@@ -254,6 +254,10 @@ class Message:
         for _, value in self.params:
             yield from _messages_of(value)
 
+    def names(self, path: PurePath) -> bool:
+        """Return whether the message, or one within it, has a path as a parameter."""
+        return any(value == path for part in self.parts() for _, value in part.params)
+
     def has_code(self, code: str) -> bool:
         """Return whether the message, or one within it, has a code."""
         return any(part.code == code for part in self.parts())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cli.chosen import chosen_settings, given_knobs
@@ -108,7 +109,7 @@ def _run_all(
 
 def failure_text(run: Failure) -> str:
     """Say what failed, naming the picture once."""
-    is_named = run.input == STANDARD or run.input in str(run.message)
+    is_named = run.input == STANDARD or run.message.names(Path(run.input))
     return str(run.message) if is_named else f"{run.input}: {run.message}"
 
 
