@@ -167,6 +167,19 @@ def test_what_cannot_run_is_told(client: Client, preset: str, settings: object, 
     assert message in result["message"]
 
 
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [("zh-TW,zh;q=0.9", "没有预设 'nothing'"), ("fr", "there is no preset 'nothing'")],
+)
+def test_messages_come_in_the_readers_language(server: Server, header: str, message: str) -> None:
+    """Kind and code stay."""
+    reader = Client(server.address, headers={"accept-language": header}, verbose=False)
+    _, result = cut(reader, handle_file(str(ASTRONAUT)), "nothing")
+    assert message in result["message"]
+    assert result["kind"] == "invalid_settings"
+    assert "code" in result
+
+
 def upload(server: Server, name: str) -> dict[str, object]:
     """Upload the astronaut by a name, and return what an event takes for it."""
     head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
