@@ -10,10 +10,10 @@ from triggered_messages import TRIGGERS, Said
 
 from rembg_tuner.errors import TunerError
 from rembg_tuner.measurement import Failure
-from rembg_tuner.ui.catalogues import LANGUAGES
 from rembg_tuner.ui.words import tell
 from rembg_tuner.yaml_files import read_mapping
 
+RECORDED_LANGUAGES = ("en", "zh-CN")  # those of before; a new language has no record
 RECORD = read_mapping(Path(__file__).with_name("recorded_messages.yaml"))
 
 
@@ -45,6 +45,6 @@ def test_the_page_says_what_it_said(
     monkeypatch.setenv("REMBG_HOME", str(tmp_path))
     monkeypatch.delenv("U2NET_HOME", raising=False)
     said = messages_of(TRIGGERS[name](tmp_path))
-    for language in LANGUAGES:
+    for language in RECORDED_LANGUAGES:
         found = [tell(one, language) for one in said]
         assert found == recorded(RECORD[name], language)

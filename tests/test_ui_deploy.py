@@ -21,6 +21,7 @@ from rembg_tuner.ui.deploy_tab import _DeployTab
 from rembg_tuner.ui.studies import Study
 from rembg_tuner.ui.study_handlers import StudyHandlers
 from rembg_tuner.ui.visitors import Visitor
+from rembg_tuner.ui.words import say
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -129,5 +130,5 @@ def test_without_a_measured_sweep_the_first_tab_is_shipped(
     """And the first line says so, in either language."""
     monkeypatch.setattr("rembg_tuner.ui.deploy_tab.chosen_settings", lambda *_: (Settings(), ()))
     line = first_line(Deploy(tmp_path, *trials, language=language).write())
-    begins = {"en": "The setting of the first tab: ", "zh-CN": "第一个标签页的设置："}
-    assert line.startswith(begins[language])
+    begin = say("deploy.for.form", language, setting="|", figures="").partition("|")[0]
+    assert line.startswith(begin)
