@@ -10,7 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rembg_tuner.measurement import Failure, setting_peak_bytes
+from rembg_tuner.measurement import Failure, public_message, setting_peak_bytes
+from rembg_tuner.messages import Message
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.meter import Meter
 from rembg_tuner.running.runner import Runner
@@ -44,7 +45,7 @@ class Soak:
         pictures_per_s: by the wall clock, from the first request to the last answer.
         p50_s: median of a run, the cold one left out.
         p95_s: None below 20 runs.
-        failure: why it ended early, as a sentence; empty: it did not.
+        failure: why it ended early; None: it did not.
     """
 
     times_s: tuple[float, ...]
@@ -56,7 +57,7 @@ class Soak:
     pictures_per_s: float
     p50_s: float
     p95_s: float | None
-    failure: str
+    failure: Message | None
 
     @property
     def pictures_a_day(self) -> int:
@@ -66,17 +67,21 @@ class Soak:
     @property
     def verdict(self) -> Verdict | None:
         """Whether memory grows by more than chance: above zero by three standard errors; None: see `no_verdict`."""
-        if self.no_verdict or self.slope_error_bytes is None:
+        if self.no_verdict is not None or self.slope_error_bytes is None:
             return None
         return "growing" if self.slope_bytes > 3 * self.slope_error_bytes else "steady"
 
     @property
-    def no_verdict(self) -> str:
-        """The reason why there is no verdict, as a sentence; empty: there is one."""
+    def no_verdict(self) -> Message | None:
+        """The reason why there is no verdict; None: there is one."""
         known = sum(value is not None for value in self.rss_bytes)
         if known >= MIN_VERDICT_RUNS:
-            return ""
-        return f"no verdict on growth from {known} runs: it takes {MIN_VERDICT_RUNS}, since the first 100 fill allocators and caches"
+            return None
+        return Message(
+            "no verdict on growth from {runs} runs: it takes {needed}, since the first 100 fill allocators and caches",
+            runs=known,
+            needed=MIN_VERDICT_RUNS,
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields by name, ready for JSON."""
@@ -84,7 +89,8 @@ class Soak:
             **asdict(self),
             "pictures_a_day": self.pictures_a_day,
             "verdict": self.verdict,
-            "no_verdict": self.no_verdict or None,
+            "failure": None if self.failure is None else public_message(self.failure),
+            "no_verdict": None if self.no_verdict is None else str(self.no_verdict),
         }
 
 
@@ -111,19 +117,19 @@ def run_soak(
         What came of it; the Failure where not even the first run went through.
     """
     results: list[Result] = []
-    failure = ""
+    failure: Message | None = None
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-soak-") as folder, Runner() as runner:
         began = ended = time.perf_counter()
         for i in range(runs):
             if is_cancelled is not None and is_cancelled():
-                failure = "the soak was cancelled"
+                failure = Message("the soak was cancelled", code="cancelled")
                 break
             job = Job(input=str(pictures[i % len(pictures)]), output=str(Path(folder) / "out.png"))
             run = runner.run(job, settings)
             if isinstance(run, Failure):
                 if not results:
                     return run
-                failure = str(run.message)
+                failure = run.message
                 break
             results.append(run)
             if i == 0:
@@ -138,7 +144,7 @@ def run_soak(
 
 
 def summarise_soak(
-    results: Sequence[Result], elapsed_s: float, idle_bytes: int | None, failure: str
+    results: Sequence[Result], elapsed_s: float, idle_bytes: int | None, failure: Message | None
 ) -> Soak:
     """Put a soak together of its runs.
 
@@ -146,7 +152,7 @@ def summarise_soak(
         results: at least one.
         elapsed_s: from the first run's end to the last one's.
         idle_bytes: what stays.
-        failure: why it ended early.
+        failure: why it ended early; None: it did not.
     """
     warm = [run.total_s for run in results[1:]] or [results[0].total_s]
     times = summarise(warm)

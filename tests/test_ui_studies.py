@@ -228,7 +228,7 @@ def test_a_card_says_what_the_runs_said(language: str, told: str) -> None:
 @pytest.mark.parametrize(("runs", "is_bound"), [(16, True), (60, False)])
 def test_a_soak_names_what_it_ran_and_why_it_ran_less(runs: int, is_bound: bool) -> None:
     """The setting and the picture; a time bound is said; a p95 that is not known is not told."""
-    soak = summarise_soak([replace(RESULT, run_index=i) for i in range(runs)], 10.0, None, "")
+    soak = summarise_soak([replace(RESULT, run_index=i) for i in range(runs)], 10.0, None, None)
     subject = (Settings(engine="openvino", network_size=224), "cup.png")
     shown = show_soak(study_of(soaked=soak, subject=subject), "en", most=60)
     assert "u2netp · openvino · fp32 · 224 px · all threads, on cup.png:" in shown

@@ -14,6 +14,7 @@ from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import EngineError, SettingsError
 from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.messages import Message, render
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import presets_path, read_presets, resolve
 from rembg_tuner.records import RecordedPicture
@@ -67,7 +68,7 @@ def _measure(preset: Preset, able: Capabilities, rounds: int) -> Preset:
             if looks:
                 pictures.append(_recorded(P1080_SMALL, output, comparer))
         except EngineError as error:
-            return _unmeasured(preset, _without_paths(str(error)))
+            return _unmeasured(preset, _for_everyone(error.message))
     measured = measured_of(results, _PICTURE)
     if settings.precision == "auto":
         measured["precision"] = results[-1].effective["precision"]
@@ -131,9 +132,11 @@ def _small_subject(usual: list[Result], looks: list[Result]) -> dict[str, object
     }
 
 
-def _without_paths(message: str) -> str:
-    """Leave the paths of this machine out of a reason that is committed."""
-    return message.split(";")[0]
+def _for_everyone(message: Message) -> str:
+    """Write a reason that is committed: without the paths of this machine."""
+    if message.code == "model_absent":
+        return str(Message("model {model} is not on disk", model=message["model"]))
+    return render(message, is_public=True)
 
 
 def write_presets(presets: dict[str, Preset]) -> Path:

@@ -46,10 +46,14 @@ _SUFFIXES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """A file of a folder that is not run, and the reason as a sentence."""
+    """A file of a folder that is not run, and the reason."""
 
     input: str
-    reason: str
+    reason: Message
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the fields by name, ready for JSON."""
+        return {"input": self.input, "reason": str(self.reason)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         emit_json(
             {
                 "summary": asdict(summary),
-                "skipped": [asdict(one) for one in found.skipped],
+                "skipped": [one.to_dict() for one in found.skipped],
                 "runs": [one.to_dict() for one in runs],
             }
         )
@@ -135,7 +139,7 @@ def look_for_images(names: Sequence[str]) -> Found:
             try:
                 sniff(one)
             except PictureError as error:
-                skipped.append(Skipped(input=str(one), reason=str(error)))
+                skipped.append(Skipped(input=str(one), reason=error.message))
                 if one.suffix.lower() in _SUFFIXES:
                     log(f"rembg-tuner: {one} is left out: it is called a picture, and does not read as one")  # fmt: skip
             else:
@@ -199,7 +203,7 @@ def summarise(
 def _run_all(
     jobs: list[Job],
     settings: Settings,
-    warnings: tuple[str, ...],
+    warnings: tuple[Message | str, ...],
     *,
     is_quiet: bool,
     early: EarlyWorker,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
+    from rembg_tuner.messages import Message
     from rembg_tuner.settings import Settings
 
 _Number = TypeVar("_Number", int, float)
@@ -44,7 +45,7 @@ def log_sizes(given: Mapping[str, object]) -> None:
 
 def chosen_settings(
     arguments: argparse.Namespace,
-) -> tuple[Settings, tuple[str, ...]]:
+) -> tuple[Settings, tuple[Message | str, ...]]:
     """Make the settings that the arguments ask for.
 
     Args:

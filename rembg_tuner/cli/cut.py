@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     return exit_code(runs, is_interrupted=is_interrupted)
 
 
-def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
+def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[Message | str, ...]]:
     """Make the settings, with a batch of one: the network would run on copies of the one picture.
 
     Raises:
@@ -77,13 +77,13 @@ def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, 
         code="knob_dropped",
         size=size,
     )
-    return replace(settings, batch_size=1), (*warnings, str(reason))
+    return replace(settings, batch_size=1), (*warnings, reason)
 
 
 def _run_all(
     jobs: list[Job],
     settings: Settings,
-    warnings: tuple[str, ...],
+    warnings: tuple[Message | str, ...],
     arguments: argparse.Namespace,
     streams: Streams,
 ) -> tuple[list[Run], bool]:

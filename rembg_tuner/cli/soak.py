@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         emit(*_describe(found))
     if stopped:
         return exit_code_of(stopped[0])
-    return FAILED if found.failure else DONE
+    return FAILED if found.failure is not None else DONE
 
 
 def _write(found: Soak, folder: Path) -> None:
@@ -89,8 +89,8 @@ def _describe(found: Soak) -> list[str]:
         f"{len(found.times_s)} runs: p50 {format_seconds(found.p50_s)}{p95}; {found.pictures_per_s:.2f} pictures a second, {found.pictures_a_day:,} a day at one slot",
         f"memory: peak {format_bytes(found.peak_bytes)}; slope {found.slope_bytes / 1024:.1f}{within} KiB a picture over the second half{verdict}; {format_bytes(found.idle_bytes)} stay when idle",
     ]
-    if found.no_verdict:
-        lines.append(found.no_verdict)
-    if found.failure:
+    if found.no_verdict is not None:
+        lines.append(str(found.no_verdict))
+    if found.failure is not None:
         lines.append(f"ended early: {found.failure}")
     return lines

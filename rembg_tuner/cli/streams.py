@@ -47,27 +47,15 @@ class Streams:
         """Whether the cut-out goes to standard output, so that nothing else may."""
         return self._cutout is not None
 
-    def _rename(self, text: str) -> str:
-        """Call temporary files by what they stand for."""
-        for path, name in self.names.items():
-            text = text.replace(str(path), name)
-        return text
-
-    def _named_in(self, message: Message) -> Message:
-        """Return a message in which temporary files are called by what they stand for."""
-        message = message.with_paths(self.names)
-        text = self._rename(str(message))
-        return message if text == str(message) else Message.make("{text}", code=message.code, params=(("text", text),))  # fmt: skip
-
     def named(self, run: Result | Failure) -> Result | Failure:
         """Return a run with `-` for a stream's temporary file."""
         if not self.names:
             return run
         picture = STANDARD if Path(run.input) in self.names else run.input
         if isinstance(run, Failure):
-            return replace(run, input=picture, message=self._named_in(run.message))
+            return replace(run, input=picture, message=run.message.with_paths(self.names))
         output = STANDARD if Path(run.output) in self.names else run.output
-        warnings = tuple(self._named_in(one) for one in run.warnings)
+        warnings = tuple(one.with_paths(self.names) for one in run.warnings)
         return replace(run, input=picture, output=output, warnings=warnings)
 
     def write(self, run: Result | Failure | None) -> None:

@@ -386,16 +386,16 @@ def over_earlier(error: TunerError, earlier: str, language: str) -> str:
     return f'<div class="rt-over">{tell(error.message, language)}{earlier}</div>'
 
 
-def _results(runs: Sequence[Result | Failure]) -> tuple[list[Result], str]:
+def _results(runs: Sequence[Result | Failure]) -> tuple[list[Result], Message | None]:
     """Give the runs that went through, and why the others did not.
 
     Raises:
         OutputError: none went through.
     """
     results = [run for run in runs if isinstance(run, Result)]
-    failed = next((str(run.message) for run in runs if isinstance(run, Failure)), "")
+    failed = next((run.message for run in runs if isinstance(run, Failure)), None)
     if not results:
-        raise OutputError(failed)
+        raise OutputError(failed or Message("nothing was run"))
     return results, failed
 
 
