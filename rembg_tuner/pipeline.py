@@ -84,7 +84,7 @@ class Outcome:
     renamed_at: float
     cpu_s: float
     output_bytes: int
-    warnings: tuple[Message | str, ...]
+    warnings: tuple[Message, ...]
     whole_bytes: int = 0
     focus: dict[str, Any] | None = None
 

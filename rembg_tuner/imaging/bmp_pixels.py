@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from rembg_tuner.imaging.views import PictureFile
+    from rembg_tuner.messages import Message
 
     Pixels = npt.NDArray[np.uint8]  # (h, w, 3 or 4)
     Lines = npt.NDArray[np.uint8]  # (h, bytes of a row)
@@ -127,7 +128,7 @@ def inspect(path: Path, file: PictureFile) -> FileView:
     there = file.size - picture.offset
     if there < picture.stride * (picture.height - 1) + picture.row_bytes:
         raise damaged(path, ENDS_EARLY)
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
     if picture.masks[3] and not _has_opacity(file, picture):
         picture = replace(picture, masks=(*picture.masks[:3], 0))
         warnings = (views.NO_OPACITY,)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rembg_tuner.imaging.views import PictureFile
+    from rembg_tuner.messages import Message
 
 _BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 _FAULTS = (OSError, ValueError, SyntaxError, RuntimeError, EOFError, MemoryError)  # pi-heif's
@@ -59,7 +60,7 @@ def inspect(path: Path, file: PictureFile) -> FileView:
         raise damaged(path, NOT_DECODED) from error
     check_pixels(path, width, height, MAX_PIXELS_WHOLE)
     colour = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
     if len(profile) > views.MAX_PROFILE_BYTES:
         profile, warnings = b"", (views.PROFILE_TOO_LARGE,)
     if not profile:

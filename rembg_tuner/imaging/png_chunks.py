@@ -77,7 +77,7 @@ def inspect(path: Path, file: PictureFile) -> FileView:
         )
     if not chunks or chunks[0].name != b"IHDR":
         return views.WHOLE_FILE  # libvips says what is wrong
-    warnings: list[str] = []
+    warnings: list[Message] = []
     shown = chunks
     if any(one.name == b"eXIf" and one.length > views.MAX_EXIF_BYTES for one in chunks):
         warnings.append(views.EXIF_TOO_LARGE)

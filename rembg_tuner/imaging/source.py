@@ -32,7 +32,6 @@ from rembg_tuner.imaging.libvips import fetch_rows
 from rembg_tuner.imaging.tiff_tags import TagError
 from rembg_tuner.imaging.views import WHOLE_FILE, FileView, PictureFile
 from rembg_tuner.messages import Message
-from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +73,7 @@ class PictureHeader:
     orientation: int
     is_whole: bool
     extra_bytes: int
-    warnings: tuple[Message | str, ...]
+    warnings: tuple[Message, ...]
     view: FileView = field(default=WHOLE_FILE, repr=False, compare=False)
 
     @property
@@ -135,18 +134,7 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
         (image.height, image.width) if orientation in _SIDEWAYS else (image.width, image.height)
     )
     extra = int(pixels * per_pixel)
-    warnings: tuple[str, ...] = ()
-    if per_pixel:
-        word = {
-            JPEG: "progressive JPEG",
-            formats.PNG: "interlaced PNG",
-            BMP: "run-length BMP",
-            TIFF: "TIFF (large strips or tiles)",
-        }.get(kind, kind.name)
-        warnings = (
-            f"{word} pictures are decoded whole: this one takes about {format_bytes(extra)} more "
-            f"than a baseline JPEG of its size",
-        )
+    warnings = (_whole_warning(kind, extra),) if per_pixel else ()
     return PictureHeader(
         path=path,
         format=kind,
@@ -157,6 +145,22 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
         extra_bytes=extra,
         warnings=(*warnings, *view.warnings),
         view=view,
+    )
+
+
+def _whole_warning(kind: PictureFormat, extra_bytes: int) -> Message:
+    """Make the warning of a picture that is decoded whole."""
+    names = {
+        JPEG: Message("progressive JPEG"),
+        PNG: Message("interlaced PNG"),
+        BMP: Message("run-length BMP"),
+        TIFF: Message("TIFF (large strips or tiles)"),
+    }
+    return Message(
+        "{format} pictures are decoded whole: this one takes about {extra:bytes} more than a baseline JPEG of its size",
+        code="decoded_whole",
+        format=names.get(kind, kind.name),
+        extra=extra_bytes,
     )
 
 
@@ -223,13 +227,13 @@ def _copy_in_strips(image: pyvips.Image, after_strip: Callable[[], None]) -> pyv
     return copy.copy(interpretation=image.interpretation)
 
 
-def transparency_warning(small: pyvips.Image) -> str | None:
+def transparency_warning(small: pyvips.Image) -> Message | None:
     """Return a warning where a picture, as `read_small` read it, is transparent everywhere."""
     if not small.hasalpha() or small[small.bands - 1].max() > 0:
         return None
-    return (
-        "the picture's own transparency is 0 everywhere, so the cut-out is empty; "
-        "save the picture without transparency if it is not meant"
+    return Message(
+        "the picture's own transparency is 0 everywhere, so the cut-out is empty; save the picture without transparency if it is not meant",
+        code="transparent_everywhere",
     )
 
 

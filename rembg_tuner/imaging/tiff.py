@@ -364,17 +364,23 @@ class _Samples:
         named = (_PREMULTIPLIED, _STRAIGHT)
         return next((i for i, kind in enumerate(self.extras) if kind in named), None)
 
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[Message, ...]:
         """Return what a user should know of how the samples are read."""
         found = []
         left_out = len(self.extras) - (self._alpha() is not None)
         if left_out:
             found.append(
-                f"extra channels of the TIFF file that are not marked as transparency were left out: {left_out}; "
-                f"if one is meant as transparency, save the picture with its transparency"
+                Message(
+                    "extra channels of the TIFF file that are not marked as transparency were left out: {channels}; if one is meant as transparency, save the picture with its transparency",
+                    code="channels_left_out",
+                    channels=left_out,
+                )
             )
         if self.is_float and not self.has_profile and self.colour == Colour.RGB:
             found.append(
-                "floating-point samples without a colour profile are read as linear light from 0 to 1"
+                Message(
+                    "floating-point samples without a colour profile are read as linear light from 0 to 1",
+                    code="linear_light",
+                )
             )
         return tuple(found)

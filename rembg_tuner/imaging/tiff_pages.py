@@ -105,7 +105,7 @@ def whole_number(number: float) -> int:
     return int(number) if math.isfinite(number) else 0
 
 
-def choose_page(pages: list[Page]) -> tuple[Page, tuple[str, ...]]:
+def choose_page(pages: list[Page]) -> tuple[Page, tuple[Message, ...]]:
     """Choose the first full page; below thumbnails, the largest full picture; else the largest."""
     whole = [page for page in pages if not page.is_mask]
     full = [page for page in whole if not page.is_reduced]
@@ -116,10 +116,15 @@ def choose_page(pages: list[Page]) -> tuple[Page, tuple[str, ...]]:
     largest = max(full, key=lambda page: page.pixels)
     if largest.pixels <= _LARGER * first.pixels:
         return first, ()
-    return first, (
-        f"the TIFF file also holds a larger picture of {largest.width} x {largest.height} px; its first page of "
-        f"{first.width} x {first.height} px was read; save the larger one as a file of its own if it is meant",
+    warning = Message(
+        "the TIFF file also holds a larger picture of {larger_width} x {larger_height} px; its first page of {width} x {height} px was read; save the larger one as a file of its own if it is meant",
+        code="larger_page",
+        larger_width=largest.width,
+        larger_height=largest.height,
+        width=first.width,
+        height=first.height,
     )
+    return first, (warning,)
 
 
 def find_raw(reader: TagReader, pages: list[Page]) -> str | None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import pyvips
 
+from rembg_tuner.messages import Message
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,16 +31,22 @@ if TYPE_CHECKING:
 MAX_PROFILE_BYTES = 4 * 2**20
 MAX_EXIF_BYTES = 2**20
 MAX_SKIPPED_BYTES = 2**20  # metadata that is not needed and that a decoder may still be shown
-END_MISSING = "the end of the file is missing, but all of its pixels are there; copy or save the picture again if you can"
-PROFILE_TOO_LARGE = (
-    "the colour profile is larger than 4 MiB and was left out; the colours are read as sRGB"
+END_MISSING = Message(
+    "the end of the file is missing, but all of its pixels are there; copy or save the picture again if you can",
+    code="end_missing",
 )
-EXIF_TOO_LARGE = (
-    "the EXIF block is larger than 1 MiB and was left out; the picture may be on its side"
+PROFILE_TOO_LARGE = Message(
+    "the colour profile is larger than 4 MiB and was left out; the colours are read as sRGB",
+    code="profile_too_large",
 )
-EXIF_CUT = "the EXIF block is cut, so that the picture may be on its side"
-NO_OPACITY = (
-    "the opacity is 0 everywhere, as programs write that keep none; the picture is read as opaque"
+EXIF_TOO_LARGE = Message(
+    "the EXIF block is larger than 1 MiB and was left out; the picture may be on its side",
+    code="exif_too_large",
+)
+EXIF_CUT = Message("the EXIF block is cut, so that the picture may be on its side", code="exif_cut")
+NO_OPACITY = Message(
+    "the opacity is 0 everywhere, as programs write that keep none; the picture is read as opaque",
+    code="no_opacity",
 )
 
 
@@ -62,7 +70,7 @@ class FileView:
     pieces: tuple[Piece, ...] = ()
     strictness: Strictness | None = None
     is_cut: bool = False
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
     colour: NumbersColour | None = None
     box: tuple[int, int, int, int] | None = None
     tiff: TiffPicture | None = None
