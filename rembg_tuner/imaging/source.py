@@ -50,6 +50,13 @@ _WEBP_SHRINK_LEFT = 2.0
 _LANCZOS_SHRINK = 6.0  # nearest to Pillow's, of 0, 2, 4, 6 and 8, over factors from 2 to 32
 _STRIP_ROWS = 8  # of a small picture: 3 ms of decoding at 12 MP
 _ROWS_AT_ONCE = 8  # of a picture whose colours take many steps to convert
+# Kinds of formats that are decoded whole, although the format goes in strips.
+_WHOLE_KINDS = {
+    JPEG: Message("progressive JPEG"),
+    PNG: Message("interlaced PNG"),
+    BMP: Message("run-length BMP"),
+    TIFF: Message("TIFF (large strips or tiles)"),
+}
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -150,16 +157,10 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
 
 def _whole_warning(kind: PictureFormat, extra_bytes: int) -> Message:
     """Make the warning of a picture that is decoded whole."""
-    names = {
-        JPEG: Message("progressive JPEG"),
-        PNG: Message("interlaced PNG"),
-        BMP: Message("run-length BMP"),
-        TIFF: Message("TIFF (large strips or tiles)"),
-    }
     return Message(
         "{format} pictures are decoded whole: this one takes about {extra:bytes} more than a baseline JPEG of its size",
         code="decoded_whole",
-        format=names.get(kind, kind.name),
+        format=_WHOLE_KINDS.get(kind, kind.name),
         extra=extra_bytes,
     )
 
