@@ -1,8 +1,8 @@
 """Make what engines need of a model's file: `python -m rembg_tuner.conversion REQUEST`.
 
 A process of its own, so that neither a page nor a measured worker carries the tools in its memory.
-The request is JSON; the last line on stderr is the reason where it cannot be done, and the exit code
-tells the model's fault from the machine's. The target lies in a folder that is thrown away where it ends
+The request is JSON; the last line on standard output is the reason, a Message as JSON, where it cannot be done,
+and the exit code tells the model's fault from the machine's. The target lies in a folder that is thrown away where it ends
 otherwise than well, so nothing that was not shown to run is left.
 """
 
@@ -18,6 +18,7 @@ from rembg_tuner.engines.arrays import pictures_of
 from rembg_tuner.engines.spec import FIT
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import ModelError, TunerError
+from rembg_tuner.messages import Message, Quoted, Term
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.spec import EXIT_BAD_MODEL
 
@@ -55,14 +56,23 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
         _check_shape(answer.shape, proof, batch)
     except TunerError as error:
         _run_as_released(source, model, proof)
-        asked = f"network_size {side}" if side else f"batch_size {batch}"
-        reason = str(error).replace(str(target), str(source))  # the copy is nobody's to look for
+        knob, value = ("network_size", side) if side else ("batch_size", batch)
+        asked = Message("{knob} {value}", knob=Term(knob, "knob"), value=value)
+        reason = error.message.with_paths({target: source})  # the copy is nobody's to look for
         if not own:  # network_size 0 is no way out: there the size is asked for
             raise ModelError(
-                f"this graph leaves its input size open and fails when run with {asked}: {reason}; export it with its input size written down"
+                Message(
+                    "this graph leaves its input size open and fails when run with {asked}: {reason}; export it with its input size written down",
+                    asked=asked,
+                    reason=reason,
+                )
             ) from error
         raise ModelError(
-            f"this graph cannot take {asked}, it fails when run so: {reason}; leave network_size at 0 and batch_size at 1"
+            Message(
+                "this graph cannot take {asked}, it fails when run so: {reason}; leave network_size at 0 and batch_size at 1",
+                asked=asked,
+                reason=reason,
+            )
         ) from error
 
 
@@ -87,7 +97,14 @@ def _check_shape(shape: tuple[int, ...], side: int, batch: int) -> None:
     """
     if (shape[0], *shape[-2:]) != (batch, side, side):
         raise ModelError(
-            f"for {batch} of {side} x {side} px it gave {shape[0]} of {shape[-1]} x {shape[-2]}"
+            Message(
+                "for {batch} of {side} x {side} px it gave {count} of {width} x {height}",
+                batch=batch,
+                side=side,
+                count=shape[0],
+                width=shape[-1],
+                height=shape[-2],
+            )
         )
 
 
@@ -104,20 +121,29 @@ def main(words: list[str]) -> int:
             assert convert is not None  # who derives by its own name converts
             convert(source, target, **request)
     except TunerError as error:
-        print(error, file=sys.stderr)
+        _tell(error.message)
         return EXIT_BAD_MODEL if isinstance(error, ModelError) else _EXIT_FAILED
     except OSError as error:
-        print(f"{target} cannot be written: {error.strerror}", file=sys.stderr)
+        _tell(Message("{path} cannot be written: {reason}", path=target, reason=error.strerror))
         return _EXIT_FAILED
     except Exception as error:  # noqa: BLE001  # the process's outer edge: the traceback stands above the sentence
         traceback.print_exc()
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        print(
-            f"{source} could not be converted: an error nobody foresaw, please report it: {reason}",
-            file=sys.stderr,
+        _tell(
+            Message(
+                "{path} could not be converted: an error nobody foresaw, please report it: {reason}",
+                path=source,
+                reason=Quoted(reason),
+            )
         )
         return _EXIT_FAILED
     return 0
+
+
+def _tell(message: Message) -> None:
+    """Write why it cannot be done: for people on standard error, and on standard output as JSON."""
+    print(message, file=sys.stderr)
+    print(json.dumps(message.to_json()))
 
 
 if __name__ == "__main__":

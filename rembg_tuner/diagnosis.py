@@ -6,19 +6,23 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from rembg_tuner.address_space import read_limit
 from rembg_tuner.cache import open_cache
 from rembg_tuner.children.environment import child_environment
-from rembg_tuner.engines.ncnn.pnnx import find_pnnx
-from rembg_tuner.errors import EngineError
+from rembg_tuner.engines.table import ENGINES
+from rembg_tuner.engines.versions import installed_version
 from rembg_tuner.host import read_host
+from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.presets import install_text
 from rembg_tuner.running.meter import Meter, available_memory_bytes, load_average
-from rembg_tuner.settings import ENGINES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rembg_tuner.engines.spec import EngineSpec
 
 # What the engines' fast paths ask for, in the kernel's words.
 _TELLING_FEATURES = (
@@ -34,15 +38,8 @@ _TELLING_FEATURES = (
     "bf16",
 )
 _ASK_TIMEOUT_S = 60.0
-_ASK_PROVIDERS = (
-    "import json; from rembg_tuner.engines.onnxruntime import providers as e; "
-    "print(json.dumps({p: e.provider_problem(p) for p in e.PROVIDERS}))"
-)
 _ASK_LIBVIPS = "from rembg_tuner.imaging import libvips as e; print(e.libvips_version())"
 _ASK_DEFLATE = "from rembg_tuner.imaging import deflate as e; print(e.LIBRARY, e.VERSION)"
-_ASK_OPENVINO = (
-    "from rembg_tuner.engines.openvino import session as e; print(*e.cpu_capabilities())"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +48,7 @@ class EngineState:
 
     name: str
     version: str | None
-    detail: str
+    detail: Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +57,7 @@ class ProviderState:
 
     name: str
     is_present: bool
-    detail: str
+    detail: Message | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +67,7 @@ class ModelState:
     name: str
     path: str | None
     licence: str
-    detail: str
+    detail: Message | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +89,28 @@ class Diagnosis:
     libvips: str
     deflate: str
     cache: str
-    cache_warning: str | None
+    cache_warning: Message | None
     engines: tuple[EngineState, ...]
     providers: tuple[ProviderState, ...]
     models: tuple[ModelState, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields by name, ready for JSON, with what is said in English."""
+        content = asdict(self)
+        content["cache_warning"] = _said(self.cache_warning)
+        listed: tuple[tuple[str, Sequence[EngineState | ProviderState | ModelState]], ...] = (
+            ("engines", self.engines),
+            ("providers", self.providers),
+            ("models", self.models),
+        )
+        for name, states in listed:
+            content[name] = [{**asdict(one), "detail": _said(one.detail) or ""} for one in states]
+        return content
+
+
+def _said(message: Message | None) -> str | None:
+    """Write a message in English."""
+    return None if message is None else str(message)
 
 
 def diagnose() -> Diagnosis:
@@ -118,8 +133,8 @@ def diagnose() -> Diagnosis:
         libvips=_ask(_ASK_LIBVIPS) or "does not load",
         deflate=_ask(_ASK_DEFLATE) or "does not load",
         cache=str(cache),
-        cache_warning=str(cache_warnings[0]) if cache_warnings else None,
-        engines=tuple(_engine_state(name) for name in ENGINES),
+        cache_warning=cache_warnings[0] if cache_warnings else None,
+        engines=tuple(_engine_state(spec) for spec in ENGINES.values()),
         providers=provider_states(),
         models=_model_states(),
     )
@@ -139,37 +154,29 @@ def _ask(code: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _engine_state(name: str) -> EngineState:
+def _engine_state(spec: EngineSpec) -> EngineState:
     """Look whether an engine is installed and, where that is quick, whether it loads."""
-    try:
-        found = version(name)  # each is its package's name too
-    except PackageNotFoundError:
-        return EngineState(name=name, version=None, detail=install_text(name))
-    if name == "openvino":
-        capabilities = _ask(_ASK_OPENVINO)
-        detail = f"this CPU: {capabilities}" if capabilities else "installed, but does not load"
-        return EngineState(name=name, version=found, detail=detail)
-    if name == "ncnn":
-        try:
-            find_pnnx()
-        except EngineError as error:
-            return EngineState(name=name, version=found, detail=str(error))
-    detail = {
-        "rembg": "the stock pipeline, to compare with",
-        "onnxruntime": "fp32 and int8 on the CPU, other processors by its execution providers",
-        "ncnn": "fp32 and bf16 storage; converts a model at its first use",
-    }[name]
-    return EngineState(name=name, version=found, detail=detail)
+    found = installed_version(spec)
+    if found is None:
+        return EngineState(
+            name=spec.name, version=None, detail=Message("{text}", text=spec.install)
+        )
+    detail = spec.detail(_ask(spec.probe) if spec.probe else "")
+    return EngineState(name=spec.name, version=found, detail=detail)
 
 
 def provider_states() -> tuple[ProviderState, ...]:
-    """Have ONNX Runtime try each execution provider, and tell why one does not load."""
-    # The last line: what CUDA's loader says of itself goes to stdout too.
-    answer = _ask(_ASK_PROVIDERS).rsplit("\n", 1)[-1]
-    problems: dict[str, str | None] = json.loads(answer) if answer else {}
+    """Have the engines try each of their execution providers, and say why one does not load."""
+    found: dict[str, Message | None] = {}
+    for spec in ENGINES.values():
+        answer = _ask(spec.probe_providers).rsplit("\n", 1)[-1] if spec.probe_providers else ""
+        problems = json.loads(answer) if answer else {}
+        found |= {
+            name: problem and Message.from_json(problem) for name, problem in problems.items()
+        }
     return tuple(
-        ProviderState(name=name, is_present=problem is None, detail=problem or "")
-        for name, problem in problems.items()
+        ProviderState(name=name, is_present=problem is None, detail=problem)
+        for name, problem in found.items()
     )
 
 
@@ -180,7 +187,7 @@ def _model_states() -> tuple[ModelState, ...]:
             name=name,
             path=str(path) if (path := entry.find()) else None,
             licence=entry.licence,
-            detail="" if path else str(entry.get_text()),
+            detail=None if path else entry.get_text(),
         )
         for name, entry in read_catalogue().items()
     )

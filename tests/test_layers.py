@@ -64,6 +64,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
 # Two rooms in one row, one of which stands on the other.
 BESIDE = {
     ("errors", "messages"),
+    ("engine_specs", "errors"),
+    ("engine_specs", "messages"),
     ("messages", "units"),
     ("boxes", "errors"),
     ("boxes", "messages"),

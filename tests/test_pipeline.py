@@ -45,6 +45,7 @@ Raw = npt.NDArray[np.float32]  # (n, c, h, w)
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import NetworkEngine
+    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import Post
     from rembg_tuner.settings import Value
 
@@ -53,7 +54,7 @@ class Fake:
     """What every engine has, and these tests do not use."""
 
     effective: dict[str, Value] = {}  # noqa: RUF012  # an instance's, as the Protocol has it
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
 
     def cancel(self) -> None:
         """Do nothing."""

@@ -25,6 +25,7 @@ from rembg_tuner.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from rembg_tuner.messages import Message
     from rembg_tuner.settings import Value
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
@@ -46,7 +47,7 @@ class Brightness:
 
     side = SIDE
     effective: dict[str, Value] = {}  # noqa: RUF012  # an instance's, as the Protocol has it
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
 
     def predict(self, network_input: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the mean of the channels."""

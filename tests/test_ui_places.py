@@ -9,7 +9,7 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from drawn_sweep import made_study
@@ -93,12 +93,12 @@ def test_no_part_of_the_page_names_a_place(language: str, tmp_path: Path) -> Non
     assert all("cup" in one for one in told)
 
 
-def machine_of(detail: Any) -> Diagnosis:
+def machine_of(detail: Message) -> Diagnosis:
     """Make a diagnosis whose engine does not load."""
     return Diagnosis(
         cpu="cup", affinity_cpus=2, quota_cpus=None, usable_cpus=2, load_average=None, features=(), total_memory_bytes=None,
         available_memory_bytes=1, memory_limit_bytes=None, address_space_limit_bytes=None, peak_source="vmhwm", python="3",
-        libvips="8", deflate="isal", cache=str(SECRET), cache_warning=str(detail), engines=(EngineState(name="ncnn", version=None, detail=detail),),
+        libvips="8", deflate="isal", cache=str(SECRET), cache_warning=detail, engines=(EngineState(name="ncnn", version=None, detail=detail),),
         providers=(ProviderState(name="cuda", is_present=False, detail=detail),), models=(),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import pytest
 from rembg_tuner.diagnosis import ProviderState
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
-from rembg_tuner.messages import render
+from rembg_tuner.messages import Message, render
 from rembg_tuner.presets import Capabilities, find_preset, read_presets
 from rembg_tuner.ui import choices, widgets
 from rembg_tuner.ui.arrival import Arrival, Browser, _measured
@@ -67,7 +67,9 @@ def test_a_preset_without_its_model_says_how_to_get_it() -> None:
 
 def test_a_preset_without_its_provider_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the model on disk the provider is looked at."""
-    state = ProviderState(name="cuda", is_present=False, detail="pip install onnxruntime-gpu")
+    state = ProviderState(
+        name="cuda", is_present=False, detail=Message("pip install onnxruntime-gpu")
+    )
     monkeypatch.setattr(choices, "find_model", lambda _: None)
     monkeypatch.setattr(choices, "execution_providers", lambda: (state,))
     absence = absence_of("gpu-server")

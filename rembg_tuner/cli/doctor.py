@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cli.console import emit, emit_json
@@ -19,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the diagnosis."""
     diagnosis = diagnose()
     if arguments.json:
-        emit_json(asdict(diagnosis))
+        emit_json(diagnosis.to_dict())
     else:
         emit(*_lines(diagnosis))
     return 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rembg_tuner.errors import ModelError
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from rembg_tuner.imaging.matte import RawOutput
@@ -28,7 +30,11 @@ def pictures_of(output: RawOutput, path: str) -> RawOutput:
     """
     if output.ndim not in (3, 4):
         raise ModelError(
-            f"{path} does not make a matte: its first output has the shape {output.shape}, and one of three or four dimensions is needed"
+            Message(
+                "{path} does not make a matte: its first output has the shape {shape}, and one of three or four dimensions is needed",
+                path=Path(path),
+                shape=str(output.shape),
+            )
         )
     return output if output.ndim == 4 else output[:, None]
 

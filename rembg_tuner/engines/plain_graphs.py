@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.engines.arrays import pictures_of
 from rembg_tuner.errors import EngineError, ModelError
+from rembg_tuner.messages import Message
 from rembg_tuner.models import graph as graphs
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def plain_graph(source: Path, *, side: int) -> onnx.ModelProto:
     model = graphs.widen_to_fp32(graphs.keep_first_output(graphs.load_graph(source)))
     own = graphs.own_side(model.graph)
     if not (side or own):
-        raise ModelError(f"{source} leaves its input size open; give --network-size")
+        raise ModelError(
+            Message("{model} leaves its input size open; give --network-size", model=source)
+        )
     return graphs.fix_input(graphs.free_input(model, side=side), side=side or own)
 
 
@@ -55,4 +58,4 @@ def run_plain(plain: Path, source: Path, *, side: int) -> RawOutput:
     try:
         return pictures_of(probe(plain, side=side, batch=1), str(source))
     except (EngineError, ModelError) as error:
-        raise type(error)(str(error).replace(str(plain), str(source))) from error
+        raise type(error)(error.message.with_paths({plain: source})) from error

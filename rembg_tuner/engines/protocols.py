@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
+    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings, Value
 
@@ -50,11 +51,11 @@ class Engine(Protocol):
 
     Attributes:
         effective: what the library says of itself, by the settings' names; None for what it has not.
-        warnings: sentences for the user: what is other than asked, or worth knowing.
+        warnings: for the user: what is other than asked, or worth knowing.
     """
 
     effective: dict[str, Value]
-    warnings: tuple[str, ...]
+    warnings: tuple[Message, ...]
 
     def cancel(self) -> None:
         """Stop the prediction that runs now, from another thread; nothing if none does."""

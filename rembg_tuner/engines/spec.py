@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, dataclass_transform
 
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine, StockEngine
+    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Precision, Settings
 
@@ -116,6 +117,8 @@ class EngineSpec(_Value):
         precisions: the number formats that it has, fp32 first, each with what it needs.
         faster_than_fp32: those of them that take less time than fp32, the fastest first.
         providers: the execution providers that it knows, each with the library's own name; empty: it has none.
+        probe_providers: a line of Python that prints, as JSON, what is wrong with each of them here (a Message, or
+            null); empty: nobody asks.
         knobs: those that it honours, of the knobs that not every engine does (`Knob.engines`).
         runs_own_files: whether it runs a user's .onnx file.
         int8_ending: what the name of a model's int8 file ends in before `.onnx`, where the engine has a form of its
@@ -127,6 +130,9 @@ class EngineSpec(_Value):
         convert_with: makes what is not `FIT`, of the released file, at a path, for a side.
         timeouts: how long it may take.
         axes: what a sweep tries of it where no axes are named: its own values of the knobs; None: it is left out.
+        probe: a line of Python that prints what the library finds here, run by doctor in a process of its own; empty:
+            nothing is asked.
+        detail: returns what doctor says of it where it is installed, given what `probe` printed; empty: it failed.
         imports: imports the libraries in the worker, and returns their versions by name.
         open: loads a model.
     """
@@ -139,6 +145,7 @@ class EngineSpec(_Value):
     precisions: Mapping[Precision, Need]
     faster_than_fp32: tuple[Precision, ...] = ()
     providers: Mapping[str, str] = {}
+    probe_providers: str = ""
     knobs: frozenset[str]
     runs_own_files: bool = True
     int8_ending: str | None = None
@@ -147,6 +154,8 @@ class EngineSpec(_Value):
     convert_with: Callable[..., None] | None = None
     timeouts: Timeouts = Timeouts()
     axes: Mapping[str, tuple[AxisValue, ...]] | None = None
+    probe: str = ""
+    detail: Callable[[str], Message]
     imports: Callable[[], dict[str, str]]
     open: Callable[[EngineRequest], NetworkEngine | StockEngine]
 

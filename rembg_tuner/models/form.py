@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from rembg_tuner.errors import ModelError
+from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ class Form:
     opset: int = 0
 
 
-def refuse_newer(path: Path, *, called: str) -> None:
+def refuse_newer(path: Path, *, called: Path) -> None:
     """See that a file is written in a form that is known; what does not read is left to the engine.
 
     OpenVINO takes operators that it does not know by their newest version that it does, in silence.
@@ -55,11 +56,21 @@ def refuse_newer(path: Path, *, called: str) -> None:
     form = read_form(path)
     if form.opset > NEWEST_OPSET:
         raise ModelError(
-            f"{called} is in opset {form.opset}, and opsets up to {NEWEST_OPSET} are known here; export it in one of those"
+            Message(
+                "{path} is in opset {opset}, and opsets up to {newest} are known here; export it in one of those",
+                path=called,
+                opset=form.opset,
+                newest=NEWEST_OPSET,
+            )
         )
     if form.ir > NEWEST_IR:
         raise ModelError(
-            f"{called} is in IR version {form.ir}, and IR versions up to {NEWEST_IR} are known here; export it in one of those"
+            Message(
+                "{path} is in IR version {ir}, and IR versions up to {newest} are known here; export it in one of those",
+                path=called,
+                ir=form.ir,
+                newest=NEWEST_IR,
+            )
         )
 
 

@@ -18,6 +18,7 @@ from rembg_tuner.cache import has_its_sum, making_folder, write_sum
 from rembg_tuner.children.environment import child_environment
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
+from rembg_tuner.messages import Message
 from rembg_tuner.models.spec import EXIT_BAD_MODEL, verify
 
 if TYPE_CHECKING:
@@ -91,8 +92,8 @@ def _convert(wanted: Derived, source: Path, target: Path, is_cancelled: Callable
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "rembg_tuner.conversion", json.dumps(request)],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
+            stdout=log,
+            stderr=subprocess.DEVNULL,
             env=child_environment(),
             start_new_session=True,
         )
@@ -106,12 +107,23 @@ def _convert(wanted: Derived, source: Path, target: Path, is_cancelled: Callable
             return
         if process.returncode < 0:
             raise EngineError(
-                f"the process that converts the model was ended by {signal.Signals(-process.returncode).name}; the system may have run out of memory; choose a smaller network_size or batch_size"
+                Message(
+                    "the process that converts the model was ended by {signal}; the system may have run out of memory; choose a smaller network_size or batch_size",
+                    signal=signal.Signals(-process.returncode).name,
+                )
             )
         log.seek(0)
-        lines = log.read().decode(errors="replace").strip().splitlines() or ["no reason was given"]
+        lines = log.read().decode(errors="replace").strip().splitlines()
     kind = ModelError if process.returncode == EXIT_BAD_MODEL else EngineError
-    raise kind(lines[-1])
+    raise kind(_reason_of(lines[-1] if lines else ""))
+
+
+def _reason_of(line: str) -> Message:
+    """Read the reason that `conversion` gave."""
+    try:
+        return Message.from_json(json.loads(line))
+    except ValueError:
+        return Message("no reason was given")
 
 
 def _wait(process: subprocess.Popen[bytes], is_cancelled: Callable[[], bool]) -> None:
@@ -130,7 +142,10 @@ def _wait(process: subprocess.Popen[bytes], is_cancelled: Callable[[], bool]) ->
         else:
             return
         if is_cancelled():
-            raise CancelledError("the run was cancelled while its model was converted")
+            raise CancelledError(Message("the run was cancelled while its model was converted"))
     raise ModelError(
-        f"the model could not be converted within {_TIMEOUT_S:g} s; leave network_size at 0, or choose another engine"
+        Message(
+            "the model could not be converted within {limit_s:g} s; leave network_size at 0, or choose another engine",
+            limit_s=_TIMEOUT_S,
+        )
     )

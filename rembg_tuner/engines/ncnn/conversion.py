@@ -12,6 +12,7 @@ from rembg_tuner.engines.ncnn.pnnx import find_pnnx
 from rembg_tuner.engines.ncnn.session import probe
 from rembg_tuner.engines.plain_graphs import plain_graph, run_plain
 from rembg_tuner.errors import EngineError
+from rembg_tuner.messages import Message, quoted
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.spec import SIDE_COMMENT
 
@@ -53,8 +54,13 @@ def convert(source: Path, target: Path, *, side: int) -> None:
         made = [Path(scratch) / f"network.ncnn.{end}" for end in ("bin", "param")]
         if done.returncode != 0 or not all(path.is_file() for path in made):
             run_plain(plain, source, side=fixed)
-            lines = (done.stdout + done.stderr).strip().splitlines() or ["it gave no reason"]
-            raise EngineError(f"pnnx could not convert {source} for ncnn: {lines[-1].strip()}")
+            lines = (done.stdout + done.stderr).strip().splitlines()
+            reason = quoted(lines[-1].strip()) if lines else Message("it gave no reason")
+            raise EngineError(
+                Message(
+                    "pnnx could not convert {path} for ncnn: {reason}", path=source, reason=reason
+                )
+            )
         weights, network = made
         _check_answer(network, run_plain(plain, source, side=fixed), source, fixed)
         with network.open("a", encoding="ascii") as file:
@@ -72,5 +78,9 @@ def _check_answer(network: Path, reference: RawOutput, source: Path, side: int) 
     difference = answer_difference(probe(network, side=side), reference)
     if difference > _MOST_DIFFERENCE:
         raise EngineError(
-            f"what pnnx made of {source} for ncnn answers otherwise than the model itself does (by {difference:.3f} of its range); choose engine onnxruntime or openvino"
+            Message(
+                "what pnnx made of {path} for ncnn answers otherwise than the model itself does (by {difference:.3f} of its range); choose engine onnxruntime or openvino",
+                path=source,
+                difference=difference,
+            )
         )

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rembg_tuner.errors import EngineError
+from rembg_tuner.messages import Message
 
 
 def find_pnnx() -> Path:
@@ -19,7 +20,8 @@ def find_pnnx() -> Path:
     program = next((path for folder in folders if (path := Path(folder) / "pnnx").is_file()), None)
     if program is None:
         raise EngineError(
-            "engine ncnn needs pnnx to convert a model at its first use; pip install --no-deps pnnx "
-            "(its PyTorch is not needed), or choose another engine"
+            Message(
+                "engine ncnn needs pnnx to convert a model at its first use; pip install --no-deps pnnx (its PyTorch is not needed), or choose another engine"
+            )
         )
     return program

@@ -14,6 +14,7 @@ import numpy as np
 
 from rembg_tuner.engines.arrays import noise, pictures_of
 from rembg_tuner.errors import EngineError, ModelError
+from rembg_tuner.messages import Message
 from rembg_tuner.models.spec import SIDE_COMMENT
 
 if TYPE_CHECKING:
@@ -57,11 +58,15 @@ class NcnnEngine:
         ):
             if load(str(path)) != 0:
                 raise ModelError(
-                    f"{path}, which was made of {request.model.path} for ncnn, does not load; delete it, and it is made again"
+                    Message(
+                        "{path}, which was made of {model} for ncnn, does not load; delete it, and it is made again",
+                        path=path,
+                        model=Path(request.model.path),
+                    )
                 )
         self._path = request.model.path
         self.side = _side_of(param, request)
-        self.warnings: tuple[str, ...] = ()
+        self.warnings: tuple[Message, ...] = ()
         self.effective: dict[str, Value] = {
             "model": request.model.name,
             "engine": "ncnn",
@@ -82,10 +87,14 @@ class NcnnEngine:
         extractor = self._net.create_extractor()
         # Of a copy: ncnn wants each channel to begin at a multiple of 16 bytes.
         if extractor.input(_INPUT, ncnn.Mat(np.ascontiguousarray(picture)).clone()) != 0:
-            raise EngineError("ncnn did not take the picture")
+            raise EngineError(Message("ncnn did not take the picture"))
         code, output = extractor.extract(_OUTPUT)
         if code != 0:
-            raise EngineError(f"ncnn failed with code {code}; it may have run out of memory")
+            raise EngineError(
+                Message(
+                    "ncnn failed with code {number}; it may have run out of memory", number=code
+                )
+            )
         matte: RawOutput = np.array(output, np.float32)
         one: RawOutput = pictures_of(matte[None], self._path)[0]
         return one
@@ -108,13 +117,13 @@ def probe(param: Path, *, side: int) -> RawOutput:
     net.opt.use_vulkan_compute = False
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     if net.load_param(str(param)) != 0 or net.load_model(str(param.with_suffix(".bin"))) != 0:
-        raise EngineError("ncnn does not load what pnnx made")
+        raise EngineError(Message("ncnn does not load what pnnx made"))
     picture = noise(side=side)[0]  # held: a Mat only points to it
     extractor = net.create_extractor()
     extractor.input(_INPUT, ncnn.Mat(picture).clone())
     code, output = extractor.extract(_OUTPUT)
     if code != 0:
-        raise EngineError(f"ncnn failed with code {code} on what pnnx made")
+        raise EngineError(Message("ncnn failed with code {number} on what pnnx made", number=code))
     answer: RawOutput = np.array(output, np.float32)
     return answer
 
@@ -134,7 +143,13 @@ def _side_of(param: Path, request: EngineRequest) -> int:
     """
     side = request.settings.network_size or request.model.side or _own_side(param)
     if not side:
-        raise ModelError(f"{request.model.path} does not tell its input size; give --network-size")
+        raise ModelError(
+            Message(
+                "{model} does not tell its input size; give --network-size",
+                code="no_network_size",
+                model=Path(request.model.path),
+            )
+        )
     return side
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
+    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
 
@@ -39,6 +40,19 @@ def _convert(source: Path, target: Path, *, side: int) -> None:
     convert(source, target, side=side)
 
 
+def _detail(_found: str) -> Message:
+    """Return what it is for, or that its converter is missing."""
+    from rembg_tuner.engines.ncnn.pnnx import find_pnnx
+    from rembg_tuner.errors import EngineError
+    from rembg_tuner.messages import Message
+
+    try:
+        find_pnnx()
+    except EngineError as error:
+        return error.message
+    return Message("fp32 and bf16 storage; converts a model at its first use")
+
+
 SPEC = EngineSpec(
     name="ncnn",
     rank=3,
@@ -51,6 +65,7 @@ SPEC = EngineSpec(
     knobs=NETWORK_KNOBS | {"light_mode"},
     derive=_derive,
     convert_with=_convert,
+    detail=_detail,
     imports=_imports,
     open=_open,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,25 +12,36 @@ import onnxruntime
 
 from rembg_tuner.engines.onnxruntime.spec import PROVIDERS
 from rembg_tuner.errors import EngineError, MissingProviderError
+from rembg_tuner.messages import Message, Quoted, listed
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest
 
-_GPU_LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+_GPU_LIBRARIES = Message("pip install 'onnxruntime-gpu[cuda,cudnn]'")
 # What puts a provider in place: the wheels replace each other, so the other one must go first.
-PROVIDER_WHEELS = {
-    "cuda": f"pip uninstall onnxruntime, then {_GPU_LIBRARIES} (needs an NVIDIA GPU and its driver)",
-    "tensorrt": f"pip uninstall onnxruntime, then {_GPU_LIBRARIES} and pip install tensorrt (needs an NVIDIA GPU and its driver)",
-    "openvino": "pip uninstall onnxruntime, then pip install onnxruntime-openvino; or choose engine openvino",
+_PROVIDER_WHEELS = {
+    "cuda": Message(
+        "pip uninstall onnxruntime, then {install} (needs an NVIDIA GPU and its driver)",
+        install=_GPU_LIBRARIES,
+    ),
+    "tensorrt": Message(
+        "pip uninstall onnxruntime, then {install} and pip install tensorrt (needs an NVIDIA GPU and its driver)",
+        install=_GPU_LIBRARIES,
+    ),
+    "openvino": Message(
+        "pip uninstall onnxruntime, then pip install onnxruntime-openvino; or choose engine openvino"
+    ),
 }
 # What a provider whose libraries do not load wants.
 _PROVIDER_LIBRARIES = {
-    "cuda": f"{_GPU_LIBRARIES} brings CUDA and cuDNN",
-    "tensorrt": f"{_GPU_LIBRARIES} brings CUDA and cuDNN, pip install tensorrt the rest",
-    "openvino": "pip install --force-reinstall onnxruntime-openvino",
+    "cuda": Message("{install} brings CUDA and cuDNN", install=_GPU_LIBRARIES),
+    "tensorrt": Message(
+        "{install} brings CUDA and cuDNN, pip install tensorrt the rest", install=_GPU_LIBRARIES
+    ),
+    "openvino": Message("pip install --force-reinstall onnxruntime-openvino"),
 }
 # What a provider whose libraries load, and which is not used, may miss.
-_LOOK_FOR_GPU = (
+_LOOK_FOR_GPU = Message(
     "see whether nvidia-smi finds a GPU, with free memory and a driver new enough for this CUDA"
 )
 _PROVIDER_DEVICES = {
@@ -54,23 +66,28 @@ def require_provider(provider: str) -> str:
     return PROVIDERS[provider]
 
 
-def provider_problem(provider: str) -> str | None:
-    """Say why an execution provider cannot be had here, and what mends it; None: it can."""
+def provider_problem(provider: str) -> Message | None:
+    """Return why an execution provider is not possible here, and what to do; None: it is."""
     available = onnxruntime.get_available_providers()
     if PROVIDERS[provider] not in available:
-        have = ", ".join(word for word, full in PROVIDERS.items() if full in available)
-        return (
-            f"execution provider {provider} is not in this ONNX Runtime, which has {have}; "
-            f"{PROVIDER_WHEELS[provider]}; or choose provider cpu"
+        return Message(
+            "execution provider {provider} is not in this ONNX Runtime, which has {present}; {remedy}; or choose provider cpu",
+            code="provider_absent",
+            provider=provider,
+            present=listed(word for word, full in PROVIDERS.items() if full in available),
+            remedy=_PROVIDER_WHEELS[provider],
         )
     if provider == "cpu":
         return None
     reason = _why_not_loaded(provider)
     if reason is None:
         return None
-    return (
-        f"execution provider {provider} is in this ONNX Runtime, and does not load: {reason}; "
-        f"{_PROVIDER_LIBRARIES[provider]}; or choose provider cpu"
+    return Message(
+        "execution provider {provider} is in this ONNX Runtime, and does not load: {reason}; {remedy}; or choose provider cpu",
+        code="provider_not_loaded",
+        provider=provider,
+        reason=Quoted(reason),
+        remedy=_PROVIDER_LIBRARIES[provider],
     )
 
 
@@ -120,16 +137,22 @@ def refusal_of_provider(reason: str, provider: str) -> EngineError | None:
         return MissingProviderError(_not_used_text(PROVIDERS["cpu"], provider))
     if "fallback to CPU EP has been explicitly disabled" in reason:
         return EngineError(
-            f"execution provider {provider} does not run all operators of this model; choose provider cpu, or another model"
+            Message(
+                "execution provider {provider} does not run all operators of this model; choose provider cpu, or another model",
+                provider=provider,
+            )
         )
     return None
 
 
-def _not_used_text(other: str, provider: str) -> str:
+def _not_used_text(other: str, provider: str) -> Message:
     """Say that ONNX Runtime runs another provider than the one asked for, and what to do."""
-    return (
-        f"execution provider {provider} was asked for, and ONNX Runtime runs "
-        f"{other} instead; {_PROVIDER_DEVICES[provider]}; or choose provider cpu"
+    return Message(
+        "execution provider {provider} was asked for, and ONNX Runtime runs {other} instead; {remedy}; or choose provider cpu",
+        code="provider_not_used",
+        provider=provider,
+        other=other,
+        remedy=_PROVIDER_DEVICES[provider],
     )
 
 
@@ -157,3 +180,10 @@ def provider_options(request: EngineRequest) -> dict[str, str]:
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": folder,
     }
+
+
+def print_problems() -> None:
+    """Print what is wrong with each execution provider here, as JSON, in the last line."""
+    problems = {name: provider_problem(name) for name in PROVIDERS}
+    told = {name: problem and problem.to_json() for name, problem in problems.items()}
+    sys.stdout.write("\n" + json.dumps(told) + "\n")

@@ -27,6 +27,7 @@ from rembg_tuner.engines.onnxruntime.spec import PROVIDERS
 from rembg_tuner.engines.protocols import INT8_MARK
 from rembg_tuner.errors import CancelledError, EngineError, ModelError, OutOfMemoryError
 from rembg_tuner.host import read_host
+from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, refuse_no_output
 from rembg_tuner.units import MIB, format_bytes
 
@@ -155,13 +156,22 @@ class OnnxRuntimeEngine:
         taken, given = self._session.get_inputs(), self._session.get_outputs()
         if not _takes_a_picture(taken):
             raise ModelError(
-                f"{request.model.path} does not take one picture: its inputs are {[(i.name, i.type, i.shape) for i in taken]}, and one tensor(float) of shape (1, 3, height, width) is needed"
+                Message(
+                    "{path} does not take one picture: its inputs are {inputs}, and one tensor(float) of shape (1, 3, height, width) is needed",
+                    path=Path(request.model.path),
+                    inputs=str([(one.name, one.type, one.shape) for one in taken]),
+                )
             )
         refuse_no_output(len(given), request.model.path)
         declared = taken[0].shape[0]
         if isinstance(declared, int) and declared != settings.batch_size:
             raise ModelError(
-                f"{request.model.path} takes {declared} pictures at once, and batch_size is {settings.batch_size}; set batch_size to {declared}, or export it with a free batch"
+                Message(
+                    "{path} takes {declared} pictures at once, and batch_size is {asked}; set batch_size to {declared}, or export it with a free batch",
+                    path=Path(request.model.path),
+                    declared=declared,
+                    asked=settings.batch_size,
+                )
             )
         self._input, self._output = taken[0].name, given[0].name
         self._path = request.model.path
@@ -182,7 +192,10 @@ class OnnxRuntimeEngine:
         if settings.mem_pattern and not self.effective["mem_pattern"]:
             self.warnings = (
                 *self.warnings,
-                "mem_pattern has no effect in execution_mode parallel: ONNX Runtime makes none there",
+                Message(
+                    "mem_pattern has no effect in execution_mode parallel: ONNX Runtime makes none there",
+                    code="mem_pattern_unused",
+                ),
             )
 
     def predict(self, network_input: NetworkInput) -> RawOutput:
@@ -204,7 +217,7 @@ class OnnxRuntimeEngine:
 
 def _optimised_session(
     request: EngineRequest, options: onnxruntime.SessionOptions
-) -> tuple[onnxruntime.InferenceSession, tuple[str, ...]]:
+) -> tuple[onnxruntime.InferenceSession, tuple[Message, ...]]:
     """Make a session of the optimised graph that an earlier start left in the cache, or make and leave one.
 
     With a network of u2net's size that takes the load from 562 to 265 ms and the setting's peak from 896
@@ -219,7 +232,11 @@ def _optimised_session(
     if Path(request.model.graph_path).stat().st_size < _WORTH_KEEPING_BYTES:
         return make_session(request.model, options, provider), ()
     if not _is_utf_8(str(path)):
-        reason = f"the optimised graph is not kept in {path.parent}, whose name is not UTF-8, so each start optimises again; set REMBG_TUNER_CACHE to another folder"
+        reason = Message(
+            "the optimised graph is not kept in {folder}, whose name is not UTF-8, so each start optimises again; set REMBG_TUNER_CACHE to another folder",
+            code="optimised_not_kept",
+            folder=path.parent,
+        )
         return make_session(request.model, options, provider), (reason,)
     if path.is_file():
         level = options.graph_optimization_level
@@ -236,9 +253,18 @@ def _optimised_session(
         session = make_session(request.model, options, provider)
         scratch.replace(path)
     except OSError as error:
-        reason = f"the optimised graph was not kept in {path.parent} ({error.strerror}), so the next start optimises again"
+        reason = Message(
+            "the optimised graph was not kept in {folder} ({reason}), so the next start optimises again",
+            code="optimised_not_kept",
+            folder=path.parent,
+            reason=error.strerror,
+        )
     except (ModelError, EngineError):  # ONNX Runtime tells a full disk as a fault of the model's
-        reason = f"the optimised graph could not be written to {path.parent}, which may be full, so the next start optimises again"
+        reason = Message(
+            "the optimised graph could not be written to {folder}, which may be full, so the next start optimises again",
+            code="optimised_not_kept",
+            folder=path.parent,
+        )
     else:
         return session, ()
     finally:
@@ -292,12 +318,14 @@ def _session_of(
     called: str = "",
 ) -> onnxruntime.InferenceSession:
     """Make a session of a file, which is called by another name where it was made of that."""
-    path = called or graph
+    path = Path(called or graph)
     first = providers[0] if isinstance(providers[0], str) else providers[0][0]
     try:
         content = graph if _is_utf_8(graph) else Path(graph).read_bytes()
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+        raise ModelError(
+            Message("{path} cannot be read: {reason}", path=path, reason=error.strerror)
+        ) from error
     try:
         return onnxruntime.InferenceSession(content, sess_options=options, providers=providers)
     except Exception as error:  # the binding's own exception classes share no base but Exception
@@ -308,16 +336,36 @@ def _session_of(
         opset = _NEW_OPSET.search(reason)
         if opset is not None:
             raise ModelError(
-                f"{path} is in opset {opset[1]}, and this ONNX Runtime knows opsets up to {opset[2]}; export it in one of those, or install a newer onnxruntime"
+                Message(
+                    "{path} is in opset {opset}, and this ONNX Runtime knows opsets up to {newest}; export it in one of those, or install a newer onnxruntime",
+                    path=path,
+                    opset=int(opset[1]),
+                    newest=int(opset[2]),
+                )
             ) from error
         ir = _NEW_IR.search(reason)
         if ir is not None:
             raise ModelError(
-                f"{path} is in IR version {ir[1]}, and this ONNX Runtime knows IR versions up to {ir[2]}; export it in one of those, or install a newer onnxruntime"
+                Message(
+                    "{path} is in IR version {ir}, and this ONNX Runtime knows IR versions up to {newest}; export it in one of those, or install a newer onnxruntime",
+                    path=path,
+                    ir=int(ir[1]),
+                    newest=int(ir[2]),
+                )
             ) from error
         if type(error).__name__ in _MODEL_FAULTS:
-            raise ModelError(f"{path} is not a model that ONNX Runtime loads: {reason}") from error
-        raise EngineError(f"ONNX Runtime could not load {path}: {reason}") from error
+            raise ModelError(
+                Message(
+                    "{path} is not a model that ONNX Runtime loads: {reason}",
+                    path=path,
+                    reason=Quoted(reason),
+                )
+            ) from error
+        raise EngineError(
+            Message(
+                "ONNX Runtime could not load {path}: {reason}", path=path, reason=Quoted(reason)
+            )
+        ) from error
 
 
 def _is_utf_8(path: str) -> bool:
@@ -346,10 +394,11 @@ def run_session(
         result: list[RawOutput] = session.run(outputs, feed, run_options)
     except Exception as error:  # as in make_session
         if run_options.terminate:
-            raise CancelledError("the run was cancelled while the network ran") from error
+            raise CancelledError(Message("the run was cancelled while the network ran")) from error
         reason = " ".join(str(error).split())
         fault = _out_of_memory(reason, session.get_providers()[0])
-        raise fault or EngineError(f"ONNX Runtime failed: {reason}") from error
+        failed = Message("ONNX Runtime failed: {reason}", reason=Quoted(reason))
+        raise fault or EngineError(failed) from error
     return result
 
 
@@ -363,13 +412,19 @@ def _out_of_memory(reason: str, provider: str) -> OutOfMemoryError | None:
     found = _NO_MEMORY.search(reason)
     if found is None:
         return None
-    asked = format_bytes(int(found[1])) if found[1] else "an unknown size"
+    asked = format_bytes(int(found[1])) if found[1] else Message("an unknown size")
     if _WORDS.get(provider) in ("cuda", "tensorrt"):
         return OutOfMemoryError(
-            f"the GPU has too little free memory ({asked} more was asked for); nvidia-smi shows what holds it; choose a smaller network_size or batch_size, or provider cpu"
+            Message(
+                "the GPU has too little free memory ({asked} more was asked for); nvidia-smi shows what holds it; choose a smaller network_size or batch_size, or provider cpu",
+                asked=asked,
+            )
         )
     return OutOfMemoryError(
-        f"the worker ran out of memory ({asked} more was asked for); choose a smaller network_size or batch_size, or a higher limit"
+        Message(
+            "the worker ran out of memory ({asked} more was asked for); choose a smaller network_size or batch_size, or a higher limit",
+            asked=asked,
+        )
     )
 
 
@@ -408,9 +463,19 @@ def _side(request: EngineRequest, shape: list[int | str]) -> int:
     declared = [size for size in shape[2:] if isinstance(size, int)]
     if len(set(declared)) == 2:
         raise ModelError(
-            f"{request.model.path} takes {declared[1]} x {declared[0]} px, and only square inputs are run here"
+            Message(
+                "{path} takes {width} x {height} px, and only square inputs are run here",
+                path=Path(request.model.path),
+                width=declared[1],
+                height=declared[0],
+            )
         )
     side = request.settings.network_size or (declared[0] if declared else request.model.side)
     if side is None:
-        raise ModelError(f"{request.model.path} leaves its input size open; give --network-size")
+        raise ModelError(
+            Message(
+                "{model} leaves its input size open; give --network-size",
+                model=Path(request.model.path),
+            )
+        )
     return side

@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
     from rembg_tuner.engines.spec import Quantize
+    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
 
@@ -31,6 +32,8 @@ SESSION_KNOBS = frozenset(
         "mem_pattern",
     }
 )
+# The last line: what CUDA's loader says of itself goes to stdout too.
+_PROBE_PROVIDERS = "from rembg_tuner.engines.onnxruntime import providers as e; e.print_problems()"
 # TensorRT tries kernels for minutes before it has its engine.
 TIMEOUTS = Timeouts(build_s={"tensorrt": 1800.0})
 
@@ -62,6 +65,13 @@ def _int8_tools() -> tuple[Quantize, dict[str, str]]:
     return int8.quantize, int8.versions()
 
 
+def _detail(_found: str) -> Message:
+    """Return what it is for."""
+    from rembg_tuner.messages import Message
+
+    return Message("fp32 and int8 on the CPU, other processors by its execution providers")
+
+
 SPEC = EngineSpec(
     name="onnxruntime",
     rank=2,
@@ -75,12 +85,14 @@ SPEC = EngineSpec(
     },
     faster_than_fp32=("int8",),
     providers=PROVIDERS,
+    probe_providers=_PROBE_PROVIDERS,
     knobs=NETWORK_KNOBS | SESSION_KNOBS | {"batch_size", "arena_shrink"},
     int8_ending="-int8-onnxruntime",
     int8_tools=_int8_tools,
     derive=_derive,
     timeouts=TIMEOUTS,
     axes={"precision": ("fp32", "int8"), "cpu_mem_arena": (True, False)},
+    detail=_detail,
     imports=_imports,
     open=_open,
 )

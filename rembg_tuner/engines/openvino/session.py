@@ -21,6 +21,7 @@ from openvino import properties
 from rembg_tuner.cache import has_its_sum, making_folder, replacing, write_sum
 from rembg_tuner.engines.arrays import fill_up, pictures_of
 from rembg_tuner.errors import CancelledError, EngineError, ModelError
+from rembg_tuner.messages import Message, listed, quoted
 from rembg_tuner.models.form import refuse_newer
 from rembg_tuner.models.spec import refuse_no_output
 
@@ -64,7 +65,11 @@ class OpenVinoEngine:
         capabilities = core.get_property(_DEVICE, properties.device.capabilities())
         if _CAPABILITIES[settings.precision] not in capabilities:
             raise EngineError(
-                f"precision {settings.precision} is not this CPU's own, which has {', '.join(sorted(capabilities))}; choose precision fp32"
+                Message(
+                    "precision {precision} is not this CPU's own, which has {capabilities}; choose precision fp32",
+                    precision=settings.precision,
+                    capabilities=listed(sorted(capabilities)),
+                )
             )
         config = {
             properties.hint.inference_precision(): _PRECISIONS[settings.precision],
@@ -107,8 +112,12 @@ class OpenVinoEngine:
             self._request.infer([fill_up(network_input, self._batch)], share_inputs=True)
         except RuntimeError as error:
             if self._cancelled:
-                raise CancelledError("the run was cancelled while the network ran") from error
-            raise EngineError(f"OpenVINO failed: {_sentence(error)}") from error
+                raise CancelledError(
+                    Message("the run was cancelled while the network ran")
+                ) from error
+            raise EngineError(
+                Message("OpenVINO failed: {reason}", reason=_sentence(error))
+            ) from error
         output: RawOutput = self._request.get_output_tensor(0).data
         return pictures_of(output, self._path)[:count].copy()
 
@@ -125,7 +134,7 @@ class OpenVinoEngine:
 
 def _import_or_compile(
     core: openvino.Core, request: EngineRequest, config: dict[str, object]
-) -> tuple[openvino.CompiledModel, openvino.Tensor | None, tuple[str, ...]]:
+) -> tuple[openvino.CompiledModel, openvino.Tensor | None, tuple[Message, ...]]:
     """Give the compiled model, from the cache if it is there, its mapped file, and what is to be said."""
     blob = _blob_path(core, request, config)
     if has_its_sum(blob):  # OpenVINO takes one with a flipped bit, and cuts out something else
@@ -141,7 +150,12 @@ def _import_or_compile(
             file.write(compiled.export_model().getvalue())
         write_sum(blob)
     except OSError as error:
-        reason = f"the compiled model was not kept in {blob.parent} ({error.strerror}), so the next start compiles again"
+        reason = Message(
+            "the compiled model was not kept in {folder} ({reason}), so the next start compiles again",
+            code="compiled_not_kept",
+            folder=blob.parent,
+            reason=error.strerror,
+        )
         return compiled, None, (reason,)
     return compiled, None, ()
 
@@ -167,47 +181,71 @@ def _compile(
     core: openvino.Core, request: EngineRequest, config: dict[str, object]
 ) -> openvino.CompiledModel:
     """Read the released file, keep the first output, fix the input's size, compile."""
-    path, size = request.model.path, request.settings.network_size
+    path, size = Path(request.model.path), request.settings.network_size
     refuse_newer(Path(request.model.graph_path), called=path)
     try:
         model = core.read_model(request.model.graph_path)
     except RuntimeError as error:
         raise ModelError(
-            f"{path} is not a model that OpenVINO reads: {_sentence(error)}"
+            Message(
+                "{path} is not a model that OpenVINO reads: {reason}",
+                path=path,
+                reason=_sentence(error),
+            )
         ) from error
     if not _takes_a_picture(model):
         inputs = [
             (str(i.get_partial_shape()), i.get_element_type().to_string()) for i in model.inputs
         ]
         raise ModelError(
-            f"{path} does not take one picture: its inputs are {inputs}, and one float32 of shape (1, 3, height, width) is needed"
+            Message(
+                "{path} does not take one picture: its inputs are {inputs}, and one float32 of shape (1, 3, height, width) is needed",
+                path=path,
+                inputs=str(inputs),
+            )
         )
-    refuse_no_output(len(model.outputs), path)
+    refuse_no_output(len(model.outputs), request.model.path)
     model = openvino.Model([model.outputs[0].get_node().input_value(0)], model.get_parameters())
     shape = model.inputs[0].get_partial_shape()
     if shape[2].is_static and shape[3].is_static and shape[2] != shape[3]:
         raise ModelError(
-            f"{path} takes {shape[3].get_length()} x {shape[2].get_length()} px, and only square inputs are run here"
+            Message(
+                "{path} takes {width} x {height} px, and only square inputs are run here",
+                path=path,
+                width=int(shape[3].get_length()),
+                height=int(shape[2].get_length()),
+            )
         )
     side = (
         size or (None if shape[2].is_dynamic else int(shape[2].get_length())) or request.model.side
     )
     if side is None:
-        raise ModelError(f"{path} leaves its input size open; give --network-size")
+        raise ModelError(
+            Message("{model} leaves its input size open; give --network-size", model=path)
+        )
     try:
         model.reshape(
             {model.inputs[0]: openvino.PartialShape([request.settings.batch_size, 3, side, side])}
         )
     except RuntimeError as error:
         raise ModelError(
-            f"{path} cannot take network_size {side}; leave it at 0: {_sentence(error)}"
+            Message(
+                "{path} cannot take network_size {side}; leave it at 0: {reason}",
+                path=path,
+                side=side,
+                reason=_sentence(error),
+            )
         ) from error
     if request.settings.precision in _HALF:
         model = _halved(core, model, request)
     try:
         return core.compile_model(model, _DEVICE, config)
     except RuntimeError as error:
-        raise EngineError(f"OpenVINO could not compile {path}: {_sentence(error)}") from error
+        raise EngineError(
+            Message(
+                "OpenVINO could not compile {path}: {reason}", path=path, reason=_sentence(error)
+            )
+        ) from error
 
 
 def _halved(core: openvino.Core, model: openvino.Model, request: EngineRequest) -> openvino.Model:
@@ -222,7 +260,11 @@ def _halved(core: openvino.Core, model: openvino.Model, request: EngineRequest) 
             return core.read_model(path)
     except (OSError, RuntimeError) as error:
         raise EngineError(
-            f"{request.model.path} could not be written in half precision to {request.cache}, which may be full; choose precision fp32"
+            Message(
+                "{path} could not be written in half precision to {folder}, which may be full; choose precision fp32",
+                path=Path(request.model.path),
+                folder=request.cache,
+            )
         ) from error
 
 
@@ -244,10 +286,10 @@ def _runs_int8(compiled: openvino.CompiledModel) -> bool:
     return False
 
 
-def _sentence(error: RuntimeError) -> str:
-    """Give the last line of OpenVINO's complaint, which is the reason."""
+def _sentence(error: RuntimeError) -> Message:
+    """Return the last line of OpenVINO's complaint, which is the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason was given"
+    return quoted(lines[-1]) if lines else Message("no reason was given")
 
 
 def cpu_capabilities() -> list[str]:

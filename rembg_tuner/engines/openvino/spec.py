@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
     from rembg_tuner.engines.spec import Quantize
+    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
 
@@ -48,6 +49,15 @@ def _int8_tools() -> tuple[Quantize, dict[str, str]]:
     return int8.quantize, int8.versions()
 
 
+def _detail(found: str) -> Message:
+    """Return what this CPU computes in."""
+    from rembg_tuner.messages import Message
+
+    if not found:
+        return Message("installed, but does not load")
+    return Message("this CPU: {capabilities}", capabilities=found)
+
+
 SPEC = EngineSpec(
     name="openvino",
     rank=1,
@@ -68,6 +78,8 @@ SPEC = EngineSpec(
     axes={"precision": ("fp32", "bf16", "int8")},
     int8_tools=_int8_tools,
     derive=_derive,
+    probe="from rembg_tuner.engines.openvino import session as e; print(*e.cpu_capabilities())",
+    detail=_detail,
     imports=_imports,
     open=_open,
 )

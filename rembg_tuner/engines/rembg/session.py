@@ -16,6 +16,8 @@ from rembg_tuner.engines.onnxruntime import session as ours
 from rembg_tuner.engines.onnxruntime.providers import refuse_another_provider, require_provider
 from rembg_tuner.errors import EngineError, ModelError, PictureError
 from rembg_tuner.imaging.complaints import meaning_of
+from rembg_tuner.messages import Message, Quoted
+from rembg_tuner.models.spec import name_of
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest
@@ -78,7 +80,10 @@ class RembgEngine:
         options = ours.session_options(settings, threads=0)
         if model.name.lower().endswith(".onnx"):
             raise ModelError(
-                f"engine rembg runs rembg's own models by name, got {model.name!r}; choose another engine for an own file"
+                Message(
+                    "engine rembg runs rembg's own models by name, got {model!r}; choose another engine for an own file",
+                    model=name_of(model.name),
+                )
             )
         session = rembg.new_session(model.name, sess_opts=options, providers=[provider])
         refuse_another_provider(session.inner_session, settings.provider)
@@ -98,7 +103,7 @@ class RembgEngine:
             **effective,
             "network_size": model.side,
         }
-        self.warnings: tuple[str, ...] = ()
+        self.warnings: tuple[Message, ...] = ()
 
     def remove_background(self, picture: bytes, max_side: int) -> tuple[bytes, float]:
         """Cut a picture out as rembg does; see `StockEngine`."""
@@ -117,11 +122,15 @@ class RembgEngine:
             return file.getvalue(), self._inner.seconds
         except UnidentifiedImageError as error:
             raise PictureError(
-                "rembg does not read this kind of picture; choose another engine, or save it as PNG"
+                Message(
+                    "rembg does not read this kind of picture; choose another engine, or save it as PNG"
+                )
             ) from error
         except (*_PILLOWS_FAULTS, Image.DecompressionBombError) as error:
             meaning = meaning_of(str(error))
-            raise PictureError(f"rembg cannot cut this picture out: {meaning}") from error
+            raise PictureError(
+                Message("rembg cannot cut this picture out: {reason}", reason=meaning)
+            ) from error
 
     def cancel(self) -> None:
         """End the running inference; what rembg does around it runs on."""
@@ -142,6 +151,9 @@ def import_rembg() -> str:
         import rembg  # noqa: F401
     except ImportError as error:
         raise EngineError(
-            f"engine rembg is not installed ({error}); pip install 'rembg-tuner[rembg]'"
+            Message(
+                "engine rembg is not installed ({error}); pip install 'rembg-tuner[rembg]'",
+                error=Quoted(str(error)),
+            )
         ) from error
     return version()

@@ -8,6 +8,7 @@ from rembg_tuner.engines.spec import EngineSpec, Need
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest, StockEngine
+    from rembg_tuner.messages import Message
 
 
 def _imports() -> dict[str, str]:
@@ -25,6 +26,13 @@ def _open(request: EngineRequest) -> StockEngine:
     return RembgEngine(request)
 
 
+def _detail(_found: str) -> Message:
+    """Return what it is for."""
+    from rembg_tuner.messages import Message
+
+    return Message("the stock pipeline, to compare with")
+
+
 SPEC = EngineSpec(
     name="rembg",
     rank=4,
@@ -36,6 +44,7 @@ SPEC = EngineSpec(
     knobs=SESSION_KNOBS,
     runs_own_files=False,
     timeouts=TIMEOUTS,  # numba compiles for most of a minute at rembg's very first import
+    detail=_detail,
     imports=_imports,
     open=_open,
 )

@@ -10,6 +10,7 @@ from rembg_tuner.ui.words import say, tell
 
 if TYPE_CHECKING:
     from rembg_tuner.diagnosis import Diagnosis
+    from rembg_tuner.messages import Message
 
 
 def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str) -> str:
@@ -53,7 +54,7 @@ def show_unasked(language: str) -> str:
     return f'<p class="rt-empty">{say("machine.asking", language)}</p>'
 
 
-def _state(name: str, is_here: bool, version: str, detail: str, language: str) -> str:
+def _state(name: str, is_here: bool, version: str, detail: Message | None, language: str) -> str:
     """Draw one thing that is here or not, by a sign and a word, never by colour alone."""
     word = say("here" if is_here else "absent", language)
     kind = "rt-here" if is_here else "rt-absent"
