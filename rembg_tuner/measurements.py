@@ -7,12 +7,14 @@ the same name, nothing of before is found. Knows nothing of how things are measu
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from rembg_tuner.messages import Message
 from rembg_tuner.settings import build_settings
 from rembg_tuner.tables import use_rebuilt
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings import Settings
 
 FILE = "measurements.sqlite"
+OLDER_FILES = ("history.sqlite", "trials.sqlite")  # of versions without measurement keys
 T = TypeVar("T")
 MIN_RUNS = 3  # below, a setting's peak may still grow: ONNX Runtime plans its memory from the second run on
 _TIMEOUT_S = 2.0  # for another process that is writing; a run waits for no longer
@@ -40,7 +43,7 @@ TRIALS_SCHEMA = """CREATE TABLE IF NOT EXISTS measured_trials (
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS peaks (
     key TEXT PRIMARY KEY,
-    settings TEXT NOT NULL,          -- resolved, the knobs that decide the peak, as JSON
+    settings TEXT NOT NULL,          -- as asked, the knobs that decide the peak, as JSON
     load_bytes INTEGER NOT NULL,     -- the highest peak of a load
     run_bytes INTEGER NOT NULL,      -- the highest of a run, without its picture's own share; 0: no run
     picture_bytes INTEGER NOT NULL,  -- the highest share of a picture
@@ -158,7 +161,7 @@ class Measurements:
 
         Args:
             key: the measurement key.
-            settings: resolved.
+            settings: as asked.
             load_bytes: the peak of its worker's load.
             run_bytes: the run's peak without its picture's share; 0: not known.
             picture_bytes: that share.
@@ -171,7 +174,7 @@ class Measurements:
 
     def _note(self, key: str, settings: Settings, figures: tuple[int, int, int, int, int]) -> None:
         """Add to what is known of a setting."""
-        row = (key, json.dumps(dict(settings.peak_key()), sort_keys=True), *figures, _now())
+        row = (key, _written(settings), *figures, _now())
         self._write(lambda file: file.execute(_NOTE, row), "peaks")
 
     def find_peak(self, key: str) -> Peak | None:
@@ -254,6 +257,12 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _written(settings: Settings) -> str:
+    """Write the knobs that decide a peak."""
+    focus = {name: getattr(settings, name) for name in ("focus", "focus_box", "focus_max_share")}
+    return json.dumps({**dict(settings.peak_key()), **focus}, sort_keys=True)
+
+
 def _peak_of(row: tuple[str, int, int, int, int, int] | list[int]) -> Peak | None:
     """Read a row; None where this version knows no such setting."""
     settings, load_bytes, run_bytes, picture_bytes, ended_bytes, runs = row
@@ -269,3 +278,38 @@ def _peak_of(row: tuple[str, int, int, int, int, int] | list[int]) -> Peak | Non
         ended_bytes=ended_bytes,
         runs=runs,
     )
+
+
+def set_older_aside(folder: Path) -> tuple[Message, ...]:
+    """Rename the files in which versions without measurement keys kept their figures.
+
+    What they hold cannot be taken over: it is not known with which versions of libvips and rembg tuner it was
+    measured, and their peaks hold the pictures' own share.
+
+    Returns:
+        What is to be said of each, as warnings.
+    """
+    said = []
+    for name in OLDER_FILES:
+        path = folder / name
+        if not path.exists():
+            continue
+        aside = _free_name(path)
+        try:
+            path.rename(aside)
+            journal = path.with_name(f"{name}-journal")
+            if journal.exists():  # what was being written when its process was killed
+                journal.rename(aside.with_name(f"{aside.name}-journal"))
+        except FileNotFoundError:  # another process did it just now
+            continue
+        except OSError as error:
+            said.append(Message("{file} of an older version cannot be renamed ({reason}); it is not read, and settings are measured anew", code="older_measurements_left", file=path, reason=error.strerror or str(error)))  # fmt: skip
+        else:
+            said.append(Message("{file} of an older version was renamed to {name}: it does not say with which versions of libvips and rembg-tuner its figures were measured, so settings are measured anew", code="older_measurements_renamed", file=path, name=aside.name))  # fmt: skip
+    return tuple(said)
+
+
+def _free_name(path: Path) -> Path:
+    """Return a name that no file has, so that what was set aside before is not lost."""
+    names = (path.with_name(f"{path.name}.old{number or ''}") for number in itertools.count())
+    return next(name for name in names if not name.exists())

@@ -75,8 +75,8 @@ class Outcome:
         renamed_at: `perf_counter` when the file took its name.
         cpu_s: CPU seconds up to then, all threads; of pictures run together each one's own, and its share
             of the network's run. The reading of a next picture is counted there, not here.
-        whole_bytes: about how much memory the picture itself took, which is no fault of the setting's;
-            see `imaging.compose.whole_bytes`.
+        picture_bytes: about how much memory the picture itself took, which is not the setting's; see
+            `imaging.compose.picture_bytes`.
         focus: see `imaging.focus.Focused.to_dict`; None: the engine has its own pipeline.
     """
 
@@ -85,7 +85,7 @@ class Outcome:
     cpu_s: float
     output_bytes: int
     warnings: tuple[Message, ...]
-    whole_bytes: int = 0
+    picture_bytes: int = 0
     focus: dict[str, Any] | None = None
 
 
@@ -376,7 +376,7 @@ def _finish(
         cpu_s=cpu_s,
         output_bytes=output_bytes,
         warnings=picture.header.warnings,
-        whole_bytes=compose.whole_bytes(picture.header, settings.max_side, Path(job.output)),
+        picture_bytes=compose.picture_bytes(picture.header, settings.max_side, Path(job.output)),
         focus=focused.to_dict(),
     )
 

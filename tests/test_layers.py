@@ -87,8 +87,8 @@ BESIDE = {
 }
 # Within the room of the measured workers: each stands on those before it.
 RUNNING = (
-    *("meter", "load", "launching", "process", "history", "derived", "previewer", "watch", "warm"),
-    *("known_peaks", "starting", "outcomes", "runner", "fresh", "ticket", "line"),
+    *("meter", "load", "launching", "process", "limits", "derived", "previewer", "watch", "warm"),
+    *("preflight", "known_peaks", "starting", "outcomes", "runner", "fresh", "ticket", "line"),
 )
 # What an engine is, as values: above the settings, though the engines themselves stand below.
 ENGINE_SPECS = re.compile(r"engines(\.spec|\.table|\.versions|\.\w+\.spec)?$")

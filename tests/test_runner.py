@@ -22,8 +22,12 @@ from PIL import Image
 
 from rembg_tuner.cache import CACHE_VARIABLE, user_cache_folder
 from rembg_tuner.imaging import deflate
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.measurements import Measurements
 from rembg_tuner.pipeline import Job
+from rembg_tuner.resolve import resolve
+from rembg_tuner.running.limits import MemoryLimit
 from rembg_tuner.running.meter import Meter
 from rembg_tuner.running.runner import Runner, _has_room, _may_be_of_others, _Turn
 from rembg_tuner.running.watch import FailedRunError
@@ -420,7 +424,7 @@ def test_a_memory_limit_is_kept(
         if state == "warm":
             succeeded(runner.run(job_in(tmp_path), ONNX_RUNTIME))
             (tmp_path / "out.png").unlink()
-            (user_cache_folder() / "history.sqlite").unlink()  # it would be refused beforehand
+            (user_cache_folder() / "measurements.sqlite").unlink()  # it would be refused beforehand
         failure = failed(runner.run(job_in(tmp_path), limited, on_progress=watch), "out_of_memory")
         assert time.perf_counter() - over_at[0] <= LATENESS_S
         assert "150 MiB" in str(failure.message)
@@ -568,11 +572,14 @@ def test_figures_of_pictures_read_ahead_add_up(tmp_path: Path) -> None:
     jobs = [Job(input=str(ASTRONAUT), output=str(tmp_path / f"{i}.png")) for i in range(3)]
     with Runner() as runner:
         came = runner.run_together(jobs[:1], QUICK)
-        worker = runner._workers.find((runner._threads, *QUICK.reload_key()))
-        assert worker is not None
-        known_bytes = worker.setting_peak_bytes
+        known = Measurements(user_cache_folder())
+        key = resolve(QUICK, read_machine()).measurement_key
+        before = known.find_peak(key)
+        assert before is not None
         came += runner.run_together(jobs[1:2], QUICK, following=jobs[2:])
-        assert worker.setting_peak_bytes == known_bytes
+        after = known.find_peak(key)
+        assert after is not None
+        assert after.run_bytes == before.run_bytes
         came += runner.run_together(jobs[2:], QUICK)
     for one in came:
         stages_s = succeeded(one).stages_s
@@ -645,7 +652,8 @@ def test_pictures_are_read_ahead_where_the_limit_leaves_room(
 ) -> None:
     """Above the highest peak so far, which is known only after a run."""
     worker: Any = SimpleNamespace(runs=runs, peak_bytes=peak_bytes)
-    assert _has_room(worker, limit_bytes) is has_room
+    limit = None if limit_bytes is None else MemoryLimit(size_bytes=limit_bytes)
+    assert _has_room(worker, limit) is has_room
 
 
 @pytest.mark.parametrize(

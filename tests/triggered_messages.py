@@ -22,12 +22,14 @@ from rembg_tuner.engines.onnxruntime import providers
 from rembg_tuner.export.targets import export
 from rembg_tuner.host import Host
 from rembg_tuner.imaging import formats, matte, source, unwritable
+from rembg_tuner.measurements import Peak
 from rembg_tuner.messages import Message
 from rembg_tuner.models import catalogue, download, spec
 from rembg_tuner.pipeline import Job
 from rembg_tuner.presets import Capabilities, find_preset, measured_elsewhere_text, resolve
 from rembg_tuner.recommend import recommend
-from rembg_tuner.running import history, load, process, runner
+from rembg_tuner.running import load, preflight, process, runner
+from rembg_tuner.running.limits import MemoryLimit
 from rembg_tuner.running.line import WaitingLine
 from rembg_tuner.running.ticket import Order
 from rembg_tuner.settings import Settings, build_settings
@@ -168,10 +170,11 @@ def remembered(*sizes_mib: int) -> Said:
     """Return why a setting that took the last of these is not started, with a limit of 200 MiB."""
     sides = {64 + 32 * i: size * MIB for i, size in enumerate(sizes_mib)}
     known = [
-        history.Peak(settings=Settings(engine="onnxruntime", network_size=side), peak_bytes=size, runs=3)
+        Peak(settings=Settings(engine="onnxruntime", network_size=side), run_bytes=size, runs=3)
         for side, size in sides.items()
     ]  # fmt: skip
-    return history.why_not_fit(known[-1].settings, 200 * MIB, known)
+    limit = MemoryLimit(size_bytes=200 * MIB, is_asked=True)
+    return preflight.why_not_fit(known[-1].settings, limit, known[-1], known)
 
 
 def downloaded(folder: Path, act: Callable[[], object]) -> Said:

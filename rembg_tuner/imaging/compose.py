@@ -37,6 +37,10 @@ ENCODERS: dict[str, tuple[str, dict[str, object]]] = {
 
 # What an encoder takes that holds the whole picture: 253 MiB for 12 MP of WebP.
 _ENCODED_BYTES_PER_PIXEL = {".webp": 22}
+_WHOLE_MARGIN = 1.1  # what decoders and encoders take differs from the estimate by less
+_STRIP_BYTES_PER_PX = (
+    4096  # of width: rows decoded, composed and compressed; of PNG, JPEG takes a third
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,12 @@ def whole_bytes(header: PictureHeader, max_side: int, output: Path) -> int:
     width, height = header.scaled(max_side)
     per_pixel = _ENCODED_BYTES_PER_PIXEL.get(output.suffix.lower(), 0)
     return header.extra_bytes + width * height * per_pixel
+
+
+def picture_bytes(header: PictureHeader, max_side: int, output: Path) -> int:
+    """Return about how much of a run's peak is its picture's own, bytes: whole or in strips, rather too much."""
+    strips = max(header.width, *header.scaled(max_side)) * _STRIP_BYTES_PER_PX
+    return int(whole_bytes(header, max_side, output) * _WHOLE_MARGIN) + strips
 
 
 def write_cutout(

@@ -6,8 +6,11 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache
+from rembg_tuner.errors import ModelError
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Failure
-from rembg_tuner.running.history import History
+from rembg_tuner.measurements import Measurements
+from rembg_tuner.resolve import resolve
 from rembg_tuner.running.runner import Runner
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.measurement import Result
     from rembg_tuner.pipeline import Job
+    from rembg_tuner.running.known_peaks import HistoryUse
     from rembg_tuner.running.load import OwnLoad
     from rembg_tuner.running.watch import Progress
     from rembg_tuner.settings import Settings
@@ -25,7 +29,7 @@ def run_fresh(
     settings: Settings,
     *,
     slots: int = 1,
-    remembers_peaks: bool = True,
+    history: HistoryUse = "own",
     load: OwnLoad | None = None,
     on_progress: Callable[[Runner, Progress], None] | None = None,
 ) -> list[Result | Failure]:
@@ -39,7 +43,7 @@ def run_fresh(
         settings: how.
         load: as the runner's.
         slots: how many slots share this machine's CPUs.
-        remembers_peaks: see `Runner`.
+        history: how what settings took here before is used; see `KnownPeaks`.
         on_progress: called every 20 ms or so with the runner, which it may cancel.
     """
 
@@ -48,8 +52,8 @@ def run_fresh(
             on_progress(runner, progress)
 
     runs: list[Result | Failure] = []
-    with Runner(slots=slots, remembers_peaks=remembers_peaks, load=load) as runner:
-        if not was_run_here(settings):
+    with Runner(slots=slots, history=history, load=load) as runner:
+        if not was_run_here(settings, slots=slots):
             first = runner.run(jobs[0], settings, on_progress=note)
             if isinstance(first, Failure):
                 return [first]
@@ -61,9 +65,12 @@ def run_fresh(
     return runs
 
 
-def was_run_here(settings: Settings) -> bool:
-    """Tell whether a setting ran on this machine before, so that what it compiles lies in the cache."""
+def was_run_here(settings: Settings, *, slots: int = 1) -> bool:
+    """Return whether a setting ran on this machine before, so that what it compiles lies in the cache."""
     try:
-        return History(open_cache()[0]).find(settings) is not None
+        key = resolve(settings, read_machine().shared_by(slots)).measurement_key
+        return Measurements(open_cache()[0]).was_started(key)
+    except (ModelError, OSError):  # there is no model; the run says so
+        return True
     except sqlite3.Error:  # what cannot be read tells nothing: it is started once more
         return False

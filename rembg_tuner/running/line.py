@@ -59,7 +59,7 @@ class WaitingLine:
             Runner(
                 slots=slots,
                 warm_bytes=MOST_WARM_BYTES // slots,
-                remembers_peaks=False,
+                history="visitors",
                 load=self._load,
             )
             for _ in range(slots)
@@ -249,7 +249,7 @@ class WaitingLine:
                 ticket.order.in_turn,
                 ticket.order.settings,
                 slots=self.slots,
-                remembers_peaks=False,
+                history="visitors",
                 load=self._load,
                 on_progress=watch,
             )

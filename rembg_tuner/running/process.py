@@ -28,7 +28,15 @@ _CONTENT = {
     "ready": {"versions", "ready_at"},
     "loaded": {"load_s", "effective", "warnings"},
     "stage": {"stage"},
-    "done": {"stages_s", "renamed_at", "cpu_s", "output_bytes", "warnings", "whole_bytes", "focus"},
+    "done": {
+        "stages_s",
+        "renamed_at",
+        "cpu_s",
+        "output_bytes",
+        "warnings",
+        "picture_bytes",
+        "focus",
+    },
     "done_together": {"outcomes"},
     "failed": {"kind", "message", "stage"},
 }

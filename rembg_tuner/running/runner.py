@@ -6,7 +6,6 @@ for the settings that they hold. Whatever happens is a Result or a Failure; the 
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -17,17 +16,20 @@ from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import ModelError, TunerError
 from rembg_tuner.host import read_host
+from rembg_tuner.machine import read_machine
 from rembg_tuner.messages import Message, as_message
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.precision import choose_precision
+from rembg_tuner.resolve import resolve
 from rembg_tuner.running.derived import prepare
-from rembg_tuner.running.known_peaks import KnownPeaks, whole_bytes_of
+from rembg_tuner.running.known_peaks import KnownPeaks, picture_bytes_of
+from rembg_tuner.running.limits import limit_of
 from rembg_tuner.running.load import OwnLoad, busy_warning
 from rembg_tuner.running.outcomes import Readings, failure_of, kind_of, remove_scratch_of, result_of
 from rembg_tuner.running.previewer import Previewer
 from rembg_tuner.running.process import WorkerGoneError
 from rembg_tuner.running.starting import Start, start_worker
-from rembg_tuner.running.warm import WarmWorker, WarmWorkers
+from rembg_tuner.running.warm import RunPeak, WarmWorker, WarmWorkers
 from rembg_tuner.running.watch import DiedIdleError, FailedRunError, Progress, Watch
 from rembg_tuner.units import MIB
 
@@ -38,7 +40,10 @@ if TYPE_CHECKING:
     from rembg_tuner.measurement import Failure, Result
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.pipeline import Job
+    from rembg_tuner.resolve import ResolvedSettings
+    from rembg_tuner.running.known_peaks import HistoryUse
     from rembg_tuner.running.launching import EarlyWorker
+    from rembg_tuner.running.limits import MemoryLimit
     from rembg_tuner.settings import Settings
 
 
@@ -59,12 +64,12 @@ def _deadline_text(timeout_s: float, pictures: int) -> Message:
     )
 
 
-def _has_room(worker: WarmWorker, memory_limit_bytes: int | None) -> bool:
+def _has_room(worker: WarmWorker, limit: MemoryLimit | None) -> bool:
     """Return whether a worker, as far as its runs show, stays below its limit while it reads ahead."""
-    if memory_limit_bytes is None:
+    if limit is None:
         return True
     is_known = worker.runs > 1 and worker.peak_bytes > 0
-    return is_known and worker.peak_bytes + _READ_AHEAD_BYTES <= memory_limit_bytes
+    return is_known and worker.peak_bytes + _READ_AHEAD_BYTES <= limit.size_bytes
 
 
 def _may_be_of_others(error: FailedRunError, turn: _Turn) -> bool:
@@ -81,12 +86,14 @@ class _Turn:
 
     Attributes:
         settings: as asked.
+        asked: what they mean here; None until that is known.
         warnings: what was said while they were made.
         is_together: the pictures go through the network together, be they several or one.
         following: the pictures of the next call, which the worker may read meanwhile.
     """
 
     settings: Settings
+    asked: ResolvedSettings | None = None
     warnings: tuple[Message | str, ...]
     on_progress: Callable[[Progress], None] | None = None
     is_together: bool = False
@@ -106,7 +113,7 @@ class Runner:
         *,
         slots: int = 1,
         warm_bytes: int | None = None,
-        remembers_peaks: bool = True,
+        history: HistoryUse = "own",
         load: OwnLoad | None = None,
         early: EarlyWorker | None = None,
     ) -> None:
@@ -116,17 +123,17 @@ class Runner:
             slots: how many such slots share this machine's CPUs.
             warm_bytes: what the peaks of the workers that are kept warm may sum up to; None: one is
                 kept, whatever its size, until another has its model loaded.
-            remembers_peaks: see `KnownPeaks`.
+            history: how what settings took here before is used; see `KnownPeaks`.
             load: counts what this process's workers put on the machine; None: no other runner's count.
             early: a worker that the first run takes if it is of the right engine; None: there is none.
         """
         self._early = early
         self._load = load or OwnLoad()
-        host = read_host()
-        self._threads = max(1, host.usable_cpus // slots)
-        self._memory_limit = host.usable_memory_bytes
+        self._host = read_host()
+        self._slots = slots
+        self._threads = max(1, self._host.usable_cpus // slots)
         self._workers = WarmWorkers(warm_bytes)
-        self._peaks = KnownPeaks(are_remembered=remembers_peaks)
+        self._peaks = KnownPeaks(history)
         self._previewer = Previewer()
         self._slot = threading.Lock()
         self._cancel = threading.Event()
@@ -261,6 +268,7 @@ class Runner:
         """Run on a worker that holds the settings; once more if its end was no fault of these pictures."""
         index, worker = 0, None
         try:
+            turn = replace(turn, asked=self._resolved(turn.settings))
             worker = self._ready_worker(turn)
             index = worker.runs
             try:
@@ -275,7 +283,8 @@ class Runner:
                 index = worker.runs
                 return self._run_on(worker, jobs, turn)
         except FailedRunError as error:
-            self._peaks.note_ended(turn.settings, error, self._open_cache()[0])
+            if turn.asked is not None:
+                self._peaks.note_ended(turn.asked, error, worker, self._open_cache()[0])
             self._workers.drop_dead()
             if worker is not None and not worker.process.is_alive():
                 remove_scratch_of(jobs)
@@ -287,9 +296,10 @@ class Runner:
     def _ready_worker(self, turn: _Turn) -> WarmWorker:
         """Give the warm worker that holds these settings, else a new one."""
         key = (self._threads, *turn.settings.reload_key())
-        limit = turn.settings.memory_limit_bytes or self._memory_limit
+        asked = turn.asked or self._resolved(turn.settings)
+        limit = limit_of(turn.settings, self._host)
         cache, cache_warnings = self._open_cache()
-        expected_bytes = self._peaks.refuse_what_will_not_fit(turn.settings, limit, cache)
+        expected_bytes = self._peaks.refuse_what_will_not_fit(asked, limit, cache)
         worker = self._workers.find(key)
         if worker is not None:
             return worker
@@ -306,7 +316,7 @@ class Runner:
                 key=key,
                 threads=self._threads,
                 cache=cache,
-                memory_limit_bytes=limit,
+                memory_limit=limit,
                 cancel=self._cancel,
                 on_progress=turn.on_progress,
                 early=self._early,
@@ -317,6 +327,14 @@ class Runner:
         worker.warnings = (*map(as_message, said), *worker.warnings)
         self._workers.add(worker)
         return worker
+
+    def _resolved(self, settings: Settings) -> ResolvedSettings:
+        """Return what settings mean in this slot.
+
+        Raises:
+            ModelError: the model is not there.
+        """
+        return resolve(settings, read_machine().shared_by(self._slots))
 
     def _prepared_model(self, settings: Settings, cache: Path, turn: _Turn) -> ModelSpec:
         """Find the model, and make of it what the engine needs; telling so, since it may take long.
@@ -365,12 +383,12 @@ class Runner:
             stage="read_small",
             deadline_s=settings.timeout_s * len(jobs),
             deadline_text=_deadline_text(settings.timeout_s, len(jobs)),
-            memory_limit_bytes=settings.memory_limit_bytes or self._memory_limit,
+            memory_limit=limit_of(settings, self._host),
             on_progress=turn.on_progress,
             baseline_rss_bytes=worker.baseline_rss_bytes,
             is_warm=worker.runs > 1,
         )
-        following = turn.following if _has_room(worker, watch.memory_limit_bytes) else ()
+        following = turn.following if _has_room(worker, watch.memory_limit) else ()
         request: dict[str, Any] = {"settings": settings.to_dict()}
         if turn.is_together:
             request |= {
@@ -398,15 +416,17 @@ class Runner:
             curve=watch.thinned_curve(),
         )
         outcomes = done["outcomes"] if turn.is_together else [done]
-        # A peak with the next pictures' reading in it is no setting's own.
-        whole_bytes = math.inf if following else whole_bytes_of(settings, outcomes)
-        is_focused = settings.focus == "auto"
-        worker.note_peak(readings.peak, whole_bytes=whole_bytes, is_focused=is_focused)
         cache, cache_warnings = self._open_cache()
-        unnoted = self._peaks.note(settings, worker, cache)
+        took = RunPeak(
+            peak_bytes=readings.peak,
+            picture_bytes=picture_bytes_of(settings, outcomes),
+            has_next=bool(following),
+        )
+        unnoted = () if turn.asked is None else self._peaks.note(turn.asked, worker, took, cache)
+        busy = busy_warning(self._load)
         # A cache that is not kept says so already.
-        said = (unnoted if not cache_warnings else None, busy_warning(self._load))
-        warnings = (*turn.warnings, *worker.warnings, *(text for text in said if text))
+        said = (*(() if cache_warnings else unnoted), *((busy,) if busy else ()))
+        warnings = (*turn.warnings, *worker.warnings, *said)
         turn = replace(turn, warnings=warnings)
         if not turn.is_together:
             total_s = done["renamed_at"] - watch.started_at

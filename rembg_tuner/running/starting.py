@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.running.launching import EarlyWorker
+    from rembg_tuner.running.limits import MemoryLimit
     from rembg_tuner.running.warm import Key
     from rembg_tuner.running.watch import Progress
     from rembg_tuner.settings import Settings
@@ -33,7 +34,7 @@ class Start:
         model: with the file that the engine loads.
         key: what the worker will hold.
         threads: CPUs it may use.
-        memory_limit_bytes: at which it is ended; None: none.
+        memory_limit: at which it is ended; None: none.
         cancel: set by whoever wants it stopped.
         on_progress: told of every sample.
         early: a worker that may be of use; None: there is none.
@@ -44,7 +45,7 @@ class Start:
     key: Key
     threads: int
     cache: Path
-    memory_limit_bytes: int | None
+    memory_limit: MemoryLimit | None
     cancel: threading.Event
     on_progress: Callable[[Progress], None] | None
     early: EarlyWorker | None = None
@@ -85,7 +86,7 @@ def _load(process: WorkerProcess, start: Start) -> WarmWorker:
         deadline_text=Message(
             "the worker's start took more than {limit_s:.0f} s", limit_s=timeouts.start_s
         ),
-        memory_limit_bytes=start.memory_limit_bytes,
+        memory_limit=start.memory_limit,
         on_progress=start.on_progress,
         started_at=process.started_at,
     )
@@ -111,7 +112,7 @@ def _load(process: WorkerProcess, start: Start) -> WarmWorker:
         deadline_text=Message(
             "loading the model took more than {limit_s:.0f} s", limit_s=deadline_s
         ),
-        memory_limit_bytes=start.memory_limit_bytes,
+        memory_limit=start.memory_limit,
         on_progress=start.on_progress,
         baseline_rss_bytes=baseline,
     )
@@ -132,5 +133,5 @@ def _load(process: WorkerProcess, start: Start) -> WarmWorker:
         warnings=loaded["warnings"],
         environment=describe_environment(ready["versions"]),
     )
-    worker.note_peak(worker.load_peak_rss_bytes)
+    worker.note_load()
     return worker

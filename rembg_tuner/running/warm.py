@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,10 +14,25 @@ if TYPE_CHECKING:
     from rembg_tuner.messages import Message
     from rembg_tuner.running.meter import Meter
     from rembg_tuner.running.process import WorkerProcess
-    from rembg_tuner.settings import Settings, Value
+    from rembg_tuner.settings import Value
 
-_LITTLE_BYTES = 32 * MIB  # a WebP of 4 MP, decoded
+_LITTLE_BYTES = 32 * MIB  # a WebP of 3 MP, decoded
 Key = tuple["Value", ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPeak:
+    """What a run took, bytes.
+
+    Attributes:
+        peak_bytes: of the run; None: it is not known.
+        picture_bytes: about how much of it its pictures took by themselves; infinite: nobody knows.
+        has_next: whether the next pictures may have been read meanwhile.
+    """
+
+    peak_bytes: int | None
+    picture_bytes: float = 0.0
+    has_next: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,9 +42,8 @@ class WarmWorker:
     Attributes:
         key: what it holds: the threads' share, and the knobs that need a reload.
         peak_bytes: the highest peak of its load and runs; 0 where none is known.
-        setting_peak_bytes: the same without the runs whose pictures took much memory by themselves, so
-            that it holds for the next picture too, and without those of focus auto.
-        focus_peak_bytes: that of the runs of focus auto.
+        is_stretched: whether it ran a picture that took much memory by itself, of which a part stays in its heap:
+            what later runs take is then not the setting's alone.
         runs: how many it was given.
     """
 
@@ -43,33 +58,24 @@ class WarmWorker:
     warnings: tuple[Message, ...]
     environment: Environment
     peak_bytes: int = 0
-    setting_peak_bytes: int = 0
-    focus_peak_bytes: int = 0
+    is_stretched: bool = False
     runs: int = 0
 
-    def note_peak(
-        self, peak_bytes: int | None, *, whole_bytes: float = 0, is_focused: bool = False
-    ) -> None:
-        """Take a peak of its load or of a run into account.
+    def note_load(self) -> None:
+        """Take the peak of its load into account."""
+        self.peak_bytes = max(self.peak_bytes, self.load_peak_rss_bytes or 0)
 
-        Args:
-            peak_bytes: None: it is not known.
-            whole_bytes: about how much of it the run's pictures took, decoded or encoded whole.
-            is_focused: whether the run's settings are of focus auto.
+    def note_run(self, run: RunPeak) -> int:
+        """Take the peak of a run into account.
+
+        Returns:
+            What the run took without its pictures, bytes; 0: that is not known.
         """
-        self.peak_bytes = max(self.peak_bytes, peak_bytes or 0)
-        if whole_bytes > _LITTLE_BYTES:
-            return
-        if is_focused:
-            self.focus_peak_bytes = max(self.focus_peak_bytes, peak_bytes or 0)
-        else:
-            self.setting_peak_bytes = max(self.setting_peak_bytes, peak_bytes or 0)
-
-    def peak_of(self, settings: Settings) -> int:
-        """Return the highest peak of its load and of the runs of settings that it can hold; 0: none is known."""
-        if settings.focus != "auto":
-            return self.setting_peak_bytes
-        return max(self.load_peak_rss_bytes or 0, self.focus_peak_bytes)
+        peak_bytes = run.peak_bytes or 0
+        is_known = not (self.is_stretched or run.has_next or math.isinf(run.picture_bytes))
+        self.peak_bytes = max(self.peak_bytes, peak_bytes)
+        self.is_stretched |= run.picture_bytes > _LITTLE_BYTES
+        return max(0, peak_bytes - int(run.picture_bytes)) if is_known else 0
 
 
 class WarmWorkers:

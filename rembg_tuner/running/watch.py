@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.messages import Message, as_message
+from rembg_tuner.running.limits import over_limit
 from rembg_tuner.running.meter import SAMPLING_INTERVAL_S
 from rembg_tuner.running.process import WorkerGoneError, WorkerRubbishError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rembg_tuner.measurement import FailureKind, Sample
+    from rembg_tuner.running.limits import MemoryLimit
     from rembg_tuner.running.meter import Meter
     from rembg_tuner.running.process import WorkerProcess
 
@@ -70,7 +72,7 @@ class Watch:
         cancel: set by whoever wants the run stopped.
         stage: where the run is, told by the worker.
         deadline_s: from `started_at` on; `deadline_text` is said when it is passed.
-        memory_limit_bytes: at which the worker is ended; None: none.
+        memory_limit: at which the worker is ended; None: none.
         on_progress: told of every sample.
         baseline_rss_bytes: memory of the worker before it loaded anything.
         is_warm: the worker has run before, so that its death may be no fault of this picture's.
@@ -82,7 +84,7 @@ class Watch:
     stage: str
     deadline_s: float
     deadline_text: Message
-    memory_limit_bytes: int | None
+    memory_limit: MemoryLimit | None
     on_progress: Callable[[Progress], None] | None
     baseline_rss_bytes: int | None = None
     started_at: float = field(default_factory=time.perf_counter)
@@ -139,16 +141,11 @@ class Watch:
             FailedRunError: one was passed, or somebody cancelled and the engine did not stop in time.
         """
         sample, now = self._sample(), time.perf_counter()
-        limit = self.memory_limit_bytes
-        if limit is not None and sample is not None and sample.rss_bytes > limit:
+        limit = self.memory_limit
+        if limit is not None and sample is not None and sample.rss_bytes > limit.size_bytes:
             self.process.kill()
             raise OverLimitError(
-                Message(
-                    "the worker held {held:bytes}, more than its limit of {limit:bytes} (memory_limit_bytes), and was ended; raise it, or choose a smaller setting",
-                    code="memory_limit",
-                    held=sample.rss_bytes,
-                    limit=limit,
-                ),
+                over_limit(sample.rss_bytes, limit),
                 self.stage,
                 reached_bytes=sample.rss_bytes,
             )
