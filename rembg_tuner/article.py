@@ -44,7 +44,7 @@ class Row:
         n: timed runs.
         peak_bytes: highest of load and all runs.
         stars: of the edge against the reference; None: not told.
-        why_not: why it was not measured, and what gets it; empty: it was.
+        why_not: why it was not measured, and what gets it; None: it was.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Row:
     n: int = 0
     peak_bytes: int | None = None
     stars: float | None = None
-    why_not: str = ""
+    why_not: Message | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class Table:
     first: str
     is_real: bool
     is_stand_in: bool
-    verdict: str
+    verdict: Message
     busy: tuple[str, ...] = ()
 
     def row(self, name: str) -> Row:
@@ -92,8 +92,9 @@ class Table:
         """Give the fields by name, ready for JSON."""
         return {
             **asdict(self),
+            "verdict": str(self.verdict),
             "rows": [
-                {**asdict(row), "ratios": self.ratios(row)}
+                {**asdict(row), "why_not": str(row.why_not or ""), "ratios": self.ratios(row)}
                 for row in self.rows
             ],
         }  # fmt: skip
@@ -148,7 +149,7 @@ def measure_article(
     rows = [
         _row(name, runs[name], stars.get(name), runs.get("composed") if name == "article-default" else None)
         if name in settings
-        else Row(name=name, why_not=str(missing[name]))
+        else Row(name=name, why_not=missing[name])
         for name in (*ARTICLE_ROWS, *OUR_ROWS)
     ]  # fmt: skip
     first = next(row.name for row in rows if row.time_s is not None)
@@ -156,7 +157,7 @@ def measure_article(
     busy = distinct(one for taken in runs.values() for run in taken for one in run.warnings if is_busy([one]))  # fmt: skip
     for one in busy:
         tell(f"warning: {one}")
-    table = Table(rows=tuple(rows), first=first, is_real=is_real, is_stand_in=is_stand_in, verdict="", busy=tuple(map(str, busy)))  # fmt: skip
+    table = Table(rows=tuple(rows), first=first, is_real=is_real, is_stand_in=is_stand_in, verdict=Message(""), busy=tuple(map(str, busy)))  # fmt: skip
     return replace(table, verdict=verdict_of(table))
 
 
@@ -236,8 +237,8 @@ def _row(
     )
 
 
-def verdict_of(table: Table) -> str:
-    """Say in a sentence what of "1/4 of the memory and 6 times the speed" holds for ours."""
+def verdict_of(table: Table) -> Message:
+    """Return what of "1/4 of the memory and 6 times the speed" holds for ours."""
     best = max(
         (row for row in table.rows if row.name in OUR_ROWS and table.ratios(row)),
         key=lambda row: (table.ratios(row) or (0.0, 0.0))[1],
@@ -245,13 +246,30 @@ def verdict_of(table: Table) -> str:
     )
     ratios = None if best is None else table.ratios(best)
     if best is None or ratios is None:
-        return "none of our rows was measured"
-    said = f"{best.name} takes {ratios[0]:.0%} of the memory of {table.first} and is {ratios[1]:.1f} times as fast"
+        return Message("none of our rows was measured")
+    said = Message(
+        "{row} takes {memory:.0%} of the memory of {first} and is {speed:.1f} times as fast",
+        row=best.name,
+        memory=ratios[0],
+        first=table.first,
+        speed=ratios[1],
+    )
     if table.is_real:
         holds = ratios[0] <= CLAIMED_MEMORY and ratios[1] >= CLAIMED_SPEED
-        return f"{said}; the article's 1/4 and 6 times {'hold' if holds else 'do not hold'} here"
+        if holds:
+            return Message("{said}; the article's 1/4 and 6 times hold here", said=said)
+        return Message("{said}; the article's 1/4 and 6 times do not hold here", said=said)
     if table.is_stand_in:
-        return f"{said}; u2net's file is a stand-in of its size and speed, so the article's claim is not judged by it"
+        return Message(
+            "{said}; u2net's file is a stand-in of its size and speed, so the article's claim is not judged by it",
+            said=said,
+        )
     if table.first == "article-default":
-        return f"{said}; u2net's file here is not the released one, so the article's claim is not judged by it, and edges held against its mattes tell nothing"
-    return f"{said}; u2net is not on disk, so the article's claim is not judged: get it with `python -m rembg_tuner models get u2net`"
+        return Message(
+            "{said}; u2net's file here is not the released one, so the article's claim is not judged by it, and edges held against its mattes tell nothing",
+            said=said,
+        )
+    return Message(
+        "{said}; u2net is not on disk, so the article's claim is not judged: get it with `python -m rembg_tuner models get u2net`",
+        said=said,
+    )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rembg_tuner.article import Row, Table, verdict_of
 from rembg_tuner.cli import main
 from rembg_tuner.cli.article import describe_table
+from rembg_tuner.messages import Message
 from rembg_tuner.settings import Settings
 from rembg_tuner.soak import Soak, draw_soak, fit_slope, run_soak
 from rembg_tuner.stats import MIN_VERDICT_RUNS
@@ -90,9 +91,11 @@ def table_of(*, is_real: bool, is_stand_in: bool, first: str, speed: float) -> T
     rows = (
         Row(name=first, time_s=1.0, low_s=0.9, high_s=1.1, n=5, peak_bytes=1000 * MIB, stars=5.0),
         Row(name="fastest", time_s=1.0 / speed, low_s=0.1, high_s=0.2, n=5, peak_bytes=200 * MIB, stars=4.5),
-        Row(name="article-onnx", why_not="model u2net is not on disk; get it"),
+        Row(name="article-onnx", why_not=Message("model u2net is not on disk; get it")),
     )  # fmt: skip
-    return Table(rows=rows, first=first, is_real=is_real, is_stand_in=is_stand_in, verdict="x")
+    return Table(
+        rows=rows, first=first, is_real=is_real, is_stand_in=is_stand_in, verdict=Message("x")
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,7 @@ def table_of(*, is_real: bool, is_stand_in: bool, first: str, speed: float) -> T
 )  # fmt: skip
 def test_the_claim_is_judged_by_the_real_u2net_only(table: Table, said: str) -> None:
     """With a stand-in, or without, the ratio is told and the claim is not."""
-    verdict = verdict_of(table)
+    verdict = str(verdict_of(table))
     assert said in verdict
     assert "20% of the memory" in verdict
     text = describe_table(table)

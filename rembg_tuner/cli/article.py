@@ -51,12 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def describe_table(table: Table) -> str:
     """Write the table as Markdown, with its verdict."""
+    verdict = str(table.verdict)
     lines = [
         "| setting | time | range | n | peak | of the first's | times as fast | edge |",
         "|---|--:|--:|--:|--:|--:|--:|---|",
         *(_line(row, table) for row in table.rows),
         "",
-        f"{table.verdict[0].upper()}{table.verdict[1:]}.",
+        f"{verdict[0].upper()}{verdict[1:]}.",
     ]
     return "\n".join(lines)
 

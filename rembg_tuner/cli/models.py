@@ -12,6 +12,7 @@ from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.console import emit, emit_json, log, log_over
 from rembg_tuner.errors import ModelError, TunerError
+from rembg_tuner.messages import Message
 from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
 from rembg_tuner.models.catalogue import (
     INT8_ENGINES,
@@ -168,14 +169,17 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0 if is_right else 1
 
 
-def _checked_text(spec: ModelSpec) -> str:
-    """Say by what a file was found to be right, or why it was not checked."""
+def _checked_text(spec: ModelSpec) -> Message:
+    """Return by what a file was found to be right, or why it was not checked."""
     if spec.checksums:
-        return f"right, checked by {next(iter(spec.checksums))}"
+        return Message("right, checked by {algorithm}", algorithm=next(iter(spec.checksums)))
     entry = read_catalogue().get(spec.name)
     if entry is not None and entry.checksums:
-        return f"not checked: {UNCHECKED_VARIABLE} is set, which switches checking off"
-    return "not checked: there is no released checksum of it"
+        return Message(
+            "not checked: {variable} is set, which switches checking off",
+            variable=UNCHECKED_VARIABLE,
+        )
+    return Message("not checked: there is no released checksum of it")
 
 
 def _quantize(arguments: argparse.Namespace) -> int:
