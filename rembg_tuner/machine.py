@@ -6,6 +6,8 @@ for, and then stays as it is in that value: the files of models, what was measur
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -14,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner import __version__
 from rembg_tuner.cache import open_cache
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import MissingModelError, ModelError
-from rembg_tuner.host import read_host
+from rembg_tuner.format_times import find_times, times_key
+from rembg_tuner.host import fast_formats_of, read_host
 from rembg_tuner.messages import Message
 from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.catalogue import find_model, read_catalogue
@@ -72,7 +76,7 @@ def _digest(path: str, _size_bytes: int, _mtime_ns: int) -> str:
     return file_digests(Path(path), ["sha256"])["sha256"]
 
 
-def _no_timings(_model: str, _engine: str) -> Mapping[str, float]:
+def _no_timings(_key: str, _kind: str) -> Mapping[str, float]:
     """Return the times of a machine on which nothing was timed."""
     return {}
 
@@ -96,7 +100,7 @@ class Machine:
         find: gives a model's file by the model and the engine whose int8 form is wanted (None: the released
             file); raises ModelError.
         agreement: gives how a model's number format in an engine agrees with fp32; None: not measured.
-        timing: gives what a model's number formats took in an engine on this machine, seconds; empty: not timed.
+        timing: gives what number formats took here, seconds, by `times_key` and `kind`; empty: not timed.
         version: gives an installed package's version; "absent": it is not installed.
     """
 
@@ -138,6 +142,29 @@ class Machine:
             return self.has_model(model)
         return True
 
+    @property
+    def kind(self) -> str:
+        """CPU, how many of it a run may use, and what it computes in: what times hold for, as JSON."""
+        return json.dumps([self.cpu, self.cpus, fast_formats_of(self.features)])
+
+    def times_key(self, model: str, engine: str) -> str:
+        """Return the key of a model's times in an engine: its files and the engine's version.
+
+        Raises:
+            ModelError: the model's file is not there.
+        """
+        may_have_int8 = ENGINES[engine].int8_ending is not None and self.has_int8(model, engine)
+        int8 = self.find(model, engine).key if may_have_int8 else None
+        return times_key([self.find(model, None).key, int8], engine, self.version(engine))
+
+    def format_times(self, model: str, engine: str) -> Mapping[str, float]:
+        """Return what a model's number formats took here in an engine, seconds; empty: not timed."""
+        try:
+            key = self.times_key(model, engine)
+        except ModelError:  # whoever runs it says why
+            return {}
+        return self.timing(key, self.kind)
+
     def shared_by(self, slots: int) -> Self:
         """Return the machine as one of several slots has it, which share its CPUs."""
         return replace(self, cpus=max(1, self.cpus // slots))
@@ -165,6 +192,15 @@ def read_machine() -> Machine:
     def agreement(model: str, engine: str, precision: str) -> AgreementWithFp32 | None:
         return agreement_with_fp32(model, engine, precision, open_cache()[0], int8_kind=host.int8_kind)  # fmt: skip
 
+    @cache
+    def timing(key: str, kind: str) -> Mapping[str, float]:
+        try:
+            return find_times(open_cache()[0], key, kind)
+        except (
+            sqlite3.Error
+        ):  # the run warns of it as it notes its peak; until then what was recorded holds
+            return {}
+
     return Machine(
         engines=installed_engines(),
         cpu=host.cpu,
@@ -177,6 +213,7 @@ def read_machine() -> Machine:
         large_models=_large_models(),
         find=find,
         agreement=agreement,
+        timing=timing,
         version=_version_of,
     )
 

@@ -42,7 +42,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("stats", "presets", "cache", "children", "measurements"),
     ("trials", "quality", "budgets", "records"),
     ("models", "imaging", "recommend", "plot"),
-    ("engines", "capabilities", "report"),
+    ("engines", "capabilities", "report", "format_times"),
     ("machine", "check", "precision", "resolve"),
     ("pipeline", "looks", "read_ahead", "conversion"),
     ("worker",),
