@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.messages import Message, listed
 from rembg_tuner.units import format_bytes, format_exact_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -45,34 +46,45 @@ class Budgets:
         """
         costs = {"max_memory_bytes": self.max_memory_bytes, "max_time_s": self.max_time_s}
         problems = [
-            f"{name} must be more than 0, or {ANY}, got {value}"
+            Message(
+                "{budget} must be more than 0, or {any}, got {value}",
+                budget=name,
+                any=ANY,
+                value=value,
+            )
             for name, value in costs.items()
             if value is not None and not 0 < value < math.inf
         ]
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
             problems.append(
-                f"min_agreement must be from 0 to 1, or {ANY}, got {self.min_agreement}"
+                Message(
+                    "min_agreement must be from 0 to 1, or {any}, got {value}",
+                    any=ANY,
+                    value=self.min_agreement,
+                )
             )
         if problems:
             raise SettingsError(problems)
 
-    def text(self, *, with_bytes: bool = False) -> str:
+    def text(self, *, with_bytes: bool = False) -> Message:
         """Write the budgets: `agreement at least 0.970, peak at most 300 MiB`.
 
         Args:
             with_bytes: add the peak's bytes, so that a person sees how a size was read.
         """
-        said = []
+        said: list[Message] = []
         if self.min_agreement:
-            said.append(f"agreement at least {self.min_agreement:.3f}")
+            said.append(Message("agreement at least {least:.3f}", least=self.min_agreement))
         if self.max_memory_bytes is not None:
             write = format_exact_bytes if with_bytes else format_bytes
-            said.append(f"peak at most {write(self.max_memory_bytes)}")
+            said.append(Message("peak at most {most}", most=write(self.max_memory_bytes)))
         if self.max_time_s is not None:
-            said.append(f"time at most {format_seconds(self.max_time_s)}")
+            said.append(Message("time at most {most:seconds}", most=self.max_time_s))
         if with_bytes and self.models is not None:
-            said.append("licence free for commercial use")
-        return ", ".join(said) or "any memory, time and agreement"
+            said.append(Message("licence free for commercial use"))
+        if not said:
+            return Message("any memory, time and agreement")
+        return Message("{budgets}", budgets=listed(said))
 
     def fits(self, trial: Trial) -> bool:
         """Return whether a measured trial keeps every budget; an unknown agreement keeps no minimum."""
@@ -117,7 +129,7 @@ class Budgets:
         shares = zip(("memory", "time", "agreement"), self._excesses(trial), strict=True)
         return [name for name, share in shares if share is not None]
 
-    def misses(self, trial: Trial) -> list[str]:
+    def misses(self, trial: Trial) -> list[Message]:
         """Return what a measured trial misses, each in words."""
         peak, time_s, _ = trial.costs()
         memory, time, agreement = self._excesses(trial)
@@ -126,10 +138,10 @@ class Budgets:
             told = _apart(
                 int(peak), self.max_memory_bytes, format_bytes, lambda size: f"{size:,} bytes"
             )
-            said.append(f"peak {told[0]} of {told[1]} allowed")
+            said.append(Message("peak {peak} of {most} allowed", peak=told[0], most=told[1]))
         if time is not None and self.max_time_s is not None:
             told = _apart(time_s, self.max_time_s, format_seconds, lambda value: f"{value} s")
-            said.append(f"time {told[0]} of {told[1]} allowed")
+            said.append(Message("time {time} of {most} allowed", time=told[0], most=told[1]))
         if agreement is not None and self.min_agreement is not None:
             said.append(_missed_agreement(trial.agreement, self.min_agreement))
         return said
@@ -155,7 +167,9 @@ def read_budgets(content: Mapping[str, object]) -> Budgets:
     models = values.pop("models", None)
     wrong = [name for name, value in values.items() if value is not None and type(value) not in (int, float)]  # fmt: skip
     if wrong or not (models is None or isinstance(models, list)):
-        raise SettingsError([f"the budgets cannot be {reprlib.repr(content)}"])
+        raise SettingsError(
+            [Message("the budgets cannot be {content}", content=reprlib.repr(content))]
+        )
     names = None if models is None else frozenset(map(str, models))
     return Budgets(**values, models=names)  # type: ignore[arg-type]  # checked above
 
@@ -170,12 +184,14 @@ def _disagreement(trial: Trial) -> float:
     return 1 - (trial.agreement or 0.0)
 
 
-def _missed_agreement(agreement: float | None, least: float) -> str:
+def _missed_agreement(agreement: float | None, least: float) -> Message:
     """Say that an agreement is missed."""
     if agreement is None:
-        return "agreement, which cannot be told: the reference shows no clear foreground"
+        return Message("agreement, which cannot be told: the reference shows no clear foreground")
     told = _apart(agreement, least, lambda share: f"{share:.3f}", str)
-    return f"agreement {told[0]}, at least {told[1]} wanted"
+    return Message(
+        "agreement {agreement}, at least {least} wanted", agreement=told[0], least=told[1]
+    )
 
 
 def _apart(

@@ -404,7 +404,8 @@ class _Writer:
         may_trim = False  # whether a value that is written without spaces was just written
         for literal, name, spec, conversion in _parsed(self._template(message, params)):
             text = literal.removeprefix(skipped)
-            if may_trim and text.startswith(" ") and _is_wide(text[1:2] or _WIDE[0][0]):
+            is_before_number = text == " " and isinstance(params.get(name or ""), int | float)
+            if may_trim and text.startswith(" ") and not is_before_number and _is_wide(text[1:2] or _WIDE[0][0]):  # fmt: skip
                 text = text[1:]
             skipped, may_trim = "", False
             if name is None:

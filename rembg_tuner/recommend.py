@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rembg_tuner.messages import Message, Term, joined, listed
 from rembg_tuner.pareto import front_of
 from rembg_tuner.stats import repeatability_of
 from rembg_tuner.trials import differences, figures_of, label_of
@@ -29,13 +30,13 @@ class Step:
         trial: the number of the trial that is one step away.
         budget: memory, time or agreement.
         direction: more or less of it.
-        text: the sentence.
+        text: for a person.
     """
 
     trial: int
     budget: str
     direction: str
-    text: str
+    text: Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,24 +45,24 @@ class Recommendation:
 
     Attributes:
         chosen: the recommended trial; None: none fits the budgets, or nothing was measured.
-        why: the sentence.
+        why: for a person.
         nearest: where none fits, the trial that is nearest to the budgets; None: one fits, or nothing was measured.
         misses: what the nearest misses, each in words.
         runner_up: the second best; None: there is none.
         steps: what the next step up or down in each budget would buy.
         expected_s: in which its time lies when it is run again here, 19 times of 20, seconds; None: too few
             settings ran in several workers to tell.
-        expected: that as a sentence; empty: None.
+        expected: that for a person.
     """
 
     chosen: Trial | None
-    why: str
+    why: Message
     nearest: Trial | None = None
-    misses: tuple[str, ...] = ()
+    misses: tuple[Message, ...] = ()
     runner_up: Trial | None = None
     steps: tuple[Step, ...] = ()
     expected_s: tuple[float, float] | None = None
-    expected: str = ""
+    expected: Message | None = None
 
     @property
     def fits(self) -> bool:
@@ -97,13 +98,13 @@ def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
     )
 
 
-def _why_nothing(trials: Sequence[Trial]) -> str:
+def _why_nothing(trials: Sequence[Trial]) -> Message:
     """Say why there is nothing to choose from."""
     if not trials:
-        return "nothing was measured, so nothing can be recommended"
+        return Message("nothing was measured, so nothing can be recommended")
     if any(trial.is_measured for trial in trials):
-        return "no setting with a licence that fits was measured"
-    return "every trial failed, so nothing can be recommended"
+        return Message("no setting with a licence that fits was measured")
+    return Message("every trial failed, so nothing can be recommended")
 
 
 def _nearest(measured: Sequence[Trial], budgets: Budgets) -> Recommendation:
@@ -119,11 +120,18 @@ def _nearest(measured: Sequence[Trial], budgets: Budgets) -> Recommendation:
         chosen=None,
         nearest=nearest,
         misses=misses,
-        why=f"none of the {len(measured)} measured keeps the budgets ({budgets.text()}); the nearest is {_name(nearest, measured)}: {figures_of(nearest)}; it misses {' and '.join(misses)}",
+        why=Message(
+            "none of the {measured} measured keeps the budgets ({budgets}); the nearest is {setting}: {figures}; it misses {misses}",
+            measured=len(measured),
+            budgets=budgets.text(),
+            setting=_name(nearest, measured),
+            figures=figures_of(nearest),
+            misses=listed(misses, " and "),
+        ),
     )
 
 
-def _name(trial: Trial, measured: Sequence[Trial]) -> str:
+def _name(trial: Trial, measured: Sequence[Trial]) -> Message | str:
     """Name a setting by the knobs in which those measured differ."""
     names = differences([one.settings for one in measured])
     return label_of(trial.settings, names) if names else trial.settings.model
@@ -173,17 +181,30 @@ def expected_range_s(trial: Trial, trials: Sequence[Trial]) -> tuple[float, floa
 
 def _expected_text(
     chosen: Trial, trials: Sequence[Trial], expected: tuple[float, float] | None
-) -> str:
+) -> Message | None:
     """Say what a trial's time will be when it is run again."""
     workers = [len(one.worker_times_s) for one in trials if one.is_measured]
     several = sum(number for number in workers if number > 1)
     if expected is None:
-        alone = several and len(chosen.worker_times_s) < 2
-        return "This setting ran in one worker only, so what its time will be when it is run again is not known" if alone else ""  # fmt: skip
-    low, high = (format_seconds(value) for value in expected)
+        if not several or len(chosen.worker_times_s) >= 2:
+            return None
+        return Message(
+            "This setting ran in one worker only, so what its time will be when it is run again is not known"
+        )
+    low, high = expected
     if expected[1] > _STEADY * expected[0]:
-        return f"What a warm run will take is hard to tell, {low} to {high}: the {several} workers that measured the best again were far apart; sweep again when the machine is quiet"
-    return f"Run again on this machine, a warm run takes {low} to {high}, 19 times of 20 (from {several} workers that measured the best)"
+        return Message(
+            "What a warm run will take is hard to tell, {low:seconds} to {high:seconds}: the {workers} workers that measured the best again were far apart; sweep again when the machine is quiet",
+            low=low,
+            high=high,
+            workers=several,
+        )
+    return Message(
+        "Run again on this machine, a warm run takes {low:seconds} to {high:seconds}, 19 times of 20 (from {workers} workers that measured the best)",
+        low=low,
+        high=high,
+        workers=several,
+    )
 
 
 def _cost(trial: Trial) -> tuple[float, float]:
@@ -192,34 +213,52 @@ def _cost(trial: Trial) -> tuple[float, float]:
     return peak * time_s, disagreement
 
 
-def _changed_figures(trial: Trial, chosen: Trial) -> str:
+def _changed_figures(trial: Trial, chosen: Trial) -> Message:
     """Write a trial's figures with how far they are from the chosen one's."""
     peak, time_s, disagreement = trial.costs()
     ours = chosen.costs()
     memory = f"{format_bytes(trial.peak_bytes)} ({peak / ours[0] - 1:+.0%})"
     time = f"{format_seconds(trial.time_s)} ({time_s / ours[1] - 1:+.0%})"
     if trial.agreement is None:
-        return f"{memory}, {time}"
-    return f"{memory}, {time}, agreement {trial.agreement:.3f} ({ours[2] - disagreement:+.3f})"
+        return Message("{figures}", figures=listed([memory, time]))
+    return Message(
+        "{memory}, {time}, agreement {agreement:.3f} ({change:+.3f})",
+        memory=memory,
+        time=time,
+        agreement=trial.agreement,
+        change=ours[2] - disagreement,
+    )
 
 
 def _why(
     chosen: Trial, fitting: Sequence[Trial], measured: Sequence[Trial], budgets: Budgets
-) -> str:
+) -> Message:
     """Say why the chosen one is chosen of those that fit."""
     said = [
-        f"{_name(chosen, measured)}: {figures_of(chosen)}",
-        f"{len(fitting)} of the {len(measured)} measured keep the budgets ({budgets.text()})",
+        Message(
+            "{setting}: {figures}", setting=_name(chosen, measured), figures=figures_of(chosen)
+        ),
+        Message(
+            "{fitting} of the {measured} measured keep the budgets ({budgets})",
+            fitting=len(fitting),
+            measured=len(measured),
+            budgets=budgets.text(),
+        ),
     ]
     if _cost(chosen) <= min(map(_cost, fitting)):
-        said.append("of these it has the least memory times time")
+        said.append(Message("of these it has the least memory times time"))
     else:
-        said.append(f"of these it agrees best within {NEARLY_EQUAL:.0%} of the least memory times time")  # fmt: skip
+        said.append(
+            Message(
+                "of these it agrees best within {share:.0%} of the least memory times time",
+                share=NEARLY_EQUAL,
+            )
+        )
     dearest = max(measured, key=_cost)
     if dearest is not chosen:
         share = _cost(chosen)[0] / _cost(dearest)[0]
-        said.append(f"that is {share:.0%} of the dearest setting's")
-    return "; ".join(said)
+        said.append(Message("that is {share:.0%} of the dearest setting's", share=share))
+    return joined(said)
 
 
 def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[Step, ...]:
@@ -286,7 +325,13 @@ def _buys(trial: Trial, chosen: Trial, axis: int) -> bool:
     )
 
 
-def _step_text(trial: Trial, chosen: Trial, budget: str, way: str, names: Sequence[str]) -> str:
+def _step_text(trial: Trial, chosen: Trial, budget: str, way: str, names: Sequence[str]) -> Message:
     """Say what a step would buy."""
     changed = [name for name in names if trial.settings.to_dict()[name] != chosen.settings.to_dict()[name]]  # fmt: skip
-    return f"{way} {budget}: {label_of(trial.settings, changed)} takes {_changed_figures(trial, chosen)}"
+    return Message(
+        "{way} {budget}: {setting} takes {figures}",
+        way=Term(way, "step"),
+        budget=Term(budget, "step"),
+        setting=label_of(trial.settings, changed),
+        figures=_changed_figures(trial, chosen),
+    )

@@ -179,7 +179,7 @@ def _table(trials: Sequence[Trial], story: Story) -> str:
 
 def _row(trial: Trial, names: Sequence[str], story: Story) -> str:
     """Draw one trial."""
-    label = _escape(label_of(trial.settings, names))
+    label = _escape(str(label_of(trial.settings, names)))
     choice = _choice(trial, story)
     mark = ' class="chosen"' if choice == "recommended" else ""
     if choice:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.measurement import public_message, read_message
-from rembg_tuner.messages import Message
-from rembg_tuner.settings import KNOBS, Settings, Value, build_settings, is_honoured
+from rembg_tuner.messages import Message, Parameter, Quoted, Term, listed, plural
+from rembg_tuner.settings import KNOBS, Settings, Value, build_settings, is_honoured, type_of
 from rembg_tuner.stats import UNSTABLE_SPREAD
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-MORE_WORD = " · "
 _LEAST, _MOST = 1e-9, 2.0**60  # between which every figure is that was ever measured, or it is 0
 _Read = TypeVar("_Read")
 
@@ -148,19 +147,21 @@ def read_trial(content: object) -> Trial:
         SettingsError: it is none of ours, or of another version; with every problem.
     """
     if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
-        raise SettingsError([f"no trial can be read of {reprlib.repr(content)}"])
+        raise SettingsError([_no_trial(content)])
     pictures = content.get("pictures", ())
     if not isinstance(pictures, list | tuple):
-        raise SettingsError([f"a trial's pictures cannot be {reprlib.repr(pictures)}"])
+        raise SettingsError([_unfit("pictures", pictures)])
     settings = build_settings(content["settings"])
     parts = [_made(PictureTrial, one) for one in pictures]
     said = {name: _read_messages(content[name]) for name in ("warnings", "failure") if name in content}  # fmt: skip
     trial = _made(Trial, {**content, **said, "settings": settings, "pictures": parts})
     if trial.is_measured and 0 in (trial.peak_bytes, *trial.worker_times_s, trial.time_s):
-        raise SettingsError(["a trial's time_s and peak_bytes cannot be 0"])
+        raise SettingsError([Message("a trial's time_s and peak_bytes cannot be 0")])
     shares = (trial.agreement, trial.boundary_f, trial.mae)
     if any(share is not None and share > 1 for share in shares):
-        raise SettingsError(["a trial's agreement, boundary_f and mae cannot be more than 1"])
+        raise SettingsError(
+            [Message("a trial's agreement, boundary_f and mae cannot be more than 1")]
+        )
     return trial
 
 
@@ -181,10 +182,10 @@ def _made(kind: type[_Read], content: object) -> _Read:
         SettingsError: one is missing, unknown, or cannot stand there.
     """
     if not isinstance(content, dict):
-        raise SettingsError([f"no trial can be read of {reprlib.repr(content)}"])
+        raise SettingsError([_no_trial(content)])
     types = {item.name: str(item.type) for item in fields(kind)}  # type: ignore[arg-type]  # both are dataclasses
     problems = [
-        f"a trial's {name} cannot be {reprlib.repr(value)}"
+        _unfit(name, value)
         for name, value in content.items()
         if not _fits(types.get(name, ""), value)
     ]
@@ -193,7 +194,23 @@ def _made(kind: type[_Read], content: object) -> _Read:
     try:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
     except TypeError as error:  # a field of another version
-        raise SettingsError([f"a trial of another version cannot be read: {error}"]) from error
+        raise SettingsError(
+            [
+                Message(
+                    "a trial of another version cannot be read: {error}", error=Quoted(str(error))
+                )
+            ]
+        ) from error
+
+
+def _no_trial(content: object) -> Message:
+    """Return that something is no trial."""
+    return Message("no trial can be read of {content}", content=reprlib.repr(content))
+
+
+def _unfit(name: str, value: object) -> Message:
+    """Return that a value cannot stand in a trial's field."""
+    return Message("a trial's {field} cannot be {value}", field=name, value=reprlib.repr(value))
 
 
 def _fits(declared: str, value: object) -> bool:
@@ -231,12 +248,17 @@ def settings_key(settings: Settings) -> str:
     return json.dumps(settings.to_dict(), sort_keys=True)
 
 
-def figures_of(trial: Trial) -> str:
+def figures_of(trial: Trial) -> Message:
     """Write a measured trial's figures: `161 MiB, 88 ms, agreement 0.986`."""
-    peak, time_s = format_bytes(trial.peak_bytes), format_seconds(trial.time_s)
+    peak, time = format_bytes(trial.peak_bytes), format_seconds(trial.time_s)
     if trial.agreement is None:
-        return f"{peak}, {time_s}"
-    return f"{peak}, {time_s}, agreement {trial.agreement:.3f}"
+        return Message("{figures}", figures=listed([peak, time]))
+    return Message(
+        "{peak}, {time}, agreement {agreement:.3f}",
+        peak=peak,
+        time=time,
+        agreement=trial.agreement,
+    )
 
 
 def differences(trials: Sequence[Settings]) -> tuple[str, ...]:
@@ -245,40 +267,57 @@ def differences(trials: Sequence[Settings]) -> tuple[str, ...]:
     return tuple(name for name in KNOBS if len({json.dumps(one[name]) for one in dicts}) > 1)
 
 
-def label_of(settings: Settings, names: Sequence[str]) -> str:
+def label_of(settings: Settings, names: Sequence[str]) -> Message:
     """Tell a setting by some of its knobs, those that its engine has: `openvino · int8 · 256 px`."""
     words = [_word(name, settings) for name in names if is_honoured(name, settings.engine)]
-    return MORE_WORD.join(words) or settings.engine
+    return Message("{setting}", setting=listed(words or [settings.engine], " · "))
 
 
-def _word(name: str, settings: Settings) -> str:
+def _word(name: str, settings: Settings) -> Parameter:
     """Tell one knob's value."""
     value = settings.to_dict()[name]
-    words = name.replace("_", " ")
     if name in _WORDS:
         return _WORDS[name](value)
     if isinstance(value, str):
-        return value
+        return Term(value, "choice") if KNOBS[name].choices else value
+    words = plain_name(name)
     if isinstance(value, bool):
-        return words if value else f"no {words}"
-    unit = KNOBS[name].unit
-    return f"{words} {value}{f' {unit}' if unit else ''}"
+        return Term(words if value else f"no {words}", "switched")
+    if not isinstance(value, int | float):
+        return f"{words} {value}"
+    if not KNOBS[name].unit:
+        return Message("{knob} {value}", knob=Term(words, "plain knob"), value=value)
+    unit = Term(KNOBS[name].unit, "unit")
+    return Message("{knob} {value} {unit}", knob=Term(words, "plain knob"), value=value, unit=unit)
 
 
-def _threads(count: Value) -> str:
+def plain_name(name: str) -> str:
+    """Return a knob's name as words: `batch size`."""
+    return name.replace("_", " ")
+
+
+def _threads(count: int) -> Message:
     """Tell how many threads."""
-    counted = "1 thread" if count == 1 else f"{count} threads"
-    return counted if count else "all threads"
+    return plural("1 thread", "{n} threads", n=count) if count else Message("all threads")
 
 
-_WORDS: dict[str, Callable[[Any], str]] = {
-    "focus": lambda how: f"focus {how}",
-    "focus_box": lambda box: f"focus box {box}" if box else "no focus box",
-    "network_size": lambda side: f"{side} px" if side else "own size",
-    "max_side": lambda side: f"at most {side} px" if side else "whole picture",
-    "intra_op_threads": _threads,
-    "timeout_s": lambda duration_s: f"timeout {duration_s:g} s",
-    "memory_limit_bytes": lambda size: (
-        f"memory limit {format_bytes(size)}" if size else "no memory limit"
+def _limit(size: int | None) -> Message:
+    """Tell a memory limit."""
+    return Message("memory limit {size:bytes}", size=size) if size else Message("no memory limit")
+
+
+_WORDS: dict[str, Callable[[Any], Parameter]] = {
+    "focus": lambda how: Message("focus {how}", how=Term(how, "choice")),
+    "focus_box": lambda box: (
+        Message("focus box {box}", box=box) if box else Message("no focus box")
     ),
+    "network_size": lambda side: Message("{side} px", side=side) if side else Message("own size"),
+    "max_side": lambda side: (
+        Message("at most {side} px", side=side) if side else Message("whole picture")
+    ),
+    "intra_op_threads": _threads,
+    "timeout_s": lambda duration_s: Message("timeout {duration:g} s", duration=duration_s),
+    "memory_limit_bytes": _limit,
 }
+# Knobs that are told by their number.
+NUMBERED = tuple(name for name in KNOBS if type_of(name) in (int, float) and name not in _WORDS)

@@ -71,8 +71,8 @@ def test_the_cheapest_that_looks_right_is_taken() -> None:
     assert found.fits
     assert found.chosen is trials[1]
     assert found.runner_up is trials[2]
-    assert "150 MiB, 100 ms, agreement 0.985" in found.why
-    assert found.why.endswith(
+    assert "150 MiB, 100 ms, agreement 0.985" in str(found.why)
+    assert str(found.why).endswith(
         "2 of the 3 measured keep the budgets (agreement at least 0.970); of these it has the least memory times time; that is 56% of the dearest setting's"
     )
 
@@ -82,7 +82,7 @@ def test_nearly_equal_ones_are_told_apart_by_agreement() -> None:
     trials = [make_trial(0, 147, 0.069, 0.971), make_trial(1, 150, 0.069, 0.990)]
     found = recommend(trials, Budgets())
     assert found.chosen is trials[1]
-    assert "of these it agrees best within 5% of the least memory times time" in found.why
+    assert "of these it agrees best within 5% of the least memory times time" in str(found.why)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_where_nothing_fits_the_nearest_says_what_it_misses() -> None:
     assert not found.fits
     assert found.chosen is None
     assert found.nearest is trials[1]
-    assert found.misses == ("peak 110 MiB of 100 MiB allowed",)
-    assert found.why == (
+    assert tuple(map(str, found.misses)) == ("peak 110 MiB of 100 MiB allowed",)
+    assert str(found.why) == (
         "none of the 2 measured keeps the budgets (agreement at least 0.970, peak at most 100 MiB); "
         "the nearest is 96 px: 110 MiB, 200 ms, agreement 0.990; it misses peak 110 MiB of 100 MiB allowed"
     )
@@ -174,7 +174,7 @@ def test_where_nothing_was_measured_nothing_is_near() -> None:
     for trials, said in (([], "nothing was measured"), ([failed], "every trial failed")):
         found = recommend(trials, Budgets())
         assert (found.chosen, found.nearest, found.misses) == (None, None, ())
-        assert said in found.why
+        assert said in str(found.why)
 
 
 def test_without_budgets_everything_fits() -> None:
@@ -182,14 +182,14 @@ def test_without_budgets_everything_fits() -> None:
     trials = [make_trial(0, 100, 0.1, None), make_trial(1, 90, 0.1, 0.1)]
     found = recommend(trials, Budgets(min_agreement=None))
     assert found.chosen is trials[1]
-    assert "2 of the 2 measured keep the budgets (any memory, time and agreement)" in found.why
+    assert "2 of the 2 measured keep the budgets (any memory, time and agreement)" in str(found.why)
 
 
 def test_a_hair_over_a_budget_is_told_exactly() -> None:
     """What rounds to the same number is not said to be "300 MiB of 300 MiB"."""
     trial = replace(make_trial(0, 300, 0.1, 0.9699), peak_bytes=300 * MIB + 1)
     budgets = Budgets(max_memory_bytes=300 * MIB)
-    assert budgets.misses(trial) == [
+    assert [str(one) for one in budgets.misses(trial)] == [
         "peak 314,572,801 bytes of 314,572,800 bytes allowed",
         "agreement 0.9699, at least 0.97 wanted",
     ]
@@ -229,7 +229,7 @@ def test_what_failed_or_has_the_wrong_licence_is_never_recommended() -> None:
     barred = make_trial(1, 100, 0.1, 1.0, model="bria-rmbg")
     found = recommend([barred], Budgets(models=frozenset({"u2netp"})))
     assert found.chosen is None
-    assert "licence" in found.why
+    assert "licence" in str(found.why)
 
 
 def test_steps_tell_what_more_or_less_would_buy() -> None:
@@ -241,7 +241,7 @@ def test_steps_tell_what_more_or_less_would_buy() -> None:
     ]
     found = recommend(trials, Budgets())
     assert found.chosen is trials[1]
-    told = {step.trial: step.text for step in found.steps}
+    told = {step.trial: str(step.text) for step in found.steps}
     assert set(told) == {0, 2}
     assert told[2].startswith("more memory: ")
     assert told[2].endswith("takes 200 MiB (+33%), 70 ms (-12%), agreement 0.999 (+0.014)")
@@ -280,7 +280,7 @@ def test_an_agreement_that_nobody_knows_meets_no_least_one() -> None:
     trials = [make_trial(0, 150, 0.1, None)]
     found = recommend(trials, Budgets())
     assert not found.fits
-    assert "the reference shows no clear foreground" in found.why
+    assert "the reference shows no clear foreground" in str(found.why)
     assert recommend(trials, Budgets(min_agreement=0.0)).fits
 
 
@@ -289,5 +289,7 @@ def test_a_trial_reads_back_and_is_named_by_what_differs() -> None:
     trial = make_trial(3, 100, 0.1, 0.9, cpu_mem_arena=False, intra_op_threads=1)
     assert read_trial(trial.to_dict()) == trial
     names = ("engine", "cpu_mem_arena", "intra_op_threads", "network_size")
-    assert label_of(trial.settings, names) == "onnxruntime · no cpu mem arena · 1 thread · 160 px"
-    assert label_of(Settings(engine="openvino"), names) == "openvino · all threads · own size"
+    assert (
+        str(label_of(trial.settings, names)) == "onnxruntime · no cpu mem arena · 1 thread · 160 px"
+    )
+    assert str(label_of(Settings(engine="openvino"), names)) == "openvino · all threads · own size"

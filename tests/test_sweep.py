@@ -458,9 +458,9 @@ def test_a_sweep_corrects_its_guess_after_the_first_trial(tmp_path: Path) -> Non
 def test_limits_are_told_as_people_do() -> None:
     """The timeout in seconds, the memory limit in MiB."""
     names = ("timeout_s", "memory_limit_bytes")
-    told = label_of(Settings(timeout_s=0.01, memory_limit_bytes=150_000_000), names)
+    told = str(label_of(Settings(timeout_s=0.01, memory_limit_bytes=150_000_000), names))
     assert told == "timeout 0.01 s · memory limit 143 MiB"
-    assert label_of(Settings(), names) == "timeout 30 s · no memory limit"
+    assert str(label_of(Settings(), names)) == "timeout 30 s · no memory limit"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT))
 from rembg_tuner.imaging import raw_files  # noqa: E402  # of this checkout
 from rembg_tuner.messages import JOINTS  # noqa: E402  # of this checkout
 from rembg_tuner.presets import read_presets  # noqa: E402
-from rembg_tuner.settings import ENGINES, KNOBS  # noqa: E402
+from rembg_tuner.settings import ENGINES, KNOBS, type_of  # noqa: E402
+from rembg_tuner.trials import NUMBERED, plain_name  # noqa: E402
 from rembg_tuner.ui.catalogues import LANGUAGES, SOURCE, po_file  # noqa: E402
 
 if TYPE_CHECKING:
@@ -112,6 +113,12 @@ def terms() -> Iterator[tuple[str, str]]:
     for name, knob in KNOBS.items():
         yield "knob", name
         yield from (("choice", choice) for choice in knob.choices if choice not in NAMES)
+        if type_of(name) is bool:
+            yield from (("switched", plain_name(name)), ("switched", f"no {plain_name(name)}"))
+        elif not knob.choices and name in NUMBERED:
+            yield "plain knob", plain_name(name)
+    yield from (("unit", unit) for unit in sorted({KNOBS[name].unit for name in NUMBERED} - {""}))
+    yield from (("step", word) for word in ("more", "less", "memory", "time", "agreement"))
     yield from (("preset", name) for name in (*read_presets(), "mine"))
     yield from (("camera", name) for name in sorted(raw_files.NAMES))
     yield from (("joint", joint) for joint in JOINTS)

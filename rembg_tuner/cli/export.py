@@ -181,7 +181,11 @@ def _trial_of(folder: Path, summary: Summary, arguments: argparse.Namespace) -> 
     if arguments.setting is not None:
         trial = find_trial(arguments.setting, summary.trials)
         if misses := budgets.misses(trial):
-            _say([f"trial {trial.number} is exported as named; it misses {' and '.join(misses)}"])
+            _say(
+                [
+                    f"trial {trial.number} is exported as named; it misses {' and '.join(map(str, misses))}"
+                ]
+            )
         return trial
     if found.chosen is not None:
         return found.chosen
@@ -189,7 +193,7 @@ def _trial_of(folder: Path, summary: Summary, arguments: argparse.Namespace) -> 
         log(f"rembg-tuner: nothing of the sweep in {folder} can be exported: {found.why}")  # fmt: skip
         return None
     if arguments.allow_misses:
-        _say([f"nothing fits the budgets; trial {found.nearest.number}, the nearest, is exported; it misses {' and '.join(found.misses)}"])  # fmt: skip
+        _say([f"nothing fits the budgets; trial {found.nearest.number}, the nearest, is exported; it misses {' and '.join(map(str, found.misses))}"])  # fmt: skip
         return found.nearest
     log(
         f"rembg-tuner: nothing fits: {found.why}; export that one by --setting {found.nearest.number} or --allow-misses, or lift what it misses by {' '.join(lifting_flags(found.nearest, budgets))}"
@@ -208,7 +212,7 @@ def find_trial(name: str, trials: Sequence[Trial]) -> Trial:
         SettingsError: there is none, there are several, or it failed.
     """
     names = differences([trial.settings for trial in trials])
-    labels = {trial.number: label_of(trial.settings, names) for trial in trials}
+    labels = {trial.number: str(label_of(trial.settings, names)) for trial in trials}
     wanted = name.strip()
     if wanted.isascii() and wanted.isdigit():
         found = [trial for trial in trials if trial.number == int(wanted)]

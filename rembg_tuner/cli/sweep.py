@@ -169,8 +169,8 @@ def print_recommendation(
     """
     names = differences([t.settings for t in trials])
     _print_table(found, trials, names)
-    if busy := busy_text(trials):
-        emit(busy)
+    if (busy := busy_text(trials)) is not None:
+        emit(str(busy))
     for trial in trials:
         if trial.failure is not None:
             emit(f"failed: trial {trial.number}, {label_of(trial.settings, names)}: {trial.failure}")  # fmt: skip
@@ -182,8 +182,8 @@ def print_recommendation(
         emit(f"runner-up: trial {found.runner_up.number}, {label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}")  # fmt: skip
     for step in found.steps:
         emit(f"  {step.text}")
-    if found.expected:
-        emit(found.expected)
+    if found.expected is not None:
+        emit(str(found.expected))
     emit(f"run it: {command_of(found.chosen.settings)}")
     emit(f"ship it: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', *_flags_of(budgets, own)])}")  # fmt: skip
 

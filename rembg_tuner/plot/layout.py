@@ -175,7 +175,7 @@ def lay_out(
                 is_on_front=i in on_front,
                 is_chosen=trial.number == chosen,
                 is_within=within,
-                label=_label(trial, label_of(trial.settings, names)),
+                label=_label(trial, str(label_of(trial.settings, names))),
             )
         )
     right = [i for i, does_look_right in enumerate(looks_right) if does_look_right]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import OutputError
 from rembg_tuner.measurement import HAD_COMPANY
+from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.recommend import contenders
 from rembg_tuner.stats import CONFIRMING
 from rembg_tuner.sweep.guess import left_range_s
@@ -260,7 +261,11 @@ class Sweep:
         try:
             self.own.add(self.context, trial)
         except sqlite3.Error as error:
-            raise OutputError(f"a trial cannot be kept: {error}; choose another -o") from error
+            raise OutputError(
+                Message(
+                    "a trial cannot be kept: {error}; choose another -o", error=Quoted(str(error))
+                )
+            ) from error
         if self.known is None or not is_new:
             return
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.budgets import read_budgets
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.measurement import is_busy
+from rembg_tuner.messages import Message, Quoted, plural
 from rembg_tuner.report import JSON_FILE, Story, write_report
 from rembg_tuner.sweep.plan_file import PLAN_FILE, read_plan_file
 from rembg_tuner.sweep.store import STORE_FILE, TrialStore
@@ -53,20 +54,26 @@ def write_summary(
             recommendation=_told(found),
             chosen=None if found.chosen is None else found.chosen.number,
             nearest=None if found.nearest is None else found.nearest.number,
-            misses=found.misses,
+            misses=tuple(map(str, found.misses)),
             expected_s=found.expected_s,
             budgets=budgets.to_dict(),
         )  # fmt: skip
         write_report(folder, sweep.trials, story)
     except OSError as error:
-        raise OutputError(f"the report cannot be written to {folder}: {error.strerror}") from error
+        raise OutputError(
+            Message(
+                "the report cannot be written to {folder}: {reason}",
+                folder=folder,
+                reason=error.strerror,
+            )
+        ) from error
     return folder / JSON_FILE
 
 
 def _told(found: Recommendation) -> str:
     """Tell a recommendation in sentences."""
     steps = "".join(f" {step.text}." for step in found.steps)
-    expected = f" {found.expected}." if found.expected else ""
+    expected = "" if found.expected is None else f" {found.expected}."
     lead = "Recommended" if found.fits else "Nothing is recommended"
     return f"{lead}: {found.why}.{steps}{expected}"
 
@@ -87,33 +94,38 @@ def _how(sweep: Sweep, plan: Plan) -> list[str]:
     workers = sum(max(0, len(trial.worker_times_s) - 1) for trial in sweep.trials)
     if workers:
         how.insert(1, f"The best were measured again, the recommended one first, in {counted(workers, 'worker')} more; a setting's runs are joined, and its peak is the highest of them.")  # fmt: skip
-    if busy := busy_text(sweep.trials):
+    if (busy := busy_text(sweep.trials)) is not None:
         how.append(f"{busy}.")
     if without:
         how.append(f"Left out of the averages, having no clear foreground: {', '.join(without)}.")
     return how
 
 
-def busy_text(trials: Sequence[Trial]) -> str:
-    """Say how many trials ran while the machine was busy with other work; empty: none did."""
+def busy_text(trials: Sequence[Trial]) -> Message | None:
+    """Say how many trials ran while the machine was busy with other work; None: none did."""
     busy = [trial for trial in trials if is_busy(trial.warnings)]
     if not busy:
-        return ""
-    return f"{len(busy)} of {counted(len(trials), 'trial')} ran while the machine was busy with other work (its load average without our own workers exceeded the usable CPUs), so their times are longer than on a quiet machine; sweep --again measures anew"
+        return None
+    return plural(
+        "{busy} of {n} trial ran while the machine was busy with other work (its load average without our own workers exceeded the usable CPUs), so their times are longer than on a quiet machine; sweep --again measures anew",
+        "{busy} of {n} trials ran while the machine was busy with other work (its load average without our own workers exceeded the usable CPUs), so their times are longer than on a quiet machine; sweep --again measures anew",
+        n=len(trials),
+        busy=len(busy),
+    )
 
 
 def recommendation_of(found: Recommendation) -> dict[str, object]:
     """Give a recommendation by name, ready for JSON."""
     return {
         "fits": found.fits,
-        "why": found.why,
+        "why": str(found.why),
         "chosen": None if found.chosen is None else found.chosen.to_dict(),
         "nearest": None if found.nearest is None else found.nearest.to_dict(),
-        "misses": list(found.misses),
+        "misses": list(map(str, found.misses)),
         "runner_up": None if found.runner_up is None else found.runner_up.to_dict(),
         "expected_s": found.expected_s,
-        "expected": found.expected,
-        "steps": [{"trial": s.trial, "budget": s.budget, "direction": s.direction, "text": s.text} for s in found.steps],
+        "expected": "" if found.expected is None else str(found.expected),
+        "steps": [{"trial": s.trial, "budget": s.budget, "direction": s.direction, "text": str(s.text)} for s in found.steps],
     }  # fmt: skip
 
 
@@ -162,7 +174,15 @@ def _read_store(folder: Path, plan: Mapping[str, object]) -> Summary:
         contexts = [str(plan["context"])] if "context" in plan else store.contexts()
         trials, outdated = store.kept(contexts[0]) if len(contexts) == 1 else ([], 0)
     except sqlite3.Error as error:
-        raise SettingsError([f"{folder / STORE_FILE} does not read: {error}"]) from error
+        raise SettingsError(
+            [
+                Message(
+                    "{file} does not read: {error}",
+                    file=folder / STORE_FILE,
+                    error=Quoted(str(error)),
+                )
+            ]
+        ) from error
     budgets, environment, planned = (plan.get(name) for name in ("budgets", "environment", "planned"))  # fmt: skip
     return Summary(
         trials=trials,
@@ -182,7 +202,12 @@ def _budgets_of(content: Mapping[str, object], folder: Path) -> Budgets:
     try:
         return read_budgets(content)
     except SettingsError as error:
-        raise SettingsError([f"{folder / PLAN_FILE}: {error}; name another folder"]) from error
+        problem = Message(
+            "{file}: {problem}; name another folder",
+            file=folder / PLAN_FILE,
+            problem=error.message,
+        )
+        raise SettingsError([problem]) from error
 
 
 def _read_json(file: Path) -> Summary:
@@ -194,10 +219,20 @@ def _read_json(file: Path) -> Summary:
     try:
         return _summary_of(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
-        reason = error.strerror or str(error)
-    except (ValueError, RecursionError) as error:  # JSON's, text's, and our own
-        reason = str(error)
-    raise SettingsError([f"{file} is not a sweep's trials ({reason}); name the folder that `sweep -o` wrote"])  # fmt: skip
+        reason: Message | Quoted | str = error.strerror or str(error)
+    except SettingsError as error:
+        reason = error.message
+    except (ValueError, RecursionError) as error:  # JSON's and text's
+        reason = Quoted(str(error))
+    raise SettingsError(
+        [
+            Message(
+                "{file} is not a sweep's trials ({reason}); name the folder that `sweep -o` wrote",
+                file=file,
+                reason=reason,
+            )
+        ]
+    )
 
 
 def _summary_of(content: object) -> Summary:
@@ -208,14 +243,14 @@ def _summary_of(content: object) -> Summary:
     """
     kinds = {"trials": list, "budgets": dict, "environment": dict}
     if not isinstance(content, dict):
-        raise SettingsError(["it is no JSON object"])
+        raise SettingsError([Message("it is no JSON object")])
     wrong = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
     if wrong:
-        raise SettingsError([f"it has no {' and no '.join(wrong)}"])
+        raise SettingsError([Message("it has no {names}", names=" and no ".join(wrong))])
     trials = [read_trial(one) for one in content["trials"]]
     numbers = [trial.number for trial in trials]
     if len(set(numbers)) < len(numbers):
-        raise SettingsError(["two of its trials have the same number"])
+        raise SettingsError([Message("two of its trials have the same number")])
     return Summary(
         trials=trials,
         budgets=read_budgets(content["budgets"]),

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from rembg_tuner.measurement import is_busy
 from rembg_tuner.quality import STARS, edge_stars
-from rembg_tuner.trials import MORE_WORD, label_of
+from rembg_tuner.trials import label_of
 from rembg_tuner.ui.words import choice_text, say, tell
 from rembg_tuner.units import format_bytes, format_rough, format_seconds
 
@@ -89,8 +89,7 @@ def setting_text(name: str, value: Value, language: str) -> str:
 
 def label_text(settings: Settings, names: Sequence[str], language: str) -> str:
     """Tell a setting by some of its knobs, as `trials.label_of`, in the page's language."""
-    words = label_of(settings, names).split(MORE_WORD)
-    return MORE_WORD.join(tell(word, language) for word in words)
+    return tell(label_of(settings, names), language)
 
 
 def file_link(path: str | Path) -> str:

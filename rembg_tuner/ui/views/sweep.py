@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.messages import Message
 from rembg_tuner.plot.drawing import draw
 from rembg_tuner.plot.layout import lay_out
 from rembg_tuner.settings import KNOBS
@@ -137,10 +138,11 @@ def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
     steps = "".join(f'<li><button type="button" data-trial="{step.trial}">{escape(tell(step.text, language))}</button></li>' for step in found.steps)  # fmt: skip
     second = ""
     if found.runner_up is not None:
-        text = tell(f"{label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}", language)  # fmt: skip
+        setting, figures = label_of(found.runner_up.settings, names), figures_of(found.runner_up)
+        text = tell(Message("{setting}: {figures}", setting=setting, figures=figures), language)
         second = f'<p class="rt-muted">{escape(say("sweep.second", language))} {escape(text)}</p>'
     expected = ""
-    if found.expected:
+    if found.expected is not None:
         expected = f'<p class="rt-muted">{escape(tell(found.expected, language))}</p>'
     return (
         f'<div class="rt-why" data-fits="{str(found.fits).lower()}"><p><b>{escape(say(key, language))}</b> '
