@@ -171,7 +171,7 @@ class Worker:
             TunerError: nothing was loaded.
         """
         if self._engine is None or self._model is None:
-            raise TunerError("the worker was asked to run before it was told to load")
+            raise TunerError(Message("the worker was asked to run before it was told to load"))
         return self._engine, self._model
 
     def cancel(self) -> None:
