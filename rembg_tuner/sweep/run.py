@@ -112,7 +112,10 @@ class Sweep:
             found, others = self.own.all(self.context), self.own.others(self.context)
         except sqlite3.Error as error:
             raise OutputError(
-                f"the sweep's trials cannot be read: {error}; choose another -o"
+                Message(
+                    "the sweep's trials cannot be read: {error}; choose another -o",
+                    error=Quoted(str(error)),
+                )
             ) from error
         for trial in found:
             if trial.failure_kind != "cancelled":
