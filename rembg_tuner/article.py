@@ -182,7 +182,7 @@ def _run_rows(
     """
     runs: dict[str, list[Result]] = {name: [] for name in settings}
     load = OwnLoad()
-    runners = {name: Runner(load=load) for name in settings}
+    runners = {name: Runner(load=load, history="ignored") for name in settings}
     try:
         for i in range(1 + rounds):
             tell(f"round {i} of {rounds}" if i else "warm-up")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -15,12 +16,13 @@ from rembg_tuner.children.environment import child_environment
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.engines.versions import installed_version
 from rembg_tuner.host import read_host
+from rembg_tuner.measurements import Measurements
 from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.running.meter import Meter, available_memory_bytes, load_average
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rembg_tuner.engines.spec import EngineSpec
 
@@ -72,7 +74,13 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """All of it. Sizes are bytes; what is not told is None."""
+    """All of it. Sizes are bytes; what is not told is None.
+
+    Attributes:
+        memory_cgroup: the cgroup that sets memory_limit_bytes.
+        measurements: the database of what was measured here; deleting the file forgets it.
+        measured: its rows by table; None: it cannot be read.
+    """
 
     cpu: str
     affinity_cpus: int
@@ -93,6 +101,9 @@ class Diagnosis:
     engines: tuple[EngineState, ...]
     providers: tuple[ProviderState, ...]
     models: tuple[ModelState, ...]
+    memory_cgroup: str | None = None
+    measurements: str = ""
+    measured: Mapping[str, int] | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields by name, ready for JSON, with what is said in English."""
@@ -117,6 +128,7 @@ def diagnose() -> Diagnosis:
     """Look at the machine; libraries are asked in processes of their own, so none stays in this one."""
     host = read_host()
     cache, cache_warnings = open_cache()
+    known = Measurements(cache)
     return Diagnosis(
         cpu=host.cpu,
         affinity_cpus=host.affinity_cpus,
@@ -127,6 +139,9 @@ def diagnose() -> Diagnosis:
         total_memory_bytes=host.total_memory_bytes,
         available_memory_bytes=available_memory_bytes(),
         memory_limit_bytes=host.memory_limit_bytes,
+        memory_cgroup=None if host.memory_cgroup is None else str(host.memory_cgroup),
+        measurements=str(known.path),
+        measured=_counts(known),
         address_space_limit_bytes=read_limit(),
         peak_source=Meter(os.getpid()).peak_source,
         python=sys.version.split()[0],
@@ -138,6 +153,14 @@ def diagnose() -> Diagnosis:
         providers=provider_states(),
         models=_model_states(),
     )
+
+
+def _counts(known: Measurements) -> Mapping[str, int] | None:
+    """Count what was measured here; None: the file cannot be read."""
+    try:
+        return known.counts()
+    except sqlite3.Error:
+        return None
 
 
 def _ask(code: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rembg_tuner.measurement import Result
+    from rembg_tuner.running.known_peaks import HistoryUse
     from rembg_tuner.settings import Settings
 
 IDLE_S = 2.0
@@ -94,12 +95,26 @@ class Soak:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoakPlan:
+    """How a soak is run.
+
+    Attributes:
+        runs: how many, from 1 on.
+        idle_s: waited at the end, before what stays is read.
+        history: how what settings took here before is used; see `running.known_peaks.KnownPeaks`.
+    """
+
+    runs: int
+    idle_s: float = IDLE_S
+    history: HistoryUse = "own"
+
+
 def run_soak(
     pictures: Sequence[Path],
     settings: Settings,
+    plan: SoakPlan,
     *,
-    runs: int,
-    idle_s: float = IDLE_S,
     on_run: Callable[[int, Result], None] | None = None,
     is_cancelled: Callable[[], bool] | None = None,
 ) -> Soak | Failure:
@@ -108,8 +123,7 @@ def run_soak(
     Args:
         pictures: at least one.
         settings: how.
-        runs: how many, from 1 on.
-        idle_s: waited at the end, before what stays is read.
+        plan: how many runs, and how.
         on_run: called after each with its number, from 1.
         is_cancelled: asked before each; what was done is told.
 
@@ -118,9 +132,12 @@ def run_soak(
     """
     results: list[Result] = []
     failure: Message | None = None
-    with tempfile.TemporaryDirectory(prefix="rembg-tuner-soak-") as folder, Runner() as runner:
+    with (
+        tempfile.TemporaryDirectory(prefix="rembg-tuner-soak-") as folder,
+        Runner(history=plan.history) as runner,
+    ):
         began = ended = time.perf_counter()
-        for i in range(runs):
+        for i in range(plan.runs):
             if is_cancelled is not None and is_cancelled():
                 failure = Message("the soak was cancelled", code="cancelled")
                 break
@@ -137,7 +154,7 @@ def run_soak(
             ended = time.perf_counter()
             if on_run is not None:
                 on_run(len(results), run)
-        time.sleep(idle_s)
+        time.sleep(plan.idle_s)
         pid = runner.worker_pid
         idle = Meter(pid).rss_bytes() if pid is not None else None
     return summarise_soak(results, ended - began, idle, failure)

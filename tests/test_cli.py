@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -18,8 +20,11 @@ import pytest
 from PIL import Image
 
 from rembg_tuner.cli import main
+from rembg_tuner.cli.arguments import build_parser
+from rembg_tuner.cli.history import history_of
+from rembg_tuner.measurements import FILE, Measurements
 from rembg_tuner.presets import MORE_PRESETS_VARIABLE, read_presets
-from rembg_tuner.settings import KNOBS, flag_of
+from rembg_tuner.settings import KNOBS, Settings, flag_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -330,6 +335,39 @@ def test_doctor_tells_the_machine_as_it_is(capsys: pytest.CaptureFixture[str]) -
     )
     absent = [provider for provider in found["providers"] if not provider["is_present"]]
     assert all(provider["detail"] for provider in absent)
+
+
+def test_doctor_says_where_measurements_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many rows, and that deleting the file forgets them."""
+    monkeypatch.setattr(
+        "rembg_tuner.diagnosis._ask", lambda _: ""
+    )  # takes seconds, and is not looked at
+    monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path))
+    Measurements(tmp_path).note_ended("a", Settings(), 1)
+    assert main(["doctor"]) == 0
+    said = f"1 peaks, 0 trials, 0 timings in {tmp_path / FILE}; deleting this file forgets them"
+    assert said in capsys.readouterr().out
+
+    def fail(_: Measurements) -> dict[str, int]:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(Measurements, "counts", fail)
+    assert main(["doctor"]) == 0
+    assert f"measured  {tmp_path / FILE} cannot be read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["cut", "batch", "compare", "sweep", "soak"])
+def test_commands_that_measure_can_ignore_the_history(command: str, tmp_path: Path) -> None:
+    """What the refusal names is a flag of each of them, and in the README."""
+    needed = {"batch": ["-o", str(tmp_path)], "compare": ["--presets", "a,b"]}.get(command, [])
+    parser = build_parser(command)
+    for flags, history in (([], "own"), (["--ignore-history"], "ignored")):
+        assert history_of(parser.parse_args([command, "a.png", *needed, *flags])) == history
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    synopses = re.findall(rf"^    rembg-tuner {command} (?!--resume)(.*\n(?:     +.*\n)*)", readme, re.MULTILINE)  # fmt: skip
+    assert any("[--ignore-history]" in one for one in synopses)
 
 
 def test_doctor_lines_its_models_up(capsys: pytest.CaptureFixture[str]) -> None:

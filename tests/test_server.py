@@ -26,7 +26,9 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
+from rembg_tuner.cache import user_cache_folder
 from rembg_tuner.measurement import Result
+from rembg_tuner.measurements import Measurements
 from rembg_tuner.server.waking import wake_on_arrival
 
 if TYPE_CHECKING:
@@ -127,6 +129,16 @@ def test_a_program_gets_a_cutout_and_the_result(client: Client) -> None:
     assert result["effective"]["network_size"] == 192
     assert (result["input"], result["output"]) == ("astronaut.png", "astronaut.cutout.png")
     assert "rembg-tuner-page" not in json.dumps(result)
+
+
+def test_a_visitors_picture_teaches_the_server_nothing(client: Client) -> None:
+    """That the setting ran here is noted once, and nothing of what the picture took."""
+    known = Measurements(user_cache_folder())
+    before = known.all_peaks()
+    cut(client, handle_file(str(ASTRONAUT)), "fastest", {"network_size": 224})
+    cut(client, handle_file(str(ASTRONAUT)), "fastest", {"network_size": 224})
+    assert known.all_peaks() == before
+    assert known.counts()["starts"] > 0
 
 
 def test_the_same_by_plain_http(server: Server) -> None:

@@ -16,7 +16,7 @@ from rembg_tuner.cli import main
 from rembg_tuner.cli.article import describe_table
 from rembg_tuner.messages import Message
 from rembg_tuner.settings import Settings
-from rembg_tuner.soak import Soak, draw_soak, fit_slope, run_soak
+from rembg_tuner.soak import Soak, SoakPlan, draw_soak, fit_slope, run_soak
 from rembg_tuner.stats import MIN_VERDICT_RUNS
 from rembg_tuner.units import MIB
 
@@ -77,7 +77,7 @@ def test_a_soak_that_is_ended_keeps_what_was_done() -> None:
     def note(number: int, _: Result) -> None:
         told.append(number)
 
-    found = run_soak([COFFEE], QUICK, runs=50, idle_s=0, on_run=note, is_cancelled=lambda: len(told) >= 3)  # fmt: skip
+    found = run_soak([COFFEE], QUICK, SoakPlan(runs=50, idle_s=0), on_run=note, is_cancelled=lambda: len(told) >= 3)  # fmt: skip
     assert isinstance(found, Soak)
     assert told == [1, 2, 3]
     assert len(found.times_s) == 3

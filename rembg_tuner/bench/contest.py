@@ -167,7 +167,9 @@ def _open_lanes(
     lanes: dict[str, _Lane] = {}
     for one in entrants:
         if not one.is_before:
-            lanes[one.name] = _OwnLane(one, stack.enter_context(Runner(load=load)))
+            lanes[one.name] = _OwnLane(
+                one, stack.enter_context(Runner(load=load, history="ignored"))
+            )
         elif before is not None:
             lanes[one.name] = _BeforeLane(one, before, load)
     return lanes

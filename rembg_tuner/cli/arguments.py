@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from rembg_tuner import __version__
 from rembg_tuner.budgets import LOOKS_RIGHT
+from rembg_tuner.cli.history import add_ignore_history
 from rembg_tuner.cli.readers import (
     list_reader_of,
     named,
@@ -143,6 +144,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         metavar="COLOUR",
         help="put it on a colour: white, #rrggbb; default: transparent",
     )
+    add_ignore_history(command)
     command.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -168,6 +170,7 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     compare.add_argument(
         "-o", "--output", metavar="DIR", help="keep cut-outs, maps of differences and compare.json"
     )
+    add_ignore_history(compare)
     compare.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -193,6 +196,7 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     sweep.add_argument("--again", action="store_true", help="measure anew what was measured on this machine before")  # fmt: skip
     sweep.add_argument("--resume", action="store_true", help="go on with the sweep in -o, with all settings of its plan.json; budgets, --confirm and more --trials may be given anew")  # fmt: skip
     sweep.add_argument("-o", "--output", default="sweep", metavar="DIR", help="where trials and report go; default: sweep")  # fmt: skip
+    add_ignore_history(sweep)
     sweep.add_argument("--json", action="store_true", help="print one JSON document")
     _add_budgets(sweep)
     axes = sweep.add_argument_group("axes", "each a list of values, by commas")
@@ -254,6 +258,7 @@ def _add_soak(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     soak.add_argument("--idle", type=named(parse_seconds, "duration"), default=2.0, metavar="TIME", help="waited at the end, before what stays is read; default: 2s")  # type: ignore[arg-type]  # fmt: skip
     soak.add_argument("--preset", metavar="NAME", help=f"default: {DEFAULT_PRESET}")
     soak.add_argument("-o", "--output", metavar="DIR", help="write soak.json and soak.svg")
+    add_ignore_history(soak)
     soak.add_argument("--json", action="store_true", help="print one JSON document")
     add_knobs(soak)
 

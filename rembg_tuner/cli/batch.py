@@ -11,6 +11,7 @@ from rembg_tuner.cli.chosen import chosen_settings
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.cut import failure_text
 from rembg_tuner.cli.exits import exit_code
+from rembg_tuner.cli.history import history_of
 from rembg_tuner.cli.plan import plan_jobs
 from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.streams import STANDARD
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rembg_tuner.pipeline import Job
-    from rembg_tuner.running.launching import EarlyWorker
     from rembg_tuner.settings import Settings
 
 _SUFFIXES = {
@@ -104,7 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
     jobs = plan_jobs(found.images, f"{arguments.output}/", arguments.background)
     early = arguments.early
     started = early.started_at or time.perf_counter()
-    runs, is_interrupted = _run_all(jobs, settings, warnings, is_quiet=arguments.json, early=early)
+    with Runner(early=early, history=history_of(arguments)) as runner:
+        runs, is_interrupted = _run_all(jobs, settings, warnings, runner, is_quiet=arguments.json)
     elapsed_s = time.perf_counter() - started
     summary = summarise(found, runs, elapsed_s=elapsed_s, batch_size=settings.batch_size)
     if arguments.json:
@@ -204,28 +205,27 @@ def _run_all(
     jobs: list[Job],
     settings: Settings,
     warnings: tuple[Message | str, ...],
+    runner: Runner,
     *,
     is_quiet: bool,
-    early: EarlyWorker,
 ) -> tuple[list[Result | Failure], bool]:
     """Run every group of pictures, telling of each as it is done."""
     runs: list[Result | Failure] = []
     size = settings.batch_size
     try:
-        with Runner(early=early) as runner:
-            for i in range(0, len(jobs), size):
-                came = runner.run_together(
-                    jobs[i : i + size],
-                    settings,
-                    warnings=warnings,
-                    following=jobs[i + size : i + 2 * size],
-                )
-                for one in came:
-                    if isinstance(one, Failure):
-                        log(f"rembg-tuner: {failure_text(one)}")
-                    elif not is_quiet:
-                        emit(f"{one.input} -> {one.output} ({format_seconds(one.total_s)})")
-                runs += came
+        for i in range(0, len(jobs), size):
+            came = runner.run_together(
+                jobs[i : i + size],
+                settings,
+                warnings=warnings,
+                following=jobs[i + size : i + 2 * size],
+            )
+            for one in came:
+                if isinstance(one, Failure):
+                    log(f"rembg-tuner: {failure_text(one)}")
+                elif not is_quiet:
+                    emit(f"{one.input} -> {one.output} ({format_seconds(one.total_s)})")
+            runs += came
     except KeyboardInterrupt as error:
         log(f"rembg-tuner: {stop_word(error)}; what was done before is kept")
         return runs, True

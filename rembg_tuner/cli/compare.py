@@ -15,6 +15,7 @@ from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
+from rembg_tuner.cli.history import history_of, log_older_measurements
 from rembg_tuner.cli.plan import make_output_folder
 from rembg_tuner.comparison import Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError
@@ -38,6 +39,7 @@ _LEAST, _MOST = 2, 6
 def run(arguments: argparse.Namespace) -> int:
     """Measure each preset on the picture, and tell how they differ."""
     entries = _entries(arguments.presets)
+    log_older_measurements()
     with ExitStack() as stack:
         kept = arguments.output is not None
         folder = Path(arguments.output) if kept else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-compare-")))  # fmt: skip
@@ -52,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             trusted=held.trusted,
             rounds=arguments.rounds,
         )
-        compared = compare_settings(question, folder, OwnBench(), comparer)
+        compared = compare_settings(question, folder, OwnBench(history_of(arguments)), comparer)
     document = {
         "picture": arguments.image,
         "reference": held.name,

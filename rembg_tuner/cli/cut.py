@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.cli.chosen import chosen_settings, given_knobs
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import exit_code
+from rembg_tuner.cli.history import history_of
 from rembg_tuner.cli.plan import plan_jobs
 from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.streams import STANDARD, open_streams
@@ -91,7 +92,7 @@ def _run_all(
     runs: list[Run] = []
     write = log if streams.is_written else emit
     try:
-        with Runner(early=arguments.early) as runner:
+        with Runner(early=arguments.early, history=history_of(arguments)) as runner:
             for job in jobs:
                 for _ in range(arguments.repeat):
                     run = streams.named(runner.run(job, settings, warnings=warnings))

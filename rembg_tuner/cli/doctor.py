@@ -24,6 +24,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+_ROWS = {"peaks": "peaks", "measured_trials": "trials", "timings": "timings"}
+
+
+def _measured(found: Diagnosis) -> str:
+    """Say where measurements are kept, how many there are, and how they are forgotten."""
+    if found.measured is None:
+        return f"{found.measurements} cannot be read"
+    rows = ", ".join(f"{found.measured[table]} {word}" for table, word in _ROWS.items())
+    return f"{rows} in {found.measurements}; deleting this file forgets them"
+
+
 def _lines(found: Diagnosis) -> list[str]:
     """Lay the diagnosis out in lines."""
     quota = "no quota" if found.quota_cpus is None else f"a quota of {found.quota_cpus:g}"
@@ -31,6 +42,7 @@ def _lines(found: Diagnosis) -> list[str]:
         "no limit"
         if found.memory_limit_bytes is None
         else f"a limit of {format_bytes(found.memory_limit_bytes)}"
+        + (f" of cgroup {found.memory_cgroup}" if found.memory_cgroup else "")
     )
     space = found.address_space_limit_bytes
     spaces = [] if space is None else [f"space     each process may use {format_bytes(space)} of address space (ulimit -v); what does not load here may load without the limit"]  # fmt: skip
@@ -42,6 +54,7 @@ def _lines(found: Diagnosis) -> list[str]:
         f"peaks     {found.peak_source}",
         f"Python    {found.python}, libvips {found.libvips}; PNG is compressed by {found.deflate}",
         f"cache     {found.cache}" + (f" ({found.cache_warning})" if found.cache_warning else ""),
+        f"measured  {_measured(found)}",
         "engines",
     ]
     for engine in found.engines:

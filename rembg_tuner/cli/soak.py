@@ -12,12 +12,13 @@ from rembg_tuner.cli.chosen import chosen_settings
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.cut import failure_text
 from rembg_tuner.cli.exits import DONE, FAILED, exit_code
+from rembg_tuner.cli.history import history_of
 from rembg_tuner.cli.plan import make_output_folder
 from rembg_tuner.cli.stopping import exit_code_of, noting_stops
 from rembg_tuner.errors import OutputError
 from rembg_tuner.measurement import Failure
 from rembg_tuner.messages import Message
-from rembg_tuner.soak import draw_soak, run_soak
+from rembg_tuner.soak import SoakPlan, draw_soak, run_soak
 from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = run_soak(
             pictures,
             settings,
-            runs=arguments.runs,
-            idle_s=arguments.idle,
+            SoakPlan(runs=arguments.runs, idle_s=arguments.idle, history=history_of(arguments)),
             on_run=tell,
             is_cancelled=lambda: bool(stopped),
         )

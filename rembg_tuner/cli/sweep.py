@@ -11,6 +11,7 @@ from rembg_tuner.budgets import ANY
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.cli.console import emit, emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED, INTERRUPTED
+from rembg_tuner.cli.history import history_of, log_older_measurements
 from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.sweep_plan import plan_of_arguments
 from rembg_tuner.measurement import is_busy
@@ -50,10 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     log(str(_announce(plan, is_resumed=arguments.resume)))
     if busy := busy_warning(OwnLoad()):  # nothing of ours runs yet
         log(f"warning: {busy}")
+    log_older_measurements()
     names = differences(plan.grid())
     is_interrupted = False
     with hold_folder(folder), Comparer() as comparer:
-        sweep = open_sweep(plan, folder, OwnBench(), comparer, resume=arguments.resume)
+        sweep = open_sweep(
+            plan, folder, OwnBench(history_of(arguments)), comparer, resume=arguments.resume
+        )
         if arguments.resume:
             log(str(_announce_rest(sweep)))
         if sweep.outdated:

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Verify each preset; 1 where a figure is outside its range."""
     presets = _presets(arguments.preset)
     request = _request(arguments)
-    bench, found = OwnBench(), []
+    bench, found = OwnBench("ignored"), []
     for preset in presets:
         log(f"preset {preset.name}: measured again")
         with tempfile.TemporaryDirectory(prefix="rembg-tuner-verify-") as folder, Comparer() as comparer:  # fmt: skip

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.measurement import Failure, Result
     from rembg_tuner.pipeline import Job
+    from rembg_tuner.running.known_peaks import HistoryUse
     from rembg_tuner.settings import Settings
 
 
@@ -20,10 +21,15 @@ class OwnBench:
 
     slots = 1
 
-    def __init__(self) -> None:
-        """Count the load of all its workers together."""
+    def __init__(self, history: HistoryUse = "own") -> None:
+        """Count the load of all its workers together.
+
+        Args:
+            history: how what settings took here before is used; see `running.known_peaks.KnownPeaks`.
+        """
         self._load = OwnLoad()
+        self._history = history
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
         """Run pictures one after another in one new worker; see `measure.Bench`."""
-        return run_fresh(jobs, settings, load=self._load)
+        return run_fresh(jobs, settings, history=self._history, load=self._load)
