@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rembg_tuner.models.spec import ModelSpec
 
 LARGE_SIDE = 1024  # px of a network's input; focus is not measured with such networks
+ABSENT = "absent"  # a package's version where it is not installed
 LIBVIPS_PACKAGE = "pyvips-binary"  # the wheel that brings libvips; its version is libvips'
 
 
@@ -232,4 +233,4 @@ def _version_of(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "absent"
+        return ABSENT

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import ModelError
-from rembg_tuner.machine import LIBVIPS_PACKAGE, Machine, ModelFile
+from rembg_tuner.machine import ABSENT, LIBVIPS_PACKAGE, Machine, ModelFile
 from rembg_tuner.messages import Message
 from rembg_tuner.precision import meaning_of_precision
 from rembg_tuner.settings import KNOBS, Settings
@@ -95,14 +96,20 @@ class ResolvedSettings:
             "cpus": self.cpus,
             "weights": [self.model.sha256, self.model.side, spec.mean, spec.std, spec.post],
             **{name: getattr(self.settings, name) for name in _FOCUS},
-            "versions": {name: self.machine.version(name) for name in _packages(self.engine)},
+            "versions": _versions(self.engine, self.machine),
         }
         return json.dumps(content, sort_keys=True)
 
 
-def _packages(engine: str) -> tuple[str, ...]:
-    """Name the packages whose versions figures depend on."""
-    return (engine, LIBVIPS_PACKAGE, "rembg-tuner")
+def _versions(engine: str, machine: Machine) -> dict[str, str]:
+    """Return the versions of the packages that figures depend on; of wheels that replace each other the one here."""
+    found = {name: machine.version(name) for name in (LIBVIPS_PACKAGE, "rembg-tuner")}
+    for distributions in ENGINES[engine].packages.values():
+        versions = {name: machine.version(name) for name in distributions}
+        here = [name for name, number in versions.items() if number != ABSENT]
+        name = here[0] if here else distributions[0]
+        found[name] = versions[name]
+    return found
 
 
 def resolve(settings: Settings, machine: Machine) -> ResolvedSettings:

@@ -55,7 +55,9 @@ def best_installed_engine() -> EngineName:
 
 def _honouring(knob: str) -> frozenset[str]:
     """Return the engines that honour a knob that not every engine does."""
-    return frozenset(name for name, spec in table.ENGINES.items() if knob in spec.knobs)
+    found = frozenset(name for name, spec in table.ENGINES.items() if knob in spec.knobs)
+    assert found, f"no engine honours {knob}"  # empty would mean all
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

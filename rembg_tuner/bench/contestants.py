@@ -85,6 +85,11 @@ def before_name(name: str) -> str:
     return f"{_BEFORE}{name}"
 
 
+def engines_compared() -> list[str]:
+    """Name the engines of a contest."""
+    return list(dict.fromkeys(one.settings.engine for one in _contestants()))
+
+
 def _contestants() -> list[Contestant]:
     """List stock rembg and ours, in each engine and precision; all with u2netp."""
     return [

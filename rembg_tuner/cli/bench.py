@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.bench.cold_starts import cold_starts
 from rembg_tuner.bench.contest import contest
-from rembg_tuner.bench.contestants import FASTEST, entrants_here, with_the_release_before
+from rembg_tuner.bench.contestants import (
+    FASTEST,
+    engines_compared,
+    entrants_here,
+    with_the_release_before,
+)
 from rembg_tuner.bench.pictures import P12, P48, P1080, STORED_OTHERWISE
 from rembg_tuner.bench.preset_measurements import measure_presets, write_presets
 from rembg_tuner.bench.release_before import ReleaseBefore
@@ -41,7 +46,7 @@ _HOLDING = "ONEDNN_MAX_CPU_ISA"  # read by OpenVINO's CPU plugin in the workers,
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print the table, and keep the JSON."""
-    missing = [engine for engine in ("rembg", "openvino") if engine not in installed_engines()]
+    missing = [engine for engine in engines_compared() if engine not in installed_engines()]
     if missing:
         raise SettingsError(
             [

@@ -104,6 +104,23 @@ class Derived(_Value):
         return content | ({"batch": self.batch} if self.do == FIT else {})
 
 
+class Script(_Value):
+    """An engine's part of an exported Python script.
+
+    Attributes:
+        block: what stands before numpy's import: the script's first imports, telemetry that is switched off.
+        imports: the engine's own.
+        body: defines `load()` and `predict(network, tensor)`: float32 (1, 3, side, side) in, (1, 1, side, side) out.
+            Knobs are constants by their names in capitals.
+        packages: those that it needs besides numpy and Pillow, by execution provider; cpu for an engine without.
+    """
+
+    block: str
+    imports: str
+    body: str
+    packages: Mapping[str, tuple[str, ...]]
+
+
 class EngineSpec(_Value):
     """One engine.
 
@@ -128,6 +145,8 @@ class EngineSpec(_Value):
         derive: returns what must be made of a model's file for a run; None, or a function that returns None: the
             released file will do.
         convert_with: makes what is not `FIT`, of the released file, at a path, for a side.
+        script: imports its part of an exported Python script; None: no script is written for it.
+        image_install: what an image's `pip install` is given besides requirements.txt.
         timeouts: how long it may take.
         axes: what a sweep tries of it where no axes are named: its own values of the knobs; None: it is left out.
         probe: a line of Python that prints what the library finds here, run by doctor in a process of its own; empty:
@@ -152,6 +171,8 @@ class EngineSpec(_Value):
     int8_tools: Callable[[], tuple[Quantize, dict[str, str]]] | None = None
     derive: Callable[[Settings, ModelSpec], Derived | None] | None = None
     convert_with: Callable[..., None] | None = None
+    script: Callable[[], Script] | None = None
+    image_install: str = ""
     timeouts: Timeouts = Timeouts()
     axes: Mapping[str, tuple[AxisValue, ...]] | None = None
     probe: str = ""

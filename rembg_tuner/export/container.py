@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 IDLE_BYTES = 160 * MIB  # the web process after a day's work: benchmarks/page.py
 MARGIN = 0.25  # above what was measured: larger pictures, another allocator's day
 _STEP = 32 * MIB
-# Those that the tests run; a test holds them against requirements-dev.txt and the Makefile.
-_NCNN, _PNNX = "1.0.20261020", "20261020"
 _HEALTH = ("python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=4)")  # fmt: skip
 _SERVE = ("python", "app.py", "--host", "0.0.0.0", "--port", "7860", "--preset")
 
@@ -122,7 +120,7 @@ def _dockerfile_text(wanted: Wanted) -> tuple[str, list[Message]]:
     one_line = json.dumps({wanted.name: preset_entry(wanted.settings, measured)})
     write = f"printf '%s\\n' {shlex.quote(one_line)} > /home/user/tuned.yaml"
     get = "" if model == DEFAULT_MODEL else f"RUN python -m rembg_tuner models get {model}\n"
-    extra = f" ncnn=={_NCNN} && pip install --user --no-deps pnnx=={_PNNX}" if wanted.settings.engine == "ncnn" else ""  # fmt: skip
+    extra = wanted.settings.engine_spec.image_install
     text = f"""FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 user
 USER user

@@ -10,25 +10,29 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache
 from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import SettingsError
-from rembg_tuner.export.scripts import ONNXRUNTIME_SCRIPT, OPENVINO_SCRIPT
+from rembg_tuner.export.scripts import script_with
 from rembg_tuner.export.values import kept_notes, made_of
-from rembg_tuner.messages import Message
+from rembg_tuner.messages import Message, Term, listed
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.spec import name_of
 from rembg_tuner.precision import choose_precision
 from rembg_tuner.running.derived import prepare
 
 if TYPE_CHECKING:
+    from rembg_tuner.engines.spec import Script
     from rembg_tuner.export.values import Export, Wanted
     from rembg_tuner.settings import Settings
 
-# Those of ONNX Runtime's packages that hold another provider than the CPU's.
-_PROVIDER_PACKAGES = {
-    "cuda": "onnxruntime-gpu",
-    "tensorrt": "onnxruntime-gpu",
-    "openvino": "onnxruntime-openvino",
+# Constants of a script that do not have their knob's name.
+_CONSTANTS = {
+    "network_size": "SIDE",
+    "intra_op_threads": "THREADS",
+    "execution_mode": "IS_PARALLEL",
 }
+# Knobs that are no constants: what is exported, and what notes of their own tell of.
+_TOLD_OTHERWISE = {"model", "engine", "precision", "timeout_s", "memory_limit_bytes"}
 
 
 def write_python(wanted: Wanted) -> Export:
@@ -39,8 +43,10 @@ def write_python(wanted: Wanted) -> Export:
         ModelError: the model is not there, or takes no other size.
     """
     settings = wanted.settings
-    if settings.engine not in ("onnxruntime", "openvino"):
-        raise SettingsError([Message("a script is written for engines onnxruntime and openvino, not {engine}; use --to compose or --to preset", engine=settings.engine)])  # fmt: skip
+    part = settings.engine_spec.script
+    if part is None:
+        able = listed((name for name, spec in ENGINES.items() if spec.script), " and ")
+        raise SettingsError([Message("a script is written for engines {engines}, not {engine}; use --to compose or --to preset", engines=able, engine=settings.engine)])  # fmt: skip
     if settings.focus != "off":
         raise SettingsError([Message("a script runs the network once on the whole picture, and focus {focus} looks at a part of it; use --to compose or --to preset, or a setting with focus off", focus=settings.focus)])  # fmt: skip
     notes: list[Message] = []
@@ -63,33 +69,27 @@ def write_python(wanted: Wanted) -> Export:
         "STD": tuple(model.std),
         "MAX_SIDE": settings.max_side,
         "THREADS": settings.intra_op_threads,
-        "INTER_OP_THREADS": settings.inter_op_threads,
         "IS_PARALLEL": settings.execution_mode == "parallel",
-        "CPU_MEM_ARENA": settings.cpu_mem_arena,
-        "MEM_PATTERN": settings.mem_pattern,
-        "ARENA_SHRINK": settings.arena_shrink,
-        "SPINNING": settings.spinning,
-        "PROVIDER": settings.provider,
-        "PRECISION": settings.precision,
-    }
-    script = OPENVINO_SCRIPT if settings.engine == "openvino" else ONNXRUNTIME_SCRIPT
-    dependencies, unpinned = _dependencies(settings)
-    constants = f"MODEL = Path(__file__).resolve().parent / {json.dumps(file_name)}\n" + "\n".join(f"{name} = {value!r}" for name, value in values.items() if re.search(rf"\b{name}\b", script))  # fmt: skip
+        **{name.upper(): value for name, value in settings.to_dict().items() if name not in (*_CONSTANTS, "model", "max_side")},
+    }  # fmt: skip
+    script = script_with(part())
+    used = {name: value for name, value in values.items() if re.search(rf"\b{name}\b", script)}
+    lost = [name for name in settings.changed() if name not in _TOLD_OTHERWISE and _CONSTANTS.get(name, name.upper()) not in used]  # fmt: skip
+    if lost:
+        notes.append(Message("a script cannot carry {lost}", lost=listed(Term(name, "knob") for name in lost)))  # fmt: skip
+    dependencies, unpinned = _dependencies(settings, part())
+    constants = f"MODEL = Path(__file__).resolve().parent / {json.dumps(file_name)}\n" + "\n".join(f"{name} = {value!r}" for name, value in used.items())  # fmt: skip
     text = script.replace("@CONSTANTS@", constants).replace("@DEPENDENCIES@", json.dumps(dependencies))  # fmt: skip
     return made_of(
         "python", text, *notes, *unpinned, *kept_notes(settings), beside=((file_name, graph),)
     )
 
 
-def _dependencies(settings: Settings) -> tuple[list[str], list[Message]]:
+def _dependencies(settings: Settings, part: Script) -> tuple[list[str], list[Message]]:
     """List the packages that a script needs, as installed here, and notes on those that are not."""
-    if settings.engine == "openvino":
-        engine = ["openvino"]
-    else:
-        engine = ["onnx", _PROVIDER_PACKAGES.get(str(settings.provider), "onnxruntime")]
     needed: list[str] = []
     notes: list[Message] = []
-    for name in (*engine, "numpy", "pillow"):
+    for name in (*part.packages[settings.provider], "numpy", "pillow"):
         try:
             needed.append(f"{name}=={version(name)}")
         except PackageNotFoundError:

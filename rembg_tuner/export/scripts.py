@@ -1,6 +1,11 @@
-"""The scripts that `export --to python` fills in: each needs its engine, numpy and Pillow, and none of ours."""
+"""The script that `export --to python` fills in: it needs its engine, numpy and Pillow, and none of this program."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rembg_tuner.engines.spec import Script
 
 _HEAD = '''# /// script
 # requires-python = ">=3.11"
@@ -21,19 +26,6 @@ from PIL import Image, ImageOps
 
 
 '''
-
-_BLOCK_ONNXRUNTIME = '''import os
-import sys
-from pathlib import Path
-
-# ONNX Runtime reports to its maker, and keeps a device id below the home folder, unless told not to.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"'''
-
-_BLOCK_OPENVINO = """import sys
-from pathlib import Path
-
-# The openvino package reports to Google Analytics while it is imported; without this module it does not.
-sys.modules["openvino_telemetry"] = None"""
 
 _TAIL = '''
 
@@ -66,74 +58,8 @@ if __name__ == "__main__":
     cut_out(load(), picture).save(target)
 '''
 
-ONNXRUNTIME_SCRIPT = (
-    _HEAD.replace("@IMPORT@", "import onnx\nimport onnxruntime").replace(
-        "@BLOCK@", _BLOCK_ONNXRUNTIME
-    )
-    + '''def load():
-    """Make the session. These are attributes of SessionOptions: as provider options they would be ignored."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    options.inter_op_num_threads = INTER_OP_THREADS
-    options.enable_cpu_mem_arena = CPU_MEM_ARENA
-    options.enable_mem_pattern = MEM_PATTERN
-    if IS_PARALLEL:
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
-    if not SPINNING:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider",
-                "tensorrt": "TensorrtExecutionProvider", "openvino": "OpenVINOExecutionProvider"}[PROVIDER]
-    session = onnxruntime.InferenceSession(graph(), sess_options=options, providers=[provider])
-    if session.get_providers()[0] != provider:
-        sys.exit(f"{provider} was asked for, and {session.get_providers()[0]} is what runs")
-    return session
 
-
-def graph():
-    """Read the graph and set the side of its input; its inner sizes are computed from that."""
-    model = onnx.load(MODEL)
-    dimensions = model.graph.input[0].type.tensor_type.shape.dim
-    for place, size in enumerate((1, 3, SIDE, SIDE)):
-        dimensions[place].dim_value = size
-    del model.graph.output[1:]  # the others are the network's own supervision
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    del model.graph.value_info[:]
-    return model.SerializeToString()
-
-
-def predict(session, tensor):
-    """Run the network: float32 (1, 3, side, side) in, float32 (1, 1, side, side) out."""
-    run = onnxruntime.RunOptions()
-    if ARENA_SHRINK:
-        run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    return session.run(None, {session.get_inputs()[0].name: tensor}, run)[0]
-'''
-    + _TAIL
-)
-
-OPENVINO_SCRIPT = (
-    _HEAD.replace("@IMPORT@", "import openvino").replace("@BLOCK@", _BLOCK_OPENVINO)
-    + '''def load():
-    """Compile the model for one picture at a time."""
-    core = openvino.Core()
-    model = core.read_model(MODEL)
-    model.reshape({model.inputs[0]: openvino.PartialShape([1, 3, SIDE, SIDE])})
-    model = openvino.Model([model.outputs[0]], model.get_parameters())  # the others are supervision
-    options = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
-    if THREADS:
-        options["INFERENCE_NUM_THREADS"] = str(THREADS)
-    if PRECISION in ("bf16", "fp16"):
-        options["INFERENCE_PRECISION_HINT"] = {"bf16": "bf16", "fp16": "f16"}[PRECISION]
-    else:  # int8 is in the file itself; what is left is fp32, on a CPU with bf16 too
-        options["INFERENCE_PRECISION_HINT"] = "f32"
-    return core.compile_model(model, "CPU", options)
-
-
-def predict(compiled, tensor):
-    """Run the network: float32 (1, 3, side, side) in, float32 (1, 1, side, side) out."""
-    return compiled([tensor])[compiled.outputs[0]]
-'''
-    + _TAIL
-)
+def script_with(part: Script) -> str:
+    """Return the whole script with an engine's part; its constants and dependencies are to be filled in."""
+    head = _HEAD.replace("@BLOCK@", part.block).replace("@IMPORT@", part.imports)
+    return head + part.body + _TAIL

@@ -66,6 +66,8 @@ SPEC = EngineSpec(
     derive=_derive,
     convert_with=_convert,
     detail=_detail,
+    # Those that the tests run; a test holds them against requirements-dev.txt and the Makefile.
+    image_install=" ncnn==1.0.20261020 && pip install --user --no-deps pnnx==20261020",
     imports=_imports,
     open=_open,
 )

@@ -23,7 +23,7 @@ from rembg_tuner.engines.onnxruntime.providers import (
     refuse_another_provider,
     require_provider,
 )
-from rembg_tuner.engines.onnxruntime.spec import PROVIDERS
+from rembg_tuner.engines.onnxruntime.spec import OPTION_ATTRIBUTES, PROVIDERS
 from rembg_tuner.engines.protocols import INT8_MARK
 from rembg_tuner.errors import CancelledError, EngineError, ModelError, OutOfMemoryError
 from rembg_tuner.host import read_host
@@ -69,8 +69,8 @@ def session_options(settings: Settings, *, threads: int) -> onnxruntime.SessionO
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.intra_op_threads or threads
     options.inter_op_num_threads = settings.inter_op_threads
-    options.enable_cpu_mem_arena = settings.cpu_mem_arena
-    options.enable_mem_pattern = settings.mem_pattern
+    for knob, attribute in OPTION_ATTRIBUTES.items():
+        setattr(options, attribute, getattr(settings, knob))
     if settings.execution_mode == "parallel":
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
         options.inter_op_num_threads = settings.inter_op_threads or threads
@@ -93,7 +93,7 @@ def read_back(session: onnxruntime.InferenceSession) -> dict[str, Value]:
         "inter_op_threads": options.inter_op_num_threads if is_parallel else 1,
         "execution_mode": "parallel" if is_parallel else "sequential",
         "spinning": _has_spinning(options),
-        "cpu_mem_arena": options.enable_cpu_mem_arena,
+        **{knob: getattr(options, name) for knob, name in OPTION_ATTRIBUTES.items()},
         # ONNX Runtime makes no memory pattern in parallel mode, whatever was asked.
         "mem_pattern": options.enable_mem_pattern and not is_parallel,
     }

@@ -7,7 +7,7 @@ from rembg_tuner.engines.spec import FIT, NETWORK_KNOBS, Derived, EngineSpec, Ne
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
-    from rembg_tuner.engines.spec import Quantize
+    from rembg_tuner.engines.spec import Quantize, Script
     from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
@@ -21,6 +21,8 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
 }
+# Knobs that are attributes of SessionOptions, as they are.
+OPTION_ATTRIBUTES = {"cpu_mem_arena": "enable_cpu_mem_arena", "mem_pattern": "enable_mem_pattern"}
 # The knobs of its sessions, which rembg's are too.
 SESSION_KNOBS = frozenset(
     {
@@ -28,8 +30,7 @@ SESSION_KNOBS = frozenset(
         "inter_op_threads",
         "execution_mode",
         "spinning",
-        "cpu_mem_arena",
-        "mem_pattern",
+        *OPTION_ATTRIBUTES,
     }
 )
 # The last line: what CUDA's loader says of itself goes to stdout too.
@@ -72,6 +73,13 @@ def _detail(_found: str) -> Message:
     return Message("fp32 and int8 on the CPU, other processors by its execution providers")
 
 
+def _script() -> Script:
+    """Import its part of an exported script."""
+    from rembg_tuner.engines.onnxruntime.script import SCRIPT
+
+    return SCRIPT
+
+
 SPEC = EngineSpec(
     name="onnxruntime",
     rank=2,
@@ -90,6 +98,7 @@ SPEC = EngineSpec(
     int8_ending="-int8-onnxruntime",
     int8_tools=_int8_tools,
     derive=_derive,
+    script=_script,
     timeouts=TIMEOUTS,
     axes={"precision": ("fp32", "int8"), "cpu_mem_arena": (True, False)},
     detail=_detail,

@@ -7,7 +7,7 @@ from rembg_tuner.engines.spec import FIT, NETWORK_KNOBS, Derived, EngineSpec, Ne
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
-    from rembg_tuner.engines.spec import Quantize
+    from rembg_tuner.engines.spec import Quantize, Script
     from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
@@ -58,6 +58,13 @@ def _detail(found: str) -> Message:
     return Message("this CPU: {capabilities}", capabilities=found)
 
 
+def _script() -> Script:
+    """Import its part of an exported script."""
+    from rembg_tuner.engines.openvino.script import SCRIPT
+
+    return SCRIPT
+
+
 SPEC = EngineSpec(
     name="openvino",
     rank=1,
@@ -78,6 +85,7 @@ SPEC = EngineSpec(
     axes={"precision": ("fp32", "bf16", "int8")},
     int8_tools=_int8_tools,
     derive=_derive,
+    script=_script,
     probe="from rembg_tuner.engines.openvino import session as e; print(*e.cpu_capabilities())",
     detail=_detail,
     imports=_imports,
