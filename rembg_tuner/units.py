@@ -63,15 +63,6 @@ def parse_seconds(text: str) -> float:
     return float(match[1]) * {"ms": 0.001, "s": 1.0, None: 1.0, "min": 60.0}[match[2]]
 
 
-def counted(count: int, noun: str) -> str:
-    """Write how many there are of something.
-
-    >>> counted(1, "trial"), counted(1200, "trial")
-    ('1 trial', '1,200 trials')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def format_bytes(count: int | None) -> str:
     """Write a size in MiB, from 10 GiB on in GiB; `unknown` for None.
 
@@ -92,7 +83,7 @@ def format_exact_bytes(count: int) -> str:
     >>> format_exact_bytes(300_000_000)
     '286 MiB (300,000,000 bytes)'
     """
-    return f"{format_bytes(count)} ({counted(count, 'byte')})"
+    return f"{format_bytes(count)} ({count:,} {'byte' if count == 1 else 'bytes'})"
 
 
 def format_seconds(duration_s: float | None) -> str:

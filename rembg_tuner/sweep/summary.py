@@ -15,7 +15,6 @@ from rembg_tuner.report import JSON_FILE, Story, write_report
 from rembg_tuner.sweep.plan_file import PLAN_FILE, read_plan_file
 from rembg_tuner.sweep.store import STORE_FILE, TrialStore
 from rembg_tuner.trials import read_trial
-from rembg_tuner.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,15 +84,18 @@ def _how(sweep: Sweep, plan: Plan) -> list[str]:
     without = dict.fromkeys(
         part.input for trial in sweep.trials for part in trial.pictures if not part.has_foreground
     )
+    runs = plural("{n} run", "{n:,} runs", n=plan.rounds)
+    pictures = plural("{n} picture", "{n:,} pictures", n=len(plan.pictures))
     how = [
-        f"Each setting ran in a worker of its own: one warm-up that is left out, then {counted(plan.rounds, 'run')} of each of {counted(len(plan.pictures), 'picture')} in turn; the order of settings is {'shuffled' if plan.trials is None else 'chosen by a guided search'} with seed {plan.seed}.",
+        f"Each setting ran in a worker of its own: one warm-up that is left out, then {runs} of each of {pictures} in turn; the order of settings is {'shuffled' if plan.trials is None else 'chosen by a guided search'} with seed {plan.seed}.",
         "Time is the median over the runs of the mean over pictures, from the request to the file written; start and load are not in it.",
         "Peak is the highest resident memory of the worker over load and all runs (VmHWM).",
         f"Agreement is the mean IoU at 0.5 with {reference.name} ({kind}), at most 1,024 px a side; stars are the boundary's F-measure (DAVIS, CVPR 2016) at 0.8 % of the diagonal, by the table in the README.",
     ]
     workers = sum(max(0, len(trial.worker_times_s) - 1) for trial in sweep.trials)
     if workers:
-        how.insert(1, f"The best were measured again, the recommended one first, in {counted(workers, 'worker')} more; a setting's runs are joined, and its peak is the highest of them.")  # fmt: skip
+        more = plural("{n} worker", "{n:,} workers", n=workers)
+        how.insert(1, f"The best were measured again, the recommended one first, in {more} more; a setting's runs are joined, and its peak is the highest of them.")  # fmt: skip
     if (busy := busy_text(sweep.trials)) is not None:
         how.append(f"{busy}.")
     if without:
