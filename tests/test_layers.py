@@ -57,7 +57,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "soak",
         "article",
     ),
-    ("comparison", "verification"),
+    ("comparison", "verification", "format_timing"),
     ("cli", "ui", "server"),
     ("__main__", "app"),
 )

@@ -80,6 +80,7 @@ def _add_presets(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare `doctor`."""
     doctor = commands.add_parser("doctor", help="tell what this machine has and what is installed")
+    doctor.add_argument("--time", nargs="?", const="", metavar="MODEL", help="time the number formats of a model here, for precision auto; default: of those on disk; some seconds each for u2netp")  # fmt: skip
     doctor.add_argument("--json", action="store_true", help="print one JSON document")
 
 

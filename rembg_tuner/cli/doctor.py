@@ -2,26 +2,79 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.cli.console import emit, emit_json
+from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.diagnosis import diagnose
+from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.format_timing import format_states, time_formats
+from rembg_tuner.machine import read_machine
+from rembg_tuner.messages import Message
+from rembg_tuner.running.load import OwnLoad, busy_warning
+from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
     import argparse
 
     from rembg_tuner.diagnosis import Diagnosis
+    from rembg_tuner.format_timing import FormatState
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the diagnosis."""
+    """Print the diagnosis; with --time the number formats are timed first."""
+    models = [arguments.time] if arguments.time else []
+    is_timed = arguments.time is None or _time(models)
     diagnosis = diagnose()
+    states = format_states(read_machine(), models)
     if arguments.json:
-        emit_json(diagnosis.to_dict())
+        emit_json({**diagnosis.to_dict(), "formats": [state.to_dict() for state in states]})
     else:
-        emit(*_lines(diagnosis))
-    return 0
+        emit(*_lines(diagnosis, _format_lines(states)))
+    return DONE if is_timed else FAILED
+
+
+def _time(models: list[str]) -> bool:
+    """Time the number formats of models.
+
+    Args:
+        models: to time; empty: those on disk.
+
+    Returns:
+        Whether all were timed; what was not is printed.
+
+    Raises:
+        SettingsError: a model has nothing to time.
+    """
+    machine, bench, is_done = read_machine(), OwnBench(), True
+    states = format_states(machine, models)
+    if models and not states:
+        raise SettingsError([Message("model {model} has nothing to time: it is not on disk, or no other number format's agreement with fp32 is known; models agreement {model} --pictures DIR measures that", code="nothing_to_time", model=models[0])])  # fmt: skip
+    if (busy := busy_warning(OwnLoad())) is not None:
+        log(f"rembg-tuner: the number formats were not timed: {busy}")
+        return False
+    for state in states:
+        with tempfile.TemporaryDirectory(prefix="rembg-tuner-time-") as folder:
+            try:
+                time_formats(state, machine, bench, Path(folder), lambda step: log(f"timing {step}"))  # fmt: skip
+            except OutputError as error:
+                log(f"rembg-tuner: {state.settings.model} in {state.settings.engine}: {error}")
+                is_done = False
+    return is_done
+
+
+def _format_lines(states: list[FormatState]) -> list[str]:
+    """Lay out what `precision auto` is."""
+    if not states:
+        return []
+    hint = "" if all(state.formats.is_timed for state in states) else "; doctor --time times them"
+    lines = [f"number formats{hint}"]
+    return lines + [
+        f"  {state.settings.model} in {state.settings.engine}: {state.text}" for state in states
+    ]
 
 
 _ROWS = {"peaks": "peaks", "measured_trials": "trials", "timings": "timings"}
@@ -35,8 +88,8 @@ def _measured(found: Diagnosis) -> str:
     return f"{rows} in {found.measurements}; deleting this file forgets them"
 
 
-def _lines(found: Diagnosis) -> list[str]:
-    """Lay the diagnosis out in lines."""
+def _lines(found: Diagnosis, formats: list[str]) -> list[str]:
+    """Lay the diagnosis out in lines, with those of the number formats."""
     quota = "no quota" if found.quota_cpus is None else f"a quota of {found.quota_cpus:g}"
     limit = (
         "no limit"
@@ -69,7 +122,7 @@ def _lines(found: Diagnosis) -> list[str]:
         f"  {provider.name:12} {'present' if provider.is_present else f'absent · {provider.detail}'}"
         for provider in found.providers
     ]
-    lines.append("models")
+    lines += [*formats, "models"]
     width = max(len(model.name) for model in found.models)
     lines += [
         f"  {model.name:{width}} {model.path or f'not on disk · {model.detail}'}"

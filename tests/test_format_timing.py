@@ -1,0 +1,131 @@
+"""Number formats timed for `precision auto`: in turn, not under load, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from made_bench import made_result
+from made_machines import NEW_CPU, make_machine
+
+from rembg_tuner.cli import main
+from rembg_tuner.errors import OutputError
+from rembg_tuner.format_times import find_times
+from rembg_tuner.format_timing import FormatState, format_states, time_formats
+from rembg_tuner.imaging.source import read_header
+from rembg_tuner.machine import Machine, read_machine
+from rembg_tuner.measurement import HAD_COMPANY, Failure, Result
+from rembg_tuner.messages import Message
+from rembg_tuner.resolve import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rembg_tuner.pipeline import Job
+    from rembg_tuner.settings import Settings
+
+SECONDS = {"int8": 0.03, "bf16": 0.02, "fp32": 0.01}
+
+
+class TimedBench:
+    """A bench whose networks take as long as told."""
+
+    slots = 1
+
+    def __init__(self, warnings: Sequence[Message] = ()) -> None:
+        """Remember the order of the formats."""
+        self.order: list[str] = []
+        self.warnings = tuple(warnings)
+        self.failure: Failure | None = None
+
+    def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
+        """Take tenfold for the warm-up; see `measure.Bench`."""
+        self.order.append(settings.precision)
+        assert (read_header(Path(jobs[0].input)).width, len(jobs)) == (256, 4)
+        if self.failure is not None:
+            return [self.failure]
+        runs = [made_result(job, settings, i) for i, job in enumerate(jobs)]
+        took = SECONDS[settings.precision]
+        stages = [{"predict": took * (1 if i else 10)} for i in range(len(jobs))]
+        return [replace(run, stages_s=stage, warnings=self.warnings) for run, stage in zip(runs, stages, strict=True)]  # fmt: skip
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Make a machine with OpenVINO alone, and a cache of its own."""
+    monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path / "cache"))
+    return replace(make_machine(precisions=NEW_CPU), engines=("openvino",), timing=read_machine().timing)  # fmt: skip
+
+
+def state_of(machine: Machine) -> FormatState:
+    """Give the one state: u2netp in OpenVINO."""
+    [state] = format_states(machine, ["u2netp"])
+    return state
+
+
+def test_formats_are_timed_in_turn_and_kept(machine: Machine, tmp_path: Path) -> None:
+    """A, B, C, A, B, C; the warm-up is left out, and `auto` is the fastest."""
+    bench, before = TimedBench(), state_of(machine)
+    told: list[Message] = []
+    assert str(before.text) == "precision auto is int8, as recorded on other machines; not timed here"  # fmt: skip
+    time_formats(before, machine, bench, tmp_path, told.append)
+    assert bench.order == ["int8", "bf16", "fp32"] * 2
+    assert str(told[0]) == "u2netp in openvino, int8"
+    after = state_of(replace(machine, timing=read_machine().timing))
+    assert after.formats.times_s == pytest.approx(SECONDS)
+    assert str(after.text) == "precision auto is fp32, as timed on this machine: int8 30 ms, bf16 20 ms, fp32 10 ms"  # fmt: skip
+    assert after.to_dict()["is_timed"] is True
+    here = replace(machine, timing=read_machine().timing)
+    assert resolve(after.settings, here).precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    "warning", [Message("the machine was busy", code="machine_busy"), HAD_COMPANY]
+)
+def test_under_load_nothing_is_kept(machine: Machine, tmp_path: Path, warning: Message) -> None:
+    """Neither beside other programs nor beside another slot's run."""
+    with pytest.raises(OutputError, match="other work ran at the same time"):
+        time_formats(state_of(machine), machine, TimedBench([warning]), tmp_path, lambda _: None)
+    key = machine.times_key("u2netp", "openvino")
+    assert find_times(tmp_path / "cache", key, machine.kind) == {}
+
+
+def test_a_format_that_does_not_run_is_said(machine: Machine, tmp_path: Path) -> None:
+    """With the reason of the run; nothing is kept."""
+    bench, state = TimedBench(), state_of(machine)
+    bench.failure = Failure(kind="crash", message=Message("it crashed"), stage="load", input="", settings=state.settings, run_index=0)  # fmt: skip
+    with pytest.raises(OutputError, match="were not timed: it crashed"):
+        time_formats(state, machine, bench, tmp_path, lambda _: None)
+
+
+def test_doctor_does_not_time_under_load(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says so, and fails."""
+    monkeypatch.setattr("rembg_tuner.running.load.load_average", lambda: 999.0)
+    assert main(["doctor", "--time", "u2netp"]) == 1
+    assert "were not timed: the machine was busy" in capsys.readouterr().err
+
+
+def test_a_model_without_a_choice_is_misuse(capsys: pytest.CaptureFixture[str]) -> None:
+    """One that is not on disk, or not known."""
+    assert main(["doctor", "--time", "no-such-model"]) == 2
+    assert "model no-such-model has nothing to time" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_doctor_times_with_real_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every format of u2netp in ONNX Runtime; `auto` is decided by it from then on."""
+    monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path))
+    machine = replace(read_machine(), engines=("onnxruntime",))
+    monkeypatch.setattr("rembg_tuner.cli.doctor.read_machine", lambda: replace(machine, timing=read_machine().timing))  # fmt: skip
+    assert main(["doctor", "--time", "u2netp", "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out)["formats"]
+    assert found["is_timed"] is True
+    assert set(found["times_s"]) == {"int8", "fp32"}
+    assert all(0 < time_s < 10 for time_s in found["times_s"].values())
