@@ -26,11 +26,11 @@ import pyvips
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from rembg_tuner.bench.pictures import P48, P1080
-from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.check import check
 from rembg_tuner.host import read_host
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Result, setting_peak_bytes
 from rembg_tuner.pipeline import Job
-from rembg_tuner.presets import unnative_text
 from rembg_tuner.quality import intersection_over_union, mean_absolute_error
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
@@ -129,14 +129,14 @@ LEFT_OUT: dict[str, str] = {}
 
 def possible(named: dict[str, Settings]) -> dict[str, Settings]:
     """Keep what this CPU can run; what it cannot goes to LEFT_OUT with the reason."""
-    able = look_at_this_machine()
+    machine = read_machine()
     kept = {}
     for name, settings in named.items():
-        reason = unnative_text(settings.precision, settings.engine, able)
-        if reason is None:
+        refusals = check(settings, machine)
+        if not refusals:
             kept[name] = settings
         else:
-            LEFT_OUT[name] = reason
+            LEFT_OUT[name] = reason = str(refusals[0].clause or refusals[0].reason)
             print(f"left out: {name}: {reason}", file=sys.stderr, flush=True)
     return kept
 

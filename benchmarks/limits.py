@@ -30,12 +30,12 @@ import onnx
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from rembg_tuner.bench.pictures import P1080
-from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.check import check
 from rembg_tuner.host import read_host
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Result, is_busy
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.pipeline import Job
-from rembg_tuner.presets import unnative_text
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 
@@ -95,14 +95,10 @@ def network_gflop() -> float:
 
 def measure(rounds: int, threads: int) -> dict[str, Any]:
     """Run the matrix product and the networks in turn; returns medians by name."""
-    able = look_at_this_machine()
+    machine = read_machine()
     if "ONEDNN_MAX_CPU_ISA" in os.environ:
-        able = replace(able, precisions=able.precisions & {"fp32", "int8"})
-    named = {
-        name: settings
-        for name, settings in NETWORKS.items()
-        if unnative_text(settings.precision, settings.engine, able) is None
-    }
+        machine = replace(machine, precisions=machine.precisions & {"fp32", "int8"})
+    named = {name: settings for name, settings in NETWORKS.items() if not check(settings, machine)}
     rates: list[float] = []
     seconds: dict[str, list[float]] = {name: [] for name in named}
     busy: list[str] = []

@@ -32,9 +32,9 @@ import pyvips
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.bench.contestants import FASTEST
 from rembg_tuner.bench.pictures import P12, P48, P1080
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.compose import Composition, write_cutout
 from rembg_tuner.imaging.cutout_rows import CutoutRows
@@ -42,9 +42,10 @@ from rembg_tuner.imaging.libvips import fetch_rows, start_libvips
 from rembg_tuner.imaging.placed import PictureMatte
 from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
 from rembg_tuner.imaging.source import PictureHeader, opened, read_header
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Result
 from rembg_tuner.pipeline import Job
-from rembg_tuner.presets import find_preset, resolve
+from rembg_tuner.presets import find_preset
 from rembg_tuner.running.runner import Runner
 
 RESULTS = Path(__file__).parent / "results"
@@ -57,7 +58,7 @@ Part = Callable[[], object]
 def make_matte(folder: Path) -> PictureMatte:
     """Cut the product shot out, and make its alpha a matte of the network's size."""
     output = folder / "cutout.png"
-    settings, _ = resolve(find_preset(FASTEST), {}, look_at_this_machine())
+    settings, _ = asked_settings(find_preset(FASTEST), {}, read_machine())
     with Runner() as runner:
         run = runner.run(Job(input=str(P1080.make()), output=str(output)), settings)
     if not isinstance(run, Result):

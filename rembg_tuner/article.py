@@ -8,15 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Failure, distinct, is_busy, setting_peak_bytes
 from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import find_entry
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.pipeline import Job
-from rembg_tuner.presets import find_preset, resolve
+from rembg_tuner.presets import find_preset
 from rembg_tuner.quality import edge_stars
 from rembg_tuner.running.load import OwnLoad
 from rembg_tuner.running.runner import Runner
@@ -120,13 +121,13 @@ def measure_article(
     Raises:
         OutputError: a row that should run did not.
     """
-    able = look_at_this_machine()
+    machine = read_machine()
     settings: dict[str, Settings] = {}
     missing: dict[str, Message] = {}
     for name in (*ARTICLE_ROWS, *OUR_ROWS):
-        wanted, warnings = resolve(find_preset(name), {}, able)
-        for text in warnings:
-            tell(f"preset {name}: {text}")
+        wanted, warnings = asked_settings(find_preset(name), {}, machine)
+        for said in warnings:
+            tell(f"preset {name}: {said}")
         entry = find_entry(wanted.model)
         if entry.find() is None:
             missing[name] = Message(

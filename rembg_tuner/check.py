@@ -8,24 +8,27 @@ with a warning (`asked`), a choice in a form is grey with the reason, an axis' v
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.errors import ModelError
+from rembg_tuner.errors import ModelError, SettingsError
 from rembg_tuner.messages import Message, Term, listed
 from rembg_tuner.settings import (
     KNOBS,
-    PRECISIONS,
+    Settings,
+    as_meant,
     default_of,
     is_honoured,
-    unhonoured_text,
+    problems_of,
+    unknown_problems,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from rembg_tuner.machine import Machine
-    from rembg_tuner.settings import Precision, Settings, Value
+    from rembg_tuner.machine import Machine, ModelFile
+    from rembg_tuner.settings import Value
 
 # The knobs that one value of focus uses, and which.
 FOCUS_USES = {"focus_box": "box", "focus_max_share": "auto"}
@@ -98,12 +101,12 @@ def _absent_engine(asked: _Asked) -> Iterator[Refusal]:
     engine, machine = asked.settings.engine, asked.machine
     if machine is None or engine in machine.engines:
         return
-    here = listed(machine.engines)
+    here = listed(Term(one, "choice") for one in machine.engines)
     yield Refusal(
         knob="engine",
         value=engine,
-        reason=Message("engine {engine} is not installed; {install}, or choose engine {engines}", code="engine_absent", engine=engine, install=install_text(engine), engines=here),
-        clause=Message("engine {engine} is not installed; choose engine {engines}", code="engine_absent", engine=engine, engines=here),
+        reason=Message("engine {engine} is not installed; {install}, or choose engine {engines}", code="engine_absent", engine=Term(engine, "choice"), install=ENGINES[engine].install, engines=here),
+        clause=Message("engine {engine} is not installed; choose engine {engines}", code="engine_absent", engine=Term(engine, "choice"), engines=here),
     )  # fmt: skip
 
 
@@ -118,28 +121,54 @@ def _unhonoured(asked: _Asked) -> Iterator[Refusal]:
             yield Refusal(
                 knob=name,
                 value=value,
-                reason=Message("{text}", code="knob_unhonoured", text=unhonoured_text(name, engine)),
-                clause=Message("engine {engine} has no such knob", code="knob_unhonoured", engine=engine),
+                reason=unhonoured_text(name, engine),
+                clause=Message("engine {engine} has no such knob", code="knob_unhonoured", engine=Term(engine, "choice")),
                 beside=("engine",),
             )  # fmt: skip
 
 
+def unhonoured_text(name: str, engine: str) -> Message:
+    """Say that an engine cannot honour a knob, and which could."""
+    able = (one for one in ENGINES if is_honoured(name, one))
+    return Message("{knob} is not a knob of engine {engine}; leave it out, or choose engine {engines}", code="knob_unhonoured", knob=Term(name, "knob"), engine=Term(engine, "choice"), engines=listed(Term(one, "choice") for one in able))  # fmt: skip
+
+
 def _precision(asked: _Asked) -> Iterator[Refusal]:
-    """Refuse a number format that the engine, the CPU or the disk does not have."""
+    """Refuse a number format that the engine, its execution provider, the CPU or the disk does not have."""
     settings, machine = asked.settings, asked.machine
     engine, precision = settings.engine, settings.precision
-    if not is_honoured("precision", engine):
+    if not is_honoured("precision", engine) or precision == "auto":
         return
-    if precision not in PRECISIONS[engine]:
-        clause = Message("engine {engine} has no precision {precision}, it has {precisions}", code="precision_foreign", engine=engine, precision=precision, precisions=listed(PRECISIONS[engine]))  # fmt: skip
-        everywhere = Message("precision {precision} is not one of engine {engine}'s, which are {precisions}; choose one of them", code="precision_foreign", precision=precision, engine=engine, precisions=listed(PRECISIONS[engine]))  # fmt: skip
-        reason = everywhere if machine is None else _cannot_be_had(precision, clause)
-        yield _of_precision(asked, reason, clause, beside=("engine",))
-    elif machine is not None and _needs_cpu(engine, precision) and precision not in machine.precisions:  # fmt: skip
+    need = ENGINES[engine].precisions.get(precision)
+    if need is None:
+        yield _foreign(asked)
+        return
+    if need.provider and settings.provider != need.provider:
+        yield _of_precision(asked, _provider_text(settings, need.provider), beside=("engine", "provider"))  # fmt: skip
+    if machine is None:
+        return
+    if need.cpu and precision not in machine.precisions:
         clause = Message("this CPU has no native {precision}, and it is offered only on CPUs that have it", code="precision_not_native", precision=precision)  # fmt: skip
         yield _of_precision(asked, _cannot_be_had(precision, clause), clause, beside=("engine",))
-    elif machine is not None and precision == "int8" and not machine.has_int8(settings.model, engine):  # fmt: skip
+    if need.int8_file and not machine.has_int8(settings.model, engine):
         yield _no_int8(asked, machine)
+
+
+def _foreign(asked: _Asked) -> Refusal:
+    """Refuse a number format that the engine does not have, on any machine."""
+    engine, precision = asked.settings.engine, asked.settings.precision
+    known = listed(Term(one, "choice") for one in ENGINES[engine].precision_choices)
+    clause = Message("engine {engine} has no precision {precision}, it has {precisions}", code="precision_foreign", engine=Term(engine, "choice"), precision=precision, precisions=known)  # fmt: skip
+    in_a_file = Message("precision {precision} is not one of engine {engine}'s, which are {precisions}; choose one of them", code="precision_foreign", precision=precision, engine=Term(engine, "choice"), precisions=known)  # fmt: skip
+    reason = in_a_file if asked.machine is None else _cannot_be_had(precision, clause)
+    return _of_precision(asked, reason, clause, beside=("engine",))
+
+
+def _provider_text(settings: Settings, wanted: str) -> Message:
+    """Say that a number format is another execution provider's."""
+    if wanted == "cpu":  # where fp32 may be what the other provider is for
+        return Message("precision {precision} in engine {engine} is provider {needed}'s, got provider {provider}; choose provider {needed}, or another precision", code="precision_of_provider", precision=settings.precision, engine=settings.engine, needed=wanted, provider=settings.provider)  # fmt: skip
+    return Message("precision {precision} in engine {engine} is provider {needed}'s, got provider {provider}; choose provider {needed}, or precision fp32", code="precision_of_provider", precision=settings.precision, engine=settings.engine, needed=wanted, provider=settings.provider)  # fmt: skip
 
 
 def _no_int8(asked: _Asked, machine: Machine) -> Refusal:
@@ -150,7 +179,7 @@ def _no_int8(asked: _Asked, machine: Machine) -> Refusal:
         machine.find(model, engine)
         reason = clause
     except ModelError as error:
-        reason = error.message
+        reason = error.message.coded("int8_absent")
     return Refusal(
         knob="precision",
         value="int8",
@@ -171,26 +200,6 @@ def _of_precision(
 def _cannot_be_had(precision: str, clause: Message) -> Message:
     """Say to whoever asked for it that a number format cannot be had."""
     return Message("precision {precision} cannot be had: {reason}; choose precision fp32", code=clause.code, precision=precision, reason=clause)  # fmt: skip
-
-
-def _needs_cpu(engine: str, precision: Precision) -> bool:
-    """Return whether an engine computes in a format only on CPUs that have it."""
-    need = ENGINES[engine].precisions.get(precision)
-    return need is not None and need.cpu
-
-
-def _precision_and_provider(asked: _Asked) -> Iterator[Refusal]:
-    """Refuse a number format of another execution provider's."""
-    engine, precision, provider = asked.settings.engine, asked.settings.precision, asked.settings.provider  # fmt: skip
-    need = ENGINES[engine].precisions.get(precision)
-    if need is None or need.provider in ("", provider):
-        return
-    said = {"precision": precision, "engine": engine, "needed": need.provider, "provider": provider}
-    if need.provider == "cpu":  # where fp32 may be what the other provider is for
-        reason = Message("precision {precision} in engine {engine} is provider {needed}'s, got provider {provider}; choose provider {needed}, or another precision", code="precision_of_provider", **said)  # fmt: skip
-    else:
-        reason = Message("precision {precision} in engine {engine} is provider {needed}'s, got provider {provider}; choose provider {needed}, or precision fp32", code="precision_of_provider", **said)  # fmt: skip
-    yield _of_precision(asked, reason, beside=("engine", "provider"))
 
 
 def _focus(asked: _Asked) -> Iterator[Refusal]:
@@ -244,19 +253,26 @@ def _missing_files(asked: _Asked) -> Iterator[Refusal]:
     if machine is None:
         return
     try:
-        machine.find(settings.model, None)
+        model = machine.find(settings.model, None)
     except ModelError as error:
         yield Refusal(knob="model", value=settings.model, reason=error.message, lacking="model")
+    else:
+        if not settings.network_size and not model.side and is_honoured("network_size", settings.engine):  # fmt: skip
+            yield Refusal(knob="network_size", value=0, reason=no_size_text(model), beside=("model",), lacking="model")  # fmt: skip
     absent = (machine.absent_providers or {}).get(settings.provider)
     if absent is not None and is_honoured("provider", settings.engine):
         yield Refusal(knob="provider", value=settings.provider, reason=absent, beside=("engine",), lacking="provider")  # fmt: skip
+
+
+def no_size_text(model: ModelFile) -> Message:
+    """Say that a model does not tell the size of its input."""
+    return Message("{model} does not tell its input size; give --network-size", code="no_network_size", model=Path(model.spec.path))  # fmt: skip
 
 
 _RULES: tuple[Callable[[_Asked], Iterator[Refusal]], ...] = (
     _absent_engine,
     _unhonoured,
     _precision,
-    _precision_and_provider,
     _focus,
     _arena,
     _inter_op,
@@ -265,6 +281,34 @@ _RULES: tuple[Callable[[_Asked], Iterator[Refusal]], ...] = (
 )
 
 
-def install_text(engine: str) -> str:
-    """Return the command that installs an engine."""
-    return ENGINES[engine].install
+def build(values: Mapping[str, object]) -> tuple[Settings, list[Message], frozenset[str]]:
+    """Make Settings of values by name, with defaults where a value cannot be.
+
+    Args:
+        values: knobs by name, as they stand in YAML, JSON or a form; those left out take their defaults.
+
+    Returns:
+        The settings, what is wrong with single values, and the names of those.
+    """
+    meant = as_meant(values)
+    wrong = {name: found for name in KNOBS if name in meant and (found := problems_of(name, meant[name]))}  # fmt: skip
+    fitting = {name: value for name, value in meant.items() if name not in wrong}
+    settings = Settings(**fitting)  # type: ignore[arg-type]  # each was looked at
+    problems = [*unknown_problems(values), *(one for found in wrong.values() for one in found)]
+    return settings, problems, frozenset(wrong)
+
+
+def checked_settings(values: Mapping[str, object]) -> Settings:
+    """Make Settings of values by name that may run on some machine, as a file has them.
+
+    Args:
+        values: knobs by name; those left out take their defaults.
+
+    Raises:
+        SettingsError: with everything that is wrong with single values and between them.
+    """
+    settings, problems, wrong = build(values)
+    problems += [refusal.reason for refusal in check(settings, None, wrong=wrong)]
+    if problems:
+        raise SettingsError(problems)
+    return settings

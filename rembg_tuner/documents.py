@@ -55,7 +55,7 @@ def preset_table() -> str:
     """Lay the presets out as a Markdown table."""
     lines = ["| preset | for | settings | median | peak |", "|---|---|---|--:|--:|"]
     measured = next((p.measured for p in read_presets().values() if p.measured), None)
-    usual = measured_on_text(measured) if measured else ""
+    usual = str(measured_on_text(measured)) if measured else ""
     lines += [_preset_line(preset, usual) for preset in read_presets().values()]
     if measured is not None:
         lines += [
@@ -72,7 +72,7 @@ def _preset_line(preset: Preset, usual: str) -> str:
     if preset.measured is None:
         return f"| {name} | {preset.purpose} | {settings} | not measured: {preset.why_not_measured} | |"
     seconds = float(str(preset.measured["latency_p50_s"]))
-    on = measured_on_text(preset.measured)
+    on = str(measured_on_text(preset.measured))
     where = "" if on == usual else f" (on {on})"
     small = small_subject_of(preset.measured)
     if small is not None:

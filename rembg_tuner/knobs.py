@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_TYPE_WORDS: dict[type, str] = {
-    bool: "on or off (true or false)",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
+from rembg_tuner.messages import Message, Term, listed
+
+_TYPE_WORDS: dict[type, Message] = {
+    bool: Message("on or off (true or false)"),
+    int: Message("a whole number"),
+    float: Message("a number"),
+    str: Message("text"),
 }
 
 
@@ -48,16 +50,34 @@ class Knob:
     default_text: str = ""
 
     def allowed_text(self) -> str:
-        """Tell the values allowed, for messages and tables."""
+        """Write the values allowed, in English, for flags and tables."""
+        return str(self.allowed_message())
+
+    def allowed_message(self) -> Message:
+        """Say which values are allowed."""
         if self.choices:
-            return ", ".join(self.choices)
-        if self.low is None:
-            return self.allowed or "on, off"
-        zero = "0 or " if self.or_zero else ""
-        high = "" if self.high is None else f" to {_plain(self.high)}"
-        multiple = f", a multiple of {self.multiple_of}" if self.multiple_of else ""
-        unit = f" {self.unit}" if self.unit else ""
-        return f"{zero}{_plain(self.low)}{high}{unit}{multiple}"
+            return Message("{choices}", choices=listed(Term(one, "choice") for one in self.choices))
+        if self.low is None or self.high is None:
+            return Message("{allowed}", allowed=self.allowed or "on, off")
+        return self._range(_plain(self.low), _plain(self.high))
+
+    def _range(self, low: str, high: str) -> Message:  # noqa: PLR0911  # one for each unit
+        """Say which numbers are allowed."""
+        if self.or_zero and self.multiple_of:
+            return Message("0 or {low} to {high} px, a multiple of {multiple}", low=low, high=high, multiple=self.multiple_of)  # fmt: skip
+        if self.or_zero:
+            return Message("0 or {low} to {high} px", low=low, high=high)
+        match self.unit:
+            case "threads":
+                return Message("{low} to {high} threads", low=low, high=high)
+            case "pictures":
+                return Message("{low} to {high} pictures", low=low, high=high)
+            case "s":
+                return Message("{low} to {high} s", low=low, high=high)
+            case "bytes":
+                return Message("{low} to {high} bytes", low=low, high=high)
+            case _:
+                return Message("{low} to {high}", low=low, high=high)
 
 
 def _plain(number: float) -> str:
@@ -65,7 +85,7 @@ def _plain(number: float) -> str:
     return f"{number:.0f}" if number == int(number) else f"{number:g}"
 
 
-def problems_of_value(name: str, knob: Knob, expected: type, value: object) -> list[str]:
+def problems_of_value(name: str, knob: Knob, expected: type, value: object) -> list[Message]:
     """Say what is wrong with one value alone, whatever the other knobs are; empty: nothing.
 
     Args:
@@ -75,7 +95,7 @@ def problems_of_value(name: str, knob: Knob, expected: type, value: object) -> l
         value: what was given.
     """
     if type(value) is not expected:  # a bool is no int, and an int is no float
-        return [f"{name} must be {_TYPE_WORDS[expected]}, got {value!r:.80}"]
+        return [Message("{knob} must be {allowed}, got {value}", knob=Term(name, "knob"), allowed=_TYPE_WORDS[expected], value=f"{value!r:.80}")]  # fmt: skip
     if isinstance(value, str):
         return _word_problems(name, knob, value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -83,14 +103,14 @@ def problems_of_value(name: str, knob: Knob, expected: type, value: object) -> l
     return []
 
 
-def _word_problems(name: str, knob: Knob, value: str) -> list[str]:
+def _word_problems(name: str, knob: Knob, value: str) -> list[Message]:
     """Check a word by its knob's choices."""
     if knob.choices and value not in knob.choices:
-        return [f"{name} must be one of {', '.join(knob.choices)}, got {value!r:.80}"]
-    return [] if value.strip() else [f"{name} must not be empty"]
+        return [Message("{knob} must be one of {choices}, got {value!r:.80}", knob=Term(name, "knob"), choices=listed(Term(one, "choice") for one in knob.choices), value=value)]  # fmt: skip
+    return [] if value.strip() else [Message("{knob} must not be empty", knob=Term(name, "knob"))]
 
 
-def _number_problems(name: str, knob: Knob, value: float) -> list[str]:
+def _number_problems(name: str, knob: Knob, value: float) -> list[Message]:
     """Check a number by its knob's range."""
     if value == 0 and knob.or_zero:
         return []
@@ -98,5 +118,5 @@ def _number_problems(name: str, knob: Knob, value: float) -> list[str]:
         knob.high or math.inf
     ) and value != math.inf  # NaN fits nowhere
     if not fits or (knob.multiple_of and value % knob.multiple_of):
-        return [f"{name} must be {knob.allowed_text()}, got {value}"]
+        return [Message("{knob} must be {allowed}, got {value}", knob=Term(name, "knob"), allowed=knob.allowed_message(), value=value)]  # fmt: skip
     return []

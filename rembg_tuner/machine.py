@@ -23,6 +23,7 @@ from rembg_tuner.host import fast_formats_of, read_host
 from rembg_tuner.messages import Message
 from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.catalogue import find_model, read_catalogue
+from rembg_tuner.models.form import read_input_side
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.settings import installed_engines
 
@@ -122,8 +123,13 @@ class Machine:
 
     @property
     def best_engine(self) -> str:
-        """The engine that settings without one mean."""
-        return self.engines[0]
+        """The engine that settings without one mean: the best that runs the network alone."""
+        return next((one for one in self.engines if not ENGINES[one].is_stock), next(iter(ENGINES)))
+
+    @property
+    def fast_formats(self) -> tuple[str, ...]:
+        """The number formats that the CPU has instructions of its own for; see `host.fast_formats_of`."""
+        return fast_formats_of(self.features)
 
     def has_model(self, model: str) -> bool:
         """Return whether a model's file is on disk."""
@@ -166,6 +172,12 @@ class Machine:
             return {}
         return self.timing(key, self.kind)
 
+    def renewed(self) -> Self:
+        """Return the machine with the files of models, the agreements and the times as they are now."""
+        return replace(
+            self, find=cache(_find), agreement=_agreements(self.int8_kind), timing=cache(_timing)
+        )
+
     def shared_by(self, slots: int) -> Self:
         """Return the machine as one of several slots has it, which share its CPUs."""
         return replace(self, cpus=max(1, self.cpus // slots))
@@ -178,30 +190,6 @@ def read_machine() -> Machine:
     """
     host = read_host()
 
-    @cache
-    def find(model: str, int8_for: str | None) -> ModelFile:
-        spec = find_model(model, int8_for=int8_for)
-        try:
-            stat = Path(spec.path).stat()
-        except OSError as error:
-            raise ModelError(Message("the model's file {path} cannot be read: {reason}", path=Path(spec.path), reason=error.strerror)) from error  # fmt: skip
-        return ModelFile(
-            spec=spec, size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, side=spec.side
-        )
-
-    @cache
-    def agreement(model: str, engine: str, precision: str) -> AgreementWithFp32 | None:
-        return agreement_with_fp32(model, engine, precision, open_cache()[0], int8_kind=host.int8_kind)  # fmt: skip
-
-    @cache
-    def timing(key: str, kind: str) -> Mapping[str, float]:
-        try:
-            return find_times(open_cache()[0], key, kind)
-        except (
-            sqlite3.Error
-        ):  # the run warns of it as it notes its peak; until then what was recorded holds
-            return {}
-
     return Machine(
         engines=installed_engines(),
         cpu=host.cpu,
@@ -212,11 +200,55 @@ def read_machine() -> Machine:
         memory_limit_bytes=host.usable_memory_bytes,
         limited_by=host.limited_by,
         large_models=_large_models(),
-        find=find,
-        agreement=agreement,
-        timing=timing,
+        find=cache(_find),
+        agreement=_agreements(host.int8_kind),
+        timing=cache(_timing),
         version=_version_of,
     )
+
+
+@lru_cache(maxsize=128)
+def _side_in(path: str, _size_bytes: int, _mtime_ns: int) -> int | None:
+    """Read the side of a network's input from its graph; None: the graph leaves it open, or does not read."""
+    try:
+        return read_input_side(Path(path))
+    except OSError:
+        return None
+
+
+def _find(model: str, int8_for: str | None) -> ModelFile:
+    """Find a model's file on disk."""
+    spec = find_model(model, int8_for=int8_for)
+    try:
+        stat = Path(spec.path).stat()
+    except OSError as error:
+        raise ModelError(Message("the model's file {path} cannot be read: {reason}", path=Path(spec.path), reason=error.strerror)) from error  # fmt: skip
+    return ModelFile(
+        spec=spec,
+        size_bytes=stat.st_size,
+        mtime_ns=stat.st_mtime_ns,
+        side=spec.side or _side_in(spec.path, stat.st_size, stat.st_mtime_ns),
+    )
+
+
+def _agreements(int8_kind: Int8Kind) -> Callable[[str, str, str], AgreementWithFp32 | None]:
+    """Return what gives the agreements that are kept now."""
+
+    @cache
+    def agreement(model: str, engine: str, precision: str) -> AgreementWithFp32 | None:
+        return agreement_with_fp32(model, engine, precision, open_cache()[0], int8_kind=int8_kind)
+
+    return agreement
+
+
+def _timing(key: str, kind: str) -> Mapping[str, float]:
+    """Return what number formats took here."""
+    try:
+        return find_times(open_cache()[0], key, kind)
+    except (
+        sqlite3.Error
+    ):  # the run warns of it as it notes its peak; until then what was recorded holds
+        return {}
 
 
 @cache

@@ -9,55 +9,15 @@ from rembg_tuner.check import check
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.fastest import fastest_of
 from rembg_tuner.messages import Message, listed
-from rembg_tuner.models.agreement import agreement_with_fp32
-from rembg_tuner.presets import unnative_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from rembg_tuner.machine import Machine
-    from rembg_tuner.presets import Capabilities
     from rembg_tuner.settings import Precision, Settings
 
 # Mean absolute difference of two mattes, above which a number format is no longer the same model.
 MOST_DIFFERENCE = 0.02
-
-
-def choose_precision(
-    settings: Settings, able: Capabilities, cache: Path
-) -> tuple[Settings, tuple[str, ...]]:
-    """Put a precision in the place of `auto`.
-
-    Args:
-        settings: others than auto come back as they are.
-        able: what this machine can do.
-        cache: where this machine's own agreements are kept.
-
-    Returns:
-        The settings, and what is to be said of it.
-    """
-    if settings.precision != "auto":
-        return settings, ()
-    if settings.provider != "cpu":
-        reason = f"precision auto is fp32 with provider {settings.provider}: no other number format was measured there"
-        return replace(settings, precision="fp32"), (reason,)
-    unmeasured: list[str] = []
-    for precision in ENGINES[settings.engine].faster_than_fp32:
-        if unnative_text(precision, settings.engine, able) is not None:
-            continue  # never int8, which runs on every CPU
-        if precision == "int8" and f"{settings.model} {settings.engine}" not in able.int8_models:
-            continue
-        found = agreement_with_fp32(settings.model, settings.engine, precision, cache, int8_kind=able.int8_kind)  # fmt: skip
-        if found is None:
-            unmeasured.append(precision)
-        elif found.mae <= MOST_DIFFERENCE:
-            return replace(settings, precision=precision), ()
-    reason = (
-        f"precision auto is fp32 here: how {' and '.join(unmeasured)} of model {settings.model} agree with fp32 in engine "
-        f"{settings.engine} was not measured; python -m rembg_tuner models agreement {settings.model} --pictures DIR does"
-    )
-    return replace(settings, precision="fp32"), (reason,) if unmeasured else ()
 
 
 def meaning_of_precision(

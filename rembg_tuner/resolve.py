@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.check import no_size_text
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import ModelError
 from rembg_tuner.machine import ABSENT, LIBVIPS_PACKAGE, Machine, ModelFile
-from rembg_tuner.messages import Message
 from rembg_tuner.precision import meaning_of_precision
 from rembg_tuner.settings import KNOBS, Settings
 
 if TYPE_CHECKING:
+    from rembg_tuner.messages import Message
     from rembg_tuner.settings import EngineName, Precision, ProviderName, Value
 
 WorkerKey = tuple["Value", ...]
@@ -102,13 +102,11 @@ class ResolvedSettings:
 
 
 def _versions(engine: str, machine: Machine) -> dict[str, str]:
-    """Return the versions of the packages that figures depend on; of wheels that replace each other the one here."""
+    """Return the versions that figures depend on, by distribution."""
     found = {name: machine.version(name) for name in (LIBVIPS_PACKAGE, "rembg-tuner")}
     for distributions in ENGINES[engine].packages.values():
-        versions = {name: machine.version(name) for name in distributions}
-        here = [name for name, number in versions.items() if number != ABSENT]
-        name = here[0] if here else distributions[0]
-        found[name] = versions[name]
+        installed = [name for name in distributions if machine.version(name) != ABSENT]
+        found |= {name: machine.version(name) for name in installed[:1] or distributions[:1]}
     return found
 
 
@@ -140,8 +138,3 @@ def resolve(settings: Settings, machine: Machine) -> ResolvedSettings:
         notes=notes,
         machine=machine,
     )
-
-
-def no_size_text(model: ModelFile) -> Message:
-    """Say that a model does not tell the size of its input."""
-    return Message("{model} does not tell its input size; give --network-size", code="no_network_size", model=Path(model.spec.path))  # fmt: skip

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from rembg_tuner.boxes import BOX_FORM, box_problem, box_text
-from rembg_tuner.conflicts import FOCUS_USES, focus_problem, precision_problems
 from rembg_tuner.engines import table
 from rembg_tuner.engines.versions import is_installed
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.knobs import Knob, problems_of_value
+from rembg_tuner.messages import Message, Term, listed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from rembg_tuner.engines.spec import EngineSpec
 
 EngineName = str  # of the table of engines
@@ -31,10 +33,6 @@ PeakKey = tuple[tuple[str, Value], ...]  # knobs with their values
 ENGINES: tuple[EngineName, ...] = tuple(table.ENGINES)
 # rembg itself, to compare with
 STOCK_ENGINE: EngineName = next(name for name, spec in table.ENGINES.items() if spec.is_stock)
-# What each engine computes in; which of them is native is the CPU's to say.
-PRECISIONS: dict[str, tuple[Precision, ...]] = {
-    name: spec.precision_choices for name, spec in table.ENGINES.items()
-}
 _KNOB = "knob"
 DEFAULT_MODEL = "u2netp"
 MODEL_ALIASES = {"u2net_lite": DEFAULT_MODEL}  # the article's name for it
@@ -306,52 +304,17 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what is not allowed, all problems at once."""
+        """Refuse values that are of another type or out of range, all problems at once.
+
+        What is wrong between knobs, or with a machine, is for `check` to find.
+        """
         if isinstance(self.model, str):
             object.__setattr__(self, "model", MODEL_ALIASES.get(self.model, self.model))
         if isinstance(self.focus_box, str):
             object.__setattr__(self, "focus_box", box_text(self.focus_box))
-        wrong = {name: problems_of(name, getattr(self, name)) for name in KNOBS}
-        allowed = {name for name, problems in wrong.items() if not problems}
-        problems = [text for texts in wrong.values() for text in texts]
-        problems += self._cross_problems(allowed)
+        problems = [one for name in KNOBS for one in problems_of(name, getattr(self, name))]
         if problems:
             raise SettingsError(problems)
-
-    def _cross_problems(self, allowed: set[str]) -> list[str]:
-        """List what is wrong between knobs whose values alone are allowed."""
-        problems = [
-            unhonoured_text(name, self.engine)
-            for name in KNOBS
-            if {name, "engine"} <= allowed
-            and not is_honoured(name, self.engine)
-            and getattr(self, name) != default_of(name)
-        ]
-        if {"precision", "engine", "provider"} <= allowed and is_honoured("precision", self.engine):
-            able = PRECISIONS[self.engine]
-            problems += precision_problems(self.engine, self.provider, self.precision, able)
-        for name in FOCUS_USES:
-            if {name, "focus", "engine"} <= allowed and is_honoured(name, self.engine):
-                is_given = getattr(self, name) != default_of(name)
-                problem = focus_problem(name, self.focus, is_given=is_given)
-                problems += [problem] if problem else []
-        if (
-            {"arena_shrink", "cpu_mem_arena"} <= allowed
-            and self.arena_shrink
-            and not self.cpu_mem_arena
-        ):
-            problems.append(
-                "arena_shrink gives back the arena's memory, so it needs cpu_mem_arena on; switch one of the two"
-            )
-        if (
-            {"inter_op_threads", "execution_mode"} <= allowed
-            and self.inter_op_threads > 0
-            and self.execution_mode == "sequential"
-        ):
-            problems.append(
-                f"inter_op_threads is used in execution_mode parallel only, got {self.inter_op_threads} with sequential; leave it at 0 or choose parallel"
-            )
-        return problems
 
     @property
     def engine_spec(self) -> EngineSpec:
@@ -428,12 +391,6 @@ def is_honoured(name: str, engine: str) -> bool:
     return not KNOBS[name].engines or engine in KNOBS[name].engines
 
 
-def unhonoured_text(name: str, engine: str) -> str:
-    """Say that an engine cannot honour a knob, and which could."""
-    able = ", ".join(engine for engine in ENGINES if is_honoured(name, engine))
-    return f"{name} is not a knob of engine {engine}; leave it out, or choose engine {able}"
-
-
 def build_settings(values: dict[str, object]) -> Settings:
     """Make Settings of values by name, as they stand in YAML, JSON or a form.
 
@@ -443,13 +400,8 @@ def build_settings(values: dict[str, object]) -> Settings:
     Raises:
         SettingsError: a name is unknown, or a value is not allowed.
     """
-    known = ", ".join(KNOBS)
-    problems = [
-        f"{name!r:.80} is not a setting; the settings are {known}"
-        for name in values
-        if name not in KNOBS
-    ]
-    given = {name: _as_meant(name, value) for name, value in values.items() if name in KNOBS}
+    problems = unknown_problems(values)
+    given = as_meant(values)
     try:
         settings = Settings(**given)  # type: ignore[arg-type]  # __post_init__ checks every type
     except SettingsError as error:
@@ -457,6 +409,23 @@ def build_settings(values: dict[str, object]) -> Settings:
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def unknown_problems(names: Iterable[str]) -> list[Message]:
+    """Say which names are no setting's; empty: all are."""
+    known = listed(Term(name, "knob") for name in KNOBS)
+    return [
+        Message(
+            "{name} is not a setting; the settings are {known}", name=f"{name!r:.80}", known=known
+        )
+        for name in names
+        if name not in KNOBS
+    ]
+
+
+def as_meant(values: Mapping[str, object]) -> dict[str, object]:
+    """Return the values of known knobs as YAML, JSON or a form mean them."""
+    return {name: _as_meant(name, value) for name, value in values.items() if name in KNOBS}
 
 
 def _as_meant(name: str, value: object) -> object:
@@ -473,11 +442,15 @@ def _as_meant(name: str, value: object) -> object:
     return float(value)
 
 
-def problems_of(name: str, value: object) -> list[str]:
+def problems_of(name: str, value: object) -> list[Message]:
     """Say what is wrong with one value alone, whatever the other knobs are; empty: nothing."""
     if value is None and is_optional(name):
         return []
     problems = problems_of_value(name, KNOBS[name], type_of(name), value)
-    if name == "focus_box" and not problems and (problem := box_problem(str(value))) is not None:
-        return [str(problem)]
+    if (
+        name == "focus_box"
+        and not problems
+        and (problem := box_problem(box_text(str(value)))) is not None
+    ):
+        return [problem]
     return problems

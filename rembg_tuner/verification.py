@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.bench.pictures import P1080, P1080_SMALL
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.export.values import OWN_PICTURES, with_version
 from rembg_tuner.host import read_host
+from rembg_tuner.machine import read_machine
 from rembg_tuner.messages import Message, listed
 from rembg_tuner.models.spec import file_digests
-from rembg_tuner.presets import measured_elsewhere_text, resolve
+from rembg_tuner.presets import measured_elsewhere_text
 from rembg_tuner.records import HASH_LETTERS, read_record
 from rembg_tuner.small_matte import read_small_matte
 from rembg_tuner.stats import VERIFY_ROUNDS
@@ -173,7 +174,7 @@ def verify(
     files = find_pictures(
         preset.name, record, request.pictures or _files_beside(record, request.beside)
     )
-    settings, warnings = resolve(preset, {}, look_at_this_machine())
+    settings, warnings = asked_settings(preset, {}, read_machine())
     elsewhere = _told(measured_elsewhere_text(preset, read_host()))
     _refuse_nothing_to_compare(preset.name, record, elsewhere, request.ranges)
     ground = Ground(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.models.agreement import AgreementWithFp32
 
+INT8_OF_U2NETP = ("u2netp openvino", "u2netp onnxruntime")
 OLD_CPU = frozenset({"fp32", "int8"})  # AVX2 only
 NEW_CPU = frozenset({"fp32", "int8", "bf16"})  # VNNI and bf16
 
@@ -24,7 +25,7 @@ def make_machine(
     *,
     engines: tuple[str, ...] = ("openvino", "onnxruntime", "ncnn", "rembg"),
     precisions: frozenset[str] = NEW_CPU,
-    int8_models: Collection[str] = ("u2netp openvino", "u2netp onnxruntime"),
+    int8_models: Collection[str] = (),
     absent_models: Collection[str] = (),
     cache: Path = Path("/nonexistent"),
     **more: Any,
@@ -39,7 +40,7 @@ def make_machine(
         cache: with this machine's own agreements.
         more: other fields.
     """
-    kind = more.pop("int8_kind", "vnni" if "bf16" in precisions else "avx2")
+    kind = more.pop("int8_kind", "vnni")
 
     def find(model: str, int8_for: str | None) -> ModelFile:
         is_there = model not in absent_models and (int8_for is None or f"{model} {int8_for}" in int8_models)  # fmt: skip

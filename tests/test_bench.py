@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from made_machines import make_machine
 
 from rembg_tuner.bench import part_tables
 from rembg_tuner.bench.contest import Bout, Run, _bouts
@@ -22,14 +23,13 @@ from rembg_tuner.bench.report_text import format_report
 from rembg_tuner.bench.tables import stage_table, summary_table
 from rembg_tuner.cli import main
 from rembg_tuner.errors import SettingsError
-from rembg_tuner.presets import Capabilities
 from rembg_tuner.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
-PLAIN = Capabilities(
+PLAIN = make_machine(
     engines=("openvino", "onnxruntime", "rembg"),
     precisions=frozenset({"fp32", "int8"}),
     int8_models=frozenset({"u2netp openvino"}),

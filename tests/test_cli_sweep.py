@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import pyvips
 from made_bench import KilledError, MadeBench
+from made_machines import make_machine
 
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli import main
 from rembg_tuner.cli.sweep import command_of
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import MACHINE_BUSY
 from rembg_tuner.messages import Message
-from rembg_tuner.presets import Capabilities
 from rembg_tuner.settings import Settings
 from rembg_tuner.sweep.plan_file import PLAN_FILE, hold_folder
 
@@ -148,11 +148,9 @@ def test_a_value_that_this_machine_cannot_do_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before the sweep starts; with the reason."""
-    here = look_at_this_machine()
-    able = Capabilities(
-        engines=here.engines, precisions=frozenset({"fp32"}), int8_models=here.int8_models
-    )
-    monkeypatch.setattr("rembg_tuner.sweep.opening.look_at_this_machine", lambda: able)
+    here = read_machine()
+    able = replace(here, precisions=frozenset({"fp32"}))
+    monkeypatch.setattr("rembg_tuner.sweep.opening.read_machine", lambda: able)
     assert sweep(folder, "--engine", "openvino", "--precision", "fp32,bf16") == 0
     told = capsys.readouterr().err.splitlines()
     assert told[1] == "left out: precision bf16 cannot be had here: this CPU has no native bf16, and it is offered only on CPUs that have it"  # fmt: skip
@@ -577,9 +575,9 @@ def test_what_a_preset_lost_here_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Compare and sweep say it as cut does."""
-    plain = replace(look_at_this_machine(), int8_models=frozenset())
+    plain = make_machine()
     for room in ("compare", "sweep_plan"):
-        monkeypatch.setattr(f"rembg_tuner.cli.{room}.look_at_this_machine", lambda: plain)
+        monkeypatch.setattr(f"rembg_tuner.cli.{room}.read_machine", lambda: plain)
     assert sweep(folder, "--network-size", "64", "--preset", "fastest") == 0
     assert "preset fastest: " in capsys.readouterr().err
     assert main(["compare", str(COFFEE), "--presets", "balanced,fastest", "--rounds", "1"]) == 0

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.cli.early import guess_engine, launch_early
 from rembg_tuner.engines.table import ENGINES
+from rembg_tuner.machine import read_machine
 from rembg_tuner.presets import (
     DEFAULT_PRESET,
     MORE_PRESETS_VARIABLE,
     find_preset,
     read_presets,
-    resolve,
 )
 from rembg_tuner.running.launching import EarlyWorker, LaunchedWorker
 from rembg_tuner.settings import STOCK_ENGINE
@@ -129,7 +129,7 @@ def test_the_engine_is_guessed_by_the_words(words: str, engine: str | None) -> N
 @pytest.mark.parametrize("name", list(read_presets()))
 def test_the_guess_is_right_for_every_preset(name: str) -> None:
     """The cheap look at presets.yaml finds what the whole reading of it makes."""
-    engine = resolve(find_preset(name), {}, look_at_this_machine())[0].engine
+    engine = asked_settings(find_preset(name), {}, read_machine())[0].engine
     assert guess_engine(["cut", "a.png", "--preset", name]) == (
         None if engine == STOCK_ENGINE else engine
     )

@@ -225,7 +225,7 @@ ADDED = """
 import json, sys
 import toy_engine; toy_engine.add()
 from pathlib import Path
-from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.machine import read_machine
 from rembg_tuner.cli.early import guess_engine
 from rembg_tuner.diagnosis import diagnose
 from rembg_tuner.export.targets import export
@@ -252,7 +252,7 @@ print(json.dumps({
     "key": json.loads(resolve(settings, machine).measurement_key)["versions"],
     "context": [one for one in describe_machine() if one.startswith("numpy ")],
     "axes": default_axes()["engine"],
-    "grid": len(make_grid({"engine": ["echo"], "network_size": [64, 96]}, Settings(), look_at_this_machine()).settings),
+    "grid": len(make_grid({"engine": ["echo"], "network_size": [64, 96]}, Settings(), read_machine()).settings),
     "installed": installed_engines(),
     "early": guess_engine(["cut", "a.png", "--engine", "echo"]),
     "choices": KNOBS["engine"].choices,

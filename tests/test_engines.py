@@ -15,9 +15,10 @@ import numpy.typing as npt
 import onnx
 import openvino
 import pytest
+from made_machines import INT8_OF_U2NETP, make_machine
 from PIL import Image
 
-from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.check import check
 from rembg_tuner.engines.protocols import EngineRequest
 from rembg_tuner.engines.table import open_engine
 from rembg_tuner.errors import NO_FOREGROUND, EngineError, MissingProviderError, ModelError
@@ -25,6 +26,7 @@ from rembg_tuner.host import read_host
 from rembg_tuner.imaging.matte import scale_to_matte
 from rembg_tuner.imaging.network_input import normalise
 from rembg_tuner.imaging.source import read_header, read_small
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.models.agreement import (
     AgreementWithFp32,
@@ -32,11 +34,10 @@ from rembg_tuner.models.agreement import (
     remember_agreement,
 )
 from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.models.form import NEWEST_IR, NEWEST_OPSET, Form, read_form
+from rembg_tuner.models.form import NEWEST_IR, NEWEST_OPSET, Form, read_form, read_input_side
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from rembg_tuner.pipeline import Job
-from rembg_tuner.precision import MOST_DIFFERENCE, choose_precision
-from rembg_tuner.presets import Capabilities, unnative_text
+from rembg_tuner.precision import MOST_DIFFERENCE, meaning_of_precision
 from rembg_tuner.running.derived import prepare
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
@@ -423,7 +424,7 @@ def test_an_own_network_of_free_size_needs_a_size(engine: str, tmp_path: Path) -
         refused = runner.run(job, Settings(model=model, engine=engine))
         taken = runner.run(job, Settings(model=model, engine=engine, network_size=96))
     assert isinstance(refused, Failure)
-    assert (refused.kind, refused.stage) == ("bad_model", "load")
+    assert (refused.kind, refused.stage) == ("bad_model", "prepare")
     assert "give --network-size" in str(refused.message)
     assert isinstance(taken, Result), taken
     assert taken.effective["network_size"] == 96
@@ -657,8 +658,8 @@ def test_a_number_format_agrees_as_the_page_says(
 
     The middle one, since u2netp is not sure of the cat, where another format's noise is other noise.
     """
-    able = look_at_this_machine()
-    if unnative_text(precision, engine, able) is not None:
+    able = read_machine()
+    if check(Settings(engine=engine, precision=precision), able):  # type: ignore[arg-type]
         assert precision == "bf16"
         pytest.skip(f"this CPU has no native {precision}")
     spec = find_model("u2netp", int8_for=engine if precision == "int8" else None)
@@ -699,27 +700,23 @@ def test_a_large_graph_is_optimised_once(
 
 def test_auto_is_the_fastest_format_whose_agreement_holds(own_cache: Path, tmp_path: Path) -> None:
     """It is named in effective; a model that nobody measured stays in fp32, and says how to measure it."""
-    everything = Capabilities(
-        engines=("openvino",),
-        precisions=frozenset({"fp32", "bf16", "int8"}),
-        int8_models=frozenset({"u2netp openvino"}),
-    )
+    everything = make_machine(engines=("openvino",), int8_models=INT8_OF_U2NETP, cache=tmp_path)
     auto = Settings(engine="openvino", precision="auto")
-    assert choose_precision(auto, everything, tmp_path)[0].precision == "int8"
-    without = replace(everything, int8_models=frozenset())
-    assert choose_precision(auto, without, tmp_path)[0].precision == "bf16"
+    assert meaning_of_precision(auto, everything)[0] == "int8"
+    without = make_machine(engines=("openvino",), cache=tmp_path)
+    assert meaning_of_precision(auto, without)[0] == "bf16"
     plain = replace(without, precisions=frozenset({"fp32"}))
-    assert choose_precision(auto, plain, tmp_path) == (replace(auto, precision="fp32"), ())
+    assert meaning_of_precision(auto, plain) == ("fp32", ())
     unknown = replace(auto, model="silueta")
-    chosen, told = choose_precision(unknown, without, tmp_path)
-    assert chosen.precision == "fp32"
-    assert "models agreement silueta --pictures DIR" in told[0]
+    chosen, told = meaning_of_precision(unknown, without)
+    assert chosen == "fp32"
+    assert "models agreement silueta --pictures DIR" in str(told[0])
     bad = AgreementWithFp32(mae=0.03, iou=0.9, pictures=3)
     remember_agreement("silueta", "openvino", "bf16", bad, tmp_path, int8_kind="vnni")
-    assert choose_precision(unknown, without, tmp_path) == (replace(unknown, precision="fp32"), ())
+    assert meaning_of_precision(unknown, without) == ("fp32", ())
     good = AgreementWithFp32(mae=0.01, iou=0.99, pictures=3)
     remember_agreement("silueta", "openvino", "bf16", good, tmp_path, int8_kind="vnni")
-    assert choose_precision(unknown, without, tmp_path)[0].precision == "bf16"
+    assert meaning_of_precision(unknown, without)[0] == "bf16"
 
 
 def test_a_damaged_file_of_agreement_is_set_aside(tmp_path: Path) -> None:
@@ -879,3 +876,16 @@ def test_the_stock_pipeline_refuses_in_words(stock: tuple[Runner, Path], tmp_pat
         assert failure.kind == kind, failure.message
         assert not (tmp_path / name).exists()
     assert stock[0].worker_pid == pid
+
+
+def test_the_side_of_an_own_network_is_read_from_its_graph(tmp_path: Path) -> None:
+    """Without onnx: the network that comes along, a toy, and one whose graph leaves it open."""
+    machine = read_machine()
+    assert read_input_side(Path(machine.find("u2netp", None).spec.path)) == 320
+    assert machine.find(str(make_toy(tmp_path / "toy.onnx")), None).side == 96
+    free = str(make_toy(tmp_path / "free.onnx", shape=(1, 3, "h", "w")))
+    assert machine.find(free, None).side is None
+    [refused] = check(Settings(engine="onnxruntime", model=free), machine)
+    assert refused.knob == "network_size"
+    (tmp_path / "none.onnx").write_bytes(b"no graph")
+    assert read_input_side(tmp_path / "none.onnx") is None

@@ -18,20 +18,22 @@ from typing import Any
 import numpy as np
 import pytest
 import pyvips
+from made_machines import make_machine
 from made_trials import make_trial
 
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.budgets import Budgets
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli import main
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.export.container import MARGIN, limits_of
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import FILE_NAMES, TARGETS, Export, Measured
+from rembg_tuner.machine import Machine, read_machine
 from rembg_tuner.measurement import Result
 from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 from rembg_tuner.pipeline import Job
-from rembg_tuner.presets import Capabilities, find_preset, read_presets, resolve
+from rembg_tuner.presets import find_preset, read_presets
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import Settings
 from rembg_tuner.trials import Trial
@@ -44,8 +46,8 @@ MEASURED = Measured(
     peak_bytes=161 * MIB, time_s=0.088, n=7, date="2026-11-24", cpu="a CPU", cores=2
 )
 INT8_FILES = frozenset({"u2netp openvino", "u2netp onnxruntime"})
-WITHOUT_INT8 = Capabilities(engines=("openvino", "onnxruntime"), precisions=frozenset({"fp32"}))
-WITH_INT8 = Capabilities(
+WITHOUT_INT8 = make_machine(engines=("openvino", "onnxruntime"), precisions=frozenset({"fp32"}))
+WITH_INT8 = make_machine(
     engines=("openvino", "onnxruntime"),
     precisions=frozenset({"fp32", "int8"}),
     int8_models=INT8_FILES,
@@ -139,7 +141,7 @@ def test_the_compose_file_is_one(tmp_path: Path) -> None:
 
 def find_settings(name: str) -> Settings:
     """Give a preset's settings on this machine."""
-    return resolve(find_preset(name), {}, look_at_this_machine())[0]
+    return asked_settings(find_preset(name), {}, read_machine())[0]
 
 
 def test_the_composes_preset_starts_the_page_with_the_setting(
@@ -169,13 +171,13 @@ def test_the_composes_preset_starts_the_page_with_the_setting(
 def test_the_preset_reads_back(tmp_path: Path) -> None:
     """Equal settings, and the figures, on a machine that has the number format."""
     settings = Settings(model="u2netp", engine="openvino", precision="bf16", intra_op_threads=1)
-    able = Capabilities(engines=("openvino",), precisions=frozenset({"fp32", "bf16"}))
+    able = make_machine(engines=("openvino",), precisions=frozenset({"fp32", "bf16"}))
     for measured in (MEASURED, None):
         text = export(settings, "preset", measured=measured, name="mine").text
         (tmp_path / "presets.yaml").write_text(text)
         read_presets.cache_clear()
         preset = read_presets(tmp_path / "presets.yaml")["mine"]
-        assert resolve(preset, {}, able)[0] == settings
+        assert asked_settings(preset, {}, able)[0] == settings
         assert (preset.measured is None) == (measured is None)
 
 
@@ -275,7 +277,7 @@ def test_the_command_writes_each(
     target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To a folder under its usual name, or to standard output."""
-    monkeypatch.setattr("rembg_tuner.cli.export.look_at_this_machine", lambda: WITH_INT8)
+    monkeypatch.setattr("rembg_tuner.cli.export.read_machine", lambda: WITH_INT8)
     assert main(["export", "fastest", "--to", target, "-o", str(tmp_path)]) == 0
     text = (tmp_path / FILE_NAMES[target]).read_text()
     assert main(["export", "fastest", "--to", target]) == 0
@@ -287,7 +289,7 @@ def test_a_presets_figures_are_exported_where_they_were_measured_of_its_settings
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the CPU's int8, as it was measured: peak, picture, and what auto was."""
-    monkeypatch.setattr("rembg_tuner.cli.export.look_at_this_machine", lambda: WITH_INT8)
+    monkeypatch.setattr("rembg_tuner.cli.export.read_machine", lambda: WITH_INT8)
     expected = find_preset(name).measured
     assert expected is not None
     assert main(["export", name, "--to", "preset", "-o", str(tmp_path / "own.yaml")]) == 0
@@ -315,7 +317,7 @@ def test_a_presets_figures_are_left_out_where_it_runs_otherwise(
     name: str, reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without an int8 form on disk: no limits of another setting's peak, and the reason."""
-    monkeypatch.setattr("rembg_tuner.cli.export.look_at_this_machine", lambda: WITHOUT_INT8)
+    monkeypatch.setattr("rembg_tuner.cli.export.read_machine", lambda: WITHOUT_INT8)
     assert main(["export", name, "--to", "compose"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -333,10 +335,10 @@ def test_a_presets_figures_are_left_out_where_it_runs_otherwise(
     ],
 )
 def test_a_script_takes_the_format_that_auto_is_here(
-    able: Capabilities, precision: str, file: str, monkeypatch: pytest.MonkeyPatch
+    able: Machine, precision: str, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its name stands in a note, its file in the text."""
-    monkeypatch.setattr("rembg_tuner.export.python_script.look_at_this_machine", lambda: able)
+    monkeypatch.setattr("rembg_tuner.export.python_script.read_machine", lambda: able)
     made = export(Settings(engine="openvino", precision="auto"), "python", measured=None)
     assert f"precision auto is {precision} on this machine, and the script takes that" in map(
         str, made.notes

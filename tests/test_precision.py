@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from made_machines import INT8_OF_U2NETP, OLD_CPU, make_machine
 
 from rembg_tuner.models.agreement import (
     AgreementWithFp32,
     agreement_with_fp32,
     remember_agreement,
 )
-from rembg_tuner.precision import choose_precision
-from rembg_tuner.presets import Capabilities
+from rembg_tuner.precision import meaning_of_precision
 from rembg_tuner.settings import KNOBS, Settings
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.host import Int8Kind
 
-EVERYTHING = Capabilities(
+EVERYTHING = make_machine(
     engines=("openvino", "onnxruntime", "ncnn"),
     precisions=frozenset({"fp32", "bf16", "fp16", "int8"}),
     int8_models=frozenset({"u2netp openvino", "u2netp onnxruntime"}),
@@ -42,17 +41,17 @@ def test_auto_is_what_was_measured_to_be_faster(
 ) -> None:
     """Agreement alone does not make a format the fastest."""
     settings = Settings(**{"precision": "auto", **asked})
-    chosen, told = choose_precision(settings, EVERYTHING, tmp_path)
-    assert (chosen.precision, told) == (expected, ())
+    chosen, told = meaning_of_precision(settings, EVERYTHING)
+    assert (chosen, told) == (expected, ())
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_auto_is_int8_on_a_cpu_with_avx2_only(engine: str, tmp_path: Path) -> None:
     """Its agreement is recorded for such CPUs, apart from that with VNNI, and holds."""
-    plain = replace(EVERYTHING, precisions=frozenset({"fp32", "int8"}), int8_kind="avx2")
+    plain = make_machine(precisions=OLD_CPU, int8_models=INT8_OF_U2NETP, int8_kind="avx2")
     auto = Settings(engine=engine, precision="auto")
-    chosen, told = choose_precision(auto, plain, tmp_path)
-    assert (chosen.precision, told) == ("int8", ())
+    chosen, told = meaning_of_precision(auto, plain)
+    assert (chosen, told) == ("int8", ())
     recorded = [
         agreement_with_fp32("u2netp", engine, "int8", tmp_path, int8_kind=kind)
         for kind in ("avx2", "vnni")
@@ -85,16 +84,17 @@ def test_ncnn_stays_in_fp32_whatever_agrees(precision: str, tmp_path: Path) -> N
     same = AgreementWithFp32(mae=0.0, iou=1.0, pictures=3)
     remember_agreement("u2netp", "ncnn", precision, same, tmp_path, int8_kind="vnni")
     auto = Settings(engine="ncnn", precision="auto")
-    assert choose_precision(auto, EVERYTHING, tmp_path)[0].precision == "fp32"
+    machine = make_machine(precisions=EVERYTHING.precisions, cache=tmp_path)
+    assert meaning_of_precision(auto, machine)[0] == "fp32"
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
 def test_auto_is_fp32_with_another_provider_and_says_so(provider: str, tmp_path: Path) -> None:
     """The CPU's int8 is no setting of another processor's, however able the CPU beside it is."""
     auto = Settings(engine="onnxruntime", provider=provider, precision="auto")  # type: ignore[arg-type]
-    chosen, told = choose_precision(auto, EVERYTHING, tmp_path)
-    assert (chosen.precision, chosen.provider) == ("fp32", provider)
-    assert told == (
+    chosen, told = meaning_of_precision(auto, EVERYTHING)
+    assert chosen == "fp32"
+    assert tuple(map(str, told)) == (
         f"precision auto is fp32 with provider {provider}: no other number format was measured there",
     )
 

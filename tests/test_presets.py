@@ -6,36 +6,35 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from made_machines import INT8_OF_U2NETP, make_machine
 
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.bench import preset_measurements
-from rembg_tuner.cache import open_cache
-from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.check import check
 from rembg_tuner.errors import PresetError, SettingsError
 from rembg_tuner.host import Host
-from rembg_tuner.precision import choose_precision
+from rembg_tuner.machine import Machine, read_machine
 from rembg_tuner.presets import (
-    Capabilities,
     Preset,
     find_preset,
     measured_elsewhere_text,
     read_presets,
-    resolve,
     small_subject_of,
-    unnative_text,
 )
+from rembg_tuner.resolve import resolve
 from rembg_tuner.settings import Settings, build_settings
 from rembg_tuner.yaml_files import format_mapping, read_mapping
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-EVERYTHING = Capabilities(
+EVERYTHING = make_machine(
     engines=("openvino", "onnxruntime", "rembg"), precisions=frozenset({"fp32", "bf16"})
 )
-WITHOUT_BF16 = Capabilities(
+WITHOUT_BF16 = make_machine(
     engines=("openvino", "onnxruntime", "rembg"), precisions=frozenset({"fp32"})
 )
-ONNX_RUNTIME_ONLY = Capabilities(engines=("onnxruntime",), precisions=frozenset({"fp32", "bf16"}))
+ONNX_RUNTIME_ONLY = make_machine(engines=("onnxruntime",), precisions=frozenset({"fp32", "bf16"}))
 NAMES = (
     "balanced", "fastest", "small-subjects", "smallest", "studio", "cpu-server", "gpu-server", "edge",
     "article-default", "article-light", "article-onnx",
@@ -89,8 +88,7 @@ def test_measuring_a_preset_keeps_what_auto_was(monkeypatch: pytest.MonkeyPatch)
     auto, fp32 = found["auto"].measured, found["fp32"].measured
     assert auto is not None
     assert fp32 is not None
-    able, cache = look_at_this_machine(), open_cache()[0]
-    here = choose_precision(Settings(precision="auto"), able, cache)[0].precision
+    here = resolve(Settings(precision="auto"), read_machine()).precision
     assert auto["precision"] == here
     assert "precision" not in fp32
 
@@ -151,22 +149,22 @@ def _preset(**values: object) -> Preset:
 def test_what_only_the_preset_says_is_dropped_with_a_warning(
     preset: Preset | None,
     given: dict[str, object],
-    able: Capabilities,
+    able: Machine,
     expected: Settings,
     warned: tuple[str, ...],
 ) -> None:
     """A preset bends to the machine and to what was given, and says so, knob by knob."""
-    settings, warnings = resolve(preset, given, able)
+    settings, warnings = asked_settings(preset, given, able)
     assert settings == expected
     assert len(warnings) == len(warned)
-    assert all(name in warning for name, warning in zip(warned, warnings, strict=True))
+    assert all(name in str(warning) for name, warning in zip(warned, warnings, strict=True))
 
 
 def test_the_articles_name_for_u2netp_is_understood_and_said() -> None:
     """u2net_lite runs u2netp, and the Result's warnings say so."""
-    settings, warnings = resolve(None, {"model": "u2net_lite"}, EVERYTHING)
+    settings, warnings = asked_settings(None, {"model": "u2net_lite"}, EVERYTHING)
     assert settings.model == "u2netp"
-    assert warnings == ("model u2net_lite is understood as u2netp",)
+    assert tuple(map(str, warnings)) == ("model u2net_lite is understood as u2netp",)
 
 
 @pytest.mark.parametrize(
@@ -182,27 +180,33 @@ def test_the_articles_name_for_u2netp_is_understood_and_said() -> None:
     ],
 )
 def test_what_was_given_and_cannot_be_is_an_error(
-    given: dict[str, object], able: Capabilities, part: str
+    given: dict[str, object], able: Machine, part: str
 ) -> None:
     """A flag that cannot be honoured is refused, even at its default value."""
     with pytest.raises(SettingsError, match=part.replace("[", r"\[")):
-        resolve(None, given, able)
+        asked_settings(None, given, able)
 
 
 def test_no_cpu_withholds_int8() -> None:
     """An engine without int8 blames no CPU; bf16 needs one that has it; int8 is a measurement's matter."""
-    able = Capabilities(engines=("openvino", "ncnn"), precisions=frozenset({"fp32"}))
+    able = make_machine(precisions=frozenset({"fp32"}), int8_models=INT8_OF_U2NETP)
+
+    def why_not(precision: str, engine: str) -> str | None:
+        asked = Settings(engine=engine, precision=precision)  # type: ignore[arg-type]
+        refused = check(asked, able)
+        return str(refused[0].clause) if refused else None
+
     assert (
-        unnative_text("int8", "ncnn", able)
+        why_not("int8", "ncnn")
         == "engine ncnn has no precision int8, it has auto, fp32, bf16, fp16"
     )
-    assert unnative_text("int8", "openvino", able) is None
-    assert unnative_text("int8", "onnxruntime", able) is None
+    assert why_not("int8", "openvino") is None
+    assert why_not("int8", "onnxruntime") is None
     assert (
-        unnative_text("bf16", "openvino", able)
+        why_not("bf16", "openvino")
         == "this CPU has no native bf16, and it is offered only on CPUs that have it"
     )
-    assert unnative_text("bf16", "ncnn", able) is None
+    assert why_not("bf16", "ncnn") is None
 
 
 @pytest.mark.parametrize(
@@ -248,7 +252,7 @@ def test_figures_of_another_kind_of_cpu_are_called_that() -> None:
     fastest = replace(fastest, measured={**(fastest.measured or {}), **measured})
     assert measured_elsewhere_text(fastest, here) is None
     plain = replace(here, features=frozenset({"sse2", "avx2"}))
-    assert measured_elsewhere_text(fastest, plain) == (
+    assert str(measured_elsewhere_text(fastest, plain)) == (
         "measured on AMD EPYC, 2 cores with bf16 and VNNI, not on this CPU, which is AMD EPYC, "
         "2 cores without bf16 and VNNI: time and memory differ here"
     )
@@ -266,23 +270,26 @@ def test_a_presets_focus_is_left_out_for_large_networks() -> None:
     """It is not measured with them; given by hand it holds."""
     able = replace(EVERYTHING, large_models=frozenset({"isnet-general-use"}))
     preset = find_preset("balanced")
-    settings, warnings = resolve(preset, {"model": "isnet-general-use"}, able)
+    settings, warnings = asked_settings(preset, {"model": "isnet-general-use"}, able)
     assert settings.focus == "off"
-    assert warnings[-1] == (
+    assert str(warnings[-1]) == (
         "focus auto of preset balanced is left out, focus off is used: it is not measured with networks as large as "
         "model isnet-general-use's; give focus by hand to try it"
     )
-    assert resolve(preset, {"model": "isnet-general-use", "focus": "auto"}, able)[0].focus == "auto"
-    assert "isnet-general-use" in look_at_this_machine().large_models
-    assert "u2netp" not in look_at_this_machine().large_models
+    assert (
+        asked_settings(preset, {"model": "isnet-general-use", "focus": "auto"}, able)[0].focus
+        == "auto"
+    )
+    assert "isnet-general-use" in read_machine().large_models
+    assert "u2netp" not in read_machine().large_models
 
 
 def test_a_presets_cap_is_left_out_where_focus_is_chosen_otherwise() -> None:
     """The wish of a preset is dropped with a warning, where a flag would be an error."""
     preset = replace(find_preset("balanced"), values={"focus": "auto", "focus_max_share": 0.3})
-    settings, warnings = resolve(preset, {"focus": "off"}, EVERYTHING)
+    settings, warnings = asked_settings(preset, {"focus": "off"}, EVERYTHING)
     assert (settings.focus, settings.focus_max_share) == ("off", 0.20)
-    assert "focus_max_share is used in focus auto only" in warnings[0]
-    settings, warnings = resolve(preset, {"engine": "rembg"}, EVERYTHING)
+    assert "focus_max_share is used in focus auto only" in str(warnings[0])
+    settings, warnings = asked_settings(preset, {"engine": "rembg"}, EVERYTHING)
     assert settings.focus == "off"
-    assert any("engine rembg has no such knob" in text for text in warnings)
+    assert any("engine rembg has no such knob" in str(text) for text in warnings)

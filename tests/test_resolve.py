@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from made_machines import NEW_CPU, OLD_CPU, make_machine
+from made_machines import INT8_OF_U2NETP, NEW_CPU, OLD_CPU, make_machine
 
 from rembg_tuner.check import check
 from rembg_tuner.machine import read_machine
@@ -22,7 +22,11 @@ def test_what_is_the_same_here_has_one_worker(
     precisions: frozenset[str], engine: Any, precision: Any, network_size: int, threads: int
 ) -> None:
     """`auto` and what it means, 0 and the own size, 0 and the CPUs; what was asked stays."""
-    machine = make_machine(precisions=precisions)
+    machine = make_machine(
+        precisions=precisions,
+        int8_models=INT8_OF_U2NETP,
+        int8_kind="vnni" if "bf16" in precisions else "avx2",
+    )
     asked = Settings(
         engine=engine,
         precision=precision,

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as given_with
 from hypothesis import strategies as st
 
+from rembg_tuner.check import checked_settings
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.settings import (
     ENGINES,
@@ -145,7 +146,7 @@ def accepted_values(draw: st.DrawFn) -> dict[str, Value]:
 def problem_of(**values: object) -> str:
     """Give the one problem that values are refused for."""
     with pytest.raises(SettingsError) as caught:
-        build_settings(dict(values))
+        checked_settings(values)
     assert len(caught.value.problems) == 1
     return str(caught.value)
 
@@ -343,7 +344,7 @@ def test_all_problems_are_told_at_once() -> None:
 def test_unknown_names_do_not_hide_wrong_values() -> None:
     """A name that is no setting and a value that is not allowed are told together."""
     with pytest.raises(SettingsError) as caught:
-        build_settings({"threads": 2, "max_side": 63})
+        checked_settings({"threads": 2, "max_side": 63})
     assert [str(problem).split()[0] for problem in caught.value.problems] == [
         "'threads'",
         "max_side",
@@ -353,7 +354,7 @@ def test_unknown_names_do_not_hide_wrong_values() -> None:
 def test_wrong_values_do_not_hide_knobs_out_of_place() -> None:
     """A value out of range and a knob that the engine cannot honour are told together."""
     with pytest.raises(SettingsError) as caught:
-        build_settings({"engine": "openvino", "max_side": 63, "provider": "cuda"})
+        checked_settings({"engine": "openvino", "max_side": 63, "provider": "cuda"})
     assert [str(problem).split()[0] for problem in caught.value.problems] == [
         "max_side",
         "provider",
@@ -363,7 +364,7 @@ def test_wrong_values_do_not_hide_knobs_out_of_place() -> None:
 def test_a_wrong_engine_is_the_only_thing_told_of_it() -> None:
     """Which knobs an unknown engine honours cannot be said, so nothing is made up."""
     with pytest.raises(SettingsError) as caught:
-        build_settings({"engine": "tflite", "provider": "cuda", "precision": "bf16"})
+        checked_settings({"engine": "tflite", "provider": "cuda", "precision": "bf16"})
     assert tuple(map(str, caught.value.problems)) == (
         "engine must be one of onnxruntime, openvino, ncnn, rembg, got 'tflite'",
     )
@@ -393,7 +394,7 @@ def test_a_knob_that_the_engine_cannot_honour_is_refused(name: str, engine: str)
     """Given by hand it is an error that names the engines that could."""
     values: dict[str, object] = {"engine": engine, name: OTHER_VALUE[name]}
     with pytest.raises(SettingsError) as caught:
-        build_settings(values)
+        checked_settings(values)
     assert str(caught.value.problems[0]) == (
         f"{name} is not a knob of engine {engine}; leave it out, or choose engine "
         + ", ".join(ABLE[name])
@@ -418,7 +419,9 @@ def test_which_engine_honours_what_is_as_designed() -> None:
 def test_several_knobs_out_of_place_are_told_together() -> None:
     """Rules between knobs are all told at once too."""
     with pytest.raises(SettingsError) as caught:
-        Settings(engine="openvino", provider="cuda", mem_pattern=False, inter_op_threads=2)
+        checked_settings(
+            {"engine": "openvino", "provider": "cuda", "mem_pattern": False, "inter_op_threads": 2}
+        )
     assert [str(problem).split()[0] for problem in caught.value.problems] == [
         "provider",
         "inter_op_threads",

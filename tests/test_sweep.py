@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pyvips
 from made_bench import MadeBench
+from made_machines import make_machine
 from made_trials import make_trial
 
 from rembg_tuner.budgets import Budgets
@@ -411,8 +412,9 @@ def test_the_weights_of_a_setting_are_the_files_it_may_run(tmp_path: Path) -> No
     assert json.loads(weights_key(Settings(model="nobodys"))) == [None]
 
 
-def test_a_guess_grows_with_the_model_and_its_input() -> None:
+def test_a_guess_grows_with_the_model_and_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """u2netp at 320 px, at half the side, and isnet, which is large at 1024 px."""
+    monkeypatch.setattr("rembg_tuner.sweep.opening.read_machine", make_machine)
     pictures = (COFFEE, CAT)
 
     def guess(model: str, *sides: int) -> float:

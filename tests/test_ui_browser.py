@@ -28,8 +28,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
+from rembg_tuner.machine import read_machine
 from rembg_tuner.models.catalogue import read_catalogue
 
 if TYPE_CHECKING:
@@ -966,7 +966,7 @@ def test_from_upload_to_an_exported_compose_file(visitor: Visitor, address: str)
     page.get_by_role("tab", name="Sweep").click()
     for axis, value in (("engine", "onnxruntime"), ("precision", "bf16"), ("network_size", "224"), ("intra_op_threads", "1")):  # fmt: skip
         box = page.locator(f"#axis-{axis}").get_by_label(value, exact=True)
-        if value != "bf16" or "bf16" in look_at_this_machine().precisions:
+        if value != "bf16" or "bf16" in read_machine().precisions:
             box.uncheck()
     page.wait_for_function("() => document.querySelector('#sweep-note')?.innerText.includes('trials of')")  # fmt: skip
     page.click("#sweep-run")

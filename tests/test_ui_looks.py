@@ -11,7 +11,7 @@ from test_ui_visit import RESULT, turn
 
 from rembg_tuner.settings import Settings
 from rembg_tuner.ui import handlers
-from rembg_tuner.ui.choices import capabilities, chosen_settings, fill_form
+from rembg_tuner.ui.choices import chosen_settings, fill_form, machine_here
 from rembg_tuner.ui.handlers import Handlers
 from rembg_tuner.ui.sweep_tab import read_axes
 from rembg_tuner.ui.views.looks import show_looks
@@ -76,7 +76,7 @@ def test_other_results_have_no_note(one: Turn) -> None:
 
 def test_a_large_network_has_no_button() -> None:
     """Focus is not measured with networks of 1024 px."""
-    models = capabilities().large_models
+    models = machine_here().large_models
     assert models
     for model in models:
         assert note_of(looked(replace(OFF, model=model), share=0.1)) == ""

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from made_machines import OLD_CPU, make_machine
 
 from rembg_tuner.diagnosis import ProviderState
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.messages import Message, render
-from rembg_tuner.presets import Capabilities, find_preset, read_presets
+from rembg_tuner.presets import find_preset, read_presets
 from rembg_tuner.ui import choices, widgets
 from rembg_tuner.ui.arrival import Arrival, Browser, _measured
 from rembg_tuner.ui.choices import absence_of
@@ -70,7 +71,7 @@ def test_a_preset_without_its_provider_says_how_to_get_it(monkeypatch: pytest.Mo
     state = ProviderState(
         name="cuda", is_present=False, detail=Message("pip install onnxruntime-gpu")
     )
-    monkeypatch.setattr(choices, "find_model", lambda _: None)
+    monkeypatch.setattr(choices, "machine_here", make_machine)
     monkeypatch.setattr(choices, "execution_providers", lambda: (state,))
     absence = absence_of("gpu-server")
     assert absence is not None
@@ -132,8 +133,8 @@ def test_the_list_of_presets_says_the_reason(language: str, label: str) -> None:
 
 def test_a_number_format_says_why_it_is_not_possible(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not supported by this CPU, not in this engine, or no file: none of them is "not installed"."""
-    able = Capabilities(engines=("openvino", "ncnn"), precisions=frozenset({"fp32", "int8"}))
-    monkeypatch.setattr(widgets, "capabilities", lambda: able)
+    able = make_machine(engines=("openvino", "ncnn"), precisions=OLD_CPU)
+    monkeypatch.setattr(widgets, "machine_here", lambda: able)
     labels = {word: label for label, word in precision_choices("openvino", "u2netp")}
     assert "unsupported.bf16" in labels["bf16"]
     assert "unmade.int8" in labels["int8"]

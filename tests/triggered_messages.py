@@ -12,27 +12,31 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import numpy as np
+from made_machines import make_machine
 from made_trials import make_trial
 from PIL import Image
 
 from rembg_tuner import address_space, cache, measurement
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.budgets import Budgets
+from rembg_tuner.check import checked_settings
 from rembg_tuner.colours import parse_colour
 from rembg_tuner.engines.onnxruntime import providers
 from rembg_tuner.export.targets import export
 from rembg_tuner.host import Host
 from rembg_tuner.imaging import formats, matte, source, unwritable
+from rembg_tuner.machine import Machine
 from rembg_tuner.measurements import Peak
 from rembg_tuner.messages import Message
 from rembg_tuner.models import catalogue, download, spec
 from rembg_tuner.pipeline import Job
-from rembg_tuner.presets import Capabilities, find_preset, measured_elsewhere_text, resolve
+from rembg_tuner.presets import find_preset, measured_elsewhere_text
 from rembg_tuner.recommend import recommend
 from rembg_tuner.running import load, preflight, process, runner
 from rembg_tuner.running.limits import MemoryLimit
 from rembg_tuner.running.line import WaitingLine
 from rembg_tuner.running.ticket import Order
-from rembg_tuner.settings import Settings, build_settings
+from rembg_tuner.settings import Settings
 from rembg_tuner.sweep import grid, trusted
 from rembg_tuner.ui import (
     choices,
@@ -49,8 +53,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Said = object  # a Message, an error that carries one, or several of them
-ONNXRUNTIME = Capabilities(engines=("onnxruntime",), precisions=frozenset({"fp32"}))
-OPENVINO = Capabilities(engines=("openvino",), precisions=frozenset({"fp32"}))
+ONNXRUNTIME = make_machine(engines=("onnxruntime",), precisions=frozenset({"fp32"}))
+OPENVINO = make_machine(engines=("openvino",), precisions=frozenset({"fp32"}))
 TRIALS = [
     make_trial(0, 161, 0.088, 0.972, intra_op_threads=1),
     make_trial(1, 300, 0.2, 0.99, intra_op_threads=0),
@@ -103,12 +107,12 @@ def model_entry(name: str = "u2net") -> catalogue.CatalogueEntry:
 
 def settings_error(**values: object) -> Exception:
     """Return what is wrong with settings."""
-    return raised(lambda: build_settings(values))
+    return raised(lambda: checked_settings(values))
 
 
-def resolved(preset: str | None, able: Capabilities, **given: object) -> Said:
+def resolved(preset: str | None, able: Machine, **given: object) -> Said:
     """Return the warnings of settings made of a preset."""
-    found = resolve(find_preset(preset) if preset else None, given, able)
+    found = asked_settings(find_preset(preset) if preset else None, given, able)
     return found[1]
 
 

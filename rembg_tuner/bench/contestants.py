@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rembg_tuner.presets import find_preset, resolve, unnative_text
+from rembg_tuner.asked import asked_settings
+from rembg_tuner.check import check
+from rembg_tuner.messages import Message
+from rembg_tuner.presets import find_preset
 from rembg_tuner.settings import STOCK_ENGINE, Settings
 
 if TYPE_CHECKING:
-    from rembg_tuner.presets import Capabilities
+    from rembg_tuner.machine import Machine
 
 STOCK = "stock rembg"
 FASTEST = "fastest"  # the preset; also the contestant's name
@@ -45,26 +48,29 @@ class Entrants:
     left_out: dict[str, str]
 
 
-def entrants_here(able: Capabilities, *, held_to: str | None = None) -> Entrants:
+def entrants_here(machine: Machine, *, held_to: str | None = None) -> Entrants:
     """Choose the contestants that this machine can run, and name the others.
 
     Args:
-        able: what this machine can do.
+        machine: that is to run them.
         held_to: the instruction set that OpenVINO is held to, which has no half precision; None: the CPU's.
     """
     present = []
     left_out: dict[str, str] = {}
     for one in _contestants():
-        reason = unnative_text(one.settings.precision, one.settings.engine, able)
+        refusals = check(one.settings, machine)
+        reason = (refusals[0].clause or refusals[0].reason) if refusals else None
         if held_to is not None and one.settings.precision in _HALF:
-            reason = f"OpenVINO is held to {held_to}, which does not have it"
+            reason = Message(
+                "OpenVINO is held to {held_to}, which does not have it", held_to=held_to
+            )
         if reason is None:
             present.append(one)
         else:
-            left_out[one.name] = reason
-    settings, warnings = resolve(find_preset(FASTEST), {}, able)
+            left_out[one.name] = str(reason)
+    settings, warnings = asked_settings(find_preset(FASTEST), {}, machine)
     if warnings:
-        left_out[FASTEST] = warnings[0]
+        left_out[FASTEST] = str(warnings[0])
     else:
         present.append(Contestant(name=FASTEST, settings=replace(settings, timeout_s=_TIMEOUT_S)))
     return Entrants(present=present, left_out=left_out)

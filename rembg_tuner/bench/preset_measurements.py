@@ -7,16 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.bench.pictures import P1080, P1080_SMALL
 from rembg_tuner.bench.report import measured_of
 from rembg_tuner.cache import replacing
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import EngineError, SettingsError
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.messages import Message, render
 from rembg_tuner.pipeline import Job
-from rembg_tuner.presets import presets_path, read_presets, resolve
+from rembg_tuner.presets import presets_path, read_presets
 from rembg_tuner.records import RecordedPicture
 from rembg_tuner.running.runner import Runner
 from rembg_tuner.small_matte import read_small_matte
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rembg_tuner.bench.pictures import BenchPicture
-    from rembg_tuner.presets import Capabilities, Preset
+    from rembg_tuner.machine import Machine
+    from rembg_tuner.presets import Preset
     from rembg_tuner.settings import Settings
 
 _PICTURE = f"{P1080.name} JPEG to PNG"
@@ -39,21 +41,21 @@ def measure_presets(*, rounds: int, tell: Callable[[str], None]) -> dict[str, Pr
     A preset that cannot run here as it stands keeps no figures, and says why.
     """
     measured: dict[str, Preset] = {}
-    able = look_at_this_machine()
+    machine = read_machine()
     for name, preset in read_presets().items():
         tell(f"preset {name}")
-        measured[name] = _measure(preset, able, rounds)
+        measured[name] = _measure(preset, machine, rounds)
     return measured
 
 
-def _measure(preset: Preset, able: Capabilities, rounds: int) -> Preset:
+def _measure(preset: Preset, machine: Machine, rounds: int) -> Preset:
     """Measure one preset."""
     try:
-        settings, warnings = resolve(preset, {}, able)
+        settings, warnings = asked_settings(preset, {}, machine)
     except SettingsError as error:
         return _unmeasured(preset, str(error))
     if warnings:
-        return _unmeasured(preset, warnings[0])
+        return _unmeasured(preset, str(warnings[0]))
     usual, small = P1080.make(), P1080_SMALL.make()
     pictures: list[RecordedPicture] = []
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-") as folder, Runner() as runner, Comparer() as comparer:  # fmt: skip

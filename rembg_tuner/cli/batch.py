@@ -204,7 +204,7 @@ def summarise(
 def _run_all(
     jobs: list[Job],
     settings: Settings,
-    warnings: tuple[Message | str, ...],
+    warnings: tuple[Message, ...],
     runner: Runner,
     *,
     is_quiet: bool,

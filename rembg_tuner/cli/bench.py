@@ -23,10 +23,10 @@ from rembg_tuner.bench.release_before import ReleaseBefore
 from rembg_tuner.bench.report import make_report
 from rembg_tuner.bench.report_text import format_report
 from rembg_tuner.cache import replacing
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
+from rembg_tuner.machine import read_machine
 from rembg_tuner.messages import Message, listed
 from rembg_tuner.settings import installed_engines
 
@@ -98,7 +98,7 @@ def _hold_to_avx2() -> None:
 def _measure(arguments: argparse.Namespace) -> BenchReport:
     """Run the contests."""
     held_to = _HELD_TO if arguments.avx2 else None
-    entrants = entrants_here(look_at_this_machine(), held_to=held_to)
+    entrants = entrants_here(read_machine(), held_to=held_to)
     for name, reason in entrants.left_out.items():
         log(f"left out: {name}: {reason}")
     with ExitStack() as stack:

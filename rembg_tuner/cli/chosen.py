@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.budgets import Budgets
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.console import log
 from rembg_tuner.cli.readers import LIFTED, Lifted
+from rembg_tuner.machine import read_machine
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.presets import DEFAULT_PRESET, find_preset, resolve
+from rembg_tuner.presets import DEFAULT_PRESET, find_preset
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.units import format_exact_bytes
 
@@ -45,7 +46,7 @@ def log_sizes(given: Mapping[str, object]) -> None:
 
 def chosen_settings(
     arguments: argparse.Namespace,
-) -> tuple[Settings, tuple[Message | str, ...]]:
+) -> tuple[Settings, tuple[Message, ...]]:
     """Make the settings that the arguments ask for.
 
     Args:
@@ -63,7 +64,7 @@ def chosen_settings(
     if name is None and not any(knob in given for knob in _STARTS_FROM_DEFAULTS):
         name = DEFAULT_PRESET
     preset = find_preset(name) if name is not None else None
-    return resolve(preset, given, look_at_this_machine())
+    return asked_settings(preset, given, read_machine())
 
 
 def given_budgets(arguments: argparse.Namespace) -> list[str]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.cache import replacing
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
@@ -19,9 +19,10 @@ from rembg_tuner.cli.history import history_of, log_older_measurements
 from rembg_tuner.cli.plan import make_output_folder
 from rembg_tuner.comparison import Entry, Question, compare_settings
 from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import distinct, is_busy
 from rembg_tuner.messages import Message, listed
-from rembg_tuner.presets import find_preset, read_presets, resolve
+from rembg_tuner.presets import find_preset, read_presets
 from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.sweep.trusted import find_mask, find_trusted
 from rembg_tuner.trials import differences, label_of
@@ -84,9 +85,9 @@ def _entries(text: str) -> list[Entry]:
         raise SettingsError(
             [Message("--presets takes two to six names that differ, got {given!r}; the presets are {known}", given=text, known=listed(read_presets()))]
         )  # fmt: skip
-    able, entries = look_at_this_machine(), []
+    machine, entries = read_machine(), []
     for name in names:
-        settings, warnings = resolve(find_preset(name), {}, able)
+        settings, warnings = asked_settings(find_preset(name), {}, machine)
         entries.append(Entry(name=name, settings=settings))
         for warning in warnings:
             log(f"preset {name}: {warning}")

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     return exit_code(runs, is_interrupted=is_interrupted)
 
 
-def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[Message | str, ...]]:
+def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[Message, ...]]:
     """Make the settings, with a batch of one: the network would run on copies of the one picture.
 
     Raises:
@@ -84,7 +84,7 @@ def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[Messa
 def _run_all(
     jobs: list[Job],
     settings: Settings,
-    warnings: tuple[Message | str, ...],
+    warnings: tuple[Message, ...],
     arguments: argparse.Namespace,
     streams: Streams,
 ) -> tuple[list[Run], bool]:

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.cache import open_cache, replacing
-from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.asked import asked_settings
+from rembg_tuner.cache import replacing
 from rembg_tuner.cli.chosen import chosen_budgets, given_budgets
 from rembg_tuner.cli.console import emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED
@@ -17,11 +17,12 @@ from rembg_tuner.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.escapes import encode_text
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import Measured, measured_of_trial
+from rembg_tuner.machine import read_machine
 from rembg_tuner.messages import Message, listed
-from rembg_tuner.precision import choose_precision
-from rembg_tuner.presets import find_preset, resolve
+from rembg_tuner.presets import find_preset
 from rembg_tuner.recommend import recommend
 from rembg_tuner.records import read_record
+from rembg_tuner.resolve import resolve
 from rembg_tuner.settings import build_settings
 from rembg_tuner.sweep.summary import read_summary
 from rembg_tuner.trials import differences, label_of
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rembg_tuner.export.values import Export
-    from rembg_tuner.presets import Capabilities, Preset
+    from rembg_tuner.machine import Machine
+    from rembg_tuner.presets import Preset
     from rembg_tuner.settings import Settings
     from rembg_tuner.sweep.summary import Summary
     from rembg_tuner.trials import Trial
@@ -123,25 +125,25 @@ def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None
     flags += ["--allow-misses"] if arguments.allow_misses else []
     if flags:
         raise SettingsError([Message("{flags} choose from a sweep's folder, and {preset} is a preset; leave them out, or name a folder", flags=listed(flags), preset=preset.name)])  # fmt: skip
-    able = look_at_this_machine()
-    settings, warnings = resolve(preset, {}, able)
-    _say(warnings)
+    machine = read_machine()
+    settings, warnings = asked_settings(preset, {}, machine)
+    _say([str(warning) for warning in warnings])
     measured = measured_of_preset(preset)
-    if measured is not None and (reason := _why_another(preset, settings, measured, able)):
+    if measured is not None and (reason := _why_another(preset, settings, measured, machine)):
         _say([f"what was measured of preset {preset.name} does not hold here: {reason}"])
         measured = None
     return settings, measured, preset.name
 
 
 def _why_another(
-    preset: Preset, settings: Settings, measured: Measured, able: Capabilities
+    preset: Preset, settings: Settings, measured: Measured, machine: Machine
 ) -> str | None:
     """Say why a preset's settings are not those that were measured; None: they are."""
     if settings != build_settings(preset.values):
         return "its settings are others on this machine"
     if settings.precision != "auto":
         return None
-    here = choose_precision(settings, able, open_cache()[0])[0].precision
+    here = resolve(settings, machine).precision
     then = measured.precision or "not told"
     return None if here == then else f"precision auto is {here} on this machine, and was {then} there"  # fmt: skip
 

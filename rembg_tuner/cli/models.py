@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.cli.console import emit, emit_json, log, log_over
 from rembg_tuner.errors import ModelError, TunerError
+from rembg_tuner.machine import read_machine
 from rembg_tuner.messages import Message
 from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
 from rembg_tuner.models.catalogue import (
@@ -155,7 +155,7 @@ def _check(arguments: argparse.Namespace) -> int:
     ]
     is_right = True
     for name in names:
-        forms: list[str | None] = [None, *(e for e in INT8_ENGINES if f"{name} {e}" in look_at_this_machine().int8_models)]  # fmt: skip
+        forms: list[str | None] = [None, *(e for e in INT8_ENGINES if read_machine().has_int8(name, e))]  # fmt: skip
         for int8_for in forms:
             called = name if int8_for is None else f"{name} int8 for {int8_for}"
             try:
@@ -207,7 +207,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
             iou=round(made.agreement.iou, 5),
             pictures=made.judged,
         )
-        kind = look_at_this_machine().int8_kind
+        kind = read_machine().int8_kind
         remember_agreement(
             model.name, arguments.engine, "int8", agreement, open_cache()[0], int8_kind=kind
         )
@@ -258,13 +258,13 @@ def _agreement(arguments: argparse.Namespace) -> int:
     from rembg_tuner.quantization.formats import measure_formats
 
     model = _understood(arguments.name)
-    able, (cache, _) = look_at_this_machine(), open_cache()
-    engine = arguments.engine or able.engines[0]
+    machine, (cache, _) = read_machine(), open_cache()
+    engine = arguments.engine or machine.best_engine
     found = measure_formats(
-        model, engine, Path(arguments.pictures), able=able, cache=cache, tell=log
+        model, engine, Path(arguments.pictures), machine=machine, cache=cache, tell=log
     )
     for precision, agreement in found.items():
-        remember_agreement(model, engine, precision, agreement, cache, int8_kind=able.int8_kind)
+        remember_agreement(model, engine, precision, agreement, cache, int8_kind=machine.int8_kind)
         if not arguments.json:
             emit(
                 f"{model} {engine} {precision}: mean difference {agreement.mae:.4f} from fp32, IoU {agreement.iou:.3f} ({agreement.pictures} judged)"

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.chosen import chosen_budgets, given_knobs, log_sizes
 from rembg_tuner.cli.console import log
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.machine import read_machine
 from rembg_tuner.messages import Message, listed
-from rembg_tuner.presets import find_preset, resolve
+from rembg_tuner.presets import find_preset
 from rembg_tuner.settings import Settings, flag_of
 from rembg_tuner.stats import CONFIRMING
 from rembg_tuner.sweep.grid import default_axes
@@ -68,7 +69,7 @@ def _base_of(preset: str | None) -> Settings:
     """Give the knobs that are no axis, and print what the preset loses here."""
     if preset is None:
         return Settings()
-    base, warnings = resolve(find_preset(preset), {}, look_at_this_machine())
+    base, warnings = asked_settings(find_preset(preset), {}, read_machine())
     for text in warnings:
         log(f"preset {preset}: {text}")
     return base

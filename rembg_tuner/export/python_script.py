@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.export.scripts import script_with
 from rembg_tuner.export.values import kept_notes, made_of
+from rembg_tuner.machine import read_machine
 from rembg_tuner.messages import Message, Term, listed
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.spec import name_of
-from rembg_tuner.precision import choose_precision
+from rembg_tuner.resolve import resolve
 from rembg_tuner.running.derived import prepare
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ def write_python(wanted: Wanted) -> Export:
         raise SettingsError([Message("a script runs the network once on the whole picture, and focus {focus} looks at a part of it; use --to compose or --to preset, or a setting with focus off", focus=settings.focus)])  # fmt: skip
     notes: list[Message] = []
     if settings.precision == "auto":
-        settings, said = choose_precision(settings, look_at_this_machine(), open_cache()[0])
-        notes = [*(Message("{text}", text=one) for one in said), Message("precision auto is {precision} on this machine, and the script takes that", precision=settings.precision)]  # fmt: skip
+        resolved = resolve(settings, read_machine())
+        settings = replace(settings, precision=resolved.precision)
+        notes = [*resolved.notes, Message("precision auto is {precision} on this machine, and the script takes that", precision=settings.precision)]  # fmt: skip
     is_int8 = settings.precision == "int8"
     model = find_model(settings.model, int8_for=settings.engine if is_int8 else None)
     if model.post != "minmax":

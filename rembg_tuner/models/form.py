@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 NEWEST_OPSET = 28
 NEWEST_IR = 14
 _IR_VERSION, _OPSET_IMPORT = 1, 8  # fields of ModelProto
+_GRAPH, _INPUT = 7, 11  # fields of ModelProto and of GraphProto
+_TYPE, _TENSOR, _SHAPE, _DIM_VALUE = (
+    2,
+    1,
+    2,
+    1,
+)  # of ValueInfoProto, TypeProto, its Tensor, a dimension
+_CHANNELS = 3
 _DOMAIN, _VERSION = 1, 2  # fields of OperatorSetIdProto
 _NUMBER, _BYTES = 0, 2  # protobuf's kinds of fields
 _FIXED_BYTES = {1: 8, 5: 4}
@@ -94,6 +102,67 @@ def read_form(path: Path) -> Form:
     except ValueError:
         return Form()
     return Form(ir=ir, opset=opset)
+
+
+def read_input_side(path: Path) -> int | None:
+    """Read the side of a network's input from its graph, without onnx; None: the graph leaves it open.
+
+    That is the first input with four dimensions, three channels and one height and width.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        try:
+            for field, end in _messages(file, path.stat().st_size):
+                if field == _GRAPH:
+                    return _side_of_graph(file, end)
+        except ValueError:
+            return None
+    return None
+
+
+def _side_of_graph(file: BinaryIO, end: int) -> int | None:
+    """Find the input among a graph's fields.
+
+    Raises:
+        ValueError: it is no graph.
+    """
+    for field, length_end in _messages(file, end):
+        if field != _INPUT:
+            continue
+        content = file.read(length_end - file.tell())
+        for inner in (_TYPE, _TENSOR, _SHAPE):
+            found = dict(_fields(io.BytesIO(content))).get(inner, b"")
+            content = found if isinstance(found, bytes) else b""
+        sides = [dict(_fields(io.BytesIO(one))).get(_DIM_VALUE) for _, one in _fields(io.BytesIO(content)) if isinstance(one, bytes)]  # fmt: skip
+        if len(sides) == 4 and sides[1] == _CHANNELS:
+            side = sides[2]
+            return side if isinstance(side, int) and side > 0 and side == sides[3] else None
+    return None
+
+
+def _messages(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
+    """Yield a message's fields that hold bytes, each with where it ends; the file stands at its content.
+
+    Raises:
+        ValueError: it is no message.
+    """
+    while file.tell() < end:
+        key = _varint(file)
+        if key is None:
+            return
+        field, kind = key >> 3, key & 7
+        if kind == _BYTES:
+            field_end = (_varint(file) or 0) + file.tell()
+            yield field, field_end
+            file.seek(field_end)
+        elif kind == _NUMBER:
+            _varint(file)
+        elif kind in _FIXED_BYTES:
+            file.seek(_FIXED_BYTES[kind], io.SEEK_CUR)
+        else:
+            raise ValueError(f"there are no fields of kind {kind}")
 
 
 def _fields(file: BinaryIO) -> Iterator[tuple[int, int | bytes]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rembg_tuner.check import build, check
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import ModelError, SettingsError, TunerError
 from rembg_tuner.messages import Message, listed
 from rembg_tuner.models.agreement import AgreementWithFp32
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.spec import name_of
-from rembg_tuner.presets import unnative_text
 from rembg_tuner.quantization.make import compare, predict_mattes
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
 from rembg_tuner.running.derived import prepare
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.imaging.matte import Matte
     from rembg_tuner.imaging.network_input import NetworkInput
-    from rembg_tuner.presets import Capabilities
+    from rembg_tuner.machine import Machine
 
 
 def measure_formats(
@@ -30,7 +30,7 @@ def measure_formats(
     engine: str,
     pictures: Path,
     *,
-    able: Capabilities,
+    machine: Machine,
     cache: Path,
     tell: Callable[[str], None],
 ) -> dict[str, AgreementWithFp32]:
@@ -40,7 +40,7 @@ def measure_formats(
         model: a name, or a path to an .onnx file.
         engine: by our word.
         pictures: a folder.
-        able: what this machine can do.
+        machine: this one.
         cache: for what is made of the model.
         tell: called with what is left out, and why.
 
@@ -51,8 +51,8 @@ def measure_formats(
         SettingsError: the engine is not one that is measured, or the folder holds no pictures.
         TunerError: fp32 itself does not run.
     """
-    if engine not in able.engines or ENGINES[engine].is_stock:
-        known = listed(name for name in able.engines if not ENGINES[name].is_stock)
+    if engine not in machine.engines or ENGINES[engine].is_stock:
+        known = listed(name for name in machine.engines if not ENGINES[name].is_stock)
         raise SettingsError(
             [
                 Message(
@@ -73,13 +73,14 @@ def measure_formats(
     inputs = read_pictures(find_pictures(pictures), find_model(model), side, tell=tell).judged
     references = _mattes(model, engine, "fp32", inputs, cache)
     found: dict[str, AgreementWithFp32] = {}
-    for precision, need in ENGINES[engine].precisions.items():
-        reason = unnative_text(precision, engine, able)
-        if precision == "fp32" or need.provider not in ("", "cpu"):
+    for precision in ENGINES[engine].precisions:
+        asked = build({"model": model, "engine": engine, "precision": precision})[0]
+        refusals = [one for one in check(asked, machine) if one.knob == "precision"]
+        if precision == "fp32" or any(one.reason.code == "precision_of_provider" for one in refusals):  # fmt: skip
             continue
         try:
-            if reason is not None:
-                raise ModelError(reason)
+            if refusals:
+                raise ModelError(refusals[0].reason if refusals[0].lacking else refusals[0].clause or refusals[0].reason)  # fmt: skip
             agreement = compare(_mattes(model, engine, precision, inputs, cache), references)
         except TunerError as error:
             tell(f"{precision} is left out: {error}")

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rembg_tuner.cache import open_cache
-from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.errors import ModelError, TunerError
+from rembg_tuner.check import check
+from rembg_tuner.errors import ModelError, SettingsError, TunerError
 from rembg_tuner.host import read_host
 from rembg_tuner.machine import read_machine
 from rembg_tuner.messages import Message, as_message
-from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.precision import choose_precision
 from rembg_tuner.resolve import resolve
 from rembg_tuner.running.derived import prepare
 from rembg_tuner.running.known_peaks import KnownPeaks, picture_bytes_of
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from rembg_tuner.machine import Machine
     from rembg_tuner.measurement import Failure, Result
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.pipeline import Job
@@ -116,6 +115,7 @@ class Runner:
         history: HistoryUse = "own",
         load: OwnLoad | None = None,
         early: EarlyWorker | None = None,
+        machine: Machine | None = None,
     ) -> None:
         """Make a slot; no worker is started before the first run.
 
@@ -126,11 +126,15 @@ class Runner:
             history: how what settings took here before is used; see `KnownPeaks`.
             load: counts what this process's workers put on the machine; None: no other runner's count.
             early: a worker that the first run takes if it is of the right engine; None: there is none.
+            machine: on which settings are resolved for as long as the slot lives, so that `auto` stays what it
+                is; None: each run sees the files, agreements and times of now.
         """
         self._early = early
         self._load = load or OwnLoad()
         self._host = read_host()
         self._slots = slots
+        self._fixed = None if machine is None else machine.shared_by(slots)
+        self._machine: Machine | None = None
         self._threads = max(1, self._host.usable_cpus // slots)
         self._workers = WarmWorkers(warm_bytes)
         self._peaks = KnownPeaks(history)
@@ -295,25 +299,21 @@ class Runner:
 
     def _ready_worker(self, turn: _Turn) -> WarmWorker:
         """Give the warm worker that holds these settings, else a new one."""
-        key = (self._threads, *turn.settings.reload_key())
         asked = turn.asked or self._resolved(turn.settings)
         limit = limit_of(turn.settings, self._host)
         cache, cache_warnings = self._open_cache()
         expected_bytes = self._peaks.refuse_what_will_not_fit(asked, limit, cache)
-        worker = self._workers.find(key)
+        worker = self._workers.find(asked.worker_key)
         if worker is not None:
             return worker
-        settings, precision_warnings = choose_precision(
-            turn.settings, look_at_this_machine(), cache
-        )
-        model = self._prepared_model(settings, cache, turn)
+        model = self._prepared_model(asked, cache, turn)
         # now that there is a model, so that a bad one costs no worker
         self._workers.make_room(expected_bytes)
         worker = start_worker(
             Start(
-                settings=settings,
+                settings=asked.worker_settings,
                 model=model,
-                key=key,
+                key=asked.worker_key,
                 threads=self._threads,
                 cache=cache,
                 memory_limit=limit,
@@ -323,8 +323,7 @@ class Runner:
             )
         )
         self._load.add(worker.meter.runnable_s() or 0.0, worker.start_s + worker.load_s)
-        said = (*cache_warnings, *precision_warnings)
-        worker.warnings = (*map(as_message, said), *worker.warnings)
+        worker.warnings = (*map(as_message, cache_warnings), *worker.warnings)
         self._workers.add(worker)
         return worker
 
@@ -332,15 +331,26 @@ class Runner:
         """Return what settings mean in this slot.
 
         Raises:
+            SettingsError: they cannot be had here.
             ModelError: the model is not there.
         """
-        return resolve(settings, read_machine().shared_by(self._slots))
+        machine = self._fixed or self._machine_now()
+        refused = [one.reason for one in check(settings, machine) if one.lacking is None]
+        if refused:
+            raise SettingsError(refused)
+        return resolve(settings, machine)
 
-    def _prepared_model(self, settings: Settings, cache: Path, turn: _Turn) -> ModelSpec:
-        """Find the model, and make of it what the engine needs; telling so, since it may take long.
+    def _machine_now(self) -> Machine:
+        """Return this slot's machine as it is now: looked at once, but for what lies on disk."""
+        if self._machine is None:
+            self._machine = read_machine().shared_by(self._slots)
+        return self._machine.renewed()
+
+    def _prepared_model(self, asked: ResolvedSettings, cache: Path, turn: _Turn) -> ModelSpec:
+        """Make of the model what the engine needs; telling so, since it may take long.
 
         Raises:
-            ModelError: it is not there, not what it should be, or takes no other size.
+            ModelError: it is not what it should be, or takes no other size.
             EngineError: what converts it is not installed, or failed.
         """
 
@@ -348,9 +358,9 @@ class Runner:
             if turn.on_progress is not None:
                 turn.on_progress(Progress(stage="convert", sample=None))
 
-        model = find_model(settings.model, int8_for=settings.engine if settings.precision == "int8" else None)  # fmt: skip
+        model = asked.model.spec
         try:
-            return prepare(settings, model, cache, is_cancelled=self._cancel.is_set, on_start=tell)
+            return prepare(asked.worker_settings, model, cache, is_cancelled=self._cancel.is_set, on_start=tell)  # fmt: skip
         except OSError as error:
             raise ModelError(
                 Message(
@@ -426,7 +436,8 @@ class Runner:
         busy = busy_warning(self._load)
         # A cache that is not kept says so already.
         said = (*(() if cache_warnings else unnoted), *((busy,) if busy else ()))
-        warnings = (*turn.warnings, *worker.warnings, *said)
+        notes = () if turn.asked is None else turn.asked.notes
+        warnings = (*turn.warnings, *notes, *worker.warnings, *said)
         turn = replace(turn, warnings=warnings)
         if not turn.is_together:
             total_s = done["renamed_at"] - watch.started_at

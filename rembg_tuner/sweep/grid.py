@@ -9,25 +9,28 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from rembg_tuner.check import check, unhonoured_text
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import SettingsError
-from rembg_tuner.presets import foreign_text, unnative_text
+from rembg_tuner.messages import Message, Term, listed
+from rembg_tuner.resolve import resolve
 from rembg_tuner.settings import (
     KNOBS,
     MODEL_ALIASES,
     Settings,
-    build_settings,
+    as_meant,
     default_of,
     is_honoured,
     problems_of,
-    type_of,
-    unhonoured_text,
+    unknown_problems,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from rembg_tuner.presets import Capabilities
+    from rembg_tuner.check import Refusal
+    from rembg_tuner.machine import Machine
+    from rembg_tuner.messages import Parameter
     from rembg_tuner.settings import Value
 
     Axes = Mapping[str, Sequence[Value]]
@@ -67,24 +70,24 @@ class Grid:
 
     Attributes:
         settings: in the axes' order, the last changing fastest; at least one.
-        left_out: the axes' values that none of them has, each in a sentence with the reason.
+        left_out: the axes' values that none of them has, each in a sentence with the reason; and those that mean
+            the same as another here, and count once.
     """
 
     settings: tuple[Settings, ...]
-    left_out: tuple[str, ...]
+    left_out: tuple[Message, ...]
 
 
-def make_grid(axes: Axes, base: Settings, able: Capabilities) -> Grid:
+def make_grid(axes: Axes, base: Settings, machine: Machine) -> Grid:
     """Make every setting of the axes that can run here.
 
-    Where an engine does not honour a knob it stays at its default, and what this makes equal counts
-    once; a number format that an engine, the CPU or the disk does not have is left out, and named where
-    no setting has it.
+    Where an engine does not honour a knob it stays at its default; what is the same here, by this or by what it
+    resolves to, counts once. What `check` refuses is left out, and named where no setting has it.
 
     Args:
         axes: knobs with their values.
         base: gives the knobs that are no axis.
-        able: what this machine can do.
+        machine: that is to run them.
 
     Raises:
         SettingsError: a knob is none, a value is not allowed, nothing remains, there are more than 2,000, or the
@@ -92,32 +95,25 @@ def make_grid(axes: Axes, base: Settings, able: Capabilities) -> Grid:
     """
     axes = {name: tuple(dict.fromkeys(values)) for name, values in axes.items()}
     if math.prod(map(len, axes.values())) > MOST_COMBINATIONS:
-        raise SettingsError([f"these axes combine to more than {MOST_COMBINATIONS:,}; name fewer values"])  # fmt: skip
+        raise SettingsError([Message("these axes combine to more than {limit:,}; name fewer values", limit=MOST_COMBINATIONS)])  # fmt: skip
     _refuse_what_is_never_allowed(axes)
-    found: dict[Settings, None] = {}
-    reasons: dict[tuple[str, Value], dict[str, None]] = {}
+    found = _Found(machine)
     for values in itertools.product(*axes.values()):
-        chosen = dict(zip(axes, values, strict=True))
-        made = _make({**base.to_dict(), **chosen}, able)
-        if isinstance(made, _Refusal):
-            for name in [made.knob] if made.knob in chosen else chosen:
-                reasons.setdefault((name, chosen[name]), {}).update(dict.fromkeys(made.reasons))
-        else:
-            found[made] = None
-        if len(found) > MOST_SETTINGS:
-            raise SettingsError(
-                [f"these axes make more than {MOST_SETTINGS:,} settings; name fewer values"]
-            )
-    if not found:
-        told = dict.fromkeys(text for texts in reasons.values() for text in texts)
-        raise SettingsError(list(told) or ["the axes make no setting"])
+        found.take(base, dict(zip(axes, values, strict=True)))
+        if len(found.kept) > MOST_SETTINGS:
+            raise SettingsError([Message("these axes make more than {limit:,} settings; name fewer values", limit=MOST_SETTINGS)])  # fmt: skip
+    if not found.kept:
+        told = dict.fromkeys(text for texts in found.reasons.values() for text in texts)
+        raise SettingsError(list(told) or [Message("the axes make no setting")])
+    settings = tuple(found.kept.values())
     left_out = [
-        f"{name} {_text(value)} cannot be had here: {'; '.join(reasons.get((name, value)) or _unhonoured(name, found))}"
+        Message("{knob} {value} cannot be had here: {reasons}", knob=Term(name, "knob"), value=_worded(value), reasons=listed(reasons, "; "))
         for name, values in axes.items()
         for value in values
-        if not _is_used(name, value, found)
-    ]
-    return Grid(settings=tuple(found), left_out=tuple(left_out))
+        if not _is_used(name, value, settings)
+        and (reasons := found.reasons.get((name, value)) or _unhonoured(name, settings))
+    ]  # fmt: skip
+    return Grid(settings=settings, left_out=(*left_out, *found.same_texts()))
 
 
 def _refuse_what_is_never_allowed(axes: Axes) -> None:
@@ -126,79 +122,117 @@ def _refuse_what_is_never_allowed(axes: Axes) -> None:
     Raises:
         SettingsError: with every problem.
     """
-    problems = [f"{name!r} is not a setting; the settings are {', '.join(KNOBS)}" for name in axes if name not in KNOBS]  # fmt: skip
+    problems = unknown_problems(axes)
     problems += [
         problem
         for name in axes.keys() & KNOBS.keys()
         for value in axes[name]
-        for problem in problems_of(name, _as_float(name, value))
+        for problem in problems_of(name, as_meant({name: value})[name])
     ]
     if problems:
         raise SettingsError(problems)
 
 
-def _as_float(name: str, value: Value) -> Value:
-    """Take a whole number for a knob of another kind of number, as `build_settings` does."""
-    return float(value) if type_of(name) is float and type(value) is int else value
-
-
 def _is_used(name: str, value: Value, settings: Iterable[Settings]) -> bool:
-    """Tell whether any of the settings has a value."""
-    return any(one.to_dict()[name] == _meant(name, value) for one in settings)
+    """Return whether any of the settings has a value."""
+    meant = MODEL_ALIASES.get(str(value), value) if name == "model" else value
+    return any(getattr(one, name) == meant for one in settings)
 
 
-def _meant(name: str, value: Value) -> Value:
-    """Give a model's own name where another one of it is given."""
-    return MODEL_ALIASES.get(str(value), value) if name == "model" else value
-
-
-def _unhonoured(name: str, settings: Iterable[Settings]) -> list[str]:
+def _unhonoured(name: str, settings: Iterable[Settings]) -> list[Message]:
     """Say which of the engines that are left do not have a knob."""
     engines = dict.fromkeys(one.engine for one in settings)
     return [unhonoured_text(name, engine) for engine in engines if not is_honoured(name, engine)]
 
 
-def _text(value: Value) -> str:
+def _worded(value: Value) -> Term | str:
     """Write a value as its flag takes it."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return Term(value, "choice") if isinstance(value, str) else str(value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Refusal:
-    """Why a setting cannot run here: by one knob alone, or by how several go together (none named)."""
-
-    reasons: tuple[str, ...]
-    knob: str = ""
+Difference = tuple[
+    tuple[str, "Value", "Value"], ...
+]  # knobs, each with one's and the other's value
 
 
-def _make(wanted: dict[str, Value], able: Capabilities) -> Settings | _Refusal:
-    """Make one setting, or say why it cannot run here."""
+class _Found:
+    """What the combinations of axes make, one by one.
+
+    Attributes:
+        kept: by what they resolve to.
+        reasons: why a value of an axis was refused.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        """Keep none yet."""
+        self._machine = machine
+        self.kept: dict[tuple[Value, ...], Settings] = {}
+        self.reasons: dict[tuple[str, Value], dict[Message, None]] = {}
+        self._seen: set[Settings] = set()
+        self._same: dict[Difference, dict[str, None]] = {}
+
+    def take(self, base: Settings, chosen: dict[str, Value]) -> None:
+        """Make one setting, and keep it or why it cannot run here."""
+        settings = _made(base, chosen)
+        if settings in self._seen:
+            return
+        refusals = check(settings, self._machine)
+        absent = [one for one in refusals if one.knob == "engine"]  # nothing else of it can be told
+        for refusal in absent or refusals:
+            of_axes = [name for name in (refusal.knob, *refusal.beside) if name in chosen]
+            for name in of_axes or chosen:
+                self.reasons.setdefault((name, chosen[name]), {})[_of_axis(refusal)] = None
+        if refusals:
+            return
+        self._seen.add(settings)
+        resolved = resolve(settings, self._machine)
+        others = (getattr(settings, name) for name, knob in KNOBS.items() if not knob.reload)
+        twin = self.kept.setdefault((*resolved.worker_key, *others), settings)
+        if twin is not settings:
+            ours, theirs = settings.to_dict(), twin.to_dict()
+            differing = tuple((name, ours[name], theirs[name]) for name in KNOBS if ours[name] != theirs[name])  # fmt: skip
+            self._same.setdefault(differing, {})[settings.engine] = None
+
+    def same_texts(self) -> list[Message]:
+        """Say what means the same as something else here; not of several values what is said of each."""
+        alone = {differing[0] for differing in self._same if len(differing) == 1}
+        return [
+            _same_text(differing, engines)
+            for differing, engines in self._same.items()
+            if len(differing) == 1 or not alone.issuperset(differing)
+        ]
+
+
+def _same_text(differing: Difference, engines: Iterable[str]) -> Message:
+    """Say that values mean the same."""
+
+    def written(place: int) -> Parameter:
+        return listed(Message("{knob} {value}", knob=Term(one[0], "knob"), value=_worded(one[place])) for one in differing)  # fmt: skip
+
+    return Message(
+        "{values} is left out with engine {engines}: it is the same as {others} here",
+        values=written(1),
+        engines=listed(Term(engine, "choice") for engine in engines),
+        others=written(2),
+    )
+
+
+def _made(base: Settings, chosen: dict[str, Value]) -> Settings:
+    """Make one setting; knobs that its engine does not have stay at their defaults."""
+    wanted = {**base.to_dict(), **as_meant(chosen)}
     engine = str(wanted["engine"])
-    if engine not in able.engines:
-        reason = f"engine {engine} is not installed; choose engine {', '.join(able.engines)}"
-        return _Refusal(reasons=(reason,), knob="engine")
-    values: dict[str, object] = {
-        name: value if is_honoured(name, engine) else default_of(name)
-        for name, value in wanted.items()
-    }
-    values["model"] = _meant("model", wanted["model"])
-    precision = _why_no_precision(values, engine, able)
-    if precision is not None:
-        return _Refusal(reasons=(precision,), knob="precision")
-    try:
-        return build_settings(values)
-    except SettingsError as error:
-        return _Refusal(reasons=tuple(str(one) for one in error.problems))
+    values = {name: value if is_honoured(name, engine) else default_of(name) for name, value in wanted.items()}  # fmt: skip
+    return Settings(**values)  # type: ignore[arg-type]  # of settings, and of axes that were looked at
 
 
-def _why_no_precision(values: dict[str, object], engine: str, able: Capabilities) -> str | None:
-    """Say why a number format cannot be had here; None: it can."""
-    precision = values["precision"]
-    if is_honoured("precision", engine) and (reason := foreign_text(precision, engine)) is not None:
-        return reason
-    if precision == "int8" and f"{values['model']} {engine}" not in able.int8_models:
-        return f"model {values['model']} has no int8 form for engine {engine}; make it with `models quantize`"
-    return unnative_text(precision, engine, able)
+def _of_axis(refusal: Refusal) -> Message:
+    """Say of an axis' value why it is left out."""
+    said = refusal.clause or refusal.reason
+    if said.code != "int8_absent":
+        return said
+    return Message("model {model} has no int8 form for engine {engine}; make it with `models quantize`", code="int8_absent", model=said["model"], engine=said["engine"])  # fmt: skip
 
 
 def shuffled(settings: Sequence[Settings], seed: int) -> list[Settings]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.budgets import Budgets
 from rembg_tuner.cache import open_cache
-from rembg_tuner.capabilities import look_at_this_machine
 from rembg_tuner.engines.versions import package_versions
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
@@ -83,7 +82,7 @@ class Plan:
     @cached_property
     def _grid(self) -> Grid:
         """What the axes make here; some 20 ms for 50 settings."""
-        return make_grid(self.axes, self.base, look_at_this_machine())
+        return make_grid(self.axes, self.base, read_machine())
 
     def grid(self) -> list[Settings]:
         """Give every setting that the axes make here.
@@ -93,7 +92,7 @@ class Plan:
         """
         return list(self._grid.settings)
 
-    def left_out(self) -> tuple[str, ...]:
+    def left_out(self) -> tuple[Message, ...]:
         """Tell the axes' values that this machine cannot do, each in a sentence with the reason.
 
         Raises:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rembg_tuner.capabilities import look_at_this_machine
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.errors import PictureError, PresetError, SettingsError
+from rembg_tuner.machine import read_machine
 from rembg_tuner.messages import Message, Term, listed
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.presets import find_preset, read_presets, resolve
+from rembg_tuner.presets import find_preset, read_presets
 from rembg_tuner.settings import MODEL_ALIASES, Settings, best_installed_engine
 
 if TYPE_CHECKING:
@@ -28,9 +29,8 @@ def find_trusted(name: str) -> tuple[Settings, Message]:
     """
     if name in read_presets():
         try:
-            return resolve(find_preset(name), {}, look_at_this_machine())[0], Message(
-                "preset {preset}", preset=name
-            )
+            settings = asked_settings(find_preset(name), {}, read_machine())[0]
+            return settings, Message("preset {preset}", preset=name)
         except PresetError as error:
             raise SettingsError([error.message]) from error
     model = MODEL_ALIASES.get(name, name)

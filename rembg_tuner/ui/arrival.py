@@ -10,25 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.diagnosis import diagnose
 from rembg_tuner.errors import PresetError, SettingsError
 from rembg_tuner.host import read_host
-from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.presets import (
     find_preset,
     measured_elsewhere_text,
     read_presets,
-    resolve,
     small_subject_of,
 )
-from rembg_tuner.settings import is_honoured
 from rembg_tuner.ui.catalogues import language_of
 from rembg_tuner.ui.choices import (
     absence_of,
-    absent_provider_text,
-    capabilities,
     chosen_settings,
     execution_providers,
+    greyed_knobs,
+    machine_here,
+    missing_of,
     preset_settings,
 )
 from rembg_tuner.ui.handlers import EXAMPLES, EXAMPLES_FOLDER, Handlers
@@ -158,20 +157,9 @@ class Arrival:
             resets: whether knobs that are greyed go back to their defaults.
         """
         here: frozenset[str] | None = None
-        if is_honoured("provider", engine):
+        if "provider" not in greyed_knobs({"engine": engine}):
             here = frozenset(state.name for state in execution_providers() if state.is_present)
         return {"knobs": grey_updates(engine, model, focus, visitor.language, here, resets=resets)}
-
-    @staticmethod
-    def _absent_provider(settings: Settings) -> list[Message]:
-        """Say how to get the execution provider that settings ask for, if it is absent."""
-        if settings.provider == "cpu" or not is_honoured("provider", settings.engine):
-            return []
-        return [
-            absent_provider_text(state)
-            for state in execution_providers()
-            if state.name == settings.provider and not state.is_present
-        ]
 
     def note(self, visitor: Visitor, preset: str, form: Form) -> str:
         """Tell what stands behind the form: the preset's purpose and figures, what was changed, what is missing."""
@@ -204,8 +192,10 @@ class Arrival:
             lines.append(f'<p class="rt-changed">{escape(text)}</p>')
         else:
             lines.append(f'<p class="rt-measured">{escape(_measured(found, language))}</p>')
-        said: list[Message | str] = [*_missing(settings), *self._absent_provider(settings), *_dropped(found)]  # fmt: skip
-        lines += [f'<p class="rt-warning">{escape(tell(one, language))}</p>' for one in said]
+        lines += [
+            f'<p class="rt-warning">{escape(tell(text, language))}</p>'
+            for text in (*(one.reason for one in missing_of(settings)), *_dropped(found))
+        ]
         return "".join(lines)
 
     async def machine(self, visitor: Visitor) -> str:
@@ -218,7 +208,7 @@ class Arrival:
 
 
 def _refusal_of(asked: str | None) -> Message | None:
-    """Return why the preset that the address names cannot be chosen; None: it can, or there is none."""
+    """Say why the preset that the address names cannot be chosen; None: it can, or there is none."""
     if not asked:
         return None
     try:
@@ -265,17 +255,9 @@ def _measured_where(
     )
 
 
-def _missing(settings: Settings) -> list[Message]:
-    """Say what settings need that is not here, and where it is got."""
-    entry = read_catalogue().get(settings.model)
-    if entry is not None and entry.find() is None:
-        return [entry.absence_text()]
-    return []
-
-
-def _dropped(preset: Preset) -> tuple[str, ...]:
+def _dropped(preset: Preset) -> tuple[Message, ...]:
     """Say what of a preset this machine cannot do."""
-    return resolve(preset, {}, capabilities())[1]
+    return asked_settings(preset, {}, machine_here())[1]
 
 
 def show_examples(language: str) -> str:

@@ -7,21 +7,21 @@ further than this, and sizes, threads and deadlines are capped.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from rembg_tuner.cache import open_cache
-from rembg_tuner.capabilities import look_at_this_machine
-from rembg_tuner.conflicts import is_used
+from rembg_tuner.asked import asked_settings
+from rembg_tuner.check import build, check
 from rembg_tuner.diagnosis import provider_states
-from rembg_tuner.errors import MissingModelError, PictureError, SettingsError
+from rembg_tuner.errors import PictureError, SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
-from rembg_tuner.messages import Message, Term
-from rembg_tuner.models.catalogue import find_model, read_catalogue
-from rembg_tuner.presets import Capabilities, find_preset, resolve
+from rembg_tuner.machine import read_machine
+from rembg_tuner.messages import Message, Term, listed
+from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.presets import find_preset
 from rembg_tuner.settings import KNOBS, Settings, is_honoured, is_optional, type_of
 from rembg_tuner.ui.shared_answer import SharedAnswer
 from rembg_tuner.units import MIB
@@ -29,9 +29,13 @@ from rembg_tuner.units import MIB
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rembg_tuner.check import Refusal
     from rembg_tuner.diagnosis import ProviderState
+    from rembg_tuner.machine import Machine
     from rembg_tuner.settings import Value
 
+# Values by which a knob is refused where focus does not use it; at their defaults they are in nobody's way.
+_SET_KNOBS: Mapping[str, object] = {"focus_box": "0%,0%,50%,50%", "focus_max_share": 0.5}
 Form = Mapping[str, object]  # knob's name -> what its widget holds; memory limits in MiB
 
 
@@ -62,9 +66,20 @@ LIMITS = PageLimits()
 
 
 @cache
-def capabilities() -> Capabilities:
-    """Look what this machine can do: once, since the page asks for every row that it draws."""
-    return look_at_this_machine()
+def _read_machine_once() -> Machine:
+    """Look at this machine once, since the page asks for every row that it draws."""
+    return read_machine()
+
+
+def machine_here() -> Machine:
+    """Return this machine, with the files of models that are here now."""
+    return _read_machine_once().renewed()
+
+
+def machine_with_providers() -> Machine:
+    """Return this machine, with the execution providers that are not here; see `execution_providers`."""
+    absent = {state.name: absent_provider_text(state) for state in execution_providers() if not state.is_present}  # fmt: skip
+    return replace(machine_here(), absent_providers=absent)
 
 
 @cache
@@ -97,43 +112,50 @@ def absence_of(preset: str) -> Absence | None:
     Raises:
         PresetError: there is no such preset.
     """
-    settings = preset_settings(preset)
-    try:
-        find_model(settings.model)
-    except MissingModelError as error:
-        return Absence(kind="model", text=_cannot_run(preset, error.message))
-    if settings.provider == "cpu" or not is_honoured("provider", settings.engine):
-        return None
-    for state in execution_providers():
-        if state.name == settings.provider and not state.is_present:
-            return Absence(kind="provider", text=_cannot_run(preset, absent_provider_text(state)))
+    for one in missing_of(preset_settings(preset)):
+        if one.lacking is not None:
+            text = Message("preset {preset} cannot run here: {reason}", code="preset_absent", preset=Term(preset, "preset"), reason=one.reason)  # fmt: skip
+            return Absence(kind=one.lacking, text=text)
     return None
 
 
-def _cannot_run(preset: str, reason: Message) -> Message:
-    """Return why a preset cannot run."""
-    return Message("preset {preset} cannot run here: {reason}", preset=Term(preset, "preset"), reason=reason)  # fmt: skip
+def missing_of(settings: Settings) -> tuple[Refusal, ...]:
+    """Return what settings need that is not on disk or not in ONNX Runtime, which is asked if need be."""
+    is_plain = settings.provider == "cpu" or not is_honoured("provider", settings.engine)
+    machine = machine_here() if is_plain else machine_with_providers()
+    return tuple(one for one in check(settings, machine) if one.lacking is not None)
 
 
 def absent_provider_text(state: ProviderState) -> Message:
-    """Return that an execution provider is missing, and how to get it."""
-    return Message("execution provider {provider} is not here; {detail}", provider=state.name, detail=state.detail)  # fmt: skip
+    """Say that an execution provider is missing, and how to get it."""
+    return Message("execution provider {provider} is not here; {detail}", code="provider_absent", provider=Term(state.name, "choice"), detail=state.detail)  # fmt: skip
 
 
-@cache
-def cache_folder() -> Path:
-    """Give the folder in which this machine's own figures are kept."""
-    return open_cache()[0]
+def possible_precisions(engines: Sequence[str], machine: Machine) -> list[str]:
+    """Return the number formats that some engine computes in here, whether or not there are files for them.
+
+    Args:
+        engines: those that are offered.
+        machine: this one.
+    """
+
+    def is_possible(precision: str, engine: str) -> bool:
+        settings, _, _ = build({"engine": engine, "precision": precision})
+        refusals = check(settings, machine)
+        return all(one.knob != "precision" or one.lacking == "model" for one in refusals)
+
+    able = [one for one in KNOBS["precision"].choices if any(is_possible(one, engine) for engine in engines)]  # fmt: skip
+    return [one for one in able if one != "auto"]
 
 
 def preset_settings(preset: str) -> Settings:
     """Give the settings that a preset means on this machine."""
-    return resolve(find_preset(preset), {}, capabilities())[0]
+    return asked_settings(find_preset(preset), {}, machine_here())[0]
 
 
 def chosen_settings(
     preset: str, form: Form, limits: PageLimits = LIMITS
-) -> tuple[Settings, tuple[str, ...]]:
+) -> tuple[Settings, tuple[Message, ...]]:
     """Make the settings of a run from a preset and a form filled in on top of it.
 
     Args:
@@ -150,19 +172,27 @@ def chosen_settings(
         PresetError: there is no such preset.
     """
     start = preset_settings(preset).to_dict()
-    engine = str(form.get("engine", start["engine"]))
-    focus = form.get("focus", start["focus"])
-    given: dict[str, object] = {
-        name: value
-        for name, value in read_form(form).items()
-        if value != start[name] and is_honoured(name, engine) and is_used(name, focus)
-    }
+    read = read_form(form)
+    grey = greyed_knobs({**start, **read})
+    given = {name: value for name, value in read.items() if value != start[name] and name not in grey}  # fmt: skip
     return visitor_settings(preset, given, limits)
+
+
+def greyed_knobs(form: Form) -> dict[str, Refusal]:
+    """Return the knobs that a form's engine does not have or its focus does not use, each with the reason.
+
+    Args:
+        form: engine and focus are read.
+    """
+    values = {name: form[name] for name in ("engine", "focus") if name in form}
+    settings, _, wrong = build({**values, **_SET_KNOBS})
+    refusals = check(settings, None, given=KNOBS, wrong=wrong)
+    return {one.knob: one for one in reversed(refusals)}
 
 
 def visitor_settings(
     preset: str, given: dict[str, object], limits: PageLimits = LIMITS
-) -> tuple[Settings, tuple[str, ...]]:
+) -> tuple[Settings, tuple[Message, ...]]:
     """Make the settings of a run from a preset and the knobs a visitor gave.
 
     Raises:
@@ -172,9 +202,8 @@ def visitor_settings(
     found = find_preset(preset)
     model = given.get("model")
     if model is not None and not (isinstance(model, str) and model in read_catalogue()):
-        known = ", ".join(read_catalogue())
-        raise SettingsError([Message("model must be one of {known} on this page, got {value}", known=known, value=f"{model!r:.80}")])  # fmt: skip
-    settings, warnings = resolve(found, given, capabilities())
+        raise SettingsError([Message("model must be one of {known} on this page, got {value}", known=listed(read_catalogue()), value=f"{model!r:.80}")])  # fmt: skip
+    settings, warnings = asked_settings(found, given, machine_here())
     problems = [*_cap_problems(settings, limits), *_memory_problems(settings)]
     if problems:
         raise SettingsError(problems)
@@ -190,16 +219,10 @@ def _cap_problems(settings: Settings, limits: PageLimits) -> list[Message]:
         "timeout_s": limits.timeout_s,
     }
     return [
-        Message(
-            "{knob} must be at most {most:g} {unit} on this page, got {value:g}",
-            knob=Term(name, "knob"),
-            most=cap,
-            unit=KNOBS[name].unit,
-            value=getattr(settings, name),
-        )
+        Message("{knob} must be at most {most:g} {unit} on this page, got {value:g}", knob=Term(name, "knob"), most=cap, unit=KNOBS[name].unit, value=getattr(settings, name))
         for name, cap in caps.items()
         if getattr(settings, name) > cap
-    ]
+    ]  # fmt: skip
 
 
 def _memory_problems(settings: Settings) -> list[Message]:
@@ -208,13 +231,7 @@ def _memory_problems(settings: Settings) -> list[Message]:
     asked = settings.memory_limit_bytes
     if asked is None or most is None or asked <= most:
         return []
-    return [
-        Message(
-            "memory_limit_bytes must be at most this machine's {most:bytes}, got {value:bytes}",
-            most=most,
-            value=asked,
-        )
-    ]
+    return [Message("memory_limit_bytes must be at most this machine's {most:bytes}, got {value:bytes}", most=most, value=asked)]  # fmt: skip
 
 
 def read_form(form: Form) -> dict[str, object]:

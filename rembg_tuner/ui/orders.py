@@ -42,7 +42,7 @@ class Look:
 def make_order(
     desk: Desk,
     picture: str | None,
-    settings: tuple[Settings, tuple[str, ...]],
+    settings: tuple[Settings, tuple[Message, ...]],
     *,
     repeat: int = 1,
     look: Look | None = None,

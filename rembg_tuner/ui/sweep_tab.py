@@ -14,7 +14,7 @@ from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import SettingsError, TunerError
 from rembg_tuner.messages import Message
 from rembg_tuner.settings import DEFAULT_MODEL, type_of
-from rembg_tuner.ui.choices import capabilities
+from rembg_tuner.ui.choices import machine_here, possible_precisions
 from rembg_tuner.ui.events import (
     QUIET,
     begin_buttons,
@@ -240,13 +240,14 @@ class _SweepTab:
 
 def _axes(names: Sequence[str]) -> dict[str, Any]:
     """Make the choices of some axes."""
-    words, able = page_words(), capabilities()
-    engines = [spec for name, spec in ENGINES.items() if name in able.engines and not spec.is_stock]
-    native = ["fp32", *(p for p in ("bf16", "fp16", "int8") if p in able.precisions)]
+    words, machine = page_words(), machine_here()
+    engines = [name for name, spec in ENGINES.items() if name in machine.engines and not spec.is_stock]  # fmt: skip
+    usual = [name for name in engines if ENGINES[name].axes is not None]
+    formats = possible_precisions(engines, machine)
     ends: dict[str, tuple[list[Any], list[Any]]] = {
         "model": (models_here(), [DEFAULT_MODEL]),
-        "engine": ([spec.name for spec in engines], [spec.name for spec in engines if spec.axes is not None]),
-        "precision": (native, [p for p in native if p != "fp16"]),
+        "engine": (engines, usual),
+        "precision": (formats, [p for p in possible_precisions(usual, machine) if p != "fp16"]),
         "network_size": (list(_SIZES), [224, 256, 320]),
         "intra_op_threads": (list(_THREADS), [1, 2]),
         "focus": ([(choice_label(word), word) for word in ("off", "auto")], []),

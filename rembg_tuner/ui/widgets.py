@@ -12,36 +12,36 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from rembg_tuner.conflicts import FOCUS_USES, is_used
-from rembg_tuner.models.agreement import agreement_with_fp32
+from rembg_tuner.check import FOCUS_USES, build, check
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.plot.drawing import points_script
-from rembg_tuner.presets import read_presets, unnative_text
+from rembg_tuner.presets import read_presets
 from rembg_tuner.settings import (
     ENGINES,
     KNOBS,
-    PRECISIONS,
     default_of,
-    is_honoured,
     type_of,
-    unhonoured_text,
 )
 from rembg_tuner.ui.catalogues import LANGUAGES
 from rembg_tuner.ui.choices import (
     LIMITS,
     absence_of,
-    cache_folder,
-    capabilities,
     fill_form,
+    greyed_knobs,
+    machine_here,
+    machine_with_providers,
     preset_settings,
 )
 from rembg_tuner.ui.words import all_words, choice_text, say, setting_name, tell, tell_text
 from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from gradio.components import Component
 
-    from rembg_tuner.presets import Capabilities
+    from rembg_tuner.check import Refusal
+    from rembg_tuner.machine import Machine
     from rembg_tuner.settings import Settings, Value
 
 ASSETS = Path(__file__).parent / "assets"
@@ -50,6 +50,13 @@ RESULT_SIZES = (0, 1080, 768, 512)  # max_side, px: the article's; 0: as it is
 _DROPDOWNS = ("model", "provider")
 # An invisible character in the label of a choice that is not possible here; page.js greys the choice by it.
 ABSENT_MARK = "\u2060"
+# The keys of words that say why a number format is not possible, by the code of its refusal.
+_WHY_NO_PRECISION = {
+    "knob_unhonoured": "foreign",
+    "precision_foreign": "foreign",
+    "precision_not_native": "unsupported",
+    "int8_absent": "unmade",
+}
 _WHY_ABSENT = ("absent", "unsupported", "foreign", "unmade")  # keys of words
 _IN_SCRIPTS = ("viewer.", "picture.too_large", "status.ready")  # words that the browser writes
 _EXAMPLES = {"focus_box": "10%,5%,50%,80%"}
@@ -216,20 +223,30 @@ def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, s
         name: of the knob.
         providers: the execution providers that are here; None: not asked yet.
     """
-    able = capabilities()
-    here: set[str] | None = None
-    if name == "engine":
-        here = set(able.engines)
-    elif name == "model":
-        here = set(models_here())
-    elif name == "provider" and providers is not None:
-        here = set(providers)
     names = list(read_catalogue()) if name == "model" else list(KNOBS[name].choices)
-    words = page_words()
+    words, absent = page_words(), _absent_choices(name, names, providers)
     return [
-        (str(words(f"absent.{word}")) if here is not None and word not in here else choice_label(word), word)
+        (str(words(f"absent.{word}")) if word in absent else choice_label(word), word)
         for word in names
-    ]  # fmt: skip
+    ]
+
+
+def _absent_choices(
+    name: str, words: Sequence[str], providers: frozenset[str] | None
+) -> frozenset[str]:
+    """Return the choices of a knob that are not here."""
+    if name not in ("engine", "model", "provider") or (name == "provider" and providers is None):
+        return frozenset()
+    machine = machine_here() if providers is None else machine_with_providers()
+    others = {"engine": "onnxruntime"} if name == "provider" else {}
+    return frozenset(word for word in words if _refusal_of(name, {**others, name: word}, machine))
+
+
+def _refusal_of(name: str, values: Mapping[str, object], machine: Machine) -> Refusal | None:
+    """Return why a knob's value is not possible; None: it is."""
+    settings, _, wrong = build(values)
+    refusals = check(settings, machine, wrong=wrong)
+    return next((one for one in refusals if one.knob == name), None)
 
 
 def choice_label(word: str) -> str:
@@ -240,27 +257,15 @@ def choice_label(word: str) -> str:
 
 def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
     """Give the number formats with their labels: how far from fp32's the mattes are, or that it is not here."""
-    able, cache = capabilities(), cache_folder()
+    machine = machine_here()
     labels: list[tuple[str, str]] = []
     for word in KNOBS["precision"].choices:
-        why = _why_no_precision(word, engine, model, able)
-        found = (
-            None
-            if why
-            else agreement_with_fp32(model, engine, word, cache, int8_kind=able.int8_kind)
-        )
+        refusal = _refusal_of("precision", {"engine": engine, "model": model, "precision": word}, machine)  # fmt: skip
+        why = _WHY_NO_PRECISION.get(str(refusal.reason.code)) if refusal else None
+        found = None if why else machine.agreement(model, engine, word)
         label = str(page_words()(f"{why}.{word}")) if why else choice_label(word)
         labels.append((f"{word} · Δ {found.mae:.3f}" if found else label, word))
     return labels
-
-
-def _why_no_precision(word: str, engine: str, model: str, able: Capabilities) -> str:
-    """Return the key of the reason why a number format is not possible here; empty: it is."""
-    if word not in PRECISIONS[engine]:
-        return "foreign"
-    if word == "int8" and f"{model} {engine}" not in able.int8_models:
-        return "unmade"
-    return "" if unnative_text(word, engine, able) is None else "unsupported"
 
 
 def model_update() -> Any:
@@ -270,10 +275,9 @@ def model_update() -> Any:
 
 def knob_updates(settings: Settings, language: str) -> dict[str, Any]:
     """Give every knob's widget a setting's value, greyed with the reason where the engine has no such knob."""
-    values = fill_form(settings)
+    values, grey = fill_form(settings), greyed_knobs(settings.to_dict())
     updates = {
-        name: {"value": values[name], **_honoured(name, settings.engine, settings.focus, language)}
-        for name in KNOBS
+        name: {"value": values[name], **_usable(name, grey.get(name), language)} for name in KNOBS
     }
     updates["precision"]["choices"] = precision_choices(settings.engine, settings.model)
     return {name: gr.update(**options) for name, options in updates.items()}
@@ -299,9 +303,11 @@ def grey_updates(
         resets: whether knobs that are greyed go back to their defaults.
     """
     updates: dict[str, Any] = {}
+    grey = greyed_knobs({"engine": engine, "focus": focus})
     for name in (name for name, knob in KNOBS.items() if knob.engines):
-        options = _honoured(name, engine, focus, language)
-        if resets and not is_honoured(name, engine):
+        refusal = grey.get(name)
+        options = _usable(name, refusal, language)
+        if resets and refusal is not None and refusal.reason.code == "knob_unhonoured":
             options["value"] = default_of(name)
         if name == "provider" and providers is not None:
             options["choices"] = choices_of(name, providers)
@@ -311,12 +317,11 @@ def grey_updates(
     return updates
 
 
-def _honoured(name: str, engine: str, focus: str, language: str) -> dict[str, Any]:
+def _usable(name: str, refusal: Refusal | None, language: str) -> dict[str, Any]:
     """Return whether a widget can be used, and what stands under it."""
-    if not is_honoured(name, engine):
-        reason = tell(unhonoured_text(name, engine), language)
-        return {"interactive": False, "info": reason}
-    if not is_used(name, focus):
+    if refusal is None:
+        return {"interactive": True, "info": page_words()(f"info.{name}")}
+    if refusal.reason.code == "focus_unused":
         used_in = choice_text(FOCUS_USES[name], language)
         return {"interactive": False, "info": say("focus.unused", language, value=used_in)}
-    return {"interactive": True, "info": page_words()(f"info.{name}")}
+    return {"interactive": False, "info": tell(refusal.reason, language)}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.ui.choices import capabilities
+from rembg_tuner.check import check
+from rembg_tuner.ui.choices import machine_here
 from rembg_tuner.ui.views.markup import percent
 from rembg_tuner.ui.words import say
 
@@ -38,7 +40,9 @@ def show_looks(turn: Turn, result: Result, language: str) -> str:
         looked = say(_times_key(focus["passes"]), language, n=focus["passes"])
         return _note(say("focus.looked", language, looked=looked, share=share))
     is_small = focus["share"] <= settings.focus_max_share
-    if settings.focus == "auto" or not is_small or settings.model in capabilities().large_models:
+    looking = replace(settings, focus="auto", focus_box=None)
+    is_advised = not any(one.knob == "focus" for one in check(looking, machine_here(), given=()))
+    if settings.focus == "auto" or not is_small or not is_advised:
         return ""
     again = f'<button type="button" data-focus="{turn.number}">{escape(say("focus.again", language))}</button>'
     return _note(say("focus.small", language, share=share), again)
