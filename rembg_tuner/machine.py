@@ -6,6 +6,7 @@ for, and then stays as it is in that value: the files of models, what was measur
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import MissingModelError, ModelError
 from rembg_tuner.format_times import find_times, times_key
 from rembg_tuner.host import fast_formats_of, read_host
+from rembg_tuner.measurements import Measurements
 from rembg_tuner.messages import Message
 from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.catalogue import find_model, read_catalogue
@@ -73,9 +75,21 @@ class ModelFile:
 
 
 @lru_cache(maxsize=128)
-def _digest(path: str, _size_bytes: int, _mtime_ns: int) -> str:
-    """Compute a file's SHA-256."""
-    return file_digests(Path(path), ["sha256"])["sha256"]
+def _digest(path: str, size_bytes: int, mtime_ns: int) -> str:
+    """Return a file's SHA-256; computed once on this machine, since 176 MB take a quarter of a second.
+
+    Times of changes and the inode tell another file that was put there with the old one's time.
+    """
+    stat = Path(path).stat()
+    file = f"{path} {size_bytes} {mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+    known = Measurements(open_cache()[0])
+    with contextlib.suppress(sqlite3.Error):  # what cannot be kept is computed again
+        if (found := known.find_digest(file)) is not None:
+            return found
+    digest = file_digests(Path(path), ["sha256"])["sha256"]
+    with contextlib.suppress(sqlite3.Error):
+        known.note_digest(file, digest)
+    return digest
 
 
 def _no_timings(_key: str, _kind: str) -> Mapping[str, float]:

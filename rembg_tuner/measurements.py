@@ -63,6 +63,7 @@ SCHEMA = (
     latest TEXT NOT NULL,
     PRIMARY KEY (key, machine)
 )""",
+    "CREATE TABLE IF NOT EXISTS digests (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL, latest TEXT NOT NULL)",
     TRIALS_SCHEMA,
 )
 TABLES = ("peaks", "starts", "timings", "measured_trials")
@@ -78,6 +79,8 @@ _START = "INSERT INTO starts VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET lates
 _WAS_STARTED = "SELECT 1 FROM starts WHERE key = ?1 UNION SELECT 1 FROM peaks WHERE key = ?1 AND runs"  # fmt: skip
 _TIME = "INSERT OR REPLACE INTO timings VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _TIMING = "SELECT time_s, low_s, high_s, n, about, latest FROM timings WHERE key = ? AND machine = ?"  # fmt: skip
+_DIGEST = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?)"
+_FIND_DIGEST = "SELECT sha256 FROM digests WHERE file = ?"
 _PRUNE = "DELETE FROM {table} WHERE rowid NOT IN (SELECT rowid FROM {table} ORDER BY latest DESC LIMIT {rows})"  # fmt: skip
 
 
@@ -221,6 +224,20 @@ class Measurements:
         time_s, low_s, high_s, n, about, latest = rows[0]
         known, date = json.loads(about), latest.partition("T")[0]
         return Timing(time_s=time_s, low_s=low_s, high_s=high_s, n=n, about=known, date=date)
+
+    def note_digest(self, file: str, sha256: str) -> None:
+        """Keep a file's hash.
+
+        Args:
+            file: its path, and what tells that it was not changed since.
+            sha256: in hex.
+        """
+        self._write(lambda tables: tables.execute(_DIGEST, (file, sha256, _now())), "digests")
+
+    def find_digest(self, file: str) -> str | None:
+        """Return a file's hash; None: it was not computed here, or the file was changed since."""
+        rows = self._read(lambda tables: tables.execute(_FIND_DIGEST, (file,)).fetchall())
+        return str(rows[0][0]) if rows else None
 
     def counts(self) -> dict[str, int]:
         """Count the rows of each table."""

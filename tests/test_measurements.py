@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from rembg_tuner import machine
+from rembg_tuner.cache import CACHE_VARIABLE
 from rembg_tuner.measurements import FILE, Measurements, Peak, Timing
 from rembg_tuner.settings import Settings
 from rembg_tuner.units import MIB
@@ -90,6 +93,33 @@ def test_a_timing_is_of_one_key_and_one_machine(tmp_path: Path) -> None:
     assert len(found.date) == len("2026-11-26")
     assert known.find_timing("a", "another") is None
     assert known.find_timing("b", "cpu, 2 cores") is None
+
+
+def test_a_files_hash_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In all processes together; a file that was put in its place with its size and time is another."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    file, other = tmp_path / "a", tmp_path / "b"
+    file.write_bytes(b"one")
+    other.write_bytes(b"two")
+    stat = file.stat()
+    computed = []
+
+    def compute(path: Path, _: list[str]) -> dict[str, str]:
+        computed.append(path.read_bytes())
+        return {"sha256": path.read_bytes().hex()}
+
+    monkeypatch.setattr("rembg_tuner.machine.file_digests", compute)
+
+    def ask() -> str:
+        machine._digest.cache_clear()  # as another process begins
+        return machine._digest(str(file), stat.st_size, stat.st_mtime_ns)
+
+    assert {ask() for _ in range(3)} == {b"one".hex()}
+    assert computed == [b"one"]
+    other.replace(file)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert ask() == b"two".hex()
+    machine._digest.cache_clear()
 
 
 def test_settings_of_another_version_are_left_out(tmp_path: Path) -> None:
