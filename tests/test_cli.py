@@ -22,6 +22,7 @@ from PIL import Image
 from rembg_tuner.cli import main
 from rembg_tuner.cli.arguments import build_parser
 from rembg_tuner.cli.history import history_of
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.measurements import FILE, Measurements
 from rembg_tuner.presets import MORE_PRESETS_VARIABLE, read_presets
 from rembg_tuner.settings import KNOBS, Settings, flag_of
@@ -323,9 +324,7 @@ def test_doctor_tells_the_machine_as_it_is(capsys: pytest.CaptureFixture[str]) -
     assert main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["affinity_cpus"] == len(os.sched_getaffinity(0))
-    assert {"ncnn", "onnxruntime", "openvino", "rembg"} == {
-        engine["name"] for engine in found["engines"]
-    }
+    assert [engine["name"] for engine in found["engines"]] == list(ENGINES)
     assert any(
         model["name"] == "u2netp" and model["path"].endswith("u2netp.onnx")
         for model in found["models"]

@@ -238,7 +238,7 @@ def _absent_choices(
     if name not in ("engine", "model", "provider") or (name == "provider" and providers is None):
         return frozenset()
     machine = machine_here() if providers is None else machine_with_providers()
-    others = {"engine": "onnxruntime"} if name == "provider" else {}
+    others = {"engine": min(KNOBS["provider"].engines)} if name == "provider" else {}
     return frozenset(word for word in words if _refusal_of(name, {**others, name: word}, machine))
 
 
