@@ -28,7 +28,7 @@ from rembg_tuner import __version__
 from rembg_tuner.address_space import root_reason
 from rembg_tuner.engines.table import ENGINES, open_engine
 from rembg_tuner.errors import TunerError
-from rembg_tuner.messages import Message, Quoted, as_message
+from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.models.spec import ModelSpec, verify
 from rembg_tuner.pipeline import Job, Outcome, Stages, Undone, cut_out_together, run_job
 from rembg_tuner.settings import build_settings
@@ -184,9 +184,9 @@ class Worker:
             engine.cancel()
 
 
-def _sent(warnings: Iterable[Message | str]) -> list[dict[str, object]]:
+def _sent(warnings: Iterable[Message]) -> list[dict[str, object]]:
     """Return warnings as they go through the pipe."""
-    return [as_message(warning).to_json() for warning in warnings]
+    return [warning.to_json() for warning in warnings]
 
 
 def _outcome(outcome: Outcome) -> dict[str, object]:

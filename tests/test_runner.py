@@ -25,10 +25,12 @@ from rembg_tuner.imaging import deflate
 from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.measurements import Measurements
+from rembg_tuner.messages import Message
 from rembg_tuner.pipeline import Job
 from rembg_tuner.resolve import resolve
 from rembg_tuner.running.limits import MemoryLimit
 from rembg_tuner.running.meter import Meter
+from rembg_tuner.running.process import WorkerRubbishError, _read_message
 from rembg_tuner.running.runner import Runner, _has_room, _may_be_of_others, _Turn
 from rembg_tuner.running.watch import FailedRunError
 from rembg_tuner.settings import Settings
@@ -200,7 +202,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_result_is_complete_and_adds_up(settings: Settings, tmp_path: Path) -> None:
     """Every field is there and plausible; stages sum to the total; it goes through JSON."""
     with Runner() as runner:
-        result = succeeded(runner.run(job_in(tmp_path), settings, warnings=("from a preset",)))
+        result = succeeded(
+            runner.run(
+                job_in(tmp_path),
+                settings,
+                warnings=(Message("from a preset", code="knob_dropped"),),
+            )
+        )
     assert set(result.stages_s) == {"read_small", "normalise", "predict", "matte", "write"}
     assert all(seconds > 0 for seconds in result.stages_s.values())
     assert sum(result.stages_s.values()) <= result.total_s
@@ -673,7 +681,7 @@ def test_a_run_is_repeated_alone_only_where_reading_ahead_may_have_ended_it(
     """A deadline, a cancel and what fails in the network are the picture's own."""
     following = (Job(input="next.png", output="out.png"),) if is_followed else ()
     turn = _Turn(settings=QUICK, warnings=(), is_together=True, following=following)
-    assert _may_be_of_others(FailedRunError(kind, "it failed", stage), turn) is expected
+    assert _may_be_of_others(FailedRunError(kind, Message("it failed"), stage), turn) is expected
 
 
 def test_a_second_thread_is_told_busy(runner: Runner, tmp_path: Path) -> None:
@@ -1034,3 +1042,32 @@ def test_a_picture_that_cannot_be_read_is_bad_input_and_the_worker_stays(
     assert [path for path in tmp_path.iterdir() if path != picture] == []
     succeeded(runner.run(job_in(tmp_path), QUICK))
     assert worker_of(runner) == pid
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param({"event": "failed", "kind": "crash", "stage": "load", "message": 1}, id="message"),
+        pytest.param({"event": "failed", "kind": "crash", "stage": "load", "message": {"template": 1}}, id="template"),
+        pytest.param({"event": "failed", "kind": "crash", "stage": "load", "message": {"template": "{a}", "params": {"a": {"path": 1}}}}, id="parameter"),
+        pytest.param({"event": "loaded", "load_s": 1, "effective": {}, "warnings": 1}, id="warnings"),
+        pytest.param({"event": "loaded", "load_s": 1, "effective": {}, "warnings": [None]}, id="warning"),
+        pytest.param({"event": "done_together", "outcomes": [1]}, id="outcome"),
+        pytest.param({"event": "done_together", "outcomes": [{"warnings": [[]]}]}, id="outcome-warning"),
+    ],
+)  # fmt: skip
+def test_what_is_no_message_of_ours_is_rubbish(content: dict[str, object]) -> None:
+    """A worker that went wrong ends the run, never the program."""
+    with pytest.raises(WorkerRubbishError, match="which is no message"):
+        _read_message(json.dumps(content).encode())
+
+
+def test_a_message_comes_through_the_pipe_as_it_was() -> None:
+    """With its parameters and its code, of one picture and of several."""
+    said = Message("{path} is at {share:.0%}", code="a_code", path=Path("/a/b.png"), share=0.5)
+    failed = {"event": "failed", "kind": "bad_input", "stage": "load", "message": said.to_json()}
+    assert _read_message(json.dumps(failed).encode())["message"] == said
+    outcomes = [{"warnings": [said.to_json()]}, {"kind": "bad_input", "message": said.to_json(), "stage": "write"}]  # fmt: skip
+    read = _read_message(json.dumps({"event": "done_together", "outcomes": outcomes}).encode())
+    assert read["outcomes"][0]["warnings"] == (said,)
+    assert read["outcomes"][1]["message"] == said

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.address_space import with_limit
 from rembg_tuner.cache import remove_scratch
 from rembg_tuner.measurement import Failure, FailureKind, Result
-from rembg_tuner.messages import Message, as_message
+from rembg_tuner.messages import Message
 from rembg_tuner.running.meter import load_average
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def result_of(
     *,
     readings: Readings,
     outcome: dict[str, Any],
-    warnings: Iterable[Message | str],
+    warnings: Iterable[Message],
 ) -> Result:
     """Make the Result of one picture.
 
@@ -98,7 +98,7 @@ def result_of(
         peak_source=worker.meter.peak_source,
         output_bytes=outcome["output_bytes"],
         agreement=None,
-        warnings=tuple(as_message(one) for one in warnings),
+        warnings=tuple(warnings),
         environment=replace(worker.environment, load_average=load_average()),
         curve=readings.curve,
     )

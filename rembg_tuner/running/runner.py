@@ -17,7 +17,7 @@ from rembg_tuner.check import check
 from rembg_tuner.errors import ModelError, SettingsError, TunerError
 from rembg_tuner.host import read_host
 from rembg_tuner.machine import read_machine
-from rembg_tuner.messages import Message, as_message
+from rembg_tuner.messages import Message
 from rembg_tuner.resolve import resolve
 from rembg_tuner.running.derived import prepare
 from rembg_tuner.running.known_peaks import KnownPeaks, picture_bytes_of
@@ -93,7 +93,7 @@ class _Turn:
 
     settings: Settings
     asked: ResolvedSettings | None = None
-    warnings: tuple[Message | str, ...]
+    warnings: tuple[Message, ...]
     on_progress: Callable[[Progress], None] | None = None
     is_together: bool = False
     following: tuple[Job, ...] = ()
@@ -141,7 +141,7 @@ class Runner:
         self._previewer = Previewer()
         self._slot = threading.Lock()
         self._cancel = threading.Event()
-        self._cache: tuple[Path, tuple[Message | str, ...]] | None = None
+        self._cache: tuple[Path, tuple[Message, ...]] | None = None
 
     def __enter__(self) -> Self:
         """Hold the slot's workers."""
@@ -185,7 +185,7 @@ class Runner:
         job: Job,
         settings: Settings,
         *,
-        warnings: tuple[Message | str, ...] = (),
+        warnings: tuple[Message, ...] = (),
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Result | Failure:
         """Run one picture through.
@@ -207,7 +207,7 @@ class Runner:
         jobs: list[Job],
         settings: Settings,
         *,
-        warnings: tuple[Message | str, ...] = (),
+        warnings: tuple[Message, ...] = (),
         following: Sequence[Job] = (),
     ) -> list[Result | Failure]:
         """Run several pictures through, with one run of the network for all of them.
@@ -323,7 +323,7 @@ class Runner:
             )
         )
         self._load.add(worker.meter.runnable_s() or 0.0, worker.start_s + worker.load_s)
-        worker.warnings = (*map(as_message, cache_warnings), *worker.warnings)
+        worker.warnings = (*cache_warnings, *worker.warnings)
         self._workers.add(worker)
         return worker
 
@@ -371,11 +371,10 @@ class Runner:
                 )
             ) from error
 
-    def _open_cache(self) -> tuple[Path, tuple[Message | str, ...]]:
+    def _open_cache(self) -> tuple[Path, tuple[Message, ...]]:
         """Open the cache once."""
         if self._cache is None:
-            folder, warnings = open_cache()
-            self._cache = folder, tuple(str(warning) for warning in warnings)
+            self._cache = open_cache()
         return self._cache
 
     def _run_on(self, worker: WarmWorker, jobs: list[Job], turn: _Turn) -> list[Result | Failure]:

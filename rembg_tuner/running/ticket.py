@@ -37,7 +37,7 @@ class Order:
 
     job: Job
     settings: Settings
-    warnings: tuple[Message | str, ...] = ()
+    warnings: tuple[Message, ...] = ()
     repeat: int = 1
     in_turn: tuple[Job, ...] = ()
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.messages import Message, as_message
+from rembg_tuner.messages import Message
 from rembg_tuner.running.limits import over_limit
 from rembg_tuner.running.meter import SAMPLING_INTERVAL_S
 from rembg_tuner.running.process import WorkerGoneError, WorkerRubbishError
@@ -43,9 +43,9 @@ class Progress:
 class FailedRunError(Exception):
     """A run that cannot go on; carries the Failure's kind, message and stage."""
 
-    def __init__(self, kind: FailureKind, message: Message | str, stage: str) -> None:
+    def __init__(self, kind: FailureKind, message: Message, stage: str) -> None:
         """Keep what the Failure will say."""
-        self.message = as_message(message)
+        self.message = message
         super().__init__(str(self.message))
         self.kind, self.stage = kind, stage
 
