@@ -5,15 +5,18 @@ from __future__ import annotations
 import ctypes
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 from rembg_tuner.cache import CACHE_VARIABLE
+from rembg_tuner.running import outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rembg_tuner.measurement import Result
 
 # The same cases in every run, so that a red run is a change's fault; --hypothesis-seed looks further.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -36,6 +39,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tell of no other work on the machine, so that no test depends on what else runs."""
     monkeypatch.setattr("rembg_tuner.running.load.load_average", lambda: 0.0)
+
+
+@pytest.fixture(autouse=True)
+def coded_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold every warning of every run against its promise: it has a code that programs match on."""
+    made = outcomes.result_of
+
+    def result_of(*given: Any, **named: Any) -> Result:
+        result = made(*given, **named)
+        assert [one for one in result.warnings if one.code is None] == []
+        return result
+
+    monkeypatch.setattr("rembg_tuner.running.runner.result_of", result_of)
 
 
 class _SignalStack(ctypes.Structure):
