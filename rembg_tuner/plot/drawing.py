@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from rembg_tuner.plot.layout import BOTTOM, HEIGHT, LEFT, LOOKS, RIGHT, TOP, UNKNOWN_LOOK, WIDTH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from rembg_tuner.messages import Message
     from rembg_tuner.plot.layout import PlotBudget, PlotInfo, PlotPoint, Scale
 
 WORDS = {
@@ -29,6 +30,7 @@ def draw(
     *,
     words: Mapping[str, str] | None = None,
     thumbnails: Mapping[int, str] | None = None,
+    write: Callable[[Message], str] = str,
     is_standalone: bool = False,
 ) -> str:
     """Draw the plot as SVG.
@@ -37,6 +39,7 @@ def draw(
         info: what to draw.
         words: the fixed texts by the keys of `WORDS`; None: English.
         thumbnails: addresses of small cut-outs by trial, for `points_script`; None: there are none.
+        write: writes a point's label in the reader's language.
         is_standalone: to be a file of its own, with its colours for light and dark.
     """
     said = {**WORDS, **(words or {})}
@@ -57,6 +60,7 @@ def draw(
         + "".join(
             _point(
                 point,
+                label=escape(write(point.label)),
                 thumbnail=(thumbnails or {}).get(point.trial, ""),
                 is_first=point is pale[-1],
                 is_standalone=is_standalone,
@@ -156,12 +160,14 @@ def _front(info: PlotInfo) -> str:
     return f'<polyline class="rt-front" points="{path}"/>'
 
 
-def _point(point: PlotPoint, *, thumbnail: str, is_first: bool, is_standalone: bool) -> str:
+def _point(
+    point: PlotPoint, *, label: str, thumbnail: str, is_first: bool, is_standalone: bool
+) -> str:
     """Draw a trial: a button with its numbers; one of them is reached by Tab, the others by arrow keys."""
     pale = "" if point.is_on_front and point.is_within else " rt-pale"
     if point.is_chosen:
         pale = ""
-    x, y, label = point.x, point.y, escape(point.label)
+    x, y = point.x, point.y
     whisker = ""
     if abs(point.high_y - point.low_y) > 1:
         whisker = f'<line class="rt-whisker" x1="{x}" y1="{point.low_y}" x2="{x}" y2="{point.high_y}"/>'  # fmt: skip

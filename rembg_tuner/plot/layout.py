@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from rembg_tuner.messages import Message, joined
 from rembg_tuner.pareto import front_of
 from rembg_tuner.trials import differences, figures_of, label_of
 from rembg_tuner.units import MIB, format_seconds
@@ -55,7 +56,7 @@ class PlotPoint:
     is_on_front: bool
     is_chosen: bool
     is_within: bool
-    label: str
+    label: Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +176,7 @@ def lay_out(
                 is_on_front=i in on_front,
                 is_chosen=trial.number == chosen,
                 is_within=within,
-                label=_label(trial, str(label_of(trial.settings, names))),
+                label=_label(trial, label_of(trial.settings, names)),
             )
         )
     right = [i for i, does_look_right in enumerate(looks_right) if does_look_right]
@@ -214,10 +215,10 @@ def _legend(shapes: set[str]) -> tuple[tuple[str, str, tuple[str, str]], ...]:
     return tuple(found)
 
 
-def _label(trial: Trial, setting: str) -> str:
+def _label(trial: Trial, setting: Message) -> Message:
     """Tell a trial for a person who hovers over it, or hears the page."""
-    unstable = "; may be unstable" if trial.may_be_unstable else ""
-    return f"{setting}: {figures_of(trial)}{unstable}"
+    told = Message("{setting}: {figures}", setting=setting, figures=figures_of(trial))
+    return joined([told, Message("may be unstable")]) if trial.may_be_unstable else told
 
 
 def _scale(values: Sequence[float], begin: float, end: float, write: object) -> Scale:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,11 +53,11 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
         max_time_s=budgets.max_time_s,
         min_agreement=budgets.min_agreement,
     )
-    said = tuple(replace(point, label=tell(point.label, language)) for point in info.points)
     plot = draw(
-        replace(info, points=said),
+        info,
         words={word: say(f"plot.{word}", language) for word in _PLOT_WORDS},
         thumbnails=_thumbnails(trials),
+        write=lambda label: tell(label, language),
     )
     names = differences([trial.settings for trial in trials])
     return (
