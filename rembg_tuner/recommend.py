@@ -126,9 +126,17 @@ def _nearest(measured: Sequence[Trial], budgets: Budgets) -> Recommendation:
             budgets=budgets.text(),
             setting=_name(nearest, measured),
             figures=figures_of(nearest),
-            misses=listed(misses, " and "),
+            misses=_all(misses),
         ),
     )
+
+
+def _all(misses: Sequence[Message]) -> Message:
+    """Join clauses; at least one."""
+    told, *others = misses
+    for one in others:
+        told = Message("{misses} and {miss}", misses=told, miss=one)
+    return told
 
 
 def _name(trial: Trial, measured: Sequence[Trial]) -> Message | str:

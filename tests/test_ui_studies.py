@@ -23,6 +23,7 @@ from rembg_tuner.soak import summarise_soak
 from rembg_tuner.sweep.run import SweepProgress
 from rembg_tuner.trials import Trial
 from rembg_tuner.ui.catalogues import LANGUAGES
+from rembg_tuner.ui.failures import DISK_FULL
 from rembg_tuner.ui.studies import BusyError, Studies, Study
 from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of, over_earlier
 from rembg_tuner.ui.views.compare import show_comparison
@@ -60,7 +61,7 @@ def test_a_comparison_leaves_the_sweep_where_it_is() -> None:
     question = Question(picture=Path("a.png"), entries=(Entry(name="a", settings=Settings()),), reference="a")  # fmt: skip
     visitor = Visitor(language="en", comparing=study_of(question=question))
     assert HANDLERS.show(visitor, Budgets()) == ""
-    visitor.study = study_of(problem="the disk is full")
+    visitor.study = study_of(problem=DISK_FULL)
     assert "the disk is full" in HANDLERS.show(visitor, Budgets())
 
 

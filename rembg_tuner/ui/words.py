@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import cache
 
 from rembg_tuner.messages import Message, render
-from rembg_tuner.ui.backwards import translate_sentence
 from rembg_tuner.ui.catalogues import FOLDER, SOURCE, catalogue_of
 from rembg_tuner.yaml_files import read_mapping
 
@@ -45,15 +44,11 @@ def setting_name(name: str, language: str) -> str:
     return catalogue_of(language).find(name, "preset")
 
 
-def tell(said: Message | str, language: str) -> str:
+def tell(said: Message, language: str) -> str:
     """Write what the program says as a sentence for a reader of the page.
 
     Paths are shortened to names, and what a library said is left out.
     """
-    if isinstance(said, str):
-        return translate_sentence(said, language)
-    if any(one.template == "{text}" for one in said.parts()):
-        return translate_sentence(render(said, is_public=True), language)
     return render(said, catalogue_of(language), is_public=True)
 
 
