@@ -62,7 +62,7 @@ def test_a_comparison_leaves_the_sweep_where_it_is() -> None:
     visitor = Visitor(language="en", comparing=study_of(question=question))
     assert HANDLERS.show(visitor, Budgets()) == ""
     visitor.study = study_of(problem=DISK_FULL)
-    assert "the disk is full" in HANDLERS.show(visitor, Budgets())
+    assert "disk is full" in HANDLERS.show(visitor, Budgets())
 
 
 @pytest.mark.parametrize(("language", "told", "mark"), [("en", "1 of 2 trials ran while the machine was busy", "machine busy"), ("zh-CN", "2 次试验中有 1 次在机器忙于其他工作时运行", "机器繁忙")])  # fmt: skip
