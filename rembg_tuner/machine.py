@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,12 +50,14 @@ class ModelFile:
         spec: with the file's path.
         size_bytes, mtime_ns: which file that is, without reading it.
         side: of the network's input, px; None: neither its record nor its graph tells.
+        digest: computes the file's hash; None: of the file itself.
     """
 
     spec: ModelSpec
     size_bytes: int
     mtime_ns: int
     side: int | None
+    digest: Callable[[], str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> tuple[str | int | float | None, ...]:
@@ -71,6 +73,8 @@ class ModelFile:
         Raises:
             OSError: it cannot be read any more.
         """
+        if self.digest is not None:
+            return self.digest()
         return _digest(self.spec.path, self.size_bytes, self.mtime_ns)
 
 

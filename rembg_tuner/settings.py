@@ -329,10 +329,6 @@ class Settings:
         """Give the knobs whose value is not the default."""
         return {name: value for name, value in self.to_dict().items() if value != default_of(name)}
 
-    def reload_key(self) -> tuple[Value, ...]:
-        """Give the values that a loaded session holds: runs with equal keys share a worker."""
-        return tuple(getattr(self, name) for name, knob in KNOBS.items() if knob.reload)
-
     def peak_key(self) -> PeakKey:
         """Return the values that decide what a run takes: those that a session holds, and focus auto.
 

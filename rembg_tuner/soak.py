@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Failure, public_message, setting_peak_bytes
 from rembg_tuner.messages import Message
 from rembg_tuner.pipeline import Job
@@ -134,7 +135,7 @@ def run_soak(
     failure: Message | None = None
     with (
         tempfile.TemporaryDirectory(prefix="rembg-tuner-soak-") as folder,
-        Runner(history=plan.history) as runner,
+        Runner(history=plan.history, machine=read_machine()) as runner,
     ):
         began = ended = time.perf_counter()
         for i in range(plan.runs):

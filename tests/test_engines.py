@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import statistics
 import time
@@ -882,10 +883,46 @@ def test_the_side_of_an_own_network_is_read_from_its_graph(tmp_path: Path) -> No
     """Without onnx: the network that comes along, a toy, and one whose graph leaves it open."""
     machine = read_machine()
     assert read_input_side(Path(machine.find("u2netp", None).spec.path)) == 320
-    assert machine.find(str(make_toy(tmp_path / "toy.onnx")), None).side == 96
+    assert machine.find(str(make_toy(tmp_path / "toy.onnx")), None).side == TOY_SIDE
     free = str(make_toy(tmp_path / "free.onnx", shape=(1, 3, "h", "w")))
     assert machine.find(free, None).side is None
     [refused] = check(Settings(engine="onnxruntime", model=free), machine)
     assert refused.knob == "network_size"
     (tmp_path / "none.onnx").write_bytes(b"no graph")
     assert read_input_side(tmp_path / "none.onnx") is None
+
+
+def make_convolution(path: Path) -> Path:
+    """Write a network of one convolution, which every engine takes as it is."""
+    helper = onnx.helper
+    size = helper.make_tensor_value_info("picture", onnx.TensorProto.FLOAT, (1, 3, TOY_SIDE, TOY_SIDE))  # fmt: skip
+    output = helper.make_tensor_value_info("matte", onnx.TensorProto.FLOAT, (1, 1, TOY_SIDE, TOY_SIDE))  # fmt: skip
+    weights = helper.make_tensor("weights", onnx.TensorProto.FLOAT, (1, 3, 1, 1), [0.5, 0.2, 0.3])
+    nodes = [helper.make_node("Conv", ["picture", "weights"], ["sum"], kernel_shape=[1, 1]), helper.make_node("Sigmoid", ["sum"], ["matte"])]  # fmt: skip
+    graph = helper.make_graph(nodes, "toy", [size], [output], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+def test_eight_ways_to_ask_for_the_same_take_one_worker(engine: str, tmp_path: Path) -> None:
+    """`auto` and fp32, size 0 and the own, 0 threads and the CPUs, in one slot; what was asked stays in the Result."""
+    model, cpus = str(make_convolution(tmp_path / "toy.onnx")), read_host().usable_cpus
+    ways = itertools.product(("auto", "fp32"), (0, TOY_SIDE), (0, cpus))
+    pids, effective = set(), []
+    with Runner(warm_bytes=2**33) as runner:
+        for precision, network_size, threads in ways:
+            asked = Settings(model=model, engine=engine, precision=precision, network_size=network_size, intra_op_threads=threads)  # type: ignore[arg-type]  # fmt: skip
+            result = run_one(runner, EXAMPLES[0], asked, tmp_path)
+            assert result.settings == asked
+            noted = [one.code for one in result.warnings if str(one.code).startswith("auto_")]
+            assert not noted or precision == "auto"
+            effective.append(result.effective)
+            pids |= set(runner.worker_pids)
+        assert len(pids) == 1
+        assert effective == [effective[0]] * 8
+        assert (effective[0]["precision"], effective[0]["network_size"]) == ("fp32", TOY_SIDE)
+        run_one(
+            runner, EXAMPLES[0], Settings(model=model, engine=engine, network_size=96), tmp_path
+        )
+        assert len(runner.worker_pids) == 2

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from made_machines import INT8_OF_U2NETP, NEW_CPU, OLD_CPU, make_machine
 
+import rembg_tuner
 from rembg_tuner.check import check
-from rembg_tuner.machine import read_machine
+from rembg_tuner.engines.table import ENGINES
+from rembg_tuner.errors import MissingModelError
+from rembg_tuner.machine import Machine, ModelFile, read_machine
+from rembg_tuner.messages import Message
 from rembg_tuner.resolve import resolve
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings import KNOBS, Settings, default_of, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
 @pytest.mark.parametrize("precisions", [OLD_CPU, NEW_CPU])
@@ -51,3 +65,122 @@ def test_this_machine_is_read() -> None:
     assert found.network_size == 320
     assert '"onnxruntime": "' in found.measurement_key
     assert machine.version("pyvips-binary") in found.measurement_key
+
+
+FILES = {"u2netp": 320, "u2net": 320, "isnet-general-use": 1024}
+MACHINES = (
+    make_machine(precisions=OLD_CPU, int8_models=INT8_OF_U2NETP, int8_kind="avx2"),
+    make_machine(precisions=NEW_CPU, int8_models=INT8_OF_U2NETP),
+    make_machine(engines=("onnxruntime",), precisions=NEW_CPU, cpus=4),
+)
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def of_a_setting() -> st.SearchStrategy[Settings]:
+    """Draw settings whose values alone are allowed, whether or not they go together."""
+    drawn: dict[str, st.SearchStrategy[Any]] = {
+        "model": st.sampled_from([*FILES, "absent"]),
+        "engine": st.sampled_from(list(ENGINES)),
+        "network_size": st.sampled_from([0, 256, 320]),
+        "intra_op_threads": st.sampled_from([0, 1, 2, 4]),
+        "inter_op_threads": st.sampled_from([0, 2]),
+        "batch_size": st.sampled_from([1, 2]),
+        "focus_box": st.sampled_from([None, "10%,5%,50%,80%"]),
+        "focus_max_share": st.sampled_from([0.2, 0.3]),
+    }
+    for name, knob in KNOBS.items():
+        if name not in drawn and (knob.choices or type_of(name) is bool):
+            drawn[name] = st.sampled_from(knob.choices or (True, False))
+    return st.builds(Settings, **{name: st.just(default_of(name)) | some for name, some in drawn.items()})  # fmt: skip
+
+
+def mended(asked: Settings, machine: Machine) -> Settings:
+    """Put defaults in the place of what is refused, until nothing is."""
+    while refused := check(asked, machine):
+        name = "focus" if refused[0].reason.code == "focus_box_missing" else refused[0].knob
+        value = machine.best_engine if name == "engine" else default_of(name)
+        assert value != getattr(asked, name), refused
+        asked = replace(asked, **{name: value})  # type: ignore[arg-type]  # a default
+    return asked
+
+
+@UNHURRIED
+@given(of_a_setting(), st.sampled_from(MACHINES))
+def test_what_is_not_refused_resolves_and_stays_resolved(asked: Settings, machine: Machine) -> None:
+    """With no value left open; resolving it again changes nothing. Every refusal names a knob and its value."""
+    machine = replace(machine, find=found_files(machine))
+    refused = check(asked, machine)
+    for one in refused:
+        assert one.knob in KNOBS
+        assert set(one.beside) <= KNOBS.keys()
+        assert one.value == getattr(asked, one.knob)
+        assert str(one.reason)
+    asked = mended(asked, machine)
+    found = resolve(asked, machine)
+    assert found.settings == asked
+    assert found.precision != "auto"
+    assert found.network_size > 0
+    assert found.threads > 0 or ENGINES[asked.engine].is_stock
+    again = resolve(found.worker_settings, machine)
+    assert again.worker_key == found.worker_key
+    assert again.measurement_key == found.measurement_key
+    assert again.worker_settings == found.worker_settings
+    assert check(found.worker_settings, machine) == ()
+
+
+@UNHURRIED
+@given(of_a_setting(), of_a_setting(), st.sampled_from(MACHINES))
+def test_workers_are_shared_exactly_where_everything_resolved_is_equal(
+    one: Settings, other: Settings, machine: Machine
+) -> None:
+    """What a session holds; the deadline, the memory limit, the size of the result and focus are no part of it."""
+    machine = replace(machine, find=found_files(machine))
+    one, other = mended(one, machine), mended(other, machine)
+    a, b = resolve(one, machine), resolve(other, machine)
+    as_asked = ("batch_size", "execution_mode", "spinning", "cpu_mem_arena", "mem_pattern", "arena_shrink", "light_mode")  # fmt: skip
+    names = ("engine", "provider", "precision", "threads", "inter_op_threads", "network_size", "model", "cpus")  # fmt: skip
+    alike = all(getattr(a, name) == getattr(b, name) for name in names)
+    alike = alike and all(getattr(one, name) == getattr(other, name) for name in as_asked)
+    assert (a.worker_key == b.worker_key) == alike
+    later = replace(one, timeout_s=7.0, memory_limit_bytes=2**30, max_side=512)
+    assert resolve(later, machine).worker_key == a.worker_key
+    assert resolve(later, machine).measurement_key == a.measurement_key
+
+
+def found_files(machine: Machine) -> Callable[[str, str | None], ModelFile]:
+    """Return what finds a machine's files, with their own sizes; one model is not there."""
+
+    def find(model: str, int8_for: str | None) -> ModelFile:
+        if model not in FILES:
+            raise MissingModelError(Message("model {model} is not on disk", model=model))
+        file = machine.find(model, int8_for)
+        return replace(file, side=FILES[model], digest=lambda: f"hash of {file.spec.path}")
+
+    return find
+
+
+@pytest.mark.parametrize("name", ["auto", *PRECISIONS])
+@pytest.mark.parametrize("engine", [name for name, spec in ENGINES.items() if not spec.is_stock])
+@pytest.mark.parametrize("machine", MACHINES[:2], ids=["avx2", "bf16"])
+def test_a_format_is_refused_with_advice_that_holds(machine: Machine, engine: str, name: Any) -> None:  # fmt: skip
+    """`auto` never is, since it means what can be had; where fp32 is advised, fp32 is not refused itself."""
+    refused = check(Settings(engine=engine, precision=name), machine)
+    assert not (refused and name in ("auto", "fp32"))
+
+
+# Where settings are decided upon besides `check` no more.
+REMOVED = (
+    "foreign_text", "unnative_text", "choose_precision", "_choose_engine", "_why_dropped", "_why_no_precision",
+    "precision_problems", "focus_problem", "_cross_problems", "look_at_this_machine", "Capabilities", "reload_key",
+    "_absent_provider", "_FASTEST_FIRST",
+)  # fmt: skip
+
+
+def test_nothing_else_decides_what_is_possible() -> None:
+    """The functions that did are gone, in every module."""
+    package = Path(rembg_tuner.__file__).parent
+    for path in package.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert [name for name in REMOVED if re.search(rf"\b{name}\b", text)] == [], path
+    assert not (package / "conflicts.py").exists()
+    assert not (package / "capabilities.py").exists()

@@ -17,6 +17,7 @@ from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.streams import STANDARD
 from rembg_tuner.errors import PictureError, SettingsError
 from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.messages import Message, listed
 from rembg_tuner.running.runner import Runner
@@ -104,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     jobs = plan_jobs(found.images, f"{arguments.output}/", arguments.background)
     early = arguments.early
     started = early.started_at or time.perf_counter()
-    with Runner(early=early, history=history_of(arguments)) as runner:
+    with Runner(early=early, history=history_of(arguments), machine=read_machine()) as runner:
         runs, is_interrupted = _run_all(jobs, settings, warnings, runner, is_quiet=arguments.json)
     elapsed_s = time.perf_counter() - started
     summary = summarise(found, runs, elapsed_s=elapsed_s, batch_size=settings.batch_size)

@@ -14,6 +14,7 @@ from rembg_tuner.cli.plan import plan_jobs
 from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.streams import STANDARD, open_streams
 from rembg_tuner.errors import SettingsError
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Failure, Result, distinct, is_busy, setting_peak_bytes
 from rembg_tuner.messages import Message, plural
 from rembg_tuner.running.runner import Runner
@@ -92,7 +93,9 @@ def _run_all(
     runs: list[Run] = []
     write = log if streams.is_written else emit
     try:
-        with Runner(early=arguments.early, history=history_of(arguments)) as runner:
+        with Runner(
+            early=arguments.early, history=history_of(arguments), machine=read_machine()
+        ) as runner:
             for job in jobs:
                 for _ in range(arguments.repeat):
                     run = streams.named(runner.run(job, settings, warnings=warnings))

@@ -16,6 +16,7 @@ from rembg_tuner.running.runner import Runner
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rembg_tuner.machine import Machine
     from rembg_tuner.measurement import Result
     from rembg_tuner.pipeline import Job
     from rembg_tuner.running.known_peaks import HistoryUse
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings import Settings
 
 
-def run_fresh(
+def run_fresh(  # noqa: PLR0913  # each is the runner's own
     jobs: Sequence[Job],
     settings: Settings,
     *,
@@ -32,6 +33,7 @@ def run_fresh(
     history: HistoryUse = "own",
     load: OwnLoad | None = None,
     on_progress: Callable[[Runner, Progress], None] | None = None,
+    machine: Machine | None = None,
 ) -> list[Result | Failure]:
     """Run pictures one after another in a worker that is new, up to the first failure.
 
@@ -45,15 +47,17 @@ def run_fresh(
         slots: how many slots share this machine's CPUs.
         history: how what settings took here before is used; see `KnownPeaks`.
         on_progress: called every 20 ms or so with the runner, which it may cancel.
+        machine: on which the settings are resolved; None: this one as it is now.
     """
+    machine = machine or read_machine()
 
     def note(progress: Progress) -> None:
         if on_progress is not None:
             on_progress(runner, progress)
 
     runs: list[Result | Failure] = []
-    with Runner(slots=slots, history=history, load=load) as runner:
-        if not was_run_here(settings, slots=slots):
+    with Runner(slots=slots, history=history, load=load, machine=machine) as runner:
+        if not was_run_here(settings, machine, slots=slots):
             first = runner.run(jobs[0], settings, on_progress=note)
             if isinstance(first, Failure):
                 return [first]
@@ -65,10 +69,10 @@ def run_fresh(
     return runs
 
 
-def was_run_here(settings: Settings, *, slots: int = 1) -> bool:
+def was_run_here(settings: Settings, machine: Machine, *, slots: int = 1) -> bool:
     """Return whether a setting ran on this machine before, so that what it compiles lies in the cache."""
     try:
-        key = resolve(settings, read_machine().shared_by(slots)).measurement_key
+        key = resolve(settings, machine.shared_by(slots)).measurement_key
         return Measurements(open_cache()[0]).was_started(key)
     except (ModelError, OSError):  # there is no model; the run says so
         return True

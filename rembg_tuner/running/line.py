@@ -133,7 +133,8 @@ class WaitingLine:
             return False
         if runner not in self._running and self._waiting:
             order = self._waiting[0].order
-            is_same = order.settings.reload_key() == self._warming.reload_key()
+            wanted, started = map(runner.worker_key_of, (order.settings, self._warming))
+            is_same = wanted is not None and wanted == started
             if order.in_turn or not is_same:
                 runner.cancel()  # a conversion looks for this only
                 return False
@@ -252,6 +253,7 @@ class WaitingLine:
                 history="visitors",
                 load=self._load,
                 on_progress=watch,
+                machine=ticket.order.machine,
             )
             return runs if was_alone else [_with_company(run) for run in runs]
         except Exception:  # noqa: BLE001  # the slot's edge: it must serve whoever is next

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rembg_tuner.measurement import Failure, Result
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.pipeline import Job
-    from rembg_tuner.resolve import ResolvedSettings
+    from rembg_tuner.resolve import ResolvedSettings, WorkerKey
     from rembg_tuner.running.known_peaks import HistoryUse
     from rembg_tuner.running.launching import EarlyWorker
     from rembg_tuner.running.limits import MemoryLimit
@@ -339,6 +339,13 @@ class Runner:
         if refused:
             raise SettingsError(refused)
         return resolve(settings, machine)
+
+    def worker_key_of(self, settings: Settings) -> WorkerKey | None:
+        """Return what a worker of these settings holds; None: they cannot be had here, and the run says why."""
+        try:
+            return self._resolved(settings).worker_key
+        except TunerError:
+            return None
 
     def _machine_now(self) -> Machine:
         """Return this slot's machine as it is now: looked at once, but for what lies on disk."""

@@ -12,6 +12,7 @@ from rembg_tuner.measurement import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rembg_tuner.machine import Machine
     from rembg_tuner.measurement import Result
     from rembg_tuner.messages import Message
     from rembg_tuner.pipeline import Job
@@ -33,6 +34,7 @@ class Order:
         warnings: what was said while the settings were made.
         repeat: how many times; previews are written once.
         in_turn: pictures that a trial runs one after another in a worker of its own, in the job's place.
+        machine: on which a trial's settings are resolved, the same for all of a sweep; None: as it is then.
     """
 
     job: Job
@@ -40,6 +42,7 @@ class Order:
     warnings: tuple[Message, ...] = ()
     repeat: int = 1
     in_turn: tuple[Job, ...] = ()
+    machine: Machine | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rembg_tuner.machine import read_machine
 from rembg_tuner.running.fresh import run_fresh
 from rembg_tuner.running.load import OwnLoad
 
@@ -29,7 +30,10 @@ class OwnBench:
         """
         self._load = OwnLoad()
         self._history = history
+        self._machine = read_machine()  # the same for all, so that `auto` stays what it is
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
         """Run pictures one after another in one new worker; see `measure.Bench`."""
-        return run_fresh(jobs, settings, history=self._history, load=self._load)
+        return run_fresh(
+            jobs, settings, history=self._history, load=self._load, machine=self._machine
+        )

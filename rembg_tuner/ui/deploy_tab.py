@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import gradio as gr
 
 from rembg_tuner.cache import replacing
-from rembg_tuner.errors import SettingsError, TunerError
+from rembg_tuner.errors import ModelError, SettingsError, TunerError
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured, measured_of_trial
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Result, setting_peak_bytes
 from rembg_tuner.messages import Message, listed
+from rembg_tuner.resolve import resolve
 from rembg_tuner.settings import KNOBS
 from rembg_tuner.stats import summarise
 from rembg_tuner.sweep.measure import ROUNDS
-from rembg_tuner.ui.choices import chosen_settings
+from rembg_tuner.ui.choices import chosen_settings, machine_here
 from rembg_tuner.ui.events import QUIET, begin_buttons, end_buttons, tie_redrawing
 from rembg_tuner.ui.handlers import example_of
 from rembg_tuner.ui.shipping import shipped_trial
@@ -35,6 +36,7 @@ from rembg_tuner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from rembg_tuner.budgets import Budgets
+    from rembg_tuner.machine import Machine
     from rembg_tuner.settings import Settings
     from rembg_tuner.ui.events import Widgets
     from rembg_tuner.ui.handlers import Desk
@@ -208,12 +210,13 @@ def _chosen_of_trial(shipped: Shipped, limits: Budgets) -> _Chosen:
 
 def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
     """Give what this visit's runs of the same setting took; None: there was none."""
-    key = _measured_key(settings)
+    machine = machine_here()
+    key = _measured_key(settings, machine)
     runs = [
         run
         for turn in visitor.visit.turns
         for run in turn.runs
-        if isinstance(run, Result) and _measured_key(run.settings) == key
+        if isinstance(run, Result) and _measured_key(run.settings, machine) == key
     ]
     peak = setting_peak_bytes(runs)
     if not runs or peak is None:
@@ -231,9 +234,13 @@ def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
     )
 
 
-def _measured_key(settings: Settings) -> tuple[object, ...]:
+def _measured_key(settings: Settings, machine: Machine) -> tuple[object, ...]:
     """Return what settings must have in common for their figures to be of one setting."""
-    return (settings.reload_key(), settings.focus, settings.focus_max_share)
+    try:
+        held: object = resolve(settings, machine).worker_key
+    except ModelError:  # its model is gone: it is the same as itself only
+        held = settings
+    return (held, settings.focus, settings.focus_max_share)
 
 
 def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.budgets import Budgets
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.errors import SettingsError, TunerError
+from rembg_tuner.machine import read_machine
 from rembg_tuner.measurement import Failure
 from rembg_tuner.messages import Message
 from rembg_tuner.running.ticket import Order
@@ -104,12 +105,15 @@ class LineBench:
         self.slots = line.slots
         self._line = line
         self._study = study
+        self._machine = read_machine()  # the same for all trials, so that `auto` stays what it is
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
         """Wait for a turn and run; see `sweep.measure.Bench`. A full line is asked again."""
         self._study.measuring = settings
         while True:
-            ticket = self._line.submit(Order(job=jobs[0], settings=settings, in_turn=tuple(jobs)))
+            ticket = self._line.submit(
+                Order(job=jobs[0], settings=settings, in_turn=tuple(jobs), machine=self._machine)
+            )
             while not ticket.done.wait(_POLL_S):
                 if self._study.is_stopped:
                     ticket.cancel()
