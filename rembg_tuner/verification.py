@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,10 @@ from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.export.values import OWN_PICTURES, with_version
 from rembg_tuner.host import read_host
 from rembg_tuner.machine import read_machine
-from rembg_tuner.messages import Message, listed
+from rembg_tuner.measurement import is_busy
+from rembg_tuner.messages import Message, Quoted, listed
 from rembg_tuner.models.spec import file_digests
+from rembg_tuner.preset_figures import PresetFigures, note_figures
 from rembg_tuner.presets import measured_elsewhere_text
 from rembg_tuner.records import HASH_LETTERS, read_record
 from rembg_tuner.small_matte import read_small_matte
@@ -188,6 +191,8 @@ def verify(
     if trial.time_s is None or trial.peak_bytes is None:
         raise OutputError(Message("preset {name} does not run here: {reason}", code="preset_does_not_run", name=preset.name, reason=trial.failure))  # fmt: skip
     found = _found(record, trial, tuple(Message("{text}", text=str(one)) for one in warnings))
+    is_of_bench = all(one.sha256 is None for one in record.pictures)
+    _keep(settings, trial, found, is_of_bench=is_of_bench)
     versions = describe_environment()["versions"]
     return Verification(
         preset=preset,
@@ -199,6 +204,32 @@ def verify(
         elsewhere=elsewhere,
         ranges=request.ranges,
     )
+
+
+def _keep(settings: Settings, trial: Trial, found: Found, *, is_of_bench: bool) -> None:
+    """Keep what the preset took as this machine's figures, unless the machine was busy.
+
+    Raises:
+        OutputError: it cannot be kept.
+    """
+    if is_busy(trial.warnings):
+        return
+    low_s, high_s = trial.time_low_s or found.time_s, trial.time_high_s or found.time_s
+    if found.small_time_s is not None:  # the trial's are of both pictures together
+        low_s, high_s = min(trial.pictures[0].times_s), max(trial.pictures[0].times_s)
+    figures = PresetFigures(
+        time_s=found.time_s,
+        low_s=low_s,
+        high_s=high_s,
+        small_time_s=found.small_time_s,
+        peak_bytes=found.peak_bytes,
+        n=trial.n,
+        is_of_bench=is_of_bench,
+    )
+    try:
+        note_figures(settings, read_machine(), figures)
+    except (OSError, sqlite3.Error) as error:
+        raise OutputError(Message("what was measured could not be kept: {reason}", code="figures_not_kept", reason=Quoted(str(error)))) from error  # fmt: skip
 
 
 def _files_beside(record: Record, folder: Path | None) -> list[Path]:

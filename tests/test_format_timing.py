@@ -57,7 +57,7 @@ class TimedBench:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Make a machine with OpenVINO alone, and a cache of its own."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path / "cache"))
-    return replace(make_machine(precisions=NEW_CPU), engines=("openvino",), timing=read_machine().timing)  # fmt: skip
+    return replace(make_machine(precisions=NEW_CPU, int8_models=["u2netp openvino"]), engines=("openvino",), timing=read_machine().timing)  # fmt: skip
 
 
 def state_of(machine: Machine) -> FormatState:

@@ -43,7 +43,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("models", "imaging", "recommend", "plot"),
     ("engines", "report", "format_times"),
     ("machine", "check", "precision", "resolve"),
-    ("presets", "asked", "records"),
+    ("presets", "asked", "records", "preset_figures"),
     ("pipeline", "looks", "read_ahead", "conversion"),
     ("worker",),
     ("running",),

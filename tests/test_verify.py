@@ -18,7 +18,9 @@ from rembg_tuner.errors import PresetError, SettingsError
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import measured_of_trial
 from rembg_tuner.host import read_host
+from rembg_tuner.machine import read_machine
 from rembg_tuner.messages import Message
+from rembg_tuner.preset_figures import find_figures
 from rembg_tuner.presets import Preset, read_presets
 from rembg_tuner.records import Record, RecordedPicture, read_record
 from rembg_tuner.settings import Settings
@@ -83,7 +85,7 @@ def picture(tmp_path: Path, astronaut: Path) -> Path:
 def saved(tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Save a preset whose runs are made, and verify it with made ones too."""
     bench = MadeBench()
-    monkeypatch.setattr("rembg_tuner.cli.verify.OwnBench", lambda: bench)
+    monkeypatch.setattr("rembg_tuner.cli.verify.OwnBench", lambda *_: bench)
     return save_preset(tmp_path, picture, bench)
 
 
@@ -304,6 +306,9 @@ def test_a_real_worker(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixt
     words = ["verify", str(path), "--rounds", "1", "--time-range", "10000%"]
     assert main(words) == 0, capsys.readouterr().out
     assert "overlap 1.0000" in capsys.readouterr().out
+    kept = find_figures(SETTINGS, read_machine())
+    assert kept is not None
+    assert (kept.n, kept.is_of_bench) == (1, False)
     content: Any = read_mapping(path)
     content["mine"]["settings"]["network_size"] = 96
     other = path.with_name("other.yaml")  # a file is read once in a process

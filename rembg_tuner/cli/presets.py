@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rembg_tuner.asked import asked_settings
 from rembg_tuner.cli.console import emit, emit_json
+from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
+from rembg_tuner.machine import read_machine
+from rembg_tuner.preset_figures import find_figures
 from rembg_tuner.presets import (
     DEFAULT_PRESET,
     measured_elsewhere_text,
@@ -13,16 +17,23 @@ from rembg_tuner.presets import (
     read_presets,
     small_subject_of,
 )
+from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
     import argparse
+
+    from rembg_tuner.machine import Machine
+    from rembg_tuner.preset_figures import PresetFigures
+    from rembg_tuner.presets import Preset
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the presets."""
     presets = read_presets()
+    machine = read_machine()
+    here = {name: _figures(preset, machine) for name, preset in presets.items()}
     if arguments.json:
-        emit_json({name: preset.to_dict() for name, preset in presets.items()})
+        emit_json({name: {**preset.to_dict(), "measured_here": _to_dict(here[name])} for name, preset in presets.items()})  # fmt: skip
         return 0
     host = read_host()
     for name, preset in presets.items():
@@ -42,4 +53,31 @@ def run(arguments: argparse.Namespace) -> int:
                 )
             if (elsewhere := measured_elsewhere_text(preset, host)) is not None:
                 emit(f"    {elsewhere}")
+        if (figures := here[name]) is not None:
+            emit(*_lines(figures))
     return 0
+
+
+def _figures(preset: Preset, machine: Machine) -> PresetFigures | None:
+    """Return what a preset took on this machine; None: nothing was measured here, or it cannot run."""
+    try:
+        settings, _ = asked_settings(preset, {}, machine)
+    except SettingsError:
+        return None
+    return find_figures(settings, machine)
+
+
+def _to_dict(figures: PresetFigures | None) -> dict[str, object] | None:
+    """Return figures by name, ready for JSON."""
+    return None if figures is None else figures.to_dict()
+
+
+def _lines(figures: PresetFigures) -> list[str]:
+    """Lay out what a preset took on this machine."""
+    pictures = "1080p JPEG to PNG" if figures.is_of_bench else "own pictures"
+    lines = [
+        f"    on this machine, {pictures}: median {figures.time_s:.3f} s (n = {figures.n}), peak {format_bytes(figures.peak_bytes)}; {figures.date}"
+    ]
+    if figures.small_time_s is not None:
+        lines.append(f"    on this machine, small subject: median {figures.small_time_s:.3f} s")
+    return lines

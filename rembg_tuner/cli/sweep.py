@@ -13,6 +13,7 @@ from rembg_tuner.cli.console import emit, emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED, INTERRUPTED
 from rembg_tuner.cli.history import history_of, log_older_measurements
 from rembg_tuner.cli.stopping import stop_word
+from rembg_tuner.cli.sweep_figures import keep_presets_figures
 from rembg_tuner.cli.sweep_plan import plan_of_arguments
 from rembg_tuner.measurement import is_busy
 from rembg_tuner.messages import Message, plural
@@ -73,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
     if known := sweep.progress(0.0).remembered:
         log(f"{known} of {len(sweep.trials)} trials were measured on this machine before; --again measures them anew")  # fmt: skip
+    keep_presets_figures(sweep.trials)
     found = recommend(sweep.trials, budgets)
     written = write_summary(folder, sweep, plan, found, budgets)
     if arguments.json:

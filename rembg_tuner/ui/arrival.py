@@ -14,6 +14,8 @@ from rembg_tuner.asked import asked_settings
 from rembg_tuner.diagnosis import diagnose
 from rembg_tuner.errors import PresetError, SettingsError
 from rembg_tuner.host import read_host
+from rembg_tuner.machine import read_machine
+from rembg_tuner.preset_figures import find_figures
 from rembg_tuner.presets import (
     find_preset,
     measured_elsewhere_text,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rembg_tuner.messages import Message
+    from rembg_tuner.preset_figures import PresetFigures
     from rembg_tuner.presets import Preset
     from rembg_tuner.settings import Settings
     from rembg_tuner.ui.choices import Form
@@ -191,7 +194,9 @@ class Arrival:
             text = say("preset.changed", language, changes=words)
             lines.append(f'<p class="rt-changed">{escape(text)}</p>')
         else:
-            lines.append(f'<p class="rt-measured">{escape(_measured(found, language))}</p>')
+            figures = find_figures(settings, read_machine())
+            told = _measured(found, language) if figures is None else _measured_here(figures, language)  # fmt: skip
+            lines.append(f'<p class="rt-measured">{escape(told)}</p>')
         lines += [
             f'<p class="rt-warning">{escape(tell(text, language))}</p>'
             for text in (*(one.reason for one in missing_of(settings)), *_dropped(found))
@@ -237,6 +242,16 @@ def _measured(preset: Preset, language: str) -> str:
         "peak": format_bytes(int(str(measured["peak_rss_mib"])) * MIB),
     }
     return f"{_measured_where(preset, measured, figures, language)}{_small_subject(measured, language)}"
+
+
+def _measured_here(figures: PresetFigures, language: str) -> str:
+    """Say what a preset took on this machine."""
+    key = "preset.measured.here" if figures.is_of_bench else "preset.measured.own"
+    time, peak = format_seconds(figures.time_s), format_bytes(figures.peak_bytes)
+    told = say(key, language, time=time, peak=peak, date=figures.date)
+    if figures.small_time_s is None:
+        return told
+    return told + say("preset.measured.small_here", language, time=format_seconds(figures.small_time_s))  # fmt: skip
 
 
 def _measured_where(
