@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rembg_tuner.errors import CancelledError
+from rembg_tuner.host import read_host
 from rembg_tuner.measurement import HAD_COMPANY, Failure, Result, Sample
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.line import MOST_WARM_BYTES, WaitingLine
@@ -341,13 +342,17 @@ def test_the_first_visitor_finds_a_worker_that_was_started_early(tmp_path: Path)
 
 
 def test_who_comes_while_a_worker_starts_goes_on_with_it(tmp_path: Path) -> None:
-    """The visitor is told of the rest of the start, not of a queue, and no second worker is started."""
+    """The visitor is told of the rest of the start, not of a queue, and no second worker is started.
+
+    Also where the settings are written otherwise, and mean the same here.
+    """
+    same = replace(QUICK, intra_op_threads=read_host().usable_cpus)
     with WaitingLine() as line:
         line.warm_up(QUICK)
         until(lambda: line._warming is not None)
         time.sleep(0.05)
         came_at = time.perf_counter()
-        ticket = line.submit(order(tmp_path))
+        ticket = line.submit(order(tmp_path, same))
         assert (ticket.glance().state, ticket.glance().place) == ("running", 0)
         run = finished(ticket)
         assert isinstance(run, Result)

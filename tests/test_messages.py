@@ -263,7 +263,7 @@ def test_every_field_of_a_template_is_given() -> None:
 
 
 # Rooms whose errors are still raised with plain strings; the list shrinks to none.
-PLAIN = ("address_space", "bench", "boxes", "budgets", "children", "colours", "comparison", "conflicts", "host", "imaging", "knobs", "looks", "pipeline", "presets", "read_ahead", "recommend", "running", "settings", "sweep", "trials", "ui", "worker")  # fmt: skip
+PLAIN = ("address_space", "bench", "budgets", "children", "comparison", "imaging", "looks", "pipeline", "read_ahead", "recommend", "running", "trials", "worker")  # fmt: skip
 
 
 def _errors_of_the_package() -> frozenset[str]:

@@ -18,7 +18,9 @@ from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import MissingModelError
 from rembg_tuner.machine import Machine, ModelFile, read_machine
 from rembg_tuner.messages import Message
+from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
 from rembg_tuner.resolve import resolve
+from rembg_tuner.running.runner import Runner
 from rembg_tuner.settings import KNOBS, Settings, default_of, type_of
 
 if TYPE_CHECKING:
@@ -166,6 +168,23 @@ def test_a_format_is_refused_with_advice_that_holds(machine: Machine, engine: st
     """`auto` never is, since it means what can be had; where fp32 is advised, fp32 is not refused itself."""
     refused = check(Settings(engine=engine, precision=name), machine)
     assert not (refused and name in ("auto", "fp32"))
+
+
+def test_auto_stays_what_it_is_in_a_slot_that_has_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the length of a sweep, a batch, a stress test; a page's slot sees what was measured meanwhile."""
+    monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path))
+    here, auto = read_machine(), Settings(engine="openvino", precision="auto")
+    with Runner(machine=here) as fixed, Runner() as free:
+        before = fixed.worker_key_of(auto)
+        assert before is not None
+        assert free.worker_key_of(auto) == before
+        bad = AgreementWithFp32(mae=0.5, iou=0.1, pictures=1)
+        remember_agreement("u2netp", "openvino", "int8", bad, tmp_path, int8_kind=here.int8_kind)
+        assert fixed.worker_key_of(auto) == before
+        assert free.worker_key_of(auto) not in (before, None)
+        assert free.worker_key_of(Settings(engine="openvino", provider="cuda")) is None
 
 
 # Where settings are decided upon besides `check` no more.

@@ -9,13 +9,14 @@ import statistics
 from pathlib import Path
 
 import pytest
-from made_machines import make_machine
+from made_machines import INT8_OF_U2NETP, make_machine
 
 from rembg_tuner.cli.readers import list_reader_of
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.machine import Machine
 from rembg_tuner.messages import Message
 from rembg_tuner.pareto import hypervolume
+from rembg_tuner.resolve import resolve
 from rembg_tuner.settings import Settings, Value, build_settings
 from rembg_tuner.sweep.grid import default_axes, make_grid, shuffled
 from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
@@ -238,3 +239,27 @@ def test_focus_is_an_axis() -> None:
         make_grid({"focus_max_share": [0.1, 0.3]}, Settings(engine="openvino"), able)
     with pytest.raises(ValueError, match="a value is missing between the semicolons"):
         list_reader_of("focus_box")("0,0,50%,50%;")
+
+
+def test_what_is_the_same_here_is_measured_once() -> None:
+    """By what it resolves to: `auto` that is int8, the own size, the CPUs' threads; each is named, with its engine."""
+    axes: dict[str, tuple[Value, ...]] = {
+        "engine": ("openvino", "ncnn"),
+        "precision": ("fp32", "int8", "auto"),
+        "network_size": (320, 0),
+        "intra_op_threads": (1, 2, 0),
+    }
+    machine = make_machine(int8_models=INT8_OF_U2NETP, cpus=2)
+    found = make_grid(axes, Settings(), machine)
+    assert (
+        len(found.settings) == 3 * 2
+    )  # two formats in one engine, one in the other, with 1 and 2 threads
+    assert len({resolve(one, machine).worker_key for one in found.settings}) == 6
+    assert tuple(map(str, found.left_out)) == (
+        "intra_op_threads 0 is left out with engine openvino, ncnn: it is the same as intra_op_threads 2 here",
+        "network_size 0 is left out with engine openvino, ncnn: it is the same as network_size 320 here",
+        "precision auto is left out with engine openvino: it is the same as precision int8 here",
+        "precision auto is left out with engine ncnn: it is the same as precision fp32 here",
+    )  # fmt: skip
+    only = make_grid({"max_side": (0, 512), "precision": ("fp32",)}, Settings(), machine)
+    assert len(only.settings) == 2  # the result's size is no part of a worker, and is another trial
