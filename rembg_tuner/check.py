@@ -91,11 +91,6 @@ def check(
     return tuple(one for one in found if not {one.knob, *one.beside} & set(wrong))
 
 
-def is_used(name: str, focus: object) -> bool:
-    """Return whether a knob is used where focus has this value."""
-    return FOCUS_USES.get(name, focus) == focus
-
-
 def _absent_engine(asked: _Asked) -> Iterator[Refusal]:
     """Refuse an engine that is not installed."""
     engine, machine = asked.settings.engine, asked.machine

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner import __version__
-from rembg_tuner.cache import open_cache
+from rembg_tuner.cache import open_cache, user_cache_folder
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import MissingModelError, ModelError
 from rembg_tuner.format_times import find_times, times_key
@@ -86,7 +86,7 @@ def _digest(path: str, size_bytes: int, mtime_ns: int) -> str:
     """
     stat = Path(path).stat()
     file = f"{path} {size_bytes} {mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
-    known = Measurements(open_cache()[0])
+    known = Measurements(_cache_folder())
     with contextlib.suppress(sqlite3.Error):  # what cannot be kept is computed again
         if (found := known.find_digest(file)) is not None:
             return found
@@ -254,7 +254,7 @@ def _agreements(int8_kind: Int8Kind) -> Callable[[str, str, str], AgreementWithF
 
     @cache
     def agreement(model: str, engine: str, precision: str) -> AgreementWithFp32 | None:
-        return agreement_with_fp32(model, engine, precision, open_cache()[0], int8_kind=int8_kind)
+        return agreement_with_fp32(model, engine, precision, _cache_folder(), int8_kind=int8_kind)
 
     return agreement
 
@@ -262,11 +262,25 @@ def _agreements(int8_kind: Int8Kind) -> Callable[[str, str, str], AgreementWithF
 def _timing(key: str, kind: str) -> Mapping[str, float]:
     """Return what number formats took here."""
     try:
-        return find_times(open_cache()[0], key, kind)
+        return find_times(_cache_folder(), key, kind)
     except (
         sqlite3.Error
     ):  # the run warns of it as it notes its peak; until then what was recorded holds
         return {}
+
+
+def _cache_folder() -> Path:
+    """Return the folder with this machine's own figures; it is opened once, which takes milliseconds."""
+    try:
+        return _opened(str(user_cache_folder()))
+    except RuntimeError:  # a user without a home folder
+        return _opened("")
+
+
+@cache
+def _opened(_named: str) -> Path:
+    """Open the cache."""
+    return open_cache()[0]
 
 
 @cache

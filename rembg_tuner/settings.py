@@ -344,6 +344,7 @@ _TYPES: dict[str, type] = {
     item.name: {"bool": bool, "int": int, "float": float}.get(str(item.type).partition(" ")[0], str)
     for item in fields(Settings)
 }
+_DEFAULTS = {item.name: cast("Value", item.default) for item in fields(Settings)}
 _OPTIONAL = frozenset(item.name for item in fields(Settings) if str(item.type).endswith("None"))
 
 
@@ -361,8 +362,7 @@ def default_of(name: str) -> Value:
     """Give a knob's default; the engine's is the best that is installed."""
     if name == "engine":
         return best_installed_engine()
-    value = next(item.default for item in fields(Settings) if item.name == name)
-    return cast("Value", value)
+    return _DEFAULTS[name]
 
 
 def default_text(name: str) -> str:

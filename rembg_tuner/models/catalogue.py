@@ -196,11 +196,18 @@ def rembg_folders() -> list[Path]:
 
     Source: rembg/sessions/base.py (`rembg_home`, `legacy_home`).
     """
-    legacy = os.environ.get("U2NET_HOME")
-    data = os.environ.get("XDG_DATA_HOME")
-    home = os.environ.get(_HOME_VARIABLE) or (str(Path(data) / "rembg") if data else "~/.rembg")
+    named = (os.environ.get(name) for name in ("U2NET_HOME", "XDG_DATA_HOME", _HOME_VARIABLE, "HOME"))  # fmt: skip
+    return list(_folders_of(*named))
+
+
+@cache
+def _folders_of(
+    legacy: str | None, data: str | None, named: str | None, _user: str | None
+) -> tuple[Path, ...]:
+    """Return rembg's folders for variables of the environment; making paths takes longer than looking at files."""
+    home = named or (str(Path(data) / "rembg") if data else "~/.rembg")
     flat = legacy or str(Path(data or "~") / ".u2net")
-    return [_expanded(folder) for folder in ([flat] if legacy else [home, flat])]
+    return tuple(_expanded(folder) for folder in ([flat] if legacy else [home, flat]))
 
 
 def _expanded(path: str) -> Path:

@@ -244,7 +244,7 @@ def _absent_choices(
 
 def _refusal_of(name: str, values: Mapping[str, object], machine: Machine) -> Refusal | None:
     """Return why a knob's value is not possible; None: it is."""
-    settings, _, wrong = build(values)
+    settings, _, wrong = build({"engine": machine.best_engine, **values})
     refusals = check(settings, machine, wrong=wrong)
     return next((one for one in refusals if one.knob == name), None)
 
