@@ -6,7 +6,7 @@ import base64
 import csv
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape as escape_html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,13 +82,16 @@ class Story:
     expected_s: tuple[float, float] | None = None
 
 
-def write_report(folder: Path, trials: Sequence[Trial], story: Story) -> list[Path]:
+def write_report(
+    folder: Path, trials: Sequence[Trial], story: Story, *, is_public: bool = False
+) -> list[Path]:
     """Write report.html, trials.csv and trials.json, each to a temporary name that is then renamed.
 
     Args:
         folder: where; it is there already.
         trials: in the order they were run.
         story: what is said of them.
+        is_public: whether the readers are a page's, who get files by name.
 
     Returns:
         The files' paths.
@@ -96,6 +99,9 @@ def write_report(folder: Path, trials: Sequence[Trial], story: Story) -> list[Pa
     Raises:
         OSError: one cannot be written.
     """
+    told = [trial.public() for trial in trials] if is_public else trials
+    # The page holds thumbnails, so that it needs their places.
+    drawn = [replace(one, pictures=trial.pictures) for one, trial in zip(told, trials, strict=True)]
     document = {
         "title": story.title,
         "environment": dict(story.environment),
@@ -107,11 +113,11 @@ def write_report(folder: Path, trials: Sequence[Trial], story: Story) -> list[Pa
         "misses": list(story.misses),
         "expected_s": story.expected_s,
         "budgets": dict(story.budgets),
-        "trials": [trial.to_dict() for trial in trials],
+        "trials": [trial.to_dict() for trial in told],
     }
     texts = {
-        HTML_FILE: _page(trials, story),
-        CSV_FILE: write_csv(trials, story),
+        HTML_FILE: _page(drawn, story),
+        CSV_FILE: write_csv(told, story),
         JSON_FILE: json.dumps(document, indent=2),
     }
     for name, text in texts.items():

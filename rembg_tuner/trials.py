@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import reprlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rembg_tuner.errors import SettingsError
@@ -129,6 +130,23 @@ class Trial:
             "warnings": [public_message(one) for one in self.warnings],
             "failure": None if self.failure is None else public_message(self.failure),
         }
+
+    def public(self) -> Trial:
+        """Return the trial as a page's reader may have it: files by name, and messages without places."""
+        pictures = tuple(
+            replace(
+                one,
+                input=Path(one.input).name,
+                thumbnail=None if one.thumbnail is None else Path(one.thumbnail).name,
+            )
+            for one in self.pictures
+        )
+        return replace(
+            self,
+            pictures=pictures,
+            warnings=tuple(one.public() for one in self.warnings),
+            failure=None if self.failure is None else self.failure.public(),
+        )
 
     def to_kept(self) -> dict[str, object]:
         """Give the fields by name, as JSON that keeps messages whole."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from made_trials import make_trial
 
-from rembg_tuner.messages import as_message
+from rembg_tuner.messages import Message, as_message
 from rembg_tuner.report import CSV_FILE, HTML_FILE, JSON_FILE, Story, write_csv, write_report
 from rembg_tuner.settings import KNOBS, Settings
 from rembg_tuner.trials import PictureTrial, Trial, read_trial
@@ -170,3 +170,16 @@ def test_names_are_shown_escaped_and_are_no_formula(tmp_path: Path) -> None:
     assert [row["failure"] for row in csv.DictReader(io.StringIO(text))] == ["", "'=1+1 \\xe9"]
     kept = json.loads((tmp_path / JSON_FILE).read_text(encoding="ascii"))
     assert kept["trials"][0]["pictures"][0]["input"] == part.input
+
+
+def test_a_pages_report_names_no_place_of_the_server(tmp_path: Path) -> None:
+    """Pictures, cut-outs and reasons: by name only, in all three files."""
+    trial = make_trial(0, 100, 0.1, 0.99)
+    place = tmp_path / "page" / "ab12"
+    pictures = tuple(replace(one, input=str(place / "cup.png"), thumbnail=str(place / "cup.webp")) for one in trial.pictures)  # fmt: skip
+    said = Message("{path} could not be compared", path=place / "cup.png")
+    trials = [replace(trial, pictures=pictures, warnings=(said,)), Trial(number=1, settings=Settings(), failure=said, failure_kind="bad_output")]  # fmt: skip
+    for path in write_report(tmp_path, trials, STORY, is_public=True):
+        text = path.read_text(encoding="utf-8")
+        assert str(place) not in text, path
+        assert "cup.png could not be compared" in text, path

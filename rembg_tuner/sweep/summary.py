@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.budgets import read_budgets
@@ -18,7 +19,6 @@ from rembg_tuner.trials import read_trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from rembg_tuner.budgets import Budgets
     from rembg_tuner.recommend import Recommendation
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 
 
 def write_summary(
-    folder: Path, sweep: Sweep, plan: Plan, found: Recommendation, budgets: Budgets
+    folder: Path,
+    sweep: Sweep,
+    plan: Plan,
+    found: Recommendation,
+    budgets: Budgets,
+    *,
+    is_public: bool = False,
 ) -> Path:
     """Write the three files.
 
@@ -38,6 +44,7 @@ def write_summary(
         plan: that it followed.
         found: what is recommended of them.
         budgets: under which.
+        is_public: whether the readers are a page's, who get files by name.
 
     Returns:
         The path of trials.json.
@@ -49,7 +56,7 @@ def write_summary(
         story = Story(
             title="A sweep of background removal",
             environment=sweep.environment,
-            how=_how(sweep, plan),
+            how=_how(sweep, plan, is_public=is_public),
             recommendation=_told(found),
             chosen=None if found.chosen is None else found.chosen.number,
             nearest=None if found.nearest is None else found.nearest.number,
@@ -57,7 +64,7 @@ def write_summary(
             expected_s=found.expected_s,
             budgets=budgets.to_dict(),
         )  # fmt: skip
-        write_report(folder, sweep.trials, story)
+        write_report(folder, sweep.trials, story, is_public=is_public)
     except OSError as error:
         raise OutputError(
             Message(
@@ -77,7 +84,7 @@ def _told(found: Recommendation) -> str:
     return f"{lead}: {found.why}.{steps}{expected}"
 
 
-def _how(sweep: Sweep, plan: Plan) -> list[str]:
+def _how(sweep: Sweep, plan: Plan, *, is_public: bool) -> list[str]:
     """Say how it was measured."""
     reference = sweep.ground.reference
     kind = "ground truth" if reference.is_ground_truth else "agreement, not accuracy: no ground truth was given"  # fmt: skip
@@ -99,7 +106,8 @@ def _how(sweep: Sweep, plan: Plan) -> list[str]:
     if (busy := busy_text(sweep.trials)) is not None:
         how.append(f"{busy}.")
     if without:
-        how.append(f"Left out of the averages, having no clear foreground: {', '.join(without)}.")
+        names = [Path(one).name for one in without] if is_public else without
+        how.append(f"Left out of the averages, having no clear foreground: {', '.join(names)}.")
     return how
 
 

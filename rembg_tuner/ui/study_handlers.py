@@ -354,7 +354,7 @@ class StudyHandlers:
             min_agreement=budgets.min_agreement,
         )
         try:
-            write_summary(study.folder, study.sweep, study.plan, found, budgets)
+            write_summary(study.folder, study.sweep, study.plan, found, budgets, is_public=True)
             with replacing(study.folder / "plot.svg") as file:
                 file.write(draw(info, is_standalone=True).encode())
         except (TunerError, OSError) as error:
