@@ -49,6 +49,7 @@ SCHEMA = (
     picture_bytes INTEGER NOT NULL,  -- the highest share of a picture
     ended_bytes INTEGER NOT NULL,    -- what a worker had reached when its limit ended it; 0: none was ended
     runs INTEGER NOT NULL,
+    is_first INTEGER NOT NULL,       -- whether all of these are of the setting's very first start
     latest TEXT NOT NULL
 )""",
     "CREATE TABLE IF NOT EXISTS starts (key TEXT PRIMARY KEY, latest TEXT NOT NULL)",
@@ -67,10 +68,13 @@ SCHEMA = (
     TRIALS_SCHEMA,
 )
 TABLES = ("peaks", "starts", "timings", "measured_trials")
-_NOTE = """INSERT INTO peaks VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
+_NOTE = """INSERT INTO peaks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
     load_bytes = max(load_bytes, excluded.load_bytes), run_bytes = max(run_bytes, excluded.run_bytes),
     picture_bytes = max(picture_bytes, excluded.picture_bytes),
-    ended_bytes = max(ended_bytes, excluded.ended_bytes), runs = runs + excluded.runs, latest = excluded.latest"""
+    ended_bytes = max(ended_bytes, excluded.ended_bytes), runs = runs + excluded.runs,
+    is_first = min(is_first, excluded.is_first), latest = excluded.latest"""
+# A setting's very first start on a machine compiles or converts, which takes more memory than any later one.
+_FORGET_FIRST = "DELETE FROM peaks WHERE key = ? AND is_first AND runs"
 _PEAK = "SELECT settings, load_bytes, run_bytes, picture_bytes, ended_bytes, runs FROM peaks WHERE key = ?"  # fmt: skip
 _PEAKS = """SELECT key, settings, load_bytes, run_bytes, picture_bytes, ended_bytes, runs FROM peaks
     ORDER BY max(load_bytes, run_bytes)"""
@@ -159,6 +163,7 @@ class Measurements:
         load_bytes: int,
         run_bytes: int,
         picture_bytes: int = 0,
+        is_first: bool = False,
     ) -> None:
         """Note a run that went through.
 
@@ -168,17 +173,32 @@ class Measurements:
             load_bytes: the peak of its worker's load.
             run_bytes: the run's peak without its picture's share; 0: not known.
             picture_bytes: that share.
+            is_first: whether its worker was the setting's very first here, which may have compiled; what such
+                workers took holds until another one ran.
         """
-        self._note(key, settings, (load_bytes, run_bytes, picture_bytes, 0, 1))
+        self._note(key, settings, (load_bytes, run_bytes, picture_bytes, 0, 1), is_first=is_first)
 
     def note_ended(self, key: str, settings: Settings, reached_bytes: int) -> None:
         """Note what a worker had reached when its limit ended it: the setting takes more."""
-        self._note(key, settings, (0, 0, 0, reached_bytes, 0))
+        self._note(key, settings, (0, 0, 0, reached_bytes, 0), is_first=True)
 
-    def _note(self, key: str, settings: Settings, figures: tuple[int, int, int, int, int]) -> None:
+    def _note(
+        self,
+        key: str,
+        settings: Settings,
+        figures: tuple[int, int, int, int, int],
+        *,
+        is_first: bool,
+    ) -> None:
         """Add to what is known of a setting."""
-        row = (key, _written(settings), *figures, _now())
-        self._write(lambda file: file.execute(_NOTE, row), "peaks")
+        row = (key, _written(settings), *figures, is_first, _now())
+
+        def write(file: sqlite3.Connection) -> None:
+            if not is_first:
+                file.execute(_FORGET_FIRST, (key,))
+            file.execute(_NOTE, row)
+
+        self._write(write, "peaks")
 
     def find_peak(self, key: str) -> Peak | None:
         """Return what is known of a setting; None: nothing is."""

@@ -207,10 +207,23 @@ def test_a_long_batch_writes_what_is_news(tmp_path: Path) -> None:
     """Three runs settle a peak; after that only a higher one is written."""
     peaks, worker = KnownPeaks(), make_worker()
     for mib in (200, 200, 200, 200, 200, 190, 220, 220):
+        worker.runs += 1
         note(peaks, worker, tmp_path, mib)
     known = Measurements(tmp_path).find_peak(key_of(SMALL))
     assert known is not None
     assert (known.runs, known.run_bytes, known.is_settled) == (4, 220 * MIB, True)
+
+
+def test_what_the_very_first_start_took_holds_until_another(tmp_path: Path) -> None:
+    """It compiles, which takes more memory than any later start."""
+    first, later, key = make_worker(), make_worker(), key_of(SMALL)
+    peaks, known = KnownPeaks(), Measurements(tmp_path)
+    for worker, mib, expected in ((first, 250, (250, 1)), (first, 260, (260, 2)), (later, 230, (230, 1)), (later, 235, (235, 2))):  # fmt: skip
+        worker.runs += 1
+        note(peaks, worker, tmp_path, mib)
+        found = known.find_peak(key)
+        assert found is not None
+        assert (found.run_bytes // MIB, found.runs) == expected
 
 
 @pytest.mark.parametrize(

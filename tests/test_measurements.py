@@ -127,7 +127,7 @@ def test_settings_of_another_version_are_left_out(tmp_path: Path) -> None:
     known = Measurements(tmp_path)
     note(known, "a", 200)
     with closing(sqlite3.connect(known.path)) as file, file:
-        file.execute("INSERT INTO peaks VALUES ('b', '{\"gone\": 1}', 1, 1, 1, 1, 1, '')")
+        file.execute("INSERT INTO peaks VALUES ('b', '{\"gone\": 1}', 1, 1, 1, 1, 1, 0, '')")
     assert [key for key, _ in known.all_peaks()] == ["a"]
     assert known.find_peak("b") is None
 

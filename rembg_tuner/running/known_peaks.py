@@ -100,6 +100,9 @@ class KnownPeaks:
             return said
         picture_bytes = 0 if math.isinf(run.picture_bytes) else int(run.picture_bytes)
         try:
+            if worker.runs <= 1:
+                worker.is_first = not known.was_started(key)
+                self._noted.pop(key, None)
             if not self._are_remembered:
                 self._note_start(known, key)
             elif self._is_news(key, worker.load_peak_rss_bytes, own_bytes, picture_bytes, asked):
@@ -109,6 +112,7 @@ class KnownPeaks:
                     load_bytes=worker.load_peak_rss_bytes,
                     run_bytes=own_bytes,
                     picture_bytes=picture_bytes,
+                    is_first=worker.is_first,
                 )
         except sqlite3.Error as error:
             text = Message("what this setting took was not noted in {cache}: {error}", code="peak_not_noted", cache=cache, error=Quoted(str(error)))  # fmt: skip

@@ -44,6 +44,7 @@ class WarmWorker:
         peak_bytes: the highest peak of its load and runs; 0 where none is known.
         is_stretched: whether it ran a picture that took much memory by itself, of which a part stays in its heap:
             what later runs take is then not the setting's alone.
+        is_first: whether it is the setting's very first here, which may have compiled.
         runs: how many it was given.
     """
 
@@ -59,6 +60,7 @@ class WarmWorker:
     environment: Environment
     peak_bytes: int = 0
     is_stretched: bool = False
+    is_first: bool = False
     runs: int = 0
 
     def note_load(self) -> None:
