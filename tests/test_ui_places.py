@@ -124,21 +124,23 @@ def test_runs_that_fail_or_warn_name_no_place(
     broken.write_bytes(Path("examples/astronaut.png").read_bytes()[:2000])
     no_folder = tmp_path / "no folder" / "out.png"
     good = str(Path("examples/coffee.png").absolute())
-    jobs = [
-        (str(broken), str(tmp_path / "a.png"), tmp_path / "cache"),
-        (good, str(no_folder), tmp_path / "cache"),
-        (good, str(tmp_path / "b.png"), tmp_path / "cache"),
-        (good, str(tmp_path / "c.png"), broken / "cache"),
-    ]
+    jobs = {
+        tmp_path / "cache": [
+            (str(broken), tmp_path / "a.png"), (good, no_folder), (good, tmp_path / "b.png"),
+        ],
+        broken / "cache": [(good, tmp_path / "c.png")],
+    }  # fmt: skip
     for name in ("history.sqlite", "measurements.sqlite"):
         (tmp_path / "cache" / name).mkdir(parents=True)
     runs: list[Result | Failure] = []
-    for picture, output, cache in jobs:
+    for cache, pairs in jobs.items():
         monkeypatch.setenv("REMBG_TUNER_CACHE", str(cache))
         with WaitingLine() as line:
-            ticket = line.submit(Order(job=Job(input=picture, output=output), settings=QUICK))
-            assert ticket.done.wait(60)
-            runs += ticket.runs
+            for picture, output in pairs:
+                job = Job(input=picture, output=str(output))
+                ticket = line.submit(Order(job=job, settings=QUICK))
+                assert ticket.done.wait(60)
+                runs += ticket.runs
     codes = [run.kind if isinstance(run, Failure) else [one.code for one in run.warnings] for run in runs]  # fmt: skip
     assert codes[:2] == ["bad_input", "bad_output"]
     assert all(codes[2:]), codes
