@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rembg_tuner.diagnosis import EngineState, _engine_state
+from rembg_tuner.engines.protocols import EngineRequest
 from rembg_tuner.engines.spec import FIT, EngineSpec, Need, Script
-from rembg_tuner.engines.table import ENGINES, by_rank
+from rembg_tuner.engines.table import ENGINES, by_rank, open_engine
 from rembg_tuner.engines.versions import installed_version, is_installed, package_versions
-from rembg_tuner.errors import SettingsError
+from rembg_tuner.errors import ModelError, SettingsError
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Export, Measured
 from rembg_tuner.machine import read_machine
@@ -281,3 +282,11 @@ def test_an_engine_that_is_added_to_the_table_is_everywhere(tmp_path: Path) -> N
     assert found["installed"][-1] == found["choices"][-1] == found["early"] == "echo"
     assert set(found["told"]) == set(TARGETS)
     ast.parse((tmp_path / "cutout.py").read_text(encoding="utf-8"))
+
+
+def test_an_engine_without_own_files_refuses_them(tmp_path: Path) -> None:
+    """Before its library is imported, and with what to do."""
+    model = replace(find_model("u2netp"), name="mine/net.onnx")
+    request = EngineRequest(settings=Settings(engine="rembg"), model=model, model_digest="", threads=1, cache=tmp_path)  # fmt: skip
+    with pytest.raises(ModelError, match=r"engine rembg runs rembg's own models by name, got 'mine/net.onnx'; choose another"):  # fmt: skip
+        open_engine(request)

@@ -28,6 +28,20 @@ def open_engine(request: EngineRequest) -> NetworkEngine | StockEngine:
 
     Raises:
         EngineError: the engine is not installed, or refuses the model or the settings.
-        ModelError: the model does not read.
+        ModelError: the model does not read, or is a user's file and the engine takes none.
     """
-    return ENGINES[request.settings.engine].open(request)
+    spec = ENGINES[request.settings.engine]
+    if not spec.runs_own_files and request.model.name.lower().endswith(".onnx"):
+        from pathlib import Path
+
+        from rembg_tuner.errors import ModelError
+        from rembg_tuner.messages import Message
+
+        raise ModelError(
+            Message(
+                "engine {engine} runs rembg's own models by name, got {model!r}; choose another engine for an own file",
+                engine=spec.name,
+                model=Path(request.model.name),
+            )
+        )
+    return spec.open(request)

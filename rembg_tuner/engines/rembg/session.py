@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.engines.onnxruntime import session as ours
 from rembg_tuner.engines.onnxruntime.providers import refuse_another_provider, require_provider
-from rembg_tuner.errors import EngineError, ModelError, PictureError
+from rembg_tuner.errors import EngineError, PictureError
 from rembg_tuner.imaging.complaints import meaning_of
 from rembg_tuner.messages import Message, Quoted
-from rembg_tuner.models.spec import name_of
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest
@@ -78,13 +77,6 @@ class RembgEngine:
         provider = require_provider(settings.provider)
         threads_before = ours.count_threads()
         options = ours.session_options(settings, threads=0)
-        if model.name.lower().endswith(".onnx"):
-            raise ModelError(
-                Message(
-                    "engine rembg runs rembg's own models by name, got {model!r}; choose another engine for an own file",
-                    model=name_of(model.name),
-                )
-            )
         session = rembg.new_session(model.name, sess_opts=options, providers=[provider])
         refuse_another_provider(session.inner_session, settings.provider)
         self._rembg = rembg
