@@ -40,11 +40,10 @@ class TunerError(Exception):
 
     kind: ClassVar[str] = "engine_error"
 
-    def __init__(self, message: Message | str) -> None:
+    def __init__(self, message: Message) -> None:
         """Keep what is said."""
-        # A plain sentence is taken until every one is a Message.
-        self.message = Message("{text}", text=message) if isinstance(message, str) else message
-        super().__init__(self.message)
+        self.message = message
+        super().__init__(message)
 
     def __str__(self) -> str:
         """Write it in English."""
@@ -64,15 +63,13 @@ class SettingsError(TunerError, ValueError):
 
     kind = "invalid_settings"
 
-    def __init__(self, problems: Sequence[Message | str]) -> None:
+    def __init__(self, problems: Sequence[Message]) -> None:
         """Join the problems into one message.
 
         Args:
             problems: at least one.
         """
-        self.problems: tuple[Message, ...] = tuple(
-            Message("{text}", text=one) if isinstance(one, str) else one for one in problems
-        )
+        self.problems = tuple(problems)
         super().__init__(joined(self.problems))
 
     def __reduce__(self) -> tuple[type[SettingsError], tuple[tuple[Message, ...]]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from rembg_tuner.messages import Message
+from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.settings import build_settings
 from rembg_tuner.tables import use_rebuilt
 
@@ -340,7 +340,7 @@ def set_older_aside(folder: Path) -> tuple[Message, ...]:
         except FileNotFoundError:  # another process did it just now
             continue
         except OSError as error:
-            said.append(Message("{file} of an older version cannot be renamed ({reason}); it is not read, and settings are measured anew", code="older_measurements_left", file=path, reason=error.strerror or str(error)))  # fmt: skip
+            said.append(Message("{file} of an older version cannot be renamed ({reason}); it is not read, and settings are measured anew", code="older_measurements_left", file=path, reason=error.strerror or Quoted(str(error))))  # fmt: skip
         else:
             said.append(Message("{file} of an older version was renamed to {name}: it does not say with which versions of libvips and rembg-tuner its figures were measured, so settings are measured anew", code="older_measurements_renamed", file=path, name=aside.name))  # fmt: skip
     return tuple(said)

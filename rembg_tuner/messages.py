@@ -353,11 +353,6 @@ def plural(one: str, many: str, /, *, n: float, code: str | None = None, **param
     return Message.make(one, many=many, code=code, params=(("n", n), *params.items()))
 
 
-def as_message(text: Message | str) -> Message:
-    """Return a message; a plain sentence becomes one, until every sentence is a message."""
-    return text if isinstance(text, Message) else Message("{text}", text=text)
-
-
 def listed(parts: Iterable[Parameter], joint: str = ", ") -> Listed:
     """Join parts; see `Listed`."""
     return Listed(tuple(parts), joint)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.check import checked_settings
 from rembg_tuner.errors import PresetError, SettingsError
 from rembg_tuner.host import formats_text
-from rembg_tuner.messages import Message, Term, listed
+from rembg_tuner.messages import Message, Quoted, Term, listed
 from rembg_tuner.yaml_files import YamlFileError, read_mapping
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _read_file(path: Path) -> dict[str, Preset]:
     except YamlFileError as error:
         raise PresetError(Message("the presets do not read: {reason}", reason=error.message)) from error  # fmt: skip
     except OSError as error:
-        raise PresetError(Message("the presets do not read: {reason}", reason=str(error))) from error  # fmt: skip
+        raise PresetError(Message("the presets do not read: {reason}", reason=error.strerror or Quoted(str(error)))) from error  # fmt: skip
     return {
         name: _read_preset(
             Message("{file}: preset {preset!r}", file=path.name, preset=name), name, entry

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import PresetError
-from rembg_tuner.messages import Message
+from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.presets import small_subject_of
 from rembg_tuner.small_matte import SmallMatte, read_small_matte
 from rembg_tuner.units import MIB
@@ -92,9 +92,11 @@ def read_record(preset: Preset) -> Record:
         raise PresetError(Message("preset {name}: its record does not read: {reason}", code="bad_record", name=preset.name, reason=_reason(error))) from error  # fmt: skip
 
 
-def _reason(error: Exception) -> str:
-    """Say what a record lacks, or what cannot be read of it."""
-    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+def _reason(error: Exception) -> Message | Quoted:
+    """Return what a record lacks, or what cannot be read of it."""
+    if isinstance(error, KeyError):
+        return Message("{part} is missing", part=str(error.args[0]))
+    return Quoted(str(error))
 
 
 def _read_pictures(found: Mapping[str, object]) -> tuple[RecordedPicture, ...]:

@@ -190,7 +190,7 @@ def verify(
     trial = measure_trial(0, settings, ground, bench)
     if trial.time_s is None or trial.peak_bytes is None:
         raise OutputError(Message("preset {name} does not run here: {reason}", code="preset_does_not_run", name=preset.name, reason=trial.failure))  # fmt: skip
-    found = _found(record, trial, tuple(Message("{text}", text=str(one)) for one in warnings))
+    found = _found(record, trial, warnings)
     is_of_bench = all(one.sha256 is None for one in record.pictures)
     _keep(settings, trial, found, is_of_bench=is_of_bench)
     versions = describe_environment()["versions"]

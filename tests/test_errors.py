@@ -27,6 +27,7 @@ from rembg_tuner.errors import (
     TunerError,
 )
 from rembg_tuner.measurement import FailureKind
+from rembg_tuner.messages import Message
 from rembg_tuner.yaml_files import YamlFileError, format_mapping, read_mapping
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def test_the_docstring_draws_the_tree_as_it_is() -> None:
 
 def test_settings_error_carries_every_problem() -> None:
     """All problems are kept apart, and joined to one message; it is a ValueError too."""
-    error = SettingsError(["one is wrong", "two is too"])
+    error = SettingsError([Message("one is wrong"), Message("two is too")])
     assert tuple(map(str, error.problems)) == ("one is wrong", "two is too")
     assert str(error) == "one is wrong; two is too"
     assert isinstance(error, ValueError)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from rembg_tuner.errors import CancelledError
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import HAD_COMPANY, Failure, Result, Sample
+from rembg_tuner.messages import Message
 from rembg_tuner.pipeline import Job
 from rembg_tuner.running.line import MOST_WARM_BYTES, WaitingLine
 from rembg_tuner.running.runner import Runner
@@ -240,7 +241,7 @@ def test_a_trial_is_cancelled_while_its_model_converts(
     def convert(*_: object, is_cancelled: Callable[[], bool], on_start: Callable[[], None]) -> None:
         on_start()
         until(is_cancelled)
-        raise CancelledError("the run was cancelled while its model was converted")
+        raise CancelledError(Message("the run was cancelled while its model was converted"))
 
     monkeypatch.setattr("rembg_tuner.running.runner.prepare", convert)
     trial = order(tmp_path)

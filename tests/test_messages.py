@@ -262,10 +262,6 @@ def test_every_field_of_a_template_is_given() -> None:
     assert odd == []
 
 
-# Rooms whose errors are still raised with plain strings; the list shrinks to none.
-PLAIN = ("address_space", "bench", "budgets", "children", "comparison", "imaging", "looks", "pipeline", "read_ahead", "recommend", "running", "trials", "worker")  # fmt: skip
-
-
 def _errors_of_the_package() -> frozenset[str]:
     """Name the classes below TunerError, wherever they are defined, and others that carry messages."""
     names = {"TunerError", "YamlFileError"}
@@ -300,4 +296,4 @@ def test_no_error_is_raised_with_a_plain_str() -> None:
             is_error = isinstance(node, ast.Call) and ast.unparse(node.func) in errors
             if is_error and any(_is_plain(one) for one in node.args):  # type: ignore[attr-defined]  # a Call
                 odd.setdefault(str(path.relative_to(PACKAGE)), []).append(node.lineno)  # type: ignore[attr-defined]  # a Call
-    assert {name: lines for name, lines in odd.items() if not name.startswith(PLAIN)} == {}
+    assert odd == {}

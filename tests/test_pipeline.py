@@ -22,7 +22,7 @@ from rembg_tuner.errors import (
 )
 from rembg_tuner.imaging.placed import PictureMatte
 from rembg_tuner.measurement import has_code
-from rembg_tuner.messages import as_message
+from rembg_tuner.messages import Message
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from rembg_tuner.pipeline import Job, Outcome, Stages, Undone, cut_out_together, run_job
 from rembg_tuner.settings import Settings
@@ -97,7 +97,7 @@ class Broken(LeftHalf):
 
     def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:  # noqa: ARG002  # the Protocol's
         """Fail."""
-        raise EngineError("the library failed")
+        raise EngineError(Message("the library failed"))
 
 
 class NoNumber(LeftHalf):
@@ -214,7 +214,7 @@ def test_a_faint_answer_is_warned_of(strength: float, is_warned: bool, tmp_path:
     job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"))
     warnings = run(job, engine=LeftHalf(strength)).warnings
     assert len(warnings) == is_warned
-    assert has_code(NO_FOREGROUND, map(as_message, warnings)) == is_warned
+    assert has_code(NO_FOREGROUND, warnings) == is_warned
 
 
 def test_a_picture_without_any_opacity_is_warned_of(tmp_path: Path) -> None:

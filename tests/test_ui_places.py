@@ -22,7 +22,7 @@ from rembg_tuner.diagnosis import Diagnosis, EngineState, ProviderState
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured
 from rembg_tuner.measurement import Failure, Result
-from rembg_tuner.messages import Message, Quoted, as_message
+from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.pipeline import Job
 from rembg_tuner.recommend import recommend
 from rembg_tuner.running.line import WaitingLine
@@ -64,7 +64,7 @@ def places_in(text: str, *more: str) -> list[str]:
 @pytest.mark.parametrize("name", TRIGGERS)
 def test_no_message_names_a_place(name: str, tmp_path: Path) -> None:
     """Whatever is triggered: rendered for a page, or made public before it is written to a file."""
-    for message in map(as_message, messages_of(TRIGGERS[name](tmp_path))):
+    for message in messages_of(TRIGGERS[name](tmp_path)):
         told = [tell(message, language) for language in LANGUAGES] + [str(message.public())]
         # What a visitor typed is theirs.
         assert [one for one in told if places_in(one, str(tmp_path))] == []

@@ -118,7 +118,7 @@ def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
 
 def test_what_cannot_be_asked_is_told_above_what_there_is() -> None:
     """As an alert."""
-    shown = over_earlier(SettingsError(["no"]), "<p>before</p>", "en")
+    shown = over_earlier(SettingsError([Message("no")]), "<p>before</p>", "en")
     assert 'role="alert"' in shown
     assert shown.endswith("<p>before</p></div>")
 
@@ -161,7 +161,7 @@ def test_a_stopped_study_has_no_problem() -> None:
 
         def work(*_: object, go: threading.Event = go) -> None:
             go.wait(5)
-            raise OutputError("the reference could not be made")
+            raise OutputError(Message("the reference could not be made"))
 
         study = studies.start(Path("/nowhere"), work)
         if is_stopped:

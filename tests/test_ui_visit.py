@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rembg_tuner.imaging.matte import foreground_warning
 from rembg_tuner.measurement import Environment, Failure, Result
-from rembg_tuner.messages import Message, as_message
+from rembg_tuner.messages import Message
 from rembg_tuner.running.runner import _deadline_text
 from rembg_tuner.running.ticket import Glance, Timeline
 from rembg_tuner.settings import Settings
@@ -343,11 +343,11 @@ def test_an_unstable_repeat_is_told() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_hostile_name_is_only_text(language: str) -> None:
     """A file's name, a warning or a message never becomes markup."""
-    bad = replace(RESULT, warnings=(as_message(HOSTILE),), environment=replace(RESULT.environment, versions={"x": HOSTILE}))  # fmt: skip
-    visit = visit_of(turn(bad, picture=HOSTILE), turn(replace(FAILURE, message=as_message(HOSTILE)), picture=HOSTILE))  # fmt: skip
+    bad = replace(RESULT, warnings=(Message("{text}", text=HOSTILE),), environment=replace(RESULT.environment, versions={"x": HOSTILE}))  # fmt: skip
+    visit = visit_of(turn(bad, picture=HOSTILE), turn(replace(FAILURE, message=Message("{text}", text=HOSTILE)), picture=HOSTILE))  # fmt: skip
     drawn = [show_runs(visit, (Path("a b/runs.csv"), Path("runs.json")), language)]
     drawn += [result_view.show_turn(one, baseline=None, limit_bytes=None, language=language) for one in visit.turns]  # fmt: skip
-    drawn.append(result_view.show_problem(as_message(HOSTILE), language))
+    drawn.append(result_view.show_problem(Message("{text}", text=HOSTILE), language))
     assert all("<img src=x" not in text for text in drawn)
     assert any("&lt;img src=x" in text for text in drawn)
 

@@ -103,7 +103,7 @@ def _copy_beside(source: Path, target: Path) -> None:
     log(f"{target}")
 
 
-def _say(notes: Sequence[Message | str]) -> None:
+def _say(notes: Sequence[Message]) -> None:
     """Print notes aside."""
     for note in notes:
         log(f"note: {note}")
@@ -127,25 +127,37 @@ def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None
         raise SettingsError([Message("{flags} choose from a sweep's folder, and {preset} is a preset; leave them out, or name a folder", flags=listed(flags), preset=preset.name)])  # fmt: skip
     machine = read_machine()
     settings, warnings = asked_settings(preset, {}, machine)
-    _say([str(warning) for warning in warnings])
+    _say(warnings)
     measured = measured_of_preset(preset)
     if measured is not None and (reason := _why_another(preset, settings, measured, machine)):
-        _say([f"what was measured of preset {preset.name} does not hold here: {reason}"])
+        _say(
+            [
+                Message(
+                    "what was measured of preset {preset} does not hold here: {reason}",
+                    preset=preset.name,
+                    reason=reason,
+                )
+            ]
+        )
         measured = None
     return settings, measured, preset.name
 
 
 def _why_another(
     preset: Preset, settings: Settings, measured: Measured, machine: Machine
-) -> str | None:
-    """Say why a preset's settings are not those that were measured; None: they are."""
+) -> Message | None:
+    """Return why a preset's settings are not those that were measured; None: they are."""
     if settings != build_settings(preset.values):
-        return "its settings are others on this machine"
+        return Message("its settings are others on this machine")
     if settings.precision != "auto":
         return None
     here = resolve(settings, machine).precision
-    then = measured.precision or "not told"
-    return None if here == then else f"precision auto is {here} on this machine, and was {then} there"  # fmt: skip
+    if here == measured.precision:
+        return None
+    then = measured.precision or Message("not told")
+    return Message(
+        "precision auto is {here} on this machine, and was {then} there", here=here, then=then
+    )
 
 
 def measured_of_preset(preset: Preset) -> Measured | None:
@@ -185,7 +197,11 @@ def _trial_of(folder: Path, summary: Summary, arguments: argparse.Namespace) -> 
         if misses := budgets.misses(trial):
             _say(
                 [
-                    f"trial {trial.number} is exported as named; it misses {' and '.join(map(str, misses))}"
+                    Message(
+                        "trial {number} is exported as named; it misses {misses}",
+                        number=trial.number,
+                        misses=listed(misses, " and "),
+                    )
                 ]
             )
         return trial
@@ -195,7 +211,7 @@ def _trial_of(folder: Path, summary: Summary, arguments: argparse.Namespace) -> 
         log(f"rembg-tuner: nothing of the sweep in {folder} can be exported: {found.why}")  # fmt: skip
         return None
     if arguments.allow_misses:
-        _say([f"nothing fits the budgets; trial {found.nearest.number}, the nearest, is exported; it misses {' and '.join(map(str, found.misses))}"])  # fmt: skip
+        _say([Message("nothing fits the budgets; trial {number}, the nearest, is exported; it misses {misses}", number=found.nearest.number, misses=listed(found.misses, " and "))])  # fmt: skip
         return found.nearest
     log(
         f"rembg-tuner: nothing fits: {found.why}; export that one by --setting {found.nearest.number} or --allow-misses, or lift what it misses by {' '.join(lifting_flags(found.nearest, budgets))}"

@@ -229,7 +229,7 @@ def _read_json(file: Path) -> Summary:
     try:
         return _summary_of(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
-        reason: Message | Quoted | str = error.strerror or str(error)
+        reason: Message | Quoted | str = error.strerror or Quoted(str(error))
     except SettingsError as error:
         reason = error.message
     except (ValueError, RecursionError) as error:  # JSON's and text's
