@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import ModelError, SettingsError
 from rembg_tuner.messages import Message, Term, listed
+from rembg_tuner.models.spec import name_of
 from rembg_tuner.settings import (
     KNOBS,
     Settings,
@@ -243,9 +244,13 @@ def _large_focus(asked: _Asked) -> Iterator[Refusal]:
 
 
 def _missing_files(asked: _Asked) -> Iterator[Refusal]:
-    """Refuse a model whose file is not on disk, and an execution provider that ONNX Runtime does not have."""
+    """Refuse a model whose file is not here or not the engine's, and an execution provider that is not here."""
     settings, machine = asked.settings, asked.machine
     if machine is None:
+        return
+    if settings.model.lower().endswith(".onnx") and not settings.engine_spec.runs_own_files:
+        reason = Message("engine {engine} runs rembg's own models by name, got {model!r}; choose another engine for an own file", code="own_file_refused", engine=settings.engine, model=name_of(settings.model))  # fmt: skip
+        yield Refusal(knob="model", value=settings.model, reason=reason, beside=("engine",), lacking="model")  # fmt: skip
         return
     try:
         model = machine.find(settings.model, None)

@@ -59,6 +59,13 @@ def test_what_is_the_same_here_has_one_worker(
     assert resolve(asked, machine.shared_by(2)).worker_key != found.worker_key
 
 
+def test_a_file_of_ones_own_is_not_for_the_stock_pipeline() -> None:
+    """A sweep leaves it out; a run ends in a Failure, as where a file is missing."""
+    refused = check(Settings(engine="rembg", model="/models/own.onnx"), make_machine())
+    assert [(one.knob, one.lacking) for one in refused] == [("model", "model")]
+    assert check(Settings(engine="openvino", model="/models/own.onnx"), make_machine()) == ()
+
+
 def test_this_machine_is_read() -> None:
     """The model that comes along is there, with its hash; the versions are those of the packages."""
     machine = read_machine()
