@@ -20,6 +20,7 @@ from rembg_tuner.machine import Machine, read_machine
 from rembg_tuner.measurement import HAD_COMPANY, Failure, Result
 from rembg_tuner.messages import Message
 from rembg_tuner.resolve import resolve
+from rembg_tuner.ui.views.formats import show_formats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,6 +115,24 @@ def test_a_model_without_a_choice_is_misuse(capsys: pytest.CaptureFixture[str]) 
     """One that is not on disk, or not known."""
     assert main(["doctor", "--time", "no-such-model"]) == 2
     assert "model no-such-model has nothing to time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ("Number formats", "precision auto is int8, as recorded", "Timing, some seconds")),
+        ("zh-CN", ("数值格式", "precision auto 是 int8，依据是其他机器上的记录", "正在测时")),
+    ],
+)
+def test_the_system_tab_shows_them(machine: Machine, language: str, words: tuple[str, ...]) -> None:
+    """In the reader's language; what goes on, or why they were not timed."""
+    step = Message("{model} in {engine}, {precision}", model="<b>", engine="openvino", precision="int8")  # fmt: skip
+    shown = show_formats([state_of(machine)], language, step=step, is_timing=True)
+    assert all(word in shown for word in words)
+    assert "&lt;b&gt;" in shown
+    assert "<b><b>" not in shown
+    problem = Message("the number formats were not timed: {reason}", reason=Path("/srv/x.onnx"))
+    assert "/srv" not in show_formats([], language, problem=problem)
 
 
 @pytest.mark.slow

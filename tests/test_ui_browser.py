@@ -895,6 +895,21 @@ def test_the_machine_is_told(visitor: Visitor, address: str) -> None:
 
 
 @pytest.mark.slow
+def test_number_formats_are_timed_with_a_button(visitor: Visitor, address: str) -> None:
+    """What `auto` is, the timing as it goes on, and its end: times, or that the machine was busy."""
+    page = visitor.come(address)
+    page.get_by_role("tab", name="System").click()
+    page.wait_for_selector("#formats li", timeout=RUN_TIMEOUT_MS)
+    assert "precision auto is int8" in visitor.text("#formats")
+    page.click("#time-formats")
+    page.wait_for_selector("#formats [role=status]", timeout=RUN_TIMEOUT_MS)
+    page.wait_for_selector("#formats:not(:has([role=status]))", timeout=3 * RUN_TIMEOUT_MS)
+    said = visitor.text("#formats")
+    was_busy = "other work ran at the same time" in said
+    assert was_busy or "as timed on this machine: int8 " in said
+
+
+@pytest.mark.slow
 def test_a_model_is_got_with_a_button_and_a_bar(visitor: Visitor, address: str) -> None:
     """What is here and what is not, a bar that moves, a stop that keeps what came, a wrong file's sentence."""
     page = visitor.come(address)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rembg_tuner.settings import KNOBS
-from rembg_tuner.ui import compare_tab, deploy_tab, endpoint, events, sweep_tab, widgets
+from rembg_tuner.ui import compare_tab, deploy_tab, endpoint, events, sweep_tab, system_tab, widgets
 from rembg_tuner.ui.choices import fill_form, preset_settings
 from rembg_tuner.ui.events import Widgets
 from rembg_tuner.ui.refusals import PageBlocks
@@ -55,6 +55,7 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
             with gr.Tab(words("tab.system"), id="system") as system:
                 machine = gr.HTML(words("machine.asking"), elem_id="machine")
                 again = gr.Button(words("machine.refresh"), elem_id="refresh", size="sm")
+                system_tab.add_formats([system.select, again.click], desk)
         saved = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_KEY)
         hidden: dict[str, Any] = {
             "language": gr.Textbox(visible=False),

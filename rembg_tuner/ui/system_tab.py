@@ -1,0 +1,105 @@
+"""The System tab's number formats: what `precision auto` is here, and the button that times them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator  # Gradio reads annotations at run time
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from rembg_tuner.errors import OutputError, TunerError
+from rembg_tuner.format_timing import format_states, time_formats
+from rembg_tuner.ui.choices import machine_here
+from rembg_tuner.ui.events import QUIET
+from rembg_tuner.ui.study_handlers import FOLLOW_EVERY_S
+from rembg_tuner.ui.views.formats import show_formats
+from rembg_tuner.ui.widgets import page_words
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rembg_tuner.children.comparer import Comparer
+    from rembg_tuner.machine import Machine
+    from rembg_tuner.messages import Message
+    from rembg_tuner.ui.handlers import Desk
+    from rembg_tuner.ui.studies import LineBench, Study
+
+
+def add_formats(triggers: list[Any], desk: Desk) -> None:
+    """Lay the formats out and tie them.
+
+    Args:
+        triggers: events at which they are looked at.
+        desk: with the line, the studies and the visitors.
+    """
+    words, formats = page_words(), _Formats(desk)
+    shown = gr.HTML("", elem_id="formats")
+    button = gr.Button(words("machine.time"), elem_id="time-formats", size="sm")
+    gr.on(triggers, formats.look, None, shown, **QUIET)
+    button.click(formats.time, None, shown, concurrency_limit=None, **QUIET)
+
+
+class _Formats:
+    """The events."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Work at a desk."""
+        self.desk = desk
+
+    def look(self, request: gr.Request) -> str:
+        """Show what `precision auto` is for each model and engine."""
+        return self._show(request)
+
+    async def time(self, request: gr.Request) -> AsyncIterator[str]:
+        """Time the formats, one worker a turn of the line, so that visitors' pictures go between.
+
+        It goes on where the visitor leaves: what it finds is everyone's.
+        """
+        steps: list[Message] = []
+
+        def work(study: Study, bench: LineBench, _: Comparer) -> None:
+            _time_all(self._machine(), bench, study, steps)
+
+        try:
+            study = self.desk.studies.start(self.desk.folder.new_job(), work)
+        except TunerError as error:
+            yield self._show(request, problem=error.message)
+            return
+        while study.is_running:
+            yield self._show(request, step=steps[-1] if steps else None, is_timing=True)
+            await asyncio.sleep(FOLLOW_EVERY_S)
+        yield self._show(request, problem=study.problem)
+
+    def _machine(self) -> Machine:
+        """Return the machine as one of the page's slots has it."""
+        return machine_here().shared_by(self.desk.line.slots)
+
+    def _show(
+        self,
+        request: gr.Request,
+        *,
+        problem: Message | None = None,
+        step: Message | None = None,
+        is_timing: bool = False,
+    ) -> str:
+        """Draw the formats as they are now."""
+        language = self.desk.visitors.of(request).language
+        states = format_states(self._machine())
+        return show_formats(states, language, problem=problem, step=step, is_timing=is_timing)
+
+
+def _time_all(machine: Machine, bench: LineBench, study: Study, steps: list[Message]) -> None:
+    """Time every model that has a choice; one that could not be timed does not keep the others from it.
+
+    Raises:
+        OutputError: the last that could not be.
+    """
+    failed: OutputError | None = None
+    for state in format_states(machine):
+        try:
+            time_formats(state, machine, bench, study.folder, steps.append)
+        except OutputError as error:
+            failed = error
+    if failed is not None:
+        raise failed
