@@ -178,7 +178,7 @@ def verify(
         preset.name, record, request.pictures or _files_beside(record, request.beside)
     )
     settings, warnings = asked_settings(preset, {}, read_machine())
-    elsewhere = _told(measured_elsewhere_text(preset, read_host()))
+    elsewhere = measured_elsewhere_text(preset, read_host())
     _refuse_nothing_to_compare(preset.name, record, elsewhere, request.ranges)
     ground = Ground(
         pictures=tuple(files),
@@ -238,11 +238,6 @@ def _files_beside(record: Record, folder: Path | None) -> list[Path]:
         return []
     named = (folder / Path(one.name).name for one in record.pictures)
     return [path for path in named if path.is_file()]
-
-
-def _told(text: object) -> Message | None:
-    """Return a sentence as a message; None: there is none."""
-    return text if text is None or isinstance(text, Message) else Message("{text}", text=str(text))
 
 
 def find_pictures(name: str, record: Record, given: Sequence[Path]) -> list[Path]:
