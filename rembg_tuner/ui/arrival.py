@@ -14,7 +14,6 @@ from rembg_tuner.asked import asked_settings
 from rembg_tuner.diagnosis import diagnose
 from rembg_tuner.errors import PresetError, SettingsError
 from rembg_tuner.host import read_host
-from rembg_tuner.machine import read_machine
 from rembg_tuner.preset_figures import find_figures
 from rembg_tuner.presets import (
     find_preset,
@@ -194,7 +193,7 @@ class Arrival:
             text = say("preset.changed", language, changes=words)
             lines.append(f'<p class="rt-changed">{escape(text)}</p>')
         else:
-            figures = find_figures(settings, read_machine())
+            figures = find_figures(settings, machine_here())
             told = _measured(found, language) if figures is None else _measured_here(figures, language)  # fmt: skip
             lines.append(f'<p class="rt-measured">{escape(told)}</p>')
         lines += [
