@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rembg_tuner.engines.table import by_rank
 from rembg_tuner.errors import MissingModelError
 from rembg_tuner.machine import Machine, ModelFile
 from rembg_tuner.messages import Message
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.models.agreement import AgreementWithFp32
 
+EVERY_ENGINE = tuple(spec.name for spec in by_rank())
 INT8_OF_U2NETP = ("u2netp openvino", "u2netp onnxruntime")
 OLD_CPU = frozenset({"fp32", "int8"})  # AVX2 only
 NEW_CPU = frozenset({"fp32", "int8", "bf16"})  # VNNI and bf16
@@ -23,7 +25,7 @@ NEW_CPU = frozenset({"fp32", "int8", "bf16"})  # VNNI and bf16
 
 def make_machine(
     *,
-    engines: tuple[str, ...] = ("openvino", "onnxruntime", "ncnn", "rembg"),
+    engines: tuple[str, ...] = EVERY_ENGINE,
     precisions: frozenset[str] = NEW_CPU,
     int8_models: Collection[str] = (),
     absent_models: Collection[str] = (),

@@ -11,7 +11,7 @@ from triggered_messages import TRIGGERS, Said
 from rembg_tuner.errors import TunerError
 from rembg_tuner.measurement import Failure
 from rembg_tuner.messages import Message, Term, listed
-from rembg_tuner.settings import KNOBS
+from rembg_tuner.settings import ENGINES, KNOBS
 from rembg_tuner.ui.words import tell
 from rembg_tuner.yaml_files import read_mapping
 
@@ -27,11 +27,12 @@ def messages_of(said: Said) -> list[Any]:
 
 
 def recorded(row: Any, language: str) -> list[str]:
-    """Return what a row of the record says in a language; the list of all knobs grows."""
+    """Return what a row of the record says in a language; the lists of all knobs and engines grow."""
     found = row.get("now", {}).get(language, row[language])
     knobs = tell(Message("{knobs}", knobs=listed(Term(name, "knob") for name in KNOBS)), language)
+    engines = tell(Message("{engines}", engines=listed(ENGINES)), language)
     said = [found] if isinstance(found, str) else list(found)
-    return [one.replace("@KNOBS@", knobs) for one in said]
+    return [one.replace("@KNOBS@", knobs).replace("@ENGINES@", engines) for one in said]
 
 
 def test_the_record_is_of_every_trigger() -> None:
