@@ -175,7 +175,7 @@ def older_context() -> str:
     trusted, name = opening._trusted(
         Plan(pictures=(COFFEE,), axes={}, base=Settings(engine="onnxruntime"))
     )
-    reference = json.dumps([name, trusted.to_dict(), weights_key(trusted)])
+    reference = json.dumps([str(name), trusted.to_dict(), weights_key(trusted)])
     versions = [line for line in opening.describe_machine() if not line.startswith(LIBVIPS_PACKAGE)]
     features = sorted(read_machine().features)
     return context_of([COFFEE], reference, rounds=1, machine=[*versions, *features, "1 slots"])
