@@ -257,7 +257,7 @@ def _missing_files(asked: _Asked) -> Iterator[Refusal]:
     except ModelError as error:
         yield Refusal(knob="model", value=settings.model, reason=error.message, lacking="model")
     else:
-        if not settings.network_size and not model.side and is_honoured("network_size", settings.engine):  # fmt: skip
+        if not settings.network_size and model.side is None and is_honoured("network_size", settings.engine):  # fmt: skip
             yield Refusal(knob="network_size", value=0, reason=no_size_text(model), beside=("model",), lacking="model")  # fmt: skip
     absent = (machine.absent_providers or {}).get(settings.provider)
     if absent is not None and is_honoured("provider", settings.engine):

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from rembg_tuner.messages import Message, listed
+from rembg_tuner.messages import Message, Term, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 Int8Kind = Literal["vnni", "avx2"]
 _UNLIMITED_BYTES = 2**60  # cgroup v1 writes a number near 2**63 for no limit
@@ -138,8 +138,13 @@ def formats_text(formats: Iterable[str]) -> Message:
     if not named:
         return Message("without bf16 and VNNI")
     *most, last = named
-    together = listed((listed(most), last), " and ") if most else last
+    together = listed((listed(_terms(most)), last), " and ") if most else last
     return Message("with {formats}", formats=together)
+
+
+def _terms(formats: Iterable[str]) -> Iterator[Term]:
+    """Yield formats as names that a language joins in its own way."""
+    return (Term(one, "choice") for one in formats)
 
 
 def read_host(root: Path = Path("/")) -> Host:

@@ -7,7 +7,9 @@ for, and then stays as it is in that value: the files of models, what was measur
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import sqlite3
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
@@ -48,14 +50,18 @@ class ModelFile:
 
     Attributes:
         spec: with the file's path.
-        size_bytes, mtime_ns: which file that is, without reading it.
-        side: of the network's input, px; None: neither its record nor its graph tells.
+        size_bytes, mtime_ns, ctime_ns, inode: which file that is, without reading it; the last two tell another
+            file that was put there with the old one's time.
+        side: of the network's input, px; None: neither its record nor its graph tells. 0: the file is no graph;
+            the engine that loads it says what is wrong with it.
         digest: computes the file's hash; None: of the file itself.
     """
 
     spec: ModelSpec
     size_bytes: int
     mtime_ns: int
+    ctime_ns: int = 0
+    inode: int = 0
     side: int | None
     digest: Callable[[], str] | None = field(default=None, compare=False, repr=False)
 
@@ -64,7 +70,12 @@ class ModelFile:
         """What a session of it depends on, without reading the file."""
         spec = self.spec
         how = (self.side, *spec.mean, *spec.std, spec.post)
-        return (spec.name, spec.path, self.size_bytes, self.mtime_ns, *how)
+        return (os.path.realpath(spec.path), *self._stamp, *how)
+
+    @property
+    def _stamp(self) -> tuple[int, int, int, int]:
+        """What changes with the file."""
+        return (self.size_bytes, self.mtime_ns, self.ctime_ns, self.inode)
 
     @property
     def sha256(self) -> str:
@@ -75,17 +86,20 @@ class ModelFile:
         """
         if self.digest is not None:
             return self.digest()
-        return _digest(self.spec.path, self.size_bytes, self.mtime_ns)
+        return _digest(os.path.realpath(self.spec.path), *self._stamp)
 
 
 @lru_cache(maxsize=128)
-def _digest(path: str, size_bytes: int, mtime_ns: int) -> str:
+def _digest(path: str, *stamp: int) -> str:
     """Return a file's SHA-256; computed once on this machine, since 176 MB take a quarter of a second.
 
-    Times of changes and the inode tell another file that was put there with the old one's time.
+    Raises:
+        OSError: it cannot be read, or another file is there now.
     """
     stat = Path(path).stat()
-    file = f"{path} {size_bytes} {mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+    if stamp != (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+    file = " ".join([path, *map(str, stamp)])
     known = Measurements(_cache_folder())
     with contextlib.suppress(sqlite3.Error):  # what cannot be kept is computed again
         if (found := known.find_digest(file)) is not None:
@@ -227,11 +241,11 @@ def read_machine() -> Machine:
 
 @lru_cache(maxsize=128)
 def _side_in(path: str, _size_bytes: int, _mtime_ns: int) -> int | None:
-    """Read the side of a network's input from its graph; None: the graph leaves it open, or does not read."""
+    """Read the side of a network's input from its graph; None: the graph leaves it open, 0: it does not read."""
     try:
         return read_input_side(Path(path))
-    except OSError:
-        return None
+    except (OSError, ValueError):
+        return 0
 
 
 def _find(model: str, int8_for: str | None) -> ModelFile:
@@ -245,6 +259,8 @@ def _find(model: str, int8_for: str | None) -> ModelFile:
         spec=spec,
         size_bytes=stat.st_size,
         mtime_ns=stat.st_mtime_ns,
+        ctime_ns=stat.st_ctime_ns,
+        inode=stat.st_ino,
         side=spec.side or _side_in(spec.path, stat.st_size, stat.st_mtime_ns),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from rembg_tuner.messages import Message
+from rembg_tuner.messages import Message, quoted
 from rembg_tuner.settings import Settings, Value
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def read_message(content: object) -> Message:
     """
     match content:
         case {"code": str() | None as code, "message": str(text)}:
-            return Message.make("{text}", code=code, params=(("text", text),))
+            return quoted(text).coded(code) if code else quoted(text)
     return Message.from_json(content)
 
 

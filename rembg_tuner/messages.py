@@ -229,7 +229,8 @@ class Message:
                 case Either():
                     return value.page.public()
                 case Listed():
-                    return Listed(tuple(changed(part) for part in value.parts), value.joint)
+                    left = (part for part in value.parts if not _is_quoted(part))
+                    return Listed(tuple(changed(part) for part in left), value.joint)
                 case Quoted():
                     return Quoted("")
                 case PurePath():
@@ -285,7 +286,7 @@ class Message:
             ValueError: it is neither.
         """
         if isinstance(content, str):
-            return cls("{text}", text=content)
+            return quoted(content)  # it may hold paths
         fields = content if isinstance(content, dict) else {}
         template, many, code = (fields.get(name) for name in ("template", "many", "code"))
         params = fields.get("params", {})
@@ -320,7 +321,7 @@ def quoted(text: str) -> Message:
 def _is_quoted(value: Parameter) -> bool:
     """Return whether a parameter is a text that is not ours, alone in a message or not."""
     if isinstance(value, Message) and value.template == "{text}":
-        return _is_quoted(value["text"])
+        return _is_quoted(dict(value.params).get("text"))
     return isinstance(value, Quoted)
 
 
@@ -433,23 +434,26 @@ class _Writer:
         """Write a parameter."""
         own = _UNITS.get(spec)
         if own is not None:
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            return own(cast("int", value)) if is_number else self._text(value, depth)
+            try:
+                is_number = isinstance(value, int | float) and not isinstance(value, bool)
+                return own(cast("int", value)) if is_number else self._text(value, depth)
+            except (ValueError, OverflowError):  # a number too large to be a size or a time
+                return _plain(value)
         plain = value if isinstance(value, str | int | float) else self._text(value, depth)
-        converted = _CONVERSIONS[conversion](plain) if conversion else plain
         try:
-            return format(converted, spec)
-        except (ValueError, TypeError, OverflowError):
-            return str(converted)
+            return format(_CONVERSIONS[conversion](plain) if conversion else plain, spec)
+        except (ValueError, TypeError, OverflowError, MemoryError):
+            return _plain(plain)
 
     def _text(self, value: Parameter, depth: int) -> str:  # noqa: PLR0911  # one for each kind
         """Write a parameter without its format."""
+        if depth > _MOST_NESTED:
+            return _LEFT_OUT
         match value:
             case Message():
                 return self.write(value, depth + 1)
             case Listed():
-                joint = self._catalogue.find(value.joint, "joint")
-                return joint.join(self._text(part, depth + 1) for part in value.parts)
+                return self._joined(value, depth)
             case Either():
                 return self.write(value.page if self._is_public else value.shell, depth + 1)
             case Term():
@@ -459,7 +463,22 @@ class _Writer:
             case PurePath():
                 return value.name if self._is_public and value.name else str(value)
             case _:
-                return str(value)
+                return _plain(value)
+
+    def _joined(self, several: Listed, depth: int) -> str:
+        """Join parts; plain names, which are the same in every language, by the joint of the templates."""
+        are_names = several.joint == ", " and all(isinstance(part, str) for part in several.parts)
+        joint = several.joint if are_names else self._catalogue.find(several.joint, "joint")
+        left = [part for part in several.parts if not (self._is_public and _is_quoted(part))]
+        return joint.join(self._text(part, depth + 1) for part in left)
+
+
+def _plain(value: object) -> str:
+    """Write a value; a whole number with more digits than Python writes, by its size."""
+    try:
+        return str(value)
+    except ValueError:
+        return f"a number of {cast('int', value).bit_length()} bits"
 
 
 _CONVERSIONS: dict[str, Callable[[object], str]] = {"r": repr, "a": ascii, "s": str}

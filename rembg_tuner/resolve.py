@@ -33,7 +33,7 @@ class ResolvedSettings:
         precision: the number format; never auto.
         threads: inside one operator; 0 in engine rembg: its own default.
         inter_op_threads: across operators; 1 where they run one after another, 0 in engine rembg: its own default.
-        network_size: side of the network's input, px; never 0.
+        network_size: side of the network's input, px; never 0, but for a file that is no graph.
         model: the file that the engine loads, or of which what it loads is made.
         cpus: the slot's share of the machine's CPUs.
         notes: what is to be said of how it was resolved.
@@ -69,7 +69,10 @@ class ResolvedSettings:
     @property
     def _held(self) -> dict[str, Value]:
         """What a session holds, by the knobs' names."""
-        asked = {name: getattr(self.settings, name) for name, knob in KNOBS.items() if knob.reload}
+        held = (name for name, knob in KNOBS.items() if knob.reload and name != "model")
+        asked = {
+            name: getattr(self.settings, name) for name in held
+        }  # the model's file says more than its name
         return asked | {
             "precision": self.precision,
             "intra_op_threads": self.threads,
@@ -90,7 +93,6 @@ class ResolvedSettings:
             OSError: the model's file cannot be read any more.
         """
         spec, held = self.model.spec, self._held
-        del held["model"]  # its weights say more
         content = {
             **held,
             "cpus": self.cpus,
@@ -123,7 +125,7 @@ def resolve(settings: Settings, machine: Machine) -> ResolvedSettings:
     precision, notes = meaning_of_precision(settings, machine)
     model = machine.find(settings.model, settings.engine if precision == "int8" else None)
     size = settings.network_size or model.side
-    if not size:
+    if size is None:
         raise ModelError(no_size_text(model))
     own_default = 0 if settings.engine_spec.is_stock else machine.cpus
     is_parallel = settings.execution_mode == "parallel"

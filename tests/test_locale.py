@@ -74,7 +74,13 @@ def test_a_language_says_its_row(language: str) -> None:
     run, precision, pair = ROWS[language]
     assert say("run", language) == run
     assert tell(Message("{knob}", knob=Term("precision", "knob")), language) == precision
-    assert tell(Message("{two}", two=listed(re.split("[，,]", pair))), language) == pair
+    assert (
+        tell(
+            Message("{two}", two=listed(Term(one, "choice") for one in re.split("[，,]", pair))),
+            language,
+        )
+        == pair
+    )
 
 
 @pytest.mark.parametrize("language", TRANSLATED)

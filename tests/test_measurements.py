@@ -112,7 +112,8 @@ def test_a_files_hash_is_computed_once(tmp_path: Path, monkeypatch: pytest.Monke
 
     def ask() -> str:
         machine._digest.cache_clear()  # as another process begins
-        return machine._digest(str(file), stat.st_size, stat.st_mtime_ns)
+        now = file.stat()
+        return machine._digest(str(file), now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
 
     assert {ask() for _ in range(3)} == {b"one".hex()}
     assert computed == [b"one"]

@@ -91,6 +91,14 @@ def test_a_count_chooses_the_template(n: int, english: str) -> None:
     assert render(message, Chinese()) == f"{n} 次"
 
 
+def _nested(deep: int) -> Listed:
+    """Make lists in lists."""
+    found = Listed(("x",))
+    for _ in range(deep):
+        found = Listed((found,))
+    return found
+
+
 @pytest.mark.parametrize(
     ("template", "params", "text"),
     [
@@ -98,6 +106,11 @@ def test_a_count_chooses_the_template(n: int, english: str) -> None:
         ("{v:,} and {w:.2f}", {"v": 1200, "w": 0.126}, "1,200 and 0.13"),
         ("{v:bytes}", {"v": 3 * 2**20}, "3.0 MiB"),
         ("{v:seconds}", {"v": 0.25}, "250 ms"),
+        ("{v}", {"v": 2**20000}, "a number of 20001 bits"),
+        ("{v:bytes}", {"v": 2**20000}, "a number of 20001 bits"),
+        ("{v!r:.4}", {"v": 2**20000}, "a number of 20001 bits"),
+        ("a: {v}", {"v": Message("{text}")}, "a: {text}"),
+        ("{v}", {"v": _nested(900)}, "…"),
         ("{missing}", {}, "{missing}"),
         ("{v:.2f}", {"v": "text"}, "text"),
         ("{v", {"v": 1}, "{v"),
@@ -259,6 +272,38 @@ def test_every_field_of_a_template_is_given() -> None:
                 if name is not None
             }
             odd += [f"{place}: {name}" for name in used - given]
+    assert odd == []
+
+
+def test_messages_are_made_by_their_own_names() -> None:
+    """The catalogues' extraction, and the tests above, look for `Message(` and `plural(`."""
+    made = {"models/catalogue.py": 1}  # a text of catalogue.yaml, which is extracted itself
+    odd = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = str(path.relative_to(PACKAGE))
+        if name == "messages.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and not str(node.module).startswith("rembg_tuner"):
+                continue
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                odd += [f"{name}: {one.name} as {one.asname}" for one in node.names if one.asname and one.name in ("Message", "plural", "rembg_tuner.messages")]  # fmt: skip
+                odd += [f"{name}: {one.name}" for one in node.names if one.name in ("messages", "rembg_tuner.messages")]  # fmt: skip
+            elif isinstance(node, ast.Attribute) and ast.unparse(node) == "Message.make":
+                made[name] = made.get(name, 0) - 1
+    assert odd == []
+    assert {name: left for name, left in made.items() if left} == {}
+
+
+def test_no_sentence_is_hidden_in_a_parameter() -> None:
+    """A template of nothing but {text} is for what is not ours."""
+    odd = [
+        place
+        for place, call in _calls()
+        if call.args and ast.unparse(call.args[0]) == "'{text}'"
+        for word in call.keywords
+        if word.arg == "text" and isinstance(word.value, ast.Constant | ast.JoinedStr)
+    ]
     assert odd == []
 
 

@@ -205,6 +205,7 @@ def test_no_folder_called_tilde_is_created(tmp_path: Path, monkeypatch: pytest.M
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", has_none)
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))  # the folders are kept by the environment
     monkeypatch.chdir(tmp_path)
     entry = read_catalogue()["silueta"]
     assert "at $REMBG_HOME/models/silueta/silueta.onnx" in str(entry.get_text())

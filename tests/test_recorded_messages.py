@@ -30,7 +30,9 @@ def recorded(row: Any, language: str) -> list[str]:
     """Return what a row of the record says in a language; the lists of all knobs and engines grow."""
     found = row.get("now", {}).get(language, row[language])
     knobs = tell(Message("{knobs}", knobs=listed(Term(name, "knob") for name in KNOBS)), language)
-    engines = tell(Message("{engines}", engines=listed(ENGINES)), language)
+    engines = tell(
+        Message("{engines}", engines=listed(Term(one, "choice") for one in ENGINES)), language
+    )
     said = [found] if isinstance(found, str) else list(found)
     return [one.replace("@KNOBS@", knobs).replace("@ENGINES@", engines) for one in said]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,39 @@ def test_a_file_of_ones_own_is_not_for_the_stock_pipeline() -> None:
     refused = check(Settings(engine="rembg", model="/models/own.onnx"), make_machine())
     assert [(one.knob, one.lacking) for one in refused] == [("model", "model")]
     assert check(Settings(engine="openvino", model="/models/own.onnx"), make_machine()) == ()
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x89PNG\r\n", bytes(range(256)) * 4])
+def test_what_is_no_model_is_left_to_the_engine(tmp_path: Path, content: bytes) -> None:
+    """It is not told as a model that leaves its input size open."""
+    path = tmp_path / "own.onnx"
+    path.write_bytes(content)
+    for engine in ("onnxruntime", "openvino", "ncnn"):
+        asked = Settings(model=str(path), engine=engine)
+        machine = read_machine()
+        assert [one for one in check(asked, machine) if one.knob == "network_size"] == []
+        assert resolve(asked, machine).network_size == 0
+
+
+def test_another_file_with_the_old_ones_time_is_another(tmp_path: Path) -> None:
+    """As a copy that keeps times leaves it; and one file has one key, however it is named."""
+    path = tmp_path / "own.onnx"
+    path.write_bytes(b"nonsense")
+    asked = Settings(model=str(path), engine="openvino")
+    before = resolve(asked, read_machine())
+    digest, late = before.model.sha256, replace(before.model, ctime_ns=1)
+    other = tmp_path / "other.onnx"
+    other.write_bytes(b"nonsensE")
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    other.replace(path)
+    after = resolve(asked, read_machine())
+    assert before.worker_key != after.worker_key
+    assert digest != after.model.sha256
+    with pytest.raises(OSError, match=r"own\.onnx"):  # the file that was meant is gone
+        assert late.sha256
+    same = replace(asked, model=str(tmp_path / "x" / ".." / "own.onnx"))
+    (tmp_path / "x").mkdir()
+    assert resolve(same, read_machine()).worker_key == after.worker_key
 
 
 def test_this_machine_is_read() -> None:

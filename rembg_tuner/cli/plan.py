@@ -43,7 +43,7 @@ def plan_outputs(images: list[str], output: str | None) -> list[tuple[Path, Path
     """
     inputs = [Path(image) for image in images]
     if output is None:
-        plan = [(path, path.with_name(f"{path.stem}.cutout.png")) for path in inputs]
+        plan = [(path, path.parent / f"{path.stem}.cutout.png") for path in inputs]
     elif _is_folder(output):
         folder = Path(output)
         if folder.exists() and not folder.is_dir():

@@ -111,15 +111,13 @@ def read_input_side(path: Path) -> int | None:
 
     Raises:
         OSError: it cannot be read.
+        ValueError: it holds no graph.
     """
     with path.open("rb") as file:
-        try:
-            for field, end in _messages(file, path.stat().st_size):
-                if field == _GRAPH:
-                    return _side_of_graph(file, end)
-        except ValueError:
-            return None
-    return None
+        for field, end in _messages(file, path.stat().st_size):
+            if field == _GRAPH:
+                return _side_of_graph(file, end)
+    raise ValueError(f"{path} holds no graph")
 
 
 def _side_of_graph(file: BinaryIO, end: int) -> int | None:

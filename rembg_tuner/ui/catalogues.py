@@ -57,9 +57,12 @@ def language_of(text: str | None) -> str:
 
 
 def _language_like(tag: str) -> str | None:
-    """Return the language of the table that a tag means, by its first part; None: there is none."""
-    first = re.split("[-_]", tag)[0]
-    return next((one for one in LANGUAGES if one.partition("-")[0].lower() == first), None)
+    """Return the language of the table that a tag means, whole or by its first part; None: there is none."""
+    whole = tag.replace("_", "-")
+    first = whole.partition("-")[0]
+    exact = (one for one in LANGUAGES if one.lower() == whole)
+    alike = (one for one in LANGUAGES if one.partition("-")[0].lower() == first)
+    return next(exact, None) or next(alike, None)
 
 
 @cache
