@@ -889,7 +889,7 @@ def test_the_side_of_an_own_network_is_read_from_its_graph(tmp_path: Path) -> No
     [refused] = check(Settings(engine="onnxruntime", model=free), machine)
     assert refused.knob == "network_size"
     (tmp_path / "none.onnx").write_bytes(b"no graph")
-    with pytest.raises(ValueError, match="fields|graph"):
+    with pytest.raises(ValueError, match=r"fields|graph"):
         read_input_side(tmp_path / "none.onnx")
 
 
