@@ -47,12 +47,14 @@ def _time(models: list[str]) -> bool:
         Whether all were timed; what was not is printed.
 
     Raises:
-        SettingsError: a model has nothing to time.
+        ModelError: a model is not known, or not on disk.
+        SettingsError: it has nothing to time.
     """
     machine, bench, is_done = read_machine(), OwnBench(), True
     states = format_states(machine, models)
     if models and not states:
-        raise SettingsError([Message("model {model} has nothing to time: it is not on disk, or no other number format's agreement with fp32 is known; models agreement {model} --pictures DIR measures that", code="nothing_to_time", model=models[0])])  # fmt: skip
+        machine.find(models[0], None)
+        raise SettingsError([Message("model {model} has nothing to time: no other number format's agreement with fp32 is known; models agreement {model} --pictures DIR measures that", code="nothing_to_time", model=models[0])])  # fmt: skip
     if (busy := busy_warning(OwnLoad())) is not None:
         log(f"rembg-tuner: the number formats were not timed: {busy}")
         return False
