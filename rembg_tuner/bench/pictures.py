@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rembg_tuner.cache import open_cache
-from rembg_tuner.errors import PictureError
+from rembg_tuner.errors import OutputError, PictureError
 from rembg_tuner.imaging.sample_pictures import make_sample
+from rembg_tuner.imaging.unwritable import unwritable_text
 from rembg_tuner.messages import Message
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "coffee.png"  # a product shot
@@ -30,6 +31,7 @@ class BenchPicture:
 
         Raises:
             PictureError: the example it is made of is not there.
+            OutputError: it cannot be written.
         """
         if not source.is_file():
             raise PictureError(
@@ -39,10 +41,23 @@ class BenchPicture:
                 )
             )
         folder = open_cache()[0] / "bench-pictures"
-        folder.mkdir(exist_ok=True)
         target = folder / f"{self.name.replace(' ', '-')}-{source.stem}-3{self.suffix}"
         if not target.is_file():
-            scratch = target.with_name(f"part-{target.name}")
+            try:
+                folder.mkdir(exist_ok=True)
+                self._write(source, target)
+            except OSError as error:
+                raise OutputError(unwritable_text(target, error)) from error
+        return target
+
+    def _write(self, source: Path, target: Path) -> None:
+        """Write the picture whole, or nothing.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        scratch = target.with_name(f"part-{target.name}")
+        try:
             make_sample(
                 source,
                 scratch,
@@ -52,7 +67,8 @@ class BenchPicture:
                 scale=self.scale,
             )
             scratch.replace(target)
-        return target
+        finally:
+            scratch.unlink(missing_ok=True)
 
 
 P1080 = BenchPicture(name="1080p", width=1920, height=1080)

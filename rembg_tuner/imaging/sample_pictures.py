@@ -35,6 +35,9 @@ def make_sample(
         interlaced: as a progressive JPEG or interlaced PNG.
         scale: of the sides that the picture fills, from above 0 to 1; below 1 its subject is small, and its
             outermost pixels go on to the edge.
+
+    Raises:
+        OSError: it cannot be written; libvips itself would not tell why.
     """
     width, height = size
     image = pyvips.Image.new_from_file(str(source)).colourspace("srgb")[:3]
@@ -64,7 +67,7 @@ def make_sample(
         options = {"effort": _AVIF_EFFORT}
     elif target.suffix == ".webp":
         options = {"effort": 0}
-    image.write_to_file(str(target), **options)
+    target.write_bytes(image.write_to_buffer(target.suffix, **options))
 
 
 def _cover(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
