@@ -97,12 +97,17 @@ def _absent_engine(asked: _Asked) -> Iterator[Refusal]:
     engine, machine = asked.settings.engine, asked.machine
     if machine is None or engine in machine.engines:
         return
+    name, install = Term(engine, "choice"), ENGINES[engine].install
+    if not machine.engines:
+        reason = Message("engine {engine} is not installed; {install}", code="engine_absent", engine=name, install=install)  # fmt: skip
+        yield Refusal(knob="engine", value=engine, reason=reason)
+        return
     here = listed(Term(one, "choice") for one in machine.engines)
     yield Refusal(
         knob="engine",
         value=engine,
-        reason=Message("engine {engine} is not installed; {install}, or choose engine {engines}", code="engine_absent", engine=Term(engine, "choice"), install=ENGINES[engine].install, engines=here),
-        clause=Message("engine {engine} is not installed; choose engine {engines}", code="engine_absent", engine=Term(engine, "choice"), engines=here),
+        reason=Message("engine {engine} is not installed; {install}, or choose engine {engines}", code="engine_absent", engine=name, install=install, engines=here),
+        clause=Message("engine {engine} is not installed; choose engine {engines}", code="engine_absent", engine=name, engines=here),
     )  # fmt: skip
 
 
@@ -218,18 +223,24 @@ def _focus(asked: _Asked) -> Iterator[Refusal]:
 def _arena(asked: _Asked) -> Iterator[Refusal]:
     """Refuse to give back the memory of an arena that is off."""
     settings = asked.settings
+    if not is_honoured("arena_shrink", settings.engine):
+        return
     if settings.arena_shrink and not settings.cpu_mem_arena:
         reason = Message("arena_shrink gives back the arena's memory, so it needs cpu_mem_arena on; switch one of the two", code="arena_absent")  # fmt: skip
-        yield Refusal(knob="arena_shrink", value=True, reason=reason, beside=("cpu_mem_arena",))
+        yield Refusal(
+            knob="arena_shrink", value=True, reason=reason, beside=("cpu_mem_arena", "engine")
+        )
 
 
 def _inter_op(asked: _Asked) -> Iterator[Refusal]:
     """Refuse threads across operators that run one after another."""
     settings = asked.settings
+    if not is_honoured("inter_op_threads", settings.engine):
+        return
     threads = settings.inter_op_threads
     if threads > 0 and settings.execution_mode == "sequential":
         reason = Message("inter_op_threads is used in execution_mode parallel only, got {threads} with sequential; leave it at 0 or choose parallel", code="inter_op_unused", threads=threads)  # fmt: skip
-        yield Refusal(knob="inter_op_threads", value=threads, reason=reason, beside=("execution_mode",))  # fmt: skip
+        yield Refusal(knob="inter_op_threads", value=threads, reason=reason, beside=("execution_mode", "engine"))  # fmt: skip
 
 
 def _large_focus(asked: _Asked) -> Iterator[Refusal]:

@@ -236,6 +236,20 @@ REMOVED = (
 )  # fmt: skip
 
 
+def test_knobs_that_the_engine_lacks_have_one_reason() -> None:
+    """What they need beside them is not told of an engine that does not have them."""
+    asked = Settings(engine="openvino", inter_op_threads=2, arena_shrink=True, cpu_mem_arena=False)
+    assert {refusal.reason.code for refusal in check(asked, None)} == {"knob_unhonoured"}
+
+
+def test_no_engine_is_offered_where_none_is_installed() -> None:
+    """Only how to install the one that was asked for."""
+    [refusal] = [one for one in check(Settings(engine="ncnn"), make_machine(engines=())) if one.knob == "engine"]  # fmt: skip
+    assert "choose" not in str(refusal.reason)
+    assert str(refusal.reason).endswith(str(ENGINES["ncnn"].install))
+    assert refusal.clause is None
+
+
 def test_nothing_else_decides_what_is_possible() -> None:
     """The functions that did are gone, in every module."""
     package = Path(rembg_tuner.__file__).parent

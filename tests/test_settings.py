@@ -428,7 +428,6 @@ def test_several_knobs_out_of_place_are_told_together() -> None:
         "provider",
         "inter_op_threads",
         "mem_pattern",
-        "inter_op_threads",
     ]
 
 
