@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +16,14 @@ from rembg_tuner.messages import Message, Quoted, Term, listed
 from rembg_tuner.yaml_files import YamlFileError, read_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rembg_tuner.host import Host
 
 DEFAULT_PRESET = "balanced"
 MORE_PRESETS_VARIABLE = "REMBG_TUNER_PRESETS"  # a file of one's own, as `export --to preset` writes
 _KEYS = {"for", "settings", "measured", "why_not_measured"}
+_MAX_FIGURE = 1e9  # seconds or MiB; more is a slip, and cannot be written as bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,102 @@ class Preset:
             "measured": self.measured,
         }
         return content if self.measured else {**content, "why_not_measured": self.why_not_measured}
+
+
+def bad_record(name: str, reason: Message | Quoted) -> PresetError:
+    """Make the error of a record that does not read.
+
+    Args:
+        name: of the preset.
+        reason: what is wrong.
+    """
+    return PresetError(Message("preset {name}: its record does not read: {reason}", code="bad_record", name=name, reason=reason))  # fmt: skip
+
+
+def check_record(name: str, measured: Mapping[str, object]) -> None:
+    """Check the figures of a record, and where they are from.
+
+    Args:
+        name: of the preset.
+        measured: of it.
+
+    Raises:
+        PresetError: a figure is missing, or cannot be.
+    """
+    _check_fields(name, "", measured, _FIELDS)
+    _check_fields(name, "", measured, _FIELDS_LEFT_OUT, may_lack=True)
+    small = measured.get("small_subject")
+    if isinstance(small, dict):
+        _check_fields(name, "small_subject.", small, _SMALL_FIELDS)
+
+
+def _check_fields(
+    name: str,
+    prefix: str,
+    found: Mapping[str, object],
+    fields: Mapping[str, tuple[Callable[[object], bool], Message]],
+    *,
+    may_lack: bool = False,
+) -> None:
+    """Check fields of a record.
+
+    Raises:
+        PresetError: one is missing, or cannot be.
+    """
+    for field, (is_one, wanted) in fields.items():
+        if field not in found:
+            if may_lack:
+                continue
+            raise bad_record(name, Message("{part} is missing", part=f"{prefix}{field}"))
+        if not is_one(found[field]):
+            raise bad_record(name, Message("{part} must be {wanted}, got {value:.80}", part=f"{prefix}{field}", wanted=wanted, value=repr(found[field])))  # fmt: skip
+
+
+def _is_text(value: object) -> bool:
+    """Return whether a value is text that says something."""
+    return isinstance(value, str) and bool(value)
+
+
+def _is_date(value: object) -> bool:
+    """Return whether a value is a date, which YAML reads as such where it is not quoted."""
+    return _is_text(value) or isinstance(value, date)
+
+
+def _is_count(value: object) -> bool:
+    """Return whether a value is a whole number from 1 on."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_figure(value: object) -> bool:
+    """Return whether a value is a finite number from 0 on."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_FIGURE  # fmt: skip
+
+
+def _is_list_of_text(value: object) -> bool:
+    """Return whether a value is a list of words."""
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+_TEXT = (_is_text, Message("text"))
+_COUNT = (_is_count, Message("a whole number from 1 on"))
+_FIGURE = (_is_figure, Message("a number from 0 on"))
+# What a record has, what it may lack, and what it has of a small subject.
+_FIELDS = {
+    "cpu": _TEXT,
+    "cores": _COUNT,
+    "date": (_is_date, Message("a date")),
+    "picture": _TEXT,
+    "n": _COUNT,
+    "latency_p50_s": _FIGURE,
+    "peak_rss_mib": _FIGURE,
+}
+_FIELDS_LEFT_OUT = {
+    "cpu_formats": (_is_list_of_text, Message("a list of text")),
+    "engine": _TEXT,
+    "precision": _TEXT,
+    "small_subject": (lambda value: isinstance(value, dict | None), Message("a mapping")),
+}
+_SMALL_FIELDS = {"share": _FIGURE, "passes": _COUNT, "latency_p50_s": _FIGURE}
 
 
 def measured_on_text(measured: Mapping[str, object]) -> Message:
@@ -127,7 +225,7 @@ def read_presets(path: Path | None = None) -> dict[str, Preset]:
             presets take the place of those of the same name.
 
     Raises:
-        PresetError: the file does not read, or one of its presets cannot be.
+        PresetError: the file does not read, or one of its presets or records cannot be.
     """
     if path is None:
         more = os.environ.get(MORE_PRESETS_VARIABLE)
@@ -160,6 +258,10 @@ def _read_preset(where: Message, name: str, entry: object) -> Preset:
         raise PresetError(Message("{where}: settings must be a mapping, got {value}", where=where, value=repr(values)))  # fmt: skip
     if (measured is None) == (reason is None):
         raise PresetError(Message("{where}: give what was measured, or null and why_not_measured", where=where))  # fmt: skip
+    if not isinstance(measured, dict | None):
+        raise PresetError(Message("{where}: measured must be a mapping or null, got {value:.80}", where=where, value=repr(measured)))  # fmt: skip
+    if measured is not None:
+        check_record(name, measured)
     try:
         checked_settings(values)
     except SettingsError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.errors import PresetError
 from rembg_tuner.messages import Message, Quoted
-from rembg_tuner.presets import small_subject_of
+from rembg_tuner.presets import bad_record, check_record, small_subject_of
 from rembg_tuner.small_matte import SmallMatte, read_small_matte
 from rembg_tuner.units import MIB
 
@@ -75,6 +75,7 @@ def read_record(preset: Preset) -> Record:
     found = preset.measured
     if found is None:
         raise PresetError(Message("preset {name} has no record: {reason}; a sweep's preset has one (export DIR --to preset), and bench --presets measures those of presets.yaml", code="no_record", name=preset.name, reason=preset.why_not_measured))  # fmt: skip
+    check_record(preset.name, found)
     try:
         small = small_subject_of(found)
         return Record(
@@ -89,7 +90,7 @@ def read_record(preset: Preset) -> Record:
             pictures=_read_pictures(found),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise PresetError(Message("preset {name}: its record does not read: {reason}", code="bad_record", name=preset.name, reason=_reason(error))) from error  # fmt: skip
+        raise bad_record(preset.name, _reason(error)) from error
 
 
 def _reason(error: Exception) -> Message | Quoted:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.asked import asked_settings
 from rembg_tuner.bench.pictures import P1080, P1080_SMALL
-from rembg_tuner.errors import OutputError, SettingsError
+from rembg_tuner.errors import OutputError, PictureError, SettingsError
 from rembg_tuner.export.values import OWN_PICTURES, with_version
 from rembg_tuner.host import read_host
+from rembg_tuner.imaging.formats import first_bytes
 from rembg_tuner.machine import read_machine
-from rembg_tuner.measurement import is_busy
+from rembg_tuner.measurement import HAD_COMPANY, has_code, is_busy
 from rembg_tuner.messages import Message, Quoted, listed
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.preset_figures import PresetFigures, note_figures
@@ -102,6 +103,7 @@ class Found:
     Attributes:
         mattes: of the recorded pictures, in their order.
         left_out: what of the preset is not possible here.
+        is_disturbed: other work ran meanwhile, so that a longer time says nothing.
     """
 
     time_s: float
@@ -110,6 +112,7 @@ class Found:
     precision: str
     mattes: tuple[SmallMatte, ...] = ()
     left_out: tuple[Message, ...] = ()
+    is_disturbed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +173,8 @@ def verify(
 
     Raises:
         PresetError: the preset has no record, or one that does not read.
-        SettingsError: a picture of the record is missing, or nothing of it can be compared here.
-        OutputError: it does not run here.
+        SettingsError: a picture of the record is missing or cannot be read, or nothing of it can be compared here.
+        OutputError: it does not run here, or a picture of the bench cannot be written.
     """
     record = read_record(preset)
     files = find_pictures(
@@ -249,22 +252,38 @@ def find_pictures(name: str, record: Record, given: Sequence[Path]) -> list[Path
         given: files.
 
     Raises:
-        SettingsError: one is missing, or the record does not tell which they were.
+        SettingsError: one is missing or cannot be read, or the record does not tell which they were.
         PictureError: those of the bench cannot be made here.
+        OutputError: those of the bench cannot be written.
     """
     if not record.pictures and record.picture == OWN_PICTURES:
         raise SettingsError([Message("the record of preset {name} does not name its pictures, since an older version wrote it; export it again from its sweep", code="record_without_pictures", name=name)])  # fmt: skip
+    files = {_digest(path): path for path in given}  # wrong ones are told of any record
     names = [one.name for one in record.pictures] or _usual_names(record)
     if all(one.sha256 is None for one in record.pictures):
         unknown = [one for one in names if one not in _BENCH_PICTURES]
         if unknown:
             raise SettingsError([Message("the record of preset {name} names pictures that this version cannot make: {pictures}", code="record_pictures_unknown", name=name, pictures=listed(unknown))])  # fmt: skip
         return [_BENCH_PICTURES[one].make() for one in names]
-    files = {file_digests(path, ["sha256"])["sha256"][:HASH_LETTERS]: path for path in given}
     missing = [one.name for one in record.pictures if one.sha256 not in files]
     if missing:
         raise SettingsError([Message("the pictures that preset {name} was measured on are needed, as they were then; missing: {pictures}; name them, or their folder, after the preset", code="record_pictures_missing", name=name, pictures=listed(missing))])  # fmt: skip
     return [files[str(one.sha256)] for one in record.pictures]
+
+
+def _digest(path: Path) -> str:
+    """Return by what a record names a file.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    try:
+        first_bytes(path)  # tells why a file cannot be read, and waits for no FIFO
+        return file_digests(path, ["sha256"])["sha256"][:HASH_LETTERS]
+    except PictureError as error:
+        raise SettingsError([error.message]) from error
+    except OSError as error:
+        raise SettingsError([Message("{path} cannot be read: {reason}", path=path, reason=error.strerror or Quoted(str(error)))]) from error  # fmt: skip
 
 
 def _usual_names(record: Record) -> list[str]:
@@ -288,7 +307,7 @@ def _refuse_nothing_to_compare(
 def _found(record: Record, trial: Trial, left_out: tuple[Message, ...]) -> Found:
     """Put together what was measured, as the record tells it."""
     time_s, small_time_s = trial.time_s, None
-    if record.small_time_s is not None:  # pictures of the bench, each with a time of its own
+    if record.small_time_s is not None and _has_both(record):  # each has a time of its own
         time_s, small_time_s = (statistics.median(part.times_s) for part in trial.pictures)
     assert time_s is not None  # looked at before
     assert trial.peak_bytes is not None
@@ -300,7 +319,15 @@ def _found(record: Record, trial: Trial, left_out: tuple[Message, ...]) -> Found
         precision=str(trial.effective.get("precision") or ""),
         mattes=tuple(read_small_matte(text) for text in texts if text is not None),
         left_out=left_out,
+        is_disturbed=is_busy(trial.warnings) or has_code(str(HAD_COMPANY.code), trial.warnings),
     )
+
+
+def _has_both(record: Record) -> bool:
+    """Return whether a record is of the bench's usual picture and of its small subject, in this order."""
+    names = [one.name for one in record.pictures] or _usual_names(record)
+    is_of_bench = all(one.sha256 is None for one in record.pictures)
+    return is_of_bench and names == [P1080.name, P1080_SMALL.name]
 
 
 def compare(
@@ -327,7 +354,11 @@ def compare(
     ]
     for what, then, now in times:
         if then is not None and now is not None:
-            checks.append(_at_most(what, then, now, ranges.time, None if ranges.is_time_given else elsewhere))  # fmt: skip
+            check = _at_most(what, then, now, ranges.time, None if ranges.is_time_given else elsewhere)  # fmt: skip
+            checks.append(_unless_disturbed(check) if found.is_disturbed else check)
+    if record.small_time_s is not None and found.small_time_s is None:
+        note = Message("the time on a small subject is compared only of a record of the bench's two pictures", code="small_subject_not_compared")  # fmt: skip
+        checks.append(Check(what="time_small_subject", recorded=record.small_time_s, measured=None, limit=None, state="not_compared", note=note))  # fmt: skip
     checks.append(_at_most("peak", record.peak_bytes, found.peak_bytes, ranges.peak, None if ranges.is_peak_given else elsewhere))  # fmt: skip
     return (*checks, *_matte_checks(record, found, ranges.matte))
 
@@ -341,6 +372,14 @@ def _at_most(
     if elsewhere is not None:
         return Check(what=what, recorded=recorded, measured=measured, limit=None, state="not_compared", note=elsewhere)  # fmt: skip
     return Check(what=what, recorded=recorded, measured=measured, limit=limit, state=state)
+
+
+def _unless_disturbed(check: Check) -> Check:
+    """Leave a time that is too long out of the comparison, since other work made it longer."""
+    if check.state != "outside":
+        return check
+    note = Message("the machine was busy with other work, so a longer time says nothing; run again when it is quiet", code="time_disturbed")  # fmt: skip
+    return replace(check, limit=None, state="not_compared", note=note)
 
 
 def _matte_checks(record: Record, found: Found, least: float) -> tuple[Check, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +17,12 @@ from made_bench import MadeBench
 
 from rembg_tuner.children.comparer import Comparer
 from rembg_tuner.cli import main
-from rembg_tuner.errors import PresetError, SettingsError
+from rembg_tuner.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import measured_of_trial
 from rembg_tuner.host import read_host
 from rembg_tuner.machine import read_machine
+from rembg_tuner.measurement import HAD_COMPANY
 from rembg_tuner.messages import Message
 from rembg_tuner.preset_figures import find_figures
 from rembg_tuner.presets import Preset, read_presets
@@ -46,6 +50,16 @@ RECORD = Record(
     pictures=(RecordedPicture(name="cup.jpg", sha256="0" * 16, matte=MATTE),),
 )
 FOUND = Found(time_s=0.100, small_time_s=None, peak_bytes=100 * MIB, precision="int8", mattes=(MATTE,))  # fmt: skip
+MEASURED: dict[str, object] = {
+    "date": "2026-02-03",
+    "cpu": "AMD EPYC",
+    "cores": 2,
+    "picture": "a",
+    "n": 3,
+    "latency_p50_s": 1,
+    "peak_rss_mib": 1,
+    "engine": "ncnn",
+}
 ELSEWHERE = Message("measured on another CPU", code="measured_elsewhere")
 
 
@@ -154,6 +168,17 @@ def test_an_older_record_without_mattes() -> None:
     assert found[-1].to_dict()["note"] == {"code": "record_without_mattes", "message": "the record has no mattes, since an older version wrote it"}  # fmt: skip
 
 
+def test_a_busy_machine_leaves_a_longer_time_out() -> None:
+    """A time inside its range counts, and memory and mattes are compared as ever."""
+    slow = replace(FOUND, time_s=9, peak_bytes=900 * MIB, is_disturbed=True)
+    checks = compare(RECORD, slow, Ranges(), elsewhere=None)
+    assert {check.what: check.state for check in checks} == {"time": "not_compared", "peak": "outside", "matte": "inside"}  # fmt: skip
+    assert checks[0].note is not None
+    assert checks[0].note.code == "time_disturbed"
+    assert str(checks[0].note).endswith("run again when it is quiet")
+    assert states(RECORD, replace(FOUND, is_disturbed=True))["time"] == "inside"
+
+
 # Records and their pictures
 
 
@@ -170,9 +195,17 @@ def test_the_presets_have_records_with_mattes(name: str) -> None:
 @pytest.mark.parametrize(
     ("figures", "said"),
     [
-        ({"n": None}, "preset mine: its record does not read: invalid literal"),
-        ({"latency_p50_s": "quick"}, "could not convert string to float: 'quick'"),
-        ({"peak_rss_mib": float("inf")}, "its record does not read"),
+        ({"n": None}, "n must be a whole number from 1 on, got None"),
+        ({"n": True}, "n must be a whole number from 1 on, got True"),
+        ({"latency_p50_s": "quick"}, "latency_p50_s must be a number from 0 on, got 'quick'"),
+        ({"latency_p50_s": math.nan}, "latency_p50_s must be a number from 0 on, got nan"),
+        ({"latency_p50_s": -1}, "latency_p50_s must be a number from 0 on, got -1"),
+        ({"peak_rss_mib": math.inf}, "peak_rss_mib must be a number from 0 on, got inf"),
+        ({"cpu": 3}, "cpu must be text, got 3"),
+        ({"cores": [2]}, "cores must be a whole number from 1 on, got [2]"),
+        ({"cpu_formats": "bf16"}, "cpu_formats must be a list of text, got 'bf16'"),
+        ({"small_subject": 3}, "small_subject must be a mapping, got 3"),
+        ({"small_subject": {"share": 0.1, "passes": 2}}, "small_subject.latency_p50_s is missing"),
         ({"pictures": 3}, "pictures must be a list of mappings, got 3"),
         ({"pictures": [{"name": "a"}]}, "matte is missing"),
         ({"pictures": [{"name": "a", "matte": "x"}]}, "a small matte cannot be 'x'"),
@@ -180,11 +213,67 @@ def test_the_presets_have_records_with_mattes(name: str) -> None:
 )
 def test_a_record_that_does_not_read(figures: dict[str, object], said: str) -> None:
     """It is misuse, with the reason."""
-    measured = {"date": "2026-02-03", "picture": "a", "n": 3, "latency_p50_s": 1, "peak_rss_mib": 1, "engine": "ncnn"}  # fmt: skip
-    preset = Preset(name="mine", purpose="", values={}, measured={**measured, **figures}, why_not_measured=None)  # fmt: skip
+    preset = Preset(name="mine", purpose="", values={}, measured={**MEASURED, **figures}, why_not_measured=None)  # fmt: skip
     with pytest.raises(PresetError, match="its record does not read") as raised:
         read_record(preset)
+    assert str(raised.value).startswith("preset mine: its record does not read: ")
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("name", sorted(MEASURED))
+def test_a_record_that_lacks_a_field(name: str) -> None:
+    """It is named."""
+    measured = {key: value for key, value in MEASURED.items() if key != name}
+    preset = Preset(name="mine", purpose="", values={}, measured=measured, why_not_measured=None)
+    with pytest.raises(PresetError, match=f"^preset mine: its record does not read: {name} is missing$"):  # fmt: skip
+        read_record(preset)
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        ([1], "bad.yaml: preset 'mine': measured must be a mapping or null, got [1]"),
+        ("x", "bad.yaml: preset 'mine': measured must be a mapping or null, got 'x'"),
+        (
+            {key: value for key, value in MEASURED.items() if key != "cpu"},
+            "preset mine: its record does not read: cpu is missing",
+        ),
+    ],
+)
+def test_a_file_whose_record_does_not_read(
+    measured: object,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`verify` and `presets` end with a sentence."""
+    file = tmp_path / "bad.yaml"
+    file.write_text(format_mapping({"mine": {"for": "x", "settings": {}, "measured": measured}}))
+    assert main(["verify", str(file)]) == 2
+    assert capsys.readouterr().err == f"rembg-tuner: {said}\n"
+    monkeypatch.setenv("REMBG_TUNER_PRESETS", str(file))
+    read_presets.cache_clear()
+    try:
+        assert main(["presets"]) == 2
+    finally:
+        monkeypatch.undo()
+        read_presets.cache_clear()
+    assert said in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The bench's pictures cannot be made; nothing half written is left."""
+    monkeypatch.setattr("rembg_tuner.bench.pictures.open_cache", lambda: (tmp_path, None))
+
+    def fill(_: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    usual = replace(RECORD, picture="1080p", pictures=())
+    with pytest.raises(OutputError, match="cannot be written: the disk is full; free some space"):
+        find_pictures("mine", usual, ())
+    assert not list((tmp_path / "bench-pictures").iterdir())
 
 
 def test_a_record_of_own_pictures_needs_them(tmp_path: Path) -> None:
@@ -195,6 +284,8 @@ def test_a_record_of_own_pictures_needs_them(tmp_path: Path) -> None:
         find_pictures("mine", replace(RECORD, pictures=()), [])
     unknown = replace(RECORD, pictures=(replace(RECORD.pictures[0], sha256=None),))
     with pytest.raises(SettingsError, match=r"cannot make: cup\.jpg"):
+        find_pictures("mine", unknown, [])
+    with pytest.raises(SettingsError, match="is a folder, not a picture"):
         find_pictures("mine", unknown, [tmp_path])
 
 
@@ -221,6 +312,43 @@ def test_a_picture_that_was_renamed_is_given(saved: Path, picture: Path) -> None
     assert main(["verify", str(saved), str(moved.parent)]) == 0
     pyvips.Image.black(8, 8).write_to_file(str(picture))
     assert main(["verify", str(saved)]) == 2
+
+
+def test_a_picture_that_is_not_there_is_told(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the words of `cut`; a FIFO is not waited for."""
+    assert main(["verify", str(saved), "/no/such.png"]) == 2
+    assert capsys.readouterr().err.endswith("/no/such.png is not there; check the path\n")
+    os.mkfifo(tmp_path / "fifo.png")
+    assert main(["verify", str(saved), str(tmp_path / "fifo.png")]) == 2
+    assert "is not a regular file" in capsys.readouterr().err
+
+
+def test_a_small_subject_among_own_pictures(
+    saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its time is not compared, and the note tells why."""
+    doctor(saved, small_subject={"share": 0.1, "passes": 2, "latency_p50_s": 0.2})
+    assert main(["verify", str(saved)]) == 0
+    assert "not compared: the time on a small subject is compared only" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("warning", [HAD_COMPANY, Message("busy", code="machine_busy")])
+def test_a_busy_machine_does_not_fail(
+    warning: Message, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of a disturbed run is not held against the record."""
+    bench = MadeBench()
+    monkeypatch.setattr("rembg_tuner.cli.verify.OwnBench", lambda *_: bench)
+    path = save_preset(tmp_path, picture, bench)
+    bench.warnings = (warning,)
+    doctor(path, latency_p50_s=0.01)
+    assert main(["verify", str(path)]) == 0
+    other = path.with_name("other.yaml")  # a file is read once in a process
+    path.rename(other)
+    doctor(other, peak_rss_mib=80)
+    assert main(["verify", str(other)]) == 1
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def sniff(path: Path) -> PictureFormat:
     Raises:
         PictureError: the file cannot be read, is empty, or is none of the formats taken.
     """
-    head = _first_bytes(path)
+    head = first_bytes(path)
     if not head:
         raise PictureError(Message("{path} is empty (0 bytes); save or copy the picture again", path=path))  # fmt: skip
     raw = raw_name(head)
@@ -104,8 +104,12 @@ def sniff(path: Path) -> PictureFormat:
     )
 
 
-def _first_bytes(path: Path) -> bytes:
-    """Read the first bytes of a regular file; nothing else is opened, since a FIFO would wait for ever."""
+def first_bytes(path: Path) -> bytes:
+    """Read the first bytes of a regular file; nothing else is opened, since a FIFO would wait for ever.
+
+    Raises:
+        PictureError: it is not there, may not or cannot be read, or is no regular file.
+    """
     try:
         mode = path.stat().st_mode
         head = b""

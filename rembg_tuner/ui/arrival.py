@@ -238,7 +238,7 @@ def _measured(preset: Preset, language: str) -> str:
         return say("preset.not_measured", language, reason=reason)
     figures = {
         "time": format_seconds(float(str(measured["latency_p50_s"]))),
-        "peak": format_bytes(int(str(measured["peak_rss_mib"])) * MIB),
+        "peak": format_bytes(round(float(str(measured["peak_rss_mib"])) * MIB)),
     }
     return f"{_measured_where(preset, measured, figures, language)}{_small_subject(measured, language)}"
 
