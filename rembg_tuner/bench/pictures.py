@@ -11,7 +11,10 @@ from rembg_tuner.imaging.sample_pictures import make_sample
 from rembg_tuner.imaging.unwritable import unwritable_text
 from rembg_tuner.messages import Message
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "coffee.png"  # a product shot
+_PACKAGE = Path(__file__).parent.parent
+_PLACES = [folder / "examples" / "coffee.png" for folder in (_PACKAGE.parent, _PACKAGE)]
+# A product shot: beside the package in a checkout, in it when installed.
+EXAMPLE = next((path for path in _PLACES if path.is_file()), _PLACES[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
