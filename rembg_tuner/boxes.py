@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import PictureError
+from rembg_tuner.errors import SettingsError
 from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def box_in_picture(text: str, picture: Box, path: Path) -> Box:
         path: the picture's, for the message.
 
     Raises:
-        PictureError: it lies outside the picture, or what lies in it is too small.
+        SettingsError: it lies outside the picture, or what lies in it is too small.
     """
     lengths = [length for part in _parts(text) if (length := _read_length(part)) is not None]
     sides = (picture.width, picture.height) * 2
@@ -171,21 +171,20 @@ def box_in_picture(text: str, picture: Box, path: Path) -> Box:
     x0, y0 = round(left), round(top)
     x1, y1 = min(round(left + width), picture.width), min(round(top + height), picture.height)
     if x0 >= picture.width or y0 >= picture.height:
-        raise PictureError(Message("focus_box {box} lies outside {path}, which is {width} x {height} px; choose a box in it", box=text, path=path, width=picture.width, height=picture.height))  # fmt: skip
+        raise SettingsError([Message("focus_box {box} lies outside {path}, which is {width} x {height} px; choose a box in it", box=text, path=path, width=picture.width, height=picture.height)])  # fmt: skip
     if min(x1 - x0, y1 - y0) < min(MIN_BOX_SIDE, picture.width, picture.height):
-        raise PictureError(
-            Message(
-                "focus_box {box} covers only {covered_width} x {covered_height} px of {path}, which is {width} x {height} px; choose a box of at least {min_width} x {min_height} px",
-                box=text,
-                covered_width=x1 - x0,
-                covered_height=y1 - y0,
-                path=path,
-                width=picture.width,
-                height=picture.height,
-                min_width=MIN_BOX_SIDE,
-                min_height=MIN_BOX_SIDE,
-            )
+        problem = Message(
+            "focus_box {box} covers only {covered_width} x {covered_height} px of {path}, which is {width} x {height} px; choose a box of at least {min_width} x {min_height} px",
+            box=text,
+            covered_width=x1 - x0,
+            covered_height=y1 - y0,
+            path=path,
+            width=picture.width,
+            height=picture.height,
+            min_width=MIN_BOX_SIDE,
+            min_height=MIN_BOX_SIDE,
         )
+        raise SettingsError([problem])
     return Box(x0, y0, x1 - x0, y1 - y0)
 
 

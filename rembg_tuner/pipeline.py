@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from rembg_tuner.boxes import box_in_picture
 from rembg_tuner.cache import replacing
-from rembg_tuner.errors import CancelledError, EngineError, OutputError, PictureError
+from rembg_tuner.errors import (
+    CancelledError,
+    EngineError,
+    OutputError,
+    PictureError,
+    SettingsError,
+)
 from rembg_tuner.imaging.formats import check_output, sniff
 from rembg_tuner.messages import Message
 
@@ -227,7 +233,7 @@ def cut_out_together(
     for i, (job, own) in enumerate(zip(jobs, own_stages, strict=True)):
         try:
             pictures[i] = known[i] or begin(job, settings, engine, model, own)
-        except (PictureError, OutputError) as error:
+        except (PictureError, OutputError, SettingsError) as error:  # its box lies outside
             came[i] = Undone(error=error, stage=own.current)
     came |= _answer_together(pictures, settings, engine, model, stages)
     is_free = ahead is not None and not any(
@@ -317,7 +323,7 @@ def _given_box(settings: Settings, header: PictureHeader) -> Box | None:
     """Return the box that focus box looks at; None: the whole picture.
 
     Raises:
-        PictureError: the box does not lie in the picture.
+        SettingsError: the box does not lie in the picture.
     """
     if settings.focus_box is None:
         return None

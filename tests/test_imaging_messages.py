@@ -10,7 +10,7 @@ import pytest
 import pyvips
 
 from rembg_tuner.boxes import Box, box_in_picture
-from rembg_tuner.errors import PictureError, TunerError
+from rembg_tuner.errors import PictureError, SettingsError, TunerError
 from rembg_tuner.imaging import complaints, compose, source
 from rembg_tuner.imaging.placed import PictureMatte
 from rembg_tuner.imaging.unwritable import unwritable_text
@@ -94,7 +94,7 @@ def test_a_box_and_an_output_name_the_file(tmp_path: Path) -> None:
     """Not its folder, on a page."""
     picture = tmp_path / "a.png"
     picture.write_bytes(PNG)
-    with pytest.raises(PictureError) as outside:
+    with pytest.raises(SettingsError) as outside:
         box_in_picture("90,90,20,20", Box(0, 0, 40, 30), picture)
     assert render(outside.value.message, is_public=True).startswith("focus_box 90,90,20,20 lies outside a.png,")  # fmt: skip
     composition = compose.Composition(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,7 +13,7 @@ from test_engines import opened
 from test_pipeline import MODEL, NETWORK, SIDE, Brightness, LeftHalf, Raw, silent
 
 from rembg_tuner.boxes import Box, box_in_picture, stored_box
-from rembg_tuner.errors import CancelledError, EngineError, PictureError
+from rembg_tuner.errors import CancelledError, EngineError, PictureError, SettingsError
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.pipeline import Job, Outcome, Undone, cut_out_together, run_job
 from rembg_tuner.settings import Settings
@@ -128,7 +129,7 @@ def test_a_box_by_hand_is_all_that_is_looked_at(picture: Path) -> None:
 )  # fmt: skip
 def test_a_box_must_lie_in_the_picture(text: str, problem: str) -> None:
     """At least a part of it that can be looked at; the sentence says how large the picture is."""
-    with pytest.raises(PictureError, match="focus_box") as caught:
+    with pytest.raises(SettingsError, match="focus_box") as caught:
         box_in_picture(text, Box(0, 0, 1000, 700), Path("a.png"))
     assert str(caught.value) == problem
     assert box_in_picture("900,600,500,500", Box(0, 0, 1000, 700), Path("a.png")) == Box(900, 600, 100, 100)  # fmt: skip
@@ -192,6 +193,19 @@ def test_pictures_are_looked_at_together_as_alone(tmp_path: Path) -> None:
     assert focused == [True, False, True, False]
     assert alone[2][0].focus is not None
     assert alone[2][0].focus["passes"] >= 4
+
+
+def test_a_box_outside_one_picture_leaves_the_others(tmp_path: Path) -> None:
+    """Pictures that run together have one box, and not one size."""
+    paths = [tmp_path / "large.png", tmp_path / "small.png"]
+    _picture(SUBJECT).save(paths[0])
+    Image.new("RGB", (40, 30)).save(paths[1])
+    boxed = replace(AUTO, focus="box", focus_box="100,100,200,200")
+    jobs = [Job(input=str(path), output=str(path.with_suffix(".together.png"))) for path in paths]
+    came = cut_out_together(jobs, boxed, Brightness(), MODEL, silent())
+    assert isinstance(came[0], Outcome)
+    assert isinstance(came[1], Undone)
+    assert came[1].error.kind == "invalid_settings"
 
 
 class _Second(Brightness):

@@ -13,9 +13,10 @@ from urllib.parse import unquote
 
 import pytest
 from PIL import Image
-from test_ui_visit import RESULT, turn
+from test_ui_visit import FAILURE, RESULT, turn
 
 from rembg_tuner.errors import OutputError, PictureError, PictureTooLargeError
+from rembg_tuner.messages import Message
 from rembg_tuner.running.previewer import Inspector
 from rembg_tuner.settings import Settings
 from rembg_tuner.ui.arrival import Arrival
@@ -303,6 +304,33 @@ def test_a_foreign_path_is_not_read(desk: Desk) -> None:
     """Only uploads are looked at."""
     shown = choose(PictureHandlers(desk), Visitor(language="en"), "/etc/hostname")
     assert "must be uploaded to this page first" in shown["picture_note"]
+
+
+@pytest.mark.parametrize("backdrop", ["no-colour", "white"])
+def test_a_colour_that_cannot_be_written_is_told_as_a_message(
+    desk: Desk, tmp_path: Path, backdrop: str
+) -> None:
+    """The colour, or the run that was to write it; the page renders it for the visitor."""
+    picture = upload(desk, "cup.png")
+    done = replace(turn(RESULT), picture_path=picture, download=str(tmp_path / "x" / "cup.png"))
+    visitor = Visitor(language="zh-CN")
+    visitor.visit = visitor.visit.add(done)
+    failed = SimpleNamespace(runs=[FAILURE], glance=lambda: SimpleNamespace(state="done"))
+
+    async def no_ticks(*_: object, **__: object) -> Any:
+        none: tuple[object, ...] = ()
+        for tick in none:
+            yield tick
+
+    async def collect() -> list[Shown]:
+        found = Handlers(desk).change_backdrop(visitor, 1, backdrop)
+        return [shown async for shown in found]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("rembg_tuner.ui.handlers.watch", no_ticks)
+        cast("Any", desk).line.submit = lambda _: failed
+        (told,) = [shown["warning"] for shown in asyncio.run(collect()) if "warning" in shown]
+    assert isinstance(told, Message)
 
 
 def test_an_example_is_one_file_for_all(desk: Desk) -> None:

@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 from html import escape
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rembg_tuner.imaging.matte import foreground_warning
-from rembg_tuner.measurement import Environment, Failure, Result
+from rembg_tuner.measurement import Environment, Failure, FailureKind, Result
 from rembg_tuner.messages import Message
 from rembg_tuner.running.runner import _deadline_text
 from rembg_tuner.running.ticket import Glance, Timeline
@@ -272,6 +273,15 @@ def test_a_failure_stands_in_its_place(language: str) -> None:
     assert 'data-kind="timeout"' in shown
     assert "30.00 s" in shown
     assert escape(tell(FAILURE.message, language)) in shown
+
+
+@pytest.mark.parametrize("kind", get_args(FailureKind))
+def test_every_kind_of_failure_has_a_title(kind: FailureKind) -> None:
+    """In the panel and in the table, settings that contradict each other too."""
+    failed = visit_of(turn(replace(FAILURE, kind=kind)))
+    assert say(f"failure.{kind}", "en") in show_runs(failed, None, "en")
+    shown = result_view.show_turn(failed.turns[0], baseline=None, limit_bytes=None, language="en")
+    assert say(f"failure.{kind}", "en") in shown
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rembg_tuner.colours import parse_colour
-from rembg_tuner.errors import PictureError, TunerError
+from rembg_tuner.errors import PictureError, SettingsError, TunerError
 from rembg_tuner.host import read_host
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.messages import Message
@@ -320,8 +320,8 @@ class Handlers:
             return
         try:
             background = parse_colour(backdrop) if backdrop else None
-        except ValueError as error:
-            yield {"viewer": viewer_value(turn, visitor.language), "warning": str(error)}
+        except SettingsError as error:
+            yield {"viewer": viewer_value(turn, visitor.language), "warning": error.message}
             return
         folder = Path(turn.download).parent
         stem = Path(turn.picture).stem[:80]
@@ -346,7 +346,7 @@ class Handlers:
             if isinstance(failure, Failure):
                 yield {
                     "viewer": viewer_value(turn, visitor.language),
-                    "warning": str(failure.message),
+                    "warning": failure.message,
                 }
                 return
         turn = replace(turn, download=str(target), backdrop=backdrop)

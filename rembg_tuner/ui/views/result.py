@@ -336,7 +336,7 @@ def _mark(asked: object, effective: object) -> str:
 def _alert(message: Message, language: str, *, kind: str | None = None) -> str:
     """Say what went wrong, in its place."""
     text = escape(tell(message, language))
-    title = say(f"failure.{kind}", language) if kind else say("failure.settings", language)
+    title = say(f"failure.{kind or 'invalid_settings'}", language)
     return f'<div class="rt-alert" role="alert"><b>{title}</b><p>{text}</p></div>'
 
 
