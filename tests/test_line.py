@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -384,8 +385,12 @@ def test_who_wants_another_worker_need_not_wait_for_one_that_starts(tmp_path: Pa
 
 def workers() -> list[psutil.Process]:
     """Find the workers of this process."""
-    children = psutil.Process().children()
-    return [child for child in children if "rembg_tuner.worker" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile, or is a zombie
+            if "rembg_tuner.worker" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_a_worker_that_cannot_be_started_early_harms_nobody(

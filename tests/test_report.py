@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from made_trials import make_trial
 
-from rembg_tuner.messages import Message
+from rembg_tuner.messages import Message, quoted
 from rembg_tuner.report import CSV_FILE, HTML_FILE, JSON_FILE, Story, write_csv, write_report
 from rembg_tuner.settings import KNOBS, Settings
 from rembg_tuner.trials import PictureTrial, Trial, read_trial
@@ -38,9 +38,7 @@ def trials() -> list[Trial]:
     """Two on the front, one that the second dominates, one that may be unstable, one that failed."""
     first = replace(make_trial(0, 100, 0.3, 0.95), boundary_f=0.96)
     unstable = replace(make_trial(3, 90, 0.4, 0.99), spread=0.2, time_low_s=0.3, time_high_s=0.7)
-    failed = Trial(
-        number=4, settings=Settings(), failure=Message("{text}", text=HOSTILE), failure_kind="crash"
-    )
+    failed = Trial(number=4, settings=Settings(), failure=quoted(HOSTILE), failure_kind="crash")
     return [first, make_trial(1, 200, 0.1, 0.98), make_trial(2, 210, 0.11, 0.97), unstable, failed]
 
 
