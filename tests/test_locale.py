@@ -236,7 +236,7 @@ def test_widgets_get_no_braces() -> None:
 
 def test_what_a_library_said_is_left_out() -> None:
     """On the page, with the joint before it."""
-    message = Message("ONNX Runtime failed: {reason}", reason=Quoted("at /root/x.cc:3"))
+    message = Message("ONNX Runtime failed: {reason}", reason=Quoted("at /src/x.cc:3"))
     assert tell(message, SOURCE) == "ONNX Runtime failed"
 
 

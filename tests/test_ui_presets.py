@@ -66,6 +66,19 @@ def test_a_preset_without_its_model_says_how_to_get_it() -> None:
     assert absence_of("balanced") is None
 
 
+def test_no_provider_is_asked_for_while_a_model_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime takes half a second to tell, for which the page's start would wait."""
+    asked: list[str] = []
+
+    def ask() -> tuple[ProviderState, ...]:
+        asked.append("asked")
+        return ()
+
+    monkeypatch.setattr(choices, "execution_providers", ask)
+    assert len(widgets.preset_choices()) == len(read_presets())
+    assert asked == []
+
+
 def test_a_preset_without_its_provider_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the model on disk the provider is looked at."""
     state = ProviderState(
