@@ -74,12 +74,12 @@ def _first_wish(refusals: tuple[Refusal, ...], wishes: Mapping[str, object]) -> 
 
 
 def _other_engine(wanted: str, machine: Machine) -> Message:
-    """Say that a preset's engine is not installed, and which is used."""
+    """Return the warning that a preset's engine is not installed and which one is used."""
     return Message("engine {engine} of the preset is not installed, engine {used} is used; {install}", code="engine_replaced", engine=Term(wanted, "choice"), used=Term(machine.best_engine, "choice"), install=ENGINES[wanted].install)  # fmt: skip
 
 
 def _left_out(refusal: Refusal, value: object, preset: Preset | None) -> Message:
-    """Say that a preset's wish is left out, and why."""
+    """Return the warning that a preset's value is left out, with the reason."""
     name = refusal.knob
     return Message(
         "{knob} {value} of preset {preset} is left out, {knob} {default} is used: {reason}",

@@ -1,6 +1,6 @@
 """What is wrong between the knobs of a setting, and between a setting and a machine: every such rule, once.
 
-`Settings` itself sees to the type and the range of one value. Whoever makes settings asks here for the rest:
+`Settings` itself sees to the type and the range of one value. Code that makes settings calls `check` for the rest:
 a flag or a form's field that is refused is an error with every reason, a preset's wish falls back to the default
 with a warning (`asked`), a choice in a form is grey with the reason, an axis' value of a sweep is left out.
 """
@@ -42,7 +42,7 @@ class Refusal:
     Attributes:
         knob: its name.
         value: as asked.
-        reason: what is wrong and what to do, for whoever asked for it; its code tells the rule.
+        reason: what is wrong and what to do, for the user who gave the value; its code names the rule.
         clause: the same as a part of another sentence, such as a preset's warning; None: the reason is.
         beside: the other knobs that the rule looks at.
         lacking: what is missing on disk or in ONNX Runtime; a run of such settings ends in a Failure of its
@@ -129,7 +129,7 @@ def _unhonoured(asked: _Asked) -> Iterator[Refusal]:
 
 
 def unhonoured_text(name: str, engine: str) -> Message:
-    """Say that an engine cannot honour a knob, and which could."""
+    """Return that an engine does not honour a knob, and which engines do."""
     able = (one for one in ENGINES if is_honoured(name, one))
     return Message("{knob} is not a knob of engine {engine}; leave it out, or choose engine {engines}", code="knob_unhonoured", knob=Term(name, "knob"), engine=Term(engine, "choice"), engines=listed(Term(one, "choice") for one in able))  # fmt: skip
 
@@ -166,7 +166,7 @@ def _foreign(asked: _Asked) -> Refusal:
 
 
 def _provider_text(settings: Settings, wanted: str) -> Message:
-    """Say that a number format is another execution provider's."""
+    """Return that a number format needs another execution provider."""
     if wanted == "cpu":  # where fp32 may be what the other provider is for
         return Message("precision {precision} in engine {engine} is provider {needed}'s, got provider {provider}; choose provider {needed}, or another precision", code="precision_of_provider", precision=settings.precision, engine=settings.engine, needed=wanted, provider=settings.provider)  # fmt: skip
     return Message("precision {precision} in engine {engine} is provider {needed}'s, got provider {provider}; choose provider {needed}, or precision fp32", code="precision_of_provider", precision=settings.precision, engine=settings.engine, needed=wanted, provider=settings.provider)  # fmt: skip
@@ -199,12 +199,12 @@ def _of_precision(
 
 
 def _cannot_be_had(precision: str, clause: Message) -> Message:
-    """Say to whoever asked for it that a number format cannot be had."""
+    """Return the reason for a user who asked for a number format that is not possible."""
     return Message("precision {precision} cannot be had: {reason}; choose precision fp32", code=clause.code, precision=precision, reason=clause)  # fmt: skip
 
 
 def _focus(asked: _Asked) -> Iterator[Refusal]:
-    """Refuse knobs that focus does not use as it is, and a box that is missing."""
+    """Refuse knobs that the given focus does not use, and a missing box."""
     settings = asked.settings
     focus = settings.focus
     for name, used_in in FOCUS_USES.items():
@@ -276,7 +276,7 @@ def _missing_files(asked: _Asked) -> Iterator[Refusal]:
 
 
 def no_size_text(model: ModelFile) -> Message:
-    """Say that a model does not tell the size of its input."""
+    """Return that neither a model's record nor its graph has the size of its input."""
     return Message("{model} does not tell its input size; give --network-size", code="no_network_size", model=Path(model.spec.path))  # fmt: skip
 
 

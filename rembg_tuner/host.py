@@ -26,7 +26,6 @@ _X86_BF16 = frozenset({"avx512_bf16", "amx_bf16"})
 _AMX = "amx_int8"
 _VNNI = frozenset({"avx512_vnni", "avx_vnni", _AMX})  # products of 8-bit numbers summed in 32 bits
 _ARM_DOT = frozenset({"asimddp", "i8mm"})
-FAST_FORMATS = ("bf16", "VNNI", "AMX", "dot product")  # as `fast_formats_of` names them
 _FP16 = frozenset({"avx512_fp16", "amx_fp16", "asimdhp"})
 
 

@@ -50,7 +50,7 @@ class ModelFile:
 
     Attributes:
         spec: with the file's path.
-        size_bytes, mtime_ns, ctime_ns, inode: which file that is, without reading it; the last two tell another
+        size_bytes, mtime_ns, ctime_ns, inode: which file that is, without reading it; the last two differ for another
             file that was put there with the old one's time.
         side: of the network's input, px; None: neither its record nor its graph tells. 0: the file is no graph;
             the engine that loads it says what is wrong with it.
@@ -177,7 +177,7 @@ class Machine:
             self.find(model, engine)
         except MissingModelError:
             return False
-        except ModelError:  # it is there and cannot be used; whoever loads it says why
+        except ModelError:  # it is there and cannot be used; loading it raises the reason
             return self.has_model(model)
         return True
 
@@ -200,7 +200,7 @@ class Machine:
         """Return what a model's number formats took here in an engine, seconds; empty: not timed."""
         try:
             key = self.times_key(model, engine)
-        except ModelError:  # whoever runs it says why
+        except ModelError:  # running it raises the reason
             return {}
         return self.timing(key, self.kind)
 

@@ -249,7 +249,7 @@ class Measurements:
         """Keep a file's hash.
 
         Args:
-            file: its path, and what tells that it was not changed since.
+            file: its path, size, times and inode.
             sha256: in hex.
         """
         self._write(lambda tables: tables.execute(_DIGEST, (file, sha256, _now())), "digests")

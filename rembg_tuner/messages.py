@@ -217,7 +217,7 @@ class Message:
         return Message.make(self.template, many=self.many, code=self.code, params=params)
 
     def public(self) -> Message:
-        """Return the message as a page's reader may have it, whoever renders it.
+        """Return the message without what a page's reader must not see.
 
         Paths are shortened to names, what a library said is left out, and what differs is said as for a page.
         """

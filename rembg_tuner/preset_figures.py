@@ -84,7 +84,7 @@ def find_figures(settings: Settings, machine: Machine) -> PresetFigures | None:
                     is_of_bench=is_of_bench,
                     date=found.date,
                 )
-    except (ModelError, OSError, sqlite3.Error):  # whoever runs the setting says why
+    except (ModelError, OSError, sqlite3.Error):  # running the setting raises the reason
         return None
     return None
 

@@ -15,7 +15,7 @@ from rembg_tuner.export.values import OWN_PICTURES, with_version
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import first_bytes
 from rembg_tuner.machine import read_machine
-from rembg_tuner.measurement import HAD_COMPANY, has_code, is_busy
+from rembg_tuner.measurement import HAD_COMPANY, has_code, is_busy, public_message
 from rembg_tuner.messages import Message, Quoted, listed
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.preset_figures import PresetFigures, note_figures
@@ -84,7 +84,7 @@ class Check:
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields by name, ready for JSON."""
-        note = None if self.note is None else {"code": self.note.code, "message": str(self.note)}
+        note = None if self.note is None else public_message(self.note)
         return {
             "what": self.what,
             "picture": self.picture or None,
@@ -98,7 +98,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What was measured now, as a record tells it.
+    """What was measured now, in the fields of a record.
 
     Attributes:
         mattes: of the recorded pictures, in their order.
@@ -252,7 +252,7 @@ def find_pictures(name: str, record: Record, given: Sequence[Path]) -> list[Path
         given: files.
 
     Raises:
-        SettingsError: one is missing or cannot be read, or the record does not tell which they were.
+        SettingsError: one is missing or cannot be read, or the record does not name them.
         PictureError: those of the bench cannot be made here.
         OutputError: those of the bench cannot be written.
     """
@@ -278,7 +278,7 @@ def _digest(path: Path) -> str:
         SettingsError: it cannot be read.
     """
     try:
-        first_bytes(path)  # tells why a file cannot be read, and waits for no FIFO
+        first_bytes(path)  # raises why a file cannot be read, and does not wait for a FIFO
         return file_digests(path, ["sha256"])["sha256"][:HASH_LETTERS]
     except PictureError as error:
         raise SettingsError([error.message]) from error
@@ -305,7 +305,7 @@ def _refuse_nothing_to_compare(
 
 
 def _found(record: Record, trial: Trial, left_out: tuple[Message, ...]) -> Found:
-    """Put together what was measured, as the record tells it."""
+    """Collect what was measured, in the fields of a record."""
     time_s, small_time_s = trial.time_s, None
     if record.small_time_s is not None and _has_both(record):  # each has a time of its own
         time_s, small_time_s = (statistics.median(part.times_s) for part in trial.pictures)

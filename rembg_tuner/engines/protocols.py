@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _tell_nobody(_phase: str) -> None:
-    """Tell nobody."""
+    """Ignore a phase."""
 
 
 # What `models quantize` writes into a graph's metadata, so that an engine can read back what it runs.
@@ -61,7 +61,7 @@ class Engine(Protocol):
         """Stop the prediction that runs now, from another thread; nothing if none does."""
 
     def close(self) -> None:
-        """Give the session's memory back."""
+        """Release the session's memory."""
 
 
 class NetworkEngine(Engine, Protocol):

@@ -172,16 +172,6 @@ def int8_file(file: str, engine: str) -> str:
     return f"{Path(file).stem}{ending}.onnx"
 
 
-def int8_models() -> frozenset[str]:
-    """Name the models of the catalogue whose int8 form is on disk, each with the engine it is for."""
-    return frozenset(
-        f"{name} {engine}"
-        for name, entry in read_catalogue().items()
-        for engine in INT8_ENGINES
-        if entry.find(int8_file(entry.file, engine))
-    )
-
-
 def int8_place(model: ModelSpec, engine: str) -> Path:
     """Give the path at which a model's int8 form is looked for first, whether it is there or not."""
     entry, path = read_catalogue().get(model.name), Path(model.path)

@@ -267,6 +267,18 @@ def _pause(listener: _Listener, part: Path) -> None:
         time.sleep(min(0.1, WAIT_BETWEEN_S))
 
 
+def _not_got(url: str, reason: Message, entry: CatalogueEntry) -> DownloadError:
+    """Return the error of an address that gives no file, with what to do by hand."""
+    return DownloadError(
+        Message(
+            "{url} cannot be got: {reason}; {by_hand}",
+            url=url,
+            reason=reason,
+            by_hand=_by_hand(entry),
+        )
+    )
+
+
 def _by_hand(entry: CatalogueEntry) -> Message:
     """Return which file to put where, for a machine without a network."""
     if os.environ.get(MIRROR_VARIABLE):  # it is the mirror that was asked
@@ -339,14 +351,7 @@ def _ask(entry: CatalogueEntry, url: str, have: int) -> http.client.HTTPResponse
         reason = _refusal(error)
         if error.code in _WORTH_ANOTHER_TRY:
             raise _EndedEarlyError(reason) from error
-        raise DownloadError(
-            Message(
-                "{url} cannot be got: {reason}; {by_hand}",
-                url=url,
-                reason=reason,
-                by_hand=_by_hand(entry),
-            )
-        ) from error
+        raise _not_got(url, reason, entry) from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
             raise _EndedEarlyError(
@@ -366,14 +371,7 @@ def _ask(entry: CatalogueEntry, url: str, have: int) -> http.client.HTTPResponse
         reason = Message(
             "it leads to an address that does not read ({reason})", reason=_quoted(error)
         )
-        raise DownloadError(
-            Message(
-                "{url} cannot be got: {reason}; {by_hand}",
-                url=url,
-                reason=reason,
-                by_hand=_by_hand(entry),
-            )
-        ) from error
+        raise _not_got(url, reason, entry) from error
     except http.client.HTTPException as error:
         raise _EndedEarlyError(
             Message("the answer is not HTTP: {reason}", reason=_quoted(error))

@@ -38,7 +38,7 @@ def limit_of(settings: Settings, host: Host) -> MemoryLimit | None:
 
 
 def over_limit(held_bytes: int, limit: MemoryLimit) -> Message:
-    """Say that a worker was ended at its limit, and what can be done about it."""
+    """Return that a worker was ended at its limit, and what to do."""
     held, size = held_bytes, limit.size_bytes
     if limit.is_asked:
         return Message("the worker held {held:bytes}, more than its limit of {limit:bytes} (memory_limit_bytes), and was ended; raise it, or choose a smaller setting", code="memory_limit", held=held, limit=size)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Before a run: will this fit? Only what was measured on this machine is held against the limit."""
+"""Before a run: will this fit? Only what was measured on this machine is compared with the limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_OFFERS = 2
 def why_not_fit(
     settings: Settings, limit: MemoryLimit, own: Peak | None, others: Sequence[Peak]
 ) -> Message | None:
-    """Say that a setting will not fit, and offer what would; None: it fits, or was never run here.
+    """Return why a setting will not fit, with those that do; None: it fits, or was never run here.
 
     Args:
         settings: that are about to run, as asked.
