@@ -195,28 +195,30 @@ def verify(
         raise OutputError(Message("preset {name} does not run here: {reason}", code="preset_does_not_run", name=preset.name, reason=trial.failure))  # fmt: skip
     found = _found(record, trial, warnings)
     is_of_bench = all(one.sha256 is None for one in record.pictures)
-    _keep(settings, trial, found, is_of_bench=is_of_bench)
+    kept = _keep(settings, trial, found, is_of_bench=is_of_bench)
     versions = describe_environment()["versions"]
     return Verification(
         preset=preset,
         record=record,
         settings=settings,
         engine=with_version(settings.engine, versions),
-        trial=trial,
+        trial=replace(trial, warnings=(*trial.warnings, *kept)),
         checks=compare(record, found, request.ranges, elsewhere=elsewhere),
         elsewhere=elsewhere,
         ranges=request.ranges,
     )
 
 
-def _keep(settings: Settings, trial: Trial, found: Found, *, is_of_bench: bool) -> None:
+def _keep(
+    settings: Settings, trial: Trial, found: Found, *, is_of_bench: bool
+) -> tuple[Message, ...]:
     """Keep what the preset took as this machine's figures, unless the machine was busy.
 
-    Raises:
-        OutputError: it cannot be kept.
+    Returns:
+        A warning, where it cannot be kept.
     """
     if is_busy(trial.warnings):
-        return
+        return ()
     low_s, high_s = trial.time_low_s or found.time_s, trial.time_high_s or found.time_s
     if found.small_time_s is not None:  # the trial's are of both pictures together
         low_s, high_s = min(trial.pictures[0].times_s), max(trial.pictures[0].times_s)
@@ -232,7 +234,8 @@ def _keep(settings: Settings, trial: Trial, found: Found, *, is_of_bench: bool) 
     try:
         note_figures(settings, read_machine(), figures)
     except (OSError, sqlite3.Error) as error:
-        raise OutputError(Message("what was measured could not be kept: {reason}", code="figures_not_kept", reason=Quoted(str(error)))) from error  # fmt: skip
+        return (Message("what was measured could not be kept: {reason}", code="figures_not_kept", reason=Quoted(str(error))),)  # fmt: skip
+    return ()
 
 
 def _files_beside(record: Record, folder: Path | None) -> list[Path]:

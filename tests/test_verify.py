@@ -6,7 +6,9 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -349,6 +351,24 @@ def test_a_busy_machine_does_not_fail(
     path.rename(other)
     doctor(other, peak_rss_mib=80)
     assert main(["verify", str(other)]) == 1
+
+
+def test_figures_that_cannot_be_kept_are_a_warning(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The comparison stands, and so does the exit code."""
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr("rembg_tuner.verification.note_figures", fail)
+    assert main(["verify", str(saved)]) == 0
+    said = capsys.readouterr().out
+    assert "mine: inside the range of its record" in said
+    assert re.search(r"warning +what was measured could not be kept: database is locked", said)
+    assert main(["verify", str(saved), "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out)["verified"]
+    assert [one["code"] for one in found["trial"]["warnings"]] == ["figures_not_kept"]
 
 
 @pytest.mark.parametrize(
