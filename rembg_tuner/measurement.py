@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from rembg_tuner.errors import NO_FOREGROUND
 from rembg_tuner.messages import Message, quoted
 from rembg_tuner.settings import Settings, Value
 
@@ -25,6 +26,12 @@ HAD_COMPANY = Message(
 )
 Told = Value | dict[str, Any]  # what an engine says of one of its knobs; of focus, a mapping
 MACHINE_BUSY = "machine_busy"  # the code of the warning that other programs ran
+# Warnings that something decides on, by how they began before they had codes: sweeps of those versions are read.
+_BEFORE_CODES = {
+    "the machine was busy": MACHINE_BUSY,
+    str(HAD_COMPANY): str(HAD_COMPANY.code),
+    "no clear foreground": NO_FOREGROUND,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +174,14 @@ def read_message(content: object) -> Message:
     match content:
         case {"code": str() | None as code, "message": str(text)}:
             return quoted(text).coded(code) if code else quoted(text)
+        case str(text):
+            return quoted(text).coded(code) if (code := _code_before_codes(text)) else quoted(text)
     return Message.from_json(content)
+
+
+def _code_before_codes(text: str) -> str | None:
+    """Return the code of a warning in a file of a version without codes; None: nothing decides on it."""
+    return next((code for start, code in _BEFORE_CODES.items() if text.startswith(start)), None)
 
 
 def has_code(code: str, messages: Iterable[Message]) -> bool:

@@ -30,12 +30,16 @@ OLD = """{"number": 3, "settings": {"model": "u2netp", "engine": "onnxruntime", 
 
 
 def test_a_row_of_before_is_read() -> None:
-    """Its sentences become messages without a code, and no failure is none."""
+    """Its sentences become messages; what decides on some finds their codes, and no failure is none."""
     trial = read_trial(json.loads(OLD))
     assert trial.is_measured
     assert trial.failure is None
     assert [str(one) for one in trial.warnings] == [BUSY, COMPANY]
-    assert [one.code for one in trial.warnings] == [None, None]
+    assert [one.code for one in trial.warnings] == ["machine_busy", "concurrent_run"]
+    older = read_trial(
+        {**json.loads(OLD), "warnings": ["no clear foreground: 0.1", "something else"]}
+    )
+    assert [one.code for one in older.warnings] == ["no_foreground", None]
     failed = read_trial({**json.loads(OLD), "failure": "the run was cancelled", "failure_kind": "cancelled"})  # fmt: skip
     assert not failed.is_measured
     assert str(failed.failure) == "the run was cancelled"
