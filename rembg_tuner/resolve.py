@@ -13,11 +13,11 @@ from rembg_tuner.check import no_size_text
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import ModelError
 from rembg_tuner.machine import ABSENT, LIBVIPS_PACKAGE, Machine, ModelFile
+from rembg_tuner.messages import Message
 from rembg_tuner.precision import meaning_of_precision
-from rembg_tuner.settings import KNOBS, Settings
+from rembg_tuner.settings import KNOBS, Settings, is_honoured
 
 if TYPE_CHECKING:
-    from rembg_tuner.messages import Message
     from rembg_tuner.settings import EngineName, Precision, ProviderName, Value
 
 WorkerKey = tuple["Value", ...]
@@ -78,6 +78,7 @@ class ResolvedSettings:
             "intra_op_threads": self.threads,
             "inter_op_threads": self.inter_op_threads,
             "network_size": self.network_size,
+            "mem_pattern": self.settings.mem_pattern and not _is_pattern_unused(self.settings),
         }
 
     @property
@@ -101,6 +102,19 @@ class ResolvedSettings:
             "versions": _versions(self.engine, self.machine),
         }
         return json.dumps(content, sort_keys=True)
+
+
+def _is_pattern_unused(settings: Settings) -> bool:
+    """Return whether a memory pattern is asked for where ONNX Runtime makes none."""
+    is_honoured_here = is_honoured("mem_pattern", settings.engine)
+    return is_honoured_here and settings.mem_pattern and settings.execution_mode == "parallel"
+
+
+def _pattern_notes(settings: Settings) -> tuple[Message, ...]:
+    """Return the note that a memory pattern has no effect."""
+    if not _is_pattern_unused(settings):
+        return ()
+    return (Message("mem_pattern has no effect in execution_mode parallel: ONNX Runtime makes none there", code="mem_pattern_unused"),)  # fmt: skip
 
 
 def _versions(engine: str, machine: Machine) -> dict[str, str]:
@@ -137,6 +151,6 @@ def resolve(settings: Settings, machine: Machine) -> ResolvedSettings:
         network_size=size,
         model=model,
         cpus=machine.cpus,
-        notes=notes,
+        notes=(*notes, *_pattern_notes(settings)),
         machine=machine,
     )

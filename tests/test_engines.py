@@ -178,22 +178,6 @@ def _implied(asked: dict[str, Value]) -> dict[str, Value]:
     return {"execution_mode": "parallel", "mem_pattern": False}
 
 
-@pytest.mark.parametrize(
-    ("asked", "is_warned"),
-    [
-        pytest.param({"execution_mode": "parallel"}, True, id="asked-for-both"),
-        pytest.param({"execution_mode": "parallel", "mem_pattern": False}, False, id="not-asked"),
-        pytest.param({}, False, id="sequential"),
-    ],
-)
-def test_a_memory_pattern_that_parallel_mode_has_not_is_told(
-    asked: dict[str, Value], is_warned: bool, toy: ModelSpec, tmp_path: Path
-) -> None:
-    """Asked and effective differ, so a warning says so; else there is none."""
-    engine = opened(Settings(engine="onnxruntime", **asked), toy, tmp_path)  # type: ignore[arg-type]
-    assert [one.code for one in engine.warnings] == ["mem_pattern_unused"] * is_warned
-
-
 def threads_but_libvips(pid: int) -> int:
     """Count a process's threads; libvips' own wait for seconds after a run, some of them, then end."""
     names = []

@@ -60,6 +60,19 @@ def test_what_is_the_same_here_has_one_worker(
     assert resolve(asked, machine.shared_by(2)).worker_key != found.worker_key
 
 
+def test_a_memory_pattern_that_parallel_mode_has_not_is_no_difference() -> None:
+    """It is one worker and one measurement, and asking for one is told."""
+    machine = make_machine()
+    without = Settings(engine="onnxruntime", execution_mode="parallel", mem_pattern=False)
+    found, plain = (resolve(one, machine) for one in (replace(without, mem_pattern=True), without))
+    assert found.worker_key == plain.worker_key
+    assert [one.code for one in found.notes] == ["mem_pattern_unused"]
+    sequential = replace(without, execution_mode="sequential")
+    apart = [resolve(replace(sequential, mem_pattern=one), machine) for one in (True, False)]
+    assert apart[0].worker_key != apart[1].worker_key
+    assert all(one.notes == () for one in (plain, *apart))
+
+
 def test_a_file_of_ones_own_is_not_for_the_stock_pipeline() -> None:
     """A sweep leaves it out; a run ends in a Failure, as where a file is missing."""
     refused = check(Settings(engine="rembg", model="/models/own.onnx"), make_machine())

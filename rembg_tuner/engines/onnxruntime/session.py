@@ -189,14 +189,6 @@ class OnnxRuntimeEngine:
         if settings.provider == "tensorrt":
             told = self._session.get_provider_options().get(provider, {})
             self.effective["precision"] = "fp16" if told.get("trt_fp16_enable") == "1" else "fp32"
-        if settings.mem_pattern and not self.effective["mem_pattern"]:
-            self.warnings = (
-                *self.warnings,
-                Message(
-                    "mem_pattern has no effect in execution_mode parallel: ONNX Runtime makes none there",
-                    code="mem_pattern_unused",
-                ),
-            )
 
     def predict(self, network_input: NetworkInput) -> RawOutput:
         """Run the network once; see `NetworkEngine`."""
