@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, cast
 
 from rembg_tuner.fastest import steadied
 from rembg_tuner.measurements import Measurements, Timing
@@ -34,9 +35,15 @@ def find_times(folder: Path, key: str, machine: str) -> dict[str, float]:
     """
     found = Measurements(folder).find_timing(key, machine)
     times = None if found is None else found.about.get(_TIMES)
-    if not isinstance(times, dict):
+    if not isinstance(times, dict) or not all(map(_is_time, times.values())):
         return {}
     return {str(name): float(time_s) for name, time_s in times.items()}
+
+
+def _is_time(value: object) -> bool:
+    """Return whether a kept value is a time; a damaged row counts as not timed."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < cast("float", value) < math.inf
 
 
 def note_times(

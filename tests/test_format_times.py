@@ -10,6 +10,7 @@ import pytest
 
 from rembg_tuner.format_times import find_times, note_times, times_key
 from rembg_tuner.machine import Machine, read_machine
+from rembg_tuner.measurements import Measurements, Timing
 from rembg_tuner.models.agreement import AgreementWithFp32
 from rembg_tuner.precision import look_at_formats
 from rembg_tuner.resolve import resolve
@@ -43,6 +44,14 @@ def test_times_are_kept_for_a_key_and_a_machine(tmp_path: Path) -> None:
     assert find_times(tmp_path, key, "another CPU") == {}
     assert find_times(tmp_path, times_key([["u2netp", 4], None], "openvino", "2027.1"), "a CPU") == {}  # fmt: skip
     assert find_times(tmp_path, times_key([["u2netp", 5], None], "openvino", "2026.4"), "a CPU") == {}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [None, "x", 0, -1.0, True, float("inf")])
+def test_a_damaged_row_was_not_timed(tmp_path: Path, value: object) -> None:
+    """The formats are then as recorded."""
+    about: dict[str, object] = {"times_s": {"int8": 0.1, "fp32": value}}
+    Measurements(tmp_path).note_timing("k", "m", Timing(time_s=0.1, low_s=0.1, high_s=0.1, n=6, about=about))  # fmt: skip
+    assert find_times(tmp_path, "k", "m") == {}
 
 
 def test_noise_is_not_kept(tmp_path: Path) -> None:
