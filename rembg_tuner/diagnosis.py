@@ -17,12 +17,12 @@ from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.engines.versions import installed_version
 from rembg_tuner.host import read_host
 from rembg_tuner.measurements import Measurements
-from rembg_tuner.messages import Message
+from rembg_tuner.messages import Message, Term
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.running.meter import Meter, available_memory_bytes, load_average
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rembg_tuner.engines.spec import EngineSpec
 
@@ -201,6 +201,15 @@ def provider_states() -> tuple[ProviderState, ...]:
         ProviderState(name=name, is_present=problem is None, detail=problem)
         for name, problem in found.items()
     )
+
+
+def absent_providers(states: Iterable[ProviderState]) -> dict[str, Message]:
+    """Return the execution providers that are missing, each with how to get it; see `Machine.absent_providers`."""
+    return {
+        one.name: Message("execution provider {provider} is not here; {detail}", code="provider_absent", provider=Term(one.name, "choice"), detail=one.detail)
+        for one in states
+        if not one.is_present
+    }  # fmt: skip
 
 
 def _model_states() -> tuple[ModelState, ...]:

@@ -78,6 +78,7 @@ BESIDE = {
     ("pipeline", "looks"),
     ("read_ahead", "pipeline"),
     ("server", "ui"),
+    ("sweep", "diagnosis"),
     ("documents", "bench"),  # its tables stand in the documents
     ("check", "machine"),
     ("precision", "machine"),

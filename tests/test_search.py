@@ -12,6 +12,7 @@ import pytest
 from made_machines import INT8_OF_U2NETP, make_machine
 
 from rembg_tuner.cli.readers import list_reader_of
+from rembg_tuner.diagnosis import ProviderState
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.machine import Machine
 from rembg_tuner.messages import Message
@@ -19,6 +20,7 @@ from rembg_tuner.pareto import hypervolume
 from rembg_tuner.resolve import resolve
 from rembg_tuner.settings import Settings, Value, build_settings
 from rembg_tuner.sweep.grid import default_axes, make_grid, shuffled
+from rembg_tuner.sweep.opening import Plan
 from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
 from rembg_tuner.trials import Trial
 
@@ -212,6 +214,26 @@ def test_a_value_that_no_setting_has_is_named(
     found = make_grid(axes, Settings(), able)
     assert tuple(map(str, found.left_out)) == left_out
     assert found.settings
+
+
+def test_a_provider_that_is_not_here_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And named with how to get it; ONNX Runtime is asked only where the axis has another one than cpu."""
+    detail = Message("install onnxruntime-gpu")
+    absent = [ProviderState(name="cuda", is_present=False, detail=detail)]
+    asked: list[None] = []
+
+    def ask() -> list[ProviderState]:
+        asked.append(None)
+        return absent
+
+    monkeypatch.setattr("rembg_tuner.sweep.opening.provider_states", ask)
+    base = Settings(engine="onnxruntime")
+    plan = Plan(pictures=(), axes={"provider": ("cpu", "cuda")}, base=base)
+    assert [one.provider for one in plan.grid()] == ["cpu"]
+    assert [str(one) for one in plan.left_out()] == ["provider cuda cannot be had here: execution provider cuda is not here; install onnxruntime-gpu"]  # fmt: skip
+    assert asked == [None]
+    assert Plan(pictures=(), axes={"provider": ("cpu",)}, base=base).grid() == [base]
+    assert asked == [None]
 
 
 def test_whole_numbers_are_taken_for_seconds() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.budgets import Budgets
 from rembg_tuner.cache import open_cache
+from rembg_tuner.diagnosis import absent_providers, provider_states
 from rembg_tuner.engines.versions import package_versions
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.host import read_host
@@ -21,6 +22,7 @@ from rembg_tuner.machine import LIBVIPS_PACKAGE, read_machine
 from rembg_tuner.messages import Message
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.running.meter import load_average
+from rembg_tuner.settings import default_of
 from rembg_tuner.stats import CONFIRMING
 from rembg_tuner.sweep.grid import make_grid
 from rembg_tuner.sweep.guess import guess_trial_s, left_range_s
@@ -82,7 +84,10 @@ class Plan:
     @cached_property
     def _grid(self) -> Grid:
         """What the axes make here; some 20 ms for 50 settings."""
-        return make_grid(self.axes, self.base, read_machine())
+        machine = read_machine()
+        if any(one != default_of("provider") for one in self.axes.get("provider", ())):
+            machine = replace(machine, absent_providers=absent_providers(provider_states()))
+        return make_grid(self.axes, self.base, machine)
 
     def grid(self) -> list[Settings]:
         """Give every setting that the axes make here.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.asked import asked_settings
 from rembg_tuner.check import build, check
-from rembg_tuner.diagnosis import provider_states
+from rembg_tuner.diagnosis import absent_providers, provider_states
 from rembg_tuner.errors import PictureError, SettingsError
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import sniff
@@ -78,8 +78,7 @@ def machine_here() -> Machine:
 
 def machine_with_providers() -> Machine:
     """Return this machine, with the execution providers that are not here; see `execution_providers`."""
-    absent = {state.name: absent_provider_text(state) for state in execution_providers() if not state.is_present}  # fmt: skip
-    return replace(machine_here(), absent_providers=absent)
+    return replace(machine_here(), absent_providers=absent_providers(execution_providers()))
 
 
 @cache
@@ -133,11 +132,6 @@ def missing_of(settings: Settings) -> tuple[Refusal, ...]:
 def _lacking(settings: Settings, machine: Machine) -> tuple[Refusal, ...]:
     """Return the refusals for what is missing."""
     return tuple(one for one in check(settings, machine) if one.lacking is not None)
-
-
-def absent_provider_text(state: ProviderState) -> Message:
-    """Say that an execution provider is missing, and how to get it."""
-    return Message("execution provider {provider} is not here; {detail}", code="provider_absent", provider=Term(state.name, "choice"), detail=state.detail)  # fmt: skip
 
 
 def possible_precisions(engines: Sequence[str], machine: Machine) -> list[str]:
