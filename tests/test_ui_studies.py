@@ -116,6 +116,19 @@ def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
     go.set()
 
 
+def test_who_comes_during_a_timing_is_told_that() -> None:
+    """And not of a comparison, a sweep or a stress test, of which none goes on."""
+    studies, go = Studies(cast("WaitingLine", SimpleNamespace(slots=1))), threading.Event()
+
+    def wait(*_: object) -> None:
+        go.wait(5)
+
+    studies.start(Path("/nowhere"), wait, what=Message("formats are timed"))
+    with pytest.raises(BusyError, match=r"^formats are timed$"):
+        studies.start(Path("/nowhere"), lambda *_: None)
+    go.set()
+
+
 def test_what_cannot_be_asked_is_told_above_what_there_is() -> None:
     """As an alert."""
     shown = over_earlier(SettingsError([Message("no")]), "<p>before</p>", "en")

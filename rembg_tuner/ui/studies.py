@@ -61,9 +61,11 @@ class Study:
         soaked: what a soak came to.
         subject: of a soak: the setting, and the picture's name; None: it is none.
         measuring: the setting that is being measured, or was last; None: none yet.
+        what: says to others that it goes on; None: it is a comparison, a sweep or a stress test.
     """
 
     folder: Path
+    what: Message | None = None
     progress: SweepProgress | None = None
     question: Question | None = None
     compared: list[Compared] = field(default_factory=list)
@@ -146,12 +148,19 @@ class Studies:
         """Whether somebody's goes on."""
         return self._running is not None and self._running.is_running
 
-    def start(self, folder: Path, work: Callable[[Study, LineBench, Comparer], None]) -> Study:
+    def start(
+        self,
+        folder: Path,
+        work: Callable[[Study, LineBench, Comparer], None],
+        *,
+        what: Message | None = None,
+    ) -> Study:
         """Begin a study.
 
         Args:
             folder: for its files.
             work: does it, in a thread of its own; looks at `is_stopped`.
+            what: says to others that it goes on; None: it is a comparison, a sweep or a stress test.
 
         Raises:
             BusyError: another one goes on; how far it is, is told where it is known.
@@ -159,7 +168,7 @@ class Studies:
         with self._lock:
             if self.is_busy:
                 raise BusyError([_busy_text(self._running)])
-            study = self._running = Study(folder=folder)
+            study = self._running = Study(folder=folder, what=what)
         threading.Thread(target=self._run, args=(study, work), daemon=True, name="study").start()
         return study
 
@@ -183,6 +192,8 @@ def _busy_text(other: Study | None) -> Message:
     """Say that another study goes on, and how far it is."""
     progress = None if other is None else other.progress
     if progress is None:
+        if other is not None and other.what is not None:
+            return other.what
         return Message(
             "another comparison, sweep or soak is going on here; try again when it is done"
         )

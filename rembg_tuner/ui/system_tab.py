@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator  # Gradio reads annotations at run time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from rembg_tuner.errors import OutputError, TunerError
 from rembg_tuner.format_timing import format_states, time_formats
+from rembg_tuner.messages import Message
 from rembg_tuner.ui.choices import machine_here
 from rembg_tuner.ui.events import QUIET
 from rembg_tuner.ui.study_handlers import FOLLOW_EVERY_S
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from rembg_tuner.children.comparer import Comparer
     from rembg_tuner.machine import Machine
-    from rembg_tuner.messages import Message
     from rembg_tuner.ui.handlers import Desk
     from rembg_tuner.ui.studies import LineBench, Study
 
@@ -40,12 +41,26 @@ def add_formats(triggers: list[Any], desk: Desk) -> None:
     button.click(formats.time, None, shown, concurrency_limit=None, **QUIET)
 
 
+@dataclass(frozen=True)
+class _Timing:
+    """A timing and what it has come to.
+
+    Attributes:
+        study: that it is.
+        steps: what was and is being timed.
+    """
+
+    study: Study
+    steps: list[Message]
+
+
 class _Formats:
     """The events."""
 
     def __init__(self, desk: Desk) -> None:
         """Work at a desk."""
         self.desk = desk
+        self._timing: _Timing | None = None  # the latest
 
     def look(self, request: gr.Request) -> str:
         """Show what `precision auto` is for each model and engine."""
@@ -54,22 +69,38 @@ class _Formats:
     async def time(self, request: gr.Request) -> AsyncIterator[str]:
         """Time the formats, one worker a turn of the line, so that visitors' pictures go between.
 
-        It goes on where the visitor leaves: what it finds is everyone's.
+        It goes on where the visitor leaves: what it finds is everyone's. Who asks meanwhile follows the same.
+        """
+        try:
+            timing = self._going_on() or self._begin()
+        except TunerError as error:
+            yield self._show(request, problem=error.message)
+            return
+        while timing.study.is_running:
+            steps = timing.steps
+            yield self._show(request, step=steps[-1] if steps else None, is_timing=True)
+            await asyncio.sleep(FOLLOW_EVERY_S)
+        yield self._show(request, problem=timing.study.problem)
+
+    def _going_on(self) -> _Timing | None:
+        """Return the timing that goes on; None: there is none."""
+        return self._timing if self._timing is not None and self._timing.study.is_running else None
+
+    def _begin(self) -> _Timing:
+        """Begin to time.
+
+        Raises:
+            BusyError: a study goes on.
         """
         steps: list[Message] = []
 
         def work(study: Study, bench: LineBench, _: Comparer) -> None:
             _time_all(self._machine(), bench, study, steps)
 
-        try:
-            study = self.desk.studies.start(self.desk.folder.new_job(), work)
-        except TunerError as error:
-            yield self._show(request, problem=error.message)
-            return
-        while study.is_running:
-            yield self._show(request, step=steps[-1] if steps else None, is_timing=True)
-            await asyncio.sleep(FOLLOW_EVERY_S)
-        yield self._show(request, problem=study.problem)
+        what = Message("the number formats are being timed here; try again when that is done")
+        study = self.desk.studies.start(self.desk.folder.new_job(), work, what=what)
+        self._timing = _Timing(study, steps)
+        return self._timing
 
     def _machine(self) -> Machine:
         """Return the machine as one of the page's slots has it."""
