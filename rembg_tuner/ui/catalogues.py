@@ -47,13 +47,14 @@ def language_of(text: str | None) -> str:
     """
     wishes: list[tuple[float, str]] = []
     for part in (text or "")[:_MOST_LETTERS].split(","):
-        tag, _, quality = part.strip().lower().partition(";q=")
-        found = _language_like(tag)
+        tag, _, weight = part.lower().partition(";")
+        found = _language_like(tag.strip())
         if found:
-            number = re.fullmatch(r"[01](\.\d{1,3})?", quality.strip())
-            wishes.append((float(number[0]) if number else 1.0, found))
+            number = re.fullmatch(r"q=([01](\.\d{1,3})?)", weight.strip())
+            wishes.append((float(number[1]) if number else 1.0, found))
     best = max((quality for quality, _ in wishes), default=0.0)
-    return next((found for quality, found in wishes if quality == best), SOURCE)
+    # A weight of 0 means: not this one (RFC 9110, section 12.4.2).
+    return next((found for quality, found in wishes if quality == best > 0), SOURCE)
 
 
 def _language_like(tag: str) -> str | None:
