@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rembg_tuner.check import build, check
+from rembg_tuner.check import build, check, worded
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.messages import Message, Term
@@ -39,6 +39,8 @@ def asked_settings(
     Raises:
         SettingsError: with every problem of what was given.
     """
+    if "engine" in given and given["engine"] is None:  # as if it were left out
+        given = {name: value for name, value in given.items() if name != "engine"}
     wishes = {} if preset is None else {k: v for k, v in preset.values.items() if k not in given}
     warnings: list[Message] = []
     if "engine" not in given and wishes.get("engine") not in machine.engines:
@@ -85,15 +87,8 @@ def _left_out(refusal: Refusal, value: object, preset: Preset | None) -> Message
         "{knob} {value} of preset {preset} is left out, {knob} {default} is used: {reason}",
         code="knob_dropped",
         knob=Term(name, "knob"),
-        value=_worded(value),
+        value=worded(value),
         preset=Term("" if preset is None else preset.name, "preset"),
-        default=_worded(default_of(name)),
+        default=worded(default_of(name)),
         reason=refusal.clause or refusal.reason,
     )
-
-
-def _worded(value: object) -> Term | str:
-    """Write a knob's value as a person would."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return Term(value, "choice") if isinstance(value, str) else str(value)

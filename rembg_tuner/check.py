@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Literal
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import ModelError, SettingsError
 from rembg_tuner.messages import Message, Term, listed
-from rembg_tuner.models.spec import name_of
 from rembg_tuner.settings import (
     KNOBS,
     Settings,
     as_meant,
     default_of,
     is_honoured,
+    name_of,
     problems_of,
     unknown_problems,
 )
@@ -128,6 +128,16 @@ def _unhonoured(asked: _Asked) -> Iterator[Refusal]:
             )  # fmt: skip
 
 
+def worded(value: object) -> Term | Path | str:
+    """Write a knob's value as its flag takes it; a model's own file as a path."""
+    if isinstance(value, bool):
+        return Term("on" if value else "off", "choice")
+    if not isinstance(value, str):
+        return str(value)
+    named = name_of(value)
+    return named if isinstance(named, Path) else Term(named, "choice")
+
+
 def unhonoured_text(name: str, engine: str) -> Message:
     """Return that an engine does not honour a knob, and which engines do."""
     able = (one for one in ENGINES if is_honoured(name, one))
@@ -175,7 +185,7 @@ def _provider_text(settings: Settings, wanted: str) -> Message:
 def _no_int8(asked: _Asked, machine: Machine) -> Refusal:
     """Refuse int8 where the model has no such form."""
     model, engine = asked.settings.model, asked.settings.engine
-    clause = Message("model {model} has no int8 form for engine {engine} on disk", code="int8_absent", model=model, engine=engine)  # fmt: skip
+    clause = Message("model {model} has no int8 form for engine {engine} on disk", code="int8_absent", model=name_of(model), engine=engine)  # fmt: skip
     try:
         machine.find(model, engine)
         reason = clause

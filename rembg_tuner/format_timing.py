@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.cache import open_cache
 from rembg_tuner.errors import ModelError, OutputError
+from rembg_tuner.fastest import MARGIN
 from rembg_tuner.format_times import note_times
 from rembg_tuner.measurement import HAD_COMPANY, Failure, Result, has_code, is_busy
 from rembg_tuner.messages import Message, Quoted, listed
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.pipeline import Job
 from rembg_tuner.precision import Formats, look_at_formats
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings import Settings, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -49,6 +50,8 @@ class FormatState:
         found = self.formats
         if found.is_timed:
             times = [Message("{format} {time:seconds}", format=one, time=found.times_s[one]) for one in found.candidates]  # fmt: skip
+            if found.times_s[found.chosen] > min(found.times_s[one] for one in found.candidates):
+                return Message("precision auto is {chosen}, as timed on this machine: {times}; a format must be {margin:.0%} faster to take its place", code="auto_is_timed", chosen=found.chosen, times=listed(times), margin=MARGIN)  # fmt: skip
             return Message("precision auto is {chosen}, as timed on this machine: {times}", code="auto_is_timed", chosen=found.chosen, times=listed(times))  # fmt: skip
         return Message("precision auto is {chosen}, as recorded on other machines; not timed here", code="auto_is_recorded", chosen=found.chosen)  # fmt: skip
 
@@ -115,7 +118,7 @@ def time_formats(
     times: dict[str, list[float]] = {one: [] for one in state.formats.candidates}
     for _ in range(_ROUNDS):
         for precision, found in times.items():
-            tell(Message("{model} in {engine}, {precision}", model=state.settings.model, engine=state.settings.engine, precision=precision))  # fmt: skip
+            tell(Message("{model} in {engine}, {precision}", model=name_of(state.settings.model), engine=state.settings.engine, precision=precision))  # fmt: skip
             settings = Settings(model=state.settings.model, engine=state.settings.engine, precision=precision)  # type: ignore[arg-type]  # of this engine  # fmt: skip
             found += _predict_times(bench.measure([job] * (1 + _RUNS), settings))
     medians = {name: statistics.median(found) for name, found in times.items()}

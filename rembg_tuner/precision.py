@@ -9,6 +9,7 @@ from rembg_tuner.check import check
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.fastest import fastest_of
 from rembg_tuner.messages import Message, listed
+from rembg_tuner.settings import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ def meaning_of_precision(
     if not found.unmeasured or found.chosen != "fp32" or found.is_timed:
         return found.chosen, _timed_notes(found)
     model, engine = settings.model, settings.engine
-    reason = Message("precision auto is fp32 here: how {formats} of model {model} agree with fp32 in engine {engine} was not measured; python -m rembg_tuner models agreement {model} --pictures DIR does", code="auto_unmeasured", formats=listed(found.unmeasured, " and "), model=model, engine=engine)  # fmt: skip
+    reason = Message("precision auto is fp32 here: how {formats} of model {model} agree with fp32 in engine {engine} was not measured; python -m rembg_tuner models agreement {model} --pictures DIR does", code="auto_unmeasured", formats=listed(found.unmeasured, " and "), model=name_of(model), engine=engine)  # fmt: skip
     return "fp32", (reason,)
 
 

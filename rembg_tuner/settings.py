@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from rembg_tuner.boxes import BOX_FORM, box_problem, box_text
@@ -417,6 +418,15 @@ def unknown_problems(names: Iterable[str]) -> list[Message]:
         for name in names
         if name not in KNOBS
     ]
+
+
+def name_of(model: str) -> str | Path:
+    """Return how a message names a model: one that is a file of its own as a path.
+
+    >>> name_of("u2netp"), name_of("my/net.onnx").name
+    ('u2netp', 'net.onnx')
+    """
+    return Path(model) if Path(model).suffix.lower() == ".onnx" else model
 
 
 def as_meant(values: Mapping[str, object]) -> dict[str, object]:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.measurement import public_message, read_message
 from rembg_tuner.messages import Message, Parameter, Quoted, Term, listed, plural
-from rembg_tuner.settings import KNOBS, Settings, Value, build_settings, is_honoured, type_of
+from rembg_tuner.settings import (
+    KNOBS,
+    Settings,
+    Value,
+    build_settings,
+    is_honoured,
+    name_of,
+    type_of,
+)
 from rembg_tuner.stats import UNSTABLE_SPREAD
 from rembg_tuner.units import format_bytes, format_seconds
 
@@ -297,7 +305,7 @@ def _word(name: str, settings: Settings) -> Parameter:
     if name in _WORDS:
         return _WORDS[name](value)
     if isinstance(value, str):
-        return Term(value, "choice") if KNOBS[name].choices else value
+        return Term(value, "choice") if KNOBS[name].choices else name_of(value)
     words = plain_name(name)
     if isinstance(value, bool):
         return Term(words if value else f"no {words}", "switched")

@@ -11,6 +11,7 @@ from rembg_tuner.machine import Machine, ModelFile
 from rembg_tuner.messages import Message
 from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from rembg_tuner.settings import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,7 +48,7 @@ def make_machine(
     def find(model: str, int8_for: str | None) -> ModelFile:
         is_there = model not in absent_models and (int8_for is None or f"{model} {int8_for}" in int8_models)  # fmt: skip
         if not is_there:
-            raise MissingModelError(Message("model {model} is not on disk", model=model))
+            raise MissingModelError(Message("model {model} is not on disk", model=name_of(model)))
         return make_model_file(model if int8_for is None else f"{model}-int8-{int8_for}")
 
     def agreement(model: str, engine: str, precision: str) -> AgreementWithFp32 | None:

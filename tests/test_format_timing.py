@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from made_bench import made_result
@@ -20,13 +23,19 @@ from rembg_tuner.machine import Machine, read_machine
 from rembg_tuner.measurement import HAD_COMPANY, Failure, Result
 from rembg_tuner.messages import Message
 from rembg_tuner.resolve import resolve
+from rembg_tuner.ui import system_tab
+from rembg_tuner.ui.studies import Studies
 from rembg_tuner.ui.views.formats import show_formats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gradio import Request
+
     from rembg_tuner.pipeline import Job
+    from rembg_tuner.running.line import WaitingLine
     from rembg_tuner.settings import Settings
+    from rembg_tuner.ui.handlers import Desk
 
 SECONDS = {"int8": 0.03, "bf16": 0.02, "fp32": 0.01}
 
@@ -83,6 +92,14 @@ def test_formats_are_timed_in_turn_and_kept(machine: Machine, tmp_path: Path) ->
     assert resolve(after.settings, here).precision == "fp32"
 
 
+def test_a_format_that_stays_by_the_margin_says_so(machine: Machine) -> None:
+    """The slower one would look like a mistake."""
+    times = {"int8": 0.0108, "bf16": 0.02, "fp32": 0.0100}
+    text = state_of(replace(machine, timing=lambda *_: times)).text
+    assert str(text) == "precision auto is int8, as timed on this machine: int8 11 ms, bf16 20 ms, fp32 10 ms; a format must be 10% faster to take its place"  # fmt: skip
+    assert text.code == "auto_is_timed"
+
+
 @pytest.mark.parametrize(
     "warning", [Message("the machine was busy", code="machine_busy"), HAD_COMPANY]
 )
@@ -133,6 +150,42 @@ def test_the_system_tab_shows_them(machine: Machine, language: str, words: tuple
     assert "<b><b>" not in shown
     problem = Message("the number formats were not timed: {reason}", reason=Path("/srv/x.onnx"))
     assert "/srv" not in show_formats([], language, problem=problem)
+
+
+def test_who_asks_during_a_timing_follows_it(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is everyone's: each sees what is being timed, and none starts a second one."""
+    begun: list[None] = []
+    go = threading.Event()
+
+    def time_all(_machine: Machine, _bench: object, _study: object, steps: list[Message]) -> None:
+        begun.append(None)
+        steps.append(Message("{model} in {engine}, {precision}", model="u2netp", engine="openvino", precision="bf16"))  # fmt: skip
+        go.wait(5)
+
+    monkeypatch.setattr(system_tab, "_time_all", time_all)
+    monkeypatch.setattr(system_tab, "machine_here", lambda: machine)
+    monkeypatch.setattr(system_tab, "FOLLOW_EVERY_S", 0.01)
+    line = cast("WaitingLine", SimpleNamespace(slots=1))
+    visitors = SimpleNamespace(of=lambda language: SimpleNamespace(language=language))
+    folder = SimpleNamespace(new_job=lambda: tmp_path)
+    desk = SimpleNamespace(line=line, studies=Studies(line), folder=folder, visitors=visitors)
+    formats = system_tab._Formats(cast("Desk", desk))
+
+    async def ask() -> None:
+        first, second = formats.time(cast("Request", "en")), formats.time(cast("Request", "zh-CN"))
+        await anext(first)
+        shown = [await anext(first), await anext(second), await anext(second)]
+        assert "bf16" in shown[0]
+        assert "bf16" in shown[2]
+        assert "正在测时" in shown[2]
+        go.set()
+        ends = [[one async for one in asked][-1] for asked in (first, second)]
+        assert all('role="' not in end for end in ends)
+
+    asyncio.run(ask())
+    assert begun == [None]
 
 
 @pytest.mark.slow

@@ -137,6 +137,14 @@ def _preset(**values: object) -> Preset:
             id="no-bf16",
         ),
         pytest.param(
+            _preset(engine="onnxruntime"),
+            {"engine": None},
+            EVERYTHING,
+            Settings(engine="onnxruntime"),
+            (),
+            id="null-is-left-out",
+        ),
+        pytest.param(
             _preset(precision="bf16", engine="openvino"),
             {"engine": "rembg"},
             EVERYTHING,

@@ -393,8 +393,9 @@ def test_an_int8_form_that_was_changed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         MissingModelError,
         match="has no int8 form on disk; make it with `python -m rembg_tuner models quantize",
-    ):
+    ) as caught:
         find_model(str(source), int8_for="openvino")
+    assert caught.value.message.code == "int8_absent"
     (tmp_path / "bright-int8.onnx").write_bytes(b"something")
     with pytest.raises(ModelError, match=r"does not tell the sha256 of bright-int8\.onnx"):
         find_model(str(source), int8_for="openvino")

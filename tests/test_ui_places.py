@@ -9,25 +9,30 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from drawn_sweep import made_study
+from made_machines import make_machine
 from test_recorded_messages import messages_of
 from test_ui_visit import FAILURE, RESULT, turn, visit_of
 from triggered_messages import TRIGGERS
 
 from rembg_tuner.budgets import Budgets
+from rembg_tuner.check import check, worded
 from rembg_tuner.diagnosis import Diagnosis, EngineState, ProviderState
+from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured
 from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.pipeline import Job
+from rembg_tuner.precision import meaning_of_precision
 from rembg_tuner.recommend import recommend
 from rembg_tuner.running.line import WaitingLine
 from rembg_tuner.running.ticket import Order
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings import KNOBS, Settings
+from rembg_tuner.trials import label_of
 from rembg_tuner.ui.catalogues import LANGUAGES
 from rembg_tuner.ui.deploy_tab import _Chosen, _show
 from rembg_tuner.ui.downloads import Download, Downloads
@@ -42,6 +47,7 @@ from rembg_tuner.ui.visit import public_run, runs_csv, runs_json
 from rembg_tuner.ui.words import tell
 
 if TYPE_CHECKING:
+    from rembg_tuner.settings import Precision
     from rembg_tuner.ui.handlers import Desk
 
 QUICK = Settings(engine="onnxruntime", network_size=64)
@@ -91,6 +97,36 @@ def test_no_part_of_the_page_names_a_place(language: str, tmp_path: Path) -> Non
     told.append(show_machine(machine_of(TALKATIVE), running=0, waiting=0, language=language))
     assert [one for one in told if places_in(one)] == []
     assert all("cup" in one for one in told)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_hosts_own_model_is_named_without_its_place(engine: Any) -> None:
+    """In refusals, notes, labels, warnings of presets, and the JSON of a run."""
+    model, machine = (
+        str(SECRET / "mine.onnx"),
+        make_machine(absent_models=[str(SECRET / "mine.onnx")]),
+    )
+    said = [Message("{model}", model=worded(model))]
+    for precision in KNOBS["precision"].choices:
+        asked = Settings(model=model, engine=engine, precision=cast("Precision", precision))
+        for one in (machine, make_machine(engines=(engine,))):
+            said += [
+                text for found in check(asked, one) for text in (found.reason, found.clause) if text
+            ]
+            said += meaning_of_precision(asked, one)[1]
+        said.append(label_of(asked, ["model", "precision"]))
+    told = [tell(one, language) for one in said for language in LANGUAGES]
+    own = Settings(model=model)
+    runs: list[Result | Failure] = [
+        replace(FAILURE, settings=own),
+        replace(RESULT, settings=own, effective={"model": model}),
+    ]
+    told += [json.dumps(public_run(replace(turn(one), settings=own), one)) for one in runs]
+    visit = visit_of(*(replace(turn(one), settings=own) for one in runs))
+    told += [runs_csv(visit), runs_json(visit), show_runs(visit, None, "en")]
+    told += [result_view.show_turn(one, baseline=None, limit_bytes=None, language="en") for one in visit.turns]  # fmt: skip
+    assert [one for one in told if places_in(one)] == []
+    assert sum("mine.onnx" in one for one in told) > len(KNOBS["precision"].choices)
 
 
 def machine_of(detail: Message) -> Diagnosis:

@@ -272,6 +272,7 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     # presets
     "preset, unknown": lambda f: raised(lambda: find_preset("cheapest")),
     "preset, dropped int8": lambda f: resolved("fastest", OPENVINO),
+    "preset, dropped switch": lambda f: resolved("edge", OPENVINO, engine="openvino"),
     "preset, engine absent": lambda f: resolved("article-light", OPENVINO),
     "preset, elsewhere": lambda f: preset_elsewhere(),
     "preset, alias": lambda f: resolved(None, OPENVINO, model="u2net_lite", engine="openvino"),

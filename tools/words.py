@@ -110,6 +110,7 @@ _METHODS: list[tuple[str, Any]] = [
 
 def terms() -> Iterator[tuple[str, str]]:
     """Yield the kind and the name of each Term, and the joints of lists."""
+    yield from (("choice", word) for word in ("on", "off"))  # of knobs that are switched
     for name, knob in KNOBS.items():
         yield "knob", name
         yield from (("choice", choice) for choice in knob.choices if choice not in NAMES)

@@ -14,6 +14,7 @@ from rembg_tuner.format_timing import format_states, time_formats
 from rembg_tuner.machine import read_machine
 from rembg_tuner.messages import Message
 from rembg_tuner.running.load import OwnLoad, busy_warning
+from rembg_tuner.settings import name_of
 from rembg_tuner.sweep.bench import OwnBench
 from rembg_tuner.units import format_bytes
 
@@ -50,11 +51,11 @@ def _time(models: list[str]) -> bool:
         ModelError: a model is not known, or not on disk.
         SettingsError: it has nothing to time.
     """
-    machine, bench, is_done = read_machine(), OwnBench(), True
+    machine, bench, is_done = read_machine(), OwnBench("ignored"), True
     states = format_states(machine, models)
     if models and not states:
         machine.find(models[0], None)
-        raise SettingsError([Message("model {model} has nothing to time: no other number format's agreement with fp32 is known; models agreement {model} --pictures DIR measures that", code="nothing_to_time", model=models[0])])  # fmt: skip
+        raise SettingsError([Message("model {model} has nothing to time: no other number format's agreement with fp32 is known; models agreement {model} --pictures DIR measures that", code="nothing_to_time", model=name_of(models[0]))])  # fmt: skip
     if (busy := busy_warning(OwnLoad())) is not None:
         log(f"rembg-tuner: the number formats were not timed: {busy}")
         return False

@@ -17,9 +17,9 @@ from rembg_tuner.export.values import kept_notes, made_of
 from rembg_tuner.machine import read_machine
 from rembg_tuner.messages import Message, Term, listed
 from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.models.spec import name_of
 from rembg_tuner.resolve import resolve
 from rembg_tuner.running.derived import prepare
+from rembg_tuner.settings import name_of
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.spec import Script

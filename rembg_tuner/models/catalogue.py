@@ -12,8 +12,8 @@ from typing import Literal, cast
 from rembg_tuner.engines.table import ENGINES, by_rank
 from rembg_tuner.errors import MissingModelError, ModelError, OutputError
 from rembg_tuner.messages import Either, Message, Quoted, listed
-from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, Post, name_of
-from rembg_tuner.settings import MODEL_ALIASES
+from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, Post
+from rembg_tuner.settings import MODEL_ALIASES, name_of
 from rembg_tuner.yaml_files import read_mapping
 
 EMBEDDED_FOLDER = Path(__file__).parent
@@ -304,6 +304,7 @@ def _int8_of(spec: ModelSpec, path: Path | None) -> ModelSpec:
         raise MissingModelError(
             Message(
                 "model {model} has no int8 form on disk; make it with `python -m rembg_tuner models quantize {model} --pictures DIR`, or choose another precision",
+                code="int8_absent",
                 model=name_of(spec.name),
             )
         )

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from rembg_tuner.errors import ModelError
 from rembg_tuner.messages import Either, Message
+from rembg_tuner.settings import name_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -55,15 +56,6 @@ class ModelSpec:
     def from_dict(cls, content: dict[str, Any]) -> Self:
         """Make it again of what `to_dict` gave, as JSON carries it."""
         return cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
-
-
-def name_of(model: str) -> str | Path:
-    """Return how a message names a model: one that is a file of its own as a path.
-
-    >>> name_of("u2netp"), name_of("my/net.onnx").name
-    ('u2netp', 'net.onnx')
-    """
-    return Path(model) if Path(model).suffix.lower() == ".onnx" else model
 
 
 def refuse_no_output(count: int, path: str) -> None:

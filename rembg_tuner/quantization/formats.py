@@ -10,11 +10,10 @@ from rembg_tuner.errors import ModelError, SettingsError, TunerError
 from rembg_tuner.messages import Message, listed
 from rembg_tuner.models.agreement import AgreementWithFp32
 from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.models.spec import name_of
 from rembg_tuner.quantization.make import compare, predict_mattes
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
 from rembg_tuner.running.derived import prepare
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings import Settings, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

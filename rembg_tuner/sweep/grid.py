@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rembg_tuner.check import check, unhonoured_text
+from rembg_tuner.check import check, unhonoured_text, worded
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.errors import SettingsError
 from rembg_tuner.messages import Message, Term, listed
@@ -107,7 +107,7 @@ def make_grid(axes: Axes, base: Settings, machine: Machine) -> Grid:
         raise SettingsError(list(told) or [Message("the axes make no setting")])
     settings = tuple(found.kept.values())
     left_out = [
-        Message("{knob} {value} cannot be had here: {reasons}", knob=Term(name, "knob"), value=_worded(value), reasons=listed(reasons, "; "))
+        Message("{knob} {value} cannot be had here: {reasons}", knob=Term(name, "knob"), value=worded(value), reasons=listed(reasons, "; "))
         for name, values in axes.items()
         for value in values
         if not _is_used(name, value, settings)
@@ -143,13 +143,6 @@ def _unhonoured(name: str, settings: Iterable[Settings]) -> list[Message]:
     """Say which of the engines that are left do not have a knob."""
     engines = dict.fromkeys(one.engine for one in settings)
     return [unhonoured_text(name, engine) for engine in engines if not is_honoured(name, engine)]
-
-
-def _worded(value: Value) -> Term | str:
-    """Write a value as its flag takes it."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return Term(value, "choice") if isinstance(value, str) else str(value)
 
 
 Difference = tuple[
@@ -209,7 +202,7 @@ def _same_text(differing: Difference, engines: Iterable[str]) -> Message:
     """Say that values mean the same."""
 
     def written(place: int) -> Parameter:
-        return listed(Message("{knob} {value}", knob=Term(one[0], "knob"), value=_worded(one[place])) for one in differing)  # fmt: skip
+        return listed(Message("{knob} {value}", knob=Term(one[0], "knob"), value=worded(one[place])) for one in differing)  # fmt: skip
 
     return Message(
         "{values} is left out with engine {engines}: it is the same as {others} here",

@@ -273,6 +273,7 @@ def _row(turn: Turn, run: Result | Failure) -> dict[str, object]:
     """Give one run as columns."""
     row: dict[str, object] = {"turn": turn.number, "picture": turn.picture, "preset": turn.preset}
     row |= {name: getattr(turn.settings, name) for name in KNOBS}
+    row["model"] = Path(turn.settings.model).name
     if isinstance(run, Failure):
         return row | {
             "kind": run.kind,
@@ -298,8 +299,12 @@ def public_run(turn: Turn, run: Result | Failure, language: str = SOURCE) -> dic
         language: of its messages.
     """
     content = run.to_dict() | {"input": turn.picture}
+    # A host's preset may run a model of its own, whose path is nobody else's to know.
+    model = {"model": Path(run.settings.model).name}
+    content["settings"] = run.settings.to_dict() | model
     if isinstance(run, Failure):
         return content | {"message": tell(run.message, language)}
+    content["effective"] = run.effective | model
     warnings = [{"code": one.code, "message": tell(one, language)} for one in run.warnings]
     output = Path(run.output).name
     return content | {"warnings": warnings, "output": output, "preview": None, "before_preview": None}  # fmt: skip
