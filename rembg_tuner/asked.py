@@ -30,7 +30,7 @@ def asked_settings(
 
     Args:
         preset: where the knobs start from; None: their own defaults.
-        given: knobs that the user set.
+        given: knobs that the user set; an engine that is None is as one left out.
         machine: that is to run them.
 
     Returns:
@@ -39,8 +39,7 @@ def asked_settings(
     Raises:
         SettingsError: with every problem of what was given.
     """
-    if "engine" in given and given["engine"] is None:  # as if it were left out
-        given = {name: value for name, value in given.items() if name != "engine"}
+    given = {name: value for name, value in given.items() if (name, value) != ("engine", None)}
     wishes = {} if preset is None else {k: v for k, v in preset.values.items() if k not in given}
     warnings: list[Message] = []
     if "engine" not in given and wishes.get("engine") not in machine.engines:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rembg_tuner.engines.table import ENGINES
+from rembg_tuner.engines.table import ENGINES, own_file_problem
 from rembg_tuner.errors import ModelError, SettingsError
 from rembg_tuner.messages import Message, Term, listed
 from rembg_tuner.settings import (
@@ -23,6 +23,7 @@ from rembg_tuner.settings import (
     name_of,
     problems_of,
     unknown_problems,
+    value_text,
 )
 
 if TYPE_CHECKING:
@@ -130,11 +131,9 @@ def _unhonoured(asked: _Asked) -> Iterator[Refusal]:
 
 def worded(value: object) -> Term | Path | str:
     """Write a knob's value as its flag takes it; a model's own file as a path."""
-    if isinstance(value, bool):
-        return Term("on" if value else "off", "choice")
-    if not isinstance(value, str):
-        return str(value)
-    named = name_of(value)
+    if not isinstance(value, bool | str):
+        return value_text(value)
+    named = name_of(value_text(value))
     return named if isinstance(named, Path) else Term(named, "choice")
 
 
@@ -269,8 +268,9 @@ def _missing_files(asked: _Asked) -> Iterator[Refusal]:
     settings, machine = asked.settings, asked.machine
     if machine is None:
         return
-    if settings.model.lower().endswith(".onnx") and not settings.engine_spec.runs_own_files:
-        reason = Message("engine {engine} runs rembg's own models by name, got {model!r}; choose another engine for an own file", code="own_file_refused", engine=settings.engine, model=name_of(settings.model))  # fmt: skip
+    own_file = own_file_problem(settings.engine, settings.model)
+    if own_file is not None:
+        reason = own_file.coded("own_file_refused")
         yield Refusal(knob="model", value=settings.model, reason=reason, beside=("engine",), lacking="model")  # fmt: skip
         return
     try:

@@ -29,7 +29,7 @@ from rembg_tuner.presets import (
     small_subject_of,
 )
 from rembg_tuner.quality import STARS
-from rembg_tuner.settings import KNOBS, default_text, flag_of
+from rembg_tuner.settings import KNOBS, default_text, flag_of, value_text
 from rembg_tuner.units import MIB, format_guess, format_seconds
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +67,7 @@ def preset_table() -> str:
 
 def _preset_line(preset: Preset, usual: str) -> str:
     """Write one preset's row, with its CPU where that is not the usual one."""
-    settings = ", ".join(f"{name} {_word(value)}" for name, value in preset.values.items())
+    settings = ", ".join(f"{name} {value_text(value)}" for name, value in preset.values.items())
     name = f"`{preset.name}`" + (" (default)" if preset.name == DEFAULT_PRESET else "")
     if preset.measured is None:
         return f"| {name} | {preset.purpose} | {settings} | not measured: {preset.why_not_measured} | |"
@@ -97,11 +97,6 @@ def focus_table() -> str:
         return "Not measured yet: `rembg-tuner bench --presets`."
     where = f"{measured_on_text(measured)}, {measured['date']}"
     return "\n".join([*lines, "", f"{measured['picture']}, warm, n = {measured['n']}, {where}; the small subject's box is {measured['share']:.0%} of the picture."])  # fmt: skip
-
-
-def _word(value: object) -> str:
-    """Write a setting's value as a person would."""
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def _record_table(name: str, write: Callable[[dict[str, Any]], str], command: str) -> str:

@@ -12,7 +12,7 @@ from rembg_tuner.cache import open_cache
 from rembg_tuner.errors import ModelError, OutputError
 from rembg_tuner.fastest import MARGIN
 from rembg_tuner.format_times import note_times
-from rembg_tuner.measurement import HAD_COMPANY, Failure, Result, has_code, is_busy
+from rembg_tuner.measurement import Failure, Result, is_disturbed
 from rembg_tuner.messages import Message, Quoted, listed
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.pipeline import Job
@@ -93,12 +93,17 @@ def _auto(model: str, engine: EngineName) -> Settings | None:
     return Settings(model=model, engine=engine, precision="auto") if "precision" in settings.engine_spec.knobs else None  # fmt: skip
 
 
+def step_text(settings: Settings) -> Message:
+    """Return which format is timed."""
+    return Message("{model} in {engine}, {precision}", model=name_of(settings.model), engine=settings.engine, precision=settings.precision)  # fmt: skip
+
+
 def time_formats(
     state: FormatState,
     machine: Machine,
     bench: Bench,
     folder: Path,
-    tell: Callable[[Message], None],
+    tell: Callable[[Message], None] = lambda _: None,
 ) -> None:
     """Time a model's formats in turn and remember what they took; takes some seconds for a small model.
 
@@ -118,8 +123,8 @@ def time_formats(
     times: dict[str, list[float]] = {one: [] for one in state.formats.candidates}
     for _ in range(_ROUNDS):
         for precision, found in times.items():
-            tell(Message("{model} in {engine}, {precision}", model=name_of(state.settings.model), engine=state.settings.engine, precision=precision))  # fmt: skip
             settings = Settings(model=state.settings.model, engine=state.settings.engine, precision=precision)  # type: ignore[arg-type]  # of this engine  # fmt: skip
+            tell(step_text(settings))
             found += _predict_times(bench.measure([job] * (1 + _RUNS), settings))
     medians = {name: statistics.median(found) for name, found in times.items()}
     try:
@@ -139,7 +144,7 @@ def _predict_times(runs: Sequence[Result | Failure]) -> list[float]:
     for run in runs:
         if isinstance(run, Failure):
             raise OutputError(Message("the number formats were not timed: {reason}", code="not_timed", reason=run.message))  # fmt: skip
-        if is_busy(run.warnings) or has_code(str(HAD_COMPANY.code), run.warnings):
+        if is_disturbed(run.warnings):
             raise OutputError(Message("the number formats were not timed, since other work ran at the same time; try again on a quiet machine", code="not_timed_busy"))  # fmt: skip
         times.append(run.stages_s["predict"])
     return times[1:]

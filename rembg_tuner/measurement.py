@@ -173,9 +173,9 @@ def read_message(content: object) -> Message:
     """
     match content:
         case {"code": str() | None as code, "message": str(text)}:
-            return quoted(text).coded(code) if code else quoted(text)
+            return quoted(text).coded(code)
         case str(text):
-            return quoted(text).coded(code) if (code := _code_before_codes(text)) else quoted(text)
+            return quoted(text).coded(_code_before_codes(text))
     return Message.from_json(content)
 
 
@@ -192,6 +192,11 @@ def has_code(code: str, messages: Iterable[Message]) -> bool:
 def is_busy(warnings: Iterable[Message]) -> bool:
     """Return whether a warning says that the machine was busy with other work."""
     return has_code(MACHINE_BUSY, warnings)
+
+
+def is_disturbed(warnings: Iterable[Message]) -> bool:
+    """Return whether a warning says that other work made a run longer: other programs, or another slot's run."""
+    return any(one.code in (MACHINE_BUSY, HAD_COMPANY.code) for one in warnings)
 
 
 def distinct(warnings: Iterable[Message]) -> tuple[Message, ...]:

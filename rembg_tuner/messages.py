@@ -263,8 +263,8 @@ class Message:
         """Return whether the message, or one within it, has a code."""
         return any(part.code == code for part in self.parts())
 
-    def coded(self, code: str) -> Message:
-        """Return the message with a code."""
+    def coded(self, code: str | None) -> Message:
+        """Return the message with a code; None: without one."""
         return Message.make(self.template, many=self.many, code=code, params=self.params)
 
     def to_json(self) -> dict[str, object]:

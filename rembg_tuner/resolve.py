@@ -15,7 +15,7 @@ from rembg_tuner.errors import ModelError
 from rembg_tuner.machine import ABSENT, LIBVIPS_PACKAGE, Machine, ModelFile
 from rembg_tuner.messages import Message
 from rembg_tuner.precision import meaning_of_precision
-from rembg_tuner.settings import KNOBS, Settings, is_honoured
+from rembg_tuner.settings import KNOBS, Settings
 
 if TYPE_CHECKING:
     from rembg_tuner.settings import EngineName, Precision, ProviderName, Value
@@ -69,16 +69,15 @@ class ResolvedSettings:
     @property
     def _held(self) -> dict[str, Value]:
         """What a session holds, by the knobs' names."""
-        held = (name for name, knob in KNOBS.items() if knob.reload and name != "model")
-        asked = {
-            name: getattr(self.settings, name) for name in held
-        }  # the model's file says more than its name
+        # Of the model the file says more than the name.
+        held = [name for name, knob in KNOBS.items() if knob.reload and name != "model"]
+        asked = {name: getattr(self.settings, name) for name in held}
         return asked | {
             "precision": self.precision,
             "intra_op_threads": self.threads,
             "inter_op_threads": self.inter_op_threads,
             "network_size": self.network_size,
-            "mem_pattern": self.settings.mem_pattern and not _is_pattern_unused(self.settings),
+            "mem_pattern": self.settings.mem_pattern and not _wants_unused_pattern(self.settings),
         }
 
     @property
@@ -104,15 +103,14 @@ class ResolvedSettings:
         return json.dumps(content, sort_keys=True)
 
 
-def _is_pattern_unused(settings: Settings) -> bool:
+def _wants_unused_pattern(settings: Settings) -> bool:
     """Return whether a memory pattern is asked for where ONNX Runtime makes none."""
-    is_honoured_here = is_honoured("mem_pattern", settings.engine)
-    return is_honoured_here and settings.mem_pattern and settings.execution_mode == "parallel"
+    return settings.mem_pattern and settings.execution_mode == "parallel"
 
 
 def _pattern_notes(settings: Settings) -> tuple[Message, ...]:
     """Return the note that a memory pattern has no effect."""
-    if not _is_pattern_unused(settings):
+    if not _wants_unused_pattern(settings):
         return ()
     return (Message("mem_pattern has no effect in execution_mode parallel: ONNX Runtime makes none there", code="mem_pattern_unused"),)  # fmt: skip
 

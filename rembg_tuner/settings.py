@@ -370,7 +370,11 @@ def default_text(name: str) -> str:
     """Write a knob's default as a person would."""
     if KNOBS[name].default_text:
         return KNOBS[name].default_text
-    value = default_of(name)
+    return value_text(default_of(name))
+
+
+def value_text(value: object) -> str:
+    """Write a knob's value as its flag takes it."""
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
@@ -427,6 +431,15 @@ def name_of(model: str) -> str | Path:
     ('u2netp', 'net.onnx')
     """
     return Path(model) if Path(model).suffix.lower() == ".onnx" else model
+
+
+def public_name_of(model: str) -> str:
+    """Return how a page names a model: a file without its folders, since the path of a host's own model is private.
+
+    >>> public_name_of("u2netp"), public_name_of("/srv/models/net.onnx")
+    ('u2netp', 'net.onnx')
+    """
+    return Path(model).name
 
 
 def as_meant(values: Mapping[str, object]) -> dict[str, object]:

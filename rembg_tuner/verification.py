@@ -15,7 +15,7 @@ from rembg_tuner.export.values import OWN_PICTURES, with_version
 from rembg_tuner.host import read_host
 from rembg_tuner.imaging.formats import first_bytes
 from rembg_tuner.machine import read_machine
-from rembg_tuner.measurement import HAD_COMPANY, has_code, is_busy, public_message
+from rembg_tuner.measurement import is_busy, is_disturbed, public_message
 from rembg_tuner.messages import Message, Quoted, listed
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.preset_figures import PresetFigures, note_figures
@@ -322,7 +322,7 @@ def _found(record: Record, trial: Trial, left_out: tuple[Message, ...]) -> Found
         precision=str(trial.effective.get("precision") or ""),
         mattes=tuple(read_small_matte(text) for text in texts if text is not None),
         left_out=left_out,
-        is_disturbed=is_busy(trial.warnings) or has_code(str(HAD_COMPANY.code), trial.warnings),
+        is_disturbed=is_disturbed(trial.warnings),
     )
 
 

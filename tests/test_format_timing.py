@@ -23,8 +23,9 @@ from rembg_tuner.machine import Machine, read_machine
 from rembg_tuner.measurement import HAD_COMPANY, Failure, Result
 from rembg_tuner.messages import Message
 from rembg_tuner.resolve import resolve
+from rembg_tuner.settings import Settings
 from rembg_tuner.ui import system_tab
-from rembg_tuner.ui.studies import Studies
+from rembg_tuner.ui.studies import Studies, Study
 from rembg_tuner.ui.views.formats import show_formats
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from rembg_tuner.pipeline import Job
     from rembg_tuner.running.line import WaitingLine
-    from rembg_tuner.settings import Settings
     from rembg_tuner.ui.handlers import Desk
 
 SECONDS = {"int8": 0.03, "bf16": 0.02, "fp32": 0.01}
@@ -159,9 +159,9 @@ def test_who_asks_during_a_timing_follows_it(
     begun: list[None] = []
     go = threading.Event()
 
-    def time_all(_machine: Machine, _bench: object, _study: object, steps: list[Message]) -> None:
+    def time_all(_machine: Machine, _bench: object, study: Study) -> None:
         begun.append(None)
-        steps.append(Message("{model} in {engine}, {precision}", model="u2netp", engine="openvino", precision="bf16"))  # fmt: skip
+        study.measuring = Settings(engine="openvino", precision="bf16")
         go.wait(5)
 
     monkeypatch.setattr(system_tab, "_time_all", time_all)

@@ -214,7 +214,7 @@ def test_a_process_that_is_gone_reads_none() -> None:
 def test_metering_costs_little_cpu(child: Child) -> None:
     """Sampling every 20 ms takes at most 1.5 % of a core, the waiting included.
 
-    Waking up alone takes half of that on a slow virtual machine; there it is held against psutil's own way, in turn.
+    Waking up alone takes half of that on a slow virtual machine; there it is compared with psutil's own way, in turn.
     """
     meter, process = Meter(child.pid), psutil.Process(child.pid)
     found: list[tuple[float, float]] = []

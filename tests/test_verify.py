@@ -340,7 +340,7 @@ def test_a_small_subject_among_own_pictures(
 def test_a_busy_machine_does_not_fail(
     warning: Message, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time of a disturbed run is not held against the record."""
+    """The time of a disturbed run is not compared with the record."""
     bench = MadeBench()
     monkeypatch.setattr("rembg_tuner.cli.verify.OwnBench", lambda *_: bench)
     path = save_preset(tmp_path, picture, bench)

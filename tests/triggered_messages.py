@@ -322,7 +322,7 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     "page, disk broken": lambda f: failures.disk_text(OSError(errno.EIO, "Input/output error")),
     "page, no upload": lambda f: raised(lambda: folder_of(f).check_upload(Path("/etc/hosts"))),
     "page, field": lambda f: refusals._refusal_of(mock.Mock(elem_id="knob-engine")),
-    "page, study busy": lambda f: studies._busy_text(None),
+    "page, study busy": lambda f: studies._busy_text(studies.Study(folder=f)),
     "page, preset absent": lambda f: in_home(f, lambda: absent_preset("studio")),
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from rembg_tuner.engines.spec import EngineSpec
 TYPE_CHECKING = False  # `typing` itself takes a while to import
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine, StockEngine
+    from rembg_tuner.messages import Message
 
 # In the order in which they are named to people; the first comes with this program.
 ENGINES: dict[str, EngineSpec] = {
@@ -30,18 +31,29 @@ def open_engine(request: EngineRequest) -> NetworkEngine | StockEngine:
         EngineError: the engine is not installed, or refuses the model or the settings.
         ModelError: the model does not read, or is a user's file and the engine takes none.
     """
-    spec = ENGINES[request.settings.engine]
-    if not spec.runs_own_files and request.model.name.lower().endswith(".onnx"):
-        from pathlib import Path
-
+    problem = own_file_problem(request.settings.engine, request.model.name)
+    if problem is not None:
         from rembg_tuner.errors import ModelError
-        from rembg_tuner.messages import Message
 
-        raise ModelError(
-            Message(
-                "engine {engine} runs rembg's own models by name, got {model!r}; choose another engine for an own file",
-                engine=spec.name,
-                model=Path(request.model.name),
-            )
-        )
-    return spec.open(request)
+        raise ModelError(problem)
+    return ENGINES[request.settings.engine].open(request)
+
+
+def own_file_problem(engine: str, model: str) -> Message | None:
+    """Return why an engine does not run a user's own file; None: it does, or the model is none.
+
+    Args:
+        engine: its name.
+        model: a name of the catalogue, or a path to an .onnx file.
+    """
+    if ENGINES[engine].runs_own_files or not model.lower().endswith(".onnx"):
+        return None
+    from pathlib import Path
+
+    from rembg_tuner.messages import Message
+
+    return Message(
+        "engine {engine} runs rembg's own models by name, got {model!r}; choose another engine for an own file",
+        engine=engine,
+        model=Path(model),
+    )

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.messages import Either, Message
 from rembg_tuner.running.limits import limit_text, with_raising
-from rembg_tuner.settings import KNOBS
+from rembg_tuner.settings import KNOBS, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rembg_tuner.measurements import Peak
     from rembg_tuner.running.limits import MemoryLimit
-    from rembg_tuner.settings import Settings, Value
+    from rembg_tuner.settings import Settings
 
 _MAX_OFFERS = 2
 
@@ -76,10 +76,5 @@ def _difference(asked: Settings, other: Settings) -> str:
     """Name the knobs in which a setting differs from the one asked for."""
     theirs, ours = ({"focus": "off", **dict(one.peak_key())} for one in (other, asked))
     return ", ".join(
-        f"{name} {_text(theirs[name])}" for name in KNOBS if theirs.get(name) != ours.get(name)
+        f"{name} {value_text(theirs[name])}" for name in KNOBS if theirs.get(name) != ours.get(name)
     )
-
-
-def _text(value: Value) -> str:
-    """Write a knob's value as it is typed."""
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)

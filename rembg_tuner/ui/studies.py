@@ -34,6 +34,9 @@ _LOG = logging.getLogger(__name__)
 _POLL_S = 0.2
 MOST_STUDY_S = 30 * 60.0
 _FULL_WAIT_S = 3.0  # before a trial asks a full line again
+_USUAL_WORK = Message(
+    "another comparison, sweep or soak is going on here; try again when it is done"
+)
 
 
 class BusyError(SettingsError):
@@ -61,11 +64,11 @@ class Study:
         soaked: what a soak came to.
         subject: of a soak: the setting, and the picture's name; None: it is none.
         measuring: the setting that is being measured, or was last; None: none yet.
-        what: says to others that it goes on; None: it is a comparison, a sweep or a stress test.
+        what: tells others that it runs.
     """
 
     folder: Path
-    what: Message | None = None
+    what: Message = _USUAL_WORK
     progress: SweepProgress | None = None
     question: Question | None = None
     compared: list[Compared] = field(default_factory=list)
@@ -143,30 +146,25 @@ class Studies:
         self._lock = threading.Lock()
         self._running: Study | None = None
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether somebody's goes on."""
-        return self._running is not None and self._running.is_running
-
     def start(
         self,
         folder: Path,
         work: Callable[[Study, LineBench, Comparer], None],
         *,
-        what: Message | None = None,
+        what: Message = _USUAL_WORK,
     ) -> Study:
         """Begin a study.
 
         Args:
             folder: for its files.
             work: does it, in a thread of its own; looks at `is_stopped`.
-            what: says to others that it goes on; None: it is a comparison, a sweep or a stress test.
+            what: tells others that it runs.
 
         Raises:
             BusyError: another one goes on; how far it is, is told where it is known.
         """
         with self._lock:
-            if self.is_busy:
+            if self._running is not None and self._running.is_running:
                 raise BusyError([_busy_text(self._running)])
             study = self._running = Study(folder=folder, what=what)
         threading.Thread(target=self._run, args=(study, work), daemon=True, name="study").start()
@@ -188,15 +186,11 @@ class Studies:
             study.is_running = False
 
 
-def _busy_text(other: Study | None) -> Message:
-    """Say that another study goes on, and how far it is."""
-    progress = None if other is None else other.progress
+def _busy_text(other: Study) -> Message:
+    """Return that another study runs, and how far it is."""
+    progress = other.progress
     if progress is None:
-        if other is not None and other.what is not None:
-            return other.what
-        return Message(
-            "another comparison, sweep or soak is going on here; try again when it is done"
-        )
+        return other.what
     low, high = map(format_rough, progress.left_s)
     return Message(
         "another sweep is going on here: {done} of {planned} trials are done, {low} to {high} are left; try again then",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator  # Gradio reads annotations at run time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from rembg_tuner.errors import OutputError, TunerError
-from rembg_tuner.format_timing import format_states, time_formats
+from rembg_tuner.format_timing import format_states, step_text, time_formats
 from rembg_tuner.messages import Message
 from rembg_tuner.ui.choices import machine_here
 from rembg_tuner.ui.events import QUIET
@@ -41,26 +40,13 @@ def add_formats(triggers: list[Any], desk: Desk) -> None:
     button.click(formats.time, None, shown, concurrency_limit=None, **QUIET)
 
 
-@dataclass(frozen=True)
-class _Timing:
-    """A timing and what it has come to.
-
-    Attributes:
-        study: that it is.
-        steps: what was and is being timed.
-    """
-
-    study: Study
-    steps: list[Message]
-
-
 class _Formats:
     """The events."""
 
     def __init__(self, desk: Desk) -> None:
         """Work at a desk."""
         self.desk = desk
-        self._timing: _Timing | None = None  # the latest
+        self._timing: Study | None = None  # the latest
 
     def look(self, request: gr.Request) -> str:
         """Show what `precision auto` is for each model and engine."""
@@ -69,37 +55,32 @@ class _Formats:
     async def time(self, request: gr.Request) -> AsyncIterator[str]:
         """Time the formats, one worker a turn of the line, so that visitors' pictures go between.
 
-        It goes on where the visitor leaves: what it finds is everyone's. Who asks meanwhile follows the same.
+        It goes on where the visitor leaves: what it finds is everyone's. A visitor who asks meanwhile follows the same timing.
         """
         try:
-            timing = self._going_on() or self._begin()
+            study = self._running()
         except TunerError as error:
             yield self._show(request, problem=error.message)
             return
-        while timing.study.is_running:
-            steps = timing.steps
-            yield self._show(request, step=steps[-1] if steps else None, is_timing=True)
+        while study.is_running:
+            step = None if study.measuring is None else step_text(study.measuring)
+            yield self._show(request, step=step, is_timing=True)
             await asyncio.sleep(FOLLOW_EVERY_S)
-        yield self._show(request, problem=timing.study.problem)
+        yield self._show(request, problem=study.problem)
 
-    def _going_on(self) -> _Timing | None:
-        """Return the timing that goes on; None: there is none."""
-        return self._timing if self._timing is not None and self._timing.study.is_running else None
-
-    def _begin(self) -> _Timing:
-        """Begin to time.
+    def _running(self) -> Study:
+        """Return the timing that runs, or begin one.
 
         Raises:
-            BusyError: a study goes on.
+            BusyError: a study of another kind runs.
         """
-        steps: list[Message] = []
+        if self._timing is None or not self._timing.is_running:
 
-        def work(study: Study, bench: LineBench, _: Comparer) -> None:
-            _time_all(self._machine(), bench, study, steps)
+            def work(study: Study, bench: LineBench, _: Comparer) -> None:
+                _time_all(self._machine(), bench, study)
 
-        what = Message("the number formats are being timed here; try again when that is done")
-        study = self.desk.studies.start(self.desk.folder.new_job(), work, what=what)
-        self._timing = _Timing(study, steps)
+            what = Message("the number formats are being timed here; try again when that is done")
+            self._timing = self.desk.studies.start(self.desk.folder.new_job(), work, what=what)
         return self._timing
 
     def _machine(self) -> Machine:
@@ -120,7 +101,7 @@ class _Formats:
         return show_formats(states, language, problem=problem, step=step, is_timing=is_timing)
 
 
-def _time_all(machine: Machine, bench: LineBench, study: Study, steps: list[Message]) -> None:
+def _time_all(machine: Machine, bench: LineBench, study: Study) -> None:
     """Time every model that has a choice; one that could not be timed does not keep the others from it.
 
     Raises:
@@ -129,7 +110,7 @@ def _time_all(machine: Machine, bench: LineBench, study: Study, steps: list[Mess
     failed: OutputError | None = None
     for state in format_states(machine):
         try:
-            time_formats(state, machine, bench, study.folder, steps.append)
+            time_formats(state, machine, bench, study.folder)
         except OutputError as error:
             failed = error
     if failed is not None:

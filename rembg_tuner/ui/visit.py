@@ -19,7 +19,7 @@ from rembg_tuner.errors import NO_FOREGROUND
 from rembg_tuner.escapes import encode_text, escape_cell
 from rembg_tuner.measurement import Failure, Result, has_code, setting_peak_bytes
 from rembg_tuner.running.ticket import Timeline
-from rembg_tuner.settings import KNOBS
+from rembg_tuner.settings import KNOBS, public_name_of
 from rembg_tuner.stats import Summary, summarise
 from rembg_tuner.ui.catalogues import SOURCE
 from rembg_tuner.ui.words import tell
@@ -273,7 +273,7 @@ def _row(turn: Turn, run: Result | Failure) -> dict[str, object]:
     """Give one run as columns."""
     row: dict[str, object] = {"turn": turn.number, "picture": turn.picture, "preset": turn.preset}
     row |= {name: getattr(turn.settings, name) for name in KNOBS}
-    row["model"] = Path(turn.settings.model).name
+    row["model"] = public_name_of(turn.settings.model)
     if isinstance(run, Failure):
         return row | {
             "kind": run.kind,
@@ -299,8 +299,7 @@ def public_run(turn: Turn, run: Result | Failure, language: str = SOURCE) -> dic
         language: of its messages.
     """
     content = run.to_dict() | {"input": turn.picture}
-    # A host's preset may run a model of its own, whose path is nobody else's to know.
-    model = {"model": Path(run.settings.model).name}
+    model = {"model": public_name_of(run.settings.model)}
     content["settings"] = run.settings.to_dict() | model
     if isinstance(run, Failure):
         return content | {"message": tell(run.message, language)}

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from rembg_tuner.measurement import is_busy
 from rembg_tuner.quality import STARS, edge_stars
+from rembg_tuner.settings import public_name_of
 from rembg_tuner.trials import label_of
 from rembg_tuner.ui.words import choice_text, say, tell
 from rembg_tuner.units import format_bytes, format_rough, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from rembg_tuner.messages import Message
     from rembg_tuner.settings import Settings, Value
@@ -68,9 +69,7 @@ def percent(share: float) -> str:
 _WRITTEN_AS: dict[str, Callable[[Any], str]] = {
     "memory_limit_bytes": format_bytes,
     "focus_max_share": percent,
-    "model": lambda model: (
-        Path(model).name
-    ),  # of a host's own model the path is nobody else's to know
+    "model": public_name_of,
 }
 
 
