@@ -1,10 +1,13 @@
-"""Measure the article's table, through the command line as a user has it. Wants a quiet machine; about two minutes.
+"""Measure the article's table, through the command line as a user has it.
+
+Wants a quiet machine; about two minutes.
 
     python benchmarks/article.py --models DIR [--stand-in] [--avx2] [--rounds N] [-o DIR]
 
-DIR of --models holds u2net.onnx, the released one or a stand-in of its size and speed (--stand-in). --avx2
-holds OpenVINO to AVX2 as `rembg-tuner bench --avx2` does; ONNX Runtime, which runs the article's rows, cannot
-be held. The figures go to benchmarks/results/article-DATE.json, or avx2-article-DATE.json.
+DIR of --models holds u2net.onnx, the released one or a stand-in of its size and speed (--stand-in).
+--avx2 holds OpenVINO to AVX2 as `rembg-tuner bench --avx2` does; ONNX Runtime, which runs the
+article's rows, cannot be held. The figures go to benchmarks/results/article-DATE.json, or
+avx2-article-DATE.json.
 """
 
 from __future__ import annotations
@@ -39,7 +42,15 @@ def main() -> None:
         "MODEL_CHECKSUM_DISABLED": "1",
         **({"ONEDNN_MAX_CPU_ISA": "AVX2"} if arguments.avx2 else {}),
     }
-    command = [sys.executable, "-m", "rembg_tuner", "article", "--json", "--rounds", arguments.rounds]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "rembg_tuner",
+        "article",
+        "--json",
+        "--rounds",
+        arguments.rounds,
+    ]
     if arguments.stand_in:
         command.append("--stand-in")
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)

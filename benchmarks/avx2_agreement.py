@@ -2,12 +2,13 @@
 
     python benchmarks/avx2_agreement.py --eval DIR [-o DIR] [--only agreement,times]
 
-DIR of --eval holds images/. AVX2 has no instruction that sums four products of 8-bit numbers exactly: pairs
-of products are added in 16 bits, which can saturate, so the mattes differ from those of a CPU with VNNI. A
-CPU with VNNI is held to AVX2: OpenVINO by ONEDNN_MAX_CPU_ISA, ONNX Runtime (which has no such switch) by
-qemu's user mode emulation of a Haswell CPU (Debian's package qemu-user; about two minutes a picture). Only
-numbers are taken from the emulation, never times. OpenVINO's times and peaks under the switch are recorded
-too. The figures go to benchmarks/results/avx2-agreement-DATE.json.
+DIR of --eval holds images/. AVX2 has no instruction that sums four products of 8-bit numbers
+exactly: pairs of products are added in 16 bits, which can saturate, so the mattes differ from those
+of a CPU with VNNI. A CPU with VNNI is held to AVX2: OpenVINO by ONEDNN_MAX_CPU_ISA, ONNX Runtime
+(which has no such switch) by qemu's user mode emulation of a Haswell CPU (Debian's package
+qemu-user; about two minutes a picture). Only numbers are taken from the emulation, never times.
+OpenVINO's times and peaks under the switch are recorded too. The figures go to
+benchmarks/results/avx2-agreement-DATE.json.
 """
 
 from __future__ import annotations
@@ -42,9 +43,12 @@ MIB = 2**20
 
 
 def answer_in_child(engine: str, file: str, inputs: Path, outputs: Path) -> None:
-    """Run a network over inputs, one at a time, and write its first outputs: float32 (n, side, side).
+    """Run a network over inputs, one at a time, and write its first outputs.
 
-    Called in a process of its own. Prints one JSON line: seconds of each run, and the peak RSS in bytes.
+    Float32 (n, side, side).
+
+    Called in a process of its own. Prints one JSON line: seconds of each run, and the peak RSS in
+    bytes.
     """
     pictures = np.load(inputs)
     answers: list[Any] = []
@@ -92,14 +96,24 @@ def _open_openvino(file: str) -> Any:
 def run_child(
     engine: str, precision: str, inputs: Path, folder: Path, *, is_emulated: bool
 ) -> tuple[Any, dict[str, Any]]:
-    """Run one engine and precision in a process; gives the answers, and what the process printed."""
+    """Run one engine and precision in a process.
+
+    Gives the answers, and what the process printed.
+    """
     outputs = folder / f"{engine}-{precision}.npy"
     python = [str(Path(sys.executable).resolve())]
     words = [*(EMULATED if is_emulated else []), *python, __file__, "--child", engine]
     words += [str(MODELS / FILES[engine, precision]), str(inputs), str(outputs)]
     path = os.pathsep.join(entry for entry in sys.path if entry)
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": path}
-    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        words,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=True,
+    )
     printed: dict[str, Any] = json.loads(done.stdout)
     return np.load(outputs), printed
 
@@ -122,7 +136,9 @@ def agree(answers: Any, references: Any) -> dict[str, float]:
     from rembg_tuner.imaging.matte import scale_to_matte
     from rembg_tuner.quality import intersection_over_union, mean_absolute_error
 
-    pairs = [(scale_to_matte(a), scale_to_matte(b)) for a, b in zip(answers, references, strict=True)]  # fmt: skip
+    pairs = [
+        (scale_to_matte(a), scale_to_matte(b)) for a, b in zip(answers, references, strict=True)
+    ]
     differences = [mean_absolute_error(a, b) for a, b in pairs]
     overlaps = [intersection_over_union(a, b) for a, b in pairs]
     return {
@@ -142,7 +158,12 @@ def measure_agreement(pictures: Path, scratch: Path) -> dict[str, Any]:
     inputs = scratch / "inputs.npy"
     np.save(inputs, read_inputs(pictures))
     has_more = bool(host.features & {"avx512_vnni", "avx_vnni", "amx_int8", "avx512f"})
-    found: dict[str, Any] = {"cpu": host.cpu, "cores": host.usable_cpus, "features": sorted(host.features), "held_to_avx2": has_more}  # fmt: skip
+    found: dict[str, Any] = {
+        "cpu": host.cpu,
+        "cores": host.usable_cpus,
+        "features": sorted(host.features),
+        "held_to_avx2": has_more,
+    }
     for engine in ("openvino", "onnxruntime"):
         is_emulated = has_more and engine == "onnxruntime"
         # fp32 differs between instruction sets by rounding only, so it is not emulated.

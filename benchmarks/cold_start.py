@@ -1,13 +1,19 @@
-"""Measure starts from nothing: `python benchmarks/cold_start.py [BEFORE] [-n 7] [-o DIR]`. Wants a quiet machine.
+"""Measure starts from nothing: `python benchmarks/cold_start.py [BEFORE] [-n 7] [-o DIR]`.
 
-Stock rembg in a fresh Python, `cut` of BEFORE (another checkout with a `.venv` of its own), and `cut` of this one, in
-turn: u2netp, a 1080p JPEG to PNG, ours in int8 at 320 px with OpenVINO, each with a filled cache. Of each:
+Wants a quiet machine.
 
-- file: from the process's start to the file that took its name, in steps of the kernel's clock (some ms);
+Stock rembg in a fresh Python, `cut` of BEFORE (another checkout with a `.venv` of its own), and
+`cut` of this one, in
+turn: u2netp, a 1080p JPEG to PNG, ours in int8 at 320 px with OpenVINO, each with a filled cache.
+Of each:
+
+- file: from the process's start to the file that took its name, in steps of the kernel's clock
+  (some ms);
 - exit: to the process's end;
 - CPU: user and system, of the process and its children.
 
-Then where the time of this checkout's `cut` goes, step by step. The JSON holds each figure, the tables the medians.
+Then where the time of this checkout's `cut` goes, step by step. The JSON holds each figure, the
+tables the medians.
 """
 
 from __future__ import annotations
@@ -111,7 +117,9 @@ def main() -> None:
         steps = timeline(Path(folder), arguments.n)
     told = report(found, steps)
     print(tables(told))
-    (arguments.output / f"cold-start-{told['date']}.json").write_text(json.dumps(told, indent=1) + "\n")  # fmt: skip
+    (arguments.output / f"cold-start-{told['date']}.json").write_text(
+        json.dumps(told, indent=1) + "\n"
+    )
 
 
 def commands(folder: Path, before: Path | None) -> dict[str, tuple[list[str], dict[str, str]]]:
@@ -133,7 +141,9 @@ def start(command: list[str], environment: dict[str, str], output: Path) -> Foun
     output.unlink(missing_ok=True)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     began, began_at = time.perf_counter(), time.time()
-    subprocess.run(command, env=starting_environment(**environment), stdout=subprocess.DEVNULL, check=True)  # fmt: skip
+    subprocess.run(
+        command, env=starting_environment(**environment), stdout=subprocess.DEVNULL, check=True
+    )
     exit_s = time.perf_counter() - began
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
@@ -164,7 +174,10 @@ def timeline(folder: Path, count: int) -> dict[str, float]:
 def report(found: dict[str, list[Found]], steps: dict[str, float]) -> dict[str, Any]:
     """Return everything that the JSON holds."""
     host = read_host()
-    medians = {name: {key: statistics.median(one[key] for one in every) for key in every[0]} for name, every in found.items()}  # fmt: skip
+    medians = {
+        name: {key: statistics.median(one[key] for one in every) for key in every[0]}
+        for name, every in found.items()
+    }
     return {
         "date": datetime.now(tz=UTC).date().isoformat(),
         "cpu": host.cpu,
@@ -182,7 +195,12 @@ def report(found: dict[str, list[Found]], steps: dict[str, float]) -> dict[str, 
 def tables(told: dict[str, Any]) -> str:
     """Write the medians as Markdown."""
     stock = told["medians"]["stock"]
-    lines = [f"{told['cpu']}, {told['cores']} cores, n = {told['n']}", "", "| start | file | exit | CPU | file to file, of stock | exit to exit |", "|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    lines = [
+        f"{told['cpu']}, {told['cores']} cores, n = {told['n']}",
+        "",
+        "| start | file | exit | CPU | file to file, of stock | exit to exit |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     for name, one in told["medians"].items():
         times = " | ".join(f"{one[key] * 1000:.0f} ms" for key in ("file_s", "exit_s", "cpu_s"))
         ratios = " | ".join(f"{one[key] / stock[key]:.3f}" for key in ("file_s", "exit_s"))

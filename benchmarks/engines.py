@@ -2,9 +2,10 @@
 
     python benchmarks/engines.py --eval DIR --models DIR [--only SECTION,...]
 
-DIR of --eval holds images/ and u2net/ (u2net's own masks); that of --models isnet-general-use.onnx and a
-u2net.onnx (a stand-in of its size and speed will do: its masks are not looked at). The figures go to
-benchmarks/results/engines-DATE.json, one section after another, so that each can be measured again alone.
+DIR of --eval holds images/ and u2net/ (u2net's own masks); that of --models isnet-general-use.onnx
+and a u2net.onnx (a stand-in of its size and speed will do: its masks are not looked at). The
+figures go to benchmarks/results/engines-DATE.json, one section after another, so that each can be
+measured again alone.
 """
 
 from __future__ import annotations
@@ -197,14 +198,19 @@ def measure_u2net(_folder: Path, _models: Path) -> dict[str, Any]:
 
 
 def measure_sizes(_folder: Path, _models: Path) -> dict[str, Any]:
-    """How the network's memory grows with its input: the fitted exponent, RSS after load taken off."""
+    """How the network's memory grows with its input.
+
+    The fitted exponent, RSS after load taken off.
+    """
     ways = {
         "onnxruntime, defaults": Settings(engine="onnxruntime"),
-        "onnxruntime, no arena, no pattern": Settings(engine="onnxruntime", cpu_mem_arena=False, mem_pattern=False),
+        "onnxruntime, no arena, no pattern": Settings(
+            engine="onnxruntime", cpu_mem_arena=False, mem_pattern=False
+        ),
         "openvino fp32": Settings(engine="openvino"),
         "openvino bf16": Settings(engine="openvino", precision="bf16"),
         "ncnn fp32": Settings(engine="ncnn"),
-    }  # fmt: skip
+    }
     return {name: _growth(settings) for name, settings in possible(ways).items()}
 
 

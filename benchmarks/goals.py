@@ -2,10 +2,10 @@
 
     python benchmarks/goals.py [-r DIR]
 
-What is "of before" needs records made with the release before: `bench --before DIR`, `page_start.py DIR`,
-`page_click.py DIR`, `png_writer.py --before DIR`. The goals are for a CPU with AVX2 only; where a record with OpenVINO held to AVX2
-exists it fills the last column. Its ratios to stock rembg are lower than on such a CPU, since ONNX Runtime
-cannot be held.
+What is "of before" needs records made with the release before: `bench --before DIR`, `page_start.py
+DIR`, `page_click.py DIR`, `png_writer.py --before DIR`. The goals are for a CPU with AVX2 only;
+where a record with OpenVINO held to AVX2 exists it fills the last column. Its ratios to stock rembg
+are lower than on such a CPU, since ONNX Runtime cannot be held.
 """
 
 from __future__ import annotations
@@ -72,18 +72,25 @@ def click(found: Record) -> str:
 def page_start(found: Record) -> str:
     """Read the page's start and first run, of the release before's."""
     ratios = found.get("of_before", {})
-    return f"{ratios['served_s']:.2f} / {ratios['first_run_s']:.2f}" if ratios else "no release before"  # fmt: skip
+    return (
+        f"{ratios['served_s']:.2f} / {ratios['first_run_s']:.2f}" if ratios else "no release before"
+    )
 
 
 def article(found: Record) -> str:
     """Read the fastest of ours in the article's table."""
-    ours = [r for r in found["table"]["rows"] if r["ratios"] and not r["name"].startswith("article")]  # fmt: skip
+    ours = [
+        r for r in found["table"]["rows"] if r["ratios"] and not r["name"].startswith("article")
+    ]
     best = max(ours, key=lambda r: r["ratios"][1])
     return f"{best['ratios'][1]:.1f} x, {best['ratios'][0]:.0%} ({best['name']})"
 
 
 def write_alone(found: Record) -> str:
-    """Read the write stage at 12 MP measured by itself, of the release before's: wall and CPU time."""
+    """Read the write stage at 12 MP measured by itself, of the release before's.
+
+    Wall and CPU time.
+    """
     stage = found["stage"]["12 MP"]
     return f"{stage['wall_s_of_before']:.2f} (CPU {stage['cpu_s_of_before']:.2f})"
 
@@ -101,28 +108,49 @@ def focus(found: Record) -> str:
     for name in ("area and number", "all"):
         taken = groups[name]
         texts.append(
-            f"{name}: {taken['sad_ratio']:.2f}; {taken['worst_ratio']:.2f}; {taken['worse_share']:.0%} (n = {taken['applied']})"
+            f"{name}: {taken['sad_ratio']:.2f}; {taken['worst_ratio']:.2f};"
+            f" {taken['worse_share']:.0%} (n = {taken['applied']})"
         )
     return ", ".join(texts)
 
 
 GOALS: tuple[tuple[str, str, str, Read], ...] = (
-    ("1080p JPEG to PNG, warm, fastest, against stock", ">= 4.5 x", "bench", speed("fastest", "1080p")),
+    (
+        "1080p JPEG to PNG, warm, fastest, against stock",
+        ">= 4.5 x",
+        "bench",
+        speed("fastest", "1080p"),
+    ),
     ("the same, int8 at 320 px", ">= 3.8 x", "bench", speed("openvino int8", "1080p")),
     ("12 MP, fastest", ">= 7.5 x", "bench", speed("fastest", "12 MP")),
     ("48 MP, fastest", ">= 13 x", "bench", speed("fastest", "48 MP")),
     ("write stage at 12 MP, of before", "<= 0.45", "bench", write_of_before),
     ("the same, the stage by itself", "<= 0.45", "png-writer", write_alone),
-    ("peak at 1080p, and 48 MP above it, int8 320 px", "<= 165 MiB, <= +24", "bench", peaks("openvino int8")),
+    (
+        "peak at 1080p, and 48 MP above it, int8 320 px",
+        "<= 165 MiB, <= +24",
+        "bench",
+        peaks("openvino int8"),
+    ),
     ("peak at 1080p, and 48 MP above it, fastest", "<= 165 MiB, <= +24", "bench", peaks("fastest")),
-    ("cut, start to file, second start, int8 320 px, of stock", "<= 0.27", "cold-start", cold_to_file),
+    (
+        "cut, start to file, second start, int8 320 px, of stock",
+        "<= 0.27",
+        "cold-start",
+        cold_to_file,
+    ),
     ("the same, start to the process's end", "", "bench", cold),
     ("click to cut-out seen less the worker's total", "<= 0.15 s", "page-click", click),
     ("page served / first run, of before", "<= 0.7 / <= 0.65", "page-start", page_start),
     ("PNG size, median / worst, of before", "<= 1.02 / <= 1.07", "png-writer", png_size),
-    ("focus auto, SAD: geometric mean; worst; above 1.02", "<= 0.55; <= 1.5; <= 8 %", "edges", focus),
+    (
+        "focus auto, SAD: geometric mean; worst; above 1.02",
+        "<= 0.55; <= 1.5; <= 8 %",
+        "edges",
+        focus,
+    ),
     ("article with u2net's stand-in, best of ours", ">= 6 x, <= 16 %", "article", article),
-)  # fmt: skip
+)
 
 
 def newest(folder: Path, name: str) -> Record | None:

@@ -1,12 +1,15 @@
-"""Compare the network's speed with that of a plain matrix product. Wants a quiet machine; about two minutes.
+"""Compare the network's speed with that of a plain matrix product.
+
+Wants a quiet machine; about two minutes.
 
     python benchmarks/limits.py [--avx2] [--rounds N] [-o DIR]
 
-A convolutional network in fp32 can hardly be faster than sgemm, the float32 matrix product, on the same
-threads. numpy's (OpenBLAS) and u2netp's network run in turn, each in its own process; the network's time is
-`predict` of the measured worker. Its operations are counted from the graph: two for each multiply-add of
-the convolutions that the first output needs. --avx2 holds OpenVINO and OpenBLAS to AVX2, as on a CPU that
-has no more. The figures go to benchmarks/results/limits-DATE.json, or avx2-limits-DATE.json.
+A convolutional network in fp32 can hardly be faster than sgemm, the float32 matrix product, on the
+same threads. numpy's (OpenBLAS) and u2netp's network run in turn, each in its own process; the
+network's time is `predict` of the measured worker. Its operations are counted from the graph: two
+for each multiply-add of the convolutions that the first output needs. --avx2 holds OpenVINO and
+OpenBLAS to AVX2, as on a CPU that has no more. The figures go to
+benchmarks/results/limits-DATE.json, or avx2-limits-DATE.json.
 """
 
 from __future__ import annotations
@@ -62,7 +65,10 @@ print(sorted(rates[1:])[2])
 
 
 def sgemm_gflops(threads: int) -> float:
-    """Run numpy's matrix product in a process of its own; returns GFLOP/s, the median of five after one."""
+    """Run numpy's matrix product in a process of its own.
+
+    Returns GFLOP/s, the median of five after one.
+    """
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(threads)}
     done = subprocess.run(
         [sys.executable, "-c", _SGEMM], env=environment, capture_output=True, text=True, check=True
@@ -71,7 +77,10 @@ def sgemm_gflops(threads: int) -> float:
 
 
 def network_gflop() -> float:
-    """Count the operations of u2netp's first output at 320 px, in 10^9: two for each multiply-add."""
+    """Count the operations of u2netp's first output at 320 px, in 10^9.
+
+    Two for each multiply-add.
+    """
     model = onnx.load(find_model("u2netp").path)
     graph = model.graph
     for axis, size in enumerate((1, 3, SIDE, SIDE)):

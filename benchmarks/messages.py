@@ -2,7 +2,8 @@
 
     python benchmarks/messages.py [n]
 
-CPU time of this process, the languages interleaved; prints medians with the least and the most of n (11).
+CPU time of this process, the languages interleaved; prints medians with the least and the most of n
+(11).
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ def main() -> None:
                 work(language)
                 times[language].append((time.process_time() - began_s) * 1000)
         for language, found_ms in times.items():
-            print(f"{name}, {language}: {statistics.median(found_ms):.1f} ms ({min(found_ms):.1f} to {max(found_ms):.1f}), n = {n}")  # fmt: skip
+            print(
+                f"{name}, {language}: {statistics.median(found_ms):.1f} ms ({min(found_ms):.1f} to"
+                f" {max(found_ms):.1f}), n = {n}"
+            )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Measure the page: `python benchmarks/page.py [-o DIR]`. Takes some minutes; wants a quiet machine and Chromium.
+"""Measure the page: `python benchmarks/page.py [-o DIR]`.
 
-Starts the page itself, as `make run` does, and writes what it found as JSON and as a table. What the
-product promises of itself is asserted nowhere here: the figures are for reading.
+Takes some minutes; wants a quiet machine and Chromium.
+
+Starts the page itself, as `make run` does, and writes what it found as JSON and as a table. What
+the product promises of itself is asserted nowhere here: the figures are for reading.
 """
 
 from __future__ import annotations
@@ -158,7 +160,13 @@ def measure_clicks(page: Page, n: int) -> dict[str, Any]:
         page.wait_for_timeout(200)  # Gradio ignores a click while the event before it has not ended
         times.append(page.evaluate(CLICK, i) / 1000)
     warm = times[1:]
-    return {"first_s": times[0], "n": n, "p50_s": statistics.median(warm), "low_s": min(warm), "high_s": max(warm)}  # fmt: skip
+    return {
+        "first_s": times[0],
+        "n": n,
+        "p50_s": statistics.median(warm),
+        "low_s": min(warm),
+        "high_s": max(warm),
+    }
 
 
 def read_runs(page: Page) -> list[dict[str, Any]]:
@@ -173,7 +181,14 @@ def spread(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Give the warm runs' times, and the peak over all."""
     times = [run["total_s"] for run in runs if run["run_index"] > 0]
     peaks = [run["peak_rss_bytes"] / MIB for run in runs]
-    return {"n": len(times), "median_s": statistics.median(times), "low_s": min(times), "high_s": max(times), "peak_mib": max(peaks), "median_peak_mib": statistics.median(peaks)}  # fmt: skip
+    return {
+        "n": len(times),
+        "median_s": statistics.median(times),
+        "low_s": min(times),
+        "high_s": max(times),
+        "peak_mib": max(peaks),
+        "median_peak_mib": statistics.median(peaks),
+    }
 
 
 def measure_idle(server: Server, seconds: float) -> float:
@@ -241,9 +256,23 @@ def measure(folder: Path, soak: int) -> dict[str, Any]:
         found["browser_1080p"] = spread(read_runs(page))
         page.context.browser.close()  # type: ignore[union-attr]
     done = subprocess.run(
-        [sys.executable, "-m", "rembg_tuner", "cut", str(pictures["1080p.jpg"]), "-o", str(folder / "out.png"), "--repeat", "11", "--json"],
-        capture_output=True, text=True, check=True, cwd=ROOT,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "rembg_tuner",
+            "cut",
+            str(pictures["1080p.jpg"]),
+            "-o",
+            str(folder / "out.png"),
+            "--repeat",
+            "11",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
     found["cut_1080p"] = spread(json.loads(done.stdout)["runs"])
     client = Client(server.address, verbose=False)
     rss = [server.rss_mib()]
@@ -252,10 +281,30 @@ def measure(folder: Path, soak: int) -> dict[str, Any]:
         assert file is not None, result
         Path(file).unlink()
         rss.append(server.rss_mib())
-    found["web_rss_mib"] = {"before": rss[0], "after": rss[-1], "highest": max(rss), "runs_12mp": soak}  # fmt: skip
+    found["web_rss_mib"] = {
+        "before": rss[0],
+        "after": rss[-1],
+        "highest": max(rss),
+        "runs_12mp": soak,
+    }
     file, result = cut(client, pictures["bomb.png"])
-    found["bomb_144mp"] = {"kind": result["kind"], "message": result["message"], "web_rss_mib": server.rss_mib()}  # fmt: skip
-    bad = ("empty.png", "text.jpg", "short.png", "damaged.png", "header.png", "page.html.png", "drawing.svg", "phone.heic", "short.jpg", "zip.webp")  # fmt: skip
+    found["bomb_144mp"] = {
+        "kind": result["kind"],
+        "message": result["message"],
+        "web_rss_mib": server.rss_mib(),
+    }
+    bad = (
+        "empty.png",
+        "text.jpg",
+        "short.png",
+        "damaged.png",
+        "header.png",
+        "page.html.png",
+        "drawing.svg",
+        "phone.heic",
+        "short.jpg",
+        "zip.webp",
+    )
     found["bad_files"] = {}
     for name in bad:
         file, result = cut(client, pictures[name])

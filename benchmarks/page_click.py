@@ -1,10 +1,13 @@
-"""Measure from the click on Run to the cut-out seen: `python benchmarks/page_click.py [BEFORE] [-n 15] [-o DIR]`.
+"""Measure from the click on Run to the cut-out seen.
 
-BEFORE is another checkout with a `.venv` of its own, such as the release before; servers of both are started in turn
-(A B A B). Each is clicked often enough to be warm, then n times, with a 1080p JPEG. Of each click the worker's
-own total, as the run's record says it, is subtracted: what is left is the browser's event, the queue, the preview,
-the answer, decoding and painting. CPU time is the server's with its previews' process, without the worker, and the
-browser's. Wants a quiet machine and Chromium.
+`python benchmarks/page_click.py [BEFORE] [-n 15] [-o DIR]`.
+
+BEFORE is another checkout with a `.venv` of its own, such as the release before; servers of both
+are started in turn (A B A B). Each is clicked often enough to be warm, then n times, with a 1080p
+JPEG. Of each click the worker's own total, as the run's record says it, is subtracted: what is left
+is the browser's event, the queue, the preview, the answer, decoding and painting. CPU time is the
+server's with its previews' process, without the worker, and the browser's. Wants a quiet machine
+and Chromium.
 """
 
 from __future__ import annotations
@@ -45,7 +48,11 @@ def main() -> None:
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
-    trees = {"now": ROOT} if arguments.before is None else {"before": arguments.before.resolve(), "now": ROOT}  # fmt: skip
+    trees = (
+        {"now": ROOT}
+        if arguments.before is None
+        else {"before": arguments.before.resolve(), "now": ROOT}
+    )
     found: dict[str, list[Found]] = {name: [] for name in trees}
     with tempfile.TemporaryDirectory() as folder:
         picture = make_picture(Path(folder))
@@ -73,11 +80,18 @@ def measure(root: Path, picture: Path, preset: str, n: int) -> list[Found]:
     """Serve a checkout's page, click, and give each click's figures."""
     port = free_port()
     process = subprocess.Popen(
-        [str(root / ".venv" / "bin" / "python"), str(root / "app.py"), "--port", str(port), "--preset", preset],
+        [
+            str(root / ".venv" / "bin" / "python"),
+            str(root / "app.py"),
+            "--port",
+            str(port),
+            "--preset",
+            preset,
+        ],
         stderr=subprocess.DEVNULL,
         cwd=root,
         env=starting_environment(),
-    )  # fmt: skip
+    )
     clicks: list[Found] = []
     try:
         wait_until_served(f"http://127.0.0.1:{port}", process)
@@ -91,7 +105,13 @@ def measure(root: Path, picture: Path, preset: str, n: int) -> list[Found]:
                 web_s, browser_s = cpu_s(process.pid), chromium_s()
                 seen_s = page.evaluate(CLICK, i) / 1000
                 page.wait_for_timeout(PAUSE_S * 1000)
-                clicks.append({"seen_s": seen_s, "web_cpu_s": cpu_s(process.pid) - web_s, "browser_cpu_s": chromium_s() - browser_s})  # fmt: skip
+                clicks.append(
+                    {
+                        "seen_s": seen_s,
+                        "web_cpu_s": cpu_s(process.pid) - web_s,
+                        "browser_cpu_s": chromium_s() - browser_s,
+                    }
+                )
             for click, run in zip(clicks, read_runs(page), strict=True):
                 click["total_s"] = run["total_s"]
                 click["less_total_s"] = click["seen_s"] - run["total_s"]
@@ -122,7 +142,12 @@ def summary(clicks: list[Found]) -> Found:
     medians = {
         name: round(statistics.median(click[name] for click in clicks), 4) for name in clicks[0]
     }
-    return {"n": len(clicks), **medians, "less_total_low_s": round(min(less), 4), "less_total_high_s": round(max(less), 4)}  # fmt: skip
+    return {
+        "n": len(clicks),
+        **medians,
+        "less_total_low_s": round(min(less), 4),
+        "less_total_high_s": round(max(less), 4),
+    }
 
 
 if __name__ == "__main__":

@@ -1,18 +1,21 @@
-"""Measure the page's start and load: `python benchmarks/page_start.py [BEFORE] [-n 7] [-o DIR]`. Wants a quiet machine.
+"""Measure the page's start and load: `python benchmarks/page_start.py [BEFORE] [-n 7] [-o DIR]`.
 
-BEFORE is another checkout with a `.venv` of its own, such as the release before; it is measured in turn
-with this one, each time with a new server and a new browser profile:
+Wants a quiet machine.
+
+BEFORE is another checkout with a `.venv` of its own, such as the release before; it is measured in
+turn with this one, each time with a new server and a new browser profile:
 
 - served: from `python app.py` started to the page's HTML received;
-- usable: from the same start to the examples drawn in Chromium, which then takes a picture and a click; the
-  browser itself runs already;
+- usable: from the same start to the examples drawn in Chromium, which then takes a picture and a
+  click; the browser itself runs already;
 - first run: on that server, a 1080p JPEG uploaded, from the first click on Run to the cut-out seen;
 - from the start to the first cut-out: all of it, with the upload between;
-- loads: requests, transferred bytes, times and the web process's CPU time of the first load, of a second one
-  with the browser's cache filled, and of one by another visitor, whose cache is empty.
+- loads: requests, transferred bytes, times and the web process's CPU time of the first load, of a
+  second one with the browser's cache filled, and of one by another visitor, whose cache is empty.
 
-`cpu_s` is the CPU time of the server with all of its children up to the first cut-out, `served_cpu_s` that of
-the web process up to its first answer. The JSON holds each figure, the table the medians.
+`cpu_s` is the CPU time of the server with all of its children up to the first cut-out,
+`served_cpu_s` that of the web process up to its first answer. The JSON holds each figure, the table
+the medians.
 """
 
 from __future__ import annotations
@@ -66,7 +69,11 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=7, help="servers of each; default: 7")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
-    trees = {"now": ROOT} if arguments.before is None else {"before": arguments.before.resolve(), "now": ROOT}  # fmt: skip
+    trees = (
+        {"now": ROOT}
+        if arguments.before is None
+        else {"before": arguments.before.resolve(), "now": ROOT}
+    )
     found: dict[str, list[Found]] = {name: [] for name in trees}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
         picture = make_picture(Path(folder))
@@ -85,13 +92,20 @@ def main() -> None:
         "n": arguments.n,
         "medians": {name: summary(every) for name, every in found.items()},
         "loads": {name: every[-1]["loads"] for name, every in found.items()},
-        "all": {name: [{k: v for k, v in one.items() if k != "loads"} for one in every] for name, every in found.items()},
-    }  # fmt: skip
+        "all": {
+            name: [{k: v for k, v in one.items() if k != "loads"} for one in every]
+            for name, every in found.items()
+        },
+    }
     if "before" in found:
         before, now = told["medians"]["before"], told["medians"]["now"]
-        told["of_before"] = {name: round(now[name] / before[name], 3) for name in now if before[name]}  # fmt: skip
+        told["of_before"] = {
+            name: round(now[name] / before[name], 3) for name in now if before[name]
+        }
     print(json.dumps({k: v for k, v in told.items() if k not in ("all", "loads")}, indent=2))
-    (arguments.output / f"page-start-{told['date']}.json").write_text(json.dumps(told, indent=1) + "\n")  # fmt: skip
+    (arguments.output / f"page-start-{told['date']}.json").write_text(
+        json.dumps(told, indent=1) + "\n"
+    )
 
 
 def make_picture(folder: Path) -> Path:
@@ -126,11 +140,15 @@ def measure(root: Path, browser: Browser, picture: Path) -> Found:
         found["usable_s"] = time.perf_counter() - began
         found["web_rss_mib"] = web.memory_info().rss / 2**20
         page.set_input_files("#picture input[type=file]", str(picture))
-        page.wait_for_function("() => document.querySelector('#picture img')?.src.includes('gradio')")  # fmt: skip
+        page.wait_for_function(
+            "() => document.querySelector('#picture img')?.src.includes('gradio')"
+        )
         page.wait_for_selector("#run:not([disabled])")
         found["first_run_s"] = page.evaluate(CLICK) / 1000
         found["first_cutout_s"] = time.perf_counter() - began
-        found["cpu_s"] = sum(sum(one.cpu_times()[:2]) for one in [web, *web.children(recursive=True)])  # fmt: skip
+        found["cpu_s"] = sum(
+            sum(one.cpu_times()[:2]) for one in [web, *web.children(recursive=True)]
+        )
         page.close()
         _, second = load(context, address, web)
         context.close()
@@ -183,14 +201,19 @@ def load(context: BrowserContext, address: str, web: psutil.Process) -> tuple[Pa
     kept: set[str] = set()
     session.on("Network.requestServedFromCache", lambda event: kept.add(event["requestId"]))
     session.on("Network.responseReceived", note)
-    session.on("Network.loadingFinished", lambda event: asked.get(event["requestId"], {}).update(bytes=event["encodedDataLength"]))  # fmt: skip
+    session.on(
+        "Network.loadingFinished",
+        lambda event: asked.get(event["requestId"], {}).update(bytes=event["encodedDataLength"]),
+    )
     began = time.perf_counter()
     page.goto(address)
     page.wait_for_selector(USABLE)
     usable_s = time.perf_counter() - began
     page.wait_for_load_state("load")
     page.wait_for_timeout(300)  # what is asked for late is counted too
-    sent = [one for one in asked.values() if not one["cached"] and not one["path"].startswith("data:")]  # fmt: skip
+    sent = [
+        one for one in asked.values() if not one["cached"] and not one["path"].startswith("data:")
+    ]
     return page, {
         "usable_s": usable_s,
         "web_cpu_s": sum(web.cpu_times()[:2]) - before_s,

@@ -2,11 +2,12 @@
 
     python benchmarks/png_writer.py --before DIR --pictures DIR [--only SECTION,...]
 
-DIR of --before is a checkout of the release before, with its own .venv; that of --pictures holds real pictures
-(examples/ are taken too). No network runs: a soft ellipse stands in for its matte. Sections: stage (CPU and wall
-time of the write stage and peak RSS, both releases in turn), sizes (each picture at two sizes), zlib (levels, for a
-machine without isal), large (268 MP) and cancel (how long a cancel at 48 MP takes). The figures go to
-benchmarks/results/png-writer-DATE.json; wall times want two free cores, CPU times and sizes do not.
+DIR of --before is a checkout of the release before, with its own .venv; that of --pictures holds
+real pictures (examples/ are taken too). No network runs: a soft ellipse stands in for its matte.
+Sections: stage (CPU and wall time of the write stage and peak RSS, both releases in turn), sizes
+(each picture at two sizes), zlib (levels, for a machine without isal), large (268 MP) and cancel
+(how long a cancel at 48 MP takes). The figures go to benchmarks/results/png-writer-DATE.json; wall
+times want two free cores, CPU times and sizes do not.
 """
 
 from __future__ import annotations
@@ -111,7 +112,10 @@ def run_child(checkout: Path, folder: str, **task: Any) -> dict[str, Any]:
 
 
 def stage(given: Given) -> dict[str, Any]:
-    """Write the bench's pictures, the releases in turn: a fresh process each round, its second and third writing."""
+    """Write the bench's pictures, the releases in turn.
+
+    A fresh process each round, its second and third writing.
+    """
     found = {}
     for picture in (P1080, P12, P48):
         path = [[str(picture.make()), 0]]
@@ -158,7 +162,13 @@ def zlib_levels(given: Given) -> dict[str, Any]:
         small = run_child(ROOT, given.folder, pictures=tasks, zlib=level)
         ratios = [run["bytes"] / size for run, size in zip(small["runs"], then, strict=True)]
         cpu_s = median(run["cpu_s"] for run in large["runs"][1:])
-        found[str(level)] = {"cpu_s_12mp": cpu_s, "bytes_12mp": large["runs"][0]["bytes"], "size_median": median(ratios), "size_worst": max(ratios), "n": len(ratios)}  # fmt: skip
+        found[str(level)] = {
+            "cpu_s_12mp": cpu_s,
+            "bytes_12mp": large["runs"][0]["bytes"],
+            "size_median": median(ratios),
+            "size_worst": max(ratios),
+            "n": len(ratios),
+        }
     return found
 
 
@@ -175,7 +185,10 @@ def large(given: Given) -> dict[str, Any]:
 
 
 def cancel(given: Given) -> dict[str, Any]:
-    """Cancel the writing of 48 MP at several moments; seconds until it has ended and its file is gone."""
+    """Cancel the writing of 48 MP at several moments.
+
+    Seconds until it has ended and its file is gone.
+    """
     moments = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     path = [[str(P48.make()), 0]]
     found = run_child(ROOT, given.folder, pictures=path, times=1, cancel_after_s=moments)

@@ -1,4 +1,7 @@
-"""Take the README's pictures of the page anew: `python benchmarks/screenshots.py`; needs Chromium."""
+"""Take the README's pictures of the page anew: `python benchmarks/screenshots.py`.
+
+Needs Chromium.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,17 @@ DOCS = Path(__file__).parent.parent / "docs"
 DONE = ".rt-result[data-state=done][data-turn='{}']"
 SHOTS: dict[str, dict[str, Any]] = {
     "page": {"viewport": {"width": 1440, "height": 900}, "locale": "en-US"},
-    "page-dark-zh": {"viewport": {"width": 1440, "height": 900}, "locale": "zh-CN", "color_scheme": "dark"},
-    "page-phone": {"viewport": {"width": 390, "height": 844}, "locale": "en-US", "device_scale_factor": 2},
-}  # fmt: skip
+    "page-dark-zh": {
+        "viewport": {"width": 1440, "height": 900},
+        "locale": "zh-CN",
+        "color_scheme": "dark",
+    },
+    "page-phone": {
+        "viewport": {"width": 390, "height": 844},
+        "locale": "en-US",
+        "device_scale_factor": 2,
+    },
+}
 
 
 def shoot(browser: Browser, address: str, options: dict[str, Any], target: Path) -> None:

@@ -1,9 +1,11 @@
-"""Measure what a sweep promises, through the command line as a user has it. Wants a quiet machine; about 15 minutes.
+"""Measure what a sweep promises, through the command line as a user has it.
+
+Wants a quiet machine; about 15 minutes.
 
     python benchmarks/sweep.py [--only SECTION,...]
 
-The figures go to benchmarks/results/sweep-DATE.json, one section after another, so that each can be measured
-again alone.
+The figures go to benchmarks/results/sweep-DATE.json, one section after another, so that each can be
+measured again alone.
 """
 
 from __future__ import annotations
@@ -27,11 +29,30 @@ from rembg_tuner.pareto import front_of
 RESULTS = Path(__file__).parent / "results"
 EXAMPLE = Path(__file__).parent.parent / "examples" / "astronaut.png"
 SIXTY = [
-    "--engine", "onnxruntime,openvino", "--precision", "fp32,bf16,int8", "--intra-op-threads", "1,2",
-    "--network-size", "192,224,256,288,320", "--cpu-mem-arena", "on,off", "--mem-pattern", "on,off", "--spinning", "on,off",
-]  # fmt: skip
+    "--engine",
+    "onnxruntime,openvino",
+    "--precision",
+    "fp32,bf16,int8",
+    "--intra-op-threads",
+    "1,2",
+    "--network-size",
+    "192,224,256,288,320",
+    "--cpu-mem-arena",
+    "on,off",
+    "--mem-pattern",
+    "on,off",
+    "--spinning",
+    "on,off",
+]
 TURNS = 7
-FEW = ["--engine", "onnxruntime,openvino", "--intra-op-threads", "1,2", "--network-size", "192,256,320"]  # fmt: skip
+FEW = [
+    "--engine",
+    "onnxruntime,openvino",
+    "--intra-op-threads",
+    "1,2",
+    "--network-size",
+    "192,256,320",
+]
 
 
 LEFT_OUT: list[str] = []  # what this CPU could not run, in the command's own words
@@ -60,7 +81,10 @@ def sweep(folder: Path, axes: list[str], *more: str) -> dict[str, Any]:
 
 
 def measure_sixty(scratch: Path) -> dict[str, Any]:
-    """Sixty trials of u2netp, chosen by the guided search: a warm-up and three runs each, one picture; none again."""
+    """Sixty trials of u2netp, chosen by the guided search.
+
+    A warm-up and three runs each, one picture; none again.
+    """
     found = sweep(scratch / "sixty", SIXTY, "--trials", "60", "--confirm", "0")
     failed = [trial["failure"] for trial in found["trials"] if trial["failure"]]
     return {"trials": len(found["trials"]), "wall_s": found["wall_s"], "failed": failed}
@@ -94,8 +118,8 @@ def _front(trials: dict[str, Any]) -> set[str]:
 def _is_within_spread(key: str, named: list[dict[str, Any]], fronts: list[set[str]]) -> bool:
     """Tell whether a trial that is on one front only is off the other by no more than the ranges' overlap.
 
-    It is explained where whatever beats it there has a range of times that meets its own, or a peak within
-    5 %, so that chance may have put them the other way round.
+    It is explained where whatever beats it there has a range of times that meets its own, or a peak
+    within 5 %, so that chance may have put them the other way round.
     """
     away = named[1] if key in fronts[0] else named[0]
     mine = away[key]
@@ -114,10 +138,12 @@ def _is_within_spread(key: str, named: list[dict[str, Any]], fronts: list[set[st
 
 
 def measure_again(scratch: Path) -> dict[str, Any]:
-    """A sweep as it is, then what it recommends run by hand, in turn: peak and time against what the sweep says.
+    """A sweep as it is, then what it recommends run by hand, in turn.
 
-    The sweep measures its best again in four workers more, and states a range for 19 times of 20. By hand a new
-    worker makes a warm-up and three runs; their median is held against that range.
+    Peak and time against what the sweep says.
+
+    The sweep measures its best again in four workers more, and states a range for 19 times of 20.
+    By hand a new worker makes a warm-up and three runs; their median is held against that range.
     """
     turns = []
     for i in range(TURNS):
@@ -135,24 +161,52 @@ def measure_again(scratch: Path) -> dict[str, Any]:
         turns.append(
             {
                 "settings": " ".join(flags),
-                "swept": {"time_s": chosen["time_s"], "workers_s": chosen["workers_s"], "expected_s": found["expected_s"], "peak_bytes": chosen["peak_bytes"]},
-                "by_hand": {"time_s": times[1], "low_s": times[0], "high_s": times[-1], "peak_bytes": peak},
+                "swept": {
+                    "time_s": chosen["time_s"],
+                    "workers_s": chosen["workers_s"],
+                    "expected_s": found["expected_s"],
+                    "peak_bytes": chosen["peak_bytes"],
+                },
+                "by_hand": {
+                    "time_s": times[1],
+                    "low_s": times[0],
+                    "high_s": times[-1],
+                    "peak_bytes": peak,
+                },
             }
-        )  # fmt: skip
+        )
         print(turns[-1], file=sys.stderr, flush=True)
     return {
         "turns": turns,
-        "worst_peak_difference": round(max(abs(t["by_hand"]["peak_bytes"] / t["swept"]["peak_bytes"] - 1) for t in turns), 4),
-        "times_within_what_is_expected": sum(t["swept"]["expected_s"][0] <= t["by_hand"]["time_s"] <= t["swept"]["expected_s"][1] for t in turns),
-        "times_between_its_workers_medians": sum(min(t["swept"]["workers_s"]) <= t["by_hand"]["time_s"] <= max(t["swept"]["workers_s"]) for t in turns),
-    }  # fmt: skip
+        "worst_peak_difference": round(
+            max(abs(t["by_hand"]["peak_bytes"] / t["swept"]["peak_bytes"] - 1) for t in turns), 4
+        ),
+        "times_within_what_is_expected": sum(
+            t["swept"]["expected_s"][0] <= t["by_hand"]["time_s"] <= t["swept"]["expected_s"][1]
+            for t in turns
+        ),
+        "times_between_its_workers_medians": sum(
+            min(t["swept"]["workers_s"]) <= t["by_hand"]["time_s"] <= max(t["swept"]["workers_s"])
+            for t in turns
+        ),
+    }
 
 
 def measure_scaling(scratch: Path) -> dict[str, Any]:
     """What scaling the picture down first does to rembg's own pipeline, at 12 MP."""
     rows = {}
     for side in (0, 1080, 768, 512):
-        words = ["--model", "u2netp", "--engine", "rembg", "--max-side", str(side), "--repeat", "4", "--json"]  # fmt: skip
+        words = [
+            "--model",
+            "u2netp",
+            "--engine",
+            "rembg",
+            "--max-side",
+            str(side),
+            "--repeat",
+            "4",
+            "--json",
+        ]
         text = tuner("cut", str(P12.make()), *words, "-o", str(scratch / "out.png"))
         runs = json.loads(text)["runs"]
         middle = {
@@ -173,7 +227,11 @@ def measure_soak(scratch: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text)
     rss = found.pop("rss_bytes")
     found.pop("times_s")
-    return {**found, "runs": len(rss), "rss_mib_every_100": [round(v / 2**20, 2) for v in rss[::100]]}  # fmt: skip
+    return {
+        **found,
+        "runs": len(rss),
+        "rss_mib_every_100": [round(v / 2**20, 2) for v in rss[::100]],
+    }
 
 
 SECTIONS = {

@@ -2,11 +2,12 @@
 
     python benchmarks/write_stage.py [--rounds N] [-o DIR]
 
-The stage decodes the picture, enlarges the matte row by row, joins the two, and filters and deflates the PNG.
-In turn, at each size, in one process set up as the measured worker is: the whole stage; the decoding alone, its
-rows dropped; the mask's rows alone; joining alone; filtering and deflating alone, in one thread. Joining and
-encoding run on several threads, so that the whole takes less wall time than its parts together, if there are
-several CPUs. The figures go to benchmarks/results/write-stage-DATE.json: CPU and wall seconds, medians.
+The stage decodes the picture, enlarges the matte row by row, joins the two, and filters and
+deflates the PNG. In turn, at each size, in one process set up as the measured worker is: the whole
+stage; the decoding alone, its rows dropped; the mask's rows alone; joining alone; filtering and
+deflating alone, in one thread. Joining and encoding run on several threads, so that the whole takes
+less wall time than its parts together, if there are several CPUs. The figures go to
+benchmarks/results/write-stage-DATE.json: CPU and wall seconds, medians.
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ def parts_of(header: PictureHeader, matte: PictureMatte, folder: Path) -> dict[s
 
     def deflate() -> None:
         layout = PngLayout(width=width, height=height, bands=4)
-        with PngWriter(io.BytesIO(), layout, finish=lambda rows, _: rows, row_bytes=4 * width, threads=1) as png:  # fmt: skip
+        with PngWriter(
+            io.BytesIO(), layout, finish=lambda rows, _: rows, row_bytes=4 * width, threads=1
+        ) as png:
             for top, bottom in strips:
                 png.write(cut[top:bottom].tobytes())
             png.close()

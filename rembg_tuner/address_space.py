@@ -11,8 +11,8 @@ import resource
 
 from rembg_tuner.messages import Message, quoted
 
-# Measured on a CPU with AMX and two threads: the smallest run takes 560 MiB, and below these the libraries
-# hang or end the process.
+# Measured on a CPU with AMX and two threads: the smallest run takes 560 MiB, and below these the
+# libraries hang or end the process.
 WORKER_MIN_BYTES = 256 * 2**20  # no engine's library can be mapped
 PAGE_MIN_BYTES = 512 * 2**20
 QUANTIZE_MIN_BYTES = 1024 * 2**20
@@ -29,7 +29,10 @@ def read_limit() -> int | None:
 
 
 def save_address_space() -> None:
-    """Have numpy start one thread where there is a limit: each takes 32 MiB and ends the process without it."""
+    """Have numpy start one thread where there is a limit.
+
+    Each takes 32 MiB and ends the process without it.
+    """
     if read_limit() is not None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -40,7 +43,8 @@ def refusal(needed_bytes: int) -> Message | None:
     if limit is None or limit >= needed_bytes:
         return None
     return Message(
-        "the limit of a process's address space (ulimit -v) is {limit:bytes}, and at least {needed:bytes} are needed; raise it, better to 2 GiB or more",
+        "the limit of a process's address space (ulimit -v) is {limit:bytes}, and at least"
+        " {needed:bytes} are needed; raise it, better to 2 GiB or more",
         code=_CODE,
         limit=limit,
         needed=needed_bytes,
@@ -55,12 +59,15 @@ def with_limit(reason: Message, kind: str) -> Message:
         kind: the Failure's word for it.
     """
     limit = read_limit()
-    if limit is None or kind not in (_MEMORY_KINDS | _OTHER_KINDS if limit < _LOW_BYTES else _MEMORY_KINDS):  # fmt: skip
+    if limit is None or kind not in (
+        _MEMORY_KINDS | _OTHER_KINDS if limit < _LOW_BYTES else _MEMORY_KINDS
+    ):
         return reason
     if reason.has_code(_CODE):  # said already, by the run that failed
         return reason
     return Message(
-        "the limit of a process's address space (ulimit -v), {limit:bytes}, may be too low: raise it, or try a smaller setting; the error was: {reason}",
+        "the limit of a process's address space (ulimit -v), {limit:bytes}, may be too low: raise"
+        " it, or try a smaller setting; the error was: {reason}",
         code=_CODE,
         limit=limit,
         reason=reason,
@@ -70,7 +77,11 @@ def with_limit(reason: Message, kind: str) -> Message:
 def shortage(error: Exception) -> Message | None:
     """Return what to say of an error that the limit may have caused; None: it did not."""
     is_ours = str(getattr(error, "name", "")).startswith("rembg_tuner")  # a fault of this program
-    if read_limit() is None or is_ours or not isinstance(error, ImportError | MemoryError | OSError | RuntimeError | SystemError):  # fmt: skip
+    if (
+        read_limit() is None
+        or is_ours
+        or not isinstance(error, ImportError | MemoryError | OSError | RuntimeError | SystemError)
+    ):
         return None
     return with_limit(quoted(root_reason(error)), "out_of_memory")
 

@@ -1,4 +1,7 @@
-"""The article's tuning table, measured here: u2net as rembg ships it, the article's two steps, then ours."""
+"""The article's tuning table, measured here.
+
+U2net as rembg ships it, the article's two steps, then ours.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,7 @@ class Table:
                 {**asdict(row), "why_not": str(row.why_not or ""), "ratios": self.ratios(row)}
                 for row in self.rows
             ],
-        }  # fmt: skip
+        }
 
 
 def measure_article(
@@ -113,9 +116,9 @@ def measure_article(
     Args:
         picture: to cut out.
         rounds: timed runs of each row, from 1 on.
-        is_stand_in: u2net's file is a stand-in of its size and speed: its matte is noise, whose PNG is slow
-            to write, so that the time of its row is its own network's and what is left of u2netp's run in
-            the same pipeline.
+        is_stand_in: u2net's file is a stand-in of its size and speed: its matte is noise, whose PNG
+            is slow to write, so that the time of its row is its own network's and what is left of
+            u2netp's run in the same pipeline.
         tell: called with what goes on.
 
     Raises:
@@ -139,7 +142,14 @@ def measure_article(
         else:
             settings[name] = wanted
     if is_stand_in and "article-default" in missing:
-        raise SettingsError([Message("--stand-in needs a file in u2net's place: {problem}", problem=missing["article-default"])])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "--stand-in needs a file in u2net's place: {problem}",
+                    problem=missing["article-default"],
+                )
+            ]
+        )
     composing = Settings(model="u2netp", engine=STOCK_ENGINE)
     measured = dict(settings)
     if is_stand_in:
@@ -148,17 +158,33 @@ def measure_article(
         runs = _run_rows(picture, measured, Path(folder), rounds, tell)
         stars = _stars(runs, settings, Path(folder), is_stand_in=is_stand_in)
     rows = [
-        _row(name, runs[name], stars.get(name), runs.get("composed") if name == "article-default" else None)
-        if name in settings
-        else Row(name=name, why_not=missing[name])
+        (
+            _row(
+                name,
+                runs[name],
+                stars.get(name),
+                runs.get("composed") if name == "article-default" else None,
+            )
+            if name in settings
+            else Row(name=name, why_not=missing[name])
+        )
         for name in (*ARTICLE_ROWS, *OUR_ROWS)
-    ]  # fmt: skip
+    ]
     first = next(row.name for row in rows if row.time_s is not None)
     is_real = first == "article-default" and not is_stand_in and _is_released(settings[first])
-    busy = distinct(one for taken in runs.values() for run in taken for one in run.warnings if is_busy([one]))  # fmt: skip
+    busy = distinct(
+        one for taken in runs.values() for run in taken for one in run.warnings if is_busy([one])
+    )
     for one in busy:
         tell(f"warning: {one}")
-    table = Table(rows=tuple(rows), first=first, is_real=is_real, is_stand_in=is_stand_in, verdict=Message(""), busy=tuple(map(str, busy)))  # fmt: skip
+    table = Table(
+        rows=tuple(rows),
+        first=first,
+        is_real=is_real,
+        is_stand_in=is_stand_in,
+        verdict=Message(""),
+        busy=tuple(map(str, busy)),
+    )
     return replace(table, verdict=verdict_of(table))
 
 
@@ -204,7 +230,10 @@ def _run_rows(
 def _stars(
     runs: dict[str, list[Result]], settings: dict[str, Settings], folder: Path, *, is_stand_in: bool
 ) -> dict[str, float]:
-    """Hold each row's edge against the first row's; a stand-in's is noise, and nobody's reference."""
+    """Hold each row's edge against the first row's.
+
+    A stand-in's is noise, and nobody's reference.
+    """
     names = [name for name in settings if not (is_stand_in and settings[name].model == "u2net")]
     reference = "composed" if "composed" in runs else names[0]
     found: dict[str, float] = {}
@@ -262,15 +291,18 @@ def verdict_of(table: Table) -> Message:
         return Message("{said}; the article's 1/4 and 6 times do not hold here", said=said)
     if table.is_stand_in:
         return Message(
-            "{said}; u2net's file is a stand-in of its size and speed, so the article's claim is not judged by it",
+            "{said}; u2net's file is a stand-in of its size and speed, so the article's claim is"
+            " not judged by it",
             said=said,
         )
     if table.first == "article-default":
         return Message(
-            "{said}; u2net's file here is not the released one, so the article's claim is not judged by it, and edges held against its mattes tell nothing",
+            "{said}; u2net's file here is not the released one, so the article's claim is not"
+            " judged by it, and edges held against its mattes tell nothing",
             said=said,
         )
     return Message(
-        "{said}; u2net is not on disk, so the article's claim is not judged: get it with `python -m rembg_tuner models get u2net`",
+        "{said}; u2net is not on disk, so the article's claim is not judged: get it with `python -m"
+        " rembg_tuner models get u2net`",
         said=said,
     )

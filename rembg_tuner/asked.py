@@ -24,9 +24,9 @@ def asked_settings(
 ) -> tuple[Settings, tuple[Message, ...]]:
     """Make the settings of a run from a preset and what was given by flag or form.
 
-    What was given and cannot be had is an error; what only the preset says and this machine or the engine
-    cannot do is left out, with a warning. Files and execution providers that are missing stay: the run ends
-    in a Failure of its own kind.
+    What was given and cannot be had is an error; what only the preset says and this machine or the
+    engine cannot do is left out, with a warning. Files and execution providers that are missing
+    stay: the run ends in a Failure of its own kind.
 
     Args:
         preset: where the knobs start from; None: their own defaults.
@@ -50,7 +50,14 @@ def asked_settings(
     values = {**wishes, **given}
     model = values.get("model")
     if isinstance(model, str) and model in MODEL_ALIASES:
-        warnings.append(Message("model {model} is understood as {meant}", code="model_alias", model=model, meant=MODEL_ALIASES[model]))  # fmt: skip
+        warnings.append(
+            Message(
+                "model {model} is understood as {meant}",
+                code="model_alias",
+                model=model,
+                meant=MODEL_ALIASES[model],
+            )
+        )
     while True:
         settings, problems, wrong = build(values)
         refusals = check(settings, machine, given=given.keys(), wrong=wrong)
@@ -66,7 +73,10 @@ def asked_settings(
 
 
 def _first_wish(refusals: tuple[Refusal, ...], wishes: Mapping[str, object]) -> Refusal | None:
-    """Find the first of a preset's wishes that is refused and can be left out; None: there is none."""
+    """Find the first of a preset's wishes that is refused and can be left out.
+
+    None: there is none.
+    """
     refused: dict[str, Refusal] = {}
     for one in refusals:
         if one.lacking is None or one.knob == "precision":
@@ -76,7 +86,13 @@ def _first_wish(refusals: tuple[Refusal, ...], wishes: Mapping[str, object]) -> 
 
 def _other_engine(wanted: str, machine: Machine) -> Message:
     """Return the warning that a preset's engine is not installed and which one is used."""
-    return Message("engine {engine} of the preset is not installed, engine {used} is used; {install}", code="engine_replaced", engine=Term(wanted, "choice"), used=Term(machine.best_engine, "choice"), install=ENGINES[wanted].install)  # fmt: skip
+    return Message(
+        "engine {engine} of the preset is not installed, engine {used} is used; {install}",
+        code="engine_replaced",
+        engine=Term(wanted, "choice"),
+        used=Term(machine.best_engine, "choice"),
+        install=ENGINES[wanted].install,
+    )
 
 
 def _left_out(refusal: Refusal, value: object, preset: Preset | None) -> Message:

@@ -1,4 +1,7 @@
-"""Boxes in a picture, in whole pixels of the upright picture at full resolution; and as people write them."""
+"""Boxes in a picture, in whole pixels of the upright picture at full resolution.
+
+And as people write them.
+"""
 
 from __future__ import annotations
 
@@ -128,23 +131,38 @@ def box_problem(text: str) -> Message | None:
     >>> box_problem("120,40,300,500") is box_problem("10%,5%,50%,80%") is None
     True
     >>> print(box_problem("120,40,300"))
-    focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%, got '120,40,300'
+    focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%,
+    got '120,40,300'
     """
     lengths = [_read_length(part) for part in _parts(text)]
     if len(lengths) != 4 or None in lengths:
-        return Message("focus_box must be {form}, such as 120,40,300,500 or 10%,5%,50%,80%, got {text!r:.80}", form=Message("x,y,width,height, each in px or %"), text=text)  # fmt: skip
+        return Message(
+            "focus_box must be {form}, such as 120,40,300,500 or 10%,5%,50%,80%, got {text!r:.80}",
+            form=Message("x,y,width,height, each in px or %"),
+            text=text,
+        )
     for i, length in enumerate(lengths):
         assert length is not None
         number, is_share = length
         if is_share and number > 1:
-            return Message("focus_box must be at most 100% in each of its four numbers, got {text!r}", text=text)  # fmt: skip
+            return Message(
+                "focus_box must be at most 100% in each of its four numbers, got {text!r}",
+                text=text,
+            )
         if i >= 2 and (number == 0 if is_share else number < MIN_BOX_SIDE):
-            return Message("focus_box must be at least {side} px wide and high, got {text!r}", side=MIN_BOX_SIDE, text=text)  # fmt: skip
+            return Message(
+                "focus_box must be at least {side} px wide and high, got {text!r}",
+                side=MIN_BOX_SIDE,
+                text=text,
+            )
     return None
 
 
 def _read_length(word: str) -> tuple[float, bool] | None:
-    """Read a length: the number, and whether it is a share of the picture's side; None: it is none."""
+    """Read a length: the number, and whether it is a share of the picture's side.
+
+    None: it is none.
+    """
     found = _LENGTH.fullmatch(word.strip())
     if found is None:
         return None
@@ -171,10 +189,22 @@ def box_in_picture(text: str, picture: Box, path: Path) -> Box:
     x0, y0 = round(left), round(top)
     x1, y1 = min(round(left + width), picture.width), min(round(top + height), picture.height)
     if x0 >= picture.width or y0 >= picture.height:
-        raise SettingsError([Message("focus_box {box} lies outside {path}, which is {width} x {height} px; choose a box in it", box=text, path=path, width=picture.width, height=picture.height)])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "focus_box {box} lies outside {path}, which is {width} x {height} px; choose a"
+                    " box in it",
+                    box=text,
+                    path=path,
+                    width=picture.width,
+                    height=picture.height,
+                )
+            ]
+        )
     if min(x1 - x0, y1 - y0) < min(MIN_BOX_SIDE, picture.width, picture.height):
         problem = Message(
-            "focus_box {box} covers only {covered_width} x {covered_height} px of {path}, which is {width} x {height} px; choose a box of at least {min_width} x {min_height} px",
+            "focus_box {box} covers only {covered_width} x {covered_height} px of {path}, which is"
+            " {width} x {height} px; choose a box of at least {min_width} x {min_height} px",
             box=text,
             covered_width=x1 - x0,
             covered_height=y1 - y0,

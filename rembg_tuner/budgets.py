@@ -1,4 +1,7 @@
-"""Budgets: what a setting may cost, and how like the reference its mattes must be. Knows no sweep and no page."""
+"""Budgets: what a setting may cost, and how like the reference its mattes must be.
+
+Knows no sweep and no page.
+"""
 
 from __future__ import annotations
 
@@ -87,16 +90,20 @@ class Budgets:
         return Message("{budgets}", budgets=listed(said))
 
     def fits(self, trial: Trial) -> bool:
-        """Return whether a measured trial keeps every budget; an unknown agreement keeps no minimum."""
+        """Return whether a measured trial keeps every budget.
+
+        An unknown agreement keeps no minimum.
+        """
         return all(share is None for share in self._excesses(trial))
 
     def distance(self, trial: Trial) -> tuple[float, ...]:
         """Return how far a measured trial is from the budgets, so that the least is the nearest.
 
         Returns:
-            First the largest of (peak / max - 1), (time / max - 1) and ((1 - agreement) / (1 - min) - 1) over the
-            budgets that it misses, infinity where an agreement of 1 is wanted and missed; then what tells
-            trials apart that are equal in it: the disagreement where it is infinite, and the other shares.
+            First the largest of (peak / max - 1), (time / max - 1) and ((1 - agreement) / (1 - min)
+            - 1) over the budgets that it misses, infinity where an agreement of 1 is wanted and
+            missed; then what tells trials apart that are equal in it: the disagreement where it is
+            infinite, and the other shares.
         """
         shares = sorted((one for one in self._excesses(trial) if one is not None), reverse=True)
         if not shares:
@@ -109,7 +116,10 @@ class Budgets:
         return all(share is None for i, share in enumerate(self._excesses(trial)) if i != axis)
 
     def _excesses(self, trial: Trial) -> tuple[float | None, float | None, float | None]:
-        """Return by what share of memory, time and agreement each budget is missed; None: it is kept."""
+        """Return by what share of memory, time and agreement each budget is missed.
+
+        None: it is kept.
+        """
         peak, time_s, _ = trial.costs()
         return (
             _over(peak, self.max_memory_bytes),
@@ -119,7 +129,9 @@ class Budgets:
 
     def _agreement_excess(self, trial: Trial) -> float | None:
         """Return by what share of the allowed disagreement it is missed; None: it is kept."""
-        if not self.min_agreement or (trial.agreement is not None and trial.agreement >= self.min_agreement):  # fmt: skip
+        if not self.min_agreement or (
+            trial.agreement is not None and trial.agreement >= self.min_agreement
+        ):
             return None
         allowed = 1 - self.min_agreement
         return max(0.0, _disagreement(trial) / allowed - 1) if allowed else math.inf
@@ -165,7 +177,11 @@ def read_budgets(content: Mapping[str, object]) -> Budgets:
     """
     values = {item.name: content[item.name] for item in fields(Budgets) if item.name in content}
     models = values.pop("models", None)
-    wrong = [name for name, value in values.items() if value is not None and type(value) not in (int, float)]  # fmt: skip
+    wrong = [
+        name
+        for name, value in values.items()
+        if value is not None and type(value) not in (int, float)
+    ]
     if wrong or not (models is None or isinstance(models, list)):
         raise SettingsError(
             [Message("the budgets cannot be {content}", content=reprlib.repr(content))]

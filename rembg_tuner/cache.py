@@ -1,4 +1,7 @@
-"""Where things that can be made again are kept: freed graphs, compiled models, rembg's numba code."""
+"""Where things that can be made again are kept.
+
+Freed graphs, compiled models, rembg's numba code.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,8 @@ def open_cache() -> tuple[Path, tuple[Message, ...]]:
         folder = user_cache_folder()
     except RuntimeError:  # a container's user without HOME and without a line in /etc/passwd
         warning = Message(
-            "the user has no home folder for a cache, so nothing is kept between starts; set {variable} to a folder that can be written",
+            "the user has no home folder for a cache, so nothing is kept between starts; set"
+            " {variable} to a folder that can be written",
             code="cache_unavailable",
             variable=CACHE_VARIABLE,
         )
@@ -63,7 +67,8 @@ def open_cache() -> tuple[Path, tuple[Message, ...]]:
             pass
     except OSError as error:
         warning = Message(
-            "the cache folder {folder} cannot be written ({reason}), so nothing is kept between starts; set {variable} to a folder that can",
+            "the cache folder {folder} cannot be written ({reason}), so nothing is kept between"
+            " starts; set {variable} to a folder that can",
             code="cache_unavailable",
             folder=folder,
             reason=error.strerror,
@@ -93,7 +98,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     The temporary name is in the same folder, so the rename is atomic; permissions follow the umask.
 
     Raises:
-        OSError: the file cannot be made, written or renamed, or a device, a pipe or a socket is in its place.
+        OSError: the file cannot be made, written or renamed, or a device, a pipe or a socket is in
+        its place.
     """
     _refuse_special_file(path)
     scratch = path.with_name(f".{path.name[:_SCRATCH_LETTERS]}.{os.urandom(8).hex()}.part")
@@ -108,7 +114,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _refuse_special_file(path: Path) -> None:
-    """Refuse a path whose file a rename must not replace: as root, /dev/stdout would be lost for everyone.
+    """Refuse a path whose file a rename must not replace.
+
+    As root, /dev/stdout would be lost for everyone.
 
     Raises:
         OSError: it is a device, a pipe or a socket, or in /dev.
@@ -138,9 +146,9 @@ def making_folder(folder: Path) -> Iterator[Path]:
 def write_sum(path: Path) -> None:
     """Keep a file's checksum beside it, for `has_its_sum`.
 
-    CRC-32 and not a cryptographic digest: it is held against a disk's damage and not against a person's
-    (the folder is its user's alone), finds every flipped bit, and reads 176 MB in 0.15 s on the machine
-    where SHA-256 takes 0.36 and BLAKE2b 0.53, at each load.
+    CRC-32 and not a cryptographic digest: it is held against a disk's damage and not against a
+    person's (the folder is its user's alone), finds every flipped bit, and reads 176 MB in 0.15 s
+    on the machine where SHA-256 takes 0.36 and BLAKE2b 0.53, at each load.
 
     Raises:
         OSError: it cannot be read or written.
@@ -151,7 +159,10 @@ def write_sum(path: Path) -> None:
 
 
 def has_its_sum(path: Path) -> bool:
-    """Tell whether a file is there and as it was written; one without a checksum is not known to be."""
+    """Tell whether a file is there and as it was written.
+
+    One without a checksum is not known to be.
+    """
     try:
         written, size = _sum_of(path).read_text(encoding="ascii").split()
         return path.stat().st_size == int(size) and _crc32_of(path) == int(written, 16)
@@ -183,7 +194,10 @@ def sweep_scratch(folder: Path) -> None:
 
 
 def _remove_stale(path: Path, now_s: float) -> None:
-    """Remove a file or folder that was last written too long ago; another process may be quicker."""
+    """Remove a file or folder that was last written too long ago.
+
+    Another process may be quicker.
+    """
     with contextlib.suppress(OSError):
         if now_s - path.stat().st_mtime <= _STALE_AFTER_S:
             return

@@ -1,8 +1,11 @@
-"""What is wrong between the knobs of a setting, and between a setting and a machine: every such rule, once.
+"""What is wrong between the knobs of a setting, and between a setting and a machine.
 
-`Settings` itself sees to the type and the range of one value. Code that makes settings calls `check` for the rest:
-a flag or a form's field that is refused is an error with every reason, a preset's wish falls back to the default
-with a warning (`asked`), a choice in a form is grey with the reason, an axis' value of a sweep is left out.
+Every such rule, once.
+
+`Settings` itself sees to the type and the range of one value. Code that makes settings calls
+`check` for the rest: a flag or a form's field that is refused is an error with every reason, a
+preset's wish falls back to the default with a warning (`asked`), a choice in a form is grey with
+the reason, an axis' value of a sweep is left out.
 """
 
 from __future__ import annotations
@@ -43,11 +46,13 @@ class Refusal:
     Attributes:
         knob: its name.
         value: as asked.
-        reason: what is wrong and what to do, for the user who gave the value; its code names the rule.
-        clause: the same as a part of another sentence, such as a preset's warning; None: the reason is.
+        reason: what is wrong and what to do, for the user who gave the value; its code names the
+            rule.
+        clause: the same as a part of another sentence, such as a preset's warning; None: the reason
+            is.
         beside: the other knobs that the rule looks at.
-        lacking: what is missing on disk or in ONNX Runtime; a run of such settings ends in a Failure of its
-            own kind. None: the settings themselves cannot be.
+        lacking: what is missing on disk or in ONNX Runtime; a run of such settings ends in a
+            Failure of its own kind. None: the settings themselves cannot be.
     """
 
     knob: str
@@ -84,9 +89,11 @@ def check(
     Args:
         settings: as asked.
         machine: that is to run them; None: only what is wrong on every machine is found.
-        given: the knobs that the user named: those are refused at their defaults too where the engine has no
-            such knob, and are not held to what is only no preset's wish. None: all values are the user's.
-        wrong: knobs whose values stand in for ones that cannot be; rules that look at them are not asked.
+        given: the knobs that the user named: those are refused at their defaults too where the
+            engine has no such knob, and are not held to what is only no preset's wish. None: all
+            values are the user's.
+        wrong: knobs whose values stand in for ones that cannot be; rules that look at them are not
+            asked.
     """
     asked = _Asked(settings=settings, machine=machine, given=given)
     found = [refusal for rule in _RULES for refusal in rule(asked)]
@@ -100,16 +107,32 @@ def _absent_engine(asked: _Asked) -> Iterator[Refusal]:
         return
     name, install = Term(engine, "choice"), ENGINES[engine].install
     if not machine.engines:
-        reason = Message("engine {engine} is not installed; {install}", code="engine_absent", engine=name, install=install)  # fmt: skip
+        reason = Message(
+            "engine {engine} is not installed; {install}",
+            code="engine_absent",
+            engine=name,
+            install=install,
+        )
         yield Refusal(knob="engine", value=engine, reason=reason)
         return
     here = listed(Term(one, "choice") for one in machine.engines)
     yield Refusal(
         knob="engine",
         value=engine,
-        reason=Message("engine {engine} is not installed; {install}, or choose engine {engines}", code="engine_absent", engine=name, install=install, engines=here),
-        clause=Message("engine {engine} is not installed; choose engine {engines}", code="engine_absent", engine=name, engines=here),
-    )  # fmt: skip
+        reason=Message(
+            "engine {engine} is not installed; {install}, or choose engine {engines}",
+            code="engine_absent",
+            engine=name,
+            install=install,
+            engines=here,
+        ),
+        clause=Message(
+            "engine {engine} is not installed; choose engine {engines}",
+            code="engine_absent",
+            engine=name,
+            engines=here,
+        ),
+    )
 
 
 def _unhonoured(asked: _Asked) -> Iterator[Refusal]:
@@ -124,9 +147,13 @@ def _unhonoured(asked: _Asked) -> Iterator[Refusal]:
                 knob=name,
                 value=value,
                 reason=unhonoured_text(name, engine),
-                clause=Message("engine {engine} has no such knob", code="knob_unhonoured", engine=Term(engine, "choice")),
+                clause=Message(
+                    "engine {engine} has no such knob",
+                    code="knob_unhonoured",
+                    engine=Term(engine, "choice"),
+                ),
                 beside=("engine",),
-            )  # fmt: skip
+            )
 
 
 def worded(value: object) -> Term | Path | str:
@@ -140,7 +167,13 @@ def worded(value: object) -> Term | Path | str:
 def unhonoured_text(name: str, engine: str) -> Message:
     """Return that an engine does not honour a knob, and which engines do."""
     able = (one for one in ENGINES if is_honoured(name, one))
-    return Message("{knob} is not a knob of engine {engine}; leave it out, or choose engine {engines}", code="knob_unhonoured", knob=Term(name, "knob"), engine=Term(engine, "choice"), engines=listed(Term(one, "choice") for one in able))  # fmt: skip
+    return Message(
+        "{knob} is not a knob of engine {engine}; leave it out, or choose engine {engines}",
+        code="knob_unhonoured",
+        knob=Term(name, "knob"),
+        engine=Term(engine, "choice"),
+        engines=listed(Term(one, "choice") for one in able),
+    )
 
 
 def _precision(asked: _Asked) -> Iterator[Refusal]:
@@ -154,11 +187,17 @@ def _precision(asked: _Asked) -> Iterator[Refusal]:
         yield _foreign(asked)
         return
     if need.provider and settings.provider != need.provider:
-        yield _of_precision(asked, _provider_text(settings, need.provider), beside=("engine", "provider"))  # fmt: skip
+        yield _of_precision(
+            asked, _provider_text(settings, need.provider), beside=("engine", "provider")
+        )
     if machine is None:
         return
     if need.cpu and precision not in machine.precisions:
-        clause = Message("this CPU has no native {precision}, and it is offered only on CPUs that have it", code="precision_not_native", precision=precision)  # fmt: skip
+        clause = Message(
+            "this CPU has no native {precision}, and it is offered only on CPUs that have it",
+            code="precision_not_native",
+            precision=precision,
+        )
         yield _of_precision(asked, _cannot_be_had(precision, clause), clause, beside=("engine",))
     if need.int8_file and not machine.has_int8(settings.model, engine):
         yield _no_int8(asked, machine)
@@ -168,8 +207,21 @@ def _foreign(asked: _Asked) -> Refusal:
     """Refuse a number format that the engine does not have, on any machine."""
     engine, precision = asked.settings.engine, asked.settings.precision
     known = listed(Term(one, "choice") for one in ENGINES[engine].precision_choices)
-    clause = Message("engine {engine} has no precision {precision}, it has {precisions}", code="precision_foreign", engine=Term(engine, "choice"), precision=precision, precisions=known)  # fmt: skip
-    in_a_file = Message("precision {precision} is not one of engine {engine}'s, which are {precisions}; choose one of them", code="precision_foreign", precision=precision, engine=Term(engine, "choice"), precisions=known)  # fmt: skip
+    clause = Message(
+        "engine {engine} has no precision {precision}, it has {precisions}",
+        code="precision_foreign",
+        engine=Term(engine, "choice"),
+        precision=precision,
+        precisions=known,
+    )
+    in_a_file = Message(
+        "precision {precision} is not one of engine {engine}'s, which are {precisions}; choose one"
+        " of them",
+        code="precision_foreign",
+        precision=precision,
+        engine=Term(engine, "choice"),
+        precisions=known,
+    )
     reason = in_a_file if asked.machine is None else _cannot_be_had(precision, clause)
     return _of_precision(asked, reason, clause, beside=("engine",))
 
@@ -177,14 +229,35 @@ def _foreign(asked: _Asked) -> Refusal:
 def _provider_text(settings: Settings, wanted: str) -> Message:
     """Return that a number format needs another execution provider."""
     if wanted == "cpu":  # where fp32 may be what the other provider is for
-        return Message("precision {precision} in engine {engine} is provider {needed}'s, got provider {provider}; choose provider {needed}, or another precision", code="precision_of_provider", precision=settings.precision, engine=settings.engine, needed=wanted, provider=settings.provider)  # fmt: skip
-    return Message("precision {precision} in engine {engine} is provider {needed}'s, got provider {provider}; choose provider {needed}, or precision fp32", code="precision_of_provider", precision=settings.precision, engine=settings.engine, needed=wanted, provider=settings.provider)  # fmt: skip
+        return Message(
+            "precision {precision} in engine {engine} is provider {needed}'s, got provider"
+            " {provider}; choose provider {needed}, or another precision",
+            code="precision_of_provider",
+            precision=settings.precision,
+            engine=settings.engine,
+            needed=wanted,
+            provider=settings.provider,
+        )
+    return Message(
+        "precision {precision} in engine {engine} is provider {needed}'s, got provider {provider};"
+        " choose provider {needed}, or precision fp32",
+        code="precision_of_provider",
+        precision=settings.precision,
+        engine=settings.engine,
+        needed=wanted,
+        provider=settings.provider,
+    )
 
 
 def _no_int8(asked: _Asked, machine: Machine) -> Refusal:
     """Refuse int8 where the model has no such form."""
     model, engine = asked.settings.model, asked.settings.engine
-    clause = Message("model {model} has no int8 form for engine {engine} on disk", code="int8_absent", model=name_of(model), engine=engine)  # fmt: skip
+    clause = Message(
+        "model {model} has no int8 form for engine {engine} on disk",
+        code="int8_absent",
+        model=name_of(model),
+        engine=engine,
+    )
     try:
         machine.find(model, engine)
         reason = clause
@@ -204,12 +277,23 @@ def _of_precision(
     asked: _Asked, reason: Message, clause: Message | None = None, *, beside: tuple[str, ...]
 ) -> Refusal:
     """Refuse the number format."""
-    return Refusal(knob="precision", value=asked.settings.precision, reason=reason, clause=clause, beside=beside)  # fmt: skip
+    return Refusal(
+        knob="precision",
+        value=asked.settings.precision,
+        reason=reason,
+        clause=clause,
+        beside=beside,
+    )
 
 
 def _cannot_be_had(precision: str, clause: Message) -> Message:
     """Return the reason for a user who asked for a number format that is not possible."""
-    return Message("precision {precision} cannot be had: {reason}; choose precision fp32", code=clause.code, precision=precision, reason=clause)  # fmt: skip
+    return Message(
+        "precision {precision} cannot be had: {reason}; choose precision fp32",
+        code=clause.code,
+        precision=precision,
+        reason=clause,
+    )
 
 
 def _focus(asked: _Asked) -> Iterator[Refusal]:
@@ -222,10 +306,21 @@ def _focus(asked: _Asked) -> Iterator[Refusal]:
         value = getattr(settings, name)
         is_set = value != default_of(name)
         if is_set and focus != used_in:
-            reason = Message("{knob} is used in focus {used_in} only, got focus {focus}; choose focus {used_in}, or leave {knob} out", code="focus_unused", knob=Term(name, "knob"), used_in=Term(used_in, "choice"), focus=Term(focus, "choice"))  # fmt: skip
+            reason = Message(
+                "{knob} is used in focus {used_in} only, got focus {focus}; choose focus {used_in},"
+                " or leave {knob} out",
+                code="focus_unused",
+                knob=Term(name, "knob"),
+                used_in=Term(used_in, "choice"),
+                focus=Term(focus, "choice"),
+            )
             yield Refusal(knob=name, value=value, reason=reason, beside=("focus", "engine"))
         elif name == "focus_box" and focus == "box" and not is_set:
-            reason = Message("focus box needs the box; give focus_box, such as 120,40,300,500 or 10%,5%,50%,80%, or choose focus auto", code="focus_box_missing")  # fmt: skip
+            reason = Message(
+                "focus box needs the box; give focus_box, such as 120,40,300,500 or 10%,5%,50%,80%,"
+                " or choose focus auto",
+                code="focus_box_missing",
+            )
             yield Refusal(knob=name, value=value, reason=reason, beside=("focus", "engine"))
 
 
@@ -235,7 +330,11 @@ def _arena(asked: _Asked) -> Iterator[Refusal]:
     if not is_honoured("arena_shrink", settings.engine):
         return
     if settings.arena_shrink and not settings.cpu_mem_arena:
-        reason = Message("arena_shrink gives back the arena's memory, so it needs cpu_mem_arena on; switch one of the two", code="arena_absent")  # fmt: skip
+        reason = Message(
+            "arena_shrink gives back the arena's memory, so it needs cpu_mem_arena on; switch one"
+            " of the two",
+            code="arena_absent",
+        )
         yield Refusal(
             knob="arena_shrink", value=True, reason=reason, beside=("cpu_mem_arena", "engine")
         )
@@ -248,18 +347,38 @@ def _inter_op(asked: _Asked) -> Iterator[Refusal]:
         return
     threads = settings.inter_op_threads
     if threads > 0 and settings.execution_mode == "sequential":
-        reason = Message("inter_op_threads is used in execution_mode parallel only, got {threads} with sequential; leave it at 0 or choose parallel", code="inter_op_unused", threads=threads)  # fmt: skip
-        yield Refusal(knob="inter_op_threads", value=threads, reason=reason, beside=("execution_mode", "engine"))  # fmt: skip
+        reason = Message(
+            "inter_op_threads is used in execution_mode parallel only, got {threads} with"
+            " sequential; leave it at 0 or choose parallel",
+            code="inter_op_unused",
+            threads=threads,
+        )
+        yield Refusal(
+            knob="inter_op_threads",
+            value=threads,
+            reason=reason,
+            beside=("execution_mode", "engine"),
+        )
 
 
 def _large_focus(asked: _Asked) -> Iterator[Refusal]:
     """Refuse a preset's focus with a large network; given by hand it holds."""
     settings, machine = asked.settings, asked.machine
     is_wish = asked.given is not None and "focus" not in asked.given
-    if machine is None or not is_wish or settings.focus == "off" or not is_honoured("focus", settings.engine):  # fmt: skip
+    if (
+        machine is None
+        or not is_wish
+        or settings.focus == "off"
+        or not is_honoured("focus", settings.engine)
+    ):
         return
     if settings.model in machine.large_models:
-        reason = Message("it is not measured with networks as large as model {model}'s; give focus by hand to try it", code="focus_unmeasured", model=settings.model)  # fmt: skip
+        reason = Message(
+            "it is not measured with networks as large as model {model}'s; give focus by hand to"
+            " try it",
+            code="focus_unmeasured",
+            model=settings.model,
+        )
         yield Refusal(knob="focus", value=settings.focus, reason=reason, beside=("model",))
 
 
@@ -271,23 +390,45 @@ def _missing_files(asked: _Asked) -> Iterator[Refusal]:
     own_file = own_file_problem(settings.engine, settings.model)
     if own_file is not None:
         reason = own_file.coded("own_file_refused")
-        yield Refusal(knob="model", value=settings.model, reason=reason, beside=("engine",), lacking="model")  # fmt: skip
+        yield Refusal(
+            knob="model", value=settings.model, reason=reason, beside=("engine",), lacking="model"
+        )
         return
     try:
         model = machine.find(settings.model, None)
     except ModelError as error:
         yield Refusal(knob="model", value=settings.model, reason=error.message, lacking="model")
     else:
-        if not settings.network_size and model.side is None and is_honoured("network_size", settings.engine):  # fmt: skip
-            yield Refusal(knob="network_size", value=0, reason=no_size_text(model), beside=("model",), lacking="model")  # fmt: skip
+        if (
+            not settings.network_size
+            and model.side is None
+            and is_honoured("network_size", settings.engine)
+        ):
+            yield Refusal(
+                knob="network_size",
+                value=0,
+                reason=no_size_text(model),
+                beside=("model",),
+                lacking="model",
+            )
     absent = (machine.absent_providers or {}).get(settings.provider)
     if absent is not None and is_honoured("provider", settings.engine):
-        yield Refusal(knob="provider", value=settings.provider, reason=absent, beside=("engine",), lacking="provider")  # fmt: skip
+        yield Refusal(
+            knob="provider",
+            value=settings.provider,
+            reason=absent,
+            beside=("engine",),
+            lacking="provider",
+        )
 
 
 def no_size_text(model: ModelFile) -> Message:
     """Return that neither a model's record nor its graph has the size of its input."""
-    return Message("{model} does not tell its input size; give --network-size", code="no_network_size", model=Path(model.spec.path))  # fmt: skip
+    return Message(
+        "{model} does not tell its input size; give --network-size",
+        code="no_network_size",
+        model=Path(model.spec.path),
+    )
 
 
 _RULES: tuple[Callable[[_Asked], Iterator[Refusal]], ...] = (
@@ -306,13 +447,16 @@ def build(values: Mapping[str, object]) -> tuple[Settings, list[Message], frozen
     """Make Settings of values by name, with defaults where a value cannot be.
 
     Args:
-        values: knobs by name, as they stand in YAML, JSON or a form; those left out take their defaults.
+        values: knobs by name, as they stand in YAML, JSON or a form; those left out take their
+            defaults.
 
     Returns:
         The settings, what is wrong with single values, and the names of those.
     """
     meant = as_meant(values)
-    wrong = {name: found for name in KNOBS if name in meant and (found := problems_of(name, meant[name]))}  # fmt: skip
+    wrong = {
+        name: found for name in KNOBS if name in meant and (found := problems_of(name, meant[name]))
+    }
     fitting = {name: value for name, value in meant.items() if name not in wrong}
     settings = Settings(**fitting)  # type: ignore[arg-type]  # each was looked at
     problems = [*unknown_problems(values), *(one for found in wrong.values() for one in found)]

@@ -72,7 +72,8 @@ class Question:
         reference: the name of what the entries' mattes are held against: one of them, unless `mask`
             or `trusted` is given.
         mask: path of a matte to hold them against; None: there is none.
-        trusted: settings that are none of the entries', and only cut out what those are held against;
+        trusted: settings that are none of the entries', and only cut out what those are held
+            against;
             None: there are none.
         rounds: timed runs of each, from 1 on.
         has_previews: whether small pictures to look at are wanted.
@@ -114,9 +115,13 @@ def compare_settings(
     if trusted is None and question.trusted is not None:
         limit = question.max_pixels
         made = make_reference(
-            [question.picture], question.trusted, str(question.reference), bench, folder,
+            [question.picture],
+            question.trusted,
+            str(question.reference),
+            bench,
+            folder,
             max_pixels={} if limit is None else {str(question.picture): limit},
-        )  # fmt: skip
+        )
         trusted, empty = made.mattes[str(question.picture)], made.without_foreground
     measured = []
     for i, entry in enumerate(question.entries):
@@ -133,7 +138,9 @@ def compare_settings(
         if trusted is None and entry.name == question.reference:
             empty = without_foreground(runs)
     if trusted is None:
-        trusted = next((job.output for entry, job, _ in measured if entry.name == question.reference), None)  # fmt: skip
+        trusted = next(
+            (job.output for entry, job, _ in measured if entry.name == question.reference), None
+        )
     if trusted is not None and not Path(trusted).is_file():
         trusted = None  # the reference failed: there is nothing to agree with
     held = _Held(trusted=trusted, empty=empty)
@@ -142,7 +149,10 @@ def compare_settings(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Held:
-    """What mattes are held against: its path, None if there is none; and whether it shows nothing."""
+    """What mattes are held against: its path, None if there is none.
+
+    And whether it shows nothing.
+    """
 
     trusted: str | None
     empty: frozenset[str]
@@ -154,14 +164,18 @@ def _judge(
     """Compare one cut-out with the trusted one."""
     failure = next((run for run in runs if isinstance(run, Failure)), None)
     if failure is not None:
-        trial = Trial(number=0, settings=entry.settings, failure=failure.message, failure_kind=failure.kind)  # fmt: skip
+        trial = Trial(
+            number=0, settings=entry.settings, failure=failure.message, failure_kind=failure.kind
+        )
         return Compared(entry=entry, trial=trial)
     results = [run for run in runs if isinstance(run, Result)]
     difference = str(Path(job.output).with_suffix(".difference.webp"))
     try:
         comparison = comparer.compare(job.output, held.trusted, difference=difference)
     except OutputError as error:
-        trial = Trial(number=0, settings=entry.settings, failure=error.message, failure_kind=error.kind)  # fmt: skip
+        trial = Trial(
+            number=0, settings=entry.settings, failure=error.message, failure_kind=error.kind
+        )
         return Compared(entry=entry, trial=trial)
     trial = trial_of(0, entry.settings, results, [(comparison, None)], (job.input,), held.empty)
     return Compared(

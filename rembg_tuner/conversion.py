@@ -1,9 +1,10 @@
 """Make what engines need of a model's file: `python -m rembg_tuner.conversion REQUEST`.
 
 A process of its own, so that neither a page nor a measured worker carries the tools in its memory.
-The request is JSON; the last line on standard output is the reason, a Message as JSON, where it cannot be done,
-and the exit code tells the model's fault from the machine's. The target lies in a folder that is thrown away where it ends
-otherwise than well, so nothing that was not shown to run is left.
+The request is JSON; the last line on standard output is the reason, a Message as JSON, where it
+cannot be done, and the exit code tells the model's fault from the machine's. The target lies in a
+folder that is thrown away where it ends otherwise than well, so nothing that was not shown to run
+is left.
 """
 
 from __future__ import annotations
@@ -39,13 +40,15 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
         batch: that it is made for.
 
     Raises:
-        EngineError, ModelError: the graph does not take another size or batch, or does not run at all.
+        EngineError, ModelError: the graph does not take another size or batch, or does not run at
+        all.
     """
     from rembg_tuner.engines.onnxruntime.session import probe  # not loaded for ncnn
 
     model = graphs.load_graph(source, kinds=graphs.FP32_ONLY)  # as the engines want it
     own = graphs.own_side(model.graph)
-    # A graph with constants fits one size only; any other is as good a proof at a hundredth of the cost.
+    # A graph with constants fits one size only; any other is as good a proof at a hundredth of the
+    # cost.
     is_any_size = side and not graphs.written_sizes(model.graph)
     proof = min(side, _PROBE_SIDE) if is_any_size else side or own
     graphs.save_graph(graphs.free_input(model, side=side, batch=batch), target)
@@ -62,14 +65,16 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
         if not own:  # network_size 0 is no way out: there the size is asked for
             raise ModelError(
                 Message(
-                    "this graph leaves its input size open and fails when run with {asked}: {reason}; export it with its input size written down",
+                    "this graph leaves its input size open and fails when run with {asked}:"
+                    " {reason}; export it with its input size written down",
                     asked=asked,
                     reason=reason,
                 )
             ) from error
         raise ModelError(
             Message(
-                "this graph cannot take {asked}, it fails when run so: {reason}; leave network_size at 0 and batch_size at 1",
+                "this graph cannot take {asked}, it fails when run so: {reason}; leave network_size"
+                " at 0 and batch_size at 1",
                 asked=asked,
                 reason=reason,
             )
@@ -77,7 +82,9 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
 
 
 def _run_as_released(source: Path, model: onnx.ModelProto, side: int) -> None:
-    """Run a graph of which nothing could be made: where it makes no matte either, its own reason is told.
+    """Run a graph of which nothing could be made.
+
+    Where it makes no matte either, its own reason is told.
 
     Raises:
         EngineError, ModelError: it does not run, or gives no picture.
@@ -131,7 +138,8 @@ def main(words: list[str]) -> int:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         _tell(
             Message(
-                "{path} could not be converted: an error nobody foresaw, please report it: {reason}",
+                "{path} could not be converted: an error nobody foresaw, please report it:"
+                " {reason}",
                 path=source,
                 reason=Quoted(reason),
             )

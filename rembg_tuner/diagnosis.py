@@ -204,12 +204,20 @@ def provider_states() -> tuple[ProviderState, ...]:
 
 
 def absent_providers(states: Iterable[ProviderState]) -> dict[str, Message]:
-    """Return the execution providers that are missing, each with how to get it; see `Machine.absent_providers`."""
+    """Return the execution providers that are missing, each with how to get it.
+
+    See `Machine.absent_providers`.
+    """
     return {
-        one.name: Message("execution provider {provider} is not here; {detail}", code="provider_absent", provider=Term(one.name, "choice"), detail=one.detail)
+        one.name: Message(
+            "execution provider {provider} is not here; {detail}",
+            code="provider_absent",
+            provider=Term(one.name, "choice"),
+            detail=one.detail,
+        )
         for one in states
         if not one.is_present
-    }  # fmt: skip
+    }
 
 
 def _model_states() -> tuple[ModelState, ...]:

@@ -1,4 +1,6 @@
-"""The parts of README.md and docs/ that are derived: `python -m rembg_tuner.documents` writes them anew.
+"""The parts of README.md and docs/ that are derived.
+
+`python -m rembg_tuner.documents` writes them anew.
 
 A test fails where they and their sources differ, so that no default, figure or name is kept twice.
 """
@@ -46,7 +48,8 @@ def knob_table() -> str:
     for name, knob in KNOBS.items():
         engines = ", ".join(sorted(knob.engines)) or "all"
         lines.append(
-            f"| `{flag_of(name)}` | {knob.allowed_text()} | {default_text(name)} | {knob.summary} | {engines} |"
+            f"| `{flag_of(name)}` | {knob.allowed_text()} | {default_text(name)} | {knob.summary} |"
+            f" {engines} |"
         )
     return "\n".join(lines)
 
@@ -60,7 +63,11 @@ def preset_table() -> str:
     if measured is not None:
         lines += [
             "",
-            f"{measured['picture']}, warm, n = {measured['n']}, {usual}, {measured['date']}. On another kind of CPU time and memory differ: `rembg-tuner bench --presets` measures them there.",
+            (
+                f"{measured['picture']}, warm, n = {measured['n']}, {usual}, {measured['date']}. On"
+                " another kind of CPU time and memory differ: `rembg-tuner bench --presets`"
+                " measures them there."
+            ),
         ]
     return "\n".join(lines)
 
@@ -70,14 +77,20 @@ def _preset_line(preset: Preset, usual: str) -> str:
     settings = ", ".join(f"{name} {value_text(value)}" for name, value in preset.values.items())
     name = f"`{preset.name}`" + (" (default)" if preset.name == DEFAULT_PRESET else "")
     if preset.measured is None:
-        return f"| {name} | {preset.purpose} | {settings} | not measured: {preset.why_not_measured} | |"
+        return (
+            f"| {name} | {preset.purpose} | {settings} | not measured:"
+            f" {preset.why_not_measured} | |"
+        )
     seconds = float(str(preset.measured["latency_p50_s"]))
     on = str(measured_on_text(preset.measured))
     where = "" if on == usual else f" (on {on})"
     small = small_subject_of(preset.measured)
     if small is not None:
         where += f"; small subject {small.time_s * 1000:.0f} ms, {small.passes} network runs"
-    return f"| {name} | {preset.purpose} | {settings} | {seconds * 1000:.0f} ms{where} | {preset.measured['peak_rss_mib']} MiB |"
+    return (
+        f"| {name} | {preset.purpose} | {settings} | {seconds * 1000:.0f} ms{where} |"
+        f" {preset.measured['peak_rss_mib']} MiB |"
+    )
 
 
 def focus_table() -> str:
@@ -91,22 +104,42 @@ def focus_table() -> str:
         small = small_subject_of(preset.measured or {})
         if preset.measured is not None and small is not None:
             measured = {**preset.measured, "share": small.share}
-            usual = f"{format_seconds(float(str(measured['latency_p50_s'])))} | {measured['passes']}"  # fmt: skip
-            lines.append(f"| `{preset.name}` | {usual} | {format_seconds(small.time_s)} | {small.passes} |")  # fmt: skip
+            usual = (
+                f"{format_seconds(float(str(measured['latency_p50_s'])))} | {measured['passes']}"
+            )
+            lines.append(
+                f"| `{preset.name}` | {usual} | {format_seconds(small.time_s)} | {small.passes} |"
+            )
     if not measured:
         return "Not measured yet: `rembg-tuner bench --presets`."
     where = f"{measured_on_text(measured)}, {measured['date']}"
-    return "\n".join([*lines, "", f"{measured['picture']}, warm, n = {measured['n']}, {where}; the small subject's box is {measured['share']:.0%} of the picture."])  # fmt: skip
+    return "\n".join(
+        [
+            *lines,
+            "",
+            (
+                f"{measured['picture']}, warm, n = {measured['n']}, {where}; the small subject's"
+                f" box is {measured['share']:.0%} of the picture."
+            ),
+        ]
+    )
 
 
 def _record_table(name: str, write: Callable[[dict[str, Any]], str], command: str) -> str:
     """Lay the newest record of a benchmark out, or say how it is measured."""
     found, date = _newest(name)
-    return f"Not measured yet: `{command}`." if found is None else write({"date": date, "left_out": {}, **found})  # fmt: skip
+    return (
+        f"Not measured yet: `{command}`."
+        if found is None
+        else write({"date": date, "left_out": {}, **found})
+    )
 
 
 def _record_blocks() -> dict[str, Callable[[], str]]:
-    """Give the blocks of records that docs/performance.md has; some with OpenVINO held to AVX2 too."""
+    """Give the blocks of records that docs/performance.md has.
+
+    Some with OpenVINO held to AVX2 too.
+    """
     blocks = {
         "write-stage": _block("write-stage", write_stage_table, "python benchmarks/write_stage.py"),
         "cold-start": _block("cold-start", start_table, "python benchmarks/cold_start.py"),
@@ -120,8 +153,10 @@ def _record_blocks() -> dict[str, Callable[[], str]]:
         blocks |= {
             f"{prefix}bench": _block(f"{prefix}bench", summary_table, bench),
             f"{prefix}stages": _block(f"{prefix}bench", stage_table, bench),
-            f"{prefix}limits": _block(f"{prefix}limits", limits_table, f"python benchmarks/limits.py{flag}"),
-        }  # fmt: skip
+            f"{prefix}limits": _block(
+                f"{prefix}limits", limits_table, f"python benchmarks/limits.py{flag}"
+            ),
+        }
     return blocks
 
 
@@ -139,23 +174,51 @@ def page_table() -> str:
     browser, cut = found["browser_1080p"], found["cut_1080p"]
     rows = [
         ("from the start to the page served", format_seconds(found["served_s"])),
-        ("from the click to the cut-out seen, 1080p, the first run", format_seconds(click["first_s"])),
-        (f"the same, warm, median of {click['n']}", f"{format_seconds(click['p50_s'])} ({format_seconds(click['low_s'])} to {format_seconds(click['high_s'])})"),
+        (
+            "from the click to the cut-out seen, 1080p, the first run",
+            format_seconds(click["first_s"]),
+        ),
+        (
+            f"the same, warm, median of {click['n']}",
+            (
+                f"{format_seconds(click['p50_s'])} ({format_seconds(click['low_s'])} to"
+                f" {format_seconds(click['high_s'])})"
+            ),
+        ),
         ("idle, a tab open", f"{found['idle_share_of_a_core']:.1%} of a core"),
-        (f"web process after {web['runs_12mp']} runs of 12 MP, a 144 MP bomb and ten bad files", f"{web['after_bad_files']:.0f} MiB"),
-        ("peak of a run as the browser and as `cut` tell it, medians", f"{browser['median_peak_mib']:.0f} and {cut['median_peak_mib']:.0f} MiB"),
-        ("time of a run as the browser and as `cut` tell it, medians", f"{format_seconds(browser['median_s'])} ({format_seconds(browser['low_s'])} to {format_seconds(browser['high_s'])}) and {format_seconds(cut['median_s'])} ({format_seconds(cut['low_s'])} to {format_seconds(cut['high_s'])})"),
-    ]  # fmt: skip
+        (
+            f"web process after {web['runs_12mp']} runs of 12 MP, a 144 MP bomb and ten bad files",
+            f"{web['after_bad_files']:.0f} MiB",
+        ),
+        (
+            "peak of a run as the browser and as `cut` tell it, medians",
+            f"{browser['median_peak_mib']:.0f} and {cut['median_peak_mib']:.0f} MiB",
+        ),
+        (
+            "time of a run as the browser and as `cut` tell it, medians",
+            (
+                f"{format_seconds(browser['median_s'])} ({format_seconds(browser['low_s'])} to"
+                f" {format_seconds(browser['high_s'])}) and {format_seconds(cut['median_s'])}"
+                f" ({format_seconds(cut['low_s'])} to {format_seconds(cut['high_s'])})"
+            ),
+        ),
+    ]
     return "\n".join(["| what | measured |", "|---|--:|", *(f"| {a} | {b} |" for a, b in rows)])
 
 
 def engines_table() -> str:
-    """Lay the newest measurement of the engines out as a Markdown table; see benchmarks/engines.py."""
+    """Lay the newest measurement of the engines out as a Markdown table.
+
+    See benchmarks/engines.py.
+    """
     found, date = _newest("engines")
     if found is None:
         return "Not measured yet."
     rows = [
-        "| u2netp | network | of ONNX Runtime fp32's | peak | mean difference from own fp32 | IoU with u2net |",
+        (
+            "| u2netp | network | of ONNX Runtime fp32's | peak | mean difference from own fp32 |"
+            " IoU with u2net |"
+        ),
         "|---|--:|--:|--:|--:|--:|",
     ]
     first = found["u2netp"]["onnxruntime fp32"]
@@ -163,14 +226,19 @@ def engines_table() -> str:
         agreement = found["agreement"][name]
         share = taken["predict_p50_s"] / first["predict_p50_s"]
         rows.append(
-            f"| {name} | {format_seconds(taken['predict_p50_s'])} | {share:.0%} | {taken['peak_mib']:.0f} MiB "
-            f"| {agreement['with_own_fp32']['mae']:.4f} | {agreement['with_u2net']['iou']:.3f} |"
+            f"| {name} | {format_seconds(taken['predict_p50_s'])} | {share:.0%} |"
+            f" {taken['peak_mib']:.0f} MiB | {agreement['with_own_fp32']['mae']:.4f} |"
+            f" {agreement['with_u2net']['iou']:.3f} |"
         )
     n, pictures = first["n"], found["agreement"]["onnxruntime fp32"]["with_u2net"]["n"]
     rows += [
         "",
-        f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; 1080p JPEG to PNG, warm workers run in turn, medians, n = {n}; "
-        f"peak of the setting; agreement on {pictures} pictures that took no part in making int8. 320 px unless stated.{_left_out(found)}",
+        (
+            f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; 1080p JPEG to PNG,"
+            f" warm workers run in turn, medians, n = {n}; peak of the setting; agreement on"
+            f" {pictures} pictures that took no part in making int8. 320 px unless"
+            f" stated.{_left_out(found)}"
+        ),
     ]
     return "\n".join(rows)
 
@@ -183,23 +251,42 @@ def avx2_table() -> str:
     network = found["openvino_network"]
     fp32, int8 = network["fp32"], network["int8"]
     share = {
-        "openvino": f"{int8['p50_s'] / fp32['p50_s']:.0%} | {int8['process_peak_mib'] / fp32['process_peak_mib']:.0%}",
+        "openvino": (
+            f"{int8['p50_s'] / fp32['p50_s']:.0%} |"
+            f" {int8['process_peak_mib'] / fp32['process_peak_mib']:.0%}"
+        ),
         "onnxruntime": "not measured | not measured",
     }
     rows = [
-        "| u2netp int8, AVX2 only | network's time, of fp32's | process's peak, of fp32's | mean difference from fp32 (worst) | IoU with fp32 (worst) |",
+        (
+            "| u2netp int8, AVX2 only | network's time, of fp32's | process's peak, of fp32's |"
+            " mean difference from fp32 (worst) | IoU with fp32 (worst) |"
+        ),
         "|---|--:|--:|--:|--:|",
     ]
     rows += [
-        f"| {engine} | {share[engine]} | {found[engine]['mae']:.4f} ({found[engine]['worst_mae']:.4f}) | {found[engine]['iou']:.3f} ({found[engine]['worst_iou']:.3f}) |"
+        f"| {engine} | {share[engine]} | {found[engine]['mae']:.4f}"
+        f" ({found[engine]['worst_mae']:.4f}) | {found[engine]['iou']:.3f}"
+        f" ({found[engine]['worst_iou']:.3f}) |"
         for engine in share
     ]
     held = (
-        "; OpenVINO held to AVX2 by ONEDNN_MAX_CPU_ISA, ONNX Runtime emulated as a Haswell CPU by qemu"
+        "; OpenVINO held to AVX2 by ONEDNN_MAX_CPU_ISA, ONNX Runtime emulated as a Haswell CPU by"
+        " qemu"
         if found["held_to_avx2"]
         else ""
     )
-    return "\n".join([*rows, "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}{held}; medians, n = {fp32['n']} in three processes each, in turn; {found['openvino']['pictures']} pictures; `python benchmarks/avx2_agreement.py`."])  # fmt: skip
+    return "\n".join(
+        [
+            *rows,
+            "",
+            (
+                f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}{held}; medians, n"
+                f" = {fp32['n']} in three processes each, in turn; {found['openvino']['pictures']}"
+                " pictures; `python benchmarks/avx2_agreement.py`."
+            ),
+        ]
+    )
 
 
 def larger_table() -> str:
@@ -207,23 +294,43 @@ def larger_table() -> str:
     found, date = _newest("engines")
     if found is None:
         return "Not measured yet."
-    rows = ["| network | engine | network's time | of ONNX Runtime's | peak | of ONNX Runtime's |", "|---|---|--:|--:|--:|--:|"]  # fmt: skip
+    rows = [
+        "| network | engine | network's time | of ONNX Runtime's | peak | of ONNX Runtime's |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
     for key, model in (("isnet", "ISNet, 1024 px"), ("u2net_like", "u2net's size, 320 px")):
         first = found[key]["onnxruntime"]
         for name, taken in found[key].items():
             time, peak = taken["predict_p50_s"], taken["peak_mib"]
-            rows.append(f"| {model} | {name} | {format_seconds(time)} | {time / first['predict_p50_s']:.0%} | {peak:,.0f} MiB | {peak / first['peak_mib']:.0%} |")  # fmt: skip
-    return "\n".join([*rows, "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; medians of 5; ONNX Runtime with its defaults.{_left_out(found)}"])  # fmt: skip
+            rows.append(
+                f"| {model} | {name} | {format_seconds(time)} | {time / first['predict_p50_s']:.0%}"
+                f" | {peak:,.0f} MiB | {peak / first['peak_mib']:.0%} |"
+            )
+    return "\n".join(
+        [
+            *rows,
+            "",
+            (
+                f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; medians of 5;"
+                f" ONNX Runtime with its defaults.{_left_out(found)}"
+            ),
+        ]
+    )
 
 
 def stars_table() -> str:
     """Lay the stars of an edge out as a Markdown table."""
     rows = [f"| {least:g} | {stars:g} |" for least, stars in STARS]
-    return "\n".join(["| F-measure of the boundary, at least | stars |", "|--:|--:|", *rows, "| less | 1 |"])  # fmt: skip
+    return "\n".join(
+        ["| F-measure of the boundary, at least | stars |", "|--:|--:|", *rows, "| less | 1 |"]
+    )
 
 
 def sweep_table() -> str:
-    """Lay what a sweep promises, and what was measured of it, out as a Markdown table; see benchmarks/sweep.py."""
+    """Lay what a sweep promises, and what was measured of it, out as a Markdown table.
+
+    See benchmarks/sweep.py.
+    """
     found, date = _newest("sweep")
     if found is None:
         return "Not measured yet."
@@ -231,14 +338,62 @@ def sweep_table() -> str:
     turns = again["turns"]
     widths = sorted(high / low for low, high in (turn["swept"]["expected_s"] for turn in turns))
     rows = [
-        (f"{sixty['trials']} trials of u2netp, a warm-up and three runs each, one picture (`--confirm 0`)", format_guess(sixty["wall_s"])),
-        (f"the same {twice['trials']} settings swept twice: trials on one front only, and of these not explained by the ranges of their runs or 5 % of the peak", f"{twice['on_one_front_only']} and {twice['not_explained_by_the_stated_spread']} (fronts of {twice['front'][0]} and {twice['front'][1]})"),
-        (f"{len(turns)} sweeps of 12 settings, what each recommends then run by hand: worst difference of the peaks", f"{again['worst_peak_difference']:.1%}"),
-        ("the same: times by hand within the range that the sweep states", f"{again['times_within_what_is_expected']} of {len(turns)}; the range's ends are {widths[len(widths) // 2]:.1f} times apart (median)"),
-        (f"soak of the default preset, {soak['runs']:,} runs at 1080p: growth over the second half", f"{soak['slope_bytes'] / 1024:+.2f} ± {soak['slope_error_bytes'] / 1024:.2f} KiB a picture, {soak['rss_mib_every_100'][-1] - soak['rss_mib_every_100'][1]:+.1f} MiB in all after the first 100"),
+        (
+            (
+                f"{sixty['trials']} trials of u2netp, a warm-up and three runs each, one picture"
+                " (`--confirm 0`)"
+            ),
+            format_guess(sixty["wall_s"]),
+        ),
+        (
+            (
+                f"the same {twice['trials']} settings swept twice: trials on one front only, and of"
+                " these not explained by the ranges of their runs or 5 % of the peak"
+            ),
+            (
+                f"{twice['on_one_front_only']} and {twice['not_explained_by_the_stated_spread']}"
+                f" (fronts of {twice['front'][0]} and {twice['front'][1]})"
+            ),
+        ),
+        (
+            (
+                f"{len(turns)} sweeps of 12 settings, what each recommends then run by hand: worst"
+                " difference of the peaks"
+            ),
+            f"{again['worst_peak_difference']:.1%}",
+        ),
+        (
+            "the same: times by hand within the range that the sweep states",
+            (
+                f"{again['times_within_what_is_expected']} of {len(turns)}; the range's ends are"
+                f" {widths[len(widths) // 2]:.1f} times apart (median)"
+            ),
+        ),
+        (
+            (
+                f"soak of the default preset, {soak['runs']:,} runs at 1080p: growth over the"
+                " second half"
+            ),
+            (
+                f"{soak['slope_bytes'] / 1024:+.2f} ± {soak['slope_error_bytes'] / 1024:.2f} KiB a"
+                f" picture, {soak['rss_mib_every_100'][-1] - soak['rss_mib_every_100'][1]:+.1f} MiB"
+                " in all after the first 100"
+            ),
+        ),
         ("the same: a day at one slot", f"{soak['pictures_a_day']:,} pictures"),
-    ]  # fmt: skip
-    return "\n".join(["| what | measured |", "|---|--:|", *(f"| {a} | {b} |" for a, b in rows), "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; `python benchmarks/sweep.py`.{_left_out(found)}"])  # fmt: skip
+    ]
+    return "\n".join(
+        [
+            "| what | measured |",
+            "|---|--:|",
+            *(f"| {a} | {b} |" for a, b in rows),
+            "",
+            (
+                f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}; `python"
+                f" benchmarks/sweep.py`.{_left_out(found)}"
+            ),
+        ]
+    )
 
 
 def article_table(name: str = "article") -> str:
@@ -247,7 +402,10 @@ def article_table(name: str = "article") -> str:
     if found is None:
         return "Not measured yet."
     table = found["table"]
-    rows = ["| setting | time | range | n | peak | of the first's | times as fast | edge |", "|---|--:|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
+    rows = [
+        "| setting | time | range | n | peak | of the first's | times as fast | edge |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     for row in table["rows"]:
         if row["time_s"] is None:
             rows.append(f"| `{row['name']}` | {row['why_not']} | | | | | | |")
@@ -255,21 +413,49 @@ def article_table(name: str = "article") -> str:
         memory, speed = row["ratios"]
         mark = " (stand-in)" if table["is_stand_in"] and row["name"] == "article-default" else ""
         stars = "not told" if row["stars"] is None else f"{row['stars']:g} ★"
-        rows.append(f"| `{row['name']}`{mark} | {format_seconds(row['time_s'])} | {format_seconds(row['low_s'])} to {format_seconds(row['high_s'])} | {row['n']} | {row['peak_bytes'] / MIB:,.0f} MiB | {memory:.0%} | {speed:.2f} | {stars} |")  # fmt: skip
+        rows.append(
+            f"| `{row['name']}`{mark} | {format_seconds(row['time_s'])} |"
+            f" {format_seconds(row['low_s'])} to {format_seconds(row['high_s'])} | {row['n']} |"
+            f" {row['peak_bytes'] / MIB:,.0f} MiB | {memory:.0%} | {speed:.2f} | {stars} |"
+        )
     held = f"; OpenVINO held to {found['held_to']}, ONNX Runtime not" if found["held_to"] else ""
-    return "\n".join([*rows, "", f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}{held}; a 1080p JPEG to PNG."])  # fmt: skip
+    return "\n".join(
+        [
+            *rows,
+            "",
+            (
+                f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {date}{held}; a 1080p"
+                " JPEG to PNG."
+            ),
+        ]
+    )
 
 
 def scaling_table() -> str:
-    """Lay out what scaling the picture down first does to rembg's own pipeline; see benchmarks/sweep.py."""
+    """Lay out what scaling the picture down first does to rembg's own pipeline.
+
+    See benchmarks/sweep.py.
+    """
     found, date = _newest("sweep")
     if found is None:
         return "Not measured yet."
     rows = ["| longest side | network | rest | in all | peak |", "|---|--:|--:|--:|--:|"]
     for side, taken in found["scaling"].items():
         name = "as it is, 4000 px" if side == "0" else f"{side} px"
-        rows.append(f"| {name} | {format_seconds(taken['predict_s'])} | {format_seconds(taken['rest_s'])} | {format_seconds(taken['total_s'])} | {taken['peak_bytes'] / MIB:,.0f} MiB |")  # fmt: skip
-    return "\n".join([*rows, "", f"u2netp, warm, medians of 3; {found['cpu']}, {found['cores']} cores{_formats(found)}, {date}."])  # fmt: skip
+        rows.append(
+            f"| {name} | {format_seconds(taken['predict_s'])} | {format_seconds(taken['rest_s'])} |"
+            f" {format_seconds(taken['total_s'])} | {taken['peak_bytes'] / MIB:,.0f} MiB |"
+        )
+    return "\n".join(
+        [
+            *rows,
+            "",
+            (
+                f"u2netp, warm, medians of 3; {found['cpu']}, {found['cores']}"
+                f" cores{_formats(found)}, {date}."
+            ),
+        ]
+    )
 
 
 def _formats(found: dict[str, Any]) -> str:

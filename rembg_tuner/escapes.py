@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import unicodedata
 
-# Controls, invisible formats (bidirectional marks too), lone surrogates, unassigned and private letters,
-# and the two separators that end a line.
+# Controls, invisible formats (bidirectional marks too), lone surrogates, unassigned and private
+# letters, and the two separators that end a line.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
 _JOINERS = frozenset("\u200c\u200d")  # Persian words and many emoji are written with them
 _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF  # as PEP 383's surrogateescape keeps a byte
@@ -42,7 +42,9 @@ def encode_text(text: str) -> bytes:
 
 
 def escape_cell(value: object) -> object:
-    """Return a CSV cell that no spreadsheet takes for a formula (OWASP, CSV injection); numbers stay.
+    """Return a CSV cell that no spreadsheet takes for a formula (OWASP, CSV injection).
+
+    Numbers stay.
 
     >>> escape_cell("=1+1"), escape_cell(-1.5)
     ("'=1+1", -1.5)

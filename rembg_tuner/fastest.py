@@ -1,4 +1,7 @@
-"""Which number format is the fastest, as timed on this machine: the decision alone, without a measurement."""
+"""Which number format is the fastest, as timed on this machine.
+
+The decision alone, without a measurement.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# A format must be faster than a preferred one by this share of its time; below, the preferred one stays, so that
-# two formats that take the same time do not change places from one timing to the next.
+# A format must be faster than a preferred one by this share of its time; below, the preferred one
+# stays, so that two formats that take the same time do not change places from one timing to the
+# next.
 MARGIN = 0.10
 Format = TypeVar("Format", bound=str)
 
@@ -21,8 +25,8 @@ def fastest_of(candidates: Sequence[Format], times_s: Mapping[str, float]) -> Fo
         times_s: what each took, seconds, more than 0; may lack some.
 
     Returns:
-        The first of the candidates that takes at most `MARGIN` more than the fastest. None: not every
-        candidate was timed, so the times decide nothing.
+        The first of the candidates that takes at most `MARGIN` more than the fastest. None: not
+        every candidate was timed, so the times decide nothing.
 
     >>> fastest_of(["int8", "fp32"], {"int8": 0.021, "fp32": 0.020})
     'int8'
@@ -44,11 +48,15 @@ def steadied(before_s: Mapping[str, float], now_s: Mapping[str, float]) -> Mappi
 
     Returns:
         The times of before where the same formats were timed and each one's time, as a share of the
-        fastest's, is within `MARGIN` of what it was: the difference is noise, and must not change the choice.
+        fastest's, is within `MARGIN` of what it was: the difference is noise, and must not change
+        the choice.
     """
     if before_s.keys() != now_s.keys():
         return now_s
-    shares = ({name: time / min(times.values()) for name, time in times.items()} for times in (before_s, now_s))  # fmt: skip
+    shares = (
+        {name: time / min(times.values()) for name, time in times.items()}
+        for times in (before_s, now_s)
+    )
     before, now = shares
     is_same = all(abs(now[name] / before[name] - 1) <= MARGIN for name in now)
     return before_s if is_same else now_s

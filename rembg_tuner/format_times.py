@@ -66,6 +66,8 @@ def note_times(
     """
     kept = steadied(find_times(folder, key, machine), times_s)
     values = kept.values()
-    timing = Timing(time_s=min(values), low_s=min(values), high_s=max(values), n=n, about={_TIMES: dict(kept)})  # fmt: skip
+    timing = Timing(
+        time_s=min(values), low_s=min(values), high_s=max(values), n=n, about={_TIMES: dict(kept)}
+    )
     Measurements(folder).note_timing(key, machine, timing)
     return kept

@@ -49,11 +49,30 @@ class FormatState:
         """What it is, and whether it was timed here or is taken as recorded."""
         found = self.formats
         if found.is_timed:
-            times = [Message("{format} {time:seconds}", format=one, time=found.times_s[one]) for one in found.candidates]  # fmt: skip
+            times = [
+                Message("{format} {time:seconds}", format=one, time=found.times_s[one])
+                for one in found.candidates
+            ]
             if found.times_s[found.chosen] > min(found.times_s[one] for one in found.candidates):
-                return Message("precision auto is {chosen}, as timed on this machine: {times}; a format must be {margin:.0%} faster to take its place", code="auto_is_timed", chosen=found.chosen, times=listed(times), margin=MARGIN)  # fmt: skip
-            return Message("precision auto is {chosen}, as timed on this machine: {times}", code="auto_is_timed", chosen=found.chosen, times=listed(times))  # fmt: skip
-        return Message("precision auto is {chosen}, as recorded on other machines; not timed here", code="auto_is_recorded", chosen=found.chosen)  # fmt: skip
+                return Message(
+                    "precision auto is {chosen}, as timed on this machine: {times}; a format must"
+                    " be {margin:.0%} faster to take its place",
+                    code="auto_is_timed",
+                    chosen=found.chosen,
+                    times=listed(times),
+                    margin=MARGIN,
+                )
+            return Message(
+                "precision auto is {chosen}, as timed on this machine: {times}",
+                code="auto_is_timed",
+                chosen=found.chosen,
+                times=listed(times),
+            )
+        return Message(
+            "precision auto is {chosen}, as recorded on other machines; not timed here",
+            code="auto_is_recorded",
+            chosen=found.chosen,
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return it by name, ready for JSON."""
@@ -90,12 +109,21 @@ def format_states(machine: Machine, models: Iterable[str] = ()) -> list[FormatSt
 def _auto(model: str, engine: EngineName) -> Settings | None:
     """Return the settings with precision auto; None: the engine has none."""
     settings = Settings(model=model, engine=engine)
-    return Settings(model=model, engine=engine, precision="auto") if "precision" in settings.engine_spec.knobs else None  # fmt: skip
+    return (
+        Settings(model=model, engine=engine, precision="auto")
+        if "precision" in settings.engine_spec.knobs
+        else None
+    )
 
 
 def step_text(settings: Settings) -> Message:
     """Return which format is timed."""
-    return Message("{model} in {engine}, {precision}", model=name_of(settings.model), engine=settings.engine, precision=settings.precision)  # fmt: skip
+    return Message(
+        "{model} in {engine}, {precision}",
+        model=name_of(settings.model),
+        engine=settings.engine,
+        precision=settings.precision,
+    )
 
 
 def time_formats(
@@ -105,7 +133,9 @@ def time_formats(
     folder: Path,
     tell: Callable[[Message], None] = lambda _: None,
 ) -> None:
-    """Time a model's formats in turn and remember what they took; takes some seconds for a small model.
+    """Time a model's formats in turn and remember what they took.
+
+    Takes some seconds for a small model.
 
     Args:
         state: model, engine and formats.
@@ -115,7 +145,8 @@ def time_formats(
         tell: called as a format is timed.
 
     Raises:
-        OutputError: a format does not run, something else ran at the same time, or the times cannot be kept.
+        OutputError: a format does not run, something else ran at the same time, or the times cannot
+        be kept.
     """
     picture = folder / "timed.bmp"
     _write_picture(picture)
@@ -123,7 +154,11 @@ def time_formats(
     times: dict[str, list[float]] = {one: [] for one in state.formats.candidates}
     for _ in range(_ROUNDS):
         for precision, found in times.items():
-            settings = Settings(model=state.settings.model, engine=state.settings.engine, precision=precision)  # type: ignore[arg-type]  # of this engine  # fmt: skip
+            settings = Settings(
+                model=state.settings.model,
+                engine=state.settings.engine,
+                precision=precision,  # type: ignore[arg-type]
+            )
             tell(step_text(settings))
             found += _predict_times(bench.measure([job] * (1 + _RUNS), settings))
     medians = {name: statistics.median(found) for name, found in times.items()}
@@ -131,7 +166,13 @@ def time_formats(
         key = machine.times_key(state.settings.model, state.settings.engine)
         note_times(open_cache()[0], key, machine.kind, medians, _ROUNDS * _RUNS)
     except (sqlite3.Error, ModelError) as error:
-        raise OutputError(Message("what was timed could not be kept: {reason}", code="times_not_kept", reason=Quoted(str(error)))) from error  # fmt: skip
+        raise OutputError(
+            Message(
+                "what was timed could not be kept: {reason}",
+                code="times_not_kept",
+                reason=Quoted(str(error)),
+            )
+        ) from error
 
 
 def _predict_times(runs: Sequence[Result | Failure]) -> list[float]:
@@ -143,9 +184,21 @@ def _predict_times(runs: Sequence[Result | Failure]) -> list[float]:
     times = []
     for run in runs:
         if isinstance(run, Failure):
-            raise OutputError(Message("the number formats were not timed: {reason}", code="not_timed", reason=run.message))  # fmt: skip
+            raise OutputError(
+                Message(
+                    "the number formats were not timed: {reason}",
+                    code="not_timed",
+                    reason=run.message,
+                )
+            )
         if is_disturbed(run.warnings):
-            raise OutputError(Message("the number formats were not timed, since other work ran at the same time; try again on a quiet machine", code="not_timed_busy"))  # fmt: skip
+            raise OutputError(
+                Message(
+                    "the number formats were not timed, since other work ran at the same time; try"
+                    " again on a quiet machine",
+                    code="not_timed_busy",
+                )
+            )
         times.append(run.stages_s["predict"])
     return times[1:]
 
@@ -163,4 +216,6 @@ def _write_picture(path: Path) -> None:
     try:
         path.write_bytes(header + info + body)
     except OSError as error:
-        raise OutputError(Message("{path} cannot be written: {reason}", path=path, reason=error.strerror)) from error  # fmt: skip
+        raise OutputError(
+            Message("{path} cannot be written: {reason}", path=path, reason=error.strerror)
+        ) from error

@@ -39,7 +39,8 @@ class Host:
         quota_cpus: CPU seconds a second that the cgroup allows; None for no quota.
         total_memory_bytes: the machine's memory; None where it is not told.
         memory_limit_bytes: the tightest cgroup limit; None for none.
-        memory_cgroup: the cgroup that has it, as /proc/self/cgroup names cgroups; None: there is no limit.
+        memory_cgroup: the cgroup that has it, as /proc/self/cgroup names cgroups; None: there is no
+            limit.
         features: the CPU's features, in the kernel's words.
     """
 
@@ -68,7 +69,10 @@ class Host:
 
     @property
     def limited_by(self) -> Path | None:
-        """The cgroup that sets `usable_memory_bytes`; None: the machine's size does, or it is not known."""
+        """The cgroup that sets `usable_memory_bytes`.
+
+        None: the machine's size does, or it is not known.
+        """
         limit, total = self.memory_limit_bytes, self.total_memory_bytes
         return (
             None
@@ -88,10 +92,13 @@ class Host:
 
     @property
     def int8_kind(self) -> Int8Kind:
-        """How the CPU adds products of 8-bit numbers: `avx2` on x86 without VNNI or AMX, else `vnni`.
+        """How the CPU adds products of 8-bit numbers.
 
-        The two give slightly different mattes, so their agreement is recorded apart. AVX2 adds pairs of
-        products in 16 bits, which can saturate; VNNI, AMX and Arm's instructions add in 32 bits.
+        `avx2` on x86 without VNNI or AMX, else `vnni`.
+
+        The two give slightly different mattes, so their agreement is recorded apart. AVX2 adds
+        pairs of products in 16 bits, which can saturate; VNNI, AMX and Arm's instructions add in 32
+        bits.
         """
         is_x86 = "sse2" in self.features
         return "avx2" if is_x86 and not self.features & _VNNI else "vnni"
@@ -232,9 +239,9 @@ def _group_name(folder: Path, own: Path, path: str) -> Path:
 def _own_folder(top: Path, path: str) -> Path:
     """Find this process's cgroup below a mount's top.
 
-    Inside a container the path is often the host's, of which only an end is mounted here, or nothing:
-    the longest end that is there is ours, else the top. A path out of the namespace (`/../x`) is not
-    to be followed.
+    Inside a container the path is often the host's, of which only an end is mounted here, or
+    nothing: the longest end that is there is ours, else the top. A path out of the namespace
+    (`/../x`) is not to be followed.
     """
     names = [name for name in path.split("/") if name]
     if ".." in names:
@@ -287,6 +294,11 @@ def _read_cpuinfo(path: Path) -> tuple[str, frozenset[str]]:
 def _cpu_name_of_platform() -> str:
     """Ask the platform for the CPU's name, where the kernel does not write it."""
     if sys.platform == "darwin":
-        asked = subprocess.run(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)  # fmt: skip
+        asked = subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         return asked.stdout.strip() or platform.machine()
     return platform.processor() or platform.machine()

@@ -64,7 +64,12 @@ class Knob:
     def _range(self, low: str, high: str) -> Message:  # noqa: PLR0911  # one for each unit
         """Say which numbers are allowed."""
         if self.or_zero and self.multiple_of:
-            return Message("0 or {low} to {high} px, a multiple of {multiple}", low=low, high=high, multiple=self.multiple_of)  # fmt: skip
+            return Message(
+                "0 or {low} to {high} px, a multiple of {multiple}",
+                low=low,
+                high=high,
+                multiple=self.multiple_of,
+            )
         if self.or_zero:
             return Message("0 or {low} to {high} px", low=low, high=high)
         match self.unit:
@@ -95,7 +100,14 @@ def problems_of_value(name: str, knob: Knob, expected: type, value: object) -> l
         value: what was given.
     """
     if type(value) is not expected:  # a bool is no int, and an int is no float
-        return [Message("{knob} must be {allowed}, got {value}", knob=Term(name, "knob"), allowed=_TYPE_WORDS[expected], value=f"{value!r:.80}")]  # fmt: skip
+        return [
+            Message(
+                "{knob} must be {allowed}, got {value}",
+                knob=Term(name, "knob"),
+                allowed=_TYPE_WORDS[expected],
+                value=f"{value!r:.80}",
+            )
+        ]
     if isinstance(value, str):
         return _word_problems(name, knob, value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -106,7 +118,14 @@ def problems_of_value(name: str, knob: Knob, expected: type, value: object) -> l
 def _word_problems(name: str, knob: Knob, value: str) -> list[Message]:
     """Check a word by its knob's choices."""
     if knob.choices and value not in knob.choices:
-        return [Message("{knob} must be one of {choices}, got {value!r:.80}", knob=Term(name, "knob"), choices=listed(Term(one, "choice") for one in knob.choices), value=value)]  # fmt: skip
+        return [
+            Message(
+                "{knob} must be one of {choices}, got {value!r:.80}",
+                knob=Term(name, "knob"),
+                choices=listed(Term(one, "choice") for one in knob.choices),
+                value=value,
+            )
+        ]
     return [] if value.strip() else [Message("{knob} must not be empty", knob=Term(name, "knob"))]
 
 
@@ -118,5 +137,12 @@ def _number_problems(name: str, knob: Knob, value: float) -> list[Message]:
         knob.high or math.inf
     ) and value != math.inf  # NaN fits nowhere
     if not fits or (knob.multiple_of and value % knob.multiple_of):
-        return [Message("{knob} must be {allowed}, got {value}", knob=Term(name, "knob"), allowed=knob.allowed_message(), value=value)]  # fmt: skip
+        return [
+            Message(
+                "{knob} must be {allowed}, got {value}",
+                knob=Term(name, "knob"),
+                allowed=knob.allowed_message(),
+                value=value,
+            )
+        ]
     return []

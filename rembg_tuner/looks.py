@@ -82,7 +82,10 @@ class Looking:
             self.box, self._focused = None, end.value
 
     def read(self, side: int, model: ModelSpec) -> NetworkInput | None:
-        """Read the part to look at as the network's input; None: it does not read, which `error` says."""
+        """Read the part to look at as the network's input.
+
+        None: it does not read, which `error` says.
+        """
         try:
             small = source.read_small(self.header, width=side, height=side, box=self.box)
         except PictureError as error:

@@ -1,7 +1,10 @@
-"""What this machine has, as far as settings ask: read once into a value, so that `check` and `resolve` are pure.
+"""What this machine has, as far as settings ask.
 
-A `Machine` is how things stand at one moment. What takes long to find out is found out when it is first asked
-for, and then stays as it is in that value: the files of models, what was measured of number formats, versions.
+Read once into a value, so that `check` and `resolve` are pure.
+
+A `Machine` is how things stand at one moment. What takes long to find out is found out when it is
+first asked for, and then stays as it is in that value: the files of models, what was measured of
+number formats, versions.
 """
 
 from __future__ import annotations
@@ -50,10 +53,10 @@ class ModelFile:
 
     Attributes:
         spec: with the file's path.
-        size_bytes, mtime_ns, ctime_ns, inode: which file that is, without reading it; the last two differ for another
-            file that was put there with the old one's time.
-        side: of the network's input, px; None: neither its record nor its graph tells. 0: the file is no graph;
-            the engine that loads it says what is wrong with it.
+        size_bytes, mtime_ns, ctime_ns, inode: which file that is, without reading it; the last two
+            differ for another file that was put there with the old one's time.
+        side: of the network's input, px; None: neither its record nor its graph tells. 0: the file
+            is no graph; the engine that loads it says what is wrong with it.
         digest: computes the file's hash; None: of the file itself.
     """
 
@@ -128,13 +131,16 @@ class Machine:
         cpus: that a run may use; a slot's share where several run at once.
         memory_limit_bytes: what this process may use; None: it is not known.
         limited_by: the cgroup that sets it; None: the machine's memory does, or it is not known.
-        large_models: the models whose network takes 1024 px or more; focus is not measured with them.
-        absent_providers: ONNX Runtime's execution providers that are not here, each with what to do about
-            it; None: ONNX Runtime was not asked, which takes half a second.
-        find: gives a model's file by the model and the engine whose int8 form is wanted (None: the released
-            file); raises ModelError.
-        agreement: gives how a model's number format in an engine agrees with fp32; None: not measured.
-        timing: gives what number formats took here, seconds, by `times_key` and `kind`; empty: not timed.
+        large_models: the models whose network takes 1024 px or more; focus is not measured with
+            them.
+        absent_providers: ONNX Runtime's execution providers that are not here, each with what to do
+            about it; None: ONNX Runtime was not asked, which takes half a second.
+        find: gives a model's file by the model and the engine whose int8 form is wanted (None: the
+            released file); raises ModelError.
+        agreement: gives how a model's number format in an engine agrees with fp32; None: not
+            measured.
+        timing: gives what number formats took here, seconds, by `times_key` and `kind`; empty: not
+            timed.
         version: gives an installed package's version; "absent": it is not installed.
     """
 
@@ -160,7 +166,10 @@ class Machine:
 
     @property
     def fast_formats(self) -> tuple[str, ...]:
-        """The number formats that the CPU has instructions of its own for; see `host.fast_formats_of`."""
+        """The number formats that the CPU has instructions of its own for.
+
+        See `host.fast_formats_of`.
+        """
         return fast_formats_of(self.features)
 
     def has_model(self, model: str) -> bool:
@@ -183,7 +192,10 @@ class Machine:
 
     @property
     def kind(self) -> str:
-        """CPU, how many of it a run may use, and what it computes in: what times hold for, as JSON."""
+        """CPU, how many of it a run may use, and what it computes in.
+
+        What times hold for, as JSON.
+        """
         return json.dumps([self.cpu, self.cpus, fast_formats_of(self.features)])
 
     def times_key(self, model: str, engine: str) -> str:
@@ -197,7 +209,10 @@ class Machine:
         return times_key([self.find(model, None).key, int8], engine, self.version(engine))
 
     def format_times(self, model: str, engine: str) -> Mapping[str, float]:
-        """Return what a model's number formats took here in an engine, seconds; empty: not timed."""
+        """Return what a model's number formats took here in an engine, seconds.
+
+        Empty: not timed.
+        """
         try:
             key = self.times_key(model, engine)
         except ModelError:  # running it raises the reason
@@ -241,7 +256,10 @@ def read_machine() -> Machine:
 
 @lru_cache(maxsize=128)
 def _side_in(path: str, _size_bytes: int, _mtime_ns: int) -> int | None:
-    """Read the side of a network's input from its graph; None: the graph leaves it open, 0: it does not read."""
+    """Read the side of a network's input from its graph.
+
+    None: the graph leaves it open, 0: it does not read.
+    """
     try:
         return read_input_side(Path(path))
     except (OSError, ValueError):
@@ -254,7 +272,13 @@ def _find(model: str, int8_for: str | None) -> ModelFile:
     try:
         stat = Path(spec.path).stat()
     except OSError as error:
-        raise ModelError(Message("the model's file {path} cannot be read: {reason}", path=Path(spec.path), reason=error.strerror)) from error  # fmt: skip
+        raise ModelError(
+            Message(
+                "the model's file {path} cannot be read: {reason}",
+                path=Path(spec.path),
+                reason=error.strerror,
+            )
+        ) from error
     return ModelFile(
         spec=spec,
         size_bytes=stat.st_size,
@@ -286,7 +310,10 @@ def _timing(key: str, kind: str) -> Mapping[str, float]:
 
 
 def _cache_folder() -> Path:
-    """Return the folder with this machine's own figures; it is opened once, which takes milliseconds."""
+    """Return the folder with this machine's own figures.
+
+    It is opened once, which takes milliseconds.
+    """
     try:
         return _opened(str(user_cache_folder()))
     except RuntimeError:  # a user without a home folder

@@ -16,9 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FailureKind = Literal[
-    "bad_input", "too_large", "bad_output", "bad_model", "missing_model", "missing_provider",
-    "invalid_settings", "engine_error", "timeout", "out_of_memory", "crash", "cancelled", "busy",
-]  # fmt: skip
+    "bad_input",
+    "too_large",
+    "bad_output",
+    "bad_model",
+    "missing_model",
+    "missing_provider",
+    "invalid_settings",
+    "engine_error",
+    "timeout",
+    "out_of_memory",
+    "crash",
+    "cancelled",
+    "busy",
+]
 PeakSource = Literal["vmhwm", "sampled"]
 HAD_COMPANY = Message(
     "another slot was running at the same time, so this took longer than it would alone",
@@ -26,7 +37,8 @@ HAD_COMPANY = Message(
 )
 Told = Value | dict[str, Any]  # what an engine says of one of its knobs; of focus, a mapping
 MACHINE_BUSY = "machine_busy"  # the code of the warning that other programs ran
-# Warnings that something decides on, by how they began before they had codes: sweeps of those versions are read.
+# Warnings that something decides on, by how they began before they had codes: sweeps of those
+# versions are read.
 _BEFORE_CODES = {
     "the machine was busy": MACHINE_BUSY,
     str(HAD_COMPANY): str(HAD_COMPANY.code),
@@ -79,24 +91,27 @@ class Result:
     Attributes:
         run_index: 0 for the first run of a worker, the cold one.
         settings: what was asked.
-        effective: what the engine says it did, read back from it; None where it has no such thing. focus is
-            {passes, box, share}: how often the network ran; left, top, width and height of the subject's box
-            with its margin, px of the upright picture; the box's share of the picture, of several subjects
-            the sum. box and share are None where the first look shows nothing.
-        stages_s: wall time by stage. read_small, normalise, predict, matte, focus (the looks after the first,
-            reading included; only where there were any), write; engine rembg: predict, rest. They sum to
-            total_s within 5 %. Of `batch`, read_small and normalise may have run while the picture before was
+        effective: what the engine says it did, read back from it; None where it has no such thing.
+            focus is {passes, box, share}: how often the network ran; left, top, width and height of
+            the subject's box with its margin, px of the upright picture; the box's share of the
+            picture, of several subjects the sum. box and share are None where the first look shows
+            nothing.
+        stages_s: wall time by stage. read_small, normalise, predict, matte, focus (the looks after
+            the first, reading included; only where there were any), write; engine rembg: predict,
+            rest. They sum to total_s within 5 %. Of `batch`, read_small and normalise may have run
+            while the picture before was
             written: pictures' total_s then sum to more than the time that passed.
-        total_s: from the request sent to the file renamed; start and load are not in it. Of pictures run
-            together, and of all of `batch`, the sum of the picture's own stages.
+        total_s: from the request sent to the file renamed; start and load are not in it. Of
+            pictures run together, and of all of `batch`, the sum of the picture's own stages.
         load_s: the model's verification and the session's making, on the worker that ran this.
         start_s: from the worker's process created to its imports done.
-        cpu_s: CPU time of the run, all threads of the worker; of pictures run together each one's share.
-            The reading of a next picture meanwhile is the next picture's, by its thread's CPU clock.
+        cpu_s: CPU time of the run, all threads of the worker; of pictures run together each one's
+            share. The reading of a next picture meanwhile is the next picture's, by its thread's
+            CPU clock.
         baseline_rss_bytes: resident memory after the imports, before the session.
         load_peak_rss_bytes: the peak while loading.
-        peak_rss_bytes: the peak of this run: VmHWM, reset before it, where /proc gives it. Of `batch`, the
-            reading of the next pictures meanwhile is in it.
+        peak_rss_bytes: the peak of this run: VmHWM, reset before it, where /proc gives it. Of
+            `batch`, the reading of the next pictures meanwhile is in it.
         retained_rss_bytes: resident memory right after the run.
         rss_file_bytes: how much of it right after the run is mapped files, not the process's own.
         peak_source: vmhwm, or sampled (every 20 ms) where /proc does not give it.
@@ -180,7 +195,10 @@ def read_message(content: object) -> Message:
 
 
 def _code_before_codes(text: str) -> str | None:
-    """Return the code of a warning in a file of a version without codes; None: nothing decides on it."""
+    """Return the code of a warning in a file of a version without codes.
+
+    None: nothing decides on it.
+    """
     return next((code for start, code in _BEFORE_CODES.items() if text.startswith(start)), None)
 
 
@@ -195,7 +213,10 @@ def is_busy(warnings: Iterable[Message]) -> bool:
 
 
 def is_disturbed(warnings: Iterable[Message]) -> bool:
-    """Return whether a warning says that other work made a run longer: other programs, or another slot's run."""
+    """Return whether a warning says that other work made a run longer.
+
+    Other programs, or another slot's run.
+    """
     return any(one.code in (MACHINE_BUSY, HAD_COMPANY.code) for one in warnings)
 
 

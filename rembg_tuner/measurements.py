@@ -1,8 +1,9 @@
 """What was measured on this machine, in one SQLite file of the cache: peaks, trials and timings.
 
-Rows are found by the measurement key of a setting (`resolve.ResolvedSettings`): what a worker holds, the weights
-by their hash, and the versions of engine, libvips and rembg tuner. After an upgrade, and with other weights under
-the same name, nothing of before is found. Knows nothing of how things are measured.
+Rows are found by the measurement key of a setting (`resolve.ResolvedSettings`): what a worker
+holds, the weights by their hash, and the versions of engine, libvips and rembg tuner. After an
+upgrade, and with other weights under the same name, nothing of before is found. Knows nothing of
+how things are measured.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 FILE = "measurements.sqlite"
 OLDER_FILES = ("history.sqlite", "trials.sqlite")  # of versions without measurement keys
 T = TypeVar("T")
-MIN_RUNS = 3  # below, a setting's peak may still grow: ONNX Runtime plans its memory from the second run on
+# below, a setting's peak may still grow: ONNX Runtime plans its memory from the second run on
+MIN_RUNS = 3
 _TIMEOUT_S = 2.0  # for another process that is writing; a run waits for no longer
 _MAX_ROWS = 2000  # of each table but the trials', which `sweep.store` bounds
 TRIALS_SCHEMA = """CREATE TABLE IF NOT EXISTS measured_trials (
@@ -64,7 +66,10 @@ SCHEMA = (
     latest TEXT NOT NULL,
     PRIMARY KEY (key, machine)
 )""",
-    "CREATE TABLE IF NOT EXISTS digests (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL, latest TEXT NOT NULL)",
+    (
+        "CREATE TABLE IF NOT EXISTS digests (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL, latest"
+        " TEXT NOT NULL)"
+    ),
     TRIALS_SCHEMA,
 )
 TABLES = ("peaks", "starts", "timings", "measured_trials")
@@ -73,19 +78,30 @@ _NOTE = """INSERT INTO peaks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key
     picture_bytes = max(picture_bytes, excluded.picture_bytes),
     ended_bytes = max(ended_bytes, excluded.ended_bytes), runs = runs + excluded.runs,
     is_first = min(is_first, excluded.is_first), latest = excluded.latest"""
-# A setting's very first start on a machine compiles or converts, which takes more memory than any later one.
+# A setting's very first start on a machine compiles or converts, which takes more memory than any
+# later one.
 _FORGET_FIRST = "DELETE FROM peaks WHERE key = ? AND is_first AND runs"
-_PEAK = "SELECT settings, load_bytes, run_bytes, picture_bytes, ended_bytes, runs FROM peaks WHERE key = ?"  # fmt: skip
+_PEAK = (
+    "SELECT settings, load_bytes, run_bytes, picture_bytes, ended_bytes, runs FROM peaks WHERE"
+    " key = ?"
+)
 _PEAKS = """SELECT key, settings, load_bytes, run_bytes, picture_bytes, ended_bytes, runs FROM peaks
     ORDER BY max(load_bytes, run_bytes)"""
 _COUNT = "SELECT count(*) FROM {table}"
 _START = "INSERT INTO starts VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET latest = excluded.latest"
-_WAS_STARTED = "SELECT 1 FROM starts WHERE key = ?1 UNION SELECT 1 FROM peaks WHERE key = ?1 AND runs"  # fmt: skip
+_WAS_STARTED = (
+    "SELECT 1 FROM starts WHERE key = ?1 UNION SELECT 1 FROM peaks WHERE key = ?1 AND runs"
+)
 _TIME = "INSERT OR REPLACE INTO timings VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_TIMING = "SELECT time_s, low_s, high_s, n, about, latest FROM timings WHERE key = ? AND machine = ?"  # fmt: skip
+_TIMING = (
+    "SELECT time_s, low_s, high_s, n, about, latest FROM timings WHERE key = ? AND machine = ?"
+)
 _DIGEST = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?)"
 _FIND_DIGEST = "SELECT sha256 FROM digests WHERE file = ?"
-_PRUNE = "DELETE FROM {table} WHERE rowid NOT IN (SELECT rowid FROM {table} ORDER BY latest DESC LIMIT {rows})"  # fmt: skip
+_PRUNE = (
+    "DELETE FROM {table} WHERE rowid NOT IN (SELECT rowid FROM {table} ORDER BY latest DESC LIMIT"
+    " {rows})"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +113,8 @@ class Peak:
         load_bytes: the highest peak of a load.
         run_bytes: the highest of a run, without its picture's share; 0: no run went through.
         picture_bytes: the highest share of a picture: decoded or encoded whole, or its strips.
-        ended_bytes: what a worker had reached when it was ended at its limit, so that the setting takes more;
-            0: none was ended.
+        ended_bytes: what a worker had reached when it was ended at its limit, so that the setting
+            takes more; 0: none was ended.
         runs: how many went through.
     """
 
@@ -173,8 +189,8 @@ class Measurements:
             load_bytes: the peak of its worker's load.
             run_bytes: the run's peak without its picture's share; 0: not known.
             picture_bytes: that share.
-            is_first: whether its worker was the setting's very first here, which may have compiled; what such
-                workers took holds until another one ran.
+            is_first: whether its worker was the setting's very first here, which may have compiled;
+                what such workers took holds until another one ran.
         """
         self._note(key, settings, (load_bytes, run_bytes, picture_bytes, 0, 1), is_first=is_first)
 
@@ -276,8 +292,8 @@ class Measurements:
         """Write to a table, and forget what was written longest ago where it has too many rows."""
 
         def write(file: sqlite3.Connection) -> None:
-            # Nobody waits for the disk at the end of a run. A power failure may damage the file, which is then
-            # set aside: what it holds is measured again.
+            # Nobody waits for the disk at the end of a run. A power failure may damage the file,
+            # which is then set aside: what it holds is measured again.
             file.execute("PRAGMA synchronous = OFF")
             use(file)
             file.execute(_PRUNE.format(table=table, rows=_MAX_ROWS))
@@ -320,8 +336,8 @@ def _peak_of(row: tuple[str, int, int, int, int, int] | list[int]) -> Peak | Non
 def set_older_aside(folder: Path) -> tuple[Message, ...]:
     """Rename the files in which versions without measurement keys kept their figures.
 
-    What they hold cannot be taken over: it is not known with which versions of libvips and rembg tuner it was
-    measured, and their peaks hold the pictures' own share.
+    What they hold cannot be taken over: it is not known with which versions of libvips and rembg
+    tuner it was measured, and their peaks hold the pictures' own share.
 
     Returns:
         What is to be said of each, as warnings.
@@ -340,9 +356,26 @@ def set_older_aside(folder: Path) -> tuple[Message, ...]:
         except FileNotFoundError:  # another process did it just now
             continue
         except OSError as error:
-            said.append(Message("{file} of an older version cannot be renamed ({reason}); it is not read, and settings are measured anew", code="older_measurements_left", file=path, reason=error.strerror or Quoted(str(error))))  # fmt: skip
+            said.append(
+                Message(
+                    "{file} of an older version cannot be renamed ({reason}); it is not read, and"
+                    " settings are measured anew",
+                    code="older_measurements_left",
+                    file=path,
+                    reason=error.strerror or Quoted(str(error)),
+                )
+            )
         else:
-            said.append(Message("{file} of an older version was renamed to {name}: it does not say with which versions of libvips and rembg-tuner its figures were measured, so settings are measured anew", code="older_measurements_renamed", file=path, name=aside.name))  # fmt: skip
+            said.append(
+                Message(
+                    "{file} of an older version was renamed to {name}: it does not say with which"
+                    " versions of libvips and rembg-tuner its figures were measured, so settings"
+                    " are measured anew",
+                    code="older_measurements_renamed",
+                    file=path,
+                    name=aside.name,
+                )
+            )
     return tuple(said)
 
 

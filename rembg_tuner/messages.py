@@ -1,9 +1,11 @@
-"""What is said to a person, as data: a template with parameters, written as a sentence only at the edge.
+"""What is said to a person, as data.
 
-Errors, warnings and results carry a `Message`. The command line, the log and programs get it in English
-(`str`); a page renders it in its reader's language, with paths shortened to names and the texts of libraries
-left out. JSON and SQLite keep template, parameters and code (`Message.to_json`). Nothing is matched backwards:
-what decides on a message looks at its `code`.
+A template with parameters, written as a sentence only at the edge.
+
+Errors, warnings and results carry a `Message`. The command line, the log and programs get it in
+English (`str`); a page renders it in its reader's language, with paths shortened to names and the
+texts of libraries left out. JSON and SQLite keep template, parameters and code (`Message.to_json`).
+Nothing is matched backwards: what decides on a message looks at its `code`.
 
 The worker imports this module, so it stands on the standard library alone.
 """
@@ -37,7 +39,9 @@ _AROUND = (
 
 @dataclass(frozen=True, slots=True)
 class Quoted:
-    """A text that is not ours, such as a library's or the last line of a log; pages leave it out, and an empty one.
+    """A text that is not ours, such as a library's or the last line of a log.
+
+    Pages leave it out, and an empty one.
 
     In a template it stands after ": " or "; ", or in parentheses, which go with it.
     """
@@ -47,7 +51,9 @@ class Quoted:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A name that people type and readers of another language are explained: a knob, a choice, a preset.
+    """A name that people type and readers of another language are explained.
+
+    A knob, a choice, a preset.
 
     Attributes:
         name: as it is typed; what English shows.
@@ -116,8 +122,8 @@ class Message:
     """A template with parameters. Equal ones are equal values; they can be hashed.
 
     Attributes:
-        template: a literal in the source, with `str.format` fields by name. Besides Python's, the format
-            specifications `bytes`, `exact_bytes` (both take bytes) and `seconds` are known.
+        template: a literal in the source, with `str.format` fields by name. Besides Python's, the
+            format specifications `bytes`, `exact_bytes` (both take bytes) and `seconds` are known.
         many: the template for several, where `n` decides; None: there is one only.
         code: a short name that programs may rely on; None: nothing relies on it. See `codes`.
         params: names and values in the order given.
@@ -141,7 +147,12 @@ class Message:
         params: tuple[tuple[str, Parameter], ...],
     ) -> None:
         """Fill the fields, which cannot be assigned."""
-        for name, value in (("template", template), ("many", many), ("code", code), ("params", params)):  # fmt: skip
+        for name, value in (
+            ("template", template),
+            ("many", many),
+            ("code", code),
+            ("params", params),
+        ):
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -219,7 +230,8 @@ class Message:
     def public(self) -> Message:
         """Return the message without what a page's reader must not see.
 
-        Paths are shortened to names, what a library said is left out, and what differs is said as for a page.
+        Paths are shortened to names, what a library said is left out, and what differs is said as
+        for a page.
         """
 
         def changed(value: Parameter) -> Parameter:
@@ -242,7 +254,10 @@ class Message:
         return Message.make(self.template, many=self.many, code=self.code, params=params)
 
     def with_paths(self, names: Mapping[PurePath, Parameter]) -> Message:
-        """Return the message with other names for some paths: of temporary files, of what stands for them."""
+        """Return the message with other names for some paths.
+
+        Of temporary files, of what stands for them.
+        """
 
         def renamed(value: Parameter) -> Parameter:
             return names.get(value, value) if isinstance(value, PurePath) else value
@@ -338,7 +353,9 @@ def _made(
     return Message.make(template, many=many, code=code, params=params)
 
 
-def plural(one: str, many: str, /, *, n: float, code: str | None = None, **params: Parameter) -> Message:  # fmt: skip
+def plural(
+    one: str, many: str, /, *, n: float, code: str | None = None, **params: Parameter
+) -> Message:
     """Make a message whose template depends on a count.
 
     Args:
@@ -368,7 +385,9 @@ def joined(messages: Iterable[Message]) -> Message:
     if len(parts) == 1:
         return parts[0]
     codes = {one.code for one in parts}
-    return Message("{sentences}", code=codes.pop() if len(codes) == 1 else None, sentences=Listed(parts, "; "))  # fmt: skip
+    return Message(
+        "{sentences}", code=codes.pop() if len(codes) == 1 else None, sentences=Listed(parts, "; ")
+    )
 
 
 def render(message: Message, catalogue: Catalogue = ENGLISH, *, is_public: bool = False) -> str:
@@ -377,8 +396,8 @@ def render(message: Message, catalogue: Catalogue = ENGLISH, *, is_public: bool 
     Args:
         message: what is said.
         catalogue: of the reader's language.
-        is_public: whether the reader is not the machine's user: a path is shortened to its name, what a
-            library said is left out, and what differs is said as for a page.
+        is_public: whether the reader is not the machine's user: a path is shortened to its name,
+            what a library said is left out, and what differs is said as for a page.
     """
     return _Writer(catalogue, is_public=is_public).write(message, 0)
 
@@ -401,7 +420,12 @@ class _Writer:
         for literal, name, spec, conversion in _parsed(self._template(message, params)):
             text = literal.removeprefix(skipped)
             is_before_number = text == " " and isinstance(params.get(name or ""), int | float)
-            if may_trim and text.startswith(" ") and not is_before_number and _is_wide(text[1:2] or _WIDE[0][0]):  # fmt: skip
+            if (
+                may_trim
+                and text.startswith(" ")
+                and not is_before_number
+                and _is_wide(text[1:2] or _WIDE[0][0])
+            ):
                 text = text[1:]
             skipped, may_trim = "", False
             if name is None:

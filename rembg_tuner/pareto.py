@@ -18,22 +18,29 @@ def dominates(a: Point, b: Point) -> bool:
 
 
 def front_of(points: Sequence[Point]) -> list[int]:
-    """Give the indices of the points that no other dominates, in the order given; equals are all kept."""
-    return [i for i, point in enumerate(points) if not any(dominates(other, point) for other in points)]  # fmt: skip
+    """Give the indices of the points that no other dominates, in the order given.
+
+    Equals are all kept.
+    """
+    return [
+        i for i, point in enumerate(points) if not any(dominates(other, point) for other in points)
+    ]
 
 
 def hypervolume(points: Sequence[Point], corner: Point) -> float:
     """Measure what a set of points dominates up to a corner.
 
     Args:
-        points: of any number of coordinates; those that do not lie below the corner everywhere count
-            for nothing.
+        points: of any number of coordinates; those that do not lie below the corner everywhere
+            count for nothing.
         corner: the reference point, worse than what is of interest.
 
     Returns:
-        The volume of the union of the boxes between each point and the corner; 0 where there is none.
+        The volume of the union of the boxes between each point and the corner; 0 where there is
+        none.
 
-    Source: Zitzler and Thiele, PPSN V, 1998; computed by slices along the last coordinate (Knowles, 2002).
+    Source: Zitzler and Thiele, PPSN V, 1998; computed by slices along the last coordinate (Knowles,
+    2002).
     """
     inside = [tuple(p) for p in points if all(x < c for x, c in zip(p, corner, strict=True))]
     if not inside:

@@ -46,8 +46,9 @@ class Job:
     Attributes:
         input, output: paths.
         background: the colour behind the cut-out; None: transparent.
-        preview, mask, before_preview: where what a page shows is put, after the run and by another process:
-            the cut-out as WebP, or its alpha as PNG, and the picture, which is written once; None: not wanted.
+        preview, mask, before_preview: where what a page shows is put, after the run and by another
+            process: the cut-out as WebP, or its alpha as PNG, and the picture, which is written
+            once; None: not wanted.
         max_pixels: a host's own limit; None: the format's.
     """
 
@@ -79,10 +80,10 @@ class Outcome:
     Attributes:
         stages_s: wall seconds by stage.
         renamed_at: `perf_counter` when the file took its name.
-        cpu_s: CPU seconds up to then, all threads; of pictures run together each one's own, and its share
-            of the network's run. The reading of a next picture is counted there, not here.
-        picture_bytes: about how much memory the picture itself took, which is not the setting's; see
-            `imaging.compose.picture_bytes`.
+        cpu_s: CPU seconds up to then, all threads; of pictures run together each one's own, and its
+            share of the network's run. The reading of a next picture is counted there, not here.
+        picture_bytes: about how much memory the picture itself took, which is not the setting's;
+            see `imaging.compose.picture_bytes`.
         focus: see `imaging.focus.Focused.to_dict`; None: the engine has its own pipeline.
     """
 
@@ -211,11 +212,12 @@ def cut_out_together(
 ) -> list[Outcome | Undone]:
     """Cut several pictures out, with one run of the network for all of them.
 
-    With `ahead`, pictures that it has read are not read again, and it reads the next ones while these
-    are written, unless one of these is decoded or encoded whole.
+    With `ahead`, pictures that it has read are not read again, and it reads the next ones while
+    these are written, unless one of these is decoded or encoded whole.
 
-    Each picture's `predict` and `focus`, and what those runs add to its `cpu_s`, are its share of them. A picture that cannot be read or written, or for
-    which the network has no answer, does not keep the others from being done.
+    Each picture's `predict` and `focus`, and what those runs add to its `cpu_s`, are its share of
+    them. A picture that cannot be read or written, or for which the network has no answer, does not
+    keep the others from being done.
 
     Returns:
         For each job what it made, or what went wrong with it.
@@ -229,7 +231,9 @@ def cut_out_together(
     pictures: dict[int, Picture] = {}
     own_stages = [stages.of_one() for _ in jobs]
     # All of those first: nothing is read ahead any more while others are read.
-    known = [ahead.take(job, own) if ahead else None for job, own in zip(jobs, own_stages, strict=True)]  # fmt: skip
+    known = [
+        ahead.take(job, own) if ahead else None for job, own in zip(jobs, own_stages, strict=True)
+    ]
     for i, (job, own) in enumerate(zip(jobs, own_stages, strict=True)):
         try:
             pictures[i] = known[i] or begin(job, settings, engine, model, own)
@@ -257,7 +261,10 @@ def _answer_together(
     model: ModelSpec,
     stages: Stages,
 ) -> dict[int, Undone]:
-    """Run the network for several pictures, and look again at them; return those without an answer."""
+    """Run the network for several pictures, and look again at them.
+
+    Return those without an answer.
+    """
     from rembg_tuner import looks
     from rembg_tuner.imaging import network_input
 
@@ -399,7 +406,8 @@ def cut_out_by_stock(job: Job, settings: Settings, engine: StockEngine, stages: 
         if output.suffix.lower() != ".png" or job.background is not None:
             raise OutputError(
                 Message(
-                    "engine rembg writes a transparent PNG only, not {name} on a colour; choose another engine, or end the name in .png",
+                    "engine rembg writes a transparent PNG only, not {name} on a colour; choose"
+                    " another engine, or end the name in .png",
                     name=output.name,
                 )
             )
@@ -411,7 +419,9 @@ def cut_out_by_stock(job: Job, settings: Settings, engine: StockEngine, stages: 
             with replacing(output) as file:
                 file.write(cutout)
         except OSError as error:
-            raise OutputError(Message("{path} cannot be written: {reason}", path=output, reason=error.strerror)) from error  # fmt: skip
+            raise OutputError(
+                Message("{path} cannot be written: {reason}", path=output, reason=error.strerror)
+            ) from error
     renamed_at, cpu_s = time.perf_counter(), time.process_time() - cpu_before
     return Outcome(
         stages_s={"predict": predict_s, "rest": renamed_at - started - predict_s},
@@ -427,7 +437,9 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise PictureError(Message("{path} cannot be read: {reason}", path=path, reason=error.strerror)) from error  # fmt: skip
+        raise PictureError(
+            Message("{path} cannot be read: {reason}", path=path, reason=error.strerror)
+        ) from error
 
 
 def run_job(

@@ -33,12 +33,27 @@ def meaning_of_precision(
     if settings.precision != "auto":
         return settings.precision, ()
     if settings.provider != "cpu":
-        return "fp32", (Message("precision auto is fp32 with provider {provider}: no other number format was measured there", code="auto_is_fp32", provider=settings.provider),)  # fmt: skip
+        return "fp32", (
+            Message(
+                "precision auto is fp32 with provider {provider}: no other number format was"
+                " measured there",
+                code="auto_is_fp32",
+                provider=settings.provider,
+            ),
+        )
     found = look_at_formats(settings, machine)
     if not found.unmeasured or found.chosen != "fp32" or found.is_timed:
         return found.chosen, _timed_notes(found)
     model, engine = settings.model, settings.engine
-    reason = Message("precision auto is fp32 here: how {formats} of model {model} agree with fp32 in engine {engine} was not measured; python -m rembg_tuner models agreement {model} --pictures DIR does", code="auto_unmeasured", formats=listed(found.unmeasured, " and "), model=name_of(model), engine=engine)  # fmt: skip
+    reason = Message(
+        "precision auto is fp32 here: how {formats} of model {model} agree with fp32 in engine"
+        " {engine} was not measured; python -m rembg_tuner models agreement {model} --pictures DIR"
+        " does",
+        code="auto_unmeasured",
+        formats=listed(found.unmeasured, " and "),
+        model=name_of(model),
+        engine=engine,
+    )
     return "fp32", (reason,)
 
 
@@ -47,9 +62,10 @@ class Formats:
     """The number formats that `auto` chooses among.
 
     Attributes:
-        candidates: those that are possible here and whose agreement holds, fp32 among them, the fastest first as
-            recorded.
-        unmeasured: those that are possible here and should be faster, whose agreement was not measured.
+        candidates: those that are possible here and whose agreement holds, fp32 among them, the
+            fastest first as recorded.
+        unmeasured: those that are possible here and should be faster, whose agreement was not
+            measured.
         times_s: what they took on this machine, seconds; empty: not timed.
         chosen: what `auto` is.
         is_timed: whether times of this machine decided it; else it is taken as recorded.
@@ -86,7 +102,10 @@ def look_at_formats(settings: Settings, machine: Machine) -> Formats:
         if precision == "fp32":
             candidates.append(precision)
             continue
-        if any(one.knob == "precision" for one in check(replace(settings, precision=precision), machine)):  # fmt: skip
+        if any(
+            one.knob == "precision"
+            for one in check(replace(settings, precision=precision), machine)
+        ):
             continue
         found = machine.agreement(model, engine, precision)
         if found is not None and found.mae <= MOST_DIFFERENCE:
@@ -110,4 +129,14 @@ def _timed_notes(found: Formats) -> tuple[Message, ...]:
     if not found.is_timed or found.chosen == recorded:
         return ()
     times = found.times_s
-    return (Message("precision auto is {chosen} here, as timed on this machine: {chosen} took {time:seconds} and {recorded} {recorded_time:seconds}", code="auto_timed", chosen=found.chosen, time=times[found.chosen], recorded=recorded, recorded_time=times[recorded]),)  # fmt: skip
+    return (
+        Message(
+            "precision auto is {chosen} here, as timed on this machine: {chosen} took"
+            " {time:seconds} and {recorded} {recorded_time:seconds}",
+            code="auto_timed",
+            chosen=found.chosen,
+            time=times[found.chosen],
+            recorded=recorded,
+            recorded_time=times[recorded],
+        ),
+    )

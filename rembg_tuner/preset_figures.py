@@ -1,4 +1,7 @@
-"""What presets took on this machine: kept by commands that its user runs, never of a visitor's pictures."""
+"""What presets took on this machine.
+
+Kept by commands that its user runs, never of a visitor's pictures.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ def note_figures(settings: Settings, machine: Machine, figures: PresetFigures) -
 
 
 def find_figures(settings: Settings, machine: Machine) -> PresetFigures | None:
-    """Return what a setting took here with the versions of now; those on the bench's pictures first. None: nothing was measured."""
+    """Return what a setting took here with the versions of now.
+
+    Those on the bench's pictures first. None: nothing was measured.
+    """
     try:
         known = Measurements(open_cache()[0])
         for is_of_bench in (True, False):

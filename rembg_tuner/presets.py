@@ -34,9 +34,10 @@ class Preset:
         name: as it stands in presets.yaml.
         purpose: what it is for, one sentence.
         values: the knobs it sets; the others take their defaults.
-        measured: what was measured of it, where and when; None: nothing. `precision` is there where the
-            settings say auto: the number format that it ran in. Where the network runs again for a small
-            subject, `passes` is how often it ran, and `small_subject` what such a picture took.
+        measured: what was measured of it, where and when; None: nothing. `precision` is there where
+            the settings say auto: the number format that it ran in. Where the network runs again
+            for a small subject, `passes` is how often it ran, and `small_subject` what such a
+            picture took.
         why_not_measured: the reason, where nothing was.
     """
 
@@ -63,7 +64,14 @@ def bad_record(name: str, reason: Message | Quoted) -> PresetError:
         name: of the preset.
         reason: what is wrong.
     """
-    return PresetError(Message("preset {name}: its record does not read: {reason}", code="bad_record", name=name, reason=reason))  # fmt: skip
+    return PresetError(
+        Message(
+            "preset {name}: its record does not read: {reason}",
+            code="bad_record",
+            name=name,
+            reason=reason,
+        )
+    )
 
 
 def check_record(name: str, measured: Mapping[str, object]) -> None:
@@ -102,7 +110,15 @@ def _check_fields(
                 continue
             raise bad_record(name, Message("{part} is missing", part=f"{prefix}{field}"))
         if not is_one(found[field]):
-            raise bad_record(name, Message("{part} must be {wanted}, got {value:.80}", part=f"{prefix}{field}", wanted=wanted, value=repr(found[field])))  # fmt: skip
+            raise bad_record(
+                name,
+                Message(
+                    "{part} must be {wanted}, got {value:.80}",
+                    part=f"{prefix}{field}",
+                    wanted=wanted,
+                    value=repr(found[field]),
+                ),
+            )
 
 
 def _is_text(value: object) -> bool:
@@ -122,7 +138,9 @@ def _is_count(value: object) -> bool:
 
 def _is_figure(value: object) -> bool:
     """Return whether a value is a finite number from 0 on."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_FIGURE  # fmt: skip
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_FIGURE
+    )
 
 
 def _is_list_of_text(value: object) -> bool:
@@ -161,7 +179,9 @@ def measured_on_text(measured: Mapping[str, object]) -> Message:
     cpu, cores, formats = str(measured["cpu"]), str(measured["cores"]), measured.get("cpu_formats")
     if not isinstance(formats, list):
         return Message("{cpu}, {cores} cores", cpu=cpu, cores=cores)
-    return Message("{cpu}, {cores} cores {formats}", cpu=cpu, cores=cores, formats=formats_text(formats))  # fmt: skip
+    return Message(
+        "{cpu}, {cores} cores {formats}", cpu=cpu, cores=cores, formats=formats_text(formats)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +202,8 @@ class SmallSubject:
 def small_subject_of(measured: Mapping[str, object]) -> SmallSubject | None:
     """Read what a preset took on a small subject; None: the network always runs once.
 
-    >>> small_subject_of({"small_subject": {"share": 0.16, "passes": 3, "latency_p50_s": 0.2}}).passes
-    3
+    >>> small_subject_of({"small_subject": {"share": 0.16, "passes": 3, "latency_p50_s":
+    0.2}}).passes 3
     """
     found = measured.get("small_subject")
     if not isinstance(found, dict):
@@ -206,7 +226,11 @@ def measured_elsewhere_text(preset: Preset, host: Host) -> Message | None:
     here = {"cpu": host.cpu, "cores": host.usable_cpus, "cpu_formats": list(host.fast_formats)}
     if here == {name: preset.measured.get(name, here["cpu_formats"]) for name in here}:
         return None
-    return Message("measured on {there}, not on this CPU, which is {here}: time and memory differ here", there=measured_on_text(preset.measured), here=measured_on_text(here))  # fmt: skip
+    return Message(
+        "measured on {there}, not on this CPU, which is {here}: time and memory differ here",
+        there=measured_on_text(preset.measured),
+        here=measured_on_text(here),
+    )
 
 
 def presets_path() -> Path:
@@ -221,8 +245,8 @@ def read_presets(path: Path | None = None) -> dict[str, Preset]:
     """Read presets by name, in the file's order.
 
     Args:
-        path: another file; None: presets.yaml, and after it the file that REMBG_TUNER_PRESETS names, whose
-            presets take the place of those of the same name.
+        path: another file; None: presets.yaml, and after it the file that REMBG_TUNER_PRESETS
+            names, whose presets take the place of those of the same name.
 
     Raises:
         PresetError: the file does not read, or one of its presets or records cannot be.
@@ -238,9 +262,15 @@ def _read_file(path: Path) -> dict[str, Preset]:
     try:
         content = read_mapping(path)
     except YamlFileError as error:
-        raise PresetError(Message("the presets do not read: {reason}", reason=error.message)) from error  # fmt: skip
+        raise PresetError(
+            Message("the presets do not read: {reason}", reason=error.message)
+        ) from error
     except OSError as error:
-        raise PresetError(Message("the presets do not read: {reason}", reason=error.strerror or Quoted(str(error)))) from error  # fmt: skip
+        raise PresetError(
+            Message(
+                "the presets do not read: {reason}", reason=error.strerror or Quoted(str(error))
+            )
+        ) from error
     return {
         name: _read_preset(
             Message("{file}: preset {preset!r}", file=path.name, preset=name), name, entry
@@ -252,20 +282,40 @@ def _read_file(path: Path) -> dict[str, Preset]:
 def _read_preset(where: Message, name: str, entry: object) -> Preset:
     """Check one preset."""
     if not isinstance(entry, dict) or not {"for", "settings", "measured"} <= entry.keys() <= _KEYS:
-        raise PresetError(Message("{where}: its keys must be for, settings, measured, and why_not_measured where measured is null", where=where))  # fmt: skip
+        raise PresetError(
+            Message(
+                "{where}: its keys must be for, settings, measured, and why_not_measured where"
+                " measured is null",
+                where=where,
+            )
+        )
     values, measured, reason = entry["settings"], entry["measured"], entry.get("why_not_measured")
     if not isinstance(values, dict):
-        raise PresetError(Message("{where}: settings must be a mapping, got {value}", where=where, value=repr(values)))  # fmt: skip
+        raise PresetError(
+            Message(
+                "{where}: settings must be a mapping, got {value}", where=where, value=repr(values)
+            )
+        )
     if (measured is None) == (reason is None):
-        raise PresetError(Message("{where}: give what was measured, or null and why_not_measured", where=where))  # fmt: skip
+        raise PresetError(
+            Message("{where}: give what was measured, or null and why_not_measured", where=where)
+        )
     if not isinstance(measured, dict | None):
-        raise PresetError(Message("{where}: measured must be a mapping or null, got {value:.80}", where=where, value=repr(measured)))  # fmt: skip
+        raise PresetError(
+            Message(
+                "{where}: measured must be a mapping or null, got {value:.80}",
+                where=where,
+                value=repr(measured),
+            )
+        )
     if measured is not None:
         check_record(name, measured)
     try:
         checked_settings(values)
     except SettingsError as error:
-        raise PresetError(Message("{where}: {reason}", where=where, reason=error.message)) from error  # fmt: skip
+        raise PresetError(
+            Message("{where}: {reason}", where=where, reason=error.message)
+        ) from error
     return Preset(
         name=name,
         purpose=str(entry["for"]),
@@ -284,5 +334,11 @@ def find_preset(name: str) -> Preset:
     presets = read_presets()
     if name not in presets:
         known = listed(Term(one, "preset") for one in presets)
-        raise PresetError(Message("there is no preset {name!r:.80}; the presets are {presets}", name=name, presets=known))  # fmt: skip
+        raise PresetError(
+            Message(
+                "there is no preset {name!r:.80}; the presets are {presets}",
+                name=name,
+                presets=known,
+            )
+        )
     return presets[name]

@@ -18,11 +18,19 @@ if TYPE_CHECKING:
 
 FOREGROUND_FROM = 0.5  # a pixel counts as foreground from here on
 BOUNDARY_TOLERANCE = 0.008  # of the diagonal, as DAVIS has it: 12 px of a picture of 1200 x 900
-# The least F-measure of the boundary for so many stars. Set by eye on pictures held against u2netp in
-# fp32 at 320 px: its int8 form keeps five, 256 px four; from three down parts of the outline run elsewhere.
+# The least F-measure of the boundary for so many stars. Set by eye on pictures held against u2netp
+# in fp32 at 320 px: its int8 form keeps five, 256 px four; from three down parts of the outline run
+# elsewhere.
 STARS = (
-    (0.99, 5.0), (0.975, 4.5), (0.95, 4.0), (0.92, 3.5), (0.88, 3.0), (0.83, 2.5), (0.77, 2.0), (0.7, 1.5),
-)  # fmt: skip
+    (0.99, 5.0),
+    (0.975, 4.5),
+    (0.95, 4.0),
+    (0.92, 3.5),
+    (0.88, 3.0),
+    (0.83, 2.5),
+    (0.77, 2.0),
+    (0.7, 1.5),
+)
 
 
 def mean_absolute_error(matte: Matte, reference: Matte) -> float:
@@ -64,7 +72,9 @@ def intersection_over_union(matte: Matte, reference: Matte) -> float:
 
 
 def sure_share(matte: Matte) -> float:
-    """Tell how sure a matte is of its foreground: the share of what is not background that is opaque.
+    """Tell how sure a matte is of its foreground.
+
+    The share of what is not background that is opaque.
 
     A clear cut-out has soft pixels along its edge only; where a network saw nothing, stretching its
     answer makes a grey fog.
@@ -92,8 +102,8 @@ def boundary_f_measure(
         tolerance: as a share of the picture's diagonal, rounded up to whole pixels.
 
     Returns:
-        From 0 (nothing found) to 1 (every boundary pixel); 1 where neither has a boundary, 0 where one
-        of them has none.
+        From 0 (nothing found) to 1 (every boundary pixel); 1 where neither has a boundary, 0 where
+        one of them has none.
 
     Raises:
         ValueError: the shapes differ.

@@ -1,11 +1,12 @@
 """Read the next pictures while the present ones are written.
 
-One thread reads, in strips, all of its work in itself: its CPU clock tells what the reading took. It reads
-JPEG and PNG of at most 8192 px a side, which take at most 50 MiB. Pictures that are decoded whole, larger ones,
-and those whose colours take floats to convert are left for their own turn, so that memory stays bounded. One
-that cannot be read is left too, and read again at its turn, which then tells why; so is one whose file changed after
-it was read. One whose file lacks its end is left, since libvips' complaints about it, by which missing pixels are
-found, are kept in one place for all threads.
+One thread reads, in strips, all of its work in itself: its CPU clock tells what the reading took.
+It reads JPEG and PNG of at most 8192 px a side, which take at most 50 MiB. Pictures that are
+decoded whole, larger ones, and those whose colours take floats to convert are left for their own
+turn, so that memory stays bounded. One that cannot be read is left too, and read again at its turn,
+which then tells why; so is one whose file changed after it was read. One whose file lacks its end
+is left, since libvips' complaints about it, by which missing pixels are found, are kept in one
+place for all threads.
 """
 
 from __future__ import annotations

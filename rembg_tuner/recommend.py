@@ -1,4 +1,7 @@
-"""One setting out of many measured, under budgets, and the sentence why. Never one that was not measured."""
+"""One setting out of many measured, under budgets, and the sentence why.
+
+Never one that was not measured.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +49,13 @@ class Recommendation:
     Attributes:
         chosen: the recommended trial; None: none fits the budgets, or nothing was measured.
         why: for a person.
-        nearest: where none fits, the trial that is nearest to the budgets; None: one fits, or nothing was measured.
+        nearest: where none fits, the trial that is nearest to the budgets; None: one fits, or
+            nothing was measured.
         misses: what the nearest misses, each in words.
         runner_up: the second best; None: there is none.
         steps: what the next step up or down in each budget would buy.
-        expected_s: in which its time lies when it is run again here, 19 times of 20, seconds; None: too few
-            settings ran in several workers to tell.
+        expected_s: in which its time lies when it is run again here, 19 times of 20, seconds; None:
+            too few settings ran in several workers to tell.
         expected: that for a person.
     """
 
@@ -71,10 +75,13 @@ class Recommendation:
 
 
 def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
-    """Choose the cheapest that fits: the least memory times time; of nearly equal ones the best to look at.
+    """Choose the cheapest that fits: the least memory times time.
 
-    A tenth less of either counts the same, whatever their units. What is within 5 % of the least cannot be
-    told from it by a few runs, so that the one which agrees most with the reference is taken.
+    Of nearly equal ones the best to look at.
+
+    A tenth less of either counts the same, whatever their units. What is within 5 % of the least
+    cannot be told from it by a few runs, so that the one which agrees most with the reference is
+    taken.
 
     Args:
         trials: of one sweep; those that failed are left out.
@@ -121,7 +128,8 @@ def _nearest(measured: Sequence[Trial], budgets: Budgets) -> Recommendation:
         nearest=nearest,
         misses=misses,
         why=Message(
-            "none of the {measured} measured keeps the budgets ({budgets}); the nearest is {setting}: {figures}; it misses {misses}",
+            "none of the {measured} measured keeps the budgets ({budgets}); the nearest is"
+            " {setting}: {figures}; it misses {misses}",
             measured=len(measured),
             budgets=budgets.text(),
             setting=_name(nearest, measured),
@@ -178,8 +186,9 @@ def expected_range_s(trial: Trial, trials: Sequence[Trial]) -> tuple[float, floa
         trials: of one sweep; those that ran in several workers tell how far one is from the next.
 
     Returns:
-        The range of a new worker's median over warm runs, and over pictures their mean. None: the trial ran in
-        one worker only, so that its time may be low by chance, or too few trials ran in several.
+        The range of a new worker's median over warm runs, and over pictures their mean. None: the
+        trial ran in one worker only, so that its time may be low by chance, or too few trials ran
+        in several.
     """
     if len(trial.worker_times_s) < 2:
         return None
@@ -197,18 +206,22 @@ def _expected_text(
         if not several or len(chosen.worker_times_s) >= 2:
             return None
         return Message(
-            "This setting ran in one worker only, so what its time will be when it is run again is not known"
+            "This setting ran in one worker only, so what its time will be when it is run again is"
+            " not known"
         )
     low, high = expected
     if expected[1] > _STEADY * expected[0]:
         return Message(
-            "What a warm run will take is hard to tell, {low:seconds} to {high:seconds}: the {workers} workers that measured the best again were far apart; sweep again when the machine is quiet",
+            "What a warm run will take is hard to tell, {low:seconds} to {high:seconds}: the"
+            " {workers} workers that measured the best again were far apart; sweep again when the"
+            " machine is quiet",
             low=low,
             high=high,
             workers=several,
         )
     return Message(
-        "Run again on this machine, a warm run takes {low:seconds} to {high:seconds}, 19 times of 20 (from {workers} workers that measured the best)",
+        "Run again on this machine, a warm run takes {low:seconds} to {high:seconds}, 19 times of"
+        " 20 (from {workers} workers that measured the best)",
         low=low,
         high=high,
         workers=several,
@@ -272,7 +285,8 @@ def _why(
 def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[Step, ...]:
     """Find the next trial of the front along each budget, both ways, that keeps the other budgets.
 
-    Each trial once. A step of less than the spread of a few runs is none, and one that buys nothing is none.
+    Each trial once. A step of less than the spread of a few runs is none, and one that buys nothing
+    is none.
     """
     on_front = [measured[i] for i in front_of([trial.costs() for trial in measured])]
     names = differences([trial.settings for trial in measured])
@@ -290,15 +304,22 @@ def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[
             (_best_of_nearest(cheaper, axis, is_up=False), down),
         )
         steps += [
-            Step(trial=t.number, budget=budget, direction=way, text=_step_text(t, chosen, budget, way, names))
+            Step(
+                trial=t.number,
+                budget=budget,
+                direction=way,
+                text=_step_text(t, chosen, budget, way, names),
+            )
             for t, way in found
             if t is not None
-        ]  # fmt: skip
+        ]
     return tuple({step.trial: step for step in reversed(steps)}.values())[::-1]
 
 
 def _best_of_nearest(trials: Sequence[Trial], axis: int, *, is_up: bool) -> Trial | None:
-    """Give the trial that is nearest on an axis; of those that cannot be told from it there, the cheapest.
+    """Give the trial that is nearest on an axis.
+
+    Of those that cannot be told from it there, the cheapest.
 
     Args:
         trials: all on one side of the chosen one.
@@ -335,7 +356,9 @@ def _buys(trial: Trial, chosen: Trial, axis: int) -> bool:
 
 def _step_text(trial: Trial, chosen: Trial, budget: str, way: str, names: Sequence[str]) -> Message:
     """Say what a step would buy."""
-    changed = [name for name in names if trial.settings.to_dict()[name] != chosen.settings.to_dict()[name]]  # fmt: skip
+    changed = [
+        name for name in names if trial.settings.to_dict()[name] != chosen.settings.to_dict()[name]
+    ]
     return Message(
         "{way} {budget}: {setting} takes {figures}",
         way=Term(way, "step"),

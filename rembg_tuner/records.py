@@ -1,4 +1,7 @@
-"""What a preset's record says in full: figures, where they are from, and what its cut-outs looked like."""
+"""What a preset's record says in full.
+
+Figures, where they are from, and what its cut-outs looked like.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ class RecordedPicture:
 
     Attributes:
         name: of its file, or of a picture of the bench.
-        sha256: the first hex digits of the file's SHA-256; None: a picture of the bench, which makes it again.
+        sha256: the first hex digits of the file's SHA-256; None: a picture of the bench, which
+            makes it again.
         matte: what the cut-out's matte was.
     """
 
@@ -74,7 +78,15 @@ def read_record(preset: Preset) -> Record:
     """
     found = preset.measured
     if found is None:
-        raise PresetError(Message("preset {name} has no record: {reason}; a sweep's preset has one (export DIR --to preset), and bench --presets measures those of presets.yaml", code="no_record", name=preset.name, reason=preset.why_not_measured))  # fmt: skip
+        raise PresetError(
+            Message(
+                "preset {name} has no record: {reason}; a sweep's preset has one (export DIR --to"
+                " preset), and bench --presets measures those of presets.yaml",
+                code="no_record",
+                name=preset.name,
+                reason=preset.why_not_measured,
+            )
+        )
     check_record(preset.name, found)
     try:
         small = small_subject_of(found)

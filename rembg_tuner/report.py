@@ -28,9 +28,20 @@ if TYPE_CHECKING:
 
 HTML_FILE, CSV_FILE, JSON_FILE = "report.html", "trials.csv", "trials.json"
 _FIGURES = (
-    "time_s", "time_low_s", "time_high_s", "spread", "n", "workers", "peak_bytes", "load_s",
-    "agreement", "boundary_f", "mae", "failure_kind", "failure",
-)  # fmt: skip
+    "time_s",
+    "time_low_s",
+    "time_high_s",
+    "spread",
+    "n",
+    "workers",
+    "peak_bytes",
+    "load_s",
+    "agreement",
+    "boundary_f",
+    "mae",
+    "failure_kind",
+    "failure",
+)
 _STYLE = """
 :root{color-scheme:light dark;--rt-ink:#0f172a;--rt-muted:#52607a;--rt-line:#dfe4ec;--rt-panel:#fff;--rt-ground:#f5f7fa;--rt-accent:#0f766e;--rt-soft:#dcf2ef;--rt-warn:#8a4b00}
 @media(prefers-color-scheme:dark){:root{--rt-ink:#e8edf5;--rt-muted:#9dabc2;--rt-line:#2b3648;--rt-panel:#151c28;--rt-ground:#0d121b;--rt-accent:#4fd1c0;--rt-soft:#123f3c;--rt-warn:#f0b95c}}
@@ -65,7 +76,8 @@ class Story:
         how: sentences that say how it was measured.
         recommendation: what is recommended and why, or that nothing is.
         chosen: number of the recommended trial; None: none fits the budgets.
-        nearest: where none fits, the number of the trial that is nearest to the budgets; None: there is none.
+        nearest: where none fits, the number of the trial that is nearest to the budgets; None:
+            there is none.
         misses: what the nearest misses, each in words.
         budgets: as `Budgets.to_dict`.
         expected_s: as `Recommendation`'s.
@@ -127,7 +139,10 @@ def write_report(
 
 
 def write_csv(trials: Sequence[Trial], story: Story) -> str:
-    """Write trials as CSV (RFC 4180): number, choice (recommended, nearest or nothing), every knob, every figure."""
+    """Write trials as CSV (RFC 4180).
+
+    Number, choice (recommended, nearest or nothing), every knob, every figure.
+    """
     out = io.StringIO()
     writer = csv.DictWriter(out, ["number", "choice", *KNOBS, *_FIGURES])
     writer.writeheader()
@@ -166,20 +181,29 @@ def _page(trials: Sequence[Trial], story: Story) -> str:
         for name, value in story.environment.items()
     )
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
+        ' content="width=device-width,initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body><main><h1>{title}</h1>"
         f'<p class="lead">{_escape(story.recommendation)}</p>'
-        f'<div class="box rt-follows-system">{draw(info)}</div><h2>Trials</h2><div class="box" tabindex="0" role="region" aria-label="Trials">{_table(trials, story)}</div>'
+        f'<div class="box rt-follows-system">{draw(info)}</div><h2>Trials</h2><div class="box"'
+        f' tabindex="0" role="region" aria-label="Trials">{_table(trials, story)}</div>'
         f"<h2>How it was measured</h2><ul>{how}</ul><h2>Where</h2><dl>{machine}</dl>"
         f"</main><script>{points_script()}{_SCRIPT}</script></body></html>"
     )
 
 
 def _table(trials: Sequence[Trial], story: Story) -> str:
-    """Draw the table: those measured first, the fastest on top; those that failed with their reason."""
+    """Draw the table: those measured first, the fastest on top.
+
+    Those that failed with their reason.
+    """
     names = differences([trial.settings for trial in trials])
     ordered = sorted(trials, key=lambda trial: (not trial.is_measured, trial.time_s or 0.0))
-    heads = '<th>trial</th><th class="left">setting</th><th>cut-out</th><th>time</th><th>range</th><th>n</th><th>peak</th><th>agreement</th><th class="left">edge</th>'
+    heads = (
+        "<th>trial</th><th"
+        ' class="left">setting</th><th>cut-out</th><th>time</th><th>range</th><th>n</th><th>peak</th><th>agreement</th><th'
+        ' class="left">edge</th>'
+    )
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(_row(trial, names, story) for trial in ordered)}</tbody></table>"
 
 
@@ -205,7 +229,8 @@ def _row(trial: Trial, names: Sequence[str], story: Story) -> str:
         spread += ", machine busy"
     return (
         f"{head}<td>{_thumbnails(trial)}</td><td>{format_seconds(trial.time_s)}</td><td>{spread}</td><td>{trial.n}</td>"
-        f'<td>{format_bytes(trial.peak_bytes)}</td><td>{agreement}</td><td class="left">{stars}</td></tr>'
+        f"<td>{format_bytes(trial.peak_bytes)}</td><td>{agreement}</td><td"
+        f' class="left">{stars}</td></tr>'
     )
 
 
@@ -216,5 +241,8 @@ def _thumbnails(trial: Trial) -> str:
         path = Path(one.thumbnail) if one.thumbnail else None
         if path is not None and path.is_file():
             content = base64.b64encode(path.read_bytes()).decode()
-            drawn.append(f'<img alt="{_escape(Path(one.input).name)}" src="data:image/webp;base64,{content}">')  # fmt: skip
+            drawn.append(
+                f'<img alt="{_escape(Path(one.input).name)}"'
+                f' src="data:image/webp;base64,{content}">'
+            )
     return "".join(drawn)

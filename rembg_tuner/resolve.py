@@ -1,4 +1,6 @@
-"""What a setting means on a machine: nothing is left open, so that equal ones are known to be equal.
+"""What a setting means on a machine.
+
+Nothing is left open, so that equal ones are known to be equal.
 
 `auto` is a number format, 0 threads are the slot's CPUs, network size 0 is the network's own.
 """
@@ -32,7 +34,8 @@ class ResolvedSettings:
         settings: as asked.
         precision: the number format; never auto.
         threads: inside one operator; 0 in engine rembg: its own default.
-        inter_op_threads: across operators; 1 where they run one after another, 0 in engine rembg: its own default.
+        inter_op_threads: across operators; 1 where they run one after another, 0 in engine rembg:
+            its own default.
         network_size: side of the network's input, px; never 0, but for a file that is no graph.
         model: the file that the engine loads, or of which what it loads is made.
         cpus: the slot's share of the machine's CPUs.
@@ -62,7 +65,10 @@ class ResolvedSettings:
 
     @property
     def worker_settings(self) -> Settings:
-        """What a worker is loaded with: no `auto`, and 0 for the network's own size, which needs no other graph."""
+        """What a worker is loaded with.
+
+        No `auto`, and 0 for the network's own size, which needs no other graph.
+        """
         size = 0 if self.network_size == self.model.side else self.network_size
         return replace(self.settings, precision=self.precision, network_size=size)
 
@@ -112,7 +118,12 @@ def _pattern_notes(settings: Settings) -> tuple[Message, ...]:
     """Return the note that a memory pattern has no effect."""
     if not _wants_unused_pattern(settings):
         return ()
-    return (Message("mem_pattern has no effect in execution_mode parallel: ONNX Runtime makes none there", code="mem_pattern_unused"),)  # fmt: skip
+    return (
+        Message(
+            "mem_pattern has no effect in execution_mode parallel: ONNX Runtime makes none there",
+            code="mem_pattern_unused",
+        ),
+    )
 
 
 def _versions(engine: str, machine: Machine) -> dict[str, str]:

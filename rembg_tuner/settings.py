@@ -81,7 +81,10 @@ class Settings:
         default_factory=best_installed_engine,
         metadata={
             _KNOB: Knob(
-                summary="what runs the network: openvino is fastest and smallest here; rembg is the stock pipeline, to compare with",
+                summary=(
+                    "what runs the network: openvino is fastest and smallest here; rembg is the"
+                    " stock pipeline, to compare with"
+                ),
                 group="model and engine",
                 choices=ENGINES,
                 default_text="best installed",
@@ -92,7 +95,10 @@ class Settings:
         default="cpu",
         metadata={
             _KNOB: Knob(
-                summary="ONNX Runtime's execution provider; one that is absent is an error, never a quiet run on the CPU",
+                summary=(
+                    "ONNX Runtime's execution provider; one that is absent is an error, never a"
+                    " quiet run on the CPU"
+                ),
                 group="model and engine",
                 choices=get_args(ProviderName),
                 engines=_honouring("provider"),
@@ -103,7 +109,14 @@ class Settings:
         default="fp32",
         metadata={
             _KNOB: Knob(
-                summary="number format of the network's arithmetic: in openvino, int8 takes a third of fp32's time on a CPU with VNNI and half on one with AVX2 only, and bf16 half where the CPU has it; in onnxruntime int8 takes three quarters; ncnn's bf16 saves memory, not time; edges move a little; auto: the fastest whose agreement with fp32 was measured and holds; Δ is the mean difference of the mattes from fp32's, of 1",
+                summary=(
+                    "number format of the network's arithmetic: in openvino, int8 takes a third of"
+                    " fp32's time on a CPU with VNNI and half on one with AVX2 only, and bf16 half"
+                    " where the CPU has it; in onnxruntime int8 takes three quarters; ncnn's bf16"
+                    " saves memory, not time; edges move a little; auto: the fastest whose"
+                    " agreement with fp32 was measured and holds; Δ is the mean difference of the"
+                    " mattes from fp32's, of 1"
+                ),
                 group="model and engine",
                 choices=get_args(Precision),
                 engines=_honouring("precision"),
@@ -114,7 +127,12 @@ class Settings:
         default="off",
         metadata={
             _KNOB: Knob(
-                summary="where the subject is small, the network runs again on its part of the picture, for a better edge: auto looks once more at each of up to four subjects, and keeps the first look where the second finds nothing or differs by a large part; box runs it on focus_box alone",
+                summary=(
+                    "where the subject is small, the network runs again on its part of the picture,"
+                    " for a better edge: auto looks once more at each of up to four subjects, and"
+                    " keeps the first look where the second finds nothing or differs by a large"
+                    " part; box runs it on focus_box alone"
+                ),
                 group="focus",
                 choices=get_args(Focus),
                 engines=_honouring("focus"),
@@ -126,7 +144,10 @@ class Settings:
         default=None,
         metadata={
             _KNOB: Knob(
-                summary="the part of the upright picture that focus box runs the network on; all outside it is background",
+                summary=(
+                    "the part of the upright picture that focus box runs the network on; all"
+                    " outside it is background"
+                ),
                 group="focus",
                 allowed=BOX_FORM,
                 engines=_honouring("focus_box"),
@@ -139,7 +160,10 @@ class Settings:
         default=0.20,
         metadata={
             _KNOB: Knob(
-                summary="the largest share of the picture that a subject's box may be for focus auto to look again; larger subjects gain little",
+                summary=(
+                    "the largest share of the picture that a subject's box may be for focus auto to"
+                    " look again; larger subjects gain little"
+                ),
                 group="focus",
                 low=0,
                 high=1,
@@ -152,7 +176,10 @@ class Settings:
         default=0,
         metadata={
             _KNOB: Knob(
-                summary="longest side that the picture is scaled down to first (Lanczos); the cut-out comes out at that size; 0: as it is",
+                summary=(
+                    "longest side that the picture is scaled down to first (Lanczos); the cut-out"
+                    " comes out at that size; 0: as it is"
+                ),
                 group="sizes",
                 unit="px",
                 low=64,
@@ -166,7 +193,10 @@ class Settings:
         default=0,
         metadata={
             _KNOB: Knob(
-                summary="side of the network's input, the only size that changes the network's time and memory; 0: the model's own",
+                summary=(
+                    "side of the network's input, the only size that changes the network's time and"
+                    " memory; 0: the model's own"
+                ),
                 group="sizes",
                 unit="px",
                 low=64,
@@ -181,7 +211,10 @@ class Settings:
         default=1,
         metadata={
             _KNOB: Knob(
-                summary="pictures that the network takes at once (command batch): memory grows with it, and time a picture falls only where one alone leaves the processor idle",
+                summary=(
+                    "pictures that the network takes at once (command batch): memory grows with it,"
+                    " and time a picture falls only where one alone leaves the processor idle"
+                ),
                 group="sizes",
                 unit="pictures",
                 low=1,
@@ -194,7 +227,10 @@ class Settings:
         default=0,
         metadata={
             _KNOB: Knob(
-                summary="threads inside one operator; more than the CPUs it may use cost time; 0: the CPUs this process may use (engine rembg: its own default)",
+                summary=(
+                    "threads inside one operator; more than the CPUs it may use cost time; 0: the"
+                    " CPUs this process may use (engine rembg: its own default)"
+                ),
                 group="threads",
                 unit="threads",
                 low=0,
@@ -206,7 +242,10 @@ class Settings:
         default=0,
         metadata={
             _KNOB: Knob(
-                summary="threads across operators, only in parallel execution mode; 0: as many as intra-op threads (engine rembg: its own default)",
+                summary=(
+                    "threads across operators, only in parallel execution mode; 0: as many as"
+                    " intra-op threads (engine rembg: its own default)"
+                ),
                 group="threads",
                 unit="threads",
                 low=0,
@@ -219,7 +258,10 @@ class Settings:
         default="sequential",
         metadata={
             _KNOB: Knob(
-                summary="whether operators run one after another or side by side; parallel switches the memory pattern off",
+                summary=(
+                    "whether operators run one after another or side by side; parallel switches the"
+                    " memory pattern off"
+                ),
                 group="threads",
                 choices=get_args(ExecutionMode),
                 engines=_honouring("execution_mode"),
@@ -240,7 +282,9 @@ class Settings:
         default=True,
         metadata={
             _KNOB: Knob(
-                summary="ONNX Runtime keeps freed memory for the next run: faster, and never given back",
+                summary=(
+                    "ONNX Runtime keeps freed memory for the next run: faster, and never given back"
+                ),
                 group="memory",
                 engines=_honouring("cpu_mem_arena"),
             )
@@ -250,7 +294,10 @@ class Settings:
         default=True,
         metadata={
             _KNOB: Knob(
-                summary="ONNX Runtime plans one block for all tensors from the second run on: a little faster, a higher peak",
+                summary=(
+                    "ONNX Runtime plans one block for all tensors from the second run on: a little"
+                    " faster, a higher peak"
+                ),
                 group="memory",
                 engines=_honouring("mem_pattern"),
             )
@@ -260,7 +307,10 @@ class Settings:
         default=False,
         metadata={
             _KNOB: Knob(
-                summary="the arena's unused memory is given back after each run: smaller between runs, slower",
+                summary=(
+                    "the arena's unused memory is given back after each run: smaller between runs,"
+                    " slower"
+                ),
                 group="memory",
                 engines=_honouring("arena_shrink"),
             )
@@ -270,7 +320,10 @@ class Settings:
         default=True,
         metadata={
             _KNOB: Knob(
-                summary="ncnn frees each intermediate result as soon as nothing needs it: a lower peak, in the same time",
+                summary=(
+                    "ncnn frees each intermediate result as soon as nothing needs it: a lower peak,"
+                    " in the same time"
+                ),
                 group="memory",
                 engines=_honouring("light_mode"),
             )
@@ -331,10 +384,12 @@ class Settings:
         return {name: value for name, value in self.to_dict().items() if value != default_of(name)}
 
     def peak_key(self) -> PeakKey:
-        """Return the values that decide what a run takes: those that a session holds, and focus auto.
+        """Return the values that decide what a run takes.
 
-        Focus box runs the network once, as off does. What is off has no entry, so that peaks that were
-        noted before there was a focus hold.
+        Those that a session holds, and focus auto.
+
+        Focus box runs the network once, as off does. What is off has no entry, so that peaks that
+        were noted before there was a focus hold.
         """
         held = tuple((name, getattr(self, name)) for name, knob in KNOBS.items() if knob.reload)
         return (*held, ("focus", "auto")) if self.focus == "auto" else held
@@ -434,7 +489,9 @@ def name_of(model: str) -> str | Path:
 
 
 def public_name_of(model: str) -> str:
-    """Return how a page names a model: a file without its folders, since the path of a host's own model is private.
+    """Return how a page names a model.
+
+    A file without its folders, since the path of a host's own model is private.
 
     >>> public_name_of("u2netp"), public_name_of("/srv/models/net.onnx")
     ('u2netp', 'net.onnx')

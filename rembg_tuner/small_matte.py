@@ -1,4 +1,7 @@
-"""A matte at most 32 px a side, as a record keeps it: small enough for a line of YAML, enough to see another cut-out."""
+"""A matte at most 32 px a side, as a record keeps it.
+
+Small enough for a line of YAML, enough to see another cut-out.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +36,16 @@ class SmallMatte:
     def overlap(self, other: SmallMatte) -> float:
         """Return the intersection over union of the opacities, 0 to 1; 1 where both show nothing.
 
-        The sum of each cell's lower opacity, divided by the sum of the higher: where both are masks of 0
-        and 1, it is the usual intersection over union.
+        The sum of each cell's lower opacity, divided by the sum of the higher: where both are masks
+        of 0 and 1, it is the usual intersection over union.
 
         Raises:
             ValueError: the sizes differ.
         """
         if (self.width, self.height) != (other.width, other.height):
             raise ValueError(
-                f"small mattes of one size can be compared, got {self.width} x {self.height} and {other.width} x {other.height}"
+                f"small mattes of one size can be compared, got {self.width} x {self.height} and"
+                f" {other.width} x {other.height}"
             )
         pairs = list(zip(self.levels, other.levels, strict=True))
         union = sum(max(pair) for pair in pairs)

@@ -1,4 +1,7 @@
-"""Soak: many runs in one worker, to see what stays: slope of memory, throughput, tail of the times."""
+"""Soak: many runs in one worker, to see what stays.
+
+Slope of memory, throughput, tail of the times.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ class Soak:
     Attributes:
         times_s: total_s of each run, the cold one too.
         rss_bytes: resident memory right after each run; None where it is not known.
-        slope_bytes: by which memory grows a picture, over the second half of the runs, by least squares.
+        slope_bytes: by which memory grows a picture, over the second half of the runs, by least
+            squares.
         slope_error_bytes: its standard error; None: fewer than three runs to fit.
         idle_bytes: what stays resident after some idle seconds; None: not known.
         peak_bytes: of load and all runs.
@@ -68,7 +72,10 @@ class Soak:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Whether memory grows by more than chance: above zero by three standard errors; None: see `no_verdict`."""
+        """Whether memory grows by more than chance: above zero by three standard errors.
+
+        None: see `no_verdict`.
+        """
         if self.no_verdict is not None or self.slope_error_bytes is None:
             return None
         return "growing" if self.slope_bytes > 3 * self.slope_error_bytes else "steady"
@@ -80,7 +87,8 @@ class Soak:
         if known >= MIN_VERDICT_RUNS:
             return None
         return Message(
-            "no verdict on growth from {runs} runs: it takes {needed}, since the first 100 fill allocators and caches",
+            "no verdict on growth from {runs} runs: it takes {needed}, since the first 100 fill"
+            " allocators and caches",
             runs=known,
             needed=MIN_VERDICT_RUNS,
         )
@@ -184,11 +192,15 @@ def summarise_soak(
         slope_error_bytes=error,
         idle_bytes=idle_bytes,
         peak_bytes=setting_peak_bytes(list(results)),
-        pictures_per_s=(len(results) - 1) / elapsed_s if len(results) > 1 and elapsed_s > 0 else 1 / results[0].total_s,
+        pictures_per_s=(
+            (len(results) - 1) / elapsed_s
+            if len(results) > 1 and elapsed_s > 0
+            else 1 / results[0].total_s
+        ),
         p50_s=times.median,
         p95_s=times.p95,
         failure=failure,
-    )  # fmt: skip
+    )
 
 
 def fit_slope(points: Sequence[tuple[float, float]]) -> tuple[float, float | None]:
@@ -198,7 +210,8 @@ def fit_slope(points: Sequence[tuple[float, float]]) -> tuple[float, float | Non
         points: x and y.
 
     Returns:
-        Its slope, 0 for fewer than two points; and the slope's standard error, None for fewer than three.
+        Its slope, 0 for fewer than two points; and the slope's standard error, None for fewer than
+        three.
     """
     if len(points) < 2:
         return 0.0, None
@@ -233,15 +246,18 @@ def draw_soak(soak: Soak, words: Mapping[str, str] | None = None) -> str:
     slope = soak.slope_bytes / MIB
     ends = [(i, middle_y + slope * (i - middle_x)) for i in (second[0][0], second[-1][0])]
     texts = "".join(
-        f'<text x="{_LEFT - 8}" y="{place(0, mib).split(",")[1]}" dy="4" text-anchor="end">{mib:,.0f}</text>'
+        f'<text x="{_LEFT - 8}" y="{place(0, mib).split(",")[1]}" dy="4"'
+        f' text-anchor="end">{mib:,.0f}</text>'
         for mib in (low + air, high - air)
     )
     label = escape(f"{said['memory']}: {format_bytes(int(points[-1][1] * MIB))}")
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{label}" class="rt-soak">'
-        "<style>.rt-soak text{font:12px system-ui,sans-serif;fill:var(--rt-muted,#52607a)}</style>"
-        f'<polyline fill="none" stroke="var(--rt-accent,#0f766e)" stroke-width="1.5" points="{path}"/>'
-        f'<polyline fill="none" stroke="var(--rt-warn,#8a4b00)" stroke-dasharray="5 4" points="{" ".join(place(*end) for end in ends)}"/>'
-        f'{texts}<text x="8" y="16">↑ {escape(said["memory"])}</text>'
-        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 10}" text-anchor="end">{escape(said["run"])} 1–{len(soak.rss_bytes)} →</text></svg>'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" xmlns="http://www.w3.org/2000/svg" role="img"'
+        f' aria-label="{label}" class="rt-soak"><style>.rt-soak text{{font:12px'
+        ' system-ui,sans-serif;fill:var(--rt-muted,#52607a)}</style><polyline fill="none"'
+        f' stroke="var(--rt-accent,#0f766e)" stroke-width="1.5" points="{path}"/><polyline'
+        ' fill="none" stroke="var(--rt-warn,#8a4b00)" stroke-dasharray="5 4"'
+        f' points="{" ".join(place(*end) for end in ends)}"/>{texts}<text x="8" y="16">↑'
+        f' {escape(said["memory"])}</text><text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 10}"'
+        f' text-anchor="end">{escape(said["run"])} 1–{len(soak.rss_bytes)} →</text></svg>'
     )

@@ -12,8 +12,19 @@ if TYPE_CHECKING:
 
 P95_LEAST_N = 20  # below, a 95th percentile is the maximum by another name
 # Student's t for a two-sided 95 % by degrees of freedom; between two of them the wider one holds.
-_T95 = ((2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (6, 2.447), (8, 2.306), (10, 2.228), (15, 2.131), (30, 2.042))  # fmt: skip
-# Runs of a soak: the first hundred fill allocators and caches, so the half that is fitted must lie behind them.
+_T95 = (
+    (2, 4.303),
+    (3, 3.182),
+    (4, 2.776),
+    (5, 2.571),
+    (6, 2.447),
+    (8, 2.306),
+    (10, 2.228),
+    (15, 2.131),
+    (30, 2.042),
+)
+# Runs of a soak: the first hundred fill allocators and caches, so the half that is fitted must lie
+# behind them.
 MIN_VERDICT_RUNS = 200
 MAX_COUNT = 1_000_000  # of runs, rounds or trials: more would take weeks, and their list gigabytes
 CONFIRMING = 4  # workers more, for the best of a sweep: four degrees make a range that is of use
@@ -80,8 +91,9 @@ class Repeatability:
     def expected(self, values: Sequence[float]) -> tuple[float, float]:
         """Give the range in which the figure of one more worker lies 19 times of 20.
 
-        The prediction interval of the next observation of a normal variable, here of the logarithm: its
-        mean plus and minus t s sqrt(1 + 1 / n) (Hahn and Meeker, Statistical Intervals, 1991, chapter 4.7).
+        The prediction interval of the next observation of a normal variable, here of the logarithm:
+        its mean plus and minus t s sqrt(1 + 1 / n) (Hahn and Meeker, Statistical Intervals, 1991,
+        chapter 4.7).
 
         Args:
             values: the figure of each worker of the setting, more than 0; at least one.

@@ -1,7 +1,7 @@
 """Block what the libraries would report to their makers.
 
-Imported by the package itself, so it applies to every process that runs this program's code, whichever
-library that process loads later.
+Imported by the package itself, so it applies to every process that runs this program's code,
+whichever library that process loads later.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
 }
-# Reports to Google Analytics for openvino, at import, and for nncf. It treats consent as given. Both
-# libraries catch the ImportError that None causes and go on without it.
+# Reports to Google Analytics for openvino, at import, and for nncf. It treats consent as given.
+# Both libraries catch the ImportError that None causes and go on without it.
 MODULES = ("openvino_telemetry",)
 
 

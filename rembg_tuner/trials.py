@@ -1,4 +1,7 @@
-"""Trials: one Settings each, measured in a worker of its own on one or more pictures; and their front."""
+"""Trials: one Settings each, measured in a worker of its own on one or more pictures.
+
+And their front.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +40,15 @@ class PictureTrial:
     Attributes:
         input: the picture's path.
         times_s: total_s of the timed runs, in the order they were run; the warm-up is left out.
-        mae: mean absolute difference from the reference's matte, 0 to 1; None: there is no reference.
+        mae: mean absolute difference from the reference's matte, 0 to 1; None: there is no
+            reference.
         iou: of the foregrounds at 0.5, 0 to 1; None as above.
         boundary_f: F-measure of the boundaries, 0 to 1; None as above.
-        has_foreground: False: the reference has no clear foreground, so that the picture is left out
-            of the averages.
+        has_foreground: False: the reference has no clear foreground, so that the picture is left
+            out of the averages.
         thumbnail: path of a small picture of the cut-out; None: there is none.
-        small_matte: the matte at most 32 px a side, as `SmallMatte.to_text` writes it; None: an older
-            version's trial.
+        small_matte: the matte at most 32 px a side, as `SmallMatte.to_text` writes it; None: an
+            older version's trial.
     """
 
     input: str
@@ -70,10 +74,13 @@ class Trial:
         time_high_s: the slowest.
         spread: standard deviation as a share of the mean; None: one run only.
         n: timed runs of each picture, in all workers together.
-        workers_s: the median of each worker's runs, in the order measured; empty: one worker, whose is time_s.
-        peak_bytes: peak of the setting: the highest of load and all runs, the warm-up too, of any worker.
+        workers_s: the median of each worker's runs, in the order measured; empty: one worker, whose
+            is time_s.
+        peak_bytes: peak of the setting: the highest of load and all runs, the warm-up too, of any
+            worker.
         load_s: the model's loading, once.
-        agreement: mean IoU with the reference over pictures that have a foreground; None: no reference.
+        agreement: mean IoU with the reference over pictures that have a foreground; None: no
+            reference.
         boundary_f: the same of the boundaries' F-measure.
         mae: the same of the mean absolute difference.
         pictures: each picture's part.
@@ -128,7 +135,11 @@ class Trial:
         """
         if self.time_s is None or self.peak_bytes is None or self.failure is not None:
             raise ValueError("a trial that was not measured has no costs")
-        return float(self.peak_bytes), self.time_s, 1.0 - (1.0 if self.agreement is None else self.agreement)  # fmt: skip
+        return (
+            float(self.peak_bytes),
+            self.time_s,
+            1.0 - (1.0 if self.agreement is None else self.agreement),
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Give the fields by name, as JSON for programs: messages by code and in English."""
@@ -140,7 +151,10 @@ class Trial:
         }
 
     def public(self) -> Trial:
-        """Return the trial as a page's reader may have it: files by name, and messages without places."""
+        """Return the trial as a page's reader may have it.
+
+        Files by name, and messages without places.
+        """
         pictures = tuple(
             replace(
                 one,
@@ -179,7 +193,9 @@ def read_trial(content: object) -> Trial:
         raise SettingsError([_unfit("pictures", pictures)])
     settings = build_settings(content["settings"])
     parts = [_made(PictureTrial, one) for one in pictures]
-    said = {name: _read_messages(content[name]) for name in ("warnings", "failure") if name in content}  # fmt: skip
+    said = {
+        name: _read_messages(content[name]) for name in ("warnings", "failure") if name in content
+    }
     trial = _made(Trial, {**content, **said, "settings": settings, "pictures": parts})
     if trial.is_measured and 0 in (trial.peak_bytes, *trial.worker_times_s, trial.time_s):
         raise SettingsError([Message("a trial's time_s and peak_bytes cannot be 0")])
@@ -240,7 +256,10 @@ def _unfit(name: str, value: object) -> Message:
 
 
 def _fits(declared: str, value: object) -> bool:
-    """Tell whether a value may stand in a field of a type; of a type that is not listed, any may."""
+    """Tell whether a value may stand in a field of a type.
+
+    Of a type that is not listed, any may.
+    """
     kind, is_optional, _ = declared.partition(" |")  # of None
     fits = _FITS.get(kind)
     return fits is None or (value is None and bool(is_optional)) or fits(value)
@@ -248,7 +267,11 @@ def _fits(declared: str, value: object) -> bool:
 
 def _is_figure(value: object) -> bool:
     """Tell whether it is a number that something was measured to be: finite, and not below 0."""
-    return type(value) in (int, float) and 0 <= cast("float", value) < _MOST and (value == 0 or cast("float", value) >= _LEAST)  # fmt: skip
+    return (
+        type(value) in (int, float)
+        and 0 <= cast("float", value) < _MOST
+        and (value == 0 or cast("float", value) >= _LEAST)
+    )
 
 
 def _is_list(value: object, fits: Callable[[object], bool]) -> bool:
@@ -294,7 +317,10 @@ def differences(trials: Sequence[Settings]) -> tuple[str, ...]:
 
 
 def label_of(settings: Settings, names: Sequence[str]) -> Message:
-    """Tell a setting by some of its knobs, those that its engine has: `openvino · int8 · 256 px`."""
+    """Tell a setting by some of its knobs, those that its engine has.
+
+    `openvino · int8 · 256 px`.
+    """
     words = [_word(name, settings) for name in names if is_honoured(name, settings.engine)]
     return Message("{setting}", setting=listed(words or [settings.engine], " · "))
 

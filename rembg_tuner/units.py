@@ -10,11 +10,21 @@ import re
 MIB = 2**20  # bytes
 # Upper or lower case is not told apart: nobody gives memory in megabits.
 _SUFFIXES = {
-    "": 1, "B": 1,
-    "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-    "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40,
-    "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
-}  # fmt: skip
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "K": 2**10,
+    "M": 2**20,
+    "G": 2**30,
+    "T": 2**40,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
 _NUMBER = r"(\d{1,18}(?:\.\d{1,18})?)"  # bounded, so that none is read as infinite
 _SIZE = re.compile(rf"\s*{_NUMBER}\s*([A-Za-z]*)\s*")
 _DURATION = re.compile(rf"\s*{_NUMBER}\s*(ms|s|min)?\s*")
@@ -24,8 +34,8 @@ def parse_bytes(text: str) -> int:
     """Read a size as a person writes it.
 
     Args:
-        text: a number and its unit, in upper or lower case: kB, MB, GB or TB are powers of 1000; KiB, MiB,
-            GiB or TiB, and K, M, G or T, are powers of 1024; B or no unit: bytes.
+        text: a number and its unit, in upper or lower case: kB, MB, GB or TB are powers of 1000;
+            KiB, MiB, GiB or TiB, and K, M, G or T, are powers of 1024; B or no unit: bytes.
 
     Returns:
         The size in whole bytes, rounded down.
@@ -126,7 +136,9 @@ def format_guess_range(low_s: float, high_s: float) -> str:
 
 
 def format_rough(duration_s: float) -> str:
-    """Write a duration as a guess has it: in steps of 5 s from 10 s, of a minute from 100 s, of 10 min from 2 h on.
+    """Write a duration as a guess has it.
+
+    In steps of 5 s from 10 s, of a minute from 100 s, of 10 min from 2 h on.
 
     >>> [format_rough(value) for value in (0.2, 7.4, 33.0, 171.0, 4000.0, 7900.0)]
     ['1 s', '7 s', '35 s', '3 min', '67 min', '2 h 10 min']

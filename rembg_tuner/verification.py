@@ -1,4 +1,7 @@
-"""A preset measured again, and compared with its record: after an upgrade, or on another machine."""
+"""A preset measured again, and compared with its record.
+
+After an upgrade, or on another machine.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,8 @@ class Ranges:
         time: by which share of the recorded time a run may be slower.
         peak: by which share of the recorded peak the peak may be higher.
         matte: the minimum overlap of each picture's matte with the recorded one, 0 to 1.
-        is_time_given, is_peak_given: whether the user asks for that comparison on another kind of CPU too.
+        is_time_given, is_peak_given: whether the user asks for that comparison on another kind of
+            CPU too.
     """
 
     time: float = 0.25
@@ -68,7 +72,8 @@ class Check:
         what: is compared.
         recorded: seconds, bytes, an overlap of 1, or a word; None: nothing was recorded.
         measured: the same, as it is now; None: it was not measured.
-        limit: the most (time, peak) or the least (matte) that is inside the range; None: there is none.
+        limit: the most (time, peak) or the least (matte) that is inside the range; None: there is
+            none.
         state: inside or outside the range, or not compared.
         picture: of a matte; empty: the figure is of all pictures.
         note: why it was not compared, or what is different.
@@ -147,7 +152,8 @@ class Request:
     """How a preset is verified.
 
     Attributes:
-        pictures: files, among which are those of the record; empty: they are looked for in `beside`.
+        pictures: files, among which are those of the record; empty: they are looked for in
+            `beside`.
         beside: the folder of the preset's file; None: the preset is in no file of the user's.
         rounds: timed runs of each picture, from 1 on.
         ranges: how far the figures may be from the record.
@@ -173,7 +179,8 @@ def verify(
 
     Raises:
         PresetError: the preset has no record, or one that does not read.
-        SettingsError: a picture of the record is missing or cannot be read, or nothing of it can be compared here.
+        SettingsError: a picture of the record is missing or cannot be read, or nothing of it can be
+        compared here.
         OutputError: it does not run here, or a picture of the bench cannot be written.
     """
     record = read_record(preset)
@@ -192,7 +199,14 @@ def verify(
     )
     trial = measure_trial(0, settings, ground, bench)
     if trial.time_s is None or trial.peak_bytes is None:
-        raise OutputError(Message("preset {name} does not run here: {reason}", code="preset_does_not_run", name=preset.name, reason=trial.failure))  # fmt: skip
+        raise OutputError(
+            Message(
+                "preset {name} does not run here: {reason}",
+                code="preset_does_not_run",
+                name=preset.name,
+                reason=trial.failure,
+            )
+        )
     found = _found(record, trial, warnings)
     is_of_bench = all(one.sha256 is None for one in record.pictures)
     kept = _keep(settings, trial, found, is_of_bench=is_of_bench)
@@ -234,7 +248,13 @@ def _keep(
     try:
         note_figures(settings, read_machine(), figures)
     except (OSError, sqlite3.Error) as error:
-        return (Message("what was measured could not be kept: {reason}", code="figures_not_kept", reason=Quoted(str(error))),)  # fmt: skip
+        return (
+            Message(
+                "what was measured could not be kept: {reason}",
+                code="figures_not_kept",
+                reason=Quoted(str(error)),
+            ),
+        )
     return ()
 
 
@@ -247,7 +267,9 @@ def _files_beside(record: Record, folder: Path | None) -> list[Path]:
 
 
 def find_pictures(name: str, record: Record, given: Sequence[Path]) -> list[Path]:
-    """Find the pictures of a record: those of the bench are made, the user's are found among files by their content.
+    """Find the pictures of a record.
+
+    Those of the bench are made, the user's are found among files by their content.
 
     Args:
         name: of the preset.
@@ -260,17 +282,46 @@ def find_pictures(name: str, record: Record, given: Sequence[Path]) -> list[Path
         OutputError: those of the bench cannot be written.
     """
     if not record.pictures and record.picture == OWN_PICTURES:
-        raise SettingsError([Message("the record of preset {name} does not name its pictures, since an older version wrote it; export it again from its sweep", code="record_without_pictures", name=name)])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "the record of preset {name} does not name its pictures, since an older version"
+                    " wrote it; export it again from its sweep",
+                    code="record_without_pictures",
+                    name=name,
+                )
+            ]
+        )
     files = {_digest(path): path for path in given}  # wrong ones are told of any record
     names = [one.name for one in record.pictures] or _usual_names(record)
     if all(one.sha256 is None for one in record.pictures):
         unknown = [one for one in names if one not in _BENCH_PICTURES]
         if unknown:
-            raise SettingsError([Message("the record of preset {name} names pictures that this version cannot make: {pictures}", code="record_pictures_unknown", name=name, pictures=listed(unknown))])  # fmt: skip
+            raise SettingsError(
+                [
+                    Message(
+                        "the record of preset {name} names pictures that this version cannot make:"
+                        " {pictures}",
+                        code="record_pictures_unknown",
+                        name=name,
+                        pictures=listed(unknown),
+                    )
+                ]
+            )
         return [_BENCH_PICTURES[one].make() for one in names]
     missing = [one.name for one in record.pictures if one.sha256 not in files]
     if missing:
-        raise SettingsError([Message("the pictures that preset {name} was measured on are needed, as they were then; missing: {pictures}; name them, or their folder, after the preset", code="record_pictures_missing", name=name, pictures=listed(missing))])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "the pictures that preset {name} was measured on are needed, as they were then;"
+                    " missing: {pictures}; name them, or their folder, after the preset",
+                    code="record_pictures_missing",
+                    name=name,
+                    pictures=listed(missing),
+                )
+            ]
+        )
     return [files[str(one.sha256)] for one in record.pictures]
 
 
@@ -286,7 +337,15 @@ def _digest(path: Path) -> str:
     except PictureError as error:
         raise SettingsError([error.message]) from error
     except OSError as error:
-        raise SettingsError([Message("{path} cannot be read: {reason}", path=path, reason=error.strerror or Quoted(str(error)))]) from error  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "{path} cannot be read: {reason}",
+                    path=path,
+                    reason=error.strerror or Quoted(str(error)),
+                )
+            ]
+        ) from error
 
 
 def _usual_names(record: Record) -> list[str]:
@@ -304,7 +363,17 @@ def _refuse_nothing_to_compare(
     """
     if elsewhere is None or record.pictures or ranges.is_time_given or ranges.is_peak_given:
         return
-    raise SettingsError([Message("nothing of the record of preset {name} can be compared here: it has no mattes, and was {elsewhere}; --time-range and --peak-range compare time and memory anyway", code="nothing_to_compare", name=name, elsewhere=elsewhere)])  # fmt: skip
+    raise SettingsError(
+        [
+            Message(
+                "nothing of the record of preset {name} can be compared here: it has no mattes, and"
+                " was {elsewhere}; --time-range and --peak-range compare time and memory anyway",
+                code="nothing_to_compare",
+                name=name,
+                elsewhere=elsewhere,
+            )
+        ]
+    )
 
 
 def _found(record: Record, trial: Trial, left_out: tuple[Message, ...]) -> Found:
@@ -342,27 +411,66 @@ def compare(
         record: of a preset.
         found: what was measured now.
         ranges: how far it may be from the record.
-        elsewhere: the record is of another kind of CPU, so that time and peak are compared where the user asks
-            for it; None: of this kind.
+        elsewhere: the record is of another kind of CPU, so that time and peak are compared where
+            the user asks for it; None: of this kind.
     """
-    checks = [Check(what="settings", recorded=None, measured=None, limit=None, state="outside", note=one) for one in found.left_out]  # fmt: skip
+    checks = [
+        Check(what="settings", recorded=None, measured=None, limit=None, state="outside", note=one)
+        for one in found.left_out
+    ]
     is_other = record.precision not in ("", found.precision)
     if is_other:
-        note = Message("precision auto is {now} here, and was {then} there", code="auto_differs", now=found.precision, then=record.precision)  # fmt: skip
+        note = Message(
+            "precision auto is {now} here, and was {then} there",
+            code="auto_differs",
+            now=found.precision,
+            then=record.precision,
+        )
         state: State = "outside" if elsewhere is None else "not_compared"
-        checks.append(Check(what="precision", recorded=record.precision, measured=found.precision, limit=None, state=state, note=note))  # fmt: skip
+        checks.append(
+            Check(
+                what="precision",
+                recorded=record.precision,
+                measured=found.precision,
+                limit=None,
+                state=state,
+                note=note,
+            )
+        )
     times: list[tuple[What, float | None, float | None]] = [
         ("time", record.time_s, found.time_s),
         ("time_small_subject", record.small_time_s, found.small_time_s),
     ]
     for what, then, now in times:
         if then is not None and now is not None:
-            check = _at_most(what, then, now, ranges.time, None if ranges.is_time_given else elsewhere)  # fmt: skip
+            check = _at_most(
+                what, then, now, ranges.time, None if ranges.is_time_given else elsewhere
+            )
             checks.append(_unless_disturbed(check) if found.is_disturbed else check)
     if record.small_time_s is not None and found.small_time_s is None:
-        note = Message("the time on a small subject is compared only of a record of the bench's two pictures", code="small_subject_not_compared")  # fmt: skip
-        checks.append(Check(what="time_small_subject", recorded=record.small_time_s, measured=None, limit=None, state="not_compared", note=note))  # fmt: skip
-    checks.append(_at_most("peak", record.peak_bytes, found.peak_bytes, ranges.peak, None if ranges.is_peak_given else elsewhere))  # fmt: skip
+        note = Message(
+            "the time on a small subject is compared only of a record of the bench's two pictures",
+            code="small_subject_not_compared",
+        )
+        checks.append(
+            Check(
+                what="time_small_subject",
+                recorded=record.small_time_s,
+                measured=None,
+                limit=None,
+                state="not_compared",
+                note=note,
+            )
+        )
+    checks.append(
+        _at_most(
+            "peak",
+            record.peak_bytes,
+            found.peak_bytes,
+            ranges.peak,
+            None if ranges.is_peak_given else elsewhere,
+        )
+    )
     return (*checks, *_matte_checks(record, found, ranges.matte))
 
 
@@ -373,7 +481,14 @@ def _at_most(
     limit = recorded * (1 + share)
     state: State = "inside" if measured <= limit else "outside"
     if elsewhere is not None:
-        return Check(what=what, recorded=recorded, measured=measured, limit=None, state="not_compared", note=elsewhere)  # fmt: skip
+        return Check(
+            what=what,
+            recorded=recorded,
+            measured=measured,
+            limit=None,
+            state="not_compared",
+            note=elsewhere,
+        )
     return Check(what=what, recorded=recorded, measured=measured, limit=limit, state=state)
 
 
@@ -381,19 +496,44 @@ def _unless_disturbed(check: Check) -> Check:
     """Leave a time that is too long out of the comparison, since other work made it longer."""
     if check.state != "outside":
         return check
-    note = Message("the machine was busy with other work, so a longer time says nothing; run again when it is quiet", code="time_disturbed")  # fmt: skip
+    note = Message(
+        "the machine was busy with other work, so a longer time says nothing; run again when it is"
+        " quiet",
+        code="time_disturbed",
+    )
     return replace(check, limit=None, state="not_compared", note=note)
 
 
 def _matte_checks(record: Record, found: Found, least: float) -> tuple[Check, ...]:
     """Compare each picture's matte with the recorded one."""
     if not record.pictures:
-        note = Message("the record has no mattes, since an older version wrote it", code="record_without_mattes")  # fmt: skip
-        return (Check(what="matte", recorded=None, measured=None, limit=None, state="not_compared", note=note),)  # fmt: skip
+        note = Message(
+            "the record has no mattes, since an older version wrote it",
+            code="record_without_mattes",
+        )
+        return (
+            Check(
+                what="matte",
+                recorded=None,
+                measured=None,
+                limit=None,
+                state="not_compared",
+                note=note,
+            ),
+        )
     checks = []
     for then, now in zip(record.pictures, found.mattes, strict=True):
         is_same_size = (then.matte.width, then.matte.height) == (now.width, now.height)
         overlap = then.matte.overlap(now) if is_same_size else 0.0
         state: State = "inside" if overlap >= least else "outside"
-        checks.append(Check(what="matte", recorded=1.0, measured=overlap, limit=least, state=state, picture=then.name))  # fmt: skip
+        checks.append(
+            Check(
+                what="matte",
+                recorded=1.0,
+                measured=overlap,
+                limit=least,
+                state=state,
+                picture=then.name,
+            )
+        )
     return tuple(checks)

@@ -1,11 +1,12 @@
 """The measured child: `main` is called with ENGINE REQUEST_FD RESULT_FD by `running.process`.
 
-Requests come in and results go out as JSON lines on pipes of their own, since native libraries write to
-fd 1. It imports nothing of pages, meters or plots, so that its memory is a setting's and no one else's,
-and it ends by itself when its parent's end of the pipe closes.
+Requests come in and results go out as JSON lines on pipes of their own, since native libraries
+write to fd 1. It imports nothing of pages, meters or plots, so that its memory is a setting's and
+no one else's, and it ends by itself when its parent's end of the pipe closes.
 
 Requests: {"op": "load", ...}, {"op": "run", ...}, {"op": "run_together", ...}, {"op": "cancel"}.
-          "run_together" names the pictures of the next request too ("following"), which may be read meanwhile.
+          "run_together" names the pictures of the next request too ("following"), which may be read
+          meanwhile.
 Results:  {"event": "ready" | "loaded" | "stage" | "done" | "done_together" | "failed", ...}.
 """
 
@@ -76,7 +77,8 @@ class Worker:
         except MemoryError:
             stage = self._stages.current if self._stages else stage
             message = Message(
-                "the worker ran out of memory; choose a smaller network_size or max_side, or a higher limit"
+                "the worker ran out of memory; choose a smaller network_size or max_side, or a"
+                " higher limit"
             )
             self._fail("out_of_memory", message, stage)
         except Exception as error:  # noqa: BLE001  # the worker's outer edge: the traceback is kept in its log
@@ -144,7 +146,10 @@ class Worker:
         following: list[dict[str, Any]],
         settings: dict[str, object],
     ) -> None:
-        """Run pictures through, the network once for all of them; read the following ones meanwhile."""
+        """Run pictures through, the network once for all of them.
+
+        Read the following ones meanwhile.
+        """
         from rembg_tuner.read_ahead import ReadAhead
 
         loaded, model = self._loaded()
@@ -157,9 +162,11 @@ class Worker:
         ahead.following = [Job.from_dict(job) for job in following]
         came = cut_out_together(these, built, engine, model, stages, ahead=ahead)
         outcomes = [
-            {"kind": one.error.kind, "message": one.error.message.to_json(), "stage": one.stage}
-            if isinstance(one, Undone)
-            else _outcome(one)
+            (
+                {"kind": one.error.kind, "message": one.error.message.to_json(), "stage": one.stage}
+                if isinstance(one, Undone)
+                else _outcome(one)
+            )
             for one in came
         ]
         self.tell("done_together", outcomes=outcomes)
@@ -232,7 +239,8 @@ def _why_not_loaded(engine: str, error: Exception) -> Message:
             error=Quoted(str(error)),
         )
     return Message(
-        "what engine {engine} needs could not be loaded ({error}); choose another engine, or install it anew",
+        "what engine {engine} needs could not be loaded ({error}); choose another engine, or"
+        " install it anew",
         engine=engine,
         error=Quoted(str(root_reason(error))),
     )
@@ -242,8 +250,8 @@ def main(engine: str, request_fd: int, result_fd: int) -> None:
     """Serve requests until the parent goes.
 
     The process is started with the garbage collector off: while modules are imported it finds
-    nothing, and takes a twentieth of the time. It is on again before anything is measured, and from the
-    start for the stock pipeline, which is measured as it is.
+    nothing, and takes a twentieth of the time. It is on again before anything is measured, and from
+    the start for the stock pipeline, which is measured as it is.
     """
     if ENGINES[engine].is_stock:
         gc.enable()
@@ -264,7 +272,8 @@ def main(engine: str, request_fd: int, result_fd: int) -> None:
         worker.tell("failed", kind="engine_error", message=message, stage="start")
         return
     if not gc.isenabled():
-        gc.freeze()  # what was imported stays: no run pays for looking through it, which takes 20 ms
+        # what was imported stays: no run pays for looking through it, which takes 20 ms
+        gc.freeze()
         gc.enable()
     worker.tell("ready", versions=versions, ready_at=time.perf_counter())
     while True:

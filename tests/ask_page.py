@@ -1,4 +1,7 @@
-"""Ask a page that is starting for one cut-out, as a program would: `python tests/ask_page.py ADDRESS`."""
+"""Ask a page that is starting for one cut-out, as a program would.
+
+`python tests/ask_page.py ADDRESS`.
+"""
 
 from __future__ import annotations
 

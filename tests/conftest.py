@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from rembg_tuner.measurement import Result
 
-# The same cases in every run, so that a red run is a change's fault; --hypothesis-seed looks further.
+# The same cases in every run, so that a red run is a change's fault; --hypothesis-seed looks
+# further.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
@@ -64,9 +65,9 @@ class _SignalStack(ctypes.Structure):
 def usual_signal_stack() -> None:
     """Have signals handled on this thread's own stack, for tests that send signals to this process.
 
-    OpenVINO installs an alternate signal stack where the CPU has AMX, and puts back the one before it when a
-    model is closed. Tests close models in any order, so what it puts back may be unmapped, and a signal then
-    ends the process with SIGSEGV.
+    OpenVINO installs an alternate signal stack where the CPU has AMX, and puts back the one before
+    it when a model is closed. Tests close models in any order, so what it puts back may be
+    unmapped, and a signal then ends the process with SIGSEGV.
     """
     if sys.platform == "linux":
         disabled = _SignalStack(None, 2, 0)  # SS_DISABLE

@@ -1,4 +1,7 @@
-"""A sweep that is done, without having measured: for tests and benchmarks of what the page draws of it."""
+"""A sweep that is done, without having measured.
+
+For tests and benchmarks of what the page draws of it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from rembg_tuner.ui.studies import Study
 def made_study(count: int, folder: Path = Path("/nowhere")) -> Study:
     """Make a sweep of so many trials: a third has a warning, and a fifth failed."""
     trials = tuple(_trial(number, folder) for number in range(count))
-    progress = SweepProgress(trials=trials, planned=count, elapsed_s=100.0, left_s=(0.0, 0.0), remembered=0)  # fmt: skip
+    progress = SweepProgress(
+        trials=trials, planned=count, elapsed_s=100.0, left_s=(0.0, 0.0), remembered=0
+    )
     return Study(folder=folder, progress=progress, is_running=False)
 
 
@@ -37,7 +42,10 @@ def _trial(number: int, folder: Path) -> Trial:
 def _failure(folder: Path) -> Message:
     """Return why a trial failed, with a place of the server's."""
     reason = Message(
-        "the run passed its deadline of {deadline:seconds} (timeout_s) and was ended; raise it, or choose a faster setting",
+        "the run passed its deadline of {deadline:seconds} (timeout_s) and was ended; raise it, or"
+        " choose a faster setting",
         deadline=30.0,
     )
-    return Message("{path} cannot be read: {reason}", path=folder / "uploads" / "cup.png", reason=reason)  # fmt: skip
+    return Message(
+        "{path} cannot be read: {reason}", path=folder / "uploads" / "cup.png", reason=reason
+    )

@@ -1,7 +1,7 @@
 """The real worker, but it goes wrong where it is told to; a child of test_runner's, never imported.
 
-`HOSTILE_START` names what goes wrong before the worker serves; a picture's stem names what goes wrong
-in its run. Every other picture is cut out as always.
+`HOSTILE_START` names what goes wrong before the worker serves; a picture's stem names what goes
+wrong in its run. Every other picture is cut out as always.
 """
 
 from __future__ import annotations

@@ -58,14 +58,35 @@ def made_result(job: Job, settings: Settings, run_index: int) -> Result:
     if not Path(job.output).is_file():
         header = read_header(Path(job.input))
         width, height = header.scaled(200)
-        alpha = pyvips.Image.black(width, height).draw_rect(255, width // 4, height // 4, width // 2, height // 2, fill=True)  # fmt: skip
+        alpha = pyvips.Image.black(width, height).draw_rect(
+            255, width // 4, height // 4, width // 2, height // 2, fill=True
+        )
         colour = pyvips.Image.black(width, height, bands=3).copy(interpretation="srgb")
         colour.bandjoin(alpha).write_to_file(job.output)
     return Result(
-        input=job.input, output=job.output, preview=None, before_preview=None, run_index=run_index,
-        settings=settings, effective={}, stages_s={}, total_s=0.1, load_s=0.1, start_s=0.1, cpu_s=0.1,
-        baseline_rss_bytes=None, load_peak_rss_bytes=None, peak_rss_bytes=100 * MIB,
-        retained_rss_bytes=None, rss_file_bytes=None, peak_source="vmhwm", output_bytes=1,
-        agreement=None, warnings=(), curve=(),
-        environment=Environment(cpu="a CPU", cores=2, quota=None, memory_limit=None, versions={}, load_average=None),
-    )  # fmt: skip
+        input=job.input,
+        output=job.output,
+        preview=None,
+        before_preview=None,
+        run_index=run_index,
+        settings=settings,
+        effective={},
+        stages_s={},
+        total_s=0.1,
+        load_s=0.1,
+        start_s=0.1,
+        cpu_s=0.1,
+        baseline_rss_bytes=None,
+        load_peak_rss_bytes=None,
+        peak_rss_bytes=100 * MIB,
+        retained_rss_bytes=None,
+        rss_file_bytes=None,
+        peak_source="vmhwm",
+        output_bytes=1,
+        agreement=None,
+        warnings=(),
+        curve=(),
+        environment=Environment(
+            cpu="a CPU", cores=2, quota=None, memory_limit=None, versions={}, load_average=None
+        ),
+    )

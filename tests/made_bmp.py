@@ -1,4 +1,7 @@
-"""BMPs of every kind, written by the rules of their headers, for tests; Pillow writes only a few."""
+"""BMPs of every kind, written by the rules of their headers, for tests.
+
+Pillow writes only a few.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,28 @@ PLAIN, RLE8, RLE4, MASKS, ALPHA_MASKS = 0, 1, 2, 3, 6
 
 
 def make_bmp(
-    body: bytes, width: int, height: int, bits: int, *, header_bytes: int = 40,
-    compression: int = PLAIN, palette: Colours | None = None,
-    masks: tuple[int, ...] = (), profile: bytes = b"",
-) -> bytes:  # fmt: skip
-    """Write headers, masks, palette and pixels; `height` is below 0 where rows go from top to bottom."""
+    body: bytes,
+    width: int,
+    height: int,
+    bits: int,
+    *,
+    header_bytes: int = 40,
+    compression: int = PLAIN,
+    palette: Colours | None = None,
+    masks: tuple[int, ...] = (),
+    profile: bytes = b"",
+) -> bytes:
+    """Write headers, masks, palette and pixels.
+
+    `height` is below 0 where rows go from top to bottom.
+    """
     if header_bytes == 12:
         header = struct.pack("<IHHHH", 12, width, height, 1, bits)
     else:
         used = 0 if palette is None else len(palette)
-        header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(body), 2835, 2835, used, 0)  # fmt: skip
+        header = struct.pack(
+            "<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(body), 2835, 2835, used, 0
+        )
         header = struct.pack("<I", header_bytes) + header[4:header_bytes]
     written = b"".join(struct.pack("<I", mask) for mask in masks)
     after = b""
@@ -35,12 +50,22 @@ def make_bmp(
     else:
         after = written
     header = header.ljust(header_bytes, b"\0")
-    colours = b"" if palette is None else b"".join(
-        bytes(colour[::-1]) + (b"" if header_bytes == 12 else b"\0") for colour in palette
-    )  # fmt: skip
+    colours = (
+        b""
+        if palette is None
+        else b"".join(
+            bytes(colour[::-1]) + (b"" if header_bytes == 12 else b"\0") for colour in palette
+        )
+    )
     offset = 14 + len(header) + len(after) + len(colours)
     if profile:
-        header = header[:56] + b"DEBM" + header[60:112] + struct.pack("<II", offset - 14 + len(body), len(profile)) + header[120:]  # fmt: skip
+        header = (
+            header[:56]
+            + b"DEBM"
+            + header[60:112]
+            + struct.pack("<II", offset - 14 + len(body), len(profile))
+            + header[120:]
+        )
     size = offset + len(body) + len(profile)
     return b"".join(
         (struct.pack("<2sIII", b"BM", size, 0, offset), header, after, colours, body, profile)
@@ -82,7 +107,17 @@ def run_length(indices: Indices, bits: int, *, end: bytes = b"\0\1") -> bytes:
                 run += 1
             literal = line[x : x + 5]
             if run < 3 and len(literal) == 5:
-                content = bytes(literal) if bits == 8 else bytes((literal[0] << 4 | literal[1], literal[2] << 4 | literal[3], literal[4] << 4))  # fmt: skip
+                content = (
+                    bytes(literal)
+                    if bits == 8
+                    else bytes(
+                        (
+                            literal[0] << 4 | literal[1],
+                            literal[2] << 4 | literal[3],
+                            literal[4] << 4,
+                        )
+                    )
+                )
                 code += bytes((0, 5)) + content + bytes(len(content) % 2)
                 x += 5
             else:

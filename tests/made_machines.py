@@ -46,7 +46,9 @@ def make_machine(
     kind = more.pop("int8_kind", "vnni")
 
     def find(model: str, int8_for: str | None) -> ModelFile:
-        is_there = model not in absent_models and (int8_for is None or f"{model} {int8_for}" in int8_models)  # fmt: skip
+        is_there = model not in absent_models and (
+            int8_for is None or f"{model} {int8_for}" in int8_models
+        )
         if not is_there:
             raise MissingModelError(Message("model {model} is not on disk", model=name_of(model)))
         return make_model_file(model if int8_for is None else f"{model}-int8-{int8_for}")

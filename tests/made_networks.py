@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def bright_things(path: Path, *, side: int = 64, gain: float = 40.0) -> Path:
-    """Write a network that takes what is bright for the foreground: two convolutions and a sigmoid."""
+    """Write a network that takes what is bright for the foreground.
+
+    Two convolutions and a sigmoid.
+    """
     first = np.full((4, 3, 3, 3), 1 / 27, np.float32)
     second = np.full((1, 4, 1, 1), gain / 4, np.float32)
     nodes = [

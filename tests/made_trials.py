@@ -7,7 +7,9 @@ from rembg_tuner.trials import Trial
 from rembg_tuner.units import MIB
 
 
-def make_trial(number: int, mib: float, time_s: float, agreement: float | None, **knobs: object) -> Trial:  # fmt: skip
+def make_trial(
+    number: int, mib: float, time_s: float, agreement: float | None, **knobs: object
+) -> Trial:
     """Make a measured trial."""
     knobs = {"network_size": 64 + 32 * number, **knobs}
     return Trial(

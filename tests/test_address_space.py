@@ -28,7 +28,14 @@ def limit_to(monkeypatch: pytest.MonkeyPatch, limit_bytes: int) -> None:
 def run_limited(limit_mib: int, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a Python command under `ulimit -v`."""
     command = f'ulimit -v {limit_mib * 1024} && exec "$0" "$@"'
-    return subprocess.run(["sh", "-c", command, sys.executable, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
+    return subprocess.run(
+        ["sh", "-c", command, sys.executable, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS keeps no limit of the address space")
@@ -36,15 +43,24 @@ def run_limited(limit_mib: int, *words: str, folder: Path) -> subprocess.Complet
     ("words", "limit_mib"),
     [
         pytest.param(["-m", "rembg_tuner", "cut", str(COFFEE), "-o", "out.png"], 100, id="cut"),
-        pytest.param(["-m", "rembg_tuner", "cut", str(COFFEE), "-o", "out.png"], 300, id="cut-worker"),
+        pytest.param(
+            ["-m", "rembg_tuner", "cut", str(COFFEE), "-o", "out.png"], 300, id="cut-worker"
+        ),
         pytest.param(["-m", "rembg_tuner", "batch", str(COFFEE), "-o", "out"], 80, id="batch"),
         pytest.param(["-m", "rembg_tuner", "sweep", str(COFFEE), "-o", "out"], 80, id="sweep"),
-        pytest.param(["-m", "rembg_tuner", "models", "quantize", "u2netp", "--pictures", str(COFFEE.parent)], 400, id="quantize"),
+        pytest.param(
+            ["-m", "rembg_tuner", "models", "quantize", "u2netp", "--pictures", str(COFFEE.parent)],
+            400,
+            id="quantize",
+        ),
         pytest.param([str(ROOT / "app.py"), "--port", "0"], 300, id="page"),
     ],
-)  # fmt: skip
+)
 def test_too_low_a_limit_is_one_sentence(words: list[str], limit_mib: int, tmp_path: Path) -> None:
-    """It names the limit and what to do; neither a traceback nor a library's own text comes first."""
+    """It names the limit and what to do.
+
+    Neither a traceback nor a library's own text comes first.
+    """
     done = run_limited(limit_mib, *words, folder=tmp_path)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -99,14 +115,22 @@ def test_only_shortages_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shortage(KeyError("x")) is None
     # what the interpreter itself raises where an import runs out of memory
     assert str(shortage(SystemError("returned NULL"))).endswith("SystemError: returned NULL")
-    assert str(shortage(RuntimeError("can't start new thread"))).endswith("RuntimeError: can't start new thread")  # fmt: skip
+    assert str(shortage(RuntimeError("can't start new thread"))).endswith(
+        "RuntimeError: can't start new thread"
+    )
 
 
 def test_a_library_that_is_not_mapped_is_not_called_absent() -> None:
-    """Only a module that is not found is not installed; numpy wraps the reason into a page of advice."""
+    """Only a module that is not found is not installed.
+
+    Numpy wraps the reason into a page of advice.
+    """
     advice = ImportError("\n\nIMPORTANT: PLEASE READ THIS\n\n")
     advice.__cause__ = ImportError("libquadmath.so: failed to map segment from shared object")
-    assert root_reason(advice) == "ImportError: libquadmath.so: failed to map segment from shared object"  # fmt: skip
+    assert (
+        root_reason(advice)
+        == "ImportError: libquadmath.so: failed to map segment from shared object"
+    )
     assert "could not be loaded (ImportError: libquadmath.so" in str(
         _why_not_loaded("openvino", advice)
     )

@@ -23,7 +23,10 @@ def process_of(
 
 def test_it_answers_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long answer too; one process for all questions."""
-    code = "for line in sys.stdin:\n    print(json.dumps({'pid': os.getpid(), 'said': json.loads(line)['say'] * 100_000}), flush=True)"
+    code = (
+        "for line in sys.stdin:\n    print(json.dumps({'pid': os.getpid(), 'said':"
+        " json.loads(line)['say'] * 100_000}), flush=True)"
+    )
     process = process_of(code, tmp_path, monkeypatch)
     first, second = process.ask({"say": "a"}), process.ask({"say": "b"})
     process.close()

@@ -101,10 +101,24 @@ class _Lane:
 def made_run(total_s: float = 1.0, write_s: float = 0.5, peak: int = 100, size: int = 10) -> Run:
     """Make a run of made figures."""
     return Run(
-        total_s=total_s, stages_s={"read_small": 0.1, "normalise": 0.0, "predict": 0.4, "matte": 0.0, "write": write_s},
-        cpu_s=1.0, start_s=0.1, load_s=0.1, peak_rss_bytes=peak, load_peak_rss_bytes=50, peak_source="vmhwm",
-        output_bytes=size, warnings=(), environment={"cpu": "a CPU", "cores": 2, "versions": {}},
-    )  # fmt: skip
+        total_s=total_s,
+        stages_s={
+            "read_small": 0.1,
+            "normalise": 0.0,
+            "predict": 0.4,
+            "matte": 0.0,
+            "write": write_s,
+        },
+        cpu_s=1.0,
+        start_s=0.1,
+        load_s=0.1,
+        peak_rss_bytes=peak,
+        load_peak_rss_bytes=50,
+        peak_source="vmhwm",
+        output_bytes=size,
+        warnings=(),
+        environment={"cpu": "a CPU", "cores": 2, "versions": {}},
+    )
 
 
 def test_rounds_go_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,9 +176,15 @@ def test_the_networks_rate_stands_beside_the_matrix_products() -> None:
     sgemm = {"p50": 85.0, "low": 80.0, "high": 90.0}
     measured = {"n": 7, "sgemm_gflops": sgemm, "networks": {"openvino fp32": fp32}, "busy": []}
     found = {
-        "cpu": "a CPU", "cores": 1, "features": ["avx2"], "date": "2026-11-26", "held_to": "AVX2",
-        "side": 320, "gflop": 39.5, "threads": {"1": measured},
-    }  # fmt: skip
+        "cpu": "a CPU",
+        "cores": 1,
+        "features": ["avx2"],
+        "date": "2026-11-26",
+        "held_to": "AVX2",
+        "side": 320,
+        "gflop": 39.5,
+        "threads": {"1": measured},
+    }
     text = limits_table(found)
     assert "| 1 | numpy's sgemm, 2048 x 2048 | | 85 (80 to 90) | 100% |" in text
     assert "| 1 | u2netp, openvino fp32 | 500 ms | 79 | 93% |" in text
@@ -175,21 +195,34 @@ def test_the_parts_of_the_write_stage_stand_by_picture() -> None:
     """CPU time of each, and the whole's wall time."""
     parts = {"whole": {"cpu_s": 0.2, "wall_s": 0.1}, "decode": {"cpu_s": 0.05, "wall_s": 0.06}}
     found = {
-        "cpu": "a CPU", "cores": 2, "features": [], "date": "2026-11-26", "n": 7, "sizes": {"12 MP": parts},
-    }  # fmt: skip
+        "cpu": "a CPU",
+        "cores": 2,
+        "features": [],
+        "date": "2026-11-26",
+        "n": 7,
+        "sizes": {"12 MP": parts},
+    }
     text = write_stage_table(found)
     assert "| picture | whole | decode | whole, wall |" in text
     assert "| 12 MP | 200 ms | 50 ms | 100 ms |" in text
 
 
 def test_a_start_stands_beside_stocks_with_its_steps() -> None:
-    """To the file and to the process's end, as a share of stock's; and to what OpenVINO was held."""
+    """To the file and to the process's end, as a share of stock's.
+
+    And to what OpenVINO was held.
+    """
     stock = {"file_s": 2.0, "exit_s": 2.1, "cpu_s": 2.5}
     found = {
-        "cpu": "a CPU", "cores": 2, "features": [], "date": "2026-11-26", "n": 7, "onednn_max_cpu_isa": "AVX2",
+        "cpu": "a CPU",
+        "cores": 2,
+        "features": [],
+        "date": "2026-11-26",
+        "n": 7,
+        "onednn_max_cpu_isa": "AVX2",
         "medians": {"stock": stock, "now": {"file_s": 0.5, "exit_s": 0.6, "cpu_s": 0.7}},
         "steps": {"worker launched": 0.05},
-    }  # fmt: skip
+    }
     text = start_table(found)
     assert "| `cut` | 500 ms | 25% | 600 ms | 700 ms |" in text
     assert "| worker launched | 50 ms |" in text
@@ -215,7 +248,10 @@ def test_the_report_says_what_was_left_out_and_on_which_cpu() -> None:
 
 
 def make_checkout(folder: Path, python: str) -> Path:
-    """Make a folder that looks like a checkout with its own .venv: this release, and a script as its Python."""
+    """Make a folder that looks like a checkout with its own .venv.
+
+    This release, and a script as its Python.
+    """
     (folder / "rembg_tuner").symlink_to(ROOT / "rembg_tuner")
     program = folder / ".venv" / "bin" / "python"
     program.parent.mkdir(parents=True)
@@ -277,18 +313,29 @@ def test_presets_are_of_this_cpu_and_release(
 
 def test_the_page_start_table_stands_beside_the_release_before() -> None:
     """Each figure has its unit and its share of before; requests are told by whose they are."""
-    kinds = {"Gradio's scripts": {"requests": 44, "bytes": 250_400}, "the page": {"requests": 1, "bytes": 44_000}}  # fmt: skip
+    kinds = {
+        "Gradio's scripts": {"requests": 44, "bytes": 250_400},
+        "the page": {"requests": 1, "bytes": 44_000},
+    }
     figures = dict.fromkeys([name for name, _, _ in part_tables._PAGE_START], 2.0)
-    loads = {"first": {"kinds": kinds}, "second": {"kinds": {"the page": {"requests": 1, "bytes": 300}}}}  # fmt: skip
+    loads = {
+        "first": {"kinds": kinds},
+        "second": {"kinds": {"the page": {"requests": 1, "bytes": 300}}},
+    }
     record = {
-        "medians": {"before": figures, "now": {**figures, "served_s": 1.0, "first_load_bytes": 1000}},
+        "medians": {
+            "before": figures,
+            "now": {**figures, "served_s": 1.0, "first_load_bytes": 1000},
+        },
         "loads": {"now": loads},
         **{"n": 7, "cpu": "A CPU", "cores": 2, "features": ["sse2", "avx2"], "date": "2026-11-26"},
-    }  # fmt: skip
+    }
     table = part_tables.page_start_table(record)
     assert "| from the start to the page's HTML | 2.00 s | 1.00 s | 0.50 |" in table
     assert "| sent for it | 0 kB | 1 kB | 500.00 |" in table
     assert "| Gradio's scripts | 44 | 250 | 0 | 0 |" in table
     assert "| the page | 1 | 44 | 1 | 0 |" in table
     del record["medians"]["before"]  # type: ignore[attr-defined]
-    assert "| from the start to the page's HTML | | 1.00 s | |" in part_tables.page_start_table(record)  # fmt: skip
+    assert "| from the start to the page's HTML | | 1.00 s | |" in part_tables.page_start_table(
+        record
+    )

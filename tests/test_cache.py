@@ -116,7 +116,10 @@ def assert_scratch(folder: Path, warnings: tuple[Message, ...], reason: str) -> 
 def test_a_cache_that_cannot_be_made_is_a_warning_and_a_stand_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, reason: str
 ) -> None:
-    """The run goes on in a temporary folder; the warning names the folder, the reason, the way out."""
+    """The run goes on in a temporary folder.
+
+    The warning names the folder, the reason, the way out.
+    """
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / below))
     folder, warnings = open_cache()
@@ -285,7 +288,10 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_a_file_has_its_sum_until_it_is_damaged(tmp_path: Path) -> None:
-    """A flipped bit, a lost byte, a lost file or checksum, and one that is rubbish: it is not whole."""
+    """A flipped bit, a lost byte, a lost file or checksum, and one that is rubbish.
+
+    It is not whole.
+    """
     path, content = tmp_path / "graph.onnx", bytes(range(256)) * 2000
     path.write_bytes(content)
     assert not has_its_sum(path)

@@ -186,8 +186,12 @@ def test_json_is_one_document_ordered_by_picture_then_repeat(
     assert main([*words, "--repeat", "2", "--json", "-o", str(tmp_path / "out")]) == 1
     runs = json.loads(capsys.readouterr().out)["runs"]
     assert [Path(run["input"]).name for run in runs] == [
-        "picture.png", "picture.png", "absent.png", "other.png", "other.png",
-    ]  # fmt: skip
+        "picture.png",
+        "picture.png",
+        "absent.png",
+        "other.png",
+        "other.png",
+    ]
     assert [run.get("kind") for run in runs] == [None, None, "bad_input", None, None]
     assert [run["run_index"] for run in runs if "kind" not in run][:2] == [0, 1]
     first = runs[0]
@@ -203,22 +207,35 @@ def _bad_pictures() -> list[object]:
     jpeg = Path(__file__).parent.parent / "examples" / "coffee.png"
     return [
         pytest.param(lambda p: p.write_bytes(b""), "empty", id="empty"),
-        pytest.param(lambda p: p.write_bytes(jpeg.read_bytes()[:5000]), "cut short", id="truncated"),
+        pytest.param(
+            lambda p: p.write_bytes(jpeg.read_bytes()[:5000]), "cut short", id="truncated"
+        ),
         pytest.param(lambda p: p.write_text("hello"), "not a picture", id="text"),
         pytest.param(lambda p: p.write_text("1,2,3\n4,5,6\n"), "not a picture", id="csv"),
-        pytest.param(lambda p: p.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>"), "not a picture", id="svg"),
-        pytest.param(lambda p: p.write_bytes(png_with_header(30000, 30000)), "30000 x 30000 px", id="huge-header"),
+        pytest.param(
+            lambda p: p.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>"),
+            "not a picture",
+            id="svg",
+        ),
+        pytest.param(
+            lambda p: p.write_bytes(png_with_header(30000, 30000)),
+            "30000 x 30000 px",
+            id="huge-header",
+        ),
         pytest.param(lambda p: p.write_bytes(png_with_header(0, 10)), "damaged", id="no-width"),
         pytest.param(lambda p: p.mkdir(), "folder", id="folder"),
         pytest.param(lambda _: None, "not there", id="absent"),
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(("make", "part"), _bad_pictures())
 def test_a_bad_picture_is_named_and_the_others_are_done(
     make: Callable[[Path], object], part: str, picture: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A bad picture gets one sentence with its name, exit 1, nothing half-written; the good one is done."""
+    """A bad picture gets one sentence with its name, exit 1, nothing half-written.
+
+    The good one is done.
+    """
     bad = picture.with_name("bad.jpg")
     make(bad)
     out = picture.parent / "out"
@@ -365,7 +382,9 @@ def test_commands_that_measure_can_ignore_the_history(command: str, tmp_path: Pa
     for flags, history in (([], "own"), (["--ignore-history"], "ignored")):
         assert history_of(parser.parse_args([command, "a.png", *needed, *flags])) == history
     readme = (Path(__file__).parent.parent / "README.md").read_text()
-    synopses = re.findall(rf"^    rembg-tuner {command} (?!--resume)(.*\n(?:     +.*\n)*)", readme, re.MULTILINE)  # fmt: skip
+    synopses = re.findall(
+        rf"^    rembg-tuner {command} (?!--resume)(.*\n(?:     +.*\n)*)", readme, re.MULTILINE
+    )
     assert any("[--ignore-history]" in one for one in synopses)
 
 
@@ -382,10 +401,23 @@ def test_doctor_lines_its_models_up(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_is_reported_to_a_librarys_maker(engine: str, tmp_path: Path) -> None:
     """ONNX Runtime's telemetry, which is on by default, leaves no trace of having been."""
     done = subprocess.run(
-        [sys.executable, "-m", "rembg_tuner", "cut", str(ROOT / "examples" / "coffee.png"), "--engine", engine, "-o", str(tmp_path / "out.png")],
+        [
+            sys.executable,
+            "-m",
+            "rembg_tuner",
+            "cut",
+            str(ROOT / "examples" / "coffee.png"),
+            "--engine",
+            engine,
+            "-o",
+            str(tmp_path / "out.png"),
+        ],
         env={**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")},
-        capture_output=True, text=True, check=False, cwd=ROOT,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
     assert done.returncode == 0, done.stderr
     assert [
         str(path) for path in tmp_path.rglob("*") if "microsoft" in str(path.name).lower()

@@ -43,7 +43,10 @@ def test_every_model_is_listed(capsys: pytest.CaptureFixture[str], no_models: Pa
 
 
 def test_models_on_disk_are_checked(capsys: pytest.CaptureFixture[str], no_models: Path) -> None:
-    """The embedded one and its int8 forms are right; a wrong file is named, and the exit code is 1."""
+    """The embedded one and its int8 forms are right.
+
+    A wrong file is named, and the exit code is 1.
+    """
     assert main(["models", "check"]) == 0
     out = capsys.readouterr().out
     assert "u2netp: right, checked by sha256" in out
@@ -83,8 +86,10 @@ def test_a_model_that_cannot_be_got_does_not_keep_back_the_next(
     assert [line.split(";")[0].split(" cannot")[0] for line in caught.err.splitlines()] == [
         "rembg-tuner: model 'nothing' is not known",
         "rembg-tuner: http://127.0.0.1:9/silueta.onnx",
-        "rembg-tuner: model birefnet-general-fp16 is not to be had as a file: rembg makes it of "
-        "birefnet-general: pip install 'rembg[fp16]', then run rembg with it once",
+        (
+            "rembg-tuner: model birefnet-general-fp16 is not to be had as a file: rembg makes it of"
+            " birefnet-general: pip install 'rembg[fp16]', then run rembg with it once"
+        ),
         "model u2net_lite is understood as u2netp",
     ]
 
@@ -110,8 +115,8 @@ def test_a_check_that_is_switched_off_is_told(
     assert main(["models", "check", "u2netp", str(own)]) == 0
     out = capsys.readouterr().out
     assert (
-        "u2netp: not checked: MODEL_CHECKSUM_DISABLED is set, which switches checking off; sha256 309c"
-        in out
+        "u2netp: not checked: MODEL_CHECKSUM_DISABLED is set, which switches checking off; sha256"
+        " 309c" in out
     )
     assert f"{own}: not checked: there is no released checksum of it; sha256 " in out
     assert "own file: right" not in out
@@ -124,7 +129,10 @@ def test_agreement_is_measured_and_kept(
     astronaut: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ncnn's bf16, which any CPU has, on one picture; the cache keeps it under the model's own name."""
+    """Ncnn's bf16, which any CPU has, on one picture.
+
+    The cache keeps it under the model's own name.
+    """
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "a.png").write_bytes(astronaut.read_bytes())

@@ -1,4 +1,7 @@
-"""`sweep` and `compare` around their runs, which are made here: what is announced, refused, kept and told."""
+"""`sweep` and `compare` around their runs, which are made here.
+
+What is announced, refused, kept and told.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,9 @@ def mask(tmp_path: Path) -> Path:
 
 def with_square(width: int, height: int, path: Path) -> None:
     """Write a mask with a square in its middle."""
-    made = pyvips.Image.black(width, height).draw_rect(255, width // 4, height // 4, width // 2, height // 2, fill=True)  # fmt: skip
+    made = pyvips.Image.black(width, height).draw_rect(
+        255, width // 4, height // 4, width // 2, height // 2, fill=True
+    )
     made.copy(interpretation="b-w").write_to_file(str(path))
 
 
@@ -90,7 +95,10 @@ def test_other_weights_under_the_same_name_are_measured_anew(
     assert len(bench.asked) == 4
     assert sweep(folder, *words, "--resume") == 0
     told = capsys.readouterr().err
-    assert f"2 trials in {folder} were measured on another machine, with other versions, or with other weights" in told  # fmt: skip
+    assert (
+        f"2 trials in {folder} were measured on another machine, with other versions, or with other"
+        " weights" in told
+    )
     assert "done before" not in told
     assert sweep(folder, *words, "--resume") == 0
     told = capsys.readouterr().err
@@ -120,17 +128,51 @@ def test_the_references_weights_are_part_of_what_is_remembered(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        pytest.param(["--network-size", "192,200"], "network_size must be 0 or 64 to 2048 px, a multiple of 32, got 200", id="size"),
-        pytest.param(["--engine", "openvino,foo"], "engine must be one of onnxruntime, openvino, ncnn, rembg, got 'foo'", id="engine"),
-        pytest.param(["--intra-op-threads", "1,2,999"], "intra_op_threads must be 0 to 256 threads, got 999", id="threads"),
-        pytest.param(["--precision", "fp32,fp8"], "precision must be one of auto, fp32, bf16, fp16, int8, got 'fp8'", id="precision"),
-        pytest.param(["--max-memory", "0"], "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, or any, got '0', which is 0 bytes", id="no-memory"),
-        pytest.param(["--max-memory", "300"], "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, or any, got '300', which is 300 bytes", id="bytes"),
-        pytest.param(["--max-latency", "0"], "a budget of time is more than 0, with its unit, such as 300ms, or any, got '0'", id="no-time"),
-        pytest.param(["--max-latency", "500"], "with its unit, such as 300ms, or any, got '500'", id="no-time-unit"),
+        pytest.param(
+            ["--network-size", "192,200"],
+            "network_size must be 0 or 64 to 2048 px, a multiple of 32, got 200",
+            id="size",
+        ),
+        pytest.param(
+            ["--engine", "openvino,foo"],
+            "engine must be one of onnxruntime, openvino, ncnn, rembg, got 'foo'",
+            id="engine",
+        ),
+        pytest.param(
+            ["--intra-op-threads", "1,2,999"],
+            "intra_op_threads must be 0 to 256 threads, got 999",
+            id="threads",
+        ),
+        pytest.param(
+            ["--precision", "fp32,fp8"],
+            "precision must be one of auto, fp32, bf16, fp16, int8, got 'fp8'",
+            id="precision",
+        ),
+        pytest.param(
+            ["--max-memory", "0"],
+            "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, or any, got '0',"
+            " which is 0 bytes",
+            id="no-memory",
+        ),
+        pytest.param(
+            ["--max-memory", "300"],
+            "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, or any, got '300',"
+            " which is 300 bytes",
+            id="bytes",
+        ),
+        pytest.param(
+            ["--max-latency", "0"],
+            "a budget of time is more than 0, with its unit, such as 300ms, or any, got '0'",
+            id="no-time",
+        ),
+        pytest.param(
+            ["--max-latency", "500"],
+            "with its unit, such as 300ms, or any, got '500'",
+            id="no-time-unit",
+        ),
         pytest.param(["--max-latency", "0ms"], "a budget of time is more than 0", id="no-ms"),
     ],
-)  # fmt: skip
+)
 def test_a_value_that_cannot_be_is_misuse(
     words: list[str],
     said: str,
@@ -153,7 +195,11 @@ def test_a_value_that_this_machine_cannot_do_is_named(
     monkeypatch.setattr("rembg_tuner.sweep.opening.read_machine", lambda: able)
     assert sweep(folder, "--engine", "openvino", "--precision", "fp32,bf16") == 0
     told = capsys.readouterr().err.splitlines()
-    assert told[1] == "left out: precision bf16 cannot be had here: this CPU has no native bf16, and it is offered only on CPUs that have it"  # fmt: skip
+    assert (
+        told[1]
+        == "left out: precision bf16 cannot be had here: this CPU has no native bf16, and it is"
+        " offered only on CPUs that have it"
+    )
     assert told[2].startswith("1 trial of 1 setting,")
 
 
@@ -163,7 +209,10 @@ def test_a_value_that_this_machine_cannot_do_is_named(
 def test_a_start_that_failed_leaves_the_folder_free(
     folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unknown reference, a missing mask, a reference that ends by Ctrl-C: the corrected command goes."""
+    """An unknown reference, a missing mask, a reference that ends by Ctrl-C.
+
+    The corrected command goes.
+    """
     assert sweep(folder, "--network-size", "64", "--reference", "nope") == 2
     assert sweep(folder, "--network-size", "64", "--reference", str(ROOT / "docs")) == 1
     bench.error = KeyboardInterrupt()
@@ -178,17 +227,47 @@ def test_a_start_that_failed_leaves_the_folder_free(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        pytest.param(["--rounds", "2"], "--rounds 2 contradicts {plan}, which has rounds 1;", id="rounds"),
+        pytest.param(
+            ["--rounds", "2"], "--rounds 2 contradicts {plan}, which has rounds 1;", id="rounds"
+        ),
         pytest.param(["--seed", "7"], "--seed 7 contradicts {plan}, which has seed 0;", id="seed"),
-        pytest.param(["--network-size", "64"], "--network-size 64 contradicts {plan}, which has network_size 64,96;", id="axis"),
-        pytest.param(["--spinning", "on,off"], "--spinning on,off contradicts {plan}, which has spinning on;", id="new-axis"),
-        pytest.param([str(CAT)], "IMAGE {cat} contradicts {plan}, which has the pictures {coffee};", id="picture"),
-        pytest.param(["--reference", "u2net"], "--reference u2net contradicts {plan}, which has the model in fp32 as its reference;", id="reference"),
-        pytest.param(["--preset", "article-onnx"], "--preset article-onnx (mem_pattern off) contradicts {plan}, which has mem_pattern on;", id="preset"),
-        pytest.param(["--trials", "1"], "--trials 1 contradicts {plan}, which has all of its settings;", id="trials"),
-        pytest.param(["--again"], "--again contradicts {plan}, which has trials taken from what was measured", id="again"),
+        pytest.param(
+            ["--network-size", "64"],
+            "--network-size 64 contradicts {plan}, which has network_size 64,96;",
+            id="axis",
+        ),
+        pytest.param(
+            ["--spinning", "on,off"],
+            "--spinning on,off contradicts {plan}, which has spinning on;",
+            id="new-axis",
+        ),
+        pytest.param(
+            [str(CAT)],
+            "IMAGE {cat} contradicts {plan}, which has the pictures {coffee};",
+            id="picture",
+        ),
+        pytest.param(
+            ["--reference", "u2net"],
+            "--reference u2net contradicts {plan}, which has the model in fp32 as its reference;",
+            id="reference",
+        ),
+        pytest.param(
+            ["--preset", "article-onnx"],
+            "--preset article-onnx (mem_pattern off) contradicts {plan}, which has mem_pattern on;",
+            id="preset",
+        ),
+        pytest.param(
+            ["--trials", "1"],
+            "--trials 1 contradicts {plan}, which has all of its settings;",
+            id="trials",
+        ),
+        pytest.param(
+            ["--again"],
+            "--again contradicts {plan}, which has trials taken from what was measured",
+            id="again",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_flag_that_contradicts_a_resumed_plan_is_named(
     words: list[str], said: str, folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,7 +286,10 @@ def test_a_sweep_is_resumed_without_a_word_of_what_it_was(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All settings are the plan's, from any folder: pictures, axes, rounds, seed, budgets; equal flags are allowed."""
+    """All settings are the plan's, from any folder: pictures, axes, rounds, seed, budgets.
+
+    Equal flags are allowed.
+    """
     monkeypatch.chdir(COFFEE.parent)
     words = [
         "--engine",
@@ -243,15 +325,29 @@ def test_a_sweep_is_resumed_without_a_word_of_what_it_was(
 def test_nothing_to_resume_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As a sweep without pictures is."""
     assert main(["sweep", "--resume", "-o", str(folder)]) == 2
-    assert f"{folder} holds no sweep to resume (plan.json is not there); name pictures" in capsys.readouterr().err  # fmt: skip
+    assert (
+        f"{folder} holds no sweep to resume (plan.json is not there); name pictures"
+        in capsys.readouterr().err
+    )
     assert main(["sweep", "-o", str(folder)]) == 2
     assert "a sweep needs pictures; name pictures or folders" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("pictures", []), ("pictures", ["a\0.png"]), ("reference", "\ud800.png"), ("axes", {"engine": []}), ("rounds", 0), ("rounds", 10**30), ("seed", "x"), ("trials", 0), ("base", {"model": 3}), ("budgets", {"min_agreement": 2})],
-)  # fmt: skip
+    [
+        ("pictures", []),
+        ("pictures", ["a\0.png"]),
+        ("reference", "\ud800.png"),
+        ("axes", {"engine": []}),
+        ("rounds", 0),
+        ("rounds", 10**30),
+        ("seed", "x"),
+        ("trials", 0),
+        ("base", {"model": 3}),
+        ("budgets", {"min_agreement": 2}),
+    ],
+)
 def test_a_plan_that_cannot_be_is_told(
     name: str, value: object, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,7 +372,10 @@ def kill(folder: Path, bench: MadeBench, *words: str) -> None:
 def test_a_killed_sweep_recommends_what_it_has(
     folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From its store, with its own budgets, as `recommend` and `export` see it after a SIGKILL; then resumed."""
+    """From its store, with its own budgets, as `recommend` and `export` see it after a SIGKILL.
+
+    Then resumed.
+    """
     bench.kill_after = 2  # in the reference's run, or the first trial's
     words = ["--network-size", "64,96,128", "--max-memory", "150MiB"]
     kill(folder, bench, *words)
@@ -284,7 +383,10 @@ def test_a_killed_sweep_recommends_what_it_has(
     capsys.readouterr()
     assert main(["recommend", str(folder)]) == 0
     said = capsys.readouterr()
-    assert f"1 of 3 trials of the sweep in {folder} are done; go on with: rembg-tuner sweep --resume -o {folder}" in said.err  # fmt: skip
+    assert (
+        f"1 of 3 trials of the sweep in {folder} are done; go on with: rembg-tuner sweep --resume"
+        f" -o {folder}" in said.err
+    )
     assert "budgets: peak at most 150 MiB" in said.err
     assert "recommended: trial 0, " in said.out
     assert main(["export", str(folder), "--to", "compose"]) == 0
@@ -345,7 +447,10 @@ def test_a_damaged_plan_is_told(
     folder.mkdir()
     (folder / PLAN_FILE).write_bytes(content)
     assert sweep(folder, "--network-size", "64", "--resume") == 2
-    assert f"{folder / PLAN_FILE} does not read, so that its sweep cannot be gone on with" in capsys.readouterr().err  # fmt: skip
+    assert (
+        f"{folder / PLAN_FILE} does not read, so that its sweep cannot be gone on with"
+        in capsys.readouterr().err
+    )
 
 
 # Masks
@@ -357,7 +462,10 @@ def test_a_mask_of_another_shape_is_refused(
     """By sweep and by compare, with both sizes, before anything is measured."""
     mask = tmp_path / "other.png"
     with_square(770, 595, mask)
-    said = f"the mask {mask} has 770 x 595 px, which is another shape than the 600 x 400 px of {COFFEE}"  # fmt: skip
+    said = (
+        f"the mask {mask} has 770 x 595 px, which is another shape than the 600 x 400 px of"
+        f" {COFFEE}"
+    )
     assert sweep(folder, "--network-size", "64", "--reference", str(mask)) == 2
     assert said in capsys.readouterr().err
     words = ["compare", str(COFFEE), "--presets", "balanced,smallest", "--reference", str(mask)]
@@ -398,7 +506,10 @@ def test_a_picture_whose_mask_is_empty_is_named(folder: Path, tmp_path: Path) ->
 def test_a_sweep_tells_how_far_it_is(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the grid's knobs from the first trial on; nothing is left at the last; what was known is counted."""
+    """By the grid's knobs from the first trial on; nothing is left at the last.
+
+    What was known is counted.
+    """
     axes = ["--network-size", "64,96", "--intra-op-threads", "1,2"]
     assert sweep(folder, *axes, "--confirm", "4") == 0
     said = capsys.readouterr()
@@ -409,12 +520,20 @@ def test_a_sweep_tells_how_far_it_is(
     again = [line for line in said.err.splitlines() if line.startswith("again ")]
     assert len(again) == 4
     assert all("(100 ms, 100 ms in its workers)" in line for line in again)
-    assert "Run again on this machine, a warm run takes 100 ms to 100 ms, 19 times of 20 (from 8 workers" in said.out  # fmt: skip
+    assert (
+        "Run again on this machine, a warm run takes 100 ms to 100 ms, 19 times of 20 (from 8"
+        " workers" in said.out
+    )
     assert "measured on this machine before" not in said.err
-    assert "run it: rembg-tuner cut PICTURE --model u2netp --engine onnxruntime --network-size" in said.out  # fmt: skip
+    assert (
+        "run it: rembg-tuner cut PICTURE --model u2netp --engine onnxruntime --network-size"
+        in said.out
+    )
     assert sweep(tmp_path / "again", *axes, "--confirm", "4") == 0
     said = capsys.readouterr()
-    assert "4 of 4 trials were measured on this machine before; --again measures them anew" in said.err  # fmt: skip
+    assert (
+        "4 of 4 trials were measured on this machine before; --again measures them anew" in said.err
+    )
     assert "\nagain " not in said.err  # several workers measured them before
 
 
@@ -435,15 +554,24 @@ def test_nothing_is_measured_again_if_not_wanted(
 
 @pytest.mark.parametrize(
     ("flag", "word", "most"),
-    [("--rounds", "9" * 30, "1 to 1,000,000"), ("--trials", "1000001", "1 to 1,000,000"), ("--confirm", "9" * 30, "0 to 1,000,000"), ("--seed", "-1", "0 to 4,294,967,295"), ("--seed", "4294967296", "0 to 4,294,967,295")],
-)  # fmt: skip
+    [
+        ("--rounds", "9" * 30, "1 to 1,000,000"),
+        ("--trials", "1000001", "1 to 1,000,000"),
+        ("--confirm", "9" * 30, "0 to 1,000,000"),
+        ("--seed", "-1", "0 to 4,294,967,295"),
+        ("--seed", "4294967296", "0 to 4,294,967,295"),
+    ],
+)
 def test_a_count_that_cannot_be_is_misuse(
     flag: str, word: str, most: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a sentence with what is allowed, not as an error of numpy's or of a list's length."""
     with pytest.raises(SystemExit, match="2"):
         main(["sweep", str(CAT), flag, word, "-o", str(folder)])
-    assert f"argument {flag}: a whole number from {most} is needed, got '{word}'" in capsys.readouterr().err  # fmt: skip
+    assert (
+        f"argument {flag}: a whole number from {most} is needed, got '{word}'"
+        in capsys.readouterr().err
+    )
     assert not folder.exists()
 
 
@@ -453,7 +581,10 @@ def test_two_sweeps_do_not_share_a_folder(
     """The second is refused before it measures anything; when the first has ended, it goes on."""
     with hold_folder(folder):
         assert sweep(folder, "--network-size", "64") == 2
-        assert f"another sweep is running in {folder}; wait for its end, or name another -o" in capsys.readouterr().err  # fmt: skip
+        assert (
+            f"another sweep is running in {folder}; wait for its end, or name another -o"
+            in capsys.readouterr().err
+        )
     assert bench.asked == []
     assert sweep(folder, "--network-size", "64") == 0
 
@@ -465,7 +596,7 @@ def test_other_budgets_start_from_the_sweeps_own(
     assert sweep(folder, "--network-size", "64") == 0  # --min-agreement 0
     capsys.readouterr()
     assert main(["recommend", str(folder), "--max-memory", "500MiB"]) == 0
-    assert "keep the budgets (peak at most 500 MiB)" in capsys.readouterr().out  # fmt: skip
+    assert "keep the budgets (peak at most 500 MiB)" in capsys.readouterr().out
     assert main(["export", str(folder), "--to", "env", "--max-memory", "500MiB"]) == 0
     assert "nearest" not in capsys.readouterr().err
 
@@ -473,11 +604,17 @@ def test_other_budgets_start_from_the_sweeps_own(
 def test_where_nothing_fits_a_sweep_fails_and_names_the_nearest(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 1 from sweep, recommend and export; nobody is told to run it; the report recommends nothing."""
+    """Exit 1 from sweep, recommend and export; nobody is told to run it.
+
+    The report recommends nothing.
+    """
     assert sweep(folder, "--network-size", "64,96", "--max-memory", "50MB") == 1
     said = capsys.readouterr()
     assert "budgets: peak at most 48 MiB (50,000,000 bytes)" in said.err
-    assert "nothing fits: none of the 2 measured keeps the budgets (peak at most 48 MiB); the nearest is " in said.out  # fmt: skip
+    assert (
+        "nothing fits: none of the 2 measured keeps the budgets (peak at most 48 MiB); the"
+        " nearest is " in said.out
+    )
     for words in (["recommend", str(folder)], ["export", str(folder), "--to", "compose"]):
         assert main(words) == 1
         told = capsys.readouterr()
@@ -505,7 +642,10 @@ def test_where_nothing_fits_a_sweep_fails_and_names_the_nearest(
 def test_the_commands_to_run_next_keep_the_budgets_that_were_given(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What `recommend` was asked for by flag holds in what it prints; each command does what it says."""
+    """What `recommend` was asked for by flag holds in what it prints.
+
+    Each command does what it says.
+    """
     assert sweep(folder, "--network-size", "64,96", "--max-memory", "50MB") == 1
     capsys.readouterr()
     lifted = ["--max-memory", "any", "--max-latency", "59.5s", "--commercial"]
@@ -536,9 +676,18 @@ def test_a_sweep_says_that_the_machine_was_busy(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Before it starts, at each trial, next to the figures, and in the report; compare says so too."""
+    """Before it starts, at each trial, next to the figures, and in the report.
+
+    Compare says so too.
+    """
     monkeypatch.setattr("rembg_tuner.running.load.load_average", lambda: 1000.0)
-    bench.warnings = (Message("the machine was busy with other work: load average 9.0 without our own workers, usable CPUs 2; times are longer than on a quiet machine", code=MACHINE_BUSY),)  # fmt: skip
+    bench.warnings = (
+        Message(
+            "the machine was busy with other work: load average 9.0 without our own workers, usable"
+            " CPUs 2; times are longer than on a quiet machine",
+            code=MACHINE_BUSY,
+        ),
+    )
     assert sweep(folder, "--network-size", "64,96") == 0
     said = capsys.readouterr()
     assert "warning: the machine was busy with other work: load average 1000.0 without" in said.err
@@ -562,7 +711,10 @@ def test_a_budget_is_lifted(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     """Each by `any`, the licence by --no-commercial; what is not named stays."""
     words = ["--max-memory", "1MiB", "--max-latency", "1ms", "--min-agreement", "1", "--commercial"]
     assert sweep(folder, "--network-size", "64", *words) == 1
-    read = "budgets: agreement at least 1.000, peak at most 1.0 MiB (1,048,576 bytes), time at most 1.0 ms, licence free for commercial use"  # fmt: skip
+    read = (
+        "budgets: agreement at least 1.000, peak at most 1.0 MiB (1,048,576 bytes), time at most"
+        " 1.0 ms, licence free for commercial use"
+    )
     assert read in capsys.readouterr().err
     lifted = ["--max-memory", "any", "--max-latency", "ANY", "--min-agreement", "any"]
     assert main(["recommend", str(folder), *lifted]) == 0
@@ -593,9 +745,32 @@ def test_what_is_called_a_picture_and_is_none_is_named(
     shutil.copyfile(COFFEE, pictures / "coffee.png")
     (pictures / "bad.jpg").write_text("junk")
     (pictures / "notes.txt").write_text("junk")
-    assert main(["sweep", str(pictures), "--engine", "onnxruntime", "--network-size", "64", "--rounds", "1", "--confirm", "0", "--min-agreement", "0", "-o", str(folder)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "sweep",
+                str(pictures),
+                "--engine",
+                "onnxruntime",
+                "--network-size",
+                "64",
+                "--rounds",
+                "1",
+                "--confirm",
+                "0",
+                "--min-agreement",
+                "0",
+                "-o",
+                str(folder),
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().err
-    assert f"{pictures / 'bad.jpg'} is left out: it is called a picture, and does not read as one" in said  # fmt: skip
+    assert (
+        f"{pictures / 'bad.jpg'} is left out: it is called a picture, and does not read as one"
+        in said
+    )
     assert "notes.txt" not in said
     assert "1 run of each of 1 picture after" in said
 
@@ -605,11 +780,15 @@ def test_the_command_of_a_setting_makes_that_setting() -> None:
     plain = Settings(engine="onnxruntime", model="my own.onnx")
     assert command_of(plain) == "rembg-tuner cut PICTURE --model 'my own.onnx' --engine onnxruntime"
     changed = Settings(
-        engine="onnxruntime", network_size=224, cpu_mem_arena=False, timeout_s=0.5,
+        engine="onnxruntime",
+        network_size=224,
+        cpu_mem_arena=False,
+        timeout_s=0.5,
         memory_limit_bytes=150_000_000,
-    )  # fmt: skip
-    assert command_of(changed) == (
-        "rembg-tuner cut PICTURE --model u2netp --engine onnxruntime --network-size 224 "
+    )
+    assert (
+        command_of(changed)
+        == "rembg-tuner cut PICTURE --model u2netp --engine onnxruntime --network-size 224 "
         "--no-cpu-mem-arena --timeout-s 0.5 --memory-limit-bytes 150000000"
     )
 

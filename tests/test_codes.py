@@ -1,4 +1,7 @@
-"""Codes of messages: what decides, and what programs read. docs/codes.md records them; the list only grows."""
+"""Codes of messages: what decides, and what programs read.
+
+Docs/codes.md records them; the list only grows.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,13 @@ def _constants() -> dict[str, set[ast.expr]]:
 def _called(node: ast.AST) -> str:
     """Return the name that a call calls; empty: it is no call."""
     func = node.func if isinstance(node, ast.Call) else None
-    return func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else ""  # fmt: skip
+    return (
+        func.id
+        if isinstance(func, ast.Name)
+        else func.attr
+        if isinstance(func, ast.Attribute)
+        else ""
+    )
 
 
 def _code_of(call: ast.Call) -> ast.expr | None:
@@ -50,7 +59,10 @@ def _code_of(call: ast.Call) -> ast.expr | None:
 
 
 def _values(code: ast.expr) -> set[str] | None:
-    """Return the codes that an expression can be; None: it cannot be told, or is another message's."""
+    """Return the codes that an expression can be.
+
+    None: it cannot be told, or is another message's.
+    """
     match code:
         case ast.Constant(value=str(text)):
             return {text}
@@ -58,7 +70,9 @@ def _values(code: ast.expr) -> set[str] | None:
             both = _values(code.body), _values(code.orelse)
             return None if None in both else set().union(*(one for one in both if one))
         case ast.Name(id=name) | ast.Attribute(attr=name):
-            values = [_values(one) for one in _constants().get(name, ()) if isinstance(one, ast.Constant)]  # fmt: skip
+            values = [
+                _values(one) for one in _constants().get(name, ()) if isinstance(one, ast.Constant)
+            ]
             return set().union(*(one for one in values if one)) or None
     return None
 
@@ -91,7 +105,9 @@ def _declared() -> tuple[set[str], list[str]]:
 @cache
 def _recorded() -> tuple[dict[str, str], dict[str, str]]:
     """Read the list: the codes with their lines, and those that are retired."""
-    now, _, before = (ROOT / "docs" / "codes.md").read_text(encoding="utf-8").partition("\n## Retired")  # fmt: skip
+    now, _, before = (
+        (ROOT / "docs" / "codes.md").read_text(encoding="utf-8").partition("\n## Retired")
+    )
     return dict(_ROW.findall(now)), dict(_ROW.findall(before))
 
 
@@ -118,7 +134,10 @@ def test_each_code_stands_once_in_order() -> None:
 
 
 def _warned(tree: ast.Module) -> list[ast.AST]:
-    """List the pieces of a module from which warnings are made: by the names that hold and return them."""
+    """List the pieces of a module from which warnings are made.
+
+    By the names that hold and return them.
+    """
 
     def holds(node: ast.AST) -> bool:
         return any(
@@ -146,12 +165,21 @@ def _warned(tree: ast.Module) -> list[ast.AST]:
 
 
 def test_every_warning_has_a_code() -> None:
-    """What reaches Result.warnings: programs match on codes, so that a warning without one cannot be told."""
+    """What reaches Result.warnings.
+
+    Programs match on codes, so that a warning without one cannot be told.
+    """
     bare = []
     for file, tree in _trees().items():
         for piece in _warned(tree):
-            names = {part.id if isinstance(part, ast.Name) else part.attr for part in ast.walk(piece) if isinstance(part, ast.Name | ast.Attribute)}  # fmt: skip
-            constants = [value for name in names if name.isupper() for value in _constants().get(name, ())]  # fmt: skip
+            names = {
+                part.id if isinstance(part, ast.Name) else part.attr
+                for part in ast.walk(piece)
+                if isinstance(part, ast.Name | ast.Attribute)
+            }
+            constants = [
+                value for name in names if name.isupper() for value in _constants().get(name, ())
+            ]
             nested = {
                 id(inner)
                 for call in _messages(piece)
@@ -159,7 +187,11 @@ def test_every_warning_has_a_code() -> None:
                 for inner in _messages(part)
             }
             outer = [call for call in _messages(piece) if id(call) not in nested]
-            outer += [value for value in constants if isinstance(value, ast.Call) and _called(value) in ("Message", "plural")]  # fmt: skip
+            outer += [
+                value
+                for value in constants
+                if isinstance(value, ast.Call) and _called(value) in ("Message", "plural")
+            ]
             bare += [f"{file}:{call.lineno}" for call in outer if _code_of(call) is None]
     assert sorted(set(bare)) == []
 
@@ -173,11 +205,28 @@ _READS_TEXTS = {
     "models/download.py": "a server's answer",
 }
 _TEXTS = re.compile(r"(^|_)(text|message|warning|failure|reason|sentence|problem|error|said)s?$")
-_LOOKS = ("startswith", "endswith", "find", "index", "partition", "rpartition", "split", "search", "match", "fullmatch", "removeprefix", "removesuffix", "count")  # fmt: skip
+_LOOKS = (
+    "startswith",
+    "endswith",
+    "find",
+    "index",
+    "partition",
+    "rpartition",
+    "split",
+    "search",
+    "match",
+    "fullmatch",
+    "removeprefix",
+    "removesuffix",
+    "count",
+)
 
 
 def _is_sentence(node: ast.AST) -> bool:
-    """Tell whether an expression is a sentence of the program's, as far as names say: an error, a warning, a failure."""
+    """Tell whether an expression is a sentence of the program's, as far as names say.
+
+    An error, a warning, a failure.
+    """
     match node:
         case ast.Call(func=ast.Name(id="str"), args=[inner]):
             return _is_said(inner)
@@ -188,21 +237,36 @@ def _is_sentence(node: ast.AST) -> bool:
 
 def _is_said(node: ast.AST) -> bool:
     """Tell whether `str` of an expression is a sentence."""
-    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""  # fmt: skip
+    name = (
+        node.id
+        if isinstance(node, ast.Name)
+        else node.attr
+        if isinstance(node, ast.Attribute)
+        else ""
+    )
     return bool(_TEXTS.search(name))
 
 
 def _decides_on_text(node: ast.AST) -> bool:
-    """Tell whether an expression looks into a sentence: `"x" in text`, `text.startswith`, `text == "x"`."""
+    """Tell whether an expression looks into a sentence.
+
+    `"x" in text`, `text.startswith`, `text == "x"`.
+    """
     match node:
         case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[right]):
             return _is_sentence(right)
         case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[right]):
-            return (_is_sentence(left) or _is_sentence(right)) and any(isinstance(one, ast.Constant | ast.JoinedStr) for one in (left, right))  # fmt: skip
+            return (_is_sentence(left) or _is_sentence(right)) and any(
+                isinstance(one, ast.Constant | ast.JoinedStr) for one in (left, right)
+            )
         case ast.Call(func=ast.Attribute(attr="split"), args=[]):
             return False  # white space only
         case ast.Call(func=ast.Attribute(value=owner, attr=attr)) if attr in _LOOKS:
-            return _is_sentence(owner) or (isinstance(owner, ast.Name) and owner.id == "re" and any(map(_is_sentence, node.args)))  # fmt: skip
+            return _is_sentence(owner) or (
+                isinstance(owner, ast.Name)
+                and owner.id == "re"
+                and any(map(_is_sentence, node.args))
+            )
     return False
 
 

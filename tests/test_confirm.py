@@ -1,4 +1,7 @@
-"""The best measured again in other workers: which, how often, what is joined, and what it changes."""
+"""The best measured again in other workers.
+
+Which, how often, what is joined, and what it changes.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,16 @@ class TimedBench(MadeBench):
         times = self.times_s.get(settings.network_size, [0.1])  # the reference's is 0
         time_s = times.pop(0) if len(times) > 1 else times[0]
         if time_s < 0:
-            return [Failure(kind=self.kind, message=Message("it took too long"), stage="predict", input=jobs[0].input, settings=settings, run_index=0)]  # fmt: skip
+            return [
+                Failure(
+                    kind=self.kind,
+                    message=Message("it took too long"),
+                    stage="predict",
+                    input=jobs[0].input,
+                    settings=settings,
+                    run_index=0,
+                )
+            ]
         return [
             replace(run, total_s=time_s, warnings=self.warnings)
             for run in runs
@@ -85,7 +97,13 @@ def comparer() -> Iterator[Comparer]:
 
 def plan_of(*sizes: int, confirming: int = 4) -> Plan:
     """Plan a sweep of network sizes."""
-    return Plan(pictures=(COFFEE,), axes={"network_size": sizes}, base=Settings(engine="onnxruntime"), rounds=2, confirming=confirming)  # fmt: skip
+    return Plan(
+        pictures=(COFFEE,),
+        axes={"network_size": sizes},
+        base=Settings(engine="onnxruntime"),
+        rounds=2,
+        confirming=confirming,
+    )
 
 
 def confirm(sweep: Sweep, budgets: Budgets = ANY) -> None:
@@ -104,9 +122,11 @@ def test_the_recommended_one_is_first_and_the_next_best_follow(
     told: list[tuple[int | None, int]] = []
     sweep.confirm(
         ANY,
-        on_trial=lambda p: told.append((p.confirmed, p.newest.settings.network_size if p.newest else 0)),
+        on_trial=lambda p: told.append(
+            (p.confirmed, p.newest.settings.network_size if p.newest else 0)
+        ),
         is_cancelled=lambda: False,
-    )  # fmt: skip
+    )
     assert bench.measured()[5:] == [64, 96, 128, 160]
     assert told == [(1, 64), (2, 96), (3, 128), (4, 160)]
     best = next(trial for trial in sweep.trials if trial.settings.network_size == 64)
@@ -115,8 +135,12 @@ def test_the_recommended_one_is_first_and_the_next_best_follow(
     assert best.time_s == pytest.approx(0.12)
     assert best.pictures[0].times_s == (0.10, 0.10, 0.14, 0.14)
     assert best.may_be_unstable
-    resumed = open_sweep(plan_of(64, 96, 128, 160, 192), tmp_path / "s", bench, comparer, resume=True)  # fmt: skip
-    assert {t.number: t.workers_s for t in resumed.trials} == {t.number: t.workers_s for t in sweep.trials}  # fmt: skip
+    resumed = open_sweep(
+        plan_of(64, 96, 128, 160, 192), tmp_path / "s", bench, comparer, resume=True
+    )
+    assert {t.number: t.workers_s for t in resumed.trials} == {
+        t.number: t.workers_s for t in sweep.trials
+    }
 
 
 def test_what_only_chance_put_first_loses_its_place(tmp_path: Path, comparer: Comparer) -> None:
@@ -169,7 +193,9 @@ def test_nothing_is_measured_again(
 ) -> None:
     """Where it is not wanted, or would change nothing."""
     bench = TimedBench({})
-    confirm(open_sweep(plan_of(64, 96, confirming=confirming), tmp_path / "s", bench, comparer), budgets)  # fmt: skip
+    confirm(
+        open_sweep(plan_of(64, 96, confirming=confirming), tmp_path / "s", bench, comparer), budgets
+    )
     assert len(bench.measured()) == 2
 
 
@@ -251,7 +277,9 @@ def test_numbers_stay_apart_where_a_trial_has_gone(tmp_path: Path, comparer: Com
     sweep.own.forget(sweep.context, sweep.trials[0].settings)
     assert sweep.known is not None
     sweep.known.forget(sweep.context, sweep.trials[0].settings)
-    resumed = open_sweep(plan_of(64, 96, 128, confirming=0), tmp_path / "s", bench, comparer, resume=True)  # fmt: skip
+    resumed = open_sweep(
+        plan_of(64, 96, 128, confirming=0), tmp_path / "s", bench, comparer, resume=True
+    )
     resumed.run(on_trial=lambda _: None, is_cancelled=lambda: False)
     assert sorted(trial.number for trial in resumed.trials) == [1, 2, 3]
 
@@ -274,7 +302,10 @@ def test_a_setting_of_one_worker_gets_no_range() -> None:
 
 
 def test_the_range_holds_for_what_is_chosen_for_being_low() -> None:
-    """The least of twelve is low by chance; measured again, nine new workers of ten and more are in its range."""
+    """The least of twelve is low by chance.
+
+    Measured again, nine new workers of ten and more are in its range.
+    """
     chance = random.Random(0)
 
     def worker_s(true_s: float) -> float:
@@ -287,7 +318,16 @@ def test_the_range_holds_for_what_is_chosen_for_being_low() -> None:
             replace(make_trial(i, 100, time_s, 0.99), workers_s=(time_s,))
             for i, time_s in enumerate(map(worker_s, true_s))
         ]
-        sweep = Sweep(search=None, planned=12, ground=None, bench=None, context="", own=None, known=None, trials=trials)  # type: ignore[arg-type]  # fmt: skip  # nothing runs
+        sweep = Sweep(
+            search=None,  # type: ignore[arg-type]
+            planned=12,
+            ground=None,  # type: ignore[arg-type]
+            bench=None,  # type: ignore[arg-type]
+            context="",
+            own=None,  # type: ignore[arg-type]
+            known=None,
+            trials=trials,
+        )
         while (trial := sweep._least_sure(ANY)) is not None:
             times = (*trial.workers_s, worker_s(true_s[trial.number]))
             trials[trial.number] = replace(trial, workers_s=times, time_s=statistics.median(times))
@@ -309,17 +349,29 @@ def test_a_cancel_ends_it_and_keeps_what_is_done(tmp_path: Path, comparer: Compa
 
 
 def test_how_often_is_no_part_of_what_is_swept() -> None:
-    """A sweep goes on with another number, which its plan.json keeps; nothing is remembered by it."""
+    """A sweep goes on with another number, which its plan.json keeps.
+
+    Nothing is remembered by it.
+    """
     assert plan_of(64) == plan_of(64, confirming=0)
     assert read_back(plan_of(64, confirming=0).to_dict()).confirming == 0
     assert plan_of(64, confirming=0).guess_s() < plan_of(64).guess_s()
 
 
 def test_workers_are_joined_by_run_and_the_higher_peak_holds() -> None:
-    """Each picture's runs follow each other; medians are of the means over pictures; older files have no workers."""
+    """Each picture's runs follow each other; medians are of the means over pictures.
+
+    Older files have no workers.
+    """
     parts = tuple(PictureTrial(input=name, times_s=(0.1, 0.3)) for name in "ab")
     first = replace(make_trial(3, 100, 0.2, 0.99), pictures=parts)
-    again = replace(first, pictures=tuple(replace(p, times_s=(0.4, 0.4)) for p in parts), time_s=0.4, peak_bytes=101 * MIB, warnings=(Message("it is slow"),))  # fmt: skip
+    again = replace(
+        first,
+        pictures=tuple(replace(p, times_s=(0.4, 0.4)) for p in parts),
+        time_s=0.4,
+        peak_bytes=101 * MIB,
+        warnings=(Message("it is slow"),),
+    )
     joined = join_workers(first, again)
     assert joined.workers_s == (0.2, 0.4)
     assert (joined.n, joined.peak_bytes, joined.warnings) == (

@@ -1,4 +1,7 @@
-"""Getting models, from a server that cuts the stream, lies, stalls, refuses; nothing from the network."""
+"""Getting models, from a server that cuts the stream, lies, stalls, refuses.
+
+Nothing from the network.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +115,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def behaviour(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Behaviour]:
-    """Serve a file on this machine; the mirror's variable leads there, and a home is made for it."""
+    """Serve a file on this machine.
+
+    The mirror's variable leads there, and a home is made for it.
+    """
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # whoever cancelled is gone
@@ -166,7 +172,10 @@ def test_a_stream_that_is_cut_is_gone_on_with(behaviour: Behaviour, entry: Catal
 def test_the_next_call_goes_on_where_the_last_one_ended(
     behaviour: Behaviour, entry: CatalogueEntry
 ) -> None:
-    """Four tries that all end early are an error that says how far it is; another call brings the rest."""
+    """Four tries that all end early are an error that says how far it is.
+
+    Another call brings the rest.
+    """
     behaviour.cut_after = [1000] * download.TRIES
     with pytest.raises(DownloadError) as caught:
         get(entry)
@@ -188,7 +197,10 @@ def test_a_server_without_ranges_begins_again(behaviour: Behaviour, entry: Catal
 def test_wrong_bytes_are_not_kept(behaviour: Behaviour, entry: CatalogueEntry) -> None:
     """Another file of the same size is named with both checksums, and nothing of it is left."""
     behaviour.content = CONTENT[::-1]
-    with pytest.raises(DownloadError, match=rf"another file than the released silueta.onnx: its md5 is \w+, expected {MD5}"):  # fmt: skip
+    with pytest.raises(
+        DownloadError,
+        match=rf"another file than the released silueta.onnx: its md5 is \w+, expected {MD5}",
+    ):
         get(entry)
     assert left_in(entry.place()) == set()
     assert entry.find() is None
@@ -305,8 +317,9 @@ def test_a_mirror_must_be_an_address(
     monkeypatch.setenv(MIRROR_VARIABLE, mirror)
     with pytest.raises(ModelError) as caught:
         get(entry)
-    assert str(caught.value) == (
-        f"{MIRROR_VARIABLE} must be an address such as https://mirror.example/models or "
+    assert (
+        str(caught.value)
+        == f"{MIRROR_VARIABLE} must be an address such as https://mirror.example/models or "
         f"http://10.0.0.2:8000, got {mirror!r}"
     )
 
@@ -417,7 +430,10 @@ def test_a_redirect_that_leads_nowhere_is_one_line(
     behaviour.location = location
     with pytest.raises(DownloadError) as caught:
         get(entry)
-    assert "cannot be got: the server answered 302, a redirect that cannot be followed; put " in str(caught.value)  # fmt: skip
+    assert (
+        "cannot be got: the server answered 302, a redirect that cannot be followed; put "
+        in str(caught.value)
+    )
     assert "\n" not in str(caught.value)
 
 
@@ -483,8 +499,13 @@ def test_a_server_that_gives_nothing_leaves_nothing_to_keep(
     behaviour.status = [503] * 8
     with pytest.raises(DownloadError) as caught:
         get(entry)
-    assert "in 4 tries: the server answered 503 Service Unavailable; try again later, or put" in str(caught.value)  # fmt: skip
-    assert str(caught.value).endswith(f"by hand, or unset {MIRROR_VARIABLE} to ask rembg's own address")  # fmt: skip
+    assert (
+        "in 4 tries: the server answered 503 Service Unavailable; try again later, or put"
+        in str(caught.value)
+    )
+    assert str(caught.value).endswith(
+        f"by hand, or unset {MIRROR_VARIABLE} to ask rembg's own address"
+    )
     own = replace(entry, url=download.model_url(entry))
     monkeypatch.delenv(MIRROR_VARIABLE)
     with pytest.raises(DownloadError, match=f"by hand, or name a mirror in {MIRROR_VARIABLE}$"):

@@ -1,4 +1,7 @@
-"""The worker that is launched before the command line is imported: which, by whom it is taken, and that none is left."""
+"""The worker that is launched before the command line is imported.
+
+Which, by whom it is taken, and that none is left.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"
-# Runs `main` as the installed script does, and tells on standard error which processes it spawns and when; the first
-# argument is a module before whose import something is done.
+# Runs `main` as the installed script does, and tells on standard error which processes it spawns
+# and when; the first argument is a module before whose import something is done.
 SPIED = """
 import os, signal, sys
 wanted, action = sys.argv.pop(1).split(":", 1)
@@ -59,11 +62,18 @@ sys.exit(main())
 def spied(
     *words: str, action: str = "nothing:pass"
 ) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
-    """Run a command line, and list the workers that it spawned: engine, process id, early or late."""
+    """Run a command line, and list the workers that it spawned.
+
+    Engine, process id, early or late.
+    """
     done = subprocess.run(
         [sys.executable, "-c", SPIED, action, *words],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=100,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
     lines = [line.split() for line in done.stderr.splitlines()]
     return done, [line[1:] for line in lines if line[:1] == ["spawned"]]
 
@@ -106,7 +116,9 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         pytest.param("cut a.png", "openvino", id="default"),
         pytest.param("batch pictures -o out", "openvino", id="batch"),
         pytest.param("cut a.png --engine onnxruntime", "onnxruntime", id="engine"),
-        pytest.param("cut a.png --engine=ncnn --engine=onnxruntime", "onnxruntime", id="last-engine"),
+        pytest.param(
+            "cut a.png --engine=ncnn --engine=onnxruntime", "onnxruntime", id="last-engine"
+        ),
         pytest.param("cut a.png --preset edge", "onnxruntime", id="preset"),
         pytest.param("cut a.png --preset=edge --engine openvino", "openvino", id="both"),
         pytest.param("cut a.png --model u2net", "openvino", id="model"),
@@ -120,7 +132,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         pytest.param("--version", None, id="version"),
         pytest.param("", None, id="nothing"),
     ],
-)  # fmt: skip
+)
 def test_the_engine_is_guessed_by_the_words(words: str, engine: str | None) -> None:
     """Only where a worker will be needed, and never for the stock pipeline."""
     assert guess_engine(words.split()) == engine

@@ -57,7 +57,10 @@ def test_the_gradient_of_a_step_is_the_gaussian() -> None:
 
 
 def test_an_island_costs_connectivity() -> None:
-    """A second opaque island of 9 pixels is not connected to the common region: its whole alpha counts."""
+    """A second opaque island of 9 pixels is not connected to the common region.
+
+    Its whole alpha counts.
+    """
     with_island = _square()
     with_island[0:3, 0:3] = 1
     assert metrics.connectivity_error(with_island, _square()) == pytest.approx(0.009)

@@ -64,7 +64,13 @@ BESIDE: dict[str, dict[str, object]] = {
     "focus_max_share": {"focus": "auto"},
     "inter_op_threads": {"execution_mode": "parallel"},
 }
-OTHERS: dict[str, list[object]] = {"focus": ["auto"], "focus_box": ["0,0,50%,50%"], "network_size": [256], "memory_limit_bytes": [2**40], "timeout_s": [99.0]}  # fmt: skip
+OTHERS: dict[str, list[object]] = {
+    "focus": ["auto"],
+    "focus_box": ["0,0,50%,50%"],
+    "network_size": [256],
+    "memory_limit_bytes": [2**40],
+    "timeout_s": [99.0],
+}
 
 
 def names_of_engines() -> Iterator[tuple[str, int]]:
@@ -101,7 +107,11 @@ def test_every_spec_is_complete(name: str) -> None:
     needs_a_file = any(need.int8_file for need in spec.precisions.values())
     assert needs_a_file == (spec.int8_ending is not None) == (spec.int8_tools is not None)
     model = find_model("u2netp")
-    asked = {knob: value for knob, value in {"network_size": 256, "batch_size": 2}.items() if knob in spec.knobs}  # fmt: skip
+    asked = {
+        knob: value
+        for knob, value in {"network_size": 256, "batch_size": 2}.items()
+        if knob in spec.knobs
+    }
     settings = build_settings({"engine": name, **asked})
     derived = spec.derive(settings, replace(model, computes_sizes=False)) if spec.derive else None
     assert derived is None or derived.do == FIT or ENGINES[derived.do].convert_with is not None
@@ -186,13 +196,20 @@ def exported(values: frozenset[tuple[str, object]], target: str) -> Export | Non
 
 @pytest.mark.parametrize(("name", "knob", "value"), changes())
 def test_no_export_loses_a_knob(name: str, knob: str, value: object) -> None:
-    """Each target's text has the value, or a note names the knob; a Python script has it or says why not."""
+    """Each target's text has the value, or a note names the knob.
+
+    A Python script has it or says why not.
+    """
     beside = dict(BESIDE.get(knob, {}))
     if knob == "precision":
         beside["provider"] = ENGINES[name].precisions[value].provider or "cpu"  # type: ignore[index]  # one of them
         beside = beside if is_honoured("provider", name) else {}
     for target in TARGETS:
-        plain = exported(frozenset({"engine": name, **beside}.items()), target) if "focus" not in beside else None  # fmt: skip
+        plain = (
+            exported(frozenset({"engine": name, **beside}.items()), target)
+            if "focus" not in beside
+            else None
+        )
         made = exported(frozenset({"engine": name, **beside, knob: value}.items()), target)
         if made is None:
             continue  # it is said what to do instead
@@ -209,7 +226,9 @@ def test_a_script_that_forgets_a_knob_says_so(monkeypatch: pytest.MonkeyPatch) -
     assert spec.script is not None
     part = spec.script()
     forgetful = Script(**{**vars(part), "body": part.body.replace("SPINNING", "True")})
-    monkeypatch.setitem(ENGINES, "onnxruntime", EngineSpec(**{**vars(spec), "script": lambda: forgetful}))  # fmt: skip
+    monkeypatch.setitem(
+        ENGINES, "onnxruntime", EngineSpec(**{**vars(spec), "script": lambda: forgetful})
+    )
     made = export(Settings(engine="onnxruntime", spinning=False), "python", measured=None)
     assert "a script cannot carry spinning" in [str(note) for note in made.notes]
 
@@ -268,9 +287,13 @@ def test_an_engine_that_is_added_to_the_table_is_everywhere(tmp_path: Path) -> N
 
     done = subprocess.run(
         [sys.executable, "-c", ADDED, str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=100,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["doctor"] == ["returns the mean of the channels"]
@@ -287,6 +310,11 @@ def test_an_engine_that_is_added_to_the_table_is_everywhere(tmp_path: Path) -> N
 def test_an_engine_without_own_files_refuses_them(tmp_path: Path) -> None:
     """Before its library is imported, and with what to do."""
     model = replace(find_model("u2netp"), name="mine/net.onnx")
-    request = EngineRequest(settings=Settings(engine="rembg"), model=model, model_digest="", threads=1, cache=tmp_path)  # fmt: skip
-    with pytest.raises(ModelError, match=r"engine rembg runs rembg's own models by name, got 'mine/net.onnx'; choose another"):  # fmt: skip
+    request = EngineRequest(
+        settings=Settings(engine="rembg"), model=model, model_digest="", threads=1, cache=tmp_path
+    )
+    with pytest.raises(
+        ModelError,
+        match=r"engine rembg runs rembg's own models by name, got 'mine/net.onnx'; choose another",
+    ):
         open_engine(request)

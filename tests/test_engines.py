@@ -197,7 +197,10 @@ def fewest_threads(pid: int) -> int:
 
 
 def test_onnx_runtimes_asked_threads_are_counted_threads(tmp_path: Path) -> None:
-    """One more intra-op thread is one more thread of the worker process; the caller is the first."""
+    """One more intra-op thread is one more thread of the worker process.
+
+    The caller is the first.
+    """
     model = str(make_toy(tmp_path / "toy.onnx"))
     counts = []
     with Runner() as runner:
@@ -225,7 +228,10 @@ def test_openvino_says_the_threads_it_has(threads: int, toy: ModelSpec, tmp_path
 def test_openvino_computes_in_the_precision_asked_for(
     precision: str, tmp_path: Path, own_cache: Path
 ) -> None:
-    """It is read back from the compiled model, compiled or from the cache; bf16 rounds and fp32 does not."""
+    """It is read back from the compiled model, compiled or from the cache.
+
+    Bf16 rounds and fp32 does not.
+    """
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and "BF16" not in capabilities:
         pytest.skip("this CPU has no bfloat16")
@@ -452,7 +458,10 @@ def test_an_own_network_of_written_size_takes_several_pictures(
 
 
 def test_what_ncnn_takes_for_another_operator_is_refused(toy: ModelSpec, tmp_path: Path) -> None:
-    """Pnnx overlooks axes that are an input, and says nothing: the answers are held against each other."""
+    """Pnnx overlooks axes that are an input, and says nothing.
+
+    The answers are held against each other.
+    """
     with pytest.raises(EngineError, match="answers otherwise than the model itself does"):
         opened(Settings(engine="ncnn"), toy, tmp_path)
     assert not list(tmp_path.rglob("*.param"))
@@ -641,7 +650,8 @@ def test_a_number_format_agrees_as_the_page_says(
 ) -> None:
     """It is what runs, and on the middle one of the examples it is well within the bound for auto.
 
-    The middle one, since u2netp is not sure of the cat, where another format's noise is other noise.
+    The middle one, since u2netp is not sure of the cat, where another format's noise is other
+    noise.
     """
     able = read_machine()
     if check(Settings(engine=engine, precision=precision), able):  # type: ignore[arg-type]
@@ -754,7 +764,10 @@ def bare_pictures() -> list[Bare]:
 
 
 def test_a_picture_without_foreground_is_warned_of_and_others_are_not(tmp_path: Path) -> None:
-    """Stretching would make noise into a cut-out; the raw maximum tells, far from the real ones'."""
+    """Stretching would make noise into a cut-out.
+
+    The raw maximum tells, far from the real ones'.
+    """
     settings = Settings(engine="openvino")
     with Runner() as runner:
         for bare in bare_pictures():
@@ -880,24 +893,43 @@ def test_the_side_of_an_own_network_is_read_from_its_graph(tmp_path: Path) -> No
 def make_convolution(path: Path) -> Path:
     """Write a network of one convolution, which every engine takes as it is."""
     helper = onnx.helper
-    size = helper.make_tensor_value_info("picture", onnx.TensorProto.FLOAT, (1, 3, TOY_SIDE, TOY_SIDE))  # fmt: skip
-    output = helper.make_tensor_value_info("matte", onnx.TensorProto.FLOAT, (1, 1, TOY_SIDE, TOY_SIDE))  # fmt: skip
+    size = helper.make_tensor_value_info(
+        "picture", onnx.TensorProto.FLOAT, (1, 3, TOY_SIDE, TOY_SIDE)
+    )
+    output = helper.make_tensor_value_info(
+        "matte", onnx.TensorProto.FLOAT, (1, 1, TOY_SIDE, TOY_SIDE)
+    )
     weights = helper.make_tensor("weights", onnx.TensorProto.FLOAT, (1, 3, 1, 1), [0.5, 0.2, 0.3])
-    nodes = [helper.make_node("Conv", ["picture", "weights"], ["sum"], kernel_shape=[1, 1]), helper.make_node("Sigmoid", ["sum"], ["matte"])]  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["picture", "weights"], ["sum"], kernel_shape=[1, 1]),
+        helper.make_node("Sigmoid", ["sum"], ["matte"]),
+    ]
     graph = helper.make_graph(nodes, "toy", [size], [output], [weights])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))  # fmt: skip
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9),
+        str(path),
+    )
     return path
 
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
 def test_eight_ways_to_ask_for_the_same_take_one_worker(engine: str, tmp_path: Path) -> None:
-    """`auto` and fp32, size 0 and the own, 0 threads and the CPUs, in one slot; what was asked stays in the Result."""
+    """`auto` and fp32, size 0 and the own, 0 threads and the CPUs, in one slot.
+
+    What was asked stays in the Result.
+    """
     model, cpus = str(make_convolution(tmp_path / "toy.onnx")), read_host().usable_cpus
     ways = itertools.product(("auto", "fp32"), (0, TOY_SIDE), (0, cpus))
     pids, effective = set(), []
     with Runner(warm_bytes=2**33) as runner:
         for precision, network_size, threads in ways:
-            asked = Settings(model=model, engine=engine, precision=precision, network_size=network_size, intra_op_threads=threads)  # type: ignore[arg-type]  # fmt: skip
+            asked = Settings(
+                model=model,
+                engine=engine,
+                precision=precision,  # type: ignore[arg-type]
+                network_size=network_size,
+                intra_op_threads=threads,
+            )
             result = run_one(runner, EXAMPLES[0], asked, tmp_path)
             assert result.settings == asked
             noted = [one.code for one in result.warnings if str(one.code).startswith("auto_")]

@@ -75,8 +75,12 @@ def write_script(made: Export, folder: Path) -> Path:
         pytest.param(Settings(engine="onnxruntime"), id="onnxruntime"),
         pytest.param(
             Settings(
-                engine="onnxruntime", cpu_mem_arena=False, mem_pattern=False, spinning=False,
-                intra_op_threads=1, network_size=256,
+                engine="onnxruntime",
+                cpu_mem_arena=False,
+                mem_pattern=False,
+                spinning=False,
+                intra_op_threads=1,
+                network_size=256,
             ),
             id="onnxruntime-256-no-arena",
         ),
@@ -88,7 +92,7 @@ def write_script(made: Export, folder: Path) -> Path:
         ),
         pytest.param(Settings(engine="openvino", max_side=300), id="openvino-max-side"),
     ],
-)  # fmt: skip
+)
 def test_the_script_cuts_out_as_the_product_does(settings: Settings, tmp_path: Path) -> None:
     """Alone in a Python of its own; alpha differs by at most 2 of 255 on average."""
     made = export(settings, "python", measured=None)
@@ -206,9 +210,17 @@ def test_rembgs_own_command_runs_and_what_it_cannot_carry_is_said(tmp_path: Path
     done = subprocess.run(
         ["sh", str(file)],
         cwd=tmp_path,
-        env={**os.environ, "PATH": f"{place}:{os.environ['PATH']}", "U2NET_HOME": str(ROOT / "rembg_tuner" / "models"), "NO_PROXY": "*"},
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+        env={
+            **os.environ,
+            "PATH": f"{place}:{os.environ['PATH']}",
+            "U2NET_HOME": str(ROOT / "rembg_tuner" / "models"),
+            "NO_PROXY": "*",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.png").is_file()
 
@@ -217,14 +229,34 @@ def test_rembgs_own_command_runs_and_what_it_cannot_carry_is_said(tmp_path: Path
     ("settings", "target", "words"),
     [
         pytest.param(Settings(), "compose", "run the setting first", id="unmeasured"),
-        pytest.param(Settings(model="u2net", engine="onnxruntime", provider="cuda"), "dockerfile", "provider cuda", id="gpu"),
-        pytest.param(Settings(model="silueta", engine="openvino", precision="int8"), "dockerfile", "silueta-int8.onnx is a file of your own", id="own-int8"),
+        pytest.param(
+            Settings(model="u2net", engine="onnxruntime", provider="cuda"),
+            "dockerfile",
+            "provider cuda",
+            id="gpu",
+        ),
+        pytest.param(
+            Settings(model="silueta", engine="openvino", precision="int8"),
+            "dockerfile",
+            "silueta-int8.onnx is a file of your own",
+            id="own-int8",
+        ),
         pytest.param(Settings(engine="rembg"), "python", "not rembg", id="rembg"),
-        pytest.param(Settings(engine="openvino", focus="auto"), "python", "focus auto looks at a part of it; use --to compose or --to preset", id="focus"),
-        pytest.param(Settings(engine="onnxruntime", focus="box", focus_box="1,2,30,40"), "python", "focus box looks at a part of it", id="focus-box"),
+        pytest.param(
+            Settings(engine="openvino", focus="auto"),
+            "python",
+            "focus auto looks at a part of it; use --to compose or --to preset",
+            id="focus",
+        ),
+        pytest.param(
+            Settings(engine="onnxruntime", focus="box", focus_box="1,2,30,40"),
+            "python",
+            "focus box looks at a part of it",
+            id="focus-box",
+        ),
         pytest.param(Settings(), "helm", "must be one of", id="target"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_exported_says_what_to_do(
     settings: Settings, target: str, words: str
 ) -> None:
@@ -241,11 +273,17 @@ def test_the_dockerfile_holds_one_model_and_this_preset() -> None:
     assert all(line.startswith(known) for line in lines)
     assert "RUN python -m rembg_tuner models get silueta" in made.text
     assert b'"model": "silueta"' in preset_of(made.text)
-    assert str(made.notes[0]) == "the image holds silueta and the program's own u2netp (7 MiB), and no other model"  # fmt: skip
+    assert (
+        str(made.notes[0])
+        == "the image holds silueta and the program's own u2netp (7 MiB), and no other model"
+    )
 
 
 def test_the_programs_own_models_are_as_large_as_the_images_note_says() -> None:
-    """Of u2netp's files, and none of another model's; the note of an image with u2netp names no second."""
+    """Of u2netp's files, and none of another model's.
+
+    The note of an image with u2netp names no second.
+    """
     files = list(EMBEDDED_FOLDER.glob("*.onnx"))
     assert all(file.name.startswith("u2netp") for file in files)
     assert round(sum(file.stat().st_size for file in files) / MIB) == 7
@@ -261,7 +299,12 @@ def test_a_presets_name_is_quoted_where_it_stands_in_the_dockerfile() -> None:
     command = next(line for line in text.splitlines() if line.startswith("CMD "))
     assert json.loads(command.removeprefix("CMD "))[-1] == """Ann's "own" one"""
     warm = next(line for line in text.splitlines() if " cut " in line).removeprefix("RUN python ")
-    done = subprocess.run(["sh", "-c", f"printf '%s\\n' {warm}".partition(" &&")[0]], capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        ["sh", "-c", f"printf '%s\\n' {warm}".partition(" &&")[0]],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert """Ann's "own" one""" in done.stdout.splitlines()
 
 
@@ -309,10 +352,16 @@ def test_a_presets_figures_are_exported_where_they_were_measured_of_its_settings
     ("name", "reason"),
     [
         pytest.param("fastest", "its settings are others on this machine", id="left-out"),
-        pytest.param("balanced", "precision auto is fp32 on this machine, and was int8 there", id="auto"),
-        pytest.param("edge", "precision auto is fp32 on this machine, and was int8 there", id="auto-onnxruntime"),
+        pytest.param(
+            "balanced", "precision auto is fp32 on this machine, and was int8 there", id="auto"
+        ),
+        pytest.param(
+            "edge",
+            "precision auto is fp32 on this machine, and was int8 there",
+            id="auto-onnxruntime",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_presets_figures_are_left_out_where_it_runs_otherwise(
     name: str, reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,8 +413,13 @@ def test_limits_that_only_the_runner_keeps_are_named(target: str) -> None:
     one = export(Settings(engine="onnxruntime", timeout_s=9.0), target, measured=None)
     assert str(one.notes[-1]) == "only rembg tuner's runner keeps timeout_s, nothing does here"
     both = Settings(engine="onnxruntime", timeout_s=9.0, memory_limit_bytes=400 * MIB)
-    assert "keeps timeout_s and memory_limit_bytes, nothing" in str(export(both, target, measured=None).notes[-1])  # fmt: skip
-    assert not any("runner" in str(note) for note in export(Settings(engine="onnxruntime"), target, measured=None).notes)  # fmt: skip
+    assert "keeps timeout_s and memory_limit_bytes, nothing" in str(
+        export(both, target, measured=None).notes[-1]
+    )
+    assert not any(
+        "runner" in str(note)
+        for note in export(Settings(engine="onnxruntime"), target, measured=None).notes
+    )
 
 
 def write_sweep(folder: Path, **spoiled: object) -> Path:
@@ -395,8 +449,16 @@ def test_a_sweep_is_exported_as_it_chose_with_its_own_machine(
     preset = read_presets(tmp_path / "own.yaml")["tuned"]
     assert preset.values["network_size"] == 96
     assert preset.measured is not None
-    told = {key: preset.measured[key] for key in ("date", "cpu", "cores", "peak_rss_mib", "picture")}  # fmt: skip
-    assert told == {"date": "2026-02-03", "cpu": "their CPU", "cores": 8, "peak_rss_mib": 100, "picture": "own pictures"}  # fmt: skip
+    told = {
+        key: preset.measured[key] for key in ("date", "cpu", "cores", "peak_rss_mib", "picture")
+    }
+    assert told == {
+        "date": "2026-02-03",
+        "cpu": "their CPU",
+        "cores": 8,
+        "peak_rss_mib": 100,
+        "picture": "own pictures",
+    }
     assert "misses" not in capsys.readouterr().err
     assert main(["export", str(folder), "--to", "compose", "-o", str(tmp_path)]) == 0
     service = read_mapping(tmp_path / "compose.yaml")["services"]["rembg-tuner"]  # type: ignore[index]
@@ -436,21 +498,43 @@ def test_nothing_is_exported_where_nothing_fits(
     said = capsys.readouterr()
     assert not target.exists()
     assert said.out == ""
-    assert "nothing fits: none of the 2 measured keeps the budgets (agreement at least 0.970, peak at most 150 MiB); the nearest is 64 px: " in said.err  # fmt: skip
-    assert "it misses peak 200 MiB of 150 MiB allowed; export that one by --setting 0 or --allow-misses, or lift what it misses by --max-memory any" in said.err  # fmt: skip
+    assert (
+        "nothing fits: none of the 2 measured keeps the budgets (agreement at least 0.970, peak at"
+        " most 150 MiB); the nearest is 64 px: " in said.err
+    )
+    assert (
+        "it misses peak 200 MiB of 150 MiB allowed; export that one by --setting 0 or"
+        " --allow-misses, or lift what it misses by --max-memory any" in said.err
+    )
     assert "recommended" not in said.err
 
 
 @pytest.mark.parametrize(
     ("flags", "size", "said"),
     [
-        pytest.param(["--allow-misses"], 64, "nothing fits the budgets; trial 0, the nearest, is exported; it misses peak 200 MiB of 150 MiB allowed", id="allowed"),
-        pytest.param(["--setting", "0"], 64, "trial 0 is exported as named; it misses peak 200 MiB of 150 MiB allowed", id="number"),
-        pytest.param(["--setting", "1"], 96, "trial 1 is exported as named; it misses agreement 0.600, at least 0.970 wanted", id="other-number"),
+        pytest.param(
+            ["--allow-misses"],
+            64,
+            "nothing fits the budgets; trial 0, the nearest, is exported; it misses peak 200 MiB of"
+            " 150 MiB allowed",
+            id="allowed",
+        ),
+        pytest.param(
+            ["--setting", "0"],
+            64,
+            "trial 0 is exported as named; it misses peak 200 MiB of 150 MiB allowed",
+            id="number",
+        ),
+        pytest.param(
+            ["--setting", "1"],
+            96,
+            "trial 1 is exported as named; it misses agreement 0.600, at least 0.970 wanted",
+            id="other-number",
+        ),
         pytest.param(["--setting", "96 PX"], 96, "trial 1 is exported as named", id="label"),
         pytest.param(["--max-memory", "any"], 64, "budgets: agreement at least 0.970", id="lifted"),
     ],
-)  # fmt: skip
+)
 def test_a_setting_is_exported_by_name_or_where_misses_are_allowed(
     flags: list[str], size: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -465,16 +549,30 @@ def test_a_setting_is_exported_by_name_or_where_misses_are_allowed(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("7", "--setting '7' is not a trial of this sweep, which has 0: onnxruntime · 64 px; 1: onnxruntime · 96 px; 2: openvino · 128 px"),
+        (
+            "7",
+            (
+                "--setting '7' is not a trial of this sweep, which has 0: onnxruntime · 64 px; 1:"
+                " onnxruntime · 96 px; 2: openvino · 128 px"
+            ),
+        ),
         ("nope", "--setting 'nope' is not a trial of this sweep"),
-        ("2", "trial 2 failed (it crashed), so it has no figures to export; name another --setting"),
+        (
+            "2",
+            "trial 2 failed (it crashed), so it has no figures to export; name another --setting",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_setting_that_cannot_be_exported_is_told(
     name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With those that there are."""
-    failed = Trial(number=2, settings=Settings(engine="openvino", network_size=128), failure=Message("it crashed"), failure_kind="crash")  # fmt: skip
+    failed = Trial(
+        number=2,
+        settings=Settings(engine="openvino", network_size=128),
+        failure=Message("it crashed"),
+        failure_kind="crash",
+    )
     trials = [make_trial(0, 200, 0.2, 0.99), make_trial(1, 100, 0.1, 0.6), failed]
     folder = write_sweep(tmp_path / "sweep", trials=[trial.to_dict() for trial in trials])
     assert main(["export", str(folder), "--to", "env", "--setting", name]) == 2
@@ -487,7 +585,10 @@ def test_a_sweep_that_measured_nothing_has_nothing_to_export(
     """Exit 1, with the reason, whatever is allowed."""
     folder = write_sweep(tmp_path / "sweep", trials=[], chosen=None)
     assert main(["export", str(folder), "--to", "env", "--allow-misses"]) == 1
-    assert f"nothing of the sweep in {folder} can be exported: nothing was measured" in capsys.readouterr().err  # fmt: skip
+    assert (
+        f"nothing of the sweep in {folder} can be exported: nothing was measured"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -520,7 +621,10 @@ def test_a_preset_has_no_budgets(capsys: pytest.CaptureFixture[str]) -> None:
     """They choose of a sweep's trials; given with a preset they are misuse, and not overlooked."""
     words = ["export", "balanced", "--to", "env", "--max-memory", "1GiB", "--commercial"]
     assert main(words) == 2
-    assert "--max-memory, --commercial choose from a sweep's folder, and balanced is a preset" in capsys.readouterr().err  # fmt: skip
+    assert (
+        "--max-memory, --commercial choose from a sweep's folder, and balanced is a preset"
+        in capsys.readouterr().err
+    )
     assert main(["export", "balanced", "--to", "env", "--setting", "1", "--allow-misses"]) == 2
     assert "--setting, --allow-misses choose from a sweep's folder" in capsys.readouterr().err
 
@@ -537,7 +641,15 @@ def test_an_image_for_ncnn_has_the_versions_that_are_tested() -> None:
 def test_auto_that_ran_an_own_int8_form_has_no_image() -> None:
     """The image would run another format, below a limit that is not its own."""
     settings = Settings(model="silueta", engine="openvino", precision="auto")
-    measured = Measured(peak_bytes=100 * MIB, time_s=0.1, n=3, date="2026-02-03", cpu="a CPU", cores=2, precision="int8")  # fmt: skip
+    measured = Measured(
+        peak_bytes=100 * MIB,
+        time_s=0.1,
+        n=3,
+        date="2026-02-03",
+        cpu="a CPU",
+        cores=2,
+        precision="int8",
+    )
     with pytest.raises(SettingsError, match=r"silueta-int8.onnx is a file of your own"):
         export(settings, "compose", measured=measured)
     assert export(settings, "compose", measured=replace(measured, precision="fp32")).text
@@ -577,7 +689,9 @@ def test_neither_preset_nor_sweep_is_told(capsys: pytest.CaptureFixture[str]) ->
 
 def script_metadata(script: str) -> dict[str, Any]:
     """Read a script's inline metadata, by PEP 723's own expression."""
-    block = re.search(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$", script)  # fmt: skip
+    block = re.search(
+        r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$", script
+    )
     assert block is not None
     assert block["type"] == "script"
     lines = block["content"].splitlines(keepends=True)
@@ -588,26 +702,41 @@ def script_metadata(script: str) -> dict[str, Any]:
     ("settings", "needed"),
     [
         pytest.param(Settings(engine="openvino"), {"openvino", "numpy", "pillow"}, id="openvino"),
-        pytest.param(Settings(engine="onnxruntime"), {"onnx", "onnxruntime", "numpy", "pillow"}, id="onnxruntime"),
+        pytest.param(
+            Settings(engine="onnxruntime"),
+            {"onnx", "onnxruntime", "numpy", "pillow"},
+            id="onnxruntime",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_script_names_its_packages(settings: Settings, needed: set[str]) -> None:
     """As PEP 723 writes them, with the versions that are installed here, and a Python that this runs on."""
     made = export(settings, "python", measured=None)
     found = script_metadata(made.text)
     assert found["requires-python"] == ">=3.11"
     assert {one.partition("==")[0] for one in found["dependencies"]} == needed
-    assert all(version(name) == pinned for name, _, pinned in (one.partition("==") for one in found["dependencies"]))  # fmt: skip
+    assert all(
+        version(name) == pinned
+        for name, _, pinned in (one.partition("==") for one in found["dependencies"])
+    )
     imported = {"PIL": "pillow"}
-    roots = {node.names[0].name for node in ast.walk(ast.parse(made.text)) if isinstance(node, ast.Import)}  # fmt: skip
-    assert {imported.get(name, name) for name in roots - set(sys.stdlib_module_names)} | {"pillow"} == needed  # fmt: skip
+    roots = {
+        node.names[0].name
+        for node in ast.walk(ast.parse(made.text))
+        if isinstance(node, ast.Import)
+    }
+    assert {imported.get(name, name) for name in roots - set(sys.stdlib_module_names)} | {
+        "pillow"
+    } == needed
 
 
 def test_a_package_that_is_not_installed_is_not_pinned() -> None:
     """The provider has a package of its own; a note says that its version is open."""
     made = export(Settings(engine="onnxruntime", provider="cuda"), "python", measured=None)
     assert "onnxruntime-gpu" in script_metadata(made.text)["dependencies"]
-    assert "onnxruntime-gpu is not installed here, so the script takes its newest version" in map(str, made.notes)  # fmt: skip
+    assert "onnxruntime-gpu is not installed here, so the script takes its newest version" in map(
+        str, made.notes
+    )
 
 
 def test_an_exported_script_runs_from_anywhere(
@@ -627,7 +756,14 @@ def test_an_exported_script_runs_from_anywhere(
     made.rename(moved)
     link = work / "cut.py"
     link.symlink_to(moved / "cutout.py")
-    done = subprocess.run([sys.executable, "-I", str(link), str(COFFEE), "out.png"], cwd=work, capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-I", str(link), str(COFFEE), "out.png"],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     assert (work / "out.png").is_file()
     (moved / model.name).write_bytes(b"another file")
@@ -637,7 +773,18 @@ def test_an_exported_script_runs_from_anywhere(
 
 def test_a_script_without_its_model_says_so(tmp_path: Path) -> None:
     """It names the place where the file must be."""
-    (tmp_path / "cutout.py").write_text(export(Settings(engine="openvino"), "python", measured=None).text)  # fmt: skip
-    done = subprocess.run([sys.executable, "cutout.py", str(COFFEE), "out.png"], cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
+    (tmp_path / "cutout.py").write_text(
+        export(Settings(engine="openvino"), "python", measured=None).text
+    )
+    done = subprocess.run(
+        [sys.executable, "cutout.py", str(COFFEE), "out.png"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
-    assert done.stderr == f"{tmp_path / 'u2netp.onnx'} is missing: put a copy of the model's file there\n"  # fmt: skip
+    assert (
+        done.stderr
+        == f"{tmp_path / 'u2netp.onnx'} is missing: put a copy of the model's file there\n"
+    )

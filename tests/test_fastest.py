@@ -43,7 +43,10 @@ def test_noise_does_not_change_the_choice() -> None:
 
 def test_a_slower_machine_is_no_other_choice() -> None:
     """Shares count: all formats slow down together under another program's load."""
-    assert steadied({"int8": 1.0, "fp32": 2.0}, {"int8": 2.0, "fp32": 4.1}) == {"int8": 1.0, "fp32": 2.0}  # fmt: skip
+    assert steadied({"int8": 1.0, "fp32": 2.0}, {"int8": 2.0, "fp32": 4.1}) == {
+        "int8": 1.0,
+        "fp32": 2.0,
+    }
 
 
 @pytest.mark.parametrize("before", [{}, {"fp32": 1.0}, {"int8": 1.0, "fp32": 3.0}])

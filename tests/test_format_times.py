@@ -1,4 +1,7 @@
-"""What number formats took on this machine: kept, found again, and what `precision auto` makes of it."""
+"""What number formats took on this machine.
+
+Kept, found again, and what `precision auto` makes of it.
+"""
 
 from __future__ import annotations
 
@@ -39,23 +42,35 @@ def machine(times_s: Mapping[str, float], **formats: AgreementWithFp32 | None) -
 def test_times_are_kept_for_a_key_and_a_machine(tmp_path: Path) -> None:
     """Another version, other files or another CPU has none."""
     key = times_key([["u2netp", 4], None], "openvino", "2026.4")
-    assert note_times(tmp_path, key, "a CPU", {"int8": 0.1, "fp32": 0.2}, 6) == {"int8": 0.1, "fp32": 0.2}  # fmt: skip
+    assert note_times(tmp_path, key, "a CPU", {"int8": 0.1, "fp32": 0.2}, 6) == {
+        "int8": 0.1,
+        "fp32": 0.2,
+    }
     assert find_times(tmp_path, key, "a CPU") == {"int8": 0.1, "fp32": 0.2}
     assert find_times(tmp_path, key, "another CPU") == {}
-    assert find_times(tmp_path, times_key([["u2netp", 4], None], "openvino", "2027.1"), "a CPU") == {}  # fmt: skip
-    assert find_times(tmp_path, times_key([["u2netp", 5], None], "openvino", "2026.4"), "a CPU") == {}  # fmt: skip
+    assert (
+        find_times(tmp_path, times_key([["u2netp", 4], None], "openvino", "2027.1"), "a CPU") == {}
+    )
+    assert (
+        find_times(tmp_path, times_key([["u2netp", 5], None], "openvino", "2026.4"), "a CPU") == {}
+    )
 
 
 @pytest.mark.parametrize("value", [None, "x", 0, -1.0, True, float("inf")])
 def test_a_damaged_row_was_not_timed(tmp_path: Path, value: object) -> None:
     """The formats are then as recorded."""
     about: dict[str, object] = {"times_s": {"int8": 0.1, "fp32": value}}
-    Measurements(tmp_path).note_timing("k", "m", Timing(time_s=0.1, low_s=0.1, high_s=0.1, n=6, about=about))  # fmt: skip
+    Measurements(tmp_path).note_timing(
+        "k", "m", Timing(time_s=0.1, low_s=0.1, high_s=0.1, n=6, about=about)
+    )
     assert find_times(tmp_path, "k", "m") == {}
 
 
 def test_noise_is_not_kept(tmp_path: Path) -> None:
-    """A second timing that differs by less than the margin changes nothing; one that differs by more does."""
+    """A second timing that differs by less than the margin changes nothing.
+
+    One that differs by more does.
+    """
     note_times(tmp_path, "k", "m", {"int8": 0.109, "fp32": 0.100}, 6)
     assert note_times(tmp_path, "k", "m", {"int8": 0.112, "fp32": 0.100}, 6)["int8"] == 0.109
     assert note_times(tmp_path, "k", "m", {"int8": 0.200, "fp32": 0.100}, 6)["int8"] == 0.200
@@ -93,7 +108,10 @@ def test_another_format_than_recorded_is_said() -> None:
     slow = machine({"int8": 0.03, "bf16": 0.04, "fp32": 0.02})
     [note] = resolve(AUTO, slow).notes
     assert note.code == "auto_timed"
-    assert str(note) == "precision auto is fp32 here, as timed on this machine: fp32 took 20 ms and int8 30 ms"  # fmt: skip
+    assert (
+        str(note)
+        == "precision auto is fp32 here, as timed on this machine: fp32 took 20 ms and int8 30 ms"
+    )
     assert resolve(AUTO, machine({"int8": 0.01, "bf16": 0.04, "fp32": 0.02})).notes == ()
     assert resolve(AUTO, machine({})).notes == ()
 
@@ -105,7 +123,9 @@ def test_a_format_that_should_not_be_faster_is_a_candidate_where_it_was_timed() 
     assert look_at_formats(settings, machine({"bf16": 1.0, "fp32": 2.0})).chosen == "bf16"
 
 
-def test_the_database_is_read_with_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_the_database_is_read_with_a_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For the slot's share of the CPUs; one that cannot be read has no times."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path))
     here = read_machine()

@@ -60,14 +60,21 @@ class TimedBench:
         runs = [made_result(job, settings, i) for i, job in enumerate(jobs)]
         took = SECONDS[settings.precision]
         stages = [{"predict": took * (1 if i else 10)} for i in range(len(jobs))]
-        return [replace(run, stages_s=stage, warnings=self.warnings) for run, stage in zip(runs, stages, strict=True)]  # fmt: skip
+        return [
+            replace(run, stages_s=stage, warnings=self.warnings)
+            for run, stage in zip(runs, stages, strict=True)
+        ]
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Make a machine with OpenVINO alone, and a cache of its own."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path / "cache"))
-    return replace(make_machine(precisions=NEW_CPU, int8_models=["u2netp openvino"]), engines=("openvino",), timing=read_machine().timing)  # fmt: skip
+    return replace(
+        make_machine(precisions=NEW_CPU, int8_models=["u2netp openvino"]),
+        engines=("openvino",),
+        timing=read_machine().timing,
+    )
 
 
 def state_of(machine: Machine) -> FormatState:
@@ -80,13 +87,18 @@ def test_formats_are_timed_in_turn_and_kept(machine: Machine, tmp_path: Path) ->
     """A, B, C, A, B, C; the warm-up is left out, and `auto` is the fastest."""
     bench, before = TimedBench(), state_of(machine)
     told: list[Message] = []
-    assert str(before.text) == "precision auto is int8, as recorded on other machines; not timed here"  # fmt: skip
+    assert (
+        str(before.text) == "precision auto is int8, as recorded on other machines; not timed here"
+    )
     time_formats(before, machine, bench, tmp_path, told.append)
     assert bench.order == ["int8", "bf16", "fp32"] * 2
     assert str(told[0]) == "u2netp in openvino, int8"
     after = state_of(replace(machine, timing=read_machine().timing))
     assert after.formats.times_s == pytest.approx(SECONDS)
-    assert str(after.text) == "precision auto is fp32, as timed on this machine: int8 30 ms, bf16 20 ms, fp32 10 ms"  # fmt: skip
+    assert (
+        str(after.text)
+        == "precision auto is fp32, as timed on this machine: int8 30 ms, bf16 20 ms, fp32 10 ms"
+    )
     assert after.to_dict()["is_timed"] is True
     here = replace(machine, timing=read_machine().timing)
     assert resolve(after.settings, here).precision == "fp32"
@@ -96,7 +108,11 @@ def test_a_format_that_stays_by_the_margin_says_so(machine: Machine) -> None:
     """The slower one would look like a mistake."""
     times = {"int8": 0.0108, "bf16": 0.02, "fp32": 0.0100}
     text = state_of(replace(machine, timing=lambda *_: times)).text
-    assert str(text) == "precision auto is int8, as timed on this machine: int8 11 ms, bf16 20 ms, fp32 10 ms; a format must be 10% faster to take its place"  # fmt: skip
+    assert (
+        str(text)
+        == "precision auto is int8, as timed on this machine: int8 11 ms, bf16 20 ms, fp32 10 ms; a"
+        " format must be 10% faster to take its place"
+    )
     assert text.code == "auto_is_timed"
 
 
@@ -114,7 +130,14 @@ def test_under_load_nothing_is_kept(machine: Machine, tmp_path: Path, warning: M
 def test_a_format_that_does_not_run_is_said(machine: Machine, tmp_path: Path) -> None:
     """With the reason of the run; nothing is kept."""
     bench, state = TimedBench(), state_of(machine)
-    bench.failure = Failure(kind="crash", message=Message("it crashed"), stage="load", input="", settings=state.settings, run_index=0)  # fmt: skip
+    bench.failure = Failure(
+        kind="crash",
+        message=Message("it crashed"),
+        stage="load",
+        input="",
+        settings=state.settings,
+        run_index=0,
+    )
     with pytest.raises(OutputError, match="were not timed: it crashed"):
         time_formats(state, machine, bench, tmp_path, lambda _: None)
 
@@ -143,7 +166,9 @@ def test_an_unknown_model_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_the_system_tab_shows_them(machine: Machine, language: str, words: tuple[str, ...]) -> None:
     """In the reader's language; what goes on, or why they were not timed."""
-    step = Message("{model} in {engine}, {precision}", model="<b>", engine="openvino", precision="int8")  # fmt: skip
+    step = Message(
+        "{model} in {engine}, {precision}", model="<b>", engine="openvino", precision="int8"
+    )
     shown = show_formats([state_of(machine)], language, step=step, is_timing=True)
     assert all(word in shown for word in words)
     assert "&lt;b&gt;" in shown
@@ -195,7 +220,10 @@ def test_doctor_times_with_real_workers(
     """Every format of u2netp in ONNX Runtime; `auto` is decided by it from then on."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path))
     machine = replace(read_machine(), engines=("onnxruntime",))
-    monkeypatch.setattr("rembg_tuner.cli.doctor.read_machine", lambda: replace(machine, timing=read_machine().timing))  # fmt: skip
+    monkeypatch.setattr(
+        "rembg_tuner.cli.doctor.read_machine",
+        lambda: replace(machine, timing=read_machine().timing),
+    )
     assert main(["doctor", "--time", "u2netp", "--json"]) == 0
     [found] = json.loads(capsys.readouterr().out)["formats"]
     assert found["is_timed"] is True

@@ -37,11 +37,20 @@ import pandas.io.formats.style
 
 
 def test_gradio_is_imported_without_interfaces_and_pandas() -> None:
-    """No .pyi file is written and pandas is left for later; who asks for it has it, docstrings are whole.
+    """No .pyi file is written and pandas is left for later.
+
+    Who asks for it has it, docstrings are whole.
 
     Fails where a new version of Gradio does these things elsewhere: the start would be slow again.
     """
-    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -195,9 +195,11 @@ def test_a_size_that_does_not_scale_is_refused_with_those_that_do() -> None:
     model = resizing_graph([], [numbers("sizes", 1, 3, 10, 10)])
     with pytest.raises(ModelError) as caught:
         free_input(model, side=272)
-    assert str(caught.value) == (
-        "this graph cannot take network_size 272: Resize_7 is written for the size [10, 10], and in "
-        "proportion that is no whole number; choose a multiple of 32, or leave network_size at 0"
+    assert (
+        str(caught.value)
+        == "this graph cannot take network_size 272: Resize_7 is written for the size [10, 10], and"
+        " in proportion that is no whole number; choose a multiple of 32, or leave network_size"
+        " at 0"
     )
 
 
@@ -209,7 +211,10 @@ def test_an_open_input_with_sizes_written_down_is_refused() -> None:
 
 
 def test_a_graph_that_fails_when_it_is_run_is_refused(tmp_path: Path) -> None:
-    """A size that no Resize takes shows only in a run: what is not shown to work is not used, nor left behind."""
+    """A size that no Resize takes shows only in a run.
+
+    What is not shown to work is not used, nor left behind.
+    """
     source = tmp_path / "own.onnx"
     source.write_bytes(reshaping_graph().SerializeToString())
     for asked, words in (((256, 1), "network_size 256"), ((0, 2), "batch_size 2")):
@@ -233,9 +238,10 @@ def test_a_graph_of_open_size_is_not_sent_back_to_the_size_that_it_has_not(tmp_p
     source.write_bytes(model.SerializeToString())
     with pytest.raises(ModelError) as caught:
         fitted(source, tmp_path, side=64)
-    assert str(caught.value) == (
-        "this graph leaves its input size open and fails when run with network_size 64: for 1 of 64 x 64 px it gave "
-        "1 of 32 x 32; export it with its input size written down"
+    assert (
+        str(caught.value)
+        == "this graph leaves its input size open and fails when run with network_size 64: for 1 of"
+        " 64 x 64 px it gave 1 of 32 x 32; export it with its input size written down"
     )
 
 
@@ -265,7 +271,11 @@ def test_what_was_made_is_made_again_where_it_is_not_whole(
         )
 
     make()
-    made = {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix in (".param", ".bin", ".onnx") and path != source}  # fmt: skip
+    made = {
+        path: path.read_bytes()
+        for path in tmp_path.iterdir()
+        if path.suffix in (".param", ".bin", ".onnx") and path != source
+    }
     assert len(made) == (2 if engine == "ncnn" else 1)
     for path, content in made.items():
         starts.clear()
@@ -294,8 +304,8 @@ def test_what_nobody_foresaw_of_a_conversion_is_a_sentence_too(
     assert conversion.main([json.dumps(request)]) == 1
     lines = capfd.readouterr().err.splitlines()
     assert lines[0].startswith("Traceback")
-    assert lines[-1] == (
-        f"{U2NETP} could not be converted: an error nobody foresaw, please report it: "
+    assert (
+        lines[-1] == f"{U2NETP} could not be converted: an error nobody foresaw, please report it: "
         "IndexError: list index out of range"
     )
 
@@ -437,7 +447,10 @@ def test_weights_that_stand_among_the_inputs_are_no_inputs() -> None:
 
 
 def test_nodes_out_of_order_are_sorted(tmp_path: Path) -> None:
-    """A cast that a converter left at the end goes before what takes from it; a hole is an error."""
+    """A cast that a converter left at the end goes before what takes from it.
+
+    A hole is an error.
+    """
     model = plain_graph((1, 3, 8, 8))
     relu = model.graph.node[0]
     relu.input[0] = "cast"

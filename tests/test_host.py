@@ -322,7 +322,10 @@ def test_a_machine_without_proc_is_read_as_far_as_it_can_be(
 def test_a_system_without_affinity_counts_its_cpus(
     grow: Callable[[Tree], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no sched_getaffinity on macOS: all CPUs count, and one where even that is not told."""
+    """There is no sched_getaffinity on macOS.
+
+    All CPUs count, and one where even that is not told.
+    """
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 10)
     assert read_host(grow(NO_FILES)).usable_cpus == 10

@@ -1,4 +1,7 @@
-"""BMPs of every kind, compared with the pixels that were put in; damaged ones and bombs are refused."""
+"""BMPs of every kind, compared with the pixels that were put in.
+
+Damaged ones and bombs are refused.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +67,19 @@ def _by_masks(
     """Write by masks; what is expected has each channel cut off to its bits and spread again."""
     body = rows(masked(_RGBA, masks, bits))
     written = masks if compression else ()
-    content = make_bmp(body, _WIDTH, _HEIGHT, bits, compression=compression, masks=written, header_bytes=header_bytes)  # fmt: skip
+    content = make_bmp(
+        body,
+        _WIDTH,
+        _HEIGHT,
+        bits,
+        compression=compression,
+        masks=written,
+        header_bytes=header_bytes,
+    )
     depths = np.array([min(8, mask.bit_count()) for mask in masks])
-    return content, ((_RGBA[..., : len(masks)] >> (8 - depths)) * 255 / (2**depths - 1)).round().astype(np.uint8)  # fmt: skip
+    return content, (
+        (_RGBA[..., : len(masks)] >> (8 - depths)) * 255 / (2**depths - 1)
+    ).round().astype(np.uint8)
 
 
 def _bgr(pixels: Pixels) -> list[bytes]:
@@ -87,9 +100,16 @@ _KINDS: list[Any] = [
     *(pytest.param(_indexed(bits, header_bytes=12), id=f"{bits}-bit-os2") for bits in (1, 4, 8)),
     pytest.param(_indexed(8, header_bytes=64), id="8-bit-os2-2"),
     pytest.param((make_bmp(rows(_bgr(_RGB)), _WIDTH, _HEIGHT, 24), _RGB), id="24-bit"),
-    pytest.param((make_bmp(rows(_bgr(_RGB)), _WIDTH, _HEIGHT, 24, header_bytes=12), _RGB), id="24-bit-os2"),
-    pytest.param((make_bmp(rows(_bgr(_RGB)), _WIDTH, _HEIGHT, 24, header_bytes=16), _RGB), id="24-bit-os2-16"),
-    pytest.param((make_bmp(rows(_bgr(_RGB), is_top_down=True), _WIDTH, -_HEIGHT, 24), _RGB), id="24-bit-top-down"),
+    pytest.param(
+        (make_bmp(rows(_bgr(_RGB)), _WIDTH, _HEIGHT, 24, header_bytes=12), _RGB), id="24-bit-os2"
+    ),
+    pytest.param(
+        (make_bmp(rows(_bgr(_RGB)), _WIDTH, _HEIGHT, 24, header_bytes=16), _RGB), id="24-bit-os2-16"
+    ),
+    pytest.param(
+        (make_bmp(rows(_bgr(_RGB), is_top_down=True), _WIDTH, -_HEIGHT, 24), _RGB),
+        id="24-bit-top-down",
+    ),
     pytest.param(_by_masks(16, _555, compression=0), id="16-bit"),
     pytest.param(_by_masks(16, _565), id="565"),
     pytest.param(_by_masks(16, _4444, compression=ALPHA_MASKS), id="4444-alpha-masks"),
@@ -103,7 +123,7 @@ _KINDS: list[Any] = [
     pytest.param(_runs(4), id="rle4"),
     pytest.param(_runs(8, end=b"\0\1appended"), id="rle8-bytes-after"),
     pytest.param(_deltas(), id="rle8-deltas"),
-]  # fmt: skip
+]
 
 
 def _read(path: Path) -> tuple[source.PictureHeader, Pixels]:
@@ -122,7 +142,9 @@ def test_a_bmp_is_read(tmp_path: Path, case: tuple[bytes, Pixels]) -> None:
     assert header.format == formats.BMP
     assert pixels.shape == expected.shape
     assert np.abs(pixels.astype(int) - expected).max() == 0
-    assert header.is_whole == any(content[30:34] == struct.pack("<I", kind) for kind in (RLE8, RLE4) if content[14] == 40)  # fmt: skip
+    assert header.is_whole == any(
+        content[30:34] == struct.pack("<I", kind) for kind in (RLE8, RLE4) if content[14] == 40
+    )
     assert views.END_MISSING not in header.warnings
     small = source.read_small(header, width=16, height=16).numpy()
     assert small.shape[:2] == (min(16, len(expected)), min(16, expected.shape[1]))
@@ -130,7 +152,10 @@ def test_a_bmp_is_read(tmp_path: Path, case: tuple[bytes, Pixels]) -> None:
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
 def test_pillows_own_bmp_is_read(tmp_path: Path, mode: str) -> None:
-    """What another program wrote is what it reads again; the fourth byte of plain 32-bit pixels is unused."""
+    """What another program wrote is what it reads again.
+
+    The fourth byte of plain 32-bit pixels is unused.
+    """
     path = tmp_path / "a.bmp"
     Image.fromarray(_RGBA).convert(mode).save(path)
     with Image.open(path) as picture:
@@ -143,7 +168,9 @@ def test_opacity_that_is_0_everywhere_is_none(tmp_path: Path) -> None:
     path = tmp_path / "a.bmp"
     transparent = np.dstack([_RGB, np.zeros_like(_ALPHA)])
     body = rows(masked(transparent, _RGBA_ORDER, 32))
-    path.write_bytes(make_bmp(body, _WIDTH, _HEIGHT, 32, compression=MASKS, masks=_RGBA_ORDER, header_bytes=108))  # fmt: skip
+    path.write_bytes(
+        make_bmp(body, _WIDTH, _HEIGHT, 32, compression=MASKS, masks=_RGBA_ORDER, header_bytes=108)
+    )
     header, pixels = _read(path)
     assert header.warnings == (views.NO_OPACITY,)
     assert np.array_equal(pixels, _RGB)
@@ -153,7 +180,9 @@ def test_an_embedded_profile_goes_along(tmp_path: Path) -> None:
     """A version 5 header's ICC profile is kept, as every RGB profile is."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     path = tmp_path / "a.bmp"
-    path.write_bytes(make_bmp(rows(_bgr(_RGB)), _WIDTH, _HEIGHT, 24, header_bytes=124, profile=profile))  # fmt: skip
+    path.write_bytes(
+        make_bmp(rows(_bgr(_RGB)), _WIDTH, _HEIGHT, 24, header_bytes=124, profile=profile)
+    )
     with source.opened(source.read_header(path), 0, tmp_path) as image:
         assert bytes(image.get("icc-profile-data")) == profile
         assert np.array_equal(image.numpy(), _RGB)
@@ -181,32 +210,72 @@ def test_a_missing_end_is_a_warning(tmp_path: Path, content: bytes, cut: int) ->
 def _header(**changes: int) -> bytes:
     """Write a 24-bit BMP with some fields of its header changed."""
     fields = {"width": 8, "height": 8, "bits": 24, "compression": 0, **changes}
-    return make_bmp(bytes(200), fields["width"], fields["height"], fields["bits"], compression=fields["compression"])  # fmt: skip
+    return make_bmp(
+        bytes(200),
+        fields["width"],
+        fields["height"],
+        fields["bits"],
+        compression=fields["compression"],
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        pytest.param(make_bmp(rows(_bgr(_RGB)), _WIDTH, _HEIGHT, 24)[:-2], "the file ends before", id="a-pixel-missing"),
-        pytest.param(make_bmp(rows(_bgr(_RGB)), _WIDTH, _HEIGHT, 24)[:3000], "the file ends before", id="half"),
+        pytest.param(
+            make_bmp(rows(_bgr(_RGB)), _WIDTH, _HEIGHT, 24)[:-2],
+            "the file ends before",
+            id="a-pixel-missing",
+        ),
+        pytest.param(
+            make_bmp(rows(_bgr(_RGB)), _WIDTH, _HEIGHT, 24)[:3000],
+            "the file ends before",
+            id="half",
+        ),
         pytest.param(_runs(8, end=b"")[0][:-40], "the file ends before", id="rle-cut"),
         pytest.param(_header()[:40], "its header is damaged", id="header-cut"),
         pytest.param(_header(width=0), "its header is damaged", id="width-0"),
         pytest.param(_header(width=-8), "its header is damaged", id="width-negative"),
         pytest.param(_header(height=0), "its header is damaged", id="height-0"),
-        pytest.param(_header(height=-(2**31)), "its header is damaged", id="height-without-positive"),
+        pytest.param(
+            _header(height=-(2**31)), "its header is damaged", id="height-without-positive"
+        ),
         pytest.param(_header(bits=7), "its header is damaged", id="bits"),
         pytest.param(_header(compression=RLE8), "its header is damaged", id="rle-of-24-bits"),
         pytest.param(_header(compression=99), "its header is damaged", id="compression"),
-        pytest.param(_header(compression=4), "is a BMP with JPEG pixels, which is not read", id="jpeg"),
-        pytest.param(_header(compression=5), "is a BMP with PNG pixels, which is not read", id="png"),
-        pytest.param(make_bmp(bytes(99), 8, 8, 1, header_bytes=64, compression=3), "is a BMP with Huffman pixels", id="os2-huffman"),
-        pytest.param(make_bmp(bytes(99), 8, 8, 24, header_bytes=64, compression=4), "is a BMP with RLE24 pixels", id="os2-rle24"),
-        pytest.param(make_bmp(bytes(200), 4, 4, 16, compression=MASKS, masks=(0xF00F, 0xF0, 0xF00)), "its header is damaged", id="mask-with-a-hole"),
-        pytest.param(make_bmp(bytes(200), 4, 4, 16, compression=MASKS, masks=(0xF0, 0xF0, 0xF00)), "its header is damaged", id="masks-overlap"),
-        pytest.param(make_bmp(bytes(200), 4, 4, 16, compression=MASKS, masks=(0xF0000, 0xF0, 0xF00)), "its header is damaged", id="mask-too-high"),
+        pytest.param(
+            _header(compression=4), "is a BMP with JPEG pixels, which is not read", id="jpeg"
+        ),
+        pytest.param(
+            _header(compression=5), "is a BMP with PNG pixels, which is not read", id="png"
+        ),
+        pytest.param(
+            make_bmp(bytes(99), 8, 8, 1, header_bytes=64, compression=3),
+            "is a BMP with Huffman pixels",
+            id="os2-huffman",
+        ),
+        pytest.param(
+            make_bmp(bytes(99), 8, 8, 24, header_bytes=64, compression=4),
+            "is a BMP with RLE24 pixels",
+            id="os2-rle24",
+        ),
+        pytest.param(
+            make_bmp(bytes(200), 4, 4, 16, compression=MASKS, masks=(0xF00F, 0xF0, 0xF00)),
+            "its header is damaged",
+            id="mask-with-a-hole",
+        ),
+        pytest.param(
+            make_bmp(bytes(200), 4, 4, 16, compression=MASKS, masks=(0xF0, 0xF0, 0xF00)),
+            "its header is damaged",
+            id="masks-overlap",
+        ),
+        pytest.param(
+            make_bmp(bytes(200), 4, 4, 16, compression=MASKS, masks=(0xF0000, 0xF0, 0xF00)),
+            "its header is damaged",
+            id="mask-too-high",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_bmp_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     """With a sentence, whichever way it is read."""
     path = tmp_path / "a.bmp"

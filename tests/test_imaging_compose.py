@@ -1,4 +1,7 @@
-"""Picture and mask joined and written: colours, profiles, formats, and what is left when it fails."""
+"""Picture and mask joined and written.
+
+Colours, profiles, formats, and what is left when it fails.
+"""
 
 from __future__ import annotations
 
@@ -225,7 +228,10 @@ def test_the_longest_side_is_kept(picture: Path, out: Path, max_side: int) -> No
 def test_the_cutout_stands_upright(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, orientation: int, threshold: int
 ) -> None:
-    """Picture and mask meet upright: the mask is the upright picture's, and nothing tells to turn again."""
+    """Picture and mask meet upright.
+
+    The mask is the upright picture's, and nothing tells to turn again.
+    """
     monkeypatch.setattr(source, "_IN_MEMORY_PIXELS", threshold)
     upright = np.asarray(_colours())
     lying = Image.fromarray(upright)
@@ -317,7 +323,9 @@ def test_all_colours_are_mixed_as_libvips_does(colour: Colour) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "grey.png", "inks.jpg"])
-@pytest.mark.parametrize("options", [{}, {"dpi": (300, 150)}, {"icc": True}], ids=["bare", "dpi", "icc"])  # fmt: skip
+@pytest.mark.parametrize(
+    "options", [{}, {"dpi": (300, 150)}, {"icc": True}], ids=["bare", "dpi", "icc"]
+)
 @pytest.mark.parametrize("background", [None, (1, 2, 3)], ids=["transparent", "on-a-colour"])
 def test_a_png_has_the_metadata_that_libvips_writes(
     tmp_path: Path, out: Path, name: str, options: dict[str, Any], background: Colour | None
@@ -475,10 +483,16 @@ def test_a_name_as_long_as_they_go_is_written(picture: Path, out: Path) -> None:
 def test_a_side_longer_than_the_format_holds_is_refused(
     tmp_path: Path, out: Path, name: str, sides: tuple[int, int], most: int
 ) -> None:
-    """One pixel too many is refused with the way out; the limit itself, or scaled to fit, is written."""
+    """One pixel too many is refused with the way out.
+
+    The limit itself, or scaled to fit, is written.
+    """
     path = tmp_path / "long.png"
     Image.new("RGB", sides, (40, 90, 200)).save(path)
-    text = f"holds at most {most} px a side, this is {sides[0]} x {sides[1]}; write .png, or set max_side"
+    text = (
+        f"holds at most {most} px a side, this is {sides[0]} x {sides[1]}; write .png, or set"
+        " max_side"
+    )
     with pytest.raises(OutputError, match=text):
         _write(path, out / name, background=(0, 0, 0))
     assert _names(out) == []
@@ -659,7 +673,10 @@ def test_a_folder_that_may_not_be_written_is_told() -> None:
 def test_a_file_that_cannot_be_made_is_told(
     picture: Path, out: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
 ) -> None:
-    """Each way the system refuses a file has its advice; what has none has the system's own words."""
+    """Each way the system refuses a file has its advice.
+
+    What has none has the system's own words.
+    """
 
     def refuse(*_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number))
@@ -734,7 +751,10 @@ def test_previews_are_small_and_upright(
     shown: tuple[int, int],
     orientation: int,
 ) -> None:
-    """All are at most 1600 px and upright: the picture as JPEG, the cut-out as WebP with alpha, its alpha as PNG."""
+    """All are at most 1600 px and upright.
+
+    The picture as JPEG, the cut-out as WebP with alpha, its alpha as PNG.
+    """
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "picture.png"
@@ -797,7 +817,10 @@ for name in sys.argv[1:]:
 
 
 def _peaks_kib(*pictures: Path) -> list[int]:
-    """Cut pictures out one after the other in a process of their own; its peak RSS after each, KiB."""
+    """Cut pictures out one after the other in a process of their own.
+
+    Its peak RSS after each, KiB.
+    """
     ended = subprocess.run(
         [sys.executable, "-c", _MEASURE, *map(str, pictures)],
         capture_output=True,

@@ -27,7 +27,9 @@ PICTURE = Box(0, 0, 640, 320)
 SIDE = 64  # of the network that is played here
 
 
-def _answer(*subjects: tuple[float, float, float, float], box: Box = PICTURE, value: float = 1.0) -> Channel:  # fmt: skip
+def _answer(
+    *subjects: tuple[float, float, float, float], box: Box = PICTURE, value: float = 1.0
+) -> Channel:
     """Play the network: what it answers for a box in which bright rectangles lie, given in px."""
     raw = np.zeros((SIDE, SIDE), np.float32)
     for left, top, right, bottom in subjects:
@@ -56,7 +58,9 @@ def _mask(matte: PictureMatte, width: int = 640, height: int = 320) -> Mask:
     return np.asarray(matte.mask(width, height).rows(0, height))
 
 
-def _sees(*subjects: tuple[float, float, float, float], value: float = 1.0) -> Callable[[Box], Channel]:  # fmt: skip
+def _sees(
+    *subjects: tuple[float, float, float, float], value: float = 1.0
+) -> Callable[[Box], Channel]:
     """Make an answer that sees these."""
     return lambda box: _answer(*subjects, box=box, value=value)
 
@@ -102,7 +106,10 @@ def test_a_second_look_that_finds_nothing_keeps_the_first() -> None:
 
 
 def test_a_second_look_that_agrees_is_taken() -> None:
-    """It sees the box with a margin of 20 % on each edge; what it says counts there, and 0 outside."""
+    """It sees the box with a margin of 20 % on each edge.
+
+    What it says counts there, and 0 outside.
+    """
     first = _answer(SMALL, (600, 300, 610, 305))  # and a speck of half a percent of it
     network = _Network(_sees(SMALL))
     focused = look_again(first, PICTURE, max_share=0.20, look=network)
@@ -124,15 +131,38 @@ def test_a_second_look_that_agrees_is_taken() -> None:
         pytest.param([(200, 100, 280, 170)], "differs", id="loses-12-percent"),
         pytest.param([SMALL, (184, 110, 190, 150)], "second", id="gains-4-percent"),
         pytest.param([SMALL, (184, 90, 194, 190)], "differs", id="gains-16-percent"),
-        pytest.param([(200, 100, 280, 115), (200, 135, 280, 180), (200, 100, 215, 180), (265, 100, 280, 180)], "second", id="opens-a-hole-of-16-percent"),
-        pytest.param([(200, 100, 280, 105), (200, 175, 280, 180), (200, 100, 205, 180), (275, 100, 280, 180)], "differs", id="opens-a-hole-of-76-percent"),
-        pytest.param([(200 + x, 100, 208 + x, 180) for x in range(0, 80, 10)], "second", id="opens-thin-gaps"),
+        pytest.param(
+            [
+                (200, 100, 280, 115),
+                (200, 135, 280, 180),
+                (200, 100, 215, 180),
+                (265, 100, 280, 180),
+            ],
+            "second",
+            id="opens-a-hole-of-16-percent",
+        ),
+        pytest.param(
+            [
+                (200, 100, 280, 105),
+                (200, 175, 280, 180),
+                (200, 100, 205, 180),
+                (275, 100, 280, 180),
+            ],
+            "differs",
+            id="opens-a-hole-of-76-percent",
+        ),
+        pytest.param(
+            [(200 + x, 100, 208 + x, 180) for x in range(0, 80, 10)], "second", id="opens-thin-gaps"
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_second_look_may_not_differ_by_a_large_part(
     second: list[tuple[float, float, float, float]], decision: str
 ) -> None:
-    """One part of more than 5 % lost or gained, or a hole of more than 30 %: the first matte, to the byte."""
+    """One part of more than 5 % lost or gained, or a hole of more than 30 %.
+
+    The first matte, to the byte.
+    """
     first = _answer(SMALL)
     focused = look_again(first, PICTURE, max_share=0.20, look=_Network(_sees(*second)))
     assert focused.decisions == (decision,)
@@ -194,7 +224,9 @@ def _slow_components(binary: npt.NDArray[np.bool_]) -> list[tuple[int, int, int,
     while left:
         grown = waiting = {left.pop()}
         while waiting:
-            waiting = {(y + dy, x + dx) for y, x in waiting for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left  # fmt: skip
+            waiting = {
+                (y + dy, x + dx) for y, x in waiting for dy in (-1, 0, 1) for dx in (-1, 0, 1)
+            } & left
             left -= waiting
             grown = grown | waiting
         ys, xs = [y for y, _ in grown], [x for _, x in grown]
@@ -230,7 +262,12 @@ _SHARES = st.floats(0, 1).map(lambda x: round(x, 3))
 def _areas(draw: st.DrawFn) -> Area:
     """Draw a part of a picture."""
     left, top = draw(_SHARES) * 0.9, draw(_SHARES) * 0.9
-    return Area(left, top, left + (1 - left) * max(0.05, draw(_SHARES)), top + (1 - top) * max(0.05, draw(_SHARES)))  # fmt: skip
+    return Area(
+        left,
+        top,
+        left + (1 - left) * max(0.05, draw(_SHARES)),
+        top + (1 - top) * max(0.05, draw(_SHARES)),
+    )
 
 
 @settings(deadline=None, max_examples=80)
@@ -243,7 +280,10 @@ def _areas(draw: st.DrawFn) -> Area:
 def test_rows_of_joined_mattes_do_not_depend_on_where_the_reader_cuts(
     areas: list[Area], width: int, height: int, rows: st.DataObject
 ) -> None:
-    """Any rows alone are those of the whole mask; a matte counts within its part, and nowhere else."""
+    """Any rows alone are those of the whole mask.
+
+    A matte counts within its part, and nowhere else.
+    """
     rng = np.random.default_rng(5)
     placed = [PlacedMatte(matte=rng.random((16, 16), np.float32), spans=a, within=a) for a in areas]
     matte = PictureMatte(tuple(placed))
@@ -280,7 +320,9 @@ def test_a_matte_is_read_as_it_was_saved(tmp_path: Path) -> None:
     matte = look_again(first, PICTURE, max_share=0.20, look=network).matte
     assert len(matte.subjects) == 2
     matte.save(tmp_path / "matte.npy")
-    assert np.array_equal(_mask(PictureMatte.load(tmp_path / "matte.npy"), 99, 70), _mask(matte, 99, 70))  # fmt: skip
+    assert np.array_equal(
+        _mask(PictureMatte.load(tmp_path / "matte.npy"), 99, 70), _mask(matte, 99, 70)
+    )
 
 
 def test_a_large_box_lies_where_a_jpegs_decoder_can_cut_it_out() -> None:

@@ -19,7 +19,10 @@ from rembg_tuner.errors import PictureError, PictureTooLargeError
 from rembg_tuner.imaging import formats
 from rembg_tuner.imaging.source import read_header
 
-_SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><rect width="9" height="9"/></svg>'
+_SVG = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><rect width="9"'
+    b' height="9"/></svg>'
+)
 _CSV = b"1,2,3\n4,5,6\n7,8,9\n"
 _JXL = b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40)
 
@@ -182,7 +185,10 @@ def test_a_format_decoded_whole_has_a_lower_limit_and_a_warning(tmp_path: Path) 
 def test_what_is_held_whole_is_told(
     tmp_path: Path, kind: str, options: dict[str, object], word: str | None
 ) -> None:
-    """A decoder whose memory grows with the picture is a warning, with the bytes; others are none."""
+    """A decoder whose memory grows with the picture is a warning, with the bytes.
+
+    Others are none.
+    """
     path = tmp_path / "picture"
     path.write_bytes(_encoded(kind, **options))
     header = read_header(path)

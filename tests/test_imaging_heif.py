@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 needs_pi_heif = pytest.mark.skipif(
     importlib.util.find_spec("pi_heif") is None, reason="pi-heif is not installed"
 )
-# Blobs of 32 x 24 px by pillow-heif 1.8.1, quality 50: turned by the file (irot 90 degrees, and EXIF's
-# orientation 6 that says the same), and with the PQ curve of BT.2020.
+# Blobs of 32 x 24 px by pillow-heif 1.8.1, quality 50: turned by the file (irot 90 degrees, and
+# EXIF's orientation 6 that says the same), and with the PQ curve of BT.2020.
 _TURNED = base64.b64decode(
     "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAcdtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAA"
     "AAAAAAAAAAAAADRpbG9jAAAAAERAAAIAAQAAAAAB6wABAAAAAAAAAOwAAgAAAAAC1wABAAAAAAAAACQAAAA4aWlu"
@@ -131,8 +131,9 @@ def test_other_pictures_do_not_import_pi_heif(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     _blobs().save(path)
     code = (
-        "import sys; from pathlib import Path; from rembg_tuner.imaging import source;"
-        "source.read_header(Path(sys.argv[1])); print('PIL' in sys.modules, 'pi_heif' in sys.modules)"
+        "import sys; from pathlib import Path; from rembg_tuner.imaging import"
+        " source;source.read_header(Path(sys.argv[1])); print('PIL' in sys.modules, 'pi_heif' in"
+        " sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True

@@ -21,7 +21,10 @@ _LARGE_SIDES = st.integers(1, 300)
 
 
 def _noise(width: int, height: int, seed: int) -> Matte:
-    """Make a matte of whole steps, so that Pillow can be given the very same one; odd seeds: hard edges."""
+    """Make a matte of whole steps, so that Pillow can be given the very same one.
+
+    Odd seeds: hard edges.
+    """
     steps = np.random.default_rng(seed).integers(0, 256, (height, width))
     if seed % 2:
         steps = np.where(steps < 128, 0, 255)
@@ -102,7 +105,10 @@ def test_the_computed_tiff_holds_the_rows(width: int, height: int) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.25, 1.0], ids=["background", "quarter", "foreground"])
 def test_an_even_matte_stays_even(value: float) -> None:
-    """Enlarging neither rings nor drifts where there is no edge; parts of a step are cut off, as in rembg."""
+    """Enlarging neither rings nor drifts where there is no edge.
+
+    Parts of a step are cut off, as in rembg.
+    """
     mask = MaskRows(np.full((8, 8), value, np.float32), width=100, height=77).rows(0, 77)
     assert np.unique(mask).tolist() == [int(value * 255)]
 

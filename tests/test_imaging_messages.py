@@ -38,15 +38,48 @@ def _with_tag(tag: int, value: int, tiff: bytes = TIFF) -> bytes:
     ("content", "said"),
     [
         pytest.param(b"", "is empty (0 bytes); save or copy the picture again", id="empty"),
-        pytest.param(b"text", "is not a picture that is read here; the formats are JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF (its first frame)", id="text"),
-        pytest.param(b"IIRO" + bytes(90), "is a raw file of a camera (Olympus ORF), which is not read; develop it and save it as JPEG, PNG or TIFF", id="raw"),
-        pytest.param(PNG[:600], "is damaged or cut short: the file ends before all of its pixels do; copy or save the picture again", id="cut"),
-        pytest.param(_with_tag(262, 77), "is a TIFF file with the photometric interpretation 77, which is not read; save it with 8 or 16 bits a sample, RGB or grey", id="tiff-colours"),
-        pytest.param(_with_tag(259, 9999), "is a TIFF file with the compression number 9999, which is not read; save it with LZW, ZIP or no compression", id="tiff-compression"),
-        pytest.param(_with_tag(284, 2, RGB), "is damaged or cut short: its planes have no strips or tiles", id="tiff-planes"),
-        pytest.param(TIFF[:4] + b"\xff\xff\xff\0" + TIFF[8:], "is damaged or cut short: a TIFF directory lies outside the file", id="tiff-tags"),
+        pytest.param(
+            b"text",
+            "is not a picture that is read here; the formats are JPEG, PNG, WebP, AVIF, TIFF, BMP"
+            " and GIF (its first frame)",
+            id="text",
+        ),
+        pytest.param(
+            b"IIRO" + bytes(90),
+            "is a raw file of a camera (Olympus ORF), which is not read; develop it and save it as"
+            " JPEG, PNG or TIFF",
+            id="raw",
+        ),
+        pytest.param(
+            PNG[:600],
+            "is damaged or cut short: the file ends before all of its pixels do; copy or save the"
+            " picture again",
+            id="cut",
+        ),
+        pytest.param(
+            _with_tag(262, 77),
+            "is a TIFF file with the photometric interpretation 77, which is not read; save it with"
+            " 8 or 16 bits a sample, RGB or grey",
+            id="tiff-colours",
+        ),
+        pytest.param(
+            _with_tag(259, 9999),
+            "is a TIFF file with the compression number 9999, which is not read; save it with LZW,"
+            " ZIP or no compression",
+            id="tiff-compression",
+        ),
+        pytest.param(
+            _with_tag(284, 2, RGB),
+            "is damaged or cut short: its planes have no strips or tiles",
+            id="tiff-planes",
+        ),
+        pytest.param(
+            TIFF[:4] + b"\xff\xff\xff\0" + TIFF[8:],
+            "is damaged or cut short: a TIFF directory lies outside the file",
+            id="tiff-tags",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_path_is_a_parameter_of_what_is_said(content: bytes, said: str, tmp_path: Path) -> None:
     """A shell's user sees all of it, a page's reader the name; JSON keeps the message."""
     path = tmp_path / "cup; not found.png"
@@ -64,7 +97,9 @@ def test_what_pyvips_itself_says_is_quoted() -> None:
     """It may name a place; the page leaves it out."""
     error = pyvips.Error("can't create source from descriptor 7", "/home/a")
     told = complaints.explain(Path("/home/a/b.png"), error)
-    assert str(told) == "/home/a/b.png is damaged or cut short: can't create source from descriptor 7"  # fmt: skip
+    assert (
+        str(told) == "/home/a/b.png is damaged or cut short: can't create source from descriptor 7"
+    )
     assert render(told.message, is_public=True) == "b.png is damaged or cut short"
 
 
@@ -96,7 +131,9 @@ def test_a_box_and_an_output_name_the_file(tmp_path: Path) -> None:
     picture.write_bytes(PNG)
     with pytest.raises(SettingsError) as outside:
         box_in_picture("90,90,20,20", Box(0, 0, 40, 30), picture)
-    assert render(outside.value.message, is_public=True).startswith("focus_box 90,90,20,20 lies outside a.png,")  # fmt: skip
+    assert render(outside.value.message, is_public=True).startswith(
+        "focus_box 90,90,20,20 lies outside a.png,"
+    )
     composition = compose.Composition(
         header=source.read_header(picture),
         matte=PictureMatte.of(np.ones((4, 4), np.float32)),
@@ -105,4 +142,7 @@ def test_a_box_and_an_output_name_the_file(tmp_path: Path) -> None:
     )
     with pytest.raises(TunerError) as unwritten:
         compose.write_cutout(composition, tmp_path / "no" / "b.png", is_cancelled=lambda: False)
-    assert render(unwritten.value.message, is_public=True) == "b.png cannot be written: its folder is not there; make it first"  # fmt: skip
+    assert (
+        render(unwritten.value.message, is_public=True)
+        == "b.png cannot be written: its folder is not there; make it first"
+    )

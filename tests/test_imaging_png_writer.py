@@ -1,4 +1,7 @@
-"""PNG files written strip by strip: read back by others, at any size, and what is left when it fails."""
+"""PNG files written strip by strip.
+
+Read back by others, at any size, and what is left when it fails.
+"""
 
 from __future__ import annotations
 
@@ -161,7 +164,9 @@ def test_each_strip_can_be_inflated_alone() -> None:
     pixels = _picture(40, 100, 4)
     parts = [content for kind, content in _chunks(_write(pixels)) if kind == b"IDAT"]
     assert parts[0][:2] == b"\x78\x01"
-    inflated = b"".join(zlib.decompressobj(-15).decompress(p[2 * (not i) :]) for i, p in enumerate(parts[:-1]))  # fmt: skip
+    inflated = b"".join(
+        zlib.decompressobj(-15).decompress(p[2 * (not i) :]) for i, p in enumerate(parts[:-1])
+    )
     assert all(part.endswith(b"\x00\x00\xff\xff") for part in parts[:-1])
     assert len(inflated) == 100 * (1 + 40 * 4)
     assert parts[-1] == b"\x03\x00" + struct.pack(">I", zlib.adler32(inflated))

@@ -1,4 +1,7 @@
-"""Pictures as they are read, held against Pillow's pixels: every kind, every orientation, every profile."""
+"""Pictures as they are read, held against Pillow's pixels.
+
+Every kind, every orientation, every profile.
+"""
 
 from __future__ import annotations
 
@@ -283,9 +286,21 @@ def _grey_profile(gamma: float = 1.8) -> bytes:
         table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(tag))
         body += tag
     head = struct.pack(
-        ">I4sI4s4s4s6H4s28x", 128 + len(table) + len(body), b"lcms", 0x02100000, b"mntr", b"GRAY",
-        b"XYZ ", 2026, 1, 1, 0, 0, 0, b"acsp",
-    )  # fmt: skip
+        ">I4sI4s4s4s6H4s28x",
+        128 + len(table) + len(body),
+        b"lcms",
+        0x02100000,
+        b"mntr",
+        b"GRAY",
+        b"XYZ ",
+        2026,
+        1,
+        1,
+        0,
+        0,
+        0,
+        b"acsp",
+    )
     return (head + white).ljust(128, b"\0") + table + body
 
 
@@ -515,9 +530,11 @@ def test_scaling_does_not_weigh_colours_by_alpha(tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    width=st.integers(1, 3000), height=st.integers(1, 60), is_tall=st.booleans(),
+    width=st.integers(1, 3000),
+    height=st.integers(1, 60),
+    is_tall=st.booleans(),
     max_side=st.integers(64, 400),
-)  # fmt: skip
+)
 @example(width=1, height=1, is_tall=False, max_side=64)
 @example(width=5000, height=1, is_tall=False, max_side=64)
 @example(width=5000, height=1, is_tall=True, max_side=64)
@@ -603,7 +620,10 @@ def test_a_part_of_a_turned_picture_is_upright(
 def test_a_part_is_shrunk_by_its_decoder_no_further_than_a_picture(
     tmp_path: Path, name: str, factor: float
 ) -> None:
-    """A box much larger than asked is Pillow's crop, scaled; its edges are off by half a shrunk pixel at most."""
+    """A box much larger than asked is Pillow's crop, scaled.
+
+    Its edges are off by half a shrunk pixel at most.
+    """
     path = tmp_path / name
     side = round(40 * factor)
     picture = _colours(side * 2 + 37, side + 53)
@@ -675,7 +695,10 @@ def test_a_turned_picture_cut_short_leaves_no_temporary_file(tmp_path: Path) -> 
 def test_what_is_computed_with_is_no_plain_chain(
     tmp_path: Path, name: str, form: str, is_chain: bool
 ) -> None:
-    """Numbers that are computed with are read by libvips' threads: in the caller's, 12 MP of floats with alpha took 18 s."""
+    """Numbers that are computed with are read by libvips' threads.
+
+    In the caller's, 12 MP of floats with alpha took 18 s.
+    """
     path = tmp_path / name
     pyvips.Image.black(9, 7, bands=3).cast(form).write_to_file(str(path))
     assert source.read_header(path).is_plain_chain is is_chain

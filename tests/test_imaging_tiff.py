@@ -1,4 +1,7 @@
-"""TIFF files of every kind: the picture is read, or refused by name; never a wrong one in silence."""
+"""TIFF files of every kind: the picture is read, or refused by name.
+
+Never a wrong one in silence.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +136,10 @@ def test_unsigned_samples_are_scaled(
 @pytest.mark.parametrize("layout", _LAYOUTS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
 def test_grey_samples_are_scaled(tmp_path: Path, dtype: Any, layout: dict[str, Any]) -> None:
-    """Black may be 0 or the largest number; transparency stands beside it or in a plane of its own."""
+    """Black may be 0 or the largest number.
+
+    Transparency stands beside it or in a plane of its own.
+    """
     path = tmp_path / "a.tif"
     _write(path, _deep(_grey(), dtype), photometric="minisblack", **layout)
     _assert_near(_read(path)[0], _as_rgb(_grey()), worst=1)
@@ -168,7 +174,10 @@ def _srgb_profile() -> bytes:
 
 @functools.cache
 def _linear_profile() -> bytes:
-    """Make a profile of sRGB's colours with linear light: each curve tag becomes a curve of no points."""
+    """Make a profile of sRGB's colours with linear light.
+
+    Each curve tag becomes a curve of no points.
+    """
     profile = bytearray(_srgb_profile())
     count = struct.unpack(">I", profile[128:132])[0]
     for i in range(count):
@@ -184,7 +193,10 @@ def _linear_profile() -> bytes:
 def test_floats_are_read_through_their_profile(
     tmp_path: Path, dtype: Any, is_planar: bool, layout: dict[str, Any]
 ) -> None:
-    """Numbers with an sRGB profile are sRGB's, and with a linear one linear; transparency has none."""
+    """Numbers with an sRGB profile are sRGB's, and with a linear one linear.
+
+    Transparency has none.
+    """
     linear = np.dstack([_linear(_rgb()), _alpha() / 255])
     for samples, profile, expected in (
         (_rgb() / 255, _srgb_profile(), _rgb()),
@@ -207,7 +219,10 @@ def test_floats_are_read_through_their_profile(
 
 
 def test_floats_without_a_profile_are_linear_and_said_to_be(tmp_path: Path) -> None:
-    """As before, but no longer in silence; what is no number, or out of range, is black or white."""
+    """As before, but no longer in silence.
+
+    What is no number, or out of range, is black or white.
+    """
     numbers = _linear(_rgb()).astype(np.float32)
     numbers[:4], numbers[4:8], numbers[8:12] = np.nan, np.inf, -np.inf
     expected = _rgb().copy()
@@ -625,22 +640,40 @@ def _plain_tags(**changes: Any) -> dict[int, tuple[int, tuple[Any, ...]]]:
     [
         pytest.param({"bits": 12}, "with 12 bits a sample", id="12-bit"),
         pytest.param({"bits": 64}, "with 64 bits a sample", id="64-bit"),
-        pytest.param({"bits": 24, "sample_format": 3, "photometric": 2, "samples": 3}, "24-bit floating", id="float24"),
-        pytest.param({"bits": 32, "sample_format": 3}, "grey floating-point samples and no colour profile", id="grey-float"),
-        pytest.param({"bits": 64, "sample_format": 6}, "complex or of an unknown type", id="complex"),
+        pytest.param(
+            {"bits": 24, "sample_format": 3, "photometric": 2, "samples": 3},
+            "24-bit floating",
+            id="float24",
+        ),
+        pytest.param(
+            {"bits": 32, "sample_format": 3},
+            "grey floating-point samples and no colour profile",
+            id="grey-float",
+        ),
+        pytest.param(
+            {"bits": 64, "sample_format": 6}, "complex or of an unknown type", id="complex"
+        ),
         pytest.param({"samples": 5}, "5 channels whose meaning is not named", id="channels"),
         pytest.param({"photometric": 5, "samples": 3}, "3 inks that are not CMYK", id="inks"),
         pytest.param({"photometric": 2}, "1 of 3 colour channels", id="rgb-of-one"),
-        pytest.param({"photometric": 10, "samples": 3}, "the photometric interpretation 10", id="itu-lab"),
-        pytest.param({"photometric": 6, "samples": 4}, "subsampled YCbCr and extra channels", id="ycbcr-alpha"),
-        pytest.param({"photometric": 3, "samples": 3}, "a palette and extra channels", id="palette"),
+        pytest.param(
+            {"photometric": 10, "samples": 3}, "the photometric interpretation 10", id="itu-lab"
+        ),
+        pytest.param(
+            {"photometric": 6, "samples": 4},
+            "subsampled YCbCr and extra channels",
+            id="ycbcr-alpha",
+        ),
+        pytest.param(
+            {"photometric": 3, "samples": 3}, "a palette and extra channels", id="palette"
+        ),
         pytest.param({"compression": 34925}, "with the compression LZMA", id="lzma"),
         pytest.param({"compression": 50000}, "with the compression Zstandard", id="zstd"),
         pytest.param({"compression": 6}, "with the compression old-style JPEG", id="old-jpeg"),
         pytest.param({"compression": 34712}, "with the compression JPEG 2000", id="jpeg-2000"),
         pytest.param({"compression": 999}, "with the compression number 999", id="unknown"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_read_is_refused_by_name(
     tmp_path: Path, changes: dict[str, int], reason: str
 ) -> None:
@@ -695,7 +728,10 @@ def test_a_damaged_tile_is_refused(tmp_path: Path) -> None:
 
 
 def test_tall_strips_with_transparency_are_read_in_order(tmp_path: Path) -> None:
-    """Colours and transparency are read apart by two threads; none asks for a strip that is gone."""
+    """Colours and transparency are read apart by two threads.
+
+    None asks for a strip that is gone.
+    """
     noise = np.random.default_rng(1).integers(0, 256, (900, 150, 4)).astype(np.uint8)
     path = _write(tmp_path / "a.tif", noise, extrasamples=[2], rowsperstrip=27)
     header = source.read_header(path)

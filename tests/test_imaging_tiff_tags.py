@@ -67,7 +67,7 @@ def test_numbers_of_every_type_are_read() -> None:
             _entry(271, 2, 6, behind + 14),
             _entry(999, 99, 1, 0),
         )
-    ) + struct.pack("<3HII6s", 8, 8, 8, 144, 2, b"Maker\0")  # fmt: skip
+    ) + struct.pack("<3HII6s", 8, 8, 8, 144, 2, b"Maker\0")
     reader = _reader(data)
     directory = reader.directory(reader.first_offset)
     assert reader.numbers(directory, 256) == (640,)
@@ -115,7 +115,35 @@ def test_a_damaged_directory_is_a_sentence(tmp_path: Path, data: bytes, reason: 
     assert str(caught.value).startswith(str(path))
 
 
-_TAGS = st.sampled_from([254, 255, 256, 257, 258, 259, 262, 271, 273, 277, 278, 279, 284, 322, 323, 324, 330, 332, 338, 339, 529, 530, 532, 34675, 50706])  # fmt: skip
+_TAGS = st.sampled_from(
+    [
+        254,
+        255,
+        256,
+        257,
+        258,
+        259,
+        262,
+        271,
+        273,
+        277,
+        278,
+        279,
+        284,
+        322,
+        323,
+        324,
+        330,
+        332,
+        338,
+        339,
+        529,
+        530,
+        532,
+        34675,
+        50706,
+    ]
+)
 _NUMBERS = st.one_of(st.integers(0, 9), st.integers(0, 600), st.integers(0, 2**32 - 1))
 _ENTRIES = st.builds(_entry, _TAGS, st.integers(0, 20), _NUMBERS, _NUMBERS)
 _DIRECTORIES = st.builds(
@@ -126,8 +154,12 @@ _DIRECTORIES = st.builds(
 _HOSTILE = st.one_of(
     st.binary(max_size=300).map(lambda rest: b"II*\0" + rest),
     st.binary(max_size=300).map(lambda rest: b"MM\0+\0\x08\0\0" + rest),
-    st.builds(lambda found, rest: _file(*found) + rest, st.lists(_DIRECTORIES, min_size=1, max_size=4), st.binary(max_size=200)),
-)  # fmt: skip
+    st.builds(
+        lambda found, rest: _file(*found) + rest,
+        st.lists(_DIRECTORIES, min_size=1, max_size=4),
+        st.binary(max_size=200),
+    ),
+)
 
 
 @settings(max_examples=400, deadline=None)

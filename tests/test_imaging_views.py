@@ -1,4 +1,7 @@
-"""What libvips is shown of a file: an end that is missing, metadata without measure, names of any bytes."""
+"""What libvips is shown of a file.
+
+An end that is missing, metadata without measure, names of any bytes.
+"""
 
 from __future__ import annotations
 
@@ -92,20 +95,30 @@ _ENDS: list[Any] = [
     pytest.param(_encoded("PNG", _colours().quantize(16)), 20, 26, id="png-palette"),
     pytest.param(_interlaced(_colours()), 20, 26, id="png-interlaced"),
     pytest.param(_split(_encoded("PNG"), 7), 18, 60, id="png-split"),
-    pytest.param(make_png(np.asarray(_colours()), after=chunk(b"tEXt", b"a\0b" * 30)), 110, 140, id="png-text-after"),
+    pytest.param(
+        make_png(np.asarray(_colours()), after=chunk(b"tEXt", b"a\0b" * 30)),
+        110,
+        140,
+        id="png-text-after",
+    ),
     pytest.param(_encoded("GIF"), 2, 8, id="gif"),
-    pytest.param(_encoded("GIF", _colours().quantize(32), transparency=3), 2, 8, id="gif-transparent"),
+    pytest.param(
+        _encoded("GIF", _colours().quantize(32), transparency=3), 2, 8, id="gif-transparent"
+    ),
     pytest.param(_encoded("GIF", **_ANIMATED), 900, None, id="gif-animated"),
     pytest.param(_encoded("WEBP", xmp=b"<x/>" * 20), 80, 120, id="webp-xmp"),
     pytest.param(_encoded("WEBP", lossless=True, **_ANIMATED), 500, None, id="webp-animated"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("content", "spare", "too_many"), _ENDS)
 def test_a_missing_end_is_a_warning_and_missing_pixels_a_refusal(
     tmp_path: Path, content: bytes, spare: int, too_many: int | None
 ) -> None:
-    """Up to the last pixel the picture is the whole file's, pixel for pixel; past it, it is refused."""
+    """Up to the last pixel the picture is the whole file's, pixel for pixel.
+
+    Past it, it is refused.
+    """
     path = tmp_path / "a"
     path.write_bytes(content)
     header, pixels, small = _both(path)
@@ -114,7 +127,9 @@ def test_a_missing_end_is_a_warning_and_missing_pixels_a_refusal(
         path.write_bytes(content[:-cut])
         header, cut_pixels, cut_small = _both(path)
         assert header.warnings[-1] == views.END_MISSING
-        first, second = (cut_pixels, pixels) if pixels.shape[2] >= cut_pixels.shape[2] else (pixels, cut_pixels)  # fmt: skip
+        first, second = (
+            (cut_pixels, pixels) if pixels.shape[2] >= cut_pixels.shape[2] else (pixels, cut_pixels)
+        )
         assert np.array_equal(first, second[..., : first.shape[2]])
         assert np.array_equal(cut_small[..., :3], small[..., :3])
     for cut in [] if too_many is None else [too_many, len(content) // 2]:
@@ -192,18 +207,34 @@ def _webp(*chunks: tuple[bytes, bytes]) -> bytes:
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(make_png(_PIXELS, *_GOOD, *[chunk(b"zTXt", b"k\0\0" + _BOMB)] * 20), id="png-ztxt"),
-        pytest.param(make_png(_PIXELS, *_GOOD, *[chunk(b"iTXt", b"k\0\1\0\0\0" + _BOMB)] * 20), id="png-itxt"),
-        pytest.param(make_png(_PIXELS, *_GOOD, after=chunk(b"zTXt", b"k\0\0" + _BOMB) * 20), id="png-ztxt-after"),
-        pytest.param(make_png(_PIXELS, *_GOOD, *[chunk(b"tEXt", b"k\0v")] * 1000), id="png-many-texts"),
+        pytest.param(
+            make_png(_PIXELS, *_GOOD, *[chunk(b"zTXt", b"k\0\0" + _BOMB)] * 20), id="png-ztxt"
+        ),
+        pytest.param(
+            make_png(_PIXELS, *_GOOD, *[chunk(b"iTXt", b"k\0\1\0\0\0" + _BOMB)] * 20), id="png-itxt"
+        ),
+        pytest.param(
+            make_png(_PIXELS, *_GOOD, after=chunk(b"zTXt", b"k\0\0" + _BOMB) * 20),
+            id="png-ztxt-after",
+        ),
+        pytest.param(
+            make_png(_PIXELS, *_GOOD, *[chunk(b"tEXt", b"k\0v")] * 1000), id="png-many-texts"
+        ),
         pytest.param(make_png(_PIXELS, *_GOOD, chunk(b"abCd", bytes(2**21))), id="png-unknown"),
-        pytest.param(_JPEG[:2] + (b"\xff\xfe\xff\xff" + bytes(65533)) * 30 + _JPEG[2:], id="jpeg-comments"),
-        pytest.param(_JPEG[:2] + (b"\xff\xe1\xff\xffhttp://ns.adobe.com/xap/" + bytes(65509)) * 30 + _JPEG[2:], id="jpeg-xmp"),
+        pytest.param(
+            _JPEG[:2] + (b"\xff\xfe\xff\xff" + bytes(65533)) * 30 + _JPEG[2:], id="jpeg-comments"
+        ),
+        pytest.param(
+            _JPEG[:2]
+            + (b"\xff\xe1\xff\xffhttp://ns.adobe.com/xap/" + bytes(65509)) * 30
+            + _JPEG[2:],
+            id="jpeg-xmp",
+        ),
         pytest.param(_JPEG[:2] + b"\xff\xe5\0\2" * 5000 + _JPEG[2:], id="jpeg-many-segments"),
         pytest.param(_webp((b"XMP ", bytes(2**21))), id="webp-xmp"),
         pytest.param(_webp(*[(b"abcd", b"")] * 1000), id="webp-many-chunks"),
     ],
-)  # fmt: skip
+)
 def test_metadata_is_not_shown_without_measure(tmp_path: Path, content: bytes) -> None:
     """Text and unknown blocks are left out; pixels, orientation and profile are not."""
     path = tmp_path / "a"
@@ -219,13 +250,29 @@ def test_metadata_is_not_shown_without_measure(tmp_path: Path, content: bytes) -
 @pytest.mark.parametrize(
     ("content", "warning"),
     [
-        pytest.param(make_png(_PIXELS, iccp(_profile() + bytes(2**23))), views.PROFILE_TOO_LARGE, id="png-profile"),
-        pytest.param(make_png(_PIXELS, chunk(b"eXIf", _TURNED + bytes(2**21))), views.EXIF_TOO_LARGE, id="png-exif"),
-        pytest.param(_encoded("JPEG", icc_profile=_profile() + bytes(2**23)), views.PROFILE_TOO_LARGE, id="jpeg-profile"),
+        pytest.param(
+            make_png(_PIXELS, iccp(_profile() + bytes(2**23))),
+            views.PROFILE_TOO_LARGE,
+            id="png-profile",
+        ),
+        pytest.param(
+            make_png(_PIXELS, chunk(b"eXIf", _TURNED + bytes(2**21))),
+            views.EXIF_TOO_LARGE,
+            id="png-exif",
+        ),
+        pytest.param(
+            _encoded("JPEG", icc_profile=_profile() + bytes(2**23)),
+            views.PROFILE_TOO_LARGE,
+            id="jpeg-profile",
+        ),
         pytest.param(_webp((b"EXIF", bytes(2**21))), views.EXIF_TOO_LARGE, id="webp-exif"),
-        pytest.param(_encoded("WEBP", icc_profile=_profile() + bytes(2**23)), views.PROFILE_TOO_LARGE, id="webp-profile"),
+        pytest.param(
+            _encoded("WEBP", icc_profile=_profile() + bytes(2**23)),
+            views.PROFILE_TOO_LARGE,
+            id="webp-profile",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_profile_or_exif_without_measure_is_left_out_with_a_warning(
     tmp_path: Path, content: bytes, warning: str
 ) -> None:
@@ -239,7 +286,10 @@ def test_a_profile_or_exif_without_measure_is_left_out_with_a_warning(
 
 
 def test_a_gif_of_many_frames_is_shown_up_to_its_first(tmp_path: Path) -> None:
-    """Every frame of a file is listed by libvips, though only the first is read: 90 bytes of memory for each."""
+    """Every frame of a file is listed by libvips, though only the first is read.
+
+    90 bytes of memory for each.
+    """
     frame = b",\0\0\0\0\1\0\1\0\0\2\2\x44\1\0"
     path = tmp_path / "a.gif"
     path.write_bytes(_encoded("GIF")[:-1] + frame * 300_000 + b";")
@@ -279,10 +329,16 @@ def _kind_of_jpeg(code: int, bits: int) -> bytes:
     ("content", "words"),
     [
         pytest.param(_kind_of_jpeg(0xC1, 12), "cannot be read: it is stored in a way", id="12-bit"),
-        pytest.param(_kind_of_jpeg(0xC5, 8), "cannot be read: it is stored in a way", id="hierarchical"),
-        pytest.param(make_png(_PIXELS)[:8] + chunk(b"CgBI", bytes(4)) + make_png(_PIXELS)[8:], "CgBI", id="png-of-apps"),
+        pytest.param(
+            _kind_of_jpeg(0xC5, 8), "cannot be read: it is stored in a way", id="hierarchical"
+        ),
+        pytest.param(
+            make_png(_PIXELS)[:8] + chunk(b"CgBI", bytes(4)) + make_png(_PIXELS)[8:],
+            "CgBI",
+            id="png-of-apps",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_whole_picture_of_a_kind_that_is_not_read_is_not_called_damaged(
     tmp_path: Path, content: bytes, words: str
 ) -> None:
@@ -298,11 +354,13 @@ def test_a_whole_picture_of_a_kind_that_is_not_read_is_not_called_damaged(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        pytest.param(make_png(_PIXELS, b"".join([chunk(b"tEXt", b"k\0v")] * 260_000)), "chunks", id="png"),
+        pytest.param(
+            make_png(_PIXELS, b"".join([chunk(b"tEXt", b"k\0v")] * 260_000)), "chunks", id="png"
+        ),
         pytest.param(_JPEG[:2] + b"\xff\xfe\0\2" * 30_000 + _JPEG[2:], "segments", id="jpeg"),
         pytest.param(_webp(*[(b"abcd", b"")] * 30_000), "chunks", id="webp"),
     ],
-)  # fmt: skip
+)
 def test_more_blocks_than_any_picture_needs_are_refused(
     tmp_path: Path, content: bytes, words: str
 ) -> None:
@@ -346,21 +404,49 @@ def test_a_name_that_is_no_utf8_is_read_and_written(tmp_path: Path, kind: str) -
     [
         pytest.param("VipsJpeg: premature end of JPEG image", "the file ends before", id="libjpeg"),
         pytest.param("vipspng: libpng read error", "the file ends before", id="libpng"),
-        pytest.param("gifload: Unexpected end of GIF source data", "the file ends before", id="nsgif"),
+        pytest.param(
+            "gifload: Unexpected end of GIF source data", "the file ends before", id="nsgif"
+        ),
         pytest.param("gifload: Invalid frame data", "its pixels are damaged", id="nsgif-pixels"),
         pytest.param("webp2vips: unable to read pixels", "its pixels are damaged", id="libwebp"),
         pytest.param("webp: unable to parse image", "its header is damaged", id="libwebp-header"),
-        pytest.param("VipsJpeg: Bogus Huffman table definition", "its header is damaged", id="libjpeg-table"),
-        pytest.param("VipsJpeg: Unsupported JPEG process: SOF type 0xc6", "it is stored in a way", id="libjpeg-kind"),
-        pytest.param("VipsJpeg: Maximum supported image dimension is 65500 pixels", "its header asks for more", id="libjpeg-limit"),
-        pytest.param("source: bad seek to 2461\nheif: Invalid input: No 'iinf' box (2.111)", "its header is damaged", id="libheif"),
-        pytest.param("heif: Memory allocation error: Security limit exceeded: iinf", "its header asks for more", id="libheif-limit"),
-        pytest.param("source: bad seek to 77030\ntiff2vips: Failed to read directory", "the file ends before", id="libtiff"),
-        pytest.param("tiff2vips: Decoding error at scanline 0", "its pixels are damaged", id="libtiff-pixels"),
-        pytest.param("image file is truncated (38 bytes not processed)", "the file ends before", id="pillow"),
+        pytest.param(
+            "VipsJpeg: Bogus Huffman table definition", "its header is damaged", id="libjpeg-table"
+        ),
+        pytest.param(
+            "VipsJpeg: Unsupported JPEG process: SOF type 0xc6",
+            "it is stored in a way",
+            id="libjpeg-kind",
+        ),
+        pytest.param(
+            "VipsJpeg: Maximum supported image dimension is 65500 pixels",
+            "its header asks for more",
+            id="libjpeg-limit",
+        ),
+        pytest.param(
+            "source: bad seek to 2461\nheif: Invalid input: No 'iinf' box (2.111)",
+            "its header is damaged",
+            id="libheif",
+        ),
+        pytest.param(
+            "heif: Memory allocation error: Security limit exceeded: iinf",
+            "its header asks for more",
+            id="libheif-limit",
+        ),
+        pytest.param(
+            "source: bad seek to 77030\ntiff2vips: Failed to read directory",
+            "the file ends before",
+            id="libtiff",
+        ),
+        pytest.param(
+            "tiff2vips: Decoding error at scanline 0", "its pixels are damaged", id="libtiff-pixels"
+        ),
+        pytest.param(
+            "image file is truncated (38 bytes not processed)", "the file ends before", id="pillow"
+        ),
         pytest.param("an unknown complaint", "it cannot be decoded", id="unknown"),
     ],
-)  # fmt: skip
+)
 def test_a_decoders_words_are_said_plainly(said: str, meaning: str) -> None:
     """The sentence has none of the library's own words; those are for the log."""
     error = pyvips.Error("unable to call jpegload", said)

@@ -66,10 +66,11 @@ def test_what_will_not_fit_is_refused_with_what_does() -> None:
     found = why_not_fit(LARGE, asked(400), took(LARGE, 600), others)
     assert found is not None
     assert found.code == "will_not_fit"
-    assert str(found) == (
-        "this setting took 600 MiB here before, more than the memory limit of 400 MiB (memory_limit_bytes), "
-        "so it was not started; raise the limit, or choose what fitted here: network_size 256 (300 MiB) or "
-        "network_size 128 (150 MiB); --ignore-history runs it all the same"
+    assert (
+        str(found) == "this setting took 600 MiB here before, more than the memory limit of 400 MiB"
+        " (memory_limit_bytes), so it was not started; raise the limit, or choose what fitted"
+        " here: network_size 256 (300 MiB) or network_size 128 (150 MiB); --ignore-history runs"
+        " it all the same"
     )
     assert "--ignore-history" not in render(found, is_public=True)
     assert render(found, is_public=True).endswith("network_size 128 (150 MiB)")
@@ -81,8 +82,9 @@ def test_what_was_ended_is_refused_below_what_it_reached_and_never_offered() -> 
     """A limit above what it reached may be enough; that it fits is not known."""
     ended = Peak(settings=LARGE, ended_bytes=410 * MIB)
     assert str(why_not_fit(LARGE, asked(400), ended, [took(SMALL, 300)])).startswith(
-        "this setting was ended at 410 MiB here before, more than the memory limit of 400 MiB (memory_limit_bytes), "
-        "so it was not started; raise the limit, or choose what fitted here: network_size 256 (300 MiB)"
+        "this setting was ended at 410 MiB here before, more than the memory limit of 400 MiB"
+        " (memory_limit_bytes), so it was not started; raise the limit, or choose what fitted here:"
+        " network_size 256 (300 MiB)"
     )
     assert why_not_fit(LARGE, asked(410), ended, []) is None
     others = [ended, Peak(settings=SMALL, runs=4)]  # visitors ran it: there is no figure to offer
@@ -100,7 +102,10 @@ def test_a_cgroups_limit_is_named_with_how_it_is_raised() -> None:
         assert message is not None
         shell, page = str(message), render(message, is_public=True)
         assert "the limit of 400 MiB of cgroup /kubepods/burstable/pod1" in shell
-        assert "raise the container's memory (--memory of its start, memory.max of the cgroup), or" in shell  # fmt: skip
+        assert (
+            "raise the container's memory (--memory of its start, memory.max of the cgroup), or"
+            in shell
+        )
         assert "kubepods" not in page
         assert "raise" not in page
         assert "memory_limit_bytes" not in shell + page
@@ -111,9 +116,10 @@ def test_a_cgroups_limit_is_named_with_how_it_is_raised() -> None:
     ):
         assert "this machine's memory of 400 MiB" in text
         assert "raise" not in text
-    assert str(over_limit(410 * MIB, asked(400))) == (
-        "the worker held 410 MiB, more than its limit of 400 MiB (memory_limit_bytes), and was ended; "
-        "raise it, or choose a smaller setting"
+    assert (
+        str(over_limit(410 * MIB, asked(400)))
+        == "the worker held 410 MiB, more than its limit of 400 MiB (memory_limit_bytes), and was"
+        " ended; raise it, or choose a smaller setting"
     )
 
 
@@ -161,7 +167,10 @@ def make_worker() -> WarmWorker:
 
 
 def test_a_pictures_own_memory_is_not_its_settings() -> None:
-    """It is taken off; what it may leave in the heap counts for nothing; a warm worker's room counts all."""
+    """It is taken off; what it may leave in the heap counts for nothing.
+
+    A warm worker's room counts all.
+    """
     worker = make_worker()
     assert worker.note_run(RunPeak(peak_bytes=156 * MIB, picture_bytes=6 * MIB)) == 150 * MIB
     assert worker.note_run(RunPeak(peak_bytes=200 * MIB, has_next=True)) == 0
@@ -184,7 +193,9 @@ def test_the_stock_pipelines_pictures_are_not_its_settings() -> None:
     assert picture_bytes_of(SMALL, one_after_another) == 7
 
 
-def note(peaks: KnownPeaks, worker: WarmWorker, folder: Path, mib: int, picture_mib: int = 0) -> tuple[Message, ...]:  # fmt: skip
+def note(
+    peaks: KnownPeaks, worker: WarmWorker, folder: Path, mib: int, picture_mib: int = 0
+) -> tuple[Message, ...]:
     """Note a run of SMALL."""
     run = RunPeak(peak_bytes=mib * MIB, picture_bytes=picture_mib * MIB)
     return peaks.note(resolve(SMALL, read_machine()), worker, run, folder)
@@ -200,7 +211,11 @@ def test_the_settings_part_alone_is_held_against_the_limit(tmp_path: Path) -> No
     assert KnownPeaks("ignored").refuse_what_will_not_fit(here, asked(190), tmp_path) == 200 * MIB
     known = Measurements(tmp_path).find_peak(key_of(SMALL))
     assert known is not None
-    assert (known.load_bytes, known.run_bytes, known.picture_bytes) == (100 * MIB, 200 * MIB, 60 * MIB)  # fmt: skip
+    assert (known.load_bytes, known.run_bytes, known.picture_bytes) == (
+        100 * MIB,
+        200 * MIB,
+        60 * MIB,
+    )
 
 
 def test_a_long_batch_writes_what_is_news(tmp_path: Path) -> None:
@@ -218,7 +233,12 @@ def test_what_the_very_first_start_took_holds_until_another(tmp_path: Path) -> N
     """It compiles, which takes more memory than any later start."""
     first, later, key = make_worker(), make_worker(), key_of(SMALL)
     peaks, known = KnownPeaks(), Measurements(tmp_path)
-    for worker, mib, expected in ((first, 250, (250, 1)), (first, 260, (260, 2)), (later, 230, (230, 1)), (later, 235, (235, 2))):  # fmt: skip
+    for worker, mib, expected in (
+        (first, 250, (250, 1)),
+        (first, 260, (260, 2)),
+        (later, 230, (230, 1)),
+        (later, 235, (235, 2)),
+    ):
         worker.runs += 1
         note(peaks, worker, tmp_path, mib)
         found = known.find_peak(key)
@@ -233,7 +253,10 @@ def test_what_the_very_first_start_took_holds_until_another(tmp_path: Path) -> N
 def test_a_worker_ended_while_it_held_a_picture_says_nothing_of_its_setting(
     stage: str, tmp_path: Path, *, is_noted: bool
 ) -> None:
-    """Focus reads the picture again; a worker that was stretched by another picture says nothing either."""
+    """Focus reads the picture again.
+
+    A worker that was stretched by another picture says nothing either.
+    """
     error = OverLimitError(over_limit(300 * MIB, asked(290)), stage, reached_bytes=300 * MIB)
     here = resolve(SMALL, read_machine())
     worker = make_worker()
@@ -258,11 +281,16 @@ def test_another_engine_libvips_or_other_weights_begin_anew(
     for settings in (SMALL, mine):
         with pytest.raises(FailedRunError):
             peaks.refuse_what_will_not_fit(resolve(settings, read_machine()), asked(800), tmp_path)
-    own.write_bytes((Path(__file__).parent.parent / "rembg_tuner/models/u2netp-int8.onnx").read_bytes())  # fmt: skip
+    own.write_bytes(
+        (Path(__file__).parent.parent / "rembg_tuner/models/u2netp-int8.onnx").read_bytes()
+    )
     peaks.refuse_what_will_not_fit(resolve(mine, read_machine()), asked(800), tmp_path)
     versions = read_machine().version
     for package in (LIBVIPS_PACKAGE, "onnxruntime", "rembg-tuner"):
-        monkeypatch.setattr("rembg_tuner.machine._version_of", lambda name, of=package: "99" if name == of else versions(name))  # fmt: skip
+        monkeypatch.setattr(
+            "rembg_tuner.machine._version_of",
+            lambda name, of=package: "99" if name == of else versions(name),
+        )
         peaks.refuse_what_will_not_fit(resolve(SMALL, read_machine()), asked(800), tmp_path)
 
 
@@ -282,7 +310,10 @@ def test_what_was_measured_with_other_versions_is_not_offered(
 
     assert "choose what fitted here: network_size 64 (150 MiB)" in refusal()
     versions = read_machine().version
-    monkeypatch.setattr("rembg_tuner.machine._version_of", lambda name: "99" if name == LIBVIPS_PACKAGE else versions(name))  # fmt: skip
+    monkeypatch.setattr(
+        "rembg_tuner.machine._version_of",
+        lambda name: "99" if name == LIBVIPS_PACKAGE else versions(name),
+    )
     note(KnownPeaks(), make_worker(), tmp_path, 900)
     assert "nothing that fits has been run here" in refusal()
 
@@ -290,10 +321,17 @@ def test_what_was_measured_with_other_versions_is_not_offered(
 def make_older_files(folder: Path) -> None:
     """Write this machine's memory as release 0.1.0 did."""
     with closing(sqlite3.connect(folder / "history.sqlite")) as file, file:
-        file.execute("CREATE TABLE setting_peaks (setting TEXT NOT NULL, made_by TEXT NOT NULL, peak_bytes INTEGER NOT NULL, runs INTEGER NOT NULL, latest TEXT NOT NULL, PRIMARY KEY (setting, made_by))")  # fmt: skip
+        file.execute(
+            "CREATE TABLE setting_peaks (setting TEXT NOT NULL, made_by TEXT NOT NULL, peak_bytes"
+            " INTEGER NOT NULL, runs INTEGER NOT NULL, latest TEXT NOT NULL, PRIMARY KEY (setting,"
+            " made_by))"
+        )
         file.execute("INSERT INTO setting_peaks VALUES ('{}', 'onnxruntime 1, 1 1', 1, 1, '')")
     with closing(sqlite3.connect(folder / "trials.sqlite")) as file, file:
-        file.execute("CREATE TABLE trials (context TEXT NOT NULL, setting TEXT NOT NULL, number INTEGER NOT NULL, trial TEXT NOT NULL, PRIMARY KEY (context, setting))")  # fmt: skip
+        file.execute(
+            "CREATE TABLE trials (context TEXT NOT NULL, setting TEXT NOT NULL, number INTEGER NOT"
+            " NULL, trial TEXT NOT NULL, PRIMARY KEY (context, setting))"
+        )
 
 
 def test_an_older_versions_files_are_renamed_and_never_lost(tmp_path: Path) -> None:
@@ -303,12 +341,19 @@ def test_an_older_versions_files_are_renamed_and_never_lost(tmp_path: Path) -> N
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     said = set_older_aside(tmp_path)
     assert [message.code for message in said] == ["older_measurements_renamed"] * 2
-    assert str(said[0]).startswith(f"{tmp_path / 'history.sqlite'} of an older version was renamed to history.sqlite.old:")  # fmt: skip
+    assert str(said[0]).startswith(
+        f"{tmp_path / 'history.sqlite'} of an older version was renamed to history.sqlite.old:"
+    )
     assert set_older_aside(tmp_path) == ()
     make_older_files(tmp_path)
     set_older_aside(tmp_path)
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert after.keys() == {"history.sqlite.old", "history.sqlite.old1", "trials.sqlite.old", "trials.sqlite.old1"}  # fmt: skip
+    assert after.keys() == {
+        "history.sqlite.old",
+        "history.sqlite.old1",
+        "trials.sqlite.old",
+        "trials.sqlite.old1",
+    }
     assert all(after[f"{name}.old"] == content for name, content in before.items())
 
 
@@ -330,7 +375,9 @@ def test_an_older_file_that_cannot_be_renamed_is_left(
     assert renamed.code == "older_measurements_renamed"
 
 
-def test_a_run_says_once_that_older_files_were_renamed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
+def test_a_run_says_once_that_older_files_were_renamed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """In its result; of a server in the log, since a visitor can do nothing about it."""
     make_older_files(tmp_path)
     peaks = KnownPeaks()
@@ -490,7 +537,10 @@ def test_workers_stay_warm_while_their_peaks_fit(astronaut: Path, tmp_path: Path
 
 
 def test_a_server_notes_a_setting_once(astronaut: Path, tmp_path: Path, own_history: Path) -> None:
-    """Writing takes 10 to 40 ms, which each visitor would wait; that it went through here is known all the same."""
+    """Writing takes 10 to 40 ms, which each visitor would wait.
+
+    That it went through here is known all the same.
+    """
     settings = Settings(engine="onnxruntime", network_size=64)
     job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
     with Runner(history="visitors") as runner:
@@ -505,7 +555,10 @@ def test_a_server_notes_a_setting_once(astronaut: Path, tmp_path: Path, own_hist
 def test_a_larger_picture_refuses_no_smaller_one(
     astronaut: Path, tmp_path: Path, own_history: Path
 ) -> None:
-    """3.8 MP decoded whole (31 MiB) went through; the small one goes through with what it takes itself."""
+    """3.8 MP decoded whole (31 MiB) went through.
+
+    The small one goes through with what it takes itself.
+    """
     larger = tmp_path / "larger.webp"
     with Image.open(astronaut) as picture:
         picture.convert("RGB").resize((2400, 1600)).save(larger, quality=80)

@@ -44,7 +44,8 @@ def test_an_error_that_a_signal_caused_ends_the_server_cleanly(
     """While the page starts, a library may replace the signal's exception by one of its own."""
 
     def serve_badly(_: argparse.Namespace) -> int:
-        # Not by a real signal: a library that other tests loaded here may have left its signal stack unmapped.
+        # Not by a real signal: a library that other tests loaded here may have left its signal
+        # stack unmapped.
         handler = signal.getsignal(number)
         assert callable(handler)
         try:

@@ -257,7 +257,10 @@ def inner_imports() -> Iterator[tuple[Import, str]]:
 
 
 def is_of_a_spec(found: Import) -> bool:
-    """Return whether a spec's function imports an engine, or a spec imports a type; see `test_the_table_is_light`."""
+    """Return whether a spec's function imports an engine, or a spec imports a type.
+
+    See `test_the_table_is_light`.
+    """
     if room_of(found.importer) != "engine_specs":
         return False
     is_an_engine = found.imported.startswith(f"{PACKAGE}.engines.")
@@ -363,7 +366,10 @@ def loaded_by(statement: str) -> set[str]:
         [
             sys.executable,
             "-c",
-            f"{statement}\nimport json, sys\nprint(json.dumps([name for name, one in sys.modules.items() if one]))",
+            (
+                f"{statement}\nimport json, sys\nprint(json.dumps([name for name, one in"
+                " sys.modules.items() if one]))"
+            ),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -375,10 +381,17 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_the_table_is_light() -> None:
-    """The table of engines is read before a worker is launched: it imports itself and the specs, and nothing else."""
+    """The table of engines is read before a worker is launched.
+
+    It imports itself and the specs, and nothing else.
+    """
     before = loaded_by(f"import {PACKAGE}")
     loaded = loaded_by(f"import {PACKAGE}.engines.table") - before
-    specs = {name for name in our_modules() if name.startswith(f"{PACKAGE}.engines.") and name.endswith(".spec")}  # fmt: skip
+    specs = {
+        name
+        for name in our_modules()
+        if name.startswith(f"{PACKAGE}.engines.") and name.endswith(".spec")
+    }
     packages = {name.rpartition(".")[0] for name in specs}
     table = {f"{PACKAGE}.engines.table"}
     assert {name for name in loaded if name != "__future__"} == specs | packages | table | {

@@ -45,7 +45,9 @@ def line() -> Iterator[WaitingLine]:
         yield line
 
 
-def order(folder: Path, settings: Settings = QUICK, *, name: str = "astronaut", repeat: int = 1) -> Order:  # fmt: skip
+def order(
+    folder: Path, settings: Settings = QUICK, *, name: str = "astronaut", repeat: int = 1
+) -> Order:
     """Order an example, to a file of its own."""
     count = len(list(folder.iterdir()))
     output = folder / f"{count}-{name}.png"
@@ -122,7 +124,9 @@ def test_who_leaves_the_line_is_gone(line: WaitingLine, tmp_path: Path) -> None:
     assert isinstance(finished(first), Result)
 
 
-def test_a_cancelled_run_frees_the_slot_and_keeps_the_worker(line: WaitingLine, tmp_path: Path) -> None:  # fmt: skip
+def test_a_cancelled_run_frees_the_slot_and_keeps_the_worker(
+    line: WaitingLine, tmp_path: Path
+) -> None:
     """Within a second nothing runs; the next run of the same settings is warm."""
     slow = Settings(engine="onnxruntime", network_size=512, intra_op_threads=1)
     finished(line.submit(order(tmp_path, slow)))
@@ -139,7 +143,7 @@ def test_a_cancelled_run_frees_the_slot_and_keeps_the_worker(line: WaitingLine, 
     assert warm.run_index > 0
 
 
-def test_a_repeat_runs_so_often_and_writes_previews_once(line: WaitingLine, tmp_path: Path) -> None:  # fmt: skip
+def test_a_repeat_runs_so_often_and_writes_previews_once(line: WaitingLine, tmp_path: Path) -> None:
     """Five runs of one worker; only the first leaves previews."""
     job = Job(
         input=str(EXAMPLES / "coffee.png"),
@@ -152,7 +156,11 @@ def test_a_repeat_runs_so_often_and_writes_previews_once(line: WaitingLine, tmp_
     results = [run for run in ticket.runs if isinstance(run, Result)]
     assert [run.run_index for run in results] == [0, 1, 2, 3, 4]
     assert [run.preview is not None for run in results] == [True, False, False, False, False]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["after.webp", "before.jpg", "out.png"]  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "after.webp",
+        "before.jpg",
+        "out.png",
+    ]
 
 
 def test_a_repeat_stops_at_a_failure(line: WaitingLine, tmp_path: Path) -> None:
@@ -165,7 +173,9 @@ def test_a_repeat_stops_at_a_failure(line: WaitingLine, tmp_path: Path) -> None:
     assert (run.kind, len(ticket.runs)) == ("bad_input", 1)
 
 
-def test_a_killed_worker_is_told_and_the_next_run_is_right(line: WaitingLine, tmp_path: Path) -> None:  # fmt: skip
+def test_a_killed_worker_is_told_and_the_next_run_is_right(
+    line: WaitingLine, tmp_path: Path
+) -> None:
     """SIGKILL in mid-run is a crash that names the signal."""
     slow = Settings(engine="onnxruntime", network_size=512, intra_op_threads=1)
     finished(line.submit(order(tmp_path, slow)))
@@ -218,7 +228,9 @@ def test_company_is_told(tmp_path: Path) -> None:
         tickets = [line.submit(order(tmp_path, repeat=10)) for _ in range(2)]
         runs = [finished(ticket) for ticket in tickets]
     assert all(isinstance(run, Result) for run in runs)
-    told = [run for ticket in tickets for run in ticket.runs if isinstance(run, Result) and run.warnings]  # fmt: skip
+    told = [
+        run for ticket in tickets for run in ticket.runs if isinstance(run, Result) and run.warnings
+    ]
     assert any("another slot was running" in str(run.warnings[-1]) for run in told)
 
 
@@ -254,8 +266,13 @@ def test_a_trial_is_cancelled_while_its_model_converts(
     assert run.kind == "cancelled"
 
 
-def test_a_heavy_worker_is_not_kept(line: WaitingLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    """A worker whose peak alone is more than the bound is ended after its run; a light one stays warm."""
+def test_a_heavy_worker_is_not_kept(
+    line: WaitingLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose peak alone is more than the bound is ended after its run.
+
+    A light one stays warm.
+    """
     finished(line.submit(order(tmp_path)))
     assert len(line.worker_pids()) == 1
     assert MOST_WARM_BYTES == 2**30
@@ -282,7 +299,13 @@ def test_twenty_at_once_get_their_own(tmp_path: Path) -> None:
             with lock:
                 asked = order(tmp_path, name=name)
             run = finished(line.submit(asked))
-            kind = run.kind if isinstance(run, Failure) else "own" if _digest(asked.job.output) == right[name] else "wrong"  # fmt: skip
+            kind = (
+                run.kind
+                if isinstance(run, Failure)
+                else "own"
+                if _digest(asked.job.output) == right[name]
+                else "wrong"
+            )
             with lock:
                 answers.append(kind)
 

@@ -1,4 +1,7 @@
-"""The load average without our own workers: arithmetic on a made clock, and where the warning is told."""
+"""The load average without our own workers.
+
+Arithmetic on a made clock, and where the warning is told.
+"""
 
 from __future__ import annotations
 
@@ -103,9 +106,13 @@ def machine(
     ],
 )
 def test_the_warning_is_of_others_work(
-    load: float | None, own: float, usable: int, cpus: int, is_warned: bool,
+    load: float | None,
+    own: float,
+    usable: int,
+    cpus: int,
+    is_warned: bool,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """Where the rest of the load exceeds the usable CPUs."""
     machine(monkeypatch, load=load, usable=usable, cpus=cpus)
     counted = OwnLoad(Clock())
@@ -144,7 +151,16 @@ def test_cut_says_that_the_machine_is_busy(
 ) -> None:
     """Next to the figures, and in the JSON's warnings."""
     machine(monkeypatch, load=7.0)
-    words = ["cut", str(COFFEE), "--engine", "onnxruntime", "--network-size", "64", "-o", str(tmp_path / "a.png")]  # fmt: skip
+    words = [
+        "cut",
+        str(COFFEE),
+        "--engine",
+        "onnxruntime",
+        "--network-size",
+        "64",
+        "-o",
+        str(tmp_path / "a.png"),
+    ]
     assert main(words) == 0
     said = "the machine was busy with other work: load average "
     assert f"  warning  {said}" in capsys.readouterr().out

@@ -85,10 +85,15 @@ def test_a_language_says_its_row(language: str) -> None:
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_every_text_is_translated(language: str) -> None:
-    """A new message has its translation before it can reach a reader; `make words` adds its place."""
+    """A new message has its translation before it can reach a reader.
+
+    `make words` adds its place.
+    """
     found = content_of(language)
     assert keys_of(source()) - keys_of(found) == set()
-    assert [one.id for one in found if one.id and (one.fuzzy or not tool.is_translated(one.string))] == []  # fmt: skip
+    assert [
+        one.id for one in found if one.id and (one.fuzzy or not tool.is_translated(one.string))
+    ] == []
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
@@ -115,7 +120,11 @@ def test_no_text_stands_twice(language: str) -> None:
     text = po_file(language).read_text(encoding="utf-8")
     assert len(re.findall("^msgid ", text, re.MULTILINE)) == len(keys_of(content_of(language))) + 1
     plain = {key for key in keys_of(source()) if isinstance(key[1], str)}
-    assert [key for key in keys_of(source()) if (key[0], key[1][0]) in plain and isinstance(key[1], tuple)] == []  # fmt: skip
+    assert [
+        key
+        for key in keys_of(source())
+        if (key[0], key[1][0]) in plain and isinstance(key[1], tuple)
+    ] == []
 
 
 def messages_of(catalogue: Catalog) -> list[Message]:
@@ -161,14 +170,14 @@ def test_a_files_name_stays_as_it_is(name: str, language: str) -> None:
 def test_any_name_stays_as_it_is(name: str) -> None:
     """Whatever it holds."""
     for language in LANGUAGES:
-        told = tell(Message(EMPTY, path=name), language)  # fmt: skip
+        told = tell(Message(EMPTY, path=name), language)
         assert name in told
 
 
 def test_a_hostile_name_costs_nothing() -> None:
     """A long one of what joins sentences and opens fields takes no longer than any other."""
     for piece in ("; ", "{x}", " and ", "：", "a"):
-        message = Message(EMPTY, path=piece * 100_000)  # fmt: skip
+        message = Message(EMPTY, path=piece * 100_000)
         began_s = time.process_time()
         for language in LANGUAGES:
             tell(message, language)
@@ -180,7 +189,10 @@ def test_a_hostile_name_costs_nothing() -> None:
 
 @pytest.fixture
 def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the page one language more, as a contributor would: a line in the table, and a file with a few texts."""
+    """Give the page one language more, as a contributor would.
+
+    A line in the table, and a file with a few texts.
+    """
     monkeypatch.setattr(catalogues, "LANGUAGES", {**LANGUAGES, "de": "Deutsch"})
     for module in (widgets, sender, tool):
         monkeypatch.setattr(module, "LANGUAGES", catalogues.LANGUAGES)
@@ -216,7 +228,10 @@ def test_a_new_language_is_a_file_and_a_line(german: Path) -> None:
     assert told == ["1 Bild!", "2 Bilder!"]
     page = widgets.page_words().translations_dict["de"]
     assert (page["run"], page["cancel"]) == ("Starten", "Cancel")
-    assert '<a href="?lang=de" hreflang="de" lang="de" data-language="de">Deutsch</a>' in widgets.language_links()  # fmt: skip
+    assert (
+        '<a href="?lang=de" hreflang="de" lang="de" data-language="de">Deutsch</a>'
+        in widgets.language_links()
+    )
     assert '"de"' in widgets.script()
 
 
@@ -224,14 +239,16 @@ def test_an_unknown_language_is_english() -> None:
     """Neither Chinese nor an error."""
     assert catalogue_of("xx") is ENGLISH
     assert say("run", "xx") == say("run", SOURCE)
-    assert tell(Message(EMPTY, path="a"), "xx").startswith("a is empty")  # fmt: skip
+    assert tell(Message(EMPTY, path="a"), "xx").startswith("a is empty")
 
 
 def test_widgets_get_no_braces() -> None:
     """Gradio shows the raw mark of a word that has them."""
     for language, found in widgets.page_words().translations_dict.items():
         assert language in LANGUAGES
-        assert [key for key, text in found.items() if "{" in text or not re.fullmatch(r"[\w.& -]+", key)] == []  # fmt: skip
+        assert [
+            key for key, text in found.items() if "{" in text or not re.fullmatch(r"[\w.& -]+", key)
+        ] == []
 
 
 def test_what_a_library_said_is_left_out() -> None:

@@ -38,7 +38,9 @@ _TRANSPOSES = {
 }
 
 
-def _picture(*subjects: tuple[int, int, int, int], size: tuple[int, int] = (1000, 700)) -> Image.Image:  # fmt: skip
+def _picture(
+    *subjects: tuple[int, int, int, int], size: tuple[int, int] = (1000, 700)
+) -> Image.Image:
     """Make a dark picture with bright ellipses."""
     pixels = np.full((size[1], size[0], 3), 20, np.uint8)
     y, x = np.mgrid[: size[1], : size[0]]
@@ -57,7 +59,9 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def _cut(path: Path, settings: Settings, engine: LeftHalf | None = None, *, stages: Stages | None = None) -> tuple[Outcome, Pixels]:  # fmt: skip
+def _cut(
+    path: Path, settings: Settings, engine: LeftHalf | None = None, *, stages: Stages | None = None
+) -> tuple[Outcome, Pixels]:
     """Cut a picture out; give the outcome and the alpha."""
     output = path.with_suffix(".out.png")
     job = Job(input=str(path), output=str(output))
@@ -74,11 +78,20 @@ def _errors(alpha: Pixels, picture: Image.Image) -> int:
 def test_a_small_subject_is_looked_at_again(picture: Path) -> None:
     """Its edge is better, the result says how often the network ran, and the stage has its time."""
     outcome, alpha = _cut(picture, AUTO)
-    assert list(outcome.stages_s) == ["read_small", "normalise", "predict", "matte", "focus", "write"]  # fmt: skip
+    assert list(outcome.stages_s) == [
+        "read_small",
+        "normalise",
+        "predict",
+        "matte",
+        "focus",
+        "write",
+    ]
     assert outcome.focus is not None
     assert outcome.focus["passes"] in (2, 3)
     left, top, width, height = outcome.focus["box"]
-    assert Box(left, top, width, height).joined(Box(300, 200, 120, 130)) == Box(left, top, width, height)  # fmt: skip
+    assert Box(left, top, width, height).joined(Box(300, 200, 120, 130)) == Box(
+        left, top, width, height
+    )
     assert outcome.focus["share"] == pytest.approx(width * height / 700_000, abs=1e-4)
     plain, first = _cut(picture, NETWORK)
     assert "focus" not in plain.stages_s
@@ -86,7 +99,9 @@ def test_a_small_subject_is_looked_at_again(picture: Path) -> None:
     assert _errors(alpha, _picture(SUBJECT)) < _errors(first, _picture(SUBJECT)) / 2
 
 
-@pytest.mark.parametrize("settings", [AUTO, Settings(engine="onnxruntime", focus="auto", focus_max_share=0.01)])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings", [AUTO, Settings(engine="onnxruntime", focus="auto", focus_max_share=0.01)]
+)
 def test_a_large_subject_costs_and_changes_nothing(settings: Settings, tmp_path: Path) -> None:
     """Above the cap the file is that of focus off, byte by byte, and no stage is added."""
     subject = (100, 50, 900, 650) if settings is AUTO else SUBJECT
@@ -121,18 +136,38 @@ def test_a_box_by_hand_is_all_that_is_looked_at(picture: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        pytest.param("1000,0,50,50", "focus_box 1000,0,50,50 lies outside a.png, which is 1000 x 700 px; choose a box in it", id="outside"),
-        pytest.param("100%,0,50,50", "focus_box 100%,0,50,50 lies outside a.png, which is 1000 x 700 px; choose a box in it", id="outside-by-share"),
-        pytest.param("990,0,50,50", "focus_box 990,0,50,50 covers only 10 x 50 px of a.png, which is 1000 x 700 px; choose a box of at least 16 x 16 px", id="too-little-inside"),
-        pytest.param("0,0,1%,50", "focus_box 0,0,1%,50 covers only 10 x 50 px of a.png, which is 1000 x 700 px; choose a box of at least 16 x 16 px", id="too-small-a-share"),
+        pytest.param(
+            "1000,0,50,50",
+            "focus_box 1000,0,50,50 lies outside a.png, which is 1000 x 700 px; choose a box in it",
+            id="outside",
+        ),
+        pytest.param(
+            "100%,0,50,50",
+            "focus_box 100%,0,50,50 lies outside a.png, which is 1000 x 700 px; choose a box in it",
+            id="outside-by-share",
+        ),
+        pytest.param(
+            "990,0,50,50",
+            "focus_box 990,0,50,50 covers only 10 x 50 px of a.png, which is 1000 x 700 px; choose"
+            " a box of at least 16 x 16 px",
+            id="too-little-inside",
+        ),
+        pytest.param(
+            "0,0,1%,50",
+            "focus_box 0,0,1%,50 covers only 10 x 50 px of a.png, which is 1000 x 700 px; choose a"
+            " box of at least 16 x 16 px",
+            id="too-small-a-share",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_box_must_lie_in_the_picture(text: str, problem: str) -> None:
     """At least a part of it that can be looked at; the sentence says how large the picture is."""
     with pytest.raises(SettingsError, match="focus_box") as caught:
         box_in_picture(text, Box(0, 0, 1000, 700), Path("a.png"))
     assert str(caught.value) == problem
-    assert box_in_picture("900,600,500,500", Box(0, 0, 1000, 700), Path("a.png")) == Box(900, 600, 100, 100)  # fmt: skip
+    assert box_in_picture("900,600,500,500", Box(0, 0, 1000, 700), Path("a.png")) == Box(
+        900, 600, 100, 100
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -171,7 +206,10 @@ def test_a_box_is_found_in_the_picture_as_it_is_stored(orientation: int) -> None
 
 
 def test_pictures_are_looked_at_together_as_alone(tmp_path: Path) -> None:
-    """One small, one large, one with three subjects, one damaged: each file as if it had been alone."""
+    """One small, one large, one with three subjects, one damaged.
+
+    Each file as if it had been alone.
+    """
     apart = ((60, 60, 160, 160), (450, 80, 560, 170), (800, 500, 900, 620))
     contents = [(SUBJECT,), ((100, 50, 900, 650),), apart]
     paths = [tmp_path / f"{i}.png" for i in range(3)]
@@ -179,7 +217,10 @@ def test_pictures_are_looked_at_together_as_alone(tmp_path: Path) -> None:
         _picture(*subjects).save(path)
     alone = [(_cut(path, AUTO)[0], path.with_suffix(".out.png").read_bytes()) for path in paths]
     (tmp_path / "bad.png").write_bytes(paths[0].read_bytes()[:300])
-    jobs = [Job(input=str(path), output=str(path.with_suffix(".together.png"))) for path in (*paths, tmp_path / "bad.png")]  # fmt: skip
+    jobs = [
+        Job(input=str(path), output=str(path.with_suffix(".together.png")))
+        for path in (*paths, tmp_path / "bad.png")
+    ]
     engine = Brightness()
     engine.inputs = []
     came = cut_out_together(jobs, AUTO, engine, MODEL, silent())
@@ -224,7 +265,9 @@ class _Second(Brightness):
             return super().predict(network_input)
         if self._stages_to_cancel is not None:
             self._stages_to_cancel.cancelled.set()
-        return np.full((len(network_input), 1, SIDE, SIDE), np.nan if self._act == "nan" else 0, np.float32)  # fmt: skip
+        return np.full(
+            (len(network_input), 1, SIDE, SIDE), np.nan if self._act == "nan" else 0, np.float32
+        )
 
 
 def test_a_cancel_between_two_looks_writes_nothing(picture: Path) -> None:
@@ -246,7 +289,9 @@ def test_a_second_answer_that_is_no_number_is_told(picture: Path, tmp_path: Path
         _cut(picture, AUTO, _Second("nan"))
     large = tmp_path / "large.png"
     _picture((100, 50, 900, 650)).save(large)
-    jobs = [Job(input=str(path), output=str(path.with_suffix(".t.png"))) for path in (picture, large)]  # fmt: skip
+    jobs = [
+        Job(input=str(path), output=str(path.with_suffix(".t.png"))) for path in (picture, large)
+    ]
     came = cut_out_together(jobs, AUTO, _Second("nan"), MODEL, silent())
     assert isinstance(came[0], Undone)
     assert isinstance(came[0].error, EngineError)
@@ -273,8 +318,13 @@ def test_a_second_look_that_finds_nothing_keeps_the_file(picture: Path) -> None:
         pytest.param("ncnn", "fp32", id="ncnn", marks=pytest.mark.slow),
     ],
 )
-def test_every_engine_looks_again(engine: str, precision: str, own_cache: Path, tmp_path: Path) -> None:  # fmt: skip
-    """u2netp itself, on a ball of a few per cent of the picture: every engine runs again, and cuts it out better."""
+def test_every_engine_looks_again(
+    engine: str, precision: str, own_cache: Path, tmp_path: Path
+) -> None:
+    """u2netp itself, on a ball of a few per cent of the picture.
+
+    Every engine runs again, and cuts it out better.
+    """
     if engine == "ncnn":
         pytest.importorskip("ncnn")
     settings = Settings(engine=engine, precision=precision)  # type: ignore[arg-type]

@@ -86,7 +86,9 @@ def test_a_timing_is_of_one_key_and_one_machine(tmp_path: Path) -> None:
     known = Measurements(tmp_path)
     timing = Timing(time_s=0.05, low_s=0.04, high_s=0.07, n=7, about={"libvips": "8.18"})
     known.note_timing("a", "cpu, 2 cores", timing)
-    known.note_timing("a", "cpu, 2 cores", Timing(time_s=0.06, low_s=0.05, high_s=0.08, n=9, about={}))  # fmt: skip
+    known.note_timing(
+        "a", "cpu, 2 cores", Timing(time_s=0.06, low_s=0.05, high_s=0.08, n=9, about={})
+    )
     found = known.find_timing("a", "cpu, 2 cores")
     assert found is not None
     assert (found.time_s, found.n, found.about) == (0.06, 9, {})

@@ -52,7 +52,12 @@ class Chinese:
         return {"{n} trials": "{n} 次"}.get(many, many)
 
 
-READ = Message("{path} cannot be read: {reason}", code="unreadable", path=Path("/home/a/b.png"), reason=Quoted("libfoo: /x"))  # fmt: skip
+READ = Message(
+    "{path} cannot be read: {reason}",
+    code="unreadable",
+    path=Path("/home/a/b.png"),
+    reason=Quoted("libfoo: /x"),
+)
 
 
 def test_a_path_is_shortened_and_a_librarys_text_left_out_for_the_public() -> None:
@@ -78,7 +83,12 @@ def test_what_joined_a_left_out_text_goes_with_it(template: str, left: str) -> N
 
 def test_names_are_explained_and_stand_without_spaces_beside_chinese() -> None:
     """A term is translated; a plain text keeps its spaces."""
-    message = Message("engine {engine} has no {knob}, it has {able}", engine="ncnn", knob=Term("precision", "knob"), able=listed(["a", "b"]))  # fmt: skip
+    message = Message(
+        "engine {engine} has no {knob}, it has {able}",
+        engine="ncnn",
+        knob=Term("precision", "knob"),
+        able=listed(["a", "b"]),
+    )
     assert str(message) == "engine ncnn has no precision, it has a, b"
     assert render(message, Chinese()) == "引擎 ncnn 没有精度（precision），它有 a, b"
 
@@ -212,7 +222,10 @@ MESSAGES = st.builds(
 
 @given(MESSAGES)
 def test_any_message_is_rendered_and_kept(message: Message) -> None:
-    """Rendering never raises; JSON gives the same message back; one made public says what a page does."""
+    """Rendering never raises; JSON gives the same message back.
+
+    One made public says what a page does.
+    """
     assert str(message.public()) == render(message, is_public=True)
     for catalogue in (Chinese(),):
         assert isinstance(render(message, catalogue), str)
@@ -220,7 +233,18 @@ def test_any_message_is_rendered_and_kept(message: Message) -> None:
     assert Message.from_json(json.loads(json.dumps(message.to_json()))) == message
 
 
-@pytest.mark.parametrize("content", [None, 3, [], {}, {"template": 1}, {"template": "a", "params": 3}, {"template": "a", "params": {"x": {"odd": 1}}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        3,
+        [],
+        {},
+        {"template": 1},
+        {"template": "a", "params": 3},
+        {"template": "a", "params": {"x": {"odd": 1}}},
+    ],
+)
 def test_what_is_no_message_is_refused(content: object) -> None:
     """A damaged row is not taken for one."""
     with pytest.raises(ValueError, match="cannot be"):
@@ -287,8 +311,16 @@ def test_messages_are_made_by_their_own_names() -> None:
             if isinstance(node, ast.ImportFrom) and not str(node.module).startswith("rembg_tuner"):
                 continue
             if isinstance(node, ast.ImportFrom | ast.Import):
-                odd += [f"{name}: {one.name} as {one.asname}" for one in node.names if one.asname and one.name in ("Message", "plural", "rembg_tuner.messages")]  # fmt: skip
-                odd += [f"{name}: {one.name}" for one in node.names if one.name in ("messages", "rembg_tuner.messages")]  # fmt: skip
+                odd += [
+                    f"{name}: {one.name} as {one.asname}"
+                    for one in node.names
+                    if one.asname and one.name in ("Message", "plural", "rembg_tuner.messages")
+                ]
+                odd += [
+                    f"{name}: {one.name}"
+                    for one in node.names
+                    if one.name in ("messages", "rembg_tuner.messages")
+                ]
             elif isinstance(node, ast.Attribute) and ast.unparse(node) == "Message.make":
                 made[name] = made.get(name, 0) - 1
     assert odd == []

@@ -134,7 +134,10 @@ def test_the_embedded_model_comes_with_its_licence() -> None:
 
 
 def test_the_catalogue_has_every_session_of_rembg() -> None:
-    """Those that run here, and those that do not with the reason: a new one would be missed here."""
+    """Those that run here, and those that do not with the reason.
+
+    A new one would be missed here.
+    """
     assert {*read_catalogue(), *read_unfit()} == set(rembg_models())
     assert all(reason.strip() for reason in read_unfit().values())
 
@@ -171,7 +174,10 @@ def test_an_entry_is_got_from_where_rembg_gets_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(read_catalogue()))
 def test_an_entry_is_fed_and_read_as_rembg_does(name: str) -> None:
-    """The class itself is run over a stub: what it feeds the network, and the mask it makes, are ours."""
+    """The class itself is run over a stub.
+
+    What it feeds the network, and the mask it makes, are ours.
+    """
     entry = read_catalogue()[name]
     chance = np.random.default_rng(0)
     picture = chance.integers(0, 256, (entry.side, entry.side, 3), np.uint8)
@@ -282,9 +288,7 @@ def test_a_model_that_went_away_is_told_by_name(tmp_path: Path) -> None:
     path = tmp_path / "gone.onnx"
     with pytest.raises(ModelError) as caught:
         verify(spec_of(path, {}))
-    assert str(caught.value) == (
-        f"the model's file {path} cannot be read: No such file or directory"
-    )
+    assert str(caught.value) == f"the model's file {path} cannot be read: No such file or directory"
 
 
 def test_an_own_file_is_known_by_its_sha256(tmp_path: Path) -> None:
@@ -395,12 +399,18 @@ def test_a_stand_in_at_a_catalogue_path_runs_by_its_path(bare_home: Path) -> Non
     record = path.with_suffix(".json")
     advice, _, content = str(caught.value).partition(" for the released file ")
     assert advice.endswith(
-        f"if it is a file of your own, run it by its path, --model {path}, and write how it takes a picture into {record},"
+        f"if it is a file of your own, run it by its path, --model {path}, and write how it takes a"
+        f" picture into {record},"
     )
     record.write_text(content)
     own = find_model(str(path))
     assert verify(own) == hashlib.sha256(b"converted").hexdigest()
-    assert (own.mean, own.std, own.post, own.side) == (named.mean, named.std, named.post, named.side)  # fmt: skip
+    assert (own.mean, own.std, own.post, own.side) == (
+        named.mean,
+        named.std,
+        named.post,
+        named.side,
+    )
     with pytest.raises(ModelError, match=f"--model {path}, with what {record} says of it"):
         verify(named)
 
@@ -411,9 +421,10 @@ def test_a_missing_model_is_told_with_how_to_get_it(bare_home: Path) -> None:
     with pytest.raises(MissingModelError) as caught:
         find_model("u2net")
     place = bare_home / ".rembg" / "models" / "u2net" / "u2net.onnx"
-    assert str(caught.value) == (
-        "model u2net is not on disk; get it (168 MiB) with `python -m rembg_tuner models get u2net`, "
-        f"or put {entry.url} at {place}"
+    assert (
+        str(caught.value)
+        == "model u2net is not on disk; get it (168 MiB) with `python -m rembg_tuner models get"
+        f" u2net`, or put {entry.url} at {place}"
     )
     on_page = "model u2net is not on disk; get it (168 MiB) on the Models tab"
     assert render(caught.value.message, is_public=True) == on_page
@@ -428,8 +439,9 @@ def test_an_unknown_model_is_told_with_the_known_ones(name: str) -> None:
     with pytest.raises(ModelError) as caught:
         find_model(name)
     assert type(caught.value) is ModelError
-    assert str(caught.value) == (
-        f"model {name!r} is not known; the models are {', '.join(read_catalogue())}, "
+    assert (
+        str(caught.value)
+        == f"model {name!r} is not known; the models are {', '.join(read_catalogue())}, "
         "or give a path that ends in .onnx"
     )
 
@@ -479,9 +491,7 @@ def test_an_own_file_that_is_not_there_is_told_by_its_path(bare_home: Path, name
     """A path that ends in .onnx and leads nowhere is named as it was typed."""
     with pytest.raises(MissingModelError) as caught:
         find_model(name)
-    assert str(caught.value) == (
-        f"model file {name!r} is not there; give the path of an .onnx file"
-    )
+    assert str(caught.value) == f"model file {name!r} is not there; give the path of an .onnx file"
 
 
 def test_an_own_file_is_found_by_its_path(bare_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,8 +110,12 @@ def test_a_name_that_is_not_utf_8_is_written_escaped(
     variables = {"LC_ALL": locale, "PYTHONIOENCODING": encoding}
     done = subprocess.run(
         [sys.executable, "-m", "rembg_tuner", "cut", str(bad), *FAST],
-        cwd=ROOT, env={**os.environ, **variables}, capture_output=True, check=False, timeout=60,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == 1
     assert done.stderr.startswith(
         f"rembg-tuner: {tmp_path}/\\xe9t\\xe9.jpg is not a picture".encode()
@@ -131,8 +135,12 @@ def test_a_cut_out_is_made_where_the_locale_is_posix(pictures: Path, tmp_path: P
     words = ["cut", str(path_of(pictures, b"\xe9t\xe9.png")), "-o", str(target), *FAST, "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "rembg_tuner", *words],
-        cwd=ROOT, env={**os.environ, **variables}, capture_output=True, check=False, timeout=60,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr.decode("utf-16")
     assert target.is_file()
     [run] = json.loads(done.stdout.decode("utf-16"))["runs"]

@@ -1,4 +1,7 @@
-"""ONNX Runtime where it is let down: a provider that falls back, a disk or a memory that is full."""
+"""ONNX Runtime where it is let down.
+
+A provider that falls back, a disk or a memory that is full.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +53,19 @@ def test_a_provider_that_falls_back_to_the_cpu_is_refused(
     settings = Settings(engine=engine, provider="cuda")
     with pytest.raises(
         MissingProviderError,
-        match="provider cuda was asked for, and ONNX Runtime runs CPUExecutionProvider instead; see whether nvidia-smi",
+        match=(
+            "provider cuda was asked for, and ONNX Runtime runs CPUExecutionProvider instead; see"
+            " whether nvidia-smi"
+        ),
     ):
         open_engine(request_for(settings, tmp_path))
 
 
 def test_cuda_is_told_not_to_compute_fp32_in_less(tmp_path: Path) -> None:
-    """TF32 is on by default there, and a search of all kernels; other providers know no such options."""
+    """TF32 is on by default there, and a search of all kernels.
+
+    Other providers know no such options.
+    """
     options = {
         provider: provider_options(
             request_for(Settings(engine="onnxruntime", provider=provider), tmp_path)
@@ -67,22 +76,55 @@ def test_cuda_is_told_not_to_compute_fp32_in_less(tmp_path: Path) -> None:
     assert [name for name, own in options.items() if options["cuda"].keys() & own] == ["cuda"]
 
 
-# What ONNX Runtime 1.31.1 says where no GPU is visible, where one lacks memory (both seen on an H100), and,
-# from its binary, where the provider lacks an operator.
-_HIDDEN_GPU = "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Conflicting session configuration: explicitly added the CPU EP to the session, but also disabled fallback to the CPU EP via session configuration options."
-_FULL_GPU = "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Conv node. Name:'Conv_0' Status Message: bfc_arena.cc:360 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) Failed to allocate memory for requested buffer of size 603979776"
-_NO_OPERATOR = "This session contains graph nodes that are assigned to the default CPU EP, but fallback to CPU EP has been explicitly disabled by the user."
+# What ONNX Runtime 1.31.1 says where no GPU is visible, where one lacks memory (both seen on an
+# H100), and, from its binary, where the provider lacks an operator.
+_HIDDEN_GPU = (
+    "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Conflicting session configuration: explicitly"
+    " added the CPU EP to the session, but also disabled fallback to the CPU EP via session"
+    " configuration options."
+)
+_FULL_GPU = (
+    "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Conv node."
+    " Name:'Conv_0' Status Message: bfc_arena.cc:360 void*"
+    " onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) Failed to"
+    " allocate memory for requested buffer of size 603979776"
+)
+_NO_OPERATOR = (
+    "This session contains graph nodes that are assigned to the default CPU EP, but fallback to CPU"
+    " EP has been explicitly disabled by the user."
+)
 
 
 @pytest.mark.parametrize(
     ("said", "error", "told"),
     [
-        pytest.param(_HIDDEN_GPU, MissingProviderError, "execution provider cuda was asked for, and ONNX Runtime runs CPUExecutionProvider instead; see whether nvidia-smi", id="hidden"),
-        pytest.param(_NO_OPERATOR, EngineError, "execution provider cuda does not run all operators of this model", id="operator"),
-        pytest.param(_FULL_GPU, OutOfMemoryError, r"the GPU has too little free memory \(576 MiB more was asked for\); nvidia-smi shows", id="full"),
-        pytest.param("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0", OutOfMemoryError, "the GPU has too little free memory", id="full-for-cublas"),
+        pytest.param(
+            _HIDDEN_GPU,
+            MissingProviderError,
+            "execution provider cuda was asked for, and ONNX Runtime runs CPUExecutionProvider"
+            " instead; see whether nvidia-smi",
+            id="hidden",
+        ),
+        pytest.param(
+            _NO_OPERATOR,
+            EngineError,
+            "execution provider cuda does not run all operators of this model",
+            id="operator",
+        ),
+        pytest.param(
+            _FULL_GPU,
+            OutOfMemoryError,
+            r"the GPU has too little free memory \(576 MiB more was asked for\); nvidia-smi shows",
+            id="full",
+        ),
+        pytest.param(
+            "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0",
+            OutOfMemoryError,
+            "the GPU has too little free memory",
+            id="full-for-cublas",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_gpu_lacks_is_no_fault_of_the_models(
     said: str,
     error: type[EngineError],
@@ -140,7 +182,11 @@ except OutOfMemoryError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert re.search(r"^the worker ran out of memory \([\d.]+ MiB more was asked for\); choose a smaller network_size", said.stdout), said.stderr  # fmt: skip
+    assert re.search(
+        r"^the worker ran out of memory \([\d.]+ MiB more was asked for\); choose a smaller"
+        r" network_size",
+        said.stdout,
+    ), said.stderr
 
 
 @pytest.fixture
@@ -158,7 +204,10 @@ def test_a_full_cache_disk_is_a_warning_and_no_fault_of_the_models(tmp_path: Pat
     """The session runs, nothing half-written is left, and the next start is told to be as long."""
     engine = open_engine(request_for(Settings(engine="onnxruntime"), tmp_path))
     assert list(map(str, engine.warnings)) == [
-        f"the optimised graph could not be written to {tmp_path}, which may be full, so the next start optimises again",
+        (
+            f"the optimised graph could not be written to {tmp_path}, which may be full, so the"
+            " next start optimises again"
+        ),
     ]
     output = engine.predict(np.zeros((1, 3, 320, 320), np.float32))  # type: ignore[union-attr]
     assert output.shape[-2:] == (320, 320)

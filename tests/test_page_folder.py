@@ -60,9 +60,15 @@ def test_what_is_older_than_an_hour_goes(tmp_path: Path) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 5000)), min_size=1, max_size=12))
 def test_the_oldest_go_until_the_rest_fits(tmp_path: Path, files: list[tuple[int, int]]) -> None:
-    """Beyond the bound only files younger than two minutes remain; nothing older than a kept one is kept."""
+    """Beyond the bound only files younger than two minutes remain.
+
+    Nothing older than a kept one is kept.
+    """
     with PageFolder(tmp_path, most_bytes=6000) as folder:
-        made = [put(folder.path, f"{i}.png", age_s=age, size=size) for i, (age, size) in enumerate(files)]  # fmt: skip
+        made = [
+            put(folder.path, f"{i}.png", age_s=age, size=size)
+            for i, (age, size) in enumerate(files)
+        ]
         folder.sweep(NOW_S)
         kept = [i for i, path in enumerate(made) if path.exists()]
         total = sum(files[i][1] for i in kept)
@@ -85,7 +91,12 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 
 def test_a_dead_servers_folder_is_removed_at_the_next_start(tmp_path: Path) -> None:
     """One whose process is gone; that of a living one, and what only looks like one, stay."""
-    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     dead = tmp_path / f"rembg-tuner-page-{done.stdout.strip()}-{'0' * 16}"
     alive = tmp_path / f"rembg-tuner-page-{os.getppid()}-{'0' * 16}"
     other = tmp_path / "rembg-tuner-page-notes"
@@ -97,7 +108,10 @@ def test_a_dead_servers_folder_is_removed_at_the_next_start(tmp_path: Path) -> N
 
 
 def test_a_folder_of_this_number_from_before_is_removed(tmp_path: Path) -> None:
-    """In a container every server is process 1: what an earlier one left is not taken for this one's."""
+    """In a container every server is process 1.
+
+    What an earlier one left is not taken for this one's.
+    """
     earlier = tmp_path / f"rembg-tuner-page-{os.getpid()}-{'0' * 16}"
     earlier.mkdir()
     os.utime(earlier, (1.0, 1.0))

@@ -1,4 +1,7 @@
-"""One picture through, in this process: stages in order, told and timed; what a job leaves behind."""
+"""One picture through, in this process: stages in order, told and timed.
+
+What a job leaves behind.
+"""
 
 from __future__ import annotations
 
@@ -248,7 +251,10 @@ def test_max_side_scales_the_result(tmp_path: Path) -> None:
 
 
 def test_a_run_leaves_its_matte_only_where_a_preview_is_wanted(tmp_path: Path) -> None:
-    """Previews are another process's, so no stage and no total has them; the matte is what they are made of."""
+    """Previews are another process's, so no stage and no total has them.
+
+    The matte is what they are made of.
+    """
     output = tmp_path / "out.png"
     run(Job(input=str(ASTRONAUT), output=str(output)))
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
@@ -318,7 +324,10 @@ def test_an_engines_failure_is_told_at_predict(tmp_path: Path) -> None:
 def test_an_answer_that_is_no_number_makes_no_cut_out(
     strength: float, post: Post, tmp_path: Path
 ) -> None:
-    """What would be all background, with a warning of nan, is told as what it is; nothing is written."""
+    """What would be all background, with a warning of nan, is told as what it is.
+
+    Nothing is written.
+    """
     stages = silent()
     job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"))
     with pytest.raises(EngineError, match=r"no number .*choose precision fp32"):

@@ -25,7 +25,9 @@ COSTS = st.lists(
 
 def trials_of(costs: list[tuple[float, float, float | None]]) -> list[Trial]:
     """Make trials."""
-    return [make_trial(i, mib, time_s, agreement) for i, (mib, time_s, agreement) in enumerate(costs)]  # fmt: skip
+    return [
+        make_trial(i, mib, time_s, agreement) for i, (mib, time_s, agreement) in enumerate(costs)
+    ]
 
 
 @given(COSTS)
@@ -49,7 +51,9 @@ def test_places_follow_figures(costs: list[tuple[float, float, float | None]]) -
 def test_front_shapes_budgets_and_choice() -> None:
     """By an example."""
     trials = trials_of([(100, 0.1, 0.99), (200, 0.05, 0.96), (300, 0.2, 0.9), (150, 0.08, 0.5)])
-    info = lay_out(trials, chosen=1, max_memory_bytes=250 * MIB, max_time_s=0.15, min_agreement=0.95)  # fmt: skip
+    info = lay_out(
+        trials, chosen=1, max_memory_bytes=250 * MIB, max_time_s=0.15, min_agreement=0.95
+    )
     assert [point.shape for point in info.points] == ["circle", "triangle", "square", "cross"]
     assert [point.is_on_front for point in info.points] == [True, True, False, True]
     assert [point.is_within for point in info.points] == [True, True, False, False]
@@ -75,7 +79,10 @@ def test_the_front_goes_from_the_top_to_the_right_edge() -> None:
 
 
 def test_what_looks_wrong_makes_no_front() -> None:
-    """Least memory and time at once count only where the agreement is kept; one trial has a front too."""
+    """Least memory and time at once count only where the agreement is kept.
+
+    One trial has a front too.
+    """
     trials = trials_of([(100, 0.05, 0.5), (200, 0.1, 0.99)])
     info = lay_out(trials, min_agreement=0.97)
     assert info.front[1] == (info.points[1].x, info.points[1].y)
@@ -101,12 +108,26 @@ def test_nothing_measured_is_said() -> None:
     assert "&lt;none&gt;" in draw(info, words={"none": "<none>"})
 
 
-@pytest.mark.parametrize(("mib", "time_s", "told"), [(900, 9.0, ("budget 900 MiB →", "budget 9.00 s ↑")), (20, 0.01, ("budget 20 MiB ←", "budget 10 ms ↓"))])  # fmt: skip
-def test_a_budget_beyond_an_axis_is_told_at_its_end(mib: int, time_s: float, told: tuple[str, str]) -> None:  # fmt: skip
+@pytest.mark.parametrize(
+    ("mib", "time_s", "told"),
+    [
+        (900, 9.0, ("budget 900 MiB →", "budget 9.00 s ↑")),
+        (20, 0.01, ("budget 20 MiB ←", "budget 10 ms ↓")),
+    ],
+)
+def test_a_budget_beyond_an_axis_is_told_at_its_end(
+    mib: int, time_s: float, told: tuple[str, str]
+) -> None:
     """With its value and an arrow; within the frame."""
-    info = lay_out(trials_of([(100, 0.1, 0.99), (110, 0.12, 0.99)]), max_memory_bytes=mib * MIB, max_time_s=time_s)  # fmt: skip
+    info = lay_out(
+        trials_of([(100, 0.1, 0.99), (110, 0.12, 0.99)]),
+        max_memory_bytes=mib * MIB,
+        max_time_s=time_s,
+    )
     assert info.memory_budget is not None
-    assert info.memory_budget.place in {info.memory.begin, info.memory.end} if info.memory else False  # fmt: skip
+    assert (
+        info.memory_budget.place in {info.memory.begin, info.memory.end} if info.memory else False
+    )
     drawn = draw(info)
     assert all(text in drawn for text in told)
 

@@ -1,4 +1,7 @@
-"""What `precision auto` means: only what was measured to be faster, and only where it can be had."""
+"""What `precision auto` means.
+
+Only what was measured to be faster, and only where it can be had.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,10 @@ def test_auto_is_int8_on_a_cpu_with_avx2_only(engine: str, tmp_path: Path) -> No
 
 
 def test_an_own_int8_agreement_counts_for_its_kind_of_cpu_only(tmp_path: Path) -> None:
-    """A home folder may be shared by both kinds; a figure kept before kinds stood there counts for either."""
+    """A home folder may be shared by both kinds.
+
+    A figure kept before kinds stood there counts for either.
+    """
     file = tmp_path / "agreement.yaml"
 
     def read(kind: Int8Kind) -> AgreementWithFp32 | None:
@@ -95,7 +101,10 @@ def test_auto_is_fp32_with_another_provider_and_says_so(provider: str, tmp_path:
     chosen, told = meaning_of_precision(auto, EVERYTHING)
     assert chosen == "fp32"
     assert tuple(map(str, told)) == (
-        f"precision auto is fp32 with provider {provider}: no other number format was measured there",
+        (
+            f"precision auto is fp32 with provider {provider}: no other number format was measured"
+            " there"
+        ),
     )
 
 

@@ -22,7 +22,15 @@ from rembg_tuner.ui.handlers import Desk
 from rembg_tuner.ui.visitors import Visitor
 from rembg_tuner.units import MIB
 
-FIGURES = PresetFigures(time_s=0.0444, low_s=0.04, high_s=0.05, small_time_s=0.0666, peak_bytes=123 * MIB, n=7, is_of_bench=True)  # fmt: skip
+FIGURES = PresetFigures(
+    time_s=0.0444,
+    low_s=0.04,
+    high_s=0.05,
+    small_time_s=0.0666,
+    peak_bytes=123 * MIB,
+    n=7,
+    is_of_bench=True,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -100,11 +108,16 @@ def test_presets_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_sweep_leaves_the_figures_of_its_presets() -> None:
-    """Of settings that are a preset's, by what they mean; not of those that ran under load or before."""
+    """Of settings that are a preset's, by what they mean.
+
+    Not of those that ran under load or before.
+    """
     settings, machine = preset_settings("fastest"), read_machine()
     trial = replace(make_trial(0, 100, 0.2, 0.9), settings=settings)
     busy = replace(trial, warnings=(Message("the machine was busy", code="machine_busy"),))
-    keep_presets_figures([busy, replace(trial, was_measured_before=True), make_trial(1, 90, 0.1, 0.9)])  # fmt: skip
+    keep_presets_figures(
+        [busy, replace(trial, was_measured_before=True), make_trial(1, 90, 0.1, 0.9)]
+    )
     assert find_figures(settings, machine) is None
     assert find_figures(make_trial(1, 90, 0.1, 0.9).settings, machine) is None
     keep_presets_figures([trial])

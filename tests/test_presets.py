@@ -36,9 +36,18 @@ WITHOUT_BF16 = make_machine(
 )
 ONNX_RUNTIME_ONLY = make_machine(engines=("onnxruntime",), precisions=frozenset({"fp32", "bf16"}))
 NAMES = (
-    "balanced", "fastest", "small-subjects", "smallest", "studio", "cpu-server", "gpu-server", "edge",
-    "article-default", "article-light", "article-onnx",
-)  # fmt: skip
+    "balanced",
+    "fastest",
+    "small-subjects",
+    "smallest",
+    "studio",
+    "cpu-server",
+    "gpu-server",
+    "edge",
+    "article-default",
+    "article-light",
+    "article-onnx",
+)
 
 
 def test_the_presets_promised_are_there() -> None:
@@ -153,7 +162,7 @@ def _preset(**values: object) -> Preset:
             id="other-engine-given",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_only_the_preset_says_is_dropped_with_a_warning(
     preset: Preset | None,
     given: dict[str, object],
@@ -196,7 +205,10 @@ def test_what_was_given_and_cannot_be_is_an_error(
 
 
 def test_no_cpu_withholds_int8() -> None:
-    """An engine without int8 blames no CPU; bf16 needs one that has it; int8 is a measurement's matter."""
+    """An engine without int8 blames no CPU; bf16 needs one that has it.
+
+    Int8 is a measurement's matter.
+    """
     able = make_machine(precisions=frozenset({"fp32"}), int8_models=INT8_OF_U2NETP)
 
     def why_not(precision: str, engine: str) -> str | None:
@@ -246,7 +258,10 @@ def test_a_file_that_cannot_be_is_refused_by_name(text: str, part: str, tmp_path
 
 
 def test_figures_of_another_kind_of_cpu_are_called_that() -> None:
-    """Its name, how many, and the number formats it has instructions for; nothing where it is this kind."""
+    """Its name, how many, and the number formats it has instructions for.
+
+    Nothing where it is this kind.
+    """
     here = Host(
         cpu="AMD EPYC",
         affinity_cpus=2,
@@ -260,8 +275,9 @@ def test_figures_of_another_kind_of_cpu_are_called_that() -> None:
     fastest = replace(fastest, measured={**(fastest.measured or {}), **measured})
     assert measured_elsewhere_text(fastest, here) is None
     plain = replace(here, features=frozenset({"sse2", "avx2"}))
-    assert str(measured_elsewhere_text(fastest, plain)) == (
-        "measured on AMD EPYC, 2 cores with bf16 and VNNI, not on this CPU, which is AMD EPYC, "
+    assert (
+        str(measured_elsewhere_text(fastest, plain))
+        == "measured on AMD EPYC, 2 cores with bf16 and VNNI, not on this CPU, which is AMD EPYC, "
         "2 cores without bf16 and VNNI: time and memory differ here"
     )
     assert measured_elsewhere_text(fastest, replace(here, affinity_cpus=8)) is not None
@@ -280,9 +296,10 @@ def test_a_presets_focus_is_left_out_for_large_networks() -> None:
     preset = find_preset("balanced")
     settings, warnings = asked_settings(preset, {"model": "isnet-general-use"}, able)
     assert settings.focus == "off"
-    assert str(warnings[-1]) == (
-        "focus auto of preset balanced is left out, focus off is used: it is not measured with networks as large as "
-        "model isnet-general-use's; give focus by hand to try it"
+    assert (
+        str(warnings[-1])
+        == "focus auto of preset balanced is left out, focus off is used: it is not measured with"
+        " networks as large as model isnet-general-use's; give focus by hand to try it"
     )
     assert (
         asked_settings(preset, {"model": "isnet-general-use", "focus": "auto"}, able)[0].focus

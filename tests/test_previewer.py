@@ -59,7 +59,10 @@ def alpha_of(path: Path) -> Pixels:
 
 def test_previews_add_nothing_to_a_runs_figures(runner: Runner, tmp_path: Path) -> None:
     """The worker's peak is the same with them and without, and its process maps no WebP picture."""
-    with_them, without = job_in(tmp_path), replace(job_in(tmp_path), preview=None, before_preview=None)  # fmt: skip
+    with_them, without = (
+        job_in(tmp_path),
+        replace(job_in(tmp_path), preview=None, before_preview=None),
+    )
     for _ in range(2):
         runner.run(without, QUICK)
     peaks = []
@@ -68,7 +71,11 @@ def test_previews_add_nothing_to_a_runs_figures(runner: Runner, tmp_path: Path) 
         assert isinstance(run, Result)
         peaks.append(run.peak_rss_bytes or 0)
     assert max(peaks) - min(peaks) <= 3 * 2**20
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["after.webp", "before.jpg", "out.png"]  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "after.webp",
+        "before.jpg",
+        "out.png",
+    ]
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "rembg"])
@@ -77,14 +84,20 @@ def test_both_show_the_run(engine: str, runner: Runner, tmp_path: Path) -> None:
     settings = QUICK if engine == "onnxruntime" else Settings(engine="rembg")
     run = runner.run(job_in(tmp_path), settings)
     assert isinstance(run, Result), run
-    with Image.open(tmp_path / "before.jpg") as before, Image.open(tmp_path / "after.webp") as after:  # fmt: skip
+    with (
+        Image.open(tmp_path / "before.jpg") as before,
+        Image.open(tmp_path / "after.webp") as after,
+    ):
         assert (before.mode, after.mode) == ("RGB", "RGBA")
         assert before.size == after.size == (512, 512)
         assert after.getchannel("A").getextrema() == (0, 255)
 
 
 def test_a_mask_is_the_cutouts_alpha(runner: Runner, tmp_path: Path) -> None:
-    """As black of 256 opacities, over the picture's JPEG, which is written once; nothing else is left."""
+    """As black of 256 opacities, over the picture's JPEG, which is written once.
+
+    Nothing else is left.
+    """
     job = masked_in(tmp_path)
     assert isinstance(runner.run(job, QUICK), Result)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["before.jpg", "mask.png", "out.png"]
@@ -102,7 +115,10 @@ def test_a_mask_is_the_cutouts_alpha(runner: Runner, tmp_path: Path) -> None:
 
 
 def test_a_mask_holds_the_pictures_own_alpha(runner: Runner, tmp_path: Path) -> None:
-    """Multiplied as in the cut-out; the picture is shown with its transparency, its colours are a JPEG without."""
+    """Multiplied as in the cut-out.
+
+    The picture is shown with its transparency, its colours are a JPEG without.
+    """
     with Image.open(ASTRONAUT) as astronaut:
         picture = astronaut.convert("RGB")
     picture.putalpha(Image.linear_gradient("L").resize(picture.size))
@@ -145,7 +161,10 @@ def test_a_preview_that_cannot_be_written_leaves_the_cutout(runner: Runner, tmp_
     run = runner.run(job, QUICK)
     assert isinstance(run, Result)
     assert run.preview is None
-    assert any("there is no preview: " in text and "cannot be written" in text for text in map(str, run.warnings))  # fmt: skip
+    assert any(
+        "there is no preview: " in text and "cannot be written" in text
+        for text in map(str, run.warnings)
+    )
     assert (tmp_path / "out.png").is_file()
     assert isinstance(runner.run(job_in(tmp_path), QUICK), Result)
 

@@ -31,17 +31,41 @@ ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"
 ASK_PAGE = ROOT / "tests" / "ask_page.py"
 TUNER = ("-m", "rembg_tuner")
-SMALL_SWEEP = ("sweep", str(COFFEE), "--engine", "openvino,onnxruntime", "--network-size", "256", "--rounds", "1", "--confirm", "0", "-o", "sweep")  # fmt: skip
+SMALL_SWEEP = (
+    "sweep",
+    str(COFFEE),
+    "--engine",
+    "openvino,onnxruntime",
+    "--network-size",
+    "256",
+    "--rounds",
+    "1",
+    "--confirm",
+    "0",
+    "-o",
+    "sweep",
+)
 # Reads what root may read, writes what anybody may write; its number is in no passwd file.
 NOBODY = (
-    "setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--bounding-set=-all,+dac_read_search",
-    "--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search", "env", "-u", "HOME",
-)  # fmt: skip
+    "setpriv",
+    "--reuid=12345",
+    "--regid=12345",
+    "--clear-groups",
+    "--bounding-set=-all,+dac_read_search",
+    "--inh-caps=-all,+dac_read_search",
+    "--ambient-caps=+dac_read_search",
+    "env",
+    "-u",
+    "HOME",
+)
 
 
 def may_be_nobody() -> bool:
     """Return whether this process may run another as a user without a passwd entry."""
-    return bool(shutil.which("setpriv")) and subprocess.run([*NOBODY, "true"], capture_output=True, check=False).returncode == 0  # fmt: skip
+    return (
+        bool(shutil.which("setpriv"))
+        and subprocess.run([*NOBODY, "true"], capture_output=True, check=False).returncode == 0
+    )
 
 
 def run_quietly(folder: Path, words: Sequence[str], *, timeout_s: float = 100) -> str:
@@ -99,7 +123,21 @@ def test_a_command_contacts_nobody(words: Sequence[str], tmp_path: Path) -> None
 def test_quantize_contacts_nobody(engine: str, tmp_path: Path) -> None:
     """NNCF reports by the same module as OpenVINO; ONNX Runtime runs in this process here."""
     source = bright_things(tmp_path / "bright.onnx")
-    run_quietly(tmp_path, [*TUNER, "models", "quantize", str(source), "--engine", engine, "--pictures", str(COFFEE.parent), "-o", "made"])  # fmt: skip
+    run_quietly(
+        tmp_path,
+        [
+            *TUNER,
+            "models",
+            "quantize",
+            str(source),
+            "--engine",
+            engine,
+            "--pictures",
+            str(COFFEE.parent),
+            "-o",
+            "made",
+        ],
+    )
 
 
 def free_port() -> int:
@@ -111,7 +149,13 @@ def free_port() -> int:
 
 def ask_page(address: str) -> str:
     """Ask a page for one cut-out as a program does, and return what it took."""
-    return subprocess.run([sys.executable, str(ASK_PAGE), address], capture_output=True, text=True, check=True, timeout=90).stdout  # fmt: skip
+    return subprocess.run(
+        [sys.executable, str(ASK_PAGE), address],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=90,
+    ).stdout
 
 
 @pytest.mark.slow
@@ -142,7 +186,15 @@ class Nobody:
     def run(self, *words: str) -> str:
         """Run this program and return all that it says."""
         command, environment = self.command([*TUNER, *words])
-        done = subprocess.run(command, cwd=self.work, env=environment, capture_output=True, text=True, check=False, timeout=100)  # fmt: skip
+        done = subprocess.run(
+            command,
+            cwd=self.work,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
@@ -162,7 +214,11 @@ def nobody(request: pytest.FixtureRequest) -> Iterator[Nobody]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("nobody", [pytest.param((), id="none"), pytest.param(("HOME=/nonexistent",), id="absent")], indirect=True)  # fmt: skip
+@pytest.mark.parametrize(
+    "nobody",
+    [pytest.param((), id="none"), pytest.param(("HOME=/nonexistent",), id="absent")],
+    indirect=True,
+)
 def test_a_user_without_a_home_can_cut(nobody: Nobody) -> None:
     """The result says that nothing is kept, and how to change that."""
     assert "set REMBG_TUNER_CACHE to a folder" in nobody.run("cut", str(COFFEE), "-o", "out.png")
@@ -176,7 +232,9 @@ def test_a_user_without_a_home_can_do_the_rest(nobody: Nobody) -> None:
     assert "recommended" in nobody.run(*SMALL_SWEEP)
     port = free_port()
     command, environment = nobody.command([str(ROOT / "app.py"), "--port", str(port)])
-    page = subprocess.Popen(command, cwd=nobody.work, env=environment, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    page = subprocess.Popen(
+        command, cwd=nobody.work, env=environment, stderr=subprocess.PIPE, text=True
+    )
     try:
         assert "MiB" in ask_page(f"http://127.0.0.1:{port}")
     finally:
@@ -209,6 +267,8 @@ def test_no_folder_called_tilde_is_created(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     entry = read_catalogue()["silueta"]
     assert "at $REMBG_HOME/models/silueta/silueta.onnx" in str(entry.get_text())
-    with pytest.raises(OutputError, match=r"no home folder; set REMBG_HOME to a folder that can be written"):  # fmt: skip
+    with pytest.raises(
+        OutputError, match=r"no home folder; set REMBG_HOME to a folder that can be written"
+    ):
         get_model(entry, on_progress=lambda _: None)
     assert list(tmp_path.iterdir()) == []

@@ -127,7 +127,9 @@ def test_a_search_that_ends_at_once_says_so() -> None:
     """Nothing but the whole set of pictures follows a first candidate that is good enough."""
     seconds, told = itertools.count(0.0, 10.0), list[str]()
     judge = Damage({"a": 0.001, "b": 0.001})
-    find_left_out(["a", "b"], judge, target=Target(), tell=told.append, pace=pace(lambda: next(seconds)))  # fmt: skip
+    find_left_out(
+        ["a", "b"], judge, target=Target(), tell=told.append, pace=pace(lambda: next(seconds))
+    )
     assert told[-1].endswith("; about 10 s to 20 s left")
 
 
@@ -140,7 +142,10 @@ def test_a_target_that_cannot_be_met_keeps_the_best() -> None:
 
 
 def test_few_pictures_are_made_more_and_judged_on_other_crops(tmp_path: Path) -> None:
-    """Three pictures give 48 inputs, mirror images included; what is judged besides is none of those."""
+    """Three pictures give 48 inputs, mirror images included.
+
+    What is judged besides is none of those.
+    """
     inputs = read_pictures(find_pictures(EXAMPLES), find_model("u2netp"), 64, tell=silent)
     assert len(inputs.calibration) == 48
     assert len(inputs.judged) == 12
@@ -280,11 +285,14 @@ def test_a_networks_int8_form_is_made_and_runs(
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["-o", "/proc/nope"], "/proc/nope cannot be written: No such file or directory; name another folder with -o"),
+        (
+            ["-o", "/proc/nope"],
+            "/proc/nope cannot be written: No such file or directory; name another folder with -o",
+        ),
         (["--least-iou", "5"], "--least-iou must be from 0 to 1, got 5"),
         (["--most-difference", "nan"], "--most-difference must be from 0 to 1, got nan"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_told_before_the_work(
     words: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,7 +307,10 @@ def test_what_cannot_be_is_told_before_the_work(
 
 @pytest.fixture
 def quick_quantizing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Put an int8 form of no content where one would be made; give the cache, beside an empty home."""
+    """Put an int8 form of no content where one would be made.
+
+    Give the cache, beside an empty home.
+    """
 
     def write_one(model: ModelSpec, _: Path, *, engine: str, folder: Path, **__: object) -> Made:
         folder.mkdir(parents=True, exist_ok=True)
@@ -323,14 +334,24 @@ def test_what_is_made_of_the_embedded_model_is_what_is_used(
     quick_quantizing: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It goes to the user's folder, before the one that comes along, and its agreement is kept."""
-    words = ["models", "quantize", "u2net_lite", "--pictures", str(EXAMPLES), "--engine", "openvino"]  # fmt: skip
+    words = [
+        "models",
+        "quantize",
+        "u2net_lite",
+        "--pictures",
+        str(EXAMPLES),
+        "--engine",
+        "openvino",
+    ]
     assert main(words) == 0
     caught = capsys.readouterr()
     assert "model u2net_lite is understood as u2netp" in caught.err
     place = quick_quantizing.parent / ".rembg" / "models" / "u2netp" / "u2netp-int8.onnx"
     assert find_model("u2netp", int8_for="openvino").path == str(place)
-    assert caught.out.splitlines()[-1] == (
-        "next: python -m rembg_tuner cut PICTURE --model u2netp --engine openvino --precision int8"
+    assert (
+        caught.out.splitlines()[-1]
+        == "next: python -m rembg_tuner cut PICTURE --model u2netp --engine openvino --precision"
+        " int8"
     )
     kept = agreement_with_fp32("u2netp", "openvino", "int8", quick_quantizing, int8_kind="vnni")
     assert kept == AgreementWithFp32(mae=0.01, iou=0.98, pictures=3)

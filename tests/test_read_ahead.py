@@ -126,7 +126,10 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_files_are_the_same_to_the_byte(
     pictures: list[Path], size: int, tmp_path: Path, ahead: ReadAhead, taken: list[str]
 ) -> None:
-    """Of every picture after the first group, read ahead; each with its own stages, which are timed once."""
+    """Of every picture after the first group, read ahead.
+
+    Each with its own stages, which are timed once.
+    """
     run_batch(pictures, tmp_path / "alone", size, None)
     came = run_batch(pictures, tmp_path / "ahead", size, ahead)
     assert taken == [path.name for path in pictures[size:]]
@@ -207,7 +210,8 @@ def test_cpu_time_is_each_pictures_own(
         return picture
 
     monkeypatch.setattr(read_ahead, "begin", slow)
-    # As in the worker: OpenBLAS' second thread would spin on for a while after each product, for nobody.
+    # As in the worker: OpenBLAS' second thread would spin on for a while after each product, for
+    # nobody.
     with threadpool_limits(1):
         before = time.process_time()
         came = run_batch(pictures[:3], tmp_path / "out", 1, ahead)

@@ -1,4 +1,7 @@
-"""Real weights that do not come along: ISNet, and a network of u2net's size; made or fetched by tools beside the checkout."""
+"""Real weights that do not come along: ISNet, and a network of u2net's size.
+
+Made or fetched by tools beside the checkout.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ def make(tool: str, *words: str) -> None:
     """Run one of the tools; where it is not here, or cannot reach what it fetches, the test is skipped."""
     if not (TOOLS / tool).is_file():
         pytest.skip(f"{TOOLS / tool} is not here")
-    done = subprocess.run([sys.executable, str(TOOLS / tool), *words], capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(TOOLS / tool), *words], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         pytest.skip(f"{tool} got no weights: {done.stderr.strip().splitlines()[-1:]}")
 
@@ -78,7 +83,10 @@ def matte(model: str, engine: EngineName, folder: Path, *, size: int = 0) -> Alp
 
 @pytest.mark.parametrize("model", ["isnet", "u2net"])
 def test_ours_is_rembgs_matte(model: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Each architecture that can be run here, by rembg's own session and by ours: 2 of 255 at most."""
+    """Each architecture that can be run here, by rembg's own session and by ours.
+
+    2 of 255 at most.
+    """
     name = request.getfixturevalue(model)
     theirs = matte(name, "rembg", tmp_path)
     for engine in ("onnxruntime", "openvino"):
@@ -88,6 +96,9 @@ def test_ours_is_rembgs_matte(model: str, request: pytest.FixtureRequest, tmp_pa
 
 def test_written_sizes_scale(isnet: str, tmp_path: Path) -> None:
     """ISNet's decoder has its sizes written into it: at half its side it still sees the cup."""
-    whole, half = matte(isnet, "onnxruntime", tmp_path), matte(isnet, "onnxruntime", tmp_path, size=512)  # fmt: skip
+    whole, half = (
+        matte(isnet, "onnxruntime", tmp_path),
+        matte(isnet, "onnxruntime", tmp_path, size=512),
+    )
     both, either = (whole >= 0.5) & (half >= 0.5), (whole >= 0.5) | (half >= 0.5)
     assert both.sum() / either.sum() >= 0.8

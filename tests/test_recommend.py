@@ -73,7 +73,8 @@ def test_the_cheapest_that_looks_right_is_taken() -> None:
     assert found.runner_up is trials[2]
     assert "150 MiB, 100 ms, agreement 0.985" in str(found.why)
     assert str(found.why).endswith(
-        "2 of the 3 measured keep the budgets (agreement at least 0.970); of these it has the least memory times time; that is 56% of the dearest setting's"
+        "2 of the 3 measured keep the budgets (agreement at least 0.970); of these it has the least"
+        " memory times time; that is 56% of the dearest setting's"
     )
 
 
@@ -116,9 +117,11 @@ def test_where_nothing_fits_the_nearest_says_what_it_misses() -> None:
     assert found.chosen is None
     assert found.nearest is trials[1]
     assert tuple(map(str, found.misses)) == ("peak 110 MiB of 100 MiB allowed",)
-    assert str(found.why) == (
-        "none of the 2 measured keeps the budgets (agreement at least 0.970, peak at most 100 MiB); "
-        "the nearest is 96 px: 110 MiB, 200 ms, agreement 0.990; it misses peak 110 MiB of 100 MiB allowed"
+    assert (
+        str(found.why)
+        == "none of the 2 measured keeps the budgets (agreement at least 0.970, peak at most 100"
+        " MiB); the nearest is 96 px: 110 MiB, 200 ms, agreement 0.990; it misses peak 110 MiB"
+        " of 100 MiB allowed"
     )
 
 
@@ -126,37 +129,52 @@ def test_where_nothing_fits_the_nearest_says_what_it_misses() -> None:
     ("trials", "budgets", "nearest"),
     [
         pytest.param(
-            # 20 % over in memory and in time, against 30 % over in memory alone: the largest share decides.
+            # 20 % over in memory and in time, against 30 % over in memory alone: the largest share
+            # decides.
             [make_trial(0, 120, 0.12, 0.99), make_trial(1, 130, 0.05, 0.99)],
-            Budgets(max_memory_bytes=100 * MIB, max_time_s=0.1), 0, id="largest-share",
+            Budgets(max_memory_bytes=100 * MIB, max_time_s=0.1),
+            0,
+            id="largest-share",
         ),
         pytest.param(
             # The disagreement allowed is 0.03: 0.94 is 100 % over, 90 % more memory is nearer.
             [make_trial(0, 50, 0.05, 0.94), make_trial(1, 190, 0.2, 0.99)],
-            Budgets(max_memory_bytes=100 * MIB), 1, id="agreement-in-shares-of-what-is-allowed",
+            Budgets(max_memory_bytes=100 * MIB),
+            1,
+            id="agreement-in-shares-of-what-is-allowed",
         ),
         pytest.param(
             [make_trial(0, 50, 0.05, 0.96), make_trial(1, 190, 0.2, 0.99)],
-            Budgets(max_memory_bytes=100 * MIB), 0, id="agreement-a-third-over",
+            Budgets(max_memory_bytes=100 * MIB),
+            0,
+            id="agreement-a-third-over",
         ),
         pytest.param(
             [make_trial(0, 50, 0.05, 0.50), make_trial(1, 190, 0.2, 0.9999)],
-            Budgets(min_agreement=1), 1, id="only-1-will-do",
+            Budgets(min_agreement=1),
+            1,
+            id="only-1-will-do",
         ),
         pytest.param(
             [make_trial(0, 50, 0.05, 0.9999), make_trial(1, 990, 2.0, 1.0)],
-            Budgets(min_agreement=1, max_time_s=0.1), 1, id="only-1-will-do-and-time",
+            Budgets(min_agreement=1, max_time_s=0.1),
+            1,
+            id="only-1-will-do-and-time",
         ),
         pytest.param(
             [make_trial(0, 50, 0.05, None), make_trial(1, 190, 0.2, 0.2)],
-            Budgets(), 1, id="unknown-agreement-is-0",
+            Budgets(),
+            1,
+            id="unknown-agreement-is-0",
         ),
         pytest.param(
             [make_trial(0, 120, 0.9, 0.99), make_trial(1, 120, 0.05, 0.99)],
-            Budgets(max_memory_bytes=100 * MIB), 1, id="equal-shares-the-cheaper",
+            Budgets(max_memory_bytes=100 * MIB),
+            1,
+            id="equal-shares-the-cheaper",
         ),
     ],
-)  # fmt: skip
+)
 def test_the_nearest_misses_by_the_smallest_largest_share(
     trials: list[Trial], budgets: Budgets, nearest: int
 ) -> None:

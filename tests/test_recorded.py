@@ -1,4 +1,7 @@
-"""What the recorded measurements must hold: a figure that falls short when it is measured anew is seen."""
+"""What the recorded measurements must hold.
+
+A figure that falls short when it is measured anew is seen.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ def test_int8_halves_the_time_in_openvino() -> None:
     assert int8["peak_mib"] <= 240
 
 
-@pytest.mark.parametrize(("form", "most"), [("openvino fp32", 0.005), ("ncnn fp32", 0.005), ("openvino bf16", 0.02), ("ncnn bf16", 0.02)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("form", "most"),
+    [("openvino fp32", 0.005), ("ncnn fp32", 0.005), ("openvino bf16", 0.02), ("ncnn bf16", 0.02)],
+)
 def test_engines_agree_with_onnx_runtime(form: str, most: float) -> None:
     """In the mean over the nine pictures."""
     assert ENGINES["agreement"][form]["with_onnxruntime_fp32"]["mae"] <= most

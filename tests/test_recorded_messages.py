@@ -27,7 +27,10 @@ def messages_of(said: Said) -> list[Any]:
 
 
 def recorded(row: Any, language: str) -> list[str]:
-    """Return what a row of the record says in a language; the lists of all knobs and engines grow."""
+    """Return what a row of the record says in a language.
+
+    The lists of all knobs and engines grow.
+    """
     found = row.get("now", {}).get(language, row[language])
     knobs = tell(Message("{knobs}", knobs=listed(Term(name, "knob") for name in KNOBS)), language)
     engines = tell(

@@ -62,7 +62,10 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, trials: list[Tri
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path, trials: list[Trial]) -> None:
-    """No address, no script or style from elsewhere; a point for each measured trial, a row for each."""
+    """No address, no script or style from elsewhere.
+
+    A point for each measured trial, a row for each.
+    """
     page = page_of(tmp_path, trials)
     assert "http://" not in page
     assert "https://" not in page
@@ -77,7 +80,9 @@ def test_the_page_needs_nothing_else(tmp_path: Path, trials: list[Trial]) -> Non
 
 def test_what_was_said_is_no_markup(tmp_path: Path, trials: list[Trial]) -> None:
     """Titles, reasons, sentences and the machine's names are shown as they are."""
-    story = replace(STORY, title=HOSTILE, recommendation=HOSTILE, how=[HOSTILE], environment={HOSTILE: HOSTILE})  # fmt: skip
+    story = replace(
+        STORY, title=HOSTILE, recommendation=HOSTILE, how=[HOSTILE], environment={HOSTILE: HOSTILE}
+    )
     page = page_of(tmp_path, trials, story)
     assert "<img src=x" not in page
     assert page.count("</script>") == 1
@@ -93,7 +98,9 @@ def test_thumbnails_lie_in_the_page(tmp_path: Path, trials: list[Trial]) -> None
         for name in ("a.webp", "gone.webp")
     )
     page = page_of(tmp_path, [replace(trials[0], pictures=pictures)])
-    assert re.findall(r"data:image/webp;base64,([^\"]+)", page) == [base64.b64encode(b"made up").decode()]  # fmt: skip
+    assert re.findall(r"data:image/webp;base64,([^\"]+)", page) == [
+        base64.b64encode(b"made up").decode()
+    ]
     assert "<img src=x" not in page
 
 
@@ -123,7 +130,10 @@ def test_json_reads_back(tmp_path: Path, trials: list[Trial]) -> None:
 def test_what_misses_the_budgets_is_never_called_recommended(
     tmp_path: Path, trials: list[Trial]
 ) -> None:
-    """In none of the three files, nor marked in the table or the plot; the nearest is, with what it misses."""
+    """In none of the three files, nor marked in the table or the plot.
+
+    The nearest is, with what it misses.
+    """
     misses = ("peak 100 MiB of 50 MiB allowed", "time 300 ms of 10 ms allowed")
     story = replace(STORY, recommendation="Nothing fits.", chosen=None, nearest=0, misses=misses)
     page = page_of(tmp_path, trials, story)
@@ -141,7 +151,9 @@ def test_what_misses_the_budgets_is_never_called_recommended(
 def test_the_recommended_one_is_said_to_be(tmp_path: Path, trials: list[Trial]) -> None:
     """In words, by its number."""
     page = page_of(tmp_path, trials)
-    assert re.search(r'id="trial-1" class="chosen"><td>1</td>.*?<span class="choice">recommended<', page)  # fmt: skip
+    assert re.search(
+        r'id="trial-1" class="chosen"><td>1</td>.*?<span class="choice">recommended<', page
+    )
     assert page.count('class="rt-ring"') == 1
     rows = list(csv.DictReader(io.StringIO((tmp_path / CSV_FILE).read_text(), newline="")))
     assert [row["choice"] for row in rows] == ["", "recommended", "", "", ""]
@@ -179,9 +191,15 @@ def test_a_pages_report_names_no_place_of_the_server(tmp_path: Path) -> None:
     """Pictures, cut-outs and reasons: by name only, in all three files."""
     trial = make_trial(0, 100, 0.1, 0.99)
     place = tmp_path / "page" / "ab12"
-    pictures = tuple(replace(one, input=str(place / "cup.png"), thumbnail=str(place / "cup.webp")) for one in trial.pictures)  # fmt: skip
+    pictures = tuple(
+        replace(one, input=str(place / "cup.png"), thumbnail=str(place / "cup.webp"))
+        for one in trial.pictures
+    )
     said = Message("{path} could not be compared", path=place / "cup.png")
-    trials = [replace(trial, pictures=pictures, warnings=(said,)), Trial(number=1, settings=Settings(), failure=said, failure_kind="bad_output")]  # fmt: skip
+    trials = [
+        replace(trial, pictures=pictures, warnings=(said,)),
+        Trial(number=1, settings=Settings(), failure=said, failure_kind="bad_output"),
+    ]
     for path in write_report(tmp_path, trials, STORY, is_public=True):
         text = path.read_text(encoding="utf-8")
         assert str(place) not in text, path

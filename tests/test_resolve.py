@@ -114,7 +114,10 @@ def test_another_file_with_the_old_ones_time_is_another(tmp_path: Path) -> None:
 
 
 def test_this_machine_is_read() -> None:
-    """The model that comes along is there, with its hash; the versions are those of the packages."""
+    """The model that comes along is there, with its hash.
+
+    The versions are those of the packages.
+    """
     machine = read_machine()
     found = resolve(Settings(engine="onnxruntime"), machine)
     assert len(found.model.sha256) == 64
@@ -147,7 +150,9 @@ def of_a_setting() -> st.SearchStrategy[Settings]:
     for name, knob in KNOBS.items():
         if name not in drawn and (knob.choices or type_of(name) is bool):
             drawn[name] = st.sampled_from(knob.choices or (True, False))
-    return st.builds(Settings, **{name: st.just(default_of(name)) | some for name, some in drawn.items()})  # fmt: skip
+    return st.builds(
+        Settings, **{name: st.just(default_of(name)) | some for name, some in drawn.items()}
+    )
 
 
 def mended(asked: Settings, machine: Machine) -> Settings:
@@ -163,7 +168,10 @@ def mended(asked: Settings, machine: Machine) -> Settings:
 @UNHURRIED
 @given(of_a_setting(), st.sampled_from(MACHINES))
 def test_what_is_not_refused_resolves_and_stays_resolved(asked: Settings, machine: Machine) -> None:
-    """With no value left open; resolving it again changes nothing. Every refusal names a knob and its value."""
+    """With no value left open; resolving it again changes nothing.
+
+    Every refusal names a knob and its value.
+    """
     machine = replace(machine, find=found_files(machine))
     refused = check(asked, machine)
     for one in refused:
@@ -193,8 +201,25 @@ def test_workers_are_shared_exactly_where_everything_resolved_is_equal(
     machine = replace(machine, find=found_files(machine))
     one, other = mended(one, machine), mended(other, machine)
     a, b = resolve(one, machine), resolve(other, machine)
-    as_asked = ("batch_size", "execution_mode", "spinning", "cpu_mem_arena", "mem_pattern", "arena_shrink", "light_mode")  # fmt: skip
-    names = ("engine", "provider", "precision", "threads", "inter_op_threads", "network_size", "model", "cpus")  # fmt: skip
+    as_asked = (
+        "batch_size",
+        "execution_mode",
+        "spinning",
+        "cpu_mem_arena",
+        "mem_pattern",
+        "arena_shrink",
+        "light_mode",
+    )
+    names = (
+        "engine",
+        "provider",
+        "precision",
+        "threads",
+        "inter_op_threads",
+        "network_size",
+        "model",
+        "cpus",
+    )
     alike = all(getattr(a, name) == getattr(b, name) for name in names)
     alike = alike and all(getattr(one, name) == getattr(other, name) for name in as_asked)
     assert (a.worker_key == b.worker_key) == alike
@@ -218,8 +243,13 @@ def found_files(machine: Machine) -> Callable[[str, str | None], ModelFile]:
 @pytest.mark.parametrize("name", ["auto", *PRECISIONS])
 @pytest.mark.parametrize("engine", [name for name, spec in ENGINES.items() if not spec.is_stock])
 @pytest.mark.parametrize("machine", MACHINES[:2], ids=["avx2", "bf16"])
-def test_a_format_is_refused_with_advice_that_holds(machine: Machine, engine: str, name: Any) -> None:  # fmt: skip
-    """`auto` never is, since it means what can be had; where fp32 is advised, fp32 is not refused itself."""
+def test_a_format_is_refused_with_advice_that_holds(
+    machine: Machine, engine: str, name: Any
+) -> None:
+    """`auto` never is, since it means what can be had.
+
+    Where fp32 is advised, fp32 is not refused itself.
+    """
     refused = check(Settings(engine=engine, precision=name), machine)
     assert not (refused and name in ("auto", "fp32"))
 
@@ -227,7 +257,10 @@ def test_a_format_is_refused_with_advice_that_holds(machine: Machine, engine: st
 def test_auto_stays_what_it_is_in_a_slot_that_has_its_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For the length of a sweep, a batch, a stress test; a page's slot sees what was measured meanwhile."""
+    """For the length of a sweep, a batch, a stress test.
+
+    A page's slot sees what was measured meanwhile.
+    """
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path))
     here, auto = read_machine(), Settings(engine="openvino", precision="auto")
     with Runner(machine=here) as fixed, Runner() as free:
@@ -243,10 +276,21 @@ def test_auto_stays_what_it_is_in_a_slot_that_has_its_machine(
 
 # Where settings are decided upon besides `check` no more.
 REMOVED = (
-    "foreign_text", "unnative_text", "choose_precision", "_choose_engine", "_why_dropped", "_why_no_precision",
-    "precision_problems", "focus_problem", "_cross_problems", "look_at_this_machine", "Capabilities", "reload_key",
-    "_absent_provider", "_FASTEST_FIRST",
-)  # fmt: skip
+    "foreign_text",
+    "unnative_text",
+    "choose_precision",
+    "_choose_engine",
+    "_why_dropped",
+    "_why_no_precision",
+    "precision_problems",
+    "focus_problem",
+    "_cross_problems",
+    "look_at_this_machine",
+    "Capabilities",
+    "reload_key",
+    "_absent_provider",
+    "_FASTEST_FIRST",
+)
 
 
 def test_knobs_that_the_engine_lacks_have_one_reason() -> None:
@@ -257,7 +301,11 @@ def test_knobs_that_the_engine_lacks_have_one_reason() -> None:
 
 def test_no_engine_is_offered_where_none_is_installed() -> None:
     """Only how to install the one that was asked for."""
-    [refusal] = [one for one in check(Settings(engine="ncnn"), make_machine(engines=())) if one.knob == "engine"]  # fmt: skip
+    [refusal] = [
+        one
+        for one in check(Settings(engine="ncnn"), make_machine(engines=()))
+        if one.knob == "engine"
+    ]
     assert "choose" not in str(refusal.reason)
     assert str(refusal.reason).endswith(str(ENGINES["ncnn"].install))
     assert refusal.clause is None

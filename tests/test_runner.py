@@ -247,7 +247,10 @@ def test_a_result_is_complete_and_adds_up(settings: Settings, tmp_path: Path) ->
 
 
 def test_a_warm_worker_is_kept_while_no_session_setting_changes(tmp_path: Path) -> None:
-    """Another picture, max_side or timeout_s keeps the worker and counts on; another session does not."""
+    """Another picture, max_side or timeout_s keeps the worker and counts on.
+
+    Another session does not.
+    """
     with Runner() as runner:
         assert runner.worker_pid is None
         first = succeeded(runner.run(job_in(tmp_path), OPENVINO))
@@ -302,7 +305,10 @@ def test_every_stage_is_told_as_it_begins(runner: Runner, tmp_path: Path) -> Non
 
 
 def test_previews_are_written_when_asked(runner: Runner, tmp_path: Path) -> None:
-    """The cut-out's and the picture's previews are at most 1600 px and upright; the result names them."""
+    """The cut-out's and the picture's previews are at most 1600 px and upright.
+
+    The result names them.
+    """
     Image.fromarray(np.full((900, 2000, 3), 90, np.uint8)).save(
         tmp_path / "wide.jpg", exif=_turned_exif()
     )
@@ -841,7 +847,10 @@ def test_a_worker_killed_while_idle_is_replaced_in_silence(
 
 @pytest.mark.parametrize("when", ["idle", "running"])
 def test_a_ctrl_c_does_not_reach_the_worker(when: str, runner: Runner, tmp_path: Path) -> None:
-    """SIGINT goes to the whole group at a terminal; what becomes of the run is the parent's to say."""
+    """SIGINT goes to the whole group at a terminal.
+
+    What becomes of the run is the parent's to say.
+    """
     succeeded(runner.run(job_in(tmp_path), QUICK))
     pid = worker_of(runner)
 
@@ -1047,15 +1056,34 @@ def test_a_picture_that_cannot_be_read_is_bad_input_and_the_worker_stays(
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param({"event": "failed", "kind": "crash", "stage": "load", "message": 1}, id="message"),
-        pytest.param({"event": "failed", "kind": "crash", "stage": "load", "message": {"template": 1}}, id="template"),
-        pytest.param({"event": "failed", "kind": "crash", "stage": "load", "message": {"template": "{a}", "params": {"a": {"path": 1}}}}, id="parameter"),
-        pytest.param({"event": "loaded", "load_s": 1, "effective": {}, "warnings": 1}, id="warnings"),
-        pytest.param({"event": "loaded", "load_s": 1, "effective": {}, "warnings": [None]}, id="warning"),
+        pytest.param(
+            {"event": "failed", "kind": "crash", "stage": "load", "message": 1}, id="message"
+        ),
+        pytest.param(
+            {"event": "failed", "kind": "crash", "stage": "load", "message": {"template": 1}},
+            id="template",
+        ),
+        pytest.param(
+            {
+                "event": "failed",
+                "kind": "crash",
+                "stage": "load",
+                "message": {"template": "{a}", "params": {"a": {"path": 1}}},
+            },
+            id="parameter",
+        ),
+        pytest.param(
+            {"event": "loaded", "load_s": 1, "effective": {}, "warnings": 1}, id="warnings"
+        ),
+        pytest.param(
+            {"event": "loaded", "load_s": 1, "effective": {}, "warnings": [None]}, id="warning"
+        ),
         pytest.param({"event": "done_together", "outcomes": [1]}, id="outcome"),
-        pytest.param({"event": "done_together", "outcomes": [{"warnings": [[]]}]}, id="outcome-warning"),
+        pytest.param(
+            {"event": "done_together", "outcomes": [{"warnings": [[]]}]}, id="outcome-warning"
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_message_of_ours_is_rubbish(content: dict[str, object]) -> None:
     """A worker that went wrong ends the run, never the program."""
     with pytest.raises(WorkerRubbishError, match="which is no message"):
@@ -1067,7 +1095,10 @@ def test_a_message_comes_through_the_pipe_as_it_was() -> None:
     said = Message("{path} is at {share:.0%}", code="a_code", path=Path("/a/b.png"), share=0.5)
     failed = {"event": "failed", "kind": "bad_input", "stage": "load", "message": said.to_json()}
     assert _read_message(json.dumps(failed).encode())["message"] == said
-    outcomes = [{"warnings": [said.to_json()]}, {"kind": "bad_input", "message": said.to_json(), "stage": "write"}]  # fmt: skip
+    outcomes = [
+        {"warnings": [said.to_json()]},
+        {"kind": "bad_input", "message": said.to_json(), "stage": "write"},
+    ]
     read = _read_message(json.dumps({"event": "done_together", "outcomes": outcomes}).encode())
     assert read["outcomes"][0]["warnings"] == (said,)
     assert read["outcomes"][1]["message"] == said

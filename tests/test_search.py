@@ -93,7 +93,8 @@ def test_a_quarter_of_the_grid_guided_finds_the_front() -> None:
     ours = [share(guided(seed, count)) for seed in range(15)]
     chance = [share(random.Random(seed).sample(list(TRIALS), count)) for seed in range(15)]
     print(  # noqa: T201  # the figures, for who runs it with -s
-        f"{count} of {len(TRIALS)}: guided {statistics.median(ours):.3f}, by chance {statistics.median(chance):.3f}"
+        f"{count} of {len(TRIALS)}: guided {statistics.median(ours):.3f}, by chance"
+        f" {statistics.median(chance):.3f}"
     )
     assert statistics.median(ours) >= 0.97
     assert statistics.median(ours) > statistics.median(chance)
@@ -158,11 +159,17 @@ def test_a_grid_of_nothing_says_why() -> None:
         make_grid({"engine": ("ncnn",)}, Settings(), ABLE)
     with pytest.raises(SettingsError, match="'threads' is not a setting"):
         make_grid({"threads": (1,)}, Settings(), ABLE)
-    many = dict.fromkeys(("spinning", "cpu_mem_arena", "mem_pattern", "arena_shrink"), (True, False) * 40)  # fmt: skip
+    many = dict.fromkeys(
+        ("spinning", "cpu_mem_arena", "mem_pattern", "arena_shrink"), (True, False) * 40
+    )
     assert (
         len(make_grid(many, Settings(engine="onnxruntime"), ABLE).settings) <= 16
     )  # twice is once
-    wide = {"network_size": tuple(range(64, 2049, 32)), "intra_op_threads": tuple(range(256)), "inter_op_threads": (1, 2)}  # fmt: skip
+    wide = {
+        "network_size": tuple(range(64, 2049, 32)),
+        "intra_op_threads": tuple(range(256)),
+        "inter_op_threads": (1, 2),
+    }
     with pytest.raises(SettingsError, match="combine to more than 20,000; name fewer values"):
         make_grid(wide, Settings(engine="onnxruntime"), ABLE)
     with pytest.raises(SettingsError, match="more than 2,000 settings"):
@@ -177,36 +184,73 @@ def test_a_grid_of_nothing_says_why() -> None:
     ("axes", "able", "left_out"),
     [
         pytest.param(
-            {"engine": ("openvino", "ncnn")}, ABLE,
-            ("engine ncnn cannot be had here: engine ncnn is not installed; choose engine openvino, onnxruntime",),
+            {"engine": ("openvino", "ncnn")},
+            ABLE,
+            (
+                (
+                    "engine ncnn cannot be had here: engine ncnn is not installed; choose engine"
+                    " openvino, onnxruntime"
+                ),
+            ),
             id="engine",
         ),
         pytest.param(
-            {"engine": ("onnxruntime",), "precision": ("fp32", "bf16")}, ABLE,
-            ("precision bf16 cannot be had here: engine onnxruntime has no precision bf16, it has auto, fp32, fp16, int8",),
+            {"engine": ("onnxruntime",), "precision": ("fp32", "bf16")},
+            ABLE,
+            (
+                (
+                    "precision bf16 cannot be had here: engine onnxruntime has no precision bf16,"
+                    " it has auto, fp32, fp16, int8"
+                ),
+            ),
             id="format-of-no-engine",
         ),
         pytest.param(
-            {"model": ("u2net", "u2net_lite"), "engine": ("openvino",), "precision": ("fp32", "int8")}, ABLE, (),
+            {
+                "model": ("u2net", "u2net_lite"),
+                "engine": ("openvino",),
+                "precision": ("fp32", "int8"),
+            },
+            ABLE,
+            (),
             id="int8-of-one-model",
         ),
         pytest.param(
-            {"model": ("u2net",), "engine": ("openvino",), "precision": ("fp32", "int8")}, ABLE,
-            ("precision int8 cannot be had here: model u2net has no int8 form for engine openvino; make it with `models quantize`",),
+            {"model": ("u2net",), "engine": ("openvino",), "precision": ("fp32", "int8")},
+            ABLE,
+            (
+                (
+                    "precision int8 cannot be had here: model u2net has no int8 form for engine"
+                    " openvino; make it with `models quantize`"
+                ),
+            ),
             id="int8-of-no-model",
         ),
         pytest.param(
-            {"engine": ("openvino",), "cpu_mem_arena": (True, False)}, ABLE,
-            ("cpu_mem_arena off cannot be had here: cpu_mem_arena is not a knob of engine openvino; leave it out, or choose engine onnxruntime, rembg",),
+            {"engine": ("openvino",), "cpu_mem_arena": (True, False)},
+            ABLE,
+            (
+                (
+                    "cpu_mem_arena off cannot be had here: cpu_mem_arena is not a knob of engine"
+                    " openvino; leave it out, or choose engine onnxruntime, rembg"
+                ),
+            ),
             id="knob-of-another-engine",
         ),
         pytest.param(
-            {"engine": ("onnxruntime",), "inter_op_threads": (0, 2)}, ABLE,
-            ("inter_op_threads 2 cannot be had here: inter_op_threads is used in execution_mode parallel only, got 2 with sequential; leave it at 0 or choose parallel",),
+            {"engine": ("onnxruntime",), "inter_op_threads": (0, 2)},
+            ABLE,
+            (
+                (
+                    "inter_op_threads 2 cannot be had here: inter_op_threads is used in"
+                    " execution_mode parallel only, got 2 with sequential; leave it at 0 or choose"
+                    " parallel"
+                ),
+            ),
             id="knobs-that-do-not-go-together",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_value_that_no_setting_has_is_named(
     axes: dict[str, tuple[Value, ...]], able: Machine, left_out: tuple[str, ...]
 ) -> None:
@@ -217,7 +261,10 @@ def test_a_value_that_no_setting_has_is_named(
 
 
 def test_a_provider_that_is_not_here_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And named with how to get it; ONNX Runtime is asked only where the axis has another one than cpu."""
+    """And named with how to get it.
+
+    ONNX Runtime is asked only where the axis has another one than cpu.
+    """
     detail = Message("install onnxruntime-gpu")
     absent = [ProviderState(name="cuda", is_present=False, detail=detail)]
     asked: list[None] = []
@@ -230,7 +277,10 @@ def test_a_provider_that_is_not_here_is_left_out(monkeypatch: pytest.MonkeyPatch
     base = Settings(engine="onnxruntime")
     plan = Plan(pictures=(), axes={"provider": ("cpu", "cuda")}, base=base)
     assert [one.provider for one in plan.grid()] == ["cpu"]
-    assert [str(one) for one in plan.left_out()] == ["provider cuda cannot be had here: execution provider cuda is not here; install onnxruntime-gpu"]  # fmt: skip
+    assert [str(one) for one in plan.left_out()] == [
+        "provider cuda cannot be had here: execution provider cuda is not here; install"
+        " onnxruntime-gpu"
+    ]
     assert asked == [None]
     assert Plan(pictures=(), axes={"provider": ("cpu",)}, base=base).grid() == [base]
     assert asked == [None]
@@ -243,7 +293,10 @@ def test_whole_numbers_are_taken_for_seconds() -> None:
 
 
 def test_focus_is_an_axis() -> None:
-    """The stock pipeline has none of it and counts once; boxes, which have commas, stand by semicolons."""
+    """The stock pipeline has none of it and counts once.
+
+    Boxes, which have commas, stand by semicolons.
+    """
     able = make_machine(engines=("openvino", "rembg"), precisions=frozenset({"fp32"}))
     axes: dict[str, list[Value]] = {"engine": ["openvino", "rembg"], "focus": ["off", "auto"]}
     made = make_grid(axes, Settings(engine="openvino"), able)
@@ -255,7 +308,11 @@ def test_focus_is_an_axis() -> None:
     assert made.left_out == ()
     boxes = list_reader_of("focus_box")("0,0,50%,50%; 10,20,300,400")
     assert boxes == ["0,0,50%,50%", "10,20,300,400"]
-    by_box = make_grid({"focus_box": boxes}, Settings(engine="openvino", focus="box", focus_box="1,2,30,40"), able)  # type: ignore[dict-item]  # fmt: skip
+    by_box = make_grid(
+        {"focus_box": boxes},  # type: ignore[dict-item]
+        Settings(engine="openvino", focus="box", focus_box="1,2,30,40"),
+        able,
+    )
     assert [one.focus_box for one in by_box.settings] == boxes
     with pytest.raises(SettingsError, match="focus_max_share is used in focus auto only"):
         make_grid({"focus_max_share": [0.1, 0.3]}, Settings(engine="openvino"), able)
@@ -264,7 +321,10 @@ def test_focus_is_an_axis() -> None:
 
 
 def test_what_is_the_same_here_is_measured_once() -> None:
-    """By what it resolves to: `auto` that is int8, the own size, the CPUs' threads; each is named, with its engine."""
+    """By what it resolves to: `auto` that is int8, the own size, the CPUs' threads.
+
+    Each is named, with its engine.
+    """
     axes: dict[str, tuple[Value, ...]] = {
         "engine": ("openvino", "ncnn"),
         "precision": ("fp32", "int8", "auto"),
@@ -278,10 +338,16 @@ def test_what_is_the_same_here_is_measured_once() -> None:
     )  # two formats in one engine, one in the other, with 1 and 2 threads
     assert len({resolve(one, machine).worker_key for one in found.settings}) == 6
     assert tuple(map(str, found.left_out)) == (
-        "intra_op_threads 0 is left out with engine openvino, ncnn: it is the same as intra_op_threads 2 here",
-        "network_size 0 is left out with engine openvino, ncnn: it is the same as network_size 320 here",
+        (
+            "intra_op_threads 0 is left out with engine openvino, ncnn: it is the same as"
+            " intra_op_threads 2 here"
+        ),
+        (
+            "network_size 0 is left out with engine openvino, ncnn: it is the same as network_size"
+            " 320 here"
+        ),
         "precision auto is left out with engine openvino: it is the same as precision int8 here",
         "precision auto is left out with engine ncnn: it is the same as precision fp32 here",
-    )  # fmt: skip
+    )
     only = make_grid({"max_side": (0, 512), "precision": ("fp32",)}, Settings(), machine)
     assert len(only.settings) == 2  # the result's size is no part of a worker, and is another trial

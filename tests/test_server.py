@@ -101,9 +101,13 @@ def client(server: Server) -> Client:
     return Client(server.address, verbose=False)
 
 
-def cut(client: Client, picture: Any, preset: str = "balanced", settings: object = None) -> tuple[str | None, dict[str, Any]]:  # fmt: skip
+def cut(
+    client: Client, picture: Any, preset: str = "balanced", settings: object = None
+) -> tuple[str | None, dict[str, Any]]:
     """Ask /cut."""
-    answer: tuple[str | None, dict[str, Any]] = client.predict(picture, preset, settings or {}, api_name="/cut")  # fmt: skip
+    answer: tuple[str | None, dict[str, Any]] = client.predict(
+        picture, preset, settings or {}, api_name="/cut"
+    )
     return answer
 
 
@@ -144,13 +148,19 @@ def test_a_visitors_picture_teaches_the_server_nothing(client: Client) -> None:
 def test_the_same_by_plain_http(server: Server) -> None:
     """Upload, call, read the events: as the README shows with curl."""
     boundary = b"--b\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\n"
-    status, answer = post(f"{server.address}/gradio_api/upload", boundary + ASTRONAUT.read_bytes() + b"\r\n--b--\r\n", "multipart/form-data; boundary=b")  # fmt: skip
+    status, answer = post(
+        f"{server.address}/gradio_api/upload",
+        boundary + ASTRONAUT.read_bytes() + b"\r\n--b--\r\n",
+        "multipart/form-data; boundary=b",
+    )
     assert status == 200
     picture = {"path": json.loads(answer)[0], "meta": {"_type": "gradio.FileData"}}
     body = json.dumps({"data": [picture, "smallest", {}]}).encode()
     status, answer = post(f"{server.address}/gradio_api/call/cut", body)
     event = json.loads(answer)["event_id"]
-    with urllib.request.urlopen(f"{server.address}/gradio_api/call/cut/{event}", timeout=20) as events:  # fmt: skip
+    with urllib.request.urlopen(
+        f"{server.address}/gradio_api/call/cut/{event}", timeout=20
+    ) as events:
         lines = events.read().decode().splitlines()
     data = json.loads(lines[lines.index("event: complete") + 1].removeprefix("data: "))
     with urllib.request.urlopen(data[0]["url"], timeout=5) as file:
@@ -171,7 +181,9 @@ def test_the_same_by_plain_http(server: Server) -> None:
         ("studio", {}, "missing_model", "model u2net is not on disk"),
     ],
 )
-def test_what_cannot_run_is_told(client: Client, preset: str, settings: object, kind: str, message: str) -> None:  # fmt: skip
+def test_what_cannot_run_is_told(
+    client: Client, preset: str, settings: object, kind: str, message: str
+) -> None:
     """No file, and a failure with its kind and its sentence."""
     file, result = cut(client, handle_file(str(ASTRONAUT)), preset, settings)
     assert file is None
@@ -196,7 +208,9 @@ def upload(server: Server, name: str) -> dict[str, object]:
     """Upload the astronaut by a name, and return what an event takes for it."""
     head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
     body = head.encode() + ASTRONAUT.read_bytes() + b"\r\n--b--\r\n"
-    status, answer = post(f"{server.address}/gradio_api/upload", body, "multipart/form-data; boundary=b")  # fmt: skip
+    status, answer = post(
+        f"{server.address}/gradio_api/upload", body, "multipart/form-data; boundary=b"
+    )
     assert status == 200
     return {"path": json.loads(answer)[0], "meta": {"_type": "gradio.FileData"}}
 
@@ -207,25 +221,51 @@ def call_cut(server: Server, *data: object) -> str:
     status, answer = post(address, json.dumps({"data": data}).encode())
     if status != 200:
         return answer
-    with urllib.request.urlopen(f"{address}/{json.loads(answer)['event_id']}", timeout=20) as events:  # fmt: skip
+    with urllib.request.urlopen(
+        f"{address}/{json.loads(answer)['event_id']}", timeout=20
+    ) as events:
         content: bytes = events.read()
     return content.decode()
 
 
-ODD: tuple[Any, ...] = (True, -1, 10**400, float("nan"), "", "²", "a\0b", "\ud800", "x" * 5000, [], [{}], {"path": None})  # fmt: skip
+ODD: tuple[Any, ...] = (
+    True,
+    -1,
+    10**400,
+    float("nan"),
+    "",
+    "²",
+    "a\0b",
+    "\ud800",
+    "x" * 5000,
+    [],
+    [{}],
+    {"path": None},
+)
 
 
 def test_odd_values_of_cut_get_a_sentence(server: Server) -> None:
-    """Every knob and every parameter; no traceback, and no name of the visitor's file, in the log."""
+    """Every knob and every parameter.
+
+    No traceback, and no name of the visitor's file, in the log.
+    """
     picture = upload(server, f"{SECRET}.png")
-    settings = [{name: value} for name in ("model", "engine", "network_size", "spinning") for value in ODD]  # fmt: skip
+    settings = [
+        {name: value} for name in ("model", "engine", "network_size", "spinning") for value in ODD
+    ]
     asked: list[tuple[object, ...]] = [(picture, "balanced", value) for value in settings]
     asked += [(picture, value, {}) for value in ODD if value != ""]  # empty: the default
     asked += [(value, "balanced", {}) for value in ODD]
     asked += [(picture, "balanced", value) for value in ODD]
-    asked += [(), (picture,), ({"path": f"{picture['path']}\0", "meta": picture["meta"]}, "balanced", {})]  # fmt: skip
+    asked += [
+        (),
+        (picture,),
+        ({"path": f"{picture['path']}\0", "meta": picture["meta"]}, "balanced", {}),
+    ]
     answers = [call_cut(server, *data) for data in asked if data[2:] != ({"spinning": True},)]
-    bare = [answer for answer in answers if '"message": "' not in answer and '"error": "' not in answer]  # fmt: skip
+    bare = [
+        answer for answer in answers if '"message": "' not in answer and '"error": "' not in answer
+    ]
     assert bare == []
     assert [answer for answer in answers if "the server log says where" in answer] == []
 
@@ -237,14 +277,19 @@ def events_of(server: Server) -> dict[str, dict[str, Any]]:
     names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
     values = {part["id"]: part["props"].get("value") for part in config["components"]}
     return {
-        f"{names.get(block)}.{event}": dependency | {"values": [values[i] for i in dependency["inputs"]]}
+        f"{names.get(block)}.{event}": (
+            dependency | {"values": [values[i] for i in dependency["inputs"]]}
+        )
         for dependency in config["dependencies"]
         for block, event in dependency["targets"]
-    }  # fmt: skip
+    }
 
 
 def test_odd_values_of_events_get_a_sentence(server: Server) -> None:
-    """What a browser never sends: numbers that are none, choices that are none, colours without end."""
+    """What a browser never sends.
+
+    Numbers that are none, choices that are none, colours without end.
+    """
     events = events_of(server)
     assert not any(name.endswith(".unload") for name in events)  # each would cost the loop 10 ms
     chosen = [{key: value} for key in ("show", "pin", "turn") for value in ODD]
@@ -260,7 +305,12 @@ def test_odd_values_of_events_get_a_sentence(server: Server) -> None:
         data = list(event["values"])
         if at is not None:
             data[at] = value
-        body = {"data": data, "event_data": value if at is None else None, "fn_index": event["id"], "session_hash": "odd"}  # fmt: skip
+        body = {
+            "data": data,
+            "event_data": value if at is None else None,
+            "fn_index": event["id"],
+            "session_hash": "odd",
+        }
         status, answer = post(f"{server.address}/gradio_api/run/predict", json.dumps(body).encode())
         is_told = status == 200 or json.loads(answer)["error"]
         if not is_told or "server log" in answer:
@@ -280,7 +330,10 @@ def test_an_event_of_the_browser_alone_is_refused(server: Server) -> None:
 
 
 def test_closed_heartbeats_cost_the_server_little(server: Server) -> None:
-    """Less than 1 ms of the event loop for each; the process's own CPU time is an upper bound of it."""
+    """Less than 1 ms of the event loop for each.
+
+    The process's own CPU time is an upper bound of it.
+    """
     beats = []
     for i in range(100):
         beat = socket.create_connection(("127.0.0.1", server.port))
@@ -336,11 +389,15 @@ def test_nothing_is_fetched_for_a_visitor(server: Server) -> None:
 
 def test_too_much_is_refused(server: Server) -> None:
     """A 70 MiB upload and a 300 KiB request get 413 and a sentence; the server lives."""
-    status, answer = post(f"{server.address}/gradio_api/upload", bytes(70 * 2**20), "multipart/form-data; boundary=b")  # fmt: skip
+    status, answer = post(
+        f"{server.address}/gradio_api/upload", bytes(70 * 2**20), "multipart/form-data; boundary=b"
+    )
     assert status == 413
     assert "64 MiB" in answer
     data_url = "data:image/png;base64," + "A" * 300_000
-    status, _ = post(f"{server.address}/gradio_api/call/cut", json.dumps({"data": [data_url]}).encode())  # fmt: skip
+    status, _ = post(
+        f"{server.address}/gradio_api/call/cut", json.dumps({"data": [data_url]}).encode()
+    )
     assert status == 413
     assert server.health()["status"] == "ok"
 
@@ -373,12 +430,22 @@ def test_twenty_programs_get_their_own(server: Server) -> None:
     names = ("astronaut", "chelsea", "coffee")
 
     def visit(i: int) -> tuple[str, str | None, str]:
-        file, result = cut(Client(server.address, verbose=False), handle_file(str(ROOT / "examples" / f"{names[i % 3]}.png")))  # fmt: skip
-        return names[i % 3], None if file is None else Path(file).read_bytes().hex(), str(result.get("kind"))  # fmt: skip
+        file, result = cut(
+            Client(server.address, verbose=False),
+            handle_file(str(ROOT / "examples" / f"{names[i % 3]}.png")),
+        )
+        return (
+            names[i % 3],
+            None if file is None else Path(file).read_bytes().hex(),
+            str(result.get("kind")),
+        )
 
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(visit, range(20)))
-    files = {name: {content for asked, content, _ in answers if asked == name and content} for name in names}  # fmt: skip
+    files = {
+        name: {content for asked, content, _ in answers if asked == name and content}
+        for name in names
+    }
     assert all(len(contents) == 1 for contents in files.values())
     assert len(set.union(*files.values())) == 3
     assert {kind for _, content, kind in answers if content is None} <= {"busy"}
@@ -396,7 +463,9 @@ def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
     assert code == 0
     assert said.count("\n") == 1, said
     assert not any(child.is_running() for child in children)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("rembg-tuner-page")] == []  # fmt: skip
+    assert [
+        path.name for path in tmp_path.iterdir() if path.name.startswith("rembg-tuner-page")
+    ] == []
 
 
 @pytest.mark.slow
@@ -428,7 +497,9 @@ def test_without_a_page_programs_are_served(tmp_path: Path) -> None:
     finally:
         assert server.end(signal.SIGHUP)[0] == 0
     assert not any(child.is_running() for child in children)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("rembg-tuner-page")] == []  # fmt: skip
+    assert [
+        path.name for path in tmp_path.iterdir() if path.name.startswith("rembg-tuner-page")
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -440,16 +511,26 @@ def test_without_a_page_programs_are_served(tmp_path: Path) -> None:
 )
 def test_misuse_is_told(words: list[str], code: int, message: str) -> None:
     """Exit code 2 and what is allowed."""
-    done = subprocess.run([sys.executable, str(ROOT / "app.py"), *words], capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "app.py"), *words], capture_output=True, text=True, check=False
+    )
     assert done.returncode == code
     assert message in done.stderr
 
 
 def test_a_taken_port_is_told(server: Server) -> None:
     """One sentence with what to do, exit code 1."""
-    done = subprocess.run([sys.executable, str(ROOT / "app.py"), "--port", str(server.port)], capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "app.py"), "--port", str(server.port)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines() == [f"rembg-tuner: port {server.port} of 127.0.0.1 is taken or may not be used; choose another --port"]  # fmt: skip
+    assert done.stderr.strip().splitlines() == [
+        f"rembg-tuner: port {server.port} of 127.0.0.1 is taken or may not be used; choose another"
+        " --port"
+    ]
 
 
 def test_an_event_wakes_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:

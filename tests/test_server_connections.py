@@ -1,4 +1,7 @@
-"""Open connections and heartbeats: how many, what they cost, and what is logged when files run out."""
+"""Open connections and heartbeats.
+
+How many, what they cost, and what is logged when files run out.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ async def served(app: ASGIApp, limit: int) -> AsyncIterator[Callable[[], Any]]:
     config, state = uvicorn.Config(app, lifespan="off"), ServerState()
     protocol = capped_protocol(limit)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0)  # fmt: skip
+    server = await loop.create_server(
+        lambda: protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+    )
     port = server.sockets[0].getsockname()[1]
     opened: list[Connection] = []
 
@@ -72,7 +77,10 @@ async def ask(connection: Connection, path: bytes) -> bytes:
 
 
 def test_the_longest_idle_connection_makes_room() -> None:
-    """One that is kept alive, or never asked for anything, counts and goes first; nobody who asks is refused."""
+    """One that is kept alive, or never asked for anything, counts and goes first.
+
+    Nobody who asks is refused.
+    """
 
     async def scenario() -> list[bytes]:
         async with served(answer_or_wait, 3) as connect:
@@ -88,7 +96,10 @@ def test_the_longest_idle_connection_makes_room() -> None:
 
 
 def test_a_connection_too_many_is_told() -> None:
-    """Where every connection has a request, a new one gets 503; once one is done, the next is served."""
+    """Where every connection has a request, a new one gets 503.
+
+    Once one is done, the next is served.
+    """
 
     async def scenario() -> None:
         async with served(answer_or_wait, 2) as connect:
@@ -135,20 +146,30 @@ def test_few_files_mean_few_connections(
 
 
 def test_files_that_run_out_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """One line a minute, not a traceback an attempt; other errors of the loop are logged as ever."""
+    """One line a minute, not a traceback an attempt.
+
+    Other errors of the loop are logged as ever.
+    """
 
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
         error = OSError(errno.EMFILE, "Too many open files")
         async with quiet_accepting(None):
             for _ in range(1000):
-                loop.call_exception_handler({"message": "socket.accept() out of system resource", "exception": error})  # fmt: skip
-            loop.call_exception_handler({"message": "Exception in callback BaseSelectorEventLoop._start_serving(...)"})  # fmt: skip
+                loop.call_exception_handler(
+                    {"message": "socket.accept() out of system resource", "exception": error}
+                )
+            loop.call_exception_handler(
+                {"message": "Exception in callback BaseSelectorEventLoop._start_serving(...)"}
+            )
             loop.call_exception_handler({"message": "something else"})
 
     asyncio.run(scenario())
     assert [record.getMessage().split("\n")[0] for record in caplog.records] == [
-        "a connection cannot be accepted: [Errno 24] Too many open files; raise the limit of open files (ulimit -n)",
+        (
+            "a connection cannot be accepted: [Errno 24] Too many open files; raise the limit of"
+            " open files (ulimit -n)"
+        ),
         "something else",
     ]
 
@@ -164,7 +185,9 @@ def test_a_closed_heartbeat_calls_one_function() -> None:
         async with served(app, 10) as connect:
             first, second = await connect(), await connect()
             for name, connection in ((b"one", first), (b"two", second)):
-                assert await ask(connection, b"gradio_api/heartbeat/" + name) == b"HTTP/1.1 200 OK\r\n"  # fmt: skip
+                assert (
+                    await ask(connection, b"gradio_api/heartbeat/" + name) == b"HTTP/1.1 200 OK\r\n"
+                )
                 await connection[0].readuntil(b"data: ALIVE\n\n")
             first[1].close()
             await asyncio.sleep(0.05)

@@ -41,15 +41,28 @@ class App:
             self.body += message.get("body", b"")
             if not message.get("more_body", False):
                 break
-        headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", str(len(PAGE)).encode())]  # fmt: skip
+        headers = [
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-length", str(len(PAGE)).encode()),
+        ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": PAGE})
 
 
-def ask(method: str, path: str, *pieces: bytes, headers: dict[str, str] | list[tuple[str, str]] | None = None, root: str = "", query: bytes = b"") -> tuple[App, list[Message]]:  # fmt: skip
+def ask(
+    method: str,
+    path: str,
+    *pieces: bytes,
+    headers: dict[str, str] | list[tuple[str, str]] | None = None,
+    root: str = "",
+    query: bytes = b"",
+) -> tuple[App, list[Message]]:
     """Send a request through a guard."""
     app, answers = App(), []
-    waiting = [{"type": "http.request", "body": piece, "more_body": i + 1 < len(pieces)} for i, piece in enumerate(pieces or (b"",))]  # fmt: skip
+    waiting = [
+        {"type": "http.request", "body": piece, "more_body": i + 1 < len(pieces)}
+        for i, piece in enumerate(pieces or (b"",))
+    ]
 
     async def receive() -> Message:
         return waiting.pop(0) if waiting else {"type": "http.disconnect"}
@@ -58,7 +71,14 @@ def ask(method: str, path: str, *pieces: bytes, headers: dict[str, str] | list[t
         answers.append(message)
 
     pairs = headers.items() if isinstance(headers, dict) else headers or ()
-    scope = {"type": "http", "method": method, "path": path, "root_path": root, "query_string": query, "headers": [(k.encode(), v.encode()) for k, v in pairs]}  # fmt: skip
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "root_path": root,
+        "query_string": query,
+        "headers": [(k.encode(), v.encode()) for k, v in pairs],
+    }
     asyncio.run(Guard(app, limits=LIMITS)(scope, receive, send))
     return app, answers
 
@@ -75,8 +95,22 @@ def said(answers: list[Message]) -> str:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/config", "/theme.css", "/healthz", "/assets/index-a1.js", "/static/img/x.svg", "/gradio_api/info", "/gradio_api/queue/data", "/gradio_api/file=/tmp/a/b.png", "/gradio_api/heartbeat/abc", "/gradio_api/call/cut/0a1b", "/gradio_api/upload_progress", "/gradio_api/startup-events"],
-)  # fmt: skip
+    [
+        "/",
+        "/config",
+        "/theme.css",
+        "/healthz",
+        "/assets/index-a1.js",
+        "/static/img/x.svg",
+        "/gradio_api/info",
+        "/gradio_api/queue/data",
+        "/gradio_api/file=/tmp/a/b.png",
+        "/gradio_api/heartbeat/abc",
+        "/gradio_api/call/cut/0a1b",
+        "/gradio_api/upload_progress",
+        "/gradio_api/startup-events",
+    ],
+)
 def test_what_the_page_needs_is_open(path: str) -> None:
     """For GET and HEAD."""
     assert status_of(ask("GET", path)[1]) == 200
@@ -173,8 +207,20 @@ def test_any_json_passes_byte_for_byte(content: Any, cut_at: int) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["http://example.org/a.png", "HTTPS://x/y", "  http://x", "ftp://x/y", "data:image/png;base64,AAAA", "file:///etc/passwd", "/etc/passwd", "/tmp/x/../y.png", "/tmp/xy/a.png", "a.png", "/tmp/x\x00/../../etc/passwd"],
-)  # fmt: skip
+    [
+        "http://example.org/a.png",
+        "HTTPS://x/y",
+        "  http://x",
+        "ftp://x/y",
+        "data:image/png;base64,AAAA",
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "/tmp/x/../y.png",
+        "/tmp/xy/a.png",
+        "a.png",
+        "/tmp/x\x00/../../etc/passwd",
+    ],
+)
 @pytest.mark.parametrize("depth", [0, 3])
 def test_a_file_from_elsewhere_is_refused(path: str, depth: int) -> None:
     """At any depth, and however its letters are written."""
@@ -278,13 +324,15 @@ def test_a_websocket_is_closed_and_a_lifespan_passes() -> None:
         pytest.param(b'{"data": {}}', "data must be a list", id="data-by-name"),
         pytest.param(b'{"fn_index": true}', "fn_index must be a whole number", id="fn-index"),
         pytest.param(b'{"fn_index": 7}', "there is no event with fn_index 7", id="no-such-event"),
-        pytest.param(b'{"session_hash": ""}', "session_hash must be text of 1 to 128", id="no-session"),
+        pytest.param(
+            b'{"session_hash": ""}', "session_hash must be text of 1 to 128", id="no-session"
+        ),
         pytest.param(b'{"session_hash": []}', "session_hash must be text", id="session-list"),
         pytest.param(b'{"batched": 1}', "batched must be true or false", id="batched"),
         pytest.param(b"[]", "must be a JSON object", id="list"),
         pytest.param(b"\xff", "not valid JSON", id="no-json"),
     ],
-)  # fmt: skip
+)
 def test_what_no_handler_takes_is_refused_with_a_sentence(body: bytes, sentence: str) -> None:
     """Gradio would print a traceback with the values that were sent."""
     app, answers = ask("POST", "/gradio_api/queue/join", body)
@@ -294,7 +342,10 @@ def test_what_no_handler_takes_is_refused_with_a_sentence(body: bytes, sentence:
 
 def upload_of(*parts: tuple[str, bytes]) -> bytes:
     """Write a multipart body: (what follows form-data, content) for each part."""
-    pieces = (b"--b\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + content + b"\r\n" for head, content in parts)  # fmt: skip
+    pieces = (
+        b"--b\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + content + b"\r\n"
+        for head, content in parts
+    )
     return b"".join(pieces) + b"--b--\r\n"
 
 
@@ -308,14 +359,18 @@ MULTIPART = {"content-type": "multipart/form-data; boundary=b"}
         pytest.param([(FILE, b"x" * 90_000)], 200, "", id="file"),
         pytest.param([('name="a"', b"x" * 60_000), (FILE, b"x")], 200, "", id="some-text"),
         pytest.param([('name="a"', b"x" * MAX_TEXT_BYTES)], 413, "larger than 64 KiB", id="text"),
-        pytest.param([('name="a"', b"x" * 9_000)] * 8, 413, "larger than 64 KiB", id="texts-together"),
+        pytest.param(
+            [('name="a"', b"x" * 9_000)] * 8, 413, "larger than 64 KiB", id="texts-together"
+        ),
         pytest.param([(f'name="{"n" * MAX_TEXT_BYTES}"', b"")], 400, "too long", id="header"),
         pytest.param([(FILE, b"x")] * (MAX_FILES + 1), 413, "more than 32 files", id="files"),
         pytest.param([('name="files"', b"x")], 400, "a text field was sent", id="text-as-file"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("piece_bytes", [100_000, 999])
-def test_the_text_of_an_upload_is_bounded(parts: list[tuple[str, bytes]], status: int, sentence: str, piece_bytes: int) -> None:  # fmt: skip
+def test_the_text_of_an_upload_is_bounded(
+    parts: list[tuple[str, bytes]], status: int, sentence: str, piece_bytes: int
+) -> None:
     """Gradio keeps text fields in memory; files pass byte for byte."""
     body = upload_of(*parts)
     pieces = [body[i : i + piece_bytes] for i in range(0, len(body), piece_bytes)]
@@ -336,7 +391,10 @@ def test_a_second_content_type_hides_no_text() -> None:
     assert "larger than 64 KiB" in said(answers)
 
 
-@pytest.mark.parametrize(("query", "status"), [(b"upload_id=a", 400), (b"upload%5fid=a", 400), (b"upload_id=", 200), (b"a=upload_id=", 200)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [(b"upload_id=a", 400), (b"upload%5fid=a", 400), (b"upload_id=", 200), (b"a=upload_id=", 200)],
+)
 def test_text_is_refused_where_progress_is_reported(query: bytes, status: int) -> None:
     """Gradio fails on a text field there, however the parameter's name is written."""
     body = upload_of(('name="a"', b"x"), (FILE, b"x"))
@@ -366,7 +424,9 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     ("path", "status"),
     [("/gradio_api/upload", 507), ("/gradio_api/call/cut", 507), ("/gradio_api/cancel", 200)],
 )
-def test_nothing_is_begun_on_a_full_disk(field: str, path: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_nothing_is_begun_on_a_full_disk(
+    field: str, path: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither with no bytes left nor with no inodes; a cancel writes nothing."""
     disk = SimpleNamespace(f_bavail=10**6, f_frsize=4096, f_files=100, f_favail=10)
     setattr(disk, field, 0)

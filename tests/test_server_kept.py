@@ -1,4 +1,7 @@
-"""What browsers and the server keep: Gradio's own files and the page, and nothing of a visitor's."""
+"""What browsers and the server keep.
+
+Gradio's own files and the page, and nothing of a visitor's.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,11 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
 SCRIPT = b"export const words = ['every', 'word', 'again'];\n" * 50
-PAGE = b"<!doctype html><html><head><title>x</title></head><body>" + b"<p>a line</p>" * 50 + b"</body></html>"  # fmt: skip
+PAGE = (
+    b"<!doctype html><html><head><title>x</title></head><body>"
+    + b"<p>a line</p>" * 50
+    + b"</body></html>"
+)
 ASSET = "/assets/core-Bdx9080F.js"
 LIMITS = GuardLimits(folder=Path("/tmp/x"), upload_bytes=1000)
 
@@ -26,7 +33,9 @@ LIMITS = GuardLimits(folder=Path("/tmp/x"), upload_bytes=1000)
 class App:
     """Answers as Gradio does, in two pieces, and counts how often it is asked."""
 
-    def __init__(self, body: bytes = SCRIPT, status: int = 200, kind: bytes = b"text/javascript") -> None:  # fmt: skip
+    def __init__(
+        self, body: bytes = SCRIPT, status: int = 200, kind: bytes = b"text/javascript"
+    ) -> None:
         """Answer every request with the same."""
         self.body, self.status, self.kind = body, status, kind
         self.asked = 0
@@ -34,13 +43,19 @@ class App:
     async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
         """Answer."""
         self.asked += 1
-        headers = [(b"content-type", self.kind), (b"content-length", str(len(self.body)).encode()), (b"cache-control", b"public, max-age=9")]  # fmt: skip
+        headers = [
+            (b"content-type", self.kind),
+            (b"content-length", str(len(self.body)).encode()),
+            (b"cache-control", b"public, max-age=9"),
+        ]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body[:100], "more_body": True})
         await send({"type": "http.response.body", "body": self.body[100:]})
 
 
-def ask(guard: Guard, path: str, query: bytes = b"", method: str = "GET", **headers: str) -> tuple[int, dict[bytes, bytes], bytes]:  # fmt: skip
+def ask(
+    guard: Guard, path: str, query: bytes = b"", method: str = "GET", **headers: str
+) -> tuple[int, dict[bytes, bytes], bytes]:
     """Send a request through a guard; give status, headers and body."""
     answers: list[Message] = []
 
@@ -51,11 +66,21 @@ def ask(guard: Guard, path: str, query: bytes = b"", method: str = "GET", **head
         answers.append(message)
 
     pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    scope = {"type": "http", "method": method, "path": path, "query_string": query, "headers": pairs}  # fmt: skip
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query,
+        "headers": pairs,
+    }
     asyncio.run(guard(scope, receive, send))
     names = [name for name, _ in answers[0]["headers"]]
     assert len(names) == len(set(names))  # no header twice
-    return answers[0]["status"], dict(answers[0]["headers"]), b"".join(answer["body"] for answer in answers[1:])  # fmt: skip
+    return (
+        answers[0]["status"],
+        dict(answers[0]["headers"]),
+        b"".join(answer["body"] for answer in answers[1:]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +121,10 @@ def test_a_client_gets_what_it_can_unpack(accepted: str, chosen: str) -> None:
 
 
 def test_a_script_is_asked_for_and_packed_once() -> None:
-    """The second visitor's does not reach the application; each gets the encoding that they take."""
+    """The second visitor's does not reach the application.
+
+    Each gets the encoding that they take.
+    """
     app = App()
     guard = Guard(app, limits=LIMITS)
     status, headers, body = ask(guard, ASSET, accept_encoding="gzip, br")
@@ -144,7 +172,10 @@ def test_a_visitors_file_is_never_kept(name: str) -> None:
 
 
 def test_answers_that_are_not_whole_files_are_not_kept() -> None:
-    """A missing file, a part of a file, its head alone, a file too large: each is asked for again."""
+    """A missing file, a part of a file, its head alone, a file too large.
+
+    Each is asked for again.
+    """
     app = App(status=404)
     guard = Guard(app, limits=LIMITS)
     assert ask(guard, ASSET)[1][b"cache-control"] == b"public, max-age=9"  # as Gradio says

@@ -440,8 +440,9 @@ def test_arena_shrink_without_an_arena_is_refused() -> None:
 def test_inter_op_threads_in_sequential_mode_are_refused() -> None:
     """They would be ignored in silence."""
     problem = problem_of(engine="onnxruntime", inter_op_threads=2)
-    assert problem == (
-        "inter_op_threads is used in execution_mode parallel only, got 2 with sequential; "
+    assert (
+        problem
+        == "inter_op_threads is used in execution_mode parallel only, got 2 with sequential; "
         "leave it at 0 or choose parallel"
     )
 
@@ -528,24 +529,69 @@ def test_a_default_is_told_in_words(name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        pytest.param({"focus": "box"}, "focus box needs the box; give focus_box, such as 120,40,300,500 or 10%,5%,50%,80%, or choose focus auto", id="no-box"),
-        pytest.param({"focus_box": "1,2,30,40"}, "focus_box is used in focus box only, got focus off; choose focus box, or leave focus_box out", id="box-but-off"),
-        pytest.param({"focus": "auto", "focus_box": "1,2,30,40"}, "focus_box is used in focus box only, got focus auto; choose focus box, or leave focus_box out", id="box-but-auto"),
-        pytest.param({"focus_max_share": 0.3}, "focus_max_share is used in focus auto only, got focus off; choose focus auto, or leave focus_max_share out", id="share-but-off"),
-        pytest.param({"focus": "box", "focus_box": "a,b"}, "focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%, got 'a,b'", id="no-numbers"),
-        pytest.param({"focus": "box", "focus_box": "-1,2,30,40"}, "focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%, got '-1,2,30,40'", id="negative"),
-        pytest.param({"focus": "box", "focus_box": "1,2,30,15"}, "focus_box must be at least 16 px wide and high, got '1,2,30,15'", id="too-small"),
-        pytest.param({"focus": "box", "focus_box": "1,2,0%,50"}, "focus_box must be at least 16 px wide and high, got '1,2,0%,50'", id="no-width"),
-        pytest.param({"focus": "box", "focus_box": "1,101%,30,50"}, "focus_box must be at most 100% in each of its four numbers, got '1,101%,30,50'", id="more-than-all"),
+        pytest.param(
+            {"focus": "box"},
+            "focus box needs the box; give focus_box, such as 120,40,300,500 or 10%,5%,50%,80%, or"
+            " choose focus auto",
+            id="no-box",
+        ),
+        pytest.param(
+            {"focus_box": "1,2,30,40"},
+            "focus_box is used in focus box only, got focus off; choose focus box, or leave"
+            " focus_box out",
+            id="box-but-off",
+        ),
+        pytest.param(
+            {"focus": "auto", "focus_box": "1,2,30,40"},
+            "focus_box is used in focus box only, got focus auto; choose focus box, or leave"
+            " focus_box out",
+            id="box-but-auto",
+        ),
+        pytest.param(
+            {"focus_max_share": 0.3},
+            "focus_max_share is used in focus auto only, got focus off; choose focus auto, or leave"
+            " focus_max_share out",
+            id="share-but-off",
+        ),
+        pytest.param(
+            {"focus": "box", "focus_box": "a,b"},
+            "focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or"
+            " 10%,5%,50%,80%, got 'a,b'",
+            id="no-numbers",
+        ),
+        pytest.param(
+            {"focus": "box", "focus_box": "-1,2,30,40"},
+            "focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or"
+            " 10%,5%,50%,80%, got '-1,2,30,40'",
+            id="negative",
+        ),
+        pytest.param(
+            {"focus": "box", "focus_box": "1,2,30,15"},
+            "focus_box must be at least 16 px wide and high, got '1,2,30,15'",
+            id="too-small",
+        ),
+        pytest.param(
+            {"focus": "box", "focus_box": "1,2,0%,50"},
+            "focus_box must be at least 16 px wide and high, got '1,2,0%,50'",
+            id="no-width",
+        ),
+        pytest.param(
+            {"focus": "box", "focus_box": "1,101%,30,50"},
+            "focus_box must be at most 100% in each of its four numbers, got '1,101%,30,50'",
+            id="more-than-all",
+        ),
     ],
-)  # fmt: skip
+)
 def test_focus_and_its_box_go_together(values: dict[str, object], problem: str) -> None:
     """What is missing, out of place or no box is one error that says what to do."""
     assert problem_of(engine="openvino", **values) == problem
 
 
 def test_equal_boxes_are_equal_texts() -> None:
-    """Spaces in a box, and Chinese commas, make no other setting; YAML's off, which is false, is the word."""
+    """Spaces in a box, and Chinese commas, make no other setting.
+
+    YAML's off, which is false, is the word.
+    """
     one = build_settings({"focus": "box", "focus_box": "10%, 5%,50% ,80%"})
     assert one == build_settings({"focus": "box", "focus_box": "10%,5%,50%,80%"})
     assert one == build_settings({"focus": "box", "focus_box": "10%\uff0c5%\uff0c50%\uff0c80%"})
@@ -553,8 +599,13 @@ def test_equal_boxes_are_equal_texts() -> None:
 
 
 def test_peaks_with_and_without_focus_are_kept_apart() -> None:
-    """Focus auto has a key of its own; a box runs the network once, as off does, whose key is the old one."""
+    """Focus auto has a key of its own.
+
+    A box runs the network once, as off does, whose key is the old one.
+    """
     off, auto = Settings(), Settings(focus="auto")
-    assert auto.peak_key() != off.peak_key() == Settings(focus="box", focus_box="1,2,30,40").peak_key()  # fmt: skip
+    assert (
+        auto.peak_key() != off.peak_key() == Settings(focus="box", focus_box="1,2,30,40").peak_key()
+    )
     assert "focus" not in dict(off.peak_key())
     assert worker_key(auto) == worker_key(off)

@@ -25,7 +25,10 @@ def test_a_small_matte_is_read_as_it_was_written() -> None:
     assert " " not in matte.to_text()
 
 
-@pytest.mark.parametrize("text", ["", "2x1", "2x1:", "2x1:AAAA", "99x99:eJwDAAAAAAE=", "axb:eJwDAAAAAAE=", "0x0:eJwDAAAAAAE="])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["", "2x1", "2x1:", "2x1:AAAA", "99x99:eJwDAAAAAAE=", "axb:eJwDAAAAAAE=", "0x0:eJwDAAAAAAE="],
+)
 def test_another_text_is_refused(text: str) -> None:
     """A damaged record is told as one."""
     with pytest.raises(ValueError, match="a small matte cannot be"):
@@ -66,7 +69,9 @@ def test_a_matte_is_averaged_over_cells() -> None:
     small = shrink(large)
     assert (small.width, small.height) == (32, 16)
     assert small.levels == (b"\xff" * 16 + b"\0" * 16) * 16
-    assert shrink(np.full((2, 3), 0.5, np.float32)) == SmallMatte(width=3, height=2, levels=b"\x80" * 6)  # fmt: skip
+    assert shrink(np.full((2, 3), 0.5, np.float32)) == SmallMatte(
+        width=3, height=2, levels=b"\x80" * 6
+    )
     assert sum(shrink(np.full((333, 77), 0.2, np.float32)).levels) == 51 * 32 * 7
 
 
@@ -74,7 +79,9 @@ def test_the_comparing_process_makes_it(tmp_path: Path) -> None:
     """Of a cut-out's alpha, with and without a reference."""
     path = tmp_path / "cutout.png"
     alpha = pyvips.Image.black(100, 50).draw_rect(255, 0, 0, 50, 50, fill=True)
-    pyvips.Image.black(100, 50, bands=3).bandjoin(alpha).copy(interpretation="srgb").write_to_file(str(path))  # fmt: skip
+    pyvips.Image.black(100, 50, bands=3).bandjoin(alpha).copy(interpretation="srgb").write_to_file(
+        str(path)
+    )
     with Comparer() as comparer:
         alone, same = comparer.compare(str(path), None), comparer.compare(str(path), str(path))
     assert alone.small_matte == same.small_matte is not None

@@ -37,20 +37,35 @@ def test_a_straight_line_is_found(slope: int, start: int, count: int) -> None:
 
 
 def test_growth_is_told_from_chance() -> None:
-    """A step up each run is growth; up and down is not; below the stated number of runs there is no verdict."""
+    """A step up each run is growth; up and down is not.
+
+    Below the stated number of runs there is no verdict.
+    """
 
     def soak_of(values: list[float], runs: int = MIN_VERDICT_RUNS) -> Soak:
         slope, error = fit_slope(list(enumerate(values)))
         return Soak(
-            times_s=(0.1,) * runs, rss_bytes=(1,) * runs, slope_bytes=slope, slope_error_bytes=error, idle_bytes=1,
-            peak_bytes=1, pictures_per_s=2.0, p50_s=0.1, p95_s=None, failure=None,
-        )  # fmt: skip
+            times_s=(0.1,) * runs,
+            rss_bytes=(1,) * runs,
+            slope_bytes=slope,
+            slope_error_bytes=error,
+            idle_bytes=1,
+            peak_bytes=1,
+            pictures_per_s=2.0,
+            p50_s=0.1,
+            p95_s=None,
+            failure=None,
+        )
 
     assert soak_of([100.0, 110, 121, 129, 140]).verdict == "growing"
     assert soak_of([100.0, 90, 110, 95, 101]).verdict == "steady"
     few = soak_of([100.0, 110, 121, 129, 140], runs=MIN_VERDICT_RUNS - 1)
     assert few.to_dict()["verdict"] is None
-    assert few.to_dict()["no_verdict"] == "no verdict on growth from 199 runs: it takes 200, since the first 100 fill allocators and caches"  # fmt: skip
+    assert (
+        few.to_dict()["no_verdict"]
+        == "no verdict on growth from 199 runs: it takes 200, since the first 100 fill allocators"
+        " and caches"
+    )
     assert soak_of([100.0, 110, 121]).to_dict()["no_verdict"] is None
     assert soak_of([1.0]).pictures_a_day == 172_800
 
@@ -77,7 +92,13 @@ def test_a_soak_that_is_ended_keeps_what_was_done() -> None:
     def note(number: int, _: Result) -> None:
         told.append(number)
 
-    found = run_soak([COFFEE], QUICK, SoakPlan(runs=50, idle_s=0), on_run=note, is_cancelled=lambda: len(told) >= 3)  # fmt: skip
+    found = run_soak(
+        [COFFEE],
+        QUICK,
+        SoakPlan(runs=50, idle_s=0),
+        on_run=note,
+        is_cancelled=lambda: len(told) >= 3,
+    )
     assert isinstance(found, Soak)
     assert told == [1, 2, 3]
     assert len(found.times_s) == 3
@@ -90,9 +111,17 @@ def table_of(*, is_real: bool, is_stand_in: bool, first: str, speed: float) -> T
     """Make a table with one of the article's rows and one of ours."""
     rows = (
         Row(name=first, time_s=1.0, low_s=0.9, high_s=1.1, n=5, peak_bytes=1000 * MIB, stars=5.0),
-        Row(name="fastest", time_s=1.0 / speed, low_s=0.1, high_s=0.2, n=5, peak_bytes=200 * MIB, stars=4.5),
+        Row(
+            name="fastest",
+            time_s=1.0 / speed,
+            low_s=0.1,
+            high_s=0.2,
+            n=5,
+            peak_bytes=200 * MIB,
+            stars=4.5,
+        ),
         Row(name="article-onnx", why_not=Message("model u2net is not on disk; get it")),
-    )  # fmt: skip
+    )
     return Table(
         rows=rows, first=first, is_real=is_real, is_stand_in=is_stand_in, verdict=Message("x")
     )
@@ -101,13 +130,28 @@ def table_of(*, is_real: bool, is_stand_in: bool, first: str, speed: float) -> T
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        (table_of(is_real=True, is_stand_in=False, first="article-default", speed=8), "1/4 and 6 times hold here"),
-        (table_of(is_real=True, is_stand_in=False, first="article-default", speed=5), "do not hold here"),
-        (table_of(is_real=False, is_stand_in=True, first="article-default", speed=8), "is not judged by it"),
-        (table_of(is_real=False, is_stand_in=False, first="article-light", speed=8), "models get u2net"),
-        (table_of(is_real=False, is_stand_in=False, first="article-default", speed=8), "not the released one"),
+        (
+            table_of(is_real=True, is_stand_in=False, first="article-default", speed=8),
+            "1/4 and 6 times hold here",
+        ),
+        (
+            table_of(is_real=True, is_stand_in=False, first="article-default", speed=5),
+            "do not hold here",
+        ),
+        (
+            table_of(is_real=False, is_stand_in=True, first="article-default", speed=8),
+            "is not judged by it",
+        ),
+        (
+            table_of(is_real=False, is_stand_in=False, first="article-light", speed=8),
+            "models get u2net",
+        ),
+        (
+            table_of(is_real=False, is_stand_in=False, first="article-default", speed=8),
+            "not the released one",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_claim_is_judged_by_the_real_u2net_only(table: Table, said: str) -> None:
     """With a stand-in, or without, the ratio is told and the claim is not."""
     verdict = str(verdict_of(table))

@@ -134,7 +134,9 @@ def test_one_more_worker_is_in_the_range_nineteen_times_of_twenty(
     inside, turns = 0, 4000
     for _ in range(turns):
         speeds = [chance.uniform(0.05, 2.0) for _ in range(settings)]
-        measured = [[speed * math.exp(chance.gauss(0, 0.2)) for _ in range(workers)] for speed in speeds]  # fmt: skip
+        measured = [
+            [speed * math.exp(chance.gauss(0, 0.2)) for _ in range(workers)] for speed in speeds
+        ]
         found = repeatability_of(measured)
         assert found is not None
         low, high = found.expected(measured[0])

@@ -58,8 +58,12 @@ def test_ctrl_c_while_modules_are_imported_prints_nothing(module: str, command: 
     """The process ends at once as a shell expects it, without a traceback."""
     done = subprocess.run(
         [sys.executable, "-c", SIGNALLED, module, command],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 

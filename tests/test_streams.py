@@ -47,10 +47,12 @@ def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         pytest.param(["-", "--format", "webp"], "WEBP", "RGBA", id="no-output-is-standard-output"),
         pytest.param(
             [str(COFFEE), "-o", "-", "--format", "jpg", "--background", "white", "--repeat", "2"],
-            "JPEG", "RGB", id="file-to-stream",
+            "JPEG",
+            "RGB",
+            id="file-to-stream",
         ),
     ],
-)  # fmt: skip
+)
 def test_the_cut_out_alone_goes_to_standard_output(
     words: list[str],
     kind: str,
@@ -123,11 +125,13 @@ def test_what_is_no_picture_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPat
         pytest.param(["cut", str(COFFEE), "--format", "webp"], "--format is for", id="format"),
         pytest.param(["cut", "-", "-o", "-"], "standard input is a terminal", id="stdin-terminal"),
         pytest.param(["cut", str(COFFEE), "-o", "-"], "standard output is a terminal", id="stdout"),
-        pytest.param(["cut", str(COFFEE), "-o", "-", "--format", "jpg"], "give a background", id="jpg"),
+        pytest.param(
+            ["cut", str(COFFEE), "-o", "-", "--format", "jpg"], "give a background", id="jpg"
+        ),
         pytest.param(["batch", "-", "-o", "out"], "- is for one picture", id="batch"),
         pytest.param(["batch", str(COFFEE), "-o", "-"], "- is for one picture", id="batch-output"),
     ],
-)  # fmt: skip
+)
 def test_a_stream_that_cannot_be_is_misuse(
     words: list[str],
     part: str,
@@ -137,7 +141,11 @@ def test_a_stream_that_cannot_be_is_misuse(
     """It is said before any work."""
     give(COFFEE.read_bytes(), monkeypatch)
     if "terminal" in part:
-        monkeypatch.setattr(sys, part.replace("standard input", "stdin").replace("standard output", "stdout").split()[0], Terminal())  # fmt: skip
+        monkeypatch.setattr(
+            sys,
+            part.replace("standard input", "stdin").replace("standard output", "stdout").split()[0],
+            Terminal(),
+        )
     assert main(words) == 2
     assert part in capsys.readouterr().err
 
@@ -160,9 +168,14 @@ def test_a_stream_that_breaks_is_a_sentence(
     )
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {words} {redirection}"],
-        cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")}, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True, check=False, timeout=60,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == code
     assert part in done.stderr
     assert "Traceback" not in done.stderr
@@ -184,6 +197,8 @@ def test_a_help_that_cannot_be_written_is_told() -> None:
     """In a sentence, as a result that cannot be written is."""
     words = [sys.executable, "-m", "rembg_tuner", "cut", "--help"]
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)  # fmt: skip
+        done = subprocess.run(
+            words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT
+        )
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "cannot be written: No space left" in done.stderr

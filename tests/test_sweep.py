@@ -79,7 +79,10 @@ def trials_in(folder: Path) -> list[Trial]:
 def test_a_sweep_measures_recommends_and_reports(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every setting of the axes; figures of real runs; a report that needs nothing else; a choice among them."""
+    """Every setting of the axes; figures of real runs; a report that needs nothing else.
+
+    A choice among them.
+    """
     folder = tmp_path / "sweep"
     assert sweep("-o", str(folder), "--confirm", "2") == 0
     said = capsys.readouterr()
@@ -93,12 +96,21 @@ def test_a_sweep_measures_recommends_and_reports(
     assert sum(trial.n - 1 for trial in trials) >= 2
     written = json.loads((folder / "trials.json").read_text())
     assert trials[written["chosen"]].n >= 2
-    assert [trial.to_dict() for trial in trials] == [read_trial(one).to_dict() for one in written["trials"]]  # fmt: skip
+    assert [trial.to_dict() for trial in trials] == [
+        read_trial(one).to_dict() for one in written["trials"]
+    ]
     assert all(trial.agreement is not None and 0 <= trial.agreement <= 1 for trial in trials)
     by_size = {trial.settings.network_size: trial for trial in trials}
     assert (by_size[128].agreement or 0) > (by_size[64].agreement or 0)
     assert summary.budgets == Budgets(min_agreement=0)
-    assert set(summary.environment) == {"date", "cpu", "cores", "versions", "memory_limit", "load_average"}  # fmt: skip
+    assert set(summary.environment) == {
+        "date",
+        "cpu",
+        "cores",
+        "versions",
+        "memory_limit",
+        "load_average",
+    }
     assert date.fromisoformat(summary.environment["date"]).year >= 2026
     page = (folder / "report.html").read_text()
     assert page.count("data-trial=") == 6
@@ -134,9 +146,12 @@ def test_a_sweep_measures_recommends_and_reports(
 )
 @pytest.mark.parametrize("command", [["recommend"], ["export", "--to", "env"]])
 def test_damaged_trials_are_told_and_not_used(
-    command: list[str], spoiled: dict[str, object], said: str,
-    tmp_path: Path, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    command: list[str],
+    spoiled: dict[str, object],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """One sentence with the file's name and what is wrong in it; exit code 2."""
     trial = {**make_trial(0, 150, 0.1, 0.99).to_dict(), **spoiled}
     document = {"trials": [trial], "chosen": 0, "budgets": Budgets().to_dict(), "environment": {}}
@@ -149,10 +164,17 @@ def test_damaged_trials_are_told_and_not_used(
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{", '{"trials": []}', '{"trials": {}, "budgets": {}, "environment": {}}', "\udcff",
-     '{"trials": [], "budgets": {"min_agreement": "x"}, "environment": {}}',
-     '{"trials": [], "budgets": {"max_time_s": NaN}, "environment": {}}'],
-)  # fmt: skip
+    [
+        "",
+        "[]",
+        "{",
+        '{"trials": []}',
+        '{"trials": {}, "budgets": {}, "environment": {}}',
+        "\udcff",
+        '{"trials": [], "budgets": {"min_agreement": "x"}, "environment": {}}',
+        '{"trials": [], "budgets": {"max_time_s": NaN}, "environment": {}}',
+    ],
+)
 def test_a_file_that_is_no_summary_is_told(text: str, tmp_path: Path) -> None:
     """Whatever stands in it."""
     (tmp_path / "trials.json").write_bytes(text.encode(errors="surrogateescape"))
@@ -164,8 +186,26 @@ def test_a_file_that_is_no_summary_is_told(text: str, tmp_path: Path) -> None:
 def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     """With SIGKILL: no trial is lost, none is there twice, and the order goes on as it would have."""
     folder = tmp_path / "sweep"
-    words = [sys.executable, "-m", "rembg_tuner", "sweep", str(COFFEE), *AXES, "--rounds", "1", "--min-agreement", "0", "--again", "--confirm", "0", "-o", str(folder)]  # fmt: skip
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:  # fmt: skip
+    words = [
+        sys.executable,
+        "-m",
+        "rembg_tuner",
+        "sweep",
+        str(COFFEE),
+        *AXES,
+        "--rounds",
+        "1",
+        "--min-agreement",
+        "0",
+        "--again",
+        "--confirm",
+        "0",
+        "-o",
+        str(folder),
+    ]
+    with subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("2/6"):
@@ -176,7 +216,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     assert 2 <= len(before) < 6
     assert main(["recommend", str(folder)]) == 0
     resume = [sys.executable, "-m", "rembg_tuner", "sweep", "--resume", "-o", str(folder)]
-    done = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"{len(before)} trials done before" in done.stderr
     after = trials_in(folder)
@@ -224,7 +264,9 @@ def test_another_sweep_is_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFix
         (["--reference", "nobody"], "is no preset, no model, and no file"),
     ],
 )
-def test_misuse_is_told(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_misuse_is_told(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Exit code 2, before any work."""
     try:
         code = main(["sweep", str(COFFEE), "-o", str(tmp_path / "s"), *words])
@@ -252,9 +294,13 @@ def test_a_trial_that_fails_is_a_row_with_its_reason(tmp_path: Path) -> None:
     """And leaves nothing behind."""
     settings = Settings(engine="onnxruntime")
     answer = Failure(
-        kind="out_of_memory", message=Message("it took too much"), stage="predict", input=str(COFFEE),
-        settings=settings, run_index=0,
-    )  # fmt: skip
+        kind="out_of_memory",
+        message=Message("it took too much"),
+        stage="predict",
+        input=str(COFFEE),
+        settings=settings,
+        run_index=0,
+    )
     with Comparer() as comparer:
         ground = Ground(
             pictures=(COFFEE,), reference=Reference(name="none"), folder=tmp_path, comparer=comparer
@@ -292,7 +338,12 @@ def test_several_pictures_and_one_without_foreground(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_cancelled_sweep_keeps_what_is_done(tmp_path: Path) -> None:
     """Asked before each trial."""
-    plan = Plan(pictures=(COFFEE,), axes={"network_size": (64, 96, 128)}, base=Settings(engine="onnxruntime"), rounds=1)  # fmt: skip
+    plan = Plan(
+        pictures=(COFFEE,),
+        axes={"network_size": (64, 96, 128)},
+        base=Settings(engine="onnxruntime"),
+        rounds=1,
+    )
     with Comparer() as comparer:
         opened = open_sweep(plan, tmp_path / "s", OwnBench(), comparer)
         opened.run(on_trial=lambda _: None, is_cancelled=lambda: len(opened.trials) >= 2)
@@ -303,9 +354,12 @@ def test_a_cancelled_sweep_keeps_what_is_done(tmp_path: Path) -> None:
 def test_a_hosts_limit_of_pixels_holds_for_every_run(tmp_path: Path) -> None:
     """The reference's and the trials'; it is no part of what is swept."""
     plan = Plan(
-        pictures=(COFFEE,), axes={"network_size": (64,)}, base=Settings(engine="onnxruntime"),
-        rounds=1, max_pixels=lambda path: 1_000_000 + len(path.name),
-    )  # fmt: skip
+        pictures=(COFFEE,),
+        axes={"network_size": (64,)},
+        base=Settings(engine="onnxruntime"),
+        rounds=1,
+        max_pixels=lambda path: 1_000_000 + len(path.name),
+    )
     assert plan == replace(plan, max_pixels=None)
     assert "max_pixels" not in plan.to_dict()
     bench = MadeBench()
@@ -319,9 +373,12 @@ def test_a_hosts_limit_of_pixels_holds_for_every_run(tmp_path: Path) -> None:
 def test_a_hosts_limit_of_pixels_ends_a_sweep_of_a_larger_picture(tmp_path: Path) -> None:
     """Really: the worker refuses it."""
     plan = Plan(
-        pictures=(COFFEE,), axes={"network_size": (64,)}, base=Settings(engine="onnxruntime"),
-        rounds=1, max_pixels=lambda _: 1000,
-    )  # fmt: skip
+        pictures=(COFFEE,),
+        axes={"network_size": (64,)},
+        base=Settings(engine="onnxruntime"),
+        rounds=1,
+        max_pixels=lambda _: 1000,
+    )
     with Comparer() as comparer, pytest.raises(OutputError, match="more than the 0 MP allowed"):
         open_sweep(plan, tmp_path / "s", OwnBench(), comparer)
 
@@ -333,9 +390,13 @@ def test_a_hosts_limit_of_pixels_holds_for_what_others_are_compared_with(tmp_pat
         for side in (64, 96)
     )
     question = Question(
-        picture=COFFEE, entries=entries, reference="own", rounds=1, max_pixels=500_000,
+        picture=COFFEE,
+        entries=entries,
+        reference="own",
+        rounds=1,
+        max_pixels=500_000,
         trusted=Settings(engine="onnxruntime"),
-    )  # fmt: skip
+    )
     bench = MadeBench()
     with Comparer() as comparer:
         compared = compare_settings(question, tmp_path, bench, comparer)
@@ -344,8 +405,16 @@ def test_a_hosts_limit_of_pixels_holds_for_what_others_are_compared_with(tmp_pat
 
 
 def test_a_pages_thumbnails_stay_in_its_own_folder(tmp_path: Path, own_cache: Path) -> None:
-    """Nothing of a visitor's picture lies in the cache; what is remembered without them is still figures."""
-    plan = Plan(pictures=(COFFEE,), axes={"network_size": (64,)}, base=Settings(engine="onnxruntime"), rounds=1)  # fmt: skip
+    """Nothing of a visitor's picture lies in the cache.
+
+    What is remembered without them is still figures.
+    """
+    plan = Plan(
+        pictures=(COFFEE,),
+        axes={"network_size": (64,)},
+        base=Settings(engine="onnxruntime"),
+        rounds=1,
+    )
     swept, bench, copy = tmp_path / "swept", MadeBench(), tmp_path / "copy.png"
     copy.write_bytes(COFFEE.read_bytes())
     with Comparer() as comparer:
@@ -361,7 +430,9 @@ def test_a_pages_thumbnails_stay_in_its_own_folder(tmp_path: Path, own_cache: Pa
     assert (trial.pictures[0].thumbnail, trial.pictures[0].input) == (None, str(copy))
 
 
-def test_the_caches_thumbnails_are_bounded(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_the_caches_thumbnails_are_bounded(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The newest stay."""
     monkeypatch.setattr("rembg_tuner.sweep.run.MOST_THUMBNAILS", 2)
     folder = own_cache / "trial-thumbnails"
@@ -369,7 +440,12 @@ def test_the_caches_thumbnails_are_bounded(tmp_path: Path, own_cache: Path, monk
     for i in range(3):
         (folder / f"{i}.webp").write_bytes(b"old")
         os.utime(folder / f"{i}.webp", (i, i))
-    plan = Plan(pictures=(COFFEE,), axes={"network_size": (64,)}, base=Settings(engine="onnxruntime"), rounds=1)  # fmt: skip
+    plan = Plan(
+        pictures=(COFFEE,),
+        axes={"network_size": (64,)},
+        base=Settings(engine="onnxruntime"),
+        rounds=1,
+    )
     with Comparer() as comparer:
         opened = open_sweep(plan, tmp_path / "s", MadeBench(), comparer)
         opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
@@ -388,7 +464,10 @@ def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
 
 
 def test_the_weights_of_a_setting_are_the_files_it_may_run(tmp_path: Path) -> None:
-    """The int8 form's for int8, both for auto; one that is not there is none; a record beside it counts."""
+    """The int8 form's for int8, both for auto; one that is not there is none.
+
+    A record beside it counts.
+    """
     own = tmp_path / "own.onnx"
     shutil.copyfile(WEIGHTS, own)
 
@@ -418,7 +497,12 @@ def test_a_guess_grows_with_the_model_and_its_input(monkeypatch: pytest.MonkeyPa
     pictures = (COFFEE, CAT)
 
     def guess(model: str, *sides: int) -> float:
-        plan = Plan(pictures=pictures, axes={"network_size": sides}, base=Settings(model=model, engine="onnxruntime"), confirming=0)  # fmt: skip
+        plan = Plan(
+            pictures=pictures,
+            axes={"network_size": sides},
+            base=Settings(model=model, engine="onnxruntime"),
+            confirming=0,
+        )
         return plan.guess_s()
 
     assert guess("u2netp", 320) == pytest.approx(1.2 + 8 * 0.25)
@@ -429,7 +513,10 @@ def test_a_guess_grows_with_the_model_and_its_input(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_left_is_corrected_by_what_was_measured() -> None:
-    """A range around the guess; after the first trial around what that says; narrower with each that agrees."""
+    """A range around the guess; after the first trial around what that says.
+
+    Narrower with each that agrees.
+    """
     low, high = left_range_s(100.0, 20, [])
     assert (low, high) == (40.0, 250.0)
     first = left_range_s(100.0, 20, [0.2])
@@ -444,7 +531,13 @@ def test_what_is_left_is_corrected_by_what_was_measured() -> None:
 
 def test_a_sweep_corrects_its_guess_after_the_first_trial(tmp_path: Path) -> None:
     """By how long that took against its own guess."""
-    plan = Plan(pictures=(COFFEE,), axes={"network_size": (64, 96, 128)}, base=Settings(engine="onnxruntime"), rounds=1, confirming=0)  # fmt: skip
+    plan = Plan(
+        pictures=(COFFEE,),
+        axes={"network_size": (64, 96, 128)},
+        base=Settings(engine="onnxruntime"),
+        rounds=1,
+        confirming=0,
+    )
     with Comparer() as comparer:
         opened = open_sweep(plan, tmp_path / "s", MadeBench(), comparer)
         assert opened.progress(0.0).left_s == pytest.approx(plan.guess_range_s())
@@ -452,7 +545,11 @@ def test_a_sweep_corrects_its_guess_after_the_first_trial(tmp_path: Path) -> Non
     assert len(opened._ratios) == 1
     opened._ratios[0] = 0.1  # a machine ten times as fast, whatever this one is
     low, high = opened.progress(0.0).left_s
-    left = [guess for settings, guess in plan.guesses_s().items() if settings != opened.trials[0].settings]  # fmt: skip
+    left = [
+        guess
+        for settings, guess in plan.guesses_s().items()
+        if settings != opened.trials[0].settings
+    ]
     assert math.sqrt(low * high) == pytest.approx(0.1 * sum(left))
     assert high < plan.guess_range_s()[1] / 4
 
@@ -478,7 +575,9 @@ def test_limits_are_told_as_people_do() -> None:
         pytest.param(770, 595, True, id="another"),
     ],
 )
-def test_a_mask_has_its_pictures_shape(width: int, height: int, is_refused: bool, tmp_path: Path) -> None:  # fmt: skip
+def test_a_mask_has_its_pictures_shape(
+    width: int, height: int, is_refused: bool, tmp_path: Path
+) -> None:
     """Its aspect ratio within 1 %, or within a pixel."""
     mask = tmp_path / "mask.png"
     pyvips.Image.black(width, height).write_to_file(str(mask))
@@ -506,7 +605,9 @@ def test_the_context_is_pictures_reference_rounds_and_machine(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_compare_tells_how_presets_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_compare_tells_how_presets_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The first agrees with itself; maps and cut-outs are kept; a mask can be the reference."""
     folder = tmp_path / "compared"
     words = ["compare", str(COFFEE), "--presets", "balanced,smallest", "--rounds", "1"]

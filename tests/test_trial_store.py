@@ -66,7 +66,9 @@ def test_an_upgrade_of_libvips_makes_a_trial_stale(tmp_path: Path) -> None:
         other = replace(machine, version=partial(version_after_upgrade, package))
         store = TrialStore(path, machine=other)
         assert (store.find("here", FP32) is None) is is_stale
-        assert (len(store.all("here")), len(store.others("here"))) == ((0, 1) if is_stale else (1, 0))  # fmt: skip
+        assert (len(store.all("here")), len(store.others("here"))) == (
+            (0, 1) if is_stale else (1, 0)
+        )
 
 
 def test_settings_that_mean_the_same_have_one_trial(tmp_path: Path) -> None:
@@ -82,7 +84,11 @@ def test_settings_that_mean_the_same_have_one_trial(tmp_path: Path) -> None:
         found = store.find("here", settings)
         assert found is not None
         assert found.settings == settings
-    others = [replace(FP32, max_side=500), replace(FP32, network_size=96), replace(FP32, spinning=False)]  # fmt: skip
+    others = [
+        replace(FP32, max_side=500),
+        replace(FP32, network_size=96),
+        replace(FP32, spinning=False),
+    ]
     assert [store.find("here", settings) for settings in others] == [None] * 3
     assert store.find("there", FP32) is None
     store.add("here", trial_of(same[1], number=1))
@@ -134,7 +140,10 @@ def test_a_sweep_after_an_upgrade_of_libvips_measures_anew(
         run_all(again)
         assert again.progress(0.0).remembered == 3
         versions = read_machine().version
-        monkeypatch.setattr("rembg_tuner.machine._version_of", lambda name: "99" if name == LIBVIPS_PACKAGE else versions(name))  # fmt: skip
+        monkeypatch.setattr(
+            "rembg_tuner.machine._version_of",
+            lambda name: "99" if name == LIBVIPS_PACKAGE else versions(name),
+        )
         upgraded = open_made(tmp_path / "three", MadeBench(), comparer)
         run_all(upgraded)
         assert upgraded.progress(0.0).remembered == 0
@@ -147,7 +156,9 @@ def test_a_trial_over_a_limit_is_measured(tmp_path: Path) -> None:
     base = Settings(engine="onnxruntime", network_size=64)
     with Comparer() as comparer:
         remembered = []
-        for i, knobs in enumerate(({}, {"memory_limit_bytes": 2**20}, {"timeout_s": 0.01}, {"timeout_s": 9.0})):  # fmt: skip
+        for i, knobs in enumerate(
+            ({}, {"memory_limit_bytes": 2**20}, {"timeout_s": 0.01}, {"timeout_s": 9.0})
+        ):
             limited = replace(base, **knobs)  # type: ignore[arg-type]
             plan = Plan(pictures=(COFFEE,), axes={"network_size": (64,)}, base=limited, rounds=1)
             sweep = open_sweep(plan, tmp_path / str(i), MadeBench(), comparer)

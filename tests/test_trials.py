@@ -15,7 +15,10 @@ from rembg_tuner.settings import Settings
 from rembg_tuner.trials import Trial, figures_of, label_of, read_trial
 from rembg_tuner.ui.words import tell
 
-BUSY = "the machine was busy with other work: load average 9.0 without our own workers, usable CPUs 2; times are longer than on a quiet machine"
+BUSY = (
+    "the machine was busy with other work: load average 9.0 without our own workers, usable CPUs 2;"
+    " times are longer than on a quiet machine"
+)
 COMPANY = "another slot was running at the same time, so this took longer than it would alone"
 # As version 0.1.0 wrote them before messages had codes.
 OLD = """{"number": 3, "settings": {"model": "u2netp", "engine": "onnxruntime", "provider": "cpu", "precision": "fp32",
@@ -30,7 +33,10 @@ OLD = """{"number": 3, "settings": {"model": "u2netp", "engine": "onnxruntime", 
 
 
 def test_a_row_of_before_is_read() -> None:
-    """Its sentences become messages; what decides on some finds their codes, and no failure is none."""
+    """Its sentences become messages.
+
+    What decides on some finds their codes, and no failure is none.
+    """
     trial = read_trial(json.loads(OLD))
     assert trial.is_measured
     assert trial.failure is None
@@ -40,7 +46,9 @@ def test_a_row_of_before_is_read() -> None:
         {**json.loads(OLD), "warnings": ["no clear foreground: 0.1", "something else"]}
     )
     assert [one.code for one in older.warnings] == ["no_foreground", None]
-    failed = read_trial({**json.loads(OLD), "failure": "the run was cancelled", "failure_kind": "cancelled"})  # fmt: skip
+    failed = read_trial(
+        {**json.loads(OLD), "failure": "the run was cancelled", "failure_kind": "cancelled"}
+    )
     assert not failed.is_measured
     assert str(failed.failure) == "the run was cancelled"
 
@@ -48,7 +56,12 @@ def test_a_row_of_before_is_read() -> None:
 def test_a_trial_is_kept_whole_and_told_by_code() -> None:
     """What is kept is equal when it is read; what programs get keeps code and sentence."""
     warned = replace(make_trial(0, 100, 0.1, 0.99), warnings=(HAD_COMPANY,))
-    failed = Trial(number=1, settings=Settings(), failure=Message("at {size:bytes}", code="memory_limit", size=2**20), failure_kind="out_of_memory")  # fmt: skip
+    failed = Trial(
+        number=1,
+        settings=Settings(),
+        failure=Message("at {size:bytes}", code="memory_limit", size=2**20),
+        failure_kind="out_of_memory",
+    )
     for trial in (warned, failed):
         assert read_trial(json.loads(json.dumps(trial.to_kept()))) == trial
     assert warned.to_dict()["warnings"] == [{"code": "concurrent_run", "message": COMPANY}]
@@ -68,11 +81,34 @@ def test_what_is_no_message_is_refused(value: object) -> None:
 
 def test_a_setting_is_told_in_either_language() -> None:
     """The names of knobs and values, their numbers, and the figures."""
-    settings = Settings(engine="onnxruntime", precision="int8", batch_size=2, intra_op_threads=3, spinning=False, network_size=256, focus="auto")  # fmt: skip
-    names = ("engine", "precision", "batch_size", "intra_op_threads", "spinning", "network_size", "focus")  # fmt: skip
+    settings = Settings(
+        engine="onnxruntime",
+        precision="int8",
+        batch_size=2,
+        intra_op_threads=3,
+        spinning=False,
+        network_size=256,
+        focus="auto",
+    )
+    names = (
+        "engine",
+        "precision",
+        "batch_size",
+        "intra_op_threads",
+        "spinning",
+        "network_size",
+        "focus",
+    )
     label = label_of(settings, names)
-    assert str(label) == "onnxruntime · int8 · batch size 2 pictures · 3 threads · no spinning · 256 px · focus auto"  # fmt: skip
-    assert tell(label, "zh-CN") == "onnxruntime · int8 · 批量 2 张 · 3 个线程 · 自旋等待 关 · 256 px · 聚焦自动（auto）"  # fmt: skip
+    assert (
+        str(label)
+        == "onnxruntime · int8 · batch size 2 pictures · 3 threads · no spinning · 256 px · focus"
+        " auto"
+    )
+    assert (
+        tell(label, "zh-CN")
+        == "onnxruntime · int8 · 批量 2 张 · 3 个线程 · 自旋等待 关 · 256 px · 聚焦自动（auto）"
+    )
     figures = figures_of(make_trial(0, 100, 0.1, 0.99))
     assert str(figures) == "100 MiB, 100 ms, agreement 0.990"
     assert tell(figures, "zh-CN") == "100 MiB，100 ms，一致程度 0.990"

@@ -1,4 +1,7 @@
-"""The meters against known truths: memory that was touched, time that was slept, CPU that was burnt."""
+"""The meters against known truths.
+
+Memory that was touched, time that was slept, CPU that was burnt.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 PAGE_BYTES = 4096
-# Reads orders, one a line: hold N (touch N bytes and keep them), touch N (touch and let go), burn S.
+# Reads orders, one a line: hold N (touch N bytes and keep them), touch N (touch and let go), burn
+# S.
 CHILD = f"""
 import mmap, sys, time
 kept = []
@@ -95,7 +99,10 @@ def test_200_mib_touched_read_200_mib(child: Child) -> None:
 
 
 def test_a_spike_that_no_sample_saw_is_in_the_peak(child: Child) -> None:
-    """Memory that was let go before anyone looked counts; the resident memory is back where it was."""
+    """Memory that was let go before anyone looked counts.
+
+    The resident memory is back where it was.
+    """
     meter = Meter(child.pid)
     before = known(meter.rss_bytes())
     meter.reset_peak()
@@ -214,7 +221,8 @@ def test_a_process_that_is_gone_reads_none() -> None:
 def test_metering_costs_little_cpu(child: Child) -> None:
     """Sampling every 20 ms takes at most 1.5 % of a core, the waiting included.
 
-    Waking up alone takes half of that on a slow virtual machine; there it is compared with psutil's own way, in turn.
+    Waking up alone takes half of that on a slow virtual machine; there it is compared with psutil's
+    own way, in turn.
     """
     meter, process = Meter(child.pid), psutil.Process(child.pid)
     found: list[tuple[float, float]] = []

@@ -1,4 +1,6 @@
-"""What everybody must be able to use: axe-core's rules, sizes of targets, and a plot's card, in Chromium.
+"""What everybody must be able to use.
+
+Axe-core's rules, sizes of targets, and a plot's card, in Chromium.
 
 One visitor fills every tab once; the tests look at it in each theme, width and language.
 """
@@ -34,7 +36,8 @@ TABS = ("cut", "compare", "sweep", "deploy", "models", "system")
 WIDTHS = ((1440, 900), (390, 844))
 LEAST_TARGET_PX = 24
 STUDY_TIMEOUT_MS = 120_000
-# Every element that takes a click or a key, with the box that takes it: an input's label takes it too.
+# Every element that takes a click or a key, with the box that takes it: an input's label takes it
+# too.
 SMALL = """(least) => [...document.querySelectorAll(
   'a[href], button, input, select, textarea, summary, [role=button], [role=tab], [role=option]'
 )].filter((e) => e.checkVisibility({visibilityProperty: true}) && !e.closest('[aria-hidden=true], .visually-hidden')).map((e) => {
@@ -90,11 +93,19 @@ def fill(visitor: Visitor, url: str, picture: Path) -> Page:
     page.click("#comparison summary")
     open_tab(page, "sweep")
     page.click("#sweep-more button")
-    for axis, value in (("engine", "onnxruntime"), ("precision", "bf16"), ("precision", "fp32"), ("network_size", "224"), ("intra_op_threads", "1")):  # fmt: skip
+    for axis, value in (
+        ("engine", "onnxruntime"),
+        ("precision", "bf16"),
+        ("precision", "fp32"),
+        ("network_size", "224"),
+        ("intra_op_threads", "1"),
+    ):
         box = page.locator(f"#axis-{axis}").get_by_label(value, exact=True)
         if box.count():
             box.uncheck()
-    page.wait_for_function("() => /2 trials|2 次/.test(document.querySelector('#sweep-note').innerText)")  # fmt: skip
+    page.wait_for_function(
+        "() => /2 trials|2 次/.test(document.querySelector('#sweep-note').innerText)"
+    )
     page.click("#sweep-run")
     expect(page.locator("#sweep-run")).to_be_disabled()
     page.wait_for_selector(".rt-study[data-state=done]", timeout=STUDY_TIMEOUT_MS)
@@ -118,7 +129,9 @@ def findings_of(page: Page, themes: tuple[str, ...] = ("light", "dark")) -> dict
     """Run axe on every tab."""
     found: dict[str, list[str]] = {}
     for theme in themes:
-        page.evaluate(f"() => document.body.classList.toggle('dark', {str(theme == 'dark').lower()})")  # fmt: skip
+        page.evaluate(
+            f"() => document.body.classList.toggle('dark', {str(theme == 'dark').lower()})"
+        )
         for name in TABS:
             open_tab(page, name)
             page.wait_for_function(SETTLED)

@@ -101,7 +101,10 @@ class SlowMirror(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve the page as `python app.py` does, and give its address; models come from a mirror of ours."""
+    """Serve the page as `python app.py` does, and give its address.
+
+    Models come from a mirror of ours.
+    """
     mirror = http.server.ThreadingHTTPServer(("127.0.0.1", 0), SlowMirror)
     mirror.daemon_threads = True
     threading.Thread(target=mirror.serve_forever, daemon=True).start()
@@ -232,7 +235,10 @@ class Visitor:
 
 @pytest.fixture
 def visitor(browser: Browser, address: str) -> Iterator[Visitor]:
-    """Give a visitor at 1440 x 900 with an English browser; no script may fail, nothing may be fetched from outside."""
+    """Give a visitor at 1440 x 900 with an English browser.
+
+    No script may fail, nothing may be fetched from outside.
+    """
     with browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US") as context:
         visitor = Visitor(context, address)
         yield visitor
@@ -264,19 +270,28 @@ def test_upload_run_look_and_download(visitor: Visitor, address: str) -> None:
 
 
 def test_the_cutout_is_a_mask_over_the_picture(visitor: Visitor, address: str) -> None:
-    """Which nobody can drag or save as if it were the cut-out; a second run of the picture fetches no picture again."""
+    """Which nobody can drag or save as if it were the cut-out.
+
+    A second run of the picture fetches no picture again.
+    """
     page = visitor.come(address)
     visitor.take(ASTRONAUT)
     page.wait_for_function("() => document.querySelector('.rt-before').src.endsWith('before.jpg')")
     visitor.run()
     cutout = page.locator(".rt-cutout")
-    style = "(shown) => [shown.tagName, getComputedStyle(shown).maskImage.slice(0, 26), getComputedStyle(shown).backgroundImage.slice(-13)]"
+    style = (
+        "(shown) => [shown.tagName, getComputedStyle(shown).maskImage.slice(0, 26),"
+        " getComputedStyle(shown).backgroundImage.slice(-13)]"
+    )
     assert cutout.evaluate(style) == ["DIV", 'url("data:image/png;base64', '/before.jpg")']
     assert cutout.get_attribute("role") == "img"
     assert "Cut-out: " in str(cutout.get_attribute("aria-label"))
     assert page.locator(".rt-after img").is_hidden()
     page.click(".rt-modes [data-mode=cutout]")
-    top = "(shown) => { const box = shown.getBoundingClientRect(); return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2).className; }"
+    top = (
+        "(shown) => { const box = shown.getBoundingClientRect(); return"
+        " document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2).className; }"
+    )
     assert cutout.evaluate(top) == "rt-wipe"
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -296,7 +311,10 @@ def test_a_browser_without_masks_gets_the_cutout_itself(browser: Browser, addres
         visitor.take_example("coffee")
         visitor.run()
         shown = page.locator(".rt-after img")
-        assert shown.evaluate("(image) => [image.src.split('/').pop(), image.naturalWidth]") == ["after.webp", 600]  # fmt: skip
+        assert shown.evaluate("(image) => [image.src.split('/').pop(), image.naturalWidth]") == [
+            "after.webp",
+            600,
+        ]
         assert "Cut-out: " in str(shown.get_attribute("alt"))
         assert page.locator(".rt-cutout").is_hidden()
         assert visitor.faults == []
@@ -332,12 +350,14 @@ def test_the_wipe_moves_by_keyboard(visitor: Visitor, address: str) -> None:
 
 @pytest.mark.slow
 def test_the_curve_is_live_and_its_peak_is_the_results(visitor: Visitor, address: str) -> None:
-    """While it runs the figures change several times a second; after it the curve's peak is what runs.json says."""
+    """While it runs the figures change several times a second.
+
+    After it the curve's peak is what runs.json says.
+    """
     page = visitor.come(address)
     visitor.take(ASTRONAUT)
     visitor.slow_down()
-    page.evaluate(
-        """() => {
+    page.evaluate("""() => {
         window.seen = [];
         setInterval(() => {
             const panel = document.querySelector('.rt-result');
@@ -345,8 +365,7 @@ def test_the_curve_is_live_and_its_peak_is_the_results(visitor: Visitor, address
             const last = window.seen.at(-1);
             if (panel?.dataset.state === 'running' && text !== last?.[1]) window.seen.push([performance.now(), text]);
         }, 20);
-    }"""
-    )
+    }""")
     visitor.run()
     seen = page.evaluate("() => window.seen")
     gaps = [later[0] - sooner[0] for sooner, later in itertools.pairwise(seen)]
@@ -361,7 +380,10 @@ def test_the_curve_is_live_and_its_peak_is_the_results(visitor: Visitor, address
 
 
 def test_an_engine_greys_what_it_cannot_honour(visitor: Visitor, address: str) -> None:
-    """With OpenVINO the arena cannot be set and says why; with ONNX Runtime it can, and the run obeys."""
+    """With OpenVINO the arena cannot be set and says why.
+
+    With ONNX Runtime it can, and the run obeys.
+    """
     page = visitor.come(address)
     visitor.take_example("coffee")
     visitor.open_expert()
@@ -384,7 +406,10 @@ def test_an_engine_greys_what_it_cannot_honour(visitor: Visitor, address: str) -
 def test_a_small_subject_is_run_again_on_its_box(
     visitor: Visitor, address: str, small_subject: Path
 ) -> None:
-    """The note's button works by keyboard: the next run looks again, says so, and the form shows focus auto."""
+    """The note's button works by keyboard.
+
+    The next run looks again, says so, and the form shows focus auto.
+    """
     page = visitor.come(f"{address}/?preset=fastest")
     visitor.open_expert()
     assert page.is_disabled("#knob-focus_box :is(textarea, input)")
@@ -411,7 +436,10 @@ def test_a_small_subject_is_run_again_on_its_box(
 
 
 def test_what_is_not_here_says_how_to_get_it(visitor: Visitor, address: str) -> None:
-    """A model that is not on disk and an absent execution provider: told in the list and under the preset."""
+    """A model that is not on disk and an absent execution provider.
+
+    Told in the list and under the preset.
+    """
     page = visitor.come(address)
     visitor.open_expert()
     page.click("#knob-engine input[value=onnxruntime]")
@@ -430,7 +458,10 @@ def test_what_is_not_here_says_how_to_get_it(visitor: Visitor, address: str) -> 
 
 
 def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: str) -> None:
-    """A pinned run is what the others are held against; a click brings a run's picture and settings back."""
+    """A pinned run is what the others are held against.
+
+    A click brings a run's picture and settings back.
+    """
     page = visitor.come(address)
     visitor.take_example("coffee")
     visitor.run(1)
@@ -526,8 +557,13 @@ def test_a_waiting_visitor_sees_their_place(browser: Browser, address: str) -> N
 
 
 @pytest.mark.slow
-def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: str, tmp_path: Path) -> None:  # fmt: skip
-    """At once, with a preview where the browser shows none; a bad file is refused beside it, and the next run works."""
+def test_a_new_picture_takes_the_place_of_the_result(
+    visitor: Visitor, address: str, tmp_path: Path
+) -> None:
+    """At once, with a preview where the browser shows none.
+
+    A bad file is refused beside it, and the next run works.
+    """
     page = visitor.come(address)
     visitor.take_example("coffee")
     visitor.run()
@@ -535,7 +571,10 @@ def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: 
     (tmp_path / "notes.txt").write_text("no picture at all", encoding="utf-8")
     with (tmp_path / "great.png").open("wb") as great:
         great.truncate(64 * 2**20 + 1)
-    shown = "(side) => document.querySelector('#picture img')?.naturalWidth === side && document.querySelector('.rt-before').naturalWidth === side"
+    shown = (
+        "(side) => document.querySelector('#picture img')?.naturalWidth === side &&"
+        " document.querySelector('.rt-before').naturalWidth === side"
+    )
     page.click(REMOVE)
     playwright.expect(page.locator("#picture img")).to_have_count(0)
     page.wait_for_timeout(300)  # what the server would have said to it
@@ -554,12 +593,17 @@ def test_a_new_picture_takes_the_place_of_the_result(visitor: Visitor, address: 
     page.set_input_files("#picture input[type=file]", str(tmp_path / "small.tif"))
     page.wait_for_function(shown, arg=300)
     visitor.run(2)
-    old = "() => { window.rembgTuner.uploaded({ path: 'a.png' }); return getComputedStyle(document.querySelector('.rt-figures b')).visibility; }"
+    old = (
+        "() => { window.rembgTuner.uploaded({ path: 'a.png' }); return"
+        " getComputedStyle(document.querySelector('.rt-figures b')).visibility; }"
+    )
     assert page.evaluate(old) == "hidden"  # until the answer about the upload
     playwright.expect(page.locator(".rt-status")).to_be_visible()
     page.click(REMOVE)
     page.set_input_files("#picture input[type=file]", str(tmp_path / "great.png"))
-    playwright.expect(page.locator("#todo .rt-refused")).to_have_text("great.png is larger than 64 MiB, the limit; choose a smaller picture")  # fmt: skip
+    playwright.expect(page.locator("#todo .rt-refused")).to_have_text(
+        "great.png is larger than 64 MiB, the limit; choose a smaller picture"
+    )
     page.set_input_files("#picture input[type=file]", str(tmp_path / "notes.txt"))
     playwright.expect(page.locator("#picture-note")).to_contain_text("notes.txt is not a picture")
     playwright.expect(page.locator("#picture img")).to_have_count(0)
@@ -588,7 +632,9 @@ def test_a_picture_that_is_chosen_again_is_new(visitor: Visitor, address: str) -
 
 
 @pytest.mark.slow
-def test_a_picture_taken_away_during_its_run_leaves_the_viewer(visitor: Visitor, address: str) -> None:  # fmt: skip
+def test_a_picture_taken_away_during_its_run_leaves_the_viewer(
+    visitor: Visitor, address: str
+) -> None:
     """Once the run has ended without a cut-out; the reason stays."""
     page = visitor.come(address)
     visitor.take(ASTRONAUT)
@@ -633,7 +679,10 @@ def test_run_takes_what_is_chosen_at_the_click(visitor: Visitor, address: str) -
 
 @pytest.mark.slow
 def test_a_reload_keeps_the_visit(visitor: Visitor, browser: Browser, address: str) -> None:
-    """Runs, pin, picture and result; a row restores its picture and settings; another visitor sees none of it."""
+    """Runs, pin, picture and result; a row restores its picture and settings.
+
+    Another visitor sees none of it.
+    """
     page = visitor.come(address)
     visitor.take_example("coffee")
     visitor.run(1)
@@ -705,7 +754,9 @@ def test_nothing_of_the_original_shows_around_the_cutout(browser: Browser, addre
                     shot = Image.open(io.BytesIO(page.locator(".rt-stage").screenshot()))
                     right = shot.convert("RGB").crop((int(shot.width * share), 0, *shot.size))
                     red, green, blue = right.split()
-                    tint = ImageChops.darker(ImageChops.subtract(red, green), ImageChops.subtract(blue, green))  # fmt: skip
+                    tint = ImageChops.darker(
+                        ImageChops.subtract(red, green), ImageChops.subtract(blue, green)
+                    )
                     assert not any(tint.histogram()[4:]), (scale, width, mode)
 
 
@@ -724,7 +775,9 @@ def test_the_mask_is_as_true_as_the_webp(browser: Browser, address: str, tmp_pat
     }"""
     errors: dict[bool, list[float]] = {}
     for has_masks in (True, False):
-        with browser.new_context(locale="en-US", viewport={"width": 1700, "height": 1100}) as context:  # fmt: skip
+        with browser.new_context(
+            locale="en-US", viewport={"width": 1700, "height": 1100}
+        ) as context:
             if not has_masks:
                 context.add_init_script("CSS.supports = () => false")
             visitor = Visitor(context, address)
@@ -735,12 +788,24 @@ def test_the_mask_is_as_true_as_the_webp(browser: Browser, address: str, tmp_pat
                 page.click(".rt-download")
             with Image.open(waiting.value.path()) as whole:
                 # premultiplied while it is scaled, so that the background's colours do not come in
-                lossless = whole.convert("RGBa").resize((1600, 1067), Image.Resampling.LANCZOS).convert("RGBA")  # fmt: skip
+                lossless = (
+                    whole.convert("RGBa")
+                    .resize((1600, 1067), Image.Resampling.LANCZOS)
+                    .convert("RGBA")
+                )
             page.click(".rt-modes [data-mode=cutout]")
             assert page.evaluate(enlarge) == [1600, 1067]
             for colour in ("#ffffff", "#000000", "#00c040"):
-                page.evaluate(f"() => {{ const root = document.querySelector('.rt-viewer'); root.dataset.backdrop = '{colour}'; root.style.setProperty('--backdrop', '{colour}'); }}")  # fmt: skip
-                shot = Image.open(io.BytesIO(page.screenshot(clip={"x": 0, "y": 0, "width": 1600, "height": 1067})))  # fmt: skip
+                page.evaluate(
+                    "() => { const root = document.querySelector('.rt-viewer');"
+                    f" root.dataset.backdrop = '{colour}'; root.style.setProperty('--backdrop',"
+                    f" '{colour}'); }}"
+                )
+                shot = Image.open(
+                    io.BytesIO(
+                        page.screenshot(clip={"x": 0, "y": 0, "width": 1600, "height": 1067})
+                    )
+                )
                 on_colour = Image.new("RGBA", lossless.size, colour)
                 on_colour.alpha_composite(lossless)
                 off = ImageChops.difference(shot.convert("RGB"), on_colour.convert("RGB"))
@@ -752,7 +817,10 @@ def test_the_mask_is_as_true_as_the_webp(browser: Browser, address: str, tmp_pat
 
 @pytest.mark.slow
 def test_keys_keep_the_focus_and_leave_the_run(visitor: Visitor, address: str) -> None:
-    """Ctrl+Enter runs with the number that is being typed and stays there; Esc closes a list first, then cancels."""
+    """Ctrl+Enter runs with the number that is being typed and stays there.
+
+    Esc closes a list first, then cancels.
+    """
     page = visitor.come(address)
     visitor.take_example("coffee")
     visitor.open_expert()
@@ -870,13 +938,17 @@ def test_a_phone_and_the_dark(browser: Browser, address: str) -> None:
         visitor.take_example("coffee")
         page.evaluate("() => window.scrollTo(0, 0)")
         visitor.run()
-        page.wait_for_function("() => scrollY > 0 && document.querySelector('.rt-status').getBoundingClientRect().bottom < innerHeight")  # fmt: skip
+        page.wait_for_function(
+            "() => scrollY > 0 &&"
+            " document.querySelector('.rt-status').getBoundingClientRect().bottom < innerHeight"
+        )
         assert page.evaluate("() => document.documentElement.scrollWidth") == 390
         tabs = page.locator("[role=tablist] [role=tab]")
         assert tabs.count() == 6
         assert all(tabs.nth(i).is_visible() for i in range(6))
         ground, ink = page.evaluate(
-            "() => [getComputedStyle(document.querySelector('.gradio-container')).backgroundColor, getComputedStyle(document.querySelector('.rt-figures b')).color]"
+            "() => [getComputedStyle(document.querySelector('.gradio-container')).backgroundColor,"
+            " getComputedStyle(document.querySelector('.rt-figures b')).color]"
         )
         dark = [int(word) for word in re.findall(r"\d+", ground)[:3]]
         light = [int(word) for word in re.findall(r"\d+", ink)[:3]]
@@ -896,7 +968,10 @@ def test_the_machine_is_told(visitor: Visitor, address: str) -> None:
 
 @pytest.mark.slow
 def test_number_formats_are_timed_with_a_button(visitor: Visitor, address: str) -> None:
-    """What `auto` is, the timing as it goes on, and its end: times, or that the machine was busy."""
+    """What `auto` is, the timing as it goes on, and its end.
+
+    Times, or that the machine was busy.
+    """
     page = visitor.come(address)
     page.get_by_role("tab", name="System").click()
     page.wait_for_selector("#formats li", timeout=RUN_TIMEOUT_MS)
@@ -961,7 +1036,10 @@ def test_a_number_format_says_how_far_it_is_from_fp32(visitor: Visitor, address:
 
 def arrows_follow_places(page: Page) -> None:
     """Go up from a point of the plot, back, and to the right."""
-    place = "() => { const hit = document.activeElement.querySelector('.rt-hit'); return [hit.cx.baseVal.value, hit.cy.baseVal.value] }"
+    place = (
+        "() => { const hit = document.activeElement.querySelector('.rt-hit'); return"
+        " [hit.cx.baseVal.value, hit.cy.baseVal.value] }"
+    )
     x, y = page.evaluate(place)
     page.keyboard.press("ArrowUp")
     assert page.evaluate(place)[1] <= y
@@ -979,11 +1057,18 @@ def test_from_upload_to_an_exported_compose_file(visitor: Visitor, address: str)
     page.wait_for_timeout(300)  # what opening it asks the server for
     assert page.locator("#deployed .rt-void").count() == 1
     page.get_by_role("tab", name="Sweep").click()
-    for axis, value in (("engine", "onnxruntime"), ("precision", "bf16"), ("network_size", "224"), ("intra_op_threads", "1")):  # fmt: skip
+    for axis, value in (
+        ("engine", "onnxruntime"),
+        ("precision", "bf16"),
+        ("network_size", "224"),
+        ("intra_op_threads", "1"),
+    ):
         box = page.locator(f"#axis-{axis}").get_by_label(value, exact=True)
         if value != "bf16" or "bf16" in read_machine().precisions:
             box.uncheck()
-    page.wait_for_function("() => document.querySelector('#sweep-note')?.innerText.includes('trials of')")  # fmt: skip
+    page.wait_for_function(
+        "() => document.querySelector('#sweep-note')?.innerText.includes('trials of')"
+    )
     page.click("#sweep-run")
     page.wait_for_selector(".rt-study[data-state=done]", timeout=120_000)
     points = page.locator(".rt-point")
@@ -1036,7 +1121,9 @@ def test_settings_are_compared_side_by_side(visitor: Visitor, address: str) -> N
     page.locator("[data-zoom]").fill("4")
     page.locator(".rt-loupe").nth(1).hover(position={"x": 20, "y": 20})
     origins = page.evaluate(
-        "() => [...document.querySelectorAll('.rt-loupe > img:first-child')].map((e) => getComputedStyle(e).transformOrigin.replace(/[.][0-9]+/g, '') + getComputedStyle(e).transform)"
+        "() => [...document.querySelectorAll('.rt-loupe > img:first-child')].map((e) =>"
+        " getComputedStyle(e).transformOrigin.replace(/[.][0-9]+/g, '') +"
+        " getComputedStyle(e).transform)"
     )
     assert len(set(origins)) == 1
     assert "matrix(4" in origins[0]
@@ -1059,7 +1146,9 @@ def test_each_group_of_radios_is_one_tab_stop(visitor: Visitor, address: str) ->
     page = visitor.come(address)
     visitor.open_expert()
     names = page.evaluate(
-        "() => [...document.querySelectorAll('fieldset')].filter((f) => f.querySelector('[type=radio]')).map((f) => new Set([...f.querySelectorAll('[type=radio]')].map((r) => r.name)).size)"
+        "() => [...document.querySelectorAll('fieldset')].filter((f) =>"
+        " f.querySelector('[type=radio]')).map((f) => new"
+        " Set([...f.querySelectorAll('[type=radio]')].map((r) => r.name)).size)"
     )
     assert set(names) == {1}
     page.focus("#detail input[value='0']")

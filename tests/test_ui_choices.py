@@ -61,7 +61,12 @@ def test_a_greyed_knob_is_not_looked_at() -> None:
 def test_numbers_as_a_browser_sends_them() -> None:
     """Whole floats are whole numbers, an emptied field is nothing, a part of a thread is refused."""
     form = dict(fill_form(preset_settings("balanced")))
-    changed = form | {"max_side": 512.0, "timeout_s": 5, "memory_limit_bytes": 1000, "intra_op_threads": None}  # fmt: skip
+    changed = form | {
+        "max_side": 512.0,
+        "timeout_s": 5,
+        "memory_limit_bytes": 1000,
+        "intra_op_threads": None,
+    }
     settings, _ = chosen_settings("balanced", changed)
     assert (settings.max_side, settings.timeout_s, settings.intra_op_threads) == (512, 5.0, 0)
     assert settings.memory_limit_bytes == 1000 * MIB
@@ -75,15 +80,35 @@ def test_numbers_as_a_browser_sends_them() -> None:
         pytest.param({"model": "/etc/passwd"}, "model must be one of u2netp", id="path"),
         pytest.param({"model": "../../secret.onnx"}, "model must be one of", id="relative"),
         pytest.param({"model": 3}, "model must be one of", id="number"),
-        pytest.param({"network_size": 2048}, "network_size must be at most 1024 px on this page, got 2048", id="size"),
-        pytest.param({"intra_op_threads": 200}, "intra_op_threads must be at most 16 threads", id="threads"),
-        pytest.param({"timeout_s": 3600.0}, "timeout_s must be at most 60 s on this page, got 3600", id="deadline"),
-        pytest.param({"memory_limit_bytes": 2**49}, "memory_limit_bytes must be at most this machine's", id="memory"),
+        pytest.param(
+            {"network_size": 2048},
+            "network_size must be at most 1024 px on this page, got 2048",
+            id="size",
+        ),
+        pytest.param(
+            {"intra_op_threads": 200}, "intra_op_threads must be at most 16 threads", id="threads"
+        ),
+        pytest.param(
+            {"timeout_s": 3600.0},
+            "timeout_s must be at most 60 s on this page, got 3600",
+            id="deadline",
+        ),
+        pytest.param(
+            {"memory_limit_bytes": 2**49},
+            "memory_limit_bytes must be at most this machine's",
+            id="memory",
+        ),
         pytest.param({"wings": 2}, "'wings' is not a setting", id="unknown"),
-        pytest.param({"cpu_mem_arena": False}, "cpu_mem_arena is not a knob of engine openvino", id="unhonoured"),
+        pytest.param(
+            {"cpu_mem_arena": False},
+            "cpu_mem_arena is not a knob of engine openvino",
+            id="unhonoured",
+        ),
     ],
-)  # fmt: skip
-def test_what_a_visitor_may_not_ask_is_refused(given_knobs: dict[str, object], message: str) -> None:  # fmt: skip
+)
+def test_what_a_visitor_may_not_ask_is_refused(
+    given_knobs: dict[str, object], message: str
+) -> None:
     """With the value given and what is allowed."""
     with pytest.raises(SettingsError) as caught:
         visitor_settings("balanced", given_knobs)
@@ -96,7 +121,12 @@ def test_an_unknown_preset_is_refused() -> None:
         visitor_settings("x", {})
 
 
-@given(st.dictionaries(st.sampled_from(sorted(KNOBS)), st.none() | st.booleans() | st.floats() | st.text(max_size=5)))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(KNOBS)),
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    )
+)
 def test_any_form_is_settings_or_a_sentence(form: dict[str, object]) -> None:
     """Whatever a browser sends, nothing else is raised."""
     try:
@@ -107,7 +137,10 @@ def test_any_form_is_settings_or_a_sentence(form: dict[str, object]) -> None:
 
 
 def test_the_pixel_limit_is_the_formats(tmp_path: Path) -> None:
-    """More for what goes in strips than for what is decoded whole; what is no picture is refused by its name."""
+    """More for what goes in strips than for what is decoded whole.
+
+    What is no picture is refused by its name.
+    """
     assert most_pixels(ROOT / "examples" / "coffee.png") == LIMITS.strip_pixels
     gif = tmp_path / "a.gif"
     gif.write_bytes(b"GIF89a" + bytes(60))

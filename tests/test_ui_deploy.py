@@ -1,4 +1,7 @@
-"""The Deploy tab without a browser: which setting is shipped, and what the first line says of it."""
+"""The Deploy tab without a browser.
+
+Which setting is shipped, and what the first line says of it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,12 @@ TRIALS = (
     make_trial(1, 150, 0.10, 0.99),
     make_trial(2, 300, 0.09, 0.999),
 )
-FAILED = Trial(number=3, settings=Settings(engine="onnxruntime"), failure=Message("it crashed"), failure_kind="crash")  # fmt: skip
+FAILED = Trial(
+    number=3,
+    settings=Settings(engine="onnxruntime"),
+    failure=Message("it crashed"),
+    failure_kind="crash",
+)
 BUDGETS: dict[str, tuple[Any, ...]] = {
     "any": (None, None, None, False),
     "impossible": (50, None, None, False),
@@ -57,7 +65,9 @@ class Deploy:
         self.studies = StudyHandlers(desk)
         self.tab = _DeployTab(desk, self.studies, 4)
         if trials:
-            progress = SweepProgress(trials=trials, planned=len(trials), elapsed_s=9.0, left_s=(0.0, 0.0), remembered=0)  # fmt: skip
+            progress = SweepProgress(
+                trials=trials, planned=len(trials), elapsed_s=9.0, left_s=(0.0, 0.0), remembered=0
+            )
             self.visitor.study = Study(folder=folder, is_running=False, progress=progress)
 
     def write(self, budgets: str = "any") -> str:
@@ -73,7 +83,10 @@ def first_line(shown: str) -> str:
 
 
 def test_the_recommended_setting_is_shipped_whatever_was_looked_at(tmp_path: Path) -> None:
-    """A dot that was only looked at changes nothing; the first line says that it is the recommended one."""
+    """A dot that was only looked at changes nothing.
+
+    The first line says that it is the recommended one.
+    """
     deploy = Deploy(tmp_path, *TRIALS)
     deploy.studies.look_at(deploy.visitor, 0, Budgets())
     said = deploy.write()
@@ -101,7 +114,10 @@ def test_a_setting_that_was_taken_is_shipped(
 
 
 def test_nothing_is_shipped_where_nothing_fits_unless_it_was_taken(tmp_path: Path) -> None:
-    """The nearest is named with what it misses, and no file is written; one that was taken is, with the same words."""
+    """The nearest is named with what it misses, and no file is written.
+
+    One that was taken is, with the same words.
+    """
     deploy = Deploy(tmp_path, *TRIALS)
     said = deploy.write("impossible")
     assert "of 50 MiB allowed" in said

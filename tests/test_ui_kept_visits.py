@@ -74,7 +74,10 @@ def test_a_late_end_of_the_old_page_stops_nothing(visitors: Visitors) -> None:
     "token", [secrets.token_hex(16), "", None, TOKEN[:-1], TOKEN.upper(), f"{TOKEN}\n", 7, [TOKEN]]
 )
 def test_nobody_else_finds_it(visitors: Visitors, token: object) -> None:
-    """Another token, a part of one, or none: a visit of its own, which is not kept without a token."""
+    """Another token, a part of one, or none.
+
+    A visit of its own, which is not kept without a token.
+    """
     visitor = come(visitors, "old")
     visitors.leave("old")
     other = come(visitors, "other", token)

@@ -153,7 +153,11 @@ def test_knobs_that_focus_does_not_use_are_greyed(
 def test_a_greyed_knob_is_not_looked_at() -> None:
     """A box that was typed stays in the form, and is used only where focus is box."""
     form = {**fill_form(OFF), "focus_box": "10%,5%,50%,80%", "focus_max_share": 0.1}
-    for focus, box, share in (("off", None, 0.2), ("auto", None, 0.1), ("box", "10%,5%,50%,80%", 0.2)):  # fmt: skip
+    for focus, box, share in (
+        ("off", None, 0.2),
+        ("auto", None, 0.1),
+        ("box", "10%,5%,50%,80%", 0.2),
+    ):
         settings, _ = chosen_settings("fastest", {**form, "focus": focus})
         assert (settings.focus, settings.focus_box) == (focus, box)
         assert settings.focus_max_share == share

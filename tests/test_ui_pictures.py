@@ -1,4 +1,7 @@
-"""What happens when a picture is chosen, without a browser: shown, refused with the reason, or overtaken."""
+"""What happens when a picture is chosen, without a browser.
+
+Shown, refused with the reason, or overtaken.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,10 @@ def choose(handlers: PictureHandlers, visitor: Visitor, picture: str | None) -> 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "tif", "avif", "bmp"])
 def test_a_picture_is_shown_before_it_is_run(desk: Desk, suffix: str) -> None:
-    """The file itself at once where every browser shows it, then its JPEG; the old result and its download are gone."""
+    """The file itself at once where every browser shows it, then its JPEG.
+
+    The old result and its download are gone.
+    """
     visitor, path = Visitor(language="en"), upload(desk, f"cup.{suffix}")
     first, *later = choose_in_turn(PictureHandlers(desk), visitor, path)
     assert 'data-state="empty"' in first["result"]
@@ -118,7 +124,10 @@ def test_nothing_is_made_of_a_picture_beside_a_run(desk: Desk, running: int, wai
 
 
 def test_a_run_waits_for_what_is_made_of_its_picture(desk: Desk) -> None:
-    """And for nothing once that is made, or has failed; a damaged picture's own run tells the reason."""
+    """And for nothing once that is made, or has failed.
+
+    A damaged picture's own run tells the reason.
+    """
     handlers, visitor = PictureHandlers(desk), Visitor(language="en")
     whole = BytesIO()
     Image.effect_noise((400, 300), 90).save(whole, "PNG")
@@ -143,7 +152,10 @@ def test_a_run_waits_for_what_is_made_of_its_picture(desk: Desk) -> None:
 
 
 def test_an_order_is_for_what_the_browser_can_show(desk: Desk) -> None:
-    """A mask where it lays one over the picture; the cut-out's own colours otherwise, and for the stock pipeline."""
+    """A mask where it lays one over the picture.
+
+    The cut-out's own colours otherwise, and for the stock pipeline.
+    """
     path = upload(desk, "cup.png")
     original = Original(colours="/made/before.jpg", shown="/made/before.webp")
     for engine, has_masks, name in (
@@ -151,7 +163,11 @@ def test_an_order_is_for_what_the_browser_can_show(desk: Desk) -> None:
         ("openvino", False, "after.webp"),
         ("rembg", True, "after.webp"),
     ):
-        settings = replace(preset_settings("balanced"), engine="openvino") if engine == "openvino" else Settings(engine="rembg")  # fmt: skip
+        settings = (
+            replace(preset_settings("balanced"), engine="openvino")
+            if engine == "openvino"
+            else Settings(engine="rembg")
+        )
         for made in (original, None):
             look = Look(original=made, has_masks=has_masks)
             job = make_order(desk, path, (settings, ()), look=look).job
@@ -184,7 +200,10 @@ def test_an_original_is_found_by_picture_and_side(tmp_path: Path) -> None:
 
 
 def test_a_result_stays_when_its_picture_is_taken_away(desk: Desk) -> None:
-    """It goes when another picture is chosen; a run that goes on is left alone, and no picture is nothing to take."""
+    """It goes when another picture is chosen.
+
+    A run that goes on is left alone, and no picture is nothing to take.
+    """
     handlers, visitor = PictureHandlers(desk), Visitor(language="en")
     assert handlers.take_away(visitor) == {"picture_note": ""}
     first, second = upload(desk, "a.png"), upload(desk, "b.png")
@@ -200,7 +219,10 @@ def test_a_result_stays_when_its_picture_is_taken_away(desk: Desk) -> None:
 
 
 def test_a_picture_that_was_run_is_new_when_it_is_chosen_again(desk: Desk) -> None:
-    """The result has left with the choice: a removal leaves nothing, and no reload or pin brings it back."""
+    """The result has left with the choice.
+
+    A removal leaves nothing, and no reload or pin brings it back.
+    """
     handlers, visitor = PictureHandlers(desk), Visitor(language="en")
     first = upload(desk, "a.png")
     choose(handlers, visitor, first)
@@ -240,7 +262,9 @@ def test_a_picture_is_the_visitors_while_it_is_checked(desk: Desk) -> None:
         ("great.gif", b"GIF89a" + (9000).to_bytes(2, "little") * 2 + bytes(60), "great.gif"),
     ],
 )
-def test_a_bad_file_is_refused_beside_the_picture(desk: Desk, name: str, content: bytes, told: str) -> None:  # fmt: skip
+def test_a_bad_file_is_refused_beside_the_picture(
+    desk: Desk, name: str, content: bytes, told: str
+) -> None:
     """As an alert with the file's name and not its place; the picture is taken away."""
     visitor = Visitor(language="en")
     shown = choose(PictureHandlers(desk), visitor, upload(desk, name, content))
@@ -257,7 +281,10 @@ def test_a_bad_file_is_refused_beside_the_picture(desk: Desk, name: str, content
 def test_a_run_that_is_quicker_than_the_check_stays_in_sight(
     desk: Desk, is_done: bool
 ) -> None:  # a table's
-    """Run was pressed as soon as the picture was there: what the check finds replaces neither run nor result."""
+    """Run was pressed as soon as the picture was there.
+
+    What the check finds replaces neither run nor result.
+    """
     visitor, path = Visitor(language="en"), upload(desk, "cup.png")
 
     async def run_meanwhile() -> list[Shown]:
@@ -345,7 +372,10 @@ def test_an_example_is_one_file_for_all(desk: Desk) -> None:
 
 
 def test_the_inspector_keeps_limits_and_starts_anew(inspector: Inspector, tmp_path: Path) -> None:
-    """Too many pixels are refused by kind; after its process was killed, one picture at most is refused."""
+    """Too many pixels are refused by kind.
+
+    After its process was killed, one picture at most is refused.
+    """
     picture, target = tmp_path / "cup.tif", tmp_path / "before.jpg"
     CUP.save(picture)
     with pytest.raises(PictureTooLargeError, match="60 x 40 px"):
@@ -367,7 +397,10 @@ def test_the_inspector_keeps_limits_and_starts_anew(inspector: Inspector, tmp_pa
 
 
 def test_a_session_s_own_copy_of_the_input_opens_no_file() -> None:
-    """Gradio makes a component anew from its class when a session updates it: that one opens nothing either."""
+    """Gradio makes a component anew from its class when a session updates it.
+
+    That one opens nothing either.
+    """
     picture = picture_input(label="a")
     again = type(picture)(**picture.constructor_args)
     payload: Any = SimpleNamespace(path="/nowhere/notes.txt")
@@ -377,8 +410,13 @@ def test_a_session_s_own_copy_of_the_input_opens_no_file() -> None:
 
 
 def test_answers_about_a_preset_hold_no_values() -> None:
-    """The browser has filled the form in; a late answer must not put another preset's values into it."""
-    shown = Arrival(cast("Desk", None), preset="balanced").choose_preset(Visitor(language="en"), "smallest")  # fmt: skip
+    """The browser has filled the form in.
+
+    A late answer must not put another preset's values into it.
+    """
+    shown = Arrival(cast("Desk", None), preset="balanced").choose_preset(
+        Visitor(language="en"), "smallest"
+    )
     assert shown["knobs"]
     assert all("value" not in update for update in shown["knobs"].values())
     model = preset_settings("balanced").model

@@ -1,4 +1,7 @@
-"""No place of the server's reaches a visitor: in failures and warnings, on the page, in its files, and from `/cut`."""
+"""No place of the server's reaches a visitor.
+
+In failures and warnings, on the page, in its files, and from `/cut`.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ PLACES = (str(SECRET), str(Path.home()), sys.prefix, str(Path(__file__).parent.p
 
 
 def places_in(text: str, *more: str) -> list[str]:
-    """Return the server's folders that a text names; addresses of the page's own files are no text."""
+    """Return the server's folders that a text names.
+
+    Addresses of the page's own files are no text.
+    """
     told = re.sub(r"gradio_api/file=[^\"'<>\s]*", "", unescape(text))
     return [place for place in (*PLACES, *more) if f"{place}/" in told or told.endswith(place)]
 
@@ -82,7 +88,10 @@ def test_no_part_of_the_page_names_a_place(language: str, tmp_path: Path) -> Non
     failed = turn(replace(FAILURE, message=TALKATIVE))
     warned = turn(replace(RESULT, warnings=(TALKATIVE,)))
     visit = visit_of(failed, warned)
-    told = [result_view.show_turn(one, baseline=None, limit_bytes=None, language=language) for one in visit.turns]  # fmt: skip
+    told = [
+        result_view.show_turn(one, baseline=None, limit_bytes=None, language=language)
+        for one in visit.turns
+    ]
     told += [show_runs(visit, None, language), runs_csv(visit), runs_json(visit)]
     told += [json.dumps(public_run(one, one.runs[0], language)) for one in visit.turns]
     told.append(result_view.show_problem(TALKATIVE, language))
@@ -90,7 +99,10 @@ def test_no_part_of_the_page_names_a_place(language: str, tmp_path: Path) -> Non
     trials = study.progress.trials if study.progress else ()
     told.append(show_sweep(study, recommend(trials, Budgets()), Budgets(), language))
     study.problem = TALKATIVE
-    told += [show_sweep(study, recommend(trials, Budgets()), Budgets(), language), show_soak(study, language, most=60)]  # fmt: skip
+    told += [
+        show_sweep(study, recommend(trials, Budgets()), Budgets(), language),
+        show_soak(study, language, most=60),
+    ]
     downloads = Downloads(are_allowed=True)
     downloads._states["u2net"] = Download(problem=TALKATIVE, is_running=False)
     told.append(show_models(downloads, language))
@@ -124,7 +136,10 @@ def test_a_hosts_own_model_is_named_without_its_place(engine: Any) -> None:
     told += [json.dumps(public_run(replace(turn(one), settings=own), one)) for one in runs]
     visit = visit_of(*(replace(turn(one), settings=own) for one in runs))
     told += [runs_csv(visit), runs_json(visit), show_runs(visit, None, "en")]
-    told += [result_view.show_turn(one, baseline=None, limit_bytes=None, language="en") for one in visit.turns]  # fmt: skip
+    told += [
+        result_view.show_turn(one, baseline=None, limit_bytes=None, language="en")
+        for one in visit.turns
+    ]
     assert [one for one in told if places_in(one)] == []
     assert sum("mine.onnx" in one for one in told) > len(KNOBS["precision"].choices)
 
@@ -132,11 +147,26 @@ def test_a_hosts_own_model_is_named_without_its_place(engine: Any) -> None:
 def machine_of(detail: Message) -> Diagnosis:
     """Make a diagnosis whose engine does not load."""
     return Diagnosis(
-        cpu="cup", affinity_cpus=2, quota_cpus=None, usable_cpus=2, load_average=None, features=(), total_memory_bytes=None,
-        available_memory_bytes=1, memory_limit_bytes=None, address_space_limit_bytes=None, peak_source="vmhwm", python="3",
-        libvips="8", deflate="isal", cache=str(SECRET), cache_warning=detail, engines=(EngineState(name="ncnn", version=None, detail=detail),),
-        providers=(ProviderState(name="cuda", is_present=False, detail=detail),), models=(),
-    )  # fmt: skip
+        cpu="cup",
+        affinity_cpus=2,
+        quota_cpus=None,
+        usable_cpus=2,
+        load_average=None,
+        features=(),
+        total_memory_bytes=None,
+        available_memory_bytes=1,
+        memory_limit_bytes=None,
+        address_space_limit_bytes=None,
+        peak_source="vmhwm",
+        python="3",
+        libvips="8",
+        deflate="isal",
+        cache=str(SECRET),
+        cache_warning=detail,
+        engines=(EngineState(name="ncnn", version=None, detail=detail),),
+        providers=(ProviderState(name="cuda", is_present=False, detail=detail),),
+        models=(),
+    )
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -162,10 +192,12 @@ def test_runs_that_fail_or_warn_name_no_place(
     good = str(Path("examples/coffee.png").absolute())
     jobs = {
         tmp_path / "cache": [
-            (str(broken), tmp_path / "a.png"), (good, no_folder), (good, tmp_path / "b.png"),
+            (str(broken), tmp_path / "a.png"),
+            (good, no_folder),
+            (good, tmp_path / "b.png"),
         ],
         broken / "cache": [(good, tmp_path / "c.png")],
-    }  # fmt: skip
+    }
     for name in ("history.sqlite", "measurements.sqlite"):
         (tmp_path / "cache" / name).mkdir(parents=True)
     runs: list[Result | Failure] = []
@@ -177,11 +209,15 @@ def test_runs_that_fail_or_warn_name_no_place(
                 ticket = line.submit(Order(job=job, settings=QUICK))
                 assert ticket.done.wait(60)
                 runs += ticket.runs
-    codes = [run.kind if isinstance(run, Failure) else [one.code for one in run.warnings] for run in runs]  # fmt: skip
+    codes = [
+        run.kind if isinstance(run, Failure) else [one.code for one in run.warnings] for run in runs
+    ]
     assert codes[:2] == ["bad_input", "bad_output"]
     assert all(codes[2:]), codes
     for language in LANGUAGES:
-        told = [json.dumps(public_run(turn(run), run, language), ensure_ascii=False) for run in runs]  # fmt: skip
+        told = [
+            json.dumps(public_run(turn(run), run, language), ensure_ascii=False) for run in runs
+        ]
         assert [one for one in told if places_in(one, str(tmp_path))] == []
     visit = visit_of(*(turn(run) for run in runs))
     assert places_in(runs_json(visit) + runs_csv(visit), str(tmp_path)) == []
@@ -189,10 +225,15 @@ def test_runs_that_fail_or_warn_name_no_place(
 
 def test_a_sweeps_runs_are_public(tmp_path: Path) -> None:
     """Its report and lists, which a visitor downloads, hold their messages."""
-    ticket = SimpleNamespace(done=SimpleNamespace(wait=lambda _: True), runs=[replace(RESULT, warnings=(TALKATIVE,)), replace(FAILURE, message=TALKATIVE)])  # fmt: skip
+    ticket = SimpleNamespace(
+        done=SimpleNamespace(wait=lambda _: True),
+        runs=[replace(RESULT, warnings=(TALKATIVE,)), replace(FAILURE, message=TALKATIVE)],
+    )
     line = cast("WaitingLine", SimpleNamespace(slots=1, submit=lambda _: ticket))
     bench = LineBench(line, made_study(0, tmp_path))
     result, failure = bench.measure([Job(input="a.png", output="b.png")], QUICK)
     assert isinstance(result, Result)
     assert isinstance(failure, Failure)
-    assert [str(result.warnings[0]), str(failure.message)] == ["a cup; and more.png cannot be written"] * 2  # fmt: skip
+    assert [str(result.warnings[0]), str(failure.message)] == [
+        "a cup; and more.png cannot be written"
+    ] * 2

@@ -25,8 +25,16 @@ if TYPE_CHECKING:
 
     from rembg_tuner.ui.handlers import Desk
 
-HOST = replace(read_host(), cpu="Another", features=frozenset({"sse2", "avx2"}), affinity_cpus=2, quota_cpus=None)  # fmt: skip
-REASON = "preset studio cannot run here: model u2net is not on disk; get it (168 MiB) on the Models tab"  # fmt: skip
+HOST = replace(
+    read_host(),
+    cpu="Another",
+    features=frozenset({"sse2", "avx2"}),
+    affinity_cpus=2,
+    quota_cpus=None,
+)
+REASON = (
+    "preset studio cannot run here: model u2net is not on disk; get it (168 MiB) on the Models tab"
+)
 REASON_CHINESE = "预设影棚（studio）在此无法运行：磁盘上没有模型 u2net"
 
 
@@ -145,7 +153,10 @@ def test_the_list_of_presets_says_the_reason(language: str, label: str) -> None:
 
 
 def test_a_number_format_says_why_it_is_not_possible(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not supported by this CPU, not in this engine, or no file: none of them is "not installed"."""
+    """Not supported by this CPU, not in this engine, or no file.
+
+    None of them is "not installed".
+    """
     able = make_machine(engines=("openvino", "ncnn"), precisions=OLD_CPU)
     monkeypatch.setattr(widgets, "machine_here", lambda: able)
     labels = {word: label for label, word in precision_choices("openvino", "u2netp")}
@@ -154,7 +165,10 @@ def test_a_number_format_says_why_it_is_not_possible(monkeypatch: pytest.MonkeyP
     assert "foreign.int8" in {w: label for label, w in precision_choices("ncnn", "u2netp")}["int8"]
     words = page_words().translations_dict["zh-CN"]
     assert words["unsupported.bf16"].endswith("bf16 · 本机 CPU 不支持")
-    assert "choice.parallel" in {w: label for label, w in choices_of("execution_mode", None)}["parallel"]  # fmt: skip
+    assert (
+        "choice.parallel"
+        in {w: label for label, w in choices_of("execution_mode", None)}["parallel"]
+    )
 
 
 def test_figures_of_another_cpu_are_told_to_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""The tabs that compare, sweep and soak, without a browser: whose work is kept, stopped and told."""
+"""The tabs that compare, sweep and soak, without a browser.
+
+Whose work is kept, stopped and told.
+"""
 
 from __future__ import annotations
 
@@ -57,15 +60,26 @@ def test_each_stop_is_of_its_own_work() -> None:
 
 
 def test_a_comparison_leaves_the_sweep_where_it_is() -> None:
-    """A sweep without trials is told, whatever is compared beside it; no sweep is nothing to show."""
-    question = Question(picture=Path("a.png"), entries=(Entry(name="a", settings=Settings()),), reference="a")  # fmt: skip
+    """A sweep without trials is told, whatever is compared beside it.
+
+    No sweep is nothing to show.
+    """
+    question = Question(
+        picture=Path("a.png"), entries=(Entry(name="a", settings=Settings()),), reference="a"
+    )
     visitor = Visitor(language="en", comparing=study_of(question=question))
     assert HANDLERS.show(visitor, Budgets()) == ""
     visitor.study = study_of(problem=DISK_FULL)
     assert "disk is full" in HANDLERS.show(visitor, Budgets())
 
 
-@pytest.mark.parametrize(("language", "told", "mark"), [("en", "1 of 2 trials ran while the machine was busy", "machine busy"), ("zh-CN", "2 次试验中有 1 次在机器忙于其他工作时运行", "机器繁忙")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("language", "told", "mark"),
+    [
+        ("en", "1 of 2 trials ran while the machine was busy", "machine busy"),
+        ("zh-CN", "2 次试验中有 1 次在机器忙于其他工作时运行", "机器繁忙"),
+    ],
+)
 def test_a_comparison_says_that_the_machine_was_busy(language: str, told: str, mark: str) -> None:
     """Beside the time of the setting that ran then, and once below the table."""
     quiet = make_trial(0, 100, 0.1, 0.99)
@@ -86,7 +100,14 @@ def test_a_comparison_says_that_the_machine_was_busy(language: str, told: str, m
 
 def progress_of(trials: list[Trial], planned: int, **fields: Any) -> SweepProgress:
     """Tell how far a sweep is."""
-    return SweepProgress(trials=tuple(trials), planned=planned, elapsed_s=9.0, left_s=(40.0, 90.0), remembered=0, **fields)  # fmt: skip
+    return SweepProgress(
+        trials=tuple(trials),
+        planned=planned,
+        elapsed_s=9.0,
+        left_s=(40.0, 90.0),
+        remembered=0,
+        **fields,
+    )
 
 
 def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
@@ -97,7 +118,9 @@ def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
         go.wait(5)
 
     first = studies.start(Path("/nowhere"), wait)
-    visitor = Visitor(language="zh-CN", study=study_of(progress=progress_of([make_trial(0, 100, 0.1, 0.99)], 1)))  # fmt: skip
+    visitor = Visitor(
+        language="zh-CN", study=study_of(progress=progress_of([make_trial(0, 100, 0.1, 0.99)], 1))
+    )
     for progress, told in (
         (None, "对比、扫描或连续运行"),
         (
@@ -156,17 +179,25 @@ def stopped(**fields: Any) -> Study:
 )
 def test_what_a_stop_left_undone_is_told(done: int | None, workers: int, told: str) -> None:
     """A stop is nothing wrong, whenever it comes, and nothing is told as done that is not."""
-    trials = [replace(make_trial(i, 100 + i, 0.1, 0.99), workers_s=(0.1,) * (1 + workers * (i == 0))) for i in range(done or 0)]  # fmt: skip
+    trials = [
+        replace(make_trial(i, 100 + i, 0.1, 0.99), workers_s=(0.1,) * (1 + workers * (i == 0)))
+        for i in range(done or 0)
+    ]
     progress = None if done is None else progress_of(trials, 2)
     sweep = SimpleNamespace(confirmed=min(workers, 3), confirming=4)
-    shown = HANDLERS.show(Visitor(language="en", study=stopped(progress=progress, sweep=sweep)), Budgets())  # fmt: skip
+    shown = HANDLERS.show(
+        Visitor(language="en", study=stopped(progress=progress, sweep=sweep)), Budgets()
+    )
     assert told in shown
     assert "alert" not in shown
     assert ("before the best" in shown) == ("before the best" in told)
 
 
 def test_a_stopped_study_has_no_problem() -> None:
-    """What its stop kept from being done is no failure; without a stop it is; its seconds end with it."""
+    """What its stop kept from being done is no failure; without a stop it is.
+
+    Its seconds end with it.
+    """
     problems = []
     for is_stopped in (True, False):
         studies = Studies(cast("WaitingLine", SimpleNamespace(slots=1)))
@@ -184,10 +215,18 @@ def test_a_stopped_study_has_no_problem() -> None:
             time.sleep(0.005)
         problems.append(study.problem)
         assert study.elapsed_s() == study.elapsed_s()
-    assert [problem and str(problem) for problem in problems] == [None, "the reference could not be made"]  # fmt: skip
+    assert [problem and str(problem) for problem in problems] == [
+        None,
+        "the reference could not be made",
+    ]
     for language, told in (("en", "Stopped"), ("zh-CN", "停止")):
         assert told in show_comparison(stopped(), language)
-        failed = Trial(number=0, settings=Settings(), failure=Message("the run was cancelled"), failure_kind="cancelled")  # fmt: skip
+        failed = Trial(
+            number=0,
+            settings=Settings(),
+            failure=Message("the run was cancelled"),
+            failure_kind="cancelled",
+        )
         compared = [Compared(entry=Entry(name="a", settings=Settings()), trial=failed)]
         assert told in show_comparison(stopped(compared=compared), language)
         assert told in show_soak(stopped(), language, most=60)
@@ -196,7 +235,9 @@ def test_a_stopped_study_has_no_problem() -> None:
 def test_budgets_are_what_the_fields_say() -> None:
     """Empty and 0 are any; an emptied agreement is the default, which its field says."""
     assert budgets_of(None, 0, None, commercial=False) == Budgets()
-    assert budgets_of(300, 250, 0.5, commercial=False) == Budgets(max_memory_bytes=300 * MIB, max_time_s=0.25, min_agreement=0.5)  # fmt: skip
+    assert budgets_of(300, 250, 0.5, commercial=False) == Budgets(
+        max_memory_bytes=300 * MIB, max_time_s=0.25, min_agreement=0.5
+    )
     for language in LANGUAGES:
         assert f"{Budgets().min_agreement:g}" in say("budget.iou", language)
 
@@ -210,8 +251,10 @@ def test_budgets_that_cannot_be_are_told() -> None:
         "time must be 0, for any, or more, got -1",
         "agreement must be from 0 to 1, got 3",
     )
-    assert tell(caught.value.message, "zh-CN") == (
-        "峰值必须为 0（不限）或更多，得到的是 -5；时间必须为 0（不限）或更多，得到的是 -1；一致程度必须在 0 至 1 之间，得到的是 3"
+    assert (
+        tell(caught.value.message, "zh-CN")
+        == "峰值必须为 0（不限）或更多，得到的是 -5；时间必须为 0（不限）或更多，得到的是"
+        " -1；一致程度必须在 0 至 1 之间，得到的是 3"
     )
 
 

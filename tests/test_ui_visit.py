@@ -66,9 +66,16 @@ RESULT = Result(
     output_bytes=5 * MIB,
     agreement=None,
     warnings=(),
-    environment=Environment(cpu="a", cores=2, quota=None, memory_limit=None, versions={"python": "3.11"}, load_average=0.5),
+    environment=Environment(
+        cpu="a",
+        cores=2,
+        quota=None,
+        memory_limit=None,
+        versions={"python": "3.11"},
+        load_average=0.5,
+    ),
     curve=((0.0, 60 * MIB), (0.2, 199 * MIB)),
-)  # fmt: skip
+)
 TIMELINE = Timeline(
     points=((0.1, 60 * MIB), (0.6, 90 * MIB), (0.9, 199 * MIB)),
     marks=((0.0, "start"), (0.5, "load"), (0.75, "read_small"), (0.8, "predict")),
@@ -146,7 +153,12 @@ def test_a_ratio_is_of_medians_and_peaks() -> None:
 
 def test_a_repeats_time_leaves_the_cold_run_out_and_its_peak_holds_the_load() -> None:
     """The median is of the warm runs; the peak is the setting's."""
-    runs = [replace(RESULT, run_index=i, total_s=1.0 if i == 0 else 0.1 * i, load_peak_rss_bytes=500 * MIB) for i in range(4)]  # fmt: skip
+    runs = [
+        replace(
+            RESULT, run_index=i, total_s=1.0 if i == 0 else 0.1 * i, load_peak_rss_bytes=500 * MIB
+        )
+        for i in range(4)
+    ]
     one = turn(*runs)
     assert one.time is not None
     assert (one.time.n, round(one.time.median, 3)) == (3, 0.2)
@@ -164,7 +176,9 @@ def test_csv_and_json_say_the_same_and_tell_no_path(tmp_path: Path) -> None:
     """A line a run, failures with kind and message; a name that begins with = is no formula."""
     failed = turn(replace(FAILURE, input="/secret/uploads/cup.png"), picture="=1+1.png")
     visit = visit_of(turn(RESULT, replace(RESULT, run_index=1)), failed)
-    for path, text in zip(write_runs(visit, tmp_path), (runs_csv(visit), runs_json(visit)), strict=True):  # fmt: skip
+    for path, text in zip(
+        write_runs(visit, tmp_path), (runs_csv(visit), runs_json(visit)), strict=True
+    ):
         assert path.read_text(encoding="utf-8") == text
         assert "/secret" not in text
     lines = list(csv.DictReader(io.StringIO(runs_csv(visit))))
@@ -179,13 +193,18 @@ def test_csv_and_json_say_the_same_and_tell_no_path(tmp_path: Path) -> None:
 
 
 def test_another_picture_is_not_compared() -> None:
-    """A pinned run of another picture gives no ratio, in the panel and in the table; its content counts, not its path."""
+    """A pinned run of another picture gives no ratio, in the panel and in the table.
+
+    Its content counts, not its path.
+    """
     cup = replace(turn(), picture_digest="aa")
     dog = replace(turn(picture="dog.png"), picture_digest="bb")
     assert compare(dog, cup) is None
     assert compare(replace(cup, picture_path="/elsewhere/cup.png"), cup) is not None
     visit = visit_of(cup, dog).pin(1)
-    shown = result_view.show_turn(visit.turns[1], baseline=visit.baseline, limit_bytes=None, language="en")  # fmt: skip
+    shown = result_view.show_turn(
+        visit.turns[1], baseline=visit.baseline, limit_bytes=None, language="en"
+    )
     assert "run 1 is of another picture, cup.png" in shown
     assert "1.0 ×" not in shown
     table = show_runs(visit, None, "en")
@@ -207,11 +226,15 @@ def test_a_pin_keeps_the_names_of_presets() -> None:
 
 def test_the_curve_is_laid_out_in_shares() -> None:
     """Start, load and run as phases; lines where the values are; the peak is the Result's own."""
-    curve = chart.lay_out(TIMELINE, resting_bytes=60 * MIB, peak_bytes=200 * MIB, limit_bytes=240 * MIB)  # fmt: skip
+    curve = chart.lay_out(
+        TIMELINE, resting_bytes=60 * MIB, peak_bytes=200 * MIB, limit_bytes=240 * MIB
+    )
     assert curve is not None
     assert [(round(x, 2), round(end, 2), name) for x, end, name in curve.phases] == [
-        (0.0, 0.5, "start"), (0.5, 0.81, "load"), (0.81, 1.0, "run"),
-    ]  # fmt: skip
+        (0.0, 0.5, "start"),
+        (0.5, 0.81, "load"),
+        (0.81, 1.0, "run"),
+    ]
     assert (curve.points[0][0], curve.points[-1][0]) == (
         0.0,
         1.0,
@@ -226,7 +249,9 @@ def test_the_curve_is_laid_out_in_shares() -> None:
 
 def test_a_far_limit_is_told_and_not_drawn() -> None:
     """A machine's whole memory would press the curve flat."""
-    curve = chart.lay_out(TIMELINE, resting_bytes=None, peak_bytes=None, limit_bytes=24 * 1024 * MIB)  # fmt: skip
+    curve = chart.lay_out(
+        TIMELINE, resting_bytes=None, peak_bytes=None, limit_bytes=24 * 1024 * MIB
+    )
     assert curve is not None
     assert curve.limit is None
     assert "24.0 GiB" in chart.draw(curve, "en")
@@ -235,16 +260,26 @@ def test_a_far_limit_is_told_and_not_drawn() -> None:
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 2**40)), min_size=1, max_size=50))
 def test_a_curve_stays_in_its_picture(points: list[tuple[float, int]]) -> None:
     """Whatever is measured, every point lies between 0 and 1."""
-    curve = chart.lay_out(Timeline(points=tuple(sorted(points))), resting_bytes=None, peak_bytes=None, limit_bytes=None)  # fmt: skip
+    curve = chart.lay_out(
+        Timeline(points=tuple(sorted(points))),
+        resting_bytes=None,
+        peak_bytes=None,
+        limit_bytes=None,
+    )
     assert curve is not None
     assert all(0 <= x <= 1 and 0 < y < 1 for x, y in curve.points)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_turn_shows_its_figures(language: str) -> None:
-    """Time, peak, start, load, every stage, and what the engine says; the curve's peak is the Result's."""
+    """Time, peak, start, load, every stage, and what the engine says.
+
+    The curve's peak is the Result's.
+    """
     visit = visit_of(turn(replace(RESULT, total_s=0.6, peak_rss_bytes=400 * MIB)), turn()).pin(1)
-    shown = result_view.show_turn(visit.turns[1], baseline=visit.baseline, limit_bytes=None, language=language)  # fmt: skip
+    shown = result_view.show_turn(
+        visit.turns[1], baseline=visit.baseline, limit_bytes=None, language=language
+    )
     assert "<b>200</b> <i>ms</i>" in shown
     assert "<b>200</b> <i>MiB</i>" in shown
     assert f'data-peak-bytes="{200 * MIB}"' in shown
@@ -258,7 +293,15 @@ def test_a_turn_shows_its_figures(language: str) -> None:
 
 def test_what_is_not_known_is_never_zero() -> None:
     """On a system that does not tell, the page says so."""
-    bare = replace(RESULT, peak_rss_bytes=None, retained_rss_bytes=None, rss_file_bytes=None, baseline_rss_bytes=None, load_peak_rss_bytes=None, peak_source="sampled")  # fmt: skip
+    bare = replace(
+        RESULT,
+        peak_rss_bytes=None,
+        retained_rss_bytes=None,
+        rss_file_bytes=None,
+        baseline_rss_bytes=None,
+        load_peak_rss_bytes=None,
+        peak_source="sampled",
+    )
     shown = result_view.show_turn(turn(bare), baseline=None, limit_bytes=None, language="en")
     assert "sampled" in shown
     assert shown.count("unknown") >= 3
@@ -326,11 +369,15 @@ def test_the_wait_is_told_beside_the_time(language: str) -> None:
     """The whole wait and its parts, labelled; parts that took no time are left out."""
     waited = Waited(total_s=3.0, queue_s=1.5, start_s=0.5, load_s=0.25, run_s=0.2)
     assert round(waited.rest_s, 2) == 0.55
-    shown = result_view.show_turn(replace(turn(), waited=waited), baseline=None, limit_bytes=None, language=language)  # fmt: skip
+    shown = result_view.show_turn(
+        replace(turn(), waited=waited), baseline=None, limit_bytes=None, language=language
+    )
     for part in ("3.00 s", "1.50 s", "500 ms", "250 ms", "550 ms", say("waited.queue", language)):
         assert part in shown
     warm = replace(waited, total_s=0.2, queue_s=0.0, start_s=0.0, load_s=0.0)
-    shown = result_view.show_turn(replace(turn(), waited=warm), baseline=None, limit_bytes=None, language=language)  # fmt: skip
+    shown = result_view.show_turn(
+        replace(turn(), waited=warm), baseline=None, limit_bytes=None, language=language
+    )
     assert say("waited.queue", language) not in shown
 
 
@@ -353,10 +400,20 @@ def test_an_unstable_repeat_is_told() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_hostile_name_is_only_text(language: str) -> None:
     """A file's name, a warning or a message never becomes markup."""
-    bad = replace(RESULT, warnings=(Message("{text}", text=HOSTILE),), environment=replace(RESULT.environment, versions={"x": HOSTILE}))  # fmt: skip
-    visit = visit_of(turn(bad, picture=HOSTILE), turn(replace(FAILURE, message=Message("{text}", text=HOSTILE)), picture=HOSTILE))  # fmt: skip
+    bad = replace(
+        RESULT,
+        warnings=(Message("{text}", text=HOSTILE),),
+        environment=replace(RESULT.environment, versions={"x": HOSTILE}),
+    )
+    visit = visit_of(
+        turn(bad, picture=HOSTILE),
+        turn(replace(FAILURE, message=Message("{text}", text=HOSTILE)), picture=HOSTILE),
+    )
     drawn = [show_runs(visit, (Path("a b/runs.csv"), Path("runs.json")), language)]
-    drawn += [result_view.show_turn(one, baseline=None, limit_bytes=None, language=language) for one in visit.turns]  # fmt: skip
+    drawn += [
+        result_view.show_turn(one, baseline=None, limit_bytes=None, language=language)
+        for one in visit.turns
+    ]
     drawn.append(result_view.show_problem(Message("{text}", text=HOSTILE), language))
     assert all("<img src=x" not in text for text in drawn)
     assert any("&lt;img src=x" in text for text in drawn)
@@ -365,15 +422,39 @@ def test_a_hostile_name_is_only_text(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_turn_that_goes_on_is_shown(language: str) -> None:
     """Waiting: the place and the guess. Running: elapsed, memory now, highest, CPU, the curve."""
-    glance = Glance(state="waiting", place=2, waiting=3, wait_s=1.25, stage="", run=1, elapsed_s=0, timeline=Timeline(), cpu_cores=None)  # fmt: skip
-    shown = result_view.show_glance(glance, resting_bytes=None, limit_bytes=None, repeat=1, language=language)  # fmt: skip
+    glance = Glance(
+        state="waiting",
+        place=2,
+        waiting=3,
+        wait_s=1.25,
+        stage="",
+        run=1,
+        elapsed_s=0,
+        timeline=Timeline(),
+        cpu_cores=None,
+    )
+    shown = result_view.show_glance(
+        glance, resting_bytes=None, limit_bytes=None, repeat=1, language=language
+    )
     assert re.search(r"2.*3.* · .*1\.25 s", shown)
     behind = replace(glance, is_behind_trials=True)
-    shown = result_view.show_glance(behind, resting_bytes=None, limit_bytes=None, repeat=1, language=language)  # fmt: skip
+    shown = result_view.show_glance(
+        behind, resting_bytes=None, limit_bytes=None, repeat=1, language=language
+    )
     assert re.search(r"2.*3.* · ", shown)
     assert "1.25 s" not in shown
-    glance = replace(glance, state="running", place=0, stage="predict", elapsed_s=0.9, timeline=TIMELINE, cpu_cores=1.9)  # fmt: skip
-    shown = result_view.show_glance(glance, resting_bytes=60 * MIB, limit_bytes=None, repeat=5, language=language)  # fmt: skip
+    glance = replace(
+        glance,
+        state="running",
+        place=0,
+        stage="predict",
+        elapsed_s=0.9,
+        timeline=TIMELINE,
+        cpu_cores=1.9,
+    )
+    shown = result_view.show_glance(
+        glance, resting_bytes=60 * MIB, limit_bytes=None, repeat=5, language=language
+    )
     assert "<b>900</b> <i>ms</i>" in shown
     assert "199" in shown
     assert "<b>1.9</b>" in shown

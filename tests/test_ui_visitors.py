@@ -51,7 +51,10 @@ def make_visitors() -> Visitors:
 
 
 def test_a_flood_of_events_ends_nobodys_task(tmp_path: Path) -> None:
-    """Neither a run, waiting or running, nor a sweep, a comparison or a soak; nor are earlier runs lost."""
+    """Neither a run, waiting or running, nor a sweep, a comparison or a soak.
+
+    Nor are earlier runs lost.
+    """
     visitors = make_visitors()
     runner, sweeper, comparer, soaker, reader = (visit_of(visitors, name) for name in "abcde")
     ticket = Ticket()
@@ -61,7 +64,13 @@ def test_a_flood_of_events_ends_nobodys_task(tmp_path: Path) -> None:
     reader.visit = Visit(turns=cast("Any", ("a run",)))
     for i in range(3 * MAX_VISITORS):
         visit_of(visitors, f"anonymous-{i}")
-    assert [visit_of(visitors, name) for name in "abcde"] == [runner, sweeper, comparer, soaker, reader]  # fmt: skip
+    assert [visit_of(visitors, name) for name in "abcde"] == [
+        runner,
+        sweeper,
+        comparer,
+        soaker,
+        reader,
+    ]
     assert not ticket.is_cancelled
     assert not any(study.is_stopped for study in studies)
 

@@ -15,7 +15,13 @@ from rembg_tuner.ui.words import all_words, say
 
 PACKAGE = Path(__file__).parent.parent / "rembg_tuner"
 # What read finished sentences backwards.
-REMOVED = ("translate_sentence", "without_places", "get_on_page", "read_sentences", "sentences.zh-CN")  # fmt: skip
+REMOVED = (
+    "translate_sentence",
+    "without_places",
+    "get_on_page",
+    "read_sentences",
+    "sentences.zh-CN",
+)
 
 
 def test_no_sentence_is_read_backwards() -> None:
@@ -30,7 +36,10 @@ def test_no_sentence_is_read_backwards() -> None:
 
 @cache
 def _keys_used() -> tuple[frozenset[str], frozenset[str]]:
-    """Find the keys that the page asks for: whole ones, and the beginnings of those put together."""
+    """Find the keys that the page asks for.
+
+    Whole ones, and the beginnings of those put together.
+    """
     whole: set[str] = set()
     begun: set[str] = set()
     for path in (PACKAGE / "ui").rglob("*.py"):
@@ -60,7 +69,9 @@ def test_every_knob_and_group_has_its_words(language: str) -> None:
     words = all_words(language)
     assert [name for name in KNOBS if f"knob.{name}" not in words] == []
     assert [knob.group for knob in KNOBS.values() if f"group.{knob.group}" not in words] == []
-    assert [knob.unit for knob in KNOBS.values() if knob.unit and f"unit.{knob.unit}" not in words] == []  # fmt: skip
+    assert [
+        knob.unit for knob in KNOBS.values() if knob.unit and f"unit.{knob.unit}" not in words
+    ] == []
 
 
 def test_an_unknown_key_is_a_fault() -> None:

@@ -1,4 +1,7 @@
-"""`verify`: a preset measured again and compared with its record; what is inside, outside, or not compared."""
+"""`verify`: a preset measured again and compared with its record.
+
+What is inside, outside, or not compared.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,9 @@ RECORD = Record(
     precision="",
     pictures=(RecordedPicture(name="cup.jpg", sha256="0" * 16, matte=MATTE),),
 )
-FOUND = Found(time_s=0.100, small_time_s=None, peak_bytes=100 * MIB, precision="int8", mattes=(MATTE,))  # fmt: skip
+FOUND = Found(
+    time_s=0.100, small_time_s=None, peak_bytes=100 * MIB, precision="int8", mattes=(MATTE,)
+)
 MEASURED: dict[str, object] = {
     "date": "2026-02-03",
     "cpu": "AMD EPYC",
@@ -65,7 +70,9 @@ MEASURED: dict[str, object] = {
 ELSEWHERE = Message("measured on another CPU", code="measured_elsewhere")
 
 
-def states(record: Record, found: Found, ranges: Ranges | None = None, elsewhere: Message | None = None) -> dict[str, str]:  # fmt: skip
+def states(
+    record: Record, found: Found, ranges: Ranges | None = None, elsewhere: Message | None = None
+) -> dict[str, str]:
     """Compare, and give the state of each figure."""
     checks = compare(record, found, ranges or Ranges(), elsewhere=elsewhere)
     return {check.what: check.state for check in checks}
@@ -75,7 +82,13 @@ def save_preset(folder: Path, picture: Path, bench: Bench, **knobs: Any) -> Path
     """Measure a setting and export it as a preset's file."""
     settings = replace(SETTINGS, **knobs)
     with Comparer() as comparer:
-        ground = Ground(pictures=(picture,), reference=Reference(name=""), folder=folder, comparer=comparer, rounds=1)  # fmt: skip
+        ground = Ground(
+            pictures=(picture,),
+            reference=Reference(name=""),
+            folder=folder,
+            comparer=comparer,
+            rounds=1,
+        )
         trial = measure_trial(0, settings, ground, bench)
     assert trial.is_measured, trial.failure
     measured = measured_of_trial(trial, describe_environment())
@@ -130,9 +143,16 @@ def test_a_figure_and_its_range(found: dict[str, Any], state: dict[str, str]) ->
 
 def test_ranges_are_the_users() -> None:
     """Wider or narrower ones."""
-    found = replace(FOUND, time_s=0.15, peak_bytes=104 * MIB, mattes=(SmallMatte(width=2, height=1, levels=b"\xcc\0"),))  # fmt: skip
+    found = replace(
+        FOUND,
+        time_s=0.15,
+        peak_bytes=104 * MIB,
+        mattes=(SmallMatte(width=2, height=1, levels=b"\xcc\0"),),
+    )
     assert set(states(RECORD, found, Ranges(time=0.5, peak=0.05, matte=0.8)).values()) == {"inside"}
-    assert set(states(RECORD, found, Ranges(time=0.4, peak=0.03, matte=0.81)).values()) == {"outside"}  # fmt: skip
+    assert set(states(RECORD, found, Ranges(time=0.4, peak=0.03, matte=0.81)).values()) == {
+        "outside"
+    }
 
 
 def test_on_another_cpu_only_mattes_are_compared() -> None:
@@ -164,17 +184,26 @@ def test_a_small_subject_has_a_time_of_its_own() -> None:
 
 def test_an_older_record_without_mattes() -> None:
     """Time and peak are compared, and the matte is said not to be."""
-    found = compare(replace(RECORD, pictures=()), replace(FOUND, mattes=()), Ranges(), elsewhere=None)  # fmt: skip
+    found = compare(
+        replace(RECORD, pictures=()), replace(FOUND, mattes=()), Ranges(), elsewhere=None
+    )
     assert [(check.what, check.state) for check in found][-1] == ("matte", "not_compared")
     assert isinstance(found[-1], Check)
-    assert found[-1].to_dict()["note"] == {"code": "record_without_mattes", "message": "the record has no mattes, since an older version wrote it"}  # fmt: skip
+    assert found[-1].to_dict()["note"] == {
+        "code": "record_without_mattes",
+        "message": "the record has no mattes, since an older version wrote it",
+    }
 
 
 def test_a_busy_machine_leaves_a_longer_time_out() -> None:
     """A time inside its range counts, and memory and mattes are compared as ever."""
     slow = replace(FOUND, time_s=9, peak_bytes=900 * MIB, is_disturbed=True)
     checks = compare(RECORD, slow, Ranges(), elsewhere=None)
-    assert {check.what: check.state for check in checks} == {"time": "not_compared", "peak": "outside", "matte": "inside"}  # fmt: skip
+    assert {check.what: check.state for check in checks} == {
+        "time": "not_compared",
+        "peak": "outside",
+        "matte": "inside",
+    }
     assert checks[0].note is not None
     assert checks[0].note.code == "time_disturbed"
     assert str(checks[0].note).endswith("run again when it is quiet")
@@ -186,7 +215,10 @@ def test_a_busy_machine_leaves_a_longer_time_out() -> None:
 
 @pytest.mark.parametrize("name", [n for n, preset in read_presets().items() if preset.measured])
 def test_the_presets_have_records_with_mattes(name: str) -> None:
-    """Each can be verified in a checkout: its pictures are the bench's, and there is something on them."""
+    """Each can be verified in a checkout.
+
+    Its pictures are the bench's, and there is something on them.
+    """
     record = read_record(read_presets()[name])
     assert [one.name for one in record.pictures][:1] == ["1080p"]
     assert len(record.pictures) == (1 if record.small_time_s is None else 2)
@@ -215,7 +247,9 @@ def test_the_presets_have_records_with_mattes(name: str) -> None:
 )
 def test_a_record_that_does_not_read(figures: dict[str, object], said: str) -> None:
     """It is misuse, with the reason."""
-    preset = Preset(name="mine", purpose="", values={}, measured={**MEASURED, **figures}, why_not_measured=None)  # fmt: skip
+    preset = Preset(
+        name="mine", purpose="", values={}, measured={**MEASURED, **figures}, why_not_measured=None
+    )
     with pytest.raises(PresetError, match="its record does not read") as raised:
         read_record(preset)
     assert str(raised.value).startswith("preset mine: its record does not read: ")
@@ -227,7 +261,9 @@ def test_a_record_that_lacks_a_field(name: str) -> None:
     """It is named."""
     measured = {key: value for key, value in MEASURED.items() if key != name}
     preset = Preset(name="mine", purpose="", values={}, measured=measured, why_not_measured=None)
-    with pytest.raises(PresetError, match=f"^preset mine: its record does not read: {name} is missing$"):  # fmt: skip
+    with pytest.raises(
+        PresetError, match=f"^preset mine: its record does not read: {name} is missing$"
+    ):
         read_record(preset)
 
 
@@ -416,12 +452,15 @@ def test_another_matte_is_outside(saved: Path, capsys: pytest.CaptureFixture[str
     [
         (["nothing"], "'nothing' is not a preset or a file of presets"),
         (["studio"], "preset studio has no record: "),
-        (["balanced", "--time-range", "-1"], "a percentage from 0 to 10,000, such as 25%, is needed"),
+        (
+            ["balanced", "--time-range", "-1"],
+            "a percentage from 0 to 10,000, such as 25%, is needed",
+        ),
         (["balanced", "--time-range", "nan"], "a percentage from 0"),
         (["balanced", "--matte-range", "2"], "a number from 0 to 1 is needed, got '2'"),
         (["balanced", "--rounds", "0"], "a whole number from 1"),
     ],
-)  # fmt: skip
+)
 def test_misuse(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is measured."""
     try:
@@ -445,7 +484,10 @@ def test_a_setting_that_fails_is_told(
 
 
 def test_a_real_worker(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same setting gives the same matte and peak; with the record of another size it does not."""
+    """The same setting gives the same matte and peak.
+
+    With the record of another size it does not.
+    """
     path = save_preset(tmp_path, picture, OwnBench())
     record: Any = read_mapping(path)["mine"]
     host = read_host()

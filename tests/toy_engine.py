@@ -1,4 +1,7 @@
-"""An engine as a contributor would add it: what comes out is the mean of the channels. For tests."""
+"""An engine as a contributor would add it: what comes out is the mean of the channels.
+
+For tests.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 _SCRIPT = Script(
     block="import sys\nfrom pathlib import Path",
     imports="",
-    body='def load():\n    """Return nothing."""\n\n\ndef predict(network, tensor):\n    """Return the mean of the channels."""\n    return tensor.mean(axis=1, keepdims=True)\n',
+    body=(
+        'def load():\n    """Return nothing."""\n\n\ndef predict(network, tensor):\n    """Return'
+        ' the mean of the channels."""\n    return tensor.mean(axis=1, keepdims=True)\n'
+    ),
     packages={"cpu": ()},
 )
 

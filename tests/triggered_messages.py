@@ -1,5 +1,8 @@
 # ruff: noqa: ARG005  # every trigger takes a folder
-"""What the program says, triggered: for the table of recorded messages, and for tests of every language."""
+"""What the program says, triggered.
+
+For the table of recorded messages, and for tests of every language.
+"""
 
 from __future__ import annotations
 
@@ -60,9 +63,13 @@ TRIALS = [
     make_trial(1, 300, 0.2, 0.99, intra_op_threads=0),
 ]
 ELSEWHERE = Host(
-    cpu="A CPU", affinity_cpus=2, quota_cpus=None, features=frozenset({"avx2"}),
-    total_memory_bytes=8 * 2**30, memory_limit_bytes=None,
-)  # fmt: skip
+    cpu="A CPU",
+    affinity_cpus=2,
+    quota_cpus=None,
+    features=frozenset({"avx2"}),
+    total_memory_bytes=8 * 2**30,
+    memory_limit_bytes=None,
+)
 
 
 def raised(act: Callable[[], object]) -> Exception:
@@ -176,7 +183,7 @@ def remembered(*sizes_mib: int) -> Said:
     known = [
         Peak(settings=Settings(engine="onnxruntime", network_size=side), run_bytes=size, runs=3)
         for side, size in sides.items()
-    ]  # fmt: skip
+    ]
     limit = MemoryLimit(size_bytes=200 * MIB, is_asked=True)
     return preflight.why_not_fit(known[-1].settings, limit, known[-1], known)
 
@@ -239,21 +246,37 @@ MISSES = recommend(TRIALS, Budgets(max_memory_bytes=50 * MIB, max_time_s=0.01))
 FITS = recommend(TRIALS, Budgets(max_memory_bytes=200 * MIB))
 TRIGGERS: dict[str, Callable[[Path], Said]] = {
     # pictures
-    "picture, other file": lambda f: raised(lambda: formats.sniff(written(f, "notes.txt", b"some text"))),
+    "picture, other file": lambda f: raised(
+        lambda: formats.sniff(written(f, "notes.txt", b"some text"))
+    ),
     "picture, empty": lambda f: raised(lambda: formats.sniff(written(f, "cut.png", b""))),
     "picture, folder": lambda f: raised(lambda: formats.sniff(made(f / "shots"))),
     "picture, absent": lambda f: raised(lambda: formats.sniff(f / "gone.png")),
-    "picture, raw": lambda f: raised(lambda: formats.sniff(written(f, "a.rw2", b"IIU\0" + bytes(60)))),
-    "picture, cut header": lambda f: raised(lambda: source.read_header(cut(picture(f, "cup.jpg"), 30))),
-    "picture, cut PNG": lambda f: raised(lambda: source.read_header(cut(picture(f, "cup.png"), 20))),
+    "picture, raw": lambda f: raised(
+        lambda: formats.sniff(written(f, "a.rw2", b"IIU\0" + bytes(60)))
+    ),
+    "picture, cut header": lambda f: raised(
+        lambda: source.read_header(cut(picture(f, "cup.jpg"), 30))
+    ),
+    "picture, cut PNG": lambda f: raised(
+        lambda: source.read_header(cut(picture(f, "cup.png"), 20))
+    ),
     "picture, TIFF of odd samples": lambda f: raised(lambda: source.read_header(odd_tiff(f))),
-    "picture, too large": lambda f: raised(lambda: formats.check_pixels(f / "wall.png", 20000, 20000, 100_000_000)),
-    "picture, too large for the page": lambda f: raised(lambda: source.read_header(picture(f, "cup.png"), max_pixels=1000)),
+    "picture, too large": lambda f: raised(
+        lambda: formats.check_pixels(f / "wall.png", 20000, 20000, 100_000_000)
+    ),
+    "picture, too large for the page": lambda f: raised(
+        lambda: source.read_header(picture(f, "cup.png"), max_pixels=1000)
+    ),
     "output, JPEG": lambda f: raised(lambda: formats.check_output(f / "out.jpg", None)),
     "output, ending": lambda f: raised(lambda: formats.check_output(f / "out.gif", None)),
-    "output, no right": lambda f: unwritable.unwritable_text(f / "out.png", OSError(errno.EACCES, "no")),
+    "output, no right": lambda f: unwritable.unwritable_text(
+        f / "out.png", OSError(errno.EACCES, "no")
+    ),
     "output, full": lambda f: unwritable.unwritable_text(f / "out.png", no_space()),
-    "warning, progressive": lambda f: source.read_header(picture(f, "cup.jpg", progressive=True)).warnings,
+    "warning, progressive": lambda f: (
+        source.read_header(picture(f, "cup.jpg", progressive=True)).warnings
+    ),
     "warning, no foreground": lambda f: foreground(),
     # settings
     "settings, range": lambda f: settings_error(intra_op_threads=-1),
@@ -262,11 +285,15 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     "settings, unhonoured": lambda f: settings_error(light_mode=False, engine="onnxruntime"),
     "settings, format": lambda f: settings_error(precision="bf16", engine="onnxruntime"),
     "settings, unknown": lambda f: settings_error(colour=1),
-    "settings, arena": lambda f: settings_error(engine="onnxruntime", arena_shrink=True, cpu_mem_arena=False),
+    "settings, arena": lambda f: settings_error(
+        engine="onnxruntime", arena_shrink=True, cpu_mem_arena=False
+    ),
     "settings, threads across": lambda f: settings_error(engine="onnxruntime", inter_op_threads=2),
     "settings, focus box missing": lambda f: settings_error(engine="onnxruntime", focus="box"),
     "settings, focus unused": lambda f: settings_error(engine="onnxruntime", focus_box="1,2,30,40"),
-    "settings, focus box odd": lambda f: settings_error(engine="onnxruntime", focus="box", focus_box="left"),
+    "settings, focus box odd": lambda f: settings_error(
+        engine="onnxruntime", focus="box", focus_box="left"
+    ),
     "settings, deadline": lambda f: settings_error(timeout_s=0.0),
     "colour": lambda f: raised(lambda: parse_colour("mauve-ish")),
     # presets
@@ -276,7 +303,9 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     "preset, engine absent": lambda f: resolved("article-light", OPENVINO),
     "preset, elsewhere": lambda f: preset_elsewhere(),
     "preset, alias": lambda f: resolved(None, OPENVINO, model="u2net_lite", engine="openvino"),
-    "given, bf16 not native": lambda f: raised(lambda: resolved(None, OPENVINO, precision="bf16", engine="openvino")),
+    "given, bf16 not native": lambda f: raised(
+        lambda: resolved(None, OPENVINO, precision="bf16", engine="openvino")
+    ),
     "given, engine absent": lambda f: raised(lambda: resolved(None, OPENVINO, engine="rembg")),
     # models
     "model, unknown": lambda f: raised(lambda: catalogue.find_model("nothing")),
@@ -284,10 +313,21 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     "model, unfit": lambda f: raised(lambda: catalogue.find_model("sam")),
     "model, other file": not_released,
     "model, own file absent": lambda f: raised(lambda: catalogue.find_model(str(f / "own.onnx"))),
-    "download, mirror silent": lambda f: downloaded(f, lambda: download.get_model(model_entry(), on_progress=lambda _: None)),
-    "download, stopped": lambda f: downloaded(f, lambda: download.get_model(model_entry(), on_progress=lambda _: None, is_cancelled=lambda: True)),
-    "download, made by rembg": lambda f: downloaded(f, lambda: download.get_model(made_entry(), on_progress=lambda _: None)),
-    "download, not allowed": lambda f: raised(lambda: downloads.Downloads(are_allowed=False).start("u2net")),
+    "download, mirror silent": lambda f: downloaded(
+        f, lambda: download.get_model(model_entry(), on_progress=lambda _: None)
+    ),
+    "download, stopped": lambda f: downloaded(
+        f,
+        lambda: download.get_model(
+            model_entry(), on_progress=lambda _: None, is_cancelled=lambda: True
+        ),
+    ),
+    "download, made by rembg": lambda f: downloaded(
+        f, lambda: download.get_model(made_entry(), on_progress=lambda _: None)
+    ),
+    "download, not allowed": lambda f: raised(
+        lambda: downloads.Downloads(are_allowed=False).start("u2net")
+    ),
     # runs
     "run, deadline": lambda f: runner._deadline_text(30.0, 1),
     "run, deadline of several": lambda f: runner._deadline_text(30.0, 4),
@@ -311,20 +351,30 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     "budget, misses": lambda f: MISSES.misses,
     "budget, odd": lambda f: budget_error(memory_mib=-1.0, agreement=2.0),
     "sweep, left out": lambda f: left_out(),
-    "sweep, nothing left": lambda f: raised(lambda: grid.make_grid({"precision": ("fp16",)}, Settings(engine="onnxruntime"), ONNXRUNTIME)),
+    "sweep, nothing left": lambda f: raised(
+        lambda: grid.make_grid(
+            {"precision": ("fp16",)}, Settings(engine="onnxruntime"), ONNXRUNTIME
+        )
+    ),
     "sweep, trusted unknown": lambda f: raised(lambda: trusted.find_trusted("nobody")),
     "export, script": lambda f: exported("rembg", engine="openvino", network_size=256),
-    "export, compose unmeasured": lambda f: raised(lambda: exported("compose", engine="onnxruntime")),
+    "export, compose unmeasured": lambda f: raised(
+        lambda: exported("compose", engine="onnxruntime")
+    ),
     # the page and its endpoint
-    "page, other model": lambda f: raised(lambda: choices.visitor_settings("balanced", {"model": "/etc/own.onnx"})),
-    "page, caps": lambda f: raised(lambda: choices.visitor_settings("balanced", {"network_size": 2048, "timeout_s": 600.0})),
+    "page, other model": lambda f: raised(
+        lambda: choices.visitor_settings("balanced", {"model": "/etc/own.onnx"})
+    ),
+    "page, caps": lambda f: raised(
+        lambda: choices.visitor_settings("balanced", {"network_size": 2048, "timeout_s": 600.0})
+    ),
     "page, disk full": lambda f: failures.disk_text(no_space()),
     "page, disk broken": lambda f: failures.disk_text(OSError(errno.EIO, "Input/output error")),
     "page, no upload": lambda f: raised(lambda: folder_of(f).check_upload(Path("/etc/hosts"))),
     "page, field": lambda f: refusals._refusal_of(mock.Mock(elem_id="knob-engine")),
     "page, study busy": lambda f: studies._busy_text(studies.Study(folder=f)),
     "page, preset absent": lambda f: in_home(f, lambda: absent_preset("studio")),
-}  # fmt: skip
+}
 
 
 def odd_tiff(folder: Path) -> Path:

@@ -36,12 +36,32 @@ def _hook(event, arguments):
 
 sys.addaudithook(_hook)
 """
-_STRACE = ("strace", "-ff", "-qq", "-y", "-s", "256", "--seccomp-bpf", "-e", "trace=connect,sendto,sendmsg,sendmmsg,openat,creat")  # fmt: skip
+_STRACE = (
+    "strace",
+    "-ff",
+    "-qq",
+    "-y",
+    "-s",
+    "256",
+    "--seccomp-bpf",
+    "-e",
+    "trace=connect,sendto,sendmsg,sendmmsg,openat,creat",
+)
 _ADDRESS = re.compile(r'inet_(?:addr\("|pton\(AF_INET6, ")([^"]+)"')
 _OPENED = re.compile(r"^(?:openat|creat)\(.* = \d+<(.+)>$")
 _LOOKS_UP = re.compile(r'^openat\(.*"(/etc/resolv\.conf|/etc/hosts)"')
-# Also a semaphore, which is deleted at once, and what libraries keep in their own folder: compiled code.
-_SYSTEM = ("/dev/null", "/dev/tty", "/dev/shm/sem.", "/proc/", "pipe:", "socket:", "anon_inode:", sys.prefix)  # fmt: skip
+# Also a semaphore, which is deleted at once, and what libraries keep in their own folder: compiled
+# code.
+_SYSTEM = (
+    "/dev/null",
+    "/dev/tty",
+    "/dev/shm/sem.",
+    "/proc/",
+    "pipe:",
+    "socket:",
+    "anon_inode:",
+    sys.prefix,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,4 +201,10 @@ def _is_loopback(host: str) -> bool:
 @cache
 def has_strace() -> bool:
     """Return whether strace is installed and may trace."""
-    return bool(shutil.which("strace")) and subprocess.run([*_STRACE, "-o", "/dev/null", "true"], capture_output=True, check=False).returncode == 0  # fmt: skip
+    return (
+        bool(shutil.which("strace"))
+        and subprocess.run(
+            [*_STRACE, "-o", "/dev/null", "true"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )

@@ -1,7 +1,8 @@
 """Bring the page's catalogues up to date with the source: `make words`, or `python tools/words.py`.
 
-Every language of `rembg_tuner.ui.catalogues.LANGUAGES` but English has a .po file; one that is missing is made.
-Translations are kept, new texts are added without one, and what nothing says any more is dropped.
+Every language of `rembg_tuner.ui.catalogues.LANGUAGES` but English has a .po file; one that is
+missing is made. Translations are kept, new texts are added without one, and what nothing says any
+more is dropped.
 """
 
 from __future__ import annotations

@@ -36,7 +36,11 @@ def read_engine(text: str) -> tuple[Settings, Settings]:
     """Read an engine's name; return its settings with focus off and with focus auto."""
     engine, precision, *size = text.split()
     network_size = int(size[0]) if size else 0
-    chosen: dict[str, Any] = {"engine": engine, "precision": precision, "network_size": network_size}  # fmt: skip
+    chosen: dict[str, Any] = {
+        "engine": engine,
+        "precision": precision,
+        "network_size": network_size,
+    }
     return Settings(**chosen, focus="off"), Settings(**chosen, focus="auto")
 
 
@@ -52,7 +56,9 @@ def score_scenes(scenes: list[Scene], engines: list[str]) -> dict[str, list[Scor
                 picture, alpha = scene.make()
                 Image.fromarray(picture).save(files[0], compress_level=1)
                 for name in engines:
-                    score = score_scene(runners[name], settings[name], (scene.name, scene.kind), alpha, files)  # fmt: skip
+                    score = score_scene(
+                        runners[name], settings[name], (scene.name, scene.kind), alpha, files
+                    )
                     scores[name].append(score)
                 print(f"\r{i} of {len(scenes)} scenes", end="", file=sys.stderr)
         finally:
@@ -91,7 +97,9 @@ def main() -> None:
     date = datetime.now(tz=UTC).date().isoformat()
     path = arguments.output / f"edges-{date}.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    kept[arguments.set_name] = kept.get(arguments.set_name, {}) | {name: record(found) for name, found in scores.items()}  # fmt: skip
+    kept[arguments.set_name] = kept.get(arguments.set_name, {}) | {
+        name: record(found) for name, found in scores.items()
+    }
     kept["machine"] = describe_machine()
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print(f"\n{time.perf_counter() - started:.0f} s; written to {path}")

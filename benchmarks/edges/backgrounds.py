@@ -35,7 +35,10 @@ def _tint(rng: Rng, low: float, high: float) -> tuple[float, float, float]:
 
 
 def _clouds(height: int, width: int, rng: Rng, cells: tuple[int, ...]) -> Pixels:
-    """Sum soft noise of several cell sizes, the coarse ones stronger: float32 (height, width, 1)."""
+    """Sum soft noise of several cell sizes, the coarse ones stronger.
+
+    Float32 (height, width, 1).
+    """
     total = np.zeros((height, width), np.float32)
     for cell in cells:
         total += soft_noise(height, width, rng, cell_px=cell) * np.float32(cell / max(cells))
@@ -44,7 +47,9 @@ def _clouds(height: int, width: int, rng: Rng, cells: tuple[int, ...]) -> Pixels
 
 def studio_sweep(height: int, width: int, rng: Rng) -> Pixels:
     """A seamless studio backdrop: a soft gradient without a line."""
-    return _gradient(height, width, [_tint(rng, 0.55, 0.9), _tint(rng, 0.7, 0.95), _tint(rng, 0.5, 0.85)])  # fmt: skip
+    return _gradient(
+        height, width, [_tint(rng, 0.55, 0.9), _tint(rng, 0.7, 0.95), _tint(rng, 0.5, 0.85)]
+    )
 
 
 def studio_floor(height: int, width: int, rng: Rng) -> Pixels:
@@ -62,7 +67,11 @@ def wood(height: int, width: int, rng: Rng) -> Pixels:
     base = np.asarray((0.55, 0.38, 0.24), np.float32) * np.float32(rng.uniform(0.6, 1.3))
     planks = np.repeat(rng.uniform(0.8, 1.15, 12).astype(np.float32), height // 12 + 1)[:height]
     seams = (np.arange(height) % (height // 12 + 1) < 3).astype(np.float32) * np.float32(0.5)
-    return base * (planks * (1 - seams))[:, None, None] * (1 + np.float32(0.12) * blur(grain, 2)[..., None])  # fmt: skip
+    return (
+        base
+        * (planks * (1 - seams))[:, None, None]
+        * (1 + np.float32(0.12) * blur(grain, 2)[..., None])
+    )
 
 
 def wall(height: int, width: int, rng: Rng) -> Pixels:
@@ -76,8 +85,17 @@ def lights(height: int, width: int, rng: Rng) -> Pixels:
     canvas = Canvas(width=width, height=height, rng=rng)
     for _ in range(30):
         x, y, r = rng.uniform(0, 1), rng.uniform(0, 1), rng.uniform(0.02, 0.07)
-        colour = (float(rng.uniform(0.5, 1)), float(rng.uniform(0.3, 0.9)), float(rng.uniform(0.1, 0.8)))  # fmt: skip
-        box = (float(x - r), float(y - r * width / height), float(x + r), float(y + r * width / height))  # fmt: skip
+        colour = (
+            float(rng.uniform(0.5, 1)),
+            float(rng.uniform(0.3, 0.9)),
+            float(rng.uniform(0.1, 0.8)),
+        )
+        box = (
+            float(x - r),
+            float(y - r * width / height),
+            float(x + r),
+            float(y + r * width / height),
+        )
         canvas.ellipse(box, Paint(colour=colour, opacity=0.5, light=0))
     dark = _gradient(height, width, [(0.08, 0.08, 0.14), (0.14, 0.1, 0.1)])
     blurred = [blur(canvas.colours[..., i], 14) for i in range(3)]
@@ -91,9 +109,15 @@ def landscape(height: int, width: int, rng: Rng) -> Pixels:
     picture += np.float32(0.1) * np.clip(_clouds(height, width, rng, (200, 90, 40)), 0, 1)
     x = np.arange(width) / width
     rows = np.arange(height)[:, None] / height
-    for level, colour in ((0.5, (0.4, 0.5, 0.55)), (0.6, (0.3, 0.42, 0.25)), (0.7, (0.36, 0.5, 0.22))):  # fmt: skip
+    for level, colour in (
+        (0.5, (0.4, 0.5, 0.55)),
+        (0.6, (0.3, 0.42, 0.25)),
+        (0.7, (0.36, 0.5, 0.22)),
+    ):
         phases = rng.uniform(0, 2 * np.pi, 3)
-        ridge = level + sum(0.05 / (i + 1) * np.sin((2 + 3 * i) * x * 2 + phases[i]) for i in range(3))  # fmt: skip
+        ridge = level + sum(
+            0.05 / (i + 1) * np.sin((2 + 3 * i) * x * 2 + phases[i]) for i in range(3)
+        )
         picture[rows > ridge] = colour
     texture = _clouds(height, width, rng, (24, 8, 3))
     picture *= 1 + np.float32(0.15) * texture * (rows > 0.55)[..., None]
@@ -104,7 +128,9 @@ def tiles(height: int, width: int, rng: Rng) -> Pixels:
     """A tiled wall."""
     side = int(rng.integers(70, 150))
     shape = (height // side + 1, width // side + 1, 3)
-    colours = np.asarray(_tint(rng, 0.45, 0.85), np.float32) * rng.uniform(0.88, 1.1, shape).astype(np.float32)  # fmt: skip
+    colours = np.asarray(_tint(rng, 0.45, 0.85), np.float32) * rng.uniform(0.88, 1.1, shape).astype(
+        np.float32
+    )
     picture = np.repeat(np.repeat(colours, side, axis=0), side, axis=1)[:height, :width]
     joints = (np.arange(height)[:, None] % side < 4) | (np.arange(width)[None] % side < 4)
     picture[joints] *= np.float32(0.7)
@@ -123,7 +149,11 @@ def _photographed(file: str) -> Callable[[int, int, Rng], Pixels]:
 
 
 # The greyscale photographs get a colour of their subject.
-_TINTS = {"grass.png": (0.75, 0.95, 0.5), "brick.png": (1.1, 0.75, 0.6), "gravel.png": (1.0, 0.95, 0.85)}  # fmt: skip
+_TINTS = {
+    "grass.png": (0.75, 0.95, 0.5),
+    "brick.png": (1.1, 0.75, 0.6),
+    "gravel.png": (1.0, 0.95, 0.85),
+}
 
 BACKGROUNDS: dict[str, dict[str, Callable[[int, int, Rng], Pixels]]] = {
     "tuning": {

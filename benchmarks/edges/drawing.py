@@ -1,7 +1,7 @@
 """A canvas that draws shaded shapes and keeps their exact opacity.
 
-Every shape is rasterised at `SUPERSAMPLING` times the size and reduced, so that edges are antialiased and
-the alpha of what was drawn is known.
+Every shape is rasterised at `SUPERSAMPLING` times the size and reduced, so that edges are
+antialiased and the alpha of what was drawn is known.
 """
 
 from __future__ import annotations

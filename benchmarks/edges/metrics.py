@@ -1,8 +1,9 @@
 """Matte errors of Rhemann et al., CVPR 2009, and the intersection over union. Needs SciPy.
 
-Source of the first four: Rhemann, Rother, Wang, Gelautz, Kohli, Rott: A Perceptually Motivated Online
-Benchmark for Image Matting, CVPR 2009, DOI 10.1109/CVPR.2009.5206503. The paper sums over the unknown
-pixels of a trimap; here, as no trimap is given, every function sums over the whole picture.
+Source of the first four: Rhemann, Rother, Wang, Gelautz, Kohli, Rott: A Perceptually Motivated
+Online Benchmark for Image Matting, CVPR 2009, DOI 10.1109/CVPR.2009.5206503. The paper sums over
+the unknown pixels of a trimap; here, as no trimap is given, every function sums over the whole
+picture.
 """
 
 from __future__ import annotations
@@ -84,8 +85,8 @@ def gradient_error(matte: Matte, reference: Matte) -> float:
 def connectivity_error(matte: Matte, reference: Matte) -> float:
     """Sum the differences of how connected each pixel is to the region that both mattes hold opaque.
 
-    A pixel's level is the largest threshold at which it is 4-connected to the largest region where both
-    mattes are at least that threshold. Its distance is alpha minus level; distances below
+    A pixel's level is the largest threshold at which it is 4-connected to the largest region where
+    both mattes are at least that threshold. Its distance is alpha minus level; distances below
     `CONNECTIVITY_IGNORED` count as 0. The error sums the absolute differences of the two mattes'
     distances.
 

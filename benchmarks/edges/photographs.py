@@ -1,7 +1,7 @@
 """Subjects and textures of public photographs that scikit-image's wheel contains; see CREDITS.md.
 
-A subject is cut along an outline given here by hand. The outline is its alpha by construction: a scene is
-composed with it, so it is exact even where it is not the subject's own edge.
+A subject is cut along an outline given here by hand. The outline is its alpha by construction: a
+scene is composed with it, so it is exact even where it is not the subject's own edge.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ class Photograph:
 
     Attributes:
         file: in scikit-image's folder of data.
-        outline: of the subject, `x,y x,y ...` in px; empty: the file is a black silhouette on white.
+        outline: of the subject, `x,y x,y ...` in px; empty: the file is a black silhouette on
+            white.
         rods: straight thin parts, each from x, y to x, y, and its width, px.
-        anchor: sides of the photograph that cut the subject off, and so have to lie on a scene's sides:
-            `b` the bottom, `l` the left.
+        anchor: sides of the photograph that cut the subject off, and so have to lie on a scene's
+            sides: `b` the bottom, `l` the left.
     """
 
     file: str
@@ -113,14 +114,19 @@ def _outlined(subject: Photograph, size: tuple[int, int]) -> npt.NDArray[np.floa
     pen = ImageDraw.Draw(mask)
     # One pixel more where the photograph cuts the subject off: no feather there.
     points = [tuple(map(int, point.split(","))) for point in subject.outline.split()]
-    places = [(SUPERSAMPLING * (x + (x >= size[0] - 1)), SUPERSAMPLING * (y + (y >= size[1] - 1))) for x, y in points]  # fmt: skip
+    places = [
+        (SUPERSAMPLING * (x + (x >= size[0] - 1)), SUPERSAMPLING * (y + (y >= size[1] - 1)))
+        for x, y in points
+    ]
     pen.polygon(places, fill=255)
     for x0, y0, x1, y1, width in subject.rods:
         ends = [SUPERSAMPLING * part for part in (x0, y0, x1, y1)]
         pen.line(ends, fill=255, width=width * SUPERSAMPLING)
     grown = Image.fromarray(np.pad(np.asarray(mask), _FEATHER_PX * SUPERSAMPLING, mode="edge"))
     small = grown.reduce(SUPERSAMPLING * _FEATHER_PX)
-    full = small.resize((size[0] + 2 * _FEATHER_PX, size[1] + 2 * _FEATHER_PX), Image.Resampling.BILINEAR)  # fmt: skip
+    full = small.resize(
+        (size[0] + 2 * _FEATHER_PX, size[1] + 2 * _FEATHER_PX), Image.Resampling.BILINEAR
+    )
     cropped = np.asarray(full, np.float32)[_FEATHER_PX:-_FEATHER_PX, _FEATHER_PX:-_FEATHER_PX]
     return cropped / np.float32(255)
 
@@ -129,7 +135,9 @@ def _brown(pixels: Pixels) -> Pixels:
     """Paint a silhouette brown, lighter above: float32 (h, w, 3)."""
     height = len(pixels)
     light = np.linspace(1.4, 0.6, height, dtype=np.float32)[:, None, None]
-    painted: Pixels = np.broadcast_to(np.asarray((0.42, 0.26, 0.16), np.float32) * light, pixels.shape)  # fmt: skip
+    painted: Pixels = np.broadcast_to(
+        np.asarray((0.42, 0.26, 0.16), np.float32) * light, pixels.shape
+    )
     return painted
 
 
@@ -149,5 +157,7 @@ def read_texture(file: str, *, width: int, height: int, rng: np.random.Generator
     share = float(rng.uniform(0.7, 1.0))
     w, h = int(w * share), int(h * share)
     left, top = int(rng.integers(picture.width - w + 1)), int(rng.integers(picture.height - h + 1))
-    part = picture.resize((width, height), Image.Resampling.BICUBIC, box=(left, top, left + w, top + h))  # fmt: skip
+    part = picture.resize(
+        (width, height), Image.Resampling.BICUBIC, box=(left, top, left + w, top + h)
+    )
     return np.asarray(part, np.float32) / np.float32(255)

@@ -1,9 +1,9 @@
 """Scenes with known alpha, made by fixed seeds.
 
-A scene's class says how large its subject is, how many there are, or what is hard about them. Subjects,
-backgrounds and seeds of the `tuning` set and of the `held-out` set are disjoint; thresholds are chosen on
-the first, and scores are reported of the second. Whoever changes the rule after seeing scores of held-out
-scenes raises `EDITION`, which replaces their seeds.
+A scene's class says how large its subject is, how many there are, or what is hard about them.
+Subjects, backgrounds and seeds of the `tuning` set and of the `held-out` set are disjoint;
+thresholds are chosen on the first, and scores are reported of the second. Whoever changes the rule
+after seeing scores of held-out scenes raises `EDITION`, which replaces their seeds.
 """
 
 from __future__ import annotations
@@ -116,7 +116,12 @@ def _combined(set_name: SetName) -> Iterator[tuple[str, tuple[str, ...], float, 
     shares = of["shares"]
     for k, share in enumerate(SHARES):
         for i in range(9):
-            yield f"{share:.0%}".replace("%", " %"), (shares[(i + 2 * k) % len(shares)],), share, PLACES[i % 3]  # fmt: skip
+            yield (
+                f"{share:.0%}".replace("%", " %"),
+                (shares[(i + 2 * k) % len(shares)],),
+                share,
+                PLACES[i % 3],
+            )
     for kind in ("two apart", "two close"):
         for i in range(9):
             pair = shares[i % len(shares)], shares[(i + 1 + i // len(shares)) % len(shares)]

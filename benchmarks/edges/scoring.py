@@ -1,7 +1,7 @@
 """Scores of focus auto against one look, over scenes whose alpha is known.
 
-Every scene goes through the program's own worker, once with focus off and, with focus auto, once more; what
-is scored is the alpha of the files that it writes.
+Every scene goes through the program's own worker, once with focus off and, with focus auto, once
+more; what is scored is the alpha of the files that it writes.
 """
 
 from __future__ import annotations
@@ -112,11 +112,13 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def summarise(scores: Sequence[Score]) -> dict[str, Any]:
-    """Summarise scenes of one engine: ratios of SADs where focus applies, and mean errors of those scenes.
+    """Summarise scenes of one engine.
+
+    Ratios of SADs where focus applies, and mean errors of those scenes.
 
     Returns:
-        n, applied, and where any applied sad_ratio (geometric mean), worst_ratio, worse_share, mean_passes,
-        and the means of each error with focus off and with focus auto.
+        n, applied, and where any applied sad_ratio (geometric mean), worst_ratio, worse_share,
+        mean_passes, and the means of each error with focus off and with focus auto.
     """
     applied = [score for score in scores if score.passes > 1]
     found: dict[str, Any] = {"n": len(scores), "applied": len(applied)}
@@ -128,7 +130,10 @@ def summarise(scores: Sequence[Score]) -> dict[str, Any]:
     found["worse_share"] = round(sum(ratio > WORSE_FROM for ratio in ratios) / len(ratios), 3)
     found["mean_passes"] = round(statistics.fmean(score.passes for score in applied), 2)
     for name in applied[0].off:
-        means = [statistics.fmean(getattr(score, way)[name] for score in applied) for way in ("off", "auto")]  # fmt: skip
+        means = [
+            statistics.fmean(getattr(score, way)[name] for score in applied)
+            for way in ("off", "auto")
+        ]
         found[name] = [round(mean, 5) for mean in means]
     return found
 
@@ -136,8 +141,9 @@ def summarise(scores: Sequence[Score]) -> dict[str, Any]:
 def groups(scores: Sequence[Score]) -> dict[str, list[Score]]:
     """Group scenes by class, and add the groups that the goals name.
 
-    `area and number` are the classes of share and number and the photographs, hard-edged and opaque; `seen` are the scenes whose
-    subject the first look found, as focus cannot mend what it did not.
+    `area and number` are the classes of share and number and the photographs, hard-edged and
+    opaque; `seen` are the scenes whose subject the first look found, as focus cannot mend what it
+    did not.
     """
     found: dict[str, list[Score]] = {}
     for score in scores:
@@ -152,15 +158,27 @@ def groups(scores: Sequence[Score]) -> dict[str, list[Score]]:
 
 def table(scores: Sequence[Score]) -> list[str]:
     """Return the lines that are printed: one for each group, and the worst scenes."""
-    lines = [f"{'class':16} {'n':>4} {'focus':>5}  SAD ratio  worst  worse  passes   SAD  MSE x1000  gradient  connectivity  IoU"]  # fmt: skip
+    lines = [
+        f"{'class':16} {'n':>4} {'focus':>5}  SAD ratio  worst  worse  passes   SAD  MSE x1000 "
+        " gradient  connectivity  IoU"
+    ]
     for name, members in groups(scores).items():
         found = summarise(members)
         line = f"{name:16} {found['n']:4d} {found['applied']:5d}"
         if found["applied"]:
-            line += f"  {found['sad_ratio']:9.2f}  {found['worst_ratio']:5.2f}  {found['worse_share']:5.0%}  {found['mean_passes']:6.2f}"
-            line += f"   {_pair(found['sad'], 1)}  {_pair([1000 * part for part in found['mse']], 1)}  {_pair(found['gradient'], 2)}  {_pair(found['connectivity'], 1)}  {_pair(found['iou'], 3)}"
+            line += (
+                f"  {found['sad_ratio']:9.2f}  {found['worst_ratio']:5.2f} "
+                f" {found['worse_share']:5.0%}  {found['mean_passes']:6.2f}"
+            )
+            line += (
+                f"   {_pair(found['sad'], 1)}  {_pair([1000 * part for part in found['mse']], 1)} "
+                f" {_pair(found['gradient'], 2)}  {_pair(found['connectivity'], 1)} "
+                f" {_pair(found['iou'], 3)}"
+            )
         lines.append(line)
-    applied = sorted((score for score in scores if score.passes > 1), key=lambda score: -score.sad_ratio)  # fmt: skip
+    applied = sorted(
+        (score for score in scores if score.passes > 1), key=lambda score: -score.sad_ratio
+    )
     lines += [f"  {score.sad_ratio:.2f}: {score.scene}" for score in applied[:5]]
     return lines
 

@@ -18,9 +18,17 @@ if TYPE_CHECKING:
 
 # Colours that subjects have, muted and strong; the canvas's random generator picks among them.
 _COLOURS: tuple[Colour, ...] = (
-    (0.75, 0.16, 0.13), (0.14, 0.32, 0.62), (0.90, 0.66, 0.13), (0.16, 0.45, 0.26), (0.85, 0.83, 0.78),
-    (0.18, 0.17, 0.19), (0.52, 0.33, 0.20), (0.78, 0.42, 0.16), (0.45, 0.24, 0.50), (0.30, 0.55, 0.60),
-)  # fmt: skip
+    (0.75, 0.16, 0.13),
+    (0.14, 0.32, 0.62),
+    (0.90, 0.66, 0.13),
+    (0.16, 0.45, 0.26),
+    (0.85, 0.83, 0.78),
+    (0.18, 0.17, 0.19),
+    (0.52, 0.33, 0.20),
+    (0.78, 0.42, 0.16),
+    (0.45, 0.24, 0.50),
+    (0.30, 0.55, 0.60),
+)
 _LEAF: Colour = (0.22, 0.48, 0.20)
 _METAL: Colour = (0.62, 0.63, 0.66)
 _DARK: Colour = (0.12, 0.11, 0.12)
@@ -138,7 +146,9 @@ def _plant(canvas: Canvas) -> None:
         canvas.polygon(_leaf((0.5, 0.62), (x, y)), Paint(colour=_dim(_LEAF, tint)))
     pot = _pick(canvas)
     canvas.polygon([(0.27, 0.66), (0.73, 0.66), (0.65, 1), (0.35, 1)], Paint(colour=pot))
-    canvas.polygon([(0.24, 0.64), (0.76, 0.64), (0.75, 0.71), (0.25, 0.71)], Paint(colour=_dim(pot, 1.2)))  # fmt: skip
+    canvas.polygon(
+        [(0.24, 0.64), (0.76, 0.64), (0.75, 0.71), (0.25, 0.71)], Paint(colour=_dim(pot, 1.2))
+    )
 
 
 def _leaf(root: Point, tip: Point) -> list[Point]:
@@ -153,7 +163,16 @@ def _leaf(root: Point, tip: Point) -> list[Point]:
 def _car(canvas: Canvas) -> None:
     """A toy car seen from the side."""
     colour = _pick(canvas)
-    body = [(0.02, 0.5), (0.2, 0.45), (0.32, 0.08), (0.68, 0.08), (0.82, 0.45), (0.98, 0.52), (0.98, 0.82), (0.02, 0.82)]  # fmt: skip
+    body = [
+        (0.02, 0.5),
+        (0.2, 0.45),
+        (0.32, 0.08),
+        (0.68, 0.08),
+        (0.82, 0.45),
+        (0.98, 0.52),
+        (0.98, 0.82),
+        (0.02, 0.82),
+    ]
     canvas.polygon(body, Paint(colour=colour))
     pane = Paint(colour=(0.55, 0.68, 0.75), light=0.6)
     canvas.polygon([(0.27, 0.44), (0.36, 0.15), (0.49, 0.15), (0.49, 0.44)], pane)
@@ -169,8 +188,14 @@ def _car(canvas: Canvas) -> None:
 def _kettle(canvas: Canvas) -> None:
     """A kettle with a spout and a handle over it."""
     colour = _pick(canvas)
-    canvas.line(_curve([(0.2, 0.45), (0.2, -0.12), (0.75, -0.12), (0.75, 0.45)]), Paint(colour=_DARK), width=0.045)  # fmt: skip
-    canvas.polygon([(0.72, 0.62), (0.96, 0.32), (1, 0.37), (0.8, 0.88)], Paint(colour=_dim(colour, 0.75)))  # fmt: skip
+    canvas.line(
+        _curve([(0.2, 0.45), (0.2, -0.12), (0.75, -0.12), (0.75, 0.45)]),
+        Paint(colour=_DARK),
+        width=0.045,
+    )
+    canvas.polygon(
+        [(0.72, 0.62), (0.96, 0.32), (1, 0.37), (0.8, 0.88)], Paint(colour=_dim(colour, 0.75))
+    )
     canvas.ellipse((0, 0.33, 0.86, 1), Paint(colour=colour, light=0.6))
     canvas.ellipse((0.26, 0.29, 0.62, 0.42), Paint(colour=_dim(colour, 0.8)))
     canvas.ellipse((0.4, 0.22, 0.48, 0.32), Paint(colour=_DARK))
@@ -206,7 +231,10 @@ def _heron(canvas: Canvas) -> None:
         canvas.line([(x, 0.5), (x + 0.03, 0.74), (x - 0.02, 0.98)], leg, width=0.012)
         for toe in (-0.13, 0.02, 0.12):
             canvas.line([(x - 0.02, 0.975), (x + toe, 0.99)], leg, width=0.009)
-    canvas.polygon(_curve([(0.02, 0.62), (0.1, 0.2), (0.62, 0.26), (0.8, 0.42), (0.62, 0.62), (0.02, 0.62)]), Paint(colour=colour))  # fmt: skip
+    canvas.polygon(
+        _curve([(0.02, 0.62), (0.1, 0.2), (0.62, 0.26), (0.8, 0.42), (0.62, 0.62), (0.02, 0.62)]),
+        Paint(colour=colour),
+    )
     neck = _curve([(0.6, 0.42), (0.88, 0.34), (0.56, 0.2), (0.72, 0.06)])
     canvas.line(neck, Paint(colour=_dim(colour, 1.1)), width=0.05)
     canvas.ellipse((0.63, 0.015, 0.82, 0.1), Paint(colour=_dim(colour, 1.1)))
@@ -238,7 +266,11 @@ def _bicycle(canvas: Canvas) -> None:
         canvas.lines(spokes, Paint(colour=_METAL), width=0.003)
         canvas.line(_ring(x, 0.68, 0.185, 0.3), Paint(colour=_DARK), width=0.02)
     frame = Paint(colour=colour)
-    tubes = [[(0.2, 0.68), (0.42, 0.7), (0.7, 0.25), (0.36, 0.25), (0.2, 0.68)], [(0.42, 0.7), (0.34, 0.14)], [(0.8, 0.68), (0.68, 0.1)]]  # fmt: skip
+    tubes = [
+        [(0.2, 0.68), (0.42, 0.7), (0.7, 0.25), (0.36, 0.25), (0.2, 0.68)],
+        [(0.42, 0.7), (0.34, 0.14)],
+        [(0.8, 0.68), (0.68, 0.1)],
+    ]
     canvas.lines(tubes, frame, width=0.022)
     canvas.line([(0.26, 0.12), (0.42, 0.12)], Paint(colour=_DARK), width=0.035)
     canvas.line(_curve([(0.66, 0.1), (0.78, 0.03), (0.82, 0.12)]), Paint(colour=_DARK), width=0.02)
@@ -252,7 +284,10 @@ def _duck(canvas: Canvas) -> None:
     canvas.ellipse((0.42, 0, 0.84, 0.52), Paint(colour=_dim(colour, 1.1)))
     canvas.polygon([(0.8, 0.22), (1, 0.28), (0.8, 0.38)], Paint(colour=(0.95, 0.5, 0.1)))
     canvas.ellipse((0.66, 0.13, 0.73, 0.22), Paint(colour=_DARK))
-    canvas.polygon(_curve([(0.2, 0.66), (0.45, 0.6), (0.6, 0.75), (0.3, 0.85), (0.2, 0.66)]), Paint(colour=_dim(colour, 0.75)))  # fmt: skip
+    canvas.polygon(
+        _curve([(0.2, 0.66), (0.45, 0.6), (0.6, 0.75), (0.3, 0.85), (0.2, 0.66)]),
+        Paint(colour=_dim(colour, 0.75)),
+    )
 
 
 # -- classes of their own: two of each, one a set ----------------------------------------------------
@@ -262,26 +297,43 @@ def _hair(canvas: Canvas, *, hair: Colour, strands: int, length: float) -> None:
     """A head and shoulders with loose strands of hair."""
     rng = canvas.rng
     skin = _dim((0.85, 0.64, 0.52), float(rng.uniform(0.5, 1.1)))
-    canvas.polygon(_curve([(0.04, 1), (0.1, 0.68), (0.5, 0.74), (0.9, 0.68), (0.96, 1)]), Paint(colour=_pick(canvas)))  # fmt: skip
+    canvas.polygon(
+        _curve([(0.04, 1), (0.1, 0.68), (0.5, 0.74), (0.9, 0.68), (0.96, 1)]),
+        Paint(colour=_pick(canvas)),
+    )
     for i, tint in enumerate((0.6, 0.8, 1.0, 1.25)):
         lines = []
         for _ in range(strands // 4):
             angle = float(rng.uniform(-0.25, 1.25)) * np.pi
             x, y = 0.5 - 0.2 * float(np.cos(angle)), 0.36 - 0.22 * float(np.sin(angle))
             reach = length * float(rng.uniform(0.5, 1.15)) + 0.02 * i
-            end = (x - reach * float(np.cos(angle)) * 0.9, y - reach * float(np.sin(angle)) * 0.5 + reach * 1.5)  # fmt: skip
+            end = (
+                x - reach * float(np.cos(angle)) * 0.9,
+                y - reach * float(np.sin(angle)) * 0.5 + reach * 1.5,
+            )
             bend = (x - reach * float(np.cos(angle)), y - reach * float(np.sin(angle)) * 0.9)
             lines.append(_curve([(x, y), bend, end], steps=12))
         canvas.lines(lines, Paint(colour=_dim(hair, tint), light=0.2), width=0.002)
-    canvas.polygon([(0.42, 0.5), (0.58, 0.5), (0.62, 0.76), (0.38, 0.76)], Paint(colour=_dim(skin, 0.8)))  # fmt: skip
+    canvas.polygon(
+        [(0.42, 0.5), (0.58, 0.5), (0.62, 0.76), (0.38, 0.76)], Paint(colour=_dim(skin, 0.8))
+    )
     canvas.ellipse((0.29, 0.1, 0.71, 0.42), Paint(colour=hair))
     canvas.ellipse((0.33, 0.16, 0.67, 0.64), Paint(colour=skin))
     for x in (0.42, 0.58):
         canvas.ellipse((x - 0.035, 0.35, x + 0.035, 0.385), Paint(colour=(0.95, 0.95, 0.93)))
         canvas.ellipse((x - 0.017, 0.35, x + 0.017, 0.385), Paint(colour=_DARK))
-    canvas.line(_curve([(0.43, 0.53), (0.5, 0.57), (0.57, 0.53)]), Paint(colour=(0.65, 0.25, 0.25)), width=0.012)  # fmt: skip
-    canvas.line([(0.5, 0.38), (0.48, 0.47), (0.52, 0.47)], Paint(colour=_dim(skin, 0.75)), width=0.01)  # fmt: skip
-    fringe = [_curve([(0.36 + 0.012 * i, 0.14), (0.32 + 0.016 * i, 0.22), (0.33 + 0.014 * i, 0.3)]) for i in range(25)]  # fmt: skip
+    canvas.line(
+        _curve([(0.43, 0.53), (0.5, 0.57), (0.57, 0.53)]),
+        Paint(colour=(0.65, 0.25, 0.25)),
+        width=0.012,
+    )
+    canvas.line(
+        [(0.5, 0.38), (0.48, 0.47), (0.52, 0.47)], Paint(colour=_dim(skin, 0.75)), width=0.01
+    )
+    fringe = [
+        _curve([(0.36 + 0.012 * i, 0.14), (0.32 + 0.016 * i, 0.22), (0.33 + 0.014 * i, 0.3)])
+        for i in range(25)
+    ]
     canvas.lines(fringe, Paint(colour=_dim(hair, 0.9)), width=0.012)
 
 
@@ -316,7 +368,9 @@ def _headphones(canvas: Canvas) -> None:
     canvas.line(band, Paint(colour=_DARK), width=0.035)
     for box in ((0, 0.36, 0.2, 0.7), (0.6, 0.36, 0.8, 0.7)):
         canvas.ellipse(box, Paint(colour=colour, light=0.6))
-    cable = _curve([(0.1, 0.68), (0.1, 1.3), (0.5, 0.7), (0.75, 1.2), (0.96, 0.8), (0.98, 0.3)], steps=60)  # fmt: skip
+    cable = _curve(
+        [(0.1, 0.68), (0.1, 1.3), (0.5, 0.7), (0.75, 1.2), (0.96, 0.8), (0.98, 0.3)], steps=60
+    )
     canvas.line(cable, Paint(colour=_DARK), width=0.008)
     canvas.line([(0.98, 0.3), (0.98, 0.22)], Paint(colour=_METAL), width=0.016)
 
@@ -324,19 +378,28 @@ def _headphones(canvas: Canvas) -> None:
 def _tumbler(canvas: Canvas) -> None:
     """A drinking glass: sides partly transparent, rim and highlights nearly opaque."""
     tint: Colour = (0.75, 0.82, 0.82)
-    canvas.polygon([(0.03, 0.06), (0.97, 0.06), (0.84, 0.94), (0.16, 0.94)], Paint(colour=tint, opacity=0.3))  # fmt: skip
+    canvas.polygon(
+        [(0.03, 0.06), (0.97, 0.06), (0.84, 0.94), (0.16, 0.94)], Paint(colour=tint, opacity=0.3)
+    )
     canvas.ellipse((0.16, 0.86, 0.84, 1), Paint(colour=_dim(tint, 0.8), opacity=0.65))
-    canvas.polygon([(0.09, 0.45), (0.91, 0.45), (0.83, 0.9), (0.17, 0.9)], Paint(colour=_pick(canvas), opacity=0.55))  # fmt: skip
+    canvas.polygon(
+        [(0.09, 0.45), (0.91, 0.45), (0.83, 0.9), (0.17, 0.9)],
+        Paint(colour=_pick(canvas), opacity=0.55),
+    )
     for side in ([(0.03, 0.06), (0.16, 0.94)], [(0.97, 0.06), (0.84, 0.94)]):
         canvas.line(side, Paint(colour=(0.92, 0.95, 0.95), opacity=0.85), width=0.018)
-    canvas.line(_ring(0.5, 0.065, 0.47, 0.055), Paint(colour=(0.95, 0.97, 0.97), opacity=0.9), width=0.014)  # fmt: skip
+    canvas.line(
+        _ring(0.5, 0.065, 0.47, 0.055), Paint(colour=(0.95, 0.97, 0.97), opacity=0.9), width=0.014
+    )
     canvas.line([(0.2, 0.15), (0.27, 0.8)], Paint(colour=(1, 1, 1), opacity=0.8), width=0.03)
 
 
 def _wine_glass(canvas: Canvas) -> None:
     """A wine glass: bowl partly transparent, thin stem, foot."""
     tint: Colour = (0.8, 0.84, 0.84)
-    bowl = _curve([(0.1, 0.02), (-0.1, 0.62), (0.5, 0.6), (0.5, 0.6), (1.1, 0.62), (0.9, 0.02)], steps=48)  # fmt: skip
+    bowl = _curve(
+        [(0.1, 0.02), (-0.1, 0.62), (0.5, 0.6), (0.5, 0.6), (1.1, 0.62), (0.9, 0.02)], steps=48
+    )
     canvas.polygon(bowl, Paint(colour=tint, opacity=0.28))
     wine = [(x, y) for x, y in bowl if y > 0.24]
     canvas.polygon(wine, Paint(colour=(0.45, 0.05, 0.1), opacity=0.75))
@@ -351,7 +414,18 @@ def _wine_glass(canvas: Canvas) -> None:
 def _bottle(canvas: Canvas) -> None:
     """A wine bottle with a label; its neck lets some light through."""
     glass = _dim(_pick(canvas), 0.6)
-    outline = [(0, 0.42), (0.3, 0.28), (0.35, 0.05), (0.65, 0.05), (0.7, 0.28), (1, 0.42), (1, 0.98), (0.9, 1), (0.1, 1), (0, 0.98)]  # fmt: skip
+    outline = [
+        (0, 0.42),
+        (0.3, 0.28),
+        (0.35, 0.05),
+        (0.65, 0.05),
+        (0.7, 0.28),
+        (1, 0.42),
+        (1, 0.98),
+        (0.9, 1),
+        (0.1, 1),
+        (0, 0.98),
+    ]
     canvas.polygon(outline, Paint(colour=glass, light=0.5, opacity=0.9))
     canvas.polygon([(0.33, 0), (0.67, 0), (0.67, 0.13), (0.33, 0.13)], Paint(colour=_pick(canvas)))
     canvas.polygon([(0, 0.55), (1, 0.55), (1, 0.85), (0, 0.85)], Paint(colour=(0.9, 0.87, 0.78)))
@@ -362,12 +436,17 @@ def _bottle(canvas: Canvas) -> None:
 def _spray(canvas: Canvas) -> None:
     """A spray bottle with a trigger."""
     colour = _pick(canvas)
-    canvas.polygon([(0.28, 0.3), (0.68, 0.3), (0.9, 0.5), (0.9, 0.98), (0.08, 0.98), (0.08, 0.5)], Paint(colour=colour, opacity=0.88, light=0.6))  # fmt: skip
+    canvas.polygon(
+        [(0.28, 0.3), (0.68, 0.3), (0.9, 0.5), (0.9, 0.98), (0.08, 0.98), (0.08, 0.5)],
+        Paint(colour=colour, opacity=0.88, light=0.6),
+    )
     head = Paint(colour=_dim(_pick(canvas), 0.9))
     canvas.polygon([(0.36, 0.12), (0.6, 0.12), (0.62, 0.32), (0.34, 0.32)], head)
     canvas.polygon([(0, 0.02), (0.8, 0), (0.92, 0.14), (0, 0.12)], head)
     canvas.line(_curve([(0.2, 0.12), (0.12, 0.2), (0.16, 0.3)]), head, width=0.03)
-    canvas.polygon([(0.14, 0.58), (0.84, 0.58), (0.84, 0.88), (0.14, 0.88)], Paint(colour=(0.92, 0.92, 0.9)))  # fmt: skip
+    canvas.polygon(
+        [(0.14, 0.58), (0.84, 0.58), (0.84, 0.88), (0.14, 0.88)], Paint(colour=(0.92, 0.92, 0.9))
+    )
     canvas.ellipse((0.34, 0.62, 0.64, 0.84), Paint(colour=_pick(canvas)))
 
 

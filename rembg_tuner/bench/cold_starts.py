@@ -39,7 +39,8 @@ class ColdStarts:
 
     Attributes:
         stock_s: `rembg.new_session` and `remove` in a fresh Python.
-        ours_s: `rembg-tuner cut` in a fresh process, by name of the setting, from the second start on.
+        ours_s: `rembg-tuner cut` in a fresh process, by name of the setting, from the second start
+            on.
         first_s: the very first start, with an empty cache: compiling included.
     """
 
@@ -73,10 +74,15 @@ class _Start:
 def starting_environment(**more: str) -> dict[str, str]:
     """Return this process's environment for a start that is timed, with more variables.
 
-    Python keeps a program's compiled modules from its first start on, and an installer keeps those of its packages. Where
-    PYTHONDONTWRITEBYTECODE is set, only the program under test would compile its modules at each start.
+    Python keeps a program's compiled modules from its first start on, and an installer keeps those
+    of its packages. Where PYTHONDONTWRITEBYTECODE is set, only the program under test would compile
+    its modules at each start.
     """
-    return {name: text for name, text in {**os.environ, **more}.items() if name != "PYTHONDONTWRITEBYTECODE"}  # fmt: skip
+    return {
+        name: text
+        for name, text in {**os.environ, **more}.items()
+        if name != "PYTHONDONTWRITEBYTECODE"
+    }
 
 
 def cold_starts(
@@ -90,7 +96,8 @@ def cold_starts(
     """Measure starts in turn: stock, then each of ours, and again.
 
     Args:
-        entrants: stock is started as its users start it, ours by engine, precision and network size.
+        entrants: stock is started as its users start it, ours by engine, precision and network
+            size.
         picture: what is cut out.
         rounds: starts that count, of each.
         tell: told what is being done.
@@ -99,7 +106,9 @@ def cold_starts(
     path = picture.make()
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-") as folder:
         words = [str(path), "-o", str(Path(folder) / "out.png")]
-        stock = _Start(command=[sys.executable, "-c", _STOCK_SCRIPT, words[0], words[2]], environment={})  # fmt: skip
+        stock = _Start(
+            command=[sys.executable, "-c", _STOCK_SCRIPT, words[0], words[2]], environment={}
+        )
         starts = {
             one.name: _start_of(one, words, Path(folder), before)
             for one in entrants
@@ -136,7 +145,9 @@ def _start_of(
         environment = {**before.environment, CACHE_VARIABLE: str(folder / "cache-before")}
         # -P: the working folder, which may hold this release, must not come first
         return _Start(command=[str(before.python), "-P", *command], environment=environment)
-    return _Start(command=[sys.executable, *command], environment={CACHE_VARIABLE: str(folder / "cache")})  # fmt: skip
+    return _Start(
+        command=[sys.executable, *command], environment={CACHE_VARIABLE: str(folder / "cache")}
+    )
 
 
 def _flags(settings: Settings) -> list[str]:

@@ -24,14 +24,17 @@ if TYPE_CHECKING:
     from rembg_tuner.bench.release_before import ReleaseBefore
     from rembg_tuner.messages import Message
 
-# ONNX Runtime's memory pattern is planned in the second run; the network's input has one size, so that
-# the next pictures need one run only, for the pages of their files.
+# ONNX Runtime's memory pattern is planned in the second run; the network's input has one size, so
+# that the next pictures need one run only, for the pages of their files.
 _WARM_UPS, _WARM_UPS_NEXT = 2, 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What the bench keeps of one run, of this release or of the one before; see `measurement.Result`."""
+    """What the bench keeps of one run, of this release or of the one before.
+
+    See `measurement.Result`.
+    """
 
     total_s: float
     stages_s: dict[str, float]
@@ -57,8 +60,8 @@ class Bout:
     """The runs of one contestant on one picture: its warm-ups, and the rounds that count.
 
     Attributes:
-        parent_cpu_s: CPU seconds of the measuring process in each round, meter and waiting included;
-            empty for the release before, which another process measures.
+        parent_cpu_s: CPU seconds of the measuring process in each round, meter and waiting
+            included; empty for the release before, which another process measures.
     """
 
     contestant: str
@@ -68,7 +71,10 @@ class Bout:
     parent_cpu_s: list[float]
 
     def peak_bytes(self) -> int | None:
-        """Return the setting's peak: the highest of load and all runs; None where it is not known."""
+        """Return the setting's peak: the highest of load and all runs.
+
+        None where it is not known.
+        """
         runs = [*self.warm_ups, *self.rounds]
         peaks = [peak for run in runs for peak in (run.peak_rss_bytes, run.load_peak_rss_bytes)]
         return max((peak for peak in peaks if peak is not None), default=None)
@@ -116,7 +122,10 @@ class _BeforeLane:
         self._one, self._before, self._load = one, before, load
 
     def run(self, picture: Path, output: Path) -> Run:
-        """Run a picture; see `_Lane`. Its load is ours, and our own load is no other work of its machine."""
+        """Run a picture; see `_Lane`.
+
+        Its load is ours, and our own load is no other work of its machine.
+        """
         run = Run.of(self._before.run(self._one, picture, output))
         self._load.add(run.cpu_s, run.total_s)
         # Of a release whose warnings have no codes, which of them are of the load cannot be told.
@@ -139,8 +148,8 @@ def contest(
 
     Args:
         entrants: the contestants.
-        pictures: each with its rounds, from the smallest to the largest, since memory that was taken is
-            not always given back.
+        pictures: each with its rounds, from the smallest to the largest, since memory that was
+            taken is not always given back.
         tell: told what is being done.
         before: runs the entrants of the release before; None: there are none.
 

@@ -1,4 +1,7 @@
-"""Who takes part in a contest: stock rembg, ours in each engine and number format, and the release before."""
+"""Who takes part in a contest.
+
+Stock rembg, ours in each engine and number format, and the release before.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,8 @@ def entrants_here(machine: Machine, *, held_to: str | None = None) -> Entrants:
 
     Args:
         machine: that is to run them.
-        held_to: the instruction set that OpenVINO is held to, which has no half precision; None: the CPU's.
+        held_to: the instruction set that OpenVINO is held to, which has no half precision; None:
+            the CPU's.
     """
     present = []
     left_out: dict[str, str] = {}

@@ -1,4 +1,6 @@
-"""Tables of what the parts of a run take, for docs/performance.md: the network, the write stage, starts.
+"""Tables of what the parts of a run take, for docs/performance.md.
+
+The network, the write stage, starts.
 
 Take a benchmark's record as its JSON has it, with its date.
 """
@@ -11,7 +13,11 @@ from rembg_tuner.host import fast_formats_of, formats_text
 from rembg_tuner.units import format_seconds
 
 Report = dict[str, Any]
-_STARTS = {"stock": "stock rembg in a fresh Python", "before": "`cut` of the release before", "now": "`cut`"}  # fmt: skip
+_STARTS = {
+    "stock": "stock rembg in a fresh Python",
+    "before": "`cut` of the release before",
+    "now": "`cut`",
+}
 
 
 # Of a record of benchmarks/page_start.py: a figure, what it is, and its unit.
@@ -39,15 +45,27 @@ def limits_table(found: Report) -> str:
     ]
     for threads, measured in found["threads"].items():
         rates = measured["sgemm_gflops"]
-        lines.append(f"| {threads} | numpy's sgemm, 2048 x 2048 | | {rates['p50']:.0f} ({rates['low']:.0f} to {rates['high']:.0f}) | 100% |")  # fmt: skip
+        lines.append(
+            f"| {threads} | numpy's sgemm, 2048 x 2048 | | {rates['p50']:.0f} ({rates['low']:.0f}"
+            f" to {rates['high']:.0f}) | 100% |"
+        )
         for name, taken in measured["networks"].items():
-            lines.append(f"| {threads} | u2netp, {name} | {format_seconds(taken['p50_s'])} | {taken['gflops']:.0f} | {taken['of_sgemm']:.0%} |")  # fmt: skip
+            lines.append(
+                f"| {threads} | u2netp, {name} | {format_seconds(taken['p50_s'])} |"
+                f" {taken['gflops']:.0f} | {taken['of_sgemm']:.0%} |"
+            )
     measured = next(iter(found["threads"].values()))
-    held = f"; OpenVINO and OpenBLAS held to {found['held_to']}, ONNX Runtime not" if found["held_to"] else ""  # fmt: skip
+    held = (
+        f"; OpenVINO and OpenBLAS held to {found['held_to']}, ONNX Runtime not"
+        if found["held_to"]
+        else ""
+    )
     lines += [
         "",
-        f"{_where(found)}{held}; "
-        f"u2netp at {found['side']} px: {found['gflop']:.1f} GFLOP; medians, in turn, n = {measured['n']}.",
+        (
+            f"{_where(found)}{held}; u2netp at {found['side']} px: {found['gflop']:.1f} GFLOP;"
+            f" medians, in turn, n = {measured['n']}."
+        ),
     ]
     lines += [f"\nWarning: {text}." for one in found["threads"].values() for text in one["busy"]]
     return "\n".join(lines)
@@ -62,14 +80,31 @@ def write_stage_table(found: Report) -> str:
     ]
     for size, parts in found["sizes"].items():
         cells = [format_seconds(parts[name]["cpu_s"]) for name in names]
-        lines.append(f"| {size} | {' | '.join(cells)} | {format_seconds(parts['whole']['wall_s'])} |")  # fmt: skip
-    return "\n".join([*lines, "", f"CPU time but for the last column; {_where(found)}; medians, in turn, n = {found['n']}."])  # fmt: skip
+        lines.append(
+            f"| {size} | {' | '.join(cells)} | {format_seconds(parts['whole']['wall_s'])} |"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            (
+                f"CPU time but for the last column; {_where(found)}; medians, in turn, n ="
+                f" {found['n']}."
+            ),
+        ]
+    )
 
 
 def start_table(found: Report) -> str:
-    """Lay out what a start from nothing takes, and by when each step is reached; see benchmarks/cold_start.py."""
+    """Lay out what a start from nothing takes, and by when each step is reached.
+
+    See benchmarks/cold_start.py.
+    """
     stock = found["medians"]["stock"]
-    lines = ["| start | to the file | of stock's | to the process's end | CPU |", "|---|--:|--:|--:|--:|"]  # fmt: skip
+    lines = [
+        "| start | to the file | of stock's | to the process's end | CPU |",
+        "|---|--:|--:|--:|--:|",
+    ]
     for name, one in found["medians"].items():
         file_s, exit_s, cpu_s = (format_seconds(one[key]) for key in ("file_s", "exit_s", "cpu_s"))
         share = f"{one['file_s'] / stock['file_s']:.0%}"
@@ -78,7 +113,16 @@ def start_table(found: Report) -> str:
     lines += [f"| {name} | {format_seconds(at_s)} |" for name, at_s in found["steps"].items()]
     isa = found.get("onednn_max_cpu_isa")
     held = f"; OpenVINO held to {isa}" if isa else ""
-    return "\n".join([*lines, "", f"int8 at 320 px, 1080p, from the second start on; {_where(found)}{held}; medians, in turn, n = {found['n']}."])  # fmt: skip
+    return "\n".join(
+        [
+            *lines,
+            "",
+            (
+                f"int8 at 320 px, 1080p, from the second start on; {_where(found)}{held}; medians,"
+                f" in turn, n = {found['n']}."
+            ),
+        ]
+    )
 
 
 def _where(found: Report) -> str:
@@ -88,15 +132,25 @@ def _where(found: Report) -> str:
 
 
 def page_start_table(found: Report) -> str:
-    """Lay out how the page starts and loads, and what of its load is whose; see benchmarks/page_start.py."""
+    """Lay out how the page starts and loads, and what of its load is whose.
+
+    See benchmarks/page_start.py.
+    """
     before, now = found["medians"].get("before", {}), found["medians"]["now"]
     lines = ["| what | the release before | now | of before |", "|---|--:|--:|--:|"]
     for name, what, unit in _PAGE_START:
         was = before.get(name)
-        told = f"{_told(was, unit)} | {_told(now[name], unit)} | {now[name] / was:.2f}" if was else f"| {_told(now[name], unit)} |"  # fmt: skip
+        told = (
+            f"{_told(was, unit)} | {_told(now[name], unit)} | {now[name] / was:.2f}"
+            if was
+            else f"| {_told(now[name], unit)} |"
+        )
         lines.append(f"| {what} | {told} |")
     lines += ["", f"{_where(found)}; medians, n = {found['n']} servers each, in turn.", ""]
-    lines += ["| of the page now | requests, first load | kB | second load | kB |", "|---|--:|--:|--:|--:|"]  # fmt: skip
+    lines += [
+        "| of the page now | requests, first load | kB | second load | kB |",
+        "|---|--:|--:|--:|--:|",
+    ]
     once, again = (found["loads"]["now"][which]["kinds"] for which in ("first", "second"))
     for kind in once:
         counts = (kinds.get(kind, {"requests": 0, "bytes": 0}) for kinds in (once, again))

@@ -58,15 +58,22 @@ def _measure(preset: Preset, machine: Machine, rounds: int) -> Preset:
         return _unmeasured(preset, str(warnings[0]))
     usual, small = P1080.make(), P1080_SMALL.make()
     pictures: list[RecordedPicture] = []
-    with tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-") as folder, Runner() as runner, Comparer() as comparer:  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-") as folder,
+        Runner() as runner,
+        Comparer() as comparer,
+    ):
         output = Path(folder) / "out.png"
-        # The very first start compiles; what is kept of it makes every later one smaller and faster.
+        # The very first start compiles; what is kept of it makes every later one smaller and
+        # faster.
         runner.run(Job(input=str(usual), output=str(output)), settings)
         runner.close()
         try:
             results = _runs(runner, usual, output, settings, rounds)
             pictures.append(_recorded(P1080, output, comparer))
-            looks = _runs(runner, small, output, settings, rounds) if _may_look_again(settings) else []  # fmt: skip
+            looks = (
+                _runs(runner, small, output, settings, rounds) if _may_look_again(settings) else []
+            )
             if looks:
                 pictures.append(_recorded(P1080_SMALL, output, comparer))
         except EngineError as error:
@@ -118,7 +125,10 @@ def _runs(
 
 
 def _small_subject(usual: list[Result], looks: list[Result]) -> dict[str, object]:
-    """Return what a picture with a small subject takes beside the usual one; the peak is of both."""
+    """Return what a picture with a small subject takes beside the usual one.
+
+    The peak is of both.
+    """
     measured = measured_of([*usual, *looks], _PICTURE)
     first, second = (dict[str, Any](runs[-1].effective)["focus"] for runs in (usual, looks))
     times = measured_of(looks, _PICTURE)

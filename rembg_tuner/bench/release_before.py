@@ -47,7 +47,8 @@ class ReleaseBefore:
 
         Args:
             folder: the checkout, which has .venv/bin/python.
-            cache: cache folder for that release alone, so that the two never share a compiled model.
+            cache: cache folder for that release alone, so that the two never share a compiled
+                model.
 
         Raises:
             SettingsError: the folder holds no such checkout.
@@ -57,7 +58,9 @@ class ReleaseBefore:
             raise SettingsError(
                 [
                     Message(
-                        "--before needs a checkout of an earlier release with its own .venv, and {folder} has no .venv/bin/python or no rembg_tuner/; make one: git worktree add DIR COMMIT && make -C DIR test",
+                        "--before needs a checkout of an earlier release with its own .venv, and"
+                        " {folder} has no .venv/bin/python or no rembg_tuner/; make one: git"
+                        " worktree add DIR COMMIT && make -C DIR test",
                         folder=folder,
                     )
                 ]
@@ -144,7 +147,8 @@ class ReleaseBefore:
             self._process.close()
             raise EngineError(
                 Message(
-                    "the release before did not answer: {reason}; releases from 0.1.0 on can be compared with",
+                    "the release before did not answer: {reason}; releases from 0.1.0 on can be"
+                    " compared with",
                     reason=Quoted(str(error)),
                 )
             ) from error

@@ -1,11 +1,13 @@
 """Run pictures in another release's own interpreter: requests in as JSON lines, results out.
 
-Run as a file, with that release's folder first on the module path, so that every import below is that
-release's. Uses only what releases from 0.1.0 on have.
+Run as a file, with that release's folder first on the module path, so that every import below is
+that release's. Uses only what releases from 0.1.0 on have.
 
     request   {"op": "run", "name": ..., "settings": {...}, "input": ..., "output": ...}
-              {"op": "restart", "name": ...}: end the worker of that name, its compiled model is kept
-    answer    a Result's or a Failure's fields; {"error": sentence} where the settings are not allowed
+              {"op": "restart", "name": ...}: end the worker of that name, its compiled model is
+              kept
+    answer    a Result's or a Failure's fields; {"error": sentence} where the settings are not
+    allowed
 """
 
 from __future__ import annotations

@@ -209,5 +209,8 @@ def measured_of(results: list[Result], picture: str) -> dict[str, object]:
         "latency_p50_s": round(warm.median, 3),
         "latency_max_s": round(warm.high, 3),
         "peak_rss_mib": round(peak / MIB) if peak else None,
-        "engine": f"{last.effective['engine']} {last.environment.versions.get(str(last.effective['engine']), '')}".strip(),
+        "engine": (
+            f"{last.effective['engine']}"
+            f" {last.environment.versions.get(str(last.effective['engine']), '')}".strip()
+        ),
     }

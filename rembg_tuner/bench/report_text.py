@@ -1,4 +1,7 @@
-"""The bench's report as Markdown; reads the report as its JSON has it, so that a kept record is written alike."""
+"""The bench's report as Markdown.
+
+Reads the report as its JSON has it, so that a kept record is written alike.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,28 @@ from typing import Any
 from rembg_tuner.host import fast_formats_of, formats_text
 from rembg_tuner.units import MIB, format_bytes, format_seconds
 
-_HELD = "OpenVINO held to {isa} (ONEDNN_MAX_CPU_ISA). Stock's ONNX Runtime has no such switch and uses the whole CPU, so the ratios to stock are lower than on a CPU with {isa} only"
+_HELD = (
+    "OpenVINO held to {isa} (ONEDNN_MAX_CPU_ISA). Stock's ONNX Runtime has no such switch and uses"
+    " the whole CPU, so the ratios to stock are lower than on a CPU with {isa} only"
+)
 
 
 def format_report(report: dict[str, Any]) -> str:
     """Lay the whole report out as Markdown."""
     rows = report["rows"]
     has_before = any(row.get("of_before") for row in rows)
-    head = "| picture | setting | n | time | range | x stock | peak | of stock's | file | predict | write | rest |"
+    head = (
+        "| picture | setting | n | time | range | x stock | peak | of stock's | file | predict |"
+        " write | rest |"
+    )
     columns = "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     if has_before:
         head, columns = f"{head} of before: time, write, peak, file |", f"{columns}--:|"
     lines = [
-        f"{machine_text(report)}; u2netp, JPEG to PNG, warm workers run in turn; "
-        f"median of n, peak of the setting (load and all runs).",
+        (
+            f"{machine_text(report)}; u2netp, JPEG to PNG, warm workers run in turn; "
+            "median of n, peak of the setting (load and all runs)."
+        ),
         "",
         head,
         columns,
@@ -94,6 +105,7 @@ def cold_lines(cold: dict[str, Any]) -> list[str]:
     for name, seconds in cold["ours_s"].items():
         ours = median(seconds)
         lines.append(
-            f"| `rembg-tuner cut`, {name} | {format_seconds(ours)} | {ours / stock:.0%} | {format_seconds(cold['first_s'][name])} |"
+            f"| `rembg-tuner cut`, {name} | {format_seconds(ours)} | {ours / stock:.0%} |"
+            f" {format_seconds(cold['first_s'][name])} |"
         )
     return lines

@@ -23,7 +23,10 @@ Row = dict[str, Any]
 def summary_table(report: Report) -> str:
     """Lay out one line a setting: time by size, peak, file, and a cold start."""
     lines = [
-        "| setting | 1080p | 12 MP | 48 MP | peak, 1080p | peak, 48 MP | file, 12 MP | start to file |",
+        (
+            "| setting | 1080p | 12 MP | 48 MP | peak, 1080p | peak, 48 MP | file, 12 MP | start to"
+            " file |"
+        ),
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name in _SUMMARY:
@@ -39,19 +42,25 @@ def summary_table(report: Report) -> str:
                 _cold_text(report, name),
             ]
             lines.append(f"| {' | '.join(cells)} |")
-    counts = ", ".join(f"{row['n']} at {size}" for size in _SIZES if (row := _row(report, STOCK, size)))  # fmt: skip
+    counts = ", ".join(
+        f"{row['n']} at {size}" for size in _SIZES if (row := _row(report, STOCK, size))
+    )
     lines += [
         "",
-        f"{machine_text(report)}; u2netp at 320 px, {FASTEST} at 288 px in int8; JPEG to PNG, warm workers run in turn, medians, n = {counts}. "
-        "x: times as fast as stock; peak: of the setting (load and all runs); start to file: `cut` in a fresh process "
-        "at 1080p from the second start on, stock in a fresh Python." + _left_out_text(report),
+        f"{machine_text(report)}; u2netp at 320 px, {FASTEST} at 288 px in int8; JPEG to PNG, warm"
+        f" workers run in turn, medians, n = {counts}. x: times as fast as stock; peak: of the"
+        " setting (load and all runs); start to file: `cut` in a fresh process at 1080p from the"
+        " second start on, stock in a fresh Python." + _left_out_text(report),
     ]
     lines += [f"\nWarning: {text}." for text in report.get("busy", ())]
     return "\n".join(lines)
 
 
 def stage_table(report: Report) -> str:
-    """Lay out what each stage takes, by size; with the write stage of the release before where it ran."""
+    """Lay out what each stage takes, by size.
+
+    With the write stage of the release before where it ran.
+    """
     has_before = report.get("before") is not None
     ends = " write before | of it |" if has_before else ""
     lines = [
@@ -74,7 +83,8 @@ def stored_table(report: Report) -> str:
     name = _stored_name(report)
     lines = ["| picture | time | peak | file |", "|---|--:|--:|--:|"]
     lines += [
-        f"| {row['picture']} | {format_seconds(row['median_s'])} | {_peak_text(row)} | {row['output_bytes'] / MIB:.1f} MiB |"
+        f"| {row['picture']} | {format_seconds(row['median_s'])} | {_peak_text(row)} |"
+        f" {row['output_bytes'] / MIB:.1f} MiB |"
         for row in report["rows"]
         if row["contestant"] == name and row["picture"] not in _SIZES[:2]
     ]

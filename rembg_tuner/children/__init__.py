@@ -1,4 +1,6 @@
-"""Processes that are not measured: what each Python started by this program needs, and those that answer questions.
+"""Processes that are not measured.
+
+What each Python started by this program needs, and those that answer questions.
 
 It must not know the measured worker; that is `running`'s.
 """

@@ -1,4 +1,7 @@
-"""A process that answers lines of JSON, seen from its parent: started when first needed, kept, ended when it hangs."""
+"""A process that answers lines of JSON, seen from its parent.
+
+Started when first needed, kept, ended when it hangs.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,8 @@ class AnsweringProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            bufsize=0,  # an answer is read as it comes, so that half of one cannot outwait the deadline
+            # an answer is read as it comes, so that half of one cannot outwait the deadline
+            bufsize=0,
             process_group=0,  # the terminal's Ctrl-C is this process's to handle
             env=_lean_environment() if self.environment is None else self.environment,
         )
@@ -100,7 +104,9 @@ class AnsweringProcess:
             left_s = deadline - time.monotonic()
             if left_s <= 0 or not select.select([pipe], [], [], left_s)[0]:
                 self.close()
-                raise LateAnswerError(Message("it took more than {timeout_s:.0f} s", timeout_s=self.timeout_s))  # fmt: skip
+                raise LateAnswerError(
+                    Message("it took more than {timeout_s:.0f} s", timeout_s=self.timeout_s)
+                )
             part = os.read(pipe, 65536)
             if not part:
                 raise NoAnswerError(self._last_words())

@@ -18,8 +18,8 @@ class Comparison:
     """How like the reference's a cut-out's matte is; see `quality`. None: there was no reference.
 
     Attributes:
-        small_matte: the cut-out's matte at most 32 px a side, as `SmallMatte.to_text` writes it; None: it
-            was not made.
+        small_matte: the cut-out's matte at most 32 px a side, as `SmallMatte.to_text` writes it;
+            None: it was not made.
     """
 
     mae: float | None
@@ -36,7 +36,9 @@ def _process() -> AnsweringProcess:
 
 def _not_compared(about: str, reason: Message) -> OutputError:
     """Make the error of a picture that could not be compared."""
-    return OutputError(Message("{path} could not be compared: {reason}", path=Path(about), reason=reason))  # fmt: skip
+    return OutputError(
+        Message("{path} could not be compared: {reason}", path=Path(about), reason=reason)
+    )
 
 
 @dataclass(slots=True)

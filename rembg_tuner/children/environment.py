@@ -15,8 +15,8 @@ _ROOT = __file__.rsplit(os.sep, 3)[0]
 def child_environment() -> dict[str, str]:
     """Give this process's environment, with this program's folder first on the module path.
 
-    A name that is not UTF-8 is the same file in both processes only if both read names in the same encoding,
-    and messages are UTF-8 whatever the user wants on the terminal.
+    A name that is not UTF-8 is the same file in both processes only if both read names in the same
+    encoding, and messages are UTF-8 whatever the user wants on the terminal.
     """
     paths = [_ROOT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
@@ -30,8 +30,8 @@ def child_environment() -> dict[str, str]:
 def numba_environment(cache: Path) -> dict[str, str]:
     """Return where numba keeps the code that it compiles for rembg.
 
-    By itself it takes the library's own folder, else one below the home folder, else a folder called
-    `~` in the working folder. Where it cannot have the first, it gets ours.
+    By itself it takes the library's own folder, else one below the home folder, else a folder
+    called `~` in the working folder. Where it cannot have the first, it gets ours.
 
     Args:
         cache: this program's cache folder.

@@ -1,10 +1,10 @@
 """The command line: `main` parses, calls the rooms below, prints, and returns the exit code.
 
-0 done, 1 failed, 2 misuse, 124 timed out, 129 hung up (SIGHUP), 130 interrupted (SIGINT), 143 terminated
-(SIGTERM); of several the first of 143, 130, 129, 124, 1.
+0 done, 1 failed, 2 misuse, 124 timed out, 129 hung up (SIGHUP), 130 interrupted (SIGINT), 143
+terminated (SIGTERM); of several the first of 143, 130, 129, 124, 1.
 
-Python's own handler of SIGINT, which prints a traceback, is replaced before anything is imported: `signal` without
-its enums is part of the interpreter.
+Python's own handler of SIGINT, which prints a traceback, is replaced before anything is imported:
+`signal` without its enums is part of the interpreter.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def main(words: Sequence[str] | None = None) -> int:
         # There is nothing to clean up yet, and an exception would be raised inside an import.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if is_process:
-        gc.disable()  # while modules are imported it finds nothing, and takes a twentieth of the time
+        # while modules are imported it finds nothing, and takes a twentieth of the time
+        gc.disable()
     from rembg_tuner.cli.early import launch_early
 
     try:
@@ -104,8 +105,8 @@ def _main(words: Sequence[str] | None, early: EarlyWorker) -> int:
 def _freeze(command: Sequence[str]) -> None:
     """Leave all present objects out of garbage collection, in the commands whose start is to be short.
 
-    Others may load libraries, onnx among them, that write a report to standard error at the interpreter's end where
-    objects of theirs are left.
+    Others may load libraries, onnx among them, that write a report to standard error at the
+    interpreter's end where objects of theirs are left.
     """
     from rembg_tuner.cli.early import COMMANDS
 

@@ -42,12 +42,16 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """Make the parser of all commands, or of one of them, which takes a fifth of the time.
 
     Args:
-        command: the command line's first word; where it is no command, all are made, as its help and errors need.
+        command: the command line's first word; where it is no command, all are made, as its help
+            and errors need.
     """
     parser: argparse.ArgumentParser = _Parser(
         prog="rembg-tuner",
         description="Find the cheapest background removal that still looks right.",
-        epilog="exit codes: 0 done, 1 failed, 2 misuse, 124 timed out, 129 hung up, 130 interrupted, 143 terminated",
+        epilog=(
+            "exit codes: 0 done, 1 failed, 2 misuse, 124 timed out, 129 hung up, 130 interrupted,"
+            " 143 terminated"
+        ),
     )
     parser.add_argument("--version", action="version", version=f"rembg-tuner {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -80,7 +84,16 @@ def _add_presets(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare `doctor`."""
     doctor = commands.add_parser("doctor", help="tell what this machine has and what is installed")
-    doctor.add_argument("--time", nargs="?", const="", metavar="MODEL", help="time the number formats of a model here, for precision auto; default: of those on disk; some seconds each for u2netp")  # fmt: skip
+    doctor.add_argument(
+        "--time",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help=(
+            "time the number formats of a model here, for precision auto; default: of those on"
+            " disk; some seconds each for u2netp"
+        ),
+    )
     doctor.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -101,8 +114,11 @@ def _add_cut(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "-o",
         "--output",
         metavar="FILE|DIR",
-        help="where to write: a file (.png, .webp, .jpg), a folder for <stem>.png, or - for standard output; "
-        "default: <stem>.cutout.png beside each picture, and standard output for standard input",
+        help=(
+            "where to write: a file (.png, .webp, .jpg), a folder for <stem>.png, or - for standard"
+            " output; default: <stem>.cutout.png beside each picture, and standard output for"
+            " standard input"
+        ),
     )
     cut.add_argument(
         "--format",
@@ -125,7 +141,9 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     batch = commands.add_parser(
         "batch",
         help="cut out a folder of pictures, several at once through the network",
-        description="Cut out every picture of a folder, --batch-size of them at once through the network.",
+        description=(
+            "Cut out every picture of a folder, --batch-size of them at once through the network."
+        ),
     )
     batch.add_argument("images", nargs="+", metavar="DIR|FILE", help="folders, or pictures")
     batch.add_argument(
@@ -154,13 +172,23 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     compare = commands.add_parser(
         "compare",
         help="two to six presets on one picture: time, peak, agreement, and where they differ",
-        description="Measure presets on one picture, each in a worker of its own, and compare their mattes.",
+        description=(
+            "Measure presets on one picture, each in a worker of its own, and compare their mattes."
+        ),
     )
     compare.add_argument("image", metavar="IMAGE", help="the picture")
     compare.add_argument(
         "--presets", required=True, metavar="A,B,...", help="two to six presets' names"
     )
-    compare.add_argument("--reference", default="", metavar="PRESET|MODEL|MASK|DIR", help="what agreement is measured against; of a folder the mask named as the picture; default: the first preset")  # fmt: skip
+    compare.add_argument(
+        "--reference",
+        default="",
+        metavar="PRESET|MODEL|MASK|DIR",
+        help=(
+            "what agreement is measured against; of a folder the mask named as the picture;"
+            " default: the first preset"
+        ),
+    )
     compare.add_argument(
         "--rounds",
         type=read_count,
@@ -180,23 +208,71 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     sweep = commands.add_parser(
         "sweep",
         help="measure many settings on your pictures, and recommend one",
-        description="Measure every setting that the axes make, each in a worker of its own, and recommend one. "
-        "An axis is a knob with several values: --engine onnxruntime,openvino --network-size 192,256,320.",
+        description=(
+            "Measure every setting that the axes make, each in a worker of its own, and recommend"
+            " one. An axis is a knob with several values: --engine onnxruntime,openvino"
+            " --network-size 192,256,320."
+        ),
     )
-    sweep.add_argument("images", nargs="*", metavar="IMAGE", help="pictures of your kind, or folders of them; with --resume the sweep's own")  # fmt: skip
+    sweep.add_argument(
+        "images",
+        nargs="*",
+        metavar="IMAGE",
+        help="pictures of your kind, or folders of them; with --resume the sweep's own",
+    )
     sweep.add_argument(
         "--preset", metavar="NAME", help="gives the knobs that are no axis; default: the knobs' own"
     )
-    sweep.add_argument("--trials", type=read_count, metavar="N", help="measure N of them, chosen by a guided search (Optuna's TPE); default: all")  # fmt: skip
-    sweep.add_argument("--rounds", type=read_count, metavar="N", help="timed runs of each picture in a trial, after a warm-up; default: 3")  # fmt: skip
-    sweep.add_argument("--confirm", type=read_count_or_none, metavar="N", help=f"workers in which the best are measured again at the end, the recommended one first; 0: none; default: {CONFIRMING}")  # fmt: skip
-    sweep.add_argument("--reference", metavar="PRESET|MODEL|MASK|DIR", help="what agreement is measured against; of a folder the masks named as the pictures; default: the model in fp32 at its own size")  # fmt: skip
+    sweep.add_argument(
+        "--trials",
+        type=read_count,
+        metavar="N",
+        help="measure N of them, chosen by a guided search (Optuna's TPE); default: all",
+    )
+    sweep.add_argument(
+        "--rounds",
+        type=read_count,
+        metavar="N",
+        help="timed runs of each picture in a trial, after a warm-up; default: 3",
+    )
+    sweep.add_argument(
+        "--confirm",
+        type=read_count_or_none,
+        metavar="N",
+        help=(
+            "workers in which the best are measured again at the end, the recommended one first;"
+            f" 0: none; default: {CONFIRMING}"
+        ),
+    )
+    sweep.add_argument(
+        "--reference",
+        metavar="PRESET|MODEL|MASK|DIR",
+        help=(
+            "what agreement is measured against; of a folder the masks named as the pictures;"
+            " default: the model in fp32 at its own size"
+        ),
+    )
     sweep.add_argument(
         "--seed", type=read_seed, metavar="N", help="of the order of trials; default: 0"
     )
-    sweep.add_argument("--again", action="store_true", help="measure anew what was measured on this machine before")  # fmt: skip
-    sweep.add_argument("--resume", action="store_true", help="go on with the sweep in -o, with all settings of its plan.json; budgets, --confirm and more --trials may be given anew")  # fmt: skip
-    sweep.add_argument("-o", "--output", default="sweep", metavar="DIR", help="where trials and report go; default: sweep")  # fmt: skip
+    sweep.add_argument(
+        "--again", action="store_true", help="measure anew what was measured on this machine before"
+    )
+    sweep.add_argument(
+        "--resume",
+        action="store_true",
+        help=(
+            "go on with the sweep in -o, with all settings of its plan.json; budgets, --confirm and"
+            " more --trials may be given anew"
+        ),
+    )
+    sweep.add_argument(
+        "-o",
+        "--output",
+        default="sweep",
+        metavar="DIR",
+        help="where trials and report go; default: sweep",
+    )
     add_ignore_history(sweep)
     sweep.add_argument("--json", action="store_true", help="print one JSON document")
     _add_budgets(sweep)
@@ -231,8 +307,22 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument("preset", metavar="PRESET|DIR", help="a preset's name, or a sweep's folder")
     export.add_argument("--to", required=True, choices=TARGETS, help="what is to run it")
     export.add_argument("-o", "--output", metavar="FILE|DIR", help="default: standard output")
-    export.add_argument("--setting", metavar="N|LABEL", help="of a sweep's folder, take this trial, by its number or its label as `recommend DIR` prints them, whatever it misses")  # fmt: skip
-    export.add_argument("--allow-misses", action="store_true", help="where nothing fits the budgets, take the setting that is nearest to them; without this, or --setting, nothing is written then")  # fmt: skip
+    export.add_argument(
+        "--setting",
+        metavar="N|LABEL",
+        help=(
+            "of a sweep's folder, take this trial, by its number or its label as `recommend DIR`"
+            " prints them, whatever it misses"
+        ),
+    )
+    export.add_argument(
+        "--allow-misses",
+        action="store_true",
+        help=(
+            "where nothing fits the budgets, take the setting that is nearest to them; without"
+            " this, or --setting, nothing is written then"
+        ),
+    )
     _add_budgets(export, "choose of a sweep's trials under other budgets than the sweep's own")
 
 
@@ -243,8 +333,21 @@ def _add_article(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="measure the article's tuning table here: u2net as rembg ships it, then ours",
     )
     article.add_argument("image", nargs="?", metavar="IMAGE", help="default: a 1080p product shot")
-    article.add_argument("--rounds", type=read_count, default=7, metavar="N", help="timed runs of each row; default: %(default)s")  # fmt: skip
-    article.add_argument("--stand-in", action="store_true", help="u2net's file is a stand-in of its size and speed: its row is composed with u2netp's matte, and the article's claim is not judged")  # fmt: skip
+    article.add_argument(
+        "--rounds",
+        type=read_count,
+        default=7,
+        metavar="N",
+        help="timed runs of each row; default: %(default)s",
+    )
+    article.add_argument(
+        "--stand-in",
+        action="store_true",
+        help=(
+            "u2net's file is a stand-in of its size and speed: its row is composed with u2netp's"
+            " matte, and the article's claim is not judged"
+        ),
+    )
     article.add_argument("-o", "--output", metavar="DIR", help="write article.md and article.json")
     article.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -255,8 +358,20 @@ def _add_soak(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "soak", help="many runs in one worker: does memory grow, how many pictures a day"
     )
     soak.add_argument("images", nargs="+", metavar="IMAGE", help="pictures, run in turn")
-    soak.add_argument("--runs", type=read_count, default=MIN_VERDICT_RUNS, metavar="N", help="default: %(default)s, below which there is no verdict on growth")  # fmt: skip
-    soak.add_argument("--idle", type=named(parse_seconds, "duration"), default=2.0, metavar="TIME", help="waited at the end, before what stays is read; default: 2s")  # type: ignore[arg-type]  # fmt: skip
+    soak.add_argument(
+        "--runs",
+        type=read_count,
+        default=MIN_VERDICT_RUNS,
+        metavar="N",
+        help="default: %(default)s, below which there is no verdict on growth",
+    )
+    soak.add_argument(
+        "--idle",
+        type=named(parse_seconds, "duration"),  # type: ignore[arg-type]
+        default=2.0,
+        metavar="TIME",
+        help="waited at the end, before what stays is read; default: 2s",
+    )
     soak.add_argument("--preset", metavar="NAME", help=f"default: {DEFAULT_PRESET}")
     soak.add_argument("-o", "--output", metavar="DIR", help="write soak.json and soak.svg")
     add_ignore_history(soak)
@@ -269,29 +384,87 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     verify = commands.add_parser(
         "verify",
         help="measure a saved preset again and compare it with its record; 1 outside the range",
-        description="Measure a saved preset again in a new worker, a warm-up left out, and compare time, peak and matte "
-        "with its record: after an upgrade of an engine, or on another machine. Exits with 1 where one is outside its range.",
+        description=(
+            "Measure a saved preset again in a new worker, a warm-up left out, and compare time,"
+            " peak and matte with its record: after an upgrade of an engine, or on another machine."
+            " Exits with 1 where one is outside its range."
+        ),
     )
-    verify.add_argument("preset", metavar="PRESET|FILE", help="a preset's name, or a file of presets as export --to preset writes it")  # fmt: skip
-    verify.add_argument("images", nargs="*", metavar="IMAGE", help="the pictures that it was measured on, or their folder; default: those beside FILE; the presets of presets.yaml need none")  # fmt: skip
-    verify.add_argument("--rounds", type=read_count, default=VERIFY_ROUNDS, metavar="N", help="timed runs of each picture, after a warm-up; default: %(default)s")  # fmt: skip
-    verify.add_argument("--time-range", type=named(read_share, "share"), metavar="PERCENT", help="a run may be slower than recorded by so much; given, it is compared on another kind of CPU too; default: 25%%")  # type: ignore[arg-type]  # fmt: skip
-    verify.add_argument("--peak-range", type=named(read_share, "share"), metavar="PERCENT", help="the same of the peak; default: 10%%")  # type: ignore[arg-type]  # fmt: skip
-    verify.add_argument("--matte-range", type=named(read_overlap, "overlap"), default=0.99, metavar="IOU", help="minimum overlap of each matte with the recorded one, 0 to 1; default: %(default)s")  # type: ignore[arg-type]  # fmt: skip
+    verify.add_argument(
+        "preset",
+        metavar="PRESET|FILE",
+        help="a preset's name, or a file of presets as export --to preset writes it",
+    )
+    verify.add_argument(
+        "images",
+        nargs="*",
+        metavar="IMAGE",
+        help=(
+            "the pictures that it was measured on, or their folder; default: those beside FILE; the"
+            " presets of presets.yaml need none"
+        ),
+    )
+    verify.add_argument(
+        "--rounds",
+        type=read_count,
+        default=VERIFY_ROUNDS,
+        metavar="N",
+        help="timed runs of each picture, after a warm-up; default: %(default)s",
+    )
+    verify.add_argument(
+        "--time-range",
+        type=named(read_share, "share"),  # type: ignore[arg-type]
+        metavar="PERCENT",
+        help=(
+            "a run may be slower than recorded by so much; given, it is compared on another kind of"
+            " CPU too; default: 25%%"
+        ),
+    )
+    verify.add_argument(
+        "--peak-range",
+        type=named(read_share, "share"),  # type: ignore[arg-type]
+        metavar="PERCENT",
+        help="the same of the peak; default: 10%%",
+    )
+    verify.add_argument(
+        "--matte-range",
+        type=named(read_overlap, "overlap"),  # type: ignore[arg-type]
+        default=0.99,
+        metavar="IOU",
+        help="minimum overlap of each matte with the recorded one, 0 to 1; default: %(default)s",
+    )
     verify.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _add_budgets(command: argparse.ArgumentParser, description: str | None = None) -> None:
     """Declare what a setting may cost."""
     budgets = command.add_argument_group("budgets", description)
-    budgets.add_argument("--max-memory", type=named(read_memory_budget, "size"), metavar="SIZE", help="peak, such as 520MiB or 545MB; any lifts it; default: any")  # type: ignore[arg-type]  # fmt: skip
-    budgets.add_argument("--max-latency", type=named(read_time_budget, "duration"), metavar="TIME", help="median of a run, such as 300ms; any lifts it; default: any")  # type: ignore[arg-type]  # fmt: skip
-    budgets.add_argument("--min-agreement", type=read_agreement_budget, metavar="IOU", help=f"with the reference, 0 to 1; any lifts it; default: {LOOKS_RIGHT}")  # fmt: skip
+    budgets.add_argument(
+        "--max-memory",
+        type=named(read_memory_budget, "size"),  # type: ignore[arg-type]
+        metavar="SIZE",
+        help="peak, such as 520MiB or 545MB; any lifts it; default: any",
+    )
+    budgets.add_argument(
+        "--max-latency",
+        type=named(read_time_budget, "duration"),  # type: ignore[arg-type]
+        metavar="TIME",
+        help="median of a run, such as 300ms; any lifts it; default: any",
+    )
+    budgets.add_argument(
+        "--min-agreement",
+        type=read_agreement_budget,
+        metavar="IOU",
+        help=f"with the reference, 0 to 1; any lifts it; default: {LOOKS_RIGHT}",
+    )
     budgets.add_argument(
         "--commercial",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="only models whose licence allows commercial use; --no-commercial lifts it; default: any licence",
+        help=(
+            "only models whose licence allows commercial use; --no-commercial lifts it; default:"
+            " any licence"
+        ),
     )
 
 
@@ -308,7 +481,10 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     quantize = actions.add_parser(
         "quantize",
         help="make a model's int8 form, calibrated on your pictures",
-        description="Make NAME-int8.onnx and the record of how it was made; finds by itself what must stay in fp32. Takes minutes at 320 px, and can take hours at 1024 px.",
+        description=(
+            "Make NAME-int8.onnx and the record of how it was made; finds by itself what must stay"
+            " in fp32. Takes minutes at 320 px, and can take hours at 1024 px."
+        ),
     )
     quantize.add_argument("name", metavar="NAME", help="a model, or a path to an .onnx file")
     quantize.add_argument("--pictures", required=True, metavar="DIR", help="pictures of your kind")
@@ -324,8 +500,20 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="DIR",
         help="default: where rembg keeps the model, or beside an own file",
     )
-    quantize.add_argument("--least-iou", type=float, default=0.97, metavar="IOU", help="the search ends when agreement with fp32 is this high; default: %(default)s")  # fmt: skip
-    quantize.add_argument("--most-difference", type=float, default=0.02, metavar="MAE", help="and the mean difference this low; default: %(default)s")  # fmt: skip
+    quantize.add_argument(
+        "--least-iou",
+        type=float,
+        default=0.97,
+        metavar="IOU",
+        help="the search ends when agreement with fp32 is this high; default: %(default)s",
+    )
+    quantize.add_argument(
+        "--most-difference",
+        type=float,
+        default=0.02,
+        metavar="MAE",
+        help="and the mean difference this low; default: %(default)s",
+    )
     quantize.add_argument("--json", action="store_true", help="print one JSON document")
     agreement = actions.add_parser(
         "agreement",
@@ -342,8 +530,10 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     bench = commands.add_parser(
         "bench",
         help="measure ours against stock rembg, in turn, on pictures that it makes",
-        description="Measure stock rembg and ours in turn (A B A B) at 1080p, 12 and 48 MP. Takes about ten "
-        "minutes; wants a quiet machine.",
+        description=(
+            "Measure stock rembg and ours in turn (A B A B) at 1080p, 12 and 48 MP. Takes about ten"
+            " minutes; wants a quiet machine."
+        ),
     )
     bench.add_argument(
         "-o",
@@ -367,7 +557,10 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     bench.add_argument(
         "--avx2",
         action="store_true",
-        help="hold OpenVINO to AVX2, for figures near those of a CPU without VNNI, bf16 and AMX; stock's ONNX Runtime cannot be held",
+        help=(
+            "hold OpenVINO to AVX2, for figures near those of a CPU without VNNI, bf16 and AMX;"
+            " stock's ONNX Runtime cannot be held"
+        ),
     )
     bench.add_argument("--quick", action="store_true", help="1080p only, three rounds")
     bench.add_argument(

@@ -33,7 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
         folder = Path(arguments.output)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name, content in (("article.md", text), ("article.json", json.dumps(table.to_dict(), indent=2))):  # fmt: skip
+            for name, content in (
+                ("article.md", text),
+                ("article.json", json.dumps(table.to_dict(), indent=2)),
+            ):
                 with replacing(folder / name) as file:
                     file.write(content.encode())
         except OSError as error:
@@ -70,4 +73,7 @@ def _line(row: Row, table: Table) -> str:
     stars = "not told" if row.stars is None else f"{row.stars:g} ★"
     mark = " (stand-in)" if table.is_stand_in and row.name == "article-default" else ""
     spread = f"{format_seconds(row.low_s)} to {format_seconds(row.high_s)}"
-    return f"| {row.name}{mark} | {format_seconds(row.time_s)} | {spread} | {row.n} | {format_bytes(row.peak_bytes)} | {memory:.0%} | {speed:.2f} | {stars} |"
+    return (
+        f"| {row.name}{mark} | {format_seconds(row.time_s)} | {spread} | {row.n} |"
+        f" {format_bytes(row.peak_bytes)} | {memory:.0%} | {speed:.2f} | {stars} |"
+    )

@@ -99,7 +99,13 @@ class Summary:
 def run(arguments: argparse.Namespace) -> int:
     """Cut out every picture; the bad ones are named and the others done."""
     if STANDARD in (*arguments.images, arguments.output):
-        raise SettingsError([Message("- is for one picture, and batch takes folders; use cut - -o -, or name folders")])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "- is for one picture, and batch takes folders; use cut - -o -, or name folders"
+                )
+            ]
+        )
     settings, warnings = chosen_settings(arguments)
     found = look_for_images(arguments.images)
     jobs = plan_jobs(found.images, f"{arguments.output}/", arguments.background)
@@ -143,7 +149,10 @@ def look_for_images(names: Sequence[str]) -> Found:
             except PictureError as error:
                 skipped.append(Skipped(input=str(one), reason=error.message))
                 if one.suffix.lower() in _SUFFIXES:
-                    log(f"rembg-tuner: {one} is left out: it is called a picture, and does not read as one")  # fmt: skip
+                    log(
+                        f"rembg-tuner: {one} is left out: it is called a picture, and does not read"
+                        " as one"
+                    )
             else:
                 images.append(str(one))
     if not images:
@@ -174,7 +183,9 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def find_images(names: Sequence[str]) -> list[str]:
-    """List the pictures of folders, and those named one by one; what else lies in a folder is left out.
+    """List the pictures of folders, and those named one by one.
+
+    What else lies in a folder is left out.
 
     Raises:
         SettingsError: as `look_for_images`.
@@ -245,4 +256,9 @@ def _describe(summary: Summary) -> str:
         if count
     ]
     also = f" ({', '.join(others)})" if others else ""
-    return f"{summary.done} of {summary.inputs} inputs cut out{also} in {format_seconds(summary.elapsed_s)}, start and load included: {summary.pictures_per_s:.1f} a second, {summary.batch_size} at once, {format_seconds(summary.cpu_s)} of CPU, peak {format_bytes(summary.peak_rss_bytes)}"
+    return (
+        f"{summary.done} of {summary.inputs} inputs cut out{also} in"
+        f" {format_seconds(summary.elapsed_s)}, start and load included:"
+        f" {summary.pictures_per_s:.1f} a second, {summary.batch_size} at once,"
+        f" {format_seconds(summary.cpu_s)} of CPU, peak {format_bytes(summary.peak_rss_bytes)}"
+    )

@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise SettingsError(
             [
                 Message(
-                    "bench compares engines that are not installed: {missing}; pip install 'rembg-tuner[rembg,openvino]'",
+                    "bench compares engines that are not installed: {missing}; pip install"
+                    " 'rembg-tuner[rembg,openvino]'",
                     missing=listed(missing),
                 )
             ]
@@ -77,7 +78,8 @@ def _measure_presets(arguments: argparse.Namespace) -> int:
         raise SettingsError(
             [
                 Message(
-                    "--presets records what this CPU and this release take; leave --avx2 and --before out"
+                    "--presets records what this CPU and this release take; leave --avx2 and"
+                    " --before out"
                 )
             ]
         )

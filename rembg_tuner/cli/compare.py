@@ -43,7 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     log_older_measurements()
     with ExitStack() as stack:
         kept = arguments.output is not None
-        folder = Path(arguments.output) if kept else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-compare-")))  # fmt: skip
+        folder = (
+            Path(arguments.output)
+            if kept
+            else Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-compare-"))
+            )
+        )
         make_output_folder(folder)
         held = _reference(arguments.reference, entries, Path(arguments.image), folder)
         comparer = stack.enter_context(Comparer())
@@ -83,8 +89,15 @@ def _entries(text: str) -> list[Entry]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not _LEAST <= len(names) <= _MOST or len(set(names)) != len(names):
         raise SettingsError(
-            [Message("--presets takes two to six names that differ, got {given!r}; the presets are {known}", given=text, known=listed(read_presets()))]
-        )  # fmt: skip
+            [
+                Message(
+                    "--presets takes two to six names that differ, got {given!r}; the presets are"
+                    " {known}",
+                    given=text,
+                    known=listed(read_presets()),
+                )
+            ]
+        )
     machine, entries = read_machine(), []
     for name in names:
         settings, warnings = asked_settings(find_preset(name), {}, machine)
@@ -96,7 +109,10 @@ def _entries(text: str) -> list[Entry]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Held:
-    """What the presets are held against: its name, and the mask or the settings if it is none of them."""
+    """What the presets are held against.
+
+    Its name, and the mask or the settings if it is none of them.
+    """
 
     name: str
     mask: str | None = None
@@ -104,7 +120,10 @@ class _Held:
 
 
 def _reference(text: str, entries: list[Entry], picture: Path, folder: Path) -> _Held:
-    """Find what --reference names: one of the presets compared, a mask, or a folder with one, another preset, or a model."""
+    """Find what --reference names.
+
+    One of the presets compared, a mask, or a folder with one, another preset, or a model.
+    """
     if not text or any(entry.name == text for entry in entries):
         return _Held(name=text or entries[0].name)
     path = Path(text)
@@ -146,7 +165,11 @@ def _print(compared: list[Compared], held: _Held) -> None:
         )
         unstable = " (may be unstable)" if trial.may_be_unstable else ""
         unstable += " (machine busy)" if is_busy(trial.warnings) else ""
-        emit(f"{one.entry.name:{width}}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement}  {label_of(one.entry.settings, names)}{unstable}")  # fmt: skip
+        emit(
+            f"{one.entry.name:{width}}  {format_seconds(trial.time_s):>9} "
+            f" {format_bytes(trial.peak_bytes):>9}  {agreement} "
+            f" {label_of(one.entry.settings, names)}{unstable}"
+        )
     busy = distinct(said for one in compared for said in one.trial.warnings if is_busy([said]))
     for warning in busy:
         emit(str(warning))

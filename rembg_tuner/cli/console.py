@@ -1,7 +1,7 @@
 """What the commands write: results to standard output, everything else to standard error.
 
-The only module of the program's that prints. Every line is escaped here, so that no file's name reaches a
-terminal as a command; see `escapes`.
+The only module of the program's that prints. Every line is escaped here, so that no file's name
+reaches a terminal as a command; see `escapes`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from rembg_tuner.messages import Message
 def prepare_streams() -> None:
     """Have every letter written, as an escape where the stream's encoding has none for it.
 
-    A descriptor that the process was started without is opened, so that no pipe to a worker gets its number.
+    A descriptor that the process was started without is opened, so that no pipe to a worker gets
+    its number.
     """
     for descriptor in range(3):
         try:
@@ -100,7 +101,8 @@ def _write(stream: IO[str] | None, content: str | bytes) -> None:
             stream.buffer.write(content)  # type: ignore[attr-defined]  # a text stream over bytes
         stream.flush()
     except OSError as error:
-        # What is held back cannot be written either; the interpreter would complain of it at its end.
+        # What is held back cannot be written either; the interpreter would complain of it at its
+        # end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if isinstance(error, BrokenPipeError):
             raise

@@ -69,13 +69,15 @@ def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[Messa
         raise SettingsError(
             [
                 Message(
-                    "batch_size {size} is for several pictures at once, and cut takes one at a time; leave it out, or use command batch",
+                    "batch_size {size} is for several pictures at once, and cut takes one at a"
+                    " time; leave it out, or use command batch",
                     size=size,
                 )
             ]
         )
     reason = Message(
-        "batch_size {size} of the preset is left out, batch_size 1 is used: cut takes one picture at a time, command batch takes several",
+        "batch_size {size} of the preset is left out, batch_size 1 is used: cut takes one picture"
+        " at a time, command batch takes several",
         code="knob_dropped",
         size=size,
     )
@@ -126,16 +128,24 @@ def _describe(run: Result, *, is_brief: bool) -> list[str]:
     lines = [f"  time     {format_seconds(run.total_s)} = {stages}"]
     peak_word = "VmHWM" if run.peak_source == "vmhwm" else "sampled"
     lines.append(
-        f"  memory   peak {format_bytes(run.peak_rss_bytes)} ({peak_word}) · kept {format_bytes(run.retained_rss_bytes)}, {format_bytes(run.rss_file_bytes)} of it mapped files · load's peak {format_bytes(run.load_peak_rss_bytes)} · before it {format_bytes(run.baseline_rss_bytes)}"
+        f"  memory   peak {format_bytes(run.peak_rss_bytes)} ({peak_word}) · kept"
+        f" {format_bytes(run.retained_rss_bytes)}, {format_bytes(run.rss_file_bytes)} of it mapped"
+        f" files · load's peak {format_bytes(run.load_peak_rss_bytes)} · before it"
+        f" {format_bytes(run.baseline_rss_bytes)}"
     )
     if is_brief:
-        return [f"  run {run.run_index + 1:<4} {format_seconds(run.total_s)} · peak {format_bytes(run.peak_rss_bytes)}"]  # fmt: skip
+        return [
+            f"  run {run.run_index + 1:<4} {format_seconds(run.total_s)} · peak"
+            f" {format_bytes(run.peak_rss_bytes)}"
+        ]
     lines.insert(0, f"{run.input} -> {run.output} ({format_bytes(run.output_bytes)})")
     lines.append(
-        f"  started  {format_seconds(run.start_s)} + model loaded {format_seconds(run.load_s)}, once"
+        f"  started  {format_seconds(run.start_s)} + model loaded {format_seconds(run.load_s)},"
+        " once"
     )
     lines.append(
-        f"  ran      {how}, {effective.get('network_size')} px, {effective.get('intra_op_threads')} threads, {format_seconds(run.cpu_s)} of CPU"
+        f"  ran      {how}, {effective.get('network_size')} px, {effective.get('intra_op_threads')}"
+        f" threads, {format_seconds(run.cpu_s)} of CPU"
     )
     if (focus := effective["focus"]) is not None and run.settings.focus != "off":
         lines.append(f"  focus    {_focus_text(focus)}")
@@ -151,7 +161,8 @@ def _focus_text(focus: Told) -> Message:
         return Message("{runs} of the network; the first shows no subject", runs=runs)
     left, top, width, height = focus["box"]
     return Message(
-        "{runs} of the network; the subject's box is {width} x {height} px at {left}, {top}: {share:.1%} of the picture",
+        "{runs} of the network; the subject's box is {width} x {height} px at {left}, {top}:"
+        " {share:.1%} of the picture",
         runs=runs,
         width=width,
         height=height,
@@ -169,14 +180,18 @@ def _print_spread(runs: list[Run], write: Callable[..., None]) -> None:
         return
     total = summarise([run.total_s for run in warm])
     write(
-        f"warm     median {format_seconds(total.median)}, {format_seconds(total.low)} to {format_seconds(total.high)} (n = {total.n}, the first run left out)"
+        f"warm     median {format_seconds(total.median)}, {format_seconds(total.low)} to"
+        f" {format_seconds(total.high)} (n = {total.n}, the first run left out)"
     )
     for text in distinct(one for run in warm for one in run.warnings if is_busy([one])):
         write(f"warning  {text}")
     write(
-        f"peak     {format_bytes(setting_peak_bytes(done))} of the setting: the highest of the load and {len(done)} runs"
+        f"peak     {format_bytes(setting_peak_bytes(done))} of the setting: the highest of the load"
+        f" and {len(done)} runs"
     )
     if total.is_unstable() and len({run.input for run in warm}) == 1:
         log(
-            f"the times may be unstable: their standard deviation is {total.standard_deviation / total.mean:.0%} of their mean; close other programs, or give a greater --repeat"
+            "the times may be unstable: their standard deviation is"
+            f" {total.standard_deviation / total.mean:.0%} of their mean; close other programs, or"
+            " give a greater --repeat"
         )

@@ -55,14 +55,25 @@ def _time(models: list[str]) -> bool:
     states = format_states(machine, models)
     if models and not states:
         machine.find(models[0], None)
-        raise SettingsError([Message("model {model} has nothing to time: no other number format's agreement with fp32 is known; models agreement {model} --pictures DIR measures that", code="nothing_to_time", model=name_of(models[0]))])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "model {model} has nothing to time: no other number format's agreement with"
+                    " fp32 is known; models agreement {model} --pictures DIR measures that",
+                    code="nothing_to_time",
+                    model=name_of(models[0]),
+                )
+            ]
+        )
     if (busy := busy_warning(OwnLoad())) is not None:
         log(f"rembg-tuner: the number formats were not timed: {busy}")
         return False
     for state in states:
         with tempfile.TemporaryDirectory(prefix="rembg-tuner-time-") as folder:
             try:
-                time_formats(state, machine, bench, Path(folder), lambda step: log(f"timing {step}"))  # fmt: skip
+                time_formats(
+                    state, machine, bench, Path(folder), lambda step: log(f"timing {step}")
+                )
             except OutputError as error:
                 log(f"rembg-tuner: {state.settings.model} in {state.settings.engine}: {error}")
                 is_done = False
@@ -101,11 +112,24 @@ def _lines(found: Diagnosis, formats: list[str]) -> list[str]:
         + (f" of cgroup {found.memory_cgroup}" if found.memory_cgroup else "")
     )
     space = found.address_space_limit_bytes
-    spaces = [] if space is None else [f"space     each process may use {format_bytes(space)} of address space (ulimit -v); what does not load here may load without the limit"]  # fmt: skip
+    spaces = (
+        []
+        if space is None
+        else [
+            f"space     each process may use {format_bytes(space)} of address space (ulimit -v);"
+            " what does not load here may load without the limit"
+        ]
+    )
     lines = [
-        f"CPU       {found.cpu}: {found.usable_cpus} usable ({found.affinity_cpus} by affinity, {quota}), load {found.load_average if found.load_average is not None else 'unknown'}",
+        (
+            f"CPU       {found.cpu}: {found.usable_cpus} usable ({found.affinity_cpus} by affinity,"
+            f" {quota}), load {found.load_average if found.load_average is not None else 'unknown'}"
+        ),
         f"features  {', '.join(found.features) or 'none that matter here'}",
-        f"memory    {format_bytes(found.total_memory_bytes)}, {format_bytes(found.available_memory_bytes)} available, {limit}",
+        (
+            f"memory    {format_bytes(found.total_memory_bytes)},"
+            f" {format_bytes(found.available_memory_bytes)} available, {limit}"
+        ),
         *spaces,
         f"peaks     {found.peak_source}",
         f"Python    {found.python}, libvips {found.libvips}; PNG is compressed by {found.deflate}",
@@ -122,7 +146,8 @@ def _lines(found: Diagnosis, formats: list[str]) -> list[str]:
         lines.append(f"  {engine.name:12} {state}")
     lines.append("execution providers of ONNX Runtime")
     lines += [
-        f"  {provider.name:12} {'present' if provider.is_present else f'absent · {provider.detail}'}"
+        f"  {provider.name:12}"
+        f" {'present' if provider.is_present else f'absent · {provider.detail}'}"
         for provider in found.providers
     ]
     lines += [*formats, "models"]

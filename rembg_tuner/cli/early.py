@@ -1,7 +1,8 @@
 """Launch the worker that a command will most likely need before the command itself is imported.
 
-Each imports for a fifth of a second, and so they do it at the same time. The guess is a cheap look at the words, and
-nothing depends on its being right: a worker that is not wanted is ended, and the right one is started.
+Each imports for a fifth of a second, and so they do it at the same time. The guess is a cheap look
+at the words, and nothing depends on its being right: a worker that is not wanted is ended, and the
+right one is started.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def launch_early(words: Sequence[str]) -> EarlyWorker:
         words: the command and its arguments.
 
     Returns:
-        The worker, or one that is none: where no worker will be needed, where it cannot be told which, and where
-        no process can be started, which the runner finds out again and tells.
+        The worker, or one that is none: where no worker will be needed, where it cannot be told
+        which, and where no process can be started, which the runner finds out again and tells.
     """
     engine = guess_engine(words) if _may_launch() else None
     if engine is None:
@@ -47,7 +48,10 @@ def launch_early(words: Sequence[str]) -> EarlyWorker:
 
 
 def _may_launch() -> bool:
-    """Return whether the process's limits and descriptors are as usual; `main` looks at the others first."""
+    """Return whether the process's limits and descriptors are as usual.
+
+    `main` looks at the others first.
+    """
     if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
         return False
     try:
@@ -59,7 +63,9 @@ def _may_launch() -> bool:
 
 
 def guess_engine(words: Sequence[str]) -> str | None:
-    """Return the engine whose worker a command line will most likely need; None: none, or it cannot be told.
+    """Return the engine whose worker a command line will most likely need.
+
+    None: none, or it cannot be told.
 
     Args:
         words: the command and its arguments.

@@ -1,6 +1,7 @@
 """Exit codes: 0 done, 1 failed, 2 misuse, 124 timed out, 128 and the signal's number where one ended the command.
 
-Those signals are SIGHUP (129), SIGINT (130) and SIGTERM (143). Of several, the first of 143, 130, 129, 124, 1 counts.
+Those signals are SIGHUP (129), SIGINT (130) and SIGTERM (143). Of several, the first of 143, 130,
+129, 124, 1 counts.
 """
 
 from __future__ import annotations

@@ -42,7 +42,10 @@ _LISTED = 12  # trials in an error message
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write it; notes go to stderr. Where nothing fits a sweep's budgets, nothing is written unless a setting is named."""
+    """Write it; notes go to stderr.
+
+    Where nothing fits a sweep's budgets, nothing is written unless a setting is named.
+    """
     source = Path(arguments.preset)
     if source.is_dir():
         summary = read_summary(source)
@@ -93,7 +96,14 @@ def _copy_beside(source: Path, target: Path) -> None:
         if target.exists():
             if target.samefile(source) or target.read_bytes() == source.read_bytes():
                 return
-            raise OutputError(Message("{target} is there already and is another file than {source}; move it, or name another folder with -o", target=target, source=source))  # fmt: skip
+            raise OutputError(
+                Message(
+                    "{target} is there already and is another file than {source}; move it, or name"
+                    " another folder with -o",
+                    target=target,
+                    source=source,
+                )
+            )
         with replacing(target) as file, source.open("rb") as content:
             shutil.copyfileobj(content, file)
     except OSError as error:
@@ -119,12 +129,27 @@ def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None
     try:
         preset = find_preset(arguments.preset)
     except PresetError as error:
-        raise PresetError(Message("{problem}; or name a sweep's folder, of which there is none called {preset!r}", problem=error.message, preset=arguments.preset)) from error  # fmt: skip
+        raise PresetError(
+            Message(
+                "{problem}; or name a sweep's folder, of which there is none called {preset!r}",
+                problem=error.message,
+                preset=arguments.preset,
+            )
+        ) from error
     flags = given_budgets(arguments)
     flags += ["--setting"] if arguments.setting is not None else []
     flags += ["--allow-misses"] if arguments.allow_misses else []
     if flags:
-        raise SettingsError([Message("{flags} choose from a sweep's folder, and {preset} is a preset; leave them out, or name a folder", flags=listed(flags), preset=preset.name)])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "{flags} choose from a sweep's folder, and {preset} is a preset; leave them"
+                    " out, or name a folder",
+                    flags=listed(flags),
+                    preset=preset.name,
+                )
+            ]
+        )
     machine = read_machine()
     settings, warnings = asked_settings(preset, {}, machine)
     _say(warnings)
@@ -208,13 +233,24 @@ def _trial_of(folder: Path, summary: Summary, arguments: argparse.Namespace) -> 
     if found.chosen is not None:
         return found.chosen
     if found.nearest is None:
-        log(f"rembg-tuner: nothing of the sweep in {folder} can be exported: {found.why}")  # fmt: skip
+        log(f"rembg-tuner: nothing of the sweep in {folder} can be exported: {found.why}")
         return None
     if arguments.allow_misses:
-        _say([Message("nothing fits the budgets; trial {number}, the nearest, is exported; it misses {misses}", number=found.nearest.number, misses=listed(found.misses, " and "))])  # fmt: skip
+        _say(
+            [
+                Message(
+                    "nothing fits the budgets; trial {number}, the nearest, is exported; it misses"
+                    " {misses}",
+                    number=found.nearest.number,
+                    misses=listed(found.misses, " and "),
+                )
+            ]
+        )
         return found.nearest
     log(
-        f"rembg-tuner: nothing fits: {found.why}; export that one by --setting {found.nearest.number} or --allow-misses, or lift what it misses by {' '.join(lifting_flags(found.nearest, budgets))}"
+        f"rembg-tuner: nothing fits: {found.why}; export that one by --setting"
+        f" {found.nearest.number} or --allow-misses, or lift what it misses by"
+        f" {' '.join(lifting_flags(found.nearest, budgets))}"
     )
     return None
 
@@ -243,12 +279,37 @@ def find_trial(name: str, trials: Sequence[Trial]) -> Trial:
         ]
         if len(labels) > _LISTED:
             known.append(Message("and {n} more", n=len(labels) - _LISTED))
-        raise SettingsError([Message("--setting {name!r} is not a trial of this sweep, which has {known}", name=name, known=listed(known, "; "))])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "--setting {name!r} is not a trial of this sweep, which has {known}",
+                    name=name,
+                    known=listed(known, "; "),
+                )
+            ]
+        )
     if len(found) > 1:
-        raise SettingsError([Message("--setting {name!r} names the trials {trials}; give a number", name=name, trials=listed(str(one.number) for one in found))])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "--setting {name!r} names the trials {trials}; give a number",
+                    name=name,
+                    trials=listed(str(one.number) for one in found),
+                )
+            ]
+        )
     [trial] = found
     if not trial.is_measured:
-        raise SettingsError([Message("trial {number} failed ({problem}), so it has no figures to export; name another --setting", number=trial.number, problem=trial.failure)])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "trial {number} failed ({problem}), so it has no figures to export; name"
+                    " another --setting",
+                    number=trial.number,
+                    problem=trial.failure,
+                )
+            ]
+        )
     return trial
 
 

@@ -19,7 +19,10 @@ def add_ignore_history(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--ignore-history",
         action="store_true",
-        help="start settings that took more than the memory limit here before; the limit is kept while they run",
+        help=(
+            "start settings that took more than the memory limit here before; the limit is kept"
+            " while they run"
+        ),
     )
 
 

@@ -72,7 +72,11 @@ def _list(arguments: argparse.Namespace) -> int:
         return 0
     for row in rows:
         state = "on disk" if row["path"] else f"not here, {row['size'] or 'made by rembg'}"
-        commercial = {"yes": "free for commercial use", "no": "not for commercial use", "ask": "ask before commercial use"}[str(row["commercial"])]  # fmt: skip
+        commercial = {
+            "yes": "free for commercial use",
+            "no": "not for commercial use",
+            "ask": "ask before commercial use",
+        }[str(row["commercial"])]
         int8 = f", int8 for {' and '.join(row['int8'])}" if row["int8"] else ""  # type: ignore[arg-type]  # a list of names
         emit(f"{row['name']:22} {state}{int8} · {row['side']} px · {row['licence']}, {commercial}")
         emit(f"{'':22} {row['good_for']}")
@@ -118,7 +122,10 @@ def _understood(name: str) -> str:
 
 
 class _Bar:
-    """A line on stderr that tells how far a download is; rewritten on a terminal, else now and then."""
+    """A line on stderr that tells how far a download is.
+
+    Rewritten on a terminal, else now and then.
+    """
 
     def __init__(self, name: str) -> None:
         """Begin."""
@@ -132,7 +139,10 @@ class _Bar:
         elif total:
             share = progress.done_bytes / total
             filled = round(share * _BAR_WIDTH)
-            text = f"{'#' * filled}{'.' * (_BAR_WIDTH - filled)} {format_bytes(progress.done_bytes)} of {format_bytes(total)}"
+            text = (
+                f"{'#' * filled}{'.' * (_BAR_WIDTH - filled)} {format_bytes(progress.done_bytes)}"
+                f" of {format_bytes(total)}"
+            )
             tenth = int(share * 10)
         else:
             text, tenth = format_bytes(progress.done_bytes), progress.done_bytes // 2**24
@@ -155,7 +165,10 @@ def _check(arguments: argparse.Namespace) -> int:
     ]
     is_right = True
     for name in names:
-        forms: list[str | None] = [None, *(e for e in INT8_ENGINES if read_machine().has_int8(name, e))]  # fmt: skip
+        forms: list[str | None] = [
+            None,
+            *(e for e in INT8_ENGINES if read_machine().has_int8(name, e)),
+        ]
         for int8_for in forms:
             called = name if int8_for is None else f"{name} int8 for {int8_for}"
             try:
@@ -217,14 +230,17 @@ def _quantize(arguments: argparse.Namespace) -> int:
     _print_made(made, arguments.engine)
     if is_used:
         emit(
-            f"next: python -m rembg_tuner cut PICTURE --model {shlex.quote(model.name)} --engine {arguments.engine} --precision int8"
+            f"next: python -m rembg_tuner cut PICTURE --model {shlex.quote(model.name)} --engine"
+            f" {arguments.engine} --precision int8"
         )
         return 0
     files = shlex.join(str(path) for path in (made.path, made.path.with_suffix(".json")))
     used_from = shlex.quote(str(place.parent))
     emit("  it is not used from there, so its agreement is not kept for precision auto")
     emit(
-        f"next: mkdir -p {used_from} && cp {files} {used_from} && python -m rembg_tuner models agreement {shlex.quote(model.name)} --engine {arguments.engine} --pictures {shlex.quote(arguments.pictures)}"
+        f"next: mkdir -p {used_from} && cp {files} {used_from} && python -m rembg_tuner models"
+        f" agreement {shlex.quote(model.name)} --engine {arguments.engine} --pictures"
+        f" {shlex.quote(arguments.pictures)}"
     )
     return 0
 
@@ -242,14 +258,17 @@ def _print_made(made: Made, engine: str) -> None:
     """Print what was made, and what each part of it costs."""
     emit(f"{made.path} ({format_bytes(made.path.stat().st_size)}), for engine {engine}")
     emit(
-        f"  agreement with fp32: IoU {made.agreement.iou:.3f}, mean difference {made.agreement.mae:.4f} ({made.judged} judged)"
+        f"  agreement with fp32: IoU {made.agreement.iou:.3f}, mean difference"
+        f" {made.agreement.mae:.4f} ({made.judged} judged)"
     )
     emit(
-        f"  all convolutions in int8: IoU {made.found.everything.iou:.3f}, mean difference {made.found.everything.mae:.4f}"
+        f"  all convolutions in int8: IoU {made.found.everything.iou:.3f}, mean difference"
+        f" {made.found.everything.mae:.4f}"
     )
     for one in made.found.left_out:
         emit(
-            f"  left in fp32: {one.node}, which alone in int8 costs {one.costs_iou:.3f} of IoU and {one.costs_mae:.4f} of difference"
+            f"  left in fp32: {one.node}, which alone in int8 costs {one.costs_iou:.3f} of IoU and"
+            f" {one.costs_mae:.4f} of difference"
         )
 
 
@@ -267,7 +286,8 @@ def _agreement(arguments: argparse.Namespace) -> int:
         remember_agreement(model, engine, precision, agreement, cache, int8_kind=machine.int8_kind)
         if not arguments.json:
             emit(
-                f"{model} {engine} {precision}: mean difference {agreement.mae:.4f} from fp32, IoU {agreement.iou:.3f} ({agreement.pictures} judged)"
+                f"{model} {engine} {precision}: mean difference {agreement.mae:.4f} from fp32, IoU"
+                f" {agreement.iou:.3f} ({agreement.pictures} judged)"
             )
     if arguments.json:
         rows = {precision: asdict(agreement) for precision, agreement in found.items()}

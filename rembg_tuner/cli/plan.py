@@ -38,7 +38,8 @@ def plan_outputs(images: list[str], output: str | None) -> list[tuple[Path, Path
         output: a file, a folder, or None for beside each picture.
 
     Raises:
-        SettingsError: two would collide, one would take its picture's place, or a file was named for
+        SettingsError: two would collide, one would take its picture's place, or a file was named
+        for
             several pictures.
     """
     inputs = [Path(image) for image in images]
@@ -50,7 +51,8 @@ def plan_outputs(images: list[str], output: str | None) -> list[tuple[Path, Path
             raise SettingsError(
                 [
                     Message(
-                        "-o {output} is a file, and a folder is needed for its cut-outs; name another",
+                        "-o {output} is a file, and a folder is needed for its cut-outs; name"
+                        " another",
                         output=folder,
                     )
                 ]
@@ -121,7 +123,8 @@ def _refuse_collisions(plan: list[tuple[Path, Path]]) -> None:
         if place in sources:
             problems.append(
                 Message(
-                    "the cut-out of {path} would take the place of the picture {other}; choose another -o",
+                    "the cut-out of {path} would take the place of the picture {other}; choose"
+                    " another -o",
                     path=path,
                     other=sources[place],
                 )

@@ -33,7 +33,12 @@ def run(arguments: argparse.Namespace) -> int:
     machine = read_machine()
     here = {name: _figures(preset, machine) for name, preset in presets.items()}
     if arguments.json:
-        emit_json({name: {**preset.to_dict(), "measured_here": _to_dict(here[name])} for name, preset in presets.items()})  # fmt: skip
+        emit_json(
+            {
+                name: {**preset.to_dict(), "measured_here": _to_dict(here[name])}
+                for name, preset in presets.items()
+            }
+        )
         return 0
     host = read_host()
     for name, preset in presets.items():
@@ -45,11 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             words = preset.measured
             emit(
-                f"    {words['picture']}: median {words['latency_p50_s']} s (n = {words['n']}), peak {words['peak_rss_mib']} MiB; {measured_on_text(words)}, {words['date']}"
+                f"    {words['picture']}: median {words['latency_p50_s']} s (n = {words['n']}),"
+                f" peak {words['peak_rss_mib']} MiB; {measured_on_text(words)}, {words['date']}"
             )
             if (small := small_subject_of(words)) is not None:
                 emit(
-                    f"    small subject ({small.share:.0%} of the picture): median {small.time_s} s, {small.passes} network runs"
+                    f"    small subject ({small.share:.0%} of the picture): median {small.time_s}"
+                    f" s, {small.passes} network runs"
                 )
             if (elsewhere := measured_elsewhere_text(preset, host)) is not None:
                 emit(f"    {elsewhere}")
@@ -59,7 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _figures(preset: Preset, machine: Machine) -> PresetFigures | None:
-    """Return what a preset took on this machine; None: nothing was measured here, or it cannot run."""
+    """Return what a preset took on this machine.
+
+    None: nothing was measured here, or it cannot run.
+    """
     try:
         settings, _ = asked_settings(preset, {}, machine)
     except SettingsError:
@@ -76,7 +86,8 @@ def _lines(figures: PresetFigures) -> list[str]:
     """Lay out what a preset took on this machine."""
     pictures = "1080p JPEG to PNG" if figures.is_of_bench else "own pictures"
     lines = [
-        f"    on this machine, {pictures}: median {figures.time_s:.3f} s (n = {figures.n}), peak {format_bytes(figures.peak_bytes)}; {figures.date}"
+        f"    on this machine, {pictures}: median {figures.time_s:.3f} s (n = {figures.n}), peak"
+        f" {format_bytes(figures.peak_bytes)}; {figures.date}"
     ]
     if figures.small_time_s is not None:
         lines.append(f"    on this machine, small subject: median {figures.small_time_s:.3f} s")

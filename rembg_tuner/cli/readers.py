@@ -30,7 +30,10 @@ def reader_of(name: str) -> type | object:
 
 
 def list_reader_of(name: str) -> Callable[[str], list[object]]:
-    """Give what reads a knob's values from a word with commas; boxes, which have commas, stand by semicolons."""
+    """Give what reads a knob's values from a word with commas.
+
+    Boxes, which have commas, stand by semicolons.
+    """
     mark = ";" if name == "focus_box" else ","
     read = _BOOLEANS.__getitem__ if type_of(name) is bool else reader_of(name)
 
@@ -80,7 +83,9 @@ def read_seed(word: str) -> int:
 def _read_whole(word: str, *, least: int, most: int = MAX_COUNT) -> int:
     """Read a whole number from a minimum to a maximum."""
     if not (word.isascii() and word.isdigit() and least <= int(word) <= most):
-        raise argparse.ArgumentTypeError(f"a whole number from {least} to {most:,} is needed, got {word!r}")  # fmt: skip
+        raise argparse.ArgumentTypeError(
+            f"a whole number from {least} to {most:,} is needed, got {word!r}"
+        )
     return int(word)
 
 
@@ -109,7 +114,9 @@ def read_share(word: str) -> float:
     """Read a percentage, with or without its sign, as a share: 25% is 0.25."""
     value = _read_number(word.removesuffix("%").rstrip())
     if value is None or value > _MAX_PERCENT:
-        raise ValueError(f"a percentage from 0 to {_MAX_PERCENT:,}, such as 25%, is needed, got {word!r}")  # fmt: skip
+        raise ValueError(
+            f"a percentage from 0 to {_MAX_PERCENT:,}, such as 25%, is needed, got {word!r}"
+        )
     return value / 100
 
 
@@ -129,7 +136,10 @@ def read_memory_budget(word: str) -> int | Lifted:
     size = parse_bytes(word)
     if size < MIB:
         given = plural("{n} byte", "{n:,} bytes", n=size)
-        raise ValueError(f"a budget of memory is 1 MiB or more, with its unit, such as 300MiB, or any, got {word!r}, which is {given}")  # fmt: skip
+        raise ValueError(
+            "a budget of memory is 1 MiB or more, with its unit, such as 300MiB, or any, got"
+            f" {word!r}, which is {given}"
+        )
     return size
 
 

@@ -42,7 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     def tell(number: int, result: Result) -> None:
         if number % _TOLD_EVERY == 0:
-            log(f"{number}/{arguments.runs} {format_seconds(result.total_s)}, {format_bytes(result.retained_rss_bytes)} after it")  # fmt: skip
+            log(
+                f"{number}/{arguments.runs} {format_seconds(result.total_s)},"
+                f" {format_bytes(result.retained_rss_bytes)} after it"
+            )
 
     with noting_stops() as stopped:
         found = run_soak(
@@ -86,8 +89,16 @@ def _describe(found: Soak) -> list[str]:
     verdict = "" if found.verdict is None else f" ({_VERDICTS[found.verdict]})"
     p95 = "" if found.p95_s is None else f", p95 {format_seconds(found.p95_s)}"
     lines = [
-        f"{len(found.times_s)} runs: p50 {format_seconds(found.p50_s)}{p95}; {found.pictures_per_s:.2f} pictures a second, {found.pictures_a_day:,} a day at one slot",
-        f"memory: peak {format_bytes(found.peak_bytes)}; slope {found.slope_bytes / 1024:.1f}{within} KiB a picture over the second half{verdict}; {format_bytes(found.idle_bytes)} stay when idle",
+        (
+            f"{len(found.times_s)} runs: p50 {format_seconds(found.p50_s)}{p95};"
+            f" {found.pictures_per_s:.2f} pictures a second, {found.pictures_a_day:,} a day at one"
+            " slot"
+        ),
+        (
+            f"memory: peak {format_bytes(found.peak_bytes)}; slope"
+            f" {found.slope_bytes / 1024:.1f}{within} KiB a picture over the second half{verdict};"
+            f" {format_bytes(found.idle_bytes)} stay when idle"
+        ),
     ]
     if found.no_verdict is not None:
         lines.append(str(found.no_verdict))

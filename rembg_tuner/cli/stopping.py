@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _WORDS = {signal.SIGHUP: "hung up", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 STOP_SIGNALS = tuple(_WORDS)
 _STRENGTH = tuple(_WORDS)
-# A terminal that closes sends SIGHUP twice, `timeout` SIGTERM twice: that is one wish, and the clean-up after it
-# is left alone. Who presses Ctrl-C again later does not want to wait for it.
+# A terminal that closes sends SIGHUP twice, `timeout` SIGTERM twice: that is one wish, and the
+# clean-up after it is left alone. Who presses Ctrl-C again later does not want to wait for it.
 _REPEATED_WITHIN_S = 2.0
 _AGAIN_AFTER_S = 0.01
 
@@ -96,7 +96,9 @@ class Stops:
 
 @contextlib.contextmanager
 def dying_silently() -> Iterator[None]:
-    """Let SIGINT end the process at once, as long as there is nothing to clean up: while modules are imported.
+    """Let SIGINT end the process at once, as long as there is nothing to clean up.
+
+    While modules are imported.
 
     Python's own handler would raise an exception in the middle of an import, with a long traceback.
     """
@@ -106,7 +108,10 @@ def dying_silently() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[Stops]:
-    """Raise StoppedError for each of the three signals; those that the process was started to ignore stay so."""
+    """Raise StoppedError for each of the three signals.
+
+    Those that the process was started to ignore stay so.
+    """
     stops = Stops()
     hook, sys.unraisablehook = sys.unraisablehook, stops.raise_again
     try:
@@ -118,7 +123,10 @@ def stoppable() -> Iterator[Stops]:
 
 @contextlib.contextmanager
 def noting_stops() -> Iterator[list[int]]:
-    """Note the first signal instead of raising it: the caller ends at its next good moment. The next one is raised."""
+    """Note the first signal instead of raising it: the caller ends at its next good moment.
+
+    The next one is raised.
+    """
     noted: list[int] = []
     before: dict[int, Handler] = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 

@@ -98,7 +98,13 @@ def open_streams(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-cut-"))
             )
         except OSError as error:
-            raise OutputError(Message("there is no temporary folder for the picture: {reason}; set TMPDIR to one that can be written", reason=error.strerror)) from error  # fmt: skip
+            raise OutputError(
+                Message(
+                    "there is no temporary folder for the picture: {reason}; set TMPDIR to one that"
+                    " can be written",
+                    reason=error.strerror,
+                )
+            ) from error
         picture = folder / "stdin"
         cutout = folder / f"stdout.{suffix or STREAM_FORMATS[0]}"
         if is_read:
@@ -121,9 +127,16 @@ def _refuse(
     """
     problems: list[Message] = []
     if (is_read or is_written) and len(images) > 1:
-        problems.append(Message("- is for one picture, and {count} are named; give one, or name a folder by -o", count=len(images)))  # fmt: skip
+        problems.append(
+            Message(
+                "- is for one picture, and {count} are named; give one, or name a folder by -o",
+                count=len(images),
+            )
+        )
     if is_written and is_json:
-        problems.append(Message("standard output cannot take both the picture and --json; name a file by -o"))  # fmt: skip
+        problems.append(
+            Message("standard output cannot take both the picture and --json; name a file by -o")
+        )
     if suffix is not None and not is_written:
         problems.append(
             Message("--format is for standard output (-o -); a file's format is its name's end")
@@ -131,17 +144,29 @@ def _refuse(
     if is_read and sys.stdin is None:
         problems.append(Message("standard input is closed; give the path of a picture"))
     elif is_read and sys.stdin.isatty():
-        problems.append(Message("standard input is a terminal; give it a picture (rembg-tuner cut - -o - < cup.jpg > cup.png), or a path instead of -"))  # fmt: skip
+        problems.append(
+            Message(
+                "standard input is a terminal; give it a picture (rembg-tuner cut - -o - < cup.jpg"
+                " > cup.png), or a path instead of -"
+            )
+        )
     if is_written and not is_json and sys.stdout is None:
         problems.append(Message("standard output is closed; name a file by -o"))
     elif is_written and not is_json and sys.stdout.isatty():
-        problems.append(Message("standard output is a terminal, which cannot show the picture; send it to a file (> cup.png), or name one by -o"))  # fmt: skip
+        problems.append(
+            Message(
+                "standard output is a terminal, which cannot show the picture; send it to a file (>"
+                " cup.png), or name one by -o"
+            )
+        )
     if problems:
         raise SettingsError(problems)
 
 
 def _read_input(target: Path) -> None:
-    """Copy standard input to a file; what does not begin as a picture is not read on, and fails in its run.
+    """Copy standard input to a file.
+
+    What does not begin as a picture is not read on, and fails in its run.
 
     Raises:
         PictureError: it cannot be read, or is too large.
@@ -154,11 +179,24 @@ def _read_input(target: Path) -> None:
                 file.write(piece)
                 done += len(piece)
                 if done > MAX_INPUT_BYTES:
-                    raise PictureError(Message("standard input holds more than {limit:bytes}, the limit there; give the path of a file", limit=MAX_INPUT_BYTES))  # fmt: skip
+                    raise PictureError(
+                        Message(
+                            "standard input holds more than {limit:bytes}, the limit there; give"
+                            " the path of a file",
+                            limit=MAX_INPUT_BYTES,
+                        )
+                    )
                 if done == len(piece) and not _begins_as_picture(target):
                     return
     except OSError as error:
-        raise OutputError(Message("standard input cannot be kept in {folder}: {reason}; set TMPDIR to a folder with more space", folder=target.parent, reason=error.strerror)) from error  # fmt: skip
+        raise OutputError(
+            Message(
+                "standard input cannot be kept in {folder}: {reason}; set TMPDIR to a folder with"
+                " more space",
+                folder=target.parent,
+                reason=error.strerror,
+            )
+        ) from error
 
 
 def _read_piece() -> bytes:

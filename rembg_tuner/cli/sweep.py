@@ -62,7 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.resume:
             log(str(_announce_rest(sweep)))
         if sweep.outdated:
-            log(f"{sweep.outdated} trials in {folder} were measured on another machine, with other versions, or with other weights; they are measured anew")  # fmt: skip
+            log(
+                f"{sweep.outdated} trials in {folder} were measured on another machine, with other"
+                " versions, or with other weights; they are measured anew"
+            )
         try:
             sweep.run(on_trial=partial(_tell, names), is_cancelled=lambda: False)
             sweep.confirm(budgets, on_trial=partial(_tell, names), is_cancelled=lambda: False)
@@ -70,10 +73,14 @@ def run(arguments: argparse.Namespace) -> int:
             is_interrupted = True
             kept = _trials(len(sweep.trials))
             log(
-                f"rembg-tuner: {stop_word(error)}; {kept} kept, go on with: {resume_command(folder)}"
+                f"rembg-tuner: {stop_word(error)}; {kept} kept, go on with:"
+                f" {resume_command(folder)}"
             )
     if known := sweep.progress(0.0).remembered:
-        log(f"{known} of {len(sweep.trials)} trials were measured on this machine before; --again measures them anew")  # fmt: skip
+        log(
+            f"{known} of {len(sweep.trials)} trials were measured on this machine before; --again"
+            " measures them anew"
+        )
     keep_presets_figures(sweep.trials)
     found = recommend(sweep.trials, budgets)
     written = write_summary(folder, sweep, plan, found, budgets)
@@ -96,9 +103,15 @@ def tell_what_is_missing(summary: Summary, folder: Path) -> None:
     """Say on stderr which trials of a sweep are not done, or are of other weights."""
     done, planned = len(summary.trials), summary.planned
     if planned is not None and done < planned:
-        log(f"{done} of {_trials(planned)} of the sweep in {folder} are done; go on with: {resume_command(folder)}")  # fmt: skip
+        log(
+            f"{done} of {_trials(planned)} of the sweep in {folder} are done; go on with:"
+            f" {resume_command(folder)}"
+        )
     if summary.outdated:
-        log(f"{_trials(summary.outdated)} in {folder} ran other weights than those that lie here now, and are left out; measure them anew with: {resume_command(folder)}")  # fmt: skip
+        log(
+            f"{_trials(summary.outdated)} in {folder} ran other weights than those that lie here"
+            f" now, and are left out; measure them anew with: {resume_command(folder)}"
+        )
 
 
 def _trials(count: int) -> Message:
@@ -108,14 +121,23 @@ def _trials(count: int) -> Message:
 
 def _announce(plan: Plan, *, is_resumed: bool) -> Message:
     """Return how many trials there will be, and about how long they take, unless a part may be done."""
-    how = Message("all of them, in an order by chance") if plan.trials is None else Message("chosen by a guided search")  # fmt: skip
-    again = plural(", then the best again in {n} worker more", ", then the best again in {n:,} workers more", n=plan.confirming)  # fmt: skip
+    how = (
+        Message("all of them, in an order by chance")
+        if plan.trials is None
+        else Message("chosen by a guided search")
+    )
+    again = plural(
+        ", then the best again in {n} worker more",
+        ", then the best again in {n:,} workers more",
+        n=plan.confirming,
+    )
     guess = Message(
         ": about {time}, corrected after the first trial",
         time=format_guess_range(*plan.guess_range_s()),
     )
     return Message(
-        "{trials} of {settings}, {how} (seed {seed}), {runs} of each of {pictures} after a warm-up{again}{guess}; Ctrl-C keeps what is done",
+        "{trials} of {settings}, {how} (seed {seed}), {runs} of each of {pictures} after a"
+        " warm-up{again}{guess}; Ctrl-C keeps what is done",
         trials=_trials(plan.count()),
         settings=plural("{n} setting", "{n:,} settings", n=len(plan.grid())),
         how=how,
@@ -171,7 +193,8 @@ def print_recommendation(
         trials: of the sweep.
         budgets: under which it was found.
         folder: of the sweep.
-        own: budgets of the sweep, which hold in the commands to run next where no flag says otherwise.
+        own: budgets of the sweep, which hold in the commands to run next where no flag says
+            otherwise.
     """
     names = differences([t.settings for t in trials])
     _print_table(found, trials, names)
@@ -179,19 +202,27 @@ def print_recommendation(
         emit(str(busy))
     for trial in trials:
         if trial.failure is not None:
-            emit(f"failed: trial {trial.number}, {label_of(trial.settings, names)}: {trial.failure}")  # fmt: skip
+            emit(
+                f"failed: trial {trial.number}, {label_of(trial.settings, names)}: {trial.failure}"
+            )
     if found.chosen is None:
         _print_nothing_fits(found, budgets, folder, own)
         return
     emit(f"recommended: trial {found.chosen.number}, {found.why}")
     if found.runner_up is not None:
-        emit(f"runner-up: trial {found.runner_up.number}, {label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}")  # fmt: skip
+        emit(
+            f"runner-up: trial {found.runner_up.number},"
+            f" {label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}"
+        )
     for step in found.steps:
         emit(f"  {step.text}")
     if found.expected is not None:
         emit(str(found.expected))
     emit(f"run it: {command_of(found.chosen.settings)}")
-    emit(f"ship it: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', *_flags_of(budgets, own)])}")  # fmt: skip
+    emit(
+        "ship it:"
+        f" {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', *_flags_of(budgets, own)])}"
+    )
 
 
 def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str]) -> None:
@@ -205,7 +236,11 @@ def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str
         busy = " (machine busy)" if is_busy(trial.warnings) else ""
         mark = "*" if trial is found.chosen else "~" if trial is found.nearest else " "
         agreement = "-" if trial.agreement is None else f"{trial.agreement:.3f}"
-        emit(f"{trial.number:>5}  {format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement:>6} {mark}{label_of(trial.settings, names)}{busy}")  # fmt: skip
+        emit(
+            f"{trial.number:>5}  {format_seconds(trial.time_s):>9} "
+            f" {format_bytes(trial.peak_bytes):>9}  {agreement:>6}"
+            f" {mark}{label_of(trial.settings, names)}{busy}"
+        )
     if len(measured) > len(shown):
         emit(f"… {len(measured) - len(shown)} more in the report")
 
@@ -219,7 +254,10 @@ def _print_nothing_fits(
         return
     emit(f"nearest: trial {found.nearest.number}")
     emit(f"lift what it misses: {lifting_command(found.nearest, budgets, folder, own)}")
-    emit(f"or take it by name: {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', '--setting', str(found.nearest.number)])}")  # fmt: skip
+    emit(
+        "or take it by name:"
+        f" {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', '--setting', str(found.nearest.number)])}"
+    )
 
 
 def lifting_command(trial: Trial, budgets: Budgets, folder: Path, own: Budgets) -> str:
@@ -259,7 +297,10 @@ def _flags_of(budgets: Budgets, own: Budgets, without: Sequence[str] = ()) -> li
 
 
 def command_of(settings: Settings) -> str:
-    """Write the command that cuts a picture out with a setting: model and engine always, else what is not the default."""
+    """Write the command that cuts a picture out with a setting.
+
+    Model and engine always, else what is not the default.
+    """
     words = ["rembg-tuner", "cut", "PICTURE"]
     named = {"model": settings.model, "engine": settings.engine}
     for name, value in {**named, **settings.changed()}.items():

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def keep_presets_figures(trials: Sequence[Trial]) -> None:
-    """Keep what the presets among a sweep's settings took as this machine's figures; not what ran under load.
+    """Keep what the presets among a sweep's settings took as this machine's figures.
+
+    Not what ran under load.
 
     What cannot be kept is said.
     """
@@ -33,7 +35,13 @@ def keep_presets_figures(trials: Sequence[Trial]) -> None:
         with contextlib.suppress(SettingsError, ModelError, OSError):  # it cannot run here
             keys.add(_identity(asked_settings(preset, {}, machine)[0], machine))
     for trial in trials:
-        if trial.time_s is None or trial.peak_bytes is None or not trial.is_measured or trial.was_measured_before or is_busy(trial.warnings):  # fmt: skip
+        if (
+            trial.time_s is None
+            or trial.peak_bytes is None
+            or not trial.is_measured
+            or trial.was_measured_before
+            or is_busy(trial.warnings)
+        ):
             continue
         figures = PresetFigures(
             time_s=trial.time_s,

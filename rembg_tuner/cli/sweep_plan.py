@@ -1,4 +1,7 @@
-"""What `sweep` is to measure: a new plan of its flags, or the plan of the folder that is resumed."""
+"""What `sweep` is to measure.
+
+A new plan of its flags, or the plan of the folder that is resumed.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
 def plan_of_arguments(arguments: argparse.Namespace) -> Plan:
     """Make the plan that the arguments ask for.
 
-    With --resume it is the plan of the folder in -o: budgets, --confirm and more --trials may be given anew, and
-    any other flag must say what the plan says.
+    With --resume it is the plan of the folder in -o: budgets, --confirm and more --trials may be
+    given anew, and any other flag must say what the plan says.
 
     Raises:
         SettingsError: no picture is named, or a flag contradicts the plan.
@@ -48,7 +51,16 @@ def plan_of_arguments(arguments: argparse.Namespace) -> Plan:
                 folder=folder,
                 file=PLAN_FILE,
             )
-        raise SettingsError([Message("{why}; name pictures or folders, such as: rembg-tuner sweep my-pictures/ -o {folder}", why=why, folder=folder)])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "{why}; name pictures or folders, such as: rembg-tuner sweep my-pictures/ -o"
+                    " {folder}",
+                    why=why,
+                    folder=folder,
+                )
+            ]
+        )
     axes = given_knobs(arguments)
     log_sizes(axes)
     return Plan(
@@ -87,7 +99,18 @@ def _resumed(arguments: argparse.Namespace, there: Plan, file: Path) -> Plan:
         *_contradicting_preset(arguments, there),
     ]
     if contradictions:
-        raise SettingsError([Message("{given} contradicts {file}, which has {planned}; leave it out to resume that sweep, or name another -o", given=given, file=file, planned=planned) for given, planned in contradictions])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "{given} contradicts {file}, which has {planned}; leave it out to resume that"
+                    " sweep, or name another -o",
+                    given=given,
+                    file=file,
+                    planned=planned,
+                )
+                for given, planned in contradictions
+            ]
+        )
     return replace(
         there,
         trials=there.trials if arguments.trials is None else arguments.trials,
@@ -110,8 +133,14 @@ def _contradicting_values(
                     Message("the pictures {pictures}", pictures=_listed(there.pictures)),
                 )
             )
-    if arguments.reference is not None and _absolute(arguments.reference) != _absolute(there.reference):  # fmt: skip
-        planned = Message("the reference {reference}", reference=there.reference) if there.reference else Message("the model in fp32 as its reference")  # fmt: skip
+    if arguments.reference is not None and _absolute(arguments.reference) != _absolute(
+        there.reference
+    ):
+        planned = (
+            Message("the reference {reference}", reference=there.reference)
+            if there.reference
+            else Message("the model in fp32 as its reference")
+        )
         found.append((Message("--reference {reference}", reference=arguments.reference), planned))
     for name in ("rounds", "seed"):
         given, planned_value = getattr(arguments, name), getattr(there, name)
@@ -130,7 +159,11 @@ def _contradicting_values(
             )
         )
     if arguments.trials is not None and (there.trials is None or arguments.trials < there.trials):
-        planned = Message("all of its settings") if there.trials is None else Message("{trials} trials, and can only get more", trials=there.trials)  # fmt: skip
+        planned = (
+            Message("all of its settings")
+            if there.trials is None
+            else Message("{trials} trials, and can only get more", trials=there.trials)
+        )
         found.append((Message("--trials {trials}", trials=arguments.trials), planned))
     return found
 
@@ -138,7 +171,10 @@ def _contradicting_values(
 def _contradicting_axes(
     arguments: argparse.Namespace, there: Plan
 ) -> list[tuple[Message, Message]]:
-    """List the axes' flags that have other values than the plan; a knob that is no axis there has one value."""
+    """List the axes' flags that have other values than the plan.
+
+    A knob that is no axis there has one value.
+    """
     found: list[tuple[Message, Message]] = []
     base = there.base.to_dict()
     for name, values in given_knobs(arguments).items():
@@ -162,9 +198,17 @@ def _contradicting_preset(
     given, planned = _base_of(arguments.preset).to_dict(), there.base.to_dict()
     differing = [name for name in given if given[name] != planned[name] and name not in there.axes]
     return [
-        (Message("--preset {preset} ({knob} {value})", preset=arguments.preset, knob=name, value=_words([given[name]])), Message("{knob} {value}", knob=name, value=_words([planned[name]])))
+        (
+            Message(
+                "--preset {preset} ({knob} {value})",
+                preset=arguments.preset,
+                knob=name,
+                value=_words([given[name]]),
+            ),
+            Message("{knob} {value}", knob=name, value=_words([planned[name]])),
+        )
         for name in differing
-    ]  # fmt: skip
+    ]
 
 
 def _absolute(reference: str) -> str:
@@ -183,4 +227,6 @@ def _listed(paths: Sequence[Path]) -> Message:
 
 def _words(values: Sequence[object]) -> str:
     """Write values as their flag takes them."""
-    return ",".join({True: "on", False: "off"}[one] if isinstance(one, bool) else str(one) for one in values)  # fmt: skip
+    return ",".join(
+        {True: "on", False: "off"}[one] if isinstance(one, bool) else str(one) for one in values
+    )

@@ -41,13 +41,21 @@ def run(arguments: argparse.Namespace) -> int:
     bench, found = OwnBench("ignored"), []
     for preset in presets:
         log(f"preset {preset.name}: measured again")
-        with tempfile.TemporaryDirectory(prefix="rembg-tuner-verify-") as folder, Comparer() as comparer:  # fmt: skip
+        with (
+            tempfile.TemporaryDirectory(prefix="rembg-tuner-verify-") as folder,
+            Comparer() as comparer,
+        ):
             one = verify(preset, request, Path(folder), bench, comparer)
         found.append(one)
         if not arguments.json:
             emit(*_describe(one))
     if arguments.json:
-        emit_json({"is_inside": all(one.is_inside for one in found), "verified": [_to_dict(one) for one in found]})  # fmt: skip
+        emit_json(
+            {
+                "is_inside": all(one.is_inside for one in found),
+                "verified": [_to_dict(one) for one in found],
+            }
+        )
     return DONE if all(one.is_inside for one in found) else FAILED
 
 
@@ -82,7 +90,15 @@ def _presets(name: str) -> list[Preset]:
     path = Path(name)
     if path.is_file():
         return list(read_presets(path).values())
-    raise PresetError(Message("{name!r} is not a preset or a file of presets, as export --to preset writes it; the presets are {presets}", code="unknown_preset", name=name, presets=listed(known)))  # fmt: skip
+    raise PresetError(
+        Message(
+            "{name!r} is not a preset or a file of presets, as export --to preset writes it; the"
+            " presets are {presets}",
+            code="unknown_preset",
+            name=name,
+            presets=listed(known),
+        )
+    )
 
 
 def _describe(found: Verification) -> list[str]:
@@ -90,8 +106,14 @@ def _describe(found: Verification) -> list[str]:
     record, measured = found.record, found.preset.measured or {}
     width = max(len("warning"), *(len(_WORDS[check.what]) for check in found.checks))
     lines = [
-        f"{found.preset.name}: {'inside' if found.is_inside else 'OUTSIDE'} the range of its record",
-        f"  {'record':{width}}  {record.date}, {measured_on_text(measured)}; {record.picture}, n = {record.n}; {record.engine}",
+        (
+            f"{found.preset.name}: {'inside' if found.is_inside else 'OUTSIDE'} the range of its"
+            " record"
+        ),
+        (
+            f"  {'record':{width}}  {record.date}, {measured_on_text(measured)}; {record.picture},"
+            f" n = {record.n}; {record.engine}"
+        ),
         f"  {'now':{width}}  {found.engine}, n = {found.trial.n}",
     ]
     lines += [f"  {_WORDS[check.what]:{width}}  {_check_text(check)}" for check in found.checks]
@@ -106,7 +128,10 @@ def _check_text(check: Check) -> str:
     if check.measured is None or isinstance(check.measured, str) or check.recorded is None:
         return state
     if check.what == "matte":
-        return f"{check.picture}: overlap {check.measured:.4f} with the recorded one, at least {check.limit:g}: {state}"
+        return (
+            f"{check.picture}: overlap {check.measured:.4f} with the recorded one, at least"
+            f" {check.limit:g}: {state}"
+        )
     write = format_bytes if check.what == "peak" else format_seconds
     now, then = write(check.measured), write(check.recorded)  # type: ignore[arg-type]  # bytes are whole
     limit = "" if check.limit is None else f", at most {write(check.limit)}"  # type: ignore[arg-type]
@@ -120,9 +145,18 @@ def _to_dict(found: Verification) -> dict[str, object]:
         "preset": found.preset.name,
         "is_inside": found.is_inside,
         "checks": [check.to_dict() for check in found.checks],
-        "ranges": {"time": found.ranges.time, "peak": found.ranges.peak, "matte": found.ranges.matte},
-        "record": {"date": record.date, "picture": record.picture, "n": record.n, "engine": record.engine},
+        "ranges": {
+            "time": found.ranges.time,
+            "peak": found.ranges.peak,
+            "matte": found.ranges.matte,
+        },
+        "record": {
+            "date": record.date,
+            "picture": record.picture,
+            "n": record.n,
+            "engine": record.engine,
+        },
         "engine": found.engine,
         "elsewhere": None if found.elsewhere is None else str(found.elsewhere),
         "trial": found.trial.to_dict(),
-    }  # fmt: skip
+    }

@@ -31,7 +31,8 @@ def pictures_of(output: RawOutput, path: str) -> RawOutput:
     if output.ndim not in (3, 4):
         raise ModelError(
             Message(
-                "{path} does not make a matte: its first output has the shape {shape}, and one of three or four dimensions is needed",
+                "{path} does not make a matte: its first output has the shape {shape}, and one of"
+                " three or four dimensions is needed",
                 path=Path(path),
                 shape=str(output.shape),
             )
@@ -40,7 +41,10 @@ def pictures_of(output: RawOutput, path: str) -> RawOutput:
 
 
 def fill_up(network_input: NetworkInput, batch: int) -> NetworkInput:
-    """Repeat the last picture until there are as many as the session takes: float32 (batch, 3, h, w)."""
+    """Repeat the last picture until there are as many as the session takes.
+
+    Float32 (batch, 3, h, w).
+    """
     missing = batch - len(network_input)
     if not missing:
         return network_input
@@ -48,8 +52,13 @@ def fill_up(network_input: NetworkInput, batch: int) -> NetworkInput:
 
 
 def noise(*, side: int, batch: int = 1) -> NetworkInput:
-    """Make what a network is tried with: float32 (batch, 3, side, side), normal, the same every time."""
-    tried: NetworkInput = np.random.default_rng(0).standard_normal((batch, 3, side, side), np.float32)  # fmt: skip
+    """Make what a network is tried with.
+
+    Float32 (batch, 3, side, side), normal, the same every time.
+    """
+    tried: NetworkInput = np.random.default_rng(0).standard_normal(
+        (batch, 3, side, side), np.float32
+    )
     return tried
 
 
@@ -61,7 +70,8 @@ def answer_difference(answer: RawOutput, reference: RawOutput) -> float:
         reference: likewise.
 
     Returns:
-        The mean absolute difference as a share of the reference's range; infinite where the shapes differ.
+        The mean absolute difference as a share of the reference's range; infinite where the shapes
+        differ.
     """
     a, b = np.squeeze(answer), np.squeeze(reference)
     if a.shape != b.shape:

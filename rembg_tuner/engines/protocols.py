@@ -1,6 +1,7 @@
 """What an engine is opened with, and what it then can do.
 
-It says afterwards what it really does (`effective`), read back from the library and not from what was asked.
+It says afterwards what it really does (`effective`), read back from the library and not from what
+was asked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def _tell_nobody(_phase: str) -> None:
     """Ignore a phase."""
 
 
-# What `models quantize` writes into a graph's metadata, so that an engine can read back what it runs.
+# What `models quantize` writes into a graph's metadata, so that an engine can read back what it
+# runs.
 INT8_MARK = "rembg_tuner.precision"
 
 
@@ -50,7 +52,8 @@ class Engine(Protocol):
     """A loaded model that can be stopped while it runs.
 
     Attributes:
-        effective: what the library says of itself, by the settings' names; None for what it has not.
+        effective: what the library says of itself, by the settings' names; None for what it has
+            not.
         warnings: for the user: what is other than asked, or worth knowing.
     """
 

@@ -1,8 +1,8 @@
 """What an engine is, as a value: whatever is decided or said of it outside its folder is read here.
 
-The command line reads the table before it launches a worker, and the worker reads it too. Therefore this module and
-the specs import nothing when they are imported, not even `dataclasses`. What needs a library, or a room below, is a
-function that imports it when it is called.
+The command line reads the table before it launches a worker, and the worker reads it too. Therefore
+this module and the specs import nothing when they are imported, not even `dataclasses`. What needs
+a library, or a room below, is a function that imports it when it is called.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class _Value:
         missing = {name for name in known - fields.keys() if not hasattr(type(self), name)}
         if missing or fields.keys() - known:
             raise TypeError(
-                f"{type(self).__name__}: missing {sorted(missing)}, unknown {sorted(fields.keys() - known)}"
+                f"{type(self).__name__}: missing {sorted(missing)}, unknown"
+                f" {sorted(fields.keys() - known)}"
             )
         vars(self).update(fields)
 
@@ -87,7 +88,8 @@ class Derived(_Value):
     """What an engine needs made of a model's file, by `rembg_tuner.conversion`, in a process of its own.
 
     Attributes:
-        do: `FIT` frees input size and batch of the graph; an engine's name has its `convert_with` do it.
+        do: `FIT` frees input size and batch of the graph; an engine's name has its `convert_with`
+            do it.
         side: of the network's input, px; 0: the graph's own.
         batch: pictures at once; of `FIT`.
         endings: of the files that are made; what the engine loads has the first.
@@ -108,11 +110,13 @@ class Script(_Value):
     """An engine's part of an exported Python script.
 
     Attributes:
-        block: what stands before numpy's import: the script's first imports, telemetry that is switched off.
+        block: what stands before numpy's import: the script's first imports, telemetry that is
+            switched off.
         imports: the engine's own.
-        body: defines `load()` and `predict(network, tensor)`: float32 (1, 3, side, side) in, (1, 1, side, side) out.
-            Knobs are constants by their names in capitals.
-        packages: those that it needs besides numpy and Pillow, by execution provider; cpu for an engine without.
+        body: defines `load()` and `predict(network, tensor)`: float32 (1, 3, side, side) in, (1, 1,
+            side, side) out. Knobs are constants by their names in capitals.
+        packages: those that it needs besides numpy and Pillow, by execution provider; cpu for an
+            engine without.
     """
 
     block: str
@@ -127,31 +131,35 @@ class EngineSpec(_Value):
     Attributes:
         name: by our word.
         rank: 1 for the engine that is taken first where none is asked for.
-        pipeline: network: it runs the network, and this program does the rest; stock: it has a whole pipeline of
-            its own, to compare with.
+        pipeline: network: it runs the network, and this program does the rest; stock: it has a
+            whole pipeline of its own, to compare with.
         packages: what is imported, each with the distributions that bring it, the usual one first.
         install: the command that installs it.
         precisions: the number formats that it has, fp32 first, each with what it needs.
         faster_than_fp32: those of them that take less time than fp32, the fastest first.
-        providers: the execution providers that it knows, each with the library's own name; empty: it has none.
-        probe_providers: a line of Python that prints, as JSON, what is wrong with each of them here (a Message, or
-            null); empty: nobody asks.
+        providers: the execution providers that it knows, each with the library's own name; empty:
+            it has none.
+        probe_providers: a line of Python that prints, as JSON, what is wrong with each of them here
+            (a Message, or null); empty: nobody asks.
         knobs: those that it honours, of the knobs that not every engine does (`Knob.engines`).
         runs_own_files: whether it runs a user's .onnx file.
-        int8_ending: what the name of a model's int8 file ends in before `.onnx`, where the engine has a form of its
-            own, since each fuses 8-bit operators of another placement; None: it has no int8.
-        int8_tools: imports what makes an int8 form, and returns the function that makes it (of a graph, inputs,
-            `input_name` and the nodes `left_out`) and the versions of what makes it.
-        derive: returns what must be made of a model's file for a run; None, or a function that returns None: the
-            released file will do.
+        int8_ending: what the name of a model's int8 file ends in before `.onnx`, where the engine
+            has a form of its own, since each fuses 8-bit operators of another placement; None: it
+            has no int8.
+        int8_tools: imports what makes an int8 form, and returns the function that makes it (of a
+            graph, inputs, `input_name` and the nodes `left_out`) and the versions of what makes it.
+        derive: returns what must be made of a model's file for a run; None, or a function that
+            returns None: the released file will do.
         convert_with: makes what is not `FIT`, of the released file, at a path, for a side.
         script: imports its part of an exported Python script; None: no script is written for it.
         image_install: what an image's `pip install` is given besides requirements.txt.
         timeouts: how long it may take.
-        axes: what a sweep tries of it where no axes are named: its own values of the knobs; None: it is left out.
-        probe: a line of Python that prints what the library finds here, run by doctor in a process of its own; empty:
-            nothing is asked.
-        detail: returns what doctor says of it where it is installed, given what `probe` printed; empty: it failed.
+        axes: what a sweep tries of it where no axes are named: its own values of the knobs; None:
+            it is left out.
+        probe: a line of Python that prints what the library finds here, run by doctor in a process
+            of its own; empty: nothing is asked.
+        detail: returns what doctor says of it where it is installed, given what `probe` printed;
+            empty: it failed.
         imports: imports the libraries in the worker, and returns their versions by name.
         open: loads a model.
     """
@@ -186,7 +194,10 @@ class EngineSpec(_Value):
 
     @property
     def precision_choices(self) -> tuple[Precision, ...]:
-        """The values of the knob precision: its number formats, and auto where it honours the knob."""
+        """The values of the knob precision.
+
+        Its number formats, and auto where it honours the knob.
+        """
         return ("auto", *self.precisions) if "precision" in self.knobs else tuple(self.precisions)
 
     @property

@@ -53,7 +53,8 @@ def own_file_problem(engine: str, model: str) -> Message | None:
     from rembg_tuner.messages import Message
 
     return Message(
-        "engine {engine} runs rembg's own models by name, got {model!r}; choose another engine for an own file",
+        "engine {engine} runs rembg's own models by name, got {model!r}; choose another engine for"
+        " an own file",
         engine=engine,
         model=Path(model),
     )

@@ -20,14 +20,20 @@ def installed_version(spec: EngineSpec) -> str | None:
 
 
 def package_versions() -> dict[str, str | None]:
-    """Return the versions of all engines' packages, each by its distribution; None for those not installed."""
+    """Return the versions of all engines' packages, each by its distribution.
+
+    None for those not installed.
+    """
     from rembg_tuner.engines.table import ENGINES
 
     return dict(found for spec in ENGINES.values() for found in _versions_of(spec))
 
 
 def _versions_of(spec: EngineSpec) -> list[tuple[str, str | None]]:
-    """Return each package's distribution with its version; the usual distribution where none is installed."""
+    """Return each package's distribution with its version.
+
+    The usual distribution where none is installed.
+    """
     from importlib.metadata import PackageNotFoundError, version
 
     found: list[tuple[str, str | None]] = []

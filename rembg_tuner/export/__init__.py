@@ -1,4 +1,6 @@
-"""What runs a setting elsewhere: compose.yaml, Dockerfile, rembg's command, a Python script, env file, preset.
+"""What runs a setting elsewhere.
+
+Compose.yaml, Dockerfile, rembg's command, a Python script, env file, preset.
 
 targets         the one door: which writer writes what
 values          what is exported, and what was measured of it

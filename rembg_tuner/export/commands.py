@@ -13,8 +13,8 @@ from rembg_tuner.models.catalogue import read_catalogue
 if TYPE_CHECKING:
     from rembg_tuner.export.values import Export, Wanted
 
-# Not told as lost: the command carries the model, and the threads by the variable that its session reads;
-# notes of their own tell of the engine and of the limits.
+# Not told as lost: the command carries the model, and the threads by the variable that its session
+# reads; notes of their own tell of the engine and of the limits.
 _TOLD_OTHERWISE = {"model", "intra_op_threads", "engine", "timeout_s", "memory_limit_bytes"}
 
 
@@ -31,12 +31,25 @@ def write_rembg(wanted: Wanted) -> Export:
     lost = [f"{name} {value}" for name, value in changed.items() if name not in _TOLD_OTHERWISE]
     notes: list[Message] = []
     if not settings.engine_spec.is_stock:
-        notes.append(Message("rembg runs ONNX Runtime in its own pipeline, not engine {engine}: what was measured does not hold for it", engine=settings.engine))  # fmt: skip
+        notes.append(
+            Message(
+                "rembg runs ONNX Runtime in its own pipeline, not engine {engine}: what was"
+                " measured does not hold for it",
+                engine=settings.engine,
+            )
+        )
     if lost:
         notes.append(Message("rembg's command cannot carry {lost}", lost=listed(lost)))
     notes += kept_notes(settings)
     if settings.model not in read_catalogue():
-        raise SettingsError([Message("rembg's command takes models by name, and {model} is a file; use --to python", model=Path(settings.model))])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "rembg's command takes models by name, and {model} is a file; use --to python",
+                    model=Path(settings.model),
+                )
+            ]
+        )
     variables = f"ORT_DISABLE_TELEMETRY=1 {threads}"
     return made_of("rembg", f"#!/bin/sh\n{variables}{' '.join(words)}\n", *notes)
 
@@ -45,7 +58,10 @@ def write_env(wanted: Wanted) -> Export:
     """Write an env file for rembg tuner, and for rembg."""
     settings = wanted.settings
     lines = [
-        "# For rembg tuner: the presets file that `export --to preset` writes, with this setting in it",
+        (
+            "# For rembg tuner: the presets file that `export --to preset` writes, with this"
+            " setting in it"
+        ),
         "REMBG_TUNER_PRESETS=presets.yaml",
     ]
     if settings.intra_op_threads:
@@ -57,6 +73,14 @@ def write_env(wanted: Wanted) -> Export:
         "# ONNX Runtime reports to its maker unless told not to",
         "ORT_DISABLE_TELEMETRY=1",
     ]
-    lost = [Term(name, "knob") for name in settings.changed() if name not in ("intra_op_threads", "model", "engine")]  # fmt: skip
-    note = Message("no variable carries {lost}; the preset does", lost=listed(lost)) if lost else Message("the preset carries the setting")  # fmt: skip
+    lost = [
+        Term(name, "knob")
+        for name in settings.changed()
+        if name not in ("intra_op_threads", "model", "engine")
+    ]
+    note = (
+        Message("no variable carries {lost}; the preset does", lost=listed(lost))
+        if lost
+        else Message("the preset carries the setting")
+    )
     return made_of("env", "\n".join(lines) + "\n", note)

@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 IDLE_BYTES = 160 * MIB  # the web process after a day's work: benchmarks/page.py
 MARGIN = 0.25  # above what was measured: larger pictures, another allocator's day
 _STEP = 32 * MIB
-_HEALTH = ("python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=4)")  # fmt: skip
+_HEALTH = (
+    "python",
+    "-c",
+    "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=4)",
+)
 _SERVE = ("python", "app.py", "--host", "0.0.0.0", "--port", "7860", "--preset")
 
 
 def limits_of(measured: Measured) -> tuple[int, int]:
     """Give what a container needs, bytes: reserved, and at most.
 
-    Reserved is the idle web process and the setting's peak; the limit is a quarter more, rounded up to
-    32 MiB.
+    Reserved is the idle web process and the setting's peak; the limit is a quarter more, rounded up
+    to 32 MiB.
     """
     reserved = IDLE_BYTES + measured.peak_bytes
     limit = math.ceil(reserved * (1 + MARGIN) / _STEP) * _STEP
@@ -47,7 +51,14 @@ def write_compose(wanted: Wanted) -> Export:
     """
     measured = wanted.measured
     if measured is None:
-        raise SettingsError([Message("compose.yaml takes its limits from what was measured; run the setting first: `sweep`, `bench --presets`, or once on the page")])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "compose.yaml takes its limits from what was measured; run the setting first:"
+                    " `sweep`, `bench --presets`, or once on the page"
+                )
+            ]
+        )
     reserved, limit = limits_of(measured)
     threads = wanted.settings.intra_op_threads or measured.cores
     dockerfile, extra_notes = _dockerfile_text(wanted)
@@ -57,7 +68,8 @@ def write_compose(wanted: Wanted) -> Export:
         "ports": ["127.0.0.1:7860:7860"],
         "user": "1000",
         "read_only": True,
-        # What engines compile outlives the container; /tmp is no tmpfs, whose files would count as memory.
+        # What engines compile outlives the container; /tmp is no tmpfs, whose files would count as
+        # memory.
         "volumes": ["cache:/home/user/.cache", "scratch:/tmp"],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
@@ -75,16 +87,18 @@ def write_compose(wanted: Wanted) -> Export:
                 "reservations": {"memory": f"{math.ceil(reserved / MIB)}M"},
             }
         },
-    }  # fmt: skip
+    }
     content = {
         "services": {"rembg-tuner": service},
         "volumes": {"cache": {}, "scratch": {}},
     }
     head = (
-        f"# In rembg tuner's own folder: docker compose -f compose.yaml up --build\n"
-        f"# Memory: {format_bytes(measured.peak_bytes)} peak measured ({measured.date}, {measured.cpu}, n = {measured.n}) + {format_bytes(IDLE_BYTES)} for the web process\n"
-        f"# = {format_bytes(reserved)} reserved; the limit is {MARGIN:.0%} more, rounded up to {format_bytes(_STEP)}. CPUs: one a thread.\n"
-        f"# /tmp is a volume and no tmpfs, whose files would count as memory.\n"
+        "# In rembg tuner's own folder: docker compose -f compose.yaml up --build\n# Memory:"
+        f" {format_bytes(measured.peak_bytes)} peak measured ({measured.date}, {measured.cpu}, n ="
+        f" {measured.n}) + {format_bytes(IDLE_BYTES)} for the web process\n# ="
+        f" {format_bytes(reserved)} reserved; the limit is {MARGIN:.0%} more, rounded up to"
+        f" {format_bytes(_STEP)}. CPUs: one a thread.\n# /tmp is a volume and no tmpfs, whose files"
+        " would count as memory.\n"
     )
     notes = [
         Message("pictures much larger than those that were measured take more: sweep with your own")
@@ -99,8 +113,14 @@ def write_dockerfile(wanted: Wanted) -> Export:
         SettingsError: no image can hold the model, or it wants more than a CPU.
     """
     text, notes = _dockerfile_text(wanted)
-    text += f"HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \\\n    CMD {json.dumps(_HEALTH)}\n"
-    head = "# In rembg tuner's own folder: docker build -f Dockerfile -t tuned . && docker run --rm -p 7860:7860 tuned\n"
+    text += (
+        "HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \\\n    CMD"
+        f" {json.dumps(_HEALTH)}\n"
+    )
+    head = (
+        "# In rembg tuner's own folder: docker build -f Dockerfile -t tuned . && docker run --rm -p"
+        " 7860:7860 tuned\n"
+    )
     return made_of("dockerfile", head + text, *notes)
 
 
@@ -112,9 +132,25 @@ def _dockerfile_text(wanted: Wanted) -> tuple[str, list[Message]]:
     """
     model, provider = wanted.settings.model, wanted.settings.provider
     if provider != "cpu":
-        raise SettingsError([Message("an image is written for the CPU's ONNX Runtime, and provider {provider} wants another; use --to python or --to preset", provider=provider)])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "an image is written for the CPU's ONNX Runtime, and provider {provider} wants"
+                    " another; use --to python or --to preset",
+                    provider=provider,
+                )
+            ]
+        )
     if (own := _own_file(wanted)) is not None:
-        raise SettingsError([Message("an image gets models of the catalogue, and {file} is a file of your own; copy it into the image yourself", file=Path(own))])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "an image gets models of the catalogue, and {file} is a file of your own; copy"
+                    " it into the image yourself",
+                    file=Path(own),
+                )
+            ]
+        )
     # JSON is YAML, and one line needs no heredoc
     measured = wanted.measured and replace(wanted.measured, pictures=())  # an image holds none
     one_line = json.dumps({wanted.name: preset_entry(wanted.settings, measured)})
@@ -137,11 +173,13 @@ EXPOSE 7860
 CMD {json.dumps([*_SERVE, wanted.name])}
 """
     return text, [
-        Message("the image holds the program's own u2netp (7 MiB), and no other model")
-        if model == DEFAULT_MODEL
-        else Message(
-            "the image holds {model} and the program's own u2netp (7 MiB), and no other model",
-            model=model,
+        (
+            Message("the image holds the program's own u2netp (7 MiB), and no other model")
+            if model == DEFAULT_MODEL
+            else Message(
+                "the image holds {model} and the program's own u2netp (7 MiB), and no other model",
+                model=model,
+            )
         ),
         Message(
             "no Docker engine was at hand where this was written: the image was not built there"

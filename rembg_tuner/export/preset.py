@@ -35,8 +35,16 @@ def preset_entry(wanted_settings: Settings, measured: Measured | None) -> dict[s
             figures["precision"] = measured.precision
         if measured.pictures:
             figures["pictures"] = [picture.to_dict() for picture in measured.pictures]
-    values = {"model": wanted_settings.model, "engine": wanted_settings.engine, **wanted_settings.changed()}  # fmt: skip
-    entry: dict[str, object] = {"for": "found by rembg tuner", "settings": values, "measured": figures}  # fmt: skip
+    values = {
+        "model": wanted_settings.model,
+        "engine": wanted_settings.engine,
+        **wanted_settings.changed(),
+    }
+    entry: dict[str, object] = {
+        "for": "found by rembg tuner",
+        "settings": values,
+        "measured": figures,
+    }
     if figures is None:
         entry["why_not_measured"] = "exported before it was measured"
     return entry

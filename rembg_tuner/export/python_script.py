@@ -47,23 +47,59 @@ def write_python(wanted: Wanted) -> Export:
     part = settings.engine_spec.script
     if part is None:
         able = listed((name for name, spec in ENGINES.items() if spec.script), " and ")
-        raise SettingsError([Message("a script is written for engines {engines}, not {engine}; use --to compose or --to preset", engines=able, engine=settings.engine)])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "a script is written for engines {engines}, not {engine}; use --to compose or"
+                    " --to preset",
+                    engines=able,
+                    engine=settings.engine,
+                )
+            ]
+        )
     if settings.focus != "off":
-        raise SettingsError([Message("a script runs the network once on the whole picture, and focus {focus} looks at a part of it; use --to compose or --to preset, or a setting with focus off", focus=settings.focus)])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "a script runs the network once on the whole picture, and focus {focus} looks"
+                    " at a part of it; use --to compose or --to preset, or a setting with"
+                    " focus off",
+                    focus=settings.focus,
+                )
+            ]
+        )
     notes: list[Message] = []
     if settings.precision == "auto":
         resolved = resolve(settings, read_machine())
         settings = replace(settings, precision=resolved.precision)
-        notes = [*resolved.notes, Message("precision auto is {precision} on this machine, and the script takes that", precision=settings.precision)]  # fmt: skip
+        notes = [
+            *resolved.notes,
+            Message(
+                "precision auto is {precision} on this machine, and the script takes that",
+                precision=settings.precision,
+            ),
+        ]
     is_int8 = settings.precision == "int8"
     model = find_model(settings.model, int8_for=settings.engine if is_int8 else None)
     if model.post != "minmax":
-        raise SettingsError([Message("a script is written for networks whose output is stretched, and {model}'s is taken by {post}; use --to compose", model=name_of(settings.model), post=model.post)])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "a script is written for networks whose output is stretched, and {model}'s is"
+                    " taken by {post}; use --to compose",
+                    model=name_of(settings.model),
+                    post=model.post,
+                )
+            ]
+        )
     size = settings.network_size or model.side or 0
     graph, file_name = model.path, Path(model.path).name
     if settings.network_size not in (0, model.side):
-        # Sizes are written into some graphs: the copy in the cache has them computed, as shown by running.
-        graph = prepare(settings, model, open_cache()[0], is_cancelled=lambda: False, on_start=lambda: None).graph_path  # fmt: skip
+        # Sizes are written into some graphs: the copy in the cache has them computed, as shown by
+        # running.
+        graph = prepare(
+            settings, model, open_cache()[0], is_cancelled=lambda: False, on_start=lambda: None
+        ).graph_path
         file_name = f"{Path(model.path).stem}-{size}.onnx"
     values = {
         "SIDE": size,
@@ -72,16 +108,32 @@ def write_python(wanted: Wanted) -> Export:
         "MAX_SIDE": settings.max_side,
         "THREADS": settings.intra_op_threads,
         "IS_PARALLEL": settings.execution_mode == "parallel",
-        **{name.upper(): value for name, value in settings.to_dict().items() if name not in (*_CONSTANTS, "model", "max_side")},
-    }  # fmt: skip
+        **{
+            name.upper(): value
+            for name, value in settings.to_dict().items()
+            if name not in (*_CONSTANTS, "model", "max_side")
+        },
+    }
     script = script_with(part())
     used = {name: value for name, value in values.items() if re.search(rf"\b{name}\b", script)}
-    lost = [name for name in settings.changed() if name not in _TOLD_OTHERWISE and _CONSTANTS.get(name, name.upper()) not in used]  # fmt: skip
+    lost = [
+        name
+        for name in settings.changed()
+        if name not in _TOLD_OTHERWISE and _CONSTANTS.get(name, name.upper()) not in used
+    ]
     if lost:
-        notes.append(Message("a script cannot carry {lost}", lost=listed(Term(name, "knob") for name in lost)))  # fmt: skip
+        notes.append(
+            Message(
+                "a script cannot carry {lost}", lost=listed(Term(name, "knob") for name in lost)
+            )
+        )
     dependencies, unpinned = _dependencies(settings, part())
-    constants = f"MODEL = Path(__file__).resolve().parent / {json.dumps(file_name)}\n" + "\n".join(f"{name} = {value!r}" for name, value in used.items())  # fmt: skip
-    text = script.replace("@CONSTANTS@", constants).replace("@DEPENDENCIES@", json.dumps(dependencies))  # fmt: skip
+    constants = f"MODEL = Path(__file__).resolve().parent / {json.dumps(file_name)}\n" + "\n".join(
+        f"{name} = {value!r}" for name, value in used.items()
+    )
+    text = script.replace("@CONSTANTS@", constants).replace(
+        "@DEPENDENCIES@", json.dumps(dependencies)
+    )
     return made_of(
         "python", text, *notes, *unpinned, *kept_notes(settings), beside=((file_name, graph),)
     )

@@ -1,4 +1,7 @@
-"""The script that `export --to python` fills in: it needs its engine, numpy and Pillow, and none of this program."""
+"""The script that `export --to python` fills in.
+
+It needs its engine, numpy and Pillow, and none of this program.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +63,9 @@ if __name__ == "__main__":
 
 
 def script_with(part: Script) -> str:
-    """Return the whole script with an engine's part; its constants and dependencies are to be filled in."""
+    """Return the whole script with an engine's part.
+
+    Its constants and dependencies are to be filled in.
+    """
     head = _HEAD.replace("@BLOCK@", part.block).replace("@IMPORT@", part.imports)
     return head + part.body + _TAIL

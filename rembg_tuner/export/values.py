@@ -116,7 +116,8 @@ def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
 
     Args:
         trial: of a sweep.
-        environment: cpu and cores of the machine, and the sweep's date for a trial that does not tell its own.
+        environment: cpu and cores of the machine, and the sweep's date for a trial that does not
+            tell its own.
 
     Raises:
         ValueError: it was not measured.
@@ -125,7 +126,15 @@ def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
     peak, time_s, _ = trial.costs()
     cores = environment.get("cores", "")
     if not cores.isdecimal():
-        raise SettingsError([Message("the sweep does not tell on how many cores it was measured, got {cores!r}; sweep again", cores=cores)])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "the sweep does not tell on how many cores it was measured, got {cores!r};"
+                    " sweep again",
+                    cores=cores,
+                )
+            ]
+        )
     return Measured(
         peak_bytes=int(peak),
         time_s=time_s,
@@ -141,9 +150,15 @@ def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
 
 
 def _formats_of(environment: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the number formats of a sweep's CPU; None: it is another CPU than this one, whose are not known."""
+    """Return the number formats of a sweep's CPU.
+
+    None: it is another CPU than this one, whose are not known.
+    """
     host = read_host()
-    is_here = (environment.get("cpu"), environment.get("cores")) == (host.cpu, str(host.usable_cpus))  # fmt: skip
+    is_here = (environment.get("cpu"), environment.get("cores")) == (
+        host.cpu,
+        str(host.usable_cpus),
+    )
     return host.fast_formats if is_here else None
 
 
@@ -154,7 +169,10 @@ def with_version(engine: str, versions: str) -> str:
 
 
 def _recorded_pictures(pictures: Sequence[PictureTrial]) -> tuple[RecordedPicture, ...]:
-    """Return what is recorded of a trial's pictures; empty where one is gone, or an older version measured it."""
+    """Return what is recorded of a trial's pictures.
+
+    Empty where one is gone, or an older version measured it.
+    """
     found = []
     for one in pictures:
         path = Path(one.input)
@@ -169,4 +187,13 @@ def _recorded_pictures(pictures: Sequence[PictureTrial]) -> tuple[RecordedPictur
 def kept_notes(settings: Settings) -> list[Message]:
     """Say which of a setting's knobs are limits that a command or a script does not keep."""
     kept = [Term(name, "knob") for name in _KEPT_BY_US if name in settings.changed()]
-    return [Message("only rembg tuner's runner keeps {knobs}, nothing does here", knobs=listed(kept, " and "))] if kept else []  # fmt: skip
+    return (
+        [
+            Message(
+                "only rembg tuner's runner keeps {knobs}, nothing does here",
+                knobs=listed(kept, " and "),
+            )
+        ]
+        if kept
+        else []
+    )

@@ -53,7 +53,10 @@ def inspect(path: Path, file: PictureFile) -> FileView:
 
 
 def _meta(file: PictureFile) -> bytes:
-    """Read the box `meta`, without its version; empty: there is none, or it is larger than any needs."""
+    """Read the box `meta`, without its version.
+
+    Empty: there is none, or it is larger than any needs.
+    """
     offset = 0
     for _ in range(_MAX_BOXES):
         head = file.read_at(offset, 16)

@@ -1,7 +1,7 @@
 """A BMP's header: what is there and how its pixels lie, checked before any is read.
 
-Of Windows (BITMAPINFOHEADER to V5) and OS/2 (1 and 2), with 1 to 32 bits a pixel, colour masks and RLE.
-libvips has no reader for these. Microsoft, "Bitmap Storage" and "BITMAPV5HEADER structure".
+Of Windows (BITMAPINFOHEADER to V5) and OS/2 (1 and 2), with 1 to 32 bits a pixel, colour masks and
+RLE. libvips has no reader for these. Microsoft, "Bitmap Storage" and "BITMAPV5HEADER structure".
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class BmpPicture:
         is_bottom_up: the first row of the file is the picture's last.
         bits: of a pixel.
         storage: plain rows, or one of the run-length codes.
-        masks: of red, green, blue and alpha; alpha's is 0 where there is none. Used with 16 and 32 bits.
+        masks: of red, green, blue and alpha; alpha's is 0 where there is none. Used with 16 and 32
+            bits.
         palette: red, green, blue of each colour; empty with 16 bits and more.
         offset: where the pixels begin in the file.
         profile: the ICC profile of a version 5 header; empty: none.
@@ -124,12 +125,20 @@ def _storage(path: Path, compression: int, bits: int, *, is_os2: bool) -> Storag
         return "rle8"
     if compression == _RLE4 and bits == 4:
         return "rle4"
-    allowed = {_PLAIN: _BITS} if is_os2 else {_PLAIN: _BITS, _MASKS: (16, 32), _ALPHA_MASKS: (16, 32)}  # fmt: skip
+    allowed = (
+        {_PLAIN: _BITS} if is_os2 else {_PLAIN: _BITS, _MASKS: (16, 32), _ALPHA_MASKS: (16, 32)}
+    )
     if bits in allowed.get(compression, ()):
         return "rows"
     if compression in _REFUSED and (is_os2 or compression not in (_MASKS,)):
         kind = "RLE24" if is_os2 and compression == 4 else _REFUSED[compression]
-        raise PictureError(Message("{path} is a BMP with {kind} pixels, which is not read; save it as PNG", path=path, kind=kind))  # fmt: skip
+        raise PictureError(
+            Message(
+                "{path} is a BMP with {kind} pixels, which is not read; save it as PNG",
+                path=path,
+                kind=kind,
+            )
+        )
     raise _damaged(path)
 
 

@@ -45,7 +45,10 @@ class BmpRows:
         self._indices: Lines | None = None
 
     def rows(self, top: int, bottom: int) -> Pixels:
-        """Give rows `top` to `bottom`, the last not included; uint8 (bottom - top, width, bands)."""
+        """Give rows `top` to `bottom`, the last not included.
+
+        Uint8 (bottom - top, width, bands).
+        """
         first, last = top, bottom
         if self._picture.is_bottom_up:
             first, last = self.height - bottom, self.height - top
@@ -114,7 +117,9 @@ def _channel(values: npt.NDArray[np.unsignedinteger], mask: int) -> Lines:
 
 
 def inspect(path: Path, file: PictureFile) -> FileView:
-    """Read a BMP's header, and make sure that all rows are there; a run-length code is left to `settle`.
+    """Read a BMP's header, and make sure that all rows are there.
+
+    A run-length code is left to `settle`.
 
     Raises:
         PictureError: it is damaged, of a kind that is not read, or pixels are missing.
@@ -140,8 +145,8 @@ def settle(path: Path, file: PictureFile, view: FileView) -> FileView | None:  #
     """Decode a run-length code that does not end as it should.
 
     Returns:
-        The view, no longer as that of a file that was cut where only bytes follow the end; None: pixels
-        are missing.
+        The view, no longer as that of a file that was cut where only bytes follow the end; None:
+        pixels are missing.
     """
     if view.bmp is None or view.bmp.storage == "rows":
         return view
@@ -152,7 +157,10 @@ def settle(path: Path, file: PictureFile, view: FileView) -> FileView | None:  #
 
 
 def _has_opacity(file: PictureFile, picture: BmpPicture) -> bool:
-    """Return whether any pixel's alpha is more than 0; read up to the first strip in which one is."""
+    """Return whether any pixel's alpha is more than 0.
+
+    Read up to the first strip in which one is.
+    """
     rows = BmpRows(file, picture, has_alpha=True)
     return any(
         rows.rows(top, min(picture.height, top + STRIP_ROWS))[..., 3].any()
@@ -173,8 +181,8 @@ def _decode_runs(descriptor: int, picture: BmpPicture) -> tuple[Lines, bool, boo
     """Decode RLE4 or RLE8; pixels that are left out have colour 0.
 
     Returns:
-        Indices (h, w) in the order of the file; whether the code says where it ends; whether it came
-        to the last pixel.
+        Indices (h, w) in the order of the file; whether the code says where it ends; whether it
+        came to the last pixel.
     """
     width, height = picture.width, picture.height
     size = os.fstat(descriptor).st_size
@@ -201,7 +209,10 @@ def _decode_runs(descriptor: int, picture: BmpPicture) -> tuple[Lines, bool, boo
 
 
 def _run(code: bytes, i: int, bits: int) -> tuple[bytes, int]:
-    """Decode the run whose two bytes end at `i`: indices, and how many bytes of the code follow for them."""
+    """Decode the run whose two bytes end at `i`.
+
+    Indices, and how many bytes of the code follow for them.
+    """
     count, value = code[i - 2], code[i - 1]
     if count and bits == 8:
         return bytes((value,)) * count, 0

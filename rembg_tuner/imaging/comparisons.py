@@ -1,9 +1,12 @@
-"""The process that compares cut-outs: `python -m rembg_tuner.imaging.comparisons`, requests on stdin, answers on stdout.
+"""The process that compares cut-outs.
 
-Apart from the worker, so that judging a run adds nothing to what it is measured with; and apart from the
-page, which decodes nothing. One request a line as JSON: {"cutout", "reference", "thumbnail",
-"difference"}; one answer a line: {"error": null or a message as JSON, "mae", "iou", "boundary_f",
-"has_foreground", "small_matte"}. Or {"mask", "picture"}, answered by {"error", "problem": null or a message as JSON}.
+`python -m rembg_tuner.imaging.comparisons`, requests on stdin, answers on stdout.
+
+Apart from the worker, so that judging a run adds nothing to what it is measured with; and apart
+from the page, which decodes nothing. One request a line as JSON: {"cutout", "reference",
+"thumbnail", "difference"}; one answer a line: {"error": null or a message as JSON, "mae", "iou",
+"boundary_f", "has_foreground", "small_matte"}. Or {"mask", "picture"}, answered by {"error",
+"problem": null or a message as JSON}.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ def read_matte(path: Path, *, like: Matte | None = None) -> Matte:
     """Read a cut-out's alpha, or a mask.
 
     Args:
-        path: a picture with an alpha channel, which is the matte; or without one: its brightness is.
+        path: a picture with an alpha channel, which is the matte; or without one: its brightness
+            is.
         like: a matte whose shape it is brought to.
 
     Returns:
@@ -90,8 +94,8 @@ def compare(request: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         mae, iou, boundary_f: as `quality` gives them, None without a reference; has_foreground:
-        whether any pixel of the reference is more likely foreground than not; small_matte: the cut-out's
-        matte, as `SmallMatte.to_text` writes it.
+        whether any pixel of the reference is more likely foreground than not; small_matte: the
+        cut-out's matte, as `SmallMatte.to_text` writes it.
 
     Raises:
         TunerError: a picture does not read, or one cannot be written.
@@ -102,7 +106,13 @@ def compare(request: dict[str, Any]) -> dict[str, Any]:
     band = _read_band(cutout)
     small = shrink(_to_matte(band)).to_text()
     if not request["reference"]:
-        return {"mae": None, "iou": None, "boundary_f": None, "has_foreground": True, "small_matte": small}  # fmt: skip
+        return {
+            "mae": None,
+            "iou": None,
+            "boundary_f": None,
+            "has_foreground": True,
+            "small_matte": small,
+        }
     reference = read_matte(Path(request["reference"]))
     matte = _to_matte(_resized(band, reference))
     if request["difference"]:
@@ -137,8 +147,8 @@ def shrink(matte: Matte) -> SmallMatte:
 def another_shape(mask: Path, picture: Path) -> Message | None:
     """Say that a mask cannot be one of a picture, since its aspect ratio is another; None: it can.
 
-    Only headers are read. A mask may be of any size: what rounding its sides to whole pixels changes is
-    allowed.
+    Only headers are read. A mask may be of any size: what rounding its sides to whole pixels
+    changes is allowed.
 
     Raises:
         TunerError: one of the two does not read.
@@ -148,7 +158,9 @@ def another_shape(mask: Path, picture: Path) -> Message | None:
     if abs(ours.height - wanted) <= max(1.0, _MOST_STRETCH * wanted):
         return None
     return Message(
-        "the mask {mask} has {mask_width} x {mask_height} px, which is another shape than the {width} x {height} px of {picture}; give the mask of this picture, neither cropped nor turned",
+        "the mask {mask} has {mask_width} x {mask_height} px, which is another shape than the"
+        " {width} x {height} px of {picture}; give the mask of this picture, neither cropped nor"
+        " turned",
         mask=mask,
         mask_width=ours.width,
         mask_height=ours.height,
@@ -215,7 +227,9 @@ def _write(image: pyvips.Image, target: Path) -> None:
         with replacing(target) as file:
             file.write(image.write_to_buffer(".webp", Q=88, effort=1, keep="none"))
     except OSError as error:
-        raise OutputError(Message("{path} cannot be written: {reason}", path=target, reason=error.strerror)) from error  # fmt: skip
+        raise OutputError(
+            Message("{path} cannot be written: {reason}", path=target, reason=error.strerror)
+        ) from error
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ _NOT_SUPPORTED = Message(
     "it is stored in a way that is not read here; save it as PNG or baseline JPEG"
 )
 NOT_DECODED = Message("it cannot be decoded; copy or save the picture again")
-# Of libjpeg, libpng, nsgif, libwebp, libheif and libtiff, as libvips passes them on; the first that is found counts.
+# Of libjpeg, libpng, nsgif, libwebp, libheif and libtiff, as libvips passes them on; the first that
+# is found counts.
 _MEANINGS: tuple[tuple[re.Pattern[str], Message], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), meaning)
     for pattern, meaning in (
@@ -48,11 +49,16 @@ _LOG = logging.getLogger(__name__)
 
 def damaged(path: Path, reason: Message | Quoted) -> PictureError:
     """Make the error of a picture that is damaged."""
-    return PictureError(Message("{path} is damaged or cut short: {reason}", path=path, reason=reason))  # fmt: skip
+    return PictureError(
+        Message("{path} is damaged or cut short: {reason}", path=path, reason=reason)
+    )
 
 
 def explain(path: Path, error: pyvips.Error) -> PictureError:
-    """Make the error of a picture that does not decode, in plain words; the decoder's own go to the log."""
+    """Make the error of a picture that does not decode, in plain words.
+
+    The decoder's own go to the log.
+    """
     if not error.message.startswith("unable to "):  # what pyvips itself says
         return damaged(path, Quoted(error.message))
     lines = [" ".join(line.split()) for line in str(error.detail or error.message).splitlines()]

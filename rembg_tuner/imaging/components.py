@@ -34,8 +34,8 @@ class Component:
 def components_of(binary: Binary) -> list[Component]:
     """Return the components of a binary picture, the largest first.
 
-    A run is a row's stretch of True pixels. Runs that touch in neighbouring rows are linked, and linked
-    runs take the lowest number among them, until nothing changes.
+    A run is a row's stretch of True pixels. Runs that touch in neighbouring rows are linked, and
+    linked runs take the lowest number among them, until nothing changes.
 
     Args:
         binary: bool (h, w).
@@ -94,7 +94,8 @@ def _label_runs(row: Ints, start: Ints, end: Ints, width: int) -> Ints:
         low = np.minimum(label[a], label[b])
         if np.array_equal(low, label[a]) and np.array_equal(low, label[b]):
             return label
-        # the run that each label names takes the lower name too, so that whole components join at once
+        # the run that each label names takes the lower name too, so that whole components join at
+        # once
         for high in (label[a], label[b]):
             np.minimum.at(label, high, low)
         np.minimum.at(label, a, low)
@@ -107,7 +108,8 @@ def _linked_runs(row: Ints, start: Ints, end: Ints, width: int) -> tuple[Ints, I
     """Return the pairs of runs that touch in neighbouring rows, as two arrays of indices."""
     stride = width + 2  # rows as one line, with room between two of them
     starts, ends = row * stride + start, row * stride + end
-    # of the next row: the runs that end at or after this run's start, and start at or before its end
+    # of the next row: the runs that end at or after this run's start, and start at or before its
+    # end
     first = np.searchsorted(ends, starts + stride, side="left")
     last = np.searchsorted(starts, ends + stride, side="right")
     count = np.maximum(0, last - first)

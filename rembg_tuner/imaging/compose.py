@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _MOST_PX = {".webp": ("WebP", 16383), ".jpg": ("JPEG", 65500), ".jpeg": ("JPEG", 65500)}  # a side
 _OPAQUE = 255
 _JPEG: tuple[str, dict[str, object]] = (".jpg", {"Q": 92})
-# libvips' target suffix and options, by the suffix of the file; PNG is written by `imaging.cutout_png`
+# libvips' target suffix and options, by the suffix of the file; PNG is written by
+# `imaging.cutout_png`
 ENCODERS: dict[str, tuple[str, dict[str, object]]] = {
     ".webp": (".webp", {"Q": 90, "alpha_q": 100, "effort": 2}),
     ".jpg": _JPEG,
@@ -61,14 +62,20 @@ class Composition:
 
 
 def whole_bytes(header: PictureHeader, max_side: int, output: Path) -> int:
-    """Return about how much memory a picture itself takes, bytes: decoded or encoded whole; 0: it goes in strips."""
+    """Return about how much memory a picture itself takes, bytes: decoded or encoded whole.
+
+    0: it goes in strips.
+    """
     width, height = header.scaled(max_side)
     per_pixel = _ENCODED_BYTES_PER_PIXEL.get(output.suffix.lower(), 0)
     return header.extra_bytes + width * height * per_pixel
 
 
 def picture_bytes(header: PictureHeader, max_side: int, output: Path) -> int:
-    """Return about how much of a run's peak is its picture's own, bytes: whole or in strips, rather too much."""
+    """Return about how much of a run's peak is its picture's own, bytes.
+
+    Whole or in strips, rather too much.
+    """
     strips = max(header.width, *header.scaled(max_side)) * _STRIP_BYTES_PER_PX
     return int(whole_bytes(header, max_side, output) * _WHOLE_MARGIN) + strips
 
@@ -101,7 +108,8 @@ def write_cutout(
     if max(width, height) > most:
         raise OutputError(
             Message(
-                "{path}: {format} holds at most {most} px a side, this is {width} x {height}; write .png, or set max_side",
+                "{path}: {format} holds at most {most} px a side, this is {width} x {height}; write"
+                " .png, or set max_side",
                 path=output,
                 format=name,
                 most=most,
@@ -119,7 +127,8 @@ def write_cutout(
             if (picture.width, picture.height) != (width, height):
                 raise PictureError(
                     Message(
-                        "{path} was changed while it was cut out: it is not {width} x {height} px any more; run it again",
+                        "{path} was changed while it was cut out: it is not {width} x {height} px"
+                        " any more; run it again",
                         path=composition.header.path,
                         width=width,
                         height=height,
@@ -164,7 +173,9 @@ def _refuse_folder(output: Path) -> None:
 
 
 def write_preview(composition: Composition, target: Path) -> None:
-    """Write what a page shows of a cut-out where it cannot lay a mask over the picture: at most 1600 px, as WebP.
+    """Write what a page shows of a cut-out where it cannot lay a mask over the picture.
+
+    At most 1600 px, as WebP.
 
     Raises:
         PictureError, OutputError: as `write_cutout`.

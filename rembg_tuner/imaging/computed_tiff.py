@@ -1,4 +1,7 @@
-"""An uncompressed TIFF that exists only as far as it is being read: rows that Python computes, for libvips."""
+"""An uncompressed TIFF that exists only as far as it is being read.
+
+Rows that Python computes, for libvips.
+"""
 
 from __future__ import annotations
 

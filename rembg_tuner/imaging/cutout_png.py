@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _PROFILE = "icc-profile-data"
 _OPAQUE = 255
 _AFTER_IHDR = 8 + 12 + 13  # of the file: its signature, and IHDR with its 13 bytes
-# Fetched at a time, at most 8 rows: 16 take 1 to 3 MiB more at 1080p and 12 MP, and 32 up to 12, in the same time.
+# Fetched at a time, at most 8 rows: 16 take 1 to 3 MiB more at 1080p and 12 MP, and 32 up to 12, in
+# the same time.
 _ROWS, _FETCHED_BYTES = 8, 256 * 1024
 _CHUNK_BYTES = 12  # a chunk's length, kind and checksum
 
@@ -43,8 +44,8 @@ def write_png(
         background: the colour behind it; None: transparent.
         file: open for writing.
         is_cancelled: asked at every few rows; True ends the writing.
-        is_chain: each step of decoding feeds one other, and there is little to do besides decoding; otherwise libvips'
-            own threads read the picture, see `PictureHeader.is_plain_chain`.
+        is_chain: each step of decoding feeds one other, and there is little to do besides decoding;
+            otherwise libvips' own threads read the picture, see `PictureHeader.is_plain_chain`.
 
     Raises:
         pyvips.Error: the picture cannot be decoded.
@@ -73,7 +74,8 @@ def write_png(
 def _hand_over(rgba: pyvips.Image, png: PngWriter, is_cancelled: Callable[[], bool]) -> None:
     """Decode in this thread and hand the rows over.
 
-    libvips' own writer of raw rows has three threads, too many beside those of `png_writer`, and calls Python for each row.
+    libvips' own writer of raw rows has three threads, too many beside those of `png_writer`, and
+    calls Python for each row.
     """
     for rows in fetch_rows(rgba, max(1, min(_ROWS, _FETCHED_BYTES // (4 * rgba.width)))):
         if is_cancelled():

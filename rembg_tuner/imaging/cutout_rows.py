@@ -29,7 +29,8 @@ class CutoutRows:
 
         Args:
             mask: one band, as large as the picture; any thread may ask it for any rows.
-            has_alpha: the picture has an alpha of its own, which multiplies the mask's; else its alpha is 255.
+            has_alpha: the picture has an alpha of its own, which multiplies the mask's; else its
+                alpha is 255.
             background: the colour behind it; None: transparent.
         """
         self._mask, self._has_alpha, self._background = mask, has_alpha, background
@@ -38,14 +39,16 @@ class CutoutRows:
     def __call__(self, rows: Bytes, top: int) -> Bytes:
         """Join some rows with their mask.
 
-        Transparent: RGBA, with the picture's own colours where alpha is above 0, and else black. On a colour: RGB.
+        Transparent: RGBA, with the picture's own colours where alpha is above 0, and else black. On
+        a colour: RGB.
 
         Args:
             rows: uint8 (1 + n, 4 w), RGBA; changed. The first row is the one above row `top`.
             top: number of the second row.
 
         Returns:
-            uint8 (1 + n, bands * w), perhaps the same array. The first row is 0 where nothing is above.
+            uint8 (1 + n, bands * w), perhaps the same array. The first row is 0 where nothing is
+            above.
         """
         above = 1 if top else 0
         alpha = self._mask.rows(top - above, top + len(rows) - 1)
@@ -72,7 +75,9 @@ def multiply_alphas(one: Bytes, other: Bytes) -> Bytes:
 
 
 def mix_with_colour(rows: Bytes, alpha: Bytes, colour: Colour, *, out: Bytes) -> None:
-    """Put a colour behind pixels: (rgb * alpha + colour * (255 - alpha)) / 255, cut off as libvips does.
+    """Put a colour behind pixels.
+
+    (rgb * alpha + colour * (255 - alpha)) / 255, cut off as libvips does.
 
     Args:
         rows: uint8 (n, 4 w), RGBA; its alpha is not looked at.

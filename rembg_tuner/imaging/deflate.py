@@ -1,7 +1,7 @@
 """Compress bytes with isal where it is installed, else with zlib; the door to isal.
 
-isal (Intel's ISA-L) deflates the rows of a PNG in a fifth of zlib's time, to about the same size. Both offer the
-interface of Python's zlib module and give up the GIL while they work.
+isal (Intel's ISA-L) deflates the rows of a PNG in a fifth of zlib's time, to about the same size.
+Both offer the interface of Python's zlib module and give up the GIL while they work.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _RAW_DEFLATE = -15  # zlib's code for its largest window without header and checksum
-# By measurement (benchmarks/png_writer.py): the fastest whose files are at most 2 % larger than those of libvips before,
-# by the median of 24 pictures. isal: 3 takes twice as long as 2 and makes larger files. zlib: 1 is at 4 %.
+# By measurement (benchmarks/png_writer.py): the fastest whose files are at most 2 % larger than
+# those of libvips before, by the median of 24 pictures. isal: 3 takes twice as long as 2 and makes
+# larger files. zlib: 1 is at 4 %.
 _LEVELS = {"isal": 2, "zlib": 2}
 
 
@@ -37,8 +38,8 @@ crc32 = _library.crc32
 def deflate(data: npt.NDArray[np.uint8]) -> tuple[bytes, bytes]:
     """Compress bytes to a part of a raw deflate stream.
 
-    The part ends with a full flush: at a whole byte, and with nothing after it referring to it. Parts that are
-    compressed independently can therefore follow each other in one stream.
+    The part ends with a full flush: at a whole byte, and with nothing after it referring to it.
+    Parts that are compressed independently can therefore follow each other in one stream.
 
     Args:
         data: uint8, contiguous.

@@ -1,13 +1,13 @@
 """Focus: where the subject is small, the network looks again at its part of the picture.
 
-A subject that fills 5 % of a picture is seen by a network of 320 px in some 70 px. This module holds the rule
-that decides where to look again and which answers to believe. It knows no engine and reads no picture: it asks
-for looks at boxes, and takes what the network answered.
+A subject that fills 5 % of a picture is seen by a network of 320 px in some 70 px. This module
+holds the rule that decides where to look again and which answers to believe. It knows no engine and
+reads no picture: it asks for looks at boxes, and takes what the network answered.
 
-A second look is sharper, but it can lose a part of the subject, or fill a hole: near by, a pot is no part of
-its plant. The first look is coarse but sees the whole, so it decides what there is: the second is taken only
-where the two differ by no large connected part. The thresholds were chosen on the tuning scenes of
-`benchmarks/edges`, and scored on others (docs/focus.md).
+A second look is sharper, but it can lose a part of the subject, or fill a hole: near by, a pot is
+no part of its plant. The first look is coarse but sees the whole, so it decides what there is: the
+second is taken only where the two differ by no large connected part. The thresholds were chosen on
+the tuning scenes of `benchmarks/edges`, and scored on others (docs/focus.md).
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.components import Binary
     from rembg_tuner.imaging.matte import Channel, Matte
 
-# Why a subject's matte is what it is: the first look, since its box is too large a share of the picture, since
-# the second look found nothing, or since the second differs from it by a large part; or the second look.
+# Why a subject's matte is what it is: the first look, since its box is too large a share of the
+# picture, since the second look found nothing, or since the second differs from it by a large part;
+# or the second look.
 Decision = Literal["too_large", "faint", "differs", "second"]
 
 _FOREGROUND = 0.5  # of a matte: more likely foreground than not
@@ -45,7 +46,8 @@ _SHARE_MARGIN = (
 _LOOK_MARGIN = 0.20  # the same: what the second look sees
 _ALIGNMENT = 8  # px: how far a JPEG's decoder shrinks
 _ALIGNED_SIDE = 192  # px: a smaller box is not shrunk
-# Of the pixels above 0.5 in the first look, what one connected part may be at which the second differs:
+# Of the pixels above 0.5 in the first look, what one connected part may be at which the second
+# differs:
 _MAX_LOST = 0.05  # surely subject in the first, background in the second
 _MAX_OPENED = 0.30  # likewise, but a hole in the second: the first fills handles, spokes and slats
 _MAX_GAINED = 0.05  # surely background in the first, subject in the second
@@ -58,7 +60,8 @@ class Subject:
     Attributes:
         groups: the box of each group of components, without a margin; empty: nothing above 0.5.
         box: around all of them, each with a margin of 10 %; None: nothing above 0.5.
-        share: of the picture's pixels, the groups' boxes with that margin, summed up; None likewise.
+        share: of the picture's pixels, the groups' boxes with that margin, summed up; None
+            likewise.
     """
 
     groups: tuple[Box, ...]
@@ -74,7 +77,8 @@ class Focused:
         matte: of the whole picture.
         passes: how often the network ran; 1: the first look alone.
         subject: where the subject is, as the first look says.
-        decisions: one for each group of components; none where the first look shows no or too many groups.
+        decisions: one for each group of components; none where the first look shows no or too many
+            groups.
     """
 
     matte: PictureMatte
@@ -83,7 +87,10 @@ class Focused:
     decisions: tuple[Decision, ...]
 
     def to_dict(self) -> dict[str, int | float | list[int] | None]:
-        """Return what a Result tells of it: passes, box (left, top, width, height in px) and share."""
+        """Return what a Result tells of it.
+
+        Passes, box (left, top, width, height in px) and share.
+        """
         box, share = self.subject.box, self.subject.share
         return {
             "passes": self.passes,
@@ -208,7 +215,11 @@ def _differs(first: Matte, second: PlacedMatte) -> bool:
     is_hole = enclosed(~is_now)
     is_lost, is_gained = (before > _SURE) & ~is_now, (before < _NOT) & is_now
     seen = int(np.count_nonzero(before > _FOREGROUND))
-    limits = ((is_lost & ~is_hole, _MAX_LOST), (is_lost & is_hole, _MAX_OPENED), (is_gained, _MAX_GAINED))  # fmt: skip
+    limits = (
+        (is_lost & ~is_hole, _MAX_LOST),
+        (is_lost & is_hole, _MAX_OPENED),
+        (is_gained, _MAX_GAINED),
+    )
     return any(_largest(part) > limit * seen for part, limit in limits)
 
 
@@ -248,7 +259,8 @@ def look_again(
         first: float32 (h, w), the raw foreground of the whole picture.
         picture: the whole picture's box, upright, px.
         max_share: see `looks`.
-        look: runs the network on a box, stretched to its square; returns the raw foreground, float32 (h, w).
+        look: runs the network on a box, stretched to its square; returns the raw foreground,
+            float32 (h, w).
     """
     steps = looks(first, picture, max_share)
     try:

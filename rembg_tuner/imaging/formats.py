@@ -1,7 +1,9 @@
-"""Which pictures are taken, told by their first bytes and never by their name; and which are written.
+"""Which pictures are taken, told by their first bytes and never by their name.
 
-libvips would open more (SVG, CSV, PDF): each format is opened by its own loader here, so nothing else
-is ever tried.
+And which are written.
+
+libvips would open more (SVG, CSV, PDF): each format is opened by its own loader here, so nothing
+else is ever tried.
 """
 
 from __future__ import annotations
@@ -81,7 +83,9 @@ def sniff(path: Path) -> PictureFormat:
     """
     head = first_bytes(path)
     if not head:
-        raise PictureError(Message("{path} is empty (0 bytes); save or copy the picture again", path=path))  # fmt: skip
+        raise PictureError(
+            Message("{path} is empty (0 bytes); save or copy the picture again", path=path)
+        )
     raw = raw_name(head)
     if raw is not None:
         raise raw_error(path, raw)
@@ -89,7 +93,8 @@ def sniff(path: Path) -> PictureFormat:
     if found is HEIC and importlib.util.find_spec("pi_heif") is None:
         raise PictureError(
             Message(
-                "{path} is a HEIC picture, which is read only with pi-heif; install that with `pip install pi-heif`, or save the picture as JPEG or PNG",
+                "{path} is a HEIC picture, which is read only with pi-heif; install that with `pip"
+                " install pi-heif`, or save the picture as JPEG or PNG",
                 path=path,
             )
         )
@@ -105,7 +110,9 @@ def sniff(path: Path) -> PictureFormat:
 
 
 def first_bytes(path: Path) -> bytes:
-    """Read the first bytes of a regular file; nothing else is opened, since a FIFO would wait for ever.
+    """Read the first bytes of a regular file.
+
+    Nothing else is opened, since a FIFO would wait for ever.
 
     Raises:
         PictureError: it is not there, may not or cannot be read, or is no regular file.
@@ -119,13 +126,21 @@ def first_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise PictureError(Message("{path} is not there; check the path", path=path)) from None
     except PermissionError:
-        raise PictureError(Message("{path} may not be read by this user; check its permissions", path=path)) from None  # fmt: skip
+        raise PictureError(
+            Message("{path} may not be read by this user; check its permissions", path=path)
+        ) from None
     except OSError as error:
-        raise PictureError(Message("{path} cannot be read: {reason}", path=path, reason=error.strerror)) from error  # fmt: skip
+        raise PictureError(
+            Message("{path} cannot be read: {reason}", path=path, reason=error.strerror)
+        ) from error
     if stat.S_ISDIR(mode):
-        raise PictureError(Message("{path} is a folder, not a picture; give the path of a picture", path=path))  # fmt: skip
+        raise PictureError(
+            Message("{path} is a folder, not a picture; give the path of a picture", path=path)
+        )
     if not stat.S_ISREG(mode):
-        raise PictureError(Message("{path} is not a regular file; give the path of a picture", path=path))  # fmt: skip
+        raise PictureError(
+            Message("{path} is not a regular file; give the path of a picture", path=path)
+        )
     return head
 
 
@@ -156,7 +171,8 @@ def check_pixels(path: Path, width: int, height: int, limit: int) -> None:
     if width * height > limit:
         raise PictureTooLargeError(
             Message(
-                "{path} has {width} x {height} px ({megapixels:,.0f} MP), more than the {most_megapixels:,.0f} MP allowed for this kind; scale it down first",
+                "{path} has {width} x {height} px ({megapixels:,.0f} MP), more than the"
+                " {most_megapixels:,.0f} MP allowed for this kind; scale it down first",
                 path=path,
                 width=width,
                 height=height,
@@ -182,7 +198,8 @@ def check_output(output: Path, background: Colour | None) -> None:
     if suffix in _JPEG_SUFFIXES and background is None:
         raise OutputError(
             Message(
-                "{path} is a JPEG, which has no transparency; give a background, such as --background white, or write .png",
+                "{path} is a JPEG, which has no transparency; give a background, such as"
+                " --background white, or write .png",
                 path=output,
             )
         )

@@ -1,4 +1,7 @@
-"""A GIF's blocks up to its first frame, and whether the end is there. GIF89a specification, 1990."""
+"""A GIF's blocks up to its first frame, and whether the end is there.
+
+GIF89a specification, 1990.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
-"""HEIC pictures, by pi-heif where it is installed: the extra `heif`, since libheif and libde265 are LGPL.
+"""HEIC pictures, by pi-heif where it is installed.
 
-The worker imports it, and Pillow with it, only for such a picture. The file's own turning (irot, imir) is
-applied while decoding; EXIF's orientation is not to be applied again (ISO/IEC 23008-12, 6.5.10).
+The extra `heif`, since libheif and libde265 are LGPL.
+
+The worker imports it, and Pillow with it, only for such a picture. The file's own turning (irot,
+imir) is applied while decoding; EXIF's orientation is not to be applied again (ISO/IEC 23008-12,
+6.5.10).
 """
 
 from __future__ import annotations
@@ -64,7 +67,9 @@ def inspect(path: Path, file: PictureFile) -> FileView:
     if len(profile) > views.MAX_PROFILE_BYTES:
         profile, warnings = b"", (views.PROFILE_TOO_LARGE,)
     if not profile:
-        primaries, transfer = (nclx.get(name, 0) for name in ("color_primaries", "transfer_characteristics"))  # fmt: skip
+        primaries, transfer = (
+            nclx.get(name, 0) for name in ("color_primaries", "transfer_characteristics")
+        )
         if transfer not in png_colour.HDR_TRANSFERS:
             transfer = _SRGB_TRANSFER  # what cameras write for BT.709 is meant as sRGB
         if primaries in _WIDE or transfer != _SRGB_TRANSFER:

@@ -1,4 +1,7 @@
-"""Look a picture's file through before libvips does: what it is shown, and whether all pixels are there."""
+"""Look a picture's file through before libvips does.
+
+What it is shown, and whether all pixels are there.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,8 @@ def inspect(path: Path, file: PictureFile, kind: PictureFormat) -> FileView:
 def settle(path: Path, file: PictureFile, kind: PictureFormat, view: FileView) -> FileView:
     """Make sure that a file that was cut holds all pixels, and warn of it; others are left alone.
 
-    The pixels are decoded or inflated for this, so the picture's size must have been checked before.
+    The pixels are decoded or inflated for this, so the picture's size must have been checked
+    before.
 
     Raises:
         PictureError: pixels are missing.

@@ -1,7 +1,7 @@
 """A JPEG's segments: which of them a decoder is shown, and whether the end is there.
 
-Segments before the pixels are stepped over by their lengths; the pixels themselves are looked through
-only where the file does not end with the end marker. ITU-T T.81, annexes B and G.
+Segments before the pixels are stepped over by their lengths; the pixels themselves are looked
+through only where the file does not end with the end marker. ITU-T T.81, annexes B and G.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def settle(path: Path, file: PictureFile, view: FileView) -> FileView | None:
     pyvips.vips_lib.vips_error_clear()
     image = views.load_view(file, view, "jpegload", shrink=8, fail_on="truncated")
     image.avg()
-    # libjpeg makes up what is missing, and only says so; libvips hears of it, but not in the last rows
+    # libjpeg makes up what is missing, and only says so; libvips hears of it, but not in the last
+    # rows
     said = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer())
     pyvips.vips_lib.vips_error_clear()
     return None if said else view

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     Pixels = npt.NDArray[np.float32]  # (h, w, c) in 0..255
 
 _LANCZOS_LOBES = 3.0
-# Weights are whole parts of this. Their sums over 8-bit samples then fit into float32's 24 bits, so that
-# no order of summing, which depends on the CPU and on where arrays lie in memory, changes a pixel.
+# Weights are whole parts of this. Their sums over 8-bit samples then fit into float32's 24 bits, so
+# that no order of summing, which depends on the CPU and on where arrays lie in memory, changes a
+# pixel.
 _UNITS = 2**15
 
 
@@ -38,7 +39,8 @@ class Taps:
 
     Attributes:
         firsts: (n,), the first input of each output; ascending.
-        weights: float32 (n, k), of the k inputs from there on; multiples of 2**-15, each row sums to 1.
+        weights: float32 (n, k), of the k inputs from there on; multiples of 2**-15, each row sums
+            to 1.
     """
 
     firsts: npt.NDArray[np.int64]
@@ -60,7 +62,8 @@ def lanczos_taps(n_in: int, n_out: float, start: int, stop: int, *, origin: floa
 
     Args:
         n_in: input samples.
-        n_out: how many outputs the inputs cover; no whole number where they cover a part of a picture.
+        n_out: how many outputs the inputs cover; no whole number where they cover a part of a
+            picture.
         start: the first output wanted; its centre lies over the inputs, as all do.
         stop: the first one that is not wanted any more.
         origin: where the inputs begin, in outputs.
@@ -89,7 +92,10 @@ def lanczos_taps(n_in: int, n_out: float, start: int, stop: int, *, origin: floa
 def lanczos_kernel(
     n_in: int, n_out: float, start: int, stop: int, *, origin: float = 0.0
 ) -> Kernel:
-    """Compute the weights of outputs `start` to `stop` as a matrix; the arguments are those of `lanczos_taps`."""
+    """Compute the weights of outputs `start` to `stop` as a matrix.
+
+    The arguments are those of `lanczos_taps`.
+    """
     return lanczos_taps(n_in, n_out, start, stop, origin=origin).kernel(0, stop - start)
 
 

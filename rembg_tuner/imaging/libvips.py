@@ -12,8 +12,8 @@ import pyvips
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# libvips keeps three strips of 128 lines in each cache of a picture read from top to bottom: at 48 MP
-# that is 30 MiB more than with these, for the same time.
+# libvips keeps three strips of 128 lines in each cache of a picture read from top to bottom: at 48
+# MP that is 30 MiB more than with these, for the same time.
 _LOW_STRIPS = (b"--vips-tile-height=16", b"--vips-fatstrip-height=8")
 
 
@@ -40,7 +40,10 @@ def use_threads(threads: int) -> None:
 
 
 def pool_threads() -> int:
-    """Return the threads of libvips' pool: those that `start_libvips` set, else one for each CPU."""
+    """Return the threads of libvips' pool.
+
+    Those that `start_libvips` set, else one for each CPU.
+    """
     return int(pyvips.voperation.vips_lib.vips_concurrency_get())
 
 

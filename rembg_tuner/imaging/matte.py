@@ -2,8 +2,8 @@
 
 The network's matte is small (320 px) and the picture is not. libvips' own enlarging (`affine` with
 `lbb`) takes 0.8 s at 12 MP; Lanczos taken apart into columns and rows, as two thin matrix products,
-takes 0.02 s, gives Pillow's figures to half a step, and needs one strip of memory. libvips takes it as
-an uncompressed TIFF that exists only as far as it is being read.
+takes 0.02 s, gives Pillow's figures to half a step, and needs one strip of memory. libvips takes it
+as an uncompressed TIFF that exists only as far as it is being read.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def foreground_of(raw: RawOutput, post: Post) -> Channel:
 
     Args:
         raw: float32 (c, h, w): one picture's.
-        post: minmax takes the first channel as it is; sigmoid squashes it first, as for BiRefNet, whose
-            graphs end before their sigmoid; classes gives 1 where any class but the first is the
-            likeliest, as rembg's `u2net_cloth_seg` does for the category attire.
+        post: minmax takes the first channel as it is; sigmoid squashes it first, as for BiRefNet,
+            whose graphs end before their sigmoid; classes gives 1 where any class but the first is
+            the likeliest, as rembg's `u2net_cloth_seg` does for the category attire.
 
     Returns:
         float32 (h, w).
@@ -55,7 +55,8 @@ def foreground_of(raw: RawOutput, post: Post) -> Channel:
     if not np.isfinite(raw).all():
         raise EngineError(
             Message(
-                "the network's answer holds what is no number (NaN or infinity), so there is no matte; choose precision fp32 if another is chosen, or another engine or model"
+                "the network's answer holds what is no number (NaN or infinity), so there is no"
+                " matte; choose precision fp32 if another is chosen, or another engine or model"
             )
         )
     if post == "classes":
@@ -91,7 +92,8 @@ def foreground_warning(raw: Channel) -> Message | None:
     if high >= LEAST_FOREGROUND:
         return None
     return Message(
-        "no clear foreground: the network's strongest answer is {high:.2f} of 1, so the cut-out is stretched noise; try another picture, or a larger model",
+        "no clear foreground: the network's strongest answer is {high:.2f} of 1, so the cut-out is"
+        " stretched noise; try another picture, or a larger model",
         code=NO_FOREGROUND,
         high=high,
     )
@@ -122,14 +124,18 @@ class MaskRows:
         """
         self.width, self.height = width, height
         self._left, self._right = _inside(spans.left, spans.right, within.left, within.right, width)
-        self._top, self._bottom = _inside(spans.top, spans.bottom, within.top, within.bottom, height)  # fmt: skip
+        self._top, self._bottom = _inside(
+            spans.top, spans.bottom, within.top, within.bottom, height
+        )
         stretch = spans.bottom - spans.top, spans.top
         self._down = _taps(matte.shape[0], stretch, self._top, self._bottom, height)
-        # Clipped to whole steps between the passes, as Pillow does: unclipped, a hard corner's ringing
-        # would be tens of steps from stock's. And a quarter of what floats would hold at 48 MP.
+        # Clipped to whole steps between the passes, as Pillow does: unclipped, a hard corner's
+        # ringing would be tens of steps from stock's. And a quarter of what floats would hold at 48
+        # MP.
         self._wide = np.empty((matte.shape[0], self._right - self._left), np.uint8)
-        # Cut off, not rounded, as rembg does: a matte of half a step would keep the background's grain
-        # in the file, where nobody sees it. The thousandth makes up for 3 / 255 * 255 being below 3.
+        # Cut off, not rounded, as rembg does: a matte of half a step would keep the background's
+        # grain in the file, where nobody sees it. The thousandth makes up for 3 / 255 * 255 being
+        # below 3.
         steps = np.floor(matte * np.float32(255) + np.float32(0.001))
         stretch = spans.right - spans.left, spans.left
         across = _taps(matte.shape[1], stretch, self._left, self._right, width)

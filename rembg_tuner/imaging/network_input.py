@@ -20,7 +20,8 @@ def normalise(
 ) -> NetworkInput:
     """Make a small picture into the network's input, as rembg's `BaseSession.normalize` does.
 
-    The picture is divided by its own maximum, then each channel is shifted and scaled. Alpha is left
+    The picture is divided by its own maximum, then each channel is shifted and scaled. Alpha is
+    left
     out: the network sees the colours under it, as in rembg.
 
     Args:

@@ -1,7 +1,8 @@
 """The matte of a picture, made of one or more network answers, each over its part of the picture.
 
-One answer over the whole picture is the usual case. Where the network looked again at a part (`focus`), the
-mask is the pixelwise maximum over the subjects, computed row by row at whatever size is wanted.
+One answer over the whole picture is the usual case. Where the network looked again at a part
+(`focus`), the mask is the pixelwise maximum over the subjects, computed row by row at whatever size
+is wanted.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ class PictureMatte:
         return cls((PlacedMatte(matte=matte),))
 
     def mask(self, width: int, height: int) -> Rows:
-        """Return the mask at a size, px; its rows are computed as they are asked for, from any thread."""
+        """Return the mask at a size, px.
+
+        Its rows are computed as they are asked for, from any thread.
+        """
         masks = [
             MaskRows(one.matte, width=width, height=height, spans=one.spans, within=one.within)
             for one in self.subjects
@@ -75,7 +79,9 @@ class PictureMatte:
                 for one in self.subjects:
                     np.save(file, one.matte, allow_pickle=False)
         except OSError as error:
-            raise OutputError(Message("{path} cannot be written: {reason}", path=path, reason=error.strerror)) from error  # fmt: skip
+            raise OutputError(
+                Message("{path} cannot be written: {reason}", path=path, reason=error.strerror)
+            ) from error
 
     @classmethod
     def load(cls, path: Path) -> Self:

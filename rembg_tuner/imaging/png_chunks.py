@@ -1,8 +1,9 @@
 """A PNG's chunks: which of them a decoder is shown, what they say of colour, and whether the end is there.
 
-Chunks are stepped over by their lengths; only a colour profile is inflated, and no more of it than is
-allowed. Where there is more than a little text, none is shown: a decoder inflates all of it, and a few
-hundred KiB can hold gigabytes. PNG specification, third edition (W3C, 2025), chapters 5, 8 and 11.
+Chunks are stepped over by their lengths; only a colour profile is inflated, and no more of it than
+is allowed. Where there is more than a little text, none is shown: a decoder inflates all of it, and
+a few hundred KiB can hold gigabytes. PNG specification, third edition (W3C, 2025), chapters 5, 8
+and 11.
 """
 
 from __future__ import annotations
@@ -36,7 +37,15 @@ _BLOCK_BYTES = 2**16
 _ZLIB_HEADER_BYTES = 2
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type
 # Adam7's passes: first column and row, step across and down
-_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip
+_PASSES = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,8 @@ def inspect(path: Path, file: PictureFile) -> FileView:
     if chunks and chunks[0].name == b"CgBI":
         raise PictureError(
             Message(
-                "{path} is a PNG file in the form that Apple's tools make for apps (CgBI), which is not read; save it as an ordinary PNG",
+                "{path} is a PNG file in the form that Apple's tools make for apps (CgBI), which is"
+                " not read; save it as an ordinary PNG",
                 path=path,
             )
         )
@@ -142,7 +152,10 @@ def _colour_chunks(file: PictureFile, chunks: list[_Chunk]) -> dict[bytes, bytes
 
 
 def _profile(file: PictureFile, chunks: list[_Chunk]) -> bytes:
-    """Inflate the ICC profile, a byte past the limit at most; empty: there is none that inflates."""
+    """Inflate the ICC profile, a byte past the limit at most.
+
+    Empty: there is none that inflates.
+    """
     one = next((one for one in _before_pixels(chunks) if one.name == b"iCCP"), None)
     if one is None:
         return b""

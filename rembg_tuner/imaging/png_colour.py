@@ -1,9 +1,10 @@
 """What a PNG's chunks say of its numbers: read as a browser does, and given as sRGB's curve.
 
-By precedence: cICP, iCCP, sRGB, gAMA with cHRM (PNG specification, third edition, 4.3). Each number goes
-through one table to sRGB's curve; where the primaries are not sRGB's, a profile of those goes along with
-the pixels, so that no colour is lost. As in Chromium 156: cHRM counts only beside gAMA, cICP only with
-full range and without a matrix; BT.709's own curve is shown as a power of 2.4 (BT.1886).
+By precedence: cICP, iCCP, sRGB, gAMA with cHRM (PNG specification, third edition, 4.3). Each number
+goes through one table to sRGB's curve; where the primaries are not sRGB's, a profile of those goes
+along with the pixels, so that no colour is lost. As in Chromium 156: cHRM counts only beside gAMA,
+cICP only with full range and without a matrix; BT.709's own curve is shown as a power of 2.4
+(BT.1886).
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ def read_cicp(path: Path, content: bytes) -> NumbersColour | None:
     if primaries is not None and transfer in HDR_TRANSFERS:
         raise PictureError(
             Message(
-                "{path} is an HDR picture ({transfer}), which is not read; save it as sRGB or Display P3",
+                "{path} is an HDR picture ({transfer}), which is not read; save it as sRGB or"
+                " Display P3",
                 path=path,
                 transfer=HDR_TRANSFERS[transfer],
             )
@@ -153,7 +155,10 @@ def apply(image: pyvips.Image, colour: NumbersColour) -> pyvips.Image:
 
 
 def _table(power: float, kind: str) -> npt.NDArray[Any]:
-    """Make the table from a number to sRGB's number of the same light; uint8 or uint16 (1, 2**bits)."""
+    """Make the table from a number to sRGB's number of the same light.
+
+    Uint8 or uint16 (1, 2**bits).
+    """
     dtype = np.uint16 if kind == "ushort" else np.uint8
     most = np.iinfo(dtype).max
     light = (np.arange(most + 1) / most) ** power

@@ -1,27 +1,31 @@
 """Write a PNG file on several cores, strip by strip.
 
-libpng filters and deflates row after row in one thread: more than half of the time that a cut-out takes to write.
-Here the rows are cut into strips of about 512 KiB, and several threads work on them at once:
+libpng filters and deflates row after row in one thread: more than half of the time that a cut-out
+takes to write. Here the rows are cut into strips of about 512 KiB, and several threads work on them
+at once:
 
-1. The caller hands the picture's rows over from top to bottom, in pieces of any size (`write`). They are collected
-   in a strip, with the last row of the strip before on top.
-2. When a strip is full, a thread finishes its pixels (`finish`: for a cut-out, the mask is joined here), filters
-   them, and deflates them. PNG's filter Up replaces a row by its difference from the row above, which is why
-   a strip holds one row more than it writes.
-3. A PNG's pixels are one zlib stream. Each strip's part ends with a full flush, so that the parts can follow each other
-   (`imaging.deflate`). The stream's head comes before the first part; an empty last block and the Adler-32 checksum
-   of all filtered rows, combined from the strips' own, come after the last.
-4. Each part is an IDAT chunk of its own. The thread that calls `write`, and at the end `close`, puts them into the file,
-   in order.
+1. The caller hands the picture's rows over from top to bottom, in pieces of any size (`write`).
+   They are collected in a strip, with the last row of the strip before on top.
+2. When a strip is full, a thread finishes its pixels (`finish`: for a cut-out, the mask is joined
+   here), filters them, and deflates them. PNG's filter Up replaces a row by its difference from the
+   row above, which is why a strip holds one row more than it writes.
+3. A PNG's pixels are one zlib stream. Each strip's part ends with a full flush, so that the parts
+   can follow each other (`imaging.deflate`). The stream's head comes before the first part; an
+   empty last block and the Adler-32 checksum of all filtered rows, combined from the strips' own,
+   come after the last.
+4. Each part is an IDAT chunk of its own. The thread that calls `write`, and at the end `close`,
+   puts them into the file, in order.
 
-The thread that calls `write` is one of `threads`; the others are a pool. `write` gives a strip to the pool, and does it itself
-while the pool has enough to do, or if there is none. With a pool of as many threads as CPUs, one more would want to run,
-and the thread that makes the rows, for which all others wait, would lose time slices: a fifth more time at 12 MP on two CPUs.
+The thread that calls `write` is one of `threads`; the others are a pool. `write` gives a strip to
+the pool, and does it itself while the pool has enough to do, or if there is none. With a pool of as
+many threads as CPUs, one more would want to run, and the thread that makes the rows, for which all
+others wait, would lose time slices: a fifth more time at 12 MP on two CPUs.
 
-At most `2 * threads + 1` strips exist at a time, since `write` waits for the oldest. Their buffers are used again, so
-memory does not grow with the picture.
+At most `2 * threads + 1` strips exist at a time, since `write` waits for the oldest. Their buffers
+are used again, so memory does not grow with the picture.
 
-The module knows nothing of masks, libvips or files' names. Source: PNG (Third Edition), W3C 2025; RFC 1950.
+The module knows nothing of masks, libvips or files' names. Source: PNG (Third Edition), W3C 2025;
+RFC 1950.
 """
 
 from __future__ import annotations
@@ -42,8 +46,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Bytes = npt.NDArray[np.uint8]
-    # Takes uint8 (1 + n, bytes of a row) as handed over, and the number of the second row; the first is the one
-    # above, or zeros. Returns uint8 (1 + n, bytes of a row in the file), in the same or another array.
+    # Takes uint8 (1 + n, bytes of a row) as handed over, and the number of the second row; the
+    # first is the one above, or zeros. Returns uint8 (1 + n, bytes of a row in the file), in the
+    # same or another array.
     Finish = Callable[[Bytes, int], Bytes]
 
 _STRIP_BYTES = 512 * 1024
@@ -78,7 +83,10 @@ class PngLayout:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A strip's part of the file: an IDAT chunk, and the checksum and size of the filtered rows in it."""
+    """A strip's part of the file.
+
+    An IDAT chunk, and the checksum and size of the filtered rows in it.
+    """
 
     chunk: tuple[bytes, ...]
     adler: int
@@ -211,7 +219,9 @@ class PngWriter:
             done: Future[_Part] = Future()
             done.set_result(strip.encode(top, bottom, self._finish))
             self._waiting.append(done)
-        while self._waiting and (len(self._waiting) > self._most_waiting or self._waiting[0].done()):  # fmt: skip
+        while self._waiting and (
+            len(self._waiting) > self._most_waiting or self._waiting[0].done()
+        ):
             self._put(self._waiting.popleft().result())
         self._top = bottom
         self._begin_strip(last_row)
@@ -254,7 +264,8 @@ def combine_adler32(first: int, second: int, n_second: int) -> int:
         second: of the second.
         n_second: length of the second, bytes.
 
-    Source: RFC 1950, section 8.2: a is 1 plus the sum of all bytes, b is the sum of a after each byte.
+    Source: RFC 1950, section 8.2: a is 1 plus the sum of all bytes, b is the sum of a after each
+    byte.
     """
     a1, b1 = first & 0xFFFF, first >> 16
     a2, b2 = second & 0xFFFF, second >> 16

@@ -1,8 +1,8 @@
 """Write what a page shows: a picture as JPEG, and a cut-out's alpha as a small PNG that is laid over it as a CSS mask.
 
-The browser puts the two together, so that a run only has to encode its alpha: 4 ms of CPU where a lossy WebP with
-lossless alpha takes 114 ms. The PNG's palette holds black 256 times with the opacities 0 to 255, so that a mask needs
-no conversion of colours (`mask-mode: alpha`).
+The browser puts the two together, so that a run only has to encode its alpha: 4 ms of CPU where a
+lossy WebP with lossless alpha takes 114 ms. The PNG's palette holds black 256 times with the
+opacities 0 to 255, so that a mask needs no conversion of colours (`mask-mode: alpha`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ _OPAQUE = 255
 
 
 def preview_sides(header: PictureHeader, max_side: int) -> tuple[int, int]:
-    """Return width and height of a preview, px: at most 1600, and at most a run's `max_side` unless that is 0."""
+    """Return width and height of a preview, px.
+
+    At most 1600, and at most a run's `max_side` unless that is 0.
+    """
     return header.scaled(min(max_side or PREVIEW_SIDE, PREVIEW_SIDE))
 
 
@@ -81,12 +84,15 @@ def write_webp(image: pyvips.Image, path: Path, target: Path) -> None:
 
 
 def write_mask(mask: Mask, target: Path, *, own: Path) -> None:
-    """Write a cut-out's alpha as PNG: the mask, multiplied by the picture's own alpha where it has one.
+    """Write a cut-out's alpha as PNG.
+
+    The mask, multiplied by the picture's own alpha where it has one.
 
     Args:
         mask: uint8 (h, w) in 0..255, of the preview's size.
         target: replaced if it is there.
-        own: the WebP that `write_original` wrote of a picture with transparency of its own; not there for others.
+        own: the WebP that `write_original` wrote of a picture with transparency of its own; not
+            there for others.
 
     Raises:
         PictureError: that WebP is damaged.

@@ -1,9 +1,12 @@
-"""The process that makes previews: `python -m rembg_tuner.imaging.previews`, requests on stdin, answers on stdout.
+"""The process that makes previews.
+
+`python -m rembg_tuner.imaging.previews`, requests on stdin, answers on stdout.
 
 Apart from the worker, so that what a page shows adds nothing to the memory and time that a run is
-measured with; and apart from the page, which decodes nothing. One request a line as JSON, one answer a line: {"error": null or a
-message as JSON}. "op" names the request: "make" for the previews of a run, "inspect" for an upload's header, "original"
-for what the page shows of an upload; "ready" asks for nothing.
+measured with; and apart from the page, which decodes nothing. One request a line as JSON, one
+answer a line: {"error": null or a message as JSON}. "op" names the request: "make" for the previews
+of a run, "inspect" for an upload's header, "original" for what the page shows of an upload; "ready"
+asks for nothing.
 """
 
 from __future__ import annotations
@@ -33,15 +36,17 @@ def make_previews(request: dict[str, Any]) -> None:
 
     Args:
         request: `input` and `output` of the run; `matte`: where it left its matte, None where it
-            left none and the output itself is scaled down; `preview`: the cut-out as WebP, `mask`: its alpha
-            as PNG, None for what is not wanted; `before`: the picture's JPEG, written if it is not there;
-            `max_side` of the run, px.
+            left none and the output itself is scaled down; `preview`: the cut-out as WebP, `mask`:
+            its alpha as PNG, None for what is not wanted; `before`: the picture's JPEG, written if
+            it is not there; `max_side` of the run, px.
 
     Raises:
         TunerError: a picture does not read, or a preview cannot be written.
     """
     picture, max_side = Path(request["input"]), request["max_side"]
-    before, mask, preview = (request[name] and Path(request[name]) for name in ("before", "mask", "preview"))  # fmt: skip
+    before, mask, preview = (
+        request[name] and Path(request[name]) for name in ("before", "mask", "preview")
+    )
     header = source.read_header(picture)
     if before and not before.is_file():
         preview_files.write_original(header, before, max_side=max_side)
@@ -79,7 +84,8 @@ def inspect_picture(request: dict[str, Any]) -> dict[str, Any]:
         request: `input`: the picture; `max_pixels`: the page's limit.
 
     Returns:
-        `width` and `height`, px, and `is_shown`: whether browsers can be relied on to show the file.
+        `width` and `height`, px, and `is_shown`: whether browsers can be relied on to show the
+        file.
 
     Raises:
         TunerError: the picture is refused.
@@ -93,7 +99,8 @@ def make_original(request: dict[str, Any]) -> None:
     """Write what a page shows of a picture, before it is run.
 
     Args:
-        request: `input`: the picture; `max_pixels`: the page's limit; `before`: where the JPEG goes.
+        request: `input`: the picture; `max_pixels`: the page's limit; `before`: where the JPEG
+            goes.
 
     Raises:
         TunerError: the picture does not read, or the file cannot be written.

@@ -1,4 +1,7 @@
-"""Recognize cameras' raw files, which are refused by name: they hold sensor data, and a small preview."""
+"""Recognize cameras' raw files, which are refused by name.
+
+They hold sensor data, and a small preview.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ NAMES = {*(name for _, _, name in _HEADS), "Phase One IIQ", *_MAKERS.values(), _
 
 
 def raw_name(head: bytes) -> str | None:
-    """Return the name of the raw format that a file's first bytes belong to; None: not a raw file."""
+    """Return the name of the raw format that a file's first bytes belong to.
+
+    None: not a raw file.
+    """
     for offset, magic, name in _HEADS:
         if head[offset:].startswith(magic):
             return name
@@ -64,7 +70,8 @@ def raw_error(path: Path, name: str) -> PictureError:
     """Return the error that refuses a raw file."""
     return PictureError(
         Message(
-            "{path} is a raw file of a camera ({name}), which is not read; develop it and save it as JPEG, PNG or TIFF",
+            "{path} is a raw file of a camera ({name}), which is not read; develop it and save it"
+            " as JPEG, PNG or TIFF",
             path=path,
             name=Term(name, "camera"),
         )

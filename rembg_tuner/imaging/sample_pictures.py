@@ -33,8 +33,8 @@ def make_sample(
         size: width and height, px, upright.
         turned: store it on its side, with the EXIF orientation (6) that puts it upright.
         interlaced: as a progressive JPEG or interlaced PNG.
-        scale: of the sides that the picture fills, from above 0 to 1; below 1 its subject is small, and its
-            outermost pixels go on to the edge.
+        scale: of the sides that the picture fills, from above 0 to 1; below 1 its subject is small,
+            and its outermost pixels go on to the edge.
 
     Raises:
         OSError: it cannot be written; libvips itself would not tell why.

@@ -45,7 +45,9 @@ class Sink:
 
 
 def encode(image: pyvips.Image, sink: Sink, suffix: str, options: dict[str, object]) -> None:
-    """Encode an image into a sink; of its metadata, only the colour profile and the resolution are kept.
+    """Encode an image into a sink.
+
+    Of its metadata, only the colour profile and the resolution are kept.
 
     Raises:
         pyvips.Error: the image cannot be decoded or encoded.

@@ -43,8 +43,8 @@ _IN_MEMORY_PIXELS = (
 )
 _PROBE_BYTES = 2**18  # more than one tile of the temporary file
 _OPEN_FILES = Path("/proc/self/fd")
-# How far a JPEG's decoder shrinks (DCT), and how far Lanczos must still shrink after it: with 1.6 left
-# after 4, the worst mask's IoU with rembg's falls from .995 to .986.
+# How far a JPEG's decoder shrinks (DCT), and how far Lanczos must still shrink after it: with 1.6
+# left after 4, the worst mask's IoU with rembg's falls from .995 to .986.
 _JPEG_SHRINKS = ((8, 2.0), (4, 2.0), (2, 1.5))
 _WEBP_SHRINK_LEFT = 2.0
 _LANCZOS_SHRINK = 6.0  # nearest to Pillow's, of 0, 2, 4, 6 and 8, over factors from 2 to 32
@@ -158,7 +158,8 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
 def _whole_warning(kind: PictureFormat, extra_bytes: int) -> Message:
     """Make the warning of a picture that is decoded whole."""
     return Message(
-        "{format} pictures are decoded whole: this one takes about {extra:bytes} more than a baseline JPEG of its size",
+        "{format} pictures are decoded whole: this one takes about {extra:bytes} more than a"
+        " baseline JPEG of its size",
         code="decoded_whole",
         format=_WHOLE_KINDS.get(kind, kind.name),
         extra=extra_bytes,
@@ -193,8 +194,8 @@ def read_small(
         width: of the result at most, px.
         height: of the result at most, px.
         box: the part of the upright picture; None: the whole.
-        after_strip: called after each strip; all work is then done in this thread, so that its CPU clock
-            shows what the reading took. None: libvips' pool reads. The pixels are the same.
+        after_strip: called after each strip; all work is then done in this thread, so that its CPU
+            clock shows what the reading took. None: libvips' pool reads. The pixels are the same.
 
     Returns:
         8-bit RGB or RGBA; a side that is smaller than asked stays as it is.
@@ -233,14 +234,17 @@ def transparency_warning(small: pyvips.Image) -> Message | None:
     if not small.hasalpha() or small[small.bands - 1].max() > 0:
         return None
     return Message(
-        "the picture's own transparency is 0 everywhere, so the cut-out is empty; save the picture without transparency if it is not meant",
+        "the picture's own transparency is 0 everywhere, so the cut-out is empty; save the picture"
+        " without transparency if it is not meant",
         code="transparent_everywhere",
     )
 
 
 @contextlib.contextmanager
 def opened(header: PictureHeader, max_side: int, scratch: Path) -> Iterator[pyvips.Image]:
-    """Open a picture for one pass from top to bottom: upright, 8-bit RGB or RGBA, scaled down if asked.
+    """Open a picture for one pass from top to bottom.
+
+    Upright, 8-bit RGB or RGBA, scaled down if asked.
 
     A picture that EXIF turns cannot be read from top to bottom: a small one is turned in memory, a
     large one is spooled to a tiled temporary file first.
@@ -295,7 +299,9 @@ def _file(path: Path) -> Iterator[PictureFile]:
         with reading(path), PictureFile(path) as file:
             yield file
     except OSError as error:
-        raise PictureError(Message("{path} cannot be read: {reason}", path=path, reason=error.strerror)) from error  # fmt: skip
+        raise PictureError(
+            Message("{path} cannot be read: {reason}", path=path, reason=error.strerror)
+        ) from error
 
 
 def _load(
@@ -318,7 +324,10 @@ def _load(
 
 
 def _open_box(header: PictureHeader, box: Box, width: int, height: int) -> pyvips.Image:
-    """Open a part of a picture as it is stored; shrunk by its decoder no further than `_load_shrunk` does."""
+    """Open a part of a picture as it is stored.
+
+    Shrunk by its decoder no further than `_load_shrunk` does.
+    """
     full = stored_box(header.whole, header.whole, header.orientation)
     image = _open_rgb(
         header,
@@ -334,13 +343,17 @@ def _open_box(header: PictureHeader, box: Box, width: int, height: int) -> pyvip
 
 
 def _open_rgb(header: PictureHeader, *, width: int = 0, height: int = 0) -> pyvips.Image:
-    """Open a picture as 8-bit RGB or RGBA; shrunk by its decoder where sides are given and it can."""
+    """Open a picture as 8-bit RGB or RGBA.
+
+    Shrunk by its decoder where sides are given and it can.
+    """
     if header.view.tiff is not None:
         with _file(header.path) as file:
             colours, alpha = tiff_pixels.open_tiff(file, header.view.tiff)
         rgb = _to_rgb(colours)
         rgb = rgb if alpha is None else rgb.bandjoin(alpha)
-        # scaling down asks for many rows at a time: floats of 6 MP take 40 MiB row by row, and else 200
+        # scaling down asks for many rows at a time: floats of 6 MP take 40 MiB row by row, and else
+        # 200
         return rgb.sequential(tile_height=_ROWS_AT_ONCE) if width and height else rgb
     if width and height:
         return _to_rgb(_load_shrunk(header, width=width, height=height))
@@ -364,10 +377,10 @@ def _load_shrunk(header: PictureHeader, *, width: int, height: int) -> pyvips.Im
 def _scale_down(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
     """Scale to at most these sides with Lanczos, each side on its own; no side is enlarged.
 
-    libvips' box filter comes before only where Lanczos still has to shrink `_LANCZOS_SHRINK` times: at
-    its usual 2 a mask moves twice as far from rembg's, and with none, the rounding of many small weights
-    darkens the picture (2 of 255 at 32 times) and factors above 333 are refused. Colours are not weighed
-    by alpha, neither here nor in stock rembg.
+    libvips' box filter comes before only where Lanczos still has to shrink `_LANCZOS_SHRINK` times:
+    at its usual 2 a mask moves twice as far from rembg's, and with none, the rounding of many small
+    weights darkens the picture (2 of 255 at 32 times) and factors above 333 are refused. Colours
+    are not weighed by alpha, neither here nor in stock rembg.
     """
     across, down = min(1.0, width / image.width), min(1.0, height / image.height)
     scaled: pyvips.Image = image.resize(across, vscale=down, kernel="lanczos3", gap=_LANCZOS_SHRINK)
@@ -405,7 +418,8 @@ def _spool(image: pyvips.Image, folder: Path, stack: contextlib.ExitStack) -> py
     Raises:
         OSError: the file cannot be written.
     """
-    # Without a name where the system allows that: then nothing is left even if this process is killed.
+    # Without a name where the system allows that: then nothing is left even if this process is
+    # killed.
     make = tempfile.TemporaryFile if _OPEN_FILES.is_dir() else tempfile.NamedTemporaryFile
     file = stack.enter_context(make(dir=folder, suffix=".tif", buffering=0))
     name = str(_OPEN_FILES / str(file.fileno())) if _OPEN_FILES.is_dir() else file.name

@@ -1,8 +1,8 @@
 """Choose a TIFF file's picture among its pages, and decide how its samples are read.
 
 A TIFF file can hold several pages, thumbnails and masks, and its samples can mean many things. This
-module reads the tags and returns a `TiffPicture`, or refuses the file and says what it is. It decodes
-nothing; `tiff_pixels` does.
+module reads the tags and returns a `TiffPicture`, or refuses the file and says what it is. It
+decodes nothing; `tiff_pixels` does.
 
 Sources: TIFF Revision 6.0 (Adobe, 1992), and the list of tags and their values in libtiff's tiff.h.
 """
@@ -45,12 +45,27 @@ _CHANNELS: dict[int, int] = {
 _JPEG = 7
 _SGI_LOG = (34676, 34677)
 # What libtiff in pyvips-binary decodes; the others are refused by name.
-_DECODED = frozenset({1, 2, 3, 4, 5, 7, 8, 32766, 32771, 32773, 32809, 32909, 32946, 34676, 34677, 50001})  # fmt: skip
+_DECODED = frozenset(
+    {1, 2, 3, 4, 5, 7, 8, 32766, 32771, 32773, 32809, 32909, 32946, 34676, 34677, 50001}
+)
 _COMPRESSIONS = {
-    6: "old-style JPEG", 9: "JBIG", 10: "JBIG", 33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000",
-    34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC", 34892: "lossy JPEG", 34925: "LZMA",
-    34933: "PNG", 34934: "JPEG XR", 50000: "Zstandard", 50002: "JPEG XL", 52546: "JPEG XL",
-}  # fmt: skip
+    6: "old-style JPEG",
+    9: "JBIG",
+    10: "JBIG",
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34661: "JBIG",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34892: "lossy JPEG",
+    34925: "LZMA",
+    34933: "PNG",
+    34934: "JPEG XR",
+    50000: "Zstandard",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
 _ROWS_AT_ONCE = 128  # of a strip: libvips decodes one with more rows row by row where it can
 _FEW_BYTES = 32 * 2**20
 _UINT, _INT, _FLOAT, _VOID = 1, 2, 3, 4  # SampleFormat
@@ -178,7 +193,8 @@ class _Samples:
         if reason:
             raise PictureError(
                 Message(
-                    "{path} is a TIFF file with {samples}, which is not read; save it with 8 or 16 bits a sample, RGB or grey",
+                    "{path} is a TIFF file with {samples}, which is not read; save it with 8 or 16"
+                    " bits a sample, RGB or grey",
                     path=self._path,
                     samples=reason,
                 )
@@ -224,10 +240,13 @@ class _Samples:
         return luma, reference
 
     def _held_bytes(self, page: Page, *, is_plain: bool) -> int:
-        """Return about how much libvips holds at a time, bytes; 0: little, whatever the picture's size.
+        """Return about how much libvips holds at a time, bytes.
 
-        It keeps two rows of tiles, and twice a strip of a JPEG or of YCbCr that has more than 128 rows;
-        other strips are decoded row by row. A compressed strip is in memory whole, before it is decoded.
+        0: little, whatever the picture's size.
+
+        It keeps two rows of tiles, and twice a strip of a JPEG or of YCbCr that has more than 128
+        rows; other strips are decoded row by row. A compressed strip is in memory whole, before it
+        is decoded.
         """
         pixel_bytes = self.samples * self.bits / 8
         rows = min(self._value(Code.ROWS_PER_STRIP, page.height), page.height)
@@ -248,7 +267,8 @@ class _Samples:
             number = Message("number {number}", number=self.compression)
             raise PictureError(
                 Message(
-                    "{path} is a TIFF file with the compression {compression}, which is not read; save it with LZW, ZIP or no compression",
+                    "{path} is a TIFF file with the compression {compression}, which is not read;"
+                    " save it with LZW, ZIP or no compression",
                     path=self._path,
                     compression=_COMPRESSIONS.get(self.compression, number),
                 )
@@ -263,8 +283,10 @@ class _Samples:
         by_colour: dict[int, bool] = {
             Colour.MIN_IS_WHITE: can_have_alpha or (self.bits in (1, 2, 4) and not self.extras),
             Colour.RGB: can_have_alpha and self.samples >= self.channels,
-            Colour.PALETTE: (self.bits in (1, 2, 4, 8, 16) and not self.extras)
-            or (self.bits == 8 and self.extras == (_STRAIGHT,)),
+            Colour.PALETTE: (
+                (self.bits in (1, 2, 4, 8, 16) and not self.extras)
+                or (self.bits == 8 and self.extras == (_STRAIGHT,))
+            ),
             Colour.CMYK: is_deep and not self.extras and self._is_cmyk(),
             Colour.YCBCR: self.samples == 3 and self.bits == 8 and self._is_ycbcr_decoded(),
         }
@@ -272,11 +294,17 @@ class _Samples:
         return by_colour.get(self.colour, False)
 
     def _is_ycbcr_decoded(self) -> bool:
-        """Return whether libtiff itself converts YCbCr to RGB; it does not where chroma is whole."""
+        """Return whether libtiff itself converts YCbCr to RGB.
+
+        It does not where chroma is whole.
+        """
         return self.compression == _JPEG or (self.is_subsampled and not self._has_odd_tiles())
 
     def _has_odd_tiles(self) -> bool:
-        """Return whether libtiff refuses the tiles: uncompressed, subsampled, and no whole KiB each."""
+        """Return whether libtiff refuses the tiles.
+
+        Uncompressed, subsampled, and no whole KiB each.
+        """
         across, down = self.chroma
         tile = self._value(Code.TILE_WIDTH, 0) * self._value(Code.TILE_HEIGHT, 0)
         tile_bytes = tile * (across * down + 2) // (across * down)
@@ -371,7 +399,9 @@ class _Samples:
         if left_out:
             found.append(
                 Message(
-                    "extra channels of the TIFF file that are not marked as transparency were left out: {channels}; if one is meant as transparency, save the picture with its transparency",
+                    "extra channels of the TIFF file that are not marked as transparency were left"
+                    " out: {channels}; if one is meant as transparency, save the picture with its"
+                    " transparency",
                     code="channels_left_out",
                     channels=left_out,
                 )
@@ -379,7 +409,8 @@ class _Samples:
         if self.is_float and not self.has_profile and self.colour == Colour.RGB:
             found.append(
                 Message(
-                    "floating-point samples without a colour profile are read as linear light from 0 to 1",
+                    "floating-point samples without a colour profile are read as linear light from"
+                    " 0 to 1",
                     code="linear_light",
                 )
             )

@@ -1,8 +1,9 @@
 """Open the pixels of a TIFF picture, also of kinds that libvips misreads or refuses.
 
 Those are read as numbers: libvips gets the file with another directory, written here, in which each
-sample is plain grey or RGB and each plane of a planar picture is a picture of its own. So strips, tiles
-and all of libtiff's decoders still work from top to bottom, and what the numbers mean is applied after.
+sample is plain grey or RGB and each plane of a planar picture is a picture of its own. So strips,
+tiles and all of libtiff's decoders still work from top to bottom, and what the numbers mean is
+applied after.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.tiff import TiffPicture
     from rembg_tuner.imaging.views import PictureFile
 
-# libvips keeps two strips of a TIFF file. Where colours and transparency are read apart and a strip has
-# more than 16 rows, one thread may ask for a strip that another has just pushed out ("out of order
-# read"). `sequential` reads rows once, in order, and keeps 64 of them.
+# libvips keeps two strips of a TIFF file. Where colours and transparency are read apart and a strip
+# has more than 16 rows, one thread may ask for a strip that another has just pushed out ("out of
+# order read"). `sequential` reads rows once, in order, and keeps 64 of them.
 _CACHED_ROWS = 8
 
 
@@ -34,8 +35,8 @@ def open_tiff(file: PictureFile, picture: TiffPicture) -> tuple[pyvips.Image, py
         picture: what was chosen from it.
 
     Returns:
-        Its colours as libvips names them (8 or 16 bits, with its profile, transparency included where
-        libvips reads it right), and else its transparency, 8-bit.
+        Its colours as libvips names them (8 or 16 bits, with its profile, transparency included
+        where libvips reads it right), and else its transparency, 8-bit.
 
     Raises:
         TagError: it is damaged, or too large a file.
@@ -88,9 +89,9 @@ def _load(file: PictureFile, picture: TiffPicture, plane: int | None) -> pyvips.
 def _options(picture: TiffPicture) -> dict[str, object]:
     """Return libvips' options: end at damage.
 
-    libvips leaves missing strips black below "error", and missing tiles below "warning". At "warning",
-    libtiff's warnings of unusual tags would end the reading of strips, but not that of tiles. libtiff's
-    own limit of memory, 50 MiB, is lifted where what it holds was counted.
+    libvips leaves missing strips black below "error", and missing tiles below "warning". At
+    "warning", libtiff's warnings of unusual tags would end the reading of strips, but not that of
+    tiles. libtiff's own limit of memory, 50 MiB, is lifted where what it holds was counted.
     """
     return {
         "fail_on": "warning" if picture.is_tiled else "error",
@@ -163,8 +164,8 @@ def profile_space(image: pyvips.Image) -> bytes:
 def _lab_to_rgb(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
     """Convert CIELAB (D50) codes to sRGB.
 
-    CIELAB has signed a and b. ICCLAB has them shifted by half the range, and its 16-bit L ends at 0xFF00
-    (TIFF Technical Note of Photoshop, 2002).
+    CIELAB has signed a and b. ICCLAB has them shifted by half the range, and its 16-bit L ends at
+    0xFF00 (TIFF Technical Note of Photoshop, 2002).
     """
     per_step = 256 if image.format == "ushort" else 1
     lightness, chroma = image[0], image[1:]

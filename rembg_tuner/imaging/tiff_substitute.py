@@ -20,11 +20,27 @@ if TYPE_CHECKING:
 
 _SHORT = 3
 _KEPT = (
-    Code.WIDTH, Code.HEIGHT, Code.COMPRESSION, Code.FILL_ORDER, Code.STRIP_OFFSETS, Code.ORIENTATION,
-    Code.ROWS_PER_STRIP, Code.STRIP_BYTES, Code.X_RESOLUTION, Code.Y_RESOLUTION, Code.T4_OPTIONS,
-    Code.T6_OPTIONS, Code.RESOLUTION_UNIT, Code.PREDICTOR, Code.TILE_WIDTH, Code.TILE_HEIGHT,
-    Code.TILE_OFFSETS, Code.TILE_BYTES, Code.JPEG_TABLES, Code.ICC_PROFILE,
-)  # fmt: skip
+    Code.WIDTH,
+    Code.HEIGHT,
+    Code.COMPRESSION,
+    Code.FILL_ORDER,
+    Code.STRIP_OFFSETS,
+    Code.ORIENTATION,
+    Code.ROWS_PER_STRIP,
+    Code.STRIP_BYTES,
+    Code.X_RESOLUTION,
+    Code.Y_RESOLUTION,
+    Code.T4_OPTIONS,
+    Code.T6_OPTIONS,
+    Code.RESOLUTION_UNIT,
+    Code.PREDICTOR,
+    Code.TILE_WIDTH,
+    Code.TILE_HEIGHT,
+    Code.TILE_OFFSETS,
+    Code.TILE_BYTES,
+    Code.JPEG_TABLES,
+    Code.ICC_PROFILE,
+)
 _BY_PLANE = (Code.STRIP_OFFSETS, Code.STRIP_BYTES, Code.TILE_OFFSETS, Code.TILE_BYTES)
 _GAP_BYTES = 64  # between the file's end and the directory: a strip cut short ends there
 
@@ -32,7 +48,9 @@ _GAP_BYTES = 64  # between the file's end and the directory: a strip cut short e
 def load_substitute(
     file: PictureFile, picture: TiffPicture, plane: int | None, **options: object
 ) -> pyvips.Image:
-    """Open a picture's samples as numbers, reading from top to bottom; the file may be closed afterwards.
+    """Open a picture's samples as numbers, reading from top to bottom.
+
+    The file may be closed afterwards.
 
     Args:
         file: the file.

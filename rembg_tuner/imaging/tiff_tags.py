@@ -1,10 +1,11 @@
 """Read the directories (IFDs) of a TIFF file: tags and their values, within fixed limits.
 
-A file may be hostile, so everything is bounded: the directories and their entries, the values of one
-tag, and the bytes read in total. Offsets are only followed inside the file. Pixels are libvips' work.
+A file may be hostile, so everything is bounded: the directories and their entries, the values of
+one tag, and the bytes read in total. Offsets are only followed inside the file. Pixels are libvips'
+work.
 
-Sources: TIFF Revision 6.0 (Adobe, 1992), section 2; BigTIFF (AWare Systems, 2011); the numbers of tags and
-their values in libtiff's tiff.h.
+Sources: TIFF Revision 6.0 (Adobe, 1992), section 2; BigTIFF (AWare Systems, 2011); the numbers of
+tags and their values in libtiff's tiff.h.
 """
 
 from __future__ import annotations

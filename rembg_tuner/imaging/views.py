@@ -1,7 +1,9 @@
-"""What a decoder is shown of a picture's file: all of it, or pieces of it with bytes of ours between.
+"""What a decoder is shown of a picture's file.
 
-Files are opened by descriptor: libvips never sees a name, so a name of any bytes will do, and what was
-inspected is what is decoded. Pieces are read as the decoder asks for them; nothing is held.
+All of it, or pieces of it with bytes of ours between.
+
+Files are opened by descriptor: libvips never sees a name, so a name of any bytes will do, and what
+was inspected is what is decoded. Pieces are read as the decoder asks for them; nothing is held.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ MAX_PROFILE_BYTES = 4 * 2**20
 MAX_EXIF_BYTES = 2**20
 MAX_SKIPPED_BYTES = 2**20  # metadata that is not needed and that a decoder may still be shown
 END_MISSING = Message(
-    "the end of the file is missing, but all of its pixels are there; copy or save the picture again if you can",
+    "the end of the file is missing, but all of its pixels are there; copy or save the picture"
+    " again if you can",
     code="end_missing",
 )
 PROFILE_TOO_LARGE = Message(

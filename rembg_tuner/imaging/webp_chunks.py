@@ -1,7 +1,7 @@
 """A WebP's chunks: which of them a decoder is shown, and whether the end is there (RFC 9649).
 
-libwebp takes no file that is shorter than its header says. Where what is missing lies after the pixels,
-the file is shown without its last chunk.
+libwebp takes no file that is shorter than its header says. Where what is missing lies after the
+pixels, the file is shown without its last chunk.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How like a model's fp32 mattes its other number formats' are: what was measured of that.
 
 Figures of the models that come along stand in agreement.yaml; those measured on this machine, by
-`models agreement` and `models quantize`, in the cache, and come first. int8's figures are kept by kind of CPU
-(`Host.int8_kind`) in both files, since AVX2 and VNNI add products of 8-bit numbers differently, and a home
-folder may be shared by machines of either kind.
+`models agreement` and `models quantize`, in the cache, and come first. int8's figures are kept by
+kind of CPU (`Host.int8_kind`) in both files, since AVX2 and VNNI add products of 8-bit numbers
+differently, and a home folder may be shared by machines of either kind.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def remember_agreement(
     *,
     int8_kind: Int8Kind,
 ) -> None:
-    """Keep what was measured on this machine; a file that does not read is set aside, and not written over.
+    """Keep what was measured on this machine.
+
+    A file that does not read is set aside, and not written over.
 
     Args:
         model: its name, or the path that was given.

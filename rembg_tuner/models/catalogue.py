@@ -119,7 +119,8 @@ class CatalogueEntry:
                 model=self.made_from,
             )
         shell = Message(
-            "get it ({size}) with `python -m rembg_tuner models get {model}`, or put {url} at {place}",
+            "get it ({size}) with `python -m rembg_tuner models get {model}`, or put {url} at"
+            " {place}",
             size=self.size_text(),
             model=self.name,
             url=self.url,
@@ -186,7 +187,9 @@ def rembg_folders() -> list[Path]:
 
     Source: rembg/sessions/base.py (`rembg_home`, `legacy_home`).
     """
-    named = (os.environ.get(name) for name in ("U2NET_HOME", "XDG_DATA_HOME", _HOME_VARIABLE, "HOME"))  # fmt: skip
+    named = (
+        os.environ.get(name) for name in ("U2NET_HOME", "XDG_DATA_HOME", _HOME_VARIABLE, "HOME")
+    )
     return list(_folders_of(*named))
 
 
@@ -194,7 +197,10 @@ def rembg_folders() -> list[Path]:
 def _folders_of(
     legacy: str | None, data: str | None, named: str | None, _user: str | None
 ) -> tuple[Path, ...]:
-    """Return rembg's folders for variables of the environment; making paths takes longer than looking at files."""
+    """Return rembg's folders for variables of the environment.
+
+    Making paths takes longer than looking at files.
+    """
     home = named or (str(Path(data) / "rembg") if data else "~/.rembg")
     flat = legacy or str(Path(data or "~") / ".u2net")
     return tuple(_expanded(folder) for folder in ([flat] if legacy else [home, flat]))
@@ -222,7 +228,8 @@ def refuse_no_home(folder: Path) -> None:
     if _is_homeless(str(folder)):
         raise OutputError(
             Message(
-                "{folder} cannot be created: this user has no home folder; set {variable} to a folder that can be written",
+                "{folder} cannot be created: this user has no home folder; set {variable} to a"
+                " folder that can be written",
                 folder=folder,
                 variable=_HOME_VARIABLE,
             )
@@ -247,7 +254,8 @@ def find_entry(model: str) -> CatalogueEntry:
     if entry is None:
         raise ModelError(
             Message(
-                "model {model!r} is not known; the models are {known}, or give a path that ends in .onnx",
+                "model {model!r} is not known; the models are {known}, or give a path that ends in"
+                " .onnx",
                 model=model,
                 known=listed(read_catalogue()),
             )
@@ -303,7 +311,8 @@ def _int8_of(spec: ModelSpec, path: Path | None) -> ModelSpec:
     if path is None or not path.is_file():
         raise MissingModelError(
             Message(
-                "model {model} has no int8 form on disk; make it with `python -m rembg_tuner models quantize {model} --pictures DIR`, or choose another precision",
+                "model {model} has no int8 form on disk; make it with `python -m rembg_tuner models"
+                " quantize {model} --pictures DIR`, or choose another precision",
                 code="int8_absent",
                 model=name_of(spec.name),
             )

@@ -1,7 +1,9 @@
-"""Get a model's file: resumable, checked, by one process at a time; nothing is got without being asked.
+"""Get a model's file: resumable, checked, by one process at a time.
 
-The file goes where rembg would put it, so that neither of the two gets it twice. What came of a try that
-failed stays beside it under a temporary name, and the next try goes on from there.
+Nothing is got without being asked.
+
+The file goes where rembg would put it, so that neither of the two gets it twice. What came of a try
+that failed stays beside it under a temporary name, and the next try goes on from there.
 """
 
 from __future__ import annotations
@@ -77,7 +79,8 @@ class _Listener:
         if self.is_cancelled():
             raise CancelledError(
                 Message(
-                    "the download was cancelled; what came is kept, and the next try goes on from there"
+                    "the download was cancelled; what came is kept, and the next try goes on from"
+                    " there"
                 )
             )
         self.on_progress(
@@ -158,7 +161,8 @@ def model_url(entry: CatalogueEntry) -> str:
     if not _is_address(mirror):
         raise ModelError(
             Message(
-                "{variable} must be an address such as https://mirror.example/models or http://10.0.0.2:8000, got {mirror!r}",
+                "{variable} must be an address such as https://mirror.example/models or"
+                " http://10.0.0.2:8000, got {mirror!r}",
                 variable=MIRROR_VARIABLE,
                 mirror=mirror,
             )
@@ -249,7 +253,8 @@ def _get(entry: CatalogueEntry, url: str, place: Path, listener: _Listener) -> N
         )
     raise DownloadError(
         Message(
-            "{url} could not be got in {tries} tries: {reason}; what came ({kept:bytes}) is kept, so try again, or {by_hand}",
+            "{url} could not be got in {tries} tries: {reason}; what came ({kept:bytes}) is kept,"
+            " so try again, or {by_hand}",
             url=url,
             tries=TRIES,
             reason=reason,
@@ -322,7 +327,8 @@ def _try_once(entry: CatalogueEntry, url: str, part: Path, listener: _Listener) 
                 most=_most_bytes(entry),
                 listener=listener,
             )
-        # A body in chunks tells its own end: there a short one is another file, and no connection that ended.
+        # A body in chunks tells its own end: there a short one is another file, and no connection
+        # that ended.
         is_short = total is not None and done < min(total, _most_bytes(entry) or total)
         if is_short and not answer.chunked:
             raise _EndedEarlyError(
@@ -417,7 +423,8 @@ def _refuse_another_size(entry: CatalogueEntry, url: str, total: int | None) -> 
     if entry.bytes is not None and total is not None and total != entry.bytes:
         raise DownloadError(
             Message(
-                "{url} offers {offered:,} bytes, and the released {file} has {released:,}; {by_hand}",
+                "{url} offers {offered:,} bytes, and the released {file} has {released:,};"
+                " {by_hand}",
                 url=url,
                 offered=total,
                 file=entry.file,
@@ -440,7 +447,8 @@ def _refuse_a_full_disk(part: Path, missing: int) -> None:
     if missing > free:
         raise OutputError(
             Message(
-                "{folder} has {free:bytes} left, and {missing:bytes} are missing; make room, or set REMBG_HOME to another folder",
+                "{folder} has {free:bytes} left, and {missing:bytes} are missing; make room, or set"
+                " REMBG_HOME to another folder",
                 folder=part.parent,
                 free=free,
                 missing=missing,
@@ -499,7 +507,10 @@ def _read_piece(answer: http.client.HTTPResponse) -> bytes:
 
 
 def _checksum_problem(entry: CatalogueEntry, part: Path) -> Message | None:
-    """Hold what came against the released file's size and checksum; None: it is the released file."""
+    """Hold what came against the released file's size and checksum.
+
+    None: it is the released file.
+    """
     most = _most_bytes(entry)
     if most is not None and _size_of(part) > most:
         return Message("it has more than {size:,} bytes", size=most)

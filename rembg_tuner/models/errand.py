@@ -20,18 +20,23 @@ _Value = TypeVar("_Value")
 
 
 class Errand:
-    """One thread that does one thing at a time. Use it with `with`, which waits for nothing at its end."""
+    """One thread that does one thing at a time.
+
+    Use it with `with`, which waits for nothing at its end.
+    """
 
     def __init__(self, on_wait: Callable[[], None]) -> None:
         """Start the thread.
 
         Args:
-            on_wait: called five times a second while somebody waits; what it raises ends the waiting.
+            on_wait: called five times a second while somebody waits; what it raises ends the
+                waiting.
         """
         self._on_wait = on_wait
         self._asked: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._came: queue.SimpleQueue[tuple[object, Exception | None]] = queue.SimpleQueue()
-        # A daemon, since it may block for as long as a server keeps silent, and nobody waits for it.
+        # A daemon, since it may block for as long as a server keeps silent, and nobody waits for
+        # it.
         threading.Thread(target=self._serve, daemon=True).start()
 
     def __enter__(self) -> Self:

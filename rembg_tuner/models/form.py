@@ -1,7 +1,7 @@
 """Read in which form an ONNX file is written, without onnx: a measured worker must not carry that.
 
-Only the outermost fields of the file are read (onnx.proto: ModelProto, OperatorSetIdProto); the graph,
-which is nearly all of it, is skipped.
+Only the outermost fields of the file are read (onnx.proto: ModelProto, OperatorSetIdProto); the
+graph, which is nearly all of it, is skipped.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def refuse_newer(path: Path, *, called: Path) -> None:
     if form.opset > NEWEST_OPSET:
         raise ModelError(
             Message(
-                "{path} is in opset {opset}, and opsets up to {newest} are known here; export it in one of those",
+                "{path} is in opset {opset}, and opsets up to {newest} are known here; export it in"
+                " one of those",
                 path=called,
                 opset=form.opset,
                 newest=NEWEST_OPSET,
@@ -74,7 +75,8 @@ def refuse_newer(path: Path, *, called: Path) -> None:
     if form.ir > NEWEST_IR:
         raise ModelError(
             Message(
-                "{path} is in IR version {ir}, and IR versions up to {newest} are known here; export it in one of those",
+                "{path} is in IR version {ir}, and IR versions up to {newest} are known here;"
+                " export it in one of those",
                 path=called,
                 ir=form.ir,
                 newest=NEWEST_IR,
@@ -105,7 +107,9 @@ def read_form(path: Path) -> Form:
 
 
 def read_input_side(path: Path) -> int | None:
-    """Read the side of a network's input from its graph, without onnx; None: the graph leaves it open.
+    """Read the side of a network's input from its graph, without onnx.
+
+    None: the graph leaves it open.
 
     That is the first input with four dimensions, three channels and one height and width.
 
@@ -133,7 +137,11 @@ def _side_of_graph(file: BinaryIO, end: int) -> int | None:
         for inner in (_TYPE, _TENSOR, _SHAPE):
             found = dict(_fields(io.BytesIO(content))).get(inner, b"")
             content = found if isinstance(found, bytes) else b""
-        sides = [dict(_fields(io.BytesIO(one))).get(_DIM_VALUE) for _, one in _fields(io.BytesIO(content)) if isinstance(one, bytes)]  # fmt: skip
+        sides = [
+            dict(_fields(io.BytesIO(one))).get(_DIM_VALUE)
+            for _, one in _fields(io.BytesIO(content))
+            if isinstance(one, bytes)
+        ]
         if len(sides) == 4 and sides[1] == _CHANNELS:
             side = sides[2]
             return side if isinstance(side, int) and side > 0 and side == sides[3] else None
@@ -141,7 +149,9 @@ def _side_of_graph(file: BinaryIO, end: int) -> int | None:
 
 
 def _messages(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
-    """Yield a message's fields that hold bytes, each with where it ends; the file stands at its content.
+    """Yield a message's fields that hold bytes, each with where it ends.
+
+    The file stands at its content.
 
     Raises:
         ValueError: it is no message.
@@ -164,7 +174,9 @@ def _messages(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _fields(file: BinaryIO) -> Iterator[tuple[int, int | bytes]]:
-    """Give a message's fields, each with its number or its bytes; long ones, such as graphs, are skipped.
+    """Give a message's fields, each with its number or its bytes.
+
+    Long ones, such as graphs, are skipped.
 
     Raises:
         ValueError: it is no message.

@@ -1,7 +1,7 @@
 """Change ONNX graphs: input size, batch, outputs, number format; the one door to onnx.
 
-Only `conversion` imports this, in a process of its own, so that neither a page nor a measured worker
-carries onnx in its memory.
+Only `conversion` imports this, in a process of its own, so that neither a page nor a measured
+worker carries onnx in its memory.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _THIS = Message("this graph")
 def load_graph(path: Path, *, kinds: frozenset[int] = _FLOATS) -> onnx.ModelProto:
     """Read an ONNX file, its nodes put in the order they run in.
 
-    Some converters leave the casts that they add at the end; ONNX Runtime sorts them in silence, and
-    other tools refuse the file. `onnx.checker` is not asked, since it refuses what engines run.
+    Some converters leave the casts that they add at the end; ONNX Runtime sorts them in silence,
+    and other tools refuse the file. `onnx.checker` is not asked, since it refuses what engines run.
 
     Args:
         path: the file.
@@ -106,14 +106,20 @@ def picture_input(
     inputs = [value for value in graph.input if value.name not in weights]
     shapes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inputs]
     found_kinds = [value.type.tensor_type.elem_type for value in inputs]
-    if len(inputs) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (0, 3) or found_kinds[0] not in kinds:  # fmt: skip
+    if (
+        len(inputs) != 1
+        or len(shapes[0]) != 4
+        or shapes[0][1] not in (0, 3)
+        or found_kinds[0] not in kinds
+    ):
         found = [
             (value.name, TensorProto.DataType.Name(kind).lower(), [size or "?" for size in shape])
             for value, kind, shape in zip(inputs, found_kinds, shapes, strict=True)
         ]
         raise ModelError(
             Message(
-                "{called} does not take one picture: its inputs are {found}, and one float32 of shape (1, 3, height, width) is needed",
+                "{called} does not take one picture: its inputs are {found}, and one float32 of"
+                " shape (1, 3, height, width) is needed",
                 called=called,
                 found=str(found),
             )
@@ -138,7 +144,10 @@ def own_side(graph: onnx.GraphProto) -> int:
 
 
 def own_batch(graph: onnx.GraphProto) -> int:
-    """Give how many pictures a graph takes at once; 1 where that is left open, as exporters write it."""
+    """Give how many pictures a graph takes at once.
+
+    1 where that is left open, as exporters write it.
+    """
     return int(picture_input(graph).type.tensor_type.shape.dim[0].dim_value) or 1
 
 
@@ -215,9 +224,9 @@ def _written_numbers(graph: onnx.GraphProto) -> dict[str, list[int]]:
 def free_input(model: onnx.ModelProto, *, side: int = 0, batch: int = 1) -> onnx.ModelProto:
     """Make the batch of a graph's input free, and height and width where another side is asked for.
 
-    The U2-Net graphs compute every other size from their input (Shape, Slice, Concat into Resize), so
-    naming the dimensions is enough; sizes that were written down for the old input are dropped. Where
-    sizes stand as constants, they are rewritten for `side` and `batch` in proportion.
+    The U2-Net graphs compute every other size from their input (Shape, Slice, Concat into Resize),
+    so naming the dimensions is enough; sizes that were written down for the old input are dropped.
+    Where sizes stand as constants, they are rewritten for `side` and `batch` in proportion.
 
     Args:
         model: one float input, (batch, 3, side, side).
@@ -228,7 +237,8 @@ def free_input(model: onnx.ModelProto, *, side: int = 0, batch: int = 1) -> onnx
         A changed copy, its input ("batch", 3, "height", "width"), or ("batch", 3, side, side).
 
     Raises:
-        ModelError: the graph has another kind of input, or holds sizes that cannot be scaled to `side`.
+        ModelError: the graph has another kind of input, or holds sizes that cannot be scaled to
+        `side`.
     """
     freed = onnx.ModelProto()
     freed.CopyFrom(model)
@@ -261,7 +271,8 @@ def _rewrite_sizes(graph: onnx.GraphProto, own: int, side: int) -> None:
     if sizes and not own:
         raise ModelError(
             Message(
-                "this graph leaves its input size open and holds sizes as constants, so none of them can be scaled; export it with its input size written down"
+                "this graph leaves its input size open and holds sizes as constants, so none of"
+                " them can be scaled; export it with its input size written down"
             )
         )
     for size in sizes:
@@ -270,7 +281,9 @@ def _rewrite_sizes(graph: onnx.GraphProto, own: int, side: int) -> None:
             step = own // math.gcd(*(number for other in sizes for number in other.numbers[-2:]))
             raise ModelError(
                 Message(
-                    "this graph cannot take network_size {side}: {operator} is written for the size {pixels}, and in proportion that is no whole number; choose a multiple of {step}, or leave network_size at 0",
+                    "this graph cannot take network_size {side}: {operator} is written for the size"
+                    " {pixels}, and in proportion that is no whole number; choose a multiple of"
+                    " {step}, or leave network_size at 0",
                     side=side,
                     operator=size.resize,
                     pixels=str(pixels),
@@ -283,7 +296,10 @@ def _rewrite_sizes(graph: onnx.GraphProto, own: int, side: int) -> None:
 
 
 def _rewrite_batches(graph: onnx.GraphProto, own: int, batch: int) -> None:
-    """Scale the batches that stand as constants; one that is no multiple of `own` fails when it is run."""
+    """Scale the batches that stand as constants.
+
+    One that is no multiple of `own` fails when it is run.
+    """
     for size in _written_batches(graph):
         first, *rest = size.numbers
         _rewrite(graph, size, [first * batch // own, *rest])

@@ -16,8 +16,8 @@ from rembg_tuner.settings import name_of
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 BATCH, HEIGHT, WIDTH = "batch", "height", "width"  # the names of a freed graph's dimensions
-SIDE_COMMENT = (
-    "#side "  # begins the line behind a converted ncnn network that tells its input's side
+SIDE_COMMENT = (  # begins the line behind a converted ncnn network that tells its input's side
+    "#side "
 )
 EXIT_BAD_MODEL = 3  # `conversion` ends so where the model is at fault, and not this machine
 Post = Literal["minmax", "sigmoid", "classes"]
@@ -71,7 +71,8 @@ def refuse_no_output(count: int, path: str) -> None:
     if not count:
         raise ModelError(
             Message(
-                "{path} does not make a matte: it has no output, and one of three or four dimensions is needed",
+                "{path} does not make a matte: it has no output, and one of three or four"
+                " dimensions is needed",
                 path=Path(path),
             )
         )
@@ -114,7 +115,9 @@ def verify(spec: ModelSpec) -> str:
             size = Path(spec.path).stat().st_size
             raise ModelError(
                 Message(
-                    "{path} ({size:,} bytes) is not the released {model}: its {algorithm} is {found}, expected {expected}; if it is cut short, delete it and get it again; {own}",
+                    "{path} ({size:,} bytes) is not the released {model}: its {algorithm} is"
+                    " {found}, expected {expected}; if it is cut short, delete it and get it again;"
+                    " {own}",
                     path=Path(spec.path),
                     size=size,
                     model=name_of(spec.name),
@@ -136,13 +139,15 @@ def _by_path_text(spec: ModelSpec) -> Message:
     )
     if beside.is_file():
         return Message(
-            "if it is a file of your own, run it by its path, --model {path}, with what {record} says of it",
+            "if it is a file of your own, run it by its path, --model {path}, with what {record}"
+            " says of it",
             path=argument,
             record=beside,
         )
     content = {"mean": spec.mean, "std": spec.std, "post": spec.post, "side": spec.side}
     return Message(
-        "if it is a file of your own, run it by its path, --model {path}, and write how it takes a picture into {record}, for the released file {content}",
+        "if it is a file of your own, run it by its path, --model {path}, and write how it takes a"
+        " picture into {record}, for the released file {content}",
         path=argument,
         record=beside,
         content=json.dumps(content),

@@ -1,1 +1,4 @@
-"""The plot of trials: peak memory against time, agreement by colour and shape. First `layout`, then `drawing`."""
+"""The plot of trials: peak memory against time, agreement by colour and shape.
+
+First `layout`, then `drawing`.
+"""

@@ -1,4 +1,7 @@
-"""What the plot of trials shows, computed: where each point stands, its shape, the axes, the front, the budgets."""
+"""What the plot of trials shows, computed.
+
+Where each point stands, its shape, the axes, the front, the budgets.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 66, 18, 42, 50
 _LOG_FROM = 6.0  # a range of more than so many times is drawn by its logarithm
 _TICKS = 6
-# Least agreement, shape, colour (light, dark): told apart by shape alone, and by brightness without colour.
+# Least agreement, shape, colour (light, dark): told apart by shape alone, and by brightness without
+# colour.
 LOOKS: tuple[tuple[float, str, tuple[str, str]], ...] = (
     (0.98, "circle", ("#0f766e", "#4fd1c0")),
     (0.95, "triangle", ("#2563ab", "#7fb2f0")),
@@ -107,8 +111,9 @@ class PlotInfo:
         points: the measured trials.
         memory: the x axis, MiB.
         time: the y axis, seconds; None, as memory: nothing was measured.
-        front: px of the boundary of what is possible, from the top to the right edge: the steps between
-            the trials that look right and that no other beats in memory and time; empty: there is none.
+        front: px of the boundary of what is possible, from the top to the right edge: the steps
+            between the trials that look right and that no other beats in memory and time; empty:
+            there is none.
         memory_budget, time_budget: the budgets' lines; None: there is no budget.
         failed: how many trials gave no figures.
         looks: of the legend: text, shape, colours; only those that occur.
@@ -154,7 +159,9 @@ def lay_out(
     time = _scale([*lows, *highs], HEIGHT - BOTTOM, TOP, format_seconds)
     on_front = set(front_of(costs))
     names = differences([trial.settings for trial in trials])
-    looks_right = [not min_agreement or (trial.agreement or 0.0) >= min_agreement for trial in measured]  # fmt: skip
+    looks_right = [
+        not min_agreement or (trial.agreement or 0.0) >= min_agreement for trial in measured
+    ]
     points = []
     for i, trial in enumerate(measured):
         peak, time_s, _ = costs[i]

@@ -65,7 +65,8 @@ def measure_formats(
     if side is None:
         raise ModelError(
             Message(
-                "model {model} does not tell its input size; write it as side into the .json beside it",
+                "model {model} does not tell its input size; write it as side into the .json"
+                " beside it",
                 model=name_of(model),
             )
         )
@@ -75,11 +76,17 @@ def measure_formats(
     for precision in ENGINES[engine].precisions:
         asked = build({"model": model, "engine": engine, "precision": precision})[0]
         refusals = [one for one in check(asked, machine) if one.knob == "precision"]
-        if precision == "fp32" or any(one.reason.code == "precision_of_provider" for one in refusals):  # fmt: skip
+        if precision == "fp32" or any(
+            one.reason.code == "precision_of_provider" for one in refusals
+        ):
             continue
         try:
             if refusals:
-                raise ModelError(refusals[0].reason if refusals[0].lacking else refusals[0].clause or refusals[0].reason)  # fmt: skip
+                raise ModelError(
+                    refusals[0].reason
+                    if refusals[0].lacking
+                    else refusals[0].clause or refusals[0].reason
+                )
             agreement = compare(_mattes(model, engine, precision, inputs, cache), references)
         except TunerError as error:
             tell(f"{precision} is left out: {error}")

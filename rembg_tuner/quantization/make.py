@@ -101,8 +101,12 @@ def quantize_model(
         tell(
             str(
                 plural(
-                    "warning: {n} picture of the at least {needed} that are needed to represent yours; ranges and agreement may be off for others, so give --pictures more of your kind",
-                    "warning: {n:,} pictures of the at least {needed} that are needed to represent yours; ranges and agreement may be off for others, so give --pictures more of your kind",
+                    "warning: {n} picture of the at least {needed} that are needed to represent"
+                    " yours; ranges and agreement may be off for others, so give --pictures more of"
+                    " your kind",
+                    "warning: {n:,} pictures of the at least {needed} that are needed to represent"
+                    " yours; ranges and agreement may be off for others, so give --pictures more of"
+                    " your kind",
                     n=len(inputs.sources),
                     needed=FEW_PICTURES,
                 )
@@ -125,7 +129,8 @@ def quantize_model(
             raise SettingsError(
                 [
                     Message(
-                        "the network sees no clear foreground in any picture of --pictures {folder}; name a folder with pictures of things to cut out",
+                        "the network sees no clear foreground in any picture of --pictures"
+                        " {folder}; name a folder with pictures of things to cut out",
                         folder=pictures,
                     )
                 ]
@@ -226,14 +231,17 @@ def _tools(engine: str) -> tuple[Quantize, dict[str, str]]:
     except ImportError as error:
         raise EngineError(
             Message(
-                "models quantize needs packages that are not installed ({reason}); pip install 'rembg-tuner[quantize]'",
+                "models quantize needs packages that are not installed ({reason}); pip install"
+                " 'rembg-tuner[quantize]'",
                 reason=Quoted(str(error)),
             )
         ) from error
 
 
 def _plain_graph(model: ModelSpec) -> Any:
-    """Make a model's graph plain and new enough, having run it: what is wrong with it is told in a sentence.
+    """Make a model's graph plain and new enough, having run it.
+
+    What is wrong with it is told in a sentence.
 
     Raises:
         EngineError, ModelError: it does not read, does not run, or makes no matte.
@@ -263,7 +271,8 @@ def _simplified(model: Any, *, called: Path) -> Any:
     except ImportError as error:
         raise EngineError(
             Message(
-                "models quantize needs packages that are not installed ({reason}); pip install 'rembg-tuner[quantize]'",
+                "models quantize needs packages that are not installed ({reason}); pip install"
+                " 'rembg-tuner[quantize]'",
                 reason=Quoted(str(error)),
             )
         ) from error

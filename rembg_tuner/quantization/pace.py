@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from rembg_tuner.units import format_guess_range
 
-# Measured with u2netp on a busy CPU, both engines: a candidate takes 1.4 to 3.1 times as long as its pictures in
-# fp32 alone.
+# Measured with u2netp on a busy CPU, both engines: a candidate takes 1.4 to 3.1 times as long as
+# its pictures in fp32 alone.
 _CANDIDATE_SHARES = (1.0, 4.0)
 _OVERHEAD_S = 1.0  # of a candidate of a tiny network
 _LATER_SHARE = 0.5  # of the first candidate's time: the later have most convolutions in floats

@@ -62,7 +62,8 @@ def find_pictures(folder: Path) -> list[Path]:
         raise SettingsError(
             [
                 Message(
-                    "--pictures {folder} holds no JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF; name a folder that does",
+                    "--pictures {folder} holds no JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF; name a"
+                    " folder that does",
                     folder=folder,
                 )
             ]
@@ -84,8 +85,8 @@ def read_pictures(
 ) -> PictureSet:
     """Read pictures as a network's inputs.
 
-    Few pictures are made more by cropping and mirroring; the crops that are judged are others than those
-    that ranges are taken from.
+    Few pictures are made more by cropping and mirroring; the crops that are judged are others than
+    those that ranges are taken from.
 
     Args:
         paths: of the pictures.

@@ -97,18 +97,18 @@ def find_left_out(
 ) -> Found:
     """Find the fewest convolutions that must stay in floats.
 
-    What a part of a network does to the picture shows when it alone is in int8: leaving one out of many
-    tells nothing where two of them each spoil the picture. So at first each stretch of the graph is put
-    alone into int8, then each convolution of the worst stretches; the worst are left out, one more at a
-    time, until the rest is good enough. The last convolution is always among them: nothing after it mends
-    its error, and it costs next to nothing.
+    What a part of a network does to the picture shows when it alone is in int8: leaving one out of
+    many tells nothing where two of them each spoil the picture. So at first each stretch of the
+    graph is put alone into int8, then each convolution of the worst stretches; the worst are left
+    out, one more at a time, until the rest is good enough. The last convolution is always among
+    them: nothing after it mends its error, and it costs next to nothing.
 
     Args:
         convolutions: names, in the order they run in.
         judge: measures agreement with some of them left out.
         target: the search ends when it is met.
-        tell: called at the start with how long it may take, and after each candidate with what came of it,
-            how many there may be, and how long it goes on.
+        tell: called at the start with how long it may take, and after each candidate with what came
+            of it, how many there may be, and how long it goes on.
         pace: is told what each candidate took.
     """
     last, stretches = convolutions[-1], _stretches(convolutions[:-1])
@@ -117,7 +117,8 @@ def find_left_out(
     most = ranking + min(_MOST_LEFT_OUT, looked_into + 1)
     number = count(1)
     tell(
-        f"about {pace.left_text(1, most)} in all, for 1 to {most} candidates and the whole set of pictures; corrected after each candidate"
+        f"about {pace.left_text(1, most)} in all, for 1 to {most} candidates and the whole set of"
+        " pictures; corrected after each candidate"
     )
 
     def try_one(called: str, left_out: list[str]) -> Agreement:

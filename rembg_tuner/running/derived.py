@@ -108,7 +108,8 @@ def _convert(wanted: Derived, source: Path, target: Path, is_cancelled: Callable
         if process.returncode < 0:
             raise EngineError(
                 Message(
-                    "the process that converts the model was ended by {signal}; the system may have run out of memory; choose a smaller network_size or batch_size",
+                    "the process that converts the model was ended by {signal}; the system may have"
+                    " run out of memory; choose a smaller network_size or batch_size",
                     signal=signal.Signals(-process.returncode).name,
                 )
             )
@@ -145,7 +146,8 @@ def _wait(process: subprocess.Popen[bytes], is_cancelled: Callable[[], bool]) ->
             raise CancelledError(Message("the run was cancelled while its model was converted"))
     raise ModelError(
         Message(
-            "the model could not be converted within {limit_s:g} s; leave network_size at 0, or choose another engine",
+            "the model could not be converted within {limit_s:g} s; leave network_size at 0, or"
+            " choose another engine",
             limit_s=_TIMEOUT_S,
         )
     )

@@ -1,4 +1,7 @@
-"""Pictures run one after another in a worker that is new and ends with them: what a trial is made of."""
+"""Pictures run one after another in a worker that is new and ends with them.
+
+What a trial is made of.
+"""
 
 from __future__ import annotations
 

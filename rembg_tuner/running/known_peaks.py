@@ -39,9 +39,9 @@ class KnownPeaks:
         """Know nothing of this slot's own runs yet.
 
         Args:
-            history: "own": what will not fit is refused, and what a setting takes is kept for later starts.
-                "ignored": the same, and nothing is refused. "visitors": nothing is kept, since a visitor's
-                picture must not decide what the next visitor is refused.
+            history: "own": what will not fit is refused, and what a setting takes is kept for later
+                starts. "ignored": the same, and nothing is refused. "visitors": nothing is kept,
+                since a visitor's picture must not decide what the next visitor is refused.
         """
         self._are_remembered = history != "visitors"
         self._are_ignored = history == "ignored"
@@ -57,7 +57,8 @@ class KnownPeaks:
         """Look up what a setting took here before.
 
         Returns:
-            Its highest peak as far as it is known, its pictures included, bytes; 0: it was never run.
+            Its highest peak as far as it is known, its pictures included, bytes; 0: it was never
+            run.
 
         Raises:
             FailedRunError: the setting alone takes more than the limit.
@@ -84,7 +85,9 @@ class KnownPeaks:
     def note(
         self, asked: ResolvedSettings, worker: WarmWorker, run: RunPeak, cache: Path
     ) -> tuple[Message, ...]:
-        """Note what a setting took in a run that went through; its pictures' own share is kept apart.
+        """Note what a setting took in a run that went through.
+
+        Its pictures' own share is kept apart.
 
         Returns:
             Warnings, where that could not be written, or older files were set aside.
@@ -115,14 +118,22 @@ class KnownPeaks:
                     is_first=worker.is_first,
                 )
         except sqlite3.Error as error:
-            text = Message("what this setting took was not noted in {cache}: {error}", code="peak_not_noted", cache=cache, error=Quoted(str(error)))  # fmt: skip
+            text = Message(
+                "what this setting took was not noted in {cache}: {error}",
+                code="peak_not_noted",
+                cache=cache,
+                error=Quoted(str(error)),
+            )
             return (*said, text)
         return said
 
     def note_ended(
         self, asked: ResolvedSettings, error: FailedRunError, worker: WarmWorker | None, cache: Path
     ) -> None:
-        """Note that a setting takes more than its limit; what cannot be written is found out again."""
+        """Note that a setting takes more than its limit.
+
+        What cannot be written is found out again.
+        """
         is_of_the_picture = error.stage in _PICTURE_STAGES or asked.settings.engine_spec.is_stock
         is_of_another = worker is not None and worker.is_stretched
         if not isinstance(error, OverLimitError) or not self._are_remembered:
@@ -145,7 +156,10 @@ class KnownPeaks:
         return Measurements(cache)
 
     def _note_start(self, known: Measurements, key: str) -> None:
-        """Note once that a setting went through here: writing takes 10 to 40 ms, which a visitor waits."""
+        """Note once that a setting went through here.
+
+        Writing takes 10 to 40 ms, which a visitor waits.
+        """
         if key not in self._started:
             known.note_start(key)
             self._started.add(key)
@@ -153,7 +167,10 @@ class KnownPeaks:
     def _is_news(
         self, key: str, load_bytes: int, own_bytes: int, picture_bytes: int, asked: ResolvedSettings
     ) -> bool:
-        """Return whether a run says more than this slot's runs before; a long batch writes a few times only."""
+        """Return whether a run says more than this slot's runs before.
+
+        A long batch writes a few times only.
+        """
         before = self._noted.get(key) or Peak(settings=asked.settings)
         now = Peak(
             settings=asked.settings,
@@ -166,7 +183,10 @@ class KnownPeaks:
         return now != before
 
     def _see(self, key: str, peak_bytes: int) -> None:
-        """Remember a peak as long as this process lives, to make room by; nothing is refused by it."""
+        """Remember a peak as long as this process lives, to make room by.
+
+        Nothing is refused by it.
+        """
         highest = max(peak_bytes, self._seen.pop(key, 0))
         self._seen[key] = highest
         while len(self._seen) > _MAX_SEEN:
@@ -194,7 +214,8 @@ def _current(known: Measurements, machine: Machine) -> list[Peak]:
 def picture_bytes_of(settings: Settings, outcomes: Sequence[dict[str, Any]]) -> float:
     """Return about how much memory a run's pictures took by themselves, which they took one after another.
 
-    The stock pipeline holds its picture whole, several times over, and does not say how much that is.
+    The stock pipeline holds its picture whole, several times over, and does not say how much that
+    is.
     """
     if settings.engine_spec.is_stock:
         return math.inf

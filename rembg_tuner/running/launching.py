@@ -1,7 +1,7 @@
 """Launch a worker's process: its command, its environment, its pipes and its log.
 
-The command line launches a worker before it imports the rest of this program, so that both import at the same time.
-Hence this module imports next to nothing, and has no dataclass.
+The command line launches a worker before it imports the rest of this program, so that both import
+at the same time. Hence this module imports next to nothing, and has no dataclass.
 """
 
 from __future__ import annotations
@@ -26,8 +26,12 @@ _POLL_S = 0.001
 _REQUEST_FD, _RESULT_FD = 3, 4  # in the worker
 _OWN_FDS = frozenset({0, 1, 2, _REQUEST_FD, _RESULT_FD})
 _FREE_FD = 10  # from here on no number is one of those
-# Not `-m rembg_tuner.worker`, so that the worker's own imports too go on without the garbage collector.
-_PROGRAM = "import gc, sys; gc.disable(); from rembg_tuner.worker import main; main(sys.argv[1], *map(int, sys.argv[2:]))"
+# Not `-m rembg_tuner.worker`, so that the worker's own imports too go on without the garbage
+# collector.
+_PROGRAM = (
+    "import gc, sys; gc.disable(); from rembg_tuner.worker import main; main(sys.argv[1], *map(int,"
+    " sys.argv[2:]))"
+)
 # Native libraries' own thread pools and malloc arenas would count as the setting's memory.
 _LEAN_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -40,7 +44,10 @@ _LEAN_ENVIRONMENT = {
 
 
 def lean_environment() -> dict[str, str]:
-    """Return the environment of a worker of every engine but the stock pipeline; what the user set stays."""
+    """Return the environment of a worker of every engine but the stock pipeline.
+
+    What the user set stays.
+    """
     return {**_LEAN_ENVIRONMENT, **child_environment()}
 
 
@@ -53,7 +60,8 @@ class LaunchedWorker:
         started_at: `perf_counter` when it was launched.
         request_in, result_out: the descriptors of its pipes.
         log: the descriptor of the file that its fd 1 and 2 are.
-        oom_kills: the kernel's count of processes ended for memory, read when it was launched; None: unknown.
+        oom_kills: the kernel's count of processes ended for memory, read when it was launched;
+            None: unknown.
         exit_code: negative for the signal that ended it; None: it is not known to have ended.
     """
 
@@ -121,7 +129,10 @@ class LaunchedWorker:
             os.kill(self.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        """End it at once, and close what belongs to it; its memory and CPU are free when this returns."""
+        """End it at once, and close what belongs to it.
+
+        Its memory and CPU are free when this returns.
+        """
         self.kill()
         self.wait(REAP_TIMEOUT_S)
         self.close()
@@ -134,7 +145,10 @@ class LaunchedWorker:
 
 
 class EarlyWorker:
-    """A worker that nobody has asked for yet, or none. Use it with `with`: at its end what nobody took is ended."""
+    """A worker that nobody has asked for yet, or none.
+
+    Use it with `with`: at its end what nobody took is ended.
+    """
 
     def __init__(self, worker: LaunchedWorker | None) -> None:
         """Hold a worker."""
@@ -181,7 +195,10 @@ def _open_log() -> int:
 
 
 def _raised(descriptor: int) -> int:
-    """Move a descriptor to a number that is none of the worker's; like every one of Python's, no child inherits it."""
+    """Move a descriptor to a number that is none of the worker's.
+
+    Like every one of Python's, no child inherits it.
+    """
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FREE_FD)
     finally:
@@ -221,8 +238,8 @@ def _spawn(engine: str, environment: Mapping[str, str], lent: list[int], log: in
 def _closable() -> list[int]:
     """List the descriptors that the child is to close.
 
-    One beyond the limit of open files, which was lowered after it was opened, cannot be named there; it is kept from
-    all children.
+    One beyond the limit of open files, which was lowered after it was opened, cannot be named
+    there; it is kept from all children.
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     found = _inheritable()
@@ -235,7 +252,10 @@ def _closable() -> list[int]:
 
 
 def _inheritable() -> list[int]:
-    """List the descriptors that a child would inherit of what started this process; Python's own are none."""
+    """List the descriptors that a child would inherit of what started this process.
+
+    Python's own are none.
+    """
     found = []
     try:
         names = os.listdir("/dev/fd")  # noqa: PTH208  # pathlib takes longer to import than this takes

@@ -34,20 +34,46 @@ def limit_of(settings: Settings, host: Host) -> MemoryLimit | None:
     if settings.memory_limit_bytes is not None:
         return MemoryLimit(size_bytes=settings.memory_limit_bytes, is_asked=True)
     size_bytes = host.usable_memory_bytes
-    return None if size_bytes is None else MemoryLimit(size_bytes=size_bytes, cgroup=host.limited_by)  # fmt: skip
+    return (
+        None if size_bytes is None else MemoryLimit(size_bytes=size_bytes, cgroup=host.limited_by)
+    )
 
 
 def over_limit(held_bytes: int, limit: MemoryLimit) -> Message:
     """Return that a worker was ended at its limit, and what to do."""
     held, size = held_bytes, limit.size_bytes
     if limit.is_asked:
-        return Message("the worker held {held:bytes}, more than its limit of {limit:bytes} (memory_limit_bytes), and was ended; raise it, or choose a smaller setting", code="memory_limit", held=held, limit=size)  # fmt: skip
+        return Message(
+            "the worker held {held:bytes}, more than its limit of {limit:bytes}"
+            " (memory_limit_bytes), and was ended; raise it, or choose a smaller setting",
+            code="memory_limit",
+            held=held,
+            limit=size,
+        )
     if limit.cgroup is None:
-        return Message("the worker held {held:bytes}, more than this machine's memory of {limit:bytes}, and was ended; choose a smaller setting", code="memory_limit", held=held, limit=size)  # fmt: skip
+        return Message(
+            "the worker held {held:bytes}, more than this machine's memory of {limit:bytes}, and"
+            " was ended; choose a smaller setting",
+            code="memory_limit",
+            held=held,
+            limit=size,
+        )
     said = Either(
-        shell=Message("the worker held {held:bytes}, more than the limit of {limit:bytes} of cgroup {cgroup}, and was ended; raise the container's memory (--memory of its start, memory.max of the cgroup), or choose a smaller setting", cgroup=str(limit.cgroup), held=held, limit=size),
-        page=Message("the worker held {held:bytes}, more than this server's limit of {limit:bytes}, and was ended; choose a smaller setting", held=held, limit=size),
-    )  # fmt: skip
+        shell=Message(
+            "the worker held {held:bytes}, more than the limit of {limit:bytes} of cgroup {cgroup},"
+            " and was ended; raise the container's memory (--memory of its start, memory.max of the"
+            " cgroup), or choose a smaller setting",
+            cgroup=str(limit.cgroup),
+            held=held,
+            limit=size,
+        ),
+        page=Message(
+            "the worker held {held:bytes}, more than this server's limit of {limit:bytes}, and was"
+            " ended; choose a smaller setting",
+            held=held,
+            limit=size,
+        ),
+    )
     return Message("{said}", code="memory_limit", said=said)
 
 
@@ -59,9 +85,11 @@ def limit_text(limit: MemoryLimit) -> Message:
     if limit.cgroup is None:
         return Message("this machine's memory of {size:bytes}", size=size)
     said = Either(
-        shell=Message("the limit of {size:bytes} of cgroup {cgroup}", size=size, cgroup=str(limit.cgroup)),
+        shell=Message(
+            "the limit of {size:bytes} of cgroup {cgroup}", size=size, cgroup=str(limit.cgroup)
+        ),
         page=Message("this server's memory limit of {size:bytes}", size=size),
-    )  # fmt: skip
+    )
     return Message("{said}", said=said)
 
 
@@ -72,7 +100,11 @@ def with_raising(limit: MemoryLimit, choice: Message) -> Message:
     if limit.cgroup is None:
         return choice
     said = Either(
-        shell=Message("raise the container's memory (--memory of its start, memory.max of the cgroup), or {choice}", choice=choice),
+        shell=Message(
+            "raise the container's memory (--memory of its start, memory.max of the cgroup), or"
+            " {choice}",
+            choice=choice,
+        ),
         page=choice,
-    )  # fmt: skip
+    )
     return Message("{said}", said=said)

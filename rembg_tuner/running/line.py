@@ -1,7 +1,7 @@
 """The waiting line: visitors' runs wait here for a slot, in the order they came.
 
-Each slot is a thread with a Runner, so that whoever waits needs no thread of its own: a page looks at
-its ticket now and then, and lets go of it when the visitor leaves.
+Each slot is a thread with a Runner, so that whoever waits needs no thread of its own: a page looks
+at its ticket now and then, and lets go of it when the visitor leaves.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ class WaitingLine:
     def warm_up(self, settings: Settings) -> None:
         """Have the first slot start a worker for these settings, unless there is something to run already.
 
-        A run of the same settings that comes meanwhile goes on with that worker; one of others ends it.
+        A run of the same settings that comes meanwhile goes on with that worker; one of others ends
+        it.
         """
         with self.lock:
             if not self._is_closed and not self._running and not self._waiting:
@@ -112,7 +113,10 @@ class WaitingLine:
                 self._wake_slot()
 
     def _wake_slot(self) -> None:
-        """Have a free slot look at the line; slots are opened one by one, so that the first is the warm one."""
+        """Have a free slot look at the line.
+
+        Slots are opened one by one, so that the first is the warm one.
+        """
         wanted = max(1, len(self._running) + len(self._waiting))
         if len(self._threads) < min(self.slots, wanted):
             runner = self._runners[len(self._threads)]
@@ -126,7 +130,8 @@ class WaitingLine:
         """Let who is next go on with the worker that is being started.
 
         Returns:
-            Whether it is of use still; it is not where they want another, have left, or the line is closed.
+            Whether it is of use still; it is not where they want another, have left, or the line is
+            closed.
         """
         runner = self._runners[0]
         if self._warming is None or self._is_closed:
@@ -164,7 +169,7 @@ class WaitingLine:
     def look_at(self, ticket: Ticket) -> Glance:
         """Tell how a ticket stands."""
         with self.lock:
-            place = self._waiting.index(ticket) + 1 if ticket in self._waiting else 0  # fmt: skip
+            place = self._waiting.index(ticket) + 1 if ticket in self._waiting else 0
             return Glance(
                 state=ticket.state,
                 place=place,
@@ -264,7 +269,10 @@ class WaitingLine:
             return [failure_of_ticket(ticket, "crash", text)]
 
     def _next(self, runner: Runner) -> Ticket | None:
-        """Wait for the next ticket, with a worker started meanwhile if one is to be; None when the line is closed."""
+        """Wait for the next ticket, with a worker started meanwhile if one is to be.
+
+        None when the line is closed.
+        """
         is_first = runner is self._runners[0]
         while True:
             with self._changed:
@@ -348,7 +356,8 @@ class WaitingLine:
             except Exception:  # noqa: BLE001  # the slot's edge: it must serve whoever is next
                 _LOG.exception("a run ended in a way nobody foresaw")
                 text = Message(
-                    "the run ended in a way nobody foresaw, which stands in the server's log; try again"
+                    "the run ended in a way nobody foresaw, which stands in the server's log; try"
+                    " again"
                 )
                 ticket.runs.append(failure_of_ticket(ticket, "crash", text))
                 return

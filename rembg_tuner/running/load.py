@@ -1,4 +1,7 @@
-"""Whether the machine is busy with other work: its load average without what our own workers put on it."""
+"""Whether the machine is busy with other work.
+
+Its load average without what our own workers put on it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ _LEAST_S = 1e-6
 
 
 class OwnLoad:
-    """What our own workers add to the 1-minute load average: the same exponential mean of their runnable threads.
+    """What our own workers add to the 1-minute load average.
+
+    The same exponential mean of their runnable threads.
 
     One object serves all runners of a process, from any thread: other slots' workers are ours too.
     """
@@ -58,10 +63,12 @@ class OwnLoad:
 
 
 def busy_warning(own: OwnLoad) -> Message | None:
-    """Return a sentence if the load average without our own workers exceeds the usable CPUs; None: it does not.
+    """Return a sentence if the load average without our own workers exceeds the usable CPUs.
 
-    Where a quota lets this process use a part of the machine's CPUs only, the load may be on the others: then
-    it must also leave fewer CPUs than may be used here.
+    None: it does not.
+
+    Where a quota lets this process use a part of the machine's CPUs only, the load may be on the
+    others: then it must also leave fewer CPUs than may be used here.
     """
     load = load_average()
     if load is None:
@@ -73,7 +80,8 @@ def busy_warning(own: OwnLoad) -> Message | None:
     if others <= max(usable, (os.cpu_count() or usable) - usable):
         return None
     return Message(
-        "the machine was busy with other work: load average {load:.1f} without our own workers, usable CPUs {cpus}; times are longer than on a quiet machine",
+        "the machine was busy with other work: load average {load:.1f} without our own workers,"
+        " usable CPUs {cpus}; times are longer than on a quiet machine",
         code=MACHINE_BUSY,
         load=others,
         cpus=usable,

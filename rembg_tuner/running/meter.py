@@ -1,8 +1,9 @@
 """Watch a worker's memory and CPU from outside; the only door to psutil.
 
-Peak RSS is the kernel's own high-water mark (VmHWM), reset before each run by writing 5 to clear_refs:
-exact, where samples miss short spikes. VmHWM counts mapped files too, so their part is read beside it.
-Where /proc does not give it (macOS, gVisor), the highest sample is the peak, and is called sampled.
+Peak RSS is the kernel's own high-water mark (VmHWM), reset before each run by writing 5 to
+clear_refs: exact, where samples miss short spikes. VmHWM counts mapped files too, so their part is
+read beside it. Where /proc does not give it (macOS, gVisor), the highest sample is the peak, and is
+called sampled.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Meter:
     def _open_statm(self) -> int | None:
         """Open the file that tells the resident memory; None where there is none.
 
-        Reading it again costs a quarter of what psutil takes to open it anew, 1 % of a core at 20 ms.
+        Reading it again costs a quarter of what psutil takes to open it anew, 1 % of a core at 20
+        ms.
         """
         try:
             statm = os.open(self._folder / "statm", os.O_RDONLY)
@@ -85,7 +87,8 @@ class Meter:
         """Read the peak RSS since it was reset."""
         if self.peak_source == "vmhwm":
             high_water = self._status_bytes("VmHWM")
-            # The kernel sums up its per-CPU counts only now and then: a sample can be some KiB above.
+            # The kernel sums up its per-CPU counts only now and then: a sample can be some KiB
+            # above.
             return None if high_water is None else max(high_water, self._sampled_peak)
         return self._sampled_peak or None
 
@@ -119,13 +122,17 @@ class Meter:
     def runnable_s(self) -> float | None:
         """Read the seconds in which the process's threads ran or waited for a CPU, summed over threads.
 
-        That is its CPU time, ended threads included, and where the kernel tells it (Linux) the waiting of the threads that live.
+        That is its CPU time, ended threads included, and where the kernel tells it (Linux) the
+        waiting of the threads that live.
         """
         cpu_s = self.cpu_s()
         return None if cpu_s is None else cpu_s + self._waited_s()
 
     def _waited_s(self) -> float:
-        """Read how long the living threads waited for a CPU, from schedstat's second number (ns); 0 where not told."""
+        """Read how long the living threads waited for a CPU, from schedstat's second number (ns).
+
+        0 where not told.
+        """
         waited_ns = 0
         for thread in (self._folder / "task").glob("*/schedstat"):
             try:

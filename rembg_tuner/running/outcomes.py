@@ -74,7 +74,8 @@ def result_of(
         job: the picture; a preview that it names is there.
         settings: as asked.
         readings: what the meter told.
-        outcome: what the worker told: stages_s, total_s, cpu_s, output_bytes, all in seconds and bytes; focus.
+        outcome: what the worker told: stages_s, total_s, cpu_s, output_bytes, all in seconds and
+            bytes; focus.
         warnings: all that is to be said.
     """
     return Result(

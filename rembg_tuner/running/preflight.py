@@ -64,7 +64,9 @@ def _choice(settings: Settings, limit: MemoryLimit, others: Sequence[Peak]) -> M
     ]
     match offers:
         case []:
-            return Message("choose a smaller network_size or model, since nothing that fits has been run here")  # fmt: skip
+            return Message(
+                "choose a smaller network_size or model, since nothing that fits has been run here"
+            )
         case [one]:
             return Message("choose what fitted here: {offer}", offer=one)
         case one, other:

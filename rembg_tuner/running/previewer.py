@@ -34,7 +34,10 @@ class Previewer:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def start(self) -> None:
-        """Start the process unless it runs, and wait until it answers; trouble is told by `make`, which starts anew."""
+        """Start the process unless it runs, and wait until it answers.
+
+        Trouble is told by `make`, which starts anew.
+        """
         with self._lock:
             try:
                 self._process.ask({"op": "ready"})
@@ -136,10 +139,23 @@ class Inspector:
             try:
                 answer = self._process.ask(request)
             except LateAnswerError as error:
-                raise PictureError(Message("{path} was not read: {reason}; choose another picture", path=picture, reason=error.message)) from error  # fmt: skip
+                raise PictureError(
+                    Message(
+                        "{path} was not read: {reason}; choose another picture",
+                        path=picture,
+                        reason=error.message,
+                    )
+                ) from error
             except (OSError, ValueError) as error:
                 self._process.close()
-                raise PictureError(Message("{path} ended the process that reads pictures: {reason}; choose another picture", path=picture, reason=message_of(error))) from error  # fmt: skip
+                raise PictureError(
+                    Message(
+                        "{path} ended the process that reads pictures: {reason}; choose another"
+                        " picture",
+                        path=picture,
+                        reason=message_of(error),
+                    )
+                ) from error
         if answer["error"] is not None:
             raise _ERRORS.get(answer["kind"], PictureError)(Message.from_json(answer["error"]))
         return answer

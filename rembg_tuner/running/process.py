@@ -229,7 +229,10 @@ def _with_messages(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _environment(engine: str, cache: Path) -> dict[str, str]:
-    """Give the worker's environment; the stock pipeline keeps its defaults, since it is there to be measured as it is."""
+    """Give the worker's environment.
+
+    The stock pipeline keeps its defaults, since it is there to be measured as it is.
+    """
     if ENGINES[engine].is_stock:
         return {**numba_environment(cache), **child_environment()}
     return lean_environment()

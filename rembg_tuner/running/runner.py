@@ -1,7 +1,7 @@
 """The parent: run pictures through a worker, one at a time, and measure it truly.
 
-Keeps the deadline and the memory limit by ending the worker, tells its deaths apart, keeps workers warm
-for the settings that they hold. Whatever happens is a Result or a Failure; the next run works.
+Keeps the deadline and the memory limit by ending the worker, tells its deaths apart, keeps workers
+warm for the settings that they hold. Whatever happens is a Result or a Failure; the next run works.
 """
 
 from __future__ import annotations
@@ -53,11 +53,13 @@ def _deadline_text(timeout_s: float, pictures: int) -> Message:
     """Say that a run took too long; together, pictures have the time of all of them."""
     if pictures == 1:
         return Message(
-            "the run passed its deadline of {limit:seconds} (timeout_s) and was ended; raise it, or choose a faster setting",
+            "the run passed its deadline of {limit:seconds} (timeout_s) and was ended; raise it, or"
+            " choose a faster setting",
             limit=timeout_s,
         )
     return Message(
-        "the run of {n} pictures passed its deadline of {limit:seconds} a picture (timeout_s) and was ended; raise it, or choose a faster setting",
+        "the run of {n} pictures passed its deadline of {limit:seconds} a picture (timeout_s) and"
+        " was ended; raise it, or choose a faster setting",
         n=pictures,
         limit=timeout_s,
     )
@@ -102,9 +104,9 @@ class _Turn:
 class Runner:
     """A slot: runs one picture at a time. Use it with `with`.
 
-    With `warm_bytes`, whoever runs pictures calls `settle` after each, once the Result is handed on: a run
-    does not end the workers that are too many by itself, since whoever waits for the picture would wait
-    for their end too.
+    With `warm_bytes`, whoever runs pictures calls `settle` after each, once the Result is handed
+    on: a run does not end the workers that are too many by itself, since whoever waits for the
+    picture would wait for their end too.
     """
 
     def __init__(
@@ -124,10 +126,12 @@ class Runner:
             warm_bytes: what the peaks of the workers that are kept warm may sum up to; None: one is
                 kept, whatever its size, until another has its model loaded.
             history: how what settings took here before is used; see `KnownPeaks`.
-            load: counts what this process's workers put on the machine; None: no other runner's count.
-            early: a worker that the first run takes if it is of the right engine; None: there is none.
-            machine: on which settings are resolved for as long as the slot lives, so that `auto` stays what it
-                is; None: each run sees the files, agreements and times of now.
+            load: counts what this process's workers put on the machine; None: no other runner's
+                count.
+            early: a worker that the first run takes if it is of the right engine; None: there is
+                none.
+            machine: on which settings are resolved for as long as the slot lives, so that `auto`
+                stays what it is; None: each run sees the files, agreements and times of now.
         """
         self._early = early
         self._load = load or OwnLoad()
@@ -212,15 +216,15 @@ class Runner:
     ) -> list[Result | Failure]:
         """Run several pictures through, with one run of the network for all of them.
 
-        Their `predict` and `cpu_s` hold each one's share of that run, their `total_s` is the sum of their own
-        stages; the peak is that of the whole, with the reading of the following ones.
+        Their `predict` and `cpu_s` hold each one's share of that run, their `total_s` is the sum of
+        their own stages; the peak is that of the whole, with the reading of the following ones.
 
         Args:
             jobs: at least one, at most the settings' batch_size.
             settings: how.
             warnings: what was said while the settings were made; goes into each Result.
-            following: what the next call will be given. They are read while these are written, where memory
-                allows it and the engine is not the stock pipeline.
+            following: what the next call will be given. They are read while these are written,
+                where memory allows it and the engine is not the stock pipeline.
 
         Returns:
             For each job its Result or Failure.
@@ -235,10 +239,13 @@ class Runner:
         return self._hold_slot(jobs, turn)
 
     def warm_up(self, settings: Settings, on_progress: Callable[[Progress], None]) -> None:
-        """Start the worker that these settings need, and then the previews' process; `cancel` stops it.
+        """Start the worker that these settings need, and then the previews' process.
+
+        `cancel` stops it.
 
         Raises:
-            FailedRunError, TunerError, OSError: what is missing is started by the run that needs it.
+            FailedRunError, TunerError, OSError: what is missing is started by the run that needs
+            it.
         """
         if not self._slot.acquire(blocking=False):
             return
@@ -269,7 +276,10 @@ class Runner:
             self._slot.release()
 
     def _run(self, jobs: list[Job], turn: _Turn) -> list[Result | Failure]:
-        """Run on a worker that holds the settings; once more if its end was no fault of these pictures."""
+        """Run on a worker that holds the settings.
+
+        Once more if its end was no fault of these pictures.
+        """
         index, worker = 0, None
         try:
             turn = replace(turn, asked=self._resolved(turn.settings))
@@ -341,7 +351,10 @@ class Runner:
         return resolve(settings, machine)
 
     def worker_key_of(self, settings: Settings) -> WorkerKey | None:
-        """Return what a worker of these settings holds; None: they cannot be had here, and the run says why."""
+        """Return what a worker of these settings holds.
+
+        None: they cannot be had here, and the run says why.
+        """
         try:
             return self._resolved(settings).worker_key
         except TunerError:
@@ -367,7 +380,9 @@ class Runner:
 
         model = asked.model.spec
         try:
-            return prepare(asked.worker_settings, model, cache, is_cancelled=self._cancel.is_set, on_start=tell)  # fmt: skip
+            return prepare(
+                asked.worker_settings, model, cache, is_cancelled=self._cancel.is_set, on_start=tell
+            )
         except OSError as error:
             raise ModelError(
                 Message(
@@ -449,21 +464,26 @@ class Runner:
             total_s = done["renamed_at"] - watch.started_at
             return [self._result(worker, jobs[0], turn, readings, {**done, "total_s": total_s})]
         return [
-            failure_of(
-                job,
-                settings,
-                FailedRunError(one["kind"], one["message"], one["stage"]),
-                worker.runs - 1,
-            )
-            if "kind" in one
-            else self._result(
-                worker, job, turn, readings, {**one, "total_s": sum(one["stages_s"].values())}
+            (
+                failure_of(
+                    job,
+                    settings,
+                    FailedRunError(one["kind"], one["message"], one["stage"]),
+                    worker.runs - 1,
+                )
+                if "kind" in one
+                else self._result(
+                    worker, job, turn, readings, {**one, "total_s": sum(one["stages_s"].values())}
+                )
             )
             for job, one in zip(jobs, done["outcomes"], strict=True)
         ]
 
     def _count_load(self, worker: WarmWorker, before_s: float, elapsed_s: float) -> None:
-        """Count what a run put on the machine; of a worker that is gone, all of its threads all the time."""
+        """Count what a run put on the machine.
+
+        Of a worker that is gone, all of its threads all the time.
+        """
         now_s = worker.meter.runnable_s()
         ran_s = elapsed_s * self._threads if now_s is None else max(0.0, now_s - before_s)
         self._load.add(ran_s, elapsed_s)

@@ -33,8 +33,10 @@ class Order:
         settings: how.
         warnings: what was said while the settings were made.
         repeat: how many times; previews are written once.
-        in_turn: pictures that a trial runs one after another in a worker of its own, in the job's place.
-        machine: on which a trial's settings are resolved, the same for all of a sweep; None: as it is then.
+        in_turn: pictures that a trial runs one after another in a worker of its own, in the job's
+            place.
+        machine: on which a trial's settings are resolved, the same for all of a sweep; None: as it
+            is then.
     """
 
     job: Job
@@ -140,7 +142,10 @@ class Ticket:
         return 0.0 if self.began_at is None else time.perf_counter() - self.began_at
 
     def queued_s(self) -> float:
-        """Return the seconds from the request to the beginning of the turn; until now if it has not begun."""
+        """Return the seconds from the request to the beginning of the turn.
+
+        Until now if it has not begun.
+        """
         began_at = time.perf_counter() if self.began_at is None else self.began_at
         return began_at - self.asked_at
 

@@ -42,8 +42,8 @@ class WarmWorker:
     Attributes:
         key: what it holds: the threads' share, and the knobs that need a reload.
         peak_bytes: the highest peak of its load and runs; 0 where none is known.
-        is_stretched: whether it ran a picture that took much memory by itself, of which a part stays in its heap:
-            what later runs take is then not the setting's alone.
+        is_stretched: whether it ran a picture that took much memory by itself, of which a part
+            stays in its heap: what later runs take is then not the setting's alone.
         is_first: whether it is the setting's very first here, which may have compiled.
         runs: how many it was given.
     """
@@ -87,8 +87,8 @@ class WarmWorkers:
         """Keep none yet.
 
         Args:
-            bound_bytes: what the peaks of all that are kept may sum up to; None: one worker is kept,
-                whatever its size, until another has its model loaded.
+            bound_bytes: what the peaks of all that are kept may sum up to; None: one worker is
+                kept, whatever its size, until another has its model loaded.
         """
         self._bound = bound_bytes
         self._workers: OrderedDict[Key, WarmWorker] = OrderedDict()
@@ -99,7 +99,10 @@ class WarmWorkers:
         return tuple(worker.process.pid for worker in self._workers.values())
 
     def find(self, key: Key) -> WarmWorker | None:
-        """Give the worker that holds `key`, which is now the most recently used; None: none does."""
+        """Give the worker that holds `key`, which is now the most recently used.
+
+        None: none does.
+        """
         worker = self._workers.get(key)
         if worker is None:
             return None
@@ -125,7 +128,10 @@ class WarmWorkers:
         self._workers[worker.key] = worker
 
     def settle(self) -> None:
-        """End the least recently used until the rest fits; the last one too, if it alone does not."""
+        """End the least recently used until the rest fits.
+
+        The last one too, if it alone does not.
+        """
         if self._bound is not None:
             self._shrink_to(self._bound)
 

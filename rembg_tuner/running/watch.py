@@ -32,7 +32,8 @@ class Progress:
     Attributes:
         stage: start, load, or a stage of the run.
         sample: the newest reading; None before the worker runs.
-        baseline_rss_bytes: memory of the worker before it loaded anything; None until that is known.
+        baseline_rss_bytes: memory of the worker before it loaded anything; None until that is
+            known.
     """
 
     stage: str
@@ -138,7 +139,8 @@ class Watch:
         """Take a sample and hold the run against its limits.
 
         Raises:
-            FailedRunError: one was passed, or somebody cancelled and the engine did not stop in time.
+            FailedRunError: one was passed, or somebody cancelled and the engine did not stop in
+            time.
         """
         sample, now = self._sample(), time.perf_counter()
         limit = self.memory_limit
@@ -175,7 +177,8 @@ class Watch:
             return failure(
                 "out_of_memory",
                 Message(
-                    "the system ran out of memory and ended the worker; choose a smaller setting, or give it more memory"
+                    "the system ran out of memory and ended the worker; choose a smaller setting,"
+                    " or give it more memory"
                 ),
                 self.stage,
             )

@@ -24,14 +24,17 @@ _OTHER_FILES = 48  # the server's own: workers' pipes, databases, the log, libra
 _FILES_A_CONNECTION = 2  # the socket, and a file that is sent or received
 _SAY_EVERY_S = 60.0
 _NO_RESOURCE = "socket.accept() out of system resource"  # asyncio's words
-_RETRY = (
-    "_start_serving"  # asyncio's next attempt, which fails where the server has ended meanwhile
+_RETRY = (  # asyncio's next attempt, which fails where the server has ended meanwhile
+    "_start_serving"
 )
 _LOG = logging.getLogger(__name__)
 
 
 def max_connections() -> int:
-    """Return how many connections may be open: 200, or fewer where the process may open few files."""
+    """Return how many connections may be open.
+
+    200, or fewer where the process may open few files.
+    """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
@@ -50,8 +53,8 @@ def cap_connections(limit: int) -> None:
 def capped_protocol(limit: int) -> type[H11Protocol]:
     """Return uvicorn's protocol with at most so many connections open at once.
 
-    Where one more comes, the connection that has waited longest without a request is closed; where each has
-    a request, the new one is answered with 503.
+    Where one more comes, the connection that has waited longest without a request is closed; where
+    each has a request, the new one is answered with 503.
     """
     open_ones: dict[H11Protocol, None] = {}
 
@@ -106,7 +109,8 @@ def _refusal(limit: int) -> bytes:
 async def quiet_accepting(_app: object) -> AsyncIterator[None]:
     """Log once a minute, in one line, that no more files can be opened.
 
-    Use it as the app's lifespan. asyncio itself logs a traceback for each of up to 2048 attempts a second.
+    Use it as the app's lifespan. asyncio itself logs a traceback for each of up to 2048 attempts a
+    second.
     """
     asyncio.get_running_loop().set_exception_handler(_AcceptErrors())
     yield

@@ -1,7 +1,7 @@
 """What the JSON of a request may hold: plain finite values, and files of this page's uploads only.
 
-Gradio hands a request's values on as they come, and prints a traceback with them where a handler or one of
-its own components cannot take them.
+Gradio hands a request's values on as they come, and prints a traceback with them where a handler or
+one of its own components cannot take them.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def check_contents(body: bytes, folder: Path, events: Container[int] | None = No
 
     Args:
         body: all of it; an empty one is left to Gradio.
-        folder: of the uploads. Gradio would download a file given by address, whole and into memory, before
-            any function of ours sees it.
+        folder: of the uploads. Gradio would download a file given by address, whole and into
+            memory, before any function of ours sees it.
         events: numbers of the page's events; None: any is left to Gradio.
 
     Raises:
@@ -126,14 +126,26 @@ def _check_value(value: object, folder: Path) -> None:
                 Message("the request holds a NUL character; text here has none")
             )
         if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise RequestContentError(Message("the request holds half of a surrogate pair, which is not Unicode text"))  # fmt: skip
+            raise RequestContentError(
+                Message("the request holds half of a surrogate pair, which is not Unicode text")
+            )
     elif isinstance(value, int | float):
         if not -MAX_NUMBER <= value <= MAX_NUMBER:  # false for NaN
-            raise RequestContentError(Message("the request holds a number beyond 2^53, infinity or NaN; numbers here are finite and smaller"))  # fmt: skip
+            raise RequestContentError(
+                Message(
+                    "the request holds a number beyond 2^53, infinity or NaN; numbers here are"
+                    " finite and smaller"
+                )
+            )
     elif isinstance(value, dict):
         path = value.get("path")
         if isinstance(path, str) and not is_below(path, folder):
-            raise RequestContentError(Message("a file is taken from this page's uploads only; upload it to /gradio_api/upload first, and send the path that this answers"))  # fmt: skip
+            raise RequestContentError(
+                Message(
+                    "a file is taken from this page's uploads only; upload it to /gradio_api/upload"
+                    " first, and send the path that this answers"
+                )
+            )
 
 
 def is_below(path: str, folder: Path) -> bool:

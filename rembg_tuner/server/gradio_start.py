@@ -1,10 +1,11 @@
 """Import Gradio without the work that a server does not need.
 
-While Gradio 6.31 is imported, it parses the source of each of its components to write `.pyi` files for
-editors into its own folder (half of the import's time), renders a docstring for each event with a template
-engine, and loads pandas for a monitoring page and a cache that this program does not use (a tenth of the
-time, 32 MiB). Here the first is left out, the docstrings' templates are compiled once each, and pandas is
-loaded when it is first used. Where another version of Gradio has none of these, nothing is changed.
+While Gradio 6.31 is imported, it parses the source of each of its components to write `.pyi` files
+for editors into its own folder (half of the import's time), renders a docstring for each event with
+a template engine, and loads pandas for a monitoring page and a cache that this program does not use
+(a tenth of the time, 32 MiB). Here the first is left out, the docstrings' templates are compiled
+once each, and pandas is loaded when it is first used. Where another version of Gradio has none of
+these, nothing is changed.
 """
 
 from __future__ import annotations
@@ -33,14 +34,18 @@ def import_gradio() -> None:
         importlib.import_module("gradio")
     finally:
         sys.meta_path.remove(_Finder)
-        # From here on `import pandas` finds pandas; those who have the stand-in reach it through that.
+        # From here on `import pandas` finds pandas; those who have the stand-in reach it through
+        # that.
         if is_stood_in and sys.modules.get("pandas") is later:
             del sys.modules["pandas"]
 
 
 @contextlib.contextmanager
 def collection_paused() -> Iterator[None]:
-    """Collect no garbage meanwhile, and then never look at what there is: modules and the page stay anyway."""
+    """Collect no garbage meanwhile, and then never look at what there is.
+
+    Modules and the page stay anyway.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -68,7 +73,10 @@ def _leave_out_interfaces(component_meta: ModuleType) -> None:
 
 
 def _compile_once(events: ModuleType) -> None:
-    """Compile each docstring's template once; there are a few dozen, and each component renders its own."""
+    """Compile each docstring's template once.
+
+    There are a few dozen, and each component renders its own.
+    """
     if hasattr(events, "Template"):
         vars(events)["Template"] = functools.cache(events.Template)
 

@@ -1,4 +1,6 @@
-"""The middleware before Gradio: which routes are open, how large a request may be, where files may come from.
+"""The middleware before Gradio.
+
+Which routes are open, how large a request may be, where files may come from.
 
 It sits inside Gradio's own CORS and compression layers, so that what it sees is plain.
 """
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
     from starlette.types import Message as Event
 
 _API = "/gradio_api"
-# What the page, its events and programs need; every other route of Gradio's is closed: recordings go
-# through ffmpeg, icons are resized to any size asked, proxy= and file=http fetch from outside, deep links
-# write to disk, monitoring tells of other visitors.
+# What the page, its events and programs need; every other route of Gradio's is closed: recordings
+# go through ffmpeg, icons are resized to any size asked, proxy= and file=http fetch from outside,
+# deep links write to disk, monitoring tells of other visitors.
 _OPEN = {
     "GET": re.compile(
         r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/healthz|/(static|assets|svelte)/.+"
@@ -103,7 +105,11 @@ class Guard:
         except _TooLargeError:
             await body.drain()
             most = self._limits.upload_bytes if path == _UPLOAD else self._limits.body_bytes
-            advice = Message("choose a smaller picture") if path == _UPLOAD else Message("upload the picture to /gradio_api/upload and send its path")  # fmt: skip
+            advice = (
+                Message("choose a smaller picture")
+                if path == _UPLOAD
+                else Message("upload the picture to /gradio_api/upload and send its path")
+            )
             await _refuse(
                 send,
                 413,
@@ -138,7 +144,11 @@ class Guard:
         if is_full:
             await _refuse(sender.send, 507, DISK_FULL)
         elif is_unknown:
-            await _refuse(sender.send, 400, Message("there is no such endpoint or parameter; /gradio_api/info lists them"))  # fmt: skip
+            await _refuse(
+                sender.send,
+                400,
+                Message("there is no such endpoint or parameter; /gradio_api/info lists them"),
+            )
         else:
             await _refuse(sender.send, 500, UNEXPECTED)
 
@@ -202,7 +212,10 @@ class _Body:
         return message
 
     async def drain(self) -> None:
-        """Read on and keep nothing: who is still sending would not read the answer; there is an end to it."""
+        """Read on and keep nothing: who is still sending would not read the answer.
+
+        There is an end to it.
+        """
         self.max_bytes = None
         while not self._is_whole and self._seen_bytes < _MOST_DRAINED_BYTES:
             await self.receive()
@@ -249,6 +262,10 @@ async def _refuse(send: Send, status: int, message: Message) -> None:
     """Answer with a sentence in English, as Gradio's clients read it."""
     sentence = render(message, is_public=True)
     body = json.dumps({"error": sentence, "detail": sentence}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]  # fmt: skip
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,7 +1,7 @@
 """The connection that each open tab keeps; when it closes, the visitor has left.
 
-Gradio's own handler runs the page's unload event for each closed connection, which takes 10 to 50 ms of
-the event loop. This one calls a function instead.
+Gradio's own handler runs the page's unload event for each closed connection, which takes 10 to 50
+ms of the event loop. This one calls a function instead.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def heartbeat_route(on_closed: Callable[[str], None], stopping: Callable[[], Sto
 
     Args:
         on_closed: called with the session's name, on the event loop, so it must be quick.
-        stopping: returns the event that is set when the server ends; open connections would keep it.
+        stopping: returns the event that is set when the server ends; open connections would keep
+            it.
     """
 
     async def answer(request: Request) -> Response:
@@ -62,7 +63,9 @@ class _Heartbeat(Response):
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             while True:
                 await send({"type": "http.response.body", "body": _BEAT, "more_body": True})
-                done, _ = await asyncio.wait(ends, timeout=INTERVAL_S, return_when="FIRST_COMPLETED")  # fmt: skip
+                done, _ = await asyncio.wait(
+                    ends, timeout=INTERVAL_S, return_when="FIRST_COMPLETED"
+                )
                 if done:
                     break
             await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,7 +1,10 @@
-"""Answers that hold nothing of a visitor's: compressed once, kept in memory here, and kept by browsers.
+"""Answers that hold nothing of a visitor's.
 
-Gradio reads and compresses each of its scripts and styles for every request, and sends the page itself, 310 kB,
-as it is. Here each is compressed once (brotli, else gzip); a browser that has it already gets 304 and no body.
+Compressed once, kept in memory here, and kept by browsers.
+
+Gradio reads and compresses each of its scripts and styles for every request, and sends the page
+itself, 310 kB, as it is. Here each is compressed once (brotli, else gzip); a browser that has it
+already gets 304 and no body.
 """
 
 from __future__ import annotations
@@ -40,7 +43,10 @@ _THEME_VERSION = re.compile(rb"v=[0-9a-f]{64}")
 
 
 def cache_control_of(path: str, query: bytes) -> bytes | None:
-    """Return how long a browser may keep what is at an address; None: it is not one of Gradio's own files."""
+    """Return how long a browser may keep what is at an address.
+
+    None: it is not one of Gradio's own files.
+    """
     if path == _THEME:
         return YEAR if _THEME_VERSION.fullmatch(query) else ASK_EACH_TIME
     if _HASHED.fullmatch(path):
@@ -99,7 +105,10 @@ class KeptAnswer:
         if encoding:
             headers.append((b"content-encoding", encoding.encode()))
         body = self._pack(encoding)
-        headers += [(b"content-type", self.content_type), (b"content-length", str(len(body)).encode())]  # fmt: skip
+        headers += [
+            (b"content-type", self.content_type),
+            (b"content-length", str(len(body)).encode()),
+        ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -136,13 +145,19 @@ class KeptAnswers:
         return None if cache_control is None else self._files.get((path, cache_control))
 
     def keep_file(self, path: str, answer: KeptAnswer) -> None:
-        """Keep a file while there is room; the next request for it does not reach the application."""
+        """Keep a file while there is room.
+
+        The next request for it does not reach the application.
+        """
         if self._bytes + len(answer.body) <= _MAX_KEPT_BYTES:
             self._files[path, answer.cache_control] = answer
             self._bytes += len(answer.body)
 
     def page(self, body: bytes, content_type: bytes) -> KeptAnswer:
-        """Return the answer of a page; of the one before where the page has not changed, so that it is packed once."""
+        """Return the answer of a page.
+
+        Of the one before where the page has not changed, so that it is packed once.
+        """
         if self._page is None or self._page.body != body:
             self._page = KeptAnswer(body, content_type, ASK_EACH_TIME)
         return self._page

@@ -74,7 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--warm-up",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="whether a worker with the preset's model is started with the server; default: yes, where 1 GiB of memory is free",
+        help=(
+            "whether a worker with the preset's model is started with the server; default: yes,"
+            " where 1 GiB of memory is free"
+        ),
     )
     parser.add_argument("--no-ui", action="store_true", help="serve programs only (/cut)")
     return parser
@@ -216,7 +219,9 @@ def launch_arguments() -> dict[str, Any]:
 
 
 def calm_queue(page: gr.Blocks) -> None:
-    """Close the ways past the queue, and have it look less often: by itself it burns 6 % of a core doing nothing.
+    """Close the ways past the queue, and have it look less often.
+
+    By itself it burns 6 % of a core doing nothing.
 
     Gradio's `page.queue()` would make the web application once more, to set the same (0.06 s).
     """

@@ -1,4 +1,7 @@
-"""What an upload holds besides its files: Gradio keeps it in memory, so it is bounded while it comes."""
+"""What an upload holds besides its files.
+
+Gradio keeps it in memory, so it is bounded while it comes.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,18 @@ class UploadContentError(Exception):
 
 
 class UploadCheck:
-    """Follows a multipart body piece by piece; keeps nothing of it but the current part's headers."""
+    """Follows a multipart body piece by piece.
+
+    Keeps nothing of it but the current part's headers.
+    """
 
     def __init__(self, content_type: bytes, *, takes_text: bool) -> None:
         """Follow a body.
 
         Args:
             content_type: its Content-Type; a body that is not multipart is left to Gradio.
-            takes_text: whether text fields are taken; Gradio fails on one where it reports progress.
+            takes_text: whether text fields are taken; Gradio fails on one where it reports
+                progress.
         """
         self._takes_text = takes_text
         _, options = parse_options_header(content_type)
@@ -94,10 +101,21 @@ class UploadCheck:
         options = parse_options_header(self._disposition)[1]
         self._is_file = b"filename" in options
         if not self._is_file and (options.get(b"name") == b"files" or not self._takes_text):
-            raise UploadContentError(400, Message("a text field was sent where a file is expected; send pictures with a file name"))  # fmt: skip
+            raise UploadContentError(
+                400,
+                Message(
+                    "a text field was sent where a file is expected; send pictures with a file name"
+                ),
+            )
         self._files += self._is_file
         if self._files > MAX_FILES:
-            raise UploadContentError(413, Message("the upload holds more than {limit} files, the limit; send fewer at once", limit=MAX_FILES))  # fmt: skip
+            raise UploadContentError(
+                413,
+                Message(
+                    "the upload holds more than {limit} files, the limit; send fewer at once",
+                    limit=MAX_FILES,
+                ),
+            )
 
     def _count_data(self, _: bytes, start: int, end: int) -> None:
         if not self._is_file:
@@ -111,4 +129,11 @@ class UploadCheck:
         """
         self._text_bytes += more_bytes
         if self._text_bytes > MAX_TEXT_BYTES:
-            raise UploadContentError(413, Message("the upload's text fields and headers are larger than {limit} KiB, the limit; send pictures as files", limit=MAX_TEXT_BYTES // 1024))  # fmt: skip
+            raise UploadContentError(
+                413,
+                Message(
+                    "the upload's text fields and headers are larger than {limit} KiB, the limit;"
+                    " send pictures as files",
+                    limit=MAX_TEXT_BYTES // 1024,
+                ),
+            )

@@ -1,4 +1,7 @@
-"""What the server adds to Gradio's answers: headers, the language script, and what is kept of them."""
+"""What the server adds to Gradio's answers.
+
+Headers, the language script, and what is kept of them.
+"""
 
 from __future__ import annotations
 
@@ -59,18 +62,25 @@ class Sender:
         elif self._start is not None:
             self._pieces.append(message.get("body", b""))
             if not message.get("more_body", False):
-                await self._send_whole(_header(self._start, b"content-type"), b"".join(self._pieces))  # fmt: skip
+                await self._send_whole(
+                    _header(self._start, b"content-type"), b"".join(self._pieces)
+                )
             return
         await self.send(message)
 
     def _is_whole(self, start: Message) -> bool:
-        """Return whether an answer is collected: the page, and files of Gradio's that are not too large."""
+        """Return whether an answer is collected.
+
+        The page, and files of Gradio's that are not too large.
+        """
         if start["status"] != 200 or not self._is_get:
             return False
         if self._is_page:
             return _header(start, b"content-type").startswith(b"text/html")
         length = _header(start, b"content-length")
-        return self._cache_control is not None and length.isdigit() and int(length) <= MAX_ANSWER_BYTES  # fmt: skip
+        return (
+            self._cache_control is not None and length.isdigit() and int(length) <= MAX_ANSWER_BYTES
+        )
 
     def _headers(self, start: Message) -> list[tuple[bytes, bytes]]:
         """Return an answer's headers, with how long it may be kept: what is a visitor's, never."""
@@ -79,11 +89,18 @@ class Sender:
             control = self._cache_control if start["status"] == 200 else None
             if control is None and not _header(start, b"cache-control"):
                 control = b"no-store"
-        headers = [pair for pair in start["headers"] if control is None or pair[0].lower() != b"cache-control"]  # fmt: skip
+        headers = [
+            pair
+            for pair in start["headers"]
+            if control is None or pair[0].lower() != b"cache-control"
+        ]
         return [*headers, *_HEADERS, *([(b"cache-control", control)] if control else [])]
 
     async def _send_whole(self, content_type: bytes, body: bytes) -> None:
-        """Send the page with the script directly after <head>: later, Gradio has chosen its language. Or a file."""
+        """Send the page with the script directly after <head>.
+
+        Later, Gradio has chosen its language. Or a file.
+        """
         if self._is_page:
             script = b"<script>" + _language_script() + b"</script>"
             body = _HEAD.sub(lambda found: found[0] + script, body, count=1)

@@ -1,7 +1,7 @@
 """Have Gradio's queue start an event as it arrives.
 
-By itself the queue looks for events, sleeps and looks again: a click waits 25 ms on average at 20 looks a second, and
-more looks cost CPU while nothing happens.
+By itself the queue looks for events, sleeps and looks again: a click waits 25 ms on average at 20
+looks a second, and more looks cost CPU while nothing happens.
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ def launch_page(arguments: argparse.Namespace, line: WaitingLine, folder: PageFo
     cap_connections(max_connections())
 
     async def health(_: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok", "running": line.running, "waiting": line.waiting, "slots": line.slots})  # fmt: skip
+        return JSONResponse(
+            {"status": "ok", "running": line.running, "waiting": line.waiting, "slots": line.slots}
+        )
 
     events = frozenset(number for number, event in page.fns.items() if event.fn is not None)
     limits = GuardLimits(folder=folder.path, upload_bytes=LIMITS.upload_bytes, events=events)

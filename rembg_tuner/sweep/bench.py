@@ -26,7 +26,8 @@ class OwnBench:
         """Count the load of all its workers together.
 
         Args:
-            history: how what settings took here before is used; see `running.known_peaks.KnownPeaks`.
+            history: how what settings took here before is used; see
+                `running.known_peaks.KnownPeaks`.
         """
         self._load = OwnLoad()
         self._history = history

@@ -45,19 +45,31 @@ _COMMON_AXES: dict[str, tuple[Value, ...]] = {
 
 
 def default_axes() -> dict[str, tuple[Value, ...]]:
-    """Return what is swept where no axes are named: engines that say so, with their own knobs' values."""
+    """Return what is swept where no axes are named.
+
+    Engines that say so, with their own knobs' values.
+    """
     swept = {name: spec.axes for name, spec in ENGINES.items() if spec.axes is not None}
     own: dict[str, set[Value]] = {}
     for axes in swept.values():
         for name, values in axes.items():
             own.setdefault(name, set()).update(values)
-    ordered = {name: tuple(sorted(values, key=partial(_place, name))) for name, values in own.items()}  # fmt: skip
-    beside_engine = {name: ordered.pop(name) for name in list(ordered) if KNOBS[name].group == KNOBS["engine"].group}  # fmt: skip
+    ordered = {
+        name: tuple(sorted(values, key=partial(_place, name))) for name, values in own.items()
+    }
+    beside_engine = {
+        name: ordered.pop(name)
+        for name in list(ordered)
+        if KNOBS[name].group == KNOBS["engine"].group
+    }
     return {"engine": tuple(swept), **beside_engine, **_COMMON_AXES, **ordered}
 
 
 def _place(name: str, value: Value) -> float:
-    """Return where a value stands among a knob's: choices as declared, on before off, numbers from the least."""
+    """Return where a value stands among a knob's.
+
+    Choices as declared, on before off, numbers from the least.
+    """
     choices = KNOBS[name].choices
     if choices:
         return choices.index(str(value))
@@ -70,8 +82,8 @@ class Grid:
 
     Attributes:
         settings: in the axes' order, the last changing fastest; at least one.
-        left_out: the axes' values that none of them has, each in a sentence with the reason; and those that mean
-            the same as another here, and count once.
+        left_out: the axes' values that none of them has, each in a sentence with the reason; and
+            those that mean the same as another here, and count once.
     """
 
     settings: tuple[Settings, ...]
@@ -81,8 +93,9 @@ class Grid:
 def make_grid(axes: Axes, base: Settings, machine: Machine) -> Grid:
     """Make every setting of the axes that can run here.
 
-    Where an engine does not honour a knob it stays at its default; what is the same here, by this or by what it
-    resolves to, counts once. What `check` refuses is left out, and named where no setting has it.
+    Where an engine does not honour a knob it stays at its default; what is the same here, by this
+    or by what it resolves to, counts once. What `check` refuses is left out, and named where no
+    setting has it.
 
     Args:
         axes: knobs with their values.
@@ -90,29 +103,49 @@ def make_grid(axes: Axes, base: Settings, machine: Machine) -> Grid:
         machine: that is to run them.
 
     Raises:
-        SettingsError: a knob is none, a value is not allowed, nothing remains, there are more than 2,000, or the
+        SettingsError: a knob is none, a value is not allowed, nothing remains, there are more than
+        2,000, or the
             values combine to more than 20,000.
     """
     axes = {name: tuple(dict.fromkeys(values)) for name, values in axes.items()}
     if math.prod(map(len, axes.values())) > MOST_COMBINATIONS:
-        raise SettingsError([Message("these axes combine to more than {limit:,}; name fewer values", limit=MOST_COMBINATIONS)])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "these axes combine to more than {limit:,}; name fewer values",
+                    limit=MOST_COMBINATIONS,
+                )
+            ]
+        )
     _refuse_what_is_never_allowed(axes)
     found = _Found(machine)
     for values in itertools.product(*axes.values()):
         found.take(base, dict(zip(axes, values, strict=True)))
         if len(found.kept) > MOST_SETTINGS:
-            raise SettingsError([Message("these axes make more than {limit:,} settings; name fewer values", limit=MOST_SETTINGS)])  # fmt: skip
+            raise SettingsError(
+                [
+                    Message(
+                        "these axes make more than {limit:,} settings; name fewer values",
+                        limit=MOST_SETTINGS,
+                    )
+                ]
+            )
     if not found.kept:
         told = dict.fromkeys(text for texts in found.reasons.values() for text in texts)
         raise SettingsError(list(told) or [Message("the axes make no setting")])
     settings = tuple(found.kept.values())
     left_out = [
-        Message("{knob} {value} cannot be had here: {reasons}", knob=Term(name, "knob"), value=worded(value), reasons=listed(reasons, "; "))
+        Message(
+            "{knob} {value} cannot be had here: {reasons}",
+            knob=Term(name, "knob"),
+            value=worded(value),
+            reasons=listed(reasons, "; "),
+        )
         for name, values in axes.items()
         for value in values
         if not _is_used(name, value, settings)
         and (reasons := found.reasons.get((name, value)) or _unhonoured(name, settings))
-    ]  # fmt: skip
+    ]
     return Grid(settings=settings, left_out=(*left_out, *found.same_texts()))
 
 
@@ -185,11 +218,16 @@ class _Found:
         twin = self.kept.setdefault((*resolved.worker_key, *others), settings)
         if twin is not settings:
             ours, theirs = settings.to_dict(), twin.to_dict()
-            differing = tuple((name, ours[name], theirs[name]) for name in KNOBS if ours[name] != theirs[name])  # fmt: skip
+            differing = tuple(
+                (name, ours[name], theirs[name]) for name in KNOBS if ours[name] != theirs[name]
+            )
             self._same.setdefault(differing, {})[settings.engine] = None
 
     def same_texts(self) -> list[Message]:
-        """Say what means the same as something else here; not of several values what is said of each."""
+        """Say what means the same as something else here.
+
+        Not of several values what is said of each.
+        """
         alone = {differing[0] for differing in self._same if len(differing) == 1}
         return [
             _same_text(differing, engines)
@@ -202,7 +240,10 @@ def _same_text(differing: Difference, engines: Iterable[str]) -> Message:
     """Say that values mean the same."""
 
     def written(place: int) -> Parameter:
-        return listed(Message("{knob} {value}", knob=Term(one[0], "knob"), value=worded(one[place])) for one in differing)  # fmt: skip
+        return listed(
+            Message("{knob} {value}", knob=Term(one[0], "knob"), value=worded(one[place]))
+            for one in differing
+        )
 
     return Message(
         "{values} is left out with engine {engines}: it is the same as {others} here",
@@ -216,7 +257,10 @@ def _made(base: Settings, chosen: dict[str, Value]) -> Settings:
     """Make one setting; knobs that its engine does not have stay at their defaults."""
     wanted = {**base.to_dict(), **as_meant(chosen)}
     engine = str(wanted["engine"])
-    values = {name: value if is_honoured(name, engine) else default_of(name) for name, value in wanted.items()}  # fmt: skip
+    values = {
+        name: value if is_honoured(name, engine) else default_of(name)
+        for name, value in wanted.items()
+    }
     return Settings(**values)  # type: ignore[arg-type]  # of settings, and of axes that were looked at
 
 
@@ -225,7 +269,12 @@ def _of_axis(refusal: Refusal) -> Message:
     said = refusal.clause or refusal.reason
     if said.code != "int8_absent":
         return said
-    return Message("model {model} has no int8 form for engine {engine}; make it with `models quantize`", code="int8_absent", model=said["model"], engine=said["engine"])  # fmt: skip
+    return Message(
+        "model {model} has no int8 form for engine {engine}; make it with `models quantize`",
+        code="int8_absent",
+        model=said["model"],
+        engine=said["engine"],
+    )
 
 
 def shuffled(settings: Sequence[Settings], seed: int) -> list[Settings]:

@@ -22,8 +22,8 @@ _GUESSED_SIDE = 320  # px
 _LARGE_BYTES = 50_000_000
 _LARGE_FACTOR = 2.4
 _UNKNOWN_FACTOR = 2.5  # by which another machine may be faster or slower than those two cores
-# Of the logarithm of a trial's duration over its guess, which knows no engine and no number format; as sure as
-# if two trials had shown it.
+# Of the logarithm of a trial's duration over its guess, which knows no engine and no number format;
+# as sure as if two trials had shown it.
 _DEVIATION, _DEVIATION_TRIALS = 0.35, 2
 
 
@@ -44,7 +44,10 @@ def guess_trial_s(settings: Settings, *, pictures: int, rounds: int) -> float:
 
 
 def _network(model: str) -> tuple[int, int]:
-    """Give the side of a model's input (px) and its file's size (bytes); a small one's where unknown."""
+    """Give the side of a model's input (px) and its file's size (bytes).
+
+    A small one's where unknown.
+    """
     entry = read_catalogue().get(model)
     if entry is not None:
         return entry.side, entry.bytes or entry.about_bytes or 0
@@ -58,13 +61,14 @@ def _network(model: str) -> tuple[int, int]:
 def left_range_s(guessed_s: float, count: int, ratios: Sequence[float]) -> tuple[float, float]:
     """Guess between what durations the trials that are left will take, 19 times of 20, seconds.
 
-    The guess is corrected by the geometric mean of the ratios. Its range is two standard errors of that mean and of
-    the mean of those that are left.
+    The guess is corrected by the geometric mean of the ratios. Its range is two standard errors of
+    that mean and of the mean of those that are left.
 
     Args:
         guessed_s: the sum of the guesses of those that are left.
         count: how many are left.
-        ratios: the duration of each trial measured now over its guess, more than 0; empty: none was measured.
+        ratios: the duration of each trial measured now over its guess, more than 0; empty: none was
+            measured.
     """
     if not count:
         return 0.0, 0.0

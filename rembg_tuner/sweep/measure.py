@@ -75,7 +75,8 @@ class Ground:
         folder: where cut-outs and thumbnails go.
         rounds: timed runs of each picture, from 1 on.
         comparer: compares cut-outs.
-        max_pixels: a host's own limit of each picture, by its path; one that is not there has the format's.
+        max_pixels: a host's own limit of each picture, by its path; one that is not there has the
+            format's.
     """
 
     pictures: tuple[Path, ...]
@@ -167,12 +168,18 @@ def measure_trial(number: int, settings: Settings, ground: Ground, bench: Bench)
         runs = bench.measure([jobs[0], *(jobs * ground.rounds)], settings)
         failure = next((run for run in runs if isinstance(run, Failure)), None)
         if failure is not None:
-            return Trial(number=number, settings=settings, failure=failure.message, failure_kind=failure.kind)  # fmt: skip
+            return Trial(
+                number=number, settings=settings, failure=failure.message, failure_kind=failure.kind
+            )
         results = [run for run in runs if isinstance(run, Result)]
         return trial_of(
-            number, settings, results, _compare(number, jobs, ground),
-            [job.input for job in jobs], ground.reference.without_foreground,
-        )  # fmt: skip
+            number,
+            settings,
+            results,
+            _compare(number, jobs, ground),
+            [job.input for job in jobs],
+            ground.reference.without_foreground,
+        )
     except OutputError as error:
         return Trial(
             number=number, settings=settings, failure=error.message, failure_kind=error.kind
@@ -192,7 +199,9 @@ def _compare(number: int, jobs: list[Job], ground: Ground) -> list[tuple[Compari
     for i, job in enumerate(jobs):
         thumbnail = str(ground.folder / f"trial-{number}-{i}.webp")
         reference = ground.reference.mattes.get(job.input)
-        found.append((ground.comparer.compare(job.output, reference, thumbnail=thumbnail), thumbnail))  # fmt: skip
+        found.append(
+            (ground.comparer.compare(job.output, reference, thumbnail=thumbnail), thumbnail)
+        )
     return found
 
 
@@ -275,8 +284,10 @@ def join_workers(trial: Trial, again: Trial) -> Trial:
         again: what another worker measured, of the same pictures.
 
     Returns:
-        All runs together; the higher peak. Where the other worker failed by the setting's own fault, its
-        failure: what fails every other time is nothing to recommend. Where it failed for another reason,
+        All runs together; the higher peak. Where the other worker failed by the setting's own
+        fault, its
+        failure: what fails every other time is nothing to recommend. Where it failed for another
+            reason,
         what was measured before, with that reason as a warning.
     """
     if not again.is_measured and again.failure_kind not in OF_THE_SETTING:

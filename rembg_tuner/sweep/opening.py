@@ -58,15 +58,17 @@ class Plan:
         pictures: paths.
         axes: knobs with their values.
         base: gives the other knobs.
-        reference: a preset's name, a model's, or the path of a mask or of a folder of masks named as
-            the pictures; empty: the sweep's model in fp32 at its own size.
+        reference: a preset's name, a model's, or the path of a mask or of a folder of masks named
+            as the pictures; empty: the sweep's model in fp32 at its own size.
         trials: how many, searched by Optuna; None: the whole grid.
         rounds: timed runs of each picture in a trial.
         seed: of the order.
-        confirming: workers more, in which the best are measured again at the end; no part of what is swept.
+        confirming: workers more, in which the best are measured again at the end; no part of what
+            is swept.
         again: whether what was measured on this machine before is measured again.
         budgets: under which one is recommended; no part of what is swept.
-        max_pixels: gives a host's own limit of a picture; None: the formats'. It is no part of what is swept.
+        max_pixels: gives a host's own limit of a picture; None: the formats'. It is no part of what
+            is swept.
     """
 
     pictures: tuple[Path, ...]
@@ -132,7 +134,10 @@ class Plan:
         }
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields by name, ready for JSON; paths are absolute, so that any folder can resume it."""
+        """Return the fields by name, ready for JSON.
+
+        Paths are absolute, so that any folder can resume it.
+        """
         is_path = bool(self.reference) and Path(self.reference).exists()
         return {
             "pictures": [str(path.absolute()) for path in self.pictures],
@@ -165,11 +170,12 @@ def open_sweep(
         bench: runs pictures.
         comparer: compares cut-outs.
         resume: go on with the sweep that lies in the folder.
-        thumbnails: where what is remembered of this machine's trials keeps its thumbnails, a folder that
-            somebody else sweeps; None: the cache's.
+        thumbnails: where what is remembered of this machine's trials keeps its thumbnails, a folder
+            that somebody else sweeps; None: the cache's.
 
     Raises:
-        SettingsError: the axes make nothing, the reference is none or has another shape, or the folder
+        SettingsError: the axes make nothing, the reference is none or has another shape, or the
+        folder
             holds another sweep.
         PictureError: a picture is none.
         OutputError: the folder cannot be written, or the reference not made.
@@ -235,7 +241,10 @@ def describe_machine() -> list[str]:
 
 
 def describe_environment() -> dict[str, str]:
-    """Tell where and when a sweep is measured, for its report: date (UTC), machine, what it may use, its load."""
+    """Tell where and when a sweep is measured, for its report.
+
+    Date (UTC), machine, what it may use, its load.
+    """
     cpu, cores, *versions = describe_machine()
     memory, load = read_host().usable_memory_bytes, load_average()
     return {
@@ -270,7 +279,13 @@ def _context(plan: Plan, masks: dict[str, str], machine: Machine, slots: int) ->
         settings, name = _trusted(plan)
         reference = [str(name), key_of(settings, machine), settings.max_side]
     libraries = (f"{name} {_version_of(name)}" for name in _PICTURE_LIBRARIES)
-    words = [machine.cpu, str(machine.cpus), *sorted(machine.features), f"{slots} slots", *libraries]  # fmt: skip
+    words = [
+        machine.cpu,
+        str(machine.cpus),
+        *sorted(machine.features),
+        f"{slots} slots",
+        *libraries,
+    ]
     return context_of(plan.pictures, json.dumps(reference), rounds=plan.rounds, machine=words)
 
 
@@ -303,7 +318,16 @@ def _masks(plan: Plan, comparer: Comparer) -> dict[str, str]:
     if not plan.reference or not path.exists():
         return {}
     if path.is_file() and len(plan.pictures) > 1:
-        raise SettingsError([Message("--reference {path} is one mask for {count} pictures; name a folder of masks named as the pictures", path=path, count=len(plan.pictures))])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "--reference {path} is one mask for {count} pictures; name a folder of masks"
+                    " named as the pictures",
+                    path=path,
+                    count=len(plan.pictures),
+                )
+            ]
+        )
     found = {one: find_mask(one, path) if path.is_dir() else path for one in plan.pictures}
     for picture, mask in found.items():
         comparer.refuse_another_shape(str(mask), str(picture))

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PLAN_FILE = "plan.json"
-# What figures and their order depend on; the rest of the file may change from one start to the next.
+# What figures and their order depend on; the rest of the file may change from one start to the
+# next.
 _MUST_AGREE = ("pictures", "axes", "base", "reference", "rounds", "seed")
 
 
 @contextlib.contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
-    """Make a sweep's folder, and keep others from sweeping there meanwhile: their files would have the same names.
+    """Make a sweep's folder, and keep others from sweeping there meanwhile.
+
+    Their files would have the same names.
 
     Raises:
         SettingsError: somebody sweeps there now.
@@ -41,7 +44,14 @@ def hold_folder(folder: Path) -> Iterator[None]:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however that ends
     except OSError as error:
         os.close(held)
-        raise SettingsError([Message("another sweep is running in {folder}; wait for its end, or name another -o", folder=folder)]) from error  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "another sweep is running in {folder}; wait for its end, or name another -o",
+                    folder=folder,
+                )
+            ]
+        ) from error
     try:
         yield
     finally:
@@ -57,14 +67,22 @@ def take_folder(plan: Mapping[str, object], folder: Path, *, resume: bool) -> No
         resume: go on with the sweep that lies there.
 
     Raises:
-        SettingsError: it holds a sweep, and is not to be gone on with; or another one, or a damaged one.
+        SettingsError: it holds a sweep, and is not to be gone on with; or another one, or a damaged
+        one.
         OutputError: it cannot be made.
     """
     there = read_plan_file(folder) if resume else None
     if there is not None:
         _refuse_another(there, json.loads(json.dumps(plan)), folder)
     elif (folder / PLAN_FILE).is_file():
-        raise SettingsError([Message("{folder} holds a sweep already; go on with it by --resume, or name another -o", folder=folder)])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "{folder} holds a sweep already; go on with it by --resume, or name another -o",
+                    folder=folder,
+                )
+            ]
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -133,7 +151,16 @@ def read_plan_file(folder: Path) -> dict[str, object] | None:
             return content
     except (OSError, ValueError, RecursionError) as error:
         reason = Quoted(str(error))
-    raise SettingsError([Message("{file} does not read, so that its sweep cannot be gone on with ({reason}); name another -o", file=file, reason=reason)])  # fmt: skip
+    raise SettingsError(
+        [
+            Message(
+                "{file} does not read, so that its sweep cannot be gone on with ({reason}); name"
+                " another -o",
+                file=file,
+                reason=reason,
+            )
+        ]
+    )
 
 
 def _refuse_another(there: dict[str, object], here: dict[str, object], folder: Path) -> None:
@@ -154,7 +181,16 @@ def _refuse_another(there: dict[str, object], here: dict[str, object], folder: P
         if old.get(name) != new.get(name)
     ]
     if differing:
-        raise SettingsError([Message("the sweep in {folder} differs in {parts}; give the same to go on with it, or name another -o", folder=folder, parts=listed(differing))])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "the sweep in {folder} differs in {parts}; give the same to go on with it, or"
+                    " name another -o",
+                    folder=folder,
+                    parts=listed(differing),
+                )
+            ]
+        )
 
 
 def _flat(plan: dict[str, object]) -> dict[str, object]:

@@ -34,11 +34,22 @@ def read_plan(folder: Path) -> Plan | None:
     try:
         return plan_of(content)
     except SettingsError as error:
-        raise SettingsError([Message("{file} does not read, so its sweep cannot be resumed ({problem}); name another -o", file=folder / PLAN_FILE, problem=error.message)]) from error  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "{file} does not read, so its sweep cannot be resumed ({problem}); name"
+                    " another -o",
+                    file=folder / PLAN_FILE,
+                    problem=error.message,
+                )
+            ]
+        ) from error
 
 
 def plan_of(content: Mapping[str, object]) -> Plan:
-    """Make a Plan of what `Plan.to_dict` returned; what an older version did not write is the default.
+    """Make a Plan of what `Plan.to_dict` returned.
+
+    What an older version did not write is the default.
 
     Raises:
         SettingsError: with every part that is missing or cannot be.

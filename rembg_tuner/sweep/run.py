@@ -41,8 +41,8 @@ class SweepProgress:
         trials: so far, in the order they were run.
         planned: how many there will be.
         elapsed_s: since it began.
-        left_s: between what durations the rest will take, a guess that the trials measured now correct; the best
-            again is in it; 0 and 0: nothing is left.
+        left_s: between what durations the rest will take, a guess that the trials measured now
+            correct; the best again is in it; 0 and 0: nothing is left.
         remembered: how many of the trials were measured on this machine before.
         confirmed: how many workers measured the best again; None: that has not begun.
         newest: the trial that was measured last; None: none was.
@@ -72,7 +72,8 @@ class Sweep:
         is_again: what is in it is measured again all the same, and kept there anew.
         environment: where and when it is measured, for the report.
         guesses_s: how long the trial of each setting takes, guessed before any was measured.
-        thumbnails: where this machine's store keeps its thumbnails, a folder that somebody else sweeps;
+        thumbnails: where this machine's store keeps its thumbnails, a folder that somebody else
+            sweeps;
             None: the cache's, bounded here.
         trials: what came so far.
         outdated: how many settings its own store has from another context only.
@@ -102,7 +103,8 @@ class Sweep:
         """Take what the sweep's own store has; gives how many.
 
         Args:
-            older_context: as a version named the context that began this sweep without measurement keys.
+            older_context: as a version named the context that began this sweep without measurement
+                keys.
 
         Raises:
             OutputError: the store cannot be read.
@@ -170,9 +172,10 @@ class Sweep:
     ) -> None:
         """Measure the best again, each in another worker, the recommended one first.
 
-        The least of many noisy figures is too low by chance, and how far a setting is from one worker to the
-        next no single worker can tell. What was measured in enough workers before is left alone; twice as many
-        workers are spent where another setting is recommended by what they find.
+        The least of many noisy figures is too low by chance, and how far a setting is from one
+        worker to the next no single worker can tell. What was measured in enough workers before is
+        left alone; twice as many workers are spent where another setting is recommended by what
+        they find.
 
         Args:
             budgets: under which one is recommended.
@@ -251,8 +254,8 @@ class Sweep:
     def _keep(self, trial: Trial, *, is_new: bool) -> None:
         """Write a trial down before the next begins.
 
-        This machine's memory gets what was measured alone; it holds no picture's name or place, since a
-        visitor's are nobody else's.
+        This machine's memory gets what was measured alone; it holds no picture's name or place,
+        since a visitor's are nobody else's.
 
         Args:
             trial: to keep.

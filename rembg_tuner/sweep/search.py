@@ -52,13 +52,18 @@ class WholeGrid:
 class GuidedSearch:
     """A few settings of a grid: first some that differ from each other much, then what Optuna proposes.
 
-    Multi-objective TPE (Ozaki et al., GECCO 2020) over the axes, with the logarithms of memory and time
-    and the disagreement as what is to be small. A setting is never proposed twice.
+    Multi-objective TPE (Ozaki et al., GECCO 2020) over the axes, with the logarithms of memory and
+    time and the disagreement as what is to be small. A setting is never proposed twice.
     """
 
     def __init__(
-        self, grid: Sequence[Settings], axes: Mapping[str, Sequence[Value]], *, trials: int, seed: int
-    ) -> None:  # fmt: skip
+        self,
+        grid: Sequence[Settings],
+        axes: Mapping[str, Sequence[Value]],
+        *,
+        trials: int,
+        seed: int,
+    ) -> None:
         """Begin.
 
         Args:
@@ -119,7 +124,10 @@ class GuidedSearch:
         )
 
     def _on_axis(self, name: str, value: Value) -> Value:
-        """Give the axis's value that a setting has; its first, where the engine has no such knob."""
+        """Give the axis's value that a setting has.
+
+        Its first, where the engine has no such knob.
+        """
         values = self._axes[name]
         return value if value in values else values[0]
 
@@ -128,8 +136,10 @@ class GuidedSearch:
         fitting = [
             settings
             for settings in self._left
-            if all(self._on_axis(name, settings.to_dict()[name]) == params[name] for name in self._axes)
-        ]  # fmt: skip
+            if all(
+                self._on_axis(name, settings.to_dict()[name]) == params[name] for name in self._axes
+            )
+        ]
         return fitting[0] if fitting else None
 
     def _far(self) -> Settings:

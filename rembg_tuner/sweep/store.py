@@ -1,7 +1,7 @@
 """What was measured, in SQLite: a trial is on disk before the next begins, and none is there twice.
 
-The same table serves a sweep's own folder, so that it goes on after a crash, and this machine's database
-(`measurements`), so that what was measured here once is not measured again.
+The same table serves a sweep's own folder, so that it goes on after a crash, and this machine's
+database (`measurements`), so that what was measured here once is not measured again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ _TIMEOUT_S = 10.0  # for another process that is writing
 _REST = ("max_side",)
 _ADD = "INSERT OR REPLACE INTO measured_trials VALUES (?, ?, ?, ?, ?, ?, ?)"
 _FORGET = "DELETE FROM measured_trials WHERE context = ? AND key = ? AND rest = ?"
-_PRUNE = "DELETE FROM measured_trials WHERE rowid NOT IN (SELECT rowid FROM measured_trials ORDER BY rowid DESC LIMIT ?)"  # fmt: skip
+_PRUNE = (
+    "DELETE FROM measured_trials WHERE rowid NOT IN (SELECT rowid FROM measured_trials ORDER BY"
+    " rowid DESC LIMIT ?)"
+)
 _FIND = """SELECT trial FROM measured_trials WHERE context = ? AND key = ? AND rest = ?
     ORDER BY setting = ? DESC, rowid DESC LIMIT 1"""
 _CONTEXTS = "SELECT DISTINCT context FROM measured_trials"
@@ -57,7 +60,10 @@ def key_of(settings: Settings, machine: Machine) -> str:
 
 
 class TrialStore:
-    """A file of trials. Every method may raise sqlite3.Error: the file is damaged or cannot be written."""
+    """A file of trials. Every method may raise sqlite3.Error.
+
+    The file is damaged or cannot be written.
+    """
 
     def __init__(
         self, path: Path, *, machine: Machine | None = None, is_rebuilt: bool = False
@@ -67,8 +73,8 @@ class TrialStore:
         Args:
             path: of the file.
             machine: whose versions and weights its trials are held against; None: as it is now.
-            is_rebuilt: whether a damaged file is set aside and made anew, as a cache's is; a sweep's own
-                results are not thrown away like that.
+            is_rebuilt: whether a damaged file is set aside and made anew, as a cache's is; a
+                sweep's own results are not thrown away like that.
         """
         self._path = path
         self._machine = machine or read_machine()
@@ -84,7 +90,10 @@ class TrialStore:
         return self._path.with_name("trial-thumbnails")
 
     def identity(self, settings: Settings) -> tuple[str, str]:
-        """Return what makes a trial the same within a context: measurement key, and the rest of the knobs as JSON."""
+        """Return what makes a trial the same within a context.
+
+        Measurement key, and the rest of the knobs as JSON.
+        """
         rest = {name: getattr(settings, name) for name in _REST}
         return key_of(settings, self._machine), json.dumps(rest, sort_keys=True)
 
@@ -92,7 +101,14 @@ class TrialStore:
         """Keep a trial; one of the same setting, weights, versions and context is replaced."""
         settings = trial.settings
         asked, weights = settings_key(settings), weights_key(settings)
-        row = (context, *self.identity(settings), asked, weights, trial.number, json.dumps(trial.to_kept()))  # fmt: skip
+        row = (
+            context,
+            *self.identity(settings),
+            asked,
+            weights,
+            trial.number,
+            json.dumps(trial.to_kept()),
+        )
         self._use(lambda file: file.execute(_ADD, row))
 
     def forget(self, context: str, settings: Settings) -> None:
@@ -105,7 +121,10 @@ class TrialStore:
         self._use(lambda file: file.execute(_PRUNE, (most,)))
 
     def find(self, context: str, settings: Settings) -> Trial | None:
-        """Return a setting's trial, perhaps asked for in other words; None: it was not measured like this."""
+        """Return a setting's trial, perhaps asked for in other words.
+
+        None: it was not measured like this.
+        """
         key = (context, *self.identity(settings), settings_key(settings))
         rows = self._look(lambda file: file.execute(_FIND, key).fetchall())
         found = _read(rows[0][0]) if rows else None
@@ -125,13 +144,15 @@ class TrialStore:
         """List a context's trials, as far as it is not known that their weights have changed.
 
         Returns:
-            The trials in the order they were run, of each setting and number the one written last; and how many
-            were left out, since other weights lie here now.
+            The trials in the order they were run, of each setting and number the one written last;
+            and how many were left out, since other weights lie here now.
         """
         found: dict[Settings, Trial] = {}
         outdated: set[Settings] = set()
         rows = self._look(lambda file: file.execute(_LIST_CONTEXT, (context,)).fetchall())
-        older = [(_older_weights(key), text) for where, key, text in self._older() if where == context]  # fmt: skip
+        older = [
+            (_older_weights(key), text) for where, key, text in self._older() if where == context
+        ]
         for weights, text in (*older, *rows):
             trial = _read(text)
             if trial is not None and _has_its_weights(weights, trial.settings):
@@ -148,8 +169,8 @@ class TrialStore:
     def take_over(self, context: str, older_context: str) -> None:
         """Keep an older version's trials of this sweep as trials of a context.
 
-        What that version did not write down, libvips' version, is taken to be the same: its pictures, weights,
-        CPU and all other versions are.
+        What that version did not write down, libvips' version, is taken to be the same: its
+        pictures, weights, CPU and all other versions are.
 
         Args:
             context: of the sweep now.
@@ -163,7 +184,10 @@ class TrialStore:
             self.add(context, trial)
 
     def _rows(self, context: str) -> list[tuple[Trial, bool]]:
-        """Read every trial, with whether it holds in a context; those of another version are left out."""
+        """Read every trial, with whether it holds in a context.
+
+        Those of another version are left out.
+        """
         newer = self._look(lambda file: file.execute(_LIST).fetchall())
         rows = [(where, (key, rest), text) for where, key, rest, text in newer]
         rows += [(where, ("", ""), text) for where, _, text in self._older()]
@@ -174,13 +198,19 @@ class TrialStore:
         ]
 
     def _older(self) -> list[tuple[str, str, str]]:
-        """Read an older version's table: contexts, settings with their weights, trials; empty: there is none."""
+        """Read an older version's table: contexts, settings with their weights, trials.
+
+        Empty: there is none.
+        """
         return self._look(lambda file: file.execute(_LIST_OLDER).fetchall(), "trials")
 
     def _look(
         self, read: Callable[[sqlite3.Connection], list[T]], table: str = "measured_trials"
     ) -> list[T]:
-        """Read a table; empty where it is not there. Nothing is written: the folder may be read-only."""
+        """Read a table; empty where it is not there.
+
+        Nothing is written: the folder may be read-only.
+        """
         if not self._path.is_file():
             return []
 
@@ -206,7 +236,10 @@ def _older_weights(key: str) -> str:
 
 
 def _has_its_weights(weights: str, settings: Settings) -> bool:
-    """Return whether a row's weights are those that lie here now; where none lie here, they are taken to be."""
+    """Return whether a row's weights are those that lie here now.
+
+    Where none lie here, they are taken to be.
+    """
     now = weights_key(settings)
     is_known = any(one is not None for one in json.loads(now))
     return not is_known or weights == now

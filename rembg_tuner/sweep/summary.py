@@ -1,4 +1,7 @@
-"""What a sweep leaves in its folder: report.html, trials.csv and trials.json; and how a folder is read back."""
+"""What a sweep leaves in its folder: report.html, trials.csv and trials.json.
+
+And how a folder is read back.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ def write_summary(
             misses=tuple(map(str, found.misses)),
             expected_s=found.expected_s,
             budgets=budgets.to_dict(),
-        )  # fmt: skip
+        )
         write_report(folder, sweep.trials, story, is_public=is_public)
     except OSError as error:
         raise OutputError(
@@ -87,22 +90,42 @@ def _told(found: Recommendation) -> str:
 def _how(sweep: Sweep, plan: Plan, *, is_public: bool) -> list[str]:
     """Say how it was measured."""
     reference = sweep.ground.reference
-    kind = "ground truth" if reference.is_ground_truth else "agreement, not accuracy: no ground truth was given"  # fmt: skip
+    kind = (
+        "ground truth"
+        if reference.is_ground_truth
+        else "agreement, not accuracy: no ground truth was given"
+    )
     without = dict.fromkeys(
         part.input for trial in sweep.trials for part in trial.pictures if not part.has_foreground
     )
     runs = plural("{n} run", "{n:,} runs", n=plan.rounds)
     pictures = plural("{n} picture", "{n:,} pictures", n=len(plan.pictures))
     how = [
-        f"Each setting ran in a worker of its own: one warm-up that is left out, then {runs} of each of {pictures} in turn; the order of settings is {'shuffled' if plan.trials is None else 'chosen by a guided search'} with seed {plan.seed}.",
-        "Time is the median over the runs of the mean over pictures, from the request to the file written; start and load are not in it.",
+        (
+            f"Each setting ran in a worker of its own: one warm-up that is left out, then {runs} of"
+            f" each of {pictures} in turn; the order of settings is"
+            f" {'shuffled' if plan.trials is None else 'chosen by a guided search'} with seed"
+            f" {plan.seed}."
+        ),
+        (
+            "Time is the median over the runs of the mean over pictures, from the request to the"
+            " file written; start and load are not in it."
+        ),
         "Peak is the highest resident memory of the worker over load and all runs (VmHWM).",
-        f"Agreement is the mean IoU at 0.5 with {reference.name} ({kind}), at most 1,024 px a side; stars are the boundary's F-measure (DAVIS, CVPR 2016) at 0.8 % of the diagonal, by the table in the README.",
+        (
+            f"Agreement is the mean IoU at 0.5 with {reference.name} ({kind}), at most 1,024 px a"
+            " side; stars are the boundary's F-measure (DAVIS, CVPR 2016) at 0.8 % of the"
+            " diagonal, by the table in the README."
+        ),
     ]
     workers = sum(max(0, len(trial.worker_times_s) - 1) for trial in sweep.trials)
     if workers:
         more = plural("{n} worker", "{n:,} workers", n=workers)
-        how.insert(1, f"The best were measured again, the recommended one first, in {more} more; a setting's runs are joined, and its peak is the highest of them.")  # fmt: skip
+        how.insert(
+            1,
+            f"The best were measured again, the recommended one first, in {more} more; a setting's"
+            " runs are joined, and its peak is the highest of them.",
+        )
     if (busy := busy_text(sweep.trials)) is not None:
         how.append(f"{busy}.")
     if without:
@@ -117,8 +140,12 @@ def busy_text(trials: Sequence[Trial]) -> Message | None:
     if not busy:
         return None
     return plural(
-        "{busy} of {n} trial ran while the machine was busy with other work (its load average without our own workers exceeded the usable CPUs), so their times are longer than on a quiet machine; sweep --again measures anew",
-        "{busy} of {n} trials ran while the machine was busy with other work (its load average without our own workers exceeded the usable CPUs), so their times are longer than on a quiet machine; sweep --again measures anew",
+        "{busy} of {n} trial ran while the machine was busy with other work (its load average"
+        " without our own workers exceeded the usable CPUs), so their times are longer than on a"
+        " quiet machine; sweep --again measures anew",
+        "{busy} of {n} trials ran while the machine was busy with other work (its load average"
+        " without our own workers exceeded the usable CPUs), so their times are longer than on a"
+        " quiet machine; sweep --again measures anew",
         n=len(trials),
         busy=len(busy),
     )
@@ -135,8 +162,11 @@ def recommendation_of(found: Recommendation) -> dict[str, object]:
         "runner_up": None if found.runner_up is None else found.runner_up.to_dict(),
         "expected_s": found.expected_s,
         "expected": "" if found.expected is None else str(found.expected),
-        "steps": [{"trial": s.trial, "budget": s.budget, "direction": s.direction, "text": str(s.text)} for s in found.steps],
-    }  # fmt: skip
+        "steps": [
+            {"trial": s.trial, "budget": s.budget, "direction": s.direction, "text": str(s.text)}
+            for s in found.steps
+        ],
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +176,8 @@ class Summary:
     Attributes:
         trials: in the order they were run.
         budgets: under which the sweep recommends.
-        environment: date (ISO, UTC), cpu, cores, versions, memory_limit, load_average at the start; a
-            file of another version may have fewer.
+        environment: date (ISO, UTC), cpu, cores, versions, memory_limit, load_average at the start;
+            a file of another version may have fewer.
         planned: how many trials the sweep has when it is done; None: not known.
         outdated: how many trials are left out, since their model has other weights now.
     """
@@ -193,7 +223,9 @@ def _read_store(folder: Path, plan: Mapping[str, object]) -> Summary:
                 )
             ]
         ) from error
-    budgets, environment, planned = (plan.get(name) for name in ("budgets", "environment", "planned"))  # fmt: skip
+    budgets, environment, planned = (
+        plan.get(name) for name in ("budgets", "environment", "planned")
+    )
     return Summary(
         trials=trials,
         budgets=_budgets_of(budgets if isinstance(budgets, dict) else {}, folder),

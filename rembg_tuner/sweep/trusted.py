@@ -1,4 +1,7 @@
-"""What others are held against, by the name that a person gives: a preset, a model in fp32, or a mask."""
+"""What others are held against, by the name that a person gives.
+
+A preset, a model in fp32, or a mask.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,15 @@ def find_trusted(name: str) -> tuple[Settings, Message]:
     model = MODEL_ALIASES.get(name, name)
     if model in read_catalogue():
         return trusted_model(model)
-    raise SettingsError([Message("--reference {name} is no preset, no model, and no file; presets are {known}", name=name, known=listed(Term(one, "preset") for one in read_presets()))])  # fmt: skip
+    raise SettingsError(
+        [
+            Message(
+                "--reference {name} is no preset, no model, and no file; presets are {known}",
+                name=name,
+                known=listed(Term(one, "preset") for one in read_presets()),
+            )
+        ]
+    )
 
 
 def trusted_model(model: str) -> tuple[Settings, Message]:
@@ -57,5 +68,11 @@ def find_mask(picture: Path, folder: Path) -> Path:
         if path.stem == picture.stem and path.resolve() != picture.resolve()
     ]
     if not found:
-        raise PictureError(Message("there is no mask named {name}.* in {folder}, which --reference names", name=picture.stem, folder=folder))  # fmt: skip
+        raise PictureError(
+            Message(
+                "there is no mask named {name}.* in {folder}, which --reference names",
+                name=picture.stem,
+                folder=folder,
+            )
+        )
     return found[0]

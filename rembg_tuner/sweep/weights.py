@@ -24,11 +24,13 @@ def older_trial_key(settings: Settings) -> str:
 def weights_key(settings: Settings) -> str:
     """Name the files that a setting may run, by content and by how a picture is made into their input.
 
-    That is the released file, its int8 form where precision is int8, and both where it is auto; one that
-    is not there is null.
+    That is the released file, its int8 form where precision is int8, and both where it is auto; one
+    that is not there is null.
     """
     forms = {"int8": (settings.engine,), "auto": (None, settings.engine)}
-    return json.dumps([_told(settings.model, int8_for) for int8_for in forms.get(settings.precision, (None,))])  # fmt: skip
+    return json.dumps(
+        [_told(settings.model, int8_for) for int8_for in forms.get(settings.precision, (None,))]
+    )
 
 
 def _told(model: str, int8_for: str | None) -> list[object] | None:

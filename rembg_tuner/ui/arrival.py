@@ -117,7 +117,10 @@ class Arrival:
         return {"result": result_view.show_empty(visitor.language), **shown}
 
     def _start(self, saved: object, asked: str | None) -> tuple[str, Settings]:
-        """Choose where a visitor starts: the address's preset, what was kept, or this server's preset."""
+        """Choose where a visitor starts.
+
+        The address's preset, what was kept, or this server's preset.
+        """
         if asked in read_presets():
             return str(asked), preset_settings(str(asked))
         if isinstance(saved, dict) and isinstance(saved.get("knobs"), dict):
@@ -125,14 +128,18 @@ class Arrival:
             try:
                 return preset, chosen_settings(preset, saved["knobs"])[0]
             except (SettingsError, PresetError) as error:
-                # Another version's form, or another machine's: it is left, and the page starts afresh.
+                # Another version's form, or another machine's: it is left, and the page starts
+                # afresh.
                 _LOG.info("a browser's kept settings are no longer possible: %s", error)
         return self._preset, preset_settings(self._preset)
 
     def choose_preset(self, visitor: Visitor, preset: str) -> Shown:
-        """Tell of a preset, and grey what its engine does not honour; one that cannot run here is refused.
+        """Tell of a preset, and grey what its engine does not honour.
 
-        The browser has filled in the preset's values already, and the visitor may have changed them.
+        One that cannot run here is refused.
+
+        The browser has filled in the preset's values already, and the visitor may have changed
+        them.
         """
         absence = absence_of(preset)
         if absence is not None:
@@ -164,11 +171,17 @@ class Arrival:
         return {"knobs": grey_updates(engine, model, focus, visitor.language, here, resets=resets)}
 
     def note(self, visitor: Visitor, preset: str, form: Form) -> str:
-        """Tell what stands behind the form: the preset's purpose and figures, what was changed, what is missing."""
+        """Tell what stands behind the form.
+
+        The preset's purpose and figures, what was changed, what is missing.
+        """
         try:
             settings, _ = chosen_settings(preset, form)
         except (SettingsError, PresetError) as error:
-            return f'<p class="rt-warning" role="status">{escape(tell(error.message, visitor.language))}</p>'
+            return (
+                '<p class="rt-warning"'
+                f' role="status">{escape(tell(error.message, visitor.language))}</p>'
+            )
         changed = differences(settings, preset_settings(preset))
         note = self._preset_note(preset, changed, visitor.language, settings=settings)
         return _refused(visitor) + note
@@ -194,7 +207,9 @@ class Arrival:
             lines.append(f'<p class="rt-changed">{escape(text)}</p>')
         else:
             figures = find_figures(settings, machine_here())
-            told = _measured(found, language) if figures is None else _measured_here(figures, language)  # fmt: skip
+            told = (
+                _measured(found, language) if figures is None else _measured_here(figures, language)
+            )
             lines.append(f'<p class="rt-measured">{escape(told)}</p>')
         lines += [
             f'<p class="rt-warning">{escape(tell(text, language))}</p>'
@@ -212,7 +227,10 @@ class Arrival:
 
 
 def _refusal_of(asked: str | None) -> Message | None:
-    """Say why the preset that the address names cannot be chosen; None: it can, or there is none."""
+    """Say why the preset that the address names cannot be chosen.
+
+    None: it can, or there is none.
+    """
     if not asked:
         return None
     try:
@@ -250,7 +268,9 @@ def _measured_here(figures: PresetFigures, language: str) -> str:
     told = say(key, language, time=time, peak=peak, date=figures.date)
     if figures.small_time_s is None:
         return told
-    return told + say("preset.measured.small_here", language, time=format_seconds(figures.small_time_s))  # fmt: skip
+    return told + say(
+        "preset.measured.small_here", language, time=format_seconds(figures.small_time_s)
+    )
 
 
 def _measured_where(
@@ -279,11 +299,16 @@ def show_examples(language: str) -> str:
     if not EXAMPLES_FOLDER.is_dir():
         return ""
     buttons = "".join(
-        f'<button type="button" data-example="{name}" aria-label="{say(f"example.{name}", language)}" title="{say(f"example.{name}", language)}">'
-        f'<img src="{thumbnail(name)}" alt="" width="48" height="48"></button>'
+        f'<button type="button" data-example="{name}"'
+        f' aria-label="{say(f"example.{name}", language)}"'
+        f' title="{say(f"example.{name}", language)}"><img src="{thumbnail(name)}" alt=""'
+        ' width="48" height="48"></button>'
         for name in EXAMPLES
     )
-    return f'<p>{say("examples", language)}</p><div class="rt-thumbs" role="group" aria-label="{say("examples", language)}">{buttons}</div>'
+    return (
+        f'<p>{say("examples", language)}</p><div class="rt-thumbs" role="group"'
+        f' aria-label="{say("examples", language)}">{buttons}</div>'
+    )
 
 
 def _small_subject(measured: Mapping[str, object], language: str) -> str:

@@ -1,7 +1,9 @@
 """The languages of the page: a table, and a gettext catalogue (.po) for each but English, which is the source.
 
-A message is found by its English template, and by a context where the template alone does not say what is
-meant: the short id of a word of the page, the kind of a Term, or "joint". What is not translated is English.
+A message is found by its English template, and by a context where the template alone does not say
+what is
+meant: the short id of a word of the page, the kind of a Term, or "joint". What is not translated is
+English.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from rembg_tuner.messages import Catalogue
 
 FOLDER = Path(__file__).parent / "locale"
-# By tag, as browsers name them, with what the language calls itself. The first is the templates' own.
+# By tag, as browsers name them, with what the language calls itself. The first is the templates'
+# own.
 LANGUAGES: dict[str, str] = {"en": "English", "zh-CN": "中文"}
 SOURCE = next(iter(LANGUAGES))
 _MOST_LETTERS = 2000  # of a header that is read
@@ -40,7 +43,9 @@ def po_file(language: str) -> Path:
 
 
 def language_of(text: str | None) -> str:
-    """Choose the language for a tag or an Accept-Language header; English for what is not in the table.
+    """Choose the language for a tag or an Accept-Language header.
+
+    English for what is not in the table.
 
     >>> language_of("zh_HK"), language_of("fr,zh;q=0.5,en;q=0.4"), language_of(None)
     ('zh-CN', 'zh-CN', 'en')
@@ -58,7 +63,10 @@ def language_of(text: str | None) -> str:
 
 
 def _language_like(tag: str) -> str | None:
-    """Return the language of the table that a tag means, whole or by its first part; None: there is none."""
+    """Return the language of the table that a tag means, whole or by its first part.
+
+    None: there is none.
+    """
     whole = tag.replace("_", "-")
     first = whole.partition("-")[0]
     exact = (one for one in LANGUAGES if one.lower() == whole)

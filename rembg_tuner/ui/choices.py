@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from rembg_tuner.machine import Machine
     from rembg_tuner.settings import Value
 
-# Values by which a knob is refused where focus does not use it; at their defaults they are in nobody's way.
+# Values by which a knob is refused where focus does not use it; at their defaults they are in
+# nobody's way.
 _SET_KNOBS: Mapping[str, object] = {"focus_box": "0%,0%,50%,50%", "focus_max_share": 0.5}
 Form = Mapping[str, object]  # knob's name -> what its widget holds; memory limits in MiB
 
@@ -77,13 +78,19 @@ def machine_here() -> Machine:
 
 
 def machine_with_providers() -> Machine:
-    """Return this machine, with the execution providers that are not here; see `execution_providers`."""
+    """Return this machine, with the execution providers that are not here.
+
+    See `execution_providers`.
+    """
     return replace(machine_here(), absent_providers=absent_providers(execution_providers()))
 
 
 @cache
 def _shared_providers() -> SharedAnswer[tuple[ProviderState, ...]]:
-    """Return the answer that all who ask at once wait for; `cache` alone would ask for each of them."""
+    """Return the answer that all who ask at once wait for.
+
+    `cache` alone would ask for each of them.
+    """
     return SharedAnswer(provider_states, max_age_s=math.inf)
 
 
@@ -113,7 +120,12 @@ def absence_of(preset: str) -> Absence | None:
     """
     for one in missing_of(preset_settings(preset)):
         if one.lacking is not None:
-            text = Message("preset {preset} cannot run here: {reason}", code="preset_absent", preset=Term(preset, "preset"), reason=one.reason)  # fmt: skip
+            text = Message(
+                "preset {preset} cannot run here: {reason}",
+                code="preset_absent",
+                preset=Term(preset, "preset"),
+                reason=one.reason,
+            )
             return Absence(kind=one.lacking, text=text)
     return None
 
@@ -147,7 +159,11 @@ def possible_precisions(engines: Sequence[str], machine: Machine) -> list[str]:
         refusals = check(settings, machine)
         return all(one.knob != "precision" or one.lacking == "model" for one in refusals)
 
-    able = [one for one in KNOBS["precision"].choices if any(is_possible(one, engine) for engine in engines)]  # fmt: skip
+    able = [
+        one
+        for one in KNOBS["precision"].choices
+        if any(is_possible(one, engine) for engine in engines)
+    ]
     return [one for one in able if one != "auto"]
 
 
@@ -163,8 +179,8 @@ def chosen_settings(
 
     Args:
         preset: where the form started from.
-        form: every knob by name, as its widget holds it; one that the form's engine does not honour, or
-            its focus does not use, is not looked at, since the page greys it.
+        form: every knob by name, as its widget holds it; one that the form's engine does not
+            honour, or its focus does not use, is not looked at, since the page greys it.
         limits: of the page.
 
     Returns:
@@ -177,7 +193,9 @@ def chosen_settings(
     start = preset_settings(preset).to_dict()
     read = read_form(form)
     grey = greyed_knobs({**start, **read})
-    given = {name: value for name, value in read.items() if value != start[name] and name not in grey}  # fmt: skip
+    given = {
+        name: value for name, value in read.items() if value != start[name] and name not in grey
+    }
     return visitor_settings(preset, given, limits)
 
 
@@ -205,7 +223,15 @@ def visitor_settings(
     found = find_preset(preset)
     model = given.get("model")
     if model is not None and not (isinstance(model, str) and model in read_catalogue()):
-        raise SettingsError([Message("model must be one of {known} on this page, got {value}", known=listed(read_catalogue()), value=f"{model!r:.80}")])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "model must be one of {known} on this page, got {value}",
+                    known=listed(read_catalogue()),
+                    value=f"{model!r:.80}",
+                )
+            ]
+        )
     settings, warnings = asked_settings(found, given, machine_here())
     problems = [*_cap_problems(settings, limits), *_memory_problems(settings)]
     if problems:
@@ -222,10 +248,16 @@ def _cap_problems(settings: Settings, limits: PageLimits) -> list[Message]:
         "timeout_s": limits.timeout_s,
     }
     return [
-        Message("{knob} must be at most {most:g} {unit} on this page, got {value:g}", knob=Term(name, "knob"), most=cap, unit=KNOBS[name].unit, value=getattr(settings, name))
+        Message(
+            "{knob} must be at most {most:g} {unit} on this page, got {value:g}",
+            knob=Term(name, "knob"),
+            most=cap,
+            unit=KNOBS[name].unit,
+            value=getattr(settings, name),
+        )
         for name, cap in caps.items()
         if getattr(settings, name) > cap
-    ]  # fmt: skip
+    ]
 
 
 def _memory_problems(settings: Settings) -> list[Message]:
@@ -234,11 +266,20 @@ def _memory_problems(settings: Settings) -> list[Message]:
     asked = settings.memory_limit_bytes
     if asked is None or most is None or asked <= most:
         return []
-    return [Message("memory_limit_bytes must be at most this machine's {most:bytes}, got {value:bytes}", most=most, value=asked)]  # fmt: skip
+    return [
+        Message(
+            "memory_limit_bytes must be at most this machine's {most:bytes}, got {value:bytes}",
+            most=most,
+            value=asked,
+        )
+    ]
 
 
 def read_form(form: Form) -> dict[str, object]:
-    """Give a form's knobs as settings take them; empty numbers take the knob's meaning of nothing."""
+    """Give a form's knobs as settings take them.
+
+    Empty numbers take the knob's meaning of nothing.
+    """
     return {name: _read_widget(name, form[name]) for name in KNOBS if name in form}
 
 

@@ -37,24 +37,38 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
         with gr.Column(scale=4, min_width=300, elem_classes=["rt-todo"]):
             gr.HTML(words("compare.lead"), elem_classes=["rt-lead"])
             presets = gr.CheckboxGroup(
-                choices=preset_choices(), value=list(_COMPARED), label=words("compare.presets"),
-                elem_id="compared", elem_classes=["rt-chips"],
-            )  # fmt: skip
+                choices=preset_choices(),
+                value=list(_COMPARED),
+                label=words("compare.presets"),
+                elem_id="compared",
+                elem_classes=["rt-chips"],
+            )
             own = gr.Checkbox(value=False, label=words("compare.own"), elem_id="compare-own")
             held = gr.Dropdown(
-                held_choices("compare.held.first"), value="", label=words("held.label"), info=words("held.info"), elem_id="compare-held"
-            )  # fmt: skip
+                held_choices("compare.held.first"),
+                value="",
+                label=words("held.label"),
+                info=words("held.info"),
+                elem_id="compare-held",
+            )
             mask = gr.File(
-                file_types=["image"], type="filepath", label=words("compare.mask"), height=92, elem_id="compare-mask", elem_classes=["rt-drop"]
-            )  # fmt: skip
+                file_types=["image"],
+                type="filepath",
+                label=words("compare.mask"),
+                height=92,
+                elem_id="compare-mask",
+                elem_classes=["rt-drop"],
+            )
             with gr.Row(elem_classes=["rt-buttons"]):
                 go = gr.Button(words("compare.run"), variant="primary", elem_id="compare-run")
                 stop = gr.Button(words("sweep.stop"), interactive=False, elem_id="compare-stop")
             article = gr.Button(words("compare.article"), elem_id="compare-article", size="sm")
         with gr.Column(scale=7, min_width=320):
-            shown = gr.HTML(words("compare.empty"), js_on_load=study_script(), elem_id="comparison")  # fmt: skip
+            shown = gr.HTML(words("compare.empty"), js_on_load=study_script(), elem_id="comparison")
 
-    async def compare(request: gr.Request, picture: str | None, names: list[str], *rest: Any) -> AsyncIterator[str]:  # fmt: skip
+    async def compare(
+        request: gr.Request, picture: str | None, names: list[str], *rest: Any
+    ) -> AsyncIterator[str]:
         try:
             refuse_absent(names)
         except TunerError as error:
@@ -64,7 +78,9 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
         async for html in compare_all(request, picture, names, *rest):
             yield html
 
-    async def compare_all(request: gr.Request, picture: str | None, names: list[str], *rest: Any) -> AsyncIterator[str]:  # fmt: skip
+    async def compare_all(
+        request: gr.Request, picture: str | None, names: list[str], *rest: Any
+    ) -> AsyncIterator[str]:
         visitor = desk.visitors.of(request)
         mine, held_by, file, preset, *values = rest
         form = dict(zip(KNOBS, values, strict=True))
@@ -74,7 +90,9 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
             yield over_earlier(error, handlers.comparison(visitor), visitor.language)
             return
         trusted = Held(name=held_by or "", mask=file)
-        async for html in handlers.compare(visitor, picture or example_of(desk), names, settings, trusted):  # fmt: skip
+        async for html in handlers.compare(
+            visitor, picture or example_of(desk), names, settings, trusted
+        ):
             yield html
 
     def end(request: gr.Request) -> None:
@@ -84,7 +102,9 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
     running: dict[str, Any] = {"concurrency_limit": None, **QUIET}
     begin_buttons([go.click, article.click], stop, [go, article])
     begun = go.click(compare, asked, shown, **running)
-    begun_article = article.click(_choose_article, None, [presets, held], queue=False, **QUIET).then(compare_all, asked, shown, **running)  # fmt: skip
+    begun_article = article.click(
+        _choose_article, None, [presets, held], queue=False, **QUIET
+    ).then(compare_all, asked, shown, **running)
     end_buttons([begun, begun_article], stop, [go, article])
     stop.click(end, None, None, queue=False, **QUIET)
     tie_redrawing(opened, shown, desk, "compare", handlers.comparison)
@@ -99,7 +119,9 @@ def _offer() -> tuple[Any, Any]:
 
 
 def _choose_article() -> tuple[list[str], str]:
-    """Choose the article's presets and ours; u2net's matte is what they are held against, if it is here.
+    """Choose the article's presets and ours.
+
+    U2net's matte is what they are held against, if it is here.
 
     A row whose model is not here says so, and how to get it.
     """

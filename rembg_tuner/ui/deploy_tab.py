@@ -45,10 +45,12 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.visitors import Visitor
 
 _NOTHING_MEASURED = Message(
-    "compose.yaml takes its limits from what was measured, and nothing was yet: press Run on Cut out, or sweep, and come back"
+    "compose.yaml takes its limits from what was measured, and nothing was yet: press Run on Cut"
+    " out, or sweep, and come back"
 )
 _TAKEN_FAILED = Message(
-    "The trial of the setting that you took failed, so it has no figures; take another on the Sweep tab"
+    "The trial of the setting that you took failed, so it has no figures; take another on the"
+    " Sweep tab"
 )
 _MEASURED_TARGETS = ("compose",)  # limits are taken from what was measured
 
@@ -98,7 +100,9 @@ def add_deploy_tab(
     gr.on([opened, own.target.input], tab.look, inputs, own.shown, **QUIET)
     tie_redrawing(opened, own.soaked, desk, "soak", studies.soaked)
     begin_buttons([own.soak.click], own.stop, [own.soak])
-    running = own.soak.click(tab.soak, [parts.picture, *inputs[1:]], own.soaked, concurrency_limit=None, **QUIET)  # fmt: skip
+    running = own.soak.click(
+        tab.soak, [parts.picture, *inputs[1:]], own.soaked, concurrency_limit=None, **QUIET
+    )
     end_buttons([running], own.stop, [own.soak])
     own.stop.click(tab.end, None, None, queue=False, **QUIET)
 
@@ -110,9 +114,12 @@ def _lay_out_deploy() -> _DeployParts:
         with gr.Column(scale=4, min_width=300, elem_classes=["rt-todo"]):
             gr.HTML(words("deploy.lead"), elem_classes=["rt-lead"])
             target = gr.Radio(
-                [(words(f"deploy.{name}"), name) for name in TARGETS], value=TARGETS[0], label=words("deploy.target"),
-                elem_id="deploy-target", elem_classes=["rt-chips"],
-            )  # fmt: skip
+                [(words(f"deploy.{name}"), name) for name in TARGETS],
+                value=TARGETS[0],
+                label=words("deploy.target"),
+                elem_id="deploy-target",
+                elem_classes=["rt-chips"],
+            )
             go = gr.Button(words("deploy.write"), variant="primary", elem_id="deploy-run")
             gr.HTML(words("soak.lead"), elem_classes=["rt-lead", "rt-apart"])
             with gr.Row(elem_classes=["rt-buttons"]):
@@ -145,7 +152,10 @@ class _DeployTab:
             return result_view.show_problem(error.message, visitor.language)
 
     def look(self, request: gr.Request, to: str, *values: Any) -> str:
-        """Show what runs the setting, where there is one that can be run; nobody pressed anything yet."""
+        """Show what runs the setting, where there is one that can be run.
+
+        Nobody pressed anything yet.
+        """
         visitor = self.desk.visitors.of(request)
         try:
             chosen = self._chosen(visitor, values)
@@ -174,7 +184,9 @@ class _DeployTab:
         self.desk.visitors.of(request).stop_soak()
 
     def _chosen(self, visitor: Visitor, values: tuple[Any, ...]) -> _Chosen:
-        """Choose what is shipped: the sweep's setting, taken or recommended; without a sweep the first tab's form.
+        """Choose what is shipped: the sweep's setting, taken or recommended.
+
+        Without a sweep the first tab's form.
 
         Raises:
             TunerError: nothing fits, the trial failed, a budget cannot be, or the form cannot.
@@ -187,7 +199,15 @@ class _DeployTab:
             return _Chosen(settings=settings, measured=_measured_of_visit(visitor, settings))
         shipped = shipped_trial(visitor.study, found)
         if shipped is None:
-            raise SettingsError([Message("{why}; change a budget on the Sweep tab, or take a setting there with “Use this setting”", why=found.why)])  # fmt: skip
+            raise SettingsError(
+                [
+                    Message(
+                        "{why}; change a budget on the Sweep tab, or take a setting there with “Use"
+                        " this setting”",
+                        why=found.why,
+                    )
+                ]
+            )
         return _chosen_of_trial(shipped, limits)
 
 
@@ -201,7 +221,11 @@ def _chosen_of_trial(shipped: Shipped, limits: Budgets) -> _Chosen:
     if not trial.is_measured:
         raise SettingsError([_TAKEN_FAILED])
     misses = limits.misses(trial)
-    note = Message("This setting does not keep the budgets: {misses}.", misses=listed(misses, "; ")) if misses else None  # fmt: skip
+    note = (
+        Message("This setting does not keep the budgets: {misses}.", misses=listed(misses, "; "))
+        if misses
+        else None
+    )
     host = read_host()
     here = {"cpu": host.cpu, "cores": str(host.usable_cpus)}
     measured = measured_of_trial(trial, here)
@@ -263,11 +287,18 @@ def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
         if measured
         else say("deploy.unmeasured", language)
     )
-    lead = say(f"deploy.for.{chosen.source}", language, setting=label_text(settings, TOLD, language), figures=figures)  # fmt: skip
+    lead = say(
+        f"deploy.for.{chosen.source}",
+        language,
+        setting=label_text(settings, TOLD, language),
+        figures=figures,
+    )
     notes = "".join(f"<li>{escape(note)}</li>" for note in said)
     download = say("deploy.download", language, name=made.file_name)
     return (
-        f'<section class="rt-study"><p>{escape(lead)}</p><ul class="rt-muted">{notes}</ul>'
-        f'<p class="rt-files"><a href="{escape(file_link(file))}" download="{escape(made.file_name)}">{escape(download)}</a></p>'
-        f'<pre class="rt-code" tabindex="0" role="region" aria-label="{escape(made.file_name)}"><code>{escape(text)}</code></pre></section>'
+        f'<section class="rt-study"><p>{escape(lead)}</p><ul class="rt-muted">{notes}</ul><p'
+        f' class="rt-files"><a href="{escape(file_link(file))}"'
+        f' download="{escape(made.file_name)}">{escape(download)}</a></p><pre class="rt-code"'
+        ' tabindex="0" role="region"'
+        f' aria-label="{escape(made.file_name)}"><code>{escape(text)}</code></pre></section>'
     )

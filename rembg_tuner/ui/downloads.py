@@ -36,7 +36,8 @@ class Downloads:
         """Begin with none.
 
         Args:
-            are_allowed: whether a visitor may start one: on a public page each would fill the host's disk.
+            are_allowed: whether a visitor may start one: on a public page each would fill the
+                host's disk.
         """
         self.are_allowed = are_allowed
         self._states: dict[str, Download] = {}
@@ -98,7 +99,14 @@ class Downloads:
             self._note(model, problem=error.message, is_running=False)
         except Exception:  # noqa: BLE001  # a thread's edge: nobody else would see it
             _LOG.exception("a download ended in a way nobody foresaw")
-            self._note(model, problem=Message("the download ended in a way nobody foresaw, which stands in the server's log; try again"), is_running=False)  # fmt: skip
+            self._note(
+                model,
+                problem=Message(
+                    "the download ended in a way nobody foresaw, which stands in the server's log;"
+                    " try again"
+                ),
+                is_running=False,
+            )
         else:
             self._note(model, is_running=False)
 

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 Answer = tuple[str | None, dict[str, Any]]
 _DESCRIPTION = (
-    "Cut a picture out. picture: an uploaded JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF. preset: a name from "
-    "presets.yaml. settings: knobs by name, over the preset's. Returns the PNG and the result, or no "
-    "file and a failure with kind, code and message, in the language that Accept-Language asks for."
+    "Cut a picture out. picture: an uploaded JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF. preset: a"
+    " name from presets.yaml. settings: knobs by name, over the preset's. Returns the PNG and the"
+    " result, or no file and a failure with kind, code and message, in the language that"
+    " Accept-Language asks for."
 )
 
 

@@ -75,7 +75,9 @@ class Widgets:
         return updates or {self.result: gr.skip()}
 
 
-def tie_redrawing(opened: Any, shown: Any, desk: Desk, name: str, draw: Callable[[Visitor], str]) -> None:  # fmt: skip
+def tie_redrawing(
+    opened: Any, shown: Any, desk: Desk, name: str, draw: Callable[[Visitor], str]
+) -> None:
     """Show what a longer task found before the page was loaded anew, once the task's tab is opened.
 
     Args:
@@ -139,7 +141,9 @@ def tie_models(opened: Any, parts: Widgets, desk: Desk) -> None:
     outputs = [parts.models, parts.preset, *parts.knobs.values()]
     opened(look, None, outputs, concurrency_limit=None, **QUIET)
     # "once", the default, would drop a Stop while the Get before it is still being followed.
-    parts.models.select(get, None, outputs, concurrency_limit=None, trigger_mode="multiple", **QUIET)  # fmt: skip
+    parts.models.select(
+        get, None, outputs, concurrency_limit=None, trigger_mode="multiple", **QUIET
+    )
 
 
 def _tie_arrival(page: gr.Blocks, parts: Widgets, arrival: Arrival) -> None:
@@ -159,7 +163,10 @@ def _tie_arrival(page: gr.Blocks, parts: Widgets, arrival: Arrival) -> None:
             *(parts.preset, parts.filled, parts.preset_note, parts.examples, parts.picture),
             *(parts.viewer, parts.result, parts.runs, *parts.knobs.values()),
         ],
-        js="(saved) => [saved, document.documentElement.lang || navigator.language, window.rembgTuner.tab()]",
+        js=(
+            "(saved) => [saved, document.documentElement.lang || navigator.language,"
+            " window.rembgTuner.tab()]"
+        ),
         queue=False,
         **QUIET,
     )
@@ -184,7 +191,8 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
         form = dict(zip(KNOBS, values, strict=True))
         return arrival.note(visitors.of(request), preset, form)
 
-    # The browser fills the form in by itself, so that Run never finds another preset's values in it.
+    # The browser fills the form in by itself, so that Run never finds another preset's values in
+    # it.
     values = {name: fill_form(preset_settings(name)) for name in read_presets()}
     filled = {name: [values[name][knob] for knob in KNOBS] for name in values}
     form = [parts.preset, *everything]
@@ -200,7 +208,13 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
         **QUIET,
     )
     settle = "(preset, filled, ...now) => window.rembgTuner.settle(preset, filled, now)"
-    told.then(None, [parts.preset, parts.filled, *everything], [parts.filled, *everything], js=settle, **QUIET)  # fmt: skip
+    told.then(
+        None,
+        [parts.preset, parts.filled, *everything],
+        [parts.filled, *everything],
+        js=settle,
+        **QUIET,
+    )
     greying = [knobs["engine"], knobs["model"], knobs["focus"]]
     gr.on(
         [widget.change for widget in greying],
@@ -210,8 +224,8 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
         queue=False,
         **QUIET,
     )
-    # Values are put back only after the visitor's own choice: a preset's, which fills in the whole form,
-    # would be overwritten by the answer to its first half.
+    # Values are put back only after the visitor's own choice: a preset's, which fills in the whole
+    # form, would be overwritten by the answer to its first half.
     knobs["engine"].input(take_engine, greying, everything, queue=False, **QUIET)
     for quick, name, choices in (
         (parts.detail, "network_size", DETAILS),
@@ -234,7 +248,10 @@ def _tie_form(parts: Widgets, arrival: Arrival) -> None:
 def _tie_storage(parts: Widgets) -> None:
     """Keep the form in the visitor's browser; the server is not asked."""
     names = json.dumps(list(KNOBS))
-    store = f"(preset, ...values) => ({{preset, knobs: Object.fromEntries({names}.map((name, i) => [name, values[i]]))}})"
+    store = (
+        f"(preset, ...values) => ({{preset, knobs: Object.fromEntries({names}.map((name, i) =>"
+        " [name, values[i]]))})"
+    )
     widgets = [parts.preset, *parts.knobs.values()]
     gr.on([widget.change for widget in widgets], None, widgets, parts.saved, js=store, **QUIET)
 
@@ -249,8 +266,13 @@ def _tie_run(parts: Widgets, handlers: Handlers) -> None:
 
     def runner_of(repeat: int) -> Callable[..., AsyncIterator[Updates]]:
         async def run(
-            request: gr.Request, picture: str | None, example: str, filled: str, preset: str, *values: object
-        ) -> AsyncIterator[Updates]:  # fmt: skip
+            request: gr.Request,
+            picture: str | None,
+            example: str,
+            filled: str,
+            preset: str,
+            *values: object,
+        ) -> AsyncIterator[Updates]:
             # Where the form still has another preset's values, the preset's own are run.
             form = dict(zip(KNOBS, values, strict=True)) if filled == preset else {}
             if example in EXAMPLES:
@@ -285,7 +307,9 @@ def _tie_run(parts: Widgets, handlers: Handlers) -> None:
 
     for button, repeat in ((parts.run, 1), (parts.repeat, REPEAT)):
         # The line bounds who waits and who runs; a visitor who waits costs no thread.
-        event = button.click(runner_of(repeat), inputs, outputs, js=with_example, concurrency_limit=None, **QUIET)  # fmt: skip
+        event = button.click(
+            runner_of(repeat), inputs, outputs, js=with_example, concurrency_limit=None, **QUIET
+        )
         event.failure(reset, None, outputs, queue=False, **QUIET)
     form = [parts.preset, parts.filled, *parts.knobs.values()]
     again = parts.result.select(
@@ -318,7 +342,14 @@ def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
         finally:
             await shown.aclose()
 
-    everything = [parts.preset, parts.filled, parts.preset_note, parts.picture, parts.picture_note, *parts.knobs.values()]  # fmt: skip
+    everything = [
+        parts.preset,
+        parts.filled,
+        parts.preset_note,
+        parts.picture,
+        parts.picture_note,
+        *parts.knobs.values(),
+    ]
     parts.runs.select(
         pick, None, [parts.viewer, parts.result, parts.runs, *everything], queue=False, **QUIET
     )
@@ -346,14 +377,22 @@ def _tie_picture(parts: Widgets, pictures: PictureHandlers) -> None:
 
     outputs = [parts.picture, parts.picture_note, parts.viewer, parts.result]
     # At once, as far as the browser can show it; the answer has a preview where it cannot.
-    parts.picture.upload(None, parts.picture, parts.viewer, js="(picture) => window.rembgTuner.uploaded(picture)", **QUIET)  # fmt: skip
+    parts.picture.upload(
+        None,
+        parts.picture,
+        parts.viewer,
+        js="(picture) => window.rembgTuner.uploaded(picture)",
+        **QUIET,
+    )
     # Both in one queue, or the answer to a removal would overtake that to the upload before it.
     in_turn = {"concurrency_limit": None, "concurrency_id": "picture", "trigger_mode": "multiple"}
     parts.picture.upload(choose, parts.picture, outputs, **in_turn, **QUIET)
     # Without the picture as input: Gradio may send the one that was taken away.
     parts.picture.clear(take_away, None, outputs, **in_turn, **QUIET)
     parts.picture.change(None, None, None, js="() => { window.rembgTuner.example = '' }", **QUIET)
-    parts.examples.select(take_example, None, outputs, queue=False, trigger_mode="multiple", **QUIET)  # fmt: skip
+    parts.examples.select(
+        take_example, None, outputs, queue=False, trigger_mode="multiple", **QUIET
+    )
 
 
 def begin_buttons(begins: list[Any], stop: Any, starts: list[Any]) -> None:
@@ -362,7 +401,9 @@ def begin_buttons(begins: list[Any], stop: Any, starts: list[Any]) -> None:
     Tied before the work is: Gradio runs events in the order in which they are tied.
     """
     buttons = [stop, *starts]
-    gr.on(begins, lambda: _enabled(stop=True, starts=len(starts)), None, buttons, queue=False, **QUIET)  # fmt: skip
+    gr.on(
+        begins, lambda: _enabled(stop=True, starts=len(starts)), None, buttons, queue=False, **QUIET
+    )
 
 
 def end_buttons(running: list[Any], stop: Any, starts: list[Any]) -> None:
@@ -370,11 +411,20 @@ def end_buttons(running: list[Any], stop: Any, starts: list[Any]) -> None:
     buttons = [stop, *starts]
     for event in running:
         for ended in (event.then, event.failure):
-            ended(lambda: _enabled(stop=False, starts=len(starts)), None, buttons, queue=False, **QUIET)  # fmt: skip
+            ended(
+                lambda: _enabled(stop=False, starts=len(starts)),
+                None,
+                buttons,
+                queue=False,
+                **QUIET,
+            )
 
 
 def _enabled(*, stop: bool, starts: int) -> list[Any]:
-    """Return updates for a Stop and for so many buttons that start; only one kind can be pressed."""
+    """Return updates for a Stop and for so many buttons that start.
+
+    Only one kind can be pressed.
+    """
     return [gr.update(interactive=stop), *[gr.update(interactive=not stop)] * starts]
 
 

@@ -33,7 +33,10 @@ def disk_text(error: OSError) -> Message:
 
 
 def trail_of(error: BaseException) -> str:
-    """Return an error's class and the places it came through, without its message: that holds values."""
+    """Return an error's class and the places it came through, without its message.
+
+    That holds values.
+    """
     frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
     places = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
     return f"{type(error).__name__} at {places}"

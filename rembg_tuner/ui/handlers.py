@@ -1,7 +1,7 @@
 """What happens when a visitor presses something: values in, what the page shows out.
 
-Each handler gives a mapping by the names of `page.Widgets`; the page ties names to widgets, so these
-are tested without a browser.
+Each handler gives a mapping by the names of `page.Widgets`; the page ties names to widgets, so
+these are tested without a browser.
 """
 
 from __future__ import annotations
@@ -145,7 +145,10 @@ class Handlers:
             yield shown
 
     async def _end(self, visitor: Visitor, turn: Turn) -> AsyncGenerator[Shown, None]:
-        """Add a turn that is done to the visit and show it: the cut-out first, then figures and table."""
+        """Add a turn that is done to the visit and show it.
+
+        The cut-out first, then figures and table.
+        """
 
         def has_left() -> bool:  # another picture was chosen meanwhile and is shown
             return visitor.chosen is not None and visitor.chosen.path != turn.picture_path
@@ -248,7 +251,10 @@ class Handlers:
         return {"result": problem, "buttons": "idle"}
 
     def example(self, name: str) -> str:
-        """Lay an example into the page's folder, from which alone a picture is taken; once for all visitors."""
+        """Lay an example into the page's folder, from which alone a picture is taken.
+
+        Once for all visitors.
+        """
         target = self.desk.folder.path / "examples" / f"{name}.png"
         target.parent.mkdir(mode=0o700, exist_ok=True)
         if target.is_file():
@@ -268,7 +274,14 @@ class Handlers:
             return {}
         is_kept = existing(turn.picture_path) is not None
         visitor.choice += 1
-        visitor.chosen = ChosenPicture(path=turn.picture_path, shown=turn.original.shown if turn.original else turn.picture_path) if is_kept else None  # fmt: skip
+        visitor.chosen = (
+            ChosenPicture(
+                path=turn.picture_path,
+                shown=turn.original.shown if turn.original else turn.picture_path,
+            )
+            if is_kept
+            else None
+        )
         shown = self.show(visitor, with_viewer=True)
         visitor.preset, visitor.refusal = turn.preset, None
         knobs = knob_updates(turn.settings, visitor.language)

@@ -1,7 +1,9 @@
-"""Visits of tabs that are being loaded anew: kept for a while after the tab has left, under the tab's token.
+"""Visits of tabs that are being loaded anew.
 
-The token is 128 random bits that the tab makes and keeps in its session storage. It is sent in the body of
-one request at each load, and never stands in an address.
+Kept for a while after the tab has left, under the tab's token.
+
+The token is 128 random bits that the tab makes and keeps in its session storage. It is sent in the
+body of one request at each load, and never stands in an address.
 """
 
 from __future__ import annotations
@@ -47,7 +49,10 @@ class KeptVisits:
             self._kept.popitem(last=False)
 
     def take(self, token: str) -> Visitor | None:
-        """Return the visitor who left with a token, once; None if there is none, or it left too long ago."""
+        """Return the visitor who left with a token, once.
+
+        None if there is none, or it left too long ago.
+        """
         self._drop_old()
         found = self._kept.pop(token, None)
         return None if found is None else found[1]

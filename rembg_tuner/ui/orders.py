@@ -1,4 +1,7 @@
-"""The order of a run, made of what a visitor or a program asked for; and looking at it until it is done."""
+"""The order of a run, made of what a visitor or a program asked for.
+
+And looking at it until it is done.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ class Look:
 
     Attributes:
         original: what was made of the picture already; None: nothing yet.
-        has_masks: whether the visitor's browser lays a mask over the original; else the cut-out's own colours
-            are sent.
+        has_masks: whether the visitor's browser lays a mask over the original; else the cut-out's
+            own colours are sent.
     """
 
     original: Original | None
@@ -63,7 +66,14 @@ def make_order(
     if not picture:
         raise SettingsError([NO_PICTURE])
     if not Path(picture).is_file():
-        raise SettingsError([Message("the picture is no longer on the server, which deletes pictures after one hour; upload it again")])  # fmt: skip
+        raise SettingsError(
+            [
+                Message(
+                    "the picture is no longer on the server, which deletes pictures after one hour;"
+                    " upload it again"
+                )
+            ]
+        )
     path = Path(picture)
     desk.folder.check_upload(path)
     pixels = most_pixels(path)
@@ -90,8 +100,9 @@ async def watch(ticket: Ticket, *, is_busy: bool) -> AsyncGenerator[None, None]:
 
     Args:
         ticket: the run.
-        is_busy: others are before it: tick at once, to tell its place. Otherwise the first tick comes
-            after a fifth of a second, since drawing it on the same machine would slow the run it tells of.
+        is_busy: others are before it: tick at once, to tell its place. Otherwise the first tick
+            comes after a fifth of a second, since drawing it on the same machine would slow the run
+            it tells of.
     """
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 

@@ -1,4 +1,7 @@
-"""What the page shows of a picture: made once, when it is chosen or with its first run, and kept for the visit."""
+"""What the page shows of a picture.
+
+Made once, when it is chosen or with its first run, and kept for the visit.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class Original:
 
     Attributes:
         colours: the JPEG over which a cut-out's mask is laid.
-        shown: what is shown as the picture: the JPEG, or a WebP where the picture has transparency of its own.
+        shown: what is shown as the picture: the JPEG, or a WebP where the picture has transparency
+            of its own.
     """
 
     colours: str
@@ -52,7 +56,10 @@ class Originals:
         self._found: dict[tuple[str, int], Original] = {}
 
     def find(self, picture: str, settings: Settings | None = None) -> Original | None:
-        """Return what was made of a picture for runs with these settings; None where nothing is there."""
+        """Return what was made of a picture for runs with these settings.
+
+        None where nothing is there.
+        """
         found = self._found.get((picture, _side(settings)))
         return found if found is not None and found.is_there else None
 
@@ -62,6 +69,9 @@ class Originals:
 
 
 def _side(settings: Settings | None) -> int:
-    """Return the longest side of what is shown of a run, px; without settings as of one at full size."""
+    """Return the longest side of what is shown of a run, px.
+
+    Without settings as of one at full size.
+    """
     max_side = settings.max_side if settings is not None else 0
     return min(max_side or PREVIEW_SIDE, PREVIEW_SIDE)

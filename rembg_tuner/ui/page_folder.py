@@ -144,7 +144,10 @@ class PageFolder:
 
 
 def _files(folder: Path, now_s: float) -> Iterator[_File]:
-    """Find the files below a folder; links are not followed, and what vanishes meanwhile is no file."""
+    """Find the files below a folder.
+
+    Links are not followed, and what vanishes meanwhile is no file.
+    """
     for root, _, names in os.walk(folder):
         for name in names:
             path = Path(root, name)
@@ -185,7 +188,10 @@ def _remove_orphans(parent: Path) -> None:
 
 
 def _is_older_than_this(folder: Path, pid: int) -> bool:
-    """Tell whether a folder of this process's number is an earlier process's: in a container each is number 1."""
+    """Tell whether a folder of this process's number is an earlier process's.
+
+    In a container each is number 1.
+    """
     return pid == os.getpid() and folder.stat().st_mtime < _STARTED_AT_S
 
 

@@ -128,7 +128,8 @@ class PictureHandlers:
     async def _prepare(self, visitor: Visitor, chosen: ChosenPicture) -> None:
         """Make what the page shows of a picture, so that its first run does not have to.
 
-        Not while anything runs, whose figures it would change; and the visitor's own run waits for it.
+        Not while anything runs, whose figures it would change; and the visitor's own run waits for
+        it.
         """
         picture = Path(chosen.path)
         if chosen.shown != chosen.path or self._waiting >= _MAX_WAITING:

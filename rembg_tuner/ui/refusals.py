@@ -1,7 +1,9 @@
-"""Every event of the page ends in an answer or a sentence; no visitor's value reaches the server's log.
+"""Every event of the page ends in an answer or a sentence.
 
-Gradio prints a traceback for whatever an event or one of its own components raises, with the values that
-were sent, file names included, and shows the visitor a bare "Error".
+No visitor's value reaches the server's log.
+
+Gradio prints a traceback for whatever an event or one of its own components raises, with the values
+that were sent, file names included, and shows the visitor a bare "Error".
 """
 
 from __future__ import annotations
@@ -43,7 +45,13 @@ class PageBlocks(gr.Blocks):
         """
         wanted = len(block_fn.inputs)
         if len(inputs) < wanted:
-            raise RefusedValueError(Message("this event takes {wanted} values, got {count}", wanted=wanted, count=len(inputs)))  # fmt: skip
+            raise RefusedValueError(
+                Message(
+                    "this event takes {wanted} values, got {count}",
+                    wanted=wanted,
+                    count=len(inputs),
+                )
+            )
         try:
             values: list[Any] = await super().preprocess_data(block_fn, inputs, *rest, **options)
         except Exception as error:
@@ -81,7 +89,10 @@ def _message_of(error: Exception) -> Message | None:
 
 
 def _is_of_kind(field: object, value: object) -> bool:
-    """Return whether a value is of its field's kind; Gradio's own components let some others pass."""
+    """Return whether a value is of its field's kind.
+
+    Gradio's own components let some others pass.
+    """
     if value is None:
         return True
     if isinstance(field, gr.Number):
@@ -110,7 +121,10 @@ def _refusal_of(field: Any) -> Message:  # any component of Gradio's
     """Say that a field does not take a value."""
     label = getattr(field, "label", None)
     name = field.elem_id or (label if isinstance(label, str) else field.__class__.__name__)
-    return Message("{field} does not take this value; reload the page and choose one that it offers", field=name)  # fmt: skip
+    return Message(
+        "{field} does not take this value; reload the page and choose one that it offers",
+        field=name,
+    )
 
 
 def _language_of(request: object) -> str:

@@ -1,4 +1,7 @@
-"""An answer that is slow to find: found once for all who ask at the same time, and kept for a while."""
+"""An answer that is slow to find.
+
+Found once for all who ask at the same time, and kept for a while.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class SharedAnswer(Generic[T]):
         """Keep answers of a function.
 
         Args:
-            find: the function; what it raises is raised to all who wait, and the next caller tries again.
+            find: the function; what it raises is raised to all who wait, and the next caller tries
+                again.
             max_age_s: how long an answer is returned again.
         """
         self._find = find
@@ -30,7 +34,9 @@ class SharedAnswer(Generic[T]):
         self._found_at_s = 0.0
 
     def ask(self) -> Future[T]:
-        """Return the answer, or the one that is being found; starts the function if there is neither.
+        """Return the answer, or the one that is being found.
+
+        Starts the function if there is neither.
 
         Cancelling the future has no effect on others who wait.
         """
@@ -38,7 +44,9 @@ class SharedAnswer(Generic[T]):
             if self._answer is None or not self._is_current(self._answer):
                 self._answer = Future()
                 self._answer.set_running_or_notify_cancel()  # from here on it cannot be cancelled
-                threading.Thread(target=self._run, args=(self._answer,), daemon=True, name="ask").start()  # fmt: skip
+                threading.Thread(
+                    target=self._run, args=(self._answer,), daemon=True, name="ask"
+                ).start()
             return self._answer
 
     def known(self) -> T | None:

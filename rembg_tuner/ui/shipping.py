@@ -19,8 +19,9 @@ class Shipped:
 
     Attributes:
         trial: of the sweep.
-        source: recommended: the sweep recommends it; taken: the visitor took it with "use this setting",
-            and it is the recommended one, or none is recommended; taken_other: another one is recommended.
+        source: recommended: the sweep recommends it; taken: the visitor took it with "use this
+            setting", and it is the recommended one, or none is recommended; taken_other: another
+            one is recommended.
     """
 
     trial: Trial

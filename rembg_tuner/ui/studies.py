@@ -1,4 +1,7 @@
-"""Longer work that a visitor asks for, a comparison or a sweep: in a thread, its trials in the page's line."""
+"""Longer work that a visitor asks for, a comparison or a sweep.
+
+In a thread, its trials in the page's line.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,10 @@ class Study:
     _is_stopped: bool = False
 
     def stop(self) -> None:
-        """End it after what runs is cancelled; what is done is kept. What has ended stays as it is."""
+        """End it after what runs is cancelled; what is done is kept.
+
+        What has ended stays as it is.
+        """
         if self.is_running:
             self._is_stopped = True
 
@@ -131,7 +137,10 @@ class LineBench:
 
 
 def _public(run: Result | Failure) -> Result | Failure:
-    """Return a run whose messages a visitor may have: the sweep's report and lists hold them in English."""
+    """Return a run whose messages a visitor may have.
+
+    The sweep's report and lists hold them in English.
+    """
     if isinstance(run, Failure):
         return replace(run, message=run.message.public())
     return replace(run, warnings=tuple(one.public() for one in run.warnings))
@@ -180,7 +189,10 @@ class Studies:
                 study.problem = error.message
         except Exception:  # noqa: BLE001  # a thread's edge: nobody else would see it
             _LOG.exception("a study ended in a way nobody foresaw")
-            study.problem = Message("the study ended in a way nobody foresaw, which stands in the server's log; try again")  # fmt: skip
+            study.problem = Message(
+                "the study ended in a way nobody foresaw, which stands in the server's log; try"
+                " again"
+            )
         finally:
             study.ended_at = time.monotonic()
             study.is_running = False
@@ -193,7 +205,8 @@ def _busy_text(other: Study) -> Message:
         return other.what
     low, high = map(format_rough, progress.left_s)
     return Message(
-        "another sweep is going on here: {done} of {planned} trials are done, {low} to {high} are left; try again then",
+        "another sweep is going on here: {done} of {planned} trials are done, {low} to {high} are"
+        " left; try again then",
         done=len(progress.trials),
         planned=progress.planned,
         low=low,

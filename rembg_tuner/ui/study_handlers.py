@@ -101,7 +101,14 @@ class StudyHandlers:
             if own is not None:
                 entries.append(Entry(name="mine", settings=own))
             if not LEAST_COMPARED <= len(entries) <= MOST_COMPARED:
-                raise SettingsError([Message("two to six settings can be compared, got {count}; choose others", count=len(entries))])  # fmt: skip
+                raise SettingsError(
+                    [
+                        Message(
+                            "two to six settings can be compared, got {count}; choose others",
+                            count=len(entries),
+                        )
+                    ]
+                )
             [path] = self._own_pictures([picture] if picture else [])
             question = self._question(path, entries, held)
 
@@ -155,7 +162,16 @@ class StudyHandlers:
         if not paths:
             raise SettingsError([NO_PICTURE])
         if len(paths) > MOST_PICTURES:
-            raise SettingsError([Message("at most {most} pictures can be swept on this page, got {count}; the command line takes any number", most=MOST_PICTURES, count=len(paths))])  # fmt: skip
+            raise SettingsError(
+                [
+                    Message(
+                        "at most {most} pictures can be swept on this page, got {count}; the"
+                        " command line takes any number",
+                        most=MOST_PICTURES,
+                        count=len(paths),
+                    )
+                ]
+            )
         for path in paths:
             self.desk.folder.check_upload(path)
         for path in paths:
@@ -172,14 +188,21 @@ class StudyHandlers:
             [path] = self._own_pictures([picture])
 
             def work(study: Study, bench: LineBench, _: Comparer) -> None:
-                job = Job(input=str(path), output=str(study.folder / "soak.png"), max_pixels=most_pixels(path))  # fmt: skip
+                job = Job(
+                    input=str(path),
+                    output=str(study.folder / "soak.png"),
+                    max_pixels=most_pixels(path),
+                )
                 first = _results(bench.measure([job], settings))[0][0]
-                # A turn is one visitor's: a slow setting is soaked less, so that others need not wait long.
+                # A turn is one visitor's: a slow setting is soaked less, so that others need not
+                # wait long.
                 count = min(SOAKED, max(LEAST_SOAKED, int(SOAK_S / first.total_s)))
                 results, failed = _results(bench.measure([job] * count, settings))
                 # One after another, in one turn.
                 elapsed_s = sum(run.total_s for run in results[1:])
-                study.soaked = summarise_soak(results, elapsed_s, results[-1].retained_rss_bytes, failed)  # fmt: skip
+                study.soaked = summarise_soak(
+                    results, elapsed_s, results[-1].retained_rss_bytes, failed
+                )
 
             study = self.desk.studies.start(self.desk.folder.new_job(), work)
         except TunerError as error:
@@ -228,9 +251,26 @@ class StudyHandlers:
             max_pixels=most_pixels,
         )
         if plan.count() > MOST_TRIALS:
-            raise SettingsError([Message("at most {most} trials on this page, got {count}; choose fewer values, or a guided search", most=MOST_TRIALS, count=plan.count())])  # fmt: skip
+            raise SettingsError(
+                [
+                    Message(
+                        "at most {most} trials on this page, got {count}; choose fewer values, or a"
+                        " guided search",
+                        most=MOST_TRIALS,
+                        count=plan.count(),
+                    )
+                ]
+            )
         if plan.guess_s() > MOST_GUESSED_S:
-            raise SettingsError([Message("a sweep of about {time} is too long for this page, which others use; choose fewer values or pictures, or sweep on the command line", time=format_guess(plan.guess_s()))])  # fmt: skip
+            raise SettingsError(
+                [
+                    Message(
+                        "a sweep of about {time} is too long for this page, which others use;"
+                        " choose fewer values or pictures, or sweep on the command line",
+                        time=format_guess(plan.guess_s()),
+                    )
+                ]
+            )
         return plan
 
     def with_masks(self, plan: Plan, masks: Sequence[str]) -> Plan:
@@ -246,7 +286,13 @@ class StudyHandlers:
             return replace(plan, reference=str(files[0]))
         names = [file.name for file in files]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise SettingsError([Message("two masks are called {name!r}; a mask is named as its picture", name=twice)])  # fmt: skip
+            raise SettingsError(
+                [
+                    Message(
+                        "two masks are called {name!r}; a mask is named as its picture", name=twice
+                    )
+                ]
+            )
         folder = self.desk.folder.new_job()
         for file in files:
             shutil.copyfile(file, folder / file.name)
@@ -255,7 +301,13 @@ class StudyHandlers:
     def announce(self, plan: Plan, language: str) -> str:
         """Say how many trials there will be and about how long they take."""
         key = "sweep.announce.one" if plan.count() == 1 else "sweep.announce"
-        text = say(key, language, count=plan.count(), of=len(plan.grid()), time=guess_range(plan.guess_range_s(), language))  # fmt: skip
+        text = say(
+            key,
+            language,
+            count=plan.count(),
+            of=len(plan.grid()),
+            time=guess_range(plan.guess_range_s(), language),
+        )
         return " ".join([text, *(tell(out, language) for out in plan.left_out())])
 
     async def sweep(
@@ -266,7 +318,7 @@ class StudyHandlers:
         def work(study: Study, bench: LineBench, comparer: Comparer) -> None:
             # Visitors' cut-outs stay in the page's folder, and go with it.
             thumbnails = self.desk.folder.path / "trial-thumbnails"
-            study.sweep = open_sweep(plan, study.folder, bench, comparer, thumbnails=thumbnails)  # fmt: skip
+            study.sweep = open_sweep(plan, study.folder, bench, comparer, thumbnails=thumbnails)
             study.progress = study.sweep.progress(0.0)
 
             def note(progress: object) -> None:

@@ -44,7 +44,15 @@ if TYPE_CHECKING:
     from rembg_tuner.ui.handlers import Desk
     from rembg_tuner.ui.visitors import Visitor
 
-_AXES = ("model", "engine", "precision", "network_size", "intra_op_threads", "cpu_mem_arena", "mem_pattern")  # fmt: skip
+_AXES = (
+    "model",
+    "engine",
+    "precision",
+    "network_size",
+    "intra_op_threads",
+    "cpu_mem_arena",
+    "mem_pattern",
+)
 _MORE_AXES = ("focus", "max_side", "spinning", "arena_shrink", "light_mode")
 _SIZES = (160, 192, 224, 256, 288, 320, 384, 448)
 _THREADS = (1, 2, 4, 8)
@@ -98,11 +106,23 @@ def _lay_out_sweep() -> _SweepParts:
                 masks = _files("sweep.masks", "sweep-masks")
             with gr.Group(elem_classes=["rt-pairs"]), gr.Row():
                 trials = gr.Number(
-                    None, label=words("sweep.trials"), info=words("sweep.trials.info"), precision=0, min_width=80, scale=2, elem_id="sweep-trials"
-                )  # fmt: skip
+                    None,
+                    label=words("sweep.trials"),
+                    info=words("sweep.trials.info"),
+                    precision=0,
+                    min_width=80,
+                    scale=2,
+                    elem_id="sweep-trials",
+                )
                 reference = gr.Dropdown(
-                    held_choices("sweep.reference.own"), value="", label=words("held.label"), info=words("held.info"), min_width=80, scale=3, elem_id="sweep-reference"
-                )  # fmt: skip
+                    held_choices("sweep.reference.own"),
+                    value="",
+                    label=words("held.label"),
+                    info=words("held.info"),
+                    min_width=80,
+                    scale=3,
+                    elem_id="sweep-reference",
+                )
             note = gr.HTML("", elem_id="sweep-note")
             with gr.Row(elem_classes=["rt-buttons"]):
                 go = gr.Button(words("sweep.run"), variant="primary", elem_id="sweep-run")
@@ -113,17 +133,31 @@ def _lay_out_sweep() -> _SweepParts:
         with gr.Column(scale=7, min_width=320):
             shown = gr.HTML(words("sweep.empty"), js_on_load=study_script(), elem_id="sweep")
     return _SweepParts(
-        pictures=pictures, masks=masks, trials=trials, reference=reference, axes=axes, note=note,
-        go=go, stop=stop, budgets=budgets, budget_note=budget_note, shown=shown,
-    )  # fmt: skip
+        pictures=pictures,
+        masks=masks,
+        trials=trials,
+        reference=reference,
+        axes=axes,
+        note=note,
+        go=go,
+        stop=stop,
+        budgets=budgets,
+        budget_note=budget_note,
+        shown=shown,
+    )
 
 
 def _files(word: str, name: str) -> Any:
     """Make a place for several pictures."""
     return gr.File(
-        file_count="multiple", file_types=["image"], type="filepath", label=page_words()(word),
-        height=92, elem_id=name, elem_classes=["rt-drop"],
-    )  # fmt: skip
+        file_count="multiple",
+        file_types=["image"],
+        type="filepath",
+        label=page_words()(word),
+        height=92,
+        elem_id=name,
+        elem_classes=["rt-drop"],
+    )
 
 
 class _SweepTab:
@@ -141,7 +175,15 @@ class _SweepTab:
         """Tie every event."""
         own, budgets = self.own, list(self.own.budgets.values())
         changes = [widget.change for widget in (*own.axes.values(), own.trials, own.pictures)]
-        gr.on(changes, self.announce, self.asked, own.note, trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
+        gr.on(
+            changes,
+            self.announce,
+            self.asked,
+            own.note,
+            trigger_mode="always_last",
+            queue=False,
+            **QUIET,
+        )
         opened(
             self.refresh,
             own.axes["model"],
@@ -150,19 +192,48 @@ class _SweepTab:
             **QUIET,
         )
         opened(self.announce, self.asked, own.note, queue=False, **QUIET)
-        tie_redrawing(opened, own.shown, self.desk, "sweep", lambda visitor: self.handlers.show(visitor, self._budgets_of(visitor)))  # fmt: skip
+        tie_redrawing(
+            opened,
+            own.shown,
+            self.desk,
+            "sweep",
+            lambda visitor: self.handlers.show(visitor, self._budgets_of(visitor)),
+        )
         begin_buttons([own.go.click], own.stop, [own.go])
-        running = own.go.click(self.sweep, [own.masks, *self.asked, *budgets], own.shown, concurrency_limit=None, **QUIET)  # fmt: skip
+        running = own.go.click(
+            self.sweep,
+            [own.masks, *self.asked, *budgets],
+            own.shown,
+            concurrency_limit=None,
+            **QUIET,
+        )
         end_buttons([running], own.stop, [own.go])
         own.stop.click(self.end, None, None, queue=False, **QUIET)
-        gr.on([field.change for field in budgets], self.rebudget, budgets, [own.budget_note, own.shown], trigger_mode="always_last", queue=False, **QUIET)  # fmt: skip
-        own.shown.select(self.pick, None, [own.shown, *self.parts.knobs.values()], queue=False, trigger_mode="multiple", **QUIET)  # fmt: skip
+        gr.on(
+            [field.change for field in budgets],
+            self.rebudget,
+            budgets,
+            [own.budget_note, own.shown],
+            trigger_mode="always_last",
+            queue=False,
+            **QUIET,
+        )
+        own.shown.select(
+            self.pick,
+            None,
+            [own.shown, *self.parts.knobs.values()],
+            queue=False,
+            trigger_mode="multiple",
+            **QUIET,
+        )
 
     def _plan(self, values: Sequence[Any]) -> Plan:
         """Read what is asked."""
         picture, files, count, trusted, *axes = values
         if count is not None and count < 0:
-            raise SettingsError([Message("trials must be 0, for all of them, or more, got {count:g}", count=count)])  # fmt: skip
+            raise SettingsError(
+                [Message("trials must be 0, for all of them, or more, got {count:g}", count=count)]
+            )
         return self.handlers.plan(
             files or [picture or example_of(self.desk)],
             read_axes(dict(zip(self.own.axes, axes, strict=True))),
@@ -241,7 +312,9 @@ class _SweepTab:
 def _axes(names: Sequence[str]) -> dict[str, Any]:
     """Make the choices of some axes."""
     words, machine = page_words(), machine_here()
-    engines = [name for name, spec in ENGINES.items() if name in machine.engines and not spec.is_stock]  # fmt: skip
+    engines = [
+        name for name, spec in ENGINES.items() if name in machine.engines and not spec.is_stock
+    ]
     usual = [name for name in engines if ENGINES[name].axes is not None]
     formats = possible_precisions(engines, machine)
     ends: dict[str, tuple[list[Any], list[Any]]] = {
@@ -251,15 +324,27 @@ def _axes(names: Sequence[str]) -> dict[str, Any]:
         "network_size": (list(_SIZES), [224, 256, 320]),
         "intra_op_threads": (list(_THREADS), [1, 2]),
         "focus": ([(choice_label(word), word) for word in ("off", "auto")], []),
-        "max_side": ([(words("size.whole") if side == 0 else str(side), side) for side in RESULT_SIZES], []),
-    }  # fmt: skip
+        "max_side": (
+            [(words("size.whole") if side == 0 else str(side), side) for side in RESULT_SIZES],
+            [],
+        ),
+    }
     made = {}
     for name in names:
         values, start = ends.get(name, ([], []))
         if type_of(name) is bool:
-            values, start = [(words(word), word) for word in _ON_OFF], ["on"] if name in _AXES else []  # fmt: skip
+            values, start = (
+                [(words(word), word) for word in _ON_OFF],
+                ["on"] if name in _AXES else [],
+            )
         choices = [one if isinstance(one, tuple) else (str(one), one) for one in values]
-        made[name] = gr.CheckboxGroup(choices=choices, value=start, label=words(f"label.{name}"), elem_id=f"axis-{name}", elem_classes=["rt-axis"])  # fmt: skip
+        made[name] = gr.CheckboxGroup(
+            choices=choices,
+            value=start,
+            label=words(f"label.{name}"),
+            elem_id=f"axis-{name}",
+            elem_classes=["rt-axis"],
+        )
     return made
 
 
@@ -269,11 +354,26 @@ def _budget_fields() -> dict[str, Any]:
     with gr.Group(elem_id="budgets", elem_classes=["rt-pairs"]):
         with gr.Row():
             memory, time_ms = (
-                gr.Number(None, label=words(f"budget.{name}"), info=words("budget.none"), min_width=80, elem_id=f"budget-{name}")
+                gr.Number(
+                    None,
+                    label=words(f"budget.{name}"),
+                    info=words("budget.none"),
+                    min_width=80,
+                    elem_id=f"budget-{name}",
+                )
                 for name in ("memory", "time")
-            )  # fmt: skip
-            agreement = gr.Number(LOOKS_RIGHT, label=words("budget.agreement"), info=words("budget.iou"), step=0.01, min_width=80, elem_id="budget-agreement")  # fmt: skip
-        commercial = gr.Checkbox(value=False, label=words("budget.commercial"), elem_id="budget-commercial")  # fmt: skip
+            )
+            agreement = gr.Number(
+                LOOKS_RIGHT,
+                label=words("budget.agreement"),
+                info=words("budget.iou"),
+                step=0.01,
+                min_width=80,
+                elem_id="budget-agreement",
+            )
+        commercial = gr.Checkbox(
+            value=False, label=words("budget.commercial"), elem_id="budget-commercial"
+        )
     return {"memory": memory, "time": time_ms, "agreement": agreement, "commercial": commercial}
 
 

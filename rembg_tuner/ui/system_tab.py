@@ -1,4 +1,7 @@
-"""The System tab's number formats: what `precision auto` is here, and the button that times them."""
+"""The System tab's number formats.
+
+What `precision auto` is here, and the button that times them.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,8 @@ class _Formats:
     async def time(self, request: gr.Request) -> AsyncIterator[str]:
         """Time the formats, one worker a turn of the line, so that visitors' pictures go between.
 
-        It goes on where the visitor leaves: what it finds is everyone's. A visitor who asks meanwhile follows the same timing.
+        It goes on where the visitor leaves: what it finds is everyone's. A visitor who asks
+        meanwhile follows the same timing.
         """
         try:
             study = self._running()
@@ -102,7 +106,9 @@ class _Formats:
 
 
 def _time_all(machine: Machine, bench: LineBench, study: Study) -> None:
-    """Time every model that has a choice; one that could not be timed does not keep the others from it.
+    """Time every model that has a choice.
+
+    One that could not be timed does not keep the others from it.
 
     Raises:
         OutputError: the last that could not be.

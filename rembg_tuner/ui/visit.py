@@ -141,7 +141,10 @@ class Turn:
 
 
 def is_same_picture(turn: Turn, other: Turn) -> bool:
-    """Return whether two turns are of one picture, by its content; by its path where that is not known."""
+    """Return whether two turns are of one picture, by its content.
+
+    By its path where that is not known.
+    """
     if turn.picture_digest and other.picture_digest:
         return turn.picture_digest == other.picture_digest
     return turn.picture_path == other.picture_path
@@ -170,7 +173,10 @@ def waited_for(ticket: Ticket, total_s: float) -> Waited:
 
 
 def _stage_s(marks: Sequence[tuple[float, str]], stage: str) -> float:
-    """Return how long a stage took in a turn, seconds; 0 where it was over before, or was not needed."""
+    """Return how long a stage took in a turn, seconds.
+
+    0 where it was over before, or was not needed.
+    """
     return sum(end_s - start_s for (start_s, name), (end_s, _) in pairwise(marks) if name == stage)
 
 
@@ -259,7 +265,10 @@ _FIGURES = ("stages_s", "effective", "environment", "settings", "warnings", "cur
 
 
 def runs_csv(visit: Visit) -> str:
-    """Write one line a run: the turn, the settings, the figures; a failed run has its kind and message."""
+    """Write one line a run: the turn, the settings, the figures.
+
+    A failed run has its kind and message.
+    """
     rows = [_row(turn, run) for turn in visit.turns for run in turn.runs]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
@@ -306,7 +315,12 @@ def public_run(turn: Turn, run: Result | Failure, language: str = SOURCE) -> dic
     content["effective"] = run.effective | model
     warnings = [{"code": one.code, "message": tell(one, language)} for one in run.warnings]
     output = Path(run.output).name
-    return content | {"warnings": warnings, "output": output, "preview": None, "before_preview": None}  # fmt: skip
+    return content | {
+        "warnings": warnings,
+        "output": output,
+        "preview": None,
+        "before_preview": None,
+    }
 
 
 def runs_json(visit: Visit) -> str:

@@ -54,8 +54,10 @@ class Visitor:
         comparing: the comparison that was asked for last.
         soaking: the soak that was asked for last.
         originals: what the page shows of pictures, so that it is made once.
-        has_masks: whether the browser has told that it can lay a mask over a picture (`mask-mode: alpha`).
-        preparing: set once what is being made of the chosen picture is made; None: nothing is being made.
+        has_masks: whether the browser has told that it can lay a mask over a picture (`mask-mode:
+            alpha`).
+        preparing: set once what is being made of the chosen picture is made; None: nothing is being
+            made.
         preset: that the form started from last; empty: the server's.
         refusal: why the preset asked for last was not chosen; None: it was.
         chosen: the picture that would be run now.
@@ -94,7 +96,10 @@ class Visitor:
         return not self.visit.turns and not any(self._studies())
 
     async def prepared(self) -> None:
-        """Wait until what is being made of the chosen picture is made: beside a run it would slow what is measured."""
+        """Wait until what is being made of the chosen picture is made.
+
+        Beside a run it would slow what is measured.
+        """
         if self.preparing is not None:
             await self.preparing.wait()
 
@@ -134,9 +139,9 @@ class Visitor:
 class Visitors:
     """The open tabs by session, the one longest unseen first.
 
-    Beyond `MAX_VISITORS` one is forgotten: the longest unseen of those who have nothing to lose, else the
-    longest unseen. A visitor with a running or queued task is never forgotten: an event from an unknown
-    session costs nothing, and anybody can send a hundred.
+    Beyond `MAX_VISITORS` one is forgotten: the longest unseen of those who have nothing to lose,
+    else the longest unseen. A visitor with a running or queued task is never forgotten: an event
+    from an unknown session costs nothing, and anybody can send a hundred.
     """
 
     def __init__(self, folder: PageFolder) -> None:

@@ -48,7 +48,8 @@ ASSETS = Path(__file__).parent / "assets"
 DETAILS = (0, 192, 256, 320, 512)  # network_size, px; 0: the model's own
 RESULT_SIZES = (0, 1080, 768, 512)  # max_side, px: the article's; 0: as it is
 _DROPDOWNS = ("model", "provider")
-# An invisible character in the label of a choice that is not possible here; page.js greys the choice by it.
+# An invisible character in the label of a choice that is not possible here; page.js greys the
+# choice by it.
 ABSENT_MARK = "\u2060"
 # The keys of words that say why a number format is not possible, by the code of its refusal.
 _WHY_NO_PRECISION = {
@@ -78,8 +79,8 @@ def picture_input(**options: Any) -> gr.Image:
 def _picture_class() -> type[gr.Image]:
     """Make the class of image inputs.
 
-    A class, because Gradio makes a component anew from its class in the session that updates it. Made
-    past Gradio's own metaclass, which writes a .pyi file beside the source of each class.
+    A class, because Gradio makes a component anew from its class in the session that updates it.
+    Made past Gradio's own metaclass, which writes a .pyi file beside the source of each class.
     """
     members = {
         "__module__": gr.Image.__module__,
@@ -98,7 +99,8 @@ def asset(name: str) -> str:
 def language_links() -> str:
     """Return the links that choose a language."""
     links = "".join(
-        f'<a href="?lang={tag}" hreflang="{tag}" lang="{tag}" data-language="{tag}">{escape(name)}</a>'
+        f'<a href="?lang={tag}" hreflang="{tag}" lang="{tag}"'
+        f' data-language="{tag}">{escape(name)}</a>'
         for tag, name in LANGUAGES.items()
     )
     return f'<nav aria-label="Language / 语言">{links}</nav>'
@@ -117,7 +119,10 @@ def thumbnail(name: str) -> str:
 
 @cache
 def page_words() -> gr.I18n:
-    """Give Gradio every word of the page: those of the files, and the knobs' labels and summaries."""
+    """Give Gradio every word of the page.
+
+    Those of the files, and the knobs' labels and summaries.
+    """
     return gr.I18n(**{language: _words_of(language) for language in LANGUAGES})
 
 
@@ -166,7 +171,9 @@ def models_here() -> list[str]:
 
 
 def held_choices(first: str) -> list[tuple[str, str]]:
-    """Give what mattes can be held against: by default, a preset's, or those of a model that is here.
+    """Give what mattes can be held against.
+
+    By default, a preset's, or those of a model that is here.
 
     Args:
         first: key of the word for the default.
@@ -256,11 +263,16 @@ def choice_label(word: str) -> str:
 
 
 def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
-    """Give the number formats with their labels: how far from fp32's the mattes are, or that it is not here."""
+    """Give the number formats with their labels.
+
+    How far from fp32's the mattes are, or that it is not here.
+    """
     machine = machine_here()
     labels: list[tuple[str, str]] = []
     for word in KNOBS["precision"].choices:
-        refusal = _refusal_of("precision", {"engine": engine, "model": model, "precision": word}, machine)  # fmt: skip
+        refusal = _refusal_of(
+            "precision", {"engine": engine, "model": model, "precision": word}, machine
+        )
         why = _WHY_NO_PRECISION.get(str(refusal.reason.code)) if refusal else None
         found = None if why else machine.agreement(model, engine, word)
         label = str(page_words()(f"{why}.{word}")) if why else choice_label(word)

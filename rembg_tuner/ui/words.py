@@ -40,7 +40,10 @@ def choice_text(value: str, language: str) -> str:
 
 
 def setting_name(name: str, language: str) -> str:
-    """Write the name of a compared setting, a preset's or the visitor's own; with its id behind it in Chinese."""
+    """Write the name of a compared setting, a preset's or the visitor's own.
+
+    With its id behind it in Chinese.
+    """
     return catalogue_of(language).find(name, "preset")
 
 

@@ -79,7 +79,8 @@ def _check_answer(network: Path, reference: RawOutput, source: Path, side: int) 
     if difference > _MOST_DIFFERENCE:
         raise EngineError(
             Message(
-                "what pnnx made of {path} for ncnn answers otherwise than the model itself does (by {difference:.3f} of its range); choose engine onnxruntime or openvino",
+                "what pnnx made of {path} for ncnn answers otherwise than the model itself does (by"
+                " {difference:.3f} of its range); choose engine onnxruntime or openvino",
                 path=source,
                 difference=difference,
             )

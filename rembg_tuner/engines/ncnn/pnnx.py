@@ -21,7 +21,8 @@ def find_pnnx() -> Path:
     if program is None:
         raise EngineError(
             Message(
-                "engine ncnn needs pnnx to convert a model at its first use; pip install --no-deps pnnx (its PyTorch is not needed), or choose another engine"
+                "engine ncnn needs pnnx to convert a model at its first use; pip install --no-deps"
+                " pnnx (its PyTorch is not needed), or choose another engine"
             )
         )
     return program

@@ -59,7 +59,8 @@ class NcnnEngine:
             if load(str(path)) != 0:
                 raise ModelError(
                     Message(
-                        "{path}, which was made of {model} for ncnn, does not load; delete it, and it is made again",
+                        "{path}, which was made of {model} for ncnn, does not load; delete it, and"
+                        " it is made again",
                         path=path,
                         model=Path(request.model.path),
                     )
@@ -136,7 +137,9 @@ def _precision_of(options: ncnn.Option) -> str:
 
 
 def _side_of(param: Path, request: EngineRequest) -> int:
-    """Tell the side the network was converted for: asked, else the model's, else what the file tells.
+    """Tell the side the network was converted for.
+
+    Asked, else the model's, else what the file tells.
 
     Raises:
         ModelError: none of them says.

@@ -1,7 +1,7 @@
 """ONNX Runtime's own static int8, whose placement of QuantizeLinear its fusions know.
 
-Only convolutions are quantised: with every operator that it offers, ONNX Runtime 1.32 computes another
-network than its own unoptimised graph (IoU with fp32 .30 where that has .98).
+Only convolutions are quantised: with every operator that it offers, ONNX Runtime 1.32 computes
+another network than its own unoptimised graph (IoU with fp32 .30 where that has .98).
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def quantize(
     """
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-") as folder:
-        plain, prepared, target = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "int8"))  # fmt: skip
+        plain, prepared, target = (
+            Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "int8")
+        )
         plain.write_bytes(model.SerializeToString())
         quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
         quantize_static(

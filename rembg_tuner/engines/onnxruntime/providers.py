@@ -25,11 +25,13 @@ _PROVIDER_WHEELS = {
         install=_GPU_LIBRARIES,
     ),
     "tensorrt": Message(
-        "pip uninstall onnxruntime, then {install} and pip install tensorrt (needs an NVIDIA GPU and its driver)",
+        "pip uninstall onnxruntime, then {install} and pip install tensorrt (needs an NVIDIA GPU"
+        " and its driver)",
         install=_GPU_LIBRARIES,
     ),
     "openvino": Message(
-        "pip uninstall onnxruntime, then pip install onnxruntime-openvino; or choose engine openvino"
+        "pip uninstall onnxruntime, then pip install onnxruntime-openvino; or choose engine"
+        " openvino"
     ),
 }
 # What a provider whose libraries do not load wants.
@@ -54,8 +56,8 @@ _PROVIDER_DEVICES = {
 def require_provider(provider: str) -> str:
     """Give ONNX Runtime's name of an execution provider that is here and whose libraries load.
 
-    ONNX Runtime lists a provider as soon as its wheel has it, and runs on the CPU in silence where its
-    libraries do not load.
+    ONNX Runtime lists a provider as soon as its wheel has it, and runs on the CPU in silence where
+    its libraries do not load.
 
     Raises:
         MissingProviderError: it cannot be had; the message has the line that mends it.
@@ -71,7 +73,8 @@ def provider_problem(provider: str) -> Message | None:
     available = onnxruntime.get_available_providers()
     if PROVIDERS[provider] not in available:
         return Message(
-            "execution provider {provider} is not in this ONNX Runtime, which has {present}; {remedy}; or choose provider cpu",
+            "execution provider {provider} is not in this ONNX Runtime, which has {present};"
+            " {remedy}; or choose provider cpu",
             code="provider_absent",
             provider=provider,
             present=listed(word for word, full in PROVIDERS.items() if full in available),
@@ -83,7 +86,8 @@ def provider_problem(provider: str) -> Message | None:
     if reason is None:
         return None
     return Message(
-        "execution provider {provider} is in this ONNX Runtime, and does not load: {reason}; {remedy}; or choose provider cpu",
+        "execution provider {provider} is in this ONNX Runtime, and does not load: {reason};"
+        " {remedy}; or choose provider cpu",
         code="provider_not_loaded",
         provider=provider,
         reason=Quoted(reason),
@@ -94,7 +98,8 @@ def provider_problem(provider: str) -> Message | None:
 def _why_not_loaded(provider: str) -> str | None:
     """Load a provider's library as ONNX Runtime does, and give the loader's reason where that fails."""
     if provider in ("cuda", "tensorrt"):
-        # Finds CUDA and cuDNN where pip put them; prints what it misses, which is told below instead.
+        # Finds CUDA and cuDNN where pip put them; prints what it misses, which is told below
+        # instead.
         onnxruntime.preload_dlls(directory="")
     folder = Path(onnxruntime.__file__).parent / "capi"
     ending = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
@@ -113,7 +118,8 @@ def _why_not_loaded(provider: str) -> str | None:
 def refuse_another_provider(session: onnxruntime.InferenceSession, provider: str) -> None:
     """See that a session runs in the execution provider that was asked for.
 
-    A provider whose libraries load, and that finds no GPU or driver, is left for the CPU in silence.
+    A provider whose libraries load, and that finds no GPU or driver, is left for the CPU in
+    silence.
 
     Raises:
         MissingProviderError: it runs in another one.
@@ -124,10 +130,13 @@ def refuse_another_provider(session: onnxruntime.InferenceSession, provider: str
 
 
 def refusal_of_provider(reason: str, provider: str) -> EngineError | None:
-    """Return the error if ONNX Runtime's text says that the provider cannot be used; None: it does not.
+    """Return the error if ONNX Runtime's text says that the provider cannot be used.
 
-    Where a session may not fall back to the CPU (`session.disable_cpu_ep_fallback`), there are two such texts:
-    one for a provider that finds no device, one for a provider that lacks an operator of the graph.
+    None: it does not.
+
+    Where a session may not fall back to the CPU (`session.disable_cpu_ep_fallback`), there are two
+    such texts: one for a provider that finds no device, one for a provider that lacks an operator
+    of the graph.
 
     Args:
         reason: why the session was not made, in ONNX Runtime's words.
@@ -138,7 +147,8 @@ def refusal_of_provider(reason: str, provider: str) -> EngineError | None:
     if "fallback to CPU EP has been explicitly disabled" in reason:
         return EngineError(
             Message(
-                "execution provider {provider} does not run all operators of this model; choose provider cpu, or another model",
+                "execution provider {provider} does not run all operators of this model; choose"
+                " provider cpu, or another model",
                 provider=provider,
             )
         )
@@ -148,7 +158,8 @@ def refusal_of_provider(reason: str, provider: str) -> EngineError | None:
 def _not_used_text(other: str, provider: str) -> Message:
     """Say that ONNX Runtime runs another provider than the one asked for, and what to do."""
     return Message(
-        "execution provider {provider} was asked for, and ONNX Runtime runs {other} instead; {remedy}; or choose provider cpu",
+        "execution provider {provider} was asked for, and ONNX Runtime runs {other} instead;"
+        " {remedy}; or choose provider cpu",
         code="provider_not_used",
         provider=provider,
         other=other,
@@ -164,10 +175,11 @@ def provider_options(request: EngineRequest) -> dict[str, str]:
         return {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads)}
     if settings.provider == "cuda":
         return {
-            # By default GPUs from Ampere on multiply in TF32, whose ten bits of mantissa are fp16's.
+            # By default GPUs from Ampere on multiply in TF32, whose ten bits of mantissa are
+            # fp16's.
             "use_tf32": "0",
-            # By default cuDNN times all its kernels in the first run: that took 3.5 times as long, and the
-            # later runs were no faster (docs/gpu.md).
+            # By default cuDNN times all its kernels in the first run: that took 3.5 times as long,
+            # and the later runs were no faster (docs/gpu.md).
             "cudnn_conv_algo_search": "HEURISTIC",
         }
     if settings.provider != "tensorrt":

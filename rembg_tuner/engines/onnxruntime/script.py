@@ -9,7 +9,8 @@ _BLOCK = '''import os
 import sys
 from pathlib import Path
 
-# ONNX Runtime reports to its maker, and keeps a device id below the home folder, unless told not to.
+# ONNX Runtime reports to its maker, and keeps a device id below the home folder, unless told not
+# to.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"'''
 
 _BODY = '''def load():

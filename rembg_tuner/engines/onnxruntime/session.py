@@ -47,7 +47,8 @@ _WORDS = {full: word for word, full in PROVIDERS.items()}  # providers, by ONNX 
 _NEW_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 _NEW_OPSET = re.compile(r"Opset (\d+) is under development.*till opset (\d+)")
 _NO_MEMORY = re.compile(
-    r"Failed to allocate memory(?: for requested buffer of size (\d+))?|bad_alloc|CUDA failure 2:|ALLOC_FAILED"
+    r"Failed to allocate memory(?: for requested buffer of size (\d+))?|bad_alloc|CUDA failure"
+    r" 2:|ALLOC_FAILED"
 )
 _MODEL_FAULTS = frozenset(
     {"InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoSuchFile", "NotImplemented", "Fail"}
@@ -157,7 +158,8 @@ class OnnxRuntimeEngine:
         if not _takes_a_picture(taken):
             raise ModelError(
                 Message(
-                    "{path} does not take one picture: its inputs are {inputs}, and one tensor(float) of shape (1, 3, height, width) is needed",
+                    "{path} does not take one picture: its inputs are {inputs}, and one"
+                    " tensor(float) of shape (1, 3, height, width) is needed",
                     path=Path(request.model.path),
                     inputs=str([(one.name, one.type, one.shape) for one in taken]),
                 )
@@ -167,7 +169,8 @@ class OnnxRuntimeEngine:
         if isinstance(declared, int) and declared != settings.batch_size:
             raise ModelError(
                 Message(
-                    "{path} takes {declared} pictures at once, and batch_size is {asked}; set batch_size to {declared}, or export it with a free batch",
+                    "{path} takes {declared} pictures at once, and batch_size is {asked}; set"
+                    " batch_size to {declared}, or export it with a free batch",
                     path=Path(request.model.path),
                     declared=declared,
                     asked=settings.batch_size,
@@ -212,10 +215,10 @@ def _optimised_session(
 ) -> tuple[onnxruntime.InferenceSession, tuple[Message, ...]]:
     """Make a session of the optimised graph that an earlier start left in the cache, or make and leave one.
 
-    With a network of u2net's size that takes the load from 562 to 265 ms and the setting's peak from 896
-    to 755 MiB, with ISNet from 526 to 216 ms at 3 % more. A small one gains 30 ms once, and loses by it:
-    u2netp's peak rises from 558 to 634 MiB, so it is left alone. ONNX Runtime's own format (.ort) brings
-    less than half of the gain.
+    With a network of u2net's size that takes the load from 562 to 265 ms and the setting's peak
+    from 896 to 755 MiB, with ISNet from 526 to 216 ms at 3 % more. A small one gains 30 ms once,
+    and loses by it: u2netp's peak rises from 558 to 634 MiB, so it is left alone. ONNX Runtime's
+    own format (.ort) brings less than half of the gain.
 
     Returns:
         The session, and what is to be said of it.
@@ -225,7 +228,8 @@ def _optimised_session(
         return make_session(request.model, options, provider), ()
     if not _is_utf_8(str(path)):
         reason = Message(
-            "the optimised graph is not kept in {folder}, whose name is not UTF-8, so each start optimises again; set REMBG_TUNER_CACHE to another folder",
+            "the optimised graph is not kept in {folder}, whose name is not UTF-8, so each start"
+            " optimises again; set REMBG_TUNER_CACHE to another folder",
             code="optimised_not_kept",
             folder=path.parent,
         )
@@ -246,14 +250,16 @@ def _optimised_session(
         scratch.replace(path)
     except OSError as error:
         reason = Message(
-            "the optimised graph was not kept in {folder} ({reason}), so the next start optimises again",
+            "the optimised graph was not kept in {folder} ({reason}), so the next start optimises"
+            " again",
             code="optimised_not_kept",
             folder=path.parent,
             reason=error.strerror,
         )
     except (ModelError, EngineError):  # ONNX Runtime tells a full disk as a fault of the model's
         reason = Message(
-            "the optimised graph could not be written to {folder}, which may be full, so the next start optimises again",
+            "the optimised graph could not be written to {folder}, which may be full, so the next"
+            " start optimises again",
             code="optimised_not_kept",
             folder=path.parent,
         )
@@ -329,7 +335,8 @@ def _session_of(
         if opset is not None:
             raise ModelError(
                 Message(
-                    "{path} is in opset {opset}, and this ONNX Runtime knows opsets up to {newest}; export it in one of those, or install a newer onnxruntime",
+                    "{path} is in opset {opset}, and this ONNX Runtime knows opsets up to {newest};"
+                    " export it in one of those, or install a newer onnxruntime",
                     path=path,
                     opset=int(opset[1]),
                     newest=int(opset[2]),
@@ -339,7 +346,8 @@ def _session_of(
         if ir is not None:
             raise ModelError(
                 Message(
-                    "{path} is in IR version {ir}, and this ONNX Runtime knows IR versions up to {newest}; export it in one of those, or install a newer onnxruntime",
+                    "{path} is in IR version {ir}, and this ONNX Runtime knows IR versions up to"
+                    " {newest}; export it in one of those, or install a newer onnxruntime",
                     path=path,
                     ir=int(ir[1]),
                     newest=int(ir[2]),
@@ -408,13 +416,15 @@ def _out_of_memory(reason: str, provider: str) -> OutOfMemoryError | None:
     if _WORDS.get(provider) in ("cuda", "tensorrt"):
         return OutOfMemoryError(
             Message(
-                "the GPU has too little free memory ({asked} more was asked for); nvidia-smi shows what holds it; choose a smaller network_size or batch_size, or provider cpu",
+                "the GPU has too little free memory ({asked} more was asked for); nvidia-smi shows"
+                " what holds it; choose a smaller network_size or batch_size, or provider cpu",
                 asked=asked,
             )
         )
     return OutOfMemoryError(
         Message(
-            "the worker ran out of memory ({asked} more was asked for); choose a smaller network_size or batch_size, or a higher limit",
+            "the worker ran out of memory ({asked} more was asked for); choose a smaller"
+            " network_size or batch_size, or a higher limit",
             asked=asked,
         )
     )

@@ -7,7 +7,8 @@ from rembg_tuner.engines.spec import Script
 _BLOCK = """import sys
 from pathlib import Path
 
-# The openvino package reports to Google Analytics while it is imported; without this module it does not.
+# The openvino package reports to Google Analytics while it is imported; without this module it does
+# not.
 sys.modules["openvino_telemetry"] = None"""
 
 _BODY = '''def load():

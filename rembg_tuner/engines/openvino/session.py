@@ -1,10 +1,10 @@
 """OpenVINO on the CPU; the only door to openvino.
 
-A compiled model is exported to the cache and imported at the next start: that spares the compile, its
-memory (30 MiB with u2netp), and reading the ONNX file. The cached file is mapped, not read: with a
-network of u2net's size the load's peak falls from 610 to 443 MiB, and what stays from 557 to 389.
-Half-precision arithmetic gets half-precision weights, which halves the file too (275 MiB, 249). Only the
-first output is kept: the U2-Net graphs have six side outputs that nobody reads.
+A compiled model is exported to the cache and imported at the next start: that spares the compile,
+its memory (30 MiB with u2netp), and reading the ONNX file. The cached file is mapped, not read:
+with a network of u2net's size the load's peak falls from 610 to 443 MiB, and what stays from 557 to
+389. Half-precision arithmetic gets half-precision weights, which halves the file too (275 MiB,
+249). Only the first output is kept: the U2-Net graphs have six side outputs that nobody reads.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class OpenVinoEngine:
         if _CAPABILITIES[settings.precision] not in capabilities:
             raise EngineError(
                 Message(
-                    "precision {precision} is not this CPU's own, which has {capabilities}; choose precision fp32",
+                    "precision {precision} is not this CPU's own, which has {capabilities}; choose"
+                    " precision fp32",
                     precision=settings.precision,
                     capabilities=listed(sorted(capabilities)),
                 )
@@ -139,7 +140,8 @@ def _import_or_compile(
     blob = _blob_path(core, request, config)
     if has_its_sum(blob):  # OpenVINO takes one with a flipped bit, and cuts out something else
         try:
-            # Copy on write: OpenVINO asks for memory that can be written, and the file is everybody's.
+            # Copy on write: OpenVINO asks for memory that can be written, and the file is
+            # everybody's.
             mapped = openvino.Tensor(np.memmap(blob, np.uint8, mode="c"), shared_memory=True)
             return core.import_model(mapped, _DEVICE, config), mapped, ()
         except (RuntimeError, ValueError, OSError):
@@ -151,7 +153,8 @@ def _import_or_compile(
         write_sum(blob)
     except OSError as error:
         reason = Message(
-            "the compiled model was not kept in {folder} ({reason}), so the next start compiles again",
+            "the compiled model was not kept in {folder} ({reason}), so the next start compiles"
+            " again",
             code="compiled_not_kept",
             folder=blob.parent,
             reason=error.strerror,
@@ -199,7 +202,8 @@ def _compile(
         ]
         raise ModelError(
             Message(
-                "{path} does not take one picture: its inputs are {inputs}, and one float32 of shape (1, 3, height, width) is needed",
+                "{path} does not take one picture: its inputs are {inputs}, and one float32 of"
+                " shape (1, 3, height, width) is needed",
                 path=path,
                 inputs=str(inputs),
             )
@@ -261,7 +265,8 @@ def _halved(core: openvino.Core, model: openvino.Model, request: EngineRequest) 
     except (OSError, RuntimeError) as error:
         raise EngineError(
             Message(
-                "{path} could not be written in half precision to {folder}, which may be full; choose precision fp32",
+                "{path} could not be written in half precision to {folder}, which may be full;"
+                " choose precision fp32",
                 path=Path(request.model.path),
                 folder=request.cache,
             )

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings import Settings
 
-# OpenVINO's converter of models, which no run needs: 40 ms of CPU and 7 MiB. openvino's own __init__ goes on
-# without it.
+# OpenVINO's converter of models, which no run needs: 40 ms of CPU and 7 MiB. openvino's own
+# __init__ goes on without it.
 _NOT_NEEDED = "openvino.tools.ovc"
 
 

@@ -1,6 +1,7 @@
 """The stock pipeline, `rembg.remove`, to compare with; the only door to rembg and Pillow.
 
-It gets the same session options, and keeps rembg's own environment and defaults: bytes in, PNG out, threads left to ONNX Runtime when 0.
+It gets the same session options, and keeps rembg's own environment and defaults: bytes in, PNG out,
+threads left to ONNX Runtime when 0.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ class RembgEngine:
         except UnidentifiedImageError as error:
             raise PictureError(
                 Message(
-                    "rembg does not read this kind of picture; choose another engine, or save it as PNG"
+                    "rembg does not read this kind of picture; choose another engine, or save it"
+                    " as PNG"
                 )
             ) from error
         except (*_PILLOWS_FAULTS, Image.DecompressionBombError) as error:

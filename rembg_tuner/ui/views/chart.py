@@ -101,34 +101,44 @@ def _share(t_s: float, span_s: float) -> float:
 def draw(curve: Curve | None, language: str) -> str:
     """Draw a curve as HTML: an SVG that stretches, and labels that do not."""
     if curve is None:
-        return f'<figure class="rt-chart rt-chart-empty"><p>{say("chart.empty", language)}</p></figure>'
+        return (
+            '<figure class="rt-chart'
+            f' rt-chart-empty"><p>{say("chart.empty", language)}</p></figure>'
+        )
     line = " ".join(f"{x * _WIDTH:.1f},{(1 - y) * _HEIGHT:.2f}" for x, y in curve.points)
     first, last = curve.points[0][0] * _WIDTH, curve.points[-1][0] * _WIDTH
     area = f"{first:.1f},{_HEIGHT} {line} {last:.1f},{_HEIGHT}"
     named = (("peak", curve.peak), ("resting", curve.resting), ("limit", curve.limit))
     rules = [(name, *found) for name, found in named if found is not None]
     lines = "".join(
-        f'<line class="rt-{name}" x1="0" x2="{_WIDTH}" y1="{(1 - y) * _HEIGHT:.2f}" y2="{(1 - y) * _HEIGHT:.2f}"/>'
+        f'<line class="rt-{name}" x1="0" x2="{_WIDTH}" y1="{(1 - y) * _HEIGHT:.2f}"'
+        f' y2="{(1 - y) * _HEIGHT:.2f}"/>'
         for name, _, y in rules
     )
     bounds = "".join(
-        f'<line class="rt-phase" x1="{x * _WIDTH:.1f}" x2="{x * _WIDTH:.1f}" y1="0" y2="{_HEIGHT}"/>'
+        f'<line class="rt-phase" x1="{x * _WIDTH:.1f}" x2="{x * _WIDTH:.1f}" y1="0"'
+        f' y2="{_HEIGHT}"/>'
         for x, _, _ in curve.phases[1:]
     )
     labels = "".join(
-        f'<span class="rt-label rt-{name}" style="bottom:{y * 100:.1f}%">{say(f"chart.{name}", language)} {format_bytes(count)}</span>'
+        f'<span class="rt-label rt-{name}"'
+        f' style="bottom:{y * 100:.1f}%">{say(f"chart.{name}", language)}'
+        f" {format_bytes(count)}</span>"
         for name, count, y in rules
     )
     phases = "".join(
-        f'<span class="rt-phase-name" style="left:{x * 100:.1f}%;max-width:{(end - x) * 100:.1f}%">{say(f"stage.{name}", language)}</span>'
+        '<span class="rt-phase-name"'
+        f' style="left:{x * 100:.1f}%;max-width:{(end - x) * 100:.1f}%">{say(f"stage.{name}", language)}</span>'
         for x, end, name in curve.phases
         if end - x > 0.05 and len(curve.phases) > 1
     )
     words = _words(curve, language)
     return (
         f'<figure class="rt-chart" data-peak-bytes="{curve.peak[0]}">'
-        f'<div class="rt-plot"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{escape(words)}">'
-        f'<polygon class="rt-area" points="{area}"/>{bounds}{lines}<polyline class="rt-line" points="{line}"/></svg>'
+        f'<div class="rt-plot"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none"'
+        f' role="img" aria-label="{escape(words)}">'
+        f'<polygon class="rt-area" points="{area}"/>{bounds}{lines}<polyline class="rt-line"'
+        f' points="{line}"/></svg>'
         f"{labels}{phases}</div>"
         f"<figcaption><span>{say('chart.title', language)}</span>"
         f"<span>{_far_limit(curve, language)}{format_seconds(curve.span_s)}</span></figcaption></figure>"

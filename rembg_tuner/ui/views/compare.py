@@ -1,4 +1,7 @@
-"""A comparison as the page shows it: two settings under one slider, all side by side, where they differ, one table."""
+"""A comparison as the page shows it.
+
+Two settings under one slider, all side by side, where they differ, one table.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,15 @@ def show_comparison(study: Study, language: str) -> str:
         return f'<p class="rt-failed" role="alert">{escape(tell(study.problem, language))}</p>'
     if study.is_running:
         planned = len(study.question.entries) if study.question else 0
-        text = say("compare.running", language, count=planned, elapsed=format_guess(study.elapsed_s()))  # fmt: skip
+        text = say(
+            "compare.running", language, count=planned, elapsed=format_guess(study.elapsed_s())
+        )
         text = f"{text} {_now(study, language)}".strip()
-        return f'<section class="rt-study rt-begun"><div class="rt-head"><p role="status">{escape(text)}</p><progress aria-label="{escape(say("tab.compare", language))}"></progress></div></section>'
+        return (
+            '<section class="rt-study rt-begun"><div class="rt-head"><p'
+            f' role="status">{escape(text)}</p><progress'
+            f' aria-label="{escape(say("tab.compare", language))}"></progress></div></section>'
+        )
     compared: Sequence[Compared] = study.compared
     if not compared or (study.is_stopped and not any(one.trial.is_measured for one in compared)):
         return f'<p role="status">{escape(say("compare.stopped", language))}</p>'
@@ -47,11 +56,17 @@ def show_comparison(study: Study, language: str) -> str:
     )
     body = f"{_slider(seen, language)}{_side_by_side(seen, reference, language)}" if seen else ""
     busy = busy_note([one.trial for one in compared if one.trial.is_measured], language)
-    return f'<section class="rt-study rt-compare" data-backdrop="checker">{body}{_table(compared, language)}{busy}{_held(study, language)}{explain_agreement(language)}</section>'
+    return (
+        '<section class="rt-study rt-compare"'
+        f' data-backdrop="checker">{body}{_table(compared, language)}{busy}{_held(study, language)}{explain_agreement(language)}</section>'
+    )
 
 
 def _now(study: Study, language: str) -> str:
-    """Name the setting that is being measured: one of those compared, else what they are compared with."""
+    """Name the setting that is being measured.
+
+    One of those compared, else what they are compared with.
+    """
     question, measuring = study.question, study.measuring
     if question is None or measuring is None:
         return ""
@@ -82,36 +97,55 @@ def _slider(seen: Sequence[Compared], language: str) -> str:
     """Lay two cut-outs over each other, with a choice of either and a range that wipes."""
     options = [
         "".join(
-            f'<option value="{escape(file_link(str(one.preview)))}"{" selected" if i == place else ""}>{escape(setting_name(one.entry.name, language))}</option>'
+            "<option"
+            f' value="{escape(file_link(str(one.preview)))}"{" selected" if i == place else ""}>{escape(setting_name(one.entry.name, language))}</option>'
             for i, one in enumerate(seen)
         )
         for place in (0, min(1, len(seen) - 1))
     ]
     left, right = (file_link(str(seen[min(i, len(seen) - 1)].preview)) for i in (0, 1))
     tools = "".join(
-        f'<button type="button" role="radio" data-ground="{name}" aria-checked="{str(name == "checker").lower()}" tabindex="{0 if name == "checker" else -1}">{escape(say(f"compare.{name}", language))}</button>'
+        f'<button type="button" role="radio" data-ground="{name}"'
+        f' aria-checked="{str(name == "checker").lower()}"'
+        f' tabindex="{0 if name == "checker" else -1}">{escape(say(f"compare.{name}", language))}</button>'
         for name in _BACKDROPS
     )
     return (
-        f'<div class="rt-pair"><div class="rt-pair-stage"><div class="rt-half"><img class="rt-pair-left" src="{escape(left)}" alt="{escape(setting_name(seen[0].entry.name, language))}"></div>'
-        f'<div class="rt-half"><img class="rt-pair-right" src="{escape(right)}" alt="{escape(setting_name(seen[min(1, len(seen) - 1)].entry.name, language))}"></div><span class="rt-handle" aria-hidden="true"></span>'
-        f'<input class="rt-wipe" type="range" min="0" max="100" value="50" aria-label="{escape(say("compare.wipe", language))}"></div>'
-        f'<div class="rt-tools"><select data-side="left" aria-label="{escape(say("compare.left", language))}">{options[0]}</select>'
-        f'<span aria-hidden="true">⟷</span><select data-side="right" aria-label="{escape(say("compare.right", language))}">{options[1]}</select>'
-        f'<span class="rt-modes" role="radiogroup" aria-label="{escape(say("viewer.backdrops", language))}">{tools}</span>'
-        f'<label class="rt-colour"><input type="color" data-ground-colour value="#2f6fde" aria-label="{escape(say("viewer.colour", language))}"></label>'
-        f'<label class="rt-zoom">{escape(say("compare.zoom", language))} <input type="range" data-zoom min="1" max="8" step="0.5" value="1"></label>'
-        f'<label><input type="checkbox" data-differences> {escape(say("compare.differences", language))}</label></div></div>'
+        '<div class="rt-pair"><div class="rt-pair-stage"><div class="rt-half"><img'
+        f' class="rt-pair-left" src="{escape(left)}"'
+        f' alt="{escape(setting_name(seen[0].entry.name, language))}"></div><div'
+        f' class="rt-half"><img class="rt-pair-right" src="{escape(right)}"'
+        f' alt="{escape(setting_name(seen[min(1, len(seen) - 1)].entry.name, language))}"></div><span'
+        ' class="rt-handle" aria-hidden="true"></span><input class="rt-wipe" type="range" min="0"'
+        f' max="100" value="50" aria-label="{escape(say("compare.wipe", language))}"></div><div'
+        ' class="rt-tools"><select data-side="left"'
+        f' aria-label="{escape(say("compare.left", language))}">{options[0]}</select><span'
+        ' aria-hidden="true">⟷</span><select data-side="right"'
+        f' aria-label="{escape(say("compare.right", language))}">{options[1]}</select><span'
+        ' class="rt-modes" role="radiogroup"'
+        f' aria-label="{escape(say("viewer.backdrops", language))}">{tools}</span><label'
+        ' class="rt-colour"><input type="color" data-ground-colour value="#2f6fde"'
+        f' aria-label="{escape(say("viewer.colour", language))}"></label><label'
+        f' class="rt-zoom">{escape(say("compare.zoom", language))} <input type="range" data-zoom'
+        ' min="1" max="8" step="0.5" value="1"></label><label><input type="checkbox"'
+        f" data-differences> {escape(say('compare.differences', language))}</label></div></div>"
     )
 
 
 def _side_by_side(seen: Sequence[Compared], reference: str, language: str) -> str:
-    """Show every cut-out; their zoom moves together. The reference differs nowhere, and says why."""
+    """Show every cut-out; their zoom moves together.
+
+    The reference differs nowhere, and says why.
+    """
     note = escape(say("compare.reference", language))
     figures = "".join(
-        f'<figure><div class="rt-loupe" tabindex="0" role="group" aria-label="{escape(setting_name(one.entry.name, language))}"><img src="{escape(file_link(str(one.preview)))}" alt="{escape(setting_name(one.entry.name, language))}">'
+        '<figure><div class="rt-loupe" tabindex="0" role="group"'
+        f' aria-label="{escape(setting_name(one.entry.name, language))}"><img'
+        f' src="{escape(file_link(str(one.preview)))}"'
+        f' alt="{escape(setting_name(one.entry.name, language))}">'
         + (
-            f'<img class="rt-difference" src="{escape(file_link(one.difference))}" alt="{escape(say("compare.difference.alt", language, name=setting_name(one.entry.name, language)))}">'
+            f'<img class="rt-difference" src="{escape(file_link(one.difference))}"'
+            f' alt="{escape(say("compare.difference.alt", language, name=setting_name(one.entry.name, language)))}">'
             if one.difference
             else ""
         )
@@ -119,16 +153,25 @@ def _side_by_side(seen: Sequence[Compared], reference: str, language: str) -> st
         + f"</div><figcaption>{escape(setting_name(one.entry.name, language))}</figcaption></figure>"
         for one in seen
     )
-    return f'<div class="rt-side">{figures}</div><p class="rt-muted">{escape(say("compare.note", language))}</p>'
+    return (
+        f'<div class="rt-side">{figures}</div><p'
+        f' class="rt-muted">{escape(say("compare.note", language))}</p>'
+    )
 
 
 def _table(compared: Sequence[Compared], language: str) -> str:
     """Tell time, peak, agreement, and what differs."""
     names = differences([one.entry.settings for one in compared])
-    heads = "".join(f"<th>{escape(say(f'sweep.head.{key}', language))}</th>" for key in ("setting", "time", "faster", "peak", "share", "agreement", "edge", "differs"))  # fmt: skip
+    heads = "".join(
+        f"<th>{escape(say(f'sweep.head.{key}', language))}</th>"
+        for key in ("setting", "time", "faster", "peak", "share", "agreement", "edge", "differs")
+    )
     first = next((one for one in compared if one.trial.is_measured), None)
     rows = "".join(_row(one, first, names, language) for one in compared)
-    return f'<div class="rt-runs rt-trials" tabindex="0" role="region" aria-label="{escape(say("tab.compare", language))}"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return (
+        '<div class="rt-runs rt-trials" tabindex="0" role="region"'
+        f' aria-label="{escape(say("tab.compare", language))}"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
 
 
 def _row(one: Compared, first: Compared | None, names: Sequence[str], language: str) -> str:
@@ -139,7 +182,10 @@ def _row(one: Compared, first: Compared | None, names: Sequence[str], language: 
     )
     if trial.failure is not None:
         kind = "rt-muted" if trial.failure_kind == "cancelled" else "rt-failed"
-        return f'<tr>{name}<td colspan="7" class="{kind}">{escape(tell(trial.failure, language))}</td></tr>'
+        return (
+            f'<tr>{name}<td colspan="7"'
+            f' class="{kind}">{escape(tell(trial.failure, language))}</td></tr>'
+        )
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
     faster = share = ""
     if first is not None and trial.is_measured:

@@ -25,10 +25,12 @@ def focus_text(focus: dict[str, Any], language: str) -> str:
 
 
 def show_looks(turn: Turn, result: Result, language: str) -> str:
-    """Write the note about focus: that the subject is small, with a button; or what was done about it.
+    """Write the note about focus: that the subject is small, with a button.
 
-    Empty where the subject is not small, where nothing is known of it, and where focus is not measured
-    with a network as large.
+    Or what was done about it.
+
+    Empty where the subject is not small, where nothing is known of it, and where focus is not
+    measured with a network as large.
     """
     focus, settings = result.effective.get("focus"), turn.settings
     if not isinstance(focus, dict) or focus["share"] is None:
@@ -44,7 +46,10 @@ def show_looks(turn: Turn, result: Result, language: str) -> str:
     is_advised = not any(one.knob == "focus" for one in check(looking, machine_here(), given=()))
     if settings.focus == "auto" or not is_small or not is_advised:
         return ""
-    again = f'<button type="button" data-focus="{turn.number}">{escape(say("focus.again", language))}</button>'
+    again = (
+        '<button type="button"'
+        f' data-focus="{turn.number}">{escape(say("focus.again", language))}</button>'
+    )
     return _note(say("focus.small", language, share=share), again)
 
 

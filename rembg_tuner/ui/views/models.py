@@ -27,7 +27,8 @@ def show_models(downloads: Downloads, language: str) -> str:
     )
     lead = "models.lead" if downloads.are_allowed else "models.lead.closed"
     return (
-        f'<div class="rt-models"><p class="rt-lead">{escape(say(lead, language))}</p><ul>{rows}</ul>'
+        '<div class="rt-models"><p'
+        f' class="rt-lead">{escape(say(lead, language))}</p><ul>{rows}</ul>'
         f"<details><summary>{escape(say('models.unfit', language))}</summary><ul>{unfit}</ul></details></div>"
     )
 
@@ -38,9 +39,11 @@ def _row(entry: CatalogueEntry, state: Download | None, language: str, *, may_ge
     word = say("here" if is_here else "absent", language)
     int8 = [engine for engine in INT8_ENGINES if entry.find(int8_file(entry.file, engine))]
     facts = [
-        size(entry.bytes, language)
-        if entry.bytes is not None
-        else tell(entry.size_text(), language),
+        (
+            size(entry.bytes, language)
+            if entry.bytes is not None
+            else tell(entry.size_text(), language)
+        ),
         f"{entry.side} px",
         entry.licence,
         say(f"models.commercial.{entry.commercial}", language),
@@ -50,7 +53,8 @@ def _row(entry: CatalogueEntry, state: Download | None, language: str, *, may_ge
     facts_text = " · ".join(escape(fact) for fact in facts if fact)
     good_for = escape(tell_text(entry.good_for, language))
     return (
-        f'<li class="{"rt-here" if is_here else "rt-absent"}"><div><b>{escape(entry.name)}</b> <span>{word}</span>'
+        f'<li class="{"rt-here" if is_here else "rt-absent"}"><div><b>{escape(entry.name)}</b>'
+        f" <span>{word}</span>"
         f"<p>{good_for}</p><p><i>{facts_text}</i></p>{_problem(entry, state, language)}</div>"
         f"<div>{'' if is_here else _getting(entry, state, language, may_get=may_get)}</div></li>"
     )
@@ -70,12 +74,18 @@ def _getting(entry: CatalogueEntry, state: Download | None, language: str, *, ma
     if state is not None and state.is_running:
         progress = state.progress
         name = escape(entry.name)
-        stop = f'<button type="button" data-stop="{name}">{escape(say("models.stop", language))}</button>'
+        stop = (
+            '<button type="button"'
+            f' data-stop="{name}">{escape(say("models.stop", language))}</button>'
+        )
         if progress is None or progress.is_waiting or not progress.total_bytes:
             text = say(
                 "models.waiting" if progress and progress.is_waiting else "models.asking", language
             )
-            return f'<progress aria-label="{name}"></progress><p role="status">{escape(text)}</p>{stop}'
+            return (
+                f'<progress aria-label="{name}"></progress><p'
+                f' role="status">{escape(text)}</p>{stop}'
+            )
         text = say(
             "models.progress",
             language,
@@ -83,8 +93,8 @@ def _getting(entry: CatalogueEntry, state: Download | None, language: str, *, ma
             total=size(progress.total_bytes, language),
         )
         return (
-            f'<progress aria-label="{name}" max="{progress.total_bytes}" value="{progress.done_bytes}"></progress>'
-            f'<p role="status">{escape(text)}</p>{stop}'
+            f'<progress aria-label="{name}" max="{progress.total_bytes}"'
+            f' value="{progress.done_bytes}"></progress><p role="status">{escape(text)}</p>{stop}'
         )
     if entry.url is None:
         return ""

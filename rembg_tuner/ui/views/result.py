@@ -1,4 +1,7 @@
-"""What a turn costs, while it goes on and after: figures, stages, curve, warnings, asked and effective."""
+"""What a turn costs, while it goes on and after.
+
+Figures, stages, curve, warnings, asked and effective.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,13 @@ def show_empty(language: str, *, status: str | None = None) -> str:
         status: the line above; None: nothing has run yet.
     """
     figures = "".join(
-        _figure(say(f"figure.{name}", language), f"<b>{_NOTHING}</b>", say(f"figure.{name}.empty", language))
+        _figure(
+            say(f"figure.{name}", language),
+            f"<b>{_NOTHING}</b>",
+            say(f"figure.{name}.empty", language),
+        )
         for name in ("time", "peak", "ratio")
-    )  # fmt: skip
+    )
     status = say("status.empty", language) if status is None else status
     return _panel("empty", status, figures, chart.draw(None, language))
 
@@ -53,7 +60,10 @@ def show_problem(message: Message, language: str, *, kind: str | None = None) ->
 
 def show_hint(message: Message, language: str) -> str:
     """Say what to do first; nothing went wrong."""
-    return f'<section class="rt-result" data-state="hint">{_notice(say("hint.first", language), message, language)}</section>'
+    return (
+        '<section class="rt-result"'
+        f' data-state="hint">{_notice(say("hint.first", language), message, language)}</section>'
+    )
 
 
 def _notice(title: str, message: Message, language: str) -> str:
@@ -68,8 +78,13 @@ def show_wait(message: Message, language: str) -> str:
 
 
 def show_glance(
-    glance: Glance, *, resting_bytes: int | None, limit_bytes: int | None, repeat: int, language: str
-) -> str:  # fmt: skip
+    glance: Glance,
+    *,
+    resting_bytes: int | None,
+    limit_bytes: int | None,
+    repeat: int,
+    language: str,
+) -> str:
     """Show a turn that waits or goes on."""
     if glance.state == "waiting":
         told = [say("status.place", language, place=glance.place, waiting=glance.waiting)]
@@ -86,7 +101,9 @@ def show_glance(
         if repeat > 1
         else say("status.running", language, stage=stage)
     )
-    cpu = _NOTHING if glance.cpu_cores is None else f"{glance.cpu_cores:.1f} {say('cores', language)}"  # fmt: skip
+    cpu = (
+        _NOTHING if glance.cpu_cores is None else f"{glance.cpu_cores:.1f} {say('cores', language)}"
+    )
     peak = max((rss for _, rss in points), default=None)
     figures = (
         _figure(say("figure.elapsed", language), number(format_seconds(glance.elapsed_s)), stage)
@@ -113,7 +130,10 @@ def show_turn(turn: Turn, *, baseline: Turn | None, limit_bytes: int | None, lan
         assert failure is not None  # a turn has at least one run
         body = _told(failure, language)
         state = "cancelled" if turn.is_cancelled else "failed"
-        return f'<section class="rt-result" data-state="{state}" data-kind="{failure.kind}">{body}{_failed_chart(turn, failure, limit_bytes, language)}</section>'
+        return (
+            f'<section class="rt-result" data-state="{state}"'
+            f' data-kind="{failure.kind}">{body}{_failed_chart(turn, failure, limit_bytes, language)}</section>'
+        )
     curve = chart.lay_out(
         turn.timeline,
         resting_bytes=result.baseline_rss_bytes,
@@ -224,7 +244,10 @@ def _told(failure: Failure, language: str) -> str:
 
 
 def _foreground(turn: Turn, language: str) -> str:
-    """Say before everything else that there is no foreground: the figures are of an empty cut-out."""
+    """Say before everything else that there is no foreground.
+
+    The figures are of an empty cut-out.
+    """
     result = turn.typical
     if result is None or not turn.has_no_foreground:
         return ""
@@ -267,14 +290,19 @@ def _stage_bar(result: Result, language: str) -> str:
     whole = sum(result.stages_s.values()) or 1.0
     names = list(result.stages_s)
     parts = "".join(
-        f'<span class="rt-part rt-{name}" style="flex-grow:{result.stages_s[name] / whole:.4f}"></span>'
+        f'<span class="rt-part rt-{name}"'
+        f' style="flex-grow:{result.stages_s[name] / whole:.4f}"></span>'
         for name in names
     )
     legend = "".join(
-        f'<li><span class="rt-key rt-{name}"></span>{say(f"stage.{name}", language)} <b>{format_seconds(result.stages_s[name])}</b></li>'
+        f'<li><span class="rt-key rt-{name}"></span>{say(f"stage.{name}", language)}'
+        f" <b>{format_seconds(result.stages_s[name])}</b></li>"
         for name in names
     )
-    return f'<div class="rt-stages"><div class="rt-bar" aria-hidden="true">{parts}</div><ul>{legend}</ul></div>'
+    return (
+        '<div class="rt-stages"><div class="rt-bar"'
+        f' aria-hidden="true">{parts}</div><ul>{legend}</ul></div>'
+    )
 
 
 def _warnings(result: Result, language: str) -> str:
@@ -290,7 +318,8 @@ def _asked(turn: Turn, result: Result, language: str) -> str:
     """Set what was asked beside what the engine says it did, and where the rest of the time went."""
     asked = turn.settings.to_dict()
     rows = "".join(
-        f"<tr{_mark(asked[name], result.effective.get(name))}><th scope='row'>{say(f'knob.{name}', language)}</th>"
+        f"<tr{_mark(asked[name], result.effective.get(name))}><th"
+        f" scope='row'>{say(f'knob.{name}', language)}</th>"
         f"<td>{escape(setting_text(name, asked[name], language))}</td>"
         f"<td>{escape(_effective(name, result, language))}</td></tr>"
         for name in KNOBS
@@ -303,16 +332,27 @@ def _asked(turn: Turn, result: Result, language: str) -> str:
         ("fact.baseline", size(result.baseline_rss_bytes, language)),
         ("fact.file", size(result.rss_file_bytes, language)),
         ("fact.output", size(result.output_bytes, language)),
-        ("fact.load_average", _NOTHING if result.environment.load_average is None else f"{result.environment.load_average:.2f}"),
-        ("fact.versions", ", ".join(f"{name} {text}" for name, text in result.environment.versions.items())),
-    ]  # fmt: skip
+        (
+            "fact.load_average",
+            (
+                _NOTHING
+                if result.environment.load_average is None
+                else f"{result.environment.load_average:.2f}"
+            ),
+        ),
+        (
+            "fact.versions",
+            ", ".join(f"{name} {text}" for name, text in result.environment.versions.items()),
+        ),
+    ]
     more = "".join(
         f"<tr><th scope='row'>{say(key, language)}</th><td colspan='2'>{escape(text)}</td></tr>"
         for key, text in facts
     )
     return (
         f'<details class="rt-asked"><summary>{say("asked.title", language)}</summary><table>'
-        f"<thead><tr><th></th><th scope='col'>{say('asked.asked', language)}</th><th scope='col'>{say('asked.effective', language)}</th></tr></thead>"
+        f"<thead><tr><th></th><th scope='col'>{say('asked.asked', language)}</th><th"
+        f" scope='col'>{say('asked.effective', language)}</th></tr></thead>"
         f"<tbody>{rows}</tbody><tbody>{more}</tbody></table></details>"
     )
 

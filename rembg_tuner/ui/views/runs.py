@@ -32,7 +32,10 @@ def show_runs(
     title = f"<h2>{say('runs.title', language)}</h2>"
     if not visit.turns:
         ended = f'<p class="rt-ended" role="status">{say("runs.ended", language)}</p>'
-        return f'<section class="rt-runs">{title}{ended if has_ended else ""}<p class="rt-empty">{say("runs.empty", language)}</p></section>'
+        return (
+            f'<section class="rt-runs">{title}{ended if has_ended else ""}<p'
+            f' class="rt-empty">{say("runs.empty", language)}</p></section>'
+        )
     note = f'<p class="rt-note">{say("runs.note", language)}</p>'
     kept = f'<p class="rt-note">{say("runs.kept", language)}</p>'
     links = ""
@@ -46,7 +49,8 @@ def show_runs(
     heads = "".join(f'<th scope="col">{say(f"runs.{name}", language)}</th>' for name in columns)
     rows = "".join(_row(turn, visit, language) for turn in reversed(visit.turns))
     return (
-        f'<section class="rt-runs"><header>{title}{links}</header>{note}<div class="rt-scroll" tabindex="0" role="region" aria-label="{say("runs.title", language)}">'
+        f'<section class="rt-runs"><header>{title}{links}</header>{note}<div class="rt-scroll"'
+        f' tabindex="0" role="region" aria-label="{say("runs.title", language)}">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>{kept}</section>"
     )
 
@@ -54,7 +58,9 @@ def show_runs(
 def _row(turn: Turn, visit: Visit, language: str) -> str:
     """Draw a turn's row; the button in it covers the whole row and restores picture and settings."""
     is_baseline, is_shown = turn.number == visit.pinned, turn.number == visit.shown
-    classes = " ".join(name for name, holds in (("rt-pinned", is_baseline), ("rt-shown", is_shown)) if holds)  # fmt: skip
+    classes = " ".join(
+        name for name, holds in (("rt-pinned", is_baseline), ("rt-shown", is_shown)) if holds
+    )
     name = escape(say("runs.show", language, number=turn.number, picture=turn.picture))
     show = (
         f'<button type="button" data-show="{turn.number}" aria-label="{name}" title="{name}"'
@@ -70,7 +76,8 @@ def _row(turn: Turn, visit: Visit, language: str) -> str:
     else:
         figures = _figures(turn, visit, language)
     return (
-        f'<tr class="{classes}" data-row="{turn.number}"><td>{show}</td><td class="rt-name" title="{escape(turn.picture)}">{escape(turn.picture)}</td>'
+        f'<tr class="{classes}" data-row="{turn.number}"><td>{show}</td><td class="rt-name"'
+        f' title="{escape(turn.picture)}">{escape(turn.picture)}</td>'
         f"<td>{_differs(turn, visit, language)}</td>{figures}</tr>"
     )
 
@@ -88,17 +95,22 @@ def _figures(turn: Turn, visit: Visit, language: str) -> str:
     n = f" <small>n={time.n}</small>" if time.n > 1 else ""
     is_baseline = turn.number == visit.pinned
     pin = (
-        f'<button type="button" data-pin="{turn.number}" aria-pressed="{"true" if is_baseline else "false"}" '
+        f'<button type="button" data-pin="{turn.number}"'
+        f' aria-pressed="{"true" if is_baseline else "false"}" '
         f'aria-label="{say("runs.pin", language, number=turn.number)}">{say("runs.pinned" if is_baseline else "runs.pin.short", language)}</button>'
     )
     return (
-        f'<td class="rt-n">{format_seconds(time.median)}{n}</td><td class="rt-n">{format_bytes(turn.peak_bytes)}</td>'
-        f'<td class="rt-n">{against}</td><td>{pin}</td>'
+        f'<td class="rt-n">{format_seconds(time.median)}{n}</td><td'
+        f' class="rt-n">{format_bytes(turn.peak_bytes)}</td><td'
+        f' class="rt-n">{against}</td><td>{pin}</td>'
     )
 
 
 def _differs(turn: Turn, visit: Visit, language: str) -> str:
-    """Name a turn's preset, and say how its settings differ: from the baseline's, or from the preset's."""
+    """Name a turn's preset, and say how its settings differ.
+
+    From the baseline's, or from the preset's.
+    """
     baseline = visit.baseline
     if baseline is not None and baseline.number != turn.number:
         changed = differences(turn.settings, baseline.settings)

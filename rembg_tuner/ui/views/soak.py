@@ -29,7 +29,10 @@ def show_soak(study: Study, language: str, *, most: int) -> str:
         return f'<p role="status">{escape(say("soak.stopped", language))}</p>'
     if found is None:
         text = f"{_subject(study, language)} {say('soak.running', language, most=most)}".strip()
-        return f'<div class="rt-head"><p role="status">{escape(text)}</p><progress aria-label="{escape(say("soak.go", language))}"></progress></div>'
+        return (
+            f'<div class="rt-head"><p role="status">{escape(text)}</p><progress'
+            f' aria-label="{escape(say("soak.go", language))}"></progress></div>'
+        )
     growth = say(f"soak.{found.verdict or 'none'}", language, least=MIN_VERDICT_RUNS)
     runs = len(found.times_s)
     text = say(
@@ -43,10 +46,18 @@ def show_soak(study: Study, language: str, *, most: int) -> str:
         slope=f"{'−' if found.slope_bytes < 0 else '+'}{abs(found.slope_bytes) / 1024:.1f} KiB",
         growth=growth,
     )
-    bound = "" if found.failure or runs >= most else say("soak.bound", language, runs=runs, most=most)  # fmt: skip
+    bound = (
+        "" if found.failure or runs >= most else say("soak.bound", language, runs=runs, most=most)
+    )
     words = {word: say(f"soak.{word}", language) for word in ("memory", "run")}
-    failed = f'<p class="rt-failed">{escape(tell(found.failure, language))}</p>' if found.failure else ""  # fmt: skip
-    return f'<section class="rt-study"><p><b>{escape(_subject(study, language))}</b> {escape(text)}</p><p class="rt-muted">{escape(bound)}</p>{failed}<div class="rt-plane">{draw_soak(found, words)}</div></section>'
+    failed = (
+        f'<p class="rt-failed">{escape(tell(found.failure, language))}</p>' if found.failure else ""
+    )
+    return (
+        f'<section class="rt-study"><p><b>{escape(_subject(study, language))}</b>'
+        f' {escape(text)}</p><p class="rt-muted">{escape(bound)}</p>{failed}<div'
+        f' class="rt-plane">{draw_soak(found, words)}</div></section>'
+    )
 
 
 def _subject(study: Study, language: str) -> str:

@@ -1,4 +1,7 @@
-"""A sweep as the page shows it: how far it is, the plot, the recommendation, the trial that is looked at."""
+"""A sweep as the page shows it.
+
+How far it is, the plot, the recommendation, the trial that is looked at.
+"""
 
 from __future__ import annotations
 
@@ -88,15 +91,27 @@ def _head(study: Study, language: str) -> str:
     if study.is_running and done >= planned:
         again, most = progress.confirmed or 0, study.sweep.confirming
         text = f"{say('sweep.again', language, done=again, most=most)} {_now(study, language)}"
-        return f'<p role="status">{escape(text)}</p><progress aria-label="{name}" max="{max(again, most)}" value="{again}"></progress>'
+        return (
+            f'<p role="status">{escape(text)}</p><progress aria-label="{name}"'
+            f' max="{max(again, most)}" value="{again}"></progress>'
+        )
     if study.is_running:
-        text = say("sweep.progress", language, done=done, planned=planned, left=guess_range(progress.left_s, language))  # fmt: skip
+        text = say(
+            "sweep.progress",
+            language,
+            done=done,
+            planned=planned,
+            left=guess_range(progress.left_s, language),
+        )
         text = f"{text} {_now(study, language)}"
-        return f'<p role="status">{escape(text)}</p><progress aria-label="{name}" max="{planned}" value="{done}"></progress>'
+        return (
+            f'<p role="status">{escape(text)}</p><progress aria-label="{name}" max="{planned}"'
+            f' value="{done}"></progress>'
+        )
     key = "sweep.stopped" if done < planned else "sweep.done.one" if done == 1 else "sweep.done"
     before = sum(trial.was_measured_before for trial in progress.trials)
     known = say("sweep.known", language, count=before) if before else ""
-    text = say(key, language, done=done, planned=planned, elapsed=format_guess(progress.elapsed_s))  # fmt: skip
+    text = say(key, language, done=done, planned=planned, elapsed=format_guess(progress.elapsed_s))
     unsure = say("sweep.stopped.again", language) if _lacks_the_best_again(study) else ""
     return f'<p role="status">{escape(" ".join(filter(None, (text, known, unsure))))}</p>'
 
@@ -134,7 +149,11 @@ def _blind(trials: Sequence[Trial], language: str) -> str:
 def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
     """Say what is recommended, what comes second, and what a step would buy."""
     key = "sweep.recommended" if found.fits else "sweep.nothing"
-    steps = "".join(f'<li><button type="button" data-trial="{step.trial}">{escape(tell(step.text, language))}</button></li>' for step in found.steps)  # fmt: skip
+    steps = "".join(
+        '<li><button type="button"'
+        f' data-trial="{step.trial}">{escape(tell(step.text, language))}</button></li>'
+        for step in found.steps
+    )
     second = ""
     if found.runner_up is not None:
         setting, figures = label_of(found.runner_up.settings, names), figures_of(found.runner_up)
@@ -144,8 +163,9 @@ def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
     if found.expected is not None:
         expected = f'<p class="rt-muted">{escape(tell(found.expected, language))}</p>'
     return (
-        f'<div class="rt-why" data-fits="{str(found.fits).lower()}"><p><b>{escape(say(key, language))}</b> '
-        f"{escape(tell(found.why, language))}</p>{second}<ul>{steps}</ul>{expected}</div>"
+        '<div class="rt-why"'
+        f' data-fits="{str(found.fits).lower()}"><p><b>{escape(say(key, language))}</b>'
+        f" {escape(tell(found.why, language))}</p>{second}<ul>{steps}</ul>{expected}</div>"
     )
 
 
@@ -160,20 +180,26 @@ def _card(trial: Trial, names: Sequence[str], language: str, *, is_taken: bool) 
     stars = stars_text(trial.boundary_f)
     spread = ""
     if trial.time_low_s is not None:
-        spread = say("sweep.spread", language, low=duration(trial.time_low_s, language), high=duration(trial.time_high_s, language), n=trial.n)  # fmt: skip
+        spread = say(
+            "sweep.spread",
+            language,
+            low=duration(trial.time_low_s, language),
+            high=duration(trial.time_high_s, language),
+            n=trial.n,
+        )
         if trial.may_be_unstable:
             spread += f" · {say('sweep.unstable', language)}"
     told = "".join(
         f'<p class="rt-muted">{escape(tell(warning, language))}</p>' for warning in trial.warnings
     )
     return (
-        f'<div class="rt-card" data-card="{trial.number}"><div class="rt-card-thumbs">{thumbs}</div><div>'
-        f"<p><b>{escape(label_text(trial.settings, names, language))}</b></p>"
-        f"<p>{escape(tell(figures, language))} {stars}</p>"
-        f'<p class="rt-muted">{escape(spread)}</p>{told}'
-        f'<button type="button" class="rt-take" data-use="{trial.number}">{escape(say("sweep.use", language))}</button>'
-        f'<p class="rt-taken" role="status">{escape(say("sweep.taken", language)) if is_taken else ""}</p>'
-        f"</div></div>"
+        f'<div class="rt-card" data-card="{trial.number}"><div'
+        f' class="rt-card-thumbs">{thumbs}</div><div><p><b>{escape(label_text(trial.settings, names, language))}</b></p><p>{escape(tell(figures, language))}'
+        f' {stars}</p><p class="rt-muted">{escape(spread)}</p>{told}<button type="button"'
+        ' class="rt-take"'
+        f' data-use="{trial.number}">{escape(say("sweep.use", language))}</button><p'
+        ' class="rt-taken"'
+        f' role="status">{escape(say("sweep.taken", language)) if is_taken else ""}</p></div></div>'
     )
 
 
@@ -191,7 +217,10 @@ def _files(study: Study, language: str) -> str:
         )
         if (study.folder / name).is_file()
     ]
-    drawn = "".join(f'<a href="{escape(file_link(study.folder / name))}" download="{name}">{escape(word)}</a>' for name, word in links)  # fmt: skip
+    drawn = "".join(
+        f'<a href="{escape(file_link(study.folder / name))}" download="{name}">{escape(word)}</a>'
+        for name, word in links
+    )
     png = '<button type="button" data-png="plot.png">PNG</button>' if links else ""
     return f'<p class="rt-files">{drawn}{png}</p>'
 
@@ -200,17 +229,28 @@ def _table(trials: Sequence[Trial], names: Sequence[str], chosen: int | None, la
     """List every trial, the fastest first, those that failed last with their reason."""
     ordered = sorted(trials, key=lambda t: (not t.is_measured, t.time_s or 0.0))
     rows = "".join(_line(trial, names, chosen, language) for trial in ordered)
-    heads = "".join(f"<th>{escape(say(f'sweep.head.{key}', language))}</th>" for key in ("setting", "time", "range", "peak", "agreement", "edge"))  # fmt: skip
-    return f'<div class="rt-runs rt-trials" tabindex="0" role="region" aria-label="{escape(say("sweep.trials", language))}"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    heads = "".join(
+        f"<th>{escape(say(f'sweep.head.{key}', language))}</th>"
+        for key in ("setting", "time", "range", "peak", "agreement", "edge")
+    )
+    return (
+        '<div class="rt-runs rt-trials" tabindex="0" role="region"'
+        f' aria-label="{escape(say("sweep.trials", language))}"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
 
 
 def _line(trial: Trial, names: Sequence[str], chosen: int | None, language: str) -> str:
     """Draw one trial's row."""
     label = escape(label_text(trial.settings, names, language))
     mark = ' aria-current="true"' if trial.number == chosen else ""
-    name = f'<th scope="row"><button type="button" data-trial="{trial.number}">{label}</button></th>'  # fmt: skip
+    name = (
+        f'<th scope="row"><button type="button" data-trial="{trial.number}">{label}</button></th>'
+    )
     if not trial.is_measured:
-        return f'<tr>{name}<td colspan="5" class="rt-failed">{escape(tell(trial.failure or figures_of(trial), language))}</td></tr>'
+        return (
+            f'<tr>{name}<td colspan="5"'
+            f' class="rt-failed">{escape(tell(trial.failure or figures_of(trial), language))}</td></tr>'
+        )
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
     spread = f"{duration(trial.time_low_s, language)} – {duration(trial.time_high_s, language)}"
     if trial.may_be_unstable:

@@ -24,7 +24,8 @@ def viewer_value(turn: Turn, language: str) -> dict[str, object] | None:
         "turn": turn.number,
         "before": file_link(original.shown),
         "after": None if turn.is_masked else file_link(after),
-        # What the cut-out's alpha is laid over, and the alpha. It is sent along: CSS would fetch a mask once more.
+        # What the cut-out's alpha is laid over, and the alpha. It is sent along: CSS would fetch a
+        # mask once more.
         "colours": file_link(original.colours) if turn.is_masked else None,
         "mask": _data_address(Path(after)) if turn.is_masked else None,
         "download": file_link(download) if download else None,
