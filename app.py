@@ -11,13 +11,13 @@ def main() -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Until `serve` has something to clean up, Ctrl-C ends the process without a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from rembg_tuner.address_space import PAGE_MIN_BYTES, refusal
+    from rembg_tuner.settings.address_space import PAGE_MIN_BYTES, refusal
 
     told = refusal(PAGE_MIN_BYTES)
     if told is not None:
         sys.stderr.write(f"rembg-tuner: {told}\n")
         return 1
-    from rembg_tuner.server.launch import serve
+    from rembg_tuner.web.server.launch import serve
 
     return serve()
 

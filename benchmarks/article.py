@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from rembg_tuner.host import read_host
+from rembg_tuner.settings.host import read_host
 
 RESULTS = Path(__file__).parent / "results"
 

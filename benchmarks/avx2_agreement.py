@@ -134,7 +134,7 @@ def read_inputs(folder: Path) -> Any:
 def agree(answers: Any, references: Any) -> dict[str, float]:
     """Average the agreement of the mattes, at the network's size."""
     from rembg_tuner.imaging.matte import scale_to_matte
-    from rembg_tuner.quality import intersection_over_union, mean_absolute_error
+    from rembg_tuner.imaging.quality import intersection_over_union, mean_absolute_error
 
     pairs = [
         (scale_to_matte(a), scale_to_matte(b)) for a, b in zip(answers, references, strict=True)
@@ -152,7 +152,7 @@ def agree(answers: Any, references: Any) -> dict[str, float]:
 
 def measure_agreement(pictures: Path, scratch: Path) -> dict[str, Any]:
     """Measure how both engines agree with their fp32, beside the name of the CPU."""
-    from rembg_tuner.host import read_host
+    from rembg_tuner.settings.host import read_host
 
     host = read_host()
     inputs = scratch / "inputs.npy"

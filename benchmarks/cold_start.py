@@ -33,10 +33,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from rembg_tuner.bench.cold_starts import starting_environment
-from rembg_tuner.bench.pictures import P1080
-from rembg_tuner.cache import CACHE_VARIABLE
-from rembg_tuner.host import read_host
+from rembg_tuner.base.files import CACHE_VARIABLE
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.tuning.bench.cold_starts import starting_environment
+from rembg_tuner.tuning.bench.pictures import P1080
 
 ROOT = Path(__file__).resolve().parent.parent
 STOCK = """
@@ -57,10 +57,13 @@ class Finder:
     def find_spec(self, name, path=None, target=None):
         if name in self.names:
             mark(self.names[name])
-        if name == "rembg_tuner.running.outcomes":
+        if name in ("rembg_tuner.runtime.outcomes", "rembg_tuner.running.outcomes"):
             watch()
 def watch():
-    from rembg_tuner.running import process
+    try:
+        from rembg_tuner.runtime import process
+    except ImportError:  # the layout before
+        from rembg_tuner.running import process
     real, end = process.WorkerProcess.receive, process.WorkerProcess.close
     def receive(self, timeout_s):
         if not any(name == "command imported, settings made" for name, _ in marks):

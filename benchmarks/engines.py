@@ -26,16 +26,16 @@ import pyvips
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from rembg_tuner.bench.pictures import P48, P1080
-from rembg_tuner.check import check
-from rembg_tuner.host import read_host
-from rembg_tuner.machine import read_machine
-from rembg_tuner.measurement import Result, setting_peak_bytes
-from rembg_tuner.pipeline import Job
-from rembg_tuner.quality import intersection_over_union, mean_absolute_error
-from rembg_tuner.running.runner import Runner
-from rembg_tuner.settings import Settings
-from rembg_tuner.units import MIB
+from rembg_tuner.base.units import MIB
+from rembg_tuner.imaging.quality import intersection_over_union, mean_absolute_error
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.settings.check import check
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.results import Result, setting_peak_bytes
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.bench.pictures import P48, P1080
+from rembg_tuner.worker.pipeline import Job
 
 RESULTS = Path(__file__).parent / "results"
 EXAMPLE = Path(__file__).parent.parent / "examples" / "astronaut.png"

@@ -20,12 +20,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from drawn_sweep import made_study  # noqa: E402  # beside the tests
 from test_locale import messages_of, source  # noqa: E402
 
-from rembg_tuner.budgets import Budgets  # noqa: E402
-from rembg_tuner.host import read_host  # noqa: E402
-from rembg_tuner.messages import render  # noqa: E402
-from rembg_tuner.recommend import recommend  # noqa: E402
-from rembg_tuner.ui.catalogues import LANGUAGES, catalogue_of  # noqa: E402
-from rembg_tuner.ui.views.sweep import show_sweep  # noqa: E402
+from rembg_tuner.base.messages import render  # noqa: E402
+from rembg_tuner.settings.host import read_host  # noqa: E402
+from rembg_tuner.tuning.budgets import Budgets  # noqa: E402
+from rembg_tuner.tuning.recommend import recommend  # noqa: E402
+from rembg_tuner.web.locale.catalogues import LANGUAGES, catalogue_of  # noqa: E402
+from rembg_tuner.web.pages.views.sweep import show_sweep  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable

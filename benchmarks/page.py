@@ -33,8 +33,8 @@ from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from rembg_tuner.bench.cold_starts import starting_environment
-from rembg_tuner.host import read_host
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.tuning.bench.cold_starts import starting_environment
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -84,7 +84,7 @@ class Server:
         found = [
             child
             for child in self.web.children()
-            if "rembg_tuner.worker" in " ".join(child.cmdline())
+            if "rembg_tuner.worker.worker" in " ".join(child.cmdline())
         ]
         return found[0] if found else None
 

@@ -30,8 +30,8 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from rembg_tuner.bench.cold_starts import starting_environment
-from rembg_tuner.host import read_host
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.tuning.bench.cold_starts import starting_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM_UP = 3  # clicks that are not counted
@@ -125,7 +125,9 @@ def measure(root: Path, picture: Path, preset: str, n: int) -> list[Found]:
 def cpu_s(pid: int) -> float:
     """Return the CPU seconds of the server and its children but the worker's."""
     web = psutil.Process(pid)
-    others = [one for one in web.children() if "rembg_tuner.worker" not in " ".join(one.cmdline())]
+    others = [
+        one for one in web.children() if "rembg_tuner.worker.worker" not in " ".join(one.cmdline())
+    ]
     return float(sum(sum(one.cpu_times()[:2]) for one in (web, *others)))
 
 

@@ -25,11 +25,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from rembg_tuner.bench.pictures import P12, P48, P1080, BenchPicture
-from rembg_tuner.host import read_host
 from rembg_tuner.imaging import deflate
-from rembg_tuner.running.launching import lean_environment
-from rembg_tuner.running.meter import load_average
+from rembg_tuner.runtime.launching import lean_environment
+from rembg_tuner.runtime.meter import load_average
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.tuning.bench.pictures import P12, P48, P1080, BenchPicture
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -43,7 +43,7 @@ task = json.loads(sys.argv[1])
 if task.get("zlib"):
     sys.modules["isal"] = None
 import numpy as np
-from rembg_tuner.errors import CancelledError
+from rembg_tuner.base.errors import CancelledError
 from rembg_tuner.imaging import compose, libvips, source
 if task.get("zlib"):
     from rembg_tuner.imaging import deflate

@@ -33,21 +33,21 @@ import pyvips
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from rembg_tuner.asked import asked_settings
-from rembg_tuner.bench.contestants import FASTEST
-from rembg_tuner.bench.pictures import P12, P48, P1080
-from rembg_tuner.host import read_host
 from rembg_tuner.imaging.compose import Composition, write_cutout
 from rembg_tuner.imaging.cutout_rows import CutoutRows
 from rembg_tuner.imaging.libvips import fetch_rows, start_libvips
 from rembg_tuner.imaging.placed import PictureMatte
 from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
 from rembg_tuner.imaging.source import PictureHeader, opened, read_header
-from rembg_tuner.machine import read_machine
-from rembg_tuner.measurement import Result
-from rembg_tuner.pipeline import Job
-from rembg_tuner.presets import find_preset
-from rembg_tuner.running.runner import Runner
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.presets import find_preset
+from rembg_tuner.settings.results import Result
+from rembg_tuner.tuning.bench.contestants import FASTEST
+from rembg_tuner.tuning.bench.pictures import P12, P48, P1080
+from rembg_tuner.worker.pipeline import Job
 
 RESULTS = Path(__file__).parent / "results"
 SIDE = 320

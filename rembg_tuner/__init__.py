@@ -1,6 +1,6 @@
 """Find the cheapest background removal that still looks right, and ship it."""
 
-from rembg_tuner.telemetry import block_telemetry
+from rembg_tuner.base.telemetry import block_telemetry
 
 __version__ = "0.1.0"
 

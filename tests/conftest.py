@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
-from rembg_tuner.cache import CACHE_VARIABLE
-from rembg_tuner.running import outcomes
+from rembg_tuner.base.files import CACHE_VARIABLE
+from rembg_tuner.runtime import outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rembg_tuner.measurement import Result
+    from rembg_tuner.settings.results import Result
 
 # The same cases in every run, so that a red run is a change's fault; --hypothesis-seed looks
 # further.
@@ -39,7 +39,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tell of no other work on the machine, so that no test depends on what else runs."""
-    monkeypatch.setattr("rembg_tuner.running.load.load_average", lambda: 0.0)
+    monkeypatch.setattr("rembg_tuner.runtime.load.load_average", lambda: 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def coded_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [one for one in result.warnings if one.code is None] == []
         return result
 
-    monkeypatch.setattr("rembg_tuner.running.runner.result_of", result_of)
+    monkeypatch.setattr("rembg_tuner.runtime.runner.result_of", result_of)
 
 
 class _SignalStack(ctypes.Structure):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from made_trials import make_trial
 
-from rembg_tuner.measurement import HAD_COMPANY
-from rembg_tuner.messages import Message
-from rembg_tuner.settings import Settings
-from rembg_tuner.sweep.run import SweepProgress
-from rembg_tuner.trials import Trial
-from rembg_tuner.ui.studies import Study
+from rembg_tuner.base.messages import Message
+from rembg_tuner.settings.results import HAD_COMPANY
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.sweep import SweepProgress
+from rembg_tuner.tuning.trials import Trial
+from rembg_tuner.web.pages.studies import Study
 
 
 def made_study(count: int, folder: Path = Path("/nowhere")) -> Study:

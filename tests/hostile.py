@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from rembg_tuner import pipeline, worker
-from rembg_tuner.pipeline import Job, Outcome, Stages
+from rembg_tuner.worker import pipeline, worker
+from rembg_tuner.worker.pipeline import Job, Outcome, Stages
 
 ENGINE, REQUEST_FD, RESULT_FD = sys.argv[-3], *(int(word) for word in sys.argv[-2:])
 REAL_RUN = pipeline.run_job
@@ -72,7 +72,7 @@ def last_words() -> None:
 
 def die_while_reading_ahead() -> None:
     """Be killed when a picture is read ahead."""
-    from rembg_tuner import read_ahead
+    from rembg_tuner.worker import read_ahead
 
     setattr(read_ahead, "begin", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))  # noqa: B010  # as below
 

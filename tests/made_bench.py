@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import pyvips
 
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB
 from rembg_tuner.imaging.source import read_header
-from rembg_tuner.measurement import Environment, Failure, Result
-from rembg_tuner.messages import Message
-from rembg_tuner.units import MIB
+from rembg_tuner.settings.results import Environment, Failure, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rembg_tuner.pipeline import Job
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.worker.pipeline import Job
 
 
 class KilledError(BaseException):

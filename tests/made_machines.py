@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rembg_tuner.base.errors import MissingModelError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.engines.table import by_rank
-from rembg_tuner.errors import MissingModelError
-from rembg_tuner.machine import Machine, ModelFile
-from rembg_tuner.messages import Message
 from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
-from rembg_tuner.settings import name_of
+from rembg_tuner.settings.machine import Machine, ModelFile
+from rembg_tuner.settings.settings import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rembg_tuner.settings import Settings
-from rembg_tuner.trials import Trial
-from rembg_tuner.units import MIB
+from rembg_tuner.base.units import MIB
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.trials import Trial
 
 
 def make_trial(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rembg_tuner import address_space
-from rembg_tuner.address_space import refusal, root_reason, shortage, with_limit
-from rembg_tuner.messages import Message
-from rembg_tuner.worker import _why_not_loaded
+from rembg_tuner.base.messages import Message
+from rembg_tuner.settings import address_space
+from rembg_tuner.settings.address_space import refusal, root_reason, shortage, with_limit
+from rembg_tuner.worker.worker import _why_not_loaded
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"

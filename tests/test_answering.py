@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_tuner.children.answering import AnsweringProcess
+from rembg_tuner.base.child_process import AnsweringProcess
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 import pytest
 from made_machines import make_machine
 
-from rembg_tuner.bench import part_tables
-from rembg_tuner.bench.contest import Bout, Run, _bouts
-from rembg_tuner.bench.contestants import Contestant, entrants_here, with_the_release_before
-from rembg_tuner.bench.part_tables import limits_table, start_table, write_stage_table
-from rembg_tuner.bench.pictures import BenchPicture
-from rembg_tuner.bench.release_before import Release, ReleaseBefore
-from rembg_tuner.bench.report import BenchReport, make_report
-from rembg_tuner.bench.report_text import format_report
-from rembg_tuner.bench.tables import stage_table, summary_table
+from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.cli import main
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.bench import part_tables
+from rembg_tuner.tuning.bench.contest import Bout, Run, _bouts
+from rembg_tuner.tuning.bench.contestants import Contestant, entrants_here, with_the_release_before
+from rembg_tuner.tuning.bench.part_tables import limits_table, start_table, write_stage_table
+from rembg_tuner.tuning.bench.pictures import BenchPicture
+from rembg_tuner.tuning.bench.release_before import Release, ReleaseBefore
+from rembg_tuner.tuning.bench.report import BenchReport, make_report
+from rembg_tuner.tuning.bench.report_text import format_report
+from rembg_tuner.tuning.bench.tables import stage_table, summary_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rembg_tuner.quality import (
+from rembg_tuner.imaging.quality import (
     STARS,
     boundary_f_measure,
     boundary_of,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_tuner.cache import (
+from rembg_tuner.base.files import (
     CACHE_VARIABLE,
     has_its_sum,
     making_folder,
@@ -26,7 +26,7 @@ from rembg_tuner.cache import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rembg_tuner.messages import Message
+    from rembg_tuner.base.messages import Message
 
 
 def mode_of(path: Path) -> int:
@@ -219,7 +219,7 @@ def test_a_file_that_is_not_regular_is_not_replaced(
     stream = tmp_path / "devices" / "stdout"
     (tmp_path / "redirected").write_text("before")
     stream.symlink_to(tmp_path / "redirected")
-    monkeypatch.setattr("rembg_tuner.cache._DEVICES", tmp_path / "devices")
+    monkeypatch.setattr("rembg_tuner.base.files._DEVICES", tmp_path / "devices")
     for path in (pipe, link, stream):
         with pytest.raises(OSError, match="device, a pipe or a socket"), replacing(path) as file:
             file.write(b"new")

@@ -23,9 +23,9 @@ from rembg_tuner.cli import main
 from rembg_tuner.cli.arguments import build_parser
 from rembg_tuner.cli.history import history_of
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.measurements import FILE, Measurements
-from rembg_tuner.presets import MORE_PRESETS_VARIABLE, read_presets
-from rembg_tuner.settings import KNOBS, Settings, flag_of
+from rembg_tuner.runtime.measurements import FILE, Measurements
+from rembg_tuner.settings.presets import MORE_PRESETS_VARIABLE, read_presets
+from rembg_tuner.settings.settings import KNOBS, Settings, flag_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -358,7 +358,7 @@ def test_doctor_says_where_measurements_are(
 ) -> None:
     """How many rows, and that deleting the file forgets them."""
     monkeypatch.setattr(
-        "rembg_tuner.diagnosis._ask", lambda _: ""
+        "rembg_tuner.runtime.diagnosis._ask", lambda _: ""
     )  # takes seconds, and is not looked at
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path))
     Measurements(tmp_path).note_ended("a", Settings(), 1)

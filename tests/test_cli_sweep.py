@@ -17,13 +17,13 @@ import pyvips
 from made_bench import KilledError, MadeBench
 from made_machines import make_machine
 
+from rembg_tuner.base.messages import Message
 from rembg_tuner.cli import main
 from rembg_tuner.cli.sweep import command_of
-from rembg_tuner.machine import read_machine
-from rembg_tuner.measurement import MACHINE_BUSY
-from rembg_tuner.messages import Message
-from rembg_tuner.settings import Settings
-from rembg_tuner.sweep.plan_file import PLAN_FILE, hold_folder
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.results import MACHINE_BUSY
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.plan_file import PLAN_FILE, hold_folder
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"
@@ -192,7 +192,7 @@ def test_a_value_that_this_machine_cannot_do_is_named(
     """Before the sweep starts; with the reason."""
     here = read_machine()
     able = replace(here, precisions=frozenset({"fp32"}))
-    monkeypatch.setattr("rembg_tuner.sweep.opening.read_machine", lambda: able)
+    monkeypatch.setattr("rembg_tuner.tuning.opening.read_machine", lambda: able)
     assert sweep(folder, "--engine", "openvino", "--precision", "fp32,bf16") == 0
     told = capsys.readouterr().err.splitlines()
     assert (
@@ -680,7 +680,7 @@ def test_a_sweep_says_that_the_machine_was_busy(
 
     Compare says so too.
     """
-    monkeypatch.setattr("rembg_tuner.running.load.load_average", lambda: 1000.0)
+    monkeypatch.setattr("rembg_tuner.runtime.load.load_average", lambda: 1000.0)
     bench.warnings = (
         Message(
             "the machine was busy with other work: load average 9.0 without our own workers, usable"

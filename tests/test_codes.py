@@ -10,13 +10,13 @@ import re
 from functools import cache
 from pathlib import Path
 
-from rembg_tuner.messages import Message
+from rembg_tuner.base.messages import Message
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rembg_tuner"
 _ROW = re.compile(r"^\| `([a-z][a-z0-9_]*)` \| (.+) \|$", re.MULTILINE)
 # Where a code comes from what was kept, not from the source.
-_READERS = ("messages.py", "measurement.py")
+_READERS = ("base/messages.py", "settings/results.py")
 
 
 @cache
@@ -198,11 +198,11 @@ def test_every_warning_has_a_code() -> None:
 
 # Reads what others wrote, or its own markup, and decides nothing on a sentence of the program's.
 _READS_TEXTS = {
-    "messages.py": "renders",
+    "base/messages.py": "renders",
     "imaging/complaints.py": "pyvips's own text",
     "engines/onnxruntime/providers.py": "ONNX Runtime's own text",
-    "server/connections.py": "asyncio's own text",
-    "models/download.py": "a server's answer",
+    "web/server/connections.py": "asyncio's own text",
+    "runtime/download.py": "a server's answer",
 }
 _TEXTS = re.compile(r"(^|_)(text|message|warning|failure|reason|sentence|problem|error|said)s?$")
 _LOOKS = (

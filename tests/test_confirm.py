@@ -17,24 +17,24 @@ import pytest
 from made_bench import MadeBench
 from made_trials import make_trial
 
-from rembg_tuner.budgets import Budgets
-from rembg_tuner.children.comparer import Comparer
-from rembg_tuner.measurement import HAD_COMPANY, Failure, Result
-from rembg_tuner.messages import Message
-from rembg_tuner.recommend import contenders, expected_range_s, recommend
-from rembg_tuner.settings import Settings
-from rembg_tuner.sweep.measure import join_workers
-from rembg_tuner.sweep.opening import Plan, open_sweep
-from rembg_tuner.sweep.resume import plan_of as read_back
-from rembg_tuner.sweep.run import Sweep
-from rembg_tuner.trials import PictureTrial, read_trial
-from rembg_tuner.units import MIB
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB
+from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.settings.results import HAD_COMPANY, Failure, Result
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.budgets import Budgets
+from rembg_tuner.tuning.measure import join_workers
+from rembg_tuner.tuning.opening import Plan, open_sweep
+from rembg_tuner.tuning.recommend import contenders, expected_range_s, recommend
+from rembg_tuner.tuning.resume import plan_of as read_back
+from rembg_tuner.tuning.sweep import Sweep
+from rembg_tuner.tuning.trials import PictureTrial, read_trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rembg_tuner.measurement import FailureKind
-    from rembg_tuner.pipeline import Job
+    from rembg_tuner.settings.results import FailureKind
+    from rembg_tuner.worker.pipeline import Job
 
 COFFEE = Path(__file__).parent.parent / "examples" / "coffee.png"
 ANY = Budgets(min_agreement=0.0)

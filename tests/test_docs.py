@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rembg_tuner.cli.arguments import build_parser
-from rembg_tuner.documents import PAGES, refresh
-from rembg_tuner.presets import read_presets
-from rembg_tuner.settings import KNOBS, flag_of
+from rembg_tuner.settings.presets import read_presets
+from rembg_tuner.settings.settings import KNOBS, flag_of
+from tools.documents import PAGES, refresh
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +22,7 @@ PROGRAM = re.compile(r"^ {4}(?:\.venv/bin/)?rembg-tuner (.+)$", re.MULTILINE)
 def test_the_derived_parts_are_up_to_date(page: str) -> None:
     """Tables are what the settings, the presets and the newest benchmarks say."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert refresh(text) == text, "run python -m rembg_tuner.documents"
+    assert refresh(text) == text, "run python -m tools.documents"
 
 
 def test_every_command_is_named() -> None:

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rembg_tuner.children.environment import child_environment
-from rembg_tuner.errors import CancelledError, DownloadError, ModelError, OutputError
-from rembg_tuner.models import download
+from rembg_tuner.base.child_environment import child_environment
+from rembg_tuner.base.errors import CancelledError, DownloadError, ModelError, OutputError
 from rembg_tuner.models.catalogue import CatalogueEntry, find_model, read_catalogue
-from rembg_tuner.models.download import MIRROR_VARIABLE, DownloadProgress, get_model
 from rembg_tuner.models.spec import verify
+from rembg_tuner.runtime import download
+from rembg_tuner.runtime.download import MIRROR_VARIABLE, DownloadProgress, get_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

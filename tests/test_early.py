@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from rembg_tuner.asked import asked_settings
 from rembg_tuner.cli.early import guess_engine, launch_early
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.machine import read_machine
-from rembg_tuner.presets import (
+from rembg_tuner.runtime.launching import EarlyWorker, LaunchedWorker
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.presets import (
     DEFAULT_PRESET,
     MORE_PRESETS_VARIABLE,
     find_preset,
     read_presets,
 )
-from rembg_tuner.running.launching import EarlyWorker, LaunchedWorker
-from rembg_tuner.settings import STOCK_ENGINE
+from rembg_tuner.settings.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

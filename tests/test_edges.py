@@ -12,11 +12,11 @@ from test_engines import opened
 
 from benchmarks.edges import metrics, scenes
 from benchmarks.edges.drawing import Canvas, Paint, blur
-from rembg_tuner.boxes import Box
+from rembg_tuner.base.boxes import Box
 from rembg_tuner.imaging.focus import look_again
 from rembg_tuner.imaging.network_input import normalise
 from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_tuner.diagnosis import EngineState, _engine_state
+from rembg_tuner.base.errors import ModelError, SettingsError
 from rembg_tuner.engines.protocols import EngineRequest
 from rembg_tuner.engines.spec import FIT, EngineSpec, Need, Script
 from rembg_tuner.engines.table import ENGINES, by_rank, open_engine
 from rembg_tuner.engines.versions import installed_version, is_installed, package_versions
-from rembg_tuner.errors import ModelError, SettingsError
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Export, Measured
-from rembg_tuner.machine import read_machine
 from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.precision import meaning_of_precision
-from rembg_tuner.resolve import resolve
-from rembg_tuner.settings import KNOBS, Settings, build_settings, is_honoured, type_of
-from rembg_tuner.sweep.grid import default_axes
+from rembg_tuner.runtime.diagnosis import EngineState, _engine_state
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.precision import meaning_of_precision
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.settings import KNOBS, Settings, build_settings, is_honoured, type_of
+from rembg_tuner.tuning.grid import default_axes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,15 +38,14 @@ MEASURED = Measured(peak_bytes=2**28, time_s=0.1, n=3, date="2026-11-26", cpu="a
 EVERY_ENGINE = pytest.mark.parametrize("name", list(ENGINES))
 # Where an engine's name stands outside its folder, and why; all else asks the table.
 NAMED = {
-    "bench/contestants.py": "a contest names who takes part",
-    "bench/tables.py": "and its summary which of them",
-    "documents.py": "the keys of records",
+    "tuning/bench/contestants.py": "a contest names who takes part",
+    "tuning/bench/tables.py": "and its summary which of them",
     "export/commands.py": "the command of rembg, which is its own name",
     "export/targets.py": "the target rembg",
     "export/values.py": "the target rembg",
     "models/catalogue.py": "rembg's own folder",
-    "settings.py": "an execution provider of ONNX Runtime",
-    "sweep/opening.py": "what older versions put into a key",
+    "settings/settings.py": "an execution provider of ONNX Runtime",
+    "tuning/opening.py": "what older versions put into a key",
 }
 # Knobs that a Python script does not carry, and why.
 NOT_IN_A_SCRIPT = {
@@ -245,18 +244,18 @@ ADDED = """
 import json, sys
 import toy_engine; toy_engine.add()
 from pathlib import Path
-from rembg_tuner.machine import read_machine
+from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.cli.early import guess_engine
-from rembg_tuner.diagnosis import diagnose
+from rembg_tuner.runtime.diagnosis import diagnose
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured
 from rembg_tuner.engines.versions import package_versions
-from rembg_tuner.machine import read_machine
-from rembg_tuner.precision import meaning_of_precision
-from rembg_tuner.resolve import resolve
-from rembg_tuner.settings import KNOBS, Settings, installed_engines
-from rembg_tuner.sweep.grid import default_axes, make_grid
-from rembg_tuner.sweep.opening import describe_machine
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.precision import meaning_of_precision
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.settings import KNOBS, Settings, installed_engines
+from rembg_tuner.tuning.grid import default_axes, make_grid
+from rembg_tuner.tuning.opening import describe_machine
 machine = read_machine()
 settings = Settings(engine="echo", precision="auto", network_size=64)
 measured = Measured(peak_bytes=2**28, time_s=0.1, n=3, date="2026-11-26", cpu="a CPU", cores=2)

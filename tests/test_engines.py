@@ -19,35 +19,35 @@ import pytest
 from made_machines import INT8_OF_U2NETP, make_machine
 from PIL import Image
 
-from rembg_tuner.check import check
+from rembg_tuner.base.errors import NO_FOREGROUND, EngineError, MissingProviderError, ModelError
 from rembg_tuner.engines.protocols import EngineRequest
 from rembg_tuner.engines.table import open_engine
-from rembg_tuner.errors import NO_FOREGROUND, EngineError, MissingProviderError, ModelError
-from rembg_tuner.host import read_host
 from rembg_tuner.imaging.matte import scale_to_matte
 from rembg_tuner.imaging.network_input import normalise
 from rembg_tuner.imaging.source import read_header, read_small
-from rembg_tuner.machine import read_machine
-from rembg_tuner.measurement import Failure, Result
 from rembg_tuner.models.agreement import (
     AgreementWithFp32,
     agreement_with_fp32,
     remember_agreement,
 )
 from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.models.form import NEWEST_IR, NEWEST_OPSET, Form, read_form, read_input_side
+from rembg_tuner.models.onnx_header import NEWEST_IR, NEWEST_OPSET, Form, read_form, read_input_side
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
-from rembg_tuner.pipeline import Job
-from rembg_tuner.precision import MOST_DIFFERENCE, meaning_of_precision
-from rembg_tuner.running.derived import prepare
-from rembg_tuner.running.runner import Runner
-from rembg_tuner.settings import Settings
+from rembg_tuner.runtime.derived import prepare
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.settings.check import check
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.precision import MOST_DIFFERENCE, meaning_of_precision
+from rembg_tuner.settings.results import Failure, Result
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rembg_tuner.engines.protocols import NetworkEngine
-    from rembg_tuner.settings import Value
+    from rembg_tuner.settings.settings import Value
 
     Alpha = npt.NDArray[np.uint8]  # (h, w)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 import rembg_tuner
-from rembg_tuner import errors
-from rembg_tuner.errors import (
+from rembg_tuner.base import errors
+from rembg_tuner.base.errors import (
     CancelledError,
     EngineError,
     MissingModelError,
@@ -26,9 +26,9 @@ from rembg_tuner.errors import (
     SettingsError,
     TunerError,
 )
-from rembg_tuner.measurement import FailureKind
-from rembg_tuner.messages import Message
-from rembg_tuner.yaml_files import YamlFileError, format_mapping, read_mapping
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.yaml_files import YamlFileError, format_mapping, read_mapping
+from rembg_tuner.settings.results import FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_tuner.escapes import encode_text, escape_cell, escape_text
+from rembg_tuner.base.escapes import encode_text, escape_cell, escape_text
 
 
 @pytest.mark.parametrize(

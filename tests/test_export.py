@@ -21,24 +21,24 @@ import pyvips
 from made_machines import make_machine
 from made_trials import make_trial
 
-from rembg_tuner.asked import asked_settings
-from rembg_tuner.budgets import Budgets
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB
+from rembg_tuner.base.yaml_files import read_mapping
 from rembg_tuner.cli import main
-from rembg_tuner.errors import SettingsError
 from rembg_tuner.export.container import MARGIN, limits_of
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import FILE_NAMES, TARGETS, Export, Measured
-from rembg_tuner.machine import Machine, read_machine
-from rembg_tuner.measurement import Result
-from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
-from rembg_tuner.pipeline import Job
-from rembg_tuner.presets import find_preset, read_presets
-from rembg_tuner.running.runner import Runner
-from rembg_tuner.settings import Settings
-from rembg_tuner.trials import Trial
-from rembg_tuner.units import MIB
-from rembg_tuner.yaml_files import read_mapping
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.machine import Machine, read_machine
+from rembg_tuner.settings.presets import find_preset, read_presets
+from rembg_tuner.settings.results import Result
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.budgets import Budgets
+from rembg_tuner.tuning.trials import Trial
+from rembg_tuner.worker.pipeline import Job
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"

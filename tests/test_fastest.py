@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rembg_tuner.fastest import fastest_of, steadied
+from rembg_tuner.settings.fastest import fastest_of, steadied
 
 ORDER = ("int8", "bf16", "fp32")
 

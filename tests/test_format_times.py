@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_tuner.format_times import find_times, note_times, times_key
-from rembg_tuner.machine import Machine, read_machine
-from rembg_tuner.measurements import Measurements, Timing
 from rembg_tuner.models.agreement import AgreementWithFp32
-from rembg_tuner.precision import look_at_formats
-from rembg_tuner.resolve import resolve
-from rembg_tuner.settings import Settings
+from rembg_tuner.runtime.format_times import find_times, note_times, times_key
+from rembg_tuner.runtime.measurements import Measurements, Timing
+from rembg_tuner.settings.machine import Machine, read_machine
+from rembg_tuner.settings.precision import look_at_formats
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,5 +137,5 @@ def test_the_database_is_read_with_a_machine(
     def fail(*_: object) -> None:
         raise sqlite3.OperationalError("database is locked")
 
-    monkeypatch.setattr("rembg_tuner.format_times.Measurements.find_timing", fail)
+    monkeypatch.setattr("rembg_tuner.runtime.format_times.Measurements.find_timing", fail)
     assert read_machine().format_times("u2netp", "openvino") == {}

@@ -14,28 +14,28 @@ import pytest
 from made_bench import made_result
 from made_machines import NEW_CPU, make_machine
 
+from rembg_tuner.base.errors import OutputError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.cli import main
-from rembg_tuner.errors import OutputError
-from rembg_tuner.format_times import find_times
-from rembg_tuner.format_timing import FormatState, format_states, time_formats
 from rembg_tuner.imaging.source import read_header
-from rembg_tuner.machine import Machine, read_machine
-from rembg_tuner.measurement import HAD_COMPANY, Failure, Result
-from rembg_tuner.messages import Message
-from rembg_tuner.resolve import resolve
-from rembg_tuner.settings import Settings
-from rembg_tuner.ui import system_tab
-from rembg_tuner.ui.studies import Studies, Study
-from rembg_tuner.ui.views.formats import show_formats
+from rembg_tuner.runtime.format_times import find_times
+from rembg_tuner.settings.machine import Machine, read_machine
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.results import HAD_COMPANY, Failure, Result
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.format_timing import FormatState, format_states, time_formats
+from rembg_tuner.web.pages import system_tab
+from rembg_tuner.web.pages.studies import Studies, Study
+from rembg_tuner.web.pages.views.formats import show_formats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradio import Request
 
-    from rembg_tuner.pipeline import Job
-    from rembg_tuner.running.line import WaitingLine
-    from rembg_tuner.ui.handlers import Desk
+    from rembg_tuner.runtime.line import WaitingLine
+    from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.worker.pipeline import Job
 
 SECONDS = {"int8": 0.03, "bf16": 0.02, "fp32": 0.01}
 
@@ -146,7 +146,7 @@ def test_doctor_does_not_time_under_load(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It says so, and fails."""
-    monkeypatch.setattr("rembg_tuner.running.load.load_average", lambda: 999.0)
+    monkeypatch.setattr("rembg_tuner.runtime.load.load_average", lambda: 999.0)
     assert main(["doctor", "--time", "u2netp"]) == 1
     assert "were not timed: the machine was busy" in capsys.readouterr().err
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from rembg_tuner.server import gradio_start
+from rembg_tuner.web.server import gradio_start
 
 ROOT = Path(__file__).parent.parent
 # Run in a fresh Python, since this one may have Gradio already.
 SCRIPT = """
 import sys
 from pathlib import Path
-from rembg_tuner.server.gradio_start import import_gradio
+from rembg_tuner.web.server.gradio_start import import_gradio
 
 written = []
 write_text = Path.write_text
@@ -28,7 +28,7 @@ import gradio.caching
 assert not [name for name in written if name.endswith(".pyi")], written
 assert gr.Button.click.__doc__.startswith("Triggered when the Button is clicked."), gr.Button.click.__doc__
 assert gr.Image.clear.__doc__ != gr.Textbox.input.__doc__
-import rembg_tuner.server.web
+import rembg_tuner.web.server.web
 assert not {"pandas", "optuna"} & sys.modules.keys(), "this program's page loads them"
 import pandas
 assert gradio.caching.pd.DataFrame is pandas.DataFrame

@@ -12,9 +12,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rembg_tuner import conversion
+from rembg_tuner.base.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.engines.ncnn import pnnx
-from rembg_tuner.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, find_model
 from rembg_tuner.models.graph import (
     free_input,
@@ -25,8 +24,9 @@ from rembg_tuner.models.graph import (
     written_sizes,
 )
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
-from rembg_tuner.running import derived
-from rembg_tuner.settings import Settings
+from rembg_tuner.runtime import derived
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.worker import conversion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

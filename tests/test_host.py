@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_tuner.host import Host, oom_kill_count, read_host
+from rembg_tuner.settings.host import Host, oom_kill_count, read_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable

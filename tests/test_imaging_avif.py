@@ -11,7 +11,7 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms
 
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging import source
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 from made_bmp import ALPHA_MASKS, MASKS, RLE4, RLE8, make_bmp, masked, packed, rows, run_length
 from PIL import Image, ImageCms
 
-from rembg_tuner.errors import PictureError, PictureTooLargeError
+from rembg_tuner.base.errors import PictureError, PictureTooLargeError
 from rembg_tuner.imaging import formats, source, views
 
 if TYPE_CHECKING:

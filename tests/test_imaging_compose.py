@@ -20,8 +20,8 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms
 
-from rembg_tuner.colours import parse_colour
-from rembg_tuner.errors import CancelledError, OutputError, PictureError
+from rembg_tuner.base.colours import parse_colour
+from rembg_tuner.base.errors import CancelledError, OutputError, PictureError
 from rembg_tuner.imaging import compose, cutout_rows, png_writer, preview_files, source
 from rembg_tuner.imaging.libvips import start_libvips
 from rembg_tuner.imaging.matte import mask_image
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from rembg_tuner.colours import Colour
+    from rembg_tuner.base.colours import Colour
     from rembg_tuner.imaging.matte import Matte
 
     Pixels = npt.NDArray[np.uint8]  # (h, w, 3 or 4)
@@ -561,7 +561,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         os.close(descriptor)
         return open_("/dev/full", os.O_WRONLY)
 
-    monkeypatch.setattr("rembg_tuner.cache.os.open", open_on_full_disk)
+    monkeypatch.setattr("rembg_tuner.base.files.os.open", open_on_full_disk)
 
 
 @pytest.mark.usefixtures("full_disk", "small_strips")
@@ -582,7 +582,7 @@ _WRITE_LITTLE = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from rembg_tuner.errors import TunerError
+from rembg_tuner.base.errors import TunerError
 from rembg_tuner.imaging import compose, cutout_rows, png_writer, source
 from rembg_tuner.imaging.placed import PictureMatte
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -620,7 +620,7 @@ _WRITE_AS_NOBODY = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from rembg_tuner.errors import TunerError
+from rembg_tuner.base.errors import TunerError
 from rembg_tuner.imaging import compose, cutout_rows, png_writer, source
 from rembg_tuner.imaging.placed import PictureMatte
 if os.getuid() == 0:
@@ -681,7 +681,7 @@ def test_a_file_that_cannot_be_made_is_told(
     def refuse(*_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("rembg_tuner.cache.os.open", refuse)
+    monkeypatch.setattr("rembg_tuner.base.files.os.open", refuse)
     with pytest.raises(OutputError, match=re.escape(advice)):
         _write(picture, out / "cutout.png")
     assert _names(out) == []

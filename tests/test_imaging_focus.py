@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rembg_tuner.boxes import Area, Box
+from rembg_tuner.base.boxes import Area, Box
 from rembg_tuner.imaging.components import components_of, enclosed
 from rembg_tuner.imaging.focus import find_subject, look_again, look_at_box
 from rembg_tuner.imaging.matte import MaskRows, scale_to_matte

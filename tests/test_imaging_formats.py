@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rembg_tuner.errors import PictureError, PictureTooLargeError
+from rembg_tuner.base.errors import PictureError, PictureTooLargeError
 from rembg_tuner.imaging import formats
 from rembg_tuner.imaging.source import read_header
 
@@ -237,7 +237,7 @@ def test_a_path_that_leads_nowhere_is_refused(tmp_path: Path, name: str, reason:
 _AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging import formats
 locked = Path(sys.argv[1])
 if os.getuid() == 0:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rembg_tuner.errors import PictureError, PictureTooLargeError
+from rembg_tuner.base.errors import PictureError, PictureTooLargeError
 from rembg_tuner.imaging import formats, heif, source
 
 if TYPE_CHECKING:

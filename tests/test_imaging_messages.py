@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import pyvips
 
-from rembg_tuner.boxes import Box, box_in_picture
-from rembg_tuner.errors import PictureError, SettingsError, TunerError
+from rembg_tuner.base.boxes import Box, box_in_picture
+from rembg_tuner.base.errors import PictureError, SettingsError, TunerError
+from rembg_tuner.base.messages import Message, Quoted, render
 from rembg_tuner.imaging import complaints, compose, source
 from rembg_tuner.imaging.placed import PictureMatte
 from rembg_tuner.imaging.unwritable import unwritable_text
-from rembg_tuner.messages import Message, Quoted, render
-from rembg_tuner.running.previewer import Inspector
+from rembg_tuner.runtime.previewer import Inspector
 
 GREY = pyvips.Image.gaussnoise(40, 30, mean=128, sigma=40, seed=1).cast("uchar")
 PNG = GREY.pngsave_buffer()

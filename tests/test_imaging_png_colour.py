@@ -11,7 +11,7 @@ import pytest
 from made_png import BT709, DISPLAY_P3, chrm, chunk, cicp, gama, iccp, make_png
 from PIL import Image, ImageCms
 
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging import source
 from rembg_tuner.imaging.compose import Composition, write_cutout
 from rembg_tuner.imaging.placed import PictureMatte

@@ -17,8 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
-from rembg_tuner.boxes import Box
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.boxes import Box
+from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging import source
 from rembg_tuner.imaging.libvips import start_libvips
 

@@ -16,7 +16,7 @@ import pyvips
 import tifffile
 from PIL import Image, ImageCms
 
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging import compose, source
 from rembg_tuner.imaging.libvips import start_libvips
 from rembg_tuner.imaging.placed import PictureMatte

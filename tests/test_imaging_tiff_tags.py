@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging.tiff import inspect
 from rembg_tuner.imaging.tiff_pages import MAX_DIRECTORIES, read_pages
 from rembg_tuner.imaging.tiff_tags import MAX_READ_BYTES, TagError, TagReader

@@ -19,7 +19,7 @@ import pyvips
 from made_png import chunk, iccp, make_png
 from PIL import Image, ImageCms
 
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging import complaints, source, views
 from rembg_tuner.imaging.compose import Composition, write_cutout
 from rembg_tuner.imaging.libvips import start_libvips

@@ -11,24 +11,24 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rembg_tuner.cache import CACHE_VARIABLE
-from rembg_tuner.host import Host
-from rembg_tuner.machine import LIBVIPS_PACKAGE, read_machine
-from rembg_tuner.measurement import Failure, Result
-from rembg_tuner.measurements import FILE, Measurements, Peak, set_older_aside
-from rembg_tuner.messages import Message, render
-from rembg_tuner.pipeline import Job
-from rembg_tuner.resolve import resolve
-from rembg_tuner.running.known_peaks import KnownPeaks, picture_bytes_of
-from rembg_tuner.running.limits import MemoryLimit, limit_of, over_limit
-from rembg_tuner.running.line import WaitingLine
-from rembg_tuner.running.preflight import why_not_fit
-from rembg_tuner.running.runner import Runner
-from rembg_tuner.running.ticket import Order
-from rembg_tuner.running.warm import RunPeak, WarmWorker
-from rembg_tuner.running.watch import FailedRunError, OverLimitError
-from rembg_tuner.settings import Settings
-from rembg_tuner.units import MIB
+from rembg_tuner.base.files import CACHE_VARIABLE
+from rembg_tuner.base.messages import Message, render
+from rembg_tuner.base.units import MIB
+from rembg_tuner.runtime.known_peaks import KnownPeaks, picture_bytes_of
+from rembg_tuner.runtime.limits import MemoryLimit, limit_of, over_limit
+from rembg_tuner.runtime.line import WaitingLine
+from rembg_tuner.runtime.measurements import FILE, Measurements, Peak, set_older_aside
+from rembg_tuner.runtime.preflight import why_not_fit
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.runtime.ticket import Order
+from rembg_tuner.runtime.warm import RunPeak, WarmWorker
+from rembg_tuner.runtime.watch import FailedRunError, OverLimitError
+from rembg_tuner.settings.host import Host
+from rembg_tuner.settings.machine import LIBVIPS_PACKAGE, read_machine
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.results import Failure, Result
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.worker.pipeline import Job
 
 LARGE = Settings(engine="onnxruntime", network_size=512)
 SMALL = Settings(engine="onnxruntime", network_size=256)
@@ -288,7 +288,7 @@ def test_another_engine_libvips_or_other_weights_begin_anew(
     versions = read_machine().version
     for package in (LIBVIPS_PACKAGE, "onnxruntime", "rembg-tuner"):
         monkeypatch.setattr(
-            "rembg_tuner.machine._version_of",
+            "rembg_tuner.settings.machine._version_of",
             lambda name, of=package: "99" if name == of else versions(name),
         )
         peaks.refuse_what_will_not_fit(resolve(SMALL, read_machine()), asked(800), tmp_path)
@@ -311,7 +311,7 @@ def test_what_was_measured_with_other_versions_is_not_offered(
     assert "choose what fitted here: network_size 64 (150 MiB)" in refusal()
     versions = read_machine().version
     monkeypatch.setattr(
-        "rembg_tuner.machine._version_of",
+        "rembg_tuner.settings.machine._version_of",
         lambda name: "99" if name == LIBVIPS_PACKAGE else versions(name),
     )
     note(KnownPeaks(), make_worker(), tmp_path, 900)

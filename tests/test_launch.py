@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_tuner.host import read_host
-from rembg_tuner.running.line import MOST_WARM_BYTES
-from rembg_tuner.server import launch
-from rembg_tuner.ui.choices import preset_settings
+from rembg_tuner.runtime.line import MOST_WARM_BYTES
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.web.pages.choices import preset_settings
+from rembg_tuner.web.server import launch
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.settings.settings import Settings
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -102,7 +102,7 @@ def test_a_worker_is_started_with_the_server(
     line = _Line()
     web = ModuleType("web")
     vars(web)["launch_page"] = lambda *_: line.happened.append("page")
-    monkeypatch.setitem(sys.modules, "rembg_tuner.server.web", web)
+    monkeypatch.setitem(sys.modules, "rembg_tuner.web.server.web", web)
     monkeypatch.setattr(launch, "import_gradio", lambda: None)
     host = replace(read_host(), affinity_cpus=cpus, quota_cpus=None, memory_limit_bytes=None)
     monkeypatch.setattr(launch, "read_host", lambda: host)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,84 +21,32 @@ PACKAGE = "rembg_tuner"
 
 # DESIGN.md's rooms: a room imports only from rows above its own, and from itself.
 ROWS: tuple[tuple[str, ...], ...] = (
-    (
-        "errors",
-        "messages",
-        "escapes",
-        "units",
-        "colours",
-        "boxes",
-        "fastest",
-        "knobs",
-        "small_matte",
-        "tables",
-        "yaml_files",
-        "telemetry",
-        "engine_specs",
-    ),
-    ("settings", "measurement", "pareto", "host", "address_space"),
-    ("stats", "cache", "children", "measurements"),
-    ("trials", "quality", "budgets"),
-    ("models", "imaging", "recommend", "plot"),
-    ("engines", "report", "format_times"),
-    ("machine", "check", "precision", "resolve"),
-    ("presets", "asked", "records", "preset_figures"),
-    ("pipeline", "looks", "read_ahead", "conversion"),
+    ("base",),
+    ("models",),
+    ("imaging",),
+    ("engines",),
+    ("settings",),
     ("worker",),
-    ("running",),
-    (
-        "bench",
-        "quantization",
-        "diagnosis",
-        "documents",
-        "sweep",
-        "export",
-        "soak",
-        "article",
-    ),
-    ("comparison", "verification", "format_timing"),
-    ("cli", "ui", "server"),
+    ("runtime",),
+    ("tuning",),
+    ("quantization",),
+    ("export",),
+    ("batch",),
+    ("cli",),
+    ("web",),
     ("__main__", "app"),
 )
-# Two rooms in one row, one of which stands on the other.
+# Imports that still point the other way.
 BESIDE = {
-    ("errors", "messages"),
-    ("engine_specs", "errors"),
-    ("engine_specs", "messages"),
-    ("messages", "units"),
-    ("boxes", "errors"),
-    ("boxes", "messages"),
-    ("colours", "errors"),
-    ("colours", "messages"),
-    ("yaml_files", "messages"),
-    ("knobs", "messages"),
-    ("measurement", "settings"),
-    ("budgets", "trials"),
-    ("pipeline", "looks"),
-    ("read_ahead", "pipeline"),
-    ("server", "ui"),
-    ("sweep", "diagnosis"),
-    ("documents", "bench"),  # its tables stand in the documents
-    ("check", "machine"),
-    ("precision", "machine"),
-    ("precision", "check"),
-    ("resolve", "machine"),
-    ("resolve", "check"),
-    ("asked", "presets"),
-    ("records", "presets"),
-    ("resolve", "precision"),
-    ("imaging", "models"),  # the word for how a network's output becomes a matte
+    ("engines", "settings"),
+    ("models", "engines"),
+    ("models", "settings"),
+    ("settings", "runtime"),
+    ("tuning", "export"),
 }
-# Within the room of the measured workers: each stands on those before it.
-RUNNING = (
-    *("meter", "load", "launching", "process", "limits", "derived", "previewer", "watch", "warm"),
-    *("preflight", "known_peaks", "starting", "outcomes", "runner", "fresh", "ticket", "line"),
-)
-# What an engine is, as values: above the settings, though the engines themselves stand below.
-ENGINE_SPECS = re.compile(r"engines(\.spec|\.table|\.versions|\.\w+\.spec)?$")
 # A library's modules that may import it; a room stands for all its modules.
 DOORS: dict[str, tuple[str, ...]] = {
-    "yaml": ("yaml_files",),
+    "yaml": ("base.yaml_files",),
     "onnx": ("models.graph",),
     "google": ("models.graph",),  # protobuf, in which onnx is written and whose errors it raises
     "pyvips": ("imaging",),
@@ -112,15 +59,15 @@ DOORS: dict[str, tuple[str, ...]] = {
     "rembg": ("engines.rembg",),
     "PIL": ("engines.rembg",),
     "pi_heif": ("imaging.heif",),
-    "psutil": ("running.meter",),
-    "numpy": ("imaging", "quality", "engines", "bench"),
-    "gradio": ("ui", "server.web", "server.waking"),
-    "starlette": ("server",),
-    "uvicorn": ("server.connections",),
-    "python_multipart": ("server.multipart",),
-    "optuna": ("sweep.search",),
-    "brotli": ("server.kept",),
-    "babel": ("ui.catalogues",),
+    "psutil": ("runtime.meter",),
+    "numpy": ("imaging", "engines", "tuning.bench", "worker"),
+    "gradio": ("web.pages", "web.api", "web.server.web", "web.server.waking"),
+    "starlette": ("web.server",),
+    "uvicorn": ("web.server.connections",),
+    "python_multipart": ("web.server.multipart",),
+    "optuna": ("tuning.search",),
+    "brotli": ("web.server.kept",),
+    "babel": ("web.locale.catalogues",),
 }
 NEVER_IN_THE_WORKER = {
     "pi_heif",  # but for a HEIC picture
@@ -133,19 +80,18 @@ NEVER_IN_THE_WORKER = {
     "onnx",
     "argparse",
     "openvino.tools.ovc",  # half of what importing openvino takes
+    f"{PACKAGE}.runtime",
+    f"{PACKAGE}.tuning",
     f"{PACKAGE}.cli",
-    f"{PACKAGE}.running",
-    f"{PACKAGE}.children",
-    f"{PACKAGE}.conversion",
-    f"{PACKAGE}.presets",
-    f"{PACKAGE}.machine",
-    f"{PACKAGE}.check",
-    f"{PACKAGE}.asked",
-    f"{PACKAGE}.precision",
-    f"{PACKAGE}.resolve",
-    f"{PACKAGE}.bench",
-    f"{PACKAGE}.ui",
-    f"{PACKAGE}.server",
+    f"{PACKAGE}.web",
+    f"{PACKAGE}.base.child_process",
+    f"{PACKAGE}.worker.conversion",
+    f"{PACKAGE}.settings.presets",
+    f"{PACKAGE}.settings.machine",
+    f"{PACKAGE}.settings.check",
+    f"{PACKAGE}.settings.asked",
+    f"{PACKAGE}.settings.precision",
+    f"{PACKAGE}.settings.resolve",
 }
 
 
@@ -154,7 +100,7 @@ class Import:
     """One imported module as a source file names it."""
 
     importer: str  # below the package: "models.graph"
-    imported: str  # whole: "rembg_tuner.cache", "onnx"
+    imported: str  # whole: "rembg_tuner.base.files", "onnx"
     line: int
     only_types: bool
     in_function: bool = False
@@ -235,10 +181,6 @@ def all_imports() -> tuple[Import, ...]:
 
 def room_of(module: str) -> str:
     """Return the room of a module, by its name below the package."""
-    path = our_modules().get(f"{PACKAGE}.{module}")
-    is_empty = module.startswith("engines.") and path is not None and path.name == "__init__.py"
-    if ENGINE_SPECS.match(module) or is_empty:
-        return "engine_specs"
     return module.split(".")[0]
 
 
@@ -248,23 +190,12 @@ def row_of(room: str) -> int:
 
 
 def inner_imports() -> Iterator[tuple[Import, str]]:
-    """Give the imports of one room by another, with the room that is imported."""
+    """Give the imports of one room by another, with the room that is imported; types aside."""
     for found in all_imports():
-        if found.imported.startswith(f"{PACKAGE}."):
+        if found.imported.startswith(f"{PACKAGE}.") and not found.only_types:
             room = room_of(found.imported.removeprefix(f"{PACKAGE}."))
-            if room != room_of(found.importer) and not is_of_a_spec(found):
+            if room != room_of(found.importer):
                 yield found, room
-
-
-def is_of_a_spec(found: Import) -> bool:
-    """Return whether a spec's function imports an engine, or a spec imports a type.
-
-    See `test_the_table_is_light`.
-    """
-    if room_of(found.importer) != "engine_specs":
-        return False
-    is_an_engine = found.imported.startswith(f"{PACKAGE}.engines.")
-    return found.only_types or (found.in_function and is_an_engine)
 
 
 def test_every_module_has_a_room() -> None:
@@ -281,7 +212,7 @@ def test_the_reader_sees_imports_wherever_they_stand() -> None:
         ast.parse(
             "import a.b\n"
             "if TYPE_CHECKING:\n    from c import d\nelse:\n    import e\n"
-            "def f():\n    try:\n        from rembg_tuner import cache, __version__\n"
+            "def f():\n    try:\n        from rembg_tuner.base import files\n        from rembg_tuner import __version__\n"
             "    except ImportError:\n        import g as h, i\n"
         )
     )
@@ -289,7 +220,7 @@ def test_the_reader_sees_imports_wherever_they_stand() -> None:
         ("a.b", False),
         ("c", True),
         ("e", False),
-        ("rembg_tuner.cache", False),
+        ("rembg_tuner.base.files", False),
         ("rembg_tuner", False),
         ("g", False),
         ("i", False),
@@ -297,7 +228,7 @@ def test_the_reader_sees_imports_wherever_they_stand() -> None:
 
 
 def test_imports_point_up() -> None:
-    """A room imports only from rows above its own, for types and inside functions too."""
+    """A room imports only from rows above its own, inside functions too."""
     wrong = [
         f"{found.importer}:{found.line} imports {found.imported}"
         for found, room in inner_imports()
@@ -306,21 +237,6 @@ def test_imports_point_up() -> None:
     ]
     assert wrong == []
     assert sum(1 for _ in inner_imports()) > 50
-
-
-def test_the_room_of_the_workers_leans_one_way() -> None:
-    """From the meter, which knows nobody, to the line, which nobody below it knows."""
-    prefix = f"{PACKAGE}.running."
-    modules = {name.removeprefix(prefix) for name in our_modules() if name.startswith(prefix)}
-    assert modules == set(RUNNING)
-    assert [
-        f"{found.importer}:{found.line} imports {found.imported}"
-        for found in all_imports()
-        if found.importer.startswith("running.")
-        and found.imported.startswith(prefix)
-        and RUNNING.index(found.imported.removeprefix(prefix))
-        >= RUNNING.index(found.importer.removeprefix("running."))
-    ] == []
 
 
 def test_every_exception_to_the_rows_is_used() -> None:
@@ -350,13 +266,12 @@ def test_each_outside_library_has_one_door() -> None:
     assert {library for _, library in outside_imports()} >= {"yaml", "onnx", "pyvips", "psutil"}
 
 
-def test_the_upper_rows_need_nothing_but_python() -> None:
-    """Rows 1 to 3 import the standard library only, but for the door to YAML."""
-    upper = {room for row in ROWS[:3] for room in row} - {"yaml_files"}
+def test_the_base_needs_nothing_but_python() -> None:
+    """Base imports the standard library only, but for the door to YAML."""
     assert [
         f"{found.importer}:{found.line}"
         for found, _ in outside_imports()
-        if room_of(found.importer) in upper
+        if room_of(found.importer) == "base" and found.importer != "base.yaml_files"
     ] == []
 
 
@@ -402,14 +317,14 @@ def test_the_table_is_light() -> None:
 @pytest.mark.parametrize(
     ("statement", "needed"),
     [
-        pytest.param(f"import {PACKAGE}.worker", f"{PACKAGE}.worker", id="worker"),
+        pytest.param(f"import {PACKAGE}.worker.worker", f"{PACKAGE}.worker.worker", id="worker"),
         pytest.param(
-            f"from {PACKAGE}.worker import _import_libraries\n_import_libraries('onnxruntime')",
+            f"from {PACKAGE}.worker.worker import _import_libraries\n_import_libraries('onnxruntime')",
             "onnxruntime",
             id="worker-onnxruntime",
         ),
         pytest.param(
-            f"from {PACKAGE}.worker import _import_libraries\n_import_libraries('openvino')",
+            f"from {PACKAGE}.worker.worker import _import_libraries\n_import_libraries('openvino')",
             "openvino",
             id="worker-openvino",
         ),
@@ -426,12 +341,12 @@ _LOAD_AND_RUN = """
 import json, sys
 from dataclasses import asdict
 from pathlib import Path
-from rembg_tuner import worker
+from rembg_tuner.worker import worker
 engine, focus, folder = sys.argv[1:]
 worker._import_libraries(engine)
 from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.settings import build_settings
-from rembg_tuner.pipeline import Job
+from rembg_tuner.settings.settings import build_settings
+from rembg_tuner.worker.pipeline import Job
 from PIL import Image
 Image.radial_gradient("L").convert("RGB").save(folder + "/picture.png")
 settings = build_settings({"engine": engine, "focus": focus, "precision": "fp32"}).to_dict()
@@ -471,4 +386,4 @@ def test_importing_the_worker_imports_no_library_yet(library: str) -> None:
 @cache
 def loaded_by_the_worker() -> frozenset[str]:
     """Import the worker once for several questions."""
-    return frozenset(loaded_by(f"import {PACKAGE}.worker"))
+    return frozenset(loaded_by(f"import {PACKAGE}.worker.worker"))

@@ -17,17 +17,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_tuner.errors import CancelledError
-from rembg_tuner.host import read_host
-from rembg_tuner.measurement import HAD_COMPANY, Failure, Result, Sample
-from rembg_tuner.messages import Message
-from rembg_tuner.pipeline import Job
-from rembg_tuner.running.line import MOST_WARM_BYTES, WaitingLine
-from rembg_tuner.running.runner import Runner
-from rembg_tuner.running.ticket import Order, Ticket
-from rembg_tuner.running.watch import Progress
-from rembg_tuner.settings import Settings
-from rembg_tuner.ui.visit import waited_for
+from rembg_tuner.base.errors import CancelledError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.runtime.line import MOST_WARM_BYTES, WaitingLine
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.runtime.ticket import Order, Ticket
+from rembg_tuner.runtime.watch import Progress
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.settings.results import HAD_COMPANY, Failure, Result, Sample
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.web.pages.visit import waited_for
+from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -256,7 +256,7 @@ def test_a_trial_is_cancelled_while_its_model_converts(
         until(is_cancelled)
         raise CancelledError(Message("the run was cancelled while its model was converted"))
 
-    monkeypatch.setattr("rembg_tuner.running.runner.prepare", convert)
+    monkeypatch.setattr("rembg_tuner.runtime.runner.prepare", convert)
     trial = order(tmp_path)
     ticket = line.submit(replace(trial, in_turn=(trial.job,)))
     until(lambda: ticket.glance().stage == "convert")
@@ -276,7 +276,7 @@ def test_a_heavy_worker_is_not_kept(
     finished(line.submit(order(tmp_path)))
     assert len(line.worker_pids()) == 1
     assert MOST_WARM_BYTES == 2**30
-    monkeypatch.setattr("rembg_tuner.running.line.MOST_WARM_BYTES", 2**20)
+    monkeypatch.setattr("rembg_tuner.runtime.line.MOST_WARM_BYTES", 2**20)
     with WaitingLine() as narrow:
         finished(narrow.submit(order(tmp_path)))
         until(lambda: narrow.worker_pids() == ())
@@ -411,7 +411,7 @@ def workers() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile, or is a zombie
-            if "rembg_tuner.worker" in " ".join(child.cmdline()):
+            if "rembg_tuner.worker.worker" in " ".join(child.cmdline()):
                 found.append(child)
     return found
 

@@ -17,16 +17,16 @@ import pytest
 from made_trials import make_trial
 from triggered_messages import busy
 
+from rembg_tuner.base.messages import Message
 from rembg_tuner.cli import main
-from rembg_tuner.measurement import MACHINE_BUSY, distinct, is_busy
-from rembg_tuner.messages import Message
-from rembg_tuner.running.load import OwnLoad, busy_warning
-from rembg_tuner.running.meter import Meter
-from rembg_tuner.sweep.run import SweepProgress
-from rembg_tuner.ui.studies import Study
-from rembg_tuner.ui.study_handlers import StudyHandlers
-from rembg_tuner.ui.visitors import Visitor
-from rembg_tuner.ui.words import tell
+from rembg_tuner.runtime.load import OwnLoad, busy_warning
+from rembg_tuner.runtime.meter import Meter
+from rembg_tuner.settings.results import MACHINE_BUSY, distinct, is_busy
+from rembg_tuner.tuning.sweep import SweepProgress
+from rembg_tuner.web.locale.words import tell
+from rembg_tuner.web.pages.studies import Study
+from rembg_tuner.web.pages.study_handlers import StudyHandlers
+from rembg_tuner.web.pages.visitors import Visitor
 
 COFFEE = Path(__file__).parent.parent / "examples" / "coffee.png"
 
@@ -87,9 +87,9 @@ def machine(
     patch: pytest.MonkeyPatch, *, load: float | None, usable: int = 2, cpus: int = 2
 ) -> None:
     """Make a machine: its load average, its CPUs, and how many of these may be used."""
-    patch.setattr("rembg_tuner.running.load.load_average", lambda: load)
-    patch.setattr("rembg_tuner.running.load.read_host", lambda: SimpleNamespace(usable_cpus=usable))
-    patch.setattr("rembg_tuner.running.load.os.cpu_count", lambda: cpus)
+    patch.setattr("rembg_tuner.runtime.load.load_average", lambda: load)
+    patch.setattr("rembg_tuner.runtime.load.read_host", lambda: SimpleNamespace(usable_cpus=usable))
+    patch.setattr("rembg_tuner.runtime.load.os.cpu_count", lambda: cpus)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from babel.messages.pofile import read_po, write_po
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_tuner.messages import ENGLISH, Message, Quoted, Term, listed, plural, render
-from rembg_tuner.server import sender
-from rembg_tuner.ui import catalogues, widgets, words
-from rembg_tuner.ui.catalogues import LANGUAGES, SOURCE, catalogue_of, language_of, po_file
-from rembg_tuner.ui.words import say, tell
+from rembg_tuner.base.messages import ENGLISH, Message, Quoted, Term, listed, plural, render
+from rembg_tuner.web.locale import catalogues, words
+from rembg_tuner.web.locale.catalogues import LANGUAGES, SOURCE, catalogue_of, language_of, po_file
+from rembg_tuner.web.locale.words import say, tell
+from rembg_tuner.web.pages import widgets
+from rembg_tuner.web.server import sender
 from tools import words as tool
 
 if TYPE_CHECKING:

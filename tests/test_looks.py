@@ -12,16 +12,16 @@ from PIL import Image, ImageFilter
 from test_engines import opened
 from test_pipeline import MODEL, NETWORK, SIDE, Brightness, LeftHalf, Raw, silent
 
-from rembg_tuner.boxes import Box, box_in_picture, stored_box
-from rembg_tuner.errors import CancelledError, EngineError, PictureError, SettingsError
+from rembg_tuner.base.boxes import Box, box_in_picture, stored_box
+from rembg_tuner.base.errors import CancelledError, EngineError, PictureError, SettingsError
 from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.pipeline import Job, Outcome, Undone, cut_out_together, run_job
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.worker.pipeline import Job, Outcome, Undone, cut_out_together, run_job
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rembg_tuner.pipeline import Stages
+    from rembg_tuner.worker.pipeline import Stages
 
     Pixels = npt.NDArray[np.uint8]
 

@@ -8,7 +8,8 @@ from typing import get_args
 
 import pytest
 
-from rembg_tuner.measurement import (
+from rembg_tuner.base.messages import Message
+from rembg_tuner.settings.results import (
     Agreement,
     Environment,
     Failure,
@@ -18,8 +19,7 @@ from rembg_tuner.measurement import (
     read_message,
     setting_peak_bytes,
 )
-from rembg_tuner.messages import Message
-from rembg_tuner.settings import Settings, build_settings
+from rembg_tuner.settings.settings import Settings, build_settings
 
 SETTINGS = Settings(engine="onnxruntime", max_side=512)
 RESULT = Result(

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_tuner import machine
-from rembg_tuner.cache import CACHE_VARIABLE
-from rembg_tuner.measurements import FILE, Measurements, Peak, Timing
-from rembg_tuner.settings import Settings
-from rembg_tuner.units import MIB
+from rembg_tuner.base.files import CACHE_VARIABLE
+from rembg_tuner.base.units import MIB
+from rembg_tuner.runtime.measurements import FILE, Measurements, Peak, Timing
+from rembg_tuner.settings import machine
+from rembg_tuner.settings.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,7 +110,7 @@ def test_a_files_hash_is_computed_once(tmp_path: Path, monkeypatch: pytest.Monke
         computed.append(path.read_bytes())
         return {"sha256": path.read_bytes().hex()}
 
-    monkeypatch.setattr("rembg_tuner.machine.file_digests", compute)
+    monkeypatch.setattr("rembg_tuner.settings.machine.file_digests", compute)
 
     def ask() -> str:
         machine._digest.cache_clear()  # as another process begins
@@ -139,7 +139,7 @@ def test_what_was_run_longest_ago_is_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Visitors cannot make the file grow."""
-    monkeypatch.setattr("rembg_tuner.measurements._MAX_ROWS", 3)
+    monkeypatch.setattr("rembg_tuner.runtime.measurements._MAX_ROWS", 3)
     known = Measurements(tmp_path)
     for i in range(5):
         note(known, str(i), 200)
@@ -188,7 +188,7 @@ def test_a_full_disk_damages_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise full
 
     with monkeypatch.context() as patch:
-        patch.setattr("rembg_tuner.tables.open_tables", fail)
+        patch.setattr("rembg_tuner.base.sqlite_files.open_tables", fail)
         with pytest.raises(sqlite3.OperationalError, match="full"):
             note(known, "a", 300)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_tuner.errors import SettingsError, TunerError, message_of
-from rembg_tuner.messages import (
+from rembg_tuner.base.errors import SettingsError, TunerError, message_of
+from rembg_tuner.base.messages import (
     Either,
     Listed,
     Message,
@@ -305,7 +305,7 @@ def test_messages_are_made_by_their_own_names() -> None:
     odd = []
     for path in sorted(PACKAGE.rglob("*.py")):
         name = str(path.relative_to(PACKAGE))
-        if name == "messages.py":
+        if name == "base/messages.py":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and not str(node.module).startswith("rembg_tuner"):
@@ -314,12 +314,12 @@ def test_messages_are_made_by_their_own_names() -> None:
                 odd += [
                     f"{name}: {one.name} as {one.asname}"
                     for one in node.names
-                    if one.asname and one.name in ("Message", "plural", "rembg_tuner.messages")
+                    if one.asname and one.name in ("Message", "plural", "rembg_tuner.base.messages")
                 ]
                 odd += [
                     f"{name}: {one.name}"
                     for one in node.names
-                    if one.name in ("messages", "rembg_tuner.messages")
+                    if one.name in ("messages", "rembg_tuner.base.messages")
                 ]
             elif isinstance(node, ast.Attribute) and ast.unparse(node) == "Message.make":
                 made[name] = made.get(name, 0) - 1

@@ -19,10 +19,10 @@ import pytest
 import pyvips
 from PIL import Image
 
-from rembg_tuner.errors import MissingModelError, ModelError
+from rembg_tuner.base.errors import MissingModelError, ModelError
+from rembg_tuner.base.messages import render
 from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
 from rembg_tuner.imaging.network_input import normalise
-from rembg_tuner.messages import render
 from rembg_tuner.models.catalogue import (
     EMBEDDED_FOLDER,
     CatalogueEntry,

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from rembg_tuner.base.errors import EngineError, MissingProviderError, ModelError, OutOfMemoryError
 from rembg_tuner.engines.arrays import noise
 from rembg_tuner.engines.onnxruntime.providers import provider_options, provider_problem
 from rembg_tuner.engines.onnxruntime.session import OnnxRuntimeEngine
 from rembg_tuner.engines.protocols import EngineRequest
 from rembg_tuner.engines.table import open_engine
-from rembg_tuner.errors import EngineError, MissingProviderError, ModelError, OutOfMemoryError
 from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,9 +169,9 @@ from pathlib import Path
 import numpy, psutil
 from rembg_tuner.engines.table import open_engine
 from rembg_tuner.engines.protocols import EngineRequest
-from rembg_tuner.errors import OutOfMemoryError
+from rembg_tuner.base.errors import OutOfMemoryError
 from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings.settings import Settings
 model = find_model("u2netp")
 engine = open_engine(EngineRequest(settings=Settings(engine="onnxruntime"), model=model, model_digest="", threads=1, cache=Path({str(tmp_path)!r})))
 most = psutil.Process().memory_info().vms + 64 * 2**20

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rembg_tuner.ui.page_folder import (
+from rembg_tuner.web.pages.page_folder import (
     LEAST_AGE_S,
     MOST_AGE_S,
     PageFolder,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from rembg_tuner.errors import (
+from rembg_tuner.base.errors import (
     NO_FOREGROUND,
     CancelledError,
     EngineError,
@@ -23,12 +23,12 @@ from rembg_tuner.errors import (
     PictureError,
     TunerError,
 )
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging.placed import PictureMatte
-from rembg_tuner.measurement import has_code
-from rembg_tuner.messages import Message
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
-from rembg_tuner.pipeline import Job, Outcome, Stages, Undone, cut_out_together, run_job
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings.results import has_code
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.worker.pipeline import Job, Outcome, Stages, Undone, cut_out_together, run_job
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
 STAGES = ["read_small", "normalise", "predict", "matte", "write"]
@@ -47,10 +47,10 @@ MODEL = ModelSpec(
 Raw = npt.NDArray[np.float32]  # (n, c, h, w)
 
 if TYPE_CHECKING:
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.engines.protocols import NetworkEngine
-    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import Post
-    from rembg_tuner.settings import Value
+    from rembg_tuner.settings.settings import Value
 
 
 class Fake:

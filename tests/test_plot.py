@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_trials import make_trial
 
-from rembg_tuner.messages import Message
-from rembg_tuner.plot.drawing import draw
-from rembg_tuner.plot.layout import HEIGHT, WIDTH, lay_out
-from rembg_tuner.settings import Settings
-from rembg_tuner.trials import Trial
-from rembg_tuner.units import MIB
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.plot_drawing import draw
+from rembg_tuner.tuning.plot_layout import HEIGHT, WIDTH, lay_out
+from rembg_tuner.tuning.trials import Trial
 
 COSTS = st.lists(
     st.tuples(st.floats(20, 6000), st.floats(0.01, 20), st.one_of(st.none(), st.floats(0, 1))),

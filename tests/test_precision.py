@@ -15,13 +15,13 @@ from rembg_tuner.models.agreement import (
     agreement_with_fp32,
     remember_agreement,
 )
-from rembg_tuner.precision import meaning_of_precision
-from rembg_tuner.settings import KNOBS, Settings
+from rembg_tuner.settings.precision import meaning_of_precision
+from rembg_tuner.settings.settings import KNOBS, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rembg_tuner.host import Int8Kind
+    from rembg_tuner.settings.host import Int8Kind
 
 EVERYTHING = make_machine(
     engines=("openvino", "onnxruntime", "ncnn"),

@@ -10,17 +10,17 @@ from typing import cast
 import pytest
 from made_trials import make_trial
 
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB
 from rembg_tuner.cli import main
 from rembg_tuner.cli.sweep_figures import keep_presets_figures
-from rembg_tuner.machine import read_machine
-from rembg_tuner.messages import Message
-from rembg_tuner.preset_figures import PresetFigures, find_figures, note_figures
-from rembg_tuner.settings import Settings
-from rembg_tuner.ui.arrival import Arrival
-from rembg_tuner.ui.choices import preset_settings
-from rembg_tuner.ui.handlers import Desk
-from rembg_tuner.ui.visitors import Visitor
-from rembg_tuner.units import MIB
+from rembg_tuner.runtime.preset_figures import PresetFigures, find_figures, note_figures
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.web.pages.arrival import Arrival
+from rembg_tuner.web.pages.choices import preset_settings
+from rembg_tuner.web.pages.handlers import Desk
+from rembg_tuner.web.pages.visitors import Visitor
 
 FIGURES = PresetFigures(
     time_s=0.0444,

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 import pytest
 from made_machines import INT8_OF_U2NETP, make_machine
 
-from rembg_tuner.asked import asked_settings
-from rembg_tuner.bench import preset_measurements
-from rembg_tuner.check import check
-from rembg_tuner.errors import PresetError, SettingsError
-from rembg_tuner.host import Host
-from rembg_tuner.machine import Machine, read_machine
-from rembg_tuner.presets import (
+from rembg_tuner.base.errors import PresetError, SettingsError
+from rembg_tuner.base.yaml_files import format_mapping, read_mapping
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.check import check
+from rembg_tuner.settings.host import Host
+from rembg_tuner.settings.machine import Machine, read_machine
+from rembg_tuner.settings.presets import (
     Preset,
     find_preset,
     measured_elsewhere_text,
     read_presets,
     small_subject_of,
 )
-from rembg_tuner.resolve import resolve
-from rembg_tuner.settings import Settings, build_settings
-from rembg_tuner.yaml_files import format_mapping, read_mapping
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.settings import Settings, build_settings
+from rembg_tuner.tuning.bench import preset_measurements
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,12 +17,12 @@ import pytest
 from made_networks import bright_things
 from watched import Watched
 
-from rembg_tuner.children.environment import numba_environment
-from rembg_tuner.errors import OutputError
+from rembg_tuner.base.child_environment import numba_environment
+from rembg_tuner.base.errors import OutputError
 from rembg_tuner.export.targets import export
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.models.download import get_model
-from rembg_tuner.settings import Settings
+from rembg_tuner.runtime.download import get_model
+from rembg_tuner.settings.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -19,24 +19,24 @@ from hypothesis import strategies as st
 from made_networks import bright_things
 from onnx import TensorProto, helper
 
-from rembg_tuner.cache import CACHE_VARIABLE
-from rembg_tuner.children.environment import child_environment
+from rembg_tuner.base.child_environment import child_environment
+from rembg_tuner.base.errors import MissingModelError, ModelError, SettingsError
+from rembg_tuner.base.files import CACHE_VARIABLE
 from rembg_tuner.cli import main
 from rembg_tuner.engines.protocols import INT8_MARK
-from rembg_tuner.errors import MissingModelError, ModelError, SettingsError
-from rembg_tuner.measurement import Result
+from rembg_tuner.imaging.quality import sure_share
 from rembg_tuner.models.agreement import AgreementWithFp32, agreement_with_fp32
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, INT8_ENGINES, find_model, int8_file
 from rembg_tuner.models.spec import file_digests
-from rembg_tuner.pipeline import Job
-from rembg_tuner.quality import sure_share
 from rembg_tuner.quantization import make
 from rembg_tuner.quantization.make import Made, quantize_model
 from rembg_tuner.quantization.pace import Pace
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
 from rembg_tuner.quantization.search import Agreement, Found, Target, find_left_out
-from rembg_tuner.running.runner import Runner
-from rembg_tuner.settings import Settings
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.settings.results import Result
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,19 +14,19 @@ import pytest
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from rembg_tuner import pipeline, read_ahead
-from rembg_tuner.boxes import Box
+from rembg_tuner.base.boxes import Box
 from rembg_tuner.imaging import source
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
-from rembg_tuner.pipeline import Job, Outcome, Stages, Undone, begin, cut_out_together
-from rembg_tuner.read_ahead import ReadAhead
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.worker import pipeline, read_ahead
+from rembg_tuner.worker.pipeline import Job, Outcome, Stages, Undone, begin, cut_out_together
+from rembg_tuner.worker.read_ahead import ReadAhead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rembg_tuner.messages import Message
-    from rembg_tuner.settings import Value
+    from rembg_tuner.base.messages import Message
+    from rembg_tuner.settings.settings import Value
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
 SIDE = 64

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import pyvips
 
-from rembg_tuner.measurement import Result
-from rembg_tuner.pipeline import Job
-from rembg_tuner.running.runner import Runner
-from rembg_tuner.settings import EngineName, Settings
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.settings.results import Result
+from rembg_tuner.settings.settings import EngineName, Settings
+from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

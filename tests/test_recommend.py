@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_trials import make_trial
 
-from rembg_tuner.budgets import Budgets, read_budgets
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.messages import Message
-from rembg_tuner.pareto import dominates, front_of, hypervolume
-from rembg_tuner.recommend import recommend
-from rembg_tuner.settings import Settings
-from rembg_tuner.trials import Trial, label_of, read_trial
-from rembg_tuner.units import MIB
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.budgets import Budgets, read_budgets
+from rembg_tuner.tuning.pareto import dominates, front_of, hypervolume
+from rembg_tuner.tuning.recommend import recommend
+from rembg_tuner.tuning.trials import Trial, label_of, read_trial
 
 COORDINATE = st.integers(0, 6).map(float)
 POINTS = st.lists(st.tuples(COORDINATE, COORDINATE, COORDINATE), max_size=12)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from triggered_messages import TRIGGERS, Said
 
-from rembg_tuner.errors import TunerError
-from rembg_tuner.measurement import Failure
-from rembg_tuner.messages import Message, Term, listed
-from rembg_tuner.settings import ENGINES, KNOBS
-from rembg_tuner.ui.words import tell
-from rembg_tuner.yaml_files import read_mapping
+from rembg_tuner.base.errors import TunerError
+from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.yaml_files import read_mapping
+from rembg_tuner.settings.results import Failure
+from rembg_tuner.settings.settings import ENGINES, KNOBS
+from rembg_tuner.web.locale.words import tell
 
 RECORDED_LANGUAGES = ("en", "zh-CN")  # those of before; a new language has no record
 RECORD = read_mapping(Path(__file__).with_name("recorded_messages.yaml"))

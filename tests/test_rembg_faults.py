@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from rembg_tuner.base.errors import PictureError
 from rembg_tuner.engines.rembg.session import RembgEngine
-from rembg_tuner.errors import PictureError
 
 
 def _engine(fault: Exception | None = None) -> RembgEngine:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 from made_trials import make_trial
 
-from rembg_tuner.messages import Message, quoted
-from rembg_tuner.report import CSV_FILE, HTML_FILE, JSON_FILE, Story, write_csv, write_report
-from rembg_tuner.settings import KNOBS, Settings
-from rembg_tuner.trials import PictureTrial, Trial, read_trial
-from rembg_tuner.units import MIB
+from rembg_tuner.base.messages import Message, quoted
+from rembg_tuner.base.units import MIB
+from rembg_tuner.settings.settings import KNOBS, Settings
+from rembg_tuner.tuning.report import CSV_FILE, HTML_FILE, JSON_FILE, Story, write_csv, write_report
+from rembg_tuner.tuning.trials import PictureTrial, Trial, read_trial
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from made_machines import INT8_OF_U2NETP, NEW_CPU, OLD_CPU, make_machine
 
 import rembg_tuner
-from rembg_tuner.check import check
+from rembg_tuner.base.errors import MissingModelError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.errors import MissingModelError
-from rembg_tuner.machine import Machine, ModelFile, read_machine
-from rembg_tuner.messages import Message
 from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
-from rembg_tuner.resolve import resolve
-from rembg_tuner.running.runner import Runner
-from rembg_tuner.settings import KNOBS, Settings, default_of, type_of
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.settings.check import check
+from rembg_tuner.settings.machine import Machine, ModelFile, read_machine
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.settings import KNOBS, Settings, default_of, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

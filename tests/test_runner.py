@@ -20,25 +20,25 @@ import psutil
 import pytest
 from PIL import Image
 
-from rembg_tuner.cache import CACHE_VARIABLE, user_cache_folder
+from rembg_tuner.base.files import CACHE_VARIABLE, user_cache_folder
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging import deflate
-from rembg_tuner.machine import read_machine
-from rembg_tuner.measurement import Failure, Result
-from rembg_tuner.measurements import Measurements
-from rembg_tuner.messages import Message
-from rembg_tuner.pipeline import Job
-from rembg_tuner.resolve import resolve
-from rembg_tuner.running.limits import MemoryLimit
-from rembg_tuner.running.meter import Meter
-from rembg_tuner.running.process import WorkerRubbishError, _read_message
-from rembg_tuner.running.runner import Runner, _has_room, _may_be_of_others, _Turn
-from rembg_tuner.running.watch import FailedRunError
-from rembg_tuner.settings import Settings
+from rembg_tuner.runtime.limits import MemoryLimit
+from rembg_tuner.runtime.measurements import Measurements
+from rembg_tuner.runtime.meter import Meter
+from rembg_tuner.runtime.process import WorkerRubbishError, _read_message
+from rembg_tuner.runtime.runner import Runner, _has_room, _may_be_of_others, _Turn
+from rembg_tuner.runtime.watch import FailedRunError
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.results import Failure, Result
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rembg_tuner.running.watch import Progress
+    from rembg_tuner.runtime.watch import Progress
 
 MIB = 2**20
 ROOT = Path(__file__).parent.parent
@@ -865,9 +865,9 @@ def test_a_ctrl_c_does_not_reach_the_worker(when: str, runner: Runner, tmp_path:
 
 PARENT = """
 import sys
-from rembg_tuner.pipeline import Job
-from rembg_tuner.running.runner import Runner
-from rembg_tuner.settings import Settings
+from rembg_tuner.worker.pipeline import Job
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.settings.settings import Settings
 
 slow = Settings(engine="openvino", network_size=512)
 def tell(progress):

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 from made_machines import INT8_OF_U2NETP, make_machine
 
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.cli.readers import list_reader_of
-from rembg_tuner.diagnosis import ProviderState
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.machine import Machine
-from rembg_tuner.messages import Message
-from rembg_tuner.pareto import hypervolume
-from rembg_tuner.resolve import resolve
-from rembg_tuner.settings import Settings, Value, build_settings
-from rembg_tuner.sweep.grid import default_axes, make_grid, shuffled
-from rembg_tuner.sweep.opening import Plan
-from rembg_tuner.sweep.search import GuidedSearch, WholeGrid
-from rembg_tuner.trials import Trial
+from rembg_tuner.runtime.diagnosis import ProviderState
+from rembg_tuner.settings.machine import Machine
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.settings import Settings, Value, build_settings
+from rembg_tuner.tuning.grid import default_axes, make_grid, shuffled
+from rembg_tuner.tuning.opening import Plan
+from rembg_tuner.tuning.pareto import hypervolume
+from rembg_tuner.tuning.search import GuidedSearch, WholeGrid
+from rembg_tuner.tuning.trials import Trial
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "recorded-trials.json").read_text())
 ABLE = make_machine(
@@ -273,7 +273,7 @@ def test_a_provider_that_is_not_here_is_left_out(monkeypatch: pytest.MonkeyPatch
         asked.append(None)
         return absent
 
-    monkeypatch.setattr("rembg_tuner.sweep.opening.provider_states", ask)
+    monkeypatch.setattr("rembg_tuner.tuning.opening.provider_states", ask)
     base = Settings(engine="onnxruntime")
     plan = Plan(pictures=(), axes={"provider": ("cpu", "cuda")}, base=base)
     assert [one.provider for one in plan.grid()] == ["cpu"]

@@ -26,10 +26,10 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from rembg_tuner.cache import user_cache_folder
-from rembg_tuner.measurement import Result
-from rembg_tuner.measurements import Measurements
-from rembg_tuner.server.waking import wake_on_arrival
+from rembg_tuner.base.files import user_cache_folder
+from rembg_tuner.runtime.measurements import Measurements
+from rembg_tuner.settings.results import Result
+from rembg_tuner.web.server.waking import wake_on_arrival
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

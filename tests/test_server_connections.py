@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.server import ServerState
 
-from rembg_tuner.server.connections import (
+from rembg_tuner.web.server.connections import (
     MAX_CONNECTIONS,
     MIN_CONNECTIONS,
     cap_connections,
@@ -25,7 +25,7 @@ from rembg_tuner.server.connections import (
     max_connections,
     quiet_accepting,
 )
-from rembg_tuner.server.heartbeat import heartbeat_route
+from rembg_tuner.web.server.heartbeat import heartbeat_route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

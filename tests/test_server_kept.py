@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import brotli
 import pytest
 
-from rembg_tuner.server import kept
-from rembg_tuner.server.guard import Guard, GuardLimits
-from rembg_tuner.server.kept import ASK_EACH_TIME, DAY, YEAR, cache_control_of, choose_encoding
+from rembg_tuner.web.server import kept
+from rembg_tuner.web.server.guard import Guard, GuardLimits
+from rembg_tuner.web.server.kept import ASK_EACH_TIME, DAY, YEAR, cache_control_of, choose_encoding
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send

@@ -12,11 +12,11 @@ from hypothesis import settings as given_with
 from hypothesis import strategies as st
 from made_machines import make_machine
 
-from rembg_tuner.check import checked_settings
+from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.engines import table
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.resolve import resolve
-from rembg_tuner.settings import (
+from rembg_tuner.settings.check import checked_settings
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.settings import (
     ENGINES,
     KNOBS,
     Settings,
@@ -32,7 +32,7 @@ from rembg_tuner.settings import (
 )
 
 if TYPE_CHECKING:
-    from rembg_tuner.settings import Value
+    from rembg_tuner.settings.settings import Value
 
 # On a busy machine drawing alone can take its time.
 UNHURRIED = given_with(deadline=None, suppress_health_check=[HealthCheck.too_slow])

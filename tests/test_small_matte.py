@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import pyvips
 
-from rembg_tuner.children.comparer import Comparer
+from rembg_tuner.base.small_matte import SmallMatte, read_small_matte
 from rembg_tuner.imaging.comparisons import shrink
-from rembg_tuner.small_matte import SmallMatte, read_small_matte
+from rembg_tuner.runtime.comparer import Comparer
 
 
 def matte_of(*levels: int) -> SmallMatte:

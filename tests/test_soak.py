@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_tuner.article import Row, Table, verdict_of
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB
 from rembg_tuner.cli import main
 from rembg_tuner.cli.article import describe_table
-from rembg_tuner.messages import Message
-from rembg_tuner.settings import Settings
-from rembg_tuner.soak import Soak, SoakPlan, draw_soak, fit_slope, run_soak
-from rembg_tuner.stats import MIN_VERDICT_RUNS
-from rembg_tuner.units import MIB
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.article import Row, Table, verdict_of
+from rembg_tuner.tuning.soak import Soak, SoakPlan, draw_soak, fit_slope, run_soak
+from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS
 
 if TYPE_CHECKING:
-    from rembg_tuner.measurement import Result
+    from rembg_tuner.settings.results import Result
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as given_with
 from hypothesis import strategies as st
 
-from rembg_tuner.stats import P95_LEAST_N, repeatability_of, summarise
+from rembg_tuner.tuning.stats import P95_LEAST_N, repeatability_of, summarise
 
 DURATIONS = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=60)
 

@@ -50,8 +50,8 @@ sys.exit(main())
         ("argparse", "doctor"),
         ("rembg_tuner.cli.doctor", "doctor"),
         ("psutil", "doctor"),
-        ("rembg_tuner.address_space", "app.py"),
-        ("rembg_tuner.server.launch", "app.py"),
+        ("rembg_tuner.settings.address_space", "app.py"),
+        ("rembg_tuner.web.server.launch", "app.py"),
     ],
 )
 def test_ctrl_c_while_modules_are_imported_prints_nothing(module: str, command: str) -> None:

@@ -24,28 +24,28 @@ from made_bench import MadeBench
 from made_machines import make_machine
 from made_trials import make_trial
 
-from rembg_tuner.budgets import Budgets
-from rembg_tuner.children.comparer import Comparer
+from rembg_tuner.base.errors import OutputError, SettingsError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.cli import main
-from rembg_tuner.comparison import Entry, Question, compare_settings
-from rembg_tuner.errors import OutputError, SettingsError
 from rembg_tuner.imaging.comparisons import another_shape
-from rembg_tuner.measurement import Failure, Result
-from rembg_tuner.messages import Message
-from rembg_tuner.settings import Settings, build_settings
-from rembg_tuner.sweep.bench import OwnBench
-from rembg_tuner.sweep.guess import left_range_s
-from rembg_tuner.sweep.measure import Ground, Reference, make_reference, measure_trial
-from rembg_tuner.sweep.opening import Plan, open_sweep
-from rembg_tuner.sweep.store import STORE_FILE, TrialStore, context_of
-from rembg_tuner.sweep.summary import read_summary
-from rembg_tuner.sweep.weights import weights_key
-from rembg_tuner.trials import Trial, label_of, read_trial
+from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.settings.results import Failure, Result
+from rembg_tuner.settings.settings import Settings, build_settings
+from rembg_tuner.tuning.budgets import Budgets
+from rembg_tuner.tuning.comparison import Entry, Question, compare_settings
+from rembg_tuner.tuning.guess import left_range_s
+from rembg_tuner.tuning.measure import Ground, Reference, make_reference, measure_trial
+from rembg_tuner.tuning.opening import Plan, open_sweep
+from rembg_tuner.tuning.own_bench import OwnBench
+from rembg_tuner.tuning.store import STORE_FILE, TrialStore, context_of
+from rembg_tuner.tuning.summary import read_summary
+from rembg_tuner.tuning.trials import Trial, label_of, read_trial
+from rembg_tuner.tuning.weights import weights_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rembg_tuner.pipeline import Job
+    from rembg_tuner.worker.pipeline import Job
 
 ROOT = Path(__file__).parent.parent
 COFFEE, CAT = ROOT / "examples" / "coffee.png", ROOT / "examples" / "chelsea.png"
@@ -434,7 +434,7 @@ def test_the_caches_thumbnails_are_bounded(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest stay."""
-    monkeypatch.setattr("rembg_tuner.sweep.run.MOST_THUMBNAILS", 2)
+    monkeypatch.setattr("rembg_tuner.tuning.sweep.MOST_THUMBNAILS", 2)
     folder = own_cache / "trial-thumbnails"
     folder.mkdir(parents=True)
     for i in range(3):
@@ -493,7 +493,7 @@ def test_the_weights_of_a_setting_are_the_files_it_may_run(tmp_path: Path) -> No
 
 def test_a_guess_grows_with_the_model_and_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """u2netp at 320 px, at half the side, and isnet, which is large at 1024 px."""
-    monkeypatch.setattr("rembg_tuner.sweep.opening.read_machine", make_machine)
+    monkeypatch.setattr("rembg_tuner.tuning.opening.read_machine", make_machine)
     pictures = (COFFEE, CAT)
 
     def guess(model: str, *sides: int) -> float:

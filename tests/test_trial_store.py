@@ -15,19 +15,19 @@ import pytest
 from made_bench import MadeBench
 from made_trials import make_trial
 
-from rembg_tuner.children.comparer import Comparer
-from rembg_tuner.machine import LIBVIPS_PACKAGE, read_machine
-from rembg_tuner.settings import Settings
-from rembg_tuner.sweep import opening
-from rembg_tuner.sweep.opening import Plan, open_sweep
-from rembg_tuner.sweep.plan_file import PLAN_FILE
-from rembg_tuner.sweep.store import STORE_FILE, TrialStore, context_of
-from rembg_tuner.sweep.summary import read_summary
-from rembg_tuner.sweep.weights import older_trial_key, weights_key
+from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.settings.machine import LIBVIPS_PACKAGE, read_machine
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning import opening
+from rembg_tuner.tuning.opening import Plan, open_sweep
+from rembg_tuner.tuning.plan_file import PLAN_FILE
+from rembg_tuner.tuning.store import STORE_FILE, TrialStore, context_of
+from rembg_tuner.tuning.summary import read_summary
+from rembg_tuner.tuning.weights import older_trial_key, weights_key
 
 if TYPE_CHECKING:
-    from rembg_tuner.sweep.run import Sweep
-    from rembg_tuner.trials import Trial
+    from rembg_tuner.tuning.sweep import Sweep
+    from rembg_tuner.tuning.trials import Trial
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"
@@ -141,7 +141,7 @@ def test_a_sweep_after_an_upgrade_of_libvips_measures_anew(
         assert again.progress(0.0).remembered == 3
         versions = read_machine().version
         monkeypatch.setattr(
-            "rembg_tuner.machine._version_of",
+            "rembg_tuner.settings.machine._version_of",
             lambda name: "99" if name == LIBVIPS_PACKAGE else versions(name),
         )
         upgraded = open_made(tmp_path / "three", MadeBench(), comparer)

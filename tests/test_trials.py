@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from made_trials import make_trial
 
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.measurement import HAD_COMPANY
-from rembg_tuner.messages import Message
-from rembg_tuner.settings import Settings
-from rembg_tuner.trials import Trial, figures_of, label_of, read_trial
-from rembg_tuner.ui.words import tell
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.settings.results import HAD_COMPANY
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.trials import Trial, figures_of, label_of, read_trial
+from rembg_tuner.web.locale.words import tell
 
 BUSY = (
     "the machine was busy with other work: load average 9.0 without our own workers, usable CPUs 2;"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from rembg_tuner.pipeline import Stages
-from rembg_tuner.running.meter import SAMPLING_INTERVAL_S, Meter
+from rembg_tuner.runtime.meter import SAMPLING_INTERVAL_S, Meter
+from rembg_tuner.worker.pipeline import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

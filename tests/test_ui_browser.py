@@ -29,8 +29,8 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
-from rembg_tuner.machine import read_machine
 from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.settings.machine import read_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -870,7 +870,7 @@ def test_no_picture_and_bad_numbers_are_told(visitor: Visitor, address: str) -> 
 def test_a_picture_is_pasted(visitor: Visitor, address: str) -> None:
     """Anywhere on the page, and in the place of one that is there."""
     page = visitor.come(address)
-    content = (ROOT / "rembg_tuner/ui/assets/chelsea.webp").read_bytes()
+    content = (ROOT / "rembg_tuner/web/pages/assets/chelsea.webp").read_bytes()
     for name in ("first.webp", "second.webp"):
         page.evaluate(
             """([name, bytes]) => {

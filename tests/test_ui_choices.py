@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_tuner.errors import PictureError, PresetError, SettingsError
-from rembg_tuner.presets import read_presets
-from rembg_tuner.settings import KNOBS, Settings
-from rembg_tuner.ui.choices import (
+from rembg_tuner.base.errors import PictureError, PresetError, SettingsError
+from rembg_tuner.base.units import MIB
+from rembg_tuner.settings.presets import read_presets
+from rembg_tuner.settings.settings import KNOBS, Settings
+from rembg_tuner.web.pages.choices import (
     LIMITS,
     chosen_settings,
     fill_form,
@@ -20,7 +21,6 @@ from rembg_tuner.ui.choices import (
     read_form,
     visitor_settings,
 )
-from rembg_tuner.units import MIB
 
 ROOT = Path(__file__).parent.parent
 

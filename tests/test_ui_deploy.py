@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from made_trials import make_trial
 
-from rembg_tuner.budgets import Budgets
-from rembg_tuner.messages import Message
-from rembg_tuner.settings import KNOBS, Settings
-from rembg_tuner.sweep.run import SweepProgress
-from rembg_tuner.trials import Trial
-from rembg_tuner.ui.catalogues import LANGUAGES
-from rembg_tuner.ui.deploy_tab import _DeployTab
-from rembg_tuner.ui.studies import Study
-from rembg_tuner.ui.study_handlers import StudyHandlers
-from rembg_tuner.ui.visitors import Visitor
-from rembg_tuner.ui.words import say
+from rembg_tuner.base.messages import Message
+from rembg_tuner.settings.settings import KNOBS, Settings
+from rembg_tuner.tuning.budgets import Budgets
+from rembg_tuner.tuning.sweep import SweepProgress
+from rembg_tuner.tuning.trials import Trial
+from rembg_tuner.web.locale.catalogues import LANGUAGES
+from rembg_tuner.web.locale.words import say
+from rembg_tuner.web.pages.deploy_tab import _DeployTab
+from rembg_tuner.web.pages.studies import Study
+from rembg_tuner.web.pages.study_handlers import StudyHandlers
+from rembg_tuner.web.pages.visitors import Visitor
 
 if TYPE_CHECKING:
     import gradio as gr
 
-    from rembg_tuner.ui.handlers import Desk
+    from rembg_tuner.web.pages.handlers import Desk
 
 # The second is recommended, the third costs more, the first looks wrong.
 TRIALS = (
@@ -144,7 +144,9 @@ def test_without_a_measured_sweep_the_first_tab_is_shipped(
     language: str, trials: tuple[Trial, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the first line says so, in either language."""
-    monkeypatch.setattr("rembg_tuner.ui.deploy_tab.chosen_settings", lambda *_: (Settings(), ()))
+    monkeypatch.setattr(
+        "rembg_tuner.web.pages.deploy_tab.chosen_settings", lambda *_: (Settings(), ())
+    )
     line = first_line(Deploy(tmp_path, *trials, language=language).write())
     begin = say("deploy.for.form", language, setting="|", figures="").partition("|")[0]
     assert line.startswith(begin)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from test_ui_visit import turn
 
-from rembg_tuner.ui.kept_visits import KEPT_S, MAX_KEPT, KeptVisits, read_token
-from rembg_tuner.ui.page_folder import PageFolder
-from rembg_tuner.ui.studies import Study
-from rembg_tuner.ui.visitors import ChosenPicture, Visitor, Visitors
+from rembg_tuner.web.pages.kept_visits import KEPT_S, MAX_KEPT, KeptVisits, read_token
+from rembg_tuner.web.pages.page_folder import PageFolder
+from rembg_tuner.web.pages.studies import Study
+from rembg_tuner.web.pages.visitors import ChosenPicture, Visitor, Visitors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +119,7 @@ def test_a_visit_that_was_pushed_out_is_found_again(
     visitors: Visitors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many others may come while a tab is idle; its next page load has its runs."""
-    monkeypatch.setattr("rembg_tuner.ui.visitors.MAX_VISITORS", 2)
+    monkeypatch.setattr("rembg_tuner.web.pages.visitors.MAX_VISITORS", 2)
     visitor = come(visitors, "old")
     for name in "abc":
         come(visitors, name, secrets.token_hex(16))

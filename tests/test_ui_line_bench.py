@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from rembg_tuner.measurement import Failure
-from rembg_tuner.pipeline import Job
-from rembg_tuner.running.line import WaitingLine
-from rembg_tuner.settings import Settings
-from rembg_tuner.ui.studies import LineBench, Study
+from rembg_tuner.runtime.line import WaitingLine
+from rembg_tuner.settings.results import Failure
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.web.pages.studies import LineBench, Study
+from rembg_tuner.worker.pipeline import Job
 
 COFFEE = Path(__file__).parent.parent / "examples" / "coffee.png"
 
@@ -19,7 +19,7 @@ def test_a_full_line_says_nothing_of_a_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is asked again; who stops meanwhile is told that it was cancelled, so that no trial fails by it."""
-    monkeypatch.setattr("rembg_tuner.ui.studies._FULL_WAIT_S", 0.01)
+    monkeypatch.setattr("rembg_tuner.web.pages.studies._FULL_WAIT_S", 0.01)
     job = Job(input=str(COFFEE), output=str(tmp_path / "out.png"))
     with WaitingLine(most_waiting=0) as line:  # full from the first on
         study = Study(folder=tmp_path / "study")

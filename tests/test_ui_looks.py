@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from test_ui_visit import RESULT, turn
 
-from rembg_tuner.settings import Settings
-from rembg_tuner.ui import handlers
-from rembg_tuner.ui.choices import chosen_settings, fill_form, machine_here
-from rembg_tuner.ui.handlers import Handlers
-from rembg_tuner.ui.sweep_tab import read_axes
-from rembg_tuner.ui.views.looks import show_looks
-from rembg_tuner.ui.visit import Visit
-from rembg_tuner.ui.visitors import Visitor
-from rembg_tuner.ui.widgets import grey_updates, knob_updates
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.web.pages import handlers
+from rembg_tuner.web.pages.choices import chosen_settings, fill_form, machine_here
+from rembg_tuner.web.pages.handlers import Handlers
+from rembg_tuner.web.pages.sweep_tab import read_axes
+from rembg_tuner.web.pages.views.looks import show_looks
+from rembg_tuner.web.pages.visit import Visit
+from rembg_tuner.web.pages.visitors import Visitor
+from rembg_tuner.web.pages.widgets import grey_updates, knob_updates
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from rembg_tuner.ui.choices import Form
-    from rembg_tuner.ui.visit import Turn
+    from rembg_tuner.web.pages.choices import Form
+    from rembg_tuner.web.pages.visit import Turn
 
 OFF = Settings(engine="openvino")
 AUTO = replace(OFF, focus="auto")

@@ -18,25 +18,25 @@ import pytest
 from PIL import Image
 from test_ui_visit import FAILURE, RESULT, turn
 
-from rembg_tuner.errors import OutputError, PictureError, PictureTooLargeError
-from rembg_tuner.messages import Message
-from rembg_tuner.running.previewer import Inspector
-from rembg_tuner.settings import Settings
-from rembg_tuner.ui.arrival import Arrival
-from rembg_tuner.ui.choices import preset_settings
-from rembg_tuner.ui.handlers import Handlers
-from rembg_tuner.ui.orders import Look, make_order
-from rembg_tuner.ui.originals import Original, Originals
-from rembg_tuner.ui.page_folder import PageFolder
-from rembg_tuner.ui.picture_handlers import PictureHandlers
-from rembg_tuner.ui.visitors import Visitor
-from rembg_tuner.ui.widgets import grey_updates, picture_input
+from rembg_tuner.base.errors import OutputError, PictureError, PictureTooLargeError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.runtime.previewer import Inspector
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.web.pages.arrival import Arrival
+from rembg_tuner.web.pages.choices import preset_settings
+from rembg_tuner.web.pages.handlers import Handlers
+from rembg_tuner.web.pages.orders import Look, make_order
+from rembg_tuner.web.pages.originals import Original, Originals
+from rembg_tuner.web.pages.page_folder import PageFolder
+from rembg_tuner.web.pages.picture_handlers import PictureHandlers
+from rembg_tuner.web.pages.visitors import Visitor
+from rembg_tuner.web.pages.widgets import grey_updates, picture_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rembg_tuner.running.ticket import Ticket
-    from rembg_tuner.ui.handlers import Desk, Shown
+    from rembg_tuner.runtime.ticket import Ticket
+    from rembg_tuner.web.pages.handlers import Desk, Shown
 
 CUP = Image.new("RGB", (60, 40), (200, 30, 30))
 
@@ -354,7 +354,7 @@ def test_a_colour_that_cannot_be_written_is_told_as_a_message(
         return [shown async for shown in found]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("rembg_tuner.ui.handlers.watch", no_ticks)
+        patched.setattr("rembg_tuner.web.pages.handlers.watch", no_ticks)
         cast("Any", desk).line.submit = lambda _: failed
         (told,) = [shown["warning"] for shown in asyncio.run(collect()) if "warning" in shown]
     assert isinstance(told, Message)

@@ -21,37 +21,37 @@ from test_recorded_messages import messages_of
 from test_ui_visit import FAILURE, RESULT, turn, visit_of
 from triggered_messages import TRIGGERS
 
-from rembg_tuner.budgets import Budgets
-from rembg_tuner.check import check, worded
-from rembg_tuner.diagnosis import Diagnosis, EngineState, ProviderState
+from rembg_tuner.base.messages import Message, Quoted
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured
-from rembg_tuner.measurement import Failure, Result
-from rembg_tuner.messages import Message, Quoted
-from rembg_tuner.pipeline import Job
-from rembg_tuner.precision import meaning_of_precision
-from rembg_tuner.recommend import recommend
-from rembg_tuner.running.line import WaitingLine
-from rembg_tuner.running.ticket import Order
-from rembg_tuner.settings import KNOBS, Settings
-from rembg_tuner.trials import label_of
-from rembg_tuner.ui.catalogues import LANGUAGES
-from rembg_tuner.ui.deploy_tab import _Chosen, _show
-from rembg_tuner.ui.downloads import Download, Downloads
-from rembg_tuner.ui.studies import LineBench
-from rembg_tuner.ui.views import result as result_view
-from rembg_tuner.ui.views.machine import show_machine
-from rembg_tuner.ui.views.models import show_models
-from rembg_tuner.ui.views.runs import show_runs
-from rembg_tuner.ui.views.soak import show_soak
-from rembg_tuner.ui.views.sweep import show_sweep
-from rembg_tuner.ui.visit import public_run, runs_csv, runs_json
-from rembg_tuner.ui.words import tell
+from rembg_tuner.runtime.diagnosis import Diagnosis, EngineState, ProviderState
+from rembg_tuner.runtime.line import WaitingLine
+from rembg_tuner.runtime.ticket import Order
+from rembg_tuner.settings.check import check, worded
+from rembg_tuner.settings.precision import meaning_of_precision
+from rembg_tuner.settings.results import Failure, Result
+from rembg_tuner.settings.settings import KNOBS, Settings
+from rembg_tuner.tuning.budgets import Budgets
+from rembg_tuner.tuning.recommend import recommend
+from rembg_tuner.tuning.trials import label_of
+from rembg_tuner.web.locale.catalogues import LANGUAGES
+from rembg_tuner.web.locale.words import tell
+from rembg_tuner.web.pages.deploy_tab import _Chosen, _show
+from rembg_tuner.web.pages.downloads import Download, Downloads
+from rembg_tuner.web.pages.studies import LineBench
+from rembg_tuner.web.pages.views import result as result_view
+from rembg_tuner.web.pages.views.machine import show_machine
+from rembg_tuner.web.pages.views.models import show_models
+from rembg_tuner.web.pages.views.runs import show_runs
+from rembg_tuner.web.pages.views.soak import show_soak
+from rembg_tuner.web.pages.views.sweep import show_sweep
+from rembg_tuner.web.pages.visit import public_run, runs_csv, runs_json
+from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
-    from rembg_tuner.settings import Precision
-    from rembg_tuner.ui.handlers import Desk
+    from rembg_tuner.settings.settings import Precision
+    from rembg_tuner.web.pages.handlers import Desk
 
 QUICK = Settings(engine="onnxruntime", network_size=64)
 SECRET = Path("/secret/uploads")

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from made_machines import OLD_CPU, make_machine
 
-from rembg_tuner.diagnosis import ProviderState
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.host import read_host
-from rembg_tuner.messages import Message, render
-from rembg_tuner.presets import find_preset, read_presets
-from rembg_tuner.ui import choices, widgets
-from rembg_tuner.ui.arrival import Arrival, Browser, _measured
-from rembg_tuner.ui.choices import absence_of
-from rembg_tuner.ui.study_handlers import refuse_absent
-from rembg_tuner.ui.visitors import Visitor
-from rembg_tuner.ui.widgets import ABSENT_MARK, choices_of, page_words, precision_choices
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message, render
+from rembg_tuner.runtime.diagnosis import ProviderState
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.settings.presets import find_preset, read_presets
+from rembg_tuner.web.pages import choices, widgets
+from rembg_tuner.web.pages.arrival import Arrival, Browser, _measured
+from rembg_tuner.web.pages.choices import absence_of
+from rembg_tuner.web.pages.study_handlers import refuse_absent
+from rembg_tuner.web.pages.visitors import Visitor
+from rembg_tuner.web.pages.widgets import ABSENT_MARK, choices_of, page_words, precision_choices
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rembg_tuner.ui.handlers import Desk
+    from rembg_tuner.web.pages.handlers import Desk
 
 HOST = replace(
     read_host(),
@@ -178,7 +178,7 @@ def test_figures_of_another_cpu_are_told_to_be(monkeypatch: pytest.MonkeyPatch) 
     def told(language: str) -> str:
         return arrival().note(Visitor(language=language), "smallest", form)
 
-    monkeypatch.setattr("rembg_tuner.ui.arrival.read_host", lambda: HOST)
+    monkeypatch.setattr("rembg_tuner.web.pages.arrival.read_host", lambda: HOST)
     assert "not on this CPU, which is Another, 2 cores" in told("en")
     assert "不是本机 CPU（Another，2 核" in told("zh-CN")
     measured = read_presets()["smallest"].measured or {}
@@ -187,7 +187,7 @@ def test_figures_of_another_cpu_are_told_to_be(monkeypatch: pytest.MonkeyPatch) 
     flags = {"VNNI": "avx512_vnni", "bf16": "avx512_bf16", "AMX": "amx_int8"}
     features = frozenset({"sse2", "avx2", *(flags[name] for name in formats)})
     same = replace(HOST, cpu=str(measured["cpu"]), features=features)
-    monkeypatch.setattr("rembg_tuner.ui.arrival.read_host", lambda: same)
+    monkeypatch.setattr("rembg_tuner.web.pages.arrival.read_host", lambda: same)
     assert "not on this CPU" not in told("en")
     assert f"at 1080p on {measured['cpu']}" in told("en")
 

@@ -16,28 +16,28 @@ import pytest
 from made_trials import make_trial
 from test_ui_visit import RESULT
 
-from rembg_tuner.budgets import Budgets
-from rembg_tuner.comparison import Compared, Entry, Question
-from rembg_tuner.errors import OutputError, SettingsError
-from rembg_tuner.measurement import HAD_COMPANY, MACHINE_BUSY
-from rembg_tuner.messages import Message
-from rembg_tuner.settings import Settings
-from rembg_tuner.soak import summarise_soak
-from rembg_tuner.sweep.run import SweepProgress
-from rembg_tuner.trials import Trial
-from rembg_tuner.ui.catalogues import LANGUAGES
-from rembg_tuner.ui.failures import DISK_FULL
-from rembg_tuner.ui.studies import BusyError, Studies, Study
-from rembg_tuner.ui.study_handlers import StudyHandlers, budgets_of, over_earlier
-from rembg_tuner.ui.views.compare import show_comparison
-from rembg_tuner.ui.views.soak import show_soak
-from rembg_tuner.ui.visitors import Visitor
-from rembg_tuner.ui.words import say, tell
-from rembg_tuner.units import MIB
+from rembg_tuner.base.errors import OutputError, SettingsError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB
+from rembg_tuner.settings.results import HAD_COMPANY, MACHINE_BUSY
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.budgets import Budgets
+from rembg_tuner.tuning.comparison import Compared, Entry, Question
+from rembg_tuner.tuning.soak import summarise_soak
+from rembg_tuner.tuning.sweep import SweepProgress
+from rembg_tuner.tuning.trials import Trial
+from rembg_tuner.web.locale.catalogues import LANGUAGES
+from rembg_tuner.web.locale.words import say, tell
+from rembg_tuner.web.pages.failures import DISK_FULL
+from rembg_tuner.web.pages.studies import BusyError, Studies, Study
+from rembg_tuner.web.pages.study_handlers import StudyHandlers, budgets_of, over_earlier
+from rembg_tuner.web.pages.views.compare import show_comparison
+from rembg_tuner.web.pages.views.soak import show_soak
+from rembg_tuner.web.pages.visitors import Visitor
 
 if TYPE_CHECKING:
-    from rembg_tuner.running.line import WaitingLine
-    from rembg_tuner.ui.handlers import Desk
+    from rembg_tuner.runtime.line import WaitingLine
+    from rembg_tuner.web.pages.handlers import Desk
 
 HANDLERS = StudyHandlers(cast("Desk", None))  # what is shown needs no desk
 

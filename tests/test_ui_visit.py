@@ -16,19 +16,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB
 from rembg_tuner.imaging.matte import foreground_warning
-from rembg_tuner.measurement import Environment, Failure, FailureKind, Result
-from rembg_tuner.messages import Message
-from rembg_tuner.running.runner import _deadline_text
-from rembg_tuner.running.ticket import Glance, Timeline
-from rembg_tuner.settings import Settings
-from rembg_tuner.ui.arrival import show_examples
-from rembg_tuner.ui.catalogues import LANGUAGES
-from rembg_tuner.ui.orders import NO_PICTURE
-from rembg_tuner.ui.views import chart, machine
-from rembg_tuner.ui.views import result as result_view
-from rembg_tuner.ui.views.runs import show_runs
-from rembg_tuner.ui.visit import (
+from rembg_tuner.runtime.runner import _deadline_text
+from rembg_tuner.runtime.ticket import Glance, Timeline
+from rembg_tuner.settings.results import Environment, Failure, FailureKind, Result
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.web.locale.catalogues import LANGUAGES
+from rembg_tuner.web.locale.words import say, tell
+from rembg_tuner.web.pages.arrival import show_examples
+from rembg_tuner.web.pages.orders import NO_PICTURE
+from rembg_tuner.web.pages.views import chart, machine
+from rembg_tuner.web.pages.views import result as result_view
+from rembg_tuner.web.pages.views.runs import show_runs
+from rembg_tuner.web.pages.visit import (
     MOST_RUNS,
     Turn,
     Visit,
@@ -39,8 +41,6 @@ from rembg_tuner.ui.visit import (
     runs_json,
     write_runs,
 )
-from rembg_tuner.ui.words import say, tell
-from rembg_tuner.units import MIB
 
 SETTINGS = Settings(engine="onnxruntime", network_size=256)
 HOSTILE = "<img src=x onerror=alert(1)>\"'&.png"

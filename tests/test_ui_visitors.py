@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.ui.downloads import Downloads
-from rembg_tuner.ui.shared_answer import SharedAnswer
-from rembg_tuner.ui.studies import Study
-from rembg_tuner.ui.views.models import show_models
-from rembg_tuner.ui.visit import Visit
-from rembg_tuner.ui.visitors import MAX_VISITORS, Visitor, Visitors
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.web.pages.downloads import Downloads
+from rembg_tuner.web.pages.shared_answer import SharedAnswer
+from rembg_tuner.web.pages.studies import Study
+from rembg_tuner.web.pages.views.models import show_models
+from rembg_tuner.web.pages.visit import Visit
+from rembg_tuner.web.pages.visitors import MAX_VISITORS, Visitor, Visitors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import gradio as gr
 
-    from rembg_tuner.ui.page_folder import PageFolder
+    from rembg_tuner.web.pages.page_folder import PageFolder
 
 
 class Ticket:

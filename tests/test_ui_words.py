@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rembg_tuner.settings import KNOBS
-from rembg_tuner.ui.catalogues import LANGUAGES
-from rembg_tuner.ui.words import all_words, say
+from rembg_tuner.settings.settings import KNOBS
+from rembg_tuner.web.locale.catalogues import LANGUAGES
+from rembg_tuner.web.locale.words import all_words, say
 
 PACKAGE = Path(__file__).parent.parent / "rembg_tuner"
 # What read finished sentences backwards.
@@ -29,8 +29,8 @@ def test_no_sentence_is_read_backwards() -> None:
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert [name for name in REMOVED if name in text] == [], path
-    for name in ("words.py", "page_folder.py"):
-        text = (PACKAGE / "ui" / name).read_text(encoding="utf-8")
+    for name in ("locale/words.py", "pages/page_folder.py"):
+        text = (PACKAGE / "web" / name).read_text(encoding="utf-8")
         assert re.search(r"re\.(sub|search|split|compile\(r?\"\(\?<)", text) is None, name
 
 
@@ -42,13 +42,15 @@ def _keys_used() -> tuple[frozenset[str], frozenset[str]]:
     """
     whole: set[str] = set()
     begun: set[str] = set()
-    for path in (PACKAGE / "ui").rglob("*.py"):
+    for path in (PACKAGE / "web").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 whole.add(node.value)
             elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
                 begun.add(str(node.values[0].value))
-    scripts = "\n".join(p.read_text(encoding="utf-8") for p in (PACKAGE / "ui/assets").glob("*.js"))
+    scripts = "\n".join(
+        p.read_text(encoding="utf-8") for p in (PACKAGE / "web/pages/assets").glob("*.js")
+    )
     whole |= set(re.findall(r'"(viewer\.\w+)"', scripts))
     whole |= {f"viewer.{mode}" for mode in ("original", "compare", "cutout")}
     return frozenset(whole), frozenset(text for text in begun if re.fullmatch(r"[a-z_.]+\.", text))

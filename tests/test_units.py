@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as given_with
 from hypothesis import strategies as st
 
-from rembg_tuner.units import MIB, format_bytes, format_seconds, parse_bytes, parse_seconds
+from rembg_tuner.base.units import MIB, format_bytes, format_seconds, parse_bytes, parse_seconds
 
 
 @pytest.mark.parametrize(

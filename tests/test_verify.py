@@ -20,26 +20,26 @@ import pytest
 import pyvips
 from made_bench import MadeBench
 
-from rembg_tuner.children.comparer import Comparer
+from rembg_tuner.base.errors import OutputError, PresetError, SettingsError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.small_matte import SmallMatte
+from rembg_tuner.base.units import MIB
+from rembg_tuner.base.yaml_files import format_mapping, read_mapping
 from rembg_tuner.cli import main
-from rembg_tuner.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import measured_of_trial
-from rembg_tuner.host import read_host
-from rembg_tuner.machine import read_machine
-from rembg_tuner.measurement import HAD_COMPANY
-from rembg_tuner.messages import Message
-from rembg_tuner.preset_figures import find_figures
-from rembg_tuner.presets import Preset, read_presets
-from rembg_tuner.records import Record, RecordedPicture, read_record
-from rembg_tuner.settings import Settings
-from rembg_tuner.small_matte import SmallMatte
-from rembg_tuner.sweep.bench import OwnBench
-from rembg_tuner.sweep.measure import Bench, Ground, Reference, measure_trial
-from rembg_tuner.sweep.opening import describe_environment
-from rembg_tuner.units import MIB
-from rembg_tuner.verification import Check, Found, Ranges, compare, find_pictures
-from rembg_tuner.yaml_files import format_mapping, read_mapping
+from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.preset_figures import find_figures
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.presets import Preset, read_presets
+from rembg_tuner.settings.records import Record, RecordedPicture, read_record
+from rembg_tuner.settings.results import HAD_COMPANY
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning.measure import Bench, Ground, Reference, measure_trial
+from rembg_tuner.tuning.opening import describe_environment
+from rembg_tuner.tuning.own_bench import OwnBench
+from rembg_tuner.tuning.verification import Check, Found, Ranges, compare, find_pictures
 
 SETTINGS = Settings(engine="onnxruntime", network_size=64)
 MATTE = SmallMatte(width=2, height=1, levels=b"\xff\0")
@@ -302,7 +302,7 @@ def test_a_file_whose_record_does_not_read(
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The bench's pictures cannot be made; nothing half written is left."""
-    monkeypatch.setattr("rembg_tuner.bench.pictures.open_cache", lambda: (tmp_path, None))
+    monkeypatch.setattr("rembg_tuner.tuning.bench.pictures.open_cache", lambda: (tmp_path, None))
 
     def fill(_: Path, content: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -397,7 +397,7 @@ def test_figures_that_cannot_be_kept_are_a_warning(
     def fail(*_: object) -> None:
         raise sqlite3.OperationalError("database is locked")
 
-    monkeypatch.setattr("rembg_tuner.verification.note_figures", fail)
+    monkeypatch.setattr("rembg_tuner.tuning.verification.note_figures", fail)
     assert main(["verify", str(saved)]) == 0
     said = capsys.readouterr().out
     assert "mine: inside the range of its record" in said

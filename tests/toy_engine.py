@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from rembg_tuner.base.messages import Message
 from rembg_tuner.engines.spec import NETWORK_KNOBS, EngineSpec, Need, Script
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
-    from rembg_tuner.settings import Value
+    from rembg_tuner.settings.settings import Value
 
 # No telemetry, and nothing to load.
 _SCRIPT = Script(

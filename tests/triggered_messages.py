@@ -19,29 +19,31 @@ from made_machines import make_machine
 from made_trials import make_trial
 from PIL import Image
 
-from rembg_tuner import address_space, cache, measurement
-from rembg_tuner.asked import asked_settings
-from rembg_tuner.budgets import Budgets
-from rembg_tuner.check import checked_settings
-from rembg_tuner.colours import parse_colour
+from rembg_tuner.base import files as cache
+from rembg_tuner.base.colours import parse_colour
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB
 from rembg_tuner.engines.onnxruntime import providers
 from rembg_tuner.export.targets import export
-from rembg_tuner.host import Host
 from rembg_tuner.imaging import formats, matte, source, unwritable
-from rembg_tuner.machine import Machine
-from rembg_tuner.measurements import Peak
-from rembg_tuner.messages import Message
-from rembg_tuner.models import catalogue, download, spec
-from rembg_tuner.pipeline import Job
-from rembg_tuner.presets import find_preset, measured_elsewhere_text
-from rembg_tuner.recommend import recommend
-from rembg_tuner.running import load, preflight, process, runner
-from rembg_tuner.running.limits import MemoryLimit
-from rembg_tuner.running.line import WaitingLine
-from rembg_tuner.running.ticket import Order
-from rembg_tuner.settings import Settings
-from rembg_tuner.sweep import grid, trusted
-from rembg_tuner.ui import (
+from rembg_tuner.models import catalogue, spec
+from rembg_tuner.runtime import download, load, preflight, process, runner
+from rembg_tuner.runtime.limits import MemoryLimit
+from rembg_tuner.runtime.line import WaitingLine
+from rembg_tuner.runtime.measurements import Peak
+from rembg_tuner.runtime.ticket import Order
+from rembg_tuner.settings import address_space
+from rembg_tuner.settings import results as measurement
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.check import checked_settings
+from rembg_tuner.settings.host import Host
+from rembg_tuner.settings.machine import Machine
+from rembg_tuner.settings.presets import find_preset, measured_elsewhere_text
+from rembg_tuner.settings.settings import Settings
+from rembg_tuner.tuning import grid, trusted
+from rembg_tuner.tuning.budgets import Budgets
+from rembg_tuner.tuning.recommend import recommend
+from rembg_tuner.web.pages import (
     choices,
     downloads,
     failures,
@@ -50,7 +52,7 @@ from rembg_tuner.ui import (
     studies,
     study_handlers,
 )
-from rembg_tuner.units import MIB
+from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable

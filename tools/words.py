@@ -1,6 +1,6 @@
 """Bring the page's catalogues up to date with the source: `make words`, or `python tools/words.py`.
 
-Every language of `rembg_tuner.ui.catalogues.LANGUAGES` but English has a .po file; one that is
+Every language of `rembg_tuner.web.locale.catalogues.LANGUAGES` but English has a .po file; one that is
 missing is made. Translations are kept, new texts are added without one, and what nothing says any
 more is dropped.
 """
@@ -21,12 +21,12 @@ from babel.messages.pofile import read_po, write_po
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from rembg_tuner.base.messages import JOINTS  # noqa: E402  # of this checkout
 from rembg_tuner.imaging import raw_files  # noqa: E402  # of this checkout
-from rembg_tuner.messages import JOINTS  # noqa: E402  # of this checkout
-from rembg_tuner.presets import read_presets  # noqa: E402
-from rembg_tuner.settings import ENGINES, KNOBS, type_of  # noqa: E402
-from rembg_tuner.trials import NUMBERED, plain_name  # noqa: E402
-from rembg_tuner.ui.catalogues import LANGUAGES, SOURCE, po_file  # noqa: E402
+from rembg_tuner.settings.presets import read_presets  # noqa: E402
+from rembg_tuner.settings.settings import ENGINES, KNOBS, type_of  # noqa: E402
+from rembg_tuner.tuning.trials import NUMBERED, plain_name  # noqa: E402
+from rembg_tuner.web.locale.catalogues import LANGUAGES, SOURCE, po_file  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
 PACKAGE = "rembg_tuner"
 # Rooms whose messages never reach a page.
 ELSEWHERE = (
-    "article.py",
-    "bench/**.py",
+    "tuning/article.py",
+    "tuning/bench/**.py",
+    "batch/**.py",
     "cli/**.py",
-    "documents.py",
-    "messages.py",
+    "base/messages.py",
     "quantization/**.py",
-    "records.py",
-    "report.py",
-    "server/**.py",
-    "sweep/resume.py",
-    "verification.py",
+    "settings/records.py",
+    "tuning/report.py",
+    "web/server/**.py",
+    "tuning/resume.py",
+    "tuning/verification.py",
 )
 # A knob's choices that are names, and the same in every language.
 NAMES = {*ENGINES, *KNOBS["provider"].choices, "fp32", "bf16", "fp16", "int8"}
@@ -103,7 +103,7 @@ def extract_models(file: IO[bytes], *_: object, **__: object) -> Extracted:
 _METHODS: list[tuple[str, Any]] = [
     *((f"{PACKAGE}/{pattern}", "ignore") for pattern in ELSEWHERE),
     (f"{PACKAGE}/**.py", extract_python),
-    (f"{PACKAGE}/ui/locale/{SOURCE}.yaml", extract_page_words),
+    (f"{PACKAGE}/web/locale/{SOURCE}.yaml", extract_page_words),
     (f"{PACKAGE}/models/catalogue.yaml", extract_models),
     ("presets.yaml", extract_presets),
 ]

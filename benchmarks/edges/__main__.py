@@ -24,9 +24,9 @@ from PIL import Image
 
 from benchmarks.edges.scenes import Scene, SetName, plan
 from benchmarks.edges.scoring import Score, record, score_scene, table
-from rembg_tuner.host import read_host
-from rembg_tuner.running.runner import Runner
-from rembg_tuner.settings import Settings
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.settings.settings import Settings
 
 RESULTS = Path(__file__).parent.parent / "results"
 _PACKAGES = ("openvino", "onnxruntime", "ncnn", "numpy", "scipy", "scikit-image", "pyvips")

@@ -17,15 +17,15 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.edges.metrics import all_errors
-from rembg_tuner.measurement import Result
-from rembg_tuner.pipeline import Job
+from rembg_tuner.settings.results import Result
+from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from benchmarks.edges.metrics import Matte
-    from rembg_tuner.running.runner import Runner
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.runtime.runner import Runner
+    from rembg_tuner.settings.settings import Settings
 
 MIN_SAD = (
     0.05  # 50 pixels; a smaller SAD counts as this much, so that ratios of nothing do not rule

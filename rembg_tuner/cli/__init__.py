@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rembg_tuner.cli.stopping import Stops
-    from rembg_tuner.running.launching import EarlyWorker
+    from rembg_tuner.runtime.launching import EarlyWorker
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _main_within_limits(words: Sequence[str] | None, early: EarlyWorker) -> int:
     """Run the command line, and tell a shortage of address space in a sentence."""
-    from rembg_tuner.address_space import save_address_space, shortage
+    from rembg_tuner.settings.address_space import save_address_space, shortage
 
     save_address_space()
     try:
@@ -70,12 +70,12 @@ def _main(words: Sequence[str] | None, early: EarlyWorker) -> int:
     import contextlib
     import importlib
 
-    from rembg_tuner.address_space import refusal
+    from rembg_tuner.base.errors import OutputError
     from rembg_tuner.cli.arguments import build_parser
     from rembg_tuner.cli.console import flush, log, prepare_streams
     from rembg_tuner.cli.exits import FAILED
     from rembg_tuner.cli.stopping import stoppable
-    from rembg_tuner.errors import OutputError
+    from rembg_tuner.settings.address_space import refusal
 
     prepare_streams()
     try:
@@ -121,7 +121,7 @@ def _first_of(words: Sequence[str] | None) -> str | None:
 
 def _least_address_space(arguments: argparse.Namespace) -> int:
     """Return the bytes of address space without which a command cannot work."""
-    from rembg_tuner.address_space import QUANTIZE_MIN_BYTES, WORKER_MIN_BYTES
+    from rembg_tuner.settings.address_space import QUANTIZE_MIN_BYTES, WORKER_MIN_BYTES
 
     if arguments.command == "models":
         return QUANTIZE_MIN_BYTES if arguments.action in ("quantize", "agreement") else 0
@@ -132,11 +132,11 @@ def _run(
     command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace, stops: Stops
 ) -> int:
     """Run a command, and write what went wrong."""
-    from rembg_tuner.address_space import with_limit
+    from rembg_tuner.base.errors import PresetError, SettingsError, TunerError
     from rembg_tuner.cli.console import flush, log
     from rembg_tuner.cli.exits import FAILED, INTERRUPTED, MISUSE
     from rembg_tuner.cli.stopping import StoppedError, stop_word
-    from rembg_tuner.errors import PresetError, SettingsError, TunerError
+    from rembg_tuner.settings.address_space import with_limit
 
     try:
         code = command(arguments)

@@ -6,7 +6,8 @@ import argparse
 from typing import NoReturn
 
 from rembg_tuner import __version__
-from rembg_tuner.budgets import LOOKS_RIGHT
+from rembg_tuner.base.escapes import escape_text
+from rembg_tuner.base.units import parse_seconds
 from rembg_tuner.cli.history import add_ignore_history
 from rembg_tuner.cli.readers import (
     list_reader_of,
@@ -22,12 +23,11 @@ from rembg_tuner.cli.readers import (
     reader_of,
 )
 from rembg_tuner.cli.streams import STREAM_FORMATS
-from rembg_tuner.escapes import escape_text
 from rembg_tuner.models.catalogue import INT8_ENGINES
-from rembg_tuner.presets import DEFAULT_PRESET
-from rembg_tuner.settings import KNOBS, default_text, flag_of, type_of
-from rembg_tuner.stats import CONFIRMING, MIN_VERDICT_RUNS, VERIFY_ROUNDS
-from rembg_tuner.units import parse_seconds
+from rembg_tuner.settings.presets import DEFAULT_PRESET
+from rembg_tuner.settings.settings import KNOBS, default_text, flag_of, type_of
+from rembg_tuner.tuning.budgets import LOOKS_RIGHT
+from rembg_tuner.tuning.stats import CONFIRMING, MIN_VERDICT_RUNS, VERIFY_ROUNDS
 
 
 class _Parser(argparse.ArgumentParser):

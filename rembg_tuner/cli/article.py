@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.article import Row, Table, measure_article
-from rembg_tuner.bench.pictures import P1080
-from rembg_tuner.cache import replacing
+from rembg_tuner.base.errors import OutputError
+from rembg_tuner.base.files import replacing
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE
-from rembg_tuner.errors import OutputError
-from rembg_tuner.messages import Message
-from rembg_tuner.units import format_bytes, format_seconds
+from rembg_tuner.tuning.article import Row, Table, measure_article
+from rembg_tuner.tuning.bench.pictures import P1080
 
 if TYPE_CHECKING:
     import argparse

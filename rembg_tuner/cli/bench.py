@@ -9,34 +9,34 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.bench.cold_starts import cold_starts
-from rembg_tuner.bench.contest import contest
-from rembg_tuner.bench.contestants import (
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.files import replacing
+from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.settings import installed_engines
+from rembg_tuner.tuning.bench.cold_starts import cold_starts
+from rembg_tuner.tuning.bench.contest import contest
+from rembg_tuner.tuning.bench.contestants import (
     FASTEST,
     engines_compared,
     entrants_here,
     with_the_release_before,
 )
-from rembg_tuner.bench.pictures import P12, P48, P1080, STORED_OTHERWISE
-from rembg_tuner.bench.preset_measurements import measure_presets, write_presets
-from rembg_tuner.bench.release_before import ReleaseBefore
-from rembg_tuner.bench.report import make_report
-from rembg_tuner.bench.report_text import format_report
-from rembg_tuner.cache import replacing
-from rembg_tuner.cli.console import emit, emit_json, log
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.host import read_host
-from rembg_tuner.machine import read_machine
-from rembg_tuner.messages import Message, listed
-from rembg_tuner.settings import installed_engines
+from rembg_tuner.tuning.bench.pictures import P12, P48, P1080, STORED_OTHERWISE
+from rembg_tuner.tuning.bench.preset_measurements import measure_presets, write_presets
+from rembg_tuner.tuning.bench.release_before import ReleaseBefore
+from rembg_tuner.tuning.bench.report import make_report
+from rembg_tuner.tuning.bench.report_text import format_report
 
 if TYPE_CHECKING:
     import argparse
 
-    from rembg_tuner.bench.cold_starts import ColdStarts
-    from rembg_tuner.bench.contest import Bout
-    from rembg_tuner.bench.contestants import Contestant
-    from rembg_tuner.bench.report import BenchReport
+    from rembg_tuner.tuning.bench.cold_starts import ColdStarts
+    from rembg_tuner.tuning.bench.contest import Bout
+    from rembg_tuner.tuning.bench.contestants import Contestant
+    from rembg_tuner.tuning.bench.report import BenchReport
 
 _LARGE_ROUNDS = 5  # stock takes 8 s a picture at 48 MP
 _STORED_ROUNDS = 3

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from rembg_tuner.asked import asked_settings
-from rembg_tuner.budgets import Budgets
+from rembg_tuner.base.units import format_exact_bytes
 from rembg_tuner.cli.console import log
 from rembg_tuner.cli.readers import LIFTED, Lifted
-from rembg_tuner.machine import read_machine
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.presets import DEFAULT_PRESET, find_preset
-from rembg_tuner.settings import KNOBS
-from rembg_tuner.units import format_exact_bytes
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.presets import DEFAULT_PRESET, find_preset
+from rembg_tuner.settings.settings import KNOBS
+from rembg_tuner.tuning.budgets import Budgets
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
-    from rembg_tuner.messages import Message
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.base.messages import Message
+    from rembg_tuner.settings.settings import Settings
 
 _Number = TypeVar("_Number", int, float)
 _STARTS_FROM_DEFAULTS = ("model", "engine")  # given without --preset, the knobs' own defaults hold

@@ -10,29 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.asked import asked_settings
-from rembg_tuner.cache import replacing
-from rembg_tuner.children.comparer import Comparer
+from rembg_tuner.base.errors import OutputError, SettingsError
+from rembg_tuner.base.files import replacing
+from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.units import format_bytes, format_seconds
+from rembg_tuner.batch.plan import make_output_folder
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.history import history_of, log_older_measurements
-from rembg_tuner.cli.plan import make_output_folder
-from rembg_tuner.comparison import Entry, Question, compare_settings
-from rembg_tuner.errors import OutputError, SettingsError
-from rembg_tuner.machine import read_machine
-from rembg_tuner.measurement import distinct, is_busy
-from rembg_tuner.messages import Message, listed
-from rembg_tuner.presets import find_preset, read_presets
-from rembg_tuner.sweep.bench import OwnBench
-from rembg_tuner.sweep.trusted import find_mask, find_trusted
-from rembg_tuner.trials import differences, label_of
-from rembg_tuner.units import format_bytes, format_seconds
+from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.presets import find_preset, read_presets
+from rembg_tuner.settings.results import distinct, is_busy
+from rembg_tuner.tuning.comparison import Entry, Question, compare_settings
+from rembg_tuner.tuning.own_bench import OwnBench
+from rembg_tuner.tuning.trials import differences, label_of
+from rembg_tuner.tuning.trusted import find_mask, find_trusted
 
 if TYPE_CHECKING:
     import argparse
 
-    from rembg_tuner.comparison import Compared
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.tuning.comparison import Compared
 
 _LEAST, _MOST = 2, 6
 

@@ -12,9 +12,9 @@ import os
 import sys
 from typing import IO
 
-from rembg_tuner.errors import OutputError
-from rembg_tuner.escapes import escape_text
-from rembg_tuner.messages import Message
+from rembg_tuner.base.errors import OutputError
+from rembg_tuner.base.escapes import escape_text
+from rembg_tuner.base.messages import Message
 
 
 def prepare_streams() -> None:

@@ -6,29 +6,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message, plural
+from rembg_tuner.base.units import format_bytes, format_seconds
+from rembg_tuner.batch.plan import plan_jobs
 from rembg_tuner.cli.chosen import chosen_settings, given_knobs
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import exit_code
 from rembg_tuner.cli.history import history_of
-from rembg_tuner.cli.plan import plan_jobs
 from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.streams import STANDARD, open_streams
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.machine import read_machine
-from rembg_tuner.measurement import Failure, Result, distinct, is_busy, setting_peak_bytes
-from rembg_tuner.messages import Message, plural
-from rembg_tuner.running.runner import Runner
-from rembg_tuner.stats import summarise
-from rembg_tuner.units import format_bytes, format_seconds
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.results import Failure, Result, distinct, is_busy, setting_peak_bytes
+from rembg_tuner.tuning.stats import summarise
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
     from rembg_tuner.cli.streams import Streams
-    from rembg_tuner.measurement import Told
-    from rembg_tuner.pipeline import Job
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.settings.results import Told
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.worker.pipeline import Job
 
 Run = Result | Failure
 

@@ -6,23 +6,23 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.base.errors import OutputError, SettingsError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import format_bytes
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
-from rembg_tuner.diagnosis import diagnose
-from rembg_tuner.errors import OutputError, SettingsError
-from rembg_tuner.format_timing import format_states, time_formats
-from rembg_tuner.machine import read_machine
-from rembg_tuner.messages import Message
-from rembg_tuner.running.load import OwnLoad, busy_warning
-from rembg_tuner.settings import name_of
-from rembg_tuner.sweep.bench import OwnBench
-from rembg_tuner.units import format_bytes
+from rembg_tuner.runtime.diagnosis import diagnose
+from rembg_tuner.runtime.load import OwnLoad, busy_warning
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.settings import name_of
+from rembg_tuner.tuning.format_timing import format_states, time_formats
+from rembg_tuner.tuning.own_bench import OwnBench
 
 if TYPE_CHECKING:
     import argparse
 
-    from rembg_tuner.diagnosis import Diagnosis
-    from rembg_tuner.format_timing import FormatState
+    from rembg_tuner.runtime.diagnosis import Diagnosis
+    from rembg_tuner.tuning.format_timing import FormatState
 
 
 def run(arguments: argparse.Namespace) -> int:

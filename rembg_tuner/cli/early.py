@@ -12,7 +12,7 @@ import resource
 import sys
 
 from rembg_tuner.engines.table import ENGINES, by_rank
-from rembg_tuner.running.launching import EarlyWorker, LaunchedWorker, lean_environment
+from rembg_tuner.runtime.launching import EarlyWorker, LaunchedWorker, lean_environment
 
 TYPE_CHECKING = False  # `typing` itself takes a while to import
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def launch_early(words: Sequence[str]) -> EarlyWorker:
         worker = LaunchedWorker(engine, lean_environment())
     except OSError:
         return EarlyWorker(None)
-    from rembg_tuner.host import oom_kill_count  # now that the worker is on its way
+    from rembg_tuner.settings.host import oom_kill_count  # now that the worker is on its way
 
     worker.oom_kills = oom_kill_count()
     return EarlyWorker(worker)

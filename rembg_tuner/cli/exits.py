@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rembg_tuner.measurement import Failure, Result
+from rembg_tuner.settings.results import Failure, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,37 +6,37 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.asked import asked_settings
-from rembg_tuner.cache import replacing
+from rembg_tuner.base.errors import OutputError, PresetError, SettingsError
+from rembg_tuner.base.escapes import encode_text
+from rembg_tuner.base.files import replacing
+from rembg_tuner.base.messages import Message, listed
 from rembg_tuner.cli.chosen import chosen_budgets, given_budgets
 from rembg_tuner.cli.console import emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.streams import STANDARD
 from rembg_tuner.cli.sweep import lifting_flags, tell_what_is_missing
-from rembg_tuner.errors import OutputError, PresetError, SettingsError
-from rembg_tuner.escapes import encode_text
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import Measured, measured_of_trial
-from rembg_tuner.machine import read_machine
-from rembg_tuner.messages import Message, listed
-from rembg_tuner.presets import find_preset
-from rembg_tuner.recommend import recommend
-from rembg_tuner.records import read_record
-from rembg_tuner.resolve import resolve
-from rembg_tuner.settings import build_settings
-from rembg_tuner.sweep.summary import read_summary
-from rembg_tuner.trials import differences, label_of
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.presets import find_preset
+from rembg_tuner.settings.records import read_record
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.settings import build_settings
+from rembg_tuner.tuning.recommend import recommend
+from rembg_tuner.tuning.summary import read_summary
+from rembg_tuner.tuning.trials import differences, label_of
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
     from rembg_tuner.export.values import Export
-    from rembg_tuner.machine import Machine
-    from rembg_tuner.presets import Preset
-    from rembg_tuner.settings import Settings
-    from rembg_tuner.sweep.summary import Summary
-    from rembg_tuner.trials import Trial
+    from rembg_tuner.settings.machine import Machine
+    from rembg_tuner.settings.presets import Preset
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.tuning.summary import Summary
+    from rembg_tuner.tuning.trials import Trial
 
 _LISTED = 12  # trials in an error message
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rembg_tuner.cache import open_cache
+from rembg_tuner.base.files import open_cache
 from rembg_tuner.cli.console import log
-from rembg_tuner.measurements import set_older_aside
+from rembg_tuner.runtime.measurements import set_older_aside
 
 if TYPE_CHECKING:
     import argparse
 
-    from rembg_tuner.running.known_peaks import HistoryUse
+    from rembg_tuner.runtime.known_peaks import HistoryUse
 
 
 def add_ignore_history(command: argparse.ArgumentParser) -> None:

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.cache import open_cache
+from rembg_tuner.base.errors import ModelError, TunerError
+from rembg_tuner.base.files import open_cache
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import format_bytes
 from rembg_tuner.cli.console import emit, emit_json, log, log_over
-from rembg_tuner.errors import ModelError, TunerError
-from rembg_tuner.machine import read_machine
-from rembg_tuner.messages import Message
 from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
 from rembg_tuner.models.catalogue import (
     INT8_ENGINES,
@@ -26,10 +26,10 @@ from rembg_tuner.models.catalogue import (
     read_unfit,
     refuse_no_home,
 )
-from rembg_tuner.models.download import DownloadProgress, get_model
 from rembg_tuner.models.spec import verify
-from rembg_tuner.settings import MODEL_ALIASES
-from rembg_tuner.units import format_bytes
+from rembg_tuner.runtime.download import DownloadProgress, get_model
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.settings import MODEL_ALIASES
 
 if TYPE_CHECKING:
     import argparse

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rembg_tuner.asked import asked_settings
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.units import format_bytes
 from rembg_tuner.cli.console import emit, emit_json
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.host import read_host
-from rembg_tuner.machine import read_machine
-from rembg_tuner.preset_figures import find_figures
-from rembg_tuner.presets import (
+from rembg_tuner.runtime.preset_figures import find_figures
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.presets import (
     DEFAULT_PRESET,
     measured_elsewhere_text,
     measured_on_text,
     read_presets,
     small_subject_of,
 )
-from rembg_tuner.units import format_bytes
 
 if TYPE_CHECKING:
     import argparse
 
-    from rembg_tuner.machine import Machine
-    from rembg_tuner.preset_figures import PresetFigures
-    from rembg_tuner.presets import Preset
+    from rembg_tuner.runtime.preset_figures import PresetFigures
+    from rembg_tuner.settings.machine import Machine
+    from rembg_tuner.settings.presets import Preset
 
 
 def run(arguments: argparse.Namespace) -> int:

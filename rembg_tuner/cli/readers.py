@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final, Literal
 
-from rembg_tuner.budgets import ANY
-from rembg_tuner.messages import plural
-from rembg_tuner.settings import type_of
-from rembg_tuner.stats import MAX_COUNT
-from rembg_tuner.units import MIB, parse_bytes, parse_seconds
+from rembg_tuner.base.messages import plural
+from rembg_tuner.base.units import MIB, parse_bytes, parse_seconds
+from rembg_tuner.settings.settings import type_of
+from rembg_tuner.tuning.budgets import ANY
+from rembg_tuner.tuning.stats import MAX_COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

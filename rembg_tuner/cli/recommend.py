@@ -9,8 +9,8 @@ from rembg_tuner.cli.chosen import chosen_budgets
 from rembg_tuner.cli.console import emit_json
 from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.sweep import print_recommendation, tell_what_is_missing
-from rembg_tuner.recommend import recommend
-from rembg_tuner.sweep.summary import read_summary, recommendation_of
+from rembg_tuner.tuning.recommend import recommend
+from rembg_tuner.tuning.summary import read_summary, recommendation_of
 
 if TYPE_CHECKING:
     import argparse

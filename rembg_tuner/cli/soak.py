@@ -6,26 +6,26 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.cache import replacing
+from rembg_tuner.base.errors import OutputError
+from rembg_tuner.base.files import replacing
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import format_bytes, format_seconds
+from rembg_tuner.batch.plan import make_output_folder
 from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.chosen import chosen_settings
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.cut import failure_text
 from rembg_tuner.cli.exits import DONE, FAILED, exit_code
 from rembg_tuner.cli.history import history_of
-from rembg_tuner.cli.plan import make_output_folder
 from rembg_tuner.cli.stopping import exit_code_of, noting_stops
-from rembg_tuner.errors import OutputError
-from rembg_tuner.measurement import Failure
-from rembg_tuner.messages import Message
-from rembg_tuner.soak import SoakPlan, draw_soak, run_soak
-from rembg_tuner.units import format_bytes, format_seconds
+from rembg_tuner.settings.results import Failure
+from rembg_tuner.tuning.soak import SoakPlan, draw_soak, run_soak
 
 if TYPE_CHECKING:
     import argparse
 
-    from rembg_tuner.measurement import Result
-    from rembg_tuner.soak import Soak
+    from rembg_tuner.settings.results import Result
+    from rembg_tuner.tuning.soak import Soak
 
 _VERDICTS = {"growing": "it grows", "steady": "no growth beyond chance"}
 _TOLD_EVERY = 20

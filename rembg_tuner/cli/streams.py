@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from rembg_tuner.base.errors import OutputError, PictureError, SettingsError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.cli.console import emit_file
-from rembg_tuner.errors import OutputError, PictureError, SettingsError
 from rembg_tuner.imaging.formats import sniff
-from rembg_tuner.measurement import Failure, Result
-from rembg_tuner.messages import Message
+from rembg_tuner.settings.results import Failure, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,37 +7,37 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.budgets import ANY
-from rembg_tuner.children.comparer import Comparer
+from rembg_tuner.base.messages import Message, plural
+from rembg_tuner.base.units import format_bytes, format_guess_range, format_seconds
 from rembg_tuner.cli.console import emit, emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED, INTERRUPTED
 from rembg_tuner.cli.history import history_of, log_older_measurements
 from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.sweep_figures import keep_presets_figures
 from rembg_tuner.cli.sweep_plan import plan_of_arguments
-from rembg_tuner.measurement import is_busy
-from rembg_tuner.messages import Message, plural
-from rembg_tuner.recommend import recommend
-from rembg_tuner.running.load import OwnLoad, busy_warning
-from rembg_tuner.settings import flag_of
-from rembg_tuner.sweep.bench import OwnBench
-from rembg_tuner.sweep.opening import open_sweep
-from rembg_tuner.sweep.plan_file import hold_folder
-from rembg_tuner.sweep.summary import busy_text, write_summary
-from rembg_tuner.trials import differences, figures_of, label_of
-from rembg_tuner.units import format_bytes, format_guess_range, format_seconds
+from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.load import OwnLoad, busy_warning
+from rembg_tuner.settings.results import is_busy
+from rembg_tuner.settings.settings import flag_of
+from rembg_tuner.tuning.budgets import ANY
+from rembg_tuner.tuning.opening import open_sweep
+from rembg_tuner.tuning.own_bench import OwnBench
+from rembg_tuner.tuning.plan_file import hold_folder
+from rembg_tuner.tuning.recommend import recommend
+from rembg_tuner.tuning.summary import busy_text, write_summary
+from rembg_tuner.tuning.trials import differences, figures_of, label_of
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from rembg_tuner.budgets import Budgets
-    from rembg_tuner.recommend import Recommendation
-    from rembg_tuner.settings import Settings
-    from rembg_tuner.sweep.opening import Plan
-    from rembg_tuner.sweep.run import Sweep, SweepProgress
-    from rembg_tuner.sweep.summary import Summary
-    from rembg_tuner.trials import Trial
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.tuning.budgets import Budgets
+    from rembg_tuner.tuning.opening import Plan
+    from rembg_tuner.tuning.recommend import Recommendation
+    from rembg_tuner.tuning.summary import Summary
+    from rembg_tuner.tuning.sweep import Sweep, SweepProgress
+    from rembg_tuner.tuning.trials import Trial
 
 _BUDGET_FLAGS = {"memory": "--max-memory", "time": "--max-latency", "agreement": "--min-agreement"}
 _SHOWN = 12  # rows of the table; all of them stand in the report

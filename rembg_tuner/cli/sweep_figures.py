@@ -6,21 +6,21 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
-from rembg_tuner.asked import asked_settings
+from rembg_tuner.base.errors import ModelError, SettingsError
 from rembg_tuner.cli.console import log
-from rembg_tuner.errors import ModelError, SettingsError
-from rembg_tuner.machine import read_machine
-from rembg_tuner.measurement import is_busy
-from rembg_tuner.preset_figures import PresetFigures, note_figures
-from rembg_tuner.presets import read_presets
-from rembg_tuner.resolve import resolve
+from rembg_tuner.runtime.preset_figures import PresetFigures, note_figures
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.presets import read_presets
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.results import is_busy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rembg_tuner.machine import Machine
-    from rembg_tuner.settings import Settings
-    from rembg_tuner.trials import Trial
+    from rembg_tuner.settings.machine import Machine
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.tuning.trials import Trial
 
 
 def keep_presets_figures(trials: Sequence[Trial]) -> None:

@@ -9,21 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.asked import asked_settings
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message, listed
 from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.chosen import chosen_budgets, given_knobs, log_sizes
 from rembg_tuner.cli.console import log
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.machine import read_machine
-from rembg_tuner.messages import Message, listed
-from rembg_tuner.presets import find_preset
-from rembg_tuner.settings import Settings, flag_of
-from rembg_tuner.stats import CONFIRMING
-from rembg_tuner.sweep.grid import default_axes
-from rembg_tuner.sweep.measure import ROUNDS
-from rembg_tuner.sweep.opening import Plan
-from rembg_tuner.sweep.plan_file import PLAN_FILE
-from rembg_tuner.sweep.resume import read_plan
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.presets import find_preset
+from rembg_tuner.settings.settings import Settings, flag_of
+from rembg_tuner.tuning.grid import default_axes
+from rembg_tuner.tuning.measure import ROUNDS
+from rembg_tuner.tuning.opening import Plan
+from rembg_tuner.tuning.plan_file import PLAN_FILE
+from rembg_tuner.tuning.resume import read_plan
+from rembg_tuner.tuning.stats import CONFIRMING
 
 if TYPE_CHECKING:
     import argparse

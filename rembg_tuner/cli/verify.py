@@ -6,22 +6,22 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.children.comparer import Comparer
+from rembg_tuner.base.errors import PresetError
+from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
-from rembg_tuner.errors import PresetError
-from rembg_tuner.messages import Message, listed
-from rembg_tuner.presets import measured_on_text, read_presets
-from rembg_tuner.sweep.bench import OwnBench
-from rembg_tuner.units import format_bytes, format_seconds
-from rembg_tuner.verification import Ranges, Request, verify
+from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.settings.presets import measured_on_text, read_presets
+from rembg_tuner.tuning.own_bench import OwnBench
+from rembg_tuner.tuning.verification import Ranges, Request, verify
 
 if TYPE_CHECKING:
     import argparse
 
-    from rembg_tuner.presets import Preset
-    from rembg_tuner.verification import Check, Verification
+    from rembg_tuner.settings.presets import Preset
+    from rembg_tuner.tuning.verification import Check, Verification
 
 _WORDS = {
     "settings": "settings",

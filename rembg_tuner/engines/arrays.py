@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rembg_tuner.errors import ModelError
-from rembg_tuner.messages import Message
+from rembg_tuner.base.errors import ModelError
+from rembg_tuner.base.messages import Message
 
 if TYPE_CHECKING:
     from rembg_tuner.imaging.matte import RawOutput

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rembg_tuner.base.errors import EngineError, ModelError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.engines.arrays import pictures_of
-from rembg_tuner.errors import EngineError, ModelError
-from rembg_tuner.messages import Message
 from rembg_tuner.models import graph as graphs
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
-    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
-    from rembg_tuner.settings import Settings, Value
+    from rembg_tuner.settings.settings import Settings, Value
 
 
 def _tell_nobody(_phase: str) -> None:
@@ -26,7 +26,7 @@ def _tell_nobody(_phase: str) -> None:
 
 # What `models quantize` writes into a graph's metadata, so that an engine can read back what it
 # runs.
-INT8_MARK = "rembg_tuner.precision"
+INT8_MARK = "rembg_tuner.settings.precision"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

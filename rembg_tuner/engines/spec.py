@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Literal, dataclass_transform
 
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine, StockEngine
-    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
-    from rembg_tuner.settings import Precision, Settings
+    from rembg_tuner.settings.settings import Precision, Settings
 
     AxisValue = str | int | float | bool | None
     Quantize = Callable[..., Any]
@@ -85,7 +85,7 @@ class Timeouts(_Value):
 
 
 class Derived(_Value):
-    """What an engine needs made of a model's file, by `rembg_tuner.conversion`, in a process of its own.
+    """What an engine needs made of a model's file, by `rembg_tuner.worker.conversion`, in a process of its own.
 
     Attributes:
         do: `FIT` frees input size and batch of the graph; an engine's name has its `convert_with`
@@ -101,7 +101,7 @@ class Derived(_Value):
     endings: tuple[str, ...] = (".onnx",)
 
     def request(self) -> dict[str, object]:
-        """Return what `rembg_tuner.conversion` is asked for."""
+        """Return what `rembg_tuner.worker.conversion` is asked for."""
         content: dict[str, object] = {"do": self.do, "side": self.side}
         return content | ({"batch": self.batch} if self.do == FIT else {})
 

@@ -10,8 +10,8 @@ from rembg_tuner.engines.spec import EngineSpec
 
 TYPE_CHECKING = False  # `typing` itself takes a while to import
 if TYPE_CHECKING:
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine, StockEngine
-    from rembg_tuner.messages import Message
 
 # In the order in which they are named to people; the first comes with this program.
 ENGINES: dict[str, EngineSpec] = {
@@ -33,7 +33,7 @@ def open_engine(request: EngineRequest) -> NetworkEngine | StockEngine:
     """
     problem = own_file_problem(request.settings.engine, request.model.name)
     if problem is not None:
-        from rembg_tuner.errors import ModelError
+        from rembg_tuner.base.errors import ModelError
 
         raise ModelError(problem)
     return ENGINES[request.settings.engine].open(request)
@@ -50,7 +50,7 @@ def own_file_problem(engine: str, model: str) -> Message | None:
         return None
     from pathlib import Path
 
-    from rembg_tuner.messages import Message
+    from rembg_tuner.base.messages import Message
 
     return Message(
         "engine {engine} runs rembg's own models by name, got {model!r}; choose another engine for"

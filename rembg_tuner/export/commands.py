@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import SettingsError
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message, Term, listed
 from rembg_tuner.export.values import kept_notes, made_of
-from rembg_tuner.messages import Message, Term, listed
 from rembg_tuner.models.catalogue import read_catalogue
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import SettingsError
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB, format_bytes
+from rembg_tuner.base.yaml_files import format_mapping
 from rembg_tuner.export.preset import preset_entry
 from rembg_tuner.export.values import made_of
-from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, int8_file, read_catalogue
-from rembg_tuner.settings import DEFAULT_MODEL
-from rembg_tuner.units import MIB, format_bytes
-from rembg_tuner.yaml_files import format_mapping
+from rembg_tuner.settings.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rembg_tuner.export.values import Export, Measured, Wanted

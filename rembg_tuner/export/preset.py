@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB
+from rembg_tuner.base.yaml_files import format_mapping
 from rembg_tuner.export.values import made_of
-from rembg_tuner.messages import Message
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.units import MIB
-from rembg_tuner.yaml_files import format_mapping
 
 if TYPE_CHECKING:
     from rembg_tuner.export.values import Export, Measured, Wanted
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.settings.settings import Settings
 
 
 def preset_entry(wanted_settings: Settings, measured: Measured | None) -> dict[str, object]:

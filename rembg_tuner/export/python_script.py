@@ -9,22 +9,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.cache import open_cache
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.files import open_cache
+from rembg_tuner.base.messages import Message, Term, listed
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.errors import SettingsError
 from rembg_tuner.export.scripts import script_with
 from rembg_tuner.export.values import kept_notes, made_of
-from rembg_tuner.machine import read_machine
-from rembg_tuner.messages import Message, Term, listed
 from rembg_tuner.models.catalogue import find_model
-from rembg_tuner.resolve import resolve
-from rembg_tuner.running.derived import prepare
-from rembg_tuner.settings import name_of
+from rembg_tuner.runtime.derived import prepare
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.settings import name_of
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.spec import Script
     from rembg_tuner.export.values import Export, Wanted
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.settings.settings import Settings
 
 # Constants of a script that do not have their knob's name.
 _CONSTANTS = {

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import SettingsError
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message, listed
 from rembg_tuner.export.commands import write_env, write_rembg
 from rembg_tuner.export.container import write_compose, write_dockerfile
 from rembg_tuner.export.preset import write_preset
 from rembg_tuner.export.python_script import write_python
 from rembg_tuner.export.values import TARGETS, Wanted
-from rembg_tuner.messages import Message, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rembg_tuner.export.values import Export, Measured
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.settings.settings import Settings
 
 _WRITERS: dict[str, Callable[[Wanted], Export]] = {
     "compose": write_compose,

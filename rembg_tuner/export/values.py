@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.host import read_host
-from rembg_tuner.messages import Message, Term, listed
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.small_matte import read_small_matte
 from rembg_tuner.models.spec import file_digests
-from rembg_tuner.records import HASH_LETTERS, RecordedPicture
-from rembg_tuner.small_matte import read_small_matte
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.settings.records import HASH_LETTERS, RecordedPicture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rembg_tuner.settings import Settings
-    from rembg_tuner.trials import PictureTrial, Trial
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.tuning.trials import PictureTrial, Trial
 
 TARGETS = ("compose", "dockerfile", "rembg", "python", "env", "preset")
 FILE_NAMES = {

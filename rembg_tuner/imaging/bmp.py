@@ -10,11 +10,11 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.errors import PictureError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging import views
 from rembg_tuner.imaging.complaints import DAMAGED_HEADER, damaged
 from rembg_tuner.imaging.formats import BMP_HEADER_BYTES, MAX_PIXELS_IN_STRIPS, check_pixels
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.imaging.views import PictureFile
-    from rembg_tuner.messages import Message
 
     Pixels = npt.NDArray[np.uint8]  # (h, w, 3 or 4)
     Lines = npt.NDArray[np.uint8]  # (h, bytes of a row)

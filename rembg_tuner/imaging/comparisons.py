@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyvips
 
-from rembg_tuner import quality
-from rembg_tuner.cache import replacing
-from rembg_tuner.errors import OutputError, TunerError, message_of
-from rembg_tuner.imaging import libvips, source
-from rembg_tuner.messages import Message
-from rembg_tuner.small_matte import MAX_SIDE, SmallMatte
+from rembg_tuner.base.errors import OutputError, TunerError, message_of
+from rembg_tuner.base.files import replacing
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.small_matte import MAX_SIDE, SmallMatte
+from rembg_tuner.imaging import libvips, quality, source
 
 if TYPE_CHECKING:
-    from rembg_tuner.quality import Matte
+    from rembg_tuner.imaging.quality import Matte
 
 COMPARED_SIDE = 1024  # px, the longest; mattes come from networks of 320 to 1024 px
 THUMBNAIL_SIDE = 240

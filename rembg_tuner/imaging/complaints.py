@@ -6,8 +6,8 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import PictureError
-from rembg_tuner.messages import Message, Quoted
+from rembg_tuner.base.errors import PictureError
+from rembg_tuner.base.messages import Message, Quoted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pyvips
 
-from rembg_tuner.cache import replacing
-from rembg_tuner.errors import OutputError, PictureError
+from rembg_tuner.base.errors import OutputError, PictureError
+from rembg_tuner.base.files import replacing
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging import preview_files
 from rembg_tuner.imaging.cutout_png import write_png
 from rembg_tuner.imaging.formats import check_output
@@ -17,12 +18,11 @@ from rembg_tuner.imaging.matte import mask_image
 from rembg_tuner.imaging.sink import Sink, encode
 from rembg_tuner.imaging.source import PictureHeader, opened, read_small, reading
 from rembg_tuner.imaging.unwritable import unwritable_text
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rembg_tuner.colours import Colour
+    from rembg_tuner.base.colours import Colour
     from rembg_tuner.imaging.placed import PictureMatte
 
 _MOST_PX = {".webp": ("WebP", 16383), ".jpg": ("JPEG", 65500), ".jpeg": ("JPEG", 65500)}  # a side

@@ -15,7 +15,7 @@ from rembg_tuner.imaging.sink import Sink, cancelled, encode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rembg_tuner.colours import Colour
+    from rembg_tuner.base.colours import Colour
     from rembg_tuner.imaging.computed_tiff import Rows
 
 _PROFILE = "icc-profile-data"

@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rembg_tuner.colours import Colour
+    from rembg_tuner.base.colours import Colour
     from rembg_tuner.imaging.computed_tiff import Rows
 
     Bytes = npt.NDArray[np.uint8]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from rembg_tuner.boxes import Area, Box
+from rembg_tuner.base.boxes import Area, Box
 from rembg_tuner.imaging.components import components_of, enclosed
 from rembg_tuner.imaging.lanczos import lanczos_kernel
 from rembg_tuner.imaging.matte import LEAST_FOREGROUND, scale_to_matte

@@ -13,14 +13,14 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import OutputError, PictureError, PictureTooLargeError
+from rembg_tuner.base.errors import OutputError, PictureError, PictureTooLargeError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging.raw_files import raw_error, raw_name
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rembg_tuner.colours import Colour
+    from rembg_tuner.base.colours import Colour
 
 MAX_PIXELS_IN_STRIPS = 2**28  # 268 MP: memory does not grow with these
 MAX_PIXELS_WHOLE = 100_000_000  # about 0.8 GB (WebP) to 1.6 GB (AVIF) while decoding

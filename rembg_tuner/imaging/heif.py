@@ -22,8 +22,8 @@ from rembg_tuner.imaging.views import FileView
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.imaging.views import PictureFile
-    from rembg_tuner.messages import Message
 
 _BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 _FAULTS = (OSError, ValueError, SyntaxError, RuntimeError, EOFError, MemoryError)  # pi-heif's

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rembg_tuner.boxes import WHOLE
-from rembg_tuner.errors import NO_FOREGROUND, EngineError
+from rembg_tuner.base.boxes import WHOLE
+from rembg_tuner.base.errors import NO_FOREGROUND, EngineError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging.computed_tiff import open_rows
 from rembg_tuner.imaging.lanczos import Taps, lanczos_taps
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyvips
 
-    from rembg_tuner.boxes import Area
+    from rembg_tuner.base.boxes import Area
     from rembg_tuner.imaging.computed_tiff import Rows
 
     Matte = npt.NDArray[np.float32]  # (h, w) in [0, 1]: opacity, 1 is foreground

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from rembg_tuner.boxes import WHOLE, Area
-from rembg_tuner.errors import OutputError
+from rembg_tuner.base.boxes import WHOLE, Area
+from rembg_tuner.base.errors import OutputError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging.matte import MaskRows
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

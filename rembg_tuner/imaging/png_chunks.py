@@ -13,10 +13,10 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.errors import PictureError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging import png_colour, views
 from rembg_tuner.imaging.views import FileView
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyvips
 
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.errors import PictureError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging.matrix_profile import SRGB_PRIMARIES, Primaries, make_profile
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyvips
 
-from rembg_tuner.cache import replacing
-from rembg_tuner.errors import OutputError
+from rembg_tuner.base.errors import OutputError
+from rembg_tuner.base.files import replacing
 from rembg_tuner.imaging.cutout_rows import multiply_alphas
 from rembg_tuner.imaging.formats import PREVIEW_SIDE
 from rembg_tuner.imaging.png_writer import SIGNATURE, png_chunk

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyvips
 
-from rembg_tuner.errors import TunerError, message_of
+from rembg_tuner.base.errors import TunerError, message_of
 from rembg_tuner.imaging import compose, libvips, placed, preview_files, source
 from rembg_tuner.imaging.computed_tiff import STRIP_ROWS
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import PictureError
-from rembg_tuner.messages import Message, Term
+from rembg_tuner.base.errors import PictureError
+from rembg_tuner.base.messages import Message, Term
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pyvips
 
-from rembg_tuner.errors import CancelledError
-from rembg_tuner.messages import Message
+from rembg_tuner.base.errors import CancelledError
+from rembg_tuner.base.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyvips
 
-from rembg_tuner.boxes import Box, stored_box
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.boxes import Box, stored_box
+from rembg_tuner.base.errors import PictureError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging import (
     bmp_pixels,
     complaints,
@@ -31,12 +32,11 @@ from rembg_tuner.imaging.formats import BMP, JPEG, PNG, TIFF, WEBP, PictureForma
 from rembg_tuner.imaging.libvips import fetch_rows
 from rembg_tuner.imaging.tiff_tags import TagError
 from rembg_tuner.imaging.views import WHOLE_FILE, FileView, PictureFile
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rembg_tuner.messages import Message
+    from rembg_tuner.base.messages import Message
 
 _IN_MEMORY_PIXELS = (
     4_200_000  # up to here (16 MiB with alpha) a turned or scaled picture is kept in memory

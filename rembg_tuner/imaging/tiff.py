@@ -13,13 +13,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.errors import PictureError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging.complaints import damaged
 from rembg_tuner.imaging.raw_files import raw_error
 from rembg_tuner.imaging.tiff_pages import choose_page, find_raw, read_pages, whole_number
 from rembg_tuner.imaging.tiff_tags import Code, Colour, TagError, TagReader
 from rembg_tuner.imaging.views import FileView
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

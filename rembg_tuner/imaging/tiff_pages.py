@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging.raw_files import raw_name_by_maker
 from rembg_tuner.imaging.tiff_tags import Code, Colour, TagError
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from rembg_tuner.imaging.tiff_tags import Directory, TagReader

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pyvips
 
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging.tiff_tags import Code, Colour, TagError
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from rembg_tuner.imaging.tiff import TiffPicture

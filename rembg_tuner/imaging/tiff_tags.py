@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from rembg_tuner.messages import Message
+from rembg_tuner.base.messages import Message
 
 if TYPE_CHECKING:
     from rembg_tuner.imaging.views import PictureFile

@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from rembg_tuner.messages import Message, Quoted
+from rembg_tuner.base.messages import Message, Quoted
 
 if TYPE_CHECKING:
     from pathlib import Path

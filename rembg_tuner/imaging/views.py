@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import pyvips
 
-from rembg_tuner.messages import Message
+from rembg_tuner.base.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,11 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import PictureError
+from rembg_tuner.base.errors import PictureError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging import views
 from rembg_tuner.imaging.complaints import ENDS_EARLY, damaged
 from rembg_tuner.imaging.views import FileView
-from rembg_tuner.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

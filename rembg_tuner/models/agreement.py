@@ -14,13 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.cache import replacing
-from rembg_tuner.yaml_files import YamlFileError, format_mapping, read_mapping
+from rembg_tuner.base.files import replacing
+from rembg_tuner.base.yaml_files import YamlFileError, format_mapping, read_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rembg_tuner.host import Int8Kind
+    from rembg_tuner.settings.host import Int8Kind
 
 _SHIPPED = Path(__file__).parent / "agreement.yaml"
 _OWN = "agreement.yaml"

@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
+from rembg_tuner.base.errors import MissingModelError, ModelError, OutputError
+from rembg_tuner.base.messages import Either, Message, Quoted, listed
+from rembg_tuner.base.yaml_files import read_mapping
 from rembg_tuner.engines.table import ENGINES, by_rank
-from rembg_tuner.errors import MissingModelError, ModelError, OutputError
-from rembg_tuner.messages import Either, Message, Quoted, listed
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, Post
-from rembg_tuner.settings import MODEL_ALIASES, name_of
-from rembg_tuner.yaml_files import read_mapping
+from rembg_tuner.settings.settings import MODEL_ALIASES, name_of
 
 EMBEDDED_FOLDER = Path(__file__).parent
 INT8_ENGINES = tuple(spec.name for spec in by_rank() if spec.int8_ending is not None)

@@ -14,9 +14,9 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # onnx raises it on what is no graph
 from onnx import TensorProto, numpy_helper, version_converter
 
-from rembg_tuner.cache import replacing
-from rembg_tuner.errors import ModelError
-from rembg_tuner.messages import Message, Quoted
+from rembg_tuner.base.errors import ModelError
+from rembg_tuner.base.files import replacing
+from rembg_tuner.base.messages import Message, Quoted
 from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, refuse_no_output
 
 if TYPE_CHECKING:

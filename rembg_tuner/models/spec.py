@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from rembg_tuner.errors import ModelError
-from rembg_tuner.messages import Either, Message
-from rembg_tuner.settings import name_of
+from rembg_tuner.base.errors import ModelError
+from rembg_tuner.base.messages import Either, Message
+from rembg_tuner.settings.settings import name_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rembg_tuner.check import build, check
+from rembg_tuner.base.errors import ModelError, SettingsError, TunerError
+from rembg_tuner.base.messages import Message, listed
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.errors import ModelError, SettingsError, TunerError
-from rembg_tuner.messages import Message, listed
 from rembg_tuner.models.agreement import AgreementWithFp32
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.quantization.make import compare, predict_mattes
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
-from rembg_tuner.running.derived import prepare
-from rembg_tuner.settings import Settings, name_of
+from rembg_tuner.runtime.derived import prepare
+from rembg_tuner.settings.check import build, check
+from rembg_tuner.settings.settings import Settings, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.imaging.matte import Matte
     from rembg_tuner.imaging.network_input import NetworkInput
-    from rembg_tuner.machine import Machine
+    from rembg_tuner.settings.machine import Machine
 
 
 def measure_formats(

@@ -12,21 +12,21 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.cache import replacing
+from rembg_tuner.base.errors import EngineError, ModelError, OutputError, SettingsError
+from rembg_tuner.base.files import replacing
+from rembg_tuner.base.messages import Message, Quoted, plural
 from rembg_tuner.engines.plain_graphs import plain_graph, run_plain
 from rembg_tuner.engines.protocols import INT8_MARK, EngineRequest
 from rembg_tuner.engines.table import ENGINES, open_engine
-from rembg_tuner.errors import EngineError, ModelError, OutputError, SettingsError
 from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
-from rembg_tuner.messages import Message, Quoted, plural
+from rembg_tuner.imaging.quality import intersection_over_union, mean_absolute_error, sure_share
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.catalogue import int8_file
 from rembg_tuner.models.spec import file_digests, verify
-from rembg_tuner.quality import intersection_over_union, mean_absolute_error, sure_share
 from rembg_tuner.quantization.pace import Pace
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
 from rembg_tuner.quantization.search import Agreement, Found, Target, find_left_out
-from rembg_tuner.settings import Settings
+from rembg_tuner.settings.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -357,7 +357,7 @@ def predict_mattes(
     Returns:
         Mattes, each float32 (side, side) in [0, 1].
     """
-    from rembg_tuner.host import read_host
+    from rembg_tuner.settings.host import read_host
 
     opened = open_engine(
         EngineRequest(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rembg_tuner.units import format_guess_range
+from rembg_tuner.base.units import format_guess_range
 
 # Measured with u2netp on a busy CPU, both engines: a candidate takes 1.4 to 3.1 times as long as
 # its pictures in fp32 alone.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from rembg_tuner.errors import SettingsError
-from rembg_tuner.messages import Message
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable

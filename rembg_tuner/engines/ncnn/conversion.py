@@ -1,4 +1,4 @@
-"""Convert a model for ncnn with pnnx; runs in `rembg_tuner.conversion`'s process."""
+"""Convert a model for ncnn with pnnx; runs in `rembg_tuner.worker.conversion`'s process."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.base.errors import EngineError
+from rembg_tuner.base.messages import Message, quoted
 from rembg_tuner.engines.arrays import answer_difference
 from rembg_tuner.engines.ncnn.pnnx import find_pnnx
 from rembg_tuner.engines.ncnn.session import probe
 from rembg_tuner.engines.plain_graphs import plain_graph, run_plain
-from rembg_tuner.errors import EngineError
-from rembg_tuner.messages import Message, quoted
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.spec import SIDE_COMMENT
 

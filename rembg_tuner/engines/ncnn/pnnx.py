@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from rembg_tuner.errors import EngineError
-from rembg_tuner.messages import Message
+from rembg_tuner.base.errors import EngineError
+from rembg_tuner.base.messages import Message
 
 
 def find_pnnx() -> Path:

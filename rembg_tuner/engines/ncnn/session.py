@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import ncnn
 import numpy as np
 
+from rembg_tuner.base.errors import EngineError, ModelError
+from rembg_tuner.base.messages import Message
 from rembg_tuner.engines.arrays import noise, pictures_of
-from rembg_tuner.errors import EngineError, ModelError
-from rembg_tuner.messages import Message
 from rembg_tuner.models.spec import SIDE_COMMENT
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
-    from rembg_tuner.settings import Value
+    from rembg_tuner.settings.settings import Value
 
 _INPUT, _OUTPUT = "in0", "out0"  # pnnx's names
 

@@ -8,10 +8,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
-    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.settings.settings import Settings
 
 
 def _imports() -> dict[str, str]:
@@ -42,9 +42,9 @@ def _convert(source: Path, target: Path, *, side: int) -> None:
 
 def _detail(_found: str) -> Message:
     """Return what it is for, or that its converter is missing."""
+    from rembg_tuner.base.errors import EngineError
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.engines.ncnn.pnnx import find_pnnx
-    from rembg_tuner.errors import EngineError
-    from rembg_tuner.messages import Message
 
     try:
         find_pnnx()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import onnxruntime
 
+from rembg_tuner.base.errors import EngineError, MissingProviderError
+from rembg_tuner.base.messages import Message, Quoted, listed
 from rembg_tuner.engines.onnxruntime.spec import PROVIDERS
-from rembg_tuner.errors import EngineError, MissingProviderError
-from rembg_tuner.messages import Message, Quoted, listed
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest

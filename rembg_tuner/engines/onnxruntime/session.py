@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 
 import onnxruntime
 
+from rembg_tuner.base.errors import CancelledError, EngineError, ModelError, OutOfMemoryError
+from rembg_tuner.base.messages import Message, Quoted
+from rembg_tuner.base.units import MIB, format_bytes
 from rembg_tuner.engines.arrays import fill_up, noise, pictures_of
 from rembg_tuner.engines.onnxruntime.providers import (
     provider_options,
@@ -25,18 +28,15 @@ from rembg_tuner.engines.onnxruntime.providers import (
 )
 from rembg_tuner.engines.onnxruntime.spec import OPTION_ATTRIBUTES, PROVIDERS
 from rembg_tuner.engines.protocols import INT8_MARK
-from rembg_tuner.errors import CancelledError, EngineError, ModelError, OutOfMemoryError
-from rembg_tuner.host import read_host
-from rembg_tuner.messages import Message, Quoted
 from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, refuse_no_output
-from rembg_tuner.units import MIB, format_bytes
+from rembg_tuner.settings.host import read_host
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.models.spec import ModelSpec
-    from rembg_tuner.settings import Settings, Value
+    from rembg_tuner.settings.settings import Settings, Value
 
 _SHRINK_CPU_ARENA = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 _NO_CPU_FALLBACK = ("session.disable_cpu_ep_fallback", "1")

@@ -6,11 +6,11 @@ from rembg_tuner.engines.spec import FIT, NETWORK_KNOBS, Derived, EngineSpec, Ne
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
     from rembg_tuner.engines.spec import Quantize, Script
-    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.settings.settings import Settings
 
 # What is imported, with the wheels that bring it; they replace each other.
 PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")}
@@ -68,7 +68,7 @@ def _int8_tools() -> tuple[Quantize, dict[str, str]]:
 
 def _detail(_found: str) -> Message:
     """Return what it is for."""
-    from rembg_tuner.messages import Message
+    from rembg_tuner.base.messages import Message
 
     return Message("fp32 and int8 on the CPU, other processors by its execution providers")
 

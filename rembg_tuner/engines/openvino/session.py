@@ -18,18 +18,18 @@ import numpy as np
 import openvino
 from openvino import properties
 
-from rembg_tuner.cache import has_its_sum, making_folder, replacing, write_sum
+from rembg_tuner.base.errors import CancelledError, EngineError, ModelError
+from rembg_tuner.base.files import has_its_sum, making_folder, replacing, write_sum
+from rembg_tuner.base.messages import Message, listed, quoted
 from rembg_tuner.engines.arrays import fill_up, pictures_of
-from rembg_tuner.errors import CancelledError, EngineError, ModelError
-from rembg_tuner.messages import Message, listed, quoted
-from rembg_tuner.models.form import refuse_newer
+from rembg_tuner.models.onnx_header import refuse_newer
 from rembg_tuner.models.spec import refuse_no_output
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
-    from rembg_tuner.settings import Value
+    from rembg_tuner.settings.settings import Value
 
 _DEVICE = "CPU"
 # int8 is in the graph; what is left of it in floats is computed in fp32.

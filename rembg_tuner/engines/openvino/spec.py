@@ -6,11 +6,11 @@ from rembg_tuner.engines.spec import FIT, NETWORK_KNOBS, Derived, EngineSpec, Ne
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.engines.protocols import EngineRequest, NetworkEngine
     from rembg_tuner.engines.spec import Quantize, Script
-    from rembg_tuner.messages import Message
     from rembg_tuner.models.spec import ModelSpec
-    from rembg_tuner.settings import Settings
+    from rembg_tuner.settings.settings import Settings
 
 # OpenVINO's converter of models, which no run needs: 40 ms of CPU and 7 MiB. openvino's own
 # __init__ goes on without it.
@@ -51,7 +51,7 @@ def _int8_tools() -> tuple[Quantize, dict[str, str]]:
 
 def _detail(found: str) -> Message:
     """Return what this CPU computes in."""
-    from rembg_tuner.messages import Message
+    from rembg_tuner.base.messages import Message
 
     if not found:
         return Message("installed, but does not load")

@@ -13,17 +13,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rembg_tuner.base.errors import EngineError, PictureError
+from rembg_tuner.base.messages import Message, Quoted
 from rembg_tuner.engines.onnxruntime import session as ours
 from rembg_tuner.engines.onnxruntime.providers import refuse_another_provider, require_provider
-from rembg_tuner.errors import EngineError, PictureError
 from rembg_tuner.imaging.complaints import meaning_of
-from rembg_tuner.messages import Message, Quoted
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
-    from rembg_tuner.settings import Value
+    from rembg_tuner.settings.settings import Value
 
 
 # What Pillow raises for a damaged picture, besides its own

@@ -7,8 +7,8 @@ from rembg_tuner.engines.spec import EngineSpec, Need
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.engines.protocols import EngineRequest, StockEngine
-    from rembg_tuner.messages import Message
 
 
 def _imports() -> dict[str, str]:
@@ -28,7 +28,7 @@ def _open(request: EngineRequest) -> StockEngine:
 
 def _detail(_found: str) -> Message:
     """Return what it is for."""
-    from rembg_tuner.messages import Message
+    from rembg_tuner.base.messages import Message
 
     return Message("the stock pipeline, to compare with")
 

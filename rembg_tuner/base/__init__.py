@@ -1,0 +1,1 @@
+"""What every room stands on: errors, messages, knobs, units, files and child processes."""

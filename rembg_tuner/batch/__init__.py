@@ -1,0 +1,1 @@
+"""Many pictures: what is done with which, and where it goes."""

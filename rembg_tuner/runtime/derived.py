@@ -1,0 +1,153 @@
+"""Files made of a model's file, once, and kept in the cache: freed graphs, converted networks."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.base.child_environment import child_environment
+from rembg_tuner.base.errors import CancelledError, EngineError, ModelError
+from rembg_tuner.base.files import has_its_sum, making_folder, write_sum
+from rembg_tuner.base.messages import Message
+from rembg_tuner.engines.table import ENGINES
+from rembg_tuner.models.spec import EXIT_BAD_MODEL, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rembg_tuner.engines.spec import Derived
+    from rembg_tuner.models.spec import ModelSpec
+    from rembg_tuner.settings.settings import Settings
+
+_TIMEOUT_S = 600.0
+_POLL_S = 0.05
+_FORM = 3  # raised when what is made changes, so that older files are not taken for it
+
+
+def wanted_of(settings: Settings, model: ModelSpec) -> Derived | None:
+    """Return what must be made for a run; None: the released file will do."""
+    derive = ENGINES[settings.engine].derive
+    return derive(settings, model) if derive else None
+
+
+def prepare(
+    settings: Settings,
+    model: ModelSpec,
+    cache: Path,
+    *,
+    is_cancelled: Callable[[], bool],
+    on_start: Callable[[], None],
+) -> ModelSpec:
+    """Give a model whose `graph_path` is what the engine loads, made if it is not there yet.
+
+    Args:
+        settings: engine, network_size and batch_size are read.
+        model: as found.
+        cache: the folder for what is made.
+        is_cancelled: asked 20 times a second while it is made.
+        on_start: called if something must be made.
+
+    Raises:
+        ModelError: the file is not what it should be, or takes no other size.
+        EngineError: a tool that is needed is not installed, or failed.
+        OSError: what is made cannot be written.
+        CancelledError: `is_cancelled` said so.
+    """
+    wanted = wanted_of(settings, model)
+    if wanted is None:
+        return model
+    key = [verify(model), _FORM, sorted(wanted.request().items())]
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    target = cache / f"{wanted.do}-{name}{wanted.endings[0]}"
+    parts = [target.with_suffix(ending) for ending in wanted.endings]
+    if not all(has_its_sum(path) for path in parts):  # missing, damaged, or half a pair
+        on_start()
+        _make(wanted, Path(model.path), target, is_cancelled)
+    return replace(model, graph_path=str(target))
+
+
+def _make(wanted: Derived, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
+    """Have it made by a process of its own, in a folder of its own, and give it its name when it is whole."""
+    with making_folder(target.parent) as scratch:
+        _convert(wanted, source, scratch / target.name, is_cancelled)
+        for made in list(scratch.iterdir()):
+            write_sum(made)
+        for made in scratch.iterdir():
+            made.replace(target.with_name(made.name))
+
+
+def _convert(wanted: Derived, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
+    """Run `conversion`, and raise what it tells."""
+    request = {**wanted.request(), "source": str(source), "target": str(target)}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "rembg_tuner.worker.conversion", json.dumps(request)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.DEVNULL,
+            env=child_environment(),
+            start_new_session=True,
+        )
+        try:
+            _wait(process, is_cancelled)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # pnnx, which it may have started, too
+            process.wait()
+        if process.returncode == 0:
+            return
+        if process.returncode < 0:
+            raise EngineError(
+                Message(
+                    "the process that converts the model was ended by {signal}; the system may have"
+                    " run out of memory; choose a smaller network_size or batch_size",
+                    signal=signal.Signals(-process.returncode).name,
+                )
+            )
+        log.seek(0)
+        lines = log.read().decode(errors="replace").strip().splitlines()
+    kind = ModelError if process.returncode == EXIT_BAD_MODEL else EngineError
+    raise kind(_reason_of(lines[-1] if lines else ""))
+
+
+def _reason_of(line: str) -> Message:
+    """Read the reason that `conversion` gave."""
+    try:
+        return Message.from_json(json.loads(line))
+    except ValueError:
+        return Message("no reason was given")
+
+
+def _wait(process: subprocess.Popen[bytes], is_cancelled: Callable[[], bool]) -> None:
+    """Wait for a process's end.
+
+    Raises:
+        CancelledError: it was cancelled.
+        ModelError: it took too long.
+    """
+    waited_s = 0.0
+    while waited_s < _TIMEOUT_S:
+        try:
+            process.wait(_POLL_S)
+        except subprocess.TimeoutExpired:
+            waited_s += _POLL_S
+        else:
+            return
+        if is_cancelled():
+            raise CancelledError(Message("the run was cancelled while its model was converted"))
+    raise ModelError(
+        Message(
+            "the model could not be converted within {limit_s:g} s; leave network_size at 0, or"
+            " choose another engine",
+            limit_s=_TIMEOUT_S,
+        )
+    )

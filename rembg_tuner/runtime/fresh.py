@@ -1,0 +1,83 @@
+"""Pictures run one after another in a worker that is new and ends with them.
+
+What a trial is made of.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from rembg_tuner.base.errors import ModelError
+from rembg_tuner.base.files import open_cache
+from rembg_tuner.runtime.measurements import Measurements
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.settings.results import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rembg_tuner.runtime.known_peaks import HistoryUse
+    from rembg_tuner.runtime.load import OwnLoad
+    from rembg_tuner.runtime.watch import Progress
+    from rembg_tuner.settings.machine import Machine
+    from rembg_tuner.settings.results import Result
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.worker.pipeline import Job
+
+
+def run_fresh(  # noqa: PLR0913  # each is the runner's own
+    jobs: Sequence[Job],
+    settings: Settings,
+    *,
+    slots: int = 1,
+    history: HistoryUse = "own",
+    load: OwnLoad | None = None,
+    on_progress: Callable[[Runner, Progress], None] | None = None,
+    machine: Machine | None = None,
+) -> list[Result | Failure]:
+    """Run pictures one after another in a worker that is new, up to the first failure.
+
+    A setting's very first start on a machine compiles or converts, which takes more memory than any
+    later one: it is made before, and thrown away.
+
+    Args:
+        jobs: at least one.
+        settings: how.
+        load: as the runner's.
+        slots: how many slots share this machine's CPUs.
+        history: how what settings took here before is used; see `KnownPeaks`.
+        on_progress: called every 20 ms or so with the runner, which it may cancel.
+        machine: on which the settings are resolved; None: this one as it is now.
+    """
+    machine = machine or read_machine()
+
+    def note(progress: Progress) -> None:
+        if on_progress is not None:
+            on_progress(runner, progress)
+
+    runs: list[Result | Failure] = []
+    with Runner(slots=slots, history=history, load=load, machine=machine) as runner:
+        if not was_run_here(settings, machine, slots=slots):
+            first = runner.run(jobs[0], settings, on_progress=note)
+            if isinstance(first, Failure):
+                return [first]
+            runner.close()
+        for job in jobs:
+            runs.append(runner.run(job, settings, on_progress=note))
+            if isinstance(runs[-1], Failure):
+                break
+    return runs
+
+
+def was_run_here(settings: Settings, machine: Machine, *, slots: int = 1) -> bool:
+    """Return whether a setting ran on this machine before, so that what it compiles lies in the cache."""
+    try:
+        key = resolve(settings, machine.shared_by(slots)).measurement_key
+        return Measurements(open_cache()[0]).was_started(key)
+    except (ModelError, OSError):  # there is no model; the run says so
+        return True
+    except sqlite3.Error:  # what cannot be read tells nothing: it is started once more
+        return False

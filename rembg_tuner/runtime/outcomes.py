@@ -1,0 +1,105 @@
+"""What comes of a run: its Result, or its Failure with what an ended worker left removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rembg_tuner.base.files import remove_scratch
+from rembg_tuner.base.messages import Message
+from rembg_tuner.runtime.meter import load_average
+from rembg_tuner.settings.address_space import with_limit
+from rembg_tuner.settings.results import Failure, FailureKind, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rembg_tuner.base.errors import TunerError
+    from rembg_tuner.runtime.warm import WarmWorker
+    from rembg_tuner.runtime.watch import FailedRunError
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.worker.pipeline import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """What the meter told right after a run, bytes."""
+
+    peak: int | None
+    retained: int | None
+    rss_file: int | None
+    curve: tuple[tuple[float, int], ...]
+
+
+def failure_of(job: Job, settings: Settings, error: FailedRunError, run_index: int) -> Failure:
+    """Make the Failure of a run."""
+    return Failure(
+        kind=error.kind,
+        message=with_limit(error.message, error.kind),
+        stage=error.stage,
+        input=job.input,
+        settings=settings,
+        run_index=run_index,
+    )
+
+
+def kind_of(error: TunerError) -> FailureKind:
+    """Give an error's kind; a test holds the classes against the kinds."""
+    kind: FailureKind = error.kind  # type: ignore[assignment]
+    return kind
+
+
+def remove_scratch_of(jobs: list[Job]) -> None:
+    """Remove what an ended worker was writing."""
+    for job in jobs:
+        for name in (job.output, job.preview, job.before_preview, job.mask):
+            if name:
+                remove_scratch(Path(name))
+
+
+def result_of(
+    worker: WarmWorker,
+    job: Job,
+    settings: Settings,
+    *,
+    readings: Readings,
+    outcome: dict[str, Any],
+    warnings: Iterable[Message],
+) -> Result:
+    """Make the Result of one picture.
+
+    Args:
+        worker: that ran it.
+        job: the picture; a preview that it names is there.
+        settings: as asked.
+        readings: what the meter told.
+        outcome: what the worker told: stages_s, total_s, cpu_s, output_bytes, all in seconds and
+            bytes; focus.
+        warnings: all that is to be said.
+    """
+    return Result(
+        input=job.input,
+        output=job.output,
+        preview=job.preview,
+        before_preview=job.before_preview,
+        run_index=worker.runs - 1,
+        settings=settings,
+        effective={**worker.effective, "max_side": settings.max_side, "focus": outcome["focus"]},
+        stages_s=outcome["stages_s"],
+        total_s=outcome["total_s"],
+        load_s=worker.load_s,
+        start_s=worker.start_s,
+        cpu_s=outcome["cpu_s"],
+        baseline_rss_bytes=worker.baseline_rss_bytes,
+        load_peak_rss_bytes=worker.load_peak_rss_bytes,
+        peak_rss_bytes=readings.peak,
+        retained_rss_bytes=readings.retained,
+        rss_file_bytes=readings.rss_file,
+        peak_source=worker.meter.peak_source,
+        output_bytes=outcome["output_bytes"],
+        agreement=None,
+        warnings=tuple(warnings),
+        environment=replace(worker.environment, load_average=load_average()),
+        curve=readings.curve,
+    )

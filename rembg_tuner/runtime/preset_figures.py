@@ -1,0 +1,102 @@
+"""What presets took on this machine.
+
+Kept by commands that its user runs, never of a visitor's pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from rembg_tuner.base.errors import ModelError
+from rembg_tuner.base.files import open_cache
+from rembg_tuner.runtime.measurements import Measurements, Timing
+from rembg_tuner.settings.resolve import resolve
+
+if TYPE_CHECKING:
+    from rembg_tuner.settings.machine import Machine
+    from rembg_tuner.settings.settings import Settings
+
+_REST = ("max_side",)  # knobs of a run that are in no measurement key, and change what it takes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresetFigures:
+    """What a setting took on this machine.
+
+    Attributes:
+        time_s: median of a run, seconds.
+        low_s, high_s: the fastest and the slowest.
+        small_time_s: median on the bench's picture with a small subject; None: it was not run.
+        peak_bytes: peak of the setting.
+        n: timed runs of each picture.
+        is_of_bench: whether the pictures are the bench's, at 1080p; else the user's own.
+        date: ISO, UTC.
+    """
+
+    time_s: float
+    low_s: float
+    high_s: float
+    small_time_s: float | None
+    peak_bytes: int
+    n: int
+    is_of_bench: bool
+    date: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields by name, ready for JSON."""
+        return asdict(self)
+
+
+def note_figures(settings: Settings, machine: Machine, figures: PresetFigures) -> None:
+    """Keep what a setting took here.
+
+    Raises:
+        ModelError: its model's file is not there.
+        OSError, sqlite3.Error: that file or the database cannot be read or written.
+    """
+    about: dict[str, object] = {
+        "peak_bytes": figures.peak_bytes,
+        "small_time_s": figures.small_time_s,
+    }
+    timing = Timing(
+        time_s=figures.time_s, low_s=figures.low_s, high_s=figures.high_s, n=figures.n, about=about
+    )
+    key = _key(settings, machine, is_of_bench=figures.is_of_bench)
+    Measurements(open_cache()[0]).note_timing(key, machine.kind, timing)
+
+
+def find_figures(settings: Settings, machine: Machine) -> PresetFigures | None:
+    """Return what a setting took here with the versions of now.
+
+    Those on the bench's pictures first. None: nothing was measured.
+    """
+    try:
+        known = Measurements(open_cache()[0])
+        for is_of_bench in (True, False):
+            key = _key(settings, machine, is_of_bench=is_of_bench)
+            found = known.find_timing(key, machine.kind)
+            if found is not None:
+                small = found.about.get("small_time_s")
+                return PresetFigures(
+                    time_s=found.time_s,
+                    low_s=found.low_s,
+                    high_s=found.high_s,
+                    small_time_s=small if isinstance(small, float) else None,
+                    peak_bytes=int(str(found.about["peak_bytes"])),
+                    n=found.n,
+                    is_of_bench=is_of_bench,
+                    date=found.date,
+                )
+    except (ModelError, OSError, sqlite3.Error):  # running the setting raises the reason
+        return None
+    return None
+
+
+def _key(settings: Settings, machine: Machine, *, is_of_bench: bool) -> str:
+    """Return the key of a setting's figures in the database."""
+    rest = [getattr(settings, name) for name in _REST]
+    pictures = "bench" if is_of_bench else "own"
+    return f"figures {pictures} {json.dumps(rest)} {resolve(settings, machine).measurement_key}"

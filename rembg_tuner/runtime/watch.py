@@ -1,0 +1,195 @@
+"""Waiting for a worker's message: sampling it meanwhile, and holding it against its limits."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rembg_tuner.base.messages import Message
+from rembg_tuner.runtime.limits import over_limit
+from rembg_tuner.runtime.meter import SAMPLING_INTERVAL_S
+from rembg_tuner.runtime.process import WorkerGoneError, WorkerRubbishError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from rembg_tuner.runtime.limits import MemoryLimit
+    from rembg_tuner.runtime.meter import Meter
+    from rembg_tuner.runtime.process import WorkerProcess
+    from rembg_tuner.settings.results import FailureKind, Sample
+
+CANCEL_GRACE_S = 0.4  # an engine that can stop does so in 30 ms
+_MOST_CURVE_POINTS = 300
+_CPU_EVERY_SAMPLES = 10  # CPU time is read at 5 Hz: reading costs as much as the memory does
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run is, told while it goes on.
+
+    Attributes:
+        stage: start, load, or a stage of the run.
+        sample: the newest reading; None before the worker runs.
+        baseline_rss_bytes: memory of the worker before it loaded anything; None until that is
+            known.
+    """
+
+    stage: str
+    sample: Sample | None
+    baseline_rss_bytes: int | None = None
+
+
+class FailedRunError(Exception):
+    """A run that cannot go on; carries the Failure's kind, message and stage."""
+
+    def __init__(self, kind: FailureKind, message: Message, stage: str) -> None:
+        """Keep what the Failure will say."""
+        self.message = message
+        super().__init__(str(self.message))
+        self.kind, self.stage = kind, stage
+
+
+class DiedIdleError(FailedRunError):
+    """A warm worker was gone before it took the run up: no fault of this picture's."""
+
+
+class OverLimitError(FailedRunError):
+    """A worker was ended at its memory limit; carries what it had reached, bytes."""
+
+    def __init__(self, message: Message, stage: str, *, reached_bytes: int) -> None:
+        """Keep what the Failure will say, and how far the worker came."""
+        super().__init__("out_of_memory", message, stage)
+        self.reached_bytes = reached_bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class Watch:
+    """What is watched while the parent waits for one message of a worker's.
+
+    Attributes:
+        process, meter: the worker.
+        cancel: set by whoever wants the run stopped.
+        stage: where the run is, told by the worker.
+        deadline_s: from `started_at` on; `deadline_text` is said when it is passed.
+        memory_limit: at which the worker is ended; None: none.
+        on_progress: told of every sample.
+        baseline_rss_bytes: memory of the worker before it loaded anything.
+        is_warm: the worker has run before, so that its death may be no fault of this picture's.
+    """
+
+    process: WorkerProcess
+    meter: Meter
+    cancel: threading.Event
+    stage: str
+    deadline_s: float
+    deadline_text: Message
+    memory_limit: MemoryLimit | None
+    on_progress: Callable[[Progress], None] | None
+    baseline_rss_bytes: int | None = None
+    started_at: float = field(default_factory=time.perf_counter)
+    curve: list[tuple[float, int]] = field(default_factory=list)
+    samples: int = 0
+    is_warm: bool = False
+    is_heard: bool = False
+    cancelled_at: float | None = None
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """Wait for an event, sampling, until it comes or a limit is passed.
+
+        Raises:
+            FailedRunError: the worker failed, died, passed a limit, or was cancelled.
+        """
+        while True:
+            try:
+                message = self.process.receive(SAMPLING_INTERVAL_S)
+            except WorkerGoneError as error:
+                raise self.death(error) from error
+            if message is None:
+                self._look()
+                continue
+            self.is_heard = True
+            if message["event"] == event:
+                self._sample()
+                return message
+            if message["event"] == "stage":
+                self.stage = message["stage"]
+                self._look()
+            elif message["event"] == "failed":
+                raise FailedRunError(message["kind"], message["message"], message["stage"])
+
+    def _sample(self) -> Sample | None:
+        """Read the worker once and pass it on."""
+        sample = self.meter.sample(
+            self.started_at,
+            with_cpu=self.on_progress is not None and self.samples % _CPU_EVERY_SAMPLES == 0,
+        )
+        self.samples += 1
+        if sample is not None:
+            self.curve.append((round(sample.t_s, 4), sample.rss_bytes))
+            if self.on_progress is not None:
+                progress = Progress(
+                    stage=self.stage, sample=sample, baseline_rss_bytes=self.baseline_rss_bytes
+                )
+                self.on_progress(progress)
+        return sample
+
+    def _look(self) -> None:
+        """Take a sample and hold the run against its limits.
+
+        Raises:
+            FailedRunError: one was passed, or somebody cancelled and the engine did not stop in
+            time.
+        """
+        sample, now = self._sample(), time.perf_counter()
+        limit = self.memory_limit
+        if limit is not None and sample is not None and sample.rss_bytes > limit.size_bytes:
+            self.process.kill()
+            raise OverLimitError(
+                over_limit(sample.rss_bytes, limit),
+                self.stage,
+                reached_bytes=sample.rss_bytes,
+            )
+        if now - self.started_at > self.deadline_s:
+            self.process.kill()
+            raise FailedRunError("timeout", self.deadline_text, self.stage)
+        if self.cancelled_at is not None and now - self.cancelled_at > CANCEL_GRACE_S:
+            self.process.kill()
+            raise FailedRunError("cancelled", Message("the run was cancelled"), self.stage)
+        if self.cancel.is_set() and self.cancelled_at is None:
+            self.cancelled_at = now
+            try:
+                self.process.send({"op": "cancel"})
+            except WorkerGoneError as error:
+                raise self.death(error) from error
+
+    def death(self, error: WorkerGoneError) -> FailedRunError:
+        """Tell how a worker ended, and end it."""
+        failure = DiedIdleError if self.is_warm and not self.is_heard else FailedRunError
+        if isinstance(error, WorkerRubbishError):
+            self.process.kill()
+            said = Message("{what}, and was ended", what=error.message)
+            return failure("crash", said, self.stage)
+        how, for_memory = self.process.obituary(), self.process.was_killed_for_memory()
+        self.process.kill()
+        if for_memory:
+            return failure(
+                "out_of_memory",
+                Message(
+                    "the system ran out of memory and ended the worker; choose a smaller setting,"
+                    " or give it more memory"
+                ),
+                self.stage,
+            )
+        return failure("crash", how, self.stage)
+
+    def thinned_curve(self) -> tuple[tuple[float, int], ...]:
+        """Keep at most 300 points, of each stretch the highest."""
+        step = -(-len(self.curve) // _MOST_CURVE_POINTS)
+        if step <= 1:
+            return tuple(self.curve)
+        return tuple(
+            max(self.curve[i : i + step], key=lambda point: point[1])
+            for i in range(0, len(self.curve), step)
+        )

@@ -1,0 +1,1 @@
+"""Settings, presets, and what they mean on this machine."""

@@ -1,0 +1,304 @@
+"""What this process may really use of the machine: CPUs, memory, CPU features.
+
+A container's quota and limit count, not the host's size. Reads files only (Linux: /proc, cgroup v1
+and v2), from a root that tests replace by a recorded tree.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from rembg_tuner.base.messages import Message, Term, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Int8Kind = Literal["vnni", "avx2"]
+_UNLIMITED_BYTES = 2**60  # cgroup v1 writes a number near 2**63 for no limit
+_X86_BF16 = frozenset({"avx512_bf16", "amx_bf16"})
+_AMX = "amx_int8"
+_VNNI = frozenset({"avx512_vnni", "avx_vnni", _AMX})  # products of 8-bit numbers summed in 32 bits
+_ARM_DOT = frozenset({"asimddp", "i8mm"})
+_FP16 = frozenset({"avx512_fp16", "amx_fp16", "asimdhp"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The machine as this process may use it.
+
+    Attributes:
+        cpu: the processor's name.
+        affinity_cpus: CPUs that the scheduler may put this process on.
+        quota_cpus: CPU seconds a second that the cgroup allows; None for no quota.
+        total_memory_bytes: the machine's memory; None where it is not told.
+        memory_limit_bytes: the tightest cgroup limit; None for none.
+        memory_cgroup: the cgroup that has it, as /proc/self/cgroup names cgroups; None: there is no
+            limit.
+        features: the CPU's features, in the kernel's words.
+    """
+
+    cpu: str
+    affinity_cpus: int
+    quota_cpus: float | None
+    total_memory_bytes: int | None
+    memory_limit_bytes: int | None
+    features: frozenset[str]
+    memory_cgroup: Path | None = None
+
+    @property
+    def usable_cpus(self) -> int:
+        """CPUs that this process may really use, at least 1; a part of a CPU counts as one."""
+        if self.quota_cpus is None:
+            return self.affinity_cpus
+        return max(1, min(self.affinity_cpus, math.ceil(self.quota_cpus)))
+
+    @property
+    def usable_memory_bytes(self) -> int | None:
+        """Memory that this process may use: the cgroup's limit, else the machine's."""
+        known = [
+            size for size in (self.memory_limit_bytes, self.total_memory_bytes) if size is not None
+        ]
+        return min(known) if known else None
+
+    @property
+    def limited_by(self) -> Path | None:
+        """The cgroup that sets `usable_memory_bytes`.
+
+        None: the machine's size does, or it is not known.
+        """
+        limit, total = self.memory_limit_bytes, self.total_memory_bytes
+        return (
+            None
+            if limit is not None and total is not None and total < limit
+            else self.memory_cgroup
+        )
+
+    @property
+    def has_bf16(self) -> bool:
+        """Whether the CPU computes in bfloat16 natively."""
+        return "bf16" in self.fast_formats
+
+    @property
+    def has_fp16(self) -> bool:
+        """Whether the CPU computes in half precision natively."""
+        return bool(self.features & _FP16)
+
+    @property
+    def int8_kind(self) -> Int8Kind:
+        """How the CPU adds products of 8-bit numbers.
+
+        `avx2` on x86 without VNNI or AMX, else `vnni`.
+
+        The two give slightly different mattes, so their agreement is recorded apart. AVX2 adds
+        pairs of products in 16 bits, which can saturate; VNNI, AMX and Arm's instructions add in 32
+        bits.
+        """
+        is_x86 = "sse2" in self.features
+        return "avx2" if is_x86 and not self.features & _VNNI else "vnni"
+
+    @property
+    def precisions(self) -> frozenset[str]:
+        """The number formats that the engines compute in on this CPU; int8 runs on every CPU."""
+        able = {"bf16": self.has_bf16, "fp16": self.has_fp16}
+        return frozenset({"fp32", "int8", *(word for word, is_native in able.items() if is_native)})
+
+    @property
+    def fast_formats(self) -> tuple[str, ...]:
+        """The number formats that the CPU has instructions of its own for, as figures name their CPU.
+
+        Two CPUs with the same name and formats are one kind: see `presets.measured_elsewhere_text`.
+        """
+        return fast_formats_of(self.features)
+
+
+def fast_formats_of(features: Iterable[str]) -> tuple[str, ...]:
+    """Name the number formats that CPU features bring instructions for.
+
+    >>> fast_formats_of(["avx2", "avx512_vnni", "avx512_bf16"]), fast_formats_of(["avx2"])
+    (('bf16', 'VNNI'), ())
+    """
+    had = set(features)
+    able = {
+        "bf16": bool(had & _X86_BF16) or {"bf16", "asimd"} <= had,
+        "VNNI": bool(had & _VNNI - {_AMX}),
+        "AMX": _AMX in had,
+        "dot product": bool(had & _ARM_DOT),
+    }
+    return tuple(name for name, has in able.items() if has)
+
+
+def formats_text(formats: Iterable[str]) -> Message:
+    """Write the number formats of a CPU behind its name.
+
+    >>> print(formats_text(["bf16", "VNNI", "AMX"]), formats_text([]), sep="; ")
+    with bf16, VNNI and AMX; without bf16 and VNNI
+    """
+    named = list(formats)
+    if not named:
+        return Message("without bf16 and VNNI")
+    *most, last = named
+    together = listed((listed(_terms(most)), last), " and ") if most else last
+    return Message("with {formats}", formats=together)
+
+
+def _terms(formats: Iterable[str]) -> Iterator[Term]:
+    """Yield formats as names that a language joins in its own way."""
+    return (Term(one, "choice") for one in formats)
+
+
+def read_host(root: Path = Path("/")) -> Host:
+    """Read the host from its files.
+
+    Args:
+        root: where /proc and /sys are looked for.
+    """
+    proc = root / "proc"
+    cpu, features = _read_cpuinfo(proc / "cpuinfo")
+    groups = _cgroup_folders(root)
+    limits = [
+        (limit, name) for folder, name in groups.items() if (limit := _limit(folder)) is not None
+    ]
+    limit, cgroup = min(limits, key=lambda one: one[0], default=(None, None))
+    return Host(
+        cpu=cpu or _cpu_name_of_platform(),
+        affinity_cpus=_affinity_cpus(),
+        quota_cpus=min(
+            (quota for folder in groups if (quota := _quota(folder)) is not None), default=None
+        ),
+        total_memory_bytes=_total_memory(proc / "meminfo"),
+        memory_limit_bytes=limit,
+        memory_cgroup=cgroup,
+        features=features,
+    )
+
+
+def oom_kill_count(root: Path = Path("/")) -> int | None:
+    """Count the processes that the kernel killed for memory in this cgroup; None where unknown."""
+    for folder in _cgroup_folders(root):
+        for name in ("memory.events", "memory.oom_control"):
+            for line in _read(folder / name).splitlines():
+                key, _, value = line.partition(" ")
+                if key == "oom_kill" and value.isdigit():
+                    return int(value)
+    return None
+
+
+def _affinity_cpus() -> int:
+    """Count the CPUs that the scheduler may use for this process."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _read(path: Path) -> str:
+    """Read a small file; empty where it is not there or not ours to read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _cgroup_folders(root: Path) -> dict[Path, Path]:
+    """List the folders that may hold this process's limits, the process's own and all above it.
+
+    Returns:
+        The name of each folder's cgroup, as /proc/self/cgroup names cgroups.
+    """
+    folders: dict[Path, Path] = {}
+    base = root / "sys/fs/cgroup"
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        names = [controllers] if controllers else ["", "unified"]
+        names += controllers.split(",") if "," in controllers else []
+        for name in names:
+            top = base / name if name else base
+            own = _own_folder(top, path)
+            for folder in (own, *own.parents):
+                if folder.is_relative_to(top) and folder.is_dir():
+                    folders.setdefault(folder, _group_name(folder, own, path))
+    return folders
+
+
+def _group_name(folder: Path, own: Path, path: str) -> Path:
+    """Return the name of a cgroup at or above this process's own, of which only an end may be mounted."""
+    whole = Path("/", *PurePosixPath(path).parts[1:])
+    if ".." in whole.parts:  # out of the namespace: not known
+        return Path("/", *folder.parts[len(own.parts) :])
+    above = len(own.parts) - len(folder.parts)
+    return Path(*whole.parts[: max(1, len(whole.parts) - above)])
+
+
+def _own_folder(top: Path, path: str) -> Path:
+    """Find this process's cgroup below a mount's top.
+
+    Inside a container the path is often the host's, of which only an end is mounted here, or
+    nothing: the longest end that is there is ours, else the top. A path out of the namespace
+    (`/../x`) is not to be followed.
+    """
+    names = [name for name in path.split("/") if name]
+    if ".." in names:
+        return top
+    ends = (top.joinpath(*names[start:]) for start in range(len(names)))
+    return next((end for end in ends if end.is_dir()), top)
+
+
+def _quota(folder: Path) -> float | None:
+    """Read a folder's CPU quota in CPUs: cgroup v2's cpu.max, else v1's cfs files."""
+    words = _read(folder / "cpu.max").split()
+    if len(words) != 2:
+        words = (
+            _read(folder / "cpu.cfs_quota_us").split() + _read(folder / "cpu.cfs_period_us").split()
+        )
+    if len(words) != 2 or not words[0].isdigit() or not words[1].isdigit() or int(words[1]) == 0:
+        return None
+    return int(words[0]) / int(words[1]) or None
+
+
+def _limit(folder: Path) -> int | None:
+    """Read a folder's memory limit in bytes."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        text = _read(folder / name).strip()
+        if text.isdigit() and int(text) < _UNLIMITED_BYTES:
+            return int(text)
+    return None
+
+
+def _total_memory(meminfo: Path) -> int | None:
+    """Read the machine's memory in bytes."""
+    for line in _read(meminfo).splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    if sys.platform == "darwin":
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _read_cpuinfo(path: Path) -> tuple[str, frozenset[str]]:
+    """Read the first CPU's name and features."""
+    fields: dict[str, str] = {}
+    for line in _read(path).splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    features = fields.get("flags") or fields.get("Features") or ""
+    return fields.get("model name", ""), frozenset(features.split())
+
+
+def _cpu_name_of_platform() -> str:
+    """Ask the platform for the CPU's name, where the kernel does not write it."""
+    if sys.platform == "darwin":
+        asked = subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return asked.stdout.strip() or platform.machine()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,218 @@
+"""Budgets: what a setting may cost, and how like the reference its mattes must be.
+
+Knows no sweep and no page.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, TypeVar
+
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.units import format_bytes, format_exact_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rembg_tuner.tuning.trials import Trial
+
+# Minimum agreement where none is named: what a model's int8 form is held to as well.
+LOOKS_RIGHT = 0.97
+ANY = "any"  # lifts a budget
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budgets:
+    """What a setting may cost at most, and its minimum agreement with the reference.
+
+    Attributes:
+        max_memory_bytes: peak, more than 0; None: any.
+        max_time_s: median of a run, more than 0; None: any.
+        min_agreement: IoU with the reference, 0 to 1; None, as 0: any, also an unknown one.
+        models: those whose licence fits; None: any.
+    """
+
+    max_memory_bytes: int | None = None
+    max_time_s: float | None = None
+    min_agreement: float | None = LOOKS_RIGHT
+    models: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            SettingsError: with every problem.
+        """
+        costs = {"max_memory_bytes": self.max_memory_bytes, "max_time_s": self.max_time_s}
+        problems = [
+            Message(
+                "{budget} must be more than 0, or {any}, got {value}",
+                budget=name,
+                any=ANY,
+                value=value,
+            )
+            for name, value in costs.items()
+            if value is not None and not 0 < value < math.inf
+        ]
+        if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
+            problems.append(
+                Message(
+                    "min_agreement must be from 0 to 1, or {any}, got {value}",
+                    any=ANY,
+                    value=self.min_agreement,
+                )
+            )
+        if problems:
+            raise SettingsError(problems)
+
+    def text(self, *, with_bytes: bool = False) -> Message:
+        """Write the budgets: `agreement at least 0.970, peak at most 300 MiB`.
+
+        Args:
+            with_bytes: add the peak's bytes, so that a person sees how a size was read.
+        """
+        said: list[Message] = []
+        if self.min_agreement:
+            said.append(Message("agreement at least {least:.3f}", least=self.min_agreement))
+        if self.max_memory_bytes is not None:
+            write = format_exact_bytes if with_bytes else format_bytes
+            said.append(Message("peak at most {most}", most=write(self.max_memory_bytes)))
+        if self.max_time_s is not None:
+            said.append(Message("time at most {most:seconds}", most=self.max_time_s))
+        if with_bytes and self.models is not None:
+            said.append(Message("licence free for commercial use"))
+        if not said:
+            return Message("any memory, time and agreement")
+        return Message("{budgets}", budgets=listed(said))
+
+    def fits(self, trial: Trial) -> bool:
+        """Return whether a measured trial keeps every budget.
+
+        An unknown agreement keeps no minimum.
+        """
+        return all(share is None for share in self._excesses(trial))
+
+    def distance(self, trial: Trial) -> tuple[float, ...]:
+        """Return how far a measured trial is from the budgets, so that the least is the nearest.
+
+        Returns:
+            First the largest of (peak / max - 1), (time / max - 1) and ((1 - agreement) / (1 - min)
+            - 1) over the budgets that it misses, infinity where an agreement of 1 is wanted and
+            missed; then what tells trials apart that are equal in it: the disagreement where it is
+            infinite, and the other shares.
+        """
+        shares = sorted((one for one in self._excesses(trial) if one is not None), reverse=True)
+        if not shares:
+            return (0.0, 0.0, 0.0, 0.0)
+        disagreement = _disagreement(trial) if math.isinf(shares[0]) else 0.0
+        return (shares[0], disagreement, *[*shares, 0.0, 0.0][1:3])
+
+    def keeps_others(self, trial: Trial, axis: int) -> bool:
+        """Return whether a measured trial keeps every budget but that of one axis (0 memory, 1 time, 2 agreement)."""
+        return all(share is None for i, share in enumerate(self._excesses(trial)) if i != axis)
+
+    def _excesses(self, trial: Trial) -> tuple[float | None, float | None, float | None]:
+        """Return by what share of memory, time and agreement each budget is missed.
+
+        None: it is kept.
+        """
+        peak, time_s, _ = trial.costs()
+        return (
+            _over(peak, self.max_memory_bytes),
+            _over(time_s, self.max_time_s),
+            self._agreement_excess(trial),
+        )
+
+    def _agreement_excess(self, trial: Trial) -> float | None:
+        """Return by what share of the allowed disagreement it is missed; None: it is kept."""
+        if not self.min_agreement or (
+            trial.agreement is not None and trial.agreement >= self.min_agreement
+        ):
+            return None
+        allowed = 1 - self.min_agreement
+        return max(0.0, _disagreement(trial) / allowed - 1) if allowed else math.inf
+
+    def missed(self, trial: Trial) -> list[str]:
+        """Return which budgets a measured trial misses, of memory, time and agreement."""
+        shares = zip(("memory", "time", "agreement"), self._excesses(trial), strict=True)
+        return [name for name, share in shares if share is not None]
+
+    def misses(self, trial: Trial) -> list[Message]:
+        """Return what a measured trial misses, each in words."""
+        peak, time_s, _ = trial.costs()
+        memory, time, agreement = self._excesses(trial)
+        said = []
+        if memory is not None and self.max_memory_bytes is not None:
+            told = _apart(
+                int(peak), self.max_memory_bytes, format_bytes, lambda size: f"{size:,} bytes"
+            )
+            said.append(Message("peak {peak} of {most} allowed", peak=told[0], most=told[1]))
+        if time is not None and self.max_time_s is not None:
+            told = _apart(time_s, self.max_time_s, format_seconds, lambda value: f"{value} s")
+            said.append(Message("time {time} of {most} allowed", time=told[0], most=told[1]))
+        if agreement is not None and self.min_agreement is not None:
+            said.append(_missed_agreement(trial.agreement, self.min_agreement))
+        return said
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields by name, ready for JSON."""
+        models = None if self.models is None else sorted(self.models)
+        return {
+            "max_memory_bytes": self.max_memory_bytes,
+            "max_time_s": self.max_time_s,
+            "min_agreement": self.min_agreement,
+            "models": models,
+        }
+
+
+def read_budgets(content: Mapping[str, object]) -> Budgets:
+    """Read what `Budgets.to_dict` returned; a budget that is not there is the default.
+
+    Raises:
+        SettingsError: one cannot be.
+    """
+    values = {item.name: content[item.name] for item in fields(Budgets) if item.name in content}
+    models = values.pop("models", None)
+    wrong = [
+        name
+        for name, value in values.items()
+        if value is not None and type(value) not in (int, float)
+    ]
+    if wrong or not (models is None or isinstance(models, list)):
+        raise SettingsError(
+            [Message("the budgets cannot be {content}", content=reprlib.repr(content))]
+        )
+    names = None if models is None else frozenset(map(str, models))
+    return Budgets(**values, models=names)  # type: ignore[arg-type]  # checked above
+
+
+def _over(value: float, most: float | None) -> float | None:
+    """Return by what share a value is over its maximum; None: it is not, or there is none."""
+    return None if most is None or value <= most else value / most - 1
+
+
+def _disagreement(trial: Trial) -> float:
+    """Return 1 - agreement; an unknown agreement counts as 0."""
+    return 1 - (trial.agreement or 0.0)
+
+
+def _missed_agreement(agreement: float | None, least: float) -> Message:
+    """Say that an agreement is missed."""
+    if agreement is None:
+        return Message("agreement, which cannot be told: the reference shows no clear foreground")
+    told = _apart(agreement, least, lambda share: f"{share:.3f}", str)
+    return Message(
+        "agreement {agreement}, at least {least} wanted", agreement=told[0], least=told[1]
+    )
+
+
+def _apart(
+    value: _Number, limit: _Number, write: Callable[[_Number], str], exact: Callable[[_Number], str]
+) -> tuple[str, str]:
+    """Write two numbers, exactly where rounding would make them look the same."""
+    said, allowed = write(value), write(limit)
+    return (said, allowed) if said != allowed else (exact(value), exact(limit))

@@ -1,0 +1,263 @@
+"""Soak: many runs in one worker, to see what stays.
+
+Slope of memory, throughput, tail of the times.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import MIB, format_bytes
+from rembg_tuner.runtime.meter import Meter
+from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.settings.results import Failure, public_message, setting_peak_bytes
+from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS, summarise
+from rembg_tuner.worker.pipeline import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from rembg_tuner.runtime.known_peaks import HistoryUse
+    from rembg_tuner.settings.results import Result
+    from rembg_tuner.settings.settings import Settings
+
+IDLE_S = 2.0
+_DAY_S = 86_400
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 480, 220, 46, 34, 28, 12
+Verdict = Literal["growing", "steady"]
+WORDS = {"memory": "memory after each run, MiB", "run": "run"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Soak:
+    """What came of many runs.
+
+    Attributes:
+        times_s: total_s of each run, the cold one too.
+        rss_bytes: resident memory right after each run; None where it is not known.
+        slope_bytes: by which memory grows a picture, over the second half of the runs, by least
+            squares.
+        slope_error_bytes: its standard error; None: fewer than three runs to fit.
+        idle_bytes: what stays resident after some idle seconds; None: not known.
+        peak_bytes: of load and all runs.
+        pictures_per_s: by the wall clock, from the first request to the last answer.
+        p50_s: median of a run, the cold one left out.
+        p95_s: None below 20 runs.
+        failure: why it ended early; None: it did not.
+    """
+
+    times_s: tuple[float, ...]
+    rss_bytes: tuple[int | None, ...]
+    slope_bytes: float
+    slope_error_bytes: float | None
+    idle_bytes: int | None
+    peak_bytes: int | None
+    pictures_per_s: float
+    p50_s: float
+    p95_s: float | None
+    failure: Message | None
+
+    @property
+    def pictures_a_day(self) -> int:
+        """How many one slot would do."""
+        return int(self.pictures_per_s * _DAY_S)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether memory grows by more than chance: above zero by three standard errors.
+
+        None: see `no_verdict`.
+        """
+        if self.no_verdict is not None or self.slope_error_bytes is None:
+            return None
+        return "growing" if self.slope_bytes > 3 * self.slope_error_bytes else "steady"
+
+    @property
+    def no_verdict(self) -> Message | None:
+        """The reason why there is no verdict; None: there is one."""
+        known = sum(value is not None for value in self.rss_bytes)
+        if known >= MIN_VERDICT_RUNS:
+            return None
+        return Message(
+            "no verdict on growth from {runs} runs: it takes {needed}, since the first 100 fill"
+            " allocators and caches",
+            runs=known,
+            needed=MIN_VERDICT_RUNS,
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields by name, ready for JSON."""
+        return {
+            **asdict(self),
+            "pictures_a_day": self.pictures_a_day,
+            "verdict": self.verdict,
+            "failure": None if self.failure is None else public_message(self.failure),
+            "no_verdict": None if self.no_verdict is None else str(self.no_verdict),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoakPlan:
+    """How a soak is run.
+
+    Attributes:
+        runs: how many, from 1 on.
+        idle_s: waited at the end, before what stays is read.
+        history: how what settings took here before is used; see `running.known_peaks.KnownPeaks`.
+    """
+
+    runs: int
+    idle_s: float = IDLE_S
+    history: HistoryUse = "own"
+
+
+def run_soak(
+    pictures: Sequence[Path],
+    settings: Settings,
+    plan: SoakPlan,
+    *,
+    on_run: Callable[[int, Result], None] | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+) -> Soak | Failure:
+    """Run pictures in turn in one worker.
+
+    Args:
+        pictures: at least one.
+        settings: how.
+        plan: how many runs, and how.
+        on_run: called after each with its number, from 1.
+        is_cancelled: asked before each; what was done is told.
+
+    Returns:
+        What came of it; the Failure where not even the first run went through.
+    """
+    results: list[Result] = []
+    failure: Message | None = None
+    with (
+        tempfile.TemporaryDirectory(prefix="rembg-tuner-soak-") as folder,
+        Runner(history=plan.history, machine=read_machine()) as runner,
+    ):
+        began = ended = time.perf_counter()
+        for i in range(plan.runs):
+            if is_cancelled is not None and is_cancelled():
+                failure = Message("the soak was cancelled", code="cancelled")
+                break
+            job = Job(input=str(pictures[i % len(pictures)]), output=str(Path(folder) / "out.png"))
+            run = runner.run(job, settings)
+            if isinstance(run, Failure):
+                if not results:
+                    return run
+                failure = run.message
+                break
+            results.append(run)
+            if i == 0:
+                began = time.perf_counter()  # start and load are once, and no part of a day
+            ended = time.perf_counter()
+            if on_run is not None:
+                on_run(len(results), run)
+        time.sleep(plan.idle_s)
+        pid = runner.worker_pid
+        idle = Meter(pid).rss_bytes() if pid is not None else None
+    return summarise_soak(results, ended - began, idle, failure)
+
+
+def summarise_soak(
+    results: Sequence[Result], elapsed_s: float, idle_bytes: int | None, failure: Message | None
+) -> Soak:
+    """Put a soak together of its runs.
+
+    Args:
+        results: at least one.
+        elapsed_s: from the first run's end to the last one's.
+        idle_bytes: what stays.
+        failure: why it ended early; None: it did not.
+    """
+    warm = [run.total_s for run in results[1:]] or [results[0].total_s]
+    times = summarise(warm)
+    rss = [run.retained_rss_bytes for run in results]
+    known = [(float(i), float(value)) for i, value in enumerate(rss) if value is not None]
+    slope, error = fit_slope(known[len(known) // 2 :])
+    return Soak(
+        times_s=tuple(run.total_s for run in results),
+        rss_bytes=tuple(rss),
+        slope_bytes=slope,
+        slope_error_bytes=error,
+        idle_bytes=idle_bytes,
+        peak_bytes=setting_peak_bytes(list(results)),
+        pictures_per_s=(
+            (len(results) - 1) / elapsed_s
+            if len(results) > 1 and elapsed_s > 0
+            else 1 / results[0].total_s
+        ),
+        p50_s=times.median,
+        p95_s=times.p95,
+        failure=failure,
+    )
+
+
+def fit_slope(points: Sequence[tuple[float, float]]) -> tuple[float, float | None]:
+    """Fit a line by least squares.
+
+    Args:
+        points: x and y.
+
+    Returns:
+        Its slope, 0 for fewer than two points; and the slope's standard error, None for fewer than
+        three.
+    """
+    if len(points) < 2:
+        return 0.0, None
+    xs, ys = zip(*points, strict=True)
+    line = statistics.linear_regression(xs, ys)
+    if len(points) < 3:
+        return line.slope, None
+    left = sum((y - line.intercept - line.slope * x) ** 2 for x, y in points) / (len(points) - 2)
+    middle = statistics.fmean(xs)
+    return line.slope, (left / sum((x - middle) ** 2 for x in xs)) ** 0.5
+
+
+def draw_soak(soak: Soak, words: Mapping[str, str] | None = None) -> str:
+    """Draw memory after each run, and the fitted line over the second half, as SVG."""
+    said = {**WORDS, **(words or {})}
+    points = [(i, value / MIB) for i, value in enumerate(soak.rss_bytes) if value is not None]
+    if not points:
+        return ""
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    air = max(1.0, (high - low) * 0.15)
+    low, high, last = low - air, high + air, max(1, len(soak.rss_bytes) - 1)
+
+    def place(i: float, mib: float) -> str:
+        x = _LEFT + (_WIDTH - _LEFT - _RIGHT) * i / last
+        y = _HEIGHT - _BOTTOM - (_HEIGHT - _BOTTOM - _TOP) * (mib - low) / (high - low)
+        return f"{x:.1f},{y:.1f}"
+
+    path = " ".join(place(i, mib) for i, mib in points)
+    second = points[len(points) // 2 :]
+    middle_x = statistics.fmean(i for i, _ in second)
+    middle_y = statistics.fmean(mib for _, mib in second)
+    slope = soak.slope_bytes / MIB
+    ends = [(i, middle_y + slope * (i - middle_x)) for i in (second[0][0], second[-1][0])]
+    texts = "".join(
+        f'<text x="{_LEFT - 8}" y="{place(0, mib).split(",")[1]}" dy="4"'
+        f' text-anchor="end">{mib:,.0f}</text>'
+        for mib in (low + air, high - air)
+    )
+    label = escape(f"{said['memory']}: {format_bytes(int(points[-1][1] * MIB))}")
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" xmlns="http://www.w3.org/2000/svg" role="img"'
+        f' aria-label="{label}" class="rt-soak"><style>.rt-soak text{{font:12px'
+        ' system-ui,sans-serif;fill:var(--rt-muted,#52607a)}</style><polyline fill="none"'
+        f' stroke="var(--rt-accent,#0f766e)" stroke-width="1.5" points="{path}"/><polyline'
+        ' fill="none" stroke="var(--rt-warn,#8a4b00)" stroke-dasharray="5 4"'
+        f' points="{" ".join(place(*end) for end in ends)}"/>{texts}<text x="8" y="16">↑'
+        f' {escape(said["memory"])}</text><text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 10}"'
+        f' text-anchor="end">{escape(said["run"])} 1–{len(soak.rss_bytes)} →</text></svg>'
+    )

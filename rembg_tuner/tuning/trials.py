@@ -1,0 +1,375 @@
+"""Trials: one Settings each, measured in a worker of its own on one or more pictures.
+
+And their front.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message, Parameter, Quoted, Term, listed, plural
+from rembg_tuner.base.units import format_bytes, format_seconds
+from rembg_tuner.settings.results import public_message, read_message
+from rembg_tuner.settings.settings import (
+    KNOBS,
+    Settings,
+    Value,
+    build_settings,
+    is_honoured,
+    name_of,
+    type_of,
+)
+from rembg_tuner.tuning.stats import UNSTABLE_SPREAD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_LEAST, _MOST = 1e-9, 2.0**60  # between which every figure is that was ever measured, or it is 0
+_Read = TypeVar("_Read")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureTrial:
+    """What one picture gave in a trial.
+
+    Attributes:
+        input: the picture's path.
+        times_s: total_s of the timed runs, in the order they were run; the warm-up is left out.
+        mae: mean absolute difference from the reference's matte, 0 to 1; None: there is no
+            reference.
+        iou: of the foregrounds at 0.5, 0 to 1; None as above.
+        boundary_f: F-measure of the boundaries, 0 to 1; None as above.
+        has_foreground: False: the reference has no clear foreground, so that the picture is left
+            out of the averages.
+        thumbnail: path of a small picture of the cut-out; None: there is none.
+        small_matte: the matte at most 32 px a side, as `SmallMatte.to_text` writes it; None: an
+            older version's trial.
+    """
+
+    input: str
+    times_s: tuple[float, ...]
+    mae: float | None = None
+    iou: float | None = None
+    boundary_f: float | None = None
+    has_foreground: bool = True
+    thumbnail: str | None = None
+    small_matte: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One setting measured, or why it could not be.
+
+    Attributes:
+        number: its place in the order in which trials were run, from 0.
+        settings: what was asked.
+        effective: what the engine says it did.
+        time_s: the median over all timed runs of the mean over pictures, seconds.
+        time_low_s: the fastest.
+        time_high_s: the slowest.
+        spread: standard deviation as a share of the mean; None: one run only.
+        n: timed runs of each picture, in all workers together.
+        workers_s: the median of each worker's runs, in the order measured; empty: one worker, whose
+            is time_s.
+        peak_bytes: peak of the setting: the highest of load and all runs, the warm-up too, of any
+            worker.
+        load_s: the model's loading, once.
+        agreement: mean IoU with the reference over pictures that have a foreground; None: no
+            reference.
+        boundary_f: the same of the boundaries' F-measure.
+        mae: the same of the mean absolute difference.
+        pictures: each picture's part.
+        warnings: what the runs said.
+        failure: why there are no figures; None: there are.
+        failure_kind: as `measurement.FailureKind`; empty: it did not fail.
+        date: of the day on which it was measured last, ISO, UTC; empty: an older version's trial.
+        was_measured_before: taken from what was measured on this machine before.
+    """
+
+    number: int
+    settings: Settings
+    effective: dict[str, Value] = field(default_factory=dict)
+    time_s: float | None = None
+    time_low_s: float | None = None
+    time_high_s: float | None = None
+    spread: float | None = None
+    n: int = 0
+    workers_s: tuple[float, ...] = ()
+    peak_bytes: int | None = None
+    load_s: float | None = None
+    agreement: float | None = None
+    boundary_f: float | None = None
+    mae: float | None = None
+    pictures: tuple[PictureTrial, ...] = ()
+    warnings: tuple[Message, ...] = ()
+    failure: Message | None = None
+    failure_kind: str = ""
+    date: str = ""
+    was_measured_before: bool = False
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether time and peak are known."""
+        return self.failure is None and self.time_s is not None and self.peak_bytes is not None
+
+    @property
+    def may_be_unstable(self) -> bool:
+        """Whether the standard deviation reaches 10 % of the mean."""
+        return self.spread is not None and self.spread >= UNSTABLE_SPREAD
+
+    @property
+    def worker_times_s(self) -> tuple[float, ...]:
+        """The time in each worker that measured it, seconds; empty: it was not measured."""
+        return self.workers_s or (() if self.time_s is None else (self.time_s,))
+
+    def costs(self) -> tuple[float, float, float]:
+        """Give what is to be small: peak (bytes), time (s), 1 - agreement (0 where there is none).
+
+        Raises:
+            ValueError: it was not measured.
+        """
+        if self.time_s is None or self.peak_bytes is None or self.failure is not None:
+            raise ValueError("a trial that was not measured has no costs")
+        return (
+            float(self.peak_bytes),
+            self.time_s,
+            1.0 - (1.0 if self.agreement is None else self.agreement),
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """Give the fields by name, as JSON for programs: messages by code and in English."""
+        return {
+            **asdict(self),
+            "settings": self.settings.to_dict(),
+            "warnings": [public_message(one) for one in self.warnings],
+            "failure": None if self.failure is None else public_message(self.failure),
+        }
+
+    def public(self) -> Trial:
+        """Return the trial as a page's reader may have it.
+
+        Files by name, and messages without places.
+        """
+        pictures = tuple(
+            replace(
+                one,
+                input=Path(one.input).name,
+                thumbnail=None if one.thumbnail is None else Path(one.thumbnail).name,
+            )
+            for one in self.pictures
+        )
+        return replace(
+            self,
+            pictures=pictures,
+            warnings=tuple(one.public() for one in self.warnings),
+            failure=None if self.failure is None else self.failure.public(),
+        )
+
+    def to_kept(self) -> dict[str, object]:
+        """Give the fields by name, as JSON that keeps messages whole."""
+        return {
+            **asdict(self),
+            "settings": self.settings.to_dict(),
+            "warnings": [one.to_json() for one in self.warnings],
+            "failure": None if self.failure is None else self.failure.to_json(),
+        }
+
+
+def read_trial(content: object) -> Trial:
+    """Read what `to_dict` or `to_kept` gave; an older version's too, whose messages are sentences.
+
+    Raises:
+        SettingsError: it is none of ours, or of another version; with every problem.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
+        raise SettingsError([_no_trial(content)])
+    pictures = content.get("pictures", ())
+    if not isinstance(pictures, list | tuple):
+        raise SettingsError([_unfit("pictures", pictures)])
+    settings = build_settings(content["settings"])
+    parts = [_made(PictureTrial, one) for one in pictures]
+    said = {
+        name: _read_messages(content[name]) for name in ("warnings", "failure") if name in content
+    }
+    trial = _made(Trial, {**content, **said, "settings": settings, "pictures": parts})
+    if trial.is_measured and 0 in (trial.peak_bytes, *trial.worker_times_s, trial.time_s):
+        raise SettingsError([Message("a trial's time_s and peak_bytes cannot be 0")])
+    shares = (trial.agreement, trial.boundary_f, trial.mae)
+    if any(share is not None and share > 1 for share in shares):
+        raise SettingsError(
+            [Message("a trial's agreement, boundary_f and mae cannot be more than 1")]
+        )
+    return trial
+
+
+def _read_messages(content: object) -> object:
+    """Return messages as they were kept; what is none is returned as it is, and does not fit."""
+    if isinstance(content, list | tuple):
+        return [_read_messages(one) for one in content]
+    try:
+        return read_message(content) if content else None
+    except ValueError:
+        return content
+
+
+def _made(kind: type[_Read], content: object) -> _Read:
+    """Make a value of its fields by name, as JSON has them.
+
+    Raises:
+        SettingsError: one is missing, unknown, or cannot stand there.
+    """
+    if not isinstance(content, dict):
+        raise SettingsError([_no_trial(content)])
+    types = {item.name: str(item.type) for item in fields(kind)}  # type: ignore[arg-type]  # both are dataclasses
+    problems = [
+        _unfit(name, value)
+        for name, value in content.items()
+        if not _fits(types.get(name, ""), value)
+    ]
+    if problems:
+        raise SettingsError(problems)
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+    except TypeError as error:  # a field of another version
+        raise SettingsError(
+            [
+                Message(
+                    "a trial of another version cannot be read: {error}", error=Quoted(str(error))
+                )
+            ]
+        ) from error
+
+
+def _no_trial(content: object) -> Message:
+    """Return that something is no trial."""
+    return Message("no trial can be read of {content}", content=reprlib.repr(content))
+
+
+def _unfit(name: str, value: object) -> Message:
+    """Return that a value cannot stand in a trial's field."""
+    return Message("a trial's {field} cannot be {value}", field=name, value=reprlib.repr(value))
+
+
+def _fits(declared: str, value: object) -> bool:
+    """Tell whether a value may stand in a field of a type.
+
+    Of a type that is not listed, any may.
+    """
+    kind, is_optional, _ = declared.partition(" |")  # of None
+    fits = _FITS.get(kind)
+    return fits is None or (value is None and bool(is_optional)) or fits(value)
+
+
+def _is_figure(value: object) -> bool:
+    """Tell whether it is a number that something was measured to be: finite, and not below 0."""
+    return (
+        type(value) in (int, float)
+        and 0 <= cast("float", value) < _MOST
+        and (value == 0 or cast("float", value) >= _LEAST)
+    )
+
+
+def _is_list(value: object, fits: Callable[[object], bool]) -> bool:
+    """Tell whether it is a list, or a tuple, of what fits."""
+    return isinstance(value, list | tuple) and all(fits(one) for one in value)
+
+
+# By the type as it is declared.
+_FITS: dict[str, Callable[[object], bool]] = {
+    "bool": lambda value: isinstance(value, bool),
+    "int": lambda value: type(value) is int and 0 <= value < _MOST,
+    "float": _is_figure,
+    "str": lambda value: isinstance(value, str),
+    "dict[str, Value]": lambda value: isinstance(value, dict),
+    "tuple[float, ...]": lambda value: _is_list(value, _is_figure),
+    "Message": lambda value: isinstance(value, Message),
+    "tuple[Message, ...]": lambda value: _is_list(value, lambda one: isinstance(one, Message)),
+}
+
+
+def settings_key(settings: Settings) -> str:
+    """Write settings as one line of JSON: equal settings, equal keys."""
+    return json.dumps(settings.to_dict(), sort_keys=True)
+
+
+def figures_of(trial: Trial) -> Message:
+    """Write a measured trial's figures: `161 MiB, 88 ms, agreement 0.986`."""
+    peak, time = format_bytes(trial.peak_bytes), format_seconds(trial.time_s)
+    if trial.agreement is None:
+        return Message("{figures}", figures=listed([peak, time]))
+    return Message(
+        "{peak}, {time}, agreement {agreement:.3f}",
+        peak=peak,
+        time=time,
+        agreement=trial.agreement,
+    )
+
+
+def differences(trials: Sequence[Settings]) -> tuple[str, ...]:
+    """Name the knobs in which settings differ from each other, in the knobs' order."""
+    dicts = [settings.to_dict() for settings in trials]
+    return tuple(name for name in KNOBS if len({json.dumps(one[name]) for one in dicts}) > 1)
+
+
+def label_of(settings: Settings, names: Sequence[str]) -> Message:
+    """Tell a setting by some of its knobs, those that its engine has.
+
+    `openvino · int8 · 256 px`.
+    """
+    words = [_word(name, settings) for name in names if is_honoured(name, settings.engine)]
+    return Message("{setting}", setting=listed(words or [settings.engine], " · "))
+
+
+def _word(name: str, settings: Settings) -> Parameter:
+    """Tell one knob's value."""
+    value = settings.to_dict()[name]
+    if name in _WORDS:
+        return _WORDS[name](value)
+    if isinstance(value, str):
+        return Term(value, "choice") if KNOBS[name].choices else name_of(value)
+    words = plain_name(name)
+    if isinstance(value, bool):
+        return Term(words if value else f"no {words}", "switched")
+    if not isinstance(value, int | float):
+        return f"{words} {value}"
+    if not KNOBS[name].unit:
+        return Message("{knob} {value}", knob=Term(words, "plain knob"), value=value)
+    unit = Term(KNOBS[name].unit, "unit")
+    return Message("{knob} {value} {unit}", knob=Term(words, "plain knob"), value=value, unit=unit)
+
+
+def plain_name(name: str) -> str:
+    """Return a knob's name as words: `batch size`."""
+    return name.replace("_", " ")
+
+
+def _threads(count: int) -> Message:
+    """Tell how many threads."""
+    return plural("1 thread", "{n} threads", n=count) if count else Message("all threads")
+
+
+def _limit(size: int | None) -> Message:
+    """Tell a memory limit."""
+    return Message("memory limit {size:bytes}", size=size) if size else Message("no memory limit")
+
+
+_WORDS: dict[str, Callable[[Any], Parameter]] = {
+    "focus": lambda how: Message("focus {how}", how=Term(how, "choice")),
+    "focus_box": lambda box: (
+        Message("focus box {box}", box=box) if box else Message("no focus box")
+    ),
+    "network_size": lambda side: Message("{side} px", side=side) if side else Message("own size"),
+    "max_side": lambda side: (
+        Message("at most {side} px", side=side) if side else Message("whole picture")
+    ),
+    "intra_op_threads": _threads,
+    "timeout_s": lambda duration_s: Message("timeout {duration:g} s", duration=duration_s),
+    "memory_limit_bytes": _limit,
+}
+# Knobs that are told by their number.
+NUMBERED = tuple(name for name in KNOBS if type_of(name) in (int, float) and name not in _WORDS)

@@ -1,0 +1,1 @@
+"""The page's languages: catalogues and how messages are rendered."""

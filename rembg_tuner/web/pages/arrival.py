@@ -1,0 +1,320 @@
+"""What a visitor finds: words in their language, their last settings, the examples, the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from rembg_tuner.base.errors import PresetError, SettingsError
+from rembg_tuner.base.units import MIB, format_bytes, format_seconds
+from rembg_tuner.runtime.diagnosis import diagnose
+from rembg_tuner.runtime.preset_figures import find_figures
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.host import read_host
+from rembg_tuner.settings.presets import (
+    find_preset,
+    measured_elsewhere_text,
+    read_presets,
+    small_subject_of,
+)
+from rembg_tuner.web.locale.catalogues import language_of
+from rembg_tuner.web.locale.words import say, tell, tell_text
+from rembg_tuner.web.pages.choices import (
+    absence_of,
+    chosen_settings,
+    execution_providers,
+    greyed_knobs,
+    machine_here,
+    missing_of,
+    preset_settings,
+)
+from rembg_tuner.web.pages.handlers import EXAMPLES, EXAMPLES_FOLDER, Handlers
+from rembg_tuner.web.pages.picture_handlers import show_chosen
+from rembg_tuner.web.pages.shared_answer import SharedAnswer
+from rembg_tuner.web.pages.views import machine as machine_view
+from rembg_tuner.web.pages.views import result as result_view
+from rembg_tuner.web.pages.views.markup import setting_text
+from rembg_tuner.web.pages.views.runs import show_runs
+from rembg_tuner.web.pages.views.viewer import existing
+from rembg_tuner.web.pages.visit import differences
+from rembg_tuner.web.pages.widgets import grey_updates, knob_updates, preset_choices, thumbnail
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rembg_tuner.base.messages import Message
+    from rembg_tuner.runtime.preset_figures import PresetFigures
+    from rembg_tuner.settings.presets import Preset
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.web.pages.choices import Form
+    from rembg_tuner.web.pages.handlers import Desk, Shown
+    from rembg_tuner.web.pages.visitors import Visitor
+
+_MOST_LETTERS = 80  # of a preset's name in an address
+_LOG = logging.getLogger(__name__)
+_MACHINE_MAX_AGE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Browser:
+    """What a browser tells when it has loaded the page.
+
+    Attributes:
+        saved: the form that it kept of the last visit; anything at all.
+        language: of its page.
+        had_runs: whether this tab had runs before its page was loaded anew.
+    """
+
+    saved: object
+    language: str
+    had_runs: bool = False
+
+
+class Arrival:
+    """What is shown before anything has run, and as the form changes."""
+
+    def __init__(self, desk: Desk, *, preset: str) -> None:
+        """Start new visitors from a preset."""
+        self.desk = desk
+        self._preset = preset
+        self._machine = SharedAnswer(diagnose, max_age_s=_MACHINE_MAX_AGE_S)
+
+    def greet(self, visitor: Visitor, browser: Browser, asked_preset: str | None) -> Shown:
+        """Fill the page in for a visitor.
+
+        Args:
+            visitor: who; with the runs of their visit where the page was loaded anew.
+            browser: what their browser tells.
+            asked_preset: of the address; goes before what was kept.
+        """
+        visitor.language = language_of(browser.language)
+        visitor.refusal = _refusal_of(asked_preset)
+        preset, settings = self._start(browser.saved, None if visitor.refusal else asked_preset)
+        visitor.preset = preset
+        form = settings.to_dict()
+        return {
+            "preset": gr.update(value=preset, choices=preset_choices()),
+            "filled": preset,
+            "preset_note": self.note(visitor, preset, dict(form)),
+            "examples": show_examples(visitor.language),
+            "knobs": knob_updates(settings, visitor.language),
+            **self._resume(visitor, had_runs=browser.had_runs),
+        }
+
+    def _resume(self, visitor: Visitor, *, had_runs: bool) -> Shown:
+        """Show what there is of the visit: its runs, its result, its picture."""
+        shown = Handlers(self.desk).show(visitor, with_viewer=True)
+        if had_runs and not visitor.visit.turns:
+            shown["runs"] = show_runs(visitor.visit, None, visitor.language, has_ended=True)
+        chosen = visitor.chosen
+        if chosen is not None and existing(chosen.path):
+            shown = {**show_chosen(chosen, visitor.language), **shown, "picture": chosen.path}
+        return {"result": result_view.show_empty(visitor.language), **shown}
+
+    def _start(self, saved: object, asked: str | None) -> tuple[str, Settings]:
+        """Choose where a visitor starts.
+
+        The address's preset, what was kept, or this server's preset.
+        """
+        if asked in read_presets():
+            return str(asked), preset_settings(str(asked))
+        if isinstance(saved, dict) and isinstance(saved.get("knobs"), dict):
+            preset = str(saved.get("preset"))
+            try:
+                return preset, chosen_settings(preset, saved["knobs"])[0]
+            except (SettingsError, PresetError) as error:
+                # Another version's form, or another machine's: it is left, and the page starts
+                # afresh.
+                _LOG.info("a browser's kept settings are no longer possible: %s", error)
+        return self._preset, preset_settings(self._preset)
+
+    def choose_preset(self, visitor: Visitor, preset: str) -> Shown:
+        """Tell of a preset, and grey what its engine does not honour.
+
+        One that cannot run here is refused.
+
+        The browser has filled in the preset's values already, and the visitor may have changed
+        them.
+        """
+        absence = absence_of(preset)
+        if absence is not None:
+            visitor.refusal = absence.text
+            back = visitor.preset or self._preset
+            return {"preset": back, "preset_note": _refused(visitor)}
+        visitor.preset, visitor.refusal = preset, None
+        settings = preset_settings(preset)
+        knobs = knob_updates(settings, visitor.language)
+        for update in knobs.values():
+            del update["value"]
+        return {"preset_note": self._preset_note(preset, {}, visitor.language), "knobs": knobs}
+
+    def change_engine(
+        self, visitor: Visitor, engine: str, model: str, focus: str, *, resets: bool = False
+    ) -> Shown:
+        """Grey what cannot be used; say which of the engine's providers and number formats are here.
+
+        Args:
+            visitor: whose page.
+            engine: of the form.
+            model: of the form.
+            focus: of the form.
+            resets: whether knobs that are greyed go back to their defaults.
+        """
+        here: frozenset[str] | None = None
+        if "provider" not in greyed_knobs({"engine": engine}):
+            here = frozenset(state.name for state in execution_providers() if state.is_present)
+        return {"knobs": grey_updates(engine, model, focus, visitor.language, here, resets=resets)}
+
+    def note(self, visitor: Visitor, preset: str, form: Form) -> str:
+        """Tell what stands behind the form.
+
+        The preset's purpose and figures, what was changed, what is missing.
+        """
+        try:
+            settings, _ = chosen_settings(preset, form)
+        except (SettingsError, PresetError) as error:
+            return (
+                '<p class="rt-warning"'
+                f' role="status">{escape(tell(error.message, visitor.language))}</p>'
+            )
+        changed = differences(settings, preset_settings(preset))
+        note = self._preset_note(preset, changed, visitor.language, settings=settings)
+        return _refused(visitor) + note
+
+    def _preset_note(
+        self,
+        preset: str,
+        changed: dict[str, Any],
+        language: str,
+        *,
+        settings: Settings | None = None,
+    ) -> str:
+        """Write the lines under the preset."""
+        found = find_preset(preset)
+        settings = settings or preset_settings(preset)
+        lines = [f"<p>{escape(tell_text(found.purpose, language))}</p>"]
+        if changed:
+            words = ", ".join(
+                f"{say(f'knob.{name}', language)} {setting_text(name, value, language)}"
+                for name, value in changed.items()
+            )
+            text = say("preset.changed", language, changes=words)
+            lines.append(f'<p class="rt-changed">{escape(text)}</p>')
+        else:
+            figures = find_figures(settings, machine_here())
+            told = (
+                _measured(found, language) if figures is None else _measured_here(figures, language)
+            )
+            lines.append(f'<p class="rt-measured">{escape(told)}</p>')
+        lines += [
+            f'<p class="rt-warning">{escape(tell(text, language))}</p>'
+            for text in (*(one.reason for one in missing_of(settings)), *_dropped(found))
+        ]
+        return "".join(lines)
+
+    async def machine(self, visitor: Visitor) -> str:
+        """Show the machine; it is looked at in child processes, at most once a minute for all visitors."""
+        line = self.desk.line
+        diagnosis = await asyncio.wrap_future(self._machine.ask())
+        return machine_view.show_machine(
+            diagnosis, running=line.running, waiting=line.waiting, language=visitor.language
+        )
+
+
+def _refusal_of(asked: str | None) -> Message | None:
+    """Say why the preset that the address names cannot be chosen.
+
+    None: it can, or there is none.
+    """
+    if not asked:
+        return None
+    try:
+        absence = absence_of(asked[:_MOST_LETTERS])
+    except PresetError as error:
+        return error.message
+    return None if absence is None else absence.text
+
+
+def _refused(visitor: Visitor) -> str:
+    """Write why the preset asked for last was not chosen; empty where it was."""
+    if visitor.refusal is None:
+        return ""
+    text = tell(visitor.refusal, visitor.language)
+    return f'<p class="rt-warning" role="alert">{escape(text)}</p>'
+
+
+def _measured(preset: Preset, language: str) -> str:
+    """Say what was measured of a preset, and where, if that was another kind of CPU."""
+    measured = preset.measured
+    if measured is None:
+        reason = tell_text(preset.why_not_measured or "", language)
+        return say("preset.not_measured", language, reason=reason)
+    figures = {
+        "time": format_seconds(float(str(measured["latency_p50_s"]))),
+        "peak": format_bytes(round(float(str(measured["peak_rss_mib"])) * MIB)),
+    }
+    return f"{_measured_where(preset, measured, figures, language)}{_small_subject(measured, language)}"
+
+
+def _measured_here(figures: PresetFigures, language: str) -> str:
+    """Say what a preset took on this machine."""
+    key = "preset.measured.here" if figures.is_of_bench else "preset.measured.own"
+    time, peak = format_seconds(figures.time_s), format_bytes(figures.peak_bytes)
+    told = say(key, language, time=time, peak=peak, date=figures.date)
+    if figures.small_time_s is None:
+        return told
+    return told + say(
+        "preset.measured.small_here", language, time=format_seconds(figures.small_time_s)
+    )
+
+
+def _measured_where(
+    preset: Preset, measured: Mapping[str, object], figures: dict[str, str], language: str
+) -> str:
+    """Say what the usual picture took, and on which CPU."""
+    elsewhere = measured_elsewhere_text(preset, read_host())
+    if elsewhere is not None:
+        where = tell(elsewhere, language)
+        return say("preset.measured.elsewhere", language, where=where, **figures)
+    return say(
+        "preset.measured",
+        language,
+        **figures,
+        cpu=f"{measured['cpu']}, {measured['cores']} {say('cores', language)}",
+    )
+
+
+def _dropped(preset: Preset) -> tuple[Message, ...]:
+    """Say what of a preset this machine cannot do."""
+    return asked_settings(preset, {}, machine_here())[1]
+
+
+def show_examples(language: str) -> str:
+    """Draw the examples as buttons with a name each; nothing where they did not come along."""
+    if not EXAMPLES_FOLDER.is_dir():
+        return ""
+    buttons = "".join(
+        f'<button type="button" data-example="{name}"'
+        f' aria-label="{say(f"example.{name}", language)}"'
+        f' title="{say(f"example.{name}", language)}"><img src="{thumbnail(name)}" alt=""'
+        ' width="48" height="48"></button>'
+        for name in EXAMPLES
+    )
+    return (
+        f'<p>{say("examples", language)}</p><div class="rt-thumbs" role="group"'
+        f' aria-label="{say("examples", language)}">{buttons}</div>'
+    )
+
+
+def _small_subject(measured: Mapping[str, object], language: str) -> str:
+    """Say what a picture with a small subject took; empty where the network always runs once."""
+    small = small_subject_of(measured)
+    if small is None:
+        return ""
+    time, n = format_seconds(small.time_s), str(small.passes)
+    return say("preset.measured.small", language, time=time, n=n)

@@ -1,0 +1,51 @@
+"""What is said of an error at the page's and the server's edges: nothing that a visitor sent."""
+
+from __future__ import annotations
+
+import errno
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.base.messages import Message
+
+if TYPE_CHECKING:
+    import logging
+
+DISK_FULL = Message("the server's disk is full; try again later", code="disk_full")
+UNEXPECTED = Message("unexpected error; the server log says where")
+_MAX_FRAMES = 6
+_SAY_EVERY_S = 60.0
+_logged_at_s: dict[str, float] = {}  # by line; there are as many as places in the code that fail
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether an error says that a disk, or a user's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def disk_text(error: OSError) -> Message:
+    """Return that the server's disk cannot be written."""
+    if is_disk_full(error):
+        return DISK_FULL
+    return Message("the server's disk cannot be written: {reason}", reason=error.strerror)
+
+
+def trail_of(error: BaseException) -> str:
+    """Return an error's class and the places it came through, without its message.
+
+    That holds values.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
+    places = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+    return f"{type(error).__name__} at {places}"
+
+
+def log_unexpected(log: logging.Logger, where: str, error: BaseException) -> None:
+    """Log an error's trail, the same one once a minute, since a visitor can cause it often."""
+    line = f"unexpected error in {where}: {trail_of(error)}"
+    now_s = time.monotonic()
+    if now_s - _logged_at_s.get(line, -_SAY_EVERY_S) >= _SAY_EVERY_S:
+        _logged_at_s[line] = now_s
+        log.error("%s", line)

@@ -1,0 +1,223 @@
+"""Who is on the page: each visit's runs, language, folder and the run that is going on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rembg_tuner.web.locale.catalogues import language_of
+from rembg_tuner.web.pages.kept_visits import KeptVisits, read_token
+from rembg_tuner.web.pages.originals import Originals
+from rembg_tuner.web.pages.visit import Visit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import gradio as gr
+
+    from rembg_tuner.base.messages import Message
+    from rembg_tuner.runtime.ticket import Ticket
+    from rembg_tuner.web.pages.page_folder import PageFolder
+    from rembg_tuner.web.pages.studies import Study
+
+MAX_VISITORS = 100  # each remembers up to 50 runs, some MiB at worst
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenPicture:
+    """A picture that was uploaded and found to be readable.
+
+    Attributes:
+        path: of the upload.
+        shown: the file that a browser can show: the upload itself, or its preview.
+        width, height: px, upright; 0: not known.
+    """
+
+    path: str
+    shown: str
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Visitor:
+    """One open tab.
+
+    Attributes:
+        language: of its words.
+        folder: where its lists of runs are written; made when first needed.
+        ticket: the run that is going on.
+        study: the sweep that was asked for last.
+        comparing: the comparison that was asked for last.
+        soaking: the soak that was asked for last.
+        originals: what the page shows of pictures, so that it is made once.
+        has_masks: whether the browser has told that it can lay a mask over a picture (`mask-mode:
+            alpha`).
+        preparing: set once what is being made of the chosen picture is made; None: nothing is being
+            made.
+        preset: that the form started from last; empty: the server's.
+        refusal: why the preset asked for last was not chosen; None: it was.
+        chosen: the picture that would be run now.
+        choice: how many pictures were chosen, so that a late answer about an earlier one is left.
+        undrawn: longer tasks that the page, loaded anew, does not show yet: compare, sweep, soak.
+        token: of the tab, under which the visit is found again when the page is loaded anew.
+    """
+
+    language: str
+    visit: Visit = field(default_factory=Visit)
+    folder: Path | None = None
+    ticket: Ticket | None = None
+    study: Study | None = None
+    comparing: Study | None = None
+    soaking: Study | None = None
+    originals: Originals = field(default_factory=Originals)
+    has_masks: bool = False
+    preparing: asyncio.Event | None = None
+    preset: str = ""
+    refusal: Message | None = None
+    chosen: ChosenPicture | None = None
+    choice: int = 0
+    token: str | None = None
+    undrawn: set[str] = field(default_factory=set)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run of this visitor waits or runs, or a comparison, sweep or soak goes on."""
+        if self.ticket is not None and not self.ticket.done.is_set():
+            return True
+        return any(one is not None and one.is_running for one in self._studies())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether forgetting this visitor loses nothing: no runs, no comparison, sweep or soak."""
+        return not self.visit.turns and not any(self._studies())
+
+    async def prepared(self) -> None:
+        """Wait until what is being made of the chosen picture is made.
+
+        Beside a run it would slow what is measured.
+        """
+        if self.preparing is not None:
+            await self.preparing.wait()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to find again after the page is loaded anew."""
+        return not self.is_empty or self.chosen is not None
+
+    def _studies(self) -> tuple[Study | None, ...]:
+        """Return the visitor's longer tasks."""
+        return self.study, self.comparing, self.soaking
+
+    def stop_study(self) -> None:
+        """End the sweep that goes on; what is done is kept."""
+        if self.study is not None:
+            self.study.stop()
+
+    def stop_comparing(self) -> None:
+        """End the comparison that goes on."""
+        if self.comparing is not None:
+            self.comparing.stop()
+
+    def stop_soak(self) -> None:
+        """End the soak that goes on; what is done is told."""
+        if self.soaking is not None:
+            self.soaking.stop()
+
+    def stop(self) -> None:
+        """Free what it holds of the line."""
+        if self.ticket is not None:
+            self.ticket.cancel()
+        for study in self._studies():
+            if study is not None:
+                study.stop()
+
+
+class Visitors:
+    """The open tabs by session, the one longest unseen first.
+
+    Beyond `MAX_VISITORS` one is forgotten: the longest unseen of those who have nothing to lose,
+    else the longest unseen. A visitor with a running or queued task is never forgotten: an event
+    from an unknown session costs nothing, and anybody can send a hundred.
+    """
+
+    def __init__(self, folder: PageFolder) -> None:
+        """Keep visitors' folders below a page's folder."""
+        self._folder = folder
+        self._visitors: OrderedDict[str, Visitor] = OrderedDict()
+        self._kept = KeptVisits()
+        self._lock = threading.Lock()  # events come from the loop and from Gradio's threads
+
+    def of(self, request: gr.Request) -> Visitor:
+        """Find the tab that a request comes from, or take it in."""
+        key = str(request.session_hash)
+        with self._lock:
+            visitor = self._visitors.pop(key, None) or Visitor(
+                language=language_of_request(request)
+            )
+            if len(self._visitors) >= MAX_VISITORS:
+                self._forget_one()
+            self._visitors[key] = visitor
+        return visitor
+
+    def _forget_one(self) -> None:
+        """Forget the visitor whose loss matters least; nobody where all are busy."""
+        idle = [key for key, visitor in self._visitors.items() if not visitor.is_busy]
+        empty = (key for key in idle if self._visitors[key].is_empty)
+        if (key := next(empty, next(iter(idle), None))) is not None:
+            self._keep(self._visitors.pop(key))
+
+    def resume(self, request: gr.Request, token: object) -> Visitor:
+        """Find the visit that a tab had before its page was loaded anew; else begin one.
+
+        Args:
+            request: of the new session.
+            token: the tab's; anything else than a token begins a visit that is not kept.
+        """
+        key, known = str(request.session_hash), read_token(token)
+        visitor = self.of(request)
+        if known is None:
+            return visitor
+        with self._lock:
+            # The old session may not have ended yet: a reload's new page can be faster.
+            left = next((v for v in self._visitors.values() if v.token == known), None)
+            found = left or self._kept.take(known) or visitor
+            found.token = known
+            found.undrawn = {"compare", "sweep", "soak"}
+            self._visitors[key] = found
+        if left is not None:
+            left.stop()  # as the old session's end would
+        return found
+
+    def folder_of(self, visitor: Visitor) -> Path:
+        """Give the folder for a visitor's lists; it may have been swept away meanwhile."""
+        if visitor.folder is None or not visitor.folder.is_dir():
+            visitor.folder = self._folder.new_job()
+        return visitor.folder
+
+    def leave(self, session: str) -> None:
+        """Forget a tab that was closed or is loaded anew, and free what it holds of the line.
+
+        What it did is kept for a while, in case it comes back.
+        """
+        with self._lock:
+            visitor = self._visitors.pop(session, None)
+            if visitor is None or any(other is visitor for other in self._visitors.values()):
+                return  # the page was loaded anew: another session goes on with the visit
+            self._keep(visitor)
+        visitor.stop()
+
+    def _keep(self, visitor: Visitor) -> None:
+        """Keep what a tab did, so that its next page finds it."""
+        if visitor.token is not None and visitor.has_work:
+            self._kept.keep(visitor.token, visitor)
+
+
+def language_of_request(request: gr.Request) -> str:
+    """Choose the words: by the address, else by what the browser accepts."""
+    return language_of(
+        request.query_params.get("lang") or request.headers.get("accept-language") or ""
+    )

@@ -1,0 +1,339 @@
+"""Widgets made of knobs, and the page's own words for Gradio's translation."""
+
+from __future__ import annotations
+
+import base64
+import json
+from abc import ABCMeta
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from rembg_tuner.base.units import format_bytes
+from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.settings.check import FOCUS_USES, build, check
+from rembg_tuner.settings.presets import read_presets
+from rembg_tuner.settings.settings import (
+    ENGINES,
+    KNOBS,
+    default_of,
+    type_of,
+)
+from rembg_tuner.tuning.plot_drawing import points_script
+from rembg_tuner.web.locale.catalogues import LANGUAGES
+from rembg_tuner.web.locale.words import all_words, choice_text, say, setting_name, tell, tell_text
+from rembg_tuner.web.pages.choices import (
+    LIMITS,
+    absence_of,
+    fill_form,
+    greyed_knobs,
+    machine_here,
+    machine_with_providers,
+    preset_settings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gradio.components import Component
+
+    from rembg_tuner.settings.check import Refusal
+    from rembg_tuner.settings.machine import Machine
+    from rembg_tuner.settings.settings import Settings, Value
+
+ASSETS = Path(__file__).parent / "assets"
+DETAILS = (0, 192, 256, 320, 512)  # network_size, px; 0: the model's own
+RESULT_SIZES = (0, 1080, 768, 512)  # max_side, px: the article's; 0: as it is
+_DROPDOWNS = ("model", "provider")
+# An invisible character in the label of a choice that is not possible here; page.js greys the
+# choice by it.
+ABSENT_MARK = "\u2060"
+# The keys of words that say why a number format is not possible, by the code of its refusal.
+_WHY_NO_PRECISION = {
+    "knob_unhonoured": "foreign",
+    "precision_foreign": "foreign",
+    "precision_not_native": "unsupported",
+    "int8_absent": "unmade",
+}
+_WHY_ABSENT = ("absent", "unsupported", "foreign", "unmade")  # keys of words
+_IN_SCRIPTS = ("viewer.", "picture.too_large", "status.ready")  # words that the browser writes
+_EXAMPLES = {"focus_box": "10%,5%,50%,80%"}
+_STEPS: dict[str, dict[str, Any]] = {"focus_max_share": {"step": 0.05}}
+_NOT_FOR_ONE_PICTURE = ("batch_size",)  # a page cuts one out at a time
+
+
+def picture_input(**options: Any) -> gr.Image:
+    """Make an image input that hands its file's path on, and never opens it.
+
+    Gradio's own opens every upload with Pillow, to tell its format: a file that is none would be a
+    bare "Error", and a great one would be decoded in the web process.
+    """
+    picture: gr.Image = _picture_class()(type="filepath", image_mode=None, **options)
+    return picture
+
+
+@cache
+def _picture_class() -> type[gr.Image]:
+    """Make the class of image inputs.
+
+    A class, because Gradio makes a component anew from its class in the session that updates it.
+    Made past Gradio's own metaclass, which writes a .pyi file beside the source of each class.
+    """
+    members = {
+        "__module__": gr.Image.__module__,
+        "__doc__": "An image input that does not open files.",
+        "preprocess": lambda _, payload: None if payload is None else payload.path,
+    }
+    made: type[gr.Image] = ABCMeta.__new__(type(gr.Image), "Image", (gr.Image,), members)
+    return made
+
+
+def asset(name: str) -> str:
+    """Read one of the page's own files."""
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def language_links() -> str:
+    """Return the links that choose a language."""
+    links = "".join(
+        f'<a href="?lang={tag}" hreflang="{tag}" lang="{tag}"'
+        f' data-language="{tag}">{escape(name)}</a>'
+        for tag, name in LANGUAGES.items()
+    )
+    return f'<nav aria-label="Language / 语言">{links}</nav>'
+
+
+def study_script() -> str:
+    """Give what comparisons and sweeps do in the browser."""
+    return points_script() + asset("study.js")
+
+
+def thumbnail(name: str) -> str:
+    """Give an example's thumbnail as an address that needs no request."""
+    content = base64.b64encode((ASSETS / f"{name}.webp").read_bytes()).decode()
+    return f"data:image/webp;base64,{content}"
+
+
+@cache
+def page_words() -> gr.I18n:
+    """Give Gradio every word of the page.
+
+    Those of the files, and the knobs' labels and summaries.
+    """
+    return gr.I18n(**{language: _words_of(language) for language in LANGUAGES})
+
+
+def _words_of(language: str) -> dict[str, str]:
+    """Collect one language's words."""
+    # Gradio shows the raw mark of a word with braces.
+    words = {key: text for key, text in all_words(language).items() if "{" not in text}
+    for name, knob in KNOBS.items():
+        unit = say(f"unit.{knob.unit}", language) if knob.unit else ""
+        label = say(f"knob.{name}", language)
+        words[f"label.{name}"] = f"{label} ({unit})" if unit and unit not in label else label
+        words.setdefault(f"info.{name}", tell_text(knob.summary, language))
+    for choice in {choice for knob in KNOBS.values() for choice in knob.choices}:
+        words[f"choice.{choice}"] = choice_text(choice, language)
+    for name in (*ENGINES, *KNOBS["provider"].choices, *KNOBS["precision"].choices):
+        named = choice_text(name, language)
+        for why in _WHY_ABSENT:
+            words[f"{why}.{name}"] = ABSENT_MARK + say(f"why.{why}", language, name=named)
+    for name, entry in read_catalogue().items():
+        sized = f"{name} · {entry.size_text()}".removesuffix(" · ")
+        words[f"absent.{name}"] = ABSENT_MARK + say("why.absent", language, name=sized)
+    for name in read_presets():
+        named, settings = setting_name(name, language), preset_settings(name)
+        words[f"preset.choice.{name}"] = named
+        for kind, lacking in (("model", settings.model), ("provider", settings.provider)):
+            text = say(f"preset.absent.{kind}", language, name=named, lacking=lacking)
+            words[f"preset.absent.{kind}.{name}"] = ABSENT_MARK + text
+    return words
+
+
+def preset_choices() -> list[tuple[str, str]]:
+    """Return the presets with their labels; one that cannot run here says why."""
+    return [(_preset_label(name), name) for name in read_presets()]
+
+
+def _preset_label(name: str) -> str:
+    """Return a preset's label."""
+    absence = absence_of(name)
+    key = f"preset.choice.{name}" if absence is None else f"preset.absent.{absence.kind}.{name}"
+    return str(page_words()(key))
+
+
+def models_here() -> list[str]:
+    """Name the models that are on disk, in the catalogue's order."""
+    return [name for name, entry in read_catalogue().items() if entry.find()]
+
+
+def held_choices(first: str) -> list[tuple[str, str]]:
+    """Give what mattes can be held against.
+
+    By default, a preset's, or those of a model that is here.
+
+    Args:
+        first: key of the word for the default.
+    """
+    words = page_words()
+    return [
+        (str(words(first)), ""),
+        *((f"{name} · fp32", name) for name in models_here()),
+        *preset_choices(),
+    ]
+
+
+def script() -> str:
+    """Give the page's own JavaScript, with the words that it writes."""
+    words = {
+        language: {k: v for k, v in all_words(language).items() if k.startswith(_IN_SCRIPTS)}
+        for language in LANGUAGES
+    }
+    limit = {"bytes": LIMITS.upload_bytes, "text": format_bytes(LIMITS.upload_bytes)}
+    return (
+        asset("page.js")
+        .replace("__WORDS__", json.dumps(words, ensure_ascii=False))
+        .replace("__LIMIT__", json.dumps(limit))
+    )
+
+
+def knob_widget(name: str, value: Value) -> Component:
+    """Make the widget of one knob."""
+    words = page_words()
+    common: dict[str, Any] = {
+        "label": words(f"label.{name}"),
+        "info": words(f"info.{name}"),
+        "value": value,
+        "elem_id": f"knob-{name}",
+        "elem_classes": ["rt-knob"],
+    }
+    if name in _NOT_FOR_ONE_PICTURE:
+        common["visible"] = False
+    if type_of(name) is bool:
+        return gr.Checkbox(**common)
+    if name in _DROPDOWNS:
+        return gr.Dropdown(choices=choices_of(name, None), **common)
+    if KNOBS[name].choices:
+        return gr.Radio(choices=choices_of(name, None), **common)
+    if type_of(name) is str:
+        return gr.Textbox(placeholder=_EXAMPLES.get(name), max_lines=1, **common)
+    return gr.Number(**common, **_STEPS.get(name, {}))
+
+
+def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, str]]:
+    """Give a knob's choices with their labels: what is not here says so.
+
+    Args:
+        name: of the knob.
+        providers: the execution providers that are here; None: not asked yet.
+    """
+    names = list(read_catalogue()) if name == "model" else list(KNOBS[name].choices)
+    words, absent = page_words(), _absent_choices(name, names, providers)
+    return [
+        (str(words(f"absent.{word}")) if word in absent else choice_label(word), word)
+        for word in names
+    ]
+
+
+def _absent_choices(
+    name: str, words: Sequence[str], providers: frozenset[str] | None
+) -> frozenset[str]:
+    """Return the choices of a knob that are not here."""
+    if name not in ("engine", "model", "provider") or (name == "provider" and providers is None):
+        return frozenset()
+    machine = machine_here() if providers is None else machine_with_providers()
+    others = {"engine": min(KNOBS["provider"].engines)} if name == "provider" else {}
+    return frozenset(word for word in words if _refusal_of(name, {**others, name: word}, machine))
+
+
+def _refusal_of(name: str, values: Mapping[str, object], machine: Machine) -> Refusal | None:
+    """Return why a knob's value is not possible; None: it is."""
+    settings, _, wrong = build({"engine": machine.best_engine, **values})
+    refusals = check(settings, machine, wrong=wrong)
+    return next((one for one in refusals if one.knob == name), None)
+
+
+def choice_label(word: str) -> str:
+    """Return the label of a knob's choice; a model is its name."""
+    is_name = all(choice_text(word, language) == word for language in LANGUAGES)
+    return word if is_name else str(page_words()(f"choice.{word}"))
+
+
+def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
+    """Give the number formats with their labels.
+
+    How far from fp32's the mattes are, or that it is not here.
+    """
+    machine = machine_here()
+    labels: list[tuple[str, str]] = []
+    for word in KNOBS["precision"].choices:
+        refusal = _refusal_of(
+            "precision", {"engine": engine, "model": model, "precision": word}, machine
+        )
+        why = _WHY_NO_PRECISION.get(str(refusal.reason.code)) if refusal else None
+        found = None if why else machine.agreement(model, engine, word)
+        label = str(page_words()(f"{why}.{word}")) if why else choice_label(word)
+        labels.append((f"{word} · Δ {found.mae:.3f}" if found else label, word))
+    return labels
+
+
+def model_update() -> Any:
+    """Say anew which models are here."""
+    return gr.update(choices=choices_of("model", None))
+
+
+def knob_updates(settings: Settings, language: str) -> dict[str, Any]:
+    """Give every knob's widget a setting's value, greyed with the reason where the engine has no such knob."""
+    values, grey = fill_form(settings), greyed_knobs(settings.to_dict())
+    updates = {
+        name: {"value": values[name], **_usable(name, grey.get(name), language)} for name in KNOBS
+    }
+    updates["precision"]["choices"] = precision_choices(settings.engine, settings.model)
+    return {name: gr.update(**options) for name, options in updates.items()}
+
+
+def grey_updates(
+    engine: str,
+    model: str,
+    focus: str,
+    language: str,
+    providers: frozenset[str] | None,
+    *,
+    resets: bool,
+) -> dict[str, Any]:
+    """Grey the knobs that an engine cannot honour or focus does not use, and free the others.
+
+    Args:
+        engine: of the form.
+        model: of the form.
+        focus: of the form.
+        language: of the reasons.
+        providers: the execution providers that are here; None: not asked yet.
+        resets: whether knobs that are greyed go back to their defaults.
+    """
+    updates: dict[str, Any] = {}
+    grey = greyed_knobs({"engine": engine, "focus": focus})
+    for name in (name for name, knob in KNOBS.items() if knob.engines):
+        refusal = grey.get(name)
+        options = _usable(name, refusal, language)
+        if resets and refusal is not None and refusal.reason.code == "knob_unhonoured":
+            options["value"] = default_of(name)
+        if name == "provider" and providers is not None:
+            options["choices"] = choices_of(name, providers)
+        if name == "precision":
+            options["choices"] = precision_choices(engine, model)
+        updates[name] = gr.update(**options)
+    return updates
+
+
+def _usable(name: str, refusal: Refusal | None, language: str) -> dict[str, Any]:
+    """Return whether a widget can be used, and what stands under it."""
+    if refusal is None:
+        return {"interactive": True, "info": page_words()(f"info.{name}")}
+    if refusal.reason.code == "focus_unused":
+        used_in = choice_text(FOCUS_USES[name], language)
+        return {"interactive": False, "info": say("focus.unused", language, value=used_in)}
+    return {"interactive": False, "info": tell(refusal.reason, language)}

@@ -1,0 +1,138 @@
+"""How many connections may be open, and what is logged where the system allows no more files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import resource
+import time
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.config import HTTP_PROTOCOLS
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from rembg_tuner.base.messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MAX_CONNECTIONS = 200
+MIN_CONNECTIONS = 8
+_OTHER_FILES = 48  # the server's own: workers' pipes, databases, the log, libraries
+_FILES_A_CONNECTION = 2  # the socket, and a file that is sent or received
+_SAY_EVERY_S = 60.0
+_NO_RESOURCE = "socket.accept() out of system resource"  # asyncio's words
+_RETRY = (  # asyncio's next attempt, which fails where the server has ended meanwhile
+    "_start_serving"
+)
+_LOG = logging.getLogger(__name__)
+
+
+def max_connections() -> int:
+    """Return how many connections may be open.
+
+    200, or fewer where the process may open few files.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    fitting = (limit - _OTHER_FILES) // _FILES_A_CONNECTION
+    return min(MAX_CONNECTIONS, max(MIN_CONNECTIONS, fitting))
+
+
+def cap_connections(limit: int) -> None:
+    """Have every server of this process that uvicorn starts from here on keep the cap.
+
+    Gradio makes uvicorn's configuration itself, and listens before it hands it out.
+    """
+    HTTP_PROTOCOLS["auto"] = capped_protocol(limit)  # type: ignore[assignment]  # a class is taken too
+
+
+def capped_protocol(limit: int) -> type[H11Protocol]:
+    """Return uvicorn's protocol with at most so many connections open at once.
+
+    Where one more comes, the connection that has waited longest without a request is closed; where
+    each has a request, the new one is answered with 503.
+    """
+    open_ones: dict[H11Protocol, None] = {}
+
+    class CappedProtocol(H11Protocol):
+        """One connection."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+            """Take the connection in, or refuse it."""
+            super().connection_made(transport)
+            if len(open_ones) >= limit:
+                idle = next((one for one in open_ones if _is_idle(one)), None)
+                if idle is None:
+                    transport.write(_refusal(limit))
+                    transport.close()
+                    return
+                del open_ones[idle]
+                idle.transport.close()
+            open_ones[self] = None
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """Forget the connection."""
+            open_ones.pop(self, None)
+            super().connection_lost(exc)
+
+    return CappedProtocol
+
+
+def _is_idle(connection: H11Protocol) -> bool:
+    """Return whether no request of a connection is being answered."""
+    cycle = getattr(connection, "cycle", None)  # declared without the None that it begins with
+    return cycle is None or bool(cycle.response_complete)
+
+
+def _refusal(limit: int) -> bytes:
+    """Write the answer to a connection too many."""
+    sentence = str(
+        Message(
+            "this server has {limit} connections open, the limit; try again in a few seconds",
+            code="busy",
+            limit=limit,
+        )
+    )
+    body = json.dumps({"error": sentence, "detail": sentence}).encode()
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\nretry-after: 5\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+@contextlib.asynccontextmanager
+async def quiet_accepting(_app: object) -> AsyncIterator[None]:
+    """Log once a minute, in one line, that no more files can be opened.
+
+    Use it as the app's lifespan. asyncio itself logs a traceback for each of up to 2048 attempts a
+    second.
+    """
+    asyncio.get_running_loop().set_exception_handler(_AcceptErrors())
+    yield
+
+
+class _AcceptErrors:
+    """The event loop's exception handler."""
+
+    def __init__(self) -> None:
+        """Say the first one."""
+        self._said_at_s = -_SAY_EVERY_S
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log an exception of the loop."""
+        message = str(context.get("message"))
+        if _RETRY in message:
+            return
+        if message != _NO_RESOURCE:
+            loop.default_exception_handler(context)
+        elif time.monotonic() - self._said_at_s >= _SAY_EVERY_S:
+            self._said_at_s = time.monotonic()
+            _LOG.error(
+                "a connection cannot be accepted: %s; raise the limit of open files (ulimit -n)",
+                context.get("exception"),
+            )

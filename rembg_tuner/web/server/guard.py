@@ -1,0 +1,271 @@
+"""The middleware before Gradio.
+
+Which routes are open, how large a request may be, where files may come from.
+
+It sits inside Gradio's own CORS and compression layers, so that what it sees is plain.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.requests import ClientDisconnect
+
+from rembg_tuner.base.messages import Message, render
+from rembg_tuner.base.units import MIB
+from rembg_tuner.web.pages.failures import DISK_FULL, UNEXPECTED, is_disk_full, log_unexpected
+from rembg_tuner.web.server.contents import RequestContentError, check_contents
+from rembg_tuner.web.server.kept import KeptAnswers
+from rembg_tuner.web.server.multipart import MAX_TEXT_BYTES, UploadCheck, UploadContentError
+from rembg_tuner.web.server.sender import Sender
+from rembg_tuner.web.server.uploads import check_free_space, track_uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from pathlib import Path
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Message as Event
+
+_API = "/gradio_api"
+# What the page, its events and programs need; every other route of Gradio's is closed: recordings
+# go through ffmpeg, icons are resized to any size asked, proxy= and file=http fetch from outside,
+# deep links write to disk, monitoring tells of other visitors.
+_OPEN = {
+    "GET": re.compile(
+        r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/healthz|/(static|assets|svelte)/.+"
+        rf"|{_API}/(info|openapi\.json|app_id|theme\.css|startup-events|login_check|user|queue/status|queue/data|upload_progress)"
+        rf"|{_API}/(heartbeat|call)/[\w./-]+|{_API}/file=/.+",
+        re.DOTALL,
+    ),
+    "POST": re.compile(rf"{_API}/(upload|cancel|reset|queue/join|(call|run|api)/[\w/-]+)"),
+}
+_UPLOAD = f"{_API}/upload"
+_NAMED_CALL = re.compile(rf"{_API}/call/v2/")
+_WRITES = re.compile(rf"{_API}/(upload$|call/)")
+_MOST_DRAINED_BYTES = 512 * MIB
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardLimits:
+    """How large requests may be, and where their files may lie.
+
+    Attributes:
+        folder: where uploads are put; a file is taken from there only.
+        upload_bytes: of one picture.
+        body_bytes: of every other request; a picture in a `data:` URL is refused by it.
+        events: numbers of the page's events; None: any is left to Gradio.
+    """
+
+    folder: Path
+    upload_bytes: int
+    body_bytes: int = MIB // 4
+    events: Container[int] | None = None
+
+
+class _TooLargeError(Exception):
+    """More came than a request may hold."""
+
+
+class Guard:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, *, limits: GuardLimits) -> None:
+        """Stand before an app."""
+        self._app = app
+        self._limits = limits
+        self._kept = KeptAnswers()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self._app(scope, receive, send)
+            return
+        path, method = _path_of(scope), scope["method"]
+        open_paths = _OPEN.get("GET" if method == "HEAD" else method)
+        if open_paths is None or open_paths.fullmatch(path) is None or "\0" in path:
+            await _refuse(send, 404, Message("this address is not served here"))
+            return
+        sender, body = Sender(send, scope, path, self._kept), _Body(receive)
+        if await sender.send_kept():
+            return
+        try:
+            checked = await self._checked(scope, path, body) if method == "POST" else body.receive
+            with track_uploads():
+                await self._app(scope, checked, sender)
+        except _TooLargeError:
+            await body.drain()
+            most = self._limits.upload_bytes if path == _UPLOAD else self._limits.body_bytes
+            advice = (
+                Message("choose a smaller picture")
+                if path == _UPLOAD
+                else Message("upload the picture to /gradio_api/upload and send its path")
+            )
+            await _refuse(
+                send,
+                413,
+                Message(
+                    "the request is larger than {limit:bytes}, the limit; {advice}",
+                    limit=most,
+                    advice=advice,
+                ),
+            )
+        except UploadContentError as error:
+            await body.drain()
+            await _refuse(send, error.status, error.message)
+        except RequestContentError as error:
+            await _refuse(send, 400, error.message)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001  # the server's edge: uvicorn would print the request's values
+            await self._answer_failure(error, path, sender, body)
+
+    async def _answer_failure(
+        self, error: Exception, path: str, sender: Sender, body: _Body
+    ) -> None:
+        """Answer a request that failed, and log where, without its values: they are a visitor's."""
+        is_full = is_disk_full(error)
+        # Gradio raises these for an unknown endpoint or parameter.
+        is_unknown = _NAMED_CALL.match(path) is not None and isinstance(error, KeyError | TypeError)
+        if not (is_full or is_unknown):
+            log_unexpected(_LOG, "a request", error)
+        if sender.has_started:
+            return  # uvicorn closes the connection
+        await body.drain()
+        if is_full:
+            await _refuse(sender.send, 507, DISK_FULL)
+        elif is_unknown:
+            await _refuse(
+                sender.send,
+                400,
+                Message("there is no such endpoint or parameter; /gradio_api/info lists them"),
+            )
+        else:
+            await _refuse(sender.send, 500, UNEXPECTED)
+
+    async def _checked(self, scope: Scope, path: str, body: _Body) -> Receive:
+        """Bound a body, and check what it holds.
+
+        Raises:
+            _TooLargeError: its length is told to be too great, or it is.
+            RequestContentError: its JSON holds what cannot be served.
+            OSError: the disk is full.
+        """
+        headers = Headers(scope=scope)  # of two of a name the first, as Gradio's
+        is_upload = path == _UPLOAD
+        most = self._limits.upload_bytes + MAX_TEXT_BYTES if is_upload else self._limits.body_bytes
+        told = headers.get("content-length", "").encode("latin-1")  # of text isdigit takes "²"
+        told_bytes = int(told) if told.isdigit() and len(told) < 20 else 0
+        if told_bytes > most or len(told) >= 20:
+            raise _TooLargeError
+        if _WRITES.match(path):
+            check_free_space(self._limits.folder, told_bytes)
+        body.max_bytes = most
+        if is_upload:
+            has_progress = bool(QueryParams(scope.get("query_string", b"")).get("upload_id"))
+            content_type = headers.get("content-type", "").encode("latin-1")
+            check = UploadCheck(content_type, takes_text=not has_progress)
+            return _followed(body.receive, check)
+        content = await _read_whole(body.receive)
+        if content is None:
+            return body.receive  # who asked has gone; the app sees that itself
+        check_contents(content, self._limits.folder, self._limits.events)
+        return _replayed(content, body.receive)
+
+
+def _path_of(scope: Scope) -> str:
+    """Give a request's path below the place where the app is served."""
+    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    return path[len(root) :] or "/" if root and path.startswith(f"{root}/") else path
+
+
+class _Body:
+    """A request's body: counted as it comes, whatever was told of its length."""
+
+    def __init__(self, receive: Receive) -> None:
+        """Read from the server."""
+        self._receive = receive
+        self._seen_bytes = 0
+        self._is_whole = False
+        self.max_bytes: int | None = None
+
+    async def receive(self) -> Event:
+        """Receive a piece.
+
+        Raises:
+            _TooLargeError: more came than the body may hold.
+        """
+        message = await self._receive()
+        self._is_whole = message["type"] != "http.request" or not message.get("more_body", False)
+        self._seen_bytes += len(message.get("body", b""))
+        if self.max_bytes is not None and self._seen_bytes > self.max_bytes:
+            raise _TooLargeError
+        return message
+
+    async def drain(self) -> None:
+        """Read on and keep nothing: who is still sending would not read the answer.
+
+        There is an end to it.
+        """
+        self.max_bytes = None
+        while not self._is_whole and self._seen_bytes < _MOST_DRAINED_BYTES:
+            await self.receive()
+
+
+def _followed(receive: Receive, check: UploadCheck) -> Receive:
+    """Check an upload's pieces as they come."""
+
+    async def receive_checked() -> Event:
+        message = await receive()
+        check.add(message.get("body", b""))
+        return message
+
+    return receive_checked
+
+
+async def _read_whole(receive: Receive) -> bytes | None:
+    """Read a body to its end; None where the client leaves meanwhile."""
+    pieces: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Give a body once more, unchanged, and then whatever comes."""
+    is_given = False
+
+    async def receive_again() -> Event:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
+
+
+async def _refuse(send: Send, status: int, message: Message) -> None:
+    """Answer with a sentence in English, as Gradio's clients read it."""
+    sentence = render(message, is_public=True)
+    body = json.dumps({"error": sentence, "detail": sentence}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

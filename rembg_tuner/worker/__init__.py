@@ -1,0 +1,1 @@
+"""All that runs in a child process: the measured worker, conversion, comparisons, previews."""

@@ -1,0 +1,280 @@
+"""The measured child: `main` is called with ENGINE REQUEST_FD RESULT_FD by `running.process`.
+
+Requests come in and results go out as JSON lines on pipes of their own, since native libraries
+write to fd 1. It imports nothing of pages, meters or plots, so that its memory is a setting's and
+no one else's, and it ends by itself when its parent's end of the pipe closes.
+
+Requests: {"op": "load", ...}, {"op": "run", ...}, {"op": "run_together", ...}, {"op": "cancel"}.
+          "run_together" names the pictures of the next request too ("following"), which may be read
+          meanwhile.
+Results:  {"event": "ready" | "loaded" | "stage" | "done" | "done_together" | "failed", ...}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rembg_tuner import __version__
+from rembg_tuner.base.errors import TunerError
+from rembg_tuner.base.messages import Message, Quoted
+from rembg_tuner.engines.table import ENGINES, open_engine
+from rembg_tuner.models.spec import ModelSpec, verify
+from rembg_tuner.settings.address_space import root_reason
+from rembg_tuner.settings.settings import build_settings
+from rembg_tuner.worker.pipeline import Job, Outcome, Stages, Undone, cut_out_together, run_job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rembg_tuner.engines.protocols import NetworkEngine, StockEngine
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.worker.read_ahead import ReadAhead
+
+_FIRST_TO_BE_KILLED = "1000"
+
+
+class Worker:
+    """A loaded engine and the run that is going on."""
+
+    def __init__(self, result_fd: int) -> None:
+        """Write results to a descriptor."""
+        self._results = os.fdopen(result_fd, "w", encoding="utf-8")
+        self._engine: NetworkEngine | StockEngine | None = None
+        self._settings: Settings | None = None
+        self._model: ModelSpec | None = None
+        self._stages: Stages | None = None
+        self._ahead: ReadAhead | None = None
+
+    def tell(self, event: str, **content: Any) -> None:
+        """Write one result line."""
+        self._results.write(json.dumps({"event": event, **content}) + "\n")
+        self._results.flush()
+
+    def handle(self, request: dict[str, Any]) -> None:
+        """Do what a request asks; whatever goes wrong is a result too."""
+        operation, stage = request.pop("op"), "load"
+        try:
+            if operation == "load":
+                self._load(**request)
+            elif operation == "run":
+                self._run(**request)
+            else:
+                self._run_together(**request)
+        except TunerError as error:
+            stage = self._stages.current if self._stages else stage
+            self._fail(error.kind, error.message, stage)
+        except MemoryError:
+            stage = self._stages.current if self._stages else stage
+            message = Message(
+                "the worker ran out of memory; choose a smaller network_size or max_side, or a"
+                " higher limit"
+            )
+            self._fail("out_of_memory", message, stage)
+        except Exception as error:  # noqa: BLE001  # the worker's outer edge: the traceback is kept in its log
+            import traceback
+
+            traceback.print_exc()
+            stage = self._stages.current if self._stages else stage
+            message = Message(
+                "an error nobody foresaw, please report it: {kind}: {error}",
+                kind=type(error).__name__,
+                error=Quoted(str(error)),
+            )
+            self._fail("engine_error", message, stage)
+        finally:
+            self._stages = None
+
+    def _fail(self, kind: str, message: Message, stage: str) -> None:
+        """Write that a request failed."""
+        self.tell("failed", kind=kind, message=message.to_json(), stage=stage)
+
+    def _load(
+        self, *, settings: dict[str, object], model: dict[str, Any], threads: int, cache: str
+    ) -> None:
+        """Verify the model and open the engine."""
+        from rembg_tuner.engines.protocols import EngineRequest
+
+        started = time.perf_counter()
+        self._settings = build_settings(settings)
+        if not ENGINES[self._settings.engine].is_stock:
+            from rembg_tuner.imaging import libvips
+
+            libvips.use_threads(threads)
+        self._model = ModelSpec.from_dict(model)
+        digest = verify(self._model)
+        self._engine = open_engine(
+            EngineRequest(
+                settings=self._settings,
+                model=self._model,
+                model_digest=digest,
+                threads=threads,
+                cache=Path(cache),
+                tell=lambda phase: self.tell("stage", stage=phase),
+            )
+        )
+        self.tell(
+            "loaded",
+            load_s=time.perf_counter() - started,
+            effective=self._engine.effective,
+            warnings=_sent(self._engine.warnings),
+        )
+
+    def _run(self, *, job: dict[str, Any], settings: dict[str, object]) -> None:
+        """Run one picture through."""
+        engine, model = self._loaded()
+        if self._ahead is not None:
+            self._ahead.stop()
+        self._stages = stages = Stages(lambda name: self.tell("stage", stage=name))
+        outcome = run_job(Job.from_dict(job), build_settings(settings), engine, model, stages)
+        self.tell("done", **_outcome(outcome))
+
+    def _run_together(
+        self,
+        *,
+        jobs: list[dict[str, Any]],
+        following: list[dict[str, Any]],
+        settings: dict[str, object],
+    ) -> None:
+        """Run pictures through, the network once for all of them.
+
+        Read the following ones meanwhile.
+        """
+        from rembg_tuner.worker.read_ahead import ReadAhead
+
+        loaded, model = self._loaded()
+        engine = cast("NetworkEngine", loaded)
+        ahead = self._ahead = self._ahead or ReadAhead(engine, model)
+        stages = Stages(lambda name: self.tell("stage", stage=name), cpu_clock=ahead.cpu_clock)
+        self._stages = stages
+        these, built = [Job.from_dict(job) for job in jobs], build_settings(settings)
+        ahead.keep_only(these, built)
+        ahead.following = [Job.from_dict(job) for job in following]
+        came = cut_out_together(these, built, engine, model, stages, ahead=ahead)
+        outcomes = [
+            (
+                {"kind": one.error.kind, "message": one.error.message.to_json(), "stage": one.stage}
+                if isinstance(one, Undone)
+                else _outcome(one)
+            )
+            for one in came
+        ]
+        self.tell("done_together", outcomes=outcomes)
+
+    def _loaded(self) -> tuple[NetworkEngine | StockEngine, ModelSpec]:
+        """Give the engine and its model.
+
+        Raises:
+            TunerError: nothing was loaded.
+        """
+        if self._engine is None or self._model is None:
+            raise TunerError(Message("the worker was asked to run before it was told to load"))
+        return self._engine, self._model
+
+    def cancel(self) -> None:
+        """Stop the run that is going on; called from the thread that reads requests."""
+        stages, engine = self._stages, self._engine
+        if stages is not None and engine is not None:
+            stages.cancelled.set()
+            if self._ahead is not None:
+                self._ahead.cancel()
+            engine.cancel()
+
+
+def _sent(warnings: Iterable[Message]) -> list[dict[str, object]]:
+    """Return warnings as they go through the pipe."""
+    return [warning.to_json() for warning in warnings]
+
+
+def _outcome(outcome: Outcome) -> dict[str, object]:
+    """Return an outcome as it goes through the pipe."""
+    return {**asdict(outcome), "warnings": _sent(outcome.warnings)}
+
+
+def read_requests(request_fd: int, worker: Worker, requests: queue.Queue[dict[str, Any]]) -> None:
+    """Read requests until the parent goes, then end at once, whatever is running."""
+    with os.fdopen(request_fd, encoding="utf-8") as lines:
+        for line in lines:
+            request = json.loads(line)
+            if request["op"] == "cancel":
+                worker.cancel()
+            else:
+                requests.put(request)
+    os._exit(0)
+
+
+def _import_libraries(engine: str) -> dict[str, str]:
+    """Import what runs of this engine need, so that no run pays for it; give the versions."""
+    versions = {"python": sys.version.split()[0], "rembg_tuner": __version__}
+    spec = ENGINES[engine]
+    if spec.is_stock:
+        return {**versions, **spec.imports()}
+    from rembg_tuner.imaging import compose, deflate, libvips  # noqa: F401
+    from rembg_tuner.worker import looks  # noqa: F401  # this and compose bring the rest of imaging
+
+    libvips.start_libvips(1)  # how many there will be is told with the load
+    versions |= {"libvips": libvips.libvips_version(), "pyvips": libvips.binding_version()}
+    versions[deflate.LIBRARY] = deflate.VERSION
+    return {**versions, **spec.imports()}
+
+
+def _why_not_loaded(engine: str, error: Exception) -> Message:
+    """Return why an engine's libraries could not be imported."""
+    if isinstance(error, TunerError):
+        return error.message
+    if isinstance(error, ModuleNotFoundError):
+        return Message(
+            "engine {engine} is not installed here ({error}); choose another engine, or install it",
+            engine=engine,
+            error=Quoted(str(error)),
+        )
+    return Message(
+        "what engine {engine} needs could not be loaded ({error}); choose another engine, or"
+        " install it anew",
+        engine=engine,
+        error=Quoted(str(root_reason(error))),
+    )
+
+
+def main(engine: str, request_fd: int, result_fd: int) -> None:
+    """Serve requests until the parent goes.
+
+    The process is started with the garbage collector off: while modules are imported it finds
+    nothing, and takes a twentieth of the time. It is on again before anything is measured, and from
+    the start for the stock pipeline, which is measured as it is.
+    """
+    if ENGINES[engine].is_stock:
+        gc.enable()
+    # a Ctrl-C at the terminal is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: then the kernel chooses by size
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_BE_KILLED, encoding="ascii")
+    worker = Worker(result_fd)
+    requests: queue.Queue[dict[str, Any]] = queue.Queue()
+    reader = threading.Thread(
+        target=read_requests, args=(request_fd, worker, requests), daemon=True
+    )
+    reader.start()
+    try:
+        versions = _import_libraries(engine)
+    except (TunerError, ImportError, OSError, MemoryError, RuntimeError) as error:
+        message = _why_not_loaded(engine, error).to_json()
+        worker.tell("failed", kind="engine_error", message=message, stage="start")
+        return
+    if not gc.isenabled():
+        # what was imported stays: no run pays for looking through it, which takes 20 ms
+        gc.freeze()
+        gc.enable()
+    worker.tell("ready", versions=versions, ready_at=time.perf_counter())
+    while True:
+        worker.handle(requests.get())
