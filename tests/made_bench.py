@@ -40,7 +40,7 @@ class MadeBench:
         self.kill_after: int | None = None  # calls that go through before the process is gone
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
-        """Run pictures one after another; see `measure.Bench`."""
+        """Run pictures one after another; see `trial_runner.TrialRunner`."""
         if self.kill_after is not None and len(self.asked) >= self.kill_after:
             shutil.copytree(Path(jobs[0].output).parent, self.left, dirs_exist_ok=True)
             raise KilledError

@@ -36,8 +36,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeBench:
     """Run nothing, and remember nothing of this machine's other sweeps."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path / "cache"))
     made = MadeBench(tmp_path / "left")
-    monkeypatch.setattr("rembg_tuner.cli.sweep.OwnBench", lambda *_: made)
-    monkeypatch.setattr("rembg_tuner.cli.compare.OwnBench", lambda *_: made)
+    monkeypatch.setattr("rembg_tuner.cli.sweep.DirectTrialRunner", lambda *_: made)
+    monkeypatch.setattr("rembg_tuner.cli.compare.DirectTrialRunner", lambda *_: made)
     return made
 
 

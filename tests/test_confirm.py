@@ -322,7 +322,7 @@ def test_the_range_holds_for_what_is_chosen_for_being_low() -> None:
             search=None,  # type: ignore[arg-type]
             planned=12,
             ground=None,  # type: ignore[arg-type]
-            bench=None,  # type: ignore[arg-type]
+            runner=None,  # type: ignore[arg-type]
             context="",
             own=None,  # type: ignore[arg-type]
             known=None,

@@ -52,7 +52,7 @@ class TimedBench:
         self.failure: Failure | None = None
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
-        """Take tenfold for the warm-up; see `measure.Bench`."""
+        """Take tenfold for the warm-up; see `trial_runner.TrialRunner`."""
         self.order.append(settings.precision)
         assert (read_header(Path(jobs[0].input)).width, len(jobs)) == (256, 4)
         if self.failure is not None:

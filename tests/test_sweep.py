@@ -36,9 +36,9 @@ from rembg_tuner.tuning.comparison import Entry, Question, compare_settings
 from rembg_tuner.tuning.guess import left_range_s
 from rembg_tuner.tuning.measure import Ground, Reference, make_reference, measure_trial
 from rembg_tuner.tuning.opening import Plan, open_sweep
-from rembg_tuner.tuning.own_bench import OwnBench
 from rembg_tuner.tuning.store import STORE_FILE, TrialStore, context_of
 from rembg_tuner.tuning.summary import read_summary
+from rembg_tuner.tuning.trial_runner import DirectTrialRunner
 from rembg_tuner.tuning.trials import Trial, label_of, read_trial
 from rembg_tuner.tuning.weights import weights_key
 
@@ -325,7 +325,7 @@ def test_several_pictures_and_one_without_foreground(tmp_path: Path) -> None:
         rounds=2,
     )
     with Comparer() as comparer:
-        opened = open_sweep(plan, tmp_path / "s", OwnBench(), comparer)
+        opened = open_sweep(plan, tmp_path / "s", DirectTrialRunner(), comparer)
         [trial] = opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
     assert [len(one.times_s) for one in trial.pictures] == [2, 2, 2]
     judged = [one for one in trial.pictures if one.has_foreground]
@@ -345,7 +345,7 @@ def test_a_cancelled_sweep_keeps_what_is_done(tmp_path: Path) -> None:
         rounds=1,
     )
     with Comparer() as comparer:
-        opened = open_sweep(plan, tmp_path / "s", OwnBench(), comparer)
+        opened = open_sweep(plan, tmp_path / "s", DirectTrialRunner(), comparer)
         opened.run(on_trial=lambda _: None, is_cancelled=lambda: len(opened.trials) >= 2)
     assert len(opened.trials) == 2
     assert 0 < opened.progress(1.0).left_s[0] < opened.progress(1.0).left_s[1]
@@ -380,7 +380,7 @@ def test_a_hosts_limit_of_pixels_ends_a_sweep_of_a_larger_picture(tmp_path: Path
         max_pixels=lambda _: 1000,
     )
     with Comparer() as comparer, pytest.raises(OutputError, match="more than the 0 MP allowed"):
-        open_sweep(plan, tmp_path / "s", OwnBench(), comparer)
+        open_sweep(plan, tmp_path / "s", DirectTrialRunner(), comparer)
 
 
 def test_a_hosts_limit_of_pixels_holds_for_what_others_are_compared_with(tmp_path: Path) -> None:

@@ -36,9 +36,9 @@ from rembg_tuner.settings.presets import Preset, read_presets
 from rembg_tuner.settings.records import Record, RecordedPicture, read_record
 from rembg_tuner.settings.results import HAD_COMPANY
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.tuning.measure import Bench, Ground, Reference, measure_trial
+from rembg_tuner.tuning.measure import Ground, Reference, measure_trial
 from rembg_tuner.tuning.opening import describe_environment
-from rembg_tuner.tuning.own_bench import OwnBench
+from rembg_tuner.tuning.trial_runner import DirectTrialRunner, TrialRunner
 from rembg_tuner.tuning.verification import Check, Found, Ranges, compare, find_pictures
 
 SETTINGS = Settings(engine="onnxruntime", network_size=64)
@@ -78,7 +78,7 @@ def states(
     return {check.what: check.state for check in checks}
 
 
-def save_preset(folder: Path, picture: Path, bench: Bench, **knobs: Any) -> Path:
+def save_preset(folder: Path, picture: Path, bench: TrialRunner, **knobs: Any) -> Path:
     """Measure a setting and export it as a preset's file."""
     settings = replace(SETTINGS, **knobs)
     with Comparer() as comparer:
@@ -114,7 +114,7 @@ def picture(tmp_path: Path, astronaut: Path) -> Path:
 def saved(tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Save a preset whose runs are made, and verify it with made ones too."""
     bench = MadeBench()
-    monkeypatch.setattr("rembg_tuner.cli.verify.OwnBench", lambda *_: bench)
+    monkeypatch.setattr("rembg_tuner.cli.verify.DirectTrialRunner", lambda *_: bench)
     return save_preset(tmp_path, picture, bench)
 
 
@@ -378,7 +378,7 @@ def test_a_busy_machine_does_not_fail(
 ) -> None:
     """The time of a disturbed run is not compared with the record."""
     bench = MadeBench()
-    monkeypatch.setattr("rembg_tuner.cli.verify.OwnBench", lambda *_: bench)
+    monkeypatch.setattr("rembg_tuner.cli.verify.DirectTrialRunner", lambda *_: bench)
     path = save_preset(tmp_path, picture, bench)
     bench.warnings = (warning,)
     doctor(path, latency_p50_s=0.01)
@@ -475,7 +475,7 @@ def test_a_setting_that_fails_is_told(
     saved: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the reason of the run."""
-    monkeypatch.setattr("rembg_tuner.cli.verify.OwnBench", OwnBench)
+    monkeypatch.setattr("rembg_tuner.cli.verify.DirectTrialRunner", DirectTrialRunner)
     content: Any = read_mapping(saved)
     content["mine"]["settings"]["model"] = "/nowhere/net.onnx"
     saved.write_text(format_mapping(content))
@@ -488,7 +488,7 @@ def test_a_real_worker(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixt
 
     With the record of another size it does not.
     """
-    path = save_preset(tmp_path, picture, OwnBench())
+    path = save_preset(tmp_path, picture, DirectTrialRunner())
     record: Any = read_mapping(path)["mine"]
     host = read_host()
     assert record["measured"]["cpu_formats"] == list(host.fast_formats)

@@ -24,7 +24,7 @@ from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import find_preset, read_presets
 from rembg_tuner.settings.results import distinct, is_busy
 from rembg_tuner.tuning.comparison import Entry, Question, compare_settings
-from rembg_tuner.tuning.own_bench import OwnBench
+from rembg_tuner.tuning.trial_runner import DirectTrialRunner
 from rembg_tuner.tuning.trials import differences, label_of
 from rembg_tuner.tuning.trusted import find_mask, find_trusted
 
@@ -61,7 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
             trusted=held.trusted,
             rounds=arguments.rounds,
         )
-        compared = compare_settings(question, folder, OwnBench(history_of(arguments)), comparer)
+        compared = compare_settings(
+            question, folder, DirectTrialRunner(history_of(arguments)), comparer
+        )
     document = {
         "picture": arguments.image,
         "reference": held.name,

@@ -16,7 +16,7 @@ from rembg_tuner.runtime.load import OwnLoad, busy_warning
 from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.settings import name_of
 from rembg_tuner.tuning.format_timing import format_states, time_formats
-from rembg_tuner.tuning.own_bench import OwnBench
+from rembg_tuner.tuning.trial_runner import DirectTrialRunner
 
 if TYPE_CHECKING:
     import argparse
@@ -51,7 +51,7 @@ def _time(models: list[str]) -> bool:
         ModelError: a model is not known, or not on disk.
         SettingsError: it has nothing to time.
     """
-    machine, bench, is_done = read_machine(), OwnBench("ignored"), True
+    machine, runner, is_done = read_machine(), DirectTrialRunner("ignored"), True
     states = format_states(machine, models)
     if models and not states:
         machine.find(models[0], None)
@@ -72,7 +72,7 @@ def _time(models: list[str]) -> bool:
         with tempfile.TemporaryDirectory(prefix="rembg-tuner-time-") as folder:
             try:
                 time_formats(
-                    state, machine, bench, Path(folder), lambda step: log(f"timing {step}")
+                    state, machine, runner, Path(folder), lambda step: log(f"timing {step}")
                 )
             except OutputError as error:
                 log(f"rembg-tuner: {state.settings.model} in {state.settings.engine}: {error}")

@@ -21,10 +21,10 @@ from rembg_tuner.settings.results import is_busy
 from rembg_tuner.settings.settings import flag_of
 from rembg_tuner.tuning.budgets import ANY
 from rembg_tuner.tuning.opening import open_sweep
-from rembg_tuner.tuning.own_bench import OwnBench
 from rembg_tuner.tuning.plan_file import hold_folder
 from rembg_tuner.tuning.recommend import recommend
 from rembg_tuner.tuning.summary import busy_text, write_summary
+from rembg_tuner.tuning.trial_runner import DirectTrialRunner
 from rembg_tuner.tuning.trials import differences, figures_of, label_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
     is_interrupted = False
     with hold_folder(folder), Comparer() as comparer:
         sweep = open_sweep(
-            plan, folder, OwnBench(history_of(arguments)), comparer, resume=arguments.resume
+            plan,
+            folder,
+            DirectTrialRunner(history_of(arguments)),
+            comparer,
+            resume=arguments.resume,
         )
         if arguments.resume:
             log(str(_announce_rest(sweep)))

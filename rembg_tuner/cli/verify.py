@@ -14,7 +14,7 @@ from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.settings.presets import measured_on_text, read_presets
-from rembg_tuner.tuning.own_bench import OwnBench
+from rembg_tuner.tuning.trial_runner import DirectTrialRunner
 from rembg_tuner.tuning.verification import Ranges, Request, verify
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Verify each preset; 1 where a figure is outside its range."""
     presets = _presets(arguments.preset)
     request = _request(arguments)
-    bench, found = OwnBench("ignored"), []
+    runner, found = DirectTrialRunner("ignored"), []
     for preset in presets:
         log(f"preset {preset.name}: measured again")
         with (
             tempfile.TemporaryDirectory(prefix="rembg-tuner-verify-") as folder,
             Comparer() as comparer,
         ):
-            one = verify(preset, request, Path(folder), bench, comparer)
+            one = verify(preset, request, Path(folder), runner, comparer)
         found.append(one)
         if not arguments.json:
             emit(*_describe(one))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rembg_tuner.base.messages import Message
     from rembg_tuner.runtime.comparer import Comparer
     from rembg_tuner.settings.settings import Settings
-    from rembg_tuner.tuning.measure import Bench
+    from rembg_tuner.tuning.trial_runner import TrialRunner
 
 MOST_COMPARED = 6
 
@@ -91,14 +91,14 @@ class Question:
 
 
 def compare_settings(
-    question: Question, folder: Path, bench: Bench, comparer: Comparer
+    question: Question, folder: Path, runner: TrialRunner, comparer: Comparer
 ) -> list[Compared]:
     """Measure settings on a picture, each in a worker of its own, and hold their mattes against one.
 
     Args:
         question: what to compare.
         folder: where cut-outs and maps go.
-        bench: runs them.
+        runner: runs them.
         comparer: compares.
 
     Returns:
@@ -118,7 +118,7 @@ def compare_settings(
             [question.picture],
             question.trusted,
             str(question.reference),
-            bench,
+            runner,
             folder,
             max_pixels={} if limit is None else {str(question.picture): limit},
         )
@@ -133,7 +133,7 @@ def compare_settings(
             max_pixels=question.max_pixels,
         )
         timed = replace(job, preview=None)  # the warm-up's preview is enough
-        runs = bench.measure([job, *([timed] * question.rounds)], entry.settings)
+        runs = runner.measure([job, *([timed] * question.rounds)], entry.settings)
         measured.append((entry, job, runs))
         if trusted is None and entry.name == question.reference:
             empty = without_foreground(runs)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.settings import EngineName
-    from rembg_tuner.tuning.measure import Bench
+    from rembg_tuner.tuning.trial_runner import TrialRunner
 
 _ROUNDS = 2  # workers of each format, in turn, so that a slow moment is not one format's alone
 _RUNS = 3  # timed runs in each worker, after a warm-up
@@ -129,7 +129,7 @@ def step_text(settings: Settings) -> Message:
 def time_formats(
     state: FormatState,
     machine: Machine,
-    bench: Bench,
+    runner: TrialRunner,
     folder: Path,
     tell: Callable[[Message], None] = lambda _: None,
 ) -> None:
@@ -139,8 +139,8 @@ def time_formats(
 
     Args:
         state: model, engine and formats.
-        machine: as the bench's slot has it; see `Machine.shared_by`.
-        bench: runs them.
+        machine: shared by the runner's slots; see `Machine.shared_by`.
+        runner: runs them.
         folder: where the picture and its cut-outs go.
         tell: called as a format is timed.
 
@@ -160,7 +160,7 @@ def time_formats(
                 precision=precision,  # type: ignore[arg-type]
             )
             tell(step_text(settings))
-            found += _predict_times(bench.measure([job] * (1 + _RUNS), settings))
+            found += _predict_times(runner.measure([job] * (1 + _RUNS), settings))
     medians = {name: statistics.median(found) for name, found in times.items()}
     try:
         key = machine.times_key(state.settings.model, state.settings.engine)

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import NO_FOREGROUND, OutputError
 from rembg_tuner.base.messages import Message
@@ -21,31 +21,11 @@ if TYPE_CHECKING:
     from rembg_tuner.runtime.comparer import Comparer, Comparison
     from rembg_tuner.settings.results import Told
     from rembg_tuner.settings.settings import Settings, Value
+    from rembg_tuner.tuning.trial_runner import TrialRunner
 
 # Failures that are the setting's own; any other says nothing of it.
 OF_THE_SETTING = frozenset({"timeout", "out_of_memory", "crash", "engine_error"})
 ROUNDS = 3  # timed runs of each picture: from the second on ONNX Runtime's memory pattern is held
-
-
-class Bench(Protocol):
-    """What runs pictures: the command line's own runner, or the page's line.
-
-    Attributes:
-        slots: how many share this machine's CPUs, and give a worker its part of them.
-    """
-
-    slots: int
-
-    def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
-        """Run pictures one after another in one worker that is new and ends with them.
-
-        Args:
-            jobs: in order.
-            settings: how.
-
-        Returns:
-            One for each job up to the first Failure.
-        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +71,7 @@ def make_reference(
     pictures: Sequence[Path],
     settings: Settings,
     name: str,
-    bench: Bench,
+    runner: TrialRunner,
     folder: Path,
     *,
     max_pixels: Mapping[str, int],
@@ -102,7 +82,7 @@ def make_reference(
         pictures: their paths.
         settings: that are trusted.
         name: as a person calls them.
-        bench: runs them.
+        runner: runs them.
         folder: where the cut-outs go.
         max_pixels: as `Ground`'s.
 
@@ -117,7 +97,7 @@ def make_reference(
         )
         for i, path in enumerate(pictures)
     ]
-    runs = bench.measure(jobs, settings)
+    runs = runner.measure(jobs, settings)
     for run in runs:
         if isinstance(run, Failure):
             raise OutputError(
@@ -144,14 +124,14 @@ def without_foreground(runs: Sequence[Result | Failure]) -> frozenset[str]:
     )
 
 
-def measure_trial(number: int, settings: Settings, ground: Ground, bench: Bench) -> Trial:
+def measure_trial(number: int, settings: Settings, ground: Ground, runner: TrialRunner) -> Trial:
     """Measure one setting: a warm-up that is left out, then every picture in turn, `rounds` times.
 
     Args:
         number: of the trial.
         settings: to measure.
         ground: pictures, reference, rounds.
-        bench: runs them.
+        runner: runs them.
 
     Returns:
         Figures, or why there are none.
@@ -165,7 +145,7 @@ def measure_trial(number: int, settings: Settings, ground: Ground, bench: Bench)
         for i, path in enumerate(ground.pictures)
     ]
     try:
-        runs = bench.measure([jobs[0], *(jobs * ground.rounds)], settings)
+        runs = runner.measure([jobs[0], *(jobs * ground.rounds)], settings)
         failure = next((run for run in runs if isinstance(run, Failure)), None)
         if failure is not None:
             return Trial(

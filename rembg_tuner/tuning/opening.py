@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.settings import Settings, Value
     from rembg_tuner.tuning.grid import Grid
-    from rembg_tuner.tuning.measure import Bench
+    from rembg_tuner.tuning.trial_runner import TrialRunner
 
 # Of which figures depend on besides those in the measurement key: what reads and writes pictures.
 _PICTURE_LIBRARIES = ("pyvips", "isal")
@@ -156,7 +156,7 @@ class Plan:
 def open_sweep(
     plan: Plan,
     folder: Path,
-    bench: Bench,
+    runner: TrialRunner,
     comparer: Comparer,
     *,
     resume: bool = False,
@@ -167,7 +167,7 @@ def open_sweep(
     Args:
         plan: what to sweep.
         folder: where trials, thumbnails and reports go; made if it is not there.
-        bench: runs pictures.
+        runner: runs pictures.
         comparer: compares cut-outs.
         resume: go on with the sweep that lies in the folder.
         thumbnails: where what is remembered of this machine's trials keeps its thumbnails, a folder
@@ -185,8 +185,8 @@ def open_sweep(
         sniff(path)
     take_folder(plan.to_dict(), folder, resume=resume)
     masks = _masks(plan, comparer)
-    machine = read_machine().shared_by(bench.slots)
-    context = _context(plan, masks, machine, bench.slots)
+    machine = read_machine().shared_by(runner.slots)
+    context = _context(plan, masks, machine, runner.slots)
     trials = plan.count()
     search = (
         WholeGrid(grid, plan.seed)
@@ -200,7 +200,7 @@ def open_sweep(
         "environment": environment,
     }
     with written_plan(record, folder):
-        reference = _reference(plan, masks, bench, folder)
+        reference = _reference(plan, masks, runner, folder)
     ground = Ground(
         pictures=plan.pictures,
         reference=reference,
@@ -213,7 +213,7 @@ def open_sweep(
         search=search,
         planned=trials,
         ground=ground,
-        bench=bench,
+        runner=runner,
         context=context,
         own=TrialStore(folder / STORE_FILE, machine=machine),
         known=TrialStore.of_this_machine(open_cache()[0], machine),
@@ -224,7 +224,7 @@ def open_sweep(
         confirming=plan.confirming,
     )
     if resume:
-        sweep.resume(_older_context(plan, masks, bench.slots))
+        sweep.resume(_older_context(plan, masks, runner.slots))
     return sweep
 
 
@@ -334,7 +334,7 @@ def _masks(plan: Plan, comparer: Comparer) -> dict[str, str]:
     return {str(picture): str(mask) for picture, mask in found.items()}
 
 
-def _reference(plan: Plan, masks: dict[str, str], bench: Bench, folder: Path) -> Reference:
+def _reference(plan: Plan, masks: dict[str, str], runner: TrialRunner, folder: Path) -> Reference:
     """Take the masks, or cut the pictures out with what is trusted."""
     if masks:
         path = Path(plan.reference)
@@ -342,7 +342,7 @@ def _reference(plan: Plan, masks: dict[str, str], bench: Bench, folder: Path) ->
         return Reference(name=name, mattes=masks, is_ground_truth=True)
     settings, called = _trusted(plan)
     return make_reference(
-        plan.pictures, settings, str(called), bench, folder, max_pixels=plan.pixel_limits()
+        plan.pictures, settings, str(called), runner, folder, max_pixels=plan.pixel_limits()
     )
 
 

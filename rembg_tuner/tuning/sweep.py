@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.budgets import Budgets
-    from rembg_tuner.tuning.measure import Bench, Ground
+    from rembg_tuner.tuning.measure import Ground
     from rembg_tuner.tuning.search import Search
     from rembg_tuner.tuning.store import TrialStore
+    from rembg_tuner.tuning.trial_runner import TrialRunner
     from rembg_tuner.tuning.trials import Trial
 
 MOST_THUMBNAILS = 2000  # in the cache: about 20 MB
@@ -65,7 +66,7 @@ class Sweep:
         search: says what comes next.
         planned: how many trials.
         ground: pictures and reference.
-        bench: runs them.
+        runner: runs them.
         context: what the figures depend on besides the setting.
         own: the sweep's own store: what is in it is taken as done.
         known: this machine's store: what is in it is not measured again; None: there is none.
@@ -84,7 +85,7 @@ class Sweep:
     search: Search
     planned: int
     ground: Ground
-    bench: Bench
+    runner: TrialRunner
     context: str
     own: TrialStore
     known: TrialStore | None
@@ -151,7 +152,7 @@ class Sweep:
             is_new = trial is None
             if trial is None:
                 started = time.perf_counter()
-                trial = measure_trial(number, settings, self.ground, self.bench)
+                trial = measure_trial(number, settings, self.ground, self.runner)
                 if trial.failure_kind == "cancelled":
                     break
                 guess_s = self.guesses_s.get(settings)
@@ -190,7 +191,7 @@ class Sweep:
             trial = self._least_sure(budgets)
             if trial is None:
                 break
-            again = measure_trial(trial.number, trial.settings, self.ground, self.bench)
+            again = measure_trial(trial.number, trial.settings, self.ground, self.runner)
             if again.failure_kind == "cancelled":
                 break
             joined = join_workers(trial, again)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.presets import Preset
     from rembg_tuner.settings.records import Record
     from rembg_tuner.settings.settings import Settings
-    from rembg_tuner.tuning.measure import Bench
+    from rembg_tuner.tuning.trial_runner import TrialRunner
     from rembg_tuner.tuning.trials import Trial
 
 State = Literal["inside", "outside", "not_compared"]
@@ -166,7 +166,7 @@ class Request:
 
 
 def verify(
-    preset: Preset, request: Request, folder: Path, bench: Bench, comparer: Comparer
+    preset: Preset, request: Request, folder: Path, runner: TrialRunner, comparer: Comparer
 ) -> Verification:
     """Measure a preset again, and compare it with its record.
 
@@ -174,7 +174,7 @@ def verify(
         preset: with a record.
         request: how.
         folder: where cut-outs go.
-        bench: runs them.
+        runner: runs them.
         comparer: makes their small mattes.
 
     Raises:
@@ -197,7 +197,7 @@ def verify(
         comparer=comparer,
         rounds=request.rounds,
     )
-    trial = measure_trial(0, settings, ground, bench)
+    trial = measure_trial(0, settings, ground, runner)
     if trial.time_s is None or trial.peak_bytes is None:
         raise OutputError(
             Message(

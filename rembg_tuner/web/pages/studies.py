@@ -119,7 +119,7 @@ class LineBench:
         self._machine = read_machine()  # the same for all trials, so that `auto` stays what it is
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
-        """Wait for a turn and run; see `sweep.measure.Bench`. A full line is asked again."""
+        """Wait for a turn and run; see `trial_runner.TrialRunner`. A full line is asked again."""
         self._study.measuring = settings
         while True:
             ticket = self._line.submit(
