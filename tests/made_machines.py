@@ -9,9 +9,8 @@ from rembg_tuner.base.errors import MissingModelError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.engines.table import by_rank
 from rembg_tuner.models.agreement import agreement_with_fp32
-from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, name_of
 from rembg_tuner.settings.machine import Machine, ModelFile
-from rembg_tuner.settings.settings import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection

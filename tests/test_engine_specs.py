@@ -21,7 +21,7 @@ from rembg_tuner.engines.table import ENGINES, by_rank, open_engine
 from rembg_tuner.engines.versions import installed_version, is_installed, package_versions
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Export, Measured
-from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.models.catalogue import INT8_ENDINGS, find_model
 from rembg_tuner.runtime.diagnosis import EngineState, _engine_state
 from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.precision import meaning_of_precision
@@ -104,7 +104,7 @@ def test_every_spec_is_complete(name: str) -> None:
     assert set(spec.timeouts.build_s) <= set(spec.providers)
     assert set(spec.axes or {}) <= KNOBS.keys()
     needs_a_file = any(need.int8_file for need in spec.precisions.values())
-    assert needs_a_file == (spec.int8_ending is not None) == (spec.int8_tools is not None)
+    assert needs_a_file == (spec.name in INT8_ENDINGS) == (spec.int8_tools is not None)
     model = find_model("u2netp")
     asked = {
         knob: value
@@ -310,7 +310,12 @@ def test_an_engine_without_own_files_refuses_them(tmp_path: Path) -> None:
     """Before its library is imported, and with what to do."""
     model = replace(find_model("u2netp"), name="mine/net.onnx")
     request = EngineRequest(
-        settings=Settings(engine="rembg"), model=model, model_digest="", threads=1, cache=tmp_path
+        settings=Settings(engine="rembg"),
+        model=model,
+        model_digest="",
+        threads=1,
+        cache=tmp_path,
+        cpu={},
     )
     with pytest.raises(
         ModelError,

@@ -105,7 +105,7 @@ def opened(settings: Settings, spec: ModelSpec, cache: Path, *, threads: int = 2
     """Open a network engine in this process."""
     ready = prepare(settings, spec, cache, is_cancelled=lambda: False, on_start=lambda: None)
     request = EngineRequest(
-        settings=settings, model=ready, model_digest=spec.path, threads=threads, cache=cache
+        settings=settings, model=ready, model_digest=spec.path, threads=threads, cache=cache, cpu={}
     )
     return cast("NetworkEngine", open_engine(request))
 
@@ -278,6 +278,7 @@ def test_halved_weights_are_written_where_what_is_left_is_swept(
         model_digest="",
         threads=1,
         cache=tmp_path,
+        cpu={},
     )
     engine_module._halved(core, core.read_model(toy.path), request)
     assert [(path.parent.parent, path.parent.name[:8]) for path in written] == [

@@ -38,9 +38,6 @@ ROWS: tuple[tuple[str, ...], ...] = (
 )
 # Imports that still point the other way.
 BESIDE = {
-    ("engines", "settings"),
-    ("models", "engines"),
-    ("models", "settings"),
     ("settings", "runtime"),
     ("tuning", "export"),
 }
@@ -353,7 +350,7 @@ settings = build_settings({"engine": engine, "focus": focus, "precision": "fp32"
 told = []
 one = worker.Worker(1)
 one.tell = lambda event, **more: told.append((event, more))
-one._load(settings=settings, model=find_model("u2netp").to_dict(), threads=1, cache=folder)
+one._load(settings=settings, model=find_model("u2netp").to_dict(), threads=1, cache=folder, cpu={})
 before = set(sys.modules)
 job = asdict(Job(input=folder + "/picture.png", output=folder + "/out.png"))
 one._run(job=job, settings=settings)

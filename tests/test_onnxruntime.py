@@ -34,7 +34,7 @@ def request_for(settings: Settings, cache: Path, *, path: Path | None = None) ->
     """Ask for a session of u2netp, or of an own file."""
     model = find_model(settings.model if path is None else str(path))
     return EngineRequest(
-        settings=settings, model=model, model_digest=model.path, threads=1, cache=cache
+        settings=settings, model=model, model_digest=model.path, threads=1, cache=cache, cpu={}
     )
 
 
@@ -173,7 +173,7 @@ from rembg_tuner.base.errors import OutOfMemoryError
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.settings.settings import Settings
 model = find_model("u2netp")
-engine = open_engine(EngineRequest(settings=Settings(engine="onnxruntime"), model=model, model_digest="", threads=1, cache=Path({str(tmp_path)!r})))
+engine = open_engine(EngineRequest(settings=Settings(engine="onnxruntime"), model=model, model_digest="", threads=1, cache=Path({str(tmp_path)!r}), cpu={{}}))
 most = psutil.Process().memory_info().vms + 64 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (most, most))
 try:

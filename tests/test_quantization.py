@@ -26,7 +26,7 @@ from rembg_tuner.cli import main
 from rembg_tuner.engines.protocols import INT8_MARK
 from rembg_tuner.imaging.quality import sure_share
 from rembg_tuner.models.agreement import AgreementWithFp32, agreement_with_fp32
-from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, INT8_ENGINES, find_model, int8_file
+from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, INT8_ENDINGS, find_model, int8_file
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.quantization import make
 from rembg_tuner.quantization.make import Made, quantize_model
@@ -245,7 +245,7 @@ def test_a_matte_is_sure_where_its_foreground_is_opaque() -> None:
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
 )
-@pytest.mark.parametrize("engine", INT8_ENGINES)
+@pytest.mark.parametrize("engine", INT8_ENDINGS)
 def test_a_networks_int8_form_is_made_and_runs(
     engine: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -449,7 +449,7 @@ def test_a_record_that_is_not_right_is_told(record: object, reason: str, tmp_pat
         find_model(str(source))
 
 
-@pytest.mark.parametrize("engine", INT8_ENGINES)
+@pytest.mark.parametrize("engine", INT8_ENDINGS)
 def test_the_int8_form_that_comes_along_is_the_one_its_record_tells_of(engine: str) -> None:
     """Made of the embedded u2netp and the examples, by the command, with what was left out and why."""
     path = EMBEDDED_FOLDER / int8_file("u2netp.onnx", engine)

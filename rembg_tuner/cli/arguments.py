@@ -23,7 +23,7 @@ from rembg_tuner.cli.readers import (
     reader_of,
 )
 from rembg_tuner.cli.streams import STREAM_FORMATS
-from rembg_tuner.models.catalogue import INT8_ENGINES
+from rembg_tuner.models.catalogue import INT8_ENDINGS
 from rembg_tuner.settings.presets import DEFAULT_PRESET
 from rembg_tuner.settings.settings import KNOBS, default_text, flag_of, type_of
 from rembg_tuner.tuning.budgets import LOOKS_RIGHT
@@ -490,8 +490,8 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     quantize.add_argument("--pictures", required=True, metavar="DIR", help="pictures of your kind")
     quantize.add_argument(
         "--engine",
-        choices=INT8_ENGINES,
-        default=INT8_ENGINES[0],
+        choices=list(INT8_ENDINGS),
+        default=next(iter(INT8_ENDINGS)),
         help="whose fusions it is made for; default: %(default)s",
     )
     quantize.add_argument(

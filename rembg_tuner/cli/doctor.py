@@ -11,10 +11,10 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_bytes
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
+from rembg_tuner.models.spec import name_of
 from rembg_tuner.runtime.diagnosis import diagnose
 from rembg_tuner.runtime.load import OwnLoad, busy_warning
 from rembg_tuner.settings.machine import read_machine
-from rembg_tuner.settings.settings import name_of
 from rembg_tuner.tuning.format_timing import format_states, time_formats
 from rembg_tuner.tuning.trial_runner import DirectTrialRunner
 

@@ -15,7 +15,7 @@ from rembg_tuner.base.units import format_bytes
 from rembg_tuner.cli.console import emit, emit_json, log, log_over
 from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
 from rembg_tuner.models.catalogue import (
-    INT8_ENGINES,
+    INT8_ENDINGS,
     UNCHECKED_VARIABLE,
     CatalogueEntry,
     find_entry,
@@ -26,10 +26,9 @@ from rembg_tuner.models.catalogue import (
     read_unfit,
     refuse_no_home,
 )
-from rembg_tuner.models.spec import verify
+from rembg_tuner.models.spec import MODEL_ALIASES, verify
 from rembg_tuner.runtime.download import DownloadProgress, get_model
 from rembg_tuner.settings.machine import read_machine
-from rembg_tuner.settings.settings import MODEL_ALIASES
 
 if TYPE_CHECKING:
     import argparse
@@ -63,7 +62,7 @@ def _list(arguments: argparse.Namespace) -> int:
             "licence": entry.licence,
             "commercial": entry.commercial,
             "good_for": entry.good_for,
-            "int8": [e for e in INT8_ENGINES if entry.find(int8_file(entry.file, e))],
+            "int8": [e for e in INT8_ENDINGS if entry.find(int8_file(entry.file, e))],
         }
         for entry in read_catalogue().values()
     ]
@@ -167,7 +166,7 @@ def _check(arguments: argparse.Namespace) -> int:
     for name in names:
         forms: list[str | None] = [
             None,
-            *(e for e in INT8_ENGINES if read_machine().has_int8(name, e)),
+            *(e for e in INT8_ENDINGS if read_machine().has_int8(name, e)),
         ]
         for int8_for in forms:
             called = name if int8_for is None else f"{name} int8 for {int8_for}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from rembg_tuner.base.messages import Message
@@ -37,6 +37,8 @@ class EngineRequest:
         model_digest: the model's SHA-256 in hex, as just verified.
         threads: CPUs this process may use; what 0 threads means.
         cache: a folder for compiled models.
+        cpu: the processor's name and features, see `Host.cpu_identity`; what is compiled for one
+            processor is not used on another.
         tell: called with the name of a phase of its own that takes long, such as TensorRT's build.
     """
 
@@ -45,6 +47,7 @@ class EngineRequest:
     model_digest: str
     threads: int
     cache: Path
+    cpu: Mapping[str, object]
     tell: Callable[[str], None] = _tell_nobody
 
 

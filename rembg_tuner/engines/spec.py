@@ -143,9 +143,6 @@ class EngineSpec(_Value):
             (a Message, or null); empty: nobody asks.
         knobs: those that it honours, of the knobs that not every engine does (`Knob.engines`).
         runs_own_files: whether it runs a user's .onnx file.
-        int8_ending: what the name of a model's int8 file ends in before `.onnx`, where the engine
-            has a form of its own, since each fuses 8-bit operators of another placement; None: it
-            has no int8.
         int8_tools: imports what makes an int8 form, and returns the function that makes it (of a
             graph, inputs, `input_name` and the nodes `left_out`) and the versions of what makes it.
         derive: returns what must be made of a model's file for a run; None, or a function that
@@ -175,7 +172,6 @@ class EngineSpec(_Value):
     probe_providers: str = ""
     knobs: frozenset[str]
     runs_own_files: bool = True
-    int8_ending: str | None = None
     int8_tools: Callable[[], tuple[Quantize, dict[str, str]]] | None = None
     derive: Callable[[Settings, ModelSpec], Derived | None] | None = None
     convert_with: Callable[..., None] | None = None

@@ -16,7 +16,7 @@ from rembg_tuner.base.yaml_files import format_mapping
 from rembg_tuner.export.preset import preset_entry
 from rembg_tuner.export.values import made_of
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, int8_file, read_catalogue
-from rembg_tuner.settings.settings import DEFAULT_MODEL
+from rembg_tuner.models.spec import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rembg_tuner.export.values import Export, Measured, Wanted

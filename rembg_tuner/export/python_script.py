@@ -16,10 +16,10 @@ from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.export.scripts import script_with
 from rembg_tuner.export.values import kept_notes, made_of
 from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.models.spec import name_of
 from rembg_tuner.runtime.derived import prepare
 from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.resolve import resolve
-from rembg_tuner.settings.settings import name_of
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.spec import Script

@@ -11,8 +11,9 @@ from typing import Any, Literal, Self
 
 from rembg_tuner.base.errors import ModelError
 from rembg_tuner.base.messages import Either, Message
-from rembg_tuner.settings.settings import name_of
 
+DEFAULT_MODEL = "u2netp"
+MODEL_ALIASES = {"u2net_lite": DEFAULT_MODEL}  # the article's name for it
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 BATCH, HEIGHT, WIDTH = "batch", "height", "width"  # the names of a freed graph's dimensions
@@ -56,6 +57,24 @@ class ModelSpec:
     def from_dict(cls, content: dict[str, Any]) -> Self:
         """Make it again of what `to_dict` gave, as JSON carries it."""
         return cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
+
+
+def name_of(model: str) -> str | Path:
+    """Return how a message names a model: a model file as a path.
+
+    >>> name_of("u2netp"), name_of("my/net.onnx").name
+    ('u2netp', 'net.onnx')
+    """
+    return Path(model) if Path(model).suffix.lower() == ".onnx" else model
+
+
+def public_name_of(model: str) -> str:
+    """Return how the page names a model: a file without its folders, which are private.
+
+    >>> public_name_of("u2netp"), public_name_of("/srv/models/net.onnx")
+    ('u2netp', 'net.onnx')
+    """
+    return Path(model).name
 
 
 def refuse_no_output(count: int, path: str) -> None:

@@ -9,11 +9,12 @@ from rembg_tuner.base.messages import Message, listed
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.agreement import AgreementWithFp32
 from rembg_tuner.models.catalogue import find_model
+from rembg_tuner.models.spec import name_of
 from rembg_tuner.quantization.make import compare, predict_mattes
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
 from rembg_tuner.runtime.derived import prepare
 from rembg_tuner.settings.check import build, check
-from rembg_tuner.settings.settings import Settings, name_of
+from rembg_tuner.settings.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,6 +26,7 @@ from rembg_tuner.models.spec import file_digests, verify
 from rembg_tuner.quantization.pace import Pace
 from rembg_tuner.quantization.pictures import find_pictures, read_pictures
 from rembg_tuner.quantization.search import Agreement, Found, Target, find_left_out
+from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -357,15 +358,15 @@ def predict_mattes(
     Returns:
         Mattes, each float32 (side, side) in [0, 1].
     """
-    from rembg_tuner.settings.host import read_host
-
+    host = read_host()
     opened = open_engine(
         EngineRequest(
             settings=Settings(engine=engine, precision=precision),  # type: ignore[arg-type]  # checked by Settings
             model=spec,
             model_digest=file_digests(Path(spec.path), ["sha256"])["sha256"],
-            threads=read_host().usable_cpus,
+            threads=host.usable_cpus,
             cache=cache,
+            cpu=host.cpu_identity,
         )
     )
     try:

@@ -11,6 +11,7 @@ from rembg_tuner.runtime.meter import Meter, describe_environment
 from rembg_tuner.runtime.process import WorkerGoneError, WorkerProcess
 from rembg_tuner.runtime.warm import WarmWorker
 from rembg_tuner.runtime.watch import FailedRunError, Watch
+from rembg_tuner.settings.host import read_host
 
 if TYPE_CHECKING:
     import threading
@@ -101,6 +102,7 @@ def _load(process: WorkerProcess, start: Start) -> WarmWorker:
         "model": start.model.to_dict(),
         "threads": start.threads,
         "cache": str(start.cache),
+        "cpu": read_host().cpu_identity,
     }
     deadline_s = timeouts.load_of(start.settings.provider)
     watch = Watch(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message, Term
 from rembg_tuner.engines.table import ENGINES
+from rembg_tuner.models.spec import MODEL_ALIASES
 from rembg_tuner.settings.check import build, check, worded
-from rembg_tuner.settings.settings import MODEL_ALIASES, default_of
+from rembg_tuner.settings.settings import default_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

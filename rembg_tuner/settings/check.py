@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Literal
 from rembg_tuner.base.errors import ModelError, SettingsError
 from rembg_tuner.base.messages import Message, Term, listed
 from rembg_tuner.engines.table import ENGINES, own_file_problem
+from rembg_tuner.models.spec import name_of
 from rembg_tuner.settings.settings import (
     KNOBS,
     Settings,
     as_meant,
     default_of,
     is_honoured,
-    name_of,
     problems_of,
     unknown_problems,
     value_text,

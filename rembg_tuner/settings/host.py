@@ -91,6 +91,11 @@ class Host:
         return bool(self.features & _FP16)
 
     @property
+    def cpu_identity(self) -> dict[str, object]:
+        """What tells processors apart, as JSON: part of the names of files compiled for one."""
+        return {"cpu": self.cpu, "features": sorted(self.features)}
+
+    @property
     def int8_kind(self) -> Int8Kind:
         """How the CPU adds products of 8-bit numbers.
 

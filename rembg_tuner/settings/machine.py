@@ -26,7 +26,7 @@ from rembg_tuner.base.files import open_cache, user_cache_folder
 from rembg_tuner.base.messages import Message
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.agreement import agreement_with_fp32
-from rembg_tuner.models.catalogue import find_model, read_catalogue
+from rembg_tuner.models.catalogue import INT8_ENDINGS, find_model, read_catalogue
 from rembg_tuner.models.onnx_header import read_input_side
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.runtime.format_times import find_times, times_key
@@ -204,7 +204,7 @@ class Machine:
         Raises:
             ModelError: the model's file is not there.
         """
-        may_have_int8 = ENGINES[engine].int8_ending is not None and self.has_int8(model, engine)
+        may_have_int8 = engine in INT8_ENDINGS and self.has_int8(model, engine)
         int8 = self.find(model, engine).key if may_have_int8 else None
         return times_key([self.find(model, None).key, int8], engine, self.version(engine))
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.messages import Message, listed
 from rembg_tuner.engines.table import ENGINES
+from rembg_tuner.models.spec import name_of
 from rembg_tuner.settings.check import check
 from rembg_tuner.settings.fastest import fastest_of
-from rembg_tuner.settings.settings import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

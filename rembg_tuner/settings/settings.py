@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from rembg_tuner.base.boxes import BOX_FORM, box_problem, box_text
@@ -17,6 +16,7 @@ from rembg_tuner.base.knobs import Knob, problems_of_value
 from rembg_tuner.base.messages import Message, Term, listed
 from rembg_tuner.engines import table
 from rembg_tuner.engines.versions import is_installed
+from rembg_tuner.models.spec import DEFAULT_MODEL, MODEL_ALIASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,8 +35,6 @@ ENGINES: tuple[EngineName, ...] = tuple(table.ENGINES)
 # rembg itself, to compare with
 STOCK_ENGINE: EngineName = next(name for name, spec in table.ENGINES.items() if spec.is_stock)
 _KNOB = "knob"
-DEFAULT_MODEL = "u2netp"
-MODEL_ALIASES = {"u2net_lite": DEFAULT_MODEL}  # the article's name for it
 
 
 def installed_engines() -> tuple[str, ...]:
@@ -477,26 +475,6 @@ def unknown_problems(names: Iterable[str]) -> list[Message]:
         for name in names
         if name not in KNOBS
     ]
-
-
-def name_of(model: str) -> str | Path:
-    """Return how a message names a model: one that is a file of its own as a path.
-
-    >>> name_of("u2netp"), name_of("my/net.onnx").name
-    ('u2netp', 'net.onnx')
-    """
-    return Path(model) if Path(model).suffix.lower() == ".onnx" else model
-
-
-def public_name_of(model: str) -> str:
-    """Return how a page names a model.
-
-    A file without its folders, since the path of a host's own model is private.
-
-    >>> public_name_of("u2netp"), public_name_of("/srv/models/net.onnx")
-    ('u2netp', 'net.onnx')
-    """
-    return Path(model).name
 
 
 def as_meant(values: Mapping[str, object]) -> dict[str, object]:

@@ -12,11 +12,12 @@ from rembg_tuner.base.errors import ModelError, OutputError
 from rembg_tuner.base.files import open_cache
 from rembg_tuner.base.messages import Message, Quoted, listed
 from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.models.spec import name_of
 from rembg_tuner.runtime.format_times import note_times
 from rembg_tuner.settings.fastest import MARGIN
 from rembg_tuner.settings.precision import Formats, look_at_formats
 from rembg_tuner.settings.results import Failure, Result, is_disturbed
-from rembg_tuner.settings.settings import Settings, name_of
+from rembg_tuner.settings.settings import Settings
 from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message, Term, listed
 from rembg_tuner.engines.table import ENGINES
+from rembg_tuner.models.spec import MODEL_ALIASES
 from rembg_tuner.settings.check import check, unhonoured_text, worded
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import (
     KNOBS,
-    MODEL_ALIASES,
     Settings,
     as_meant,
     default_of,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message, Parameter, Quoted, Term, listed, plural
 from rembg_tuner.base.units import format_bytes, format_seconds
+from rembg_tuner.models.spec import name_of
 from rembg_tuner.settings.results import public_message, read_message
 from rembg_tuner.settings.settings import (
     KNOBS,
@@ -21,7 +22,6 @@ from rembg_tuner.settings.settings import (
     Value,
     build_settings,
     is_honoured,
-    name_of,
     type_of,
 )
 from rembg_tuner.tuning.stats import UNSTABLE_SPREAD

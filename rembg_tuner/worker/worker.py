@@ -100,7 +100,13 @@ class Worker:
         self.tell("failed", kind=kind, message=message.to_json(), stage=stage)
 
     def _load(
-        self, *, settings: dict[str, object], model: dict[str, Any], threads: int, cache: str
+        self,
+        *,
+        settings: dict[str, object],
+        model: dict[str, Any],
+        threads: int,
+        cache: str,
+        cpu: dict[str, object],
     ) -> None:
         """Verify the model and open the engine."""
         from rembg_tuner.engines.protocols import EngineRequest
@@ -120,6 +126,7 @@ class Worker:
                 model_digest=digest,
                 threads=threads,
                 cache=Path(cache),
+                cpu=cpu,
                 tell=lambda phase: self.tell("stage", stage=phase),
             )
         )

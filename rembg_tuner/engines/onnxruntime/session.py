@@ -29,7 +29,6 @@ from rembg_tuner.engines.onnxruntime.providers import (
 from rembg_tuner.engines.onnxruntime.spec import OPTION_ATTRIBUTES, PROVIDERS
 from rembg_tuner.engines.protocols import INT8_MARK
 from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, refuse_no_output
-from rembg_tuner.settings.host import read_host
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest
@@ -274,13 +273,11 @@ def _optimised_session(
 
 def _optimised_path(request: EngineRequest) -> Path:
     """Name the optimised graph by all that it depends on: its layout is this processor's."""
-    host = read_host()
     parts = {
         "model": request.model_digest,
         "graph": Path(request.model.graph_path).name,
         "onnxruntime": onnxruntime.__version__,
-        "cpu": host.cpu,
-        "features": sorted(host.features),
+        **request.cpu,
         "network_size": request.settings.network_size,
         "side": request.model.side,
         "batch_size": request.settings.batch_size,

@@ -95,7 +95,6 @@ SPEC = EngineSpec(
     providers=PROVIDERS,
     probe_providers=_PROBE_PROVIDERS,
     knobs=NETWORK_KNOBS | SESSION_KNOBS | {"batch_size", "arena_shrink"},
-    int8_ending="-int8-onnxruntime",
     int8_tools=_int8_tools,
     derive=_derive,
     script=_script,

@@ -81,7 +81,6 @@ SPEC = EngineSpec(
     # benchmarks/avx2_agreement.py. fp16, for CPUs that have it, was not timed, and comes last.
     faster_than_fp32=("int8", "bf16", "fp16"),
     knobs=NETWORK_KNOBS | {"batch_size"},
-    int8_ending="-int8",
     axes={"precision": ("fp32", "bf16", "int8")},
     int8_tools=_int8_tools,
     derive=_derive,

@@ -12,7 +12,8 @@ import gradio as gr
 from rembg_tuner.base.errors import SettingsError, TunerError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.settings.settings import DEFAULT_MODEL, type_of
+from rembg_tuner.models.spec import DEFAULT_MODEL
+from rembg_tuner.settings.settings import type_of
 from rembg_tuner.tuning.budgets import LOOKS_RIGHT, Budgets
 from rembg_tuner.web.locale.words import tell
 from rembg_tuner.web.pages.choices import machine_here, possible_precisions

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import NO_FOREGROUND
 from rembg_tuner.base.escapes import encode_text, escape_cell
 from rembg_tuner.base.files import replacing
+from rembg_tuner.models.spec import public_name_of
 from rembg_tuner.runtime.ticket import Timeline
 from rembg_tuner.settings.results import Failure, Result, has_code, setting_peak_bytes
-from rembg_tuner.settings.settings import KNOBS, public_name_of
+from rembg_tuner.settings.settings import KNOBS
 from rembg_tuner.tuning.stats import Summary, summarise
 from rembg_tuner.web.locale.catalogues import SOURCE
 from rembg_tuner.web.locale.words import tell

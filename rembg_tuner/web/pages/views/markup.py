@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from rembg_tuner.base.units import format_bytes, format_rough, format_seconds
 from rembg_tuner.imaging.quality import STARS, edge_stars
+from rembg_tuner.models.spec import public_name_of
 from rembg_tuner.settings.results import is_busy
-from rembg_tuner.settings.settings import public_name_of
 from rembg_tuner.tuning.trials import label_of
 from rembg_tuner.web.locale.words import choice_text, say, tell
 

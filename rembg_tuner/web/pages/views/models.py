@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from rembg_tuner.models.catalogue import INT8_ENGINES, int8_file, read_catalogue, read_unfit
+from rembg_tuner.models.catalogue import INT8_ENDINGS, int8_file, read_catalogue, read_unfit
 from rembg_tuner.web.locale.words import say, tell, tell_text
 from rembg_tuner.web.pages.views.markup import size
 
@@ -37,7 +37,7 @@ def _row(entry: CatalogueEntry, state: Download | None, language: str, *, may_ge
     """Draw one model."""
     is_here = entry.find() is not None
     word = say("here" if is_here else "absent", language)
-    int8 = [engine for engine in INT8_ENGINES if entry.find(int8_file(entry.file, engine))]
+    int8 = [engine for engine in INT8_ENDINGS if entry.find(int8_file(entry.file, engine))]
     facts = [
         (
             size(entry.bytes, language)
