@@ -376,14 +376,14 @@ def test_doctor_says_where_measurements_are(
 
 @pytest.mark.parametrize("command", ["cut", "batch", "compare", "sweep", "soak"])
 def test_commands_that_measure_can_ignore_the_history(command: str, tmp_path: Path) -> None:
-    """What the refusal names is a flag of each of them, and in the README."""
+    """What the refusal names is a flag of each of them, and of its synopsis."""
     needed = {"batch": ["-o", str(tmp_path)], "compare": ["--presets", "a,b"]}.get(command, [])
     parser = build_parser(command)
     for flags, history in (([], "own"), (["--ignore-history"], "ignored")):
         assert history_of(parser.parse_args([command, "a.png", *needed, *flags])) == history
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    page = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text()
     synopses = re.findall(
-        rf"^    rembg-tuner {command} (?!--resume)(.*\n(?:     +.*\n)*)", readme, re.MULTILINE
+        rf"^    rembg-tuner {command} (?!--resume)(.*\n(?:     +.*\n)*)", page, re.MULTILINE
     )
     assert any("[--ignore-history]" in one for one in synopses)
 

@@ -25,17 +25,40 @@ def test_the_derived_parts_are_up_to_date(page: str) -> None:
     assert refresh(text) == text, "run python -m tools.documents"
 
 
-def test_every_command_is_named() -> None:
-    """What `--help` lists stands in README with how it is called."""
+def test_readme_is_short() -> None:
+    """README has at most 150 lines, and GitHub shows no front matter first."""
+    assert len(README.splitlines()) <= 150
+    assert README.startswith("# rembg tuner\n")
+
+
+def test_every_command_has_a_section() -> None:
+    """Each command that `--help` lists has its section in docs/command-line.md, with how it is called."""
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     actions = [action for action in build_parser()._actions if action.choices]
-    named = [name for action in actions for name in action.choices or ()]
-    assert [name for name in named if f"rembg-tuner {name}" not in README] == []
+    names = [name for action in actions for name in action.choices or ()]
+    sections = {name: page.partition(f"\n## {name}\n")[2].partition("\n## ")[0] for name in names}
+    assert [name for name, text in sections.items() if f"rembg-tuner {name}" not in text] == []
 
 
 def test_every_setting_and_preset_is_named() -> None:
-    """Nothing that can be set or chosen is left out of the README."""
-    missing = [flag_of(name) for name in KNOBS if f"`{flag_of(name)}`" not in README]
-    assert missing + [name for name in read_presets() if f"`{name}`" not in README] == []
+    """docs/settings.md has everything that can be set or chosen."""
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    missing = [flag_of(name) for name in KNOBS if f"`{flag_of(name)}`" not in page]
+    assert missing + [name for name in read_presets() if f"`{name}`" not in page] == []
+
+
+def test_the_space_has_its_settings() -> None:
+    """A Space reads its settings from the head of its README.md."""
+    head = (ROOT / "docs" / "space" / "README.md").read_text(encoding="utf-8").split("---\n")[1]
+    assert {"sdk: docker", "app_port: 7860"} <= set(head.splitlines())
+
+
+def test_every_document_is_linked() -> None:
+    """README leads to every document, and to CONTRIBUTING.md."""
+    names = [f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")]
+    linked = README + (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    known = {*re.findall(r"\]\(([^)#]+)\)", linked)}
+    assert [name for name in names if not {name, name.removeprefix("docs/")} & known] == []
 
 
 def _commands() -> list[str]:
@@ -70,7 +93,7 @@ def test_readme_opens_with_two_commands() -> None:
 
 def test_links_lead_somewhere() -> None:
     """Every relative link of README and docs names a file that is there."""
-    pages: list[Path] = [ROOT / "README.md", ROOT / "README.zh.md", *(ROOT / "docs").glob("*.md")]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
     dead = [
         (page.name, target)
         for page in pages

@@ -136,7 +136,7 @@ def _record_table(name: str, write: Callable[[dict[str, Any]], str], command: st
 
 
 def _record_blocks() -> dict[str, Callable[[], str]]:
-    """Give the blocks of records that docs/performance.md has.
+    """Give the blocks of records that docs/benchmarks.md has.
 
     Some with OpenVINO held to AVX2 too.
     """
@@ -203,7 +203,9 @@ def page_table() -> str:
             ),
         ),
     ]
-    return "\n".join(["| what | measured |", "|---|--:|", *(f"| {a} | {b} |" for a, b in rows)])
+    where = f"{found['cpu']}, {found['cores']} cores{_formats(found)}, {found['date']}."
+    lines = ["| what | measured |", "|---|--:|", *(f"| {a} | {b} |" for a, b in rows)]
+    return "\n".join([*lines, "", where])
 
 
 def engines_table() -> str:
@@ -507,7 +509,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "avx2-article": partial(article_table, "avx2-article"),
     "scaling": scaling_table,
 }
-PAGES = ("README.md", "docs/article.md", "docs/performance.md")
+PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Tables of what the parts of a run take, for docs/performance.md.
+"""Tables of what the parts of a run take, for docs/benchmarks.md.
 
 The network, the write stage, starts.
 

@@ -1,4 +1,4 @@
-"""Short tables of a kept bench report, for README.md and docs/performance.md; see `documents`.
+"""Short tables of a kept bench report, for README.md and docs/benchmarks.md; see `documents`.
 
 Take the report as its JSON has it. A record of an older form lacks what was not measured then.
 """
