@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from rembg_tuner.base.units import MIB
 from rembg_tuner.imaging.quality import intersection_over_union, mean_absolute_error
 from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.check import check
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.results import Result, setting_peak_bytes
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.bench.pictures import P48, P1080

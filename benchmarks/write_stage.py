@@ -40,9 +40,9 @@ from rembg_tuner.imaging.placed import PictureMatte
 from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
 from rembg_tuner.imaging.source import PictureHeader, opened, read_header
 from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import find_preset
 from rembg_tuner.settings.results import Result
 from rembg_tuner.tuning.bench.contestants import FASTEST

@@ -82,4 +82,10 @@ def make_model_file(name: str, *, side: int | None = 320) -> ModelFile:
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     )
-    return ModelFile(spec=spec, size_bytes=4, mtime_ns=1, side=side)
+    return ModelFile(
+        spec=spec,
+        size_bytes=4,
+        mtime_ns=1,
+        side=side,
+        digest=lambda file: f"hash of {file.spec.path}",
+    )

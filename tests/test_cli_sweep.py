@@ -20,7 +20,7 @@ from made_machines import make_machine
 from rembg_tuner.base.messages import Message
 from rembg_tuner.cli import main
 from rembg_tuner.cli.sweep import command_of
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import MACHINE_BUSY
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.plan_file import PLAN_FILE, hold_folder

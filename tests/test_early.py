@@ -23,8 +23,8 @@ import pytest
 from rembg_tuner.cli.early import guess_engine, launch_early
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.runtime.launching import EarlyWorker, LaunchedWorker
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import (
     DEFAULT_PRESET,
     MORE_PRESETS_VARIABLE,

@@ -23,7 +23,7 @@ from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Export, Measured
 from rembg_tuner.models.catalogue import INT8_ENDINGS, find_model
 from rembg_tuner.runtime.diagnosis import EngineState, _engine_state
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.precision import meaning_of_precision
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import KNOBS, Settings, build_settings, is_honoured, type_of
@@ -244,13 +244,13 @@ ADDED = """
 import json, sys
 import toy_engine; toy_engine.add()
 from pathlib import Path
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.cli.early import guess_engine
 from rembg_tuner.runtime.diagnosis import diagnose
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured
 from rembg_tuner.engines.versions import package_versions
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.precision import meaning_of_precision
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import KNOBS, Settings, installed_engines

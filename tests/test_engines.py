@@ -35,9 +35,9 @@ from rembg_tuner.models.onnx_header import NEWEST_IR, NEWEST_OPSET, Form, read_f
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from rembg_tuner.runtime.derived import prepare
 from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.check import check
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.precision import MOST_DIFFERENCE, meaning_of_precision
 from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.settings.settings import Settings

@@ -31,8 +31,9 @@ from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import FILE_NAMES, TARGETS, Export, Measured
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
-from rembg_tuner.settings.machine import Machine, read_machine
+from rembg_tuner.settings.machine import Machine
 from rembg_tuner.settings.presets import find_preset, read_presets
 from rembg_tuner.settings.results import Result
 from rembg_tuner.settings.settings import Settings

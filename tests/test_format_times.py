@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rembg_tuner.models.agreement import AgreementWithFp32
-from rembg_tuner.runtime.format_times import find_times, note_times, times_key
+from rembg_tuner.runtime.format_times import find_times, note_times
 from rembg_tuner.runtime.measurements import Measurements, Timing
-from rembg_tuner.settings.machine import Machine, read_machine
+from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.settings.machine import Machine, times_key
 from rembg_tuner.settings.precision import look_at_formats
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import Settings

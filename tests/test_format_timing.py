@@ -19,7 +19,8 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.cli import main
 from rembg_tuner.imaging.source import read_header
 from rembg_tuner.runtime.format_times import find_times
-from rembg_tuner.settings.machine import Machine, read_machine
+from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.settings.machine import Machine
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.results import HAD_COMPANY, Failure, Result
 from rembg_tuner.settings.settings import Settings

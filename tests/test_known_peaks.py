@@ -20,11 +20,12 @@ from rembg_tuner.runtime.line import WaitingLine
 from rembg_tuner.runtime.measurements import FILE, Measurements, Peak, set_older_aside
 from rembg_tuner.runtime.preflight import why_not_fit
 from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.runtime.ticket import Order
 from rembg_tuner.runtime.warm import RunPeak, WarmWorker
 from rembg_tuner.runtime.watch import FailedRunError, OverLimitError
 from rembg_tuner.settings.host import Host
-from rembg_tuner.settings.machine import LIBVIPS_PACKAGE, read_machine
+from rembg_tuner.settings.machine import LIBVIPS_PACKAGE
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.settings.settings import Settings
@@ -288,7 +289,7 @@ def test_another_engine_libvips_or_other_weights_begin_anew(
     versions = read_machine().version
     for package in (LIBVIPS_PACKAGE, "onnxruntime", "rembg-tuner"):
         monkeypatch.setattr(
-            "rembg_tuner.settings.machine._version_of",
+            "rembg_tuner.runtime.this_machine._version_of",
             lambda name, of=package: "99" if name == of else versions(name),
         )
         peaks.refuse_what_will_not_fit(resolve(SMALL, read_machine()), asked(800), tmp_path)
@@ -311,7 +312,7 @@ def test_what_was_measured_with_other_versions_is_not_offered(
     assert "choose what fitted here: network_size 64 (150 MiB)" in refusal()
     versions = read_machine().version
     monkeypatch.setattr(
-        "rembg_tuner.settings.machine._version_of",
+        "rembg_tuner.runtime.this_machine._version_of",
         lambda name: "99" if name == LIBVIPS_PACKAGE else versions(name),
     )
     note(KnownPeaks(), make_worker(), tmp_path, 900)

@@ -37,10 +37,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("__main__", "app"),
 )
 # Imports that still point the other way.
-BESIDE = {
-    ("settings", "runtime"),
-    ("tuning", "export"),
-}
+BESIDE: set[tuple[str, str]] = set()
 # A library's modules that may import it; a room stands for all its modules.
 DOORS: dict[str, tuple[str, ...]] = {
     "yaml": ("base.yaml_files",),

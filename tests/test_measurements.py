@@ -12,8 +12,8 @@ import pytest
 
 from rembg_tuner.base.files import CACHE_VARIABLE
 from rembg_tuner.base.units import MIB
+from rembg_tuner.runtime import this_machine
 from rembg_tuner.runtime.measurements import FILE, Measurements, Peak, Timing
-from rembg_tuner.settings import machine
 from rembg_tuner.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -110,19 +110,21 @@ def test_a_files_hash_is_computed_once(tmp_path: Path, monkeypatch: pytest.Monke
         computed.append(path.read_bytes())
         return {"sha256": path.read_bytes().hex()}
 
-    monkeypatch.setattr("rembg_tuner.settings.machine.file_digests", compute)
+    monkeypatch.setattr("rembg_tuner.runtime.this_machine.file_digests", compute)
 
     def ask() -> str:
-        machine._digest.cache_clear()  # as another process begins
+        this_machine._digest.cache_clear()  # as another process begins
         now = file.stat()
-        return machine._digest(str(file), now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
+        return this_machine._digest(
+            str(file), now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino
+        )
 
     assert {ask() for _ in range(3)} == {b"one".hex()}
     assert computed == [b"one"]
     other.replace(file)
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert ask() == b"two".hex()
-    machine._digest.cache_clear()
+    this_machine._digest.cache_clear()
 
 
 def test_settings_of_another_version_are_left_out(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from rembg_tuner.base.units import MIB
 from rembg_tuner.cli import main
 from rembg_tuner.cli.sweep_figures import keep_presets_figures
 from rembg_tuner.runtime.preset_figures import PresetFigures, find_figures, note_figures
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.web.pages.arrival import Arrival
 from rembg_tuner.web.pages.choices import preset_settings

@@ -10,10 +10,11 @@ from made_machines import INT8_OF_U2NETP, make_machine
 
 from rembg_tuner.base.errors import PresetError, SettingsError
 from rembg_tuner.base.yaml_files import format_mapping, read_mapping
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.check import check
 from rembg_tuner.settings.host import Host
-from rembg_tuner.settings.machine import Machine, read_machine
+from rembg_tuner.settings.machine import Machine
 from rembg_tuner.settings.presets import (
     Preset,
     find_preset,

@@ -19,8 +19,9 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
 from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.check import check
-from rembg_tuner.settings.machine import Machine, ModelFile, read_machine
+from rembg_tuner.settings.machine import Machine, ModelFile
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import KNOBS, Settings, default_of, type_of
 
@@ -235,7 +236,7 @@ def found_files(machine: Machine) -> Callable[[str, str | None], ModelFile]:
         if model not in FILES:
             raise MissingModelError(Message("model {model} is not on disk", model=model))
         file = machine.find(model, int8_for)
-        return replace(file, side=FILES[model], digest=lambda: f"hash of {file.spec.path}")
+        return replace(file, side=FILES[model], digest=lambda file: f"hash of {file.spec.path}")
 
     return find
 

@@ -28,8 +28,8 @@ from rembg_tuner.runtime.measurements import Measurements
 from rembg_tuner.runtime.meter import Meter
 from rembg_tuner.runtime.process import WorkerRubbishError, _read_message
 from rembg_tuner.runtime.runner import Runner, _has_room, _may_be_of_others, _Turn
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.runtime.watch import FailedRunError
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.settings.settings import Settings

@@ -16,7 +16,8 @@ from made_bench import MadeBench
 from made_trials import make_trial
 
 from rembg_tuner.runtime.comparer import Comparer
-from rembg_tuner.settings.machine import LIBVIPS_PACKAGE, read_machine
+from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.settings.machine import LIBVIPS_PACKAGE
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning import opening
 from rembg_tuner.tuning.opening import Plan, open_sweep
@@ -141,7 +142,7 @@ def test_a_sweep_after_an_upgrade_of_libvips_measures_anew(
         assert again.progress(0.0).remembered == 3
         versions = read_machine().version
         monkeypatch.setattr(
-            "rembg_tuner.settings.machine._version_of",
+            "rembg_tuner.runtime.this_machine._version_of",
             lambda name: "99" if name == LIBVIPS_PACKAGE else versions(name),
         )
         upgraded = open_made(tmp_path / "three", MadeBench(), comparer)

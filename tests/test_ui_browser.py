@@ -30,7 +30,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

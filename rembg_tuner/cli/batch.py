@@ -20,7 +20,7 @@ from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.streams import STANDARD
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.runtime.runner import Runner
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import Failure, Result
 
 if TYPE_CHECKING:

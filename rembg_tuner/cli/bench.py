@@ -13,8 +13,8 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message, listed
 from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.settings import installed_engines
 from rembg_tuner.tuning.bench.cold_starts import cold_starts
 from rembg_tuner.tuning.bench.contest import contest

@@ -8,8 +8,8 @@ from rembg_tuner.base.units import format_exact_bytes
 from rembg_tuner.cli.console import log
 from rembg_tuner.cli.readers import LIFTED, Lifted
 from rembg_tuner.models.catalogue import read_catalogue
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import DEFAULT_PRESET, find_preset
 from rembg_tuner.settings.settings import KNOBS
 from rembg_tuner.tuning.budgets import Budgets

@@ -19,8 +19,8 @@ from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.history import history_of, log_older_measurements
 from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import find_preset, read_presets
 from rembg_tuner.settings.results import distinct, is_busy
 from rembg_tuner.tuning.comparison import Entry, Question, compare_settings

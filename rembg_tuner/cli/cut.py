@@ -17,7 +17,7 @@ from rembg_tuner.cli.history import history_of
 from rembg_tuner.cli.stopping import stop_word
 from rembg_tuner.cli.streams import STANDARD, open_streams
 from rembg_tuner.runtime.runner import Runner
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import Failure, Result, distinct, is_busy, setting_peak_bytes
 from rembg_tuner.tuning.stats import summarise
 

@@ -17,8 +17,8 @@ from rembg_tuner.cli.streams import STANDARD
 from rembg_tuner.cli.sweep import lifting_flags, tell_what_is_missing
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import Measured, measured_of_trial
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import find_preset
 from rembg_tuner.settings.records import read_record
 from rembg_tuner.settings.resolve import resolve

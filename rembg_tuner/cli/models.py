@@ -28,7 +28,7 @@ from rembg_tuner.models.catalogue import (
 )
 from rembg_tuner.models.spec import MODEL_ALIASES, verify
 from rembg_tuner.runtime.download import DownloadProgress, get_model
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 
 if TYPE_CHECKING:
     import argparse

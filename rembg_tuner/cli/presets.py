@@ -8,9 +8,9 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.units import format_bytes
 from rembg_tuner.cli.console import emit, emit_json
 from rembg_tuner.runtime.preset_figures import find_figures
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import (
     DEFAULT_PRESET,
     measured_elsewhere_text,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import ModelError, SettingsError
 from rembg_tuner.cli.console import log
 from rembg_tuner.runtime.preset_figures import PresetFigures, note_figures
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.results import is_busy

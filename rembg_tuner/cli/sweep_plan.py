@@ -14,8 +14,8 @@ from rembg_tuner.base.messages import Message, listed
 from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.chosen import chosen_budgets, given_knobs, log_sizes
 from rembg_tuner.cli.console import log
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import find_preset
 from rembg_tuner.settings.settings import Settings, flag_of
 from rembg_tuner.tuning.grid import default_axes

@@ -18,7 +18,7 @@ from rembg_tuner.export.values import kept_notes, made_of
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.spec import name_of
 from rembg_tuner.runtime.derived import prepare
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.resolve import resolve
 
 if TYPE_CHECKING:

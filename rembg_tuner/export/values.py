@@ -11,7 +11,12 @@ from rembg_tuner.base.messages import Message, Term, listed
 from rembg_tuner.base.small_matte import read_small_matte
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.records import HASH_LETTERS, RecordedPicture
+from rembg_tuner.settings.records import (
+    HASH_LETTERS,
+    OWN_PICTURES,
+    RecordedPicture,
+    engine_with_version,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +33,6 @@ FILE_NAMES = {
     "env": "tuned.env",
     "preset": "presets.yaml",
 }
-OWN_PICTURES = "own pictures"  # what a record calls pictures that were not the bench's
 _KEPT_BY_US = ("timeout_s", "memory_limit_bytes")
 
 
@@ -144,7 +148,7 @@ def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
         cores=int(cores),
         precision=str(trial.effective.get("precision", "")),
         cpu_formats=_formats_of(environment),
-        engine=with_version(trial.settings.engine, environment.get("versions", "")),
+        engine=engine_with_version(trial.settings.engine, environment.get("versions", "")),
         pictures=_recorded_pictures(trial.pictures),
     )
 
@@ -160,12 +164,6 @@ def _formats_of(environment: Mapping[str, str]) -> tuple[str, ...] | None:
         str(host.usable_cpus),
     )
     return host.fast_formats if is_here else None
-
-
-def with_version(engine: str, versions: str) -> str:
-    """Return an engine's name with the version that a sweep tells; without where it tells none."""
-    named = (one.strip() for one in versions.split(","))
-    return next((one for one in named if one.startswith(f"{engine} ")), engine)
 
 
 def _recorded_pictures(pictures: Sequence[PictureTrial]) -> tuple[RecordedPicture, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, cast
 
@@ -10,21 +9,10 @@ from rembg_tuner.runtime.measurements import Measurements, Timing
 from rembg_tuner.settings.fastest import steadied
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 _TIMES = "times_s"
-
-
-def times_key(files: Iterable[object], engine: str, version: str) -> str:
-    """Return what the times depend on besides the machine, as a key of the database.
-
-    Args:
-        files: which files the formats are made of: released and int8; None where there is none.
-        engine: by our word.
-        version: of the engine.
-    """
-    return f"number formats {json.dumps([list(files), engine, version])}"
 
 
 def find_times(folder: Path, key: str, machine: str) -> dict[str, float]:
@@ -53,7 +41,7 @@ def note_times(
 
     Args:
         folder: the cache.
-        key: see `times_key`.
+        key: see `machine.times_key`.
         machine: CPU, how many of it, and what it can do.
         times_s: by format, seconds; at least one.
         n: runs of each.

@@ -12,7 +12,7 @@ from rembg_tuner.base.errors import ModelError
 from rembg_tuner.base.files import open_cache
 from rembg_tuner.runtime.measurements import Measurements
 from rembg_tuner.runtime.runner import Runner
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.results import Failure
 

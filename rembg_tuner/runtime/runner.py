@@ -24,11 +24,11 @@ from rembg_tuner.runtime.outcomes import Readings, failure_of, kind_of, remove_s
 from rembg_tuner.runtime.previewer import Previewer
 from rembg_tuner.runtime.process import WorkerGoneError
 from rembg_tuner.runtime.starting import Start, start_worker
+from rembg_tuner.runtime.this_machine import read_machine, refresh
 from rembg_tuner.runtime.warm import RunPeak, WarmWorker, WarmWorkers
 from rembg_tuner.runtime.watch import DiedIdleError, FailedRunError, Progress, Watch
 from rembg_tuner.settings.check import check
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.resolve import resolve
 
 if TYPE_CHECKING:
@@ -364,7 +364,7 @@ class Runner:
         """Return this slot's machine as it is now: looked at once, but for what lies on disk."""
         if self._machine is None:
             self._machine = read_machine().shared_by(self._slots)
-        return self._machine.renewed()
+        return refresh(self._machine)
 
     def _prepared_model(self, asked: ResolvedSettings, cache: Path, turn: _Turn) -> ModelSpec:
         """Make of the model what the engine needs; telling so, since it may take long.

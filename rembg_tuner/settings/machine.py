@@ -9,40 +9,26 @@ number formats, versions.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
-import sqlite3
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner import __version__
 from rembg_tuner.base.errors import MissingModelError, ModelError
-from rembg_tuner.base.files import open_cache, user_cache_folder
-from rembg_tuner.base.messages import Message
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.models.agreement import agreement_with_fp32
-from rembg_tuner.models.catalogue import INT8_ENDINGS, find_model, read_catalogue
-from rembg_tuner.models.onnx_header import read_input_side
-from rembg_tuner.models.spec import file_digests
-from rembg_tuner.runtime.format_times import find_times, times_key
-from rembg_tuner.runtime.measurements import Measurements
-from rembg_tuner.settings.host import fast_formats_of, read_host
-from rembg_tuner.settings.settings import installed_engines
+from rembg_tuner.models.catalogue import INT8_ENDINGS
+from rembg_tuner.settings.host import fast_formats_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
     from typing import Self
 
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.models.agreement import AgreementWithFp32
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings.host import Int8Kind
 
-LARGE_SIDE = 1024  # px of a network's input; focus is not measured with such networks
 ABSENT = "absent"  # a package's version where it is not installed
 LIBVIPS_PACKAGE = "pyvips-binary"  # the wheel that brings libvips; its version is libvips'
 
@@ -57,7 +43,7 @@ class ModelFile:
             differ for another file that was put there with the old one's time.
         side: of the network's input, px; None: neither its record nor its graph tells. 0: the file
             is no graph; the engine that loads it says what is wrong with it.
-        digest: computes the file's hash; None: of the file itself.
+        digest: returns the SHA-256 of the file as it was found.
     """
 
     spec: ModelSpec
@@ -66,56 +52,44 @@ class ModelFile:
     ctime_ns: int = 0
     inode: int = 0
     side: int | None
-    digest: Callable[[], str] | None = field(default=None, compare=False, repr=False)
+    digest: Callable[[ModelFile], str] = field(compare=False, repr=False)
 
     @property
     def key(self) -> tuple[str | int | float | None, ...]:
         """What a session of it depends on, without reading the file."""
         spec = self.spec
         how = (self.side, *spec.mean, *spec.std, spec.post)
-        return (os.path.realpath(spec.path), *self._stamp, *how)
+        return (os.path.realpath(spec.path), *self.stamp, *how)
 
     @property
-    def _stamp(self) -> tuple[int, int, int, int]:
+    def stamp(self) -> tuple[int, int, int, int]:
         """What changes with the file."""
         return (self.size_bytes, self.mtime_ns, self.ctime_ns, self.inode)
 
     @property
     def sha256(self) -> str:
-        """The file's hash; computed once as long as its size and time stay.
+        """The file's SHA-256.
 
         Raises:
-            OSError: it cannot be read any more.
+            OSError: the file cannot be read, or was replaced.
         """
-        if self.digest is not None:
-            return self.digest()
-        return _digest(os.path.realpath(self.spec.path), *self._stamp)
-
-
-@lru_cache(maxsize=128)
-def _digest(path: str, *stamp: int) -> str:
-    """Return a file's SHA-256; computed once on this machine, since 176 MB take a quarter of a second.
-
-    Raises:
-        OSError: it cannot be read, or another file is there now.
-    """
-    stat = Path(path).stat()
-    if stamp != (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino):
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
-    file = " ".join([path, *map(str, stamp)])
-    known = Measurements(_cache_folder())
-    with contextlib.suppress(sqlite3.Error):  # what cannot be kept is computed again
-        if (found := known.find_digest(file)) is not None:
-            return found
-    digest = file_digests(Path(path), ["sha256"])["sha256"]
-    with contextlib.suppress(sqlite3.Error):
-        known.note_digest(file, digest)
-    return digest
+        return self.digest(self)
 
 
 def _no_timings(_key: str, _kind: str) -> Mapping[str, float]:
     """Return the times of a machine on which nothing was timed."""
     return {}
+
+
+def times_key(files: Iterable[object], engine: str, version: str) -> str:
+    """Return what the times depend on besides the machine, as a key of the database.
+
+    Args:
+        files: which files the formats are made of: released and int8; None where there is none.
+        engine: by our word.
+        version: of the engine.
+    """
+    return f"number formats {json.dumps([list(files), engine, version])}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,125 +193,6 @@ class Machine:
             return {}
         return self.timing(key, self.kind)
 
-    def renewed(self) -> Self:
-        """Return the machine with the files of models, the agreements and the times as they are now."""
-        return replace(
-            self, find=cache(_find), agreement=_agreements(self.int8_kind), timing=cache(_timing)
-        )
-
     def shared_by(self, slots: int) -> Self:
         """Return the machine as one of several slots has it, which share its CPUs."""
         return replace(self, cpus=max(1, self.cpus // slots))
-
-
-def read_machine() -> Machine:
-    """Look at the CPU, at what is installed and at what is on disk; nothing is imported for it.
-
-    Takes some 2 ms.
-    """
-    host = read_host()
-
-    return Machine(
-        engines=installed_engines(),
-        cpu=host.cpu,
-        features=host.features,
-        precisions=host.precisions,
-        int8_kind=host.int8_kind,
-        cpus=host.usable_cpus,
-        memory_limit_bytes=host.usable_memory_bytes,
-        limited_by=host.limited_by,
-        large_models=_large_models(),
-        find=cache(_find),
-        agreement=_agreements(host.int8_kind),
-        timing=cache(_timing),
-        version=_version_of,
-    )
-
-
-@lru_cache(maxsize=128)
-def _side_in(path: str, _size_bytes: int, _mtime_ns: int) -> int | None:
-    """Read the side of a network's input from its graph.
-
-    None: the graph leaves it open, 0: it does not read.
-    """
-    try:
-        return read_input_side(Path(path))
-    except (OSError, ValueError):
-        return 0
-
-
-def _find(model: str, int8_for: str | None) -> ModelFile:
-    """Find a model's file on disk."""
-    spec = find_model(model, int8_for=int8_for)
-    try:
-        stat = Path(spec.path).stat()
-    except OSError as error:
-        raise ModelError(
-            Message(
-                "the model's file {path} cannot be read: {reason}",
-                path=Path(spec.path),
-                reason=error.strerror,
-            )
-        ) from error
-    return ModelFile(
-        spec=spec,
-        size_bytes=stat.st_size,
-        mtime_ns=stat.st_mtime_ns,
-        ctime_ns=stat.st_ctime_ns,
-        inode=stat.st_ino,
-        side=spec.side or _side_in(spec.path, stat.st_size, stat.st_mtime_ns),
-    )
-
-
-def _agreements(int8_kind: Int8Kind) -> Callable[[str, str, str], AgreementWithFp32 | None]:
-    """Return what gives the agreements that are kept now."""
-
-    @cache
-    def agreement(model: str, engine: str, precision: str) -> AgreementWithFp32 | None:
-        return agreement_with_fp32(model, engine, precision, _cache_folder(), int8_kind=int8_kind)
-
-    return agreement
-
-
-def _timing(key: str, kind: str) -> Mapping[str, float]:
-    """Return what number formats took here."""
-    try:
-        return find_times(_cache_folder(), key, kind)
-    except (
-        sqlite3.Error
-    ):  # the run warns of it as it notes its peak; until then what was recorded holds
-        return {}
-
-
-def _cache_folder() -> Path:
-    """Return the folder with this machine's own figures.
-
-    It is opened once, which takes milliseconds.
-    """
-    try:
-        return _opened(str(user_cache_folder()))
-    except RuntimeError:  # a user without a home folder
-        return _opened("")
-
-
-@cache
-def _opened(_named: str) -> Path:
-    """Open the cache."""
-    return open_cache()[0]
-
-
-@cache
-def _large_models() -> frozenset[str]:
-    """Name the catalogue's models with a large network."""
-    return frozenset(name for name, entry in read_catalogue().items() if entry.side >= LARGE_SIDE)
-
-
-@cache
-def _version_of(package: str) -> str:
-    """Return an installed package's version."""
-    if package == "rembg-tuner":
-        return __version__
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ABSENT

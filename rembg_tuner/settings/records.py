@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.settings.presets import Preset
 
+OWN_PICTURES = "own pictures"  # what a record calls pictures that are not the bench's
 HASH_LETTERS = 16  # of a picture's SHA-256 as hex: 64 bits name a picture among a user's own
 
 
@@ -129,3 +130,17 @@ def _read_pictures(found: Mapping[str, object]) -> tuple[RecordedPicture, ...]:
         )
         for one in listed
     )
+
+
+def engine_with_version(engine: str, versions: str) -> str:
+    """Return an engine's name with its version, as a sweep records it.
+
+    Args:
+        engine: the engine's name.
+        versions: of all engines, such as "onnxruntime 1.27.0, openvino 2026.2.1".
+
+    Returns:
+        The name alone if the version is not recorded.
+    """
+    named = (one.strip() for one in versions.split(","))
+    return next((one for one in named if one.startswith(f"{engine} ")), engine)

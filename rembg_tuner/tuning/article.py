@@ -19,8 +19,8 @@ from rembg_tuner.models.spec import file_digests
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.runtime.load import OwnLoad
 from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import find_preset
 from rembg_tuner.settings.results import Failure, distinct, is_busy, setting_peak_bytes
 from rembg_tuner.settings.settings import STOCK_ENGINE, Settings

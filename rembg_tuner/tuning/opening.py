@@ -20,8 +20,9 @@ from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.runtime.diagnosis import absent_providers, provider_states
 from rembg_tuner.runtime.meter import load_average
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.machine import LIBVIPS_PACKAGE, read_machine
+from rembg_tuner.settings.machine import LIBVIPS_PACKAGE
 from rembg_tuner.settings.settings import default_of
 from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.grid import make_grid

@@ -17,7 +17,7 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB, format_bytes
 from rembg_tuner.runtime.meter import Meter
 from rembg_tuner.runtime.runner import Runner
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import Failure, public_message, setting_peak_bytes
 from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS, summarise
 from rembg_tuner.worker.pipeline import Job

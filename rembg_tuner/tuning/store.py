@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rembg_tuner.base.errors import ModelError, SettingsError
 from rembg_tuner.base.sqlite_files import use_rebuilt, use_tables
 from rembg_tuner.runtime.measurements import FILE, SCHEMA, TRIALS_SCHEMA
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.tuning.trials import read_trial, settings_key
 from rembg_tuner.tuning.weights import older_trial_key, weights_key

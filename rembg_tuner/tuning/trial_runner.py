@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rembg_tuner.runtime.fresh import run_fresh
 from rembg_tuner.runtime.load import OwnLoad
-from rembg_tuner.settings.machine import read_machine
+from rembg_tuner.runtime.this_machine import read_machine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

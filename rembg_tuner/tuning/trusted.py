@@ -11,8 +11,8 @@ from rembg_tuner.base.errors import PictureError, PresetError, SettingsError
 from rembg_tuner.base.messages import Message, Term, listed
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.models.spec import MODEL_ALIASES
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import find_preset, read_presets
 from rembg_tuner.settings.settings import Settings, best_installed_engine
 

@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, Literal
 from rembg_tuner.base.errors import OutputError, PictureError, SettingsError
 from rembg_tuner.base.messages import Message, Quoted, listed
 from rembg_tuner.base.small_matte import read_small_matte
-from rembg_tuner.export.values import OWN_PICTURES, with_version
 from rembg_tuner.imaging.formats import first_bytes
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.runtime.preset_figures import PresetFigures, note_figures
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import measured_elsewhere_text
-from rembg_tuner.settings.records import HASH_LETTERS, read_record
+from rembg_tuner.settings.records import (
+    HASH_LETTERS,
+    OWN_PICTURES,
+    engine_with_version,
+    read_record,
+)
 from rembg_tuner.settings.results import is_busy, is_disturbed, public_message
 from rembg_tuner.tuning.bench.pictures import P1080, P1080_SMALL
 from rembg_tuner.tuning.measure import Ground, Reference, measure_trial
@@ -215,7 +219,7 @@ def verify(
         preset=preset,
         record=record,
         settings=settings,
-        engine=with_version(settings.engine, versions),
+        engine=engine_with_version(settings.engine, versions),
         trial=replace(trial, warnings=(*trial.warnings, *kept)),
         checks=compare(record, found, request.ranges, elsewhere=elsewhere),
         elsewhere=elsewhere,

@@ -14,8 +14,8 @@ from rembg_tuner.base.small_matte import read_small_matte
 from rembg_tuner.base.yaml_files import format_mapping
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import presets_path, read_presets
 from rembg_tuner.settings.records import RecordedPicture
 from rembg_tuner.settings.results import Failure, Result

@@ -18,10 +18,10 @@ from rembg_tuner.base.units import MIB
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.runtime.diagnosis import absent_providers, provider_states
+from rembg_tuner.runtime.this_machine import read_machine, refresh
 from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.check import build, check
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.presets import find_preset
 from rembg_tuner.settings.settings import KNOBS, Settings, is_honoured, is_optional, type_of
 from rembg_tuner.web.pages.shared_answer import SharedAnswer
@@ -74,7 +74,7 @@ def _read_machine_once() -> Machine:
 
 def machine_here() -> Machine:
     """Return this machine, with the files of models that are here now."""
-    return _read_machine_once().renewed()
+    return refresh(_read_machine_once())
 
 
 def machine_with_providers() -> Machine:

@@ -15,8 +15,8 @@ from rembg_tuner.base.errors import SettingsError, TunerError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_rough
 from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.runtime.ticket import Order
-from rembg_tuner.settings.machine import read_machine
 from rembg_tuner.settings.results import Failure
 from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.sweep import SweepProgress
