@@ -62,6 +62,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "optuna": ("tuning.search",),
     "brotli": ("web.server.kept",),
     "babel": ("web.locale.catalogues",),
+    "jinja2": ("web.pages.templating",),
+    "markupsafe": ("web.pages.templating",),
 }
 NEVER_IN_THE_WORKER = {
     "pi_heif",  # but for a HEIC picture
@@ -70,6 +72,7 @@ NEVER_IN_THE_WORKER = {
     "pandas",
     "yaml",
     "babel",
+    "jinja2",
     "psutil",
     "onnx",
     "argparse",

@@ -23,7 +23,7 @@ from rembg_tuner.runtime.load import OwnLoad, busy_warning
 from rembg_tuner.runtime.meter import Meter
 from rembg_tuner.settings.results import MACHINE_BUSY, distinct, is_busy
 from rembg_tuner.tuning.sweep import SweepProgress
-from rembg_tuner.web.locale.words import tell
+from rembg_tuner.web.locale.words import message_text
 from rembg_tuner.web.pages.studies import Study
 from rembg_tuner.web.pages.study_handlers import StudyHandlers
 from rembg_tuner.web.pages.visitors import Visitor
@@ -191,5 +191,5 @@ def test_the_page_says_that_the_machine_was_busy(language: str, told: str) -> No
     visitor = Visitor(language=language, study=study)
     shown = StudyHandlers(None).show(visitor, study.budgets)  # type: ignore[arg-type]  # what is shown needs no desk
     assert told in shown
-    assert ("the machine was busy" in tell(warning, language)) == (language == "en")
+    assert ("the machine was busy" in message_text(warning, language)) == (language == "en")
     assert shown.count({"en": "machine busy<", "zh-CN": "机器繁忙<"}[language]) == 1

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rembg_tuner.base.messages import ENGLISH, Message, Quoted, Term, listed, plural, render
 from rembg_tuner.web.locale import catalogues, words
 from rembg_tuner.web.locale.catalogues import LANGUAGES, SOURCE, catalogue_of, language_of, po_file
-from rembg_tuner.web.locale.words import say, tell
+from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages import widgets
 from rembg_tuner.web.server import sender
 from tools import words as tool
@@ -73,10 +73,10 @@ def test_every_language_has_its_row() -> None:
 def test_a_language_says_its_row(language: str) -> None:
     """Words of the page, names, and joints."""
     run, precision, pair = ROWS[language]
-    assert say("run", language) == run
-    assert tell(Message("{knob}", knob=Term("precision", "knob")), language) == precision
+    assert page_text("run", language) == run
+    assert message_text(Message("{knob}", knob=Term("precision", "knob")), language) == precision
     assert (
-        tell(
+        message_text(
             Message("{two}", two=listed(Term(one, "choice") for one in re.split("[，,]", pair))),
             language,
         )
@@ -162,16 +162,16 @@ def test_every_message_is_rendered(language: str) -> None:
 def test_a_files_name_stays_as_it_is(name: str, language: str) -> None:
     """Whatever it looks like."""
     message = Message(EMPTY, path=name)
-    told = tell(message, language)
+    told = message_text(message, language)
     assert name in told
-    assert told.replace(name, "") == tell(Message(message.template, path=""), language)
+    assert told.replace(name, "") == message_text(Message(message.template, path=""), language)
 
 
 @given(st.text(max_size=200))
 def test_any_name_stays_as_it_is(name: str) -> None:
     """Whatever it holds."""
     for language in LANGUAGES:
-        told = tell(Message(EMPTY, path=name), language)
+        told = message_text(Message(EMPTY, path=name), language)
         assert name in told
 
 
@@ -181,7 +181,7 @@ def test_a_hostile_name_costs_nothing() -> None:
         message = Message(EMPTY, path=piece * 100_000)
         began_s = time.process_time()
         for language in LANGUAGES:
-            tell(message, language)
+            message_text(message, language)
         assert time.process_time() - began_s < 0.1
 
 
@@ -222,10 +222,10 @@ def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_new_language_is_a_file_and_a_line(german: Path) -> None:
     """What it lacks is English; the page offers it, and browsers that ask for it get it."""
     assert (language_of("de-AT,en;q=0.5"), language_of("fr")) == ("de", SOURCE)
-    assert (say("run", "de"), say("cancel", "de")) == ("Starten", "Cancel")
+    assert (page_text("run", "de"), page_text("cancel", "de")) == ("Starten", "Cancel")
     empty = Message(EMPTY, path="a.png")
-    assert tell(empty, "de") == "a.png ist leer"
-    told = [tell(plural("{n} Bild", "{n} Bilder", n=n), "de") for n in (1, 2)]
+    assert message_text(empty, "de") == "a.png ist leer"
+    told = [message_text(plural("{n} Bild", "{n} Bilder", n=n), "de") for n in (1, 2)]
     assert told == ["1 Bild!", "2 Bilder!"]
     page = widgets.page_words().translations_dict["de"]
     assert (page["run"], page["cancel"]) == ("Starten", "Cancel")
@@ -239,8 +239,8 @@ def test_a_new_language_is_a_file_and_a_line(german: Path) -> None:
 def test_an_unknown_language_is_english() -> None:
     """Neither Chinese nor an error."""
     assert catalogue_of("xx") is ENGLISH
-    assert say("run", "xx") == say("run", SOURCE)
-    assert tell(Message(EMPTY, path="a"), "xx").startswith("a is empty")
+    assert page_text("run", "xx") == page_text("run", SOURCE)
+    assert message_text(Message(EMPTY, path="a"), "xx").startswith("a is empty")
 
 
 def test_widgets_get_no_braces() -> None:
@@ -255,7 +255,7 @@ def test_widgets_get_no_braces() -> None:
 def test_what_a_library_said_is_left_out() -> None:
     """On the page, with the joint before it."""
     message = Message("ONNX Runtime failed: {reason}", reason=Quoted("at /src/x.cc:3"))
-    assert tell(message, SOURCE) == "ONNX Runtime failed"
+    assert message_text(message, SOURCE) == "ONNX Runtime failed"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from rembg_tuner.base.messages import Message, Term, listed
 from rembg_tuner.base.yaml_files import read_mapping
 from rembg_tuner.settings.results import Failure
 from rembg_tuner.settings.settings import ENGINES, KNOBS
-from rembg_tuner.web.locale.words import tell
+from rembg_tuner.web.locale.words import message_text
 
 RECORDED_LANGUAGES = ("en", "zh-CN")  # those of before; a new language has no record
 RECORD = read_mapping(Path(__file__).with_name("recorded_messages.yaml"))
@@ -32,8 +32,10 @@ def recorded(row: Any, language: str) -> list[str]:
     The lists of all knobs and engines grow.
     """
     found = row.get("now", {}).get(language, row[language])
-    knobs = tell(Message("{knobs}", knobs=listed(Term(name, "knob") for name in KNOBS)), language)
-    engines = tell(
+    knobs = message_text(
+        Message("{knobs}", knobs=listed(Term(name, "knob") for name in KNOBS)), language
+    )
+    engines = message_text(
         Message("{engines}", engines=listed(Term(one, "choice") for one in ENGINES)), language
     )
     said = [found] if isinstance(found, str) else list(found)
@@ -56,5 +58,5 @@ def test_the_page_says_what_it_said(
     monkeypatch.delenv("U2NET_HOME", raising=False)
     said = messages_of(TRIGGERS[name](tmp_path))
     for language in RECORDED_LANGUAGES:
-        found = [tell(one, language) for one in said]
+        found = [message_text(one, language) for one in said]
         assert found == recorded(RECORD[name], language)

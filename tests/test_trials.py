@@ -13,7 +13,7 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.settings.results import HAD_COMPANY
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.trials import Trial, figures_of, label_of, read_trial
-from rembg_tuner.web.locale.words import tell
+from rembg_tuner.web.locale.words import message_text
 
 BUSY = (
     "the machine was busy with other work: load average 9.0 without our own workers, usable CPUs 2;"
@@ -106,9 +106,9 @@ def test_a_setting_is_told_in_either_language() -> None:
         " auto"
     )
     assert (
-        tell(label, "zh-CN")
+        message_text(label, "zh-CN")
         == "onnxruntime · int8 · 批量 2 张 · 3 个线程 · 自旋等待 关 · 256 px · 聚焦自动（auto）"
     )
     figures = figures_of(make_trial(0, 100, 0.1, 0.99))
     assert str(figures) == "100 MiB, 100 ms, agreement 0.990"
-    assert tell(figures, "zh-CN") == "100 MiB，100 ms，一致程度 0.990"
+    assert message_text(figures, "zh-CN") == "100 MiB，100 ms，一致程度 0.990"

@@ -20,7 +20,7 @@ from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.sweep import SweepProgress
 from rembg_tuner.tuning.trials import Trial
 from rembg_tuner.web.locale.catalogues import LANGUAGES
-from rembg_tuner.web.locale.words import say
+from rembg_tuner.web.locale.words import page_text
 from rembg_tuner.web.pages.deploy_tab import _DeployTab
 from rembg_tuner.web.pages.studies import Study
 from rembg_tuner.web.pages.study_handlers import StudyHandlers
@@ -148,5 +148,5 @@ def test_without_a_measured_sweep_the_first_tab_is_shipped(
         "rembg_tuner.web.pages.deploy_tab.chosen_settings", lambda *_: (Settings(), ())
     )
     line = first_line(Deploy(tmp_path, *trials, language=language).write())
-    begin = say("deploy.for.form", language, setting="|", figures="").partition("|")[0]
+    begin = page_text("deploy.for.form", language, setting="|", figures="").partition("|")[0]
     assert line.startswith(begin)

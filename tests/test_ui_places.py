@@ -36,7 +36,7 @@ from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.recommend import recommend
 from rembg_tuner.tuning.trials import label_of
 from rembg_tuner.web.locale.catalogues import LANGUAGES
-from rembg_tuner.web.locale.words import tell
+from rembg_tuner.web.locale.words import message_text
 from rembg_tuner.web.pages.deploy_tab import _Chosen, _show
 from rembg_tuner.web.pages.downloads import Download, Downloads
 from rembg_tuner.web.pages.studies import LineBench
@@ -77,7 +77,7 @@ def places_in(text: str, *more: str) -> list[str]:
 def test_no_message_names_a_place(name: str, tmp_path: Path) -> None:
     """Whatever is triggered: rendered for a page, or made public before it is written to a file."""
     for message in messages_of(TRIGGERS[name](tmp_path)):
-        told = [tell(message, language) for language in LANGUAGES] + [str(message.public())]
+        told = [message_text(message, language) for language in LANGUAGES] + [str(message.public())]
         # What a visitor typed is theirs.
         assert [one for one in told if places_in(one, str(tmp_path))] == []
 
@@ -127,7 +127,7 @@ def test_a_hosts_own_model_is_named_without_its_place(engine: Any) -> None:
             ]
             said += meaning_of_precision(asked, one)[1]
         said.append(label_of(asked, ["model", "precision"]))
-    told = [tell(one, language) for one in said for language in LANGUAGES]
+    told = [message_text(one, language) for one in said for language in LANGUAGES]
     own = Settings(model=model)
     runs: list[Result | Failure] = [
         replace(FAILURE, settings=own),

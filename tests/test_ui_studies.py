@@ -27,7 +27,7 @@ from rembg_tuner.tuning.soak import summarise_soak
 from rembg_tuner.tuning.sweep import SweepProgress
 from rembg_tuner.tuning.trials import Trial
 from rembg_tuner.web.locale.catalogues import LANGUAGES
-from rembg_tuner.web.locale.words import say, tell
+from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.failures import DISK_FULL
 from rembg_tuner.web.pages.studies import BusyError, Studies, Study
 from rembg_tuner.web.pages.study_handlers import StudyHandlers, budgets_of, over_earlier
@@ -239,7 +239,7 @@ def test_budgets_are_what_the_fields_say() -> None:
         max_memory_bytes=300 * MIB, max_time_s=0.25, min_agreement=0.5
     )
     for language in LANGUAGES:
-        assert f"{Budgets().min_agreement:g}" in say("budget.iou", language)
+        assert f"{Budgets().min_agreement:g}" in page_text("budget.iou", language)
 
 
 def test_budgets_that_cannot_be_are_told() -> None:
@@ -252,7 +252,7 @@ def test_budgets_that_cannot_be_are_told() -> None:
         "agreement must be from 0 to 1, got 3",
     )
     assert (
-        tell(caught.value.message, "zh-CN")
+        message_text(caught.value.message, "zh-CN")
         == "峰值必须为 0（不限）或更多，得到的是 -5；时间必须为 0（不限）或更多，得到的是"
         " -1；一致程度必须在 0 至 1 之间，得到的是 3"
     )
@@ -263,7 +263,7 @@ def test_a_setting_that_was_taken_says_where_it_is(language: str) -> None:
     """On its own trial's card, as a status; on no other."""
     trials = [make_trial(i, 100 + i, 0.1, 0.99) for i in range(2)]
     visitor = Visitor(language=language, study=study_of(progress=progress_of(trials, 2)))
-    told = f'role="status">{say("sweep.taken", language)}'
+    told = f'role="status">{page_text("sweep.taken", language)}'
     assert told not in HANDLERS.show(visitor, Budgets())
     assert told in HANDLERS.take(visitor, 1, Budgets())
     assert told not in HANDLERS.look_at(visitor, 0, Budgets())

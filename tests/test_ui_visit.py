@@ -24,7 +24,7 @@ from rembg_tuner.runtime.ticket import Glance, Timeline
 from rembg_tuner.settings.results import Environment, Failure, FailureKind, Result
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.web.locale.catalogues import LANGUAGES
-from rembg_tuner.web.locale.words import say, tell
+from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.arrival import show_examples
 from rembg_tuner.web.pages.orders import NO_PICTURE
 from rembg_tuner.web.pages.views import chart, machine
@@ -315,16 +315,16 @@ def test_a_failure_stands_in_its_place(language: str) -> None:
     assert 'role="alert"' in shown
     assert 'data-kind="timeout"' in shown
     assert "30.00 s" in shown
-    assert escape(tell(FAILURE.message, language)) in shown
+    assert escape(message_text(FAILURE.message, language)) in shown
 
 
 @pytest.mark.parametrize("kind", get_args(FailureKind))
 def test_every_kind_of_failure_has_a_title(kind: FailureKind) -> None:
     """In the panel and in the table, settings that contradict each other too."""
     failed = visit_of(turn(replace(FAILURE, kind=kind)))
-    assert say(f"failure.{kind}", "en") in show_runs(failed, None, "en")
+    assert page_text(f"failure.{kind}", "en") in show_runs(failed, None, "en")
     shown = result_view.show_turn(failed.turns[0], baseline=None, limit_bytes=None, language="en")
-    assert say(f"failure.{kind}", "en") in shown
+    assert page_text(f"failure.{kind}", "en") in shown
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -347,7 +347,7 @@ def test_no_picture_is_a_hint(language: str) -> None:
     shown = result_view.show_hint(NO_PICTURE, language)
     assert 'role="status"' in shown
     assert 'role="alert"' not in shown
-    assert escape(tell(NO_PICTURE, language)) in shown
+    assert escape(message_text(NO_PICTURE, language)) in shown
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -357,7 +357,7 @@ def test_no_foreground_comes_first(language: str) -> None:
     assert text is not None
     bad = turn(replace(RESULT, warnings=(Message("the picture has no colour profile"), text)))
     shown = result_view.show_turn(bad, baseline=None, limit_bytes=None, language=language)
-    told = tell(text, language)
+    told = message_text(text, language)
     assert shown.count(escape(told)) == 1
     assert shown.index(escape(told)) < shown.index("rt-stages") < shown.index("rt-warnings")
     assert bad.has_no_foreground
@@ -372,22 +372,29 @@ def test_the_wait_is_told_beside_the_time(language: str) -> None:
     shown = result_view.show_turn(
         replace(turn(), waited=waited), baseline=None, limit_bytes=None, language=language
     )
-    for part in ("3.00 s", "1.50 s", "500 ms", "250 ms", "550 ms", say("waited.queue", language)):
+    for part in (
+        "3.00 s",
+        "1.50 s",
+        "500 ms",
+        "250 ms",
+        "550 ms",
+        page_text("waited.queue", language),
+    ):
         assert part in shown
     warm = replace(waited, total_s=0.2, queue_s=0.0, start_s=0.0, load_s=0.0)
     shown = result_view.show_turn(
         replace(turn(), waited=warm), baseline=None, limit_bytes=None, language=language
     )
-    assert say("waited.queue", language) not in shown
+    assert page_text("waited.queue", language) not in shown
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_row_says_what_it_restores(language: str) -> None:
     """Its button's name tells the run, the picture and that all of it comes back."""
     table = show_runs(visit_of(turn()), None, language)
-    name = say("runs.show", language, number=1, picture="cup.png")
+    name = page_text("runs.show", language, number=1, picture="cup.png")
     assert f'data-show="1" aria-label="{name}"' in table
-    assert say("runs.note", language) in table
+    assert page_text("runs.note", language) in table
 
 
 def test_an_unstable_repeat_is_told() -> None:

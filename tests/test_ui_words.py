@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from jinja2 import Environment, nodes
 
 from rembg_tuner.settings.settings import KNOBS
 from rembg_tuner.web.locale.catalogues import LANGUAGES
-from rembg_tuner.web.locale.words import all_words, say
+from rembg_tuner.web.locale.words import all_words, page_text
 
 PACKAGE = Path(__file__).parent.parent / "rembg_tuner"
 # What read finished sentences backwards.
@@ -48,12 +49,37 @@ def _keys_used() -> tuple[frozenset[str], frozenset[str]]:
                 whole.add(node.value)
             elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
                 begun.add(str(node.values[0].value))
+    for tree in _templates().values():
+        whole |= {one.value for one in tree.find_all(nodes.Const) if isinstance(one.value, str)}
+        joined = [one.nodes[0] for one in tree.find_all(nodes.Concat)]
+        begun |= {one.value for one in joined if isinstance(one, nodes.Const)}
     scripts = "\n".join(
         p.read_text(encoding="utf-8") for p in (PACKAGE / "web/pages/assets").glob("*.js")
     )
     whole |= set(re.findall(r'"(viewer\.\w+)"', scripts))
     whole |= {f"viewer.{mode}" for mode in ("original", "compare", "cutout")}
     return frozenset(whole), frozenset(text for text in begun if re.fullmatch(r"[a-z_.]+\.", text))
+
+
+@cache
+def _templates() -> dict[str, nodes.Template]:
+    """Parse every template of the page."""
+    paths = sorted((PACKAGE / "web/templates").glob("*.html"))
+    assert paths
+    return {path.name: Environment().parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def test_templates_ask_for_words_that_exist() -> None:
+    """A wrong key would fail only when its part of the page is shown."""
+    for name, tree in _templates().items():
+        asked = [
+            call.args[0].value
+            for call in tree.find_all(nodes.Call)
+            if isinstance(call.node, nodes.Name)
+            and call.node.name == "text"
+            and isinstance(call.args[0], nodes.Const)
+        ]
+        assert [key for key in asked if key not in all_words("en")] == [], name
 
 
 def test_no_word_is_unused() -> None:
@@ -79,4 +105,4 @@ def test_every_knob_and_group_has_its_words(language: str) -> None:
 def test_an_unknown_key_is_a_fault() -> None:
     """No page shows an empty place because of a misspelt key."""
     with pytest.raises(KeyError):
-        say("no.such.key", "en")
+        page_text("no.such.key", "en")

@@ -11,7 +11,7 @@ from rembg_tuner.base.errors import SettingsError, TunerError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.settings.presets import DEFAULT_PRESET
 from rembg_tuner.settings.results import Result
-from rembg_tuner.web.locale.words import tell
+from rembg_tuner.web.locale.words import message_text
 from rembg_tuner.web.pages.choices import visitor_settings
 from rembg_tuner.web.pages.orders import make_order, watch
 from rembg_tuner.web.pages.visit import Turn, public_run
@@ -108,7 +108,7 @@ def _refused(error: TunerError, language: str) -> dict[str, Any]:
     return {
         "kind": error.kind,
         "code": error.message.code or error.kind,
-        "message": tell(error.message, language),
+        "message": message_text(error.message, language),
         "stage": "prepare",
         "input": None,
         "settings": None,

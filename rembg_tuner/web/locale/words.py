@@ -25,7 +25,7 @@ def all_words(language: str) -> dict[str, str]:
     return {key: find(text, key) for key, text in _source_words().items()}
 
 
-def say(key: str, language: str, **values: object) -> str:
+def page_text(key: str, language: str, **values: object) -> str:
     """Return a word or a sentence by its key, with what is filled in.
 
     Raises:
@@ -47,7 +47,7 @@ def setting_name(name: str, language: str) -> str:
     return catalogue_of(language).find(name, "preset")
 
 
-def tell(said: Message, language: str) -> str:
+def message_text(said: Message, language: str) -> str:
     """Write what the program says as a sentence for a reader of the page.
 
     Paths are shortened to names, and what a library said is left out.
@@ -55,6 +55,6 @@ def tell(said: Message, language: str) -> str:
     return render(said, catalogue_of(language), is_public=True)
 
 
-def tell_text(text: str, language: str) -> str:
+def translate(text: str, language: str) -> str:
     """Write a text of presets.yaml, the models' catalogue or a knob's summary in a language."""
     return catalogue_of(language).find(text)

@@ -23,7 +23,7 @@ from rembg_tuner.settings.presets import (
     small_subject_of,
 )
 from rembg_tuner.web.locale.catalogues import language_of
-from rembg_tuner.web.locale.words import say, tell, tell_text
+from rembg_tuner.web.locale.words import message_text, page_text, translate
 from rembg_tuner.web.pages.choices import (
     absence_of,
     chosen_settings,
@@ -36,9 +36,9 @@ from rembg_tuner.web.pages.choices import (
 from rembg_tuner.web.pages.handlers import EXAMPLES, EXAMPLES_FOLDER, Handlers
 from rembg_tuner.web.pages.picture_handlers import show_chosen
 from rembg_tuner.web.pages.shared_answer import SharedAnswer
+from rembg_tuner.web.pages.templating import setting_text
 from rembg_tuner.web.pages.views import machine as machine_view
 from rembg_tuner.web.pages.views import result as result_view
-from rembg_tuner.web.pages.views.markup import setting_text
 from rembg_tuner.web.pages.views.runs import show_runs
 from rembg_tuner.web.pages.views.viewer import existing
 from rembg_tuner.web.pages.visit import differences
@@ -180,7 +180,7 @@ class Arrival:
         except (SettingsError, PresetError) as error:
             return (
                 '<p class="rt-warning"'
-                f' role="status">{escape(tell(error.message, visitor.language))}</p>'
+                f' role="status">{escape(message_text(error.message, visitor.language))}</p>'
             )
         changed = differences(settings, preset_settings(preset))
         note = self._preset_note(preset, changed, visitor.language, settings=settings)
@@ -197,13 +197,13 @@ class Arrival:
         """Write the lines under the preset."""
         found = find_preset(preset)
         settings = settings or preset_settings(preset)
-        lines = [f"<p>{escape(tell_text(found.purpose, language))}</p>"]
+        lines = [f"<p>{escape(translate(found.purpose, language))}</p>"]
         if changed:
             words = ", ".join(
-                f"{say(f'knob.{name}', language)} {setting_text(name, value, language)}"
+                f"{page_text(f'knob.{name}', language)} {setting_text(name, value, language)}"
                 for name, value in changed.items()
             )
-            text = say("preset.changed", language, changes=words)
+            text = page_text("preset.changed", language, changes=words)
             lines.append(f'<p class="rt-changed">{escape(text)}</p>')
         else:
             figures = find_figures(settings, machine_here())
@@ -212,7 +212,7 @@ class Arrival:
             )
             lines.append(f'<p class="rt-measured">{escape(told)}</p>')
         lines += [
-            f'<p class="rt-warning">{escape(tell(text, language))}</p>'
+            f'<p class="rt-warning">{escape(message_text(text, language))}</p>'
             for text in (*(one.reason for one in missing_of(settings)), *_dropped(found))
         ]
         return "".join(lines)
@@ -244,7 +244,7 @@ def _refused(visitor: Visitor) -> str:
     """Write why the preset asked for last was not chosen; empty where it was."""
     if visitor.refusal is None:
         return ""
-    text = tell(visitor.refusal, visitor.language)
+    text = message_text(visitor.refusal, visitor.language)
     return f'<p class="rt-warning" role="alert">{escape(text)}</p>'
 
 
@@ -252,8 +252,8 @@ def _measured(preset: Preset, language: str) -> str:
     """Say what was measured of a preset, and where, if that was another kind of CPU."""
     measured = preset.measured
     if measured is None:
-        reason = tell_text(preset.why_not_measured or "", language)
-        return say("preset.not_measured", language, reason=reason)
+        reason = translate(preset.why_not_measured or "", language)
+        return page_text("preset.not_measured", language, reason=reason)
     figures = {
         "time": format_seconds(float(str(measured["latency_p50_s"]))),
         "peak": format_bytes(round(float(str(measured["peak_rss_mib"])) * MIB)),
@@ -265,10 +265,10 @@ def _measured_here(figures: PresetFigures, language: str) -> str:
     """Say what a preset took on this machine."""
     key = "preset.measured.here" if figures.is_of_bench else "preset.measured.own"
     time, peak = format_seconds(figures.time_s), format_bytes(figures.peak_bytes)
-    told = say(key, language, time=time, peak=peak, date=figures.date)
+    told = page_text(key, language, time=time, peak=peak, date=figures.date)
     if figures.small_time_s is None:
         return told
-    return told + say(
+    return told + page_text(
         "preset.measured.small_here", language, time=format_seconds(figures.small_time_s)
     )
 
@@ -279,13 +279,13 @@ def _measured_where(
     """Say what the usual picture took, and on which CPU."""
     elsewhere = measured_elsewhere_text(preset, read_host())
     if elsewhere is not None:
-        where = tell(elsewhere, language)
-        return say("preset.measured.elsewhere", language, where=where, **figures)
-    return say(
+        where = message_text(elsewhere, language)
+        return page_text("preset.measured.elsewhere", language, where=where, **figures)
+    return page_text(
         "preset.measured",
         language,
         **figures,
-        cpu=f"{measured['cpu']}, {measured['cores']} {say('cores', language)}",
+        cpu=f"{measured['cpu']}, {measured['cores']} {page_text('cores', language)}",
     )
 
 
@@ -300,14 +300,14 @@ def show_examples(language: str) -> str:
         return ""
     buttons = "".join(
         f'<button type="button" data-example="{name}"'
-        f' aria-label="{say(f"example.{name}", language)}"'
-        f' title="{say(f"example.{name}", language)}"><img src="{thumbnail(name)}" alt=""'
+        f' aria-label="{page_text(f"example.{name}", language)}"'
+        f' title="{page_text(f"example.{name}", language)}"><img src="{thumbnail(name)}" alt=""'
         ' width="48" height="48"></button>'
         for name in EXAMPLES
     )
     return (
-        f'<p>{say("examples", language)}</p><div class="rt-thumbs" role="group"'
-        f' aria-label="{say("examples", language)}">{buttons}</div>'
+        f'<p>{page_text("examples", language)}</p><div class="rt-thumbs" role="group"'
+        f' aria-label="{page_text("examples", language)}">{buttons}</div>'
     )
 
 
@@ -317,4 +317,4 @@ def _small_subject(measured: Mapping[str, object], language: str) -> str:
     if small is None:
         return ""
     time, n = format_seconds(small.time_s), str(small.passes)
-    return say("preset.measured.small", language, time=time, n=n)
+    return page_text("preset.measured.small", language, time=time, n=n)

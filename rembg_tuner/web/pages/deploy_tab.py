@@ -23,15 +23,15 @@ from rembg_tuner.settings.results import Result, setting_peak_bytes
 from rembg_tuner.settings.settings import KNOBS
 from rembg_tuner.tuning.measure import ROUNDS
 from rembg_tuner.tuning.stats import summarise
-from rembg_tuner.web.locale.words import say, tell
+from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.choices import chosen_settings, machine_here
 from rembg_tuner.web.pages.events import QUIET, begin_buttons, end_buttons, tie_redrawing
 from rembg_tuner.web.pages.handlers import example_of
 from rembg_tuner.web.pages.shipping import shipped_trial
 from rembg_tuner.web.pages.study_handlers import over_earlier
 from rembg_tuner.web.pages.sweep_tab import read_budgets
+from rembg_tuner.web.pages.templating import TOLD, file_link, label_text
 from rembg_tuner.web.pages.views import result as result_view
-from rembg_tuner.web.pages.views.markup import TOLD, file_link, label_text
 from rembg_tuner.web.pages.widgets import page_words
 
 if TYPE_CHECKING:
@@ -160,10 +160,10 @@ class _DeployTab:
         try:
             chosen = self._chosen(visitor, values)
             if to in _MEASURED_TARGETS and chosen.measured is None:
-                return say("deploy.empty", visitor.language)
+                return page_text("deploy.empty", visitor.language)
             return _show(self.desk, chosen, to, visitor.language)
         except TunerError as error:
-            told = escape(tell(error.message, visitor.language))
+            told = escape(message_text(error.message, visitor.language))
             return f'<div class="rt-void"><span>{told}</span></div>'
 
     async def soak(
@@ -274,27 +274,27 @@ def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
     text = made.text
     for place in (*made.files, *(path for _, path in made.beside)):
         text = text.replace(place, Path(place).name)
-    said = [tell(note, language) for note in (*made.beside_notes(), *made.notes)]
+    said = [message_text(note, language) for note in (*made.beside_notes(), *made.notes)]
     if measured is not None and measured.n < ROUNDS:
-        said.insert(0, say("deploy.few", language, n=measured.n))
+        said.insert(0, page_text("deploy.few", language, n=measured.n))
     if chosen.note:
-        said.insert(0, tell(chosen.note, language))
+        said.insert(0, message_text(chosen.note, language))
     file = desk.folder.new_job() / made.file_name
     with replacing(file) as whole:
         whole.write(text.encode())
     figures = (
         f"{format_bytes(measured.peak_bytes)}, {format_seconds(measured.time_s)}, n = {measured.n}"
         if measured
-        else say("deploy.unmeasured", language)
+        else page_text("deploy.unmeasured", language)
     )
-    lead = say(
+    lead = page_text(
         f"deploy.for.{chosen.source}",
         language,
         setting=label_text(settings, TOLD, language),
         figures=figures,
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in said)
-    download = say("deploy.download", language, name=made.file_name)
+    download = page_text("deploy.download", language, name=made.file_name)
     return (
         f'<section class="rt-study"><p>{escape(lead)}</p><ul class="rt-muted">{notes}</ul><p'
         f' class="rt-files"><a href="{escape(file_link(file))}"'

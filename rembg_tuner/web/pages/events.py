@@ -12,7 +12,7 @@ from gradio.components import Component
 
 from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.settings.settings import KNOBS
-from rembg_tuner.web.locale.words import tell
+from rembg_tuner.web.locale.words import message_text
 from rembg_tuner.web.pages.arrival import Arrival, Browser
 from rembg_tuner.web.pages.choices import fill_form, preset_settings
 from rembg_tuner.web.pages.handlers import EXAMPLES, REPEAT, Handlers
@@ -336,7 +336,7 @@ def _tie_turns(parts: Widgets, handlers: Handlers) -> None:
         try:
             async for update in shown:
                 if "warning" in update:
-                    gr.Warning(tell(update["warning"], visitor.language))
+                    gr.Warning(message_text(update["warning"], visitor.language))
                 yield parts.updates(update)
             yield parts.updates({})
         finally:

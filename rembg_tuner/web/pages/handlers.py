@@ -23,7 +23,7 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.runtime.previewer import Inspector
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.results import Failure, Result
-from rembg_tuner.web.locale.words import say
+from rembg_tuner.web.locale.words import page_text
 from rembg_tuner.web.pages.choices import LIMITS, chosen_settings, fill_form
 from rembg_tuner.web.pages.downloads import Downloads
 from rembg_tuner.web.pages.failures import disk_text, log_unexpected
@@ -287,7 +287,7 @@ class Handlers:
         knobs = knob_updates(turn.settings, visitor.language)
         shown |= {"preset": turn.preset, "filled": turn.preset, "knobs": knobs}
         shown["picture"] = turn.picture_path if is_kept else None
-        gone = say("picture.gone", visitor.language, picture=turn.picture)
+        gone = page_text("picture.gone", visitor.language, picture=turn.picture)
         shown["picture_note"] = "" if is_kept else f'<p role="status">{escape(gone)}</p>'
         return shown
 

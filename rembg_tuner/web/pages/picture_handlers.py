@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import TunerError
-from rembg_tuner.web.locale.words import say, tell
+from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.choices import most_pixels
 from rembg_tuner.web.pages.failures import disk_text, log_unexpected
 from rembg_tuner.web.pages.handlers import Handlers
@@ -98,7 +98,7 @@ class PictureHandlers:
 
     def _refused(self, reason: Message, visitor: Visitor) -> Shown:
         """Take a picture away, with the reason."""
-        told = escape(tell(reason, visitor.language))
+        told = escape(message_text(reason, visitor.language))
         note = f'<p class="rt-refused" role="alert">{told}</p>'
         return {"picture": None, "picture_note": note, **show_nothing(visitor)}
 
@@ -189,14 +189,16 @@ def show_chosen(chosen: ChosenPicture, language: str) -> Shown:
 def show_nothing(visitor: Visitor) -> Shown:
     """Show that there is neither a picture nor a result."""
     key = "status.no_picture" if visitor.visit.turns else "status.empty"
-    status = say(key, visitor.language)
+    status = page_text(key, visitor.language)
     return {"viewer": None, "result": result_view.show_empty(visitor.language, status=status)}
 
 
 def show_ready(name: str, language: str, size: tuple[int, int] | None = None) -> str:
     """Show the result's panel for a picture that has not been run yet."""
     told = name if size is None else f"{name}, {size[0]} × {size[1]} px"
-    return result_view.show_empty(language, status=say("status.ready", language, picture=told))
+    return result_view.show_empty(
+        language, status=page_text("status.ready", language, picture=told)
+    )
 
 
 def _message_of(error: TunerError | OSError) -> Message:

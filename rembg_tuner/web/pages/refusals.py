@@ -16,7 +16,7 @@ import gradio as gr
 
 from rembg_tuner.base.errors import TunerError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.web.locale.words import tell
+from rembg_tuner.web.locale.words import message_text
 from rembg_tuner.web.pages.failures import DISK_FULL, UNEXPECTED, is_disk_full, log_unexpected
 from rembg_tuner.web.pages.visitors import language_of_request
 
@@ -77,7 +77,7 @@ class PageBlocks(gr.Blocks):
             if message is None:
                 log_unexpected(_LOG, "an event", error)
             language = _language_of(options.get("request"))
-            told = escape(tell(message or UNEXPECTED, language))
+            told = escape(message_text(message or UNEXPECTED, language))
             raise gr.Error(told, print_exception=False) from None
 
 

@@ -26,14 +26,14 @@ from rembg_tuner.tuning.recommend import Recommendation, recommend
 from rembg_tuner.tuning.soak import summarise_soak
 from rembg_tuner.tuning.summary import write_summary
 from rembg_tuner.tuning.trusted import find_trusted
-from rembg_tuner.web.locale.words import say, tell
+from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.choices import absence_of, most_pixels, preset_settings
 from rembg_tuner.web.pages.failures import disk_text
 from rembg_tuner.web.pages.orders import NO_PICTURE
 from rembg_tuner.web.pages.studies import BusyError
+from rembg_tuner.web.pages.templating import guess_range
 from rembg_tuner.web.pages.views import result as result_view
 from rembg_tuner.web.pages.views.compare import show_comparison
-from rembg_tuner.web.pages.views.markup import guess_range
 from rembg_tuner.web.pages.views.soak import show_soak
 from rembg_tuner.web.pages.views.sweep import show_sweep
 from rembg_tuner.worker.pipeline import Job
@@ -301,14 +301,14 @@ class StudyHandlers:
     def announce(self, plan: Plan, language: str) -> str:
         """Say how many trials there will be and about how long they take."""
         key = "sweep.announce.one" if plan.count() == 1 else "sweep.announce"
-        text = say(
+        text = page_text(
             key,
             language,
             count=plan.count(),
             of=len(plan.grid()),
             time=guess_range(plan.guess_range_s(), language),
         )
-        return " ".join([text, *(tell(out, language) for out in plan.left_out())])
+        return " ".join([text, *(message_text(out, language) for out in plan.left_out())])
 
     async def sweep(
         self, visitor: Visitor, plan: Plan, budgets: Budgets
@@ -434,8 +434,8 @@ def over_earlier(error: TunerError, earlier: str, language: str) -> str:
         earlier: HTML; empty: there is none.
         language: of the page.
     """
-    tell = result_view.show_wait if isinstance(error, BusyError) else result_view.show_problem
-    return f'<div class="rt-over">{tell(error.message, language)}{earlier}</div>'
+    show = result_view.show_wait if isinstance(error, BusyError) else result_view.show_problem
+    return f'<div class="rt-over">{show(error.message, language)}{earlier}</div>'
 
 
 def _results(runs: Sequence[Result | Failure]) -> tuple[list[Result], Message | None]:

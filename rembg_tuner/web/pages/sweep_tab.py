@@ -15,7 +15,7 @@ from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.spec import DEFAULT_MODEL
 from rembg_tuner.settings.settings import type_of
 from rembg_tuner.tuning.budgets import LOOKS_RIGHT, Budgets
-from rembg_tuner.web.locale.words import tell
+from rembg_tuner.web.locale.words import message_text
 from rembg_tuner.web.pages.choices import machine_here, possible_precisions
 from rembg_tuner.web.pages.events import (
     QUIET,
@@ -288,7 +288,7 @@ class _SweepTab:
         try:
             budgets = read_budgets(values)
         except SettingsError as error:
-            told = escape(tell(error.message, visitor.language))
+            told = escape(message_text(error.message, visitor.language))
             return f'<p class="rt-failed" role="alert">{told}</p>', gr.skip()
         return "", self.handlers.rebudget(visitor, budgets) or gr.skip()
 

@@ -17,7 +17,7 @@ from rembg_tuner.tuning.format_timing import format_states, step_text, time_form
 from rembg_tuner.web.pages.choices import machine_here
 from rembg_tuner.web.pages.events import QUIET
 from rembg_tuner.web.pages.study_handlers import FOLLOW_EVERY_S
-from rembg_tuner.web.pages.views.formats import show_formats
+from rembg_tuner.web.pages.templating import render
 from rembg_tuner.web.pages.widgets import page_words
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ class _Formats:
         """Draw the formats as they are now."""
         language = self.desk.visitors.of(request).language
         states = format_states(self._machine())
-        return show_formats(states, language, problem=problem, step=step, is_timing=is_timing)
+        return render(
+            "formats", language, states=states, problem=problem, step=step, is_timing=is_timing
+        )
 
 
 def _time_all(machine: Machine, bench: LineBench, study: Study) -> None:

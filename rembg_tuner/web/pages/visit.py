@@ -23,7 +23,7 @@ from rembg_tuner.settings.results import Failure, Result, has_code, setting_peak
 from rembg_tuner.settings.settings import KNOBS
 from rembg_tuner.tuning.stats import Summary, summarise
 from rembg_tuner.web.locale.catalogues import SOURCE
-from rembg_tuner.web.locale.words import tell
+from rembg_tuner.web.locale.words import message_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -288,7 +288,7 @@ def _row(turn: Turn, run: Result | Failure) -> dict[str, object]:
         return row | {
             "kind": run.kind,
             "code": run.code,
-            "message": tell(run.message, SOURCE),
+            "message": message_text(run.message, SOURCE),
             "stage": run.stage,
         }
     figures = run.to_dict()
@@ -312,9 +312,9 @@ def public_run(turn: Turn, run: Result | Failure, language: str = SOURCE) -> dic
     model = {"model": public_name_of(run.settings.model)}
     content["settings"] = run.settings.to_dict() | model
     if isinstance(run, Failure):
-        return content | {"message": tell(run.message, language)}
+        return content | {"message": message_text(run.message, language)}
     content["effective"] = run.effective | model
-    warnings = [{"code": one.code, "message": tell(one, language)} for one in run.warnings]
+    warnings = [{"code": one.code, "message": message_text(one, language)} for one in run.warnings]
     output = Path(run.output).name
     return content | {
         "warnings": warnings,

@@ -24,7 +24,14 @@ from rembg_tuner.settings.settings import (
 )
 from rembg_tuner.tuning.plot_drawing import points_script
 from rembg_tuner.web.locale.catalogues import LANGUAGES
-from rembg_tuner.web.locale.words import all_words, choice_text, say, setting_name, tell, tell_text
+from rembg_tuner.web.locale.words import (
+    all_words,
+    choice_text,
+    message_text,
+    page_text,
+    setting_name,
+    translate,
+)
 from rembg_tuner.web.pages.choices import (
     LIMITS,
     absence_of,
@@ -131,24 +138,24 @@ def _words_of(language: str) -> dict[str, str]:
     # Gradio shows the raw mark of a word with braces.
     words = {key: text for key, text in all_words(language).items() if "{" not in text}
     for name, knob in KNOBS.items():
-        unit = say(f"unit.{knob.unit}", language) if knob.unit else ""
-        label = say(f"knob.{name}", language)
+        unit = page_text(f"unit.{knob.unit}", language) if knob.unit else ""
+        label = page_text(f"knob.{name}", language)
         words[f"label.{name}"] = f"{label} ({unit})" if unit and unit not in label else label
-        words.setdefault(f"info.{name}", tell_text(knob.summary, language))
+        words.setdefault(f"info.{name}", translate(knob.summary, language))
     for choice in {choice for knob in KNOBS.values() for choice in knob.choices}:
         words[f"choice.{choice}"] = choice_text(choice, language)
     for name in (*ENGINES, *KNOBS["provider"].choices, *KNOBS["precision"].choices):
         named = choice_text(name, language)
         for why in _WHY_ABSENT:
-            words[f"{why}.{name}"] = ABSENT_MARK + say(f"why.{why}", language, name=named)
+            words[f"{why}.{name}"] = ABSENT_MARK + page_text(f"why.{why}", language, name=named)
     for name, entry in read_catalogue().items():
         sized = f"{name} · {entry.size_text()}".removesuffix(" · ")
-        words[f"absent.{name}"] = ABSENT_MARK + say("why.absent", language, name=sized)
+        words[f"absent.{name}"] = ABSENT_MARK + page_text("why.absent", language, name=sized)
     for name in read_presets():
         named, settings = setting_name(name, language), preset_settings(name)
         words[f"preset.choice.{name}"] = named
         for kind, lacking in (("model", settings.model), ("provider", settings.provider)):
-            text = say(f"preset.absent.{kind}", language, name=named, lacking=lacking)
+            text = page_text(f"preset.absent.{kind}", language, name=named, lacking=lacking)
             words[f"preset.absent.{kind}.{name}"] = ABSENT_MARK + text
     return words
 
@@ -335,5 +342,5 @@ def _usable(name: str, refusal: Refusal | None, language: str) -> dict[str, Any]
         return {"interactive": True, "info": page_words()(f"info.{name}")}
     if refusal.reason.code == "focus_unused":
         used_in = choice_text(FOCUS_USES[name], language)
-        return {"interactive": False, "info": say("focus.unused", language, value=used_in)}
-    return {"interactive": False, "info": tell(refusal.reason, language)}
+        return {"interactive": False, "info": page_text("focus.unused", language, value=used_in)}
+    return {"interactive": False, "info": message_text(refusal.reason, language)}

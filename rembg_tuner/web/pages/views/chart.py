@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.units import format_bytes, format_seconds
-from rembg_tuner.web.locale.words import say
+from rembg_tuner.web.locale.words import page_text
 
 if TYPE_CHECKING:
     from rembg_tuner.runtime.ticket import Timeline
@@ -103,7 +103,7 @@ def draw(curve: Curve | None, language: str) -> str:
     if curve is None:
         return (
             '<figure class="rt-chart'
-            f' rt-chart-empty"><p>{say("chart.empty", language)}</p></figure>'
+            f' rt-chart-empty"><p>{page_text("chart.empty", language)}</p></figure>'
         )
     line = " ".join(f"{x * _WIDTH:.1f},{(1 - y) * _HEIGHT:.2f}" for x, y in curve.points)
     first, last = curve.points[0][0] * _WIDTH, curve.points[-1][0] * _WIDTH
@@ -122,13 +122,13 @@ def draw(curve: Curve | None, language: str) -> str:
     )
     labels = "".join(
         f'<span class="rt-label rt-{name}"'
-        f' style="bottom:{y * 100:.1f}%">{say(f"chart.{name}", language)}'
+        f' style="bottom:{y * 100:.1f}%">{page_text(f"chart.{name}", language)}'
         f" {format_bytes(count)}</span>"
         for name, count, y in rules
     )
     phases = "".join(
         '<span class="rt-phase-name"'
-        f' style="left:{x * 100:.1f}%;max-width:{(end - x) * 100:.1f}%">{say(f"stage.{name}", language)}</span>'
+        f' style="left:{x * 100:.1f}%;max-width:{(end - x) * 100:.1f}%">{page_text(f"stage.{name}", language)}</span>'
         for x, end, name in curve.phases
         if end - x > 0.05 and len(curve.phases) > 1
     )
@@ -140,7 +140,7 @@ def draw(curve: Curve | None, language: str) -> str:
         f'<polygon class="rt-area" points="{area}"/>{bounds}{lines}<polyline class="rt-line"'
         f' points="{line}"/></svg>'
         f"{labels}{phases}</div>"
-        f"<figcaption><span>{say('chart.title', language)}</span>"
+        f"<figcaption><span>{page_text('chart.title', language)}</span>"
         f"<span>{_far_limit(curve, language)}{format_seconds(curve.span_s)}</span></figcaption></figure>"
     )
 
@@ -149,10 +149,10 @@ def _far_limit(curve: Curve, language: str) -> str:
     """Tell a limit that is too far above to be drawn."""
     if curve.far_limit_bytes is None:
         return ""
-    return f"{say('chart.limit', language)} {format_bytes(curve.far_limit_bytes)} · "
+    return f"{page_text('chart.limit', language)} {format_bytes(curve.far_limit_bytes)} · "
 
 
 def _words(curve: Curve, language: str) -> str:
     """Say in a sentence what the picture shows."""
     peak = format_bytes(curve.peak[0])
-    return say("chart.alt", language, span=format_seconds(curve.span_s), peak=peak)
+    return page_text("chart.alt", language, span=format_seconds(curve.span_s), peak=peak)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_guess
 from rembg_tuner.tuning.trials import differences
-from rembg_tuner.web.locale.words import say, setting_name, tell
-from rembg_tuner.web.pages.views.markup import (
+from rembg_tuner.web.locale.words import message_text, page_text, setting_name
+from rembg_tuner.web.pages.templating import (
     busy_mark,
     busy_note,
     duration,
@@ -35,21 +35,23 @@ _BACKDROPS = ("checker", "white", "black")
 def show_comparison(study: Study, language: str) -> str:
     """Draw a comparison that goes on, or is done."""
     if study.problem:
-        return f'<p class="rt-failed" role="alert">{escape(tell(study.problem, language))}</p>'
+        return (
+            f'<p class="rt-failed" role="alert">{escape(message_text(study.problem, language))}</p>'
+        )
     if study.is_running:
         planned = len(study.question.entries) if study.question else 0
-        text = say(
+        text = page_text(
             "compare.running", language, count=planned, elapsed=format_guess(study.elapsed_s())
         )
         text = f"{text} {_now(study, language)}".strip()
         return (
             '<section class="rt-study rt-begun"><div class="rt-head"><p'
             f' role="status">{escape(text)}</p><progress'
-            f' aria-label="{escape(say("tab.compare", language))}"></progress></div></section>'
+            f' aria-label="{escape(page_text("tab.compare", language))}"></progress></div></section>'
         )
     compared: Sequence[Compared] = study.compared
     if not compared or (study.is_stopped and not any(one.trial.is_measured for one in compared)):
-        return f'<p role="status">{escape(say("compare.stopped", language))}</p>'
+        return f'<p role="status">{escape(page_text("compare.stopped", language))}</p>'
     seen = [one for one in compared if one.preview]
     reference = (
         "" if study.question is None or study.question.mask else str(study.question.reference)
@@ -72,7 +74,7 @@ def _now(study: Study, language: str) -> str:
         return ""
     names = [one.name for one in question.entries if one.settings == measuring]
     name = setting_name(names[0] if names else str(question.reference), language)
-    return say("study.now", language, setting=name)
+    return page_text("study.now", language, setting=name)
 
 
 def _held(study: Study, language: str) -> str:
@@ -81,15 +83,17 @@ def _held(study: Study, language: str) -> str:
     if question is None:
         return ""
     held = question.reference
-    name = tell(held, language) if isinstance(held, Message) else setting_name(held, language)
+    name = (
+        message_text(held, language) if isinstance(held, Message) else setting_name(held, language)
+    )
     measured = [one.trial for one in compared if one.trial.is_measured]
     if any(not picture.has_foreground for trial in measured for picture in trial.pictures):
-        text = say("compare.nothing", language, name=name)
+        text = page_text("compare.nothing", language, name=name)
     elif all(trial.agreement is None for trial in measured):
-        text = say("compare.lost", language)
+        text = page_text("compare.lost", language)
     else:
-        kind = "" if question.mask else say("compare.no_truth", language)
-        text = say("compare.held", language, name=name, kind=kind, n=question.rounds)
+        kind = "" if question.mask else page_text("compare.no_truth", language)
+        text = page_text("compare.held", language, name=name, kind=kind, n=question.rounds)
     return f'<p class="rt-muted">{escape(text)}</p>'
 
 
@@ -107,7 +111,7 @@ def _slider(seen: Sequence[Compared], language: str) -> str:
     tools = "".join(
         f'<button type="button" role="radio" data-ground="{name}"'
         f' aria-checked="{str(name == "checker").lower()}"'
-        f' tabindex="{0 if name == "checker" else -1}">{escape(say(f"compare.{name}", language))}</button>'
+        f' tabindex="{0 if name == "checker" else -1}">{escape(page_text(f"compare.{name}", language))}</button>'
         for name in _BACKDROPS
     )
     return (
@@ -117,18 +121,18 @@ def _slider(seen: Sequence[Compared], language: str) -> str:
         f' class="rt-half"><img class="rt-pair-right" src="{escape(right)}"'
         f' alt="{escape(setting_name(seen[min(1, len(seen) - 1)].entry.name, language))}"></div><span'
         ' class="rt-handle" aria-hidden="true"></span><input class="rt-wipe" type="range" min="0"'
-        f' max="100" value="50" aria-label="{escape(say("compare.wipe", language))}"></div><div'
+        f' max="100" value="50" aria-label="{escape(page_text("compare.wipe", language))}"></div><div'
         ' class="rt-tools"><select data-side="left"'
-        f' aria-label="{escape(say("compare.left", language))}">{options[0]}</select><span'
+        f' aria-label="{escape(page_text("compare.left", language))}">{options[0]}</select><span'
         ' aria-hidden="true">⟷</span><select data-side="right"'
-        f' aria-label="{escape(say("compare.right", language))}">{options[1]}</select><span'
+        f' aria-label="{escape(page_text("compare.right", language))}">{options[1]}</select><span'
         ' class="rt-modes" role="radiogroup"'
-        f' aria-label="{escape(say("viewer.backdrops", language))}">{tools}</span><label'
+        f' aria-label="{escape(page_text("viewer.backdrops", language))}">{tools}</span><label'
         ' class="rt-colour"><input type="color" data-ground-colour value="#2f6fde"'
-        f' aria-label="{escape(say("viewer.colour", language))}"></label><label'
-        f' class="rt-zoom">{escape(say("compare.zoom", language))} <input type="range" data-zoom'
+        f' aria-label="{escape(page_text("viewer.colour", language))}"></label><label'
+        f' class="rt-zoom">{escape(page_text("compare.zoom", language))} <input type="range" data-zoom'
         ' min="1" max="8" step="0.5" value="1"></label><label><input type="checkbox"'
-        f" data-differences> {escape(say('compare.differences', language))}</label></div></div>"
+        f" data-differences> {escape(page_text('compare.differences', language))}</label></div></div>"
     )
 
 
@@ -137,7 +141,7 @@ def _side_by_side(seen: Sequence[Compared], reference: str, language: str) -> st
 
     The reference differs nowhere, and says why.
     """
-    note = escape(say("compare.reference", language))
+    note = escape(page_text("compare.reference", language))
     figures = "".join(
         '<figure><div class="rt-loupe" tabindex="0" role="group"'
         f' aria-label="{escape(setting_name(one.entry.name, language))}"><img'
@@ -145,7 +149,7 @@ def _side_by_side(seen: Sequence[Compared], reference: str, language: str) -> st
         f' alt="{escape(setting_name(one.entry.name, language))}">'
         + (
             f'<img class="rt-difference" src="{escape(file_link(one.difference))}"'
-            f' alt="{escape(say("compare.difference.alt", language, name=setting_name(one.entry.name, language)))}">'
+            f' alt="{escape(page_text("compare.difference.alt", language, name=setting_name(one.entry.name, language)))}">'
             if one.difference
             else ""
         )
@@ -155,7 +159,7 @@ def _side_by_side(seen: Sequence[Compared], reference: str, language: str) -> st
     )
     return (
         f'<div class="rt-side">{figures}</div><p'
-        f' class="rt-muted">{escape(say("compare.note", language))}</p>'
+        f' class="rt-muted">{escape(page_text("compare.note", language))}</p>'
     )
 
 
@@ -163,14 +167,14 @@ def _table(compared: Sequence[Compared], language: str) -> str:
     """Tell time, peak, agreement, and what differs."""
     names = differences([one.entry.settings for one in compared])
     heads = "".join(
-        f"<th>{escape(say(f'sweep.head.{key}', language))}</th>"
+        f"<th>{escape(page_text(f'sweep.head.{key}', language))}</th>"
         for key in ("setting", "time", "faster", "peak", "share", "agreement", "edge", "differs")
     )
     first = next((one for one in compared if one.trial.is_measured), None)
     rows = "".join(_row(one, first, names, language) for one in compared)
     return (
         '<div class="rt-runs rt-trials" tabindex="0" role="region"'
-        f' aria-label="{escape(say("tab.compare", language))}"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+        f' aria-label="{escape(page_text("tab.compare", language))}"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
@@ -184,7 +188,7 @@ def _row(one: Compared, first: Compared | None, names: Sequence[str], language: 
         kind = "rt-muted" if trial.failure_kind == "cancelled" else "rt-failed"
         return (
             f'<tr>{name}<td colspan="7"'
-            f' class="{kind}">{escape(tell(trial.failure, language))}</td></tr>'
+            f' class="{kind}">{escape(message_text(trial.failure, language))}</td></tr>'
         )
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
     faster = share = ""

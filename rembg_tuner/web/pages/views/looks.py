@@ -7,9 +7,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.settings.check import check
-from rembg_tuner.web.locale.words import say
+from rembg_tuner.web.locale.words import page_text
 from rembg_tuner.web.pages.choices import machine_here
-from rembg_tuner.web.pages.views.markup import percent
+from rembg_tuner.web.pages.templating import percent
 
 if TYPE_CHECKING:
     from rembg_tuner.settings.results import Result
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def focus_text(focus: dict[str, Any], language: str) -> str:
     """Write how often the network ran, and how much of the picture the subject's box is."""
-    looks = say("focus.looks", language, n=focus["passes"])
+    looks = page_text("focus.looks", language, n=focus["passes"])
     if focus["share"] is None:
         return looks
-    return f"{looks} · {say('focus.share', language, share=percent(focus['share']))}"
+    return f"{looks} · {page_text('focus.share', language, share=percent(focus['share']))}"
 
 
 def show_looks(turn: Turn, result: Result, language: str) -> str:
@@ -37,10 +37,10 @@ def show_looks(turn: Turn, result: Result, language: str) -> str:
         return ""
     share = percent(focus["share"])
     if settings.focus == "box":
-        return _note(say("focus.box", language, box=settings.focus_box, share=share))
+        return _note(page_text("focus.box", language, box=settings.focus_box, share=share))
     if focus["passes"] > 1:
-        looked = say(_times_key(focus["passes"]), language, n=focus["passes"])
-        return _note(say("focus.looked", language, looked=looked, share=share))
+        looked = page_text(_times_key(focus["passes"]), language, n=focus["passes"])
+        return _note(page_text("focus.looked", language, looked=looked, share=share))
     is_small = focus["share"] <= settings.focus_max_share
     looking = replace(settings, focus="auto", focus_box=None)
     is_advised = not any(one.knob == "focus" for one in check(looking, machine_here(), given=()))
@@ -48,9 +48,9 @@ def show_looks(turn: Turn, result: Result, language: str) -> str:
         return ""
     again = (
         '<button type="button"'
-        f' data-focus="{turn.number}">{escape(say("focus.again", language))}</button>'
+        f' data-focus="{turn.number}">{escape(page_text("focus.again", language))}</button>'
     )
-    return _note(say("focus.small", language, share=share), again)
+    return _note(page_text("focus.small", language, share=share), again)
 
 
 def _times_key(passes: int) -> str:

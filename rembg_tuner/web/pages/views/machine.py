@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from rembg_tuner.web.locale.words import say, tell
-from rembg_tuner.web.pages.views.markup import size
+from rembg_tuner.web.locale.words import message_text, page_text
+from rembg_tuner.web.pages.templating import size
 
 if TYPE_CHECKING:
     from rembg_tuner.base.messages import Message
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str) -> str:
     """Draw the machine, the engines and the providers."""
     quota = (
-        say("machine.no_quota", language) if found.quota_cpus is None else f"{found.quota_cpus:g}"
+        page_text("machine.no_quota", language)
+        if found.quota_cpus is None
+        else f"{found.quota_cpus:g}"
     )
-    load = say("unknown", language) if found.load_average is None else f"{found.load_average:.2f}"
+    load = (
+        page_text("unknown", language)
+        if found.load_average is None
+        else f"{found.load_average:.2f}"
+    )
     limit = (
-        say("machine.no_limit", language)
+        page_text("machine.no_limit", language)
         if found.memory_limit_bytes is None
         else size(found.memory_limit_bytes, language)
     )
@@ -28,7 +34,7 @@ def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str)
         ("machine.cpu", found.cpu),
         (
             "machine.cpus",
-            say(
+            page_text(
                 "machine.cpus.value",
                 language,
                 usable=found.usable_cpus,
@@ -36,10 +42,10 @@ def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str)
                 quota=quota,
             ),
         ),
-        ("machine.features", ", ".join(found.features) or say("none", language)),
+        ("machine.features", ", ".join(found.features) or page_text("none", language)),
         (
             "machine.memory",
-            say(
+            page_text(
                 "machine.memory.value",
                 language,
                 available=size(found.available_memory_bytes, language),
@@ -48,12 +54,15 @@ def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str)
         ),
         ("machine.limit", limit),
         ("machine.load", load),
-        ("machine.queue", say("machine.queue.value", language, running=running, waiting=waiting)),
-        ("machine.peak", say(f"machine.peak.{found.peak_source}", language)),
+        (
+            "machine.queue",
+            page_text("machine.queue.value", language, running=running, waiting=waiting),
+        ),
+        ("machine.peak", page_text(f"machine.peak.{found.peak_source}", language)),
         ("machine.versions", f"Python {found.python} · libvips {found.libvips} · {found.deflate}"),
     ]
     table = "".join(
-        f"<tr><th scope='row'>{say(key, language)}</th><td>{escape(text)}</td></tr>"
+        f"<tr><th scope='row'>{page_text(key, language)}</th><td>{escape(text)}</td></tr>"
         for key, text in facts
     )
     engines = "".join(
@@ -65,22 +74,22 @@ def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str)
     )
     return (
         "<div"
-        f' class="rt-machine"><section><h2>{say("machine.title", language)}</h2><table>{table}</table></section>'
-        f"<section><h2>{say('machine.engines', language)}</h2><ul>{engines}</ul></section>"
-        f"<section><h2>{say('machine.providers', language)}</h2><ul>{providers}</ul></section></div>"
+        f' class="rt-machine"><section><h2>{page_text("machine.title", language)}</h2><table>{table}</table></section>'
+        f"<section><h2>{page_text('machine.engines', language)}</h2><ul>{engines}</ul></section>"
+        f"<section><h2>{page_text('machine.providers', language)}</h2><ul>{providers}</ul></section></div>"
     )
 
 
 def show_unasked(language: str) -> str:
     """Show that the machine is being asked."""
-    return f'<p class="rt-empty">{say("machine.asking", language)}</p>'
+    return f'<p class="rt-empty">{page_text("machine.asking", language)}</p>'
 
 
 def _state(name: str, is_here: bool, version: str, detail: Message | None, language: str) -> str:
     """Draw one thing that is here or not, by a sign and a word, never by colour alone."""
-    word = say("here" if is_here else "absent", language)
+    word = page_text("here" if is_here else "absent", language)
     kind = "rt-here" if is_here else "rt-absent"
-    note = f"<p>{escape(tell(detail, language))}</p>" if detail else ""
+    note = f"<p>{escape(message_text(detail, language))}</p>" if detail else ""
     return (
         f'<li class="{kind}"><b>{escape(name)}</b> <span>{word}</span>'
         f" <i>{escape(version)}</i>{note}</li>"

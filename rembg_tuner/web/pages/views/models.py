@@ -6,8 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rembg_tuner.models.catalogue import INT8_ENDINGS, int8_file, read_catalogue, read_unfit
-from rembg_tuner.web.locale.words import say, tell, tell_text
-from rembg_tuner.web.pages.views.markup import size
+from rembg_tuner.web.locale.words import message_text, page_text, translate
+from rembg_tuner.web.pages.templating import size
 
 if TYPE_CHECKING:
     from rembg_tuner.models.catalogue import CatalogueEntry
@@ -22,36 +22,36 @@ def show_models(downloads: Downloads, language: str) -> str:
         for entry in entries
     )
     unfit = "".join(
-        f"<li><b>{escape(name)}</b> <p>{escape(tell_text(reason, language))}</p></li>"
+        f"<li><b>{escape(name)}</b> <p>{escape(translate(reason, language))}</p></li>"
         for name, reason in read_unfit().items()
     )
     lead = "models.lead" if downloads.are_allowed else "models.lead.closed"
     return (
         '<div class="rt-models"><p'
-        f' class="rt-lead">{escape(say(lead, language))}</p><ul>{rows}</ul>'
-        f"<details><summary>{escape(say('models.unfit', language))}</summary><ul>{unfit}</ul></details></div>"
+        f' class="rt-lead">{escape(page_text(lead, language))}</p><ul>{rows}</ul>'
+        f"<details><summary>{escape(page_text('models.unfit', language))}</summary><ul>{unfit}</ul></details></div>"
     )
 
 
 def _row(entry: CatalogueEntry, state: Download | None, language: str, *, may_get: bool) -> str:
     """Draw one model."""
     is_here = entry.find() is not None
-    word = say("here" if is_here else "absent", language)
+    word = page_text("here" if is_here else "absent", language)
     int8 = [engine for engine in INT8_ENDINGS if entry.find(int8_file(entry.file, engine))]
     facts = [
         (
             size(entry.bytes, language)
             if entry.bytes is not None
-            else tell(entry.size_text(), language)
+            else message_text(entry.size_text(), language)
         ),
         f"{entry.side} px",
         entry.licence,
-        say(f"models.commercial.{entry.commercial}", language),
+        page_text(f"models.commercial.{entry.commercial}", language),
     ]
     if int8:
-        facts.append(say("models.int8", language, engines=", ".join(int8)))
+        facts.append(page_text("models.int8", language, engines=", ".join(int8)))
     facts_text = " · ".join(escape(fact) for fact in facts if fact)
-    good_for = escape(tell_text(entry.good_for, language))
+    good_for = escape(translate(entry.good_for, language))
     return (
         f'<li class="{"rt-here" if is_here else "rt-absent"}"><div><b>{escape(entry.name)}</b>'
         f" <span>{word}</span>"
@@ -63,9 +63,11 @@ def _row(entry: CatalogueEntry, state: Download | None, language: str, *, may_ge
 def _problem(entry: CatalogueEntry, state: Download | None, language: str) -> str:
     """Say why a download failed, or how a model is had that cannot be downloaded."""
     if state is not None and state.problem:
-        return f'<p class="rt-failed" role="alert">{escape(tell(state.problem, language))}</p>'
+        return (
+            f'<p class="rt-failed" role="alert">{escape(message_text(state.problem, language))}</p>'
+        )
     if entry.url is None and entry.find() is None:
-        return f"<p>{escape(tell(entry.get_text(), language))}</p>"
+        return f"<p>{escape(message_text(entry.get_text(), language))}</p>"
     return ""
 
 
@@ -76,17 +78,17 @@ def _getting(entry: CatalogueEntry, state: Download | None, language: str, *, ma
         name = escape(entry.name)
         stop = (
             '<button type="button"'
-            f' data-stop="{name}">{escape(say("models.stop", language))}</button>'
+            f' data-stop="{name}">{escape(page_text("models.stop", language))}</button>'
         )
         if progress is None or progress.is_waiting or not progress.total_bytes:
-            text = say(
+            text = page_text(
                 "models.waiting" if progress and progress.is_waiting else "models.asking", language
             )
             return (
                 f'<progress aria-label="{name}"></progress><p'
                 f' role="status">{escape(text)}</p>{stop}'
             )
-        text = say(
+        text = page_text(
             "models.progress",
             language,
             done=size(progress.done_bytes, language),
@@ -100,5 +102,5 @@ def _getting(entry: CatalogueEntry, state: Download | None, language: str, *, ma
         return ""
     if not may_get:
         return f"<code>rembg-tuner models get {escape(entry.name)}</code>"
-    label = say("models.get", language, size=tell(entry.size_text(), language))
+    label = page_text("models.get", language, size=message_text(entry.size_text(), language))
     return f'<button type="button" data-get="{escape(entry.name)}">{escape(label)}</button>'

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import NO_FOREGROUND
 from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.settings.settings import KNOBS
-from rembg_tuner.web.locale.words import say, tell
+from rembg_tuner.web.locale.words import message_text, page_text
+from rembg_tuner.web.pages.templating import duration, number, setting_text, size
 from rembg_tuner.web.pages.views import chart
 from rembg_tuner.web.pages.views.looks import focus_text, show_looks
-from rembg_tuner.web.pages.views.markup import duration, number, setting_text, size
 from rembg_tuner.web.pages.visit import compare, is_same_picture
 
 if TYPE_CHECKING:
@@ -36,19 +36,19 @@ def show_empty(language: str, *, status: str | None = None) -> str:
     """
     figures = "".join(
         _figure(
-            say(f"figure.{name}", language),
+            page_text(f"figure.{name}", language),
             f"<b>{_NOTHING}</b>",
-            say(f"figure.{name}.empty", language),
+            page_text(f"figure.{name}.empty", language),
         )
         for name in ("time", "peak", "ratio")
     )
-    status = say("status.empty", language) if status is None else status
+    status = page_text("status.empty", language) if status is None else status
     return _panel("empty", status, figures, chart.draw(None, language))
 
 
 def show_left(turn: Turn, language: str) -> str:
     """Show the panel after a run whose picture was left for another one meanwhile."""
-    done = say("status.left", language, number=turn.number, picture=turn.picture)
+    done = page_text("status.left", language, number=turn.number, picture=turn.picture)
     return show_empty(language, status=done)
 
 
@@ -62,19 +62,19 @@ def show_hint(message: Message, language: str) -> str:
     """Say what to do first; nothing went wrong."""
     return (
         '<section class="rt-result"'
-        f' data-state="hint">{_notice(say("hint.first", language), message, language)}</section>'
+        f' data-state="hint">{_notice(page_text("hint.first", language), message, language)}</section>'
     )
 
 
 def _notice(title: str, message: Message, language: str) -> str:
     """Write a neutral message with a title; a screen reader reads it when it is idle."""
-    text = escape(tell(message, language))
+    text = escape(message_text(message, language))
     return f'<div class="rt-alert rt-wait" role="status"><b>{title}</b><p>{text}</p></div>'
 
 
 def show_wait(message: Message, language: str) -> str:
     """Say that somebody else's work has to end first: nothing is wrong."""
-    return _notice(say("failure.elsewhere", language), message, language)
+    return _notice(page_text("failure.elsewhere", language), message, language)
 
 
 def show_glance(
@@ -87,32 +87,44 @@ def show_glance(
 ) -> str:
     """Show a turn that waits or goes on."""
     if glance.state == "waiting":
-        told = [say("status.place", language, place=glance.place, waiting=glance.waiting)]
+        told = [page_text("status.place", language, place=glance.place, waiting=glance.waiting)]
         if glance.is_behind_trials:  # how long a trial takes, the line's own runs do not tell
-            told.append(say("status.trials", language))
+            told.append(page_text("status.trials", language))
         elif glance.wait_s is not None:
-            told.append(say("status.wait", language, wait=format_seconds(max(0.1, glance.wait_s))))
+            told.append(
+                page_text("status.wait", language, wait=format_seconds(max(0.1, glance.wait_s)))
+            )
         return _panel("waiting", " · ".join(told), "", chart.draw(None, language))
     points = glance.timeline.points
     now = points[-1][1] if points else None
-    stage = say(f"stage.{glance.stage}", language) if glance.stage else say("stage.start", language)
+    stage = (
+        page_text(f"stage.{glance.stage}", language)
+        if glance.stage
+        else page_text("stage.start", language)
+    )
     status = (
-        say("status.repeat", language, run=min(glance.run, repeat), of=repeat, stage=stage)
+        page_text("status.repeat", language, run=min(glance.run, repeat), of=repeat, stage=stage)
         if repeat > 1
-        else say("status.running", language, stage=stage)
+        else page_text("status.running", language, stage=stage)
     )
     cpu = (
-        _NOTHING if glance.cpu_cores is None else f"{glance.cpu_cores:.1f} {say('cores', language)}"
+        _NOTHING
+        if glance.cpu_cores is None
+        else f"{glance.cpu_cores:.1f} {page_text('cores', language)}"
     )
     peak = max((rss for _, rss in points), default=None)
     figures = (
-        _figure(say("figure.elapsed", language), number(format_seconds(glance.elapsed_s)), stage)
-        + _figure(
-            say("figure.now", language),
-            number(format_bytes(now)) if now is not None else f"<b>{_NOTHING}</b>",
-            say("figure.highest", language, peak=size(peak, language)),
+        _figure(
+            page_text("figure.elapsed", language), number(format_seconds(glance.elapsed_s)), stage
         )
-        + _figure(say("figure.cpu", language), number(cpu), say("figure.cpu.note", language))
+        + _figure(
+            page_text("figure.now", language),
+            number(format_bytes(now)) if now is not None else f"<b>{_NOTHING}</b>",
+            page_text("figure.highest", language, peak=size(peak, language)),
+        )
+        + _figure(
+            page_text("figure.cpu", language), number(cpu), page_text("figure.cpu.note", language)
+        )
     )
     curve = chart.lay_out(
         glance.timeline,
@@ -151,7 +163,7 @@ def show_turn(turn: Turn, *, baseline: Turn | None, limit_bytes: int | None, lan
         + _warnings(result, language)
         + _asked(turn, result, language)
     )
-    status = say("status.done", language, number=turn.number, picture=turn.picture)
+    status = page_text("status.done", language, number=turn.number, picture=turn.picture)
     return _panel(
         "done",
         status,
@@ -183,14 +195,14 @@ def _figures(turn: Turn, result: Result, baseline: Turn | None, language: str) -
     time = turn.time
     assert time is not None  # there is a result
     if result.run_index == 0 and len(turn.results) == 1:
-        note = say(
+        note = page_text(
             "figure.time.first",
             language,
             start=format_seconds(result.start_s),
             load=format_seconds(result.load_s),
         )
     elif time.n > 1:
-        note = say(
+        note = page_text(
             "figure.time.spread",
             language,
             n=time.n,
@@ -198,9 +210,9 @@ def _figures(turn: Turn, result: Result, baseline: Turn | None, language: str) -
             high=format_seconds(time.high),
         )
     else:
-        note = say("figure.time.warm", language)
+        note = page_text("figure.time.warm", language)
     name = "figure.time.median" if time.n > 1 else "figure.time"
-    kept = say(
+    kept = page_text(
         "figure.peak.kept",
         language,
         kept=size(result.retained_rss_bytes, language),
@@ -212,34 +224,40 @@ def _figures(turn: Turn, result: Result, baseline: Turn | None, language: str) -
         else f"<b>{_NOTHING}</b>"
     )
     return (
-        _figure(say(name, language), number(format_seconds(time.median)), note)
-        + _figure(say(f"figure.peak.{result.peak_source}", language), peak, kept)
+        _figure(page_text(name, language), number(format_seconds(time.median)), note)
+        + _figure(page_text(f"figure.peak.{result.peak_source}", language), peak, kept)
         + _ratio(turn, baseline, language)
     )
 
 
 def _ratio(turn: Turn, baseline: Turn | None, language: str) -> str:
     """Hold a turn against the pinned one."""
-    name = say("figure.ratio", language)
+    name = page_text("figure.ratio", language)
     if baseline is None:
-        return _figure(name, f"<b>{_NOTHING}</b>", say("figure.ratio.pin", language))
+        return _figure(name, f"<b>{_NOTHING}</b>", page_text("figure.ratio.pin", language))
     if baseline.number == turn.number:
-        return _figure(name, "<b>1 ×</b>", say("figure.ratio.self", language))
+        return _figure(name, "<b>1 ×</b>", page_text("figure.ratio.self", language))
     if not is_same_picture(turn, baseline):
-        note = say("figure.ratio.other", language, number=baseline.number, picture=baseline.picture)
+        note = page_text(
+            "figure.ratio.other", language, number=baseline.number, picture=baseline.picture
+        )
         return _figure(name, f"<b>{_NOTHING}</b>", note)
     ratio = compare(turn, baseline)
     if ratio is None:
-        return _figure(name, f"<b>{_NOTHING}</b>", say("figure.ratio.none", language))
-    memory = say("unknown", language) if ratio.memory is None else f"{ratio.memory * 100:.0f} %"
-    note = say("figure.ratio.note", language, memory=memory, number=baseline.number)
-    return _figure(name, f"<b>{ratio.speed:.1f} ×</b> <i>{say('as_fast', language)}</i>", note)
+        return _figure(name, f"<b>{_NOTHING}</b>", page_text("figure.ratio.none", language))
+    memory = (
+        page_text("unknown", language) if ratio.memory is None else f"{ratio.memory * 100:.0f} %"
+    )
+    note = page_text("figure.ratio.note", language, memory=memory, number=baseline.number)
+    return _figure(
+        name, f"<b>{ratio.speed:.1f} ×</b> <i>{page_text('as_fast', language)}</i>", note
+    )
 
 
 def _told(failure: Failure, language: str) -> str:
     """Say why a run ended; a visitor's own cancel is not an error."""
     if failure.kind == "cancelled":
-        return _notice(say("failure.cancelled", language), failure.message, language)
+        return _notice(page_text("failure.cancelled", language), failure.message, language)
     return _alert(failure.message, language, kind=failure.kind)
 
 
@@ -252,7 +270,7 @@ def _foreground(turn: Turn, language: str) -> str:
     if result is None or not turn.has_no_foreground:
         return ""
     text = next(one for one in result.warnings if one.code == NO_FOREGROUND)
-    return f'<p class="rt-warning rt-foreground">{escape(tell(text, language))}</p>'
+    return f'<p class="rt-warning rt-foreground">{escape(message_text(text, language))}</p>'
 
 
 def _waited(turn: Turn, language: str) -> str:
@@ -268,12 +286,14 @@ def _waited(turn: Turn, language: str) -> str:
         ("rest", waited.rest_s),
     )
     told = " · ".join(
-        f"{say(f'waited.{name}', language)} {format_seconds(seconds)}"
+        f"{page_text(f'waited.{name}', language)} {format_seconds(seconds)}"
         for name, seconds in parts
         if seconds >= _LEAST_TOLD_S or name == "run"
     )
     total = format_seconds(waited.total_s)
-    return f'<p class="rt-waited">{escape(say("waited", language, total=total, parts=told))}</p>'
+    return (
+        f'<p class="rt-waited">{escape(page_text("waited", language, total=total, parts=told))}</p>'
+    )
 
 
 def _spread(turn: Turn, language: str) -> str:
@@ -282,7 +302,9 @@ def _spread(turn: Turn, language: str) -> str:
     if time is None or not time.is_unstable():
         return ""
     share = f"{time.standard_deviation / time.mean:.0%}"
-    return f'<p class="rt-warning">{escape(say("spread.unstable", language, share=share))}</p>'
+    return (
+        f'<p class="rt-warning">{escape(page_text("spread.unstable", language, share=share))}</p>'
+    )
 
 
 def _stage_bar(result: Result, language: str) -> str:
@@ -295,7 +317,7 @@ def _stage_bar(result: Result, language: str) -> str:
         for name in names
     )
     legend = "".join(
-        f'<li><span class="rt-key rt-{name}"></span>{say(f"stage.{name}", language)}'
+        f'<li><span class="rt-key rt-{name}"></span>{page_text(f"stage.{name}", language)}'
         f" <b>{format_seconds(result.stages_s[name])}</b></li>"
         for name in names
     )
@@ -310,8 +332,8 @@ def _warnings(result: Result, language: str) -> str:
     warnings = [one for one in result.warnings if one.code != NO_FOREGROUND]
     if not warnings:
         return ""
-    lines = "".join(f"<li>{escape(tell(text, language))}</li>" for text in warnings)
-    return f'<ul class="rt-warnings" aria-label="{say("warnings", language)}">{lines}</ul>'
+    lines = "".join(f"<li>{escape(message_text(text, language))}</li>" for text in warnings)
+    return f'<ul class="rt-warnings" aria-label="{page_text("warnings", language)}">{lines}</ul>'
 
 
 def _asked(turn: Turn, result: Result, language: str) -> str:
@@ -319,7 +341,7 @@ def _asked(turn: Turn, result: Result, language: str) -> str:
     asked = turn.settings.to_dict()
     rows = "".join(
         f"<tr{_mark(asked[name], result.effective.get(name))}><th"
-        f" scope='row'>{say(f'knob.{name}', language)}</th>"
+        f" scope='row'>{page_text(f'knob.{name}', language)}</th>"
         f"<td>{escape(setting_text(name, asked[name], language))}</td>"
         f"<td>{escape(_effective(name, result, language))}</td></tr>"
         for name in KNOBS
@@ -327,7 +349,7 @@ def _asked(turn: Turn, result: Result, language: str) -> str:
     facts = [
         ("fact.start", format_seconds(result.start_s)),
         ("fact.load", format_seconds(result.load_s)),
-        ("fact.first", say("yes" if result.run_index == 0 else "no", language)),
+        ("fact.first", page_text("yes" if result.run_index == 0 else "no", language)),
         ("fact.load_peak", size(result.load_peak_rss_bytes, language)),
         ("fact.baseline", size(result.baseline_rss_bytes, language)),
         ("fact.file", size(result.rss_file_bytes, language)),
@@ -346,13 +368,13 @@ def _asked(turn: Turn, result: Result, language: str) -> str:
         ),
     ]
     more = "".join(
-        f"<tr><th scope='row'>{say(key, language)}</th><td colspan='2'>{escape(text)}</td></tr>"
+        f"<tr><th scope='row'>{page_text(key, language)}</th><td colspan='2'>{escape(text)}</td></tr>"
         for key, text in facts
     )
     return (
-        f'<details class="rt-asked"><summary>{say("asked.title", language)}</summary><table>'
-        f"<thead><tr><th></th><th scope='col'>{say('asked.asked', language)}</th><th"
-        f" scope='col'>{say('asked.effective', language)}</th></tr></thead>"
+        f'<details class="rt-asked"><summary>{page_text("asked.title", language)}</summary><table>'
+        f"<thead><tr><th></th><th scope='col'>{page_text('asked.asked', language)}</th><th"
+        f" scope='col'>{page_text('asked.effective', language)}</th></tr></thead>"
         f"<tbody>{rows}</tbody><tbody>{more}</tbody></table></details>"
     )
 
@@ -375,8 +397,8 @@ def _mark(asked: object, effective: object) -> str:
 
 def _alert(message: Message, language: str, *, kind: str | None = None) -> str:
     """Say what went wrong, in its place."""
-    text = escape(tell(message, language))
-    title = say(f"failure.{kind or 'invalid_settings'}", language)
+    text = escape(message_text(message, language))
+    title = page_text(f"failure.{kind or 'invalid_settings'}", language)
     return f'<div class="rt-alert" role="alert"><b>{title}</b><p>{text}</p></div>'
 
 

@@ -6,9 +6,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.units import format_bytes, format_seconds
-from rembg_tuner.web.locale.words import say, setting_name
+from rembg_tuner.web.locale.words import page_text, setting_name
 from rembg_tuner.web.pages.choices import preset_settings
-from rembg_tuner.web.pages.views.markup import file_link, setting_text
+from rembg_tuner.web.pages.templating import file_link, setting_text
 from rembg_tuner.web.pages.visit import compare, differences, is_same_picture
 
 if TYPE_CHECKING:
@@ -29,28 +29,30 @@ def show_runs(
         language: of the words.
         has_ended: the tab had a visit before, which is no longer kept.
     """
-    title = f"<h2>{say('runs.title', language)}</h2>"
+    title = f"<h2>{page_text('runs.title', language)}</h2>"
     if not visit.turns:
-        ended = f'<p class="rt-ended" role="status">{say("runs.ended", language)}</p>'
+        ended = f'<p class="rt-ended" role="status">{page_text("runs.ended", language)}</p>'
         return (
             f'<section class="rt-runs">{title}{ended if has_ended else ""}<p'
-            f' class="rt-empty">{say("runs.empty", language)}</p></section>'
+            f' class="rt-empty">{page_text("runs.empty", language)}</p></section>'
         )
-    note = f'<p class="rt-note">{say("runs.note", language)}</p>'
-    kept = f'<p class="rt-note">{say("runs.kept", language)}</p>'
+    note = f'<p class="rt-note">{page_text("runs.note", language)}</p>'
+    kept = f'<p class="rt-note">{page_text("runs.kept", language)}</p>'
     links = ""
     if files:
         links = "".join(
             f'<a href="{file_link(path)}" download="{path.name}">{path.suffix[1:].upper()}</a>'
             for path in files
         )
-        links = f'<p class="rt-links">{say("runs.download", language)} {links}</p>'
+        links = f'<p class="rt-links">{page_text("runs.download", language)} {links}</p>'
     columns = ("number", "picture", "differs", "time", "peak", "ratio", "baseline")
-    heads = "".join(f'<th scope="col">{say(f"runs.{name}", language)}</th>' for name in columns)
+    heads = "".join(
+        f'<th scope="col">{page_text(f"runs.{name}", language)}</th>' for name in columns
+    )
     rows = "".join(_row(turn, visit, language) for turn in reversed(visit.turns))
     return (
         f'<section class="rt-runs"><header>{title}{links}</header>{note}<div class="rt-scroll"'
-        f' tabindex="0" role="region" aria-label="{say("runs.title", language)}">'
+        f' tabindex="0" role="region" aria-label="{page_text("runs.title", language)}">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>{kept}</section>"
     )
 
@@ -61,7 +63,7 @@ def _row(turn: Turn, visit: Visit, language: str) -> str:
     classes = " ".join(
         name for name, holds in (("rt-pinned", is_baseline), ("rt-shown", is_shown)) if holds
     )
-    name = escape(say("runs.show", language, number=turn.number, picture=turn.picture))
+    name = escape(page_text("runs.show", language, number=turn.number, picture=turn.picture))
     show = (
         f'<button type="button" data-show="{turn.number}" aria-label="{name}" title="{name}"'
         f"{' aria-current=true' if is_shown else ''}>{turn.number}</button>"
@@ -70,9 +72,7 @@ def _row(turn: Turn, visit: Visit, language: str) -> str:
     if turn.time is None:
         kind = failure.kind if failure else "crash"
         style = "rt-cancelled" if turn.is_cancelled else "rt-failed"
-        figures = (
-            f'<td colspan="3" class="{style}">{say(f"failure.{kind}", language)}</td><td></td>'
-        )
+        figures = f'<td colspan="3" class="{style}">{page_text(f"failure.{kind}", language)}</td><td></td>'
     else:
         figures = _figures(turn, visit, language)
     return (
@@ -89,7 +89,7 @@ def _figures(turn: Turn, visit: Visit, language: str) -> str:
     ratio = compare(turn, baseline) if baseline else None
     against = f"{ratio.speed:.1f} ×" if ratio else ""
     if baseline and not is_same_picture(turn, baseline):
-        against = say("runs.other_picture", language)
+        against = page_text("runs.other_picture", language)
     if ratio and ratio.memory is not None:
         against += f" · {ratio.memory * 100:.0f} %"
     n = f" <small>n={time.n}</small>" if time.n > 1 else ""
@@ -97,7 +97,7 @@ def _figures(turn: Turn, visit: Visit, language: str) -> str:
     pin = (
         f'<button type="button" data-pin="{turn.number}"'
         f' aria-pressed="{"true" if is_baseline else "false"}" '
-        f'aria-label="{say("runs.pin", language, number=turn.number)}">{say("runs.pinned" if is_baseline else "runs.pin.short", language)}</button>'
+        f'aria-label="{page_text("runs.pin", language, number=turn.number)}">{page_text("runs.pinned" if is_baseline else "runs.pin.short", language)}</button>'
     )
     return (
         f'<td class="rt-n">{format_seconds(time.median)}{n}</td><td'
@@ -115,9 +115,9 @@ def _differs(turn: Turn, visit: Visit, language: str) -> str:
     if baseline is not None and baseline.number != turn.number:
         changed = differences(turn.settings, baseline.settings)
         text = (
-            say("runs.than", language, changes=_changes(changed, language))
+            page_text("runs.than", language, changes=_changes(changed, language))
             if changed
-            else say("runs.same", language)
+            else page_text("runs.same", language)
         )
         return escape(f"{setting_name(turn.preset, language)} · {text}")
     changed = differences(turn.settings, preset_settings(turn.preset))
@@ -128,6 +128,6 @@ def _differs(turn: Turn, visit: Visit, language: str) -> str:
 def _changes(changed: dict[str, Value], language: str) -> str:
     """Write changed knobs in a line."""
     return ", ".join(
-        f"{say(f'knob.{name}', language)} {setting_text(name, value, language)}"
+        f"{page_text(f'knob.{name}', language)} {setting_text(name, value, language)}"
         for name, value in changed.items()
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.tuning.soak import draw_soak
 from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS
-from rembg_tuner.web.locale.words import say, tell
-from rembg_tuner.web.pages.views.markup import TOLD, duration, label_text, size
+from rembg_tuner.web.locale.words import message_text, page_text
+from rembg_tuner.web.pages.templating import TOLD, duration, label_text, size
 
 if TYPE_CHECKING:
     from rembg_tuner.web.pages.studies import Study
@@ -23,19 +23,23 @@ def show_soak(study: Study, language: str, *, most: int) -> str:
         most: runs that it makes, if they do not take too long for a page.
     """
     if study.problem:
-        return f'<p class="rt-failed" role="alert">{escape(tell(study.problem, language))}</p>'
+        return (
+            f'<p class="rt-failed" role="alert">{escape(message_text(study.problem, language))}</p>'
+        )
     found = study.soaked
     if not study.is_running and found is None:
-        return f'<p role="status">{escape(say("soak.stopped", language))}</p>'
+        return f'<p role="status">{escape(page_text("soak.stopped", language))}</p>'
     if found is None:
-        text = f"{_subject(study, language)} {say('soak.running', language, most=most)}".strip()
+        text = (
+            f"{_subject(study, language)} {page_text('soak.running', language, most=most)}".strip()
+        )
         return (
             f'<div class="rt-head"><p role="status">{escape(text)}</p><progress'
-            f' aria-label="{escape(say("soak.go", language))}"></progress></div>'
+            f' aria-label="{escape(page_text("soak.go", language))}"></progress></div>'
         )
-    growth = say(f"soak.{found.verdict or 'none'}", language, least=MIN_VERDICT_RUNS)
+    growth = page_text(f"soak.{found.verdict or 'none'}", language, least=MIN_VERDICT_RUNS)
     runs = len(found.times_s)
-    text = say(
+    text = page_text(
         "soak.done" if found.p95_s is not None else "soak.done.few",
         language,
         runs=runs,
@@ -47,11 +51,15 @@ def show_soak(study: Study, language: str, *, most: int) -> str:
         growth=growth,
     )
     bound = (
-        "" if found.failure or runs >= most else say("soak.bound", language, runs=runs, most=most)
+        ""
+        if found.failure or runs >= most
+        else page_text("soak.bound", language, runs=runs, most=most)
     )
-    words = {word: say(f"soak.{word}", language) for word in ("memory", "run")}
+    words = {word: page_text(f"soak.{word}", language) for word in ("memory", "run")}
     failed = (
-        f'<p class="rt-failed">{escape(tell(found.failure, language))}</p>' if found.failure else ""
+        f'<p class="rt-failed">{escape(message_text(found.failure, language))}</p>'
+        if found.failure
+        else ""
     )
     return (
         f'<section class="rt-study"><p><b>{escape(_subject(study, language))}</b>'
@@ -66,4 +74,4 @@ def _subject(study: Study, language: str) -> str:
         return ""
     settings, picture = study.subject
     setting = label_text(settings, TOLD, language)
-    return say("soak.subject", language, setting=setting, picture=picture)
+    return page_text("soak.subject", language, setting=setting, picture=picture)

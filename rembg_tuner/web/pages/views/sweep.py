@@ -15,8 +15,8 @@ from rembg_tuner.settings.settings import KNOBS
 from rembg_tuner.tuning.plot_drawing import draw
 from rembg_tuner.tuning.plot_layout import lay_out
 from rembg_tuner.tuning.trials import differences, figures_of, label_of
-from rembg_tuner.web.locale.words import say, tell
-from rembg_tuner.web.pages.views.markup import (
+from rembg_tuner.web.locale.words import message_text, page_text
+from rembg_tuner.web.pages.templating import (
     TOLD,
     busy_mark,
     busy_note,
@@ -58,9 +58,9 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
     )
     plot = draw(
         info,
-        words={word: say(f"plot.{word}", language) for word in _PLOT_WORDS},
+        words={word: page_text(f"plot.{word}", language) for word in _PLOT_WORDS},
         thumbnails=_thumbnails(trials),
-        write=lambda label: tell(label, language),
+        write=lambda label: message_text(label, language),
     )
     names = differences([trial.settings for trial in trials])
     return (
@@ -80,23 +80,27 @@ def _thumbnails(trials: Sequence[Trial]) -> dict[int, str]:
 def _head(study: Study, language: str) -> str:
     """Say how far it is, or why it ended."""
     if study.problem:
-        return f'<p class="rt-failed" role="alert">{escape(tell(study.problem, language))}</p>'
-    progress, name = study.progress, escape(say("tab.sweep", language))
+        return (
+            f'<p class="rt-failed" role="alert">{escape(message_text(study.problem, language))}</p>'
+        )
+    progress, name = study.progress, escape(page_text("tab.sweep", language))
     if not study.is_running and (progress is None or not progress.trials):
-        return f'<p role="status">{escape(say("sweep.stopped.first", language))}</p>'
+        return f'<p role="status">{escape(page_text("sweep.stopped.first", language))}</p>'
     if progress is None:
-        text = f"{say('sweep.reference', language)} {_now(study, language)}".strip()
+        text = f"{page_text('sweep.reference', language)} {_now(study, language)}".strip()
         return f'<p role="status">{escape(text)}</p><progress aria-label="{name}"></progress>'
     done, planned = len(progress.trials), progress.planned
     if study.is_running and done >= planned:
         again, most = progress.confirmed or 0, study.sweep.confirming
-        text = f"{say('sweep.again', language, done=again, most=most)} {_now(study, language)}"
+        text = (
+            f"{page_text('sweep.again', language, done=again, most=most)} {_now(study, language)}"
+        )
         return (
             f'<p role="status">{escape(text)}</p><progress aria-label="{name}"'
             f' max="{max(again, most)}" value="{again}"></progress>'
         )
     if study.is_running:
-        text = say(
+        text = page_text(
             "sweep.progress",
             language,
             done=done,
@@ -110,9 +114,11 @@ def _head(study: Study, language: str) -> str:
         )
     key = "sweep.stopped" if done < planned else "sweep.done.one" if done == 1 else "sweep.done"
     before = sum(trial.was_measured_before for trial in progress.trials)
-    known = say("sweep.known", language, count=before) if before else ""
-    text = say(key, language, done=done, planned=planned, elapsed=format_guess(progress.elapsed_s))
-    unsure = say("sweep.stopped.again", language) if _lacks_the_best_again(study) else ""
+    known = page_text("sweep.known", language, count=before) if before else ""
+    text = page_text(
+        key, language, done=done, planned=planned, elapsed=format_guess(progress.elapsed_s)
+    )
+    unsure = page_text("sweep.stopped.again", language) if _lacks_the_best_again(study) else ""
     return f'<p role="status">{escape(" ".join(filter(None, (text, known, unsure))))}</p>'
 
 
@@ -123,7 +129,7 @@ def _now(study: Study, language: str) -> str:
     axes = study.plan.axes if study.plan else {}
     varied = [name for name in KNOBS if len(axes.get(name, ())) > 1]
     setting = label_text(study.measuring, varied or TOLD, language)
-    return say("study.now", language, setting=setting)
+    return page_text("study.now", language, setting=setting)
 
 
 def _lacks_the_best_again(study: Study) -> bool:
@@ -142,7 +148,7 @@ def _blind(trials: Sequence[Trial], language: str) -> str:
     names = {Path(one.input).name for t in trials for one in t.pictures if not one.has_foreground}
     if not names:
         return ""
-    text = say("sweep.blind", language, names=", ".join(sorted(names)))
+    text = page_text("sweep.blind", language, names=", ".join(sorted(names)))
     return f'<p class="rt-muted">{escape(text)}</p>'
 
 
@@ -151,21 +157,25 @@ def _why(found: Recommendation, names: Sequence[str], language: str) -> str:
     key = "sweep.recommended" if found.fits else "sweep.nothing"
     steps = "".join(
         '<li><button type="button"'
-        f' data-trial="{step.trial}">{escape(tell(step.text, language))}</button></li>'
+        f' data-trial="{step.trial}">{escape(message_text(step.text, language))}</button></li>'
         for step in found.steps
     )
     second = ""
     if found.runner_up is not None:
         setting, figures = label_of(found.runner_up.settings, names), figures_of(found.runner_up)
-        text = tell(Message("{setting}: {figures}", setting=setting, figures=figures), language)
-        second = f'<p class="rt-muted">{escape(say("sweep.second", language))} {escape(text)}</p>'
+        text = message_text(
+            Message("{setting}: {figures}", setting=setting, figures=figures), language
+        )
+        second = (
+            f'<p class="rt-muted">{escape(page_text("sweep.second", language))} {escape(text)}</p>'
+        )
     expected = ""
     if found.expected is not None:
-        expected = f'<p class="rt-muted">{escape(tell(found.expected, language))}</p>'
+        expected = f'<p class="rt-muted">{escape(message_text(found.expected, language))}</p>'
     return (
         '<div class="rt-why"'
-        f' data-fits="{str(found.fits).lower()}"><p><b>{escape(say(key, language))}</b>'
-        f" {escape(tell(found.why, language))}</p>{second}<ul>{steps}</ul>{expected}</div>"
+        f' data-fits="{str(found.fits).lower()}"><p><b>{escape(page_text(key, language))}</b>'
+        f" {escape(message_text(found.why, language))}</p>{second}<ul>{steps}</ul>{expected}</div>"
     )
 
 
@@ -180,7 +190,7 @@ def _card(trial: Trial, names: Sequence[str], language: str, *, is_taken: bool) 
     stars = stars_text(trial.boundary_f)
     spread = ""
     if trial.time_low_s is not None:
-        spread = say(
+        spread = page_text(
             "sweep.spread",
             language,
             low=duration(trial.time_low_s, language),
@@ -188,18 +198,19 @@ def _card(trial: Trial, names: Sequence[str], language: str, *, is_taken: bool) 
             n=trial.n,
         )
         if trial.may_be_unstable:
-            spread += f" · {say('sweep.unstable', language)}"
+            spread += f" · {page_text('sweep.unstable', language)}"
     told = "".join(
-        f'<p class="rt-muted">{escape(tell(warning, language))}</p>' for warning in trial.warnings
+        f'<p class="rt-muted">{escape(message_text(warning, language))}</p>'
+        for warning in trial.warnings
     )
     return (
         f'<div class="rt-card" data-card="{trial.number}"><div'
-        f' class="rt-card-thumbs">{thumbs}</div><div><p><b>{escape(label_text(trial.settings, names, language))}</b></p><p>{escape(tell(figures, language))}'
+        f' class="rt-card-thumbs">{thumbs}</div><div><p><b>{escape(label_text(trial.settings, names, language))}</b></p><p>{escape(message_text(figures, language))}'
         f' {stars}</p><p class="rt-muted">{escape(spread)}</p>{told}<button type="button"'
         ' class="rt-take"'
-        f' data-use="{trial.number}">{escape(say("sweep.use", language))}</button><p'
+        f' data-use="{trial.number}">{escape(page_text("sweep.use", language))}</button><p'
         ' class="rt-taken"'
-        f' role="status">{escape(say("sweep.taken", language)) if is_taken else ""}</p></div></div>'
+        f' role="status">{escape(page_text("sweep.taken", language)) if is_taken else ""}</p></div></div>'
     )
 
 
@@ -210,7 +221,7 @@ def _files(study: Study, language: str) -> str:
     links = [
         (name, word)
         for name, word in (
-            ("report.html", say("sweep.report", language)),
+            ("report.html", page_text("sweep.report", language)),
             ("trials.csv", "CSV"),
             ("trials.json", "JSON"),
             ("plot.svg", "SVG"),
@@ -230,12 +241,12 @@ def _table(trials: Sequence[Trial], names: Sequence[str], chosen: int | None, la
     ordered = sorted(trials, key=lambda t: (not t.is_measured, t.time_s or 0.0))
     rows = "".join(_line(trial, names, chosen, language) for trial in ordered)
     heads = "".join(
-        f"<th>{escape(say(f'sweep.head.{key}', language))}</th>"
+        f"<th>{escape(page_text(f'sweep.head.{key}', language))}</th>"
         for key in ("setting", "time", "range", "peak", "agreement", "edge")
     )
     return (
         '<div class="rt-runs rt-trials" tabindex="0" role="region"'
-        f' aria-label="{escape(say("sweep.trials", language))}"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+        f' aria-label="{escape(page_text("sweep.trials", language))}"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
@@ -249,12 +260,12 @@ def _line(trial: Trial, names: Sequence[str], chosen: int | None, language: str)
     if not trial.is_measured:
         return (
             f'<tr>{name}<td colspan="5"'
-            f' class="rt-failed">{escape(tell(trial.failure or figures_of(trial), language))}</td></tr>'
+            f' class="rt-failed">{escape(message_text(trial.failure or figures_of(trial), language))}</td></tr>'
         )
     agreement = "" if trial.agreement is None else f"{trial.agreement:.3f}"
     spread = f"{duration(trial.time_low_s, language)} – {duration(trial.time_high_s, language)}"
     if trial.may_be_unstable:
-        spread += f' <i class="rt-unstable">{escape(say("sweep.unstable", language))}</i>'
+        spread += f' <i class="rt-unstable">{escape(page_text("sweep.unstable", language))}</i>'
     spread += busy_mark(trial.warnings, language)
     return (
         f"<tr{mark}>{name}<td>{duration(trial.time_s, language)}</td><td>{spread}</td><td>{size(trial.peak_bytes, language)}</td>"

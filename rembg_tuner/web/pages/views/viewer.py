@@ -6,7 +6,7 @@ from base64 import b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.web.pages.views.markup import file_link
+from rembg_tuner.web.pages.templating import file_link
 from rembg_tuner.web.pages.views.result import brief
 
 if TYPE_CHECKING:
