@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import pyvips
-from made_bench import KilledError, MadeBench
+from fake_trial_runner import FakeTrialRunner, KilledError
 from made_machines import make_machine
 
 from rembg_tuner.base.messages import Message
@@ -32,10 +32,10 @@ WEIGHTS = ROOT / "rembg_tuner" / "models" / "u2netp.onnx"
 
 
 @pytest.fixture(autouse=True)
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeBench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTrialRunner:
     """Run nothing, and remember nothing of this machine's other sweeps."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path / "cache"))
-    made = MadeBench(tmp_path / "left")
+    made = FakeTrialRunner(tmp_path / "left")
     monkeypatch.setattr("rembg_tuner.cli.sweep.DirectTrialRunner", lambda *_: made)
     monkeypatch.setattr("rembg_tuner.cli.compare.DirectTrialRunner", lambda *_: made)
     return made
@@ -79,7 +79,11 @@ def sweep(folder: Path, *words: str) -> int:
 
 
 def test_other_weights_under_the_same_name_are_measured_anew(
-    folder: Path, mask: Path, tmp_path: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    mask: Path,
+    tmp_path: Path,
+    bench: FakeTrialRunner,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """By the next sweep, and by the one that is gone on with, which says so."""
     own = tmp_path / "own.onnx"
@@ -107,7 +111,7 @@ def test_other_weights_under_the_same_name_are_measured_anew(
 
 
 def test_the_references_weights_are_part_of_what_is_remembered(
-    folder: Path, tmp_path: Path, bench: MadeBench, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, bench: FakeTrialRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another file of the trusted model gives other agreements."""
     home = tmp_path / "home"
@@ -177,7 +181,7 @@ def test_a_value_that_cannot_be_is_misuse(
     words: list[str],
     said: str,
     folder: Path,
-    bench: MadeBench,
+    bench: FakeTrialRunner,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Named, before anything is measured: not dropped from its axis."""
@@ -207,7 +211,7 @@ def test_a_value_that_this_machine_cannot_do_is_named(
 
 
 def test_a_start_that_failed_leaves_the_folder_free(
-    folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+    folder: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An unknown reference, a missing mask, a reference that ends by Ctrl-C.
 
@@ -269,7 +273,11 @@ def test_a_start_that_failed_leaves_the_folder_free(
     ],
 )
 def test_a_flag_that_contradicts_a_resumed_plan_is_named(
-    words: list[str], said: str, folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    said: str,
+    folder: Path,
+    bench: FakeTrialRunner,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With both values, before anything is measured."""
     assert sweep(folder, "--network-size", "64,96") == 0
@@ -282,7 +290,7 @@ def test_a_flag_that_contradicts_a_resumed_plan_is_named(
 
 def test_a_sweep_is_resumed_without_a_word_of_what_it_was(
     folder: Path,
-    bench: MadeBench,
+    bench: FakeTrialRunner,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -361,7 +369,7 @@ def test_a_plan_that_cannot_be_is_told(
     assert "cannot be" in said or "must be" in said
 
 
-def kill(folder: Path, bench: MadeBench, *words: str) -> None:
+def kill(folder: Path, bench: FakeTrialRunner, *words: str) -> None:
     """Sweep until the bench stands for a SIGKILL; the folder is as that would leave it."""
     with pytest.raises(KilledError):
         sweep(folder, *words)
@@ -370,7 +378,7 @@ def kill(folder: Path, bench: MadeBench, *words: str) -> None:
 
 
 def test_a_killed_sweep_recommends_what_it_has(
-    folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+    folder: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From its store, with its own budgets, as `recommend` and `export` see it after a SIGKILL.
 
@@ -398,7 +406,7 @@ def test_a_killed_sweep_recommends_what_it_has(
 
 @pytest.mark.parametrize("kill_after", [0, 1], ids=["in-the-reference", "in-the-first-trial"])
 def test_a_sweep_killed_before_its_first_trial_is_told(
-    kill_after: int, folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+    kill_after: int, folder: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit 1 and a sentence from recommend and export; the sweep can be resumed."""
     bench.kill_after = kill_after
@@ -429,7 +437,7 @@ def test_trials_of_other_weights_are_not_recommended(
     assert "1 trial in" in capsys.readouterr().err
 
 
-def test_a_search_can_be_lengthened(folder: Path, bench: MadeBench) -> None:
+def test_a_search_can_be_lengthened(folder: Path, bench: FakeTrialRunner) -> None:
     """--trials is no part of what must be the same."""
     sizes = ["--network-size", "64,96,128", "--again"]
     assert sweep(folder, *sizes, "--trials", "1") == 0
@@ -457,7 +465,7 @@ def test_a_damaged_plan_is_told(
 
 
 def test_a_mask_of_another_shape_is_refused(
-    folder: Path, tmp_path: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By sweep and by compare, with both sizes, before anything is measured."""
     mask = tmp_path / "other.png"
@@ -475,7 +483,7 @@ def test_a_mask_of_another_shape_is_refused(
 
 
 def test_compare_takes_the_mask_named_as_the_picture(
-    tmp_path: Path, mask: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, mask: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Out of a folder, as sweep does; a folder without one is told."""
     masks = tmp_path / "masks"
@@ -538,7 +546,7 @@ def test_a_sweep_tells_how_far_it_is(
 
 
 def test_nothing_is_measured_again_if_not_wanted(
-    folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+    folder: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One worker each, nothing left after the last, and no range that nobody knows."""
     assert sweep(folder, "--network-size", "64,96", "--confirm", "0") == 0
@@ -576,7 +584,7 @@ def test_a_count_that_cannot_be_is_misuse(
 
 
 def test_two_sweeps_do_not_share_a_folder(
-    folder: Path, bench: MadeBench, capsys: pytest.CaptureFixture[str]
+    folder: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The second is refused before it measures anything; when the first has ended, it goes on."""
     with hold_folder(folder):
@@ -672,7 +680,7 @@ def test_sizes_are_told_as_they_were_read(folder: Path, capsys: pytest.CaptureFi
 def test_a_sweep_says_that_the_machine_was_busy(
     folder: Path,
     tmp_path: Path,
-    bench: MadeBench,
+    bench: FakeTrialRunner,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from made_bench import MadeBench
+from fake_trial_runner import FakeTrialRunner, made_failure
 from made_trials import make_trial
 
 from rembg_tuner.base.messages import Message
@@ -31,55 +31,43 @@ from rembg_tuner.tuning.sweep import Sweep
 from rembg_tuner.tuning.trials import PictureTrial, read_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from rembg_tuner.settings.results import FailureKind
-    from rembg_tuner.worker.pipeline import Job
 
 COFFEE = Path(__file__).parent.parent / "examples" / "coffee.png"
 ANY = Budgets(min_agreement=0.0)
 
 
-class TimedBench(MadeBench):
-    """Takes as long as it is told, by network size and worker; fails where a time is below 0."""
+def make_bench(
+    times_s: dict[int, list[float]],
+    kind: FailureKind = "timeout",
+    warnings: tuple[Message, ...] = (),
+) -> FakeTrialRunner:
+    """Return a trial runner whose runs take given times.
 
-    def __init__(
-        self,
-        times_s: dict[int, list[float]],
-        kind: FailureKind = "timeout",
-        warning: Message | None = None,
-    ) -> None:
-        """Take what each next worker of a size takes; the last for all that follow."""
-        super().__init__()
-        self.times_s = times_s
-        self.kind = kind
-        self.warnings = (warning,) if warning is not None else ()
+    Args:
+        times_s: by network size, what each next worker takes; the last is repeated. Below 0, it fails.
+        kind: of the failure.
+        warnings: of every run.
+    """
 
-    def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
-        """Run; see `MadeBench`."""
-        runs = super().measure(jobs, settings)
-        times = self.times_s.get(settings.network_size, [0.1])  # the reference's is 0
+    def change(settings: Settings, results: list[Result]) -> list[Result | Failure]:
+        times = times_s.get(settings.network_size, [0.1])  # the reference's is 0
         time_s = times.pop(0) if len(times) > 1 else times[0]
         if time_s < 0:
-            return [
-                Failure(
-                    kind=self.kind,
-                    message=Message("it took too long"),
-                    stage="predict",
-                    input=jobs[0].input,
-                    settings=settings,
-                    run_index=0,
-                )
-            ]
-        return [
-            replace(run, total_s=time_s, warnings=self.warnings)
-            for run in runs
-            if isinstance(run, Result)
-        ]
+            message = Message("it took too long")
+            return [made_failure(settings, kind, message, results[0].input)]
+        return [replace(result, total_s=time_s) for result in results]
 
-    def measured(self) -> list[int]:
-        """Name the network sizes in the order of workers, without the reference."""
-        return [settings.network_size for settings, _ in self.asked[1:]]
+    bench = FakeTrialRunner(change=change)
+    bench.warnings = warnings
+    return bench
+
+
+def measured(bench: FakeTrialRunner) -> list[int]:
+    """Return the network sizes in the order of workers, without the reference."""
+    return [settings.network_size for settings, _ in bench.asked[1:]]
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +104,7 @@ def test_the_recommended_one_is_first_and_the_next_best_follow(
     tmp_path: Path, comparer: Comparer
 ) -> None:
     """Four workers more; runs joined, the range theirs; told as it goes on; kept on disk."""
-    bench = TimedBench({64: [0.10, 0.14], 96: [0.2], 128: [0.3], 160: [0.4], 192: [0.5]})
+    bench = make_bench({64: [0.10, 0.14], 96: [0.2], 128: [0.3], 160: [0.4], 192: [0.5]})
     sweep = open_sweep(plan_of(64, 96, 128, 160, 192), tmp_path / "s", bench, comparer)
     sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
     told: list[tuple[int | None, int]] = []
@@ -127,7 +115,7 @@ def test_the_recommended_one_is_first_and_the_next_best_follow(
         ),
         is_cancelled=lambda: False,
     )
-    assert bench.measured()[5:] == [64, 96, 128, 160]
+    assert measured(bench)[5:] == [64, 96, 128, 160]
     assert told == [(1, 64), (2, 96), (3, 128), (4, 160)]
     best = next(trial for trial in sweep.trials if trial.settings.network_size == 64)
     assert best.workers_s == (0.10, 0.14)
@@ -145,10 +133,10 @@ def test_the_recommended_one_is_first_and_the_next_best_follow(
 
 def test_what_only_chance_put_first_loses_its_place(tmp_path: Path, comparer: Comparer) -> None:
     """The other one is measured again too, before it is recommended."""
-    bench = TimedBench({64: [0.05, 0.5], 96: [0.1]})
+    bench = make_bench({64: [0.05, 0.5], 96: [0.1]})
     sweep = open_sweep(plan_of(64, 96), tmp_path / "s", bench, comparer)
     confirm(sweep)
-    assert bench.measured()[2:4] == [64, 96]
+    assert measured(bench)[2:4] == [64, 96]
     found = recommend(sweep.trials, ANY)
     assert found.chosen is not None
     assert found.chosen.settings.network_size == 96
@@ -157,10 +145,10 @@ def test_what_only_chance_put_first_loses_its_place(tmp_path: Path, comparer: Co
 
 def test_one_setting_alone_runs_in_five_workers(tmp_path: Path, comparer: Comparer) -> None:
     """There is nobody else to tell how far workers are from each other."""
-    bench = TimedBench({64: [0.1, 0.11, 0.09, 0.1]})
+    bench = make_bench({64: [0.1, 0.11, 0.09, 0.1]})
     sweep = open_sweep(plan_of(64), tmp_path / "s", bench, comparer)
     confirm(sweep)
-    assert bench.measured() == [64] * 5
+    assert measured(bench) == [64] * 5
     [trial] = sweep.trials
     expected = expected_range_s(trial, sweep.trials)
     assert expected is not None
@@ -171,7 +159,7 @@ def test_one_setting_alone_runs_in_five_workers(tmp_path: Path, comparer: Compar
 
 def test_what_fails_the_second_time_is_not_recommended(tmp_path: Path, comparer: Comparer) -> None:
     """It is a row with its reason."""
-    bench = TimedBench({64: [0.05, -1.0], 96: [0.1]})
+    bench = make_bench({64: [0.05, -1.0], 96: [0.1]})
     sweep = open_sweep(plan_of(64, 96), tmp_path / "s", bench, comparer)
     confirm(sweep)
     failed = next(trial for trial in sweep.trials if trial.settings.network_size == 64)
@@ -192,11 +180,11 @@ def test_nothing_is_measured_again(
     confirming: int, budgets: Budgets, tmp_path: Path, comparer: Comparer
 ) -> None:
     """Where it is not wanted, or would change nothing."""
-    bench = TimedBench({})
+    bench = make_bench({})
     confirm(
         open_sweep(plan_of(64, 96, confirming=confirming), tmp_path / "s", bench, comparer), budgets
     )
-    assert len(bench.measured()) == 2
+    assert len(measured(bench)) == 2
 
 
 @pytest.mark.parametrize("kind", ["bad_output", "busy"])
@@ -204,7 +192,7 @@ def test_what_is_not_the_settings_fault_takes_nothing_from_it(
     kind: FailureKind, tmp_path: Path, comparer: Comparer
 ) -> None:
     """A full disk, a full line: what was measured stands, on disk too, and it ends there."""
-    bench = TimedBench({64: [0.05, -1.0], 96: [0.1]}, kind)
+    bench = make_bench({64: [0.05, -1.0], 96: [0.1]}, kind)
     sweep = open_sweep(plan_of(64, 96), tmp_path / "s", bench, comparer)
     confirm(sweep)
     best = next(trial for trial in sweep.trials if trial.settings.network_size == 64)
@@ -215,14 +203,14 @@ def test_what_is_not_the_settings_fault_takes_nothing_from_it(
         "not_measured_again",
     )
     assert recommend(sweep.trials, ANY).chosen is best
-    assert len(bench.measured()) == 3
+    assert len(measured(bench)) == 3
     resumed = open_sweep(plan_of(64, 96), tmp_path / "s", bench, comparer, resume=True)
     assert all(trial.is_measured for trial in resumed.trials)
 
 
 def test_what_failed_again_is_forgotten_here(tmp_path: Path, comparer: Comparer) -> None:
     """Another sweep measures it anew, and does not take the first worker's word."""
-    bench = TimedBench({64: [0.05, -1.0, 0.3], 96: [0.1]})
+    bench = make_bench({64: [0.05, -1.0, 0.3], 96: [0.1]})
     confirm(open_sweep(plan_of(64, 96), tmp_path / "one", bench, comparer))
     again = open_sweep(plan_of(64, 96, confirming=0), tmp_path / "two", bench, comparer)
     again.run(on_trial=lambda _: None, is_cancelled=lambda: False)
@@ -232,7 +220,7 @@ def test_what_failed_again_is_forgotten_here(tmp_path: Path, comparer: Comparer)
 
 def test_what_had_company_is_not_remembered(tmp_path: Path, comparer: Comparer) -> None:
     """It was measured beside another slot's run, so that its time is no figure of its own."""
-    bench = TimedBench({64: [0.1]}, warning=HAD_COMPANY)
+    bench = make_bench({64: [0.1]}, warnings=(HAD_COMPANY,))
     for name in ("one", "two"):
         sweep = open_sweep(plan_of(64, confirming=0), tmp_path / name, bench, comparer)
         [trial] = sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
@@ -245,7 +233,7 @@ def test_how_many_slots_share_the_cpus_makes_another_sweep(
 ) -> None:
     """A worker with half of the CPUs is not what a worker with all of them is."""
     for slots, name in ((1, "one"), (2, "two"), (2, "three")):
-        bench = TimedBench({})
+        bench = make_bench({})
         bench.slots = slots
         sweep = open_sweep(plan_of(64, confirming=0), tmp_path / name, bench, comparer)
         [trial] = sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
@@ -254,7 +242,7 @@ def test_how_many_slots_share_the_cpus_makes_another_sweep(
 
 def test_again_measures_anew_and_remembers_that(tmp_path: Path, comparer: Comparer) -> None:
     """The sweep after it takes the new figure; no picture's name or place is kept."""
-    bench = TimedBench({64: [0.1, 0.2]})
+    bench = make_bench({64: [0.1, 0.2]})
     plan = plan_of(64, confirming=0)
     found = []
     for name, one in (("a", plan), ("b", replace(plan, again=True)), ("c", plan)):
@@ -271,7 +259,7 @@ def test_again_measures_anew_and_remembers_that(tmp_path: Path, comparer: Compar
 
 def test_numbers_stay_apart_where_a_trial_has_gone(tmp_path: Path, comparer: Comparer) -> None:
     """What is measured after a resume takes no other's number."""
-    bench = TimedBench({})
+    bench = make_bench({})
     sweep = open_sweep(plan_of(64, 96, 128, confirming=0), tmp_path / "s", bench, comparer)
     sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
     sweep.own.forget(sweep.context, sweep.trials[0].settings)
@@ -340,11 +328,11 @@ def test_the_range_holds_for_what_is_chosen_for_being_low() -> None:
 
 def test_a_cancel_ends_it_and_keeps_what_is_done(tmp_path: Path, comparer: Comparer) -> None:
     """Asked before each worker."""
-    bench = TimedBench({64: [0.1], 96: [0.2], 128: [0.3]})
+    bench = make_bench({64: [0.1], 96: [0.2], 128: [0.3]})
     sweep = open_sweep(plan_of(64, 96, 128), tmp_path / "s", bench, comparer)
     sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
     sweep.confirm(ANY, on_trial=lambda _: None, is_cancelled=lambda: (sweep.confirmed or 0) >= 1)
-    assert bench.measured()[3:] == [64]
+    assert measured(bench)[3:] == [64]
     assert sum(len(trial.workers_s) > 1 for trial in sweep.trials) == 1
 
 

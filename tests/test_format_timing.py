@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from made_bench import made_result
+from fake_trial_runner import FakeTrialRunner, made_failure
 from made_machines import NEW_CPU, make_machine
 
 from rembg_tuner.base.errors import OutputError
@@ -30,41 +30,26 @@ from rembg_tuner.web.pages.studies import Studies, Study
 from rembg_tuner.web.pages.templating import render
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gradio import Request
 
     from rembg_tuner.runtime.line import WaitingLine
     from rembg_tuner.web.pages.handlers import Desk
-    from rembg_tuner.worker.pipeline import Job
 
 SECONDS = {"int8": 0.03, "bf16": 0.02, "fp32": 0.01}
 
 
-class TimedBench:
-    """A bench whose networks take as long as told."""
+def timed_bench() -> FakeTrialRunner:
+    """Return a trial runner whose networks take SECONDS, and tenfold in the warm-up."""
 
-    slots = 1
-
-    def __init__(self, warnings: Sequence[Message] = ()) -> None:
-        """Remember the order of the formats."""
-        self.order: list[str] = []
-        self.warnings = tuple(warnings)
-        self.failure: Failure | None = None
-
-    def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
-        """Take tenfold for the warm-up; see `trial_runner.TrialRunner`."""
-        self.order.append(settings.precision)
-        assert (read_header(Path(jobs[0].input)).width, len(jobs)) == (256, 4)
-        if self.failure is not None:
-            return [self.failure]
-        runs = [made_result(job, settings, i) for i, job in enumerate(jobs)]
+    def change(settings: Settings, results: list[Result]) -> list[Result | Failure]:
+        assert (read_header(Path(results[0].input)).width, len(results)) == (256, 4)
         took = SECONDS[settings.precision]
-        stages = [{"predict": took * (1 if i else 10)} for i in range(len(jobs))]
         return [
-            replace(run, stages_s=stage, warnings=self.warnings)
-            for run, stage in zip(runs, stages, strict=True)
+            replace(result, stages_s={"predict": took * (1 if i else 10)})
+            for i, result in enumerate(results)
         ]
+
+    return FakeTrialRunner(change=change)
 
 
 @pytest.fixture
@@ -86,13 +71,13 @@ def state_of(machine: Machine) -> FormatState:
 
 def test_formats_are_timed_in_turn_and_kept(machine: Machine, tmp_path: Path) -> None:
     """A, B, C, A, B, C; the warm-up is left out, and `auto` is the fastest."""
-    bench, before = TimedBench(), state_of(machine)
+    bench, before = timed_bench(), state_of(machine)
     told: list[Message] = []
     assert (
         str(before.text) == "precision auto is int8, as recorded on other machines; not timed here"
     )
     time_formats(before, machine, bench, tmp_path, told.append)
-    assert bench.order == ["int8", "bf16", "fp32"] * 2
+    assert [settings.precision for settings, _ in bench.asked] == ["int8", "bf16", "fp32"] * 2
     assert str(told[0]) == "u2netp in openvino, int8"
     after = state_of(replace(machine, timing=read_machine().timing))
     assert after.formats.times_s == pytest.approx(SECONDS)
@@ -122,23 +107,19 @@ def test_a_format_that_stays_by_the_margin_says_so(machine: Machine) -> None:
 )
 def test_under_load_nothing_is_kept(machine: Machine, tmp_path: Path, warning: Message) -> None:
     """Neither beside other programs nor beside another slot's run."""
+    bench = timed_bench()
+    bench.warnings = (warning,)
     with pytest.raises(OutputError, match="other work ran at the same time"):
-        time_formats(state_of(machine), machine, TimedBench([warning]), tmp_path, lambda _: None)
+        time_formats(state_of(machine), machine, bench, tmp_path, lambda _: None)
     key = machine.times_key("u2netp", "openvino")
     assert find_times(tmp_path / "cache", key, machine.kind) == {}
 
 
 def test_a_format_that_does_not_run_is_said(machine: Machine, tmp_path: Path) -> None:
     """With the reason of the run; nothing is kept."""
-    bench, state = TimedBench(), state_of(machine)
-    bench.failure = Failure(
-        kind="crash",
-        message=Message("it crashed"),
-        stage="load",
-        input="",
-        settings=state.settings,
-        run_index=0,
-    )
+    state = state_of(machine)
+    failure = made_failure(state.settings, "crash", Message("it crashed"))
+    bench = FakeTrialRunner(change=lambda *_: [failure])
     with pytest.raises(OutputError, match="were not timed: it crashed"):
         time_formats(state, machine, bench, tmp_path, lambda _: None)
 

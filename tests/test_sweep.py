@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pyvips
-from made_bench import MadeBench
+from fake_trial_runner import FakeTrialRunner, made_failure
 from made_machines import make_machine
 from made_trials import make_trial
 
@@ -29,7 +29,6 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.cli import main
 from rembg_tuner.imaging.comparisons import another_shape
 from rembg_tuner.runtime.comparer import Comparer
-from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.settings.settings import Settings, build_settings
 from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.comparison import Entry, Question, compare_settings
@@ -43,9 +42,7 @@ from rembg_tuner.tuning.trials import Trial, label_of, read_trial
 from rembg_tuner.tuning.weights import weights_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rembg_tuner.worker.pipeline import Job
+    pass
 
 ROOT = Path(__file__).parent.parent
 COFFEE, CAT = ROOT / "examples" / "coffee.png", ROOT / "examples" / "chelsea.png"
@@ -276,40 +273,20 @@ def test_misuse_is_told(
     assert said in capsys.readouterr().err
 
 
-class FakeBench:
-    """Answers with what it is told to."""
-
-    slots = 1
-
-    def __init__(self, answer: Failure) -> None:
-        """Keep the answer."""
-        self.answer = answer
-
-    def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:  # noqa: ARG002  # the bench's own form
-        """Fail."""
-        return [self.answer]
-
-
 def test_a_trial_that_fails_is_a_row_with_its_reason(tmp_path: Path) -> None:
     """And leaves nothing behind."""
     settings = Settings(engine="onnxruntime")
-    answer = Failure(
-        kind="out_of_memory",
-        message=Message("it took too much"),
-        stage="predict",
-        input=str(COFFEE),
-        settings=settings,
-        run_index=0,
-    )
+    failure = made_failure(settings, "out_of_memory", Message("it took too much"), str(COFFEE))
+    bench = FakeTrialRunner(change=lambda *_: [failure])
     with Comparer() as comparer:
         ground = Ground(
             pictures=(COFFEE,), reference=Reference(name="none"), folder=tmp_path, comparer=comparer
         )
-        trial = measure_trial(4, settings, ground, FakeBench(answer))
+        trial = measure_trial(4, settings, ground, bench)
         assert (str(trial.failure), trial.failure_kind) == ("it took too much", "out_of_memory")
         assert not trial.is_measured
         with pytest.raises(OutputError, match="it took too much"):
-            make_reference([COFFEE], settings, "u2netp", FakeBench(answer), tmp_path, max_pixels={})
+            make_reference([COFFEE], settings, "u2netp", bench, tmp_path, max_pixels={})
 
 
 def test_several_pictures_and_one_without_foreground(tmp_path: Path) -> None:
@@ -362,7 +339,7 @@ def test_a_hosts_limit_of_pixels_holds_for_every_run(tmp_path: Path) -> None:
     )
     assert plan == replace(plan, max_pixels=None)
     assert "max_pixels" not in plan.to_dict()
-    bench = MadeBench()
+    bench = FakeTrialRunner()
     with Comparer() as comparer:
         opened = open_sweep(plan, tmp_path / "s", bench, comparer)
         opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
@@ -397,7 +374,7 @@ def test_a_hosts_limit_of_pixels_holds_for_what_others_are_compared_with(tmp_pat
         max_pixels=500_000,
         trusted=Settings(engine="onnxruntime"),
     )
-    bench = MadeBench()
+    bench = FakeTrialRunner()
     with Comparer() as comparer:
         compared = compare_settings(question, tmp_path, bench, comparer)
     assert all(one.trial.is_measured for one in compared)
@@ -415,7 +392,7 @@ def test_a_pages_thumbnails_stay_in_its_own_folder(tmp_path: Path, own_cache: Pa
         base=Settings(engine="onnxruntime"),
         rounds=1,
     )
-    swept, bench, copy = tmp_path / "swept", MadeBench(), tmp_path / "copy.png"
+    swept, bench, copy = tmp_path / "swept", FakeTrialRunner(), tmp_path / "copy.png"
     copy.write_bytes(COFFEE.read_bytes())
     with Comparer() as comparer:
         opened = open_sweep(plan, tmp_path / "one", bench, comparer, thumbnails=swept)
@@ -447,7 +424,7 @@ def test_the_caches_thumbnails_are_bounded(
         rounds=1,
     )
     with Comparer() as comparer:
-        opened = open_sweep(plan, tmp_path / "s", MadeBench(), comparer)
+        opened = open_sweep(plan, tmp_path / "s", FakeTrialRunner(), comparer)
         opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
     assert {path.name for path in folder.iterdir()} >= {"2.webp"}
     assert len(list(folder.iterdir())) == 2
@@ -539,7 +516,7 @@ def test_a_sweep_corrects_its_guess_after_the_first_trial(tmp_path: Path) -> Non
         confirming=0,
     )
     with Comparer() as comparer:
-        opened = open_sweep(plan, tmp_path / "s", MadeBench(), comparer)
+        opened = open_sweep(plan, tmp_path / "s", FakeTrialRunner(), comparer)
         assert opened.progress(0.0).left_s == pytest.approx(plan.guess_range_s())
         opened.run(on_trial=lambda _: None, is_cancelled=lambda: len(opened.trials) >= 1)
     assert len(opened._ratios) == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from made_bench import MadeBench
+from fake_trial_runner import FakeTrialRunner
 from made_trials import make_trial
 
 from rembg_tuner.runtime.comparer import Comparer
@@ -113,7 +113,9 @@ def test_other_weights_under_the_same_name_are_another_setting(tmp_path: Path) -
     assert len(TrialStore(path).kept("here")[0]) == 1
 
 
-def open_made(folder: Path, bench: MadeBench, comparer: Comparer, *, resume: bool = False) -> Sweep:
+def open_made(
+    folder: Path, bench: FakeTrialRunner, comparer: Comparer, *, resume: bool = False
+) -> Sweep:
     """Open a sweep of three settings."""
     plan = Plan(
         pictures=(COFFEE,),
@@ -135,9 +137,9 @@ def test_a_sweep_after_an_upgrade_of_libvips_measures_anew(
 ) -> None:
     """Without it nothing is measured twice."""
     with Comparer() as comparer:
-        first = open_made(tmp_path / "one", MadeBench(), comparer)
+        first = open_made(tmp_path / "one", FakeTrialRunner(), comparer)
         run_all(first)
-        again = open_made(tmp_path / "two", MadeBench(), comparer)
+        again = open_made(tmp_path / "two", FakeTrialRunner(), comparer)
         run_all(again)
         assert again.progress(0.0).remembered == 3
         versions = read_machine().version
@@ -145,10 +147,10 @@ def test_a_sweep_after_an_upgrade_of_libvips_measures_anew(
             "rembg_tuner.runtime.this_machine._version_of",
             lambda name: "99" if name == LIBVIPS_PACKAGE else versions(name),
         )
-        upgraded = open_made(tmp_path / "three", MadeBench(), comparer)
+        upgraded = open_made(tmp_path / "three", FakeTrialRunner(), comparer)
         run_all(upgraded)
         assert upgraded.progress(0.0).remembered == 0
-        resumed = open_made(tmp_path / "one", MadeBench(), comparer, resume=True)
+        resumed = open_made(tmp_path / "one", FakeTrialRunner(), comparer, resume=True)
         assert (len(resumed.trials), resumed.outdated) == (0, 3)
 
 
@@ -162,7 +164,7 @@ def test_a_trial_over_a_limit_is_measured(tmp_path: Path) -> None:
         ):
             limited = replace(base, **knobs)  # type: ignore[arg-type]
             plan = Plan(pictures=(COFFEE,), axes={"network_size": (64,)}, base=limited, rounds=1)
-            sweep = open_sweep(plan, tmp_path / str(i), MadeBench(), comparer)
+            sweep = open_sweep(plan, tmp_path / str(i), FakeTrialRunner(), comparer)
             run_all(sweep)
             remembered.append(sweep.progress(0.0).remembered)
     assert remembered == [0, 0, 0, 1]
@@ -197,14 +199,14 @@ def test_a_sweep_of_an_older_version_is_read_and_resumed(tmp_path: Path) -> None
     """Its trials count, nothing is written by reading, and the rest is measured."""
     folder = tmp_path / "s"
     with Comparer() as comparer:
-        done = open_made(folder, MadeBench(), comparer)
+        done = open_made(folder, FakeTrialRunner(), comparer)
         run_all(done)
         as_older_version_left_it(folder, done, older_context())
         shutil.rmtree(tmp_path / "cache")
         content = (folder / STORE_FILE).read_bytes()
         assert [trial.number for trial in read_summary(folder).trials] == [0, 1]
         assert (folder / STORE_FILE).read_bytes() == content
-        bench = MadeBench()
+        bench = FakeTrialRunner()
         resumed = open_made(folder, bench, comparer, resume=True)
         assert (len(resumed.trials), resumed.outdated) == (2, 0)
         run_all(resumed)
@@ -216,11 +218,11 @@ def test_a_sweep_of_an_older_version_on_another_machine_is_measured_anew(tmp_pat
     """Its trials are counted, and not lost: the older table stays."""
     folder = tmp_path / "s"
     with Comparer() as comparer:
-        done = open_made(folder, MadeBench(), comparer)
+        done = open_made(folder, FakeTrialRunner(), comparer)
         run_all(done)
         as_older_version_left_it(folder, done, "another machine's context")
         assert [trial.number for trial in read_summary(folder).trials] == [0, 1]
-        resumed = open_made(folder, MadeBench(), comparer, resume=True)
+        resumed = open_made(folder, FakeTrialRunner(), comparer, resume=True)
         assert (len(resumed.trials), resumed.outdated) == (0, 2)
         run_all(resumed)
     assert len(read_summary(folder).trials) == 3

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import pyvips
-from made_bench import MadeBench
+from fake_trial_runner import FakeTrialRunner
 
 from rembg_tuner.base.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.base.messages import Message
@@ -113,7 +113,7 @@ def picture(tmp_path: Path, astronaut: Path) -> Path:
 @pytest.fixture
 def saved(tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Save a preset whose runs are made, and verify it with made ones too."""
-    bench = MadeBench()
+    bench = FakeTrialRunner()
     monkeypatch.setattr("rembg_tuner.cli.verify.DirectTrialRunner", lambda *_: bench)
     return save_preset(tmp_path, picture, bench)
 
@@ -377,7 +377,7 @@ def test_a_busy_machine_does_not_fail(
     warning: Message, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time of a disturbed run is not compared with the record."""
-    bench = MadeBench()
+    bench = FakeTrialRunner()
     monkeypatch.setattr("rembg_tuner.cli.verify.DirectTrialRunner", lambda *_: bench)
     path = save_preset(tmp_path, picture, bench)
     bench.warnings = (warning,)

@@ -1,4 +1,4 @@
-"""A bench that runs nothing, for tests of what a sweep does around its runs."""
+"""A trial runner that runs nothing, for tests of what is done with measurements."""
 
 from __future__ import annotations
 
@@ -15,25 +15,34 @@ from rembg_tuner.imaging.source import read_header
 from rembg_tuner.settings.results import Environment, Failure, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from rembg_tuner.settings.results import FailureKind
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.worker.pipeline import Job
 
+    Change = Callable[[Settings, list[Result]], list[Result | Failure]]
+
 
 class KilledError(BaseException):
-    """Stands for SIGKILL; what the program does about it must not count, so look at `MadeBench.left`."""
+    """Stands for SIGKILL; what the program does about it must not count, so look at `FakeTrialRunner.left`."""
 
 
-class MadeBench:
-    """Writes a square on nothing as every cut-out, takes down what it was asked, and may fail."""
+class FakeTrialRunner:
+    """Write a square as every cut-out, record the calls, and fail if told to."""
 
     slots = 1
 
-    def __init__(self, left: Path | None = None) -> None:
-        """Begin with nothing asked; `left` gets what a kill would leave of a sweep's folder."""
+    def __init__(self, left: Path | None = None, *, change: Change | None = None) -> None:
+        """Create a trial runner.
+
+        Args:
+            left: receives a copy of what a kill would leave of a sweep's folder.
+            change: returns the outcomes of a call, from its settings and its results.
+        """
         self.left = left or Path("/nonexistent")
         self.asked: list[tuple[Settings, list[Job]]] = []
+        self.change = change
         self.warnings: tuple[Message, ...] = ()
         self.error: BaseException | None = None
         self.interrupt_after: int | None = None  # calls that go through before Ctrl-C
@@ -49,8 +58,25 @@ class MadeBench:
         self.asked.append((settings, list(jobs)))
         if self.error is not None:
             raise self.error
-        runs = [made_result(job, settings, i) for i, job in enumerate(jobs)]
-        return [replace(run, warnings=self.warnings) for run in runs]
+        results = [
+            replace(made_result(job, settings, i), warnings=self.warnings)
+            for i, job in enumerate(jobs)
+        ]
+        return self.change(settings, results) if self.change else [*results]
+
+
+def made_failure(
+    settings: Settings, kind: FailureKind, message: Message, picture: str = ""
+) -> Failure:
+    """Return a failure of the first run."""
+    return Failure(
+        kind=kind,
+        message=message,
+        stage="predict",
+        input=picture,
+        settings=settings,
+        run_index=0,
+    )
 
 
 def made_result(job: Job, settings: Settings, run_index: int) -> Result:
