@@ -528,7 +528,7 @@ def test_two_processes_get_a_model_once(behaviour: Behaviour, tmp_path: Path) ->
     """The second waits for the first and finds the file."""
     behaviour.trickle_s = 0.00005
     code = (
-        "import dataclasses;from rembg_tuner.models import catalogue as c, download as d;"
+        "import dataclasses;from rembg_tuner.models import catalogue as c;from rembg_tuner.runtime import download as d;"
         f"e=dataclasses.replace(c.read_catalogue()['silueta'],bytes={len(CONTENT)},md5='{MD5}');"
         "w=[];print(d.get_model(e,on_progress=lambda p:w.append(p.is_waiting)), any(w))"
     )

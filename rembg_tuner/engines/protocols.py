@@ -26,7 +26,7 @@ def _tell_nobody(_phase: str) -> None:
 
 # What `models quantize` writes into a graph's metadata, so that an engine can read back what it
 # runs.
-INT8_MARK = "rembg_tuner.settings.precision"
+INT8_MARK = "rembg_tuner.precision"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
