@@ -62,8 +62,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "optuna": ("tuning.search",),
     "brotli": ("web.server.kept",),
     "babel": ("web.locale.catalogues",),
-    "jinja2": ("web.pages.templating",),
-    "markupsafe": ("web.pages.templating",),
+    "jinja2": ("base.templates", "web.pages.templating"),
+    "markupsafe": ("base.templates", "web.pages.templating"),
 }
 NEVER_IN_THE_WORKER = {
     "pi_heif",  # but for a HEIC picture
@@ -264,11 +264,12 @@ def test_each_outside_library_has_one_door() -> None:
 
 
 def test_the_base_needs_nothing_but_python() -> None:
-    """Base imports the standard library only, but for the door to YAML."""
+    """Base imports the standard library only, but for the doors to YAML and Jinja2."""
     assert [
         f"{found.importer}:{found.line}"
         for found, _ in outside_imports()
-        if room_of(found.importer) == "base" and found.importer != "base.yaml_files"
+        if room_of(found.importer) == "base"
+        and found.importer not in ("base.yaml_files", "base.templates")
     ] == []
 
 

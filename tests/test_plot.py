@@ -12,10 +12,11 @@ from made_trials import make_trial
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.tuning.plot_drawing import draw
-from rembg_tuner.tuning.plot_layout import HEIGHT, WIDTH, lay_out
+from rembg_tuner.tuning.budgets import Budgets
+from rembg_tuner.tuning.plot import HEIGHT, WIDTH, draw_plot, lay_out_plot
 from rembg_tuner.tuning.trials import Trial
 
+ANY = Budgets(min_agreement=None)
 COSTS = st.lists(
     st.tuples(st.floats(20, 6000), st.floats(0.01, 20), st.one_of(st.none(), st.floats(0, 1))),
     min_size=1,
@@ -33,7 +34,7 @@ def trials_of(costs: list[tuple[float, float, float | None]]) -> list[Trial]:
 @given(COSTS)
 def test_places_follow_figures(costs: list[tuple[float, float, float | None]]) -> None:
     """More memory is further right, more time further up, all within the frame; the SVG is XML."""
-    info = lay_out(trials_of(costs))
+    info = lay_out_plot(trials_of(costs), ANY, chosen=None)
     for a in info.points:
         assert 0 < a.x < WIDTH
         assert 0 < a.y < HEIGHT
@@ -43,7 +44,7 @@ def test_places_follow_figures(costs: list[tuple[float, float, float | None]]) -
                 assert a.x <= b.x
             if costs[a.trial][1] <= costs[b.trial][1]:
                 assert a.y >= b.y
-    root = ET.fromstring(draw(info, is_standalone=True))
+    root = ET.fromstring(draw_plot(info, is_standalone=True))
     drawn = [one.get("data-trial") for one in root.iter() if one.get("data-trial")]
     assert sorted(map(int, filter(None, drawn))) == list(range(len(costs)))
 
@@ -51,9 +52,8 @@ def test_places_follow_figures(costs: list[tuple[float, float, float | None]]) -
 def test_front_shapes_budgets_and_choice() -> None:
     """By an example."""
     trials = trials_of([(100, 0.1, 0.99), (200, 0.05, 0.96), (300, 0.2, 0.9), (150, 0.08, 0.5)])
-    info = lay_out(
-        trials, chosen=1, max_memory_bytes=250 * MIB, max_time_s=0.15, min_agreement=0.95
-    )
+    budgets = Budgets(max_memory_bytes=250 * MIB, max_time_s=0.15, min_agreement=0.95)
+    info = lay_out_plot(trials, budgets, chosen=1)
     assert [point.shape for point in info.points] == ["circle", "triangle", "square", "cross"]
     assert [point.is_on_front for point in info.points] == [True, True, False, True]
     assert [point.is_within for point in info.points] == [True, True, False, False]
@@ -62,15 +62,16 @@ def test_front_shapes_budgets_and_choice() -> None:
     assert info.points[1].x < info.memory_budget.place < info.points[2].x
     assert info.time_budget is not None
     assert info.points[2].y < info.time_budget.place < info.points[0].y
-    assert [text for text, _, _ in info.looks] == ["≥ 0.98", "≥ 0.95", "≥ 0.85", "< 0.85"]
-    drawn = draw(info)
+    assert [text for text, _ in info.legend] == ["≥ 0.98", "≥ 0.95", "≥ 0.85", "< 0.85"]
+    drawn = draw_plot(info)
     assert drawn.count('rt-pale" data-trial') == 2
     assert drawn.count('class="rt-ring"') == 1
 
 
 def test_the_front_goes_from_the_top_to_the_right_edge() -> None:
     """In steps: what more memory buys holds until the next point."""
-    info = lay_out(trials_of([(100, 0.1, 0.99), (200, 0.05, 0.96), (300, 0.2, 0.9)]))
+    trials = trials_of([(100, 0.1, 0.99), (200, 0.05, 0.96), (300, 0.2, 0.9)])
+    info = lay_out_plot(trials, ANY, chosen=None)
     first, second = info.points[0], info.points[1]
     path = list(info.front)
     assert path[0][0] == first.x
@@ -84,28 +85,16 @@ def test_what_looks_wrong_makes_no_front() -> None:
     One trial has a front too.
     """
     trials = trials_of([(100, 0.05, 0.5), (200, 0.1, 0.99)])
-    info = lay_out(trials, min_agreement=0.97)
+    info = lay_out_plot(trials, Budgets(min_agreement=0.97), chosen=None)
     assert info.front[1] == (info.points[1].x, info.points[1].y)
-    assert lay_out(trials, min_agreement=1.0).front == ()
-
-
-@pytest.mark.parametrize("high", [110.0, 150.0, 900.0, 40_000.0])
-def test_ticks_are_few_and_round(high: float) -> None:
-    """Two to a dozen on any range, in order, none twice."""
-    info = lay_out(trials_of([(100, 0.1, None), (high, 0.1 * high / 100, None)]))
-    assert info.memory is not None
-    values = [value for value, _ in info.memory.ticks]
-    assert 2 <= len(values) <= 12
-    assert values == sorted(set(values))
-    assert len({text for _, text in info.memory.ticks}) == len(values)
+    assert lay_out_plot(trials, Budgets(min_agreement=1.0), chosen=None).front == ()
 
 
 def test_nothing_measured_is_said() -> None:
     """In the visitor's words, escaped."""
     failed = Trial(number=0, settings=Settings(), failure=Message("no"), failure_kind="crash")
-    info = lay_out([failed])
-    assert info.failed == 1
-    assert "&lt;none&gt;" in draw(info, words={"none": "<none>"})
+    info = lay_out_plot([failed], ANY, chosen=None)
+    assert "&lt;none&gt;" in draw_plot(info, words={"none": "<none>"})
 
 
 @pytest.mark.parametrize(
@@ -119,20 +108,18 @@ def test_a_budget_beyond_an_axis_is_told_at_its_end(
     mib: int, time_s: float, told: tuple[str, str]
 ) -> None:
     """With its value and an arrow; within the frame."""
-    info = lay_out(
-        trials_of([(100, 0.1, 0.99), (110, 0.12, 0.99)]),
-        max_memory_bytes=mib * MIB,
-        max_time_s=time_s,
-    )
+    trials = trials_of([(100, 0.1, 0.99), (110, 0.12, 0.99)])
+    budgets = Budgets(max_memory_bytes=mib * MIB, max_time_s=time_s)
+    info = lay_out_plot(trials, budgets, chosen=None)
     assert info.memory_budget is not None
     assert (
         info.memory_budget.place in {info.memory.begin, info.memory.end} if info.memory else False
     )
-    drawn = draw(info)
+    drawn = draw_plot(info)
     assert all(text in drawn for text in told)
 
 
 def test_a_shape_is_of_the_agreement_as_it_is_written() -> None:
     """What is told as 0.980 has the shape of at least .98."""
-    info = lay_out(trials_of([(100, 0.1, 0.97999), (100, 0.1, 0.9794)]))
+    info = lay_out_plot(trials_of([(100, 0.1, 0.97999), (100, 0.1, 0.9794)]), ANY, chosen=None)
     assert [point.shape for point in info.points] == ["circle", "triangle"]

@@ -16,20 +16,28 @@ from made_trials import make_trial
 from rembg_tuner.base.messages import Message, quoted
 from rembg_tuner.base.units import MIB
 from rembg_tuner.settings.settings import KNOBS, Settings
-from rembg_tuner.tuning.report import CSV_FILE, HTML_FILE, JSON_FILE, Story, write_csv, write_report
+from rembg_tuner.tuning.budgets import Budgets
+from rembg_tuner.tuning.report import (
+    CSV_FILE,
+    HTML_FILE,
+    JSON_FILE,
+    ReportData,
+    write_csv,
+    write_report,
+)
 from rembg_tuner.tuning.trials import PictureTrial, Trial, read_trial
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&"
-STORY = Story(
+DATA = ReportData(
     title="A sweep",
     environment={"cpu": "made up", "cores": "2"},
     how=["Each setting ran alone."],
     recommendation="Take the second.",
     chosen=1,
-    budgets={"max_memory_bytes": 250 * MIB, "max_time_s": 0.5, "min_agreement": 0.9},
+    budgets=Budgets(max_memory_bytes=250 * MIB, max_time_s=0.5, min_agreement=0.9),
 )
 
 
@@ -42,15 +50,15 @@ def trials() -> list[Trial]:
     return [first, make_trial(1, 200, 0.1, 0.98), make_trial(2, 210, 0.11, 0.97), unstable, failed]
 
 
-def page_of(folder: Path, trials: list[Trial], story: Story = STORY) -> str:
+def page_of(folder: Path, trials: list[Trial], data: ReportData = DATA) -> str:
     """Write a report and read its page."""
-    write_report(folder, trials, story)
+    write_report(folder, trials, data)
     return (folder / HTML_FILE).read_text(encoding="utf-8")
 
 
 def test_three_files_and_nothing_else(tmp_path: Path, trials: list[Trial]) -> None:
     """No temporary name is left."""
-    written = write_report(tmp_path, trials, STORY)
+    written = write_report(tmp_path, trials, DATA)
     assert written == [tmp_path / name for name in (HTML_FILE, CSV_FILE, JSON_FILE)]
     assert sorted(tmp_path.iterdir()) == sorted(written)
 
@@ -58,7 +66,7 @@ def test_three_files_and_nothing_else(tmp_path: Path, trials: list[Trial]) -> No
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, trials: list[Trial]) -> None:
     """The system's own, which the caller tells."""
     with pytest.raises(FileNotFoundError):
-        write_report(tmp_path / "none", trials, STORY)
+        write_report(tmp_path / "none", trials, DATA)
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path, trials: list[Trial]) -> None:
@@ -80,10 +88,10 @@ def test_the_page_needs_nothing_else(tmp_path: Path, trials: list[Trial]) -> Non
 
 def test_what_was_said_is_no_markup(tmp_path: Path, trials: list[Trial]) -> None:
     """Titles, reasons, sentences and the machine's names are shown as they are."""
-    story = replace(
-        STORY, title=HOSTILE, recommendation=HOSTILE, how=[HOSTILE], environment={HOSTILE: HOSTILE}
+    data = replace(
+        DATA, title=HOSTILE, recommendation=HOSTILE, how=[HOSTILE], environment={HOSTILE: HOSTILE}
     )
-    page = page_of(tmp_path, trials, story)
+    page = page_of(tmp_path, trials, data)
     assert "<img src=x" not in page
     assert page.count("</script>") == 1
     assert page.count("&lt;/script&gt;&lt;img") == 7
@@ -106,7 +114,7 @@ def test_thumbnails_lie_in_the_page(tmp_path: Path, trials: list[Trial]) -> None
 
 def test_csv_reads_back(trials: list[Trial]) -> None:
     """A row a trial, every knob and figure; lines end as RFC 4180 has it."""
-    text = write_csv(trials, STORY)
+    text = write_csv(trials, DATA)
     assert text.count("\r\n") == len(trials) + 1
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [int(row["number"]) for row in rows] == [0, 1, 2, 3, 4]
@@ -117,14 +125,14 @@ def test_csv_reads_back(trials: list[Trial]) -> None:
 
 
 def test_json_reads_back(tmp_path: Path, trials: list[Trial]) -> None:
-    """Equal trials, and the story beside them."""
-    write_report(tmp_path, trials, STORY)
+    """Equal trials, and the data beside them."""
+    write_report(tmp_path, trials, DATA)
     content = json.loads((tmp_path / JSON_FILE).read_text(encoding="utf-8"))
     assert [read_trial(one) for one in content["trials"]] == trials
     assert content["chosen"] == 1
     assert content["fits"] is True
-    assert content["budgets"] == STORY.budgets
-    assert content["how"] == STORY.how
+    assert content["budgets"] == DATA.budgets.to_dict()
+    assert content["how"] == DATA.how
 
 
 def test_what_misses_the_budgets_is_never_called_recommended(
@@ -135,8 +143,8 @@ def test_what_misses_the_budgets_is_never_called_recommended(
     The nearest is, with what it misses.
     """
     misses = ("peak 100 MiB of 50 MiB allowed", "time 300 ms of 10 ms allowed")
-    story = replace(STORY, recommendation="Nothing fits.", chosen=None, nearest=0, misses=misses)
-    page = page_of(tmp_path, trials, story)
+    data = replace(DATA, recommendation="Nothing fits.", chosen=None, nearest=0, misses=misses)
+    page = page_of(tmp_path, trials, data)
     assert "recommended" not in page.lower()
     assert 'class="chosen"' not in page
     assert 'class="rt-ring"' not in page
@@ -161,7 +169,7 @@ def test_the_recommended_one_is_said_to_be(tmp_path: Path, trials: list[Trial]) 
 
 def test_no_trials_is_a_report_too(tmp_path: Path) -> None:
     """It says that nothing was measured."""
-    assert "nothing was measured" in page_of(tmp_path, [], replace(STORY, chosen=None))
+    assert "nothing was measured" in page_of(tmp_path, [], replace(DATA, chosen=None))
 
 
 def test_names_are_shown_escaped_and_are_no_formula(tmp_path: Path) -> None:
@@ -176,8 +184,8 @@ def test_names_are_shown_escaped_and_are_no_formula(tmp_path: Path) -> None:
         failure=Message("{text}", text="=1+1 \udce9"),
         failure_kind="bad_input",
     )
-    story = replace(STORY, chosen=0, how=["Left out: \udce9.jpg."])
-    page = page_of(tmp_path, [measured, failed], story)
+    data = replace(DATA, chosen=0, how=["Left out: \udce9.jpg."])
+    page = page_of(tmp_path, [measured, failed], data)
     assert 'alt="\\xe9\\u202e.jpg"' in page
     assert "Left out: \\xe9.jpg." in page
     assert "\u202e" not in page
@@ -200,7 +208,7 @@ def test_a_pages_report_names_no_place_of_the_server(tmp_path: Path) -> None:
         replace(trial, pictures=pictures, warnings=(said,)),
         Trial(number=1, settings=Settings(), failure=said, failure_kind="bad_output"),
     ]
-    for path in write_report(tmp_path, trials, STORY, is_public=True):
+    for path in write_report(tmp_path, trials, DATA, is_public=True):
         text = path.read_text(encoding="utf-8")
         assert str(place) not in text, path
         assert "cup.png could not be compared" in text, path

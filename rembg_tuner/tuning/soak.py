@@ -9,16 +9,17 @@ import statistics
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.base.messages import Message
+from rembg_tuner.base.templates import render
 from rembg_tuner.base.units import MIB, format_bytes
 from rembg_tuner.runtime.meter import Meter
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import Failure, public_message, setting_peak_bytes
+from rembg_tuner.tuning.axes import TEMPLATES, Axis, fit_axis
 from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS, summarise
 from rembg_tuner.worker.pipeline import Job
 
@@ -224,40 +225,31 @@ def fit_slope(points: Sequence[tuple[float, float]]) -> tuple[float, float | Non
     return line.slope, (left / sum((x - middle) ** 2 for x in xs)) ** 0.5
 
 
-def draw_soak(soak: Soak, words: Mapping[str, str] | None = None) -> str:
+def draw_soak(soak: Soak, words: Mapping[str, str] = WORDS) -> str:
     """Draw memory after each run, and the fitted line over the second half, as SVG."""
-    said = {**WORDS, **(words or {})}
     points = [(i, value / MIB) for i, value in enumerate(soak.rss_bytes) if value is not None]
     if not points:
         return ""
-    low, high = min(y for _, y in points), max(y for _, y in points)
-    air = max(1.0, (high - low) * 0.15)
-    low, high, last = low - air, high + air, max(1, len(soak.rss_bytes) - 1)
-
-    def place(i: float, mib: float) -> str:
-        x = _LEFT + (_WIDTH - _LEFT - _RIGHT) * i / last
-        y = _HEIGHT - _BOTTOM - (_HEIGHT - _BOTTOM - _TOP) * (mib - low) / (high - low)
-        return f"{x:.1f},{y:.1f}"
-
-    path = " ".join(place(i, mib) for i, mib in points)
     second = points[len(points) // 2 :]
     middle_x = statistics.fmean(i for i, _ in second)
     middle_y = statistics.fmean(mib for _, mib in second)
     slope = soak.slope_bytes / MIB
-    ends = [(i, middle_y + slope * (i - middle_x)) for i in (second[0][0], second[-1][0])]
-    texts = "".join(
-        f'<text x="{_LEFT - 8}" y="{place(0, mib).split(",")[1]}" dy="4"'
-        f' text-anchor="end">{mib:,.0f}</text>'
-        for mib in (low + air, high - air)
-    )
-    label = escape(f"{said['memory']}: {format_bytes(int(points[-1][1] * MIB))}")
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" xmlns="http://www.w3.org/2000/svg" role="img"'
-        f' aria-label="{label}" class="rt-soak"><style>.rt-soak text{{font:12px'
-        ' system-ui,sans-serif;fill:var(--rt-muted,#52607a)}</style><polyline fill="none"'
-        f' stroke="var(--rt-accent,#0f766e)" stroke-width="1.5" points="{path}"/><polyline'
-        ' fill="none" stroke="var(--rt-warn,#8a4b00)" stroke-dasharray="5 4"'
-        f' points="{" ".join(place(*end) for end in ends)}"/>{texts}<text x="8" y="16">↑'
-        f' {escape(said["memory"])}</text><text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 10}"'
-        f' text-anchor="end">{escape(said["run"])} 1–{len(soak.rss_bytes)} →</text></svg>'
+    count = len(soak.rss_bytes)
+    return render(
+        TEMPLATES / "soak.svg",
+        words={**WORDS, **words},
+        width=_WIDTH,
+        height=_HEIGHT,
+        runs=Axis(low=0, high=max(1, count - 1), begin=_LEFT, end=_WIDTH - _RIGHT),
+        memory=fit_axis(
+            [mib for _, mib in points],
+            _HEIGHT - _BOTTOM,
+            _TOP,
+            write=lambda mib: f"{mib:,.0f}",
+            resolution=1.0,
+        ),
+        points=points,
+        fitted=[(i, middle_y + slope * (i - middle_x)) for i in (second[0][0], second[-1][0])],
+        last=format_bytes(int(points[-1][1] * MIB)),
+        count=count,
     )

@@ -16,7 +16,7 @@ from rembg_tuner.base.messages import Message, Quoted, plural
 from rembg_tuner.settings.results import is_busy
 from rembg_tuner.tuning.budgets import read_budgets
 from rembg_tuner.tuning.plan_file import PLAN_FILE, read_plan_file
-from rembg_tuner.tuning.report import JSON_FILE, Story, write_report
+from rembg_tuner.tuning.report import JSON_FILE, ReportData, write_report
 from rembg_tuner.tuning.store import STORE_FILE, TrialStore
 from rembg_tuner.tuning.trials import read_trial
 
@@ -56,7 +56,7 @@ def write_summary(
         OutputError: the folder cannot be written.
     """
     try:
-        story = Story(
+        data = ReportData(
             title="A sweep of background removal",
             environment=sweep.environment,
             how=_how(sweep, plan, is_public=is_public),
@@ -65,9 +65,9 @@ def write_summary(
             nearest=None if found.nearest is None else found.nearest.number,
             misses=tuple(map(str, found.misses)),
             expected_s=found.expected_s,
-            budgets=budgets.to_dict(),
+            budgets=budgets,
         )
-        write_report(folder, sweep.trials, story, is_public=is_public)
+        write_report(folder, sweep.trials, data, is_public=is_public)
     except OSError as error:
         raise OutputError(
             Message(

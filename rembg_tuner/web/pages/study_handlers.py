@@ -20,8 +20,7 @@ from rembg_tuner.settings.settings import Settings, best_installed_engine
 from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.comparison import MOST_COMPARED, Entry, Question, compare_settings
 from rembg_tuner.tuning.opening import Plan, open_sweep
-from rembg_tuner.tuning.plot_drawing import draw
-from rembg_tuner.tuning.plot_layout import lay_out
+from rembg_tuner.tuning.plot import draw_plot, lay_out_plot
 from rembg_tuner.tuning.recommend import Recommendation, recommend
 from rembg_tuner.tuning.soak import summarise_soak
 from rembg_tuner.tuning.summary import write_summary
@@ -398,17 +397,12 @@ class StudyHandlers:
         if study.progress is None or not study.progress.trials or study.plan is None:
             return
         found = self._found(study, budgets)
-        info = lay_out(
-            study.progress.trials,
-            chosen=None if found.chosen is None else found.chosen.number,
-            max_memory_bytes=budgets.max_memory_bytes,
-            max_time_s=budgets.max_time_s,
-            min_agreement=budgets.min_agreement,
-        )
+        chosen = None if found.chosen is None else found.chosen.number
+        info = lay_out_plot(study.progress.trials, budgets, chosen=chosen)
         try:
             write_summary(study.folder, study.sweep, study.plan, found, budgets, is_public=True)
             with replacing(study.folder / "plot.svg") as file:
-                file.write(draw(info, is_standalone=True).encode())
+                file.write(draw_plot(info, is_standalone=True).encode())
         except (TunerError, OSError) as error:
             study.problem = error.message if isinstance(error, TunerError) else disk_text(error)
 

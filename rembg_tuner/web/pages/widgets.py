@@ -22,7 +22,7 @@ from rembg_tuner.settings.settings import (
     default_of,
     type_of,
 )
-from rembg_tuner.tuning.plot_drawing import points_script
+from rembg_tuner.tuning.plot import points_script
 from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import (
     all_words,

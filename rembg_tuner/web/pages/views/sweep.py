@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_guess
 from rembg_tuner.settings.settings import KNOBS
-from rembg_tuner.tuning.plot_drawing import draw
-from rembg_tuner.tuning.plot_layout import lay_out
+from rembg_tuner.tuning.plot import WORDS, draw_plot, lay_out_plot
 from rembg_tuner.tuning.trials import differences, figures_of, label_of
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.templating import (
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.trials import Trial
     from rembg_tuner.web.pages.studies import Study
 
-_PLOT_WORDS = ("memory", "time", "agreement", "front", "budget", "dominated", "none")
-
 
 def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: str) -> str:
     """Draw a sweep that goes on, or is done."""
@@ -49,16 +46,9 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
     if not trials:
         frame = '<div class="rt-plane"></div>' if study.is_running else ""  # where the plot will be
         return f'<section class="rt-study rt-begun">{head}{frame}</section>'
-    info = lay_out(
-        trials,
-        chosen=chosen,
-        max_memory_bytes=budgets.max_memory_bytes,
-        max_time_s=budgets.max_time_s,
-        min_agreement=budgets.min_agreement,
-    )
-    plot = draw(
-        info,
-        words={word: page_text(f"plot.{word}", language) for word in _PLOT_WORDS},
+    plot = draw_plot(
+        lay_out_plot(trials, budgets, chosen=chosen),
+        words={word: page_text(f"plot.{word}", language) for word in WORDS},
         thumbnails=_thumbnails(trials),
         write=lambda label: message_text(label, language),
     )

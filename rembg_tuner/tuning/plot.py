@@ -1,0 +1,261 @@
+"""The plot of a sweep's trials: memory, time and agreement; what it shows, then the SVG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rembg_tuner.base.messages import Message, joined
+from rembg_tuner.base.templates import render
+from rembg_tuner.base.units import MIB, format_seconds
+from rembg_tuner.tuning.axes import TEMPLATES, Axis, fit_axis
+from rembg_tuner.tuning.pareto import front_of
+from rembg_tuner.tuning.trials import differences, figures_of, label_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from markupsafe import Markup
+
+    from rembg_tuner.tuning.budgets import Budgets
+    from rembg_tuner.tuning.trials import Trial
+
+WIDTH, HEIGHT = 760, 440
+LEFT, RIGHT, TOP, BOTTOM = 66, 18, 42, 50
+# Shapes differ without colour, and their colours differ in brightness: (light, dark).
+COLOURS = {
+    "circle": ("#0f766e", "#4fd1c0"),
+    "triangle": ("#2563ab", "#7fb2f0"),
+    "square": ("#b7791f", "#e8b45c"),
+    "cross": ("#b42318", "#ff8f85"),
+    "diamond": ("#52607a", "#9dabc2"),
+}
+# The shape of a point by its minimum agreement; without an agreement it is a diamond.
+SHAPES = ((0.98, "circle"), (0.95, "triangle"), (0.85, "square"), (0.0, "cross"))
+CORNERS = {
+    "triangle": ((0, -7), (6.5, 5), (-6.5, 5)),
+    "square": ((-5.3, -5.3), (5.3, -5.3), (5.3, 5.3), (-5.3, 5.3)),
+    "diamond": ((0, -7), (7, 0), (0, 7), (-7, 0)),
+    # A plus sign: the corners of one quarter, turned four times.
+    "cross": tuple(
+        corner
+        for x, y in ((1, 0), (0, 1), (-1, 0), (0, -1))
+        for corner in (
+            (6.5 * x + 2 * y, 6.5 * y - 2 * x),
+            (6.5 * x - 2 * y, 6.5 * y + 2 * x),
+            (2 * (x - y), 2 * (x + y)),
+        )
+    ),
+}
+WORDS = {
+    "memory": "peak memory",
+    "time": "time",
+    "agreement": "agreement",
+    "front": "front",
+    "budget": "budget",
+    "dominated": "faded: dominated or over budget",
+    "none": "nothing was measured",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlotPoint:
+    """One measured trial.
+
+    Attributes:
+        trial: its number.
+        x, y: px.
+        low_y, high_y: px of its fastest and slowest run.
+        shape: by agreement.
+        is_on_front: whether no other trial dominates it.
+        is_chosen: whether it is recommended.
+        is_within: whether it keeps the budgets.
+        label: its settings and figures.
+    """
+
+    trial: int
+    x: float
+    y: float
+    low_y: float
+    high_y: float
+    shape: str
+    is_on_front: bool
+    is_chosen: bool
+    is_within: bool
+    label: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlotBudget:
+    """The line of a budget.
+
+    Attributes:
+        place: px; the end of the axis for a budget beyond it.
+        text: its value and an arrow towards it if it is beyond the axis; else empty.
+    """
+
+    place: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlotInfo:
+    """What the plot shows.
+
+    Attributes:
+        points: the measured trials.
+        memory: the x axis, in MiB.
+        time: the y axis, in seconds; None, as memory: nothing was measured.
+        front: px of the boundary of what is possible, from the top to the right edge: the steps
+            between the trials that keep the minimum agreement and that no other dominates in
+            memory and time; empty: there is none.
+        memory_budget, time_budget: the lines of the budgets; None: there is no budget.
+        legend: text and shape of each range of agreement that occurs.
+    """
+
+    points: tuple[PlotPoint, ...] = ()
+    memory: Axis | None = None
+    time: Axis | None = None
+    front: tuple[tuple[float, float], ...] = ()
+    memory_budget: PlotBudget | None = None
+    time_budget: PlotBudget | None = None
+    legend: tuple[tuple[str, str], ...] = ()
+
+
+def lay_out_plot(trials: Sequence[Trial], budgets: Budgets, *, chosen: int | None) -> PlotInfo:
+    """Compute what the plot shows.
+
+    Args:
+        trials: of one sweep; those that failed have no point.
+        budgets: drawn as lines; points over them are faded.
+        chosen: number of the recommended trial; None: none is recommended.
+    """
+    measured = [trial for trial in trials if trial.is_measured]
+    if not measured:
+        return PlotInfo()
+    costs = [trial.costs() for trial in measured]
+    lows = [trial.time_low_s or trial.costs()[1] for trial in measured]
+    highs = [trial.time_high_s or trial.costs()[1] for trial in measured]
+    memory = fit_axis(
+        [peak / MIB for peak, _, _ in costs],
+        LEFT,
+        WIDTH - RIGHT,
+        write=lambda mib: f"{mib:,.0f}",
+        resolution=1.0,
+    )
+    time = fit_axis([*lows, *highs], HEIGHT - BOTTOM, TOP, write=format_seconds)
+    front, names = set(front_of(costs)), differences([trial.settings for trial in trials])
+    points = [
+        PlotPoint(
+            trial=trial.number,
+            x=memory.place(costs[i][0] / MIB),
+            y=time.place(costs[i][1]),
+            low_y=time.place(lows[i]),
+            high_y=time.place(highs[i]),
+            shape=_shape_of(trial.agreement),
+            is_on_front=i in front,
+            is_chosen=trial.number == chosen,
+            is_within=budgets.fits(trial),
+            label=_label(trial, label_of(trial.settings, names)),
+        )
+        for i, trial in enumerate(measured)
+    ]
+    agreeing = [i for i, trial in enumerate(measured) if "agreement" not in budgets.missed(trial)]
+    plane = [agreeing[i] for i in front_of([costs[i][:2] for i in agreeing])]
+    plane.sort(key=lambda i: costs[i][0])
+    max_mib = budgets.max_memory_bytes and budgets.max_memory_bytes / MIB
+    return PlotInfo(
+        points=tuple(points),
+        memory=memory,
+        time=time,
+        front=_boundary([(points[i].x, points[i].y) for i in plane]),
+        memory_budget=_budget(memory, max_mib, lambda mib: f"{mib:,.0f} MiB", "←→"),
+        time_budget=_budget(time, budgets.max_time_s, format_seconds, "↓↑"),
+        legend=_legend({point.shape for point in points}),
+    )
+
+
+def draw_plot(
+    info: PlotInfo,
+    *,
+    words: Mapping[str, str] = WORDS,
+    thumbnails: Mapping[int, str] | None = None,
+    write: Callable[[Message], str] = str,
+    is_standalone: bool = False,
+) -> Markup:
+    """Draw the plot as SVG.
+
+    Args:
+        info: what it shows.
+        words: its texts by the keys of `WORDS`, where they are not English.
+        thumbnails: addresses of small cut-outs by trial, for `points_script`.
+        write: writes the label of a point in the reader's language.
+        is_standalone: whether it becomes a file, with its own colours for light and dark.
+    """
+    return render(
+        TEMPLATES / "plot.svg",
+        info=info,
+        # Later points cover earlier ones; Tab reaches the last.
+        points=sorted(info.points, key=lambda point: (point.is_on_front, point.is_chosen)),
+        words={**WORDS, **words},
+        thumbnails=thumbnails or {},
+        write=write,
+        is_standalone=is_standalone,
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        top=TOP,
+        bottom=HEIGHT - BOTTOM,
+        colours=COLOURS,
+        corners=CORNERS,
+    )
+
+
+def points_script() -> str:
+    """Return the JavaScript function `followPoints(root, thumbnailOf)`."""
+    return (TEMPLATES / "points.js").read_text(encoding="utf-8")
+
+
+def _shape_of(agreement: float | None) -> str:
+    """Return a shape by agreement as it is written: 0.9796 is written 0.980."""
+    if agreement is None:
+        return "diamond"
+    return next(shape for minimum, shape in SHAPES if round(agreement, 3) >= minimum)
+
+
+def _legend(shapes: set[str]) -> tuple[tuple[str, str], ...]:
+    """Return the legend of the shapes that occur."""
+    maximum = SHAPES[-2][0]
+    return tuple(
+        (f"≥ {minimum:.2f}" if minimum else f"< {maximum:.2f}", shape)
+        for minimum, shape in SHAPES
+        if shape in shapes
+    )
+
+
+def _label(trial: Trial, setting: Message) -> Message:
+    """Return the label of a point for the tooltip and screen readers."""
+    label = Message("{setting}: {figures}", setting=setting, figures=figures_of(trial))
+    return joined([label, Message("may be unstable")]) if trial.may_be_unstable else label
+
+
+def _budget(
+    axis: Axis, value: float | None, write: Callable[[float], str], arrows: str
+) -> PlotBudget | None:
+    """Return the line of a budget; the arrows point below and above the axis."""
+    if value is None:
+        return None
+    is_on_axis, is_above = axis.low <= value <= axis.high, value > axis.high
+    place = axis.place(min(max(value, axis.low), axis.high))
+    return PlotBudget(place=place, text="" if is_on_axis else f"{write(value)} {arrows[is_above]}")
+
+
+def _boundary(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Return the steps of a front: a point is the best until the next one begins."""
+    path: list[tuple[float, float]] = []
+    for x, y in points:
+        path += [(x, path[-1][1] if path else float(TOP)), (x, y)]
+    if path:
+        path.append((float(WIDTH - RIGHT), path[-1][1]))
+    return tuple(path)
