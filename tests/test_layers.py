@@ -62,7 +62,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "optuna": ("tuning.search",),
     "brotli": ("web.server.kept",),
     "babel": ("web.locale.catalogues",),
-    "jinja2": ("base.templates", "web.pages.templating"),
+    "jinja2": ("base.templates",),
     "markupsafe": ("base.templates", "web.pages.templating"),
 }
 NEVER_IN_THE_WORKER = {

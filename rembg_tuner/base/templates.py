@@ -1,8 +1,12 @@
-"""HTML and SVG from Jinja2 templates; every value that is not `Markup` is escaped."""
+"""HTML and SVG from Jinja2 templates; every value that is not `Markup` is escaped.
+
+Line breaks and indentation between tags are not part of the output.
+"""
 
 from __future__ import annotations
 
-from functools import cache
+import re
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.escapes import escape_text
@@ -13,30 +17,38 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
+_BETWEEN_TAGS = re.compile(r"(?<=[>}])\s*\n\s*(?=[<{])")
 
-@cache
-def environment_of(folder: Path) -> Environment:
-    """Return the environment of the templates in a folder.
+
+def create_environment(folder: Path) -> Environment:
+    """Create an environment for the templates of a folder; each is compiled once.
 
     The filter `visible` writes control characters and direction marks as escapes.
     """
     # Imported here: commands that render nothing start faster.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FunctionLoader(partial(_read, folder)),
         autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
         undefined=StrictUndefined,
+        auto_reload=False,
     )
     environment.filters["visible"] = lambda value: escape_text(str(value))
     return environment
+
+
+def _read(folder: Path, name: str) -> str:
+    """Read a template, without the line breaks between its tags."""
+    return _BETWEEN_TAGS.sub("", (folder / name).read_text(encoding="utf-8")).strip()
 
 
 def render(template: Path, **values: object) -> Markup:
     """Render a template file, which may include and import others of its folder."""
     from markupsafe import Markup
 
-    found = environment_of(template.parent).get_template(template.name)
+    found = _environment_of(template.parent).get_template(template.name)
     return Markup(found.render(values))  # the template escaped its values
+
+
+_environment_of = cache(create_environment)

@@ -12,21 +12,20 @@ A template has these functions and filters, in the language that it is rendered 
     0.97|stars                      the stars of an edge's agreement
     path|file_link                  the address of a file in the page's folder
 
-Line breaks and indentation between tags are not part of the output.
+See `base.templates` for what all templates have in common.
 """
 
 from __future__ import annotations
 
-import re
 from functools import cache, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from rembg_tuner.base.templates import create_environment
 from rembg_tuner.base.units import format_bytes, format_rough, format_seconds
 from rembg_tuner.imaging.quality import STARS, edge_stars
 from rembg_tuner.models.spec import public_name_of
@@ -38,12 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from jinja2 import Environment
+
     from rembg_tuner.base.messages import Message
     from rembg_tuner.settings.settings import Settings, Value
     from rembg_tuner.tuning.trials import Trial
 
 FOLDER = Path(__file__).parent.parent / "templates"
-_BETWEEN_TAGS = re.compile(r"(?<=[>}])\s*\n\s*(?=[<{])")
 
 
 def render(name: str, language: str, **values: object) -> Markup:
@@ -54,15 +54,13 @@ def render(name: str, language: str, **values: object) -> Markup:
         language: of the words.
         values: the variables of the template.
     """
-    return Markup(_environment(language).get_template(name).render(values))
+    return Markup(_environment(language).get_template(f"{name}.html").render(values))
 
 
 @cache
 def _environment(language: str) -> Environment:
     """Create the environment of a language; its templates are compiled once."""
-    environment = Environment(
-        loader=FunctionLoader(_read), autoescape=True, undefined=StrictUndefined, auto_reload=False
-    )
+    environment = create_environment(FOLDER)
     environment.globals["text"] = partial(page_text, language=language)
     for function in (message_text, translate, size, duration):
         name = function.__name__.removesuffix("_text")
@@ -75,12 +73,6 @@ def _environment(language: str) -> Environment:
         "file_link": file_link,
     }
     return environment
-
-
-def _read(name: str) -> str:
-    """Read a template, without the line breaks between its tags."""
-    text = (FOLDER / f"{name}.html").read_text(encoding="utf-8")
-    return _BETWEEN_TAGS.sub("", text).strip()
 
 
 TOLD = (
