@@ -91,7 +91,7 @@ def launch(*words, **rest):
     return pid
 os.posix_spawn = launch
 sys.meta_path.insert(0, Finder())
-from rembg_tuner.cli import main
+from rembg_tuner.cli.main import main
 def write():
     with open(os.environ["MARKS"], "w") as file:
         json.dump(marks, file)

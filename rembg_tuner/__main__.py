@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rembg_tuner.cli import main
+from rembg_tuner.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

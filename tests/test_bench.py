@@ -13,7 +13,7 @@ import pytest
 from made_machines import make_machine
 
 from rembg_tuner.base.errors import SettingsError
-from rembg_tuner.cli import main
+from rembg_tuner.cli.main import main
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.bench import part_tables
 from rembg_tuner.tuning.bench.contest import Bout, Run, _bouts

@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rembg_tuner.cli import main
-from rembg_tuner.cli.arguments import build_parser
-from rembg_tuner.cli.history import history_of
+from rembg_tuner.cli.flags import history_use
+from rembg_tuner.cli.main import build_parser, main
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.runtime.measurements import FILE, Measurements
 from rembg_tuner.settings.presets import MORE_PRESETS_VARIABLE, read_presets
@@ -380,7 +379,7 @@ def test_commands_that_measure_can_ignore_the_history(command: str, tmp_path: Pa
     needed = {"batch": ["-o", str(tmp_path)], "compare": ["--presets", "a,b"]}.get(command, [])
     parser = build_parser(command)
     for flags, history in (([], "own"), (["--ignore-history"], "ignored")):
-        assert history_of(parser.parse_args([command, "a.png", *needed, *flags])) == history
+        assert history_use(parser.parse_args([command, "a.png", *needed, *flags])) == history
     page = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text()
     synopses = re.findall(
         rf"^    rembg-tuner {command} (?!--resume)(.*\n(?:     +.*\n)*)", page, re.MULTILINE

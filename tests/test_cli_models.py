@@ -9,7 +9,7 @@ import pytest
 import pyvips
 
 from rembg_tuner.base.files import CACHE_VARIABLE
-from rembg_tuner.cli import main
+from rembg_tuner.cli.main import main
 from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.catalogue import read_catalogue, read_unfit
 

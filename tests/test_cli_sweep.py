@@ -18,8 +18,8 @@ from fake_trial_runner import FakeTrialRunner, KilledError
 from made_machines import make_machine
 
 from rembg_tuner.base.messages import Message
-from rembg_tuner.cli import main
-from rembg_tuner.cli.sweep import command_of
+from rembg_tuner.cli.main import main
+from rembg_tuner.cli.recommend import cut_command
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import MACHINE_BUSY
 from rembg_tuner.settings.settings import Settings
@@ -313,7 +313,7 @@ def test_a_sweep_is_resumed_without_a_word_of_what_it_was(
     bench.interrupt_after = 3  # the reference and two trials
     assert main(["sweep", COFFEE.name, *words]) == 130
     told = capsys.readouterr().err
-    assert f"interrupted; 2 trials kept, go on with: rembg-tuner sweep --resume -o {folder}" in told
+    assert f"interrupted; 2 trials kept, continue with: rembg-tuner sweep --resume -o {folder}" in told
     bench.interrupt_after = None
     monkeypatch.chdir(folder)
     assert main(["sweep", "--resume", "-o", str(folder)]) == 1  # under the plan's budgets
@@ -392,7 +392,7 @@ def test_a_killed_sweep_recommends_what_it_has(
     assert main(["recommend", str(folder)]) == 0
     said = capsys.readouterr()
     assert (
-        f"1 of 3 trials of the sweep in {folder} are done; go on with: rembg-tuner sweep --resume"
+        f"1 of 3 trials of the sweep in {folder} are done; continue with: rembg-tuner sweep --resume"
         f" -o {folder}" in said.err
     )
     assert "budgets: peak at most 150 MiB" in said.err
@@ -415,7 +415,7 @@ def test_a_sweep_killed_before_its_first_trial_is_told(
     for words in (["recommend", str(folder)], ["export", str(folder), "--to", "env"]):
         assert main(words) == 1
         said = capsys.readouterr()
-        assert f"0 of 2 trials of the sweep in {folder} are done; go on with: " in said.err
+        assert f"0 of 2 trials of the sweep in {folder} are done; continue with: " in said.err
         assert "nothing was measured, so nothing can be recommended" in said.out + said.err
     bench.kill_after = None
     assert main(["sweep", "--resume", "-o", str(folder)]) == 0
@@ -786,7 +786,9 @@ def test_what_is_called_a_picture_and_is_none_is_named(
 def test_the_command_of_a_setting_makes_that_setting() -> None:
     """Model and engine always, then what is not the default; switches as cut has them."""
     plain = Settings(engine="onnxruntime", model="my own.onnx")
-    assert command_of(plain) == "rembg-tuner cut PICTURE --model 'my own.onnx' --engine onnxruntime"
+    assert (
+        cut_command(plain) == "rembg-tuner cut PICTURE --model 'my own.onnx' --engine onnxruntime"
+    )
     changed = Settings(
         engine="onnxruntime",
         network_size=224,
@@ -795,7 +797,7 @@ def test_the_command_of_a_setting_makes_that_setting() -> None:
         memory_limit_bytes=150_000_000,
     )
     assert (
-        command_of(changed)
+        cut_command(changed)
         == "rembg-tuner cut PICTURE --model u2netp --engine onnxruntime --network-size 224 "
         "--no-cpu-mem-arena --timeout-s 0.5 --memory-limit-bytes 150000000"
     )

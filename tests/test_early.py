@@ -54,7 +54,7 @@ def spawn(path, words, environment, **rest):
     sys.stderr.write(f"spawned {words[4]} {pid} {'early' if 'argparse' not in sys.modules else 'late'}\\n")
     return pid
 os.posix_spawn = spawn
-from rembg_tuner.cli import main
+from rembg_tuner.cli.main import main
 sys.exit(main())
 """
 

@@ -25,7 +25,7 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
 from rembg_tuner.base.yaml_files import read_mapping
-from rembg_tuner.cli import main
+from rembg_tuner.cli.main import main
 from rembg_tuner.export.container import MARGIN, limits_of
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import FILE_NAMES, TARGETS, Export, Measured

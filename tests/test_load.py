@@ -18,7 +18,7 @@ from made_trials import make_trial
 from triggered_messages import busy
 
 from rembg_tuner.base.messages import Message
-from rembg_tuner.cli import main
+from rembg_tuner.cli.main import main
 from rembg_tuner.runtime.load import OwnLoad, busy_warning
 from rembg_tuner.runtime.meter import Meter
 from rembg_tuner.settings.results import MACHINE_BUSY, distinct, is_busy

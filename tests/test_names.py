@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rembg_tuner.cli import main
+from rembg_tuner.cli.main import main
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 
 ROOT = Path(__file__).parent.parent

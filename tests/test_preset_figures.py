@@ -12,8 +12,8 @@ from made_trials import make_trial
 
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
-from rembg_tuner.cli import main
-from rembg_tuner.cli.sweep_figures import keep_presets_figures
+from rembg_tuner.cli.main import main
+from rembg_tuner.cli.sweep import _keep_preset_figures
 from rembg_tuner.runtime.preset_figures import PresetFigures, find_figures, note_figures
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.settings import Settings
@@ -115,12 +115,12 @@ def test_a_sweep_leaves_the_figures_of_its_presets() -> None:
     settings, machine = preset_settings("fastest"), read_machine()
     trial = replace(make_trial(0, 100, 0.2, 0.9), settings=settings)
     busy = replace(trial, warnings=(Message("the machine was busy", code="machine_busy"),))
-    keep_presets_figures(
+    _keep_preset_figures(
         [busy, replace(trial, was_measured_before=True), make_trial(1, 90, 0.1, 0.9)]
     )
     assert find_figures(settings, machine) is None
     assert find_figures(make_trial(1, 90, 0.1, 0.9).settings, machine) is None
-    keep_presets_figures([trial])
+    _keep_preset_figures([trial])
     found = find_figures(settings, machine)
     assert found is not None
     assert (found.time_s, found.peak_bytes, found.is_of_bench) == (0.2, 100 * MIB, False)

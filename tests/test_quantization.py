@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 from rembg_tuner.base.child_environment import child_environment
 from rembg_tuner.base.errors import MissingModelError, ModelError, SettingsError
 from rembg_tuner.base.files import CACHE_VARIABLE
-from rembg_tuner.cli import main
+from rembg_tuner.cli.main import main
 from rembg_tuner.engines.protocols import INT8_MARK
 from rembg_tuner.imaging.quality import sure_share
 from rembg_tuner.models.agreement import AgreementWithFp32, agreement_with_fp32

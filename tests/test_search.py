@@ -13,7 +13,7 @@ from made_machines import INT8_OF_U2NETP, make_machine
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.cli.readers import list_reader_of
+from rembg_tuner.cli.flags import list_reader_of
 from rembg_tuner.runtime.diagnosis import ProviderState
 from rembg_tuner.settings.machine import Machine
 from rembg_tuner.settings.resolve import resolve
@@ -309,7 +309,7 @@ def test_focus_is_an_axis() -> None:
     boxes = list_reader_of("focus_box")("0,0,50%,50%; 10,20,300,400")
     assert boxes == ["0,0,50%,50%", "10,20,300,400"]
     by_box = make_grid(
-        {"focus_box": boxes},  # type: ignore[dict-item]
+        {"focus_box": boxes},
         Settings(engine="openvino", focus="box", focus_box="1,2,30,40"),
         able,
     )

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
-from rembg_tuner.cli import main
 from rembg_tuner.cli.article import describe_table
+from rembg_tuner.cli.main import main
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.article import Row, Table, verdict_of
 from rembg_tuner.tuning.soak import Soak, SoakPlan, draw_soak, fit_slope, run_soak

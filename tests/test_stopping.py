@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_tuner.cli import main
-from rembg_tuner.cli.stopping import StoppedError, Stops, noting_stops, stoppable
+from rembg_tuner.cli.exits import StoppedError, Stops, noting_stops, stoppable
+from rembg_tuner.cli.main import main
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +38,7 @@ sys.meta_path.insert(0, Finder())
 if sys.argv[1] == "app.py":
     import runpy
     runpy.run_path(sys.argv[1], run_name="__main__")
-from rembg_tuner.cli import main
+from rembg_tuner.cli.main import main
 sys.exit(main())
 """
 
@@ -46,7 +46,7 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("module", "command"),
     [
-        ("rembg_tuner.cli.arguments", "doctor"),
+        ("rembg_tuner.cli.console", "doctor"),
         ("argparse", "doctor"),
         ("rembg_tuner.cli.doctor", "doctor"),
         ("psutil", "doctor"),
@@ -220,7 +220,7 @@ def test_a_terminated_sweep_keeps_its_trials(tmp_path: Path) -> None:
     while not children_of(process.pid):
         time.sleep(0.01)
     _, err = end(process, signal.SIGTERM)
-    assert "terminated; 1 trial kept, go on with" in err
+    assert "terminated; 1 trial kept, continue with" in err
     assert "--resume" in err
     names = {path.name for path in folder.iterdir()}
     assert {"report.html", "trials.json", "trials.sqlite", "plan.json"} <= names

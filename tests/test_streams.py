@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rembg_tuner.cli import main, streams
+from rembg_tuner.cli import streams
+from rembg_tuner.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"

@@ -26,7 +26,7 @@ from made_trials import make_trial
 
 from rembg_tuner.base.errors import OutputError, SettingsError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.cli import main
+from rembg_tuner.cli.main import main
 from rembg_tuner.imaging.comparisons import another_shape
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.settings.settings import Settings, build_settings

@@ -25,7 +25,7 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.small_matte import SmallMatte
 from rembg_tuner.base.units import MIB
 from rembg_tuner.base.yaml_files import format_mapping, read_mapping
-from rembg_tuner.cli import main
+from rembg_tuner.cli.main import main
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import measured_of_trial
 from rembg_tuner.runtime.comparer import Comparer

@@ -12,11 +12,28 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE
+from rembg_tuner.cli.flags import add_count, add_json
 from rembg_tuner.tuning.article import Row, Table, measure_article
 from rembg_tuner.tuning.bench.pictures import P1080
 
 if TYPE_CHECKING:
     import argparse
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `article`."""
+    parser.add_argument("image", nargs="?", metavar="IMAGE", help="default: a 1080p product shot")
+    add_count(parser, "--rounds", 7, "timed runs of each row; ")
+    parser.add_argument(
+        "--stand-in",
+        action="store_true",
+        help=(
+            "u2net's file is a stand-in of its size and speed: its row is composed with u2netp's"
+            " matte, and the article's claim is not judged"
+        ),
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", help="write article.md and article.json")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

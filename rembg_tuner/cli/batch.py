@@ -11,12 +11,10 @@ from rembg_tuner.base.errors import PictureError, SettingsError
 from rembg_tuner.base.messages import Message, listed
 from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.batch.plan import plan_jobs
-from rembg_tuner.cli.chosen import chosen_settings
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.cut import failure_text
-from rembg_tuner.cli.exits import exit_code
-from rembg_tuner.cli.history import history_of
-from rembg_tuner.cli.stopping import stop_word
+from rembg_tuner.cli.exits import exit_code, stop_word
+from rembg_tuner.cli.flags import add_cutting_flags, history_use, parse_settings
 from rembg_tuner.cli.streams import STANDARD
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.runtime.runner import Runner
@@ -96,6 +94,18 @@ class Summary:
     peak_rss_bytes: int | None
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `batch`."""
+    parser.description = (
+        "Cut out every picture of a folder, --batch-size of them at once through the network."
+    )
+    parser.add_argument("images", nargs="+", metavar="DIR|FILE", help="folders, or pictures")
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", required=True, help="the folder for <stem>.png"
+    )
+    add_cutting_flags(parser)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Cut out every picture; the bad ones are named and the others done."""
     if STANDARD in (*arguments.images, arguments.output):
@@ -106,12 +116,12 @@ def run(arguments: argparse.Namespace) -> int:
                 )
             ]
         )
-    settings, warnings = chosen_settings(arguments)
+    settings, warnings = parse_settings(arguments)
     found = look_for_images(arguments.images)
     jobs = plan_jobs(found.images, f"{arguments.output}/", arguments.background)
     early = arguments.early
     started = early.started_at or time.perf_counter()
-    with Runner(early=early, history=history_of(arguments), machine=read_machine()) as runner:
+    with Runner(early=early, history=history_use(arguments), machine=read_machine()) as runner:
         runs, is_interrupted = _run_all(jobs, settings, warnings, runner, is_quiet=arguments.json)
     elapsed_s = time.perf_counter() - started
     summary = summarise(found, runs, elapsed_s=elapsed_s, batch_size=settings.batch_size)

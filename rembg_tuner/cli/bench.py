@@ -13,6 +13,7 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message, listed
 from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.cli.flags import add_count, add_json
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.settings import installed_engines
@@ -42,6 +43,44 @@ _LARGE_ROUNDS = 5  # stock takes 8 s a picture at 48 MP
 _STORED_ROUNDS = 3
 _HELD_TO = "AVX2"
 _HOLDING = "ONEDNN_MAX_CPU_ISA"  # read by OpenVINO's CPU plugin in the workers, which inherit it
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `bench`."""
+    parser.description = (
+        "Measure stock rembg and ours in turn (A B A B) at 1080p, 12 and 48 MP. Takes about ten"
+        " minutes; needs a quiet machine."
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        default="benchmarks/results",
+        help="where the JSON goes; default: benchmarks/results",
+    )
+    add_count(
+        parser, "--rounds", 7, "warm runs of each setting on each picture, at 48 MP at most 5; "
+    )
+    parser.add_argument(
+        "--before",
+        metavar="DIR",
+        help="a checkout of an earlier release with its own .venv, measured in turn with this one",
+    )
+    parser.add_argument(
+        "--avx2",
+        action="store_true",
+        help=(
+            "restrict OpenVINO to AVX2, for figures near those of a CPU without VNNI, bf16 and AMX;"
+            " stock's ONNX Runtime cannot be restricted"
+        ),
+    )
+    parser.add_argument("--quick", action="store_true", help="1080p only, three rounds")
+    parser.add_argument(
+        "--presets",
+        action="store_true",
+        help="measure the presets and write them to presets.yaml instead",
+    )
+    add_json(parser, "print the JSON document too")
 
 
 def run(arguments: argparse.Namespace) -> int:

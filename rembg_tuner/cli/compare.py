@@ -17,7 +17,13 @@ from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.batch.plan import make_output_folder
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
-from rembg_tuner.cli.history import history_of, log_older_measurements
+from rembg_tuner.cli.flags import (
+    add_count,
+    add_ignore_history,
+    add_json,
+    history_use,
+    log_older_measurements,
+)
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
@@ -35,6 +41,32 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.comparison import Compared
 
 _LEAST, _MOST = 2, 6
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `compare`."""
+    parser.description = (
+        "Measure presets on one picture, each in a worker of its own, and compare their mattes."
+    )
+    parser.add_argument("image", metavar="IMAGE", help="the picture")
+    parser.add_argument(
+        "--presets", required=True, metavar="A,B,...", help="two to six presets' names"
+    )
+    parser.add_argument(
+        "--reference",
+        default="",
+        metavar="PRESET|MODEL|MASK|DIR",
+        help=(
+            "what agreement is measured against; of a folder the mask named as the picture;"
+            " default: the first preset"
+        ),
+    )
+    add_count(parser, "--rounds", 3, "timed runs of each, after a warm-up; ")
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", help="keep cut-outs, maps of differences and compare.json"
+    )
+    add_ignore_history(parser)
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
             rounds=arguments.rounds,
         )
         compared = compare_settings(
-            question, folder, DirectTrialRunner(history_of(arguments)), comparer
+            question, folder, DirectTrialRunner(history_use(arguments)), comparer
         )
     document = {
         "picture": arguments.image,

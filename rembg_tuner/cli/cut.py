@@ -10,12 +10,16 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message, plural
 from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.batch.plan import plan_jobs
-from rembg_tuner.cli.chosen import chosen_settings, given_knobs
 from rembg_tuner.cli.console import emit, emit_json, log
-from rembg_tuner.cli.exits import exit_code
-from rembg_tuner.cli.history import history_of
-from rembg_tuner.cli.stopping import stop_word
-from rembg_tuner.cli.streams import STANDARD, open_streams
+from rembg_tuner.cli.exits import exit_code, stop_word
+from rembg_tuner.cli.flags import (
+    add_cutting_flags,
+    given_knobs,
+    history_use,
+    parse_settings,
+    whole_number,
+)
+from rembg_tuner.cli.streams import STANDARD, STREAM_FORMATS, open_streams
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import Failure, Result, distinct, is_busy, setting_peak_bytes
@@ -31,6 +35,40 @@ if TYPE_CHECKING:
     from rembg_tuner.worker.pipeline import Job
 
 Run = Result | Failure
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `cut`."""
+    parser.description = "Cut pictures out of their background, one at a time, each measured."
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF; -: standard input, for one picture",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE|DIR",
+        help=(
+            "where to write: a file (.png, .webp, .jpg), a folder for <stem>.png, or - for standard"
+            " output; default: <stem>.cutout.png beside each picture, and standard output for"
+            " standard input"
+        ),
+    )
+    parser.add_argument(
+        "--format",
+        choices=STREAM_FORMATS,
+        help=f"of standard output; default: {STREAM_FORMATS[0]}",
+    )
+    parser.add_argument(
+        "--repeat",
+        type=whole_number(1),
+        default=1,
+        metavar="N",
+        help="run each picture N times; default: 1",
+    )
+    add_cutting_flags(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,7 +99,7 @@ def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[Messa
     Raises:
         SettingsError: a batch was asked for by flag; a preset's is left out with a warning.
     """
-    settings, warnings = chosen_settings(arguments)
+    settings, warnings = parse_settings(arguments)
     size = settings.batch_size
     if size == 1:
         return settings, warnings
@@ -96,7 +134,7 @@ def _run_all(
     write = log if streams.is_written else emit
     try:
         with Runner(
-            early=arguments.early, history=history_of(arguments), machine=read_machine()
+            early=arguments.early, history=history_use(arguments), machine=read_machine()
         ) as runner:
             for job in jobs:
                 for _ in range(arguments.repeat):

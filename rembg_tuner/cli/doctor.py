@@ -11,6 +11,7 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_bytes
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
+from rembg_tuner.cli.flags import add_json
 from rembg_tuner.models.spec import name_of
 from rembg_tuner.runtime.diagnosis import diagnose
 from rembg_tuner.runtime.load import OwnLoad, busy_warning
@@ -23,6 +24,21 @@ if TYPE_CHECKING:
 
     from rembg_tuner.runtime.diagnosis import Diagnosis
     from rembg_tuner.tuning.format_timing import FormatState
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `doctor`."""
+    parser.add_argument(
+        "--time",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help=(
+            "time the number formats of a model here, for precision auto; default: of those on"
+            " disk; some seconds each for u2netp"
+        ),
+    )
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

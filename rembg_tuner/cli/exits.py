@@ -1,26 +1,154 @@
-"""Exit codes: 0 done, 1 failed, 2 misuse, 124 timed out, 128 and the signal's number where one ended the command.
+"""How a command ends: its exit code, and the signals that stop it.
 
-Those signals are SIGHUP (129), SIGINT (130) and SIGTERM (143). Of several, the first of 143, 130,
-129, 124, 1 counts.
+SIGINT, SIGTERM and SIGHUP raise an exception, so that workers and temporary files are cleaned up.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.settings.results import Failure, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
 
 DONE, FAILED, MISUSE, TIMED_OUT, INTERRUPTED = 0, 1, 2, 124, 130
+# The word for each signal, the strongest last: of several signals it gives the exit code.
+_WORDS = {signal.SIGHUP: "hung up", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+STOP_SIGNALS = tuple(_WORDS)
+# A closing terminal sends SIGHUP twice, `timeout` sends SIGTERM twice: the second one must not
+# interrupt the clean-up. A Ctrl-C pressed later than this means that the user will not wait.
+_REPEATED_WITHIN_S = 2.0
+_AGAIN_AFTER_S = 0.01
+
+Handler = Callable[[int, "FrameType | None"], Any] | int | signal.Handlers | None
 
 
 def exit_code(runs: Sequence[Result | Failure], *, is_interrupted: bool) -> int:
-    """Return the exit code of several runs; `main` puts the one of a signal in its place."""
+    """Return the exit code of several runs; after a signal, `main` returns the signal's instead."""
     kinds = {run.kind for run in runs if isinstance(run, Failure)}
     if is_interrupted or "cancelled" in kinds:
         return INTERRUPTED
     if "timeout" in kinds:
         return TIMED_OUT
     return FAILED if kinds else DONE
+
+
+def exit_code_of(number: int) -> int:
+    """Return the exit code of a command that a signal ended."""
+    return 128 + number
+
+
+class StoppedError(KeyboardInterrupt):
+    """A signal asked the command to end; the error's text is the word for that."""
+
+    def __init__(self, number: int) -> None:
+        """Keep the signal's number."""
+        super().__init__(_WORDS[signal.Signals(number)])
+        self.number = number
+
+
+def stop_word(error: KeyboardInterrupt) -> str:
+    """Return how the command was ended: interrupted, terminated, hung up."""
+    return str(error) or _WORDS[signal.SIGINT]
+
+
+@dataclass(slots=True)
+class Stops:
+    """The signals that asked this command to end.
+
+    Attributes:
+        number: the strongest of them; None: none was received.
+    """
+
+    number: int | None = None
+    _at_s: float | None = None
+    _process_id: int = field(default_factory=os.getpid)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code for the signal; None: none was received."""
+        return None if self.number is None else exit_code_of(self.number)
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Raise, unless a signal was handled just before.
+
+        Raises:
+            StoppedError: always, except for a repeated signal.
+        """
+        if os.getpid() != self._process_id:  # forked by a library: there is nothing to clean up
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        now_s, before_s = time.monotonic(), self._at_s
+        if self.number is None or STOP_SIGNALS.index(number) > STOP_SIGNALS.index(self.number):
+            self.number = number
+        self._at_s = now_s
+        if before_s is None or now_s - before_s > _REPEATED_WITHIN_S:
+            raise StoppedError(number)
+
+    def raise_again(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Send the signal again if Python dropped its exception, as it does in callbacks."""
+        if isinstance(unraisable.exc_value, StoppedError):
+            self._at_s = None
+            number = unraisable.exc_value.number
+            # not now: what is raised in here is dropped too
+            threading.Timer(_AGAIN_AFTER_S, os.kill, (os.getpid(), number)).start()
+        else:
+            sys.__unraisablehook__(unraisable)
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Stops]:
+    """Raise StoppedError for each of the three signals, unless the process ignores it."""
+    stops = Stops()
+    hook, sys.unraisablehook = sys.unraisablehook, stops.raise_again
+    try:
+        with _handlers(stops.handle):
+            yield stops
+    finally:
+        sys.unraisablehook = hook
+
+
+@contextlib.contextmanager
+def noting_stops() -> Iterator[list[int]]:
+    """Note the first signal instead of raising it, for a caller that ends at its next good moment.
+
+    The next signal is raised.
+    """
+    noted: list[int] = []
+    before: dict[int, Handler] = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        noted.append(number)
+        for one, handler in before.items():
+            if handler is not None:
+                signal.signal(one, handler)
+
+    with _handlers(note):
+        yield noted
+
+
+@contextlib.contextmanager
+def _handlers(handler: Handler) -> Iterator[None]:
+    """Set a handler for the stop signals that are not ignored, and restore the previous ones."""
+    before: dict[int, Handler] = {}
+    if threading.current_thread() is threading.main_thread():  # Python allows it only there
+        for number in STOP_SIGNALS:
+            found = signal.getsignal(number)
+            if found not in (signal.SIG_IGN, None):
+                before[number] = found
+                signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for one, old in before.items():
+            signal.signal(one, old)

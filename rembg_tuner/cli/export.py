@@ -10,13 +10,13 @@ from rembg_tuner.base.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.base.escapes import encode_text
 from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message, listed
-from rembg_tuner.cli.chosen import chosen_budgets, given_budgets
 from rembg_tuner.cli.console import emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED
+from rembg_tuner.cli.flags import add_budgets, given_budgets, parse_budgets
+from rembg_tuner.cli.recommend import lifting_flags, log_missing_trials
 from rembg_tuner.cli.streams import STANDARD
-from rembg_tuner.cli.sweep import lifting_flags, tell_what_is_missing
 from rembg_tuner.export.targets import export
-from rembg_tuner.export.values import Measured, measured_of_trial
+from rembg_tuner.export.values import TARGETS, Measured, measured_of_trial
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.presets import find_preset
@@ -41,6 +41,30 @@ if TYPE_CHECKING:
 _LISTED = 12  # trials in an error message
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `export`."""
+    parser.add_argument("preset", metavar="PRESET|DIR", help="a preset's name, or a sweep's folder")
+    parser.add_argument("--to", required=True, choices=TARGETS, help="what is to run it")
+    parser.add_argument("-o", "--output", metavar="FILE|DIR", help="default: standard output")
+    parser.add_argument(
+        "--setting",
+        metavar="N|LABEL",
+        help=(
+            "of a sweep's folder, take this trial, by its number or its label as `recommend DIR`"
+            " prints them, whatever it misses"
+        ),
+    )
+    parser.add_argument(
+        "--allow-misses",
+        action="store_true",
+        help=(
+            "if nothing fits the budgets, take the setting nearest to them; without this or"
+            " --setting, nothing is written then"
+        ),
+    )
+    add_budgets(parser, "choose among a sweep's trials under other budgets than the sweep's own")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Write it; notes go to stderr.
 
@@ -49,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = Path(arguments.preset)
     if source.is_dir():
         summary = read_summary(source)
-        tell_what_is_missing(summary, source)
+        log_missing_trials(summary, source)
         trial = _trial_of(source, summary, arguments)
         if trial is None:
             return FAILED
@@ -215,7 +239,7 @@ def _trial_of(folder: Path, summary: Summary, arguments: argparse.Namespace) -> 
     Raises:
         SettingsError: the named trial is not there, or failed.
     """
-    budgets = chosen_budgets(arguments, summary.budgets)
+    budgets = parse_budgets(arguments, summary.budgets)
     found = recommend(summary.trials, budgets)
     if arguments.setting is not None:
         trial = find_trial(arguments.setting, summary.trials)

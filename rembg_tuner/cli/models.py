@@ -13,6 +13,7 @@ from rembg_tuner.base.files import open_cache
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_bytes
 from rembg_tuner.cli.console import emit, emit_json, log, log_over
+from rembg_tuner.cli.flags import add_json
 from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
 from rembg_tuner.models.catalogue import (
     INT8_ENDINGS,
@@ -37,6 +38,63 @@ if TYPE_CHECKING:
     from rembg_tuner.quantization.make import Made
 
 _BAR_WIDTH = 24
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the actions of `models`, and their flags."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    one = actions.add_parser("list", help="which there are, which are on disk, their licences")
+    add_json(one)
+    one = actions.add_parser("get", help="download models to rembg's folder, verified")
+    one.add_argument("names", nargs="+", metavar="NAME")
+    one = actions.add_parser("check", help="compare the files on disk with their checksums")
+    one.add_argument("names", nargs="*", metavar="NAME", help="default: all that are on disk")
+    one = actions.add_parser(
+        "quantize", help="make a model's int8 form, calibrated on your pictures"
+    )
+    _add_quantize_flags(one)
+    one = actions.add_parser(
+        "agreement",
+        help="measure how a model's number formats agree with fp32, for precision auto",
+    )
+    _add_model_and_pictures(one)
+    one.add_argument("--engine", metavar="NAME", help="default: the best installed")
+    add_json(one)
+
+
+def _add_model_and_pictures(parser: argparse.ArgumentParser) -> None:
+    """Declare the model and the user's pictures."""
+    parser.add_argument("name", metavar="NAME", help="a model, or a path to an .onnx file")
+    parser.add_argument("--pictures", required=True, metavar="DIR", help="pictures of your kind")
+
+
+def _add_quantize_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `models quantize`."""
+    parser.description = (
+        "Make NAME-int8.onnx and the record of how it was made; finds by itself what must stay in"
+        " fp32. Takes minutes at 320 px, and can take hours at 1024 px."
+    )
+    _add_model_and_pictures(parser)
+    parser.add_argument(
+        "--engine",
+        choices=list(INT8_ENDINGS),
+        default=next(iter(INT8_ENDINGS)),
+        help="whose fusions it is made for; default: %(default)s",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="default: where rembg keeps the model, or beside an own file",
+    )
+    for flag, default, metavar, what in (
+        ("--least-iou", 0.97, "IOU", "the search ends when agreement with fp32 is this high"),
+        ("--most-difference", 0.02, "MAE", "and the mean difference this low"),
+    ):
+        parser.add_argument(
+            flag, type=float, default=default, metavar=metavar, help=f"{what}; default: %(default)s"
+        )
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.units import format_bytes
 from rembg_tuner.cli.console import emit, emit_json
+from rembg_tuner.cli.exits import DONE
+from rembg_tuner.cli.flags import add_json
 from rembg_tuner.runtime.preset_figures import find_figures
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.presets import Preset
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `presets`."""
+    add_json(parser)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Print the presets."""
     presets = read_presets()
@@ -39,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
                 for name, preset in presets.items()
             }
         )
-        return 0
+        return DONE
     host = read_host()
     for name, preset in presets.items():
         emit(f"{name}{' (default)' if name == DEFAULT_PRESET else ''}: {preset.purpose}")
@@ -62,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
                 emit(f"    {elsewhere}")
         if (figures := here[name]) is not None:
             emit(*_lines(figures))
-    return 0
+    return DONE
 
 
 def _figures(preset: Preset, machine: Machine) -> PresetFigures | None:

@@ -1,30 +1,201 @@
-"""`recommend`: another choice out of a sweep that was measured."""
+"""`recommend`: choose among the trials of a measured sweep; the same text ends a sweep."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.cli.chosen import chosen_budgets
-from rembg_tuner.cli.console import emit_json
+from rembg_tuner.base.messages import Message, plural
+from rembg_tuner.base.units import format_bytes, format_seconds
+from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
-from rembg_tuner.cli.sweep import print_recommendation, tell_what_is_missing
+from rembg_tuner.cli.flags import BUDGET_FLAGS, add_budgets, add_json, parse_budgets
+from rembg_tuner.settings.results import is_busy
+from rembg_tuner.settings.settings import flag_of
+from rembg_tuner.tuning.budgets import ANY
 from rembg_tuner.tuning.recommend import recommend
-from rembg_tuner.tuning.summary import read_summary, recommendation_of
+from rembg_tuner.tuning.summary import busy_text, read_summary, recommendation_of
+from rembg_tuner.tuning.trials import differences, figures_of, label_of
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.tuning.budgets import Budgets
+    from rembg_tuner.tuning.recommend import Recommendation
+    from rembg_tuner.tuning.summary import Summary
+    from rembg_tuner.tuning.trials import Trial
+
+_MAX_ROWS = 12  # of the table; the report has all
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `recommend`."""
+    parser.add_argument("folder", metavar="DIR", help="a sweep's folder")
+    add_json(parser)
+    add_budgets(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Recommend under these budgets; nothing is measured."""
     folder = Path(arguments.folder)
     summary = read_summary(folder)
-    tell_what_is_missing(summary, folder)
-    trials, budgets = summary.trials, chosen_budgets(arguments, summary.budgets)
+    log_missing_trials(summary, folder)
+    trials, budgets = summary.trials, parse_budgets(arguments, summary.budgets)
     found = recommend(trials, budgets)
     if arguments.json:
         emit_json(recommendation_of(found))
     else:
         print_recommendation(found, trials, budgets, folder, summary.budgets)
     return DONE if found.fits else FAILED
+
+
+def log_missing_trials(summary: Summary, folder: Path) -> None:
+    """Log which trials of a sweep are not done, or were measured with other weights."""
+    done, planned = len(summary.trials), summary.planned
+    if planned is not None and done < planned:
+        log(
+            f"{done} of {count_text(planned)} of the sweep in {folder} are done; continue with:"
+            f" {resume_command(folder)}"
+        )
+    if summary.outdated:
+        log(
+            f"{count_text(summary.outdated)} in {folder} ran other weights than the present ones,"
+            f" and are left out; measure them again with: {resume_command(folder)}"
+        )
+
+
+def count_text(count: int) -> Message:
+    """Return how many trials there are."""
+    return plural("{n} trial", "{n:,} trials", n=count)
+
+
+def print_recommendation(
+    found: Recommendation, trials: list[Trial], budgets: Budgets, folder: Path, own: Budgets
+) -> None:
+    """Print the table of the best trials, the recommendation, and the next commands.
+
+    Args:
+        found: of the trials.
+        trials: of the sweep.
+        budgets: under which it was found.
+        folder: of the sweep.
+        own: budgets of the sweep, which the next commands use where no flag differs.
+    """
+    names = differences([t.settings for t in trials])
+    _print_table(found, trials, names)
+    if (busy := busy_text(trials)) is not None:
+        emit(str(busy))
+    for trial in trials:
+        if trial.failure is not None:
+            label = label_of(trial.settings, names)
+            emit(f"failed: trial {trial.number}, {label}: {trial.failure}")
+    if found.chosen is None:
+        _print_nothing_fits(found, budgets, folder, own)
+        return
+    emit(f"recommended: trial {found.chosen.number}, {found.why}")
+    if (second := found.runner_up) is not None:
+        label = label_of(second.settings, names)
+        emit(f"runner-up: trial {second.number}, {label}: {figures_of(second)}")
+    emit(*(f"  {step.text}" for step in found.steps))
+    if found.expected is not None:
+        emit(str(found.expected))
+    emit(f"run it: {cut_command(found.chosen.settings)}")
+    emit(f"ship it: {_export_command(folder, *_flags_of(budgets, own))}")
+
+
+def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str]) -> None:
+    """Print the fastest trials, and the recommended or nearest one wherever it is."""
+    measured = sorted((t for t in trials if t.is_measured), key=lambda t: t.time_s or 0)
+    pick = found.chosen or found.nearest
+    shown = [t for i, t in enumerate(measured) if i < _MAX_ROWS or t is pick]
+    if shown:
+        emit(f"{'trial':>5}  {'time':>9}  {'peak':>9}  {'agree':>6}  setting")
+    for trial in shown:
+        busy = " (machine busy)" if is_busy(trial.warnings) else ""
+        mark = "*" if trial is found.chosen else "~" if trial is found.nearest else " "
+        agreement = "-" if trial.agreement is None else f"{trial.agreement:.3f}"
+        emit(
+            f"{trial.number:>5}  {format_seconds(trial.time_s):>9} "
+            f" {format_bytes(trial.peak_bytes):>9}  {agreement:>6}"
+            f" {mark}{label_of(trial.settings, names)}{busy}"
+        )
+    if len(measured) > len(shown):
+        emit(f"… {len(measured) - len(shown)} more in the report")
+
+
+def _print_nothing_fits(
+    found: Recommendation, budgets: Budgets, folder: Path, own: Budgets
+) -> None:
+    """Print that nothing fits, which setting is nearest, and what to do."""
+    emit(f"nothing fits: {found.why}")
+    if found.nearest is None:
+        return
+    number = found.nearest.number
+    emit(f"nearest: trial {number}")
+    emit(f"lift what it misses: {lifting_command(found.nearest, budgets, folder, own)}")
+    emit(f"or take it by name: {_export_command(folder, '--setting', str(number))}")
+
+
+def resume_command(folder: Path) -> str:
+    """Return the command that resumes a sweep."""
+    return shlex.join(["rembg-tuner", "sweep", "--resume", "-o", str(folder)])
+
+
+def _export_command(folder: Path, *flags: str) -> str:
+    """Return the command that exports a sweep's setting."""
+    return shlex.join(["rembg-tuner", "export", str(folder), "--to", "compose", *flags])
+
+
+def lifting_command(trial: Trial, budgets: Budgets, folder: Path, own: Budgets) -> str:
+    """Return the command that lifts the budgets that a trial misses, and keeps the others."""
+    kept = _flags_of(budgets, own, without=budgets.missed(trial))
+    lifted = lifting_flags(trial, budgets)
+    return shlex.join(["rembg-tuner", "recommend", str(folder), *kept, *lifted])
+
+
+def lifting_flags(trial: Trial, budgets: Budgets) -> list[str]:
+    """Return the flags that lift the budgets that a trial misses."""
+    return [word for name in budgets.missed(trial) for word in (BUDGET_FLAGS[name], ANY)]
+
+
+def _flags_of(budgets: Budgets, own: Budgets, without: Sequence[str] = ()) -> list[str]:
+    """Return the flags that turn a sweep's own budgets into others.
+
+    Args:
+        budgets: the result.
+        own: of the sweep.
+        without: memory, time or agreement, whose flags are left out.
+    """
+    exact = {  # as the flags read them, without rounding
+        "memory": (budgets.max_memory_bytes, own.max_memory_bytes, "{}B"),
+        "time": (budgets.max_time_s, own.max_time_s, "{:.9f}s"),
+        "agreement": (budgets.min_agreement, own.min_agreement, "{!r}"),
+    }
+    flags = [
+        word
+        for name, (value, others, form) in exact.items()
+        if value != others and name not in without
+        for word in (BUDGET_FLAGS[name], ANY if value is None else form.format(value))
+    ]
+    if budgets.models != own.models:
+        flags.append("--no-commercial" if budgets.models is None else "--commercial")
+    return flags
+
+
+def cut_command(settings: Settings) -> str:
+    """Return the command that cuts a picture out with a setting.
+
+    It names model and engine always, other knobs where they differ from the default.
+    """
+    words = ["rembg-tuner", "cut", "PICTURE"]
+    named = {"model": settings.model, "engine": settings.engine}
+    for name, value in {**named, **settings.changed()}.items():
+        flag = flag_of(name)
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            words += [flag, str(value)]
+    return shlex.join(words)

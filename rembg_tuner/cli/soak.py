@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import OutputError
 from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message
-from rembg_tuner.base.units import format_bytes, format_seconds
+from rembg_tuner.base.units import format_bytes, format_seconds, parse_seconds
 from rembg_tuner.batch.plan import make_output_folder
 from rembg_tuner.cli.batch import find_images
-from rembg_tuner.cli.chosen import chosen_settings
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.cut import failure_text
-from rembg_tuner.cli.exits import DONE, FAILED, exit_code
-from rembg_tuner.cli.history import history_of
-from rembg_tuner.cli.stopping import exit_code_of, noting_stops
+from rembg_tuner.cli.exits import DONE, FAILED, exit_code, exit_code_of, noting_stops
+from rembg_tuner.cli.flags import (
+    add_ignore_history,
+    add_json,
+    add_knobs,
+    add_preset,
+    explained,
+    history_use,
+    parse_settings,
+    whole_number,
+)
 from rembg_tuner.settings.results import Failure
 from rembg_tuner.tuning.soak import SoakPlan, draw_soak, run_soak
+from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS
 
 if TYPE_CHECKING:
     import argparse
@@ -31,9 +39,33 @@ _VERDICTS = {"growing": "it grows", "steady": "no growth beyond chance"}
 _TOLD_EVERY = 20
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `soak`."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="pictures, run in turn")
+    parser.add_argument(
+        "--runs",
+        type=whole_number(1),
+        default=MIN_VERDICT_RUNS,
+        metavar="N",
+        help="default: %(default)s; with fewer there is no verdict on growth",
+    )
+    parser.add_argument(
+        "--idle",
+        type=explained(parse_seconds),
+        default=2.0,
+        metavar="TIME",
+        help="idle time at the end, before retained memory is read; default: 2s",
+    )
+    add_preset(parser)
+    parser.add_argument("-o", "--output", metavar="DIR", help="write soak.json and soak.svg")
+    add_ignore_history(parser)
+    add_json(parser)
+    add_knobs(parser)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Soak. The first Ctrl-C ends it after the run that goes on, and what was done is told."""
-    settings, warnings = chosen_settings(arguments)
+    settings, warnings = parse_settings(arguments)
     for text in warnings:
         log(f"note: {text}")
     if arguments.output is not None:
@@ -51,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = run_soak(
             pictures,
             settings,
-            SoakPlan(runs=arguments.runs, idle_s=arguments.idle, history=history_of(arguments)),
+            SoakPlan(runs=arguments.runs, idle_s=arguments.idle, history=history_use(arguments)),
             on_run=tell,
             is_cancelled=lambda: bool(stopped),
         )

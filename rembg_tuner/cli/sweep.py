@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-import shlex
+import contextlib
+import sqlite3
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.base.errors import ModelError, SettingsError
 from rembg_tuner.base.messages import Message, plural
-from rembg_tuner.base.units import format_bytes, format_guess_range, format_seconds
+from rembg_tuner.base.units import format_guess_range, format_seconds
 from rembg_tuner.cli.console import emit, emit_whole, log
-from rembg_tuner.cli.exits import DONE, FAILED, INTERRUPTED
-from rembg_tuner.cli.history import history_of, log_older_measurements
-from rembg_tuner.cli.stopping import stop_word
-from rembg_tuner.cli.sweep_figures import keep_presets_figures
-from rembg_tuner.cli.sweep_plan import plan_of_arguments
+from rembg_tuner.cli.exits import DONE, FAILED, INTERRUPTED, stop_word
+from rembg_tuner.cli.flags import (
+    add_axes,
+    add_budgets,
+    add_ignore_history,
+    add_json,
+    history_use,
+    log_older_measurements,
+    whole_number,
+)
+from rembg_tuner.cli.recommend import count_text, print_recommendation, resume_command
+from rembg_tuner.cli.sweep_plan import plan_of_flags
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.runtime.load import OwnLoad, busy_warning
+from rembg_tuner.runtime.preset_figures import PresetFigures, note_figures
+from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.settings.asked import asked_settings
+from rembg_tuner.settings.presets import read_presets
+from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.results import is_busy
-from rembg_tuner.settings.settings import flag_of
-from rembg_tuner.tuning.budgets import ANY
 from rembg_tuner.tuning.opening import open_sweep
 from rembg_tuner.tuning.plan_file import hold_folder
 from rembg_tuner.tuning.recommend import recommend
-from rembg_tuner.tuning.summary import busy_text, write_summary
+from rembg_tuner.tuning.stats import CONFIRMING
+from rembg_tuner.tuning.summary import write_summary
 from rembg_tuner.tuning.trial_runner import DirectTrialRunner
 from rembg_tuner.tuning.trials import differences, figures_of, label_of
 
@@ -31,21 +44,87 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.settings import Settings
-    from rembg_tuner.tuning.budgets import Budgets
     from rembg_tuner.tuning.opening import Plan
-    from rembg_tuner.tuning.recommend import Recommendation
-    from rembg_tuner.tuning.summary import Summary
     from rembg_tuner.tuning.sweep import Sweep, SweepProgress
     from rembg_tuner.tuning.trials import Trial
 
-_BUDGET_FLAGS = {"memory": "--max-memory", "time": "--max-latency", "agreement": "--min-agreement"}
-_SHOWN = 12  # rows of the table; all of them stand in the report
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `sweep`."""
+    parser.description = (
+        "Measure every setting that the axes combine to, each in a worker of its own, and recommend"
+        " one. An axis is a knob with several values: --engine onnxruntime,openvino --network-size"
+        " 192,256,320."
+    )
+    parser.add_argument(
+        "images",
+        nargs="*",
+        metavar="IMAGE",
+        help="pictures of your kind, or folders of them; with --resume the sweep's own",
+    )
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="the knobs that are not an axis; default: the knobs' own defaults",
+    )
+    for flag, read, summary in (
+        (
+            "--trials",
+            whole_number(1),
+            "measure N of them, by a guided search (Optuna's TPE); default: all",
+        ),
+        (
+            "--rounds",
+            whole_number(1),
+            "timed runs of each picture in a trial, after a warm-up; default: 3",
+        ),
+        (
+            "--confirm",
+            whole_number(0),
+            "workers in which the best are measured again at the end, the recommended one first;"
+            f" 0: none; default: {CONFIRMING}",
+        ),
+        # up to the largest seed that numpy accepts, which the guided search uses
+        ("--seed", whole_number(0, 2**32 - 1), "of the order of trials; default: 0"),
+    ):
+        parser.add_argument(flag, type=read, metavar="N", help=summary)
+    parser.add_argument(
+        "--reference",
+        metavar="PRESET|MODEL|MASK|DIR",
+        help=(
+            "what agreement is measured against; of a folder the masks named as the pictures;"
+            " default: the model in fp32 at its own size"
+        ),
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="measure again what was measured here before"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help=(
+            "continue the sweep in -o, with all settings of its plan.json; budgets, --confirm and"
+            " more --trials may be given again"
+        ),
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        default="sweep",
+        metavar="DIR",
+        help="where trials and report go; default: sweep",
+    )
+    add_ignore_history(parser)
+    add_json(parser)
+    add_budgets(parser)
+    add_axes(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sweep, recommend, report. Ctrl-C keeps what is done; --resume goes on from there."""
-    plan, folder = plan_of_arguments(arguments), Path(arguments.output)
+    plan, folder = plan_of_flags(arguments), Path(arguments.output)
     budgets = plan.budgets
     for text in plan.left_out():
         log(f"left out: {text}")
@@ -59,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
         sweep = open_sweep(
             plan,
             folder,
-            DirectTrialRunner(history_of(arguments)),
+            DirectTrialRunner(history_use(arguments)),
             comparer,
             resume=arguments.resume,
         )
@@ -75,9 +154,9 @@ def run(arguments: argparse.Namespace) -> int:
             sweep.confirm(budgets, on_trial=partial(_tell, names), is_cancelled=lambda: False)
         except KeyboardInterrupt as error:
             is_interrupted = True
-            kept = _trials(len(sweep.trials))
+            kept = count_text(len(sweep.trials))
             log(
-                f"rembg-tuner: {stop_word(error)}; {kept} kept, go on with:"
+                f"rembg-tuner: {stop_word(error)}; {kept} kept, continue with:"
                 f" {resume_command(folder)}"
             )
     if known := sweep.progress(0.0).remembered:
@@ -85,7 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{known} of {len(sweep.trials)} trials were measured on this machine before; --again"
             " measures them anew"
         )
-    keep_presets_figures(sweep.trials)
+    _keep_preset_figures(sweep.trials)
     found = recommend(sweep.trials, budgets)
     written = write_summary(folder, sweep, plan, found, budgets)
     if arguments.json:
@@ -96,31 +175,6 @@ def run(arguments: argparse.Namespace) -> int:
     if is_interrupted:
         return INTERRUPTED
     return DONE if found.fits else FAILED
-
-
-def resume_command(folder: Path) -> str:
-    """Write the command that goes on with a sweep."""
-    return shlex.join(["rembg-tuner", "sweep", "--resume", "-o", str(folder)])
-
-
-def tell_what_is_missing(summary: Summary, folder: Path) -> None:
-    """Say on stderr which trials of a sweep are not done, or are of other weights."""
-    done, planned = len(summary.trials), summary.planned
-    if planned is not None and done < planned:
-        log(
-            f"{done} of {_trials(planned)} of the sweep in {folder} are done; go on with:"
-            f" {resume_command(folder)}"
-        )
-    if summary.outdated:
-        log(
-            f"{_trials(summary.outdated)} in {folder} ran other weights than those that lie here"
-            f" now, and are left out; measure them anew with: {resume_command(folder)}"
-        )
-
-
-def _trials(count: int) -> Message:
-    """Return how many trials there are."""
-    return plural("{n} trial", "{n:,} trials", n=count)
 
 
 def _announce(plan: Plan, *, is_resumed: bool) -> Message:
@@ -142,7 +196,7 @@ def _announce(plan: Plan, *, is_resumed: bool) -> Message:
     return Message(
         "{trials} of {settings}, {how} (seed {seed}), {runs} of each of {pictures} after a"
         " warm-up{again}{guess}; Ctrl-C keeps what is done",
-        trials=_trials(plan.count()),
+        trials=count_text(plan.count()),
         settings=plural("{n} setting", "{n:,} settings", n=len(plan.grid())),
         how=how,
         seed=plan.seed,
@@ -161,7 +215,7 @@ def _announce_rest(sweep: Sweep) -> Message:
         rest = Message("about {time} left", time=format_guess_range(*left_s))
     if not sweep.trials:
         return rest
-    return Message("{trials} done before; {rest}", trials=_trials(len(sweep.trials)), rest=rest)
+    return Message("{trials} done before; {rest}", trials=count_text(len(sweep.trials)), rest=rest)
 
 
 def _tell(names: Sequence[str], progress: SweepProgress) -> None:
@@ -187,130 +241,40 @@ def _tell(names: Sequence[str], progress: SweepProgress) -> None:
     log(f"{count} {label_of(trial.settings, names)}: {said}")
 
 
-def print_recommendation(
-    found: Recommendation, trials: list[Trial], budgets: Budgets, folder: Path, own: Budgets
-) -> None:
-    """Print the table of the best, what is recommended, and what to do next.
+def _keep_preset_figures(trials: Sequence[Trial]) -> None:
+    """Keep the figures of presets among a sweep's settings, if the machine was not busy.
 
-    Args:
-        found: of the trials.
-        trials: of the sweep.
-        budgets: under which it was found.
-        folder: of the sweep.
-        own: budgets of the sweep, which hold in the commands to run next where no flag says
-            otherwise.
+    What cannot be kept is logged.
     """
-    names = differences([t.settings for t in trials])
-    _print_table(found, trials, names)
-    if (busy := busy_text(trials)) is not None:
-        emit(str(busy))
+    machine, keys = read_machine(), set()
+    for preset in read_presets().values():
+        with contextlib.suppress(SettingsError, ModelError, OSError):  # it cannot run here
+            keys.add(_identity(asked_settings(preset, {}, machine)[0], machine))
     for trial in trials:
-        if trial.failure is not None:
-            emit(
-                f"failed: trial {trial.number}, {label_of(trial.settings, names)}: {trial.failure}"
-            )
-    if found.chosen is None:
-        _print_nothing_fits(found, budgets, folder, own)
-        return
-    emit(f"recommended: trial {found.chosen.number}, {found.why}")
-    if found.runner_up is not None:
-        emit(
-            f"runner-up: trial {found.runner_up.number},"
-            f" {label_of(found.runner_up.settings, names)}: {figures_of(found.runner_up)}"
+        if trial.was_measured_before or is_busy(trial.warnings):
+            continue
+        if not trial.is_measured or trial.time_s is None or trial.peak_bytes is None:
+            continue
+        figures = PresetFigures(
+            time_s=trial.time_s,
+            low_s=trial.time_low_s or trial.time_s,
+            high_s=trial.time_high_s or trial.time_s,
+            small_time_s=None,
+            peak_bytes=trial.peak_bytes,
+            n=trial.n,
+            is_of_bench=False,
         )
-    for step in found.steps:
-        emit(f"  {step.text}")
-    if found.expected is not None:
-        emit(str(found.expected))
-    emit(f"run it: {command_of(found.chosen.settings)}")
-    emit(
-        "ship it:"
-        f" {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', *_flags_of(budgets, own)])}"
-    )
+        try:
+            if _identity(trial.settings, machine) in keys:
+                note_figures(trial.settings, machine, figures)
+        except (ModelError, OSError, sqlite3.Error) as error:
+            log(f"the figures of trial {trial.number} are not kept as its preset's: {error}")
 
 
-def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str]) -> None:
-    """Print the fastest trials, and the recommended or nearest one wherever it stands."""
-    measured = sorted((t for t in trials if t.is_measured), key=lambda t: t.time_s or 0)
-    pick = found.chosen or found.nearest
-    shown = [t for i, t in enumerate(measured) if i < _SHOWN or t is pick]
-    if shown:
-        emit(f"{'trial':>5}  {'time':>9}  {'peak':>9}  {'agree':>6}  setting")
-    for trial in shown:
-        busy = " (machine busy)" if is_busy(trial.warnings) else ""
-        mark = "*" if trial is found.chosen else "~" if trial is found.nearest else " "
-        agreement = "-" if trial.agreement is None else f"{trial.agreement:.3f}"
-        emit(
-            f"{trial.number:>5}  {format_seconds(trial.time_s):>9} "
-            f" {format_bytes(trial.peak_bytes):>9}  {agreement:>6}"
-            f" {mark}{label_of(trial.settings, names)}{busy}"
-        )
-    if len(measured) > len(shown):
-        emit(f"… {len(measured) - len(shown)} more in the report")
+def _identity(settings: Settings, machine: Machine) -> tuple[str, int]:
+    """Return what two equal settings share.
 
-
-def _print_nothing_fits(
-    found: Recommendation, budgets: Budgets, folder: Path, own: Budgets
-) -> None:
-    """Say that nothing fits, which setting is nearest, and what to do."""
-    emit(f"nothing fits: {found.why}")
-    if found.nearest is None:
-        return
-    emit(f"nearest: trial {found.nearest.number}")
-    emit(f"lift what it misses: {lifting_command(found.nearest, budgets, folder, own)}")
-    emit(
-        "or take it by name:"
-        f" {shlex.join(['rembg-tuner', 'export', str(folder), '--to', 'compose', '--setting', str(found.nearest.number)])}"
-    )
-
-
-def lifting_command(trial: Trial, budgets: Budgets, folder: Path, own: Budgets) -> str:
-    """Write the command that recommends with the budgets lifted that a trial misses, and the others kept."""
-    kept = _flags_of(budgets, own, without=budgets.missed(trial))
-    lifted = lifting_flags(trial, budgets)
-    return shlex.join(["rembg-tuner", "recommend", str(folder), *kept, *lifted])
-
-
-def lifting_flags(trial: Trial, budgets: Budgets) -> list[str]:
-    """Return the flags that lift the budgets that a trial misses."""
-    return [word for name in budgets.missed(trial) for word in (_BUDGET_FLAGS[name], ANY)]
-
-
-def _flags_of(budgets: Budgets, own: Budgets, without: Sequence[str] = ()) -> list[str]:
-    """Return the flags that turn a sweep's own budgets into others.
-
-    Args:
-        budgets: wanted.
-        own: of the sweep.
-        without: memory, time or agreement, whose flags are left out.
+    Raises:
+        ModelError, OSError: the model's file is missing.
     """
-    exact = {  # as the flags read them, without rounding
-        "memory": (budgets.max_memory_bytes, own.max_memory_bytes, "{}B"),
-        "time": (budgets.max_time_s, own.max_time_s, "{:.9f}s"),
-        "agreement": (budgets.min_agreement, own.min_agreement, "{!r}"),
-    }
-    flags = [
-        word
-        for name, (value, others, form) in exact.items()
-        if value != others and name not in without
-        for word in (_BUDGET_FLAGS[name], ANY if value is None else form.format(value))
-    ]
-    if budgets.models != own.models:
-        flags.append("--no-commercial" if budgets.models is None else "--commercial")
-    return flags
-
-
-def command_of(settings: Settings) -> str:
-    """Write the command that cuts a picture out with a setting.
-
-    Model and engine always, else what is not the default.
-    """
-    words = ["rembg-tuner", "cut", "PICTURE"]
-    named = {"model": settings.model, "engine": settings.engine}
-    for name, value in {**named, **settings.changed()}.items():
-        flag = flag_of(name)
-        if isinstance(value, bool):
-            words.append(flag if value else flag.replace("--", "--no-", 1))
-        else:
-            words += [flag, str(value)]
-    return shlex.join(words)
+    return resolve(settings, machine).measurement_key, settings.max_side

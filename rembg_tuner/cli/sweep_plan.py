@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message, listed
 from rembg_tuner.cli.batch import find_images
-from rembg_tuner.cli.chosen import chosen_budgets, given_knobs, log_sizes
 from rembg_tuner.cli.console import log
+from rembg_tuner.cli.flags import given_knobs, log_sizes, parse_budgets
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.presets import find_preset
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def plan_of_arguments(arguments: argparse.Namespace) -> Plan:
+def plan_of_flags(arguments: argparse.Namespace) -> Plan:
     """Make the plan that the arguments ask for.
 
     With --resume it is the plan of the folder in -o: budgets, --confirm and more --trials may be
@@ -65,7 +65,7 @@ def plan_of_arguments(arguments: argparse.Namespace) -> Plan:
     log_sizes(axes)
     return Plan(
         pictures=tuple(Path(name) for name in find_images(arguments.images)),
-        axes=axes or default_axes(),  # type: ignore[arg-type]  # lists of values, as the flags read them
+        axes=axes or default_axes(),
         base=_base_of(arguments.preset),
         reference=arguments.reference or "",
         trials=arguments.trials,
@@ -73,7 +73,7 @@ def plan_of_arguments(arguments: argparse.Namespace) -> Plan:
         seed=arguments.seed or 0,
         again=bool(arguments.again),
         confirming=CONFIRMING if arguments.confirm is None else arguments.confirm,
-        budgets=chosen_budgets(arguments),
+        budgets=parse_budgets(arguments),
     )
 
 
@@ -115,7 +115,7 @@ def _resumed(arguments: argparse.Namespace, there: Plan, file: Path) -> Plan:
         there,
         trials=there.trials if arguments.trials is None else arguments.trials,
         confirming=there.confirming if arguments.confirm is None else arguments.confirm,
-        budgets=chosen_budgets(arguments, there.budgets),
+        budgets=parse_budgets(arguments, there.budgets),
     )
 
 
@@ -178,7 +178,7 @@ def _contradicting_axes(
     found: list[tuple[Message, Message]] = []
     base = there.base.to_dict()
     for name, values in given_knobs(arguments).items():
-        given, planned = list(values), list(there.axes.get(name, (base[name],)))  # type: ignore[call-overload]  # the flags of axes read lists
+        given, planned = list(values), list(there.axes.get(name, (base[name],)))
         if set(given) != set(planned):
             found.append(
                 (

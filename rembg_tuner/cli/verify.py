@@ -12,8 +12,10 @@ from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
+from rembg_tuner.cli.flags import add_count, add_json, explained, read_overlap, read_share
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.settings.presets import measured_on_text, read_presets
+from rembg_tuner.tuning.stats import VERIFY_ROUNDS
 from rembg_tuner.tuning.trial_runner import DirectTrialRunner
 from rembg_tuner.tuning.verification import Ranges, Request, verify
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     import argparse
 
     from rembg_tuner.settings.presets import Preset
-    from rembg_tuner.tuning.verification import Check, Verification
+    from rembg_tuner.tuning.stats import VERIFY_ROUNDS
+from rembg_tuner.tuning.verification import Check, Verification
 
 _WORDS = {
     "settings": "settings",
@@ -32,6 +35,53 @@ _WORDS = {
     "matte": "matte",
 }
 _STATES = {"inside": "inside", "outside": "OUTSIDE", "not_compared": "not compared"}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `verify`."""
+    parser.description = (
+        "Measure a saved preset again in a new worker, after a warm-up, and compare time, peak and"
+        " matte with its record: after an upgrade of an engine, or on another machine. Exits with 1"
+        " if one of them is outside its range."
+    )
+    parser.add_argument(
+        "preset",
+        metavar="PRESET|FILE",
+        help="a preset's name, or a file of presets as export --to preset writes it",
+    )
+    parser.add_argument(
+        "images",
+        nargs="*",
+        metavar="IMAGE",
+        help=(
+            "the pictures that it was measured on, or their folder; default: those beside FILE; the"
+            " presets of presets.yaml need none"
+        ),
+    )
+    add_count(parser, "--rounds", VERIFY_ROUNDS, "timed runs of each picture, after a warm-up; ")
+    parser.add_argument(
+        "--time-range",
+        type=explained(read_share),
+        metavar="PERCENT",
+        help=(
+            "how much slower than recorded a run may be; if given, time is compared on another kind"
+            " of CPU too; default: 25%%"
+        ),
+    )
+    parser.add_argument(
+        "--peak-range",
+        type=explained(read_share),
+        metavar="PERCENT",
+        help="the same for the peak; default: 10%%",
+    )
+    parser.add_argument(
+        "--matte-range",
+        type=explained(read_overlap),
+        default=0.99,
+        metavar="IOU",
+        help="minimum overlap of each matte with the recorded one, 0 to 1; default: %(default)s",
+    )
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
