@@ -41,9 +41,9 @@ from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
 from rembg_tuner.imaging.source import PictureHeader, opened, read_header
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import find_preset
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.results import Result
 from rembg_tuner.tuning.bench.contestants import FASTEST
 from rembg_tuner.tuning.bench.pictures import P12, P48, P1080
@@ -59,7 +59,7 @@ Part = Callable[[], object]
 def make_matte(folder: Path) -> PictureMatte:
     """Cut the product shot out, and make its alpha a matte of the network's size."""
     output = folder / "cutout.png"
-    settings, _ = asked_settings(find_preset(FASTEST), {}, read_machine())
+    settings, _ = requested_settings(find_preset(FASTEST), {}, read_machine())
     with Runner() as runner:
         run = runner.run(Job(input=str(P1080.make()), output=str(output)), settings)
     if not isinstance(run, Result):

@@ -11,7 +11,7 @@ from pathlib import Path
 from made_trials import make_trial
 
 from rembg_tuner.base.messages import Message
-from rembg_tuner.settings.results import HAD_COMPANY
+from rembg_tuner.settings.results import CONCURRENT_RUN
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.sweep import SweepProgress
 from rembg_tuner.tuning.trials import Trial
@@ -36,7 +36,7 @@ def _trial(number: int, folder: Path) -> Trial:
             number=number, settings=settings, failure=_failure(folder), failure_kind="timeout"
         )
     made = make_trial(number, 150 + number, 0.05 + number / 1000, 0.97 + number / 10_000, **knobs)
-    return replace(made, warnings=(HAD_COMPANY,) if number % 3 == 0 else ())
+    return replace(made, warnings=(CONCURRENT_RUN,) if number % 3 == 0 else ())
 
 
 def _failure(folder: Path) -> Message:

@@ -313,7 +313,9 @@ def test_a_sweep_is_resumed_without_a_word_of_what_it_was(
     bench.interrupt_after = 3  # the reference and two trials
     assert main(["sweep", COFFEE.name, *words]) == 130
     told = capsys.readouterr().err
-    assert f"interrupted; 2 trials kept, continue with: rembg-tuner sweep --resume -o {folder}" in told
+    assert (
+        f"interrupted; 2 trials kept, continue with: rembg-tuner sweep --resume -o {folder}" in told
+    )
     bench.interrupt_after = None
     monkeypatch.chdir(folder)
     assert main(["sweep", "--resume", "-o", str(folder)]) == 1  # under the plan's budgets

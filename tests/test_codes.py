@@ -53,7 +53,7 @@ def _called(node: ast.AST) -> str:
 
 def _code_of(call: ast.Call) -> ast.expr | None:
     """Return what a message is given as its code; None: nothing."""
-    if _called(call) == "coded":
+    if _called(call) == "with_code":
         return call.args[0]
     return next((one.value for one in call.keywords if one.arg == "code"), None)
 
@@ -82,7 +82,8 @@ def _messages(tree: ast.AST) -> list[ast.Call]:
     return [
         node
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and _called(node) in ("Message", "plural", "coded", "make")
+        if isinstance(node, ast.Call)
+        and _called(node) in ("Message", "plural", "with_code", "make")
     ]
 
 

@@ -20,7 +20,7 @@ from made_trials import make_trial
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
 from rembg_tuner.runtime.comparer import Comparer
-from rembg_tuner.settings.results import HAD_COMPANY, Failure, Result
+from rembg_tuner.settings.results import CONCURRENT_RUN, Failure, Result
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.measure import join_workers
@@ -220,12 +220,12 @@ def test_what_failed_again_is_forgotten_here(tmp_path: Path, comparer: Comparer)
 
 def test_what_had_company_is_not_remembered(tmp_path: Path, comparer: Comparer) -> None:
     """It was measured beside another slot's run, so that its time is no figure of its own."""
-    bench = make_bench({64: [0.1]}, warnings=(HAD_COMPANY,))
+    bench = make_bench({64: [0.1]}, warnings=(CONCURRENT_RUN,))
     for name in ("one", "two"):
         sweep = open_sweep(plan_of(64, confirming=0), tmp_path / name, bench, comparer)
         [trial] = sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
         assert not trial.was_measured_before
-        assert HAD_COMPANY in trial.warnings
+        assert CONCURRENT_RUN in trial.warnings
 
 
 def test_how_many_slots_share_the_cpus_makes_another_sweep(

@@ -24,13 +24,13 @@ from rembg_tuner.cli.early import guess_engine, launch_early
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.runtime.launching import EarlyWorker, LaunchedWorker
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.presets import (
     DEFAULT_PRESET,
     MORE_PRESETS_VARIABLE,
     find_preset,
     read_presets,
 )
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.settings import STOCK_ENGINE
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def test_the_engine_is_guessed_by_the_words(words: str, engine: str | None) -> N
 @pytest.mark.parametrize("name", list(read_presets()))
 def test_the_guess_is_right_for_every_preset(name: str) -> None:
     """The cheap look at presets.yaml finds what the whole reading of it makes."""
-    engine = asked_settings(find_preset(name), {}, read_machine())[0].engine
+    engine = requested_settings(find_preset(name), {}, read_machine())[0].engine
     assert guess_engine(["cut", "a.png", "--preset", name]) == (
         None if engine == STOCK_ENGINE else engine
     )

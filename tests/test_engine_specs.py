@@ -24,7 +24,7 @@ from rembg_tuner.export.values import TARGETS, Export, Measured
 from rembg_tuner.models.catalogue import INT8_ENDINGS, find_model
 from rembg_tuner.runtime.diagnosis import EngineState, _engine_state
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.precision import meaning_of_precision
+from rembg_tuner.settings.precision import resolve_precision
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import KNOBS, Settings, build_settings, is_honoured, type_of
 from rembg_tuner.tuning.grid import default_axes
@@ -136,7 +136,7 @@ def test_doctor_auto_and_the_trials_key_know_every_engine(name: str) -> None:
     machine = read_machine()
     asked = "auto" if "precision" in spec.knobs else "fp32"
     settings = build_settings({"engine": name, "precision": asked})
-    assert meaning_of_precision(settings, machine)[0] in spec.precisions
+    assert resolve_precision(settings, machine)[0] in spec.precisions
     versions = json.loads(resolve(settings, machine).measurement_key)["versions"]
     assert {name: versions.get(name) for name in package_versions() if name in spec.packages} == {
         name: version for name, version in package_versions().items() if name in spec.packages
@@ -251,7 +251,7 @@ from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured
 from rembg_tuner.engines.versions import package_versions
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.precision import meaning_of_precision
+from rembg_tuner.settings.precision import resolve_precision
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import KNOBS, Settings, installed_engines
 from rembg_tuner.tuning.grid import default_axes, make_grid
@@ -267,7 +267,7 @@ for target in TARGETS:
     told[target] = made.text
 print(json.dumps({
     "doctor": [str(one.detail) for one in diagnose().engines if one.name == "echo"],
-    "auto": meaning_of_precision(settings, machine)[0],
+    "auto": resolve_precision(settings, machine)[0],
     "key": json.loads(resolve(settings, machine).measurement_key)["versions"],
     "context": [one for one in describe_machine() if one.startswith("numpy ")],
     "axes": default_axes()["engine"],

@@ -38,7 +38,7 @@ from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.check import check
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.precision import MOST_DIFFERENCE, meaning_of_precision
+from rembg_tuner.settings.precision import MAX_DIFFERENCE, resolve_precision
 from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.worker.pipeline import Job
@@ -666,10 +666,10 @@ def test_a_number_format_agrees_as_the_page_says(
         exact = scale_to_matte(both[engine].predict(picture_input(path, 320))[0, 0])
         found = scale_to_matte(taken.predict(picture_input(path, 320))[0, 0])
         differences.append(float(np.abs(exact - found).mean()))
-    assert statistics.median(differences) <= MOST_DIFFERENCE / 2
+    assert statistics.median(differences) <= MAX_DIFFERENCE / 2
     shown = agreement_with_fp32("u2netp", engine, precision, own_cache, int8_kind=able.int8_kind)
     assert shown is not None
-    assert shown.mae <= MOST_DIFFERENCE
+    assert shown.mae <= MAX_DIFFERENCE
     taken.close()
 
 
@@ -698,21 +698,21 @@ def test_auto_is_the_fastest_format_whose_agreement_holds(own_cache: Path, tmp_p
     """It is named in effective; a model that nobody measured stays in fp32, and says how to measure it."""
     everything = make_machine(engines=("openvino",), int8_models=INT8_OF_U2NETP, cache=tmp_path)
     auto = Settings(engine="openvino", precision="auto")
-    assert meaning_of_precision(auto, everything)[0] == "int8"
+    assert resolve_precision(auto, everything)[0] == "int8"
     without = make_machine(engines=("openvino",), cache=tmp_path)
-    assert meaning_of_precision(auto, without)[0] == "bf16"
+    assert resolve_precision(auto, without)[0] == "bf16"
     plain = replace(without, precisions=frozenset({"fp32"}))
-    assert meaning_of_precision(auto, plain) == ("fp32", ())
+    assert resolve_precision(auto, plain) == ("fp32", ())
     unknown = replace(auto, model="silueta")
-    chosen, told = meaning_of_precision(unknown, without)
+    chosen, told = resolve_precision(unknown, without)
     assert chosen == "fp32"
     assert "models agreement silueta --pictures DIR" in str(told[0])
     bad = AgreementWithFp32(mae=0.03, iou=0.9, pictures=3)
     remember_agreement("silueta", "openvino", "bf16", bad, tmp_path, int8_kind="vnni")
-    assert meaning_of_precision(unknown, without) == ("fp32", ())
+    assert resolve_precision(unknown, without) == ("fp32", ())
     good = AgreementWithFp32(mae=0.01, iou=0.99, pictures=3)
     remember_agreement("silueta", "openvino", "bf16", good, tmp_path, int8_kind="vnni")
-    assert meaning_of_precision(unknown, without)[0] == "bf16"
+    assert resolve_precision(unknown, without)[0] == "bf16"
 
 
 def test_a_damaged_file_of_agreement_is_set_aside(tmp_path: Path) -> None:

@@ -26,15 +26,15 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
 from rembg_tuner.base.yaml_files import read_mapping
 from rembg_tuner.cli.main import main
-from rembg_tuner.export.container import MARGIN, limits_of
+from rembg_tuner.export.container import MEMORY_MARGIN, limits_of
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import FILE_NAMES, TARGETS, Export, Measured
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.machine import Machine
 from rembg_tuner.settings.presets import find_preset, read_presets
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.results import Result
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.budgets import Budgets
@@ -141,12 +141,12 @@ def test_the_compose_file_is_one(tmp_path: Path) -> None:
     limits = service["deploy"]["resources"]["limits"]
     reserved, limit = limits_of(MEASURED)
     assert limits == {"cpus": "2", "memory": f"{limit // MIB}M", "pids": 512}
-    assert reserved * (1 + MARGIN) <= limit < reserved * (1 + MARGIN) + 33 * MIB
+    assert reserved * (1 + MEMORY_MARGIN) <= limit < reserved * (1 + MEMORY_MARGIN) + 33 * MIB
 
 
 def find_settings(name: str) -> Settings:
     """Give a preset's settings on this machine."""
-    return asked_settings(find_preset(name), {}, read_machine())[0]
+    return requested_settings(find_preset(name), {}, read_machine())[0]
 
 
 def test_the_composes_preset_starts_the_page_with_the_setting(
@@ -182,7 +182,7 @@ def test_the_preset_reads_back(tmp_path: Path) -> None:
         (tmp_path / "presets.yaml").write_text(text)
         read_presets.cache_clear()
         preset = read_presets(tmp_path / "presets.yaml")["mine"]
-        assert asked_settings(preset, {}, able)[0] == settings
+        assert requested_settings(preset, {}, able)[0] == settings
         assert (preset.measured is None) == (measured is None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rembg_tuner.settings.fastest import fastest_of, steadied
+from rembg_tuner.settings.fastest import fastest_format, stable_times
 
 ORDER = ("int8", "bf16", "fp32")
 
@@ -24,26 +24,26 @@ ORDER = ("int8", "bf16", "fp32")
 )
 def test_the_fastest_by_a_margin(times_s: dict[str, float], chosen: str | None) -> None:
     """A format takes the place of a preferred one only where it is clearly faster."""
-    assert fastest_of(ORDER, times_s) == chosen
+    assert fastest_format(ORDER, times_s) == chosen
 
 
 def test_one_candidate_and_none() -> None:
     """A single format is the fastest; none is not."""
-    assert fastest_of(["fp32"], {"fp32": 1.0}) == "fp32"
-    assert fastest_of([], {"fp32": 1.0}) is None
+    assert fastest_format(["fp32"], {"fp32": 1.0}) == "fp32"
+    assert fastest_format([], {"fp32": 1.0}) is None
 
 
 def test_noise_does_not_change_the_choice() -> None:
     """Two timings on either side of the margin are remembered as the first of them."""
     first, second = {"int8": 1.09, "fp32": 1.0}, {"int8": 1.12, "fp32": 1.0}
-    assert fastest_of(("int8", "fp32"), first) != fastest_of(("int8", "fp32"), second)
-    assert steadied(first, second) == first
-    assert steadied(second, first) == second
+    assert fastest_format(("int8", "fp32"), first) != fastest_format(("int8", "fp32"), second)
+    assert stable_times(first, second) == first
+    assert stable_times(second, first) == second
 
 
 def test_a_slower_machine_is_no_other_choice() -> None:
     """Shares count: all formats slow down together under another program's load."""
-    assert steadied({"int8": 1.0, "fp32": 2.0}, {"int8": 2.0, "fp32": 4.1}) == {
+    assert stable_times({"int8": 1.0, "fp32": 2.0}, {"int8": 2.0, "fp32": 4.1}) == {
         "int8": 1.0,
         "fp32": 2.0,
     }
@@ -53,4 +53,4 @@ def test_a_slower_machine_is_no_other_choice() -> None:
 def test_what_changed_is_remembered(before: dict[str, float]) -> None:
     """Another set of formats, or another order of them."""
     now = {"int8": 1.0, "fp32": 2.0}
-    assert steadied(before, now) == now
+    assert stable_times(before, now) == now

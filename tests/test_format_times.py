@@ -16,7 +16,7 @@ from rembg_tuner.runtime.format_times import find_times, note_times
 from rembg_tuner.runtime.measurements import Measurements, Timing
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.machine import Machine, times_key
-from rembg_tuner.settings.precision import look_at_formats
+from rembg_tuner.settings.precision import rank_formats
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import Settings
 
@@ -99,7 +99,7 @@ def test_auto_is_the_fastest_that_agrees(
 ) -> None:
     """As timed on this machine where every candidate was; else as recorded."""
     here = machine(times_s, **formats)
-    found = look_at_formats(AUTO, here)
+    found = rank_formats(AUTO, here)
     assert (found.chosen, found.is_timed) == (chosen, is_timed)
     assert resolve(AUTO, here).precision == chosen
 
@@ -120,8 +120,8 @@ def test_another_format_than_recorded_is_said() -> None:
 def test_a_format_that_should_not_be_faster_is_a_candidate_where_it_was_timed() -> None:
     """The bf16 of ncnn takes longer than fp32 where it was recorded, and may not elsewhere."""
     settings = Settings(engine="ncnn", precision="auto")
-    assert look_at_formats(settings, machine({})).chosen == "fp32"
-    assert look_at_formats(settings, machine({"bf16": 1.0, "fp32": 2.0})).chosen == "bf16"
+    assert rank_formats(settings, machine({})).chosen == "fp32"
+    assert rank_formats(settings, machine({"bf16": 1.0, "fp32": 2.0})).chosen == "bf16"
 
 
 def test_the_database_is_read_with_a_machine(

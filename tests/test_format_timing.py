@@ -22,7 +22,7 @@ from rembg_tuner.runtime.format_times import find_times
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.machine import Machine
 from rembg_tuner.settings.resolve import resolve
-from rembg_tuner.settings.results import HAD_COMPANY, Failure, Result
+from rembg_tuner.settings.results import CONCURRENT_RUN, Failure, Result
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.format_timing import FormatState, format_states, time_formats
 from rembg_tuner.web.pages import system_tab
@@ -103,7 +103,7 @@ def test_a_format_that_stays_by_the_margin_says_so(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    "warning", [Message("the machine was busy", code="machine_busy"), HAD_COMPANY]
+    "warning", [Message("the machine was busy", code="machine_busy"), CONCURRENT_RUN]
 )
 def test_under_load_nothing_is_kept(machine: Machine, tmp_path: Path, warning: Message) -> None:
     """Neither beside other programs nor beside another slot's run."""

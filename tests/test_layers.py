@@ -86,7 +86,7 @@ NEVER_IN_THE_WORKER = {
     f"{PACKAGE}.settings.presets",
     f"{PACKAGE}.settings.machine",
     f"{PACKAGE}.settings.check",
-    f"{PACKAGE}.settings.asked",
+    f"{PACKAGE}.settings.requested",
     f"{PACKAGE}.settings.precision",
     f"{PACKAGE}.settings.resolve",
 }

@@ -24,7 +24,7 @@ from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.ticket import Order, Ticket
 from rembg_tuner.runtime.watch import Progress
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.results import HAD_COMPANY, Failure, Result, Sample
+from rembg_tuner.settings.results import CONCURRENT_RUN, Failure, Result, Sample
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.web.pages.visit import waited_for
 from rembg_tuner.worker.pipeline import Job
@@ -243,7 +243,7 @@ def test_a_trial_with_company_says_so(tmp_path: Path) -> None:
         run = finished(line.submit(replace(trial, in_turn=(trial.job, trial.job))))
         beside.cancel()
     assert isinstance(run, Result)
-    assert HAD_COMPANY in run.warnings
+    assert CONCURRENT_RUN in run.warnings
 
 
 def test_a_trial_is_cancelled_while_its_model_converts(

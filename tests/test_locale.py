@@ -13,7 +13,7 @@ from babel.messages.pofile import read_po, write_po
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_tuner.base.messages import ENGLISH, Message, Quoted, Term, listed, plural, render
+from rembg_tuner.base.messages import ENGLISH, Message, Quoted, Term, join_parts, plural, render
 from rembg_tuner.web.locale import catalogues, words
 from rembg_tuner.web.locale.catalogues import LANGUAGES, SOURCE, catalogue_of, language_of, po_file
 from rembg_tuner.web.locale.words import message_text, page_text
@@ -77,7 +77,9 @@ def test_a_language_says_its_row(language: str) -> None:
     assert message_text(Message("{knob}", knob=Term("precision", "knob")), language) == precision
     assert (
         message_text(
-            Message("{two}", two=listed(Term(one, "choice") for one in re.split("[，,]", pair))),
+            Message(
+                "{two}", two=join_parts(Term(one, "choice") for one in re.split("[，,]", pair))
+            ),
             language,
         )
         == pair

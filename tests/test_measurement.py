@@ -10,12 +10,12 @@ import pytest
 
 from rembg_tuner.base.messages import Message
 from rembg_tuner.settings.results import (
-    Agreement,
     Environment,
     Failure,
     FailureKind,
+    MatteAgreement,
     Result,
-    public_message,
+    message_to_dict,
     read_message,
     setting_peak_bytes,
 )
@@ -42,7 +42,7 @@ RESULT = Result(
     rss_file_bytes=None,
     peak_source="vmhwm",
     output_bytes=1000,
-    agreement=Agreement(reference="u2net", mae=0.01, iou=0.98, boundary_f=None),
+    agreement=MatteAgreement(reference="u2net", mae=0.01, iou=0.98, boundary_f=None),
     warnings=(Message("no clear foreground: {high}", code="no_foreground", high=0.2),),
     environment=Environment(
         cpu="a CPU",
@@ -99,14 +99,14 @@ def test_a_failure_has_the_names_that_others_rely_on() -> None:
     assert list(told) == ["kind", "code", "message", "stage", "input", "settings", "run_index"]
     assert told["settings"] == SETTINGS.to_dict()
     assert (told["code"], told["message"]) == ("timeout", "too slow")
-    coded = replace(failure, message=failure.message.coded("run_deadline"))
+    coded = replace(failure, message=failure.message.with_code("run_deadline"))
     assert (coded.code, coded.to_dict()["code"]) == ("run_deadline", "run_deadline")
 
 
 def test_a_message_is_read_as_every_version_kept_it() -> None:
     """As public JSON, as data, and as the sentence of older versions."""
     one = Message("{n} of {name}", code="a_code", n=1, name="x")
-    public = read_message(public_message(one))
+    public = read_message(message_to_dict(one))
     assert (str(public), public.code) == ("1 of x", "a_code")
     assert read_message(one.to_json()) == one
     assert (str(read_message("a: {b}")), read_message("a: {b}").code) == ("a: {b}", None)

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from rembg_tuner.base.errors import SettingsError, TunerError, message_of
 from rembg_tuner.base.messages import (
-    Either,
-    Listed,
+    JoinedParts,
     Message,
     Parameter,
     Quoted,
+    ShellOrPage,
     Term,
-    joined,
-    listed,
+    join_parts,
+    join_sentences,
     plural,
     quoted,
     render,
@@ -87,7 +87,7 @@ def test_names_are_explained_and_stand_without_spaces_beside_chinese() -> None:
         "engine {engine} has no {knob}, it has {able}",
         engine="ncnn",
         knob=Term("precision", "knob"),
-        able=listed(["a", "b"]),
+        able=join_parts(["a", "b"]),
     )
     assert str(message) == "engine ncnn has no precision, it has a, b"
     assert render(message, Chinese()) == "引擎 ncnn 没有精度（precision），它有 a, b"
@@ -101,11 +101,11 @@ def test_a_count_chooses_the_template(n: int, english: str) -> None:
     assert render(message, Chinese()) == f"{n} 次"
 
 
-def _nested(deep: int) -> Listed:
+def _nested(deep: int) -> JoinedParts:
     """Make lists in lists."""
-    found = Listed(("x",))
+    found = JoinedParts(("x",))
     for _ in range(deep):
-        found = Listed((found,))
+        found = JoinedParts((found,))
     return found
 
 
@@ -134,7 +134,7 @@ def test_parameters_are_formatted(template: str, params: dict[str, Parameter], t
 
 def test_what_differs_is_said_for_each() -> None:
     """A shell gets a command, a page's reader the name of a tab."""
-    message = Message("not here; {get}", get=Either(Message("run x"), Message("see the tab")))
+    message = Message("not here; {get}", get=ShellOrPage(Message("run x"), Message("see the tab")))
     assert str(message) == "not here; run x"
     assert render(message, is_public=True) == "not here; see the tab"
 
@@ -142,10 +142,10 @@ def test_what_differs_is_said_for_each() -> None:
 def test_several_become_one_and_share_their_code() -> None:
     """One alone stays itself."""
     one, other = Message("a", code="x"), Message("b", code="x")
-    assert joined([one]) is one
-    assert str(joined([one, other])) == "a; b"
-    assert joined([one, other]).code == "x"
-    assert joined([one, Message("c")]).code is None
+    assert join_sentences([one]) is one
+    assert str(join_sentences([one, other])) == "a; b"
+    assert join_sentences([one, other]).code == "x"
+    assert join_sentences([one, Message("c")]).code is None
 
 
 def test_paths_get_other_names() -> None:
@@ -164,9 +164,9 @@ def test_a_quoted_text_alone_in_a_message_is_left_out_like_one() -> None:
 def test_a_code_is_found_at_any_depth() -> None:
     """Also in a list, and in what only a page is told."""
     inner = Message("b", code="x")
-    assert Message("a {b}", b=listed([inner])).has_code("x")
-    assert Message("a {b}", b=Either(Message("c"), inner)).has_code("x")
-    assert not Message("a {b}", b=listed(["x"])).has_code("x")
+    assert Message("a {b}", b=join_parts([inner])).has_code("x")
+    assert Message("a {b}", b=ShellOrPage(Message("c"), inner)).has_code("x")
+    assert not Message("a {b}", b=join_parts(["x"])).has_code("x")
 
 
 def test_an_error_says_its_message_or_is_quoted() -> None:
@@ -204,9 +204,9 @@ PARAMETERS: st.SearchStrategy[Parameter] = st.recursive(
         st.builds(Path, st.text(st.characters(blacklist_characters="\0"))),
     ),
     lambda inner: st.one_of(
-        st.builds(lambda parts: Listed(tuple(parts)), st.lists(inner, max_size=3)),
+        st.builds(lambda parts: JoinedParts(tuple(parts)), st.lists(inner, max_size=3)),
         st.builds(lambda text, value: Message(text, v=value), st.text(), inner),
-        st.builds(lambda value: Either(Message("{v}", v=value), Message("x")), inner),
+        st.builds(lambda value: ShellOrPage(Message("{v}", v=value), Message("x")), inner),
     ),
     max_leaves=6,
 )

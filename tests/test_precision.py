@@ -15,7 +15,7 @@ from rembg_tuner.models.agreement import (
     agreement_with_fp32,
     remember_agreement,
 )
-from rembg_tuner.settings.precision import meaning_of_precision
+from rembg_tuner.settings.precision import resolve_precision
 from rembg_tuner.settings.settings import KNOBS, Settings
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_auto_is_what_was_measured_to_be_faster(
 ) -> None:
     """Agreement alone does not make a format the fastest."""
     settings = Settings(**{"precision": "auto", **asked})
-    chosen, told = meaning_of_precision(settings, EVERYTHING)
+    chosen, told = resolve_precision(settings, EVERYTHING)
     assert (chosen, told) == (expected, ())
 
 
@@ -53,7 +53,7 @@ def test_auto_is_int8_on_a_cpu_with_avx2_only(engine: str, tmp_path: Path) -> No
     """Its agreement is recorded for such CPUs, apart from that with VNNI, and holds."""
     plain = make_machine(precisions=OLD_CPU, int8_models=INT8_OF_U2NETP, int8_kind="avx2")
     auto = Settings(engine=engine, precision="auto")
-    chosen, told = meaning_of_precision(auto, plain)
+    chosen, told = resolve_precision(auto, plain)
     assert (chosen, told) == ("int8", ())
     recorded = [
         agreement_with_fp32("u2netp", engine, "int8", tmp_path, int8_kind=kind)
@@ -91,14 +91,14 @@ def test_ncnn_stays_in_fp32_whatever_agrees(precision: str, tmp_path: Path) -> N
     remember_agreement("u2netp", "ncnn", precision, same, tmp_path, int8_kind="vnni")
     auto = Settings(engine="ncnn", precision="auto")
     machine = make_machine(precisions=EVERYTHING.precisions, cache=tmp_path)
-    assert meaning_of_precision(auto, machine)[0] == "fp32"
+    assert resolve_precision(auto, machine)[0] == "fp32"
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
 def test_auto_is_fp32_with_another_provider_and_says_so(provider: str, tmp_path: Path) -> None:
     """The CPU's int8 is no setting of another processor's, however able the CPU beside it is."""
     auto = Settings(engine="onnxruntime", provider=provider, precision="auto")  # type: ignore[arg-type]
-    chosen, told = meaning_of_precision(auto, EVERYTHING)
+    chosen, told = resolve_precision(auto, EVERYTHING)
     assert chosen == "fp32"
     assert tuple(map(str, told)) == (
         (

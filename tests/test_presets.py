@@ -11,7 +11,6 @@ from made_machines import INT8_OF_U2NETP, make_machine
 from rembg_tuner.base.errors import PresetError, SettingsError
 from rembg_tuner.base.yaml_files import format_mapping, read_mapping
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.check import check
 from rembg_tuner.settings.host import Host
 from rembg_tuner.settings.machine import Machine
@@ -22,6 +21,7 @@ from rembg_tuner.settings.presets import (
     read_presets,
     small_subject_of,
 )
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import Settings, build_settings
 from rembg_tuner.tuning.bench import preset_measurements
@@ -172,7 +172,7 @@ def test_what_only_the_preset_says_is_dropped_with_a_warning(
     warned: tuple[str, ...],
 ) -> None:
     """A preset bends to the machine and to what was given, and says so, knob by knob."""
-    settings, warnings = asked_settings(preset, given, able)
+    settings, warnings = requested_settings(preset, given, able)
     assert settings == expected
     assert len(warnings) == len(warned)
     assert all(name in str(warning) for name, warning in zip(warned, warnings, strict=True))
@@ -180,7 +180,7 @@ def test_what_only_the_preset_says_is_dropped_with_a_warning(
 
 def test_the_articles_name_for_u2netp_is_understood_and_said() -> None:
     """u2net_lite runs u2netp, and the Result's warnings say so."""
-    settings, warnings = asked_settings(None, {"model": "u2net_lite"}, EVERYTHING)
+    settings, warnings = requested_settings(None, {"model": "u2net_lite"}, EVERYTHING)
     assert settings.model == "u2netp"
     assert tuple(map(str, warnings)) == ("model u2net_lite is understood as u2netp",)
 
@@ -202,7 +202,7 @@ def test_what_was_given_and_cannot_be_is_an_error(
 ) -> None:
     """A flag that cannot be honoured is refused, even at its default value."""
     with pytest.raises(SettingsError, match=part.replace("[", r"\[")):
-        asked_settings(None, given, able)
+        requested_settings(None, given, able)
 
 
 def test_no_cpu_withholds_int8() -> None:
@@ -295,7 +295,7 @@ def test_a_presets_focus_is_left_out_for_large_networks() -> None:
     """It is not measured with them; given by hand it holds."""
     able = replace(EVERYTHING, large_models=frozenset({"isnet-general-use"}))
     preset = find_preset("balanced")
-    settings, warnings = asked_settings(preset, {"model": "isnet-general-use"}, able)
+    settings, warnings = requested_settings(preset, {"model": "isnet-general-use"}, able)
     assert settings.focus == "off"
     assert (
         str(warnings[-1])
@@ -303,7 +303,7 @@ def test_a_presets_focus_is_left_out_for_large_networks() -> None:
         " networks as large as model isnet-general-use's; give focus by hand to try it"
     )
     assert (
-        asked_settings(preset, {"model": "isnet-general-use", "focus": "auto"}, able)[0].focus
+        requested_settings(preset, {"model": "isnet-general-use", "focus": "auto"}, able)[0].focus
         == "auto"
     )
     assert "isnet-general-use" in read_machine().large_models
@@ -313,9 +313,9 @@ def test_a_presets_focus_is_left_out_for_large_networks() -> None:
 def test_a_presets_cap_is_left_out_where_focus_is_chosen_otherwise() -> None:
     """The wish of a preset is dropped with a warning, where a flag would be an error."""
     preset = replace(find_preset("balanced"), values={"focus": "auto", "focus_max_share": 0.3})
-    settings, warnings = asked_settings(preset, {"focus": "off"}, EVERYTHING)
+    settings, warnings = requested_settings(preset, {"focus": "off"}, EVERYTHING)
     assert (settings.focus, settings.focus_max_share) == ("off", 0.20)
     assert "focus_max_share is used in focus auto only" in str(warnings[0])
-    settings, warnings = asked_settings(preset, {"engine": "rembg"}, EVERYTHING)
+    settings, warnings = requested_settings(preset, {"engine": "rembg"}, EVERYTHING)
     assert settings.focus == "off"
     assert any("engine rembg has no such knob" in str(text) for text in warnings)

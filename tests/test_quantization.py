@@ -29,10 +29,10 @@ from rembg_tuner.models.agreement import AgreementWithFp32, agreement_with_fp32
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, INT8_ENDINGS, find_model, int8_file
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.quantization import make
-from rembg_tuner.quantization.make import Made, quantize_model
+from rembg_tuner.quantization.make import QuantizedModel, quantize_model
 from rembg_tuner.quantization.pace import Pace
-from rembg_tuner.quantization.pictures import find_pictures, read_pictures
-from rembg_tuner.quantization.search import Agreement, Found, Target, find_left_out
+from rembg_tuner.quantization.pictures import list_pictures, read_pictures
+from rembg_tuner.quantization.search import MeanAgreement, SearchResult, Target, find_left_out
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.settings.results import Result
 from rembg_tuner.settings.settings import Settings
@@ -62,11 +62,11 @@ class Damage:
         """Count the trials."""
         self.damages, self.trials = damages, 0
 
-    def __call__(self, left_out: list[str]) -> Agreement:
+    def __call__(self, left_out: list[str]) -> MeanAgreement:
         """Sum what is not left out."""
         self.trials += 1
         total = sum(d for name, d in self.damages.items() if name not in left_out)
-        return Agreement(iou=max(0.0, 1 - 2 * total), mae=total)
+        return MeanAgreement(iou=max(0.0, 1 - 2 * total), mae=total)
 
 
 @given(
@@ -146,20 +146,20 @@ def test_few_pictures_are_made_more_and_judged_on_other_crops(tmp_path: Path) ->
 
     What is judged besides is none of those.
     """
-    inputs = read_pictures(find_pictures(EXAMPLES), find_model("u2netp"), 64, tell=silent)
+    inputs = read_pictures(list_pictures(EXAMPLES), find_model("u2netp"), 64, tell=silent)
     assert len(inputs.calibration) == 48
     assert len(inputs.judged) == 12
     assert set(inputs.sources) == {"astronaut.png", "chelsea.png", "coffee.png"}
     known = {one.tobytes() for one in inputs.calibration}
     assert [one.tobytes() in known for one in inputs.judged] == [True] * 3 + [False] * 9
-    again = read_pictures(find_pictures(EXAMPLES), find_model("u2netp"), 64, tell=silent)
+    again = read_pictures(list_pictures(EXAMPLES), find_model("u2netp"), 64, tell=silent)
     assert all(
         np.array_equal(a, b) for a, b in zip(inputs.calibration, again.calibration, strict=True)
     )
     with pytest.raises(SettingsError, match="is no folder"):
-        find_pictures(tmp_path / "nowhere")
+        list_pictures(tmp_path / "nowhere")
     with pytest.raises(SettingsError, match="holds no JPEG"):
-        find_pictures(tmp_path)
+        list_pictures(tmp_path)
 
 
 def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
@@ -168,11 +168,11 @@ def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
     damaged.write_bytes((EXAMPLES / "chelsea.png").read_bytes()[:5000])
     told: list[str] = []
     with pytest.raises(SettingsError, match="none of the pictures of --pictures reads"):
-        read_pictures(find_pictures(tmp_path), find_model("u2netp"), 64, tell=told.append)
+        read_pictures(list_pictures(tmp_path), find_model("u2netp"), 64, tell=told.append)
     assert len(told) == 1
     assert told[0].startswith(f"damaged.png is left out: {damaged}")
     (tmp_path / "coffee.png").write_bytes((EXAMPLES / "coffee.png").read_bytes())
-    inputs = read_pictures(find_pictures(tmp_path), find_model("u2netp"), 64, tell=told.append)
+    inputs = read_pictures(list_pictures(tmp_path), find_model("u2netp"), 64, tell=told.append)
     assert len(told) == 2
     assert set(inputs.sources) == {"coffee.png"}
     assert (len(inputs.calibration), len(inputs.judged)) == (48, 4)
@@ -232,7 +232,7 @@ def test_a_target_is_from_0_to_1(value: float) -> None:
         f"--least-iou must be from 0 to 1, got {value:g}",
         f"--most-difference must be from 0 to 1, got {value:g}",
     )
-    assert Target(iou=1.0, mae=0.0).is_met(Agreement(iou=1.0, mae=0.0))
+    assert Target(iou=1.0, mae=0.0).is_met(MeanAgreement(iou=1.0, mae=0.0))
 
 
 def test_a_matte_is_sure_where_its_foreground_is_opaque() -> None:
@@ -312,15 +312,19 @@ def quick_quantizing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     Give the cache, beside an empty home.
     """
 
-    def write_one(model: ModelSpec, _: Path, *, engine: str, folder: Path, **__: object) -> Made:
+    def write_one(
+        model: ModelSpec, _: Path, *, engine: str, folder: Path, **__: object
+    ) -> QuantizedModel:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / int8_file(Path(model.path).name, engine)
         path.write_bytes(b"int8")
         record = {"sha256": file_digests(path, ["sha256"])["sha256"]}
         path.with_suffix(".json").write_text(json.dumps(record))
-        agreement = Agreement(iou=0.98, mae=0.01)
-        found = Found(left_out=(), everything=agreement, agreement=agreement)
-        return Made(path=path, record=dict(record), judged=3, found=found, agreement=agreement)
+        agreement = MeanAgreement(iou=0.98, mae=0.01)
+        found = SearchResult(left_out=(), everything=agreement, agreement=agreement)
+        return QuantizedModel(
+            path=path, record=dict(record), judged=3, found=found, agreement=agreement
+        )
 
     monkeypatch.setattr(make, "quantize_model", write_one)
     for name in ("U2NET_HOME", "REMBG_HOME", "XDG_DATA_HOME"):

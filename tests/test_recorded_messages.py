@@ -9,10 +9,10 @@ import pytest
 from triggered_messages import TRIGGERS, Said
 
 from rembg_tuner.base.errors import TunerError
-from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.base.yaml_files import read_mapping
 from rembg_tuner.settings.results import Failure
-from rembg_tuner.settings.settings import ENGINES, KNOBS
+from rembg_tuner.settings.settings import ENGINE_NAMES, KNOBS
 from rembg_tuner.web.locale.words import message_text
 
 RECORDED_LANGUAGES = ("en", "zh-CN")  # those of before; a new language has no record
@@ -33,10 +33,11 @@ def recorded(row: Any, language: str) -> list[str]:
     """
     found = row.get("now", {}).get(language, row[language])
     knobs = message_text(
-        Message("{knobs}", knobs=listed(Term(name, "knob") for name in KNOBS)), language
+        Message("{knobs}", knobs=join_parts(Term(name, "knob") for name in KNOBS)), language
     )
     engines = message_text(
-        Message("{engines}", engines=listed(Term(one, "choice") for one in ENGINES)), language
+        Message("{engines}", engines=join_parts(Term(one, "choice") for one in ENGINE_NAMES)),
+        language,
     )
     said = [found] if isinstance(found, str) else list(found)
     return [one.replace("@KNOBS@", knobs).replace("@ENGINES@", engines) for one in said]

@@ -77,7 +77,7 @@ def test_a_memory_pattern_that_parallel_mode_has_not_is_no_difference() -> None:
 def test_a_file_of_ones_own_is_not_for_the_stock_pipeline() -> None:
     """A sweep leaves it out; a run ends in a Failure, as where a file is missing."""
     refused = check(Settings(engine="rembg", model="/models/own.onnx"), make_machine())
-    assert [(one.knob, one.lacking) for one in refused] == [("model", "model")]
+    assert [(one.knob, one.missing) for one in refused] == [("model", "model")]
     assert check(Settings(engine="openvino", model="/models/own.onnx"), make_machine()) == ()
 
 
@@ -177,7 +177,7 @@ def test_what_is_not_refused_resolves_and_stays_resolved(asked: Settings, machin
     refused = check(asked, machine)
     for one in refused:
         assert one.knob in KNOBS
-        assert set(one.beside) <= KNOBS.keys()
+        assert set(one.related) <= KNOBS.keys()
         assert one.value == getattr(asked, one.knob)
         assert str(one.reason)
     asked = mended(asked, machine)

@@ -17,7 +17,7 @@ from rembg_tuner.engines import table
 from rembg_tuner.settings.check import checked_settings
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import (
-    ENGINES,
+    ENGINE_NAMES,
     KNOBS,
     Settings,
     best_installed_engine,
@@ -130,10 +130,10 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
 @st.composite
 def accepted_values(draw: st.DrawFn) -> dict[str, Value]:
     """Draw a whole set of values that fit together; some knobs are left out."""
-    engine = draw(st.sampled_from(ENGINES))
+    engine = draw(st.sampled_from(ENGINE_NAMES))
     values: dict[str, Value] = {"engine": engine}
     for name in KNOBS:
-        if name != "engine" and engine in ABLE.get(name, ENGINES) and draw(st.booleans()):
+        if name != "engine" and engine in ABLE.get(name, ENGINE_NAMES) and draw(st.booleans()):
             values[name] = draw(values_of(name))
     if values.get("cpu_mem_arena") is False:
         values.pop("arena_shrink", None)
@@ -368,7 +368,7 @@ def test_a_wrong_engine_is_the_only_thing_told_of_it() -> None:
     with pytest.raises(SettingsError) as caught:
         checked_settings({"engine": "tflite", "provider": "cuda", "precision": "bf16"})
     assert tuple(map(str, caught.value.problems)) == (
-        f"engine must be one of {', '.join(ENGINES)}, got 'tflite'",
+        f"engine must be one of {', '.join(ENGINE_NAMES)}, got 'tflite'",
     )
 
 
@@ -388,7 +388,7 @@ def test_unknown_names_are_told_with_the_known_ones() -> None:
     [
         pytest.param(name, engine, id=f"{name}-{engine}")
         for name, able in ABLE.items()
-        for engine in ENGINES
+        for engine in ENGINE_NAMES
         if engine not in able
     ],
 )
@@ -403,7 +403,7 @@ def test_a_knob_that_the_engine_cannot_honour_is_refused(name: str, engine: str)
     )
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_every_knob_at_its_default_suits_every_engine(engine: str) -> None:
     """Defaults written out are no error, whatever the engine honours."""
     values = {name: default_of(name) for name in KNOBS} | {"engine": engine}
@@ -413,9 +413,10 @@ def test_every_knob_at_its_default_suits_every_engine(engine: str) -> None:
 def test_which_engine_honours_what_is_as_designed() -> None:
     """The table of knobs and engines is the design's."""
     honoured = {
-        name: tuple(engine for engine in ENGINES if is_honoured(name, engine)) for name in KNOBS
+        name: tuple(engine for engine in ENGINE_NAMES if is_honoured(name, engine))
+        for name in KNOBS
     }
-    assert honoured == {name: ABLE.get(name, ENGINES) for name in KNOBS}
+    assert honoured == {name: ABLE.get(name, ENGINE_NAMES) for name in KNOBS}
 
 
 def test_several_knobs_out_of_place_are_told_together() -> None:
@@ -466,7 +467,7 @@ def test_the_default_engine_is_one_that_is_installed() -> None:
     """Left out, the engine is the best installed, and named as any other value."""
     assert Settings().engine == best_installed_engine() == default_of("engine")
     assert best_installed_engine() in installed_engines()
-    assert set(installed_engines()) <= set(ENGINES)
+    assert set(installed_engines()) <= set(ENGINE_NAMES)
 
 
 def test_the_default_engine_is_onnx_runtime_where_openvino_is_absent(

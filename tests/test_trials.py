@@ -10,7 +10,7 @@ from made_trials import make_trial
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.settings.results import HAD_COMPANY
+from rembg_tuner.settings.results import CONCURRENT_RUN
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.trials import Trial, figures_of, label_of, read_trial
 from rembg_tuner.web.locale.words import message_text
@@ -55,7 +55,7 @@ def test_a_row_of_before_is_read() -> None:
 
 def test_a_trial_is_kept_whole_and_told_by_code() -> None:
     """What is kept is equal when it is read; what programs get keeps code and sentence."""
-    warned = replace(make_trial(0, 100, 0.1, 0.99), warnings=(HAD_COMPANY,))
+    warned = replace(make_trial(0, 100, 0.1, 0.99), warnings=(CONCURRENT_RUN,))
     failed = Trial(
         number=1,
         settings=Settings(),

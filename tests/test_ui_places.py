@@ -28,8 +28,8 @@ from rembg_tuner.export.values import TARGETS, Measured
 from rembg_tuner.runtime.diagnosis import Diagnosis, EngineState, ProviderState
 from rembg_tuner.runtime.line import WaitingLine
 from rembg_tuner.runtime.ticket import Order
-from rembg_tuner.settings.check import check, worded
-from rembg_tuner.settings.precision import meaning_of_precision
+from rembg_tuner.settings.check import check, value_term
+from rembg_tuner.settings.precision import resolve_precision
 from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.settings.settings import KNOBS, Settings
 from rembg_tuner.tuning.budgets import Budgets
@@ -118,14 +118,14 @@ def test_a_hosts_own_model_is_named_without_its_place(engine: Any) -> None:
         str(SECRET / "mine.onnx"),
         make_machine(absent_models=[str(SECRET / "mine.onnx")]),
     )
-    said = [Message("{model}", model=worded(model))]
+    said = [Message("{model}", model=value_term(model))]
     for precision in KNOBS["precision"].choices:
         asked = Settings(model=model, engine=engine, precision=cast("Precision", precision))
         for one in (machine, make_machine(engines=(engine,))):
             said += [
                 text for found in check(asked, one) for text in (found.reason, found.clause) if text
             ]
-            said += meaning_of_precision(asked, one)[1]
+            said += resolve_precision(asked, one)[1]
         said.append(label_of(asked, ["model", "precision"]))
     told = [message_text(one, language) for one in said for language in LANGUAGES]
     own = Settings(model=model)

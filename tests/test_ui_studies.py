@@ -19,7 +19,7 @@ from test_ui_visit import RESULT
 from rembg_tuner.base.errors import OutputError, SettingsError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
-from rembg_tuner.settings.results import HAD_COMPANY, MACHINE_BUSY
+from rembg_tuner.settings.results import CONCURRENT_RUN, MACHINE_BUSY
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.comparison import Compared, Entry, Question
@@ -271,15 +271,18 @@ def test_a_setting_that_was_taken_says_where_it_is(language: str) -> None:
 
 @pytest.mark.parametrize(
     ("language", "told"),
-    [("en", f"{HAD_COMPANY}</p>"), ("zh-CN", "同时有另一个任务在运行，因此用时比单独运行更长</p>")],
+    [
+        ("en", f"{CONCURRENT_RUN}</p>"),
+        ("zh-CN", "同时有另一个任务在运行，因此用时比单独运行更长</p>"),
+    ],
 )
 def test_a_card_says_what_the_runs_said(language: str, told: str) -> None:
     """Such as that another slot ran beside it, so that its time is no figure of its own."""
-    trial = replace(make_trial(0, 100, 0.1, 0.99), warnings=(HAD_COMPANY,))
+    trial = replace(make_trial(0, 100, 0.1, 0.99), warnings=(CONCURRENT_RUN,))
     visitor = Visitor(language=language, study=study_of(progress=progress_of([trial], 1)))
     shown = HANDLERS.show(visitor, Budgets())
     assert told in shown
-    assert (str(HAD_COMPANY) in shown) == (language == "en")
+    assert (str(CONCURRENT_RUN) in shown) == (language == "en")
 
 
 @pytest.mark.parametrize(("runs", "is_bound"), [(16, True), (60, False)])

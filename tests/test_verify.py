@@ -34,7 +34,7 @@ from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import Preset, read_presets
 from rembg_tuner.settings.records import Record, RecordedPicture, read_record
-from rembg_tuner.settings.results import HAD_COMPANY
+from rembg_tuner.settings.results import CONCURRENT_RUN
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.measure import Ground, Reference, measure_trial
 from rembg_tuner.tuning.opening import describe_environment
@@ -372,7 +372,7 @@ def test_a_small_subject_among_own_pictures(
     assert "not compared: the time on a small subject is compared only" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("warning", [HAD_COMPANY, Message("busy", code="machine_busy")])
+@pytest.mark.parametrize("warning", [CONCURRENT_RUN, Message("busy", code="machine_busy")])
 def test_a_busy_machine_does_not_fail(
     warning: Message, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

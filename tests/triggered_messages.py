@@ -34,11 +34,11 @@ from rembg_tuner.runtime.measurements import Peak
 from rembg_tuner.runtime.ticket import Order
 from rembg_tuner.settings import address_space
 from rembg_tuner.settings import results as measurement
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.check import checked_settings
 from rembg_tuner.settings.host import Host
 from rembg_tuner.settings.machine import Machine
 from rembg_tuner.settings.presets import find_preset, measured_elsewhere_text
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning import grid, trusted
 from rembg_tuner.tuning.budgets import Budgets
@@ -121,7 +121,7 @@ def settings_error(**values: object) -> Exception:
 
 def resolved(preset: str | None, able: Machine, **given: object) -> Said:
     """Return the warnings of settings made of a preset."""
-    found = asked_settings(find_preset(preset) if preset else None, given, able)
+    found = requested_settings(find_preset(preset) if preset else None, given, able)
     return found[1]
 
 
@@ -340,7 +340,7 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     "memory, nothing fits": lambda f: remembered(300),
     "address space": lambda f: low_limit(),
     "warning, busy machine": lambda f: busy(),
-    "warning, company": lambda f: measurement.HAD_COMPANY,
+    "warning, company": lambda f: measurement.CONCURRENT_RUN,
     "warning, cache": unwritable_cache,
     "line, full": lambda f: full_line(),
     "line, closed": lambda f: full_line(is_closed=True),

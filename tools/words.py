@@ -21,10 +21,10 @@ from babel.messages.pofile import read_po, write_po
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from rembg_tuner.base.messages import JOINTS  # noqa: E402  # of this checkout
+from rembg_tuner.base.messages import SEPARATORS  # noqa: E402  # of this checkout
 from rembg_tuner.imaging import raw_files  # noqa: E402  # of this checkout
 from rembg_tuner.settings.presets import read_presets  # noqa: E402
-from rembg_tuner.settings.settings import ENGINES, KNOBS, type_of  # noqa: E402
+from rembg_tuner.settings.settings import ENGINE_NAMES, KNOBS, type_of  # noqa: E402
 from rembg_tuner.tuning.trials import NUMBERED, plain_name  # noqa: E402
 from rembg_tuner.web.locale.catalogues import LANGUAGES, SOURCE, po_file  # noqa: E402
 
@@ -49,7 +49,7 @@ ELSEWHERE = (
     "tuning/verification.py",
 )
 # A knob's choices that are names, and the same in every language.
-NAMES = {*ENGINES, *KNOBS["provider"].choices, "fp32", "bf16", "fp16", "int8"}
+NAMES = {*ENGINE_NAMES, *KNOBS["provider"].choices, "fp32", "bf16", "fp16", "int8"}
 _HEADER = "Translations of rembg tuner's page; tools/words.py keeps them in step with the source."
 
 
@@ -123,7 +123,7 @@ def terms() -> Iterator[tuple[str, str]]:
     yield from (("step", word) for word in ("more", "less", "memory", "time", "agreement"))
     yield from (("preset", name) for name in (*read_presets(), "mine"))
     yield from (("camera", name) for name in sorted(raw_files.NAMES))
-    yield from (("joint", joint) for joint in JOINTS)
+    yield from (("joint", separator) for separator in SEPARATORS)
 
 
 def extracted() -> Catalog:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rembg_tuner.base.errors import SettingsError
-from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.messages import Message, join_parts
 
 Colour = tuple[int, int, int]  # red, green, blue in 0..255
 
@@ -38,7 +38,7 @@ def parse_colour(text: str) -> Colour:
     except ValueError:
         problem = Message(
             "a colour is {names}, #rgb or #rrggbb, got {text!r:.40}",
-            names=listed(_COLOUR_NAMES),
+            names=join_parts(_COLOUR_NAMES),
             text=text,
         )
         raise SettingsError([problem]) from None

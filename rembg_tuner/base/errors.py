@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from rembg_tuner.base.messages import Message, joined, quoted
+from rembg_tuner.base.messages import Message, join_sentences, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ class SettingsError(TunerError, ValueError):
             problems: at least one.
         """
         self.problems = tuple(problems)
-        super().__init__(joined(self.problems))
+        super().__init__(join_sentences(self.problems))
 
     def __reduce__(self) -> tuple[type[SettingsError], tuple[tuple[Message, ...]]]:
         """Pickle the problems."""

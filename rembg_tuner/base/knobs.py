@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.messages import Message, Term, join_parts
 
 _TYPE_WORDS: dict[type, Message] = {
     bool: Message("on or off (true or false)"),
@@ -56,7 +56,9 @@ class Knob:
     def allowed_message(self) -> Message:
         """Say which values are allowed."""
         if self.choices:
-            return Message("{choices}", choices=listed(Term(one, "choice") for one in self.choices))
+            return Message(
+                "{choices}", choices=join_parts(Term(one, "choice") for one in self.choices)
+            )
         if self.low is None or self.high is None:
             return Message("{allowed}", allowed=self.allowed or "on, off")
         return self._range(_plain(self.low), _plain(self.high))
@@ -90,7 +92,7 @@ def _plain(number: float) -> str:
     return f"{number:.0f}" if number == int(number) else f"{number:g}"
 
 
-def problems_of_value(name: str, knob: Knob, expected: type, value: object) -> list[Message]:
+def knob_problems(name: str, knob: Knob, expected: type, value: object) -> list[Message]:
     """Say what is wrong with one value alone, whatever the other knobs are; empty: nothing.
 
     Args:
@@ -122,7 +124,7 @@ def _word_problems(name: str, knob: Knob, value: str) -> list[Message]:
             Message(
                 "{knob} must be one of {choices}, got {value!r:.80}",
                 knob=Term(name, "knob"),
-                choices=listed(Term(one, "choice") for one in knob.choices),
+                choices=join_parts(Term(one, "choice") for one in knob.choices),
                 value=value,
             )
         ]

@@ -65,20 +65,20 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class JoinedParts:
     """Several parts joined.
 
     Attributes:
         parts: strings, terms or messages.
-        joint: of `JOINTS`; translated with the context "joint".
+        separator: of `SEPARATORS`; translated with the context "joint".
     """
 
     parts: tuple[Parameter, ...]
-    joint: str = ", "
+    separator: str = ", "
 
 
 @dataclass(frozen=True, slots=True)
-class Either:
+class ShellOrPage:
     """What differs between a shell and a page, such as how a model is downloaded.
 
     Attributes:
@@ -90,7 +90,7 @@ class Either:
     page: Message
 
 
-JOINTS = ("; ", ", ", " and ", " · ")
+SEPARATORS = ("; ", ", ", " and ", " · ")
 
 
 class Catalogue(Protocol):
@@ -218,10 +218,10 @@ class Message:
         def changed(value: Parameter) -> Parameter:
             if isinstance(value, Message):
                 return value.map(change)
-            if isinstance(value, Listed):
-                return Listed(tuple(changed(part) for part in value.parts), value.joint)
-            if isinstance(value, Either):
-                return Either(value.shell.map(change), value.page.map(change))
+            if isinstance(value, JoinedParts):
+                return JoinedParts(tuple(changed(part) for part in value.parts), value.separator)
+            if isinstance(value, ShellOrPage):
+                return ShellOrPage(value.shell.map(change), value.page.map(change))
             return change(value)
 
         params = tuple((name, changed(value)) for name, value in self.params)
@@ -238,11 +238,11 @@ class Message:
             match value:
                 case Message():
                     return value.public()
-                case Either():
+                case ShellOrPage():
                     return value.page.public()
-                case Listed():
+                case JoinedParts():
                     left = (part for part in value.parts if not _is_quoted(part))
-                    return Listed(tuple(changed(part) for part in left), value.joint)
+                    return JoinedParts(tuple(changed(part) for part in left), value.separator)
                 case Quoted():
                     return Quoted("")
                 case PurePath():
@@ -270,7 +270,7 @@ class Message:
         for _, value in self.params:
             yield from _messages_of(value)
 
-    def names(self, path: PurePath) -> bool:
+    def mentions(self, path: PurePath) -> bool:
         """Return whether the message, or one within it, has a path as a parameter."""
         return any(value == path for part in self.parts() for _, value in part.params)
 
@@ -278,7 +278,7 @@ class Message:
         """Return whether the message, or one within it, has a code."""
         return any(part.code == code for part in self.parts())
 
-    def coded(self, code: str | None) -> Message:
+    def with_code(self, code: str | None) -> Message:
         """Return the message with a code; None: without one."""
         return Message.make(self.template, many=self.many, code=code, params=self.params)
 
@@ -312,7 +312,9 @@ class Message:
         return cls.make(template, many=many, code=code, params=read)
 
 
-Parameter = str | int | float | bool | PurePath | Quoted | Term | Listed | Either | Message | None
+Parameter = (
+    str | int | float | bool | PurePath | Quoted | Term | JoinedParts | ShellOrPage | Message | None
+)
 
 
 def _messages_of(value: Parameter) -> Iterator[Message]:
@@ -320,10 +322,10 @@ def _messages_of(value: Parameter) -> Iterator[Message]:
     match value:
         case Message():
             yield from value.parts()
-        case Listed():
+        case JoinedParts():
             for part in value.parts:
                 yield from _messages_of(part)
-        case Either():
+        case ShellOrPage():
             yield from value.shell.parts()
             yield from value.page.parts()
 
@@ -371,12 +373,12 @@ def plural(
     return Message.make(one, many=many, code=code, params=(("n", n), *params.items()))
 
 
-def listed(parts: Iterable[Parameter], joint: str = ", ") -> Listed:
-    """Join parts; see `Listed`."""
-    return Listed(tuple(parts), joint)
+def join_parts(parts: Iterable[Parameter], separator: str = ", ") -> JoinedParts:
+    """Join parts; see `JoinedParts`."""
+    return JoinedParts(tuple(parts), separator)
 
 
-def joined(messages: Iterable[Message]) -> Message:
+def join_sentences(messages: Iterable[Message]) -> Message:
     """Make one message of several sentences; one alone stays itself.
 
     Of several the code is theirs if they share it, else None.
@@ -386,7 +388,9 @@ def joined(messages: Iterable[Message]) -> Message:
         return parts[0]
     codes = {one.code for one in parts}
     return Message(
-        "{sentences}", code=codes.pop() if len(codes) == 1 else None, sentences=Listed(parts, "; ")
+        "{sentences}",
+        code=codes.pop() if len(codes) == 1 else None,
+        sentences=JoinedParts(parts, "; "),
     )
 
 
@@ -440,7 +444,7 @@ class _Writer:
                 written.append(before)
                 continue
             filled = self._filled(value, conversion, spec, depth)
-            is_ours = isinstance(value, Message | Term | Listed | Either)
+            is_ours = isinstance(value, Message | Term | JoinedParts | ShellOrPage)
             if is_ours and text.endswith(" ") and _is_wide(filled[:1]) and _is_wide(text[-2:-1]):
                 text = text[:-1]
             may_trim = is_ours and _is_wide(filled[-1:])
@@ -476,9 +480,9 @@ class _Writer:
         match value:
             case Message():
                 return self.write(value, depth + 1)
-            case Listed():
+            case JoinedParts():
                 return self._joined(value, depth)
-            case Either():
+            case ShellOrPage():
                 return self.write(value.page if self._is_public else value.shell, depth + 1)
             case Term():
                 return self._catalogue.find(value.name, value.kind)
@@ -489,12 +493,16 @@ class _Writer:
             case _:
                 return _plain(value)
 
-    def _joined(self, several: Listed, depth: int) -> str:
-        """Join parts; plain names, which are the same in every language, by the joint of the templates."""
-        are_names = several.joint == ", " and all(isinstance(part, str) for part in several.parts)
-        joint = several.joint if are_names else self._catalogue.find(several.joint, "joint")
+    def _joined(self, several: JoinedParts, depth: int) -> str:
+        """Join parts; plain names, which are the same in every language, by the separator of the template."""
+        are_names = several.separator == ", " and all(
+            isinstance(part, str) for part in several.parts
+        )
+        separator = (
+            several.separator if are_names else self._catalogue.find(several.separator, "joint")
+        )
         left = [part for part in several.parts if not (self._is_public and _is_quoted(part))]
-        return joint.join(self._text(part, depth + 1) for part in left)
+        return separator.join(self._text(part, depth + 1) for part in left)
 
 
 def _plain(value: object) -> str:
@@ -546,9 +554,9 @@ def _encoded(value: Parameter) -> object:  # noqa: PLR0911  # one for each kind
     match value:
         case Message():
             return {"message": value.to_json()}
-        case Listed():
-            return {"list": [_encoded(part) for part in value.parts], "joint": value.joint}
-        case Either():
+        case JoinedParts():
+            return {"list": [_encoded(part) for part in value.parts], "joint": value.separator}
+        case ShellOrPage():
             return {"shell": value.shell.to_json(), "page": value.page.to_json()}
         case Term():
             return {"term": value.name, "kind": value.kind}
@@ -571,10 +579,10 @@ def _decoded(content: object) -> Parameter:  # noqa: PLR0911  # one for each kin
     match content:
         case {"message": inner}:
             return Message.from_json(inner)
-        case {"list": [*parts], "joint": str(joint)}:
-            return Listed(tuple(_decoded(part) for part in parts), joint)
+        case {"list": [*parts], "joint": str(separator)}:
+            return JoinedParts(tuple(_decoded(part) for part in parts), separator)
         case {"shell": shell, "page": page}:
-            return Either(Message.from_json(shell), Message.from_json(page))
+            return ShellOrPage(Message.from_json(shell), Message.from_json(page))
         case {"term": str(name), "kind": str(kind)}:
             return Term(name, kind)
         case {"quoted": str(text)}:

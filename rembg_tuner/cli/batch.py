@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import PictureError, SettingsError
-from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.batch.plan import plan_jobs
 from rembg_tuner.cli.console import emit, emit_json, log
@@ -167,7 +167,7 @@ def look_for_images(names: Sequence[str]) -> Found:
                 images.append(str(one))
     if not images:
         raise SettingsError(
-            [Message("there are no pictures in {folders}", folders=listed(map(Path, names)))]
+            [Message("there are no pictures in {folders}", folders=join_parts(map(Path, names)))]
         )
     return Found(images=images, skipped=skipped)
 

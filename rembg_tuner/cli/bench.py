@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.files import replacing
-from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.flags import add_count, add_json
 from rembg_tuner.runtime.this_machine import read_machine
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
                 Message(
                     "bench compares engines that are not installed: {missing}; pip install"
                     " 'rembg-tuner[rembg,openvino]'",
-                    missing=listed(missing),
+                    missing=join_parts(missing),
                 )
             ]
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import OutputError, SettingsError
 from rembg_tuner.base.files import replacing
-from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.batch.plan import make_output_folder
 from rembg_tuner.cli.console import emit, emit_json, log
@@ -26,8 +26,8 @@ from rembg_tuner.cli.flags import (
 )
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.presets import find_preset, read_presets
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.results import distinct, is_busy
 from rembg_tuner.tuning.comparison import Entry, Question, compare_settings
 from rembg_tuner.tuning.trial_runner import DirectTrialRunner
@@ -128,13 +128,13 @@ def _entries(text: str) -> list[Entry]:
                     "--presets takes two to six names that differ, got {given!r}; the presets are"
                     " {known}",
                     given=text,
-                    known=listed(read_presets()),
+                    known=join_parts(read_presets()),
                 )
             ]
         )
     machine, entries = read_machine(), []
     for name in names:
-        settings, warnings = asked_settings(find_preset(name), {}, machine)
+        settings, warnings = requested_settings(find_preset(name), {}, machine)
         entries.append(Entry(name=name, settings=settings))
         for warning in warnings:
             log(f"preset {name}: {warning}")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rembg_tuner.cli.streams import Streams
-    from rembg_tuner.settings.results import Told
+    from rembg_tuner.settings.results import EffectiveValue
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.worker.pipeline import Job
 
@@ -153,7 +153,7 @@ def _run_all(
 
 def failure_text(run: Failure) -> str:
     """Say what failed, naming the picture once."""
-    is_named = run.input == STANDARD or run.message.names(Path(run.input))
+    is_named = run.input == STANDARD or run.message.mentions(Path(run.input))
     return str(run.message) if is_named else f"{run.input}: {run.message}"
 
 
@@ -191,7 +191,7 @@ def _describe(run: Result, *, is_brief: bool) -> list[str]:
     return lines
 
 
-def _focus_text(focus: Told) -> Message:
+def _focus_text(focus: EffectiveValue) -> Message:
     """Return how often the network ran, and where the subject is."""
     assert isinstance(focus, dict)
     runs = plural("{n} run", "{n:,} runs", n=focus["passes"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import OutputError, PresetError, SettingsError
 from rembg_tuner.base.escapes import encode_text
 from rembg_tuner.base.files import replacing
-from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.cli.console import emit_whole, log
 from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.flags import add_budgets, given_budgets, parse_budgets
@@ -18,9 +18,9 @@ from rembg_tuner.cli.streams import STANDARD
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured, measured_of_trial
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.presets import find_preset
 from rembg_tuner.settings.records import read_record
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import build_settings
 from rembg_tuner.tuning.recommend import recommend
@@ -169,13 +169,13 @@ def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None
                 Message(
                     "{flags} choose from a sweep's folder, and {preset} is a preset; leave them"
                     " out, or name a folder",
-                    flags=listed(flags),
+                    flags=join_parts(flags),
                     preset=preset.name,
                 )
             ]
         )
     machine = read_machine()
-    settings, warnings = asked_settings(preset, {}, machine)
+    settings, warnings = requested_settings(preset, {}, machine)
     _say(warnings)
     measured = measured_of_preset(preset)
     if measured is not None and (reason := _why_another(preset, settings, measured, machine)):
@@ -249,7 +249,7 @@ def _trial_of(folder: Path, summary: Summary, arguments: argparse.Namespace) -> 
                     Message(
                         "trial {number} is exported as named; it misses {misses}",
                         number=trial.number,
-                        misses=listed(misses, " and "),
+                        misses=join_parts(misses, " and "),
                     )
                 ]
             )
@@ -266,7 +266,7 @@ def _trial_of(folder: Path, summary: Summary, arguments: argparse.Namespace) -> 
                     "nothing fits the budgets; trial {number}, the nearest, is exported; it misses"
                     " {misses}",
                     number=found.nearest.number,
-                    misses=listed(found.misses, " and "),
+                    misses=join_parts(found.misses, " and "),
                 )
             ]
         )
@@ -308,7 +308,7 @@ def find_trial(name: str, trials: Sequence[Trial]) -> Trial:
                 Message(
                     "--setting {name!r} is not a trial of this sweep, which has {known}",
                     name=name,
-                    known=listed(known, "; "),
+                    known=join_parts(known, "; "),
                 )
             ]
         )
@@ -318,7 +318,7 @@ def find_trial(name: str, trials: Sequence[Trial]) -> Trial:
                 Message(
                     "--setting {name!r} names the trials {trials}; give a number",
                     name=name,
-                    trials=listed(str(one.number) for one in found),
+                    trials=join_parts(str(one.number) for one in found),
                 )
             ]
         )

@@ -12,8 +12,8 @@ from rembg_tuner.cli.console import log
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.runtime.measurements import set_older_aside
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.presets import DEFAULT_PRESET, find_preset
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.settings import KNOBS, default_text, flag_of, type_of
 from rembg_tuner.tuning.budgets import ANY, LOOKS_RIGHT, Budgets
 from rembg_tuner.tuning.stats import MAX_COUNT
@@ -284,7 +284,7 @@ def parse_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[Messa
     name = arguments.preset
     if name is None and not any(knob in given for knob in _STARTS_FROM_DEFAULTS):
         name = DEFAULT_PRESET
-    return asked_settings(None if name is None else find_preset(name), given, read_machine())
+    return requested_settings(None if name is None else find_preset(name), given, read_machine())
 
 
 def given_budgets(arguments: argparse.Namespace) -> list[str]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import argparse
 
     from rembg_tuner.models.spec import ModelSpec
-    from rembg_tuner.quantization.make import Made
+    from rembg_tuner.quantization.make import QuantizedModel
 
 _BAR_WIDTH = 24
 
@@ -302,7 +302,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _is_used(model: ModelSpec, made: Made, engine: str) -> bool:
+def _is_used(model: ModelSpec, made: QuantizedModel, engine: str) -> bool:
     """Tell whether what was made is the form that `--precision int8` finds."""
     try:
         found = find_model(model.name, int8_for=engine)
@@ -311,7 +311,7 @@ def _is_used(model: ModelSpec, made: Made, engine: str) -> bool:
     return Path(found.path).samefile(made.path)
 
 
-def _print_made(made: Made, engine: str) -> None:
+def _print_made(made: QuantizedModel, engine: str) -> None:
     """Print what was made, and what each part of it costs."""
     emit(f"{made.path} ({format_bytes(made.path.stat().st_size)}), for engine {engine}")
     emit(

@@ -11,7 +11,6 @@ from rembg_tuner.cli.exits import DONE
 from rembg_tuner.cli.flags import add_json
 from rembg_tuner.runtime.preset_figures import find_figures
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import (
     DEFAULT_PRESET,
@@ -20,6 +19,7 @@ from rembg_tuner.settings.presets import (
     read_presets,
     small_subject_of,
 )
+from rembg_tuner.settings.requested import requested_settings
 
 if TYPE_CHECKING:
     import argparse
@@ -78,7 +78,7 @@ def _figures(preset: Preset, machine: Machine) -> PresetFigures | None:
     None: nothing was measured here, or it cannot run.
     """
     try:
-        settings, _ = asked_settings(preset, {}, machine)
+        settings, _ = requested_settings(preset, {}, machine)
     except SettingsError:
         return None
     return find_figures(settings, machine)

@@ -28,8 +28,8 @@ from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.runtime.load import OwnLoad, busy_warning
 from rembg_tuner.runtime.preset_figures import PresetFigures, note_figures
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.presets import read_presets
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.results import is_busy
 from rembg_tuner.tuning.opening import open_sweep
@@ -249,7 +249,7 @@ def _keep_preset_figures(trials: Sequence[Trial]) -> None:
     machine, keys = read_machine(), set()
     for preset in read_presets().values():
         with contextlib.suppress(SettingsError, ModelError, OSError):  # it cannot run here
-            keys.add(_identity(asked_settings(preset, {}, machine)[0], machine))
+            keys.add(_identity(requested_settings(preset, {}, machine)[0], machine))
     for trial in trials:
         if trial.was_measured_before or is_busy(trial.warnings):
             continue

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import SettingsError
-from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.console import log
 from rembg_tuner.cli.flags import given_knobs, log_sizes, parse_budgets
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.presets import find_preset
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.settings import Settings, flag_of
 from rembg_tuner.tuning.grid import default_axes
 from rembg_tuner.tuning.measure import ROUNDS
@@ -81,7 +81,7 @@ def _base_of(preset: str | None) -> Settings:
     """Give the knobs that are no axis, and print what the preset loses here."""
     if preset is None:
         return Settings()
-    base, warnings = asked_settings(find_preset(preset), {}, read_machine())
+    base, warnings = requested_settings(find_preset(preset), {}, read_machine())
     for text in warnings:
         log(f"preset {preset}: {text}")
     return base
@@ -219,7 +219,7 @@ def _absolute(reference: str) -> str:
 
 def _listed(paths: Sequence[Path]) -> Message:
     """Return the first pictures' names."""
-    named = listed(paths[:3])
+    named = join_parts(paths[:3])
     if len(paths) <= 3:
         return Message("{paths}", paths=named)
     return Message("{paths} and {n} more", paths=named, n=len(paths) - 3)

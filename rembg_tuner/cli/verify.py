@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import PresetError
-from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.console import emit, emit_json, log
@@ -146,7 +146,7 @@ def _presets(name: str) -> list[Preset]:
             " presets are {presets}",
             code="unknown_preset",
             name=name,
-            presets=listed(known),
+            presets=join_parts(known),
         )
     )
 

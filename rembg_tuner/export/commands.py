@@ -6,25 +6,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import SettingsError
-from rembg_tuner.base.messages import Message, Term, listed
-from rembg_tuner.export.values import kept_notes, made_of
+from rembg_tuner.base.messages import Message, Term, join_parts
+from rembg_tuner.export.values import kept_notes, make_export
 from rembg_tuner.models.catalogue import read_catalogue
 
 if TYPE_CHECKING:
-    from rembg_tuner.export.values import Export, Wanted
+    from rembg_tuner.export.values import Export, ExportRequest
 
 # Not told as lost: the command carries the model, and the threads by the variable that its session
 # reads; notes of their own tell of the engine and of the limits.
 _TOLD_OTHERWISE = {"model", "intra_op_threads", "engine", "timeout_s", "memory_limit_bytes"}
 
 
-def write_rembg(wanted: Wanted) -> Export:
+def write_rembg(request: ExportRequest) -> Export:
     """Write the command of rembg itself.
 
     Raises:
         SettingsError: the model is a file, and the command takes names.
     """
-    settings = wanted.settings
+    settings = request.settings
     words = ["rembg", "i", "-m", settings.model, "in.jpg", "out.png"]
     threads = f"OMP_NUM_THREADS={settings.intra_op_threads} " if settings.intra_op_threads else ""
     changed = settings.changed()
@@ -39,7 +39,7 @@ def write_rembg(wanted: Wanted) -> Export:
             )
         )
     if lost:
-        notes.append(Message("rembg's command cannot carry {lost}", lost=listed(lost)))
+        notes.append(Message("rembg's command cannot carry {lost}", lost=join_parts(lost)))
     notes += kept_notes(settings)
     if settings.model not in read_catalogue():
         raise SettingsError(
@@ -51,12 +51,12 @@ def write_rembg(wanted: Wanted) -> Export:
             ]
         )
     variables = f"ORT_DISABLE_TELEMETRY=1 {threads}"
-    return made_of("rembg", f"#!/bin/sh\n{variables}{' '.join(words)}\n", *notes)
+    return make_export("rembg", f"#!/bin/sh\n{variables}{' '.join(words)}\n", *notes)
 
 
-def write_env(wanted: Wanted) -> Export:
+def write_env(request: ExportRequest) -> Export:
     """Write an env file for rembg tuner, and for rembg."""
-    settings = wanted.settings
+    settings = request.settings
     lines = [
         (
             "# For rembg tuner: the presets file that `export --to preset` writes, with this"
@@ -79,8 +79,8 @@ def write_env(wanted: Wanted) -> Export:
         if name not in ("intra_op_threads", "model", "engine")
     ]
     note = (
-        Message("no variable carries {lost}; the preset does", lost=listed(lost))
+        Message("no variable carries {lost}; the preset does", lost=join_parts(lost))
         if lost
         else Message("the preset carries the setting")
     )
-    return made_of("env", "\n".join(lines) + "\n", note)
+    return make_export("env", "\n".join(lines) + "\n", note)

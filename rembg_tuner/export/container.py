@@ -14,15 +14,15 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB, format_bytes
 from rembg_tuner.base.yaml_files import format_mapping
 from rembg_tuner.export.preset import preset_entry
-from rembg_tuner.export.values import made_of
+from rembg_tuner.export.values import make_export
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, int8_file, read_catalogue
 from rembg_tuner.models.spec import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from rembg_tuner.export.values import Export, Measured, Wanted
+    from rembg_tuner.export.values import Export, ExportRequest, Measured
 
 IDLE_BYTES = 160 * MIB  # the web process after a day's work: benchmarks/page.py
-MARGIN = 0.25  # above what was measured: larger pictures, another allocator's day
+MEMORY_MARGIN = 0.25  # above what was measured: larger pictures, another allocator's day
 _STEP = 32 * MIB
 _HEALTH = (
     "python",
@@ -39,17 +39,17 @@ def limits_of(measured: Measured) -> tuple[int, int]:
     to 32 MiB.
     """
     reserved = IDLE_BYTES + measured.peak_bytes
-    limit = math.ceil(reserved * (1 + MARGIN) / _STEP) * _STEP
+    limit = math.ceil(reserved * (1 + MEMORY_MARGIN) / _STEP) * _STEP
     return reserved, limit
 
 
-def write_compose(wanted: Wanted) -> Export:
+def write_compose(request: ExportRequest) -> Export:
     """Write compose.yaml: the page, or /cut for programs, with this setting and its limits.
 
     Raises:
         SettingsError: nothing was measured of the setting, or no image can hold its model.
     """
-    measured = wanted.measured
+    measured = request.measured
     if measured is None:
         raise SettingsError(
             [
@@ -60,8 +60,8 @@ def write_compose(wanted: Wanted) -> Export:
             ]
         )
     reserved, limit = limits_of(measured)
-    threads = wanted.settings.intra_op_threads or measured.cores
-    dockerfile, extra_notes = _dockerfile_text(wanted)
+    threads = request.settings.intra_op_threads or measured.cores
+    dockerfile, extra_notes = _dockerfile_text(request)
     service = {
         # Compose fills in what stands behind a $, in a Dockerfile too; $$ is one.
         "build": {"context": ".", "dockerfile_inline": dockerfile.replace("$", "$$")},
@@ -96,23 +96,23 @@ def write_compose(wanted: Wanted) -> Export:
         "# In rembg tuner's own folder: docker compose -f compose.yaml up --build\n# Memory:"
         f" {format_bytes(measured.peak_bytes)} peak measured ({measured.date}, {measured.cpu}, n ="
         f" {measured.n}) + {format_bytes(IDLE_BYTES)} for the web process\n# ="
-        f" {format_bytes(reserved)} reserved; the limit is {MARGIN:.0%} more, rounded up to"
+        f" {format_bytes(reserved)} reserved; the limit is {MEMORY_MARGIN:.0%} more, rounded up to"
         f" {format_bytes(_STEP)}. CPUs: one a thread.\n# /tmp is a volume and no tmpfs, whose files"
         " would count as memory.\n"
     )
     notes = [
         Message("pictures much larger than those that were measured take more: sweep with your own")
     ]
-    return made_of("compose", head + format_mapping(content), *notes, *extra_notes)
+    return make_export("compose", head + format_mapping(content), *notes, *extra_notes)
 
 
-def write_dockerfile(wanted: Wanted) -> Export:
+def write_dockerfile(request: ExportRequest) -> Export:
     """Write a Dockerfile that holds this model only.
 
     Raises:
         SettingsError: no image can hold the model, or it wants more than a CPU.
     """
-    text, notes = _dockerfile_text(wanted)
+    text, notes = _dockerfile_text(request)
     text += (
         "HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \\\n    CMD"
         f" {json.dumps(_HEALTH)}\n"
@@ -121,16 +121,16 @@ def write_dockerfile(wanted: Wanted) -> Export:
         "# In rembg tuner's own folder: docker build -f Dockerfile -t tuned . && docker run --rm -p"
         " 7860:7860 tuned\n"
     )
-    return made_of("dockerfile", head + text, *notes)
+    return make_export("dockerfile", head + text, *notes)
 
 
-def _dockerfile_text(wanted: Wanted) -> tuple[str, list[Message]]:
+def _dockerfile_text(request: ExportRequest) -> tuple[str, list[Message]]:
     """Write the instructions of an image with this model and preset, and what to know of it.
 
     Raises:
         SettingsError: the model is a file of the user's, or wants more than a CPU.
     """
-    model, provider = wanted.settings.model, wanted.settings.provider
+    model, provider = request.settings.model, request.settings.provider
     if provider != "cpu":
         raise SettingsError(
             [
@@ -141,7 +141,7 @@ def _dockerfile_text(wanted: Wanted) -> tuple[str, list[Message]]:
                 )
             ]
         )
-    if (own := _own_file(wanted)) is not None:
+    if (own := _own_file(request)) is not None:
         raise SettingsError(
             [
                 Message(
@@ -152,11 +152,11 @@ def _dockerfile_text(wanted: Wanted) -> tuple[str, list[Message]]:
             ]
         )
     # JSON is YAML, and one line needs no heredoc
-    measured = wanted.measured and replace(wanted.measured, pictures=())  # an image holds none
-    one_line = json.dumps({wanted.name: preset_entry(wanted.settings, measured)})
+    measured = request.measured and replace(request.measured, pictures=())  # an image holds none
+    one_line = json.dumps({request.name: preset_entry(request.settings, measured)})
     write = f"printf '%s\\n' {shlex.quote(one_line)} > /home/user/tuned.yaml"
     get = "" if model == DEFAULT_MODEL else f"RUN python -m rembg_tuner models get {model}\n"
-    extra = wanted.settings.engine_spec.image_install
+    extra = request.settings.engine_spec.image_install
     text = f"""FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 user
 USER user
@@ -168,9 +168,9 @@ COPY --chown=user . .
 RUN pip install --user -r requirements.txt{extra}
 {get}RUN {write}
 # One run leaves in the image what its first start compiles.
-RUN python -m rembg_tuner cut examples/astronaut.png --preset {shlex.quote(wanted.name)} -o /tmp/warm.png && rm /tmp/warm.png
+RUN python -m rembg_tuner cut examples/astronaut.png --preset {shlex.quote(request.name)} -o /tmp/warm.png && rm /tmp/warm.png
 EXPOSE 7860
-CMD {json.dumps([*_SERVE, wanted.name])}
+CMD {json.dumps([*_SERVE, request.name])}
 """
     return text, [
         (
@@ -187,9 +187,9 @@ CMD {json.dumps([*_SERVE, wanted.name])}
     ]
 
 
-def _own_file(wanted: Wanted) -> str | None:
+def _own_file(request: ExportRequest) -> str | None:
     """Name the file of a setting's model that no image can get; None: it can get all."""
-    settings, measured = wanted.settings, wanted.measured
+    settings, measured = request.settings, request.measured
     entry = read_catalogue().get(settings.model)
     if entry is None:
         return settings.model

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
 from rembg_tuner.base.yaml_files import format_mapping
-from rembg_tuner.export.values import made_of
+from rembg_tuner.export.values import make_export
 from rembg_tuner.models.catalogue import read_catalogue
 
 if TYPE_CHECKING:
-    from rembg_tuner.export.values import Export, Measured, Wanted
+    from rembg_tuner.export.values import Export, ExportRequest, Measured
     from rembg_tuner.settings.settings import Settings
 
 
@@ -50,9 +50,9 @@ def preset_entry(wanted_settings: Settings, measured: Measured | None) -> dict[s
     return entry
 
 
-def write_preset(wanted: Wanted) -> Export:
+def write_preset(request: ExportRequest) -> Export:
     """Write an entry for presets.yaml."""
-    text = format_mapping({wanted.name: preset_entry(wanted.settings, wanted.measured)})
+    text = format_mapping({request.name: preset_entry(request.settings, request.measured)})
     note = Message("append it to presets.yaml, or name the file in REMBG_TUNER_PRESETS")
-    model = wanted.settings.model
-    return made_of("preset", text, note, files=() if model in read_catalogue() else (model,))
+    model = request.settings.model
+    return make_export("preset", text, note, files=() if model in read_catalogue() else (model,))

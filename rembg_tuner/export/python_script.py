@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.files import open_cache
-from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.export.scripts import script_with
-from rembg_tuner.export.values import kept_notes, made_of
+from rembg_tuner.export.values import kept_notes, make_export
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.spec import name_of
 from rembg_tuner.runtime.derived import prepare
@@ -23,7 +23,7 @@ from rembg_tuner.settings.resolve import resolve
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.spec import Script
-    from rembg_tuner.export.values import Export, Wanted
+    from rembg_tuner.export.values import Export, ExportRequest
     from rembg_tuner.settings.settings import Settings
 
 # Constants of a script that do not have their knob's name.
@@ -36,17 +36,17 @@ _CONSTANTS = {
 _TOLD_OTHERWISE = {"model", "engine", "precision", "timeout_s", "memory_limit_bytes"}
 
 
-def write_python(wanted: Wanted) -> Export:
+def write_python(request: ExportRequest) -> Export:
     """Write a script that needs none of this program.
 
     Raises:
         SettingsError: no script is written for the engine, or for how the model's output is taken.
         ModelError: the model is not there, or takes no other size.
     """
-    settings = wanted.settings
+    settings = request.settings
     part = settings.engine_spec.script
     if part is None:
-        able = listed((name for name, spec in ENGINES.items() if spec.script), " and ")
+        able = join_parts((name for name, spec in ENGINES.items() if spec.script), " and ")
         raise SettingsError(
             [
                 Message(
@@ -124,7 +124,7 @@ def write_python(wanted: Wanted) -> Export:
     if lost:
         notes.append(
             Message(
-                "a script cannot carry {lost}", lost=listed(Term(name, "knob") for name in lost)
+                "a script cannot carry {lost}", lost=join_parts(Term(name, "knob") for name in lost)
             )
         )
     dependencies, unpinned = _dependencies(settings, part())
@@ -134,7 +134,7 @@ def write_python(wanted: Wanted) -> Export:
     text = script.replace("@CONSTANTS@", constants).replace(
         "@DEPENDENCIES@", json.dumps(dependencies)
     )
-    return made_of(
+    return make_export(
         "python", text, *notes, *unpinned, *kept_notes(settings), beside=((file_name, graph),)
     )
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import SettingsError
-from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.export.commands import write_env, write_rembg
 from rembg_tuner.export.container import write_compose, write_dockerfile
 from rembg_tuner.export.preset import write_preset
 from rembg_tuner.export.python_script import write_python
-from rembg_tuner.export.values import TARGETS, Wanted
+from rembg_tuner.export.values import TARGETS, ExportRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rembg_tuner.export.values import Export, Measured
     from rembg_tuner.settings.settings import Settings
 
-_WRITERS: dict[str, Callable[[Wanted], Export]] = {
+_WRITERS: dict[str, Callable[[ExportRequest], Export]] = {
     "compose": write_compose,
     "dockerfile": write_dockerfile,
     "rembg": write_rembg,
@@ -50,9 +50,9 @@ def export(
             [
                 Message(
                     "--to must be one of {targets}, got {target!r}",
-                    targets=listed(TARGETS),
+                    targets=join_parts(TARGETS),
                     target=target,
                 )
             ]
         )
-    return _WRITERS[target](Wanted(settings=settings, measured=measured, name=name))
+    return _WRITERS[target](ExportRequest(settings=settings, measured=measured, name=name))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import SettingsError
-from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.base.small_matte import read_small_matte
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.settings.host import read_host
@@ -95,7 +95,7 @@ class Export:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ExportRequest:
     """What is to be exported."""
 
     settings: Settings
@@ -103,7 +103,7 @@ class Wanted:
     name: str
 
 
-def made_of(
+def make_export(
     target: str,
     text: str,
     *notes: Message,
@@ -189,7 +189,7 @@ def kept_notes(settings: Settings) -> list[Message]:
         [
             Message(
                 "only rembg tuner's runner keeps {knobs}, nothing does here",
-                knobs=listed(kept, " and "),
+                knobs=join_parts(kept, " and "),
             )
         ]
         if kept

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from rembg_tuner.base.errors import MissingModelError, ModelError, OutputError
-from rembg_tuner.base.messages import Either, Message, Quoted, listed
+from rembg_tuner.base.messages import Message, Quoted, ShellOrPage, join_parts
 from rembg_tuner.base.yaml_files import read_mapping
 from rembg_tuner.models.spec import (
     IMAGENET_MEAN,
@@ -134,7 +134,7 @@ class CatalogueEntry:
             place=self._named_place(),
         )
         page = Message("get it ({size}) on the Models tab", size=self.size_text())
-        return Message("{get}", get=Either(shell, page))
+        return Message("{get}", get=ShellOrPage(shell, page))
 
 
 @cache
@@ -262,7 +262,7 @@ def find_entry(model: str) -> CatalogueEntry:
                 "model {model!r} is not known; the models are {known}, or give a path that ends in"
                 " .onnx",
                 model=model,
-                known=listed(read_catalogue()),
+                known=join_parts(read_catalogue()),
             )
         )
     return entry

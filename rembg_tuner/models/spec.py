@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from rembg_tuner.base.errors import ModelError
-from rembg_tuner.base.messages import Either, Message
+from rembg_tuner.base.messages import Message, ShellOrPage
 
 DEFAULT_MODEL = "u2netp"
 MODEL_ALIASES = {"u2net_lite": DEFAULT_MODEL}  # the article's name for it
@@ -153,7 +153,7 @@ def _by_path_text(spec: ModelSpec) -> Message:
     """Return how a converted file, or one that stands in for the released one, is used all the same."""
     path = Path(spec.path)
     beside = path.with_suffix(".json")
-    argument = Either(
+    argument = ShellOrPage(
         Message("{path}", path=shlex.quote(spec.path)), Message("{path}", path=Path(spec.path))
     )
     if beside.is_file():

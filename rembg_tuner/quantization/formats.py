@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import ModelError, SettingsError, TunerError
-from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.agreement import AgreementWithFp32
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.spec import name_of
-from rembg_tuner.quantization.make import compare, predict_mattes
-from rembg_tuner.quantization.pictures import find_pictures, read_pictures
+from rembg_tuner.quantization.make import average_agreement, predict_mattes
+from rembg_tuner.quantization.pictures import list_pictures, read_pictures
 from rembg_tuner.runtime.derived import prepare
-from rembg_tuner.settings.check import build, check
+from rembg_tuner.settings.check import build_with_defaults, check
 from rembg_tuner.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def measure_formats(
         TunerError: fp32 itself does not run.
     """
     if engine not in machine.engines or ENGINES[engine].is_stock:
-        known = listed(name for name in machine.engines if not ENGINES[name].is_stock)
+        known = join_parts(name for name in machine.engines if not ENGINES[name].is_stock)
         raise SettingsError(
             [
                 Message(
@@ -71,11 +71,11 @@ def measure_formats(
                 model=name_of(model),
             )
         )
-    inputs = read_pictures(find_pictures(pictures), find_model(model), side, tell=tell).judged
+    inputs = read_pictures(list_pictures(pictures), find_model(model), side, tell=tell).judged
     references = _mattes(model, engine, "fp32", inputs, cache)
     found: dict[str, AgreementWithFp32] = {}
     for precision in ENGINES[engine].precisions:
-        asked = build({"model": model, "engine": engine, "precision": precision})[0]
+        asked = build_with_defaults({"model": model, "engine": engine, "precision": precision})[0]
         refusals = [one for one in check(asked, machine) if one.knob == "precision"]
         if precision == "fp32" or any(
             one.reason.code == "precision_of_provider" for one in refusals
@@ -85,10 +85,12 @@ def measure_formats(
             if refusals:
                 raise ModelError(
                     refusals[0].reason
-                    if refusals[0].lacking
+                    if refusals[0].missing
                     else refusals[0].clause or refusals[0].reason
                 )
-            agreement = compare(_mattes(model, engine, precision, inputs, cache), references)
+            agreement = average_agreement(
+                _mattes(model, engine, precision, inputs, cache), references
+            )
         except TunerError as error:
             tell(f"{precision} is left out: {error}")
             continue

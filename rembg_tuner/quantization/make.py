@@ -24,8 +24,8 @@ from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.catalogue import int8_file
 from rembg_tuner.models.spec import file_digests, verify
 from rembg_tuner.quantization.pace import Pace
-from rembg_tuner.quantization.pictures import find_pictures, read_pictures
-from rembg_tuner.quantization.search import Agreement, Found, Target, find_left_out
+from rembg_tuner.quantization.pictures import list_pictures, read_pictures
+from rembg_tuner.quantization.search import MeanAgreement, SearchResult, Target, find_left_out
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.settings import Settings
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 _OPSET = 17  # quantisation by channel wants 13; NNCF is tested with 17
 _SEARCH_INPUTS = 12  # fewer while searching: the order of the candidates stays
 _SEARCH_JUDGED = 8
-LEAST_SURE = 0.6
+MIN_SURE_SHARE = 0.6
 FEW_PICTURES = 20  # below it, ranges are taken from crops of the same few scenes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class QuantizedModel:
     """What was made.
 
     Attributes:
@@ -60,8 +60,8 @@ class Made:
     path: Path
     record: dict[str, object]
     judged: int
-    found: Found
-    agreement: Agreement
+    found: SearchResult
+    agreement: MeanAgreement
 
 
 def quantize_model(
@@ -72,7 +72,7 @@ def quantize_model(
     folder: Path,
     target: Target,
     tell: Callable[[str], None],
-) -> Made:
+) -> QuantizedModel:
     """Make a model's int8 form.
 
     Args:
@@ -89,7 +89,7 @@ def quantize_model(
         OutputError: it cannot be written, though the folder could be at the start.
     """
     quantize, versions = _tools(engine)
-    paths = find_pictures(pictures)
+    paths = list_pictures(pictures)
     digest = verify(model)
     _make_folder(folder)
     tell("the graph is simplified")
@@ -150,12 +150,12 @@ def quantize_model(
                     )
                 ) from error
 
-        def judge(left_out: list[str]) -> Agreement:
+        def judge(left_out: list[str]) -> MeanAgreement:
             graphs.save_graph(
                 make(left_out, inputs.calibration[:_SEARCH_INPUTS]), bench.file("try")
             )
             found = bench.mattes("try", inputs.judged[:_SEARCH_JUDGED])
-            return compare(found, references[:_SEARCH_JUDGED])
+            return average_agreement(found, references[:_SEARCH_JUDGED])
 
         found = find_left_out(convolutions, judge, target=target, tell=tell, pace=pace)
         tell("the whole set of pictures")
@@ -163,7 +163,7 @@ def quantize_model(
         whole = make(left_out, inputs.calibration)
         graphs.mark(whole, INT8_MARK, "int8")
         graphs.save_graph(whole, bench.file("whole"))
-        agreement = compare(bench.mattes("whole", inputs.judged), references)
+        agreement = average_agreement(bench.mattes("whole", inputs.judged), references)
         path = folder / int8_file(Path(model.path).name, engine)
         content = bench.file("whole").read_bytes()
     record = _record(model, inputs, found=found, agreement=agreement, side=side) | {
@@ -174,7 +174,7 @@ def quantize_model(
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     _write(path, content, record)
-    return Made(
+    return QuantizedModel(
         path=path, record=record, judged=len(inputs.judged), found=found, agreement=agreement
     )
 
@@ -306,7 +306,7 @@ def _clear_ones(inputs: PictureSet, references: list[Matte]) -> tuple[PictureSet
     pairs = [
         (one, matte)
         for one, matte in zip(inputs.judged, references, strict=True)
-        if sure_share(matte) >= LEAST_SURE
+        if sure_share(matte) >= MIN_SURE_SHARE
     ]
     return replace(inputs, judged=[one for one, _ in pairs]), [matte for _, matte in pairs]
 
@@ -378,10 +378,10 @@ def predict_mattes(
         opened.close()
 
 
-def compare(found: list[Matte], references: list[Matte]) -> Agreement:
+def average_agreement(found: list[Matte], references: list[Matte]) -> MeanAgreement:
     """Average the agreement of mattes with their references."""
     pairs = list(zip(found, references, strict=True))
-    return Agreement(
+    return MeanAgreement(
         iou=sum(intersection_over_union(a, b) for a, b in pairs) / len(pairs),
         mae=sum(mean_absolute_error(a, b) for a, b in pairs) / len(pairs),
     )
@@ -391,8 +391,8 @@ def _record(
     model: ModelSpec,
     inputs: PictureSet,
     *,
-    found: Found,
-    agreement: Agreement,
+    found: SearchResult,
+    agreement: MeanAgreement,
     side: int,
 ) -> dict[str, object]:
     """Write down how it was made."""

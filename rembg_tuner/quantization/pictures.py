@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rembg_tuner.models.spec import ModelSpec
 
 CALIBRATION_INPUTS = 48  # mirror images included; more changes little
-MOST_JUDGED = 24
-_LEAST_CROP = 0.45  # of each side
+MAX_JUDGED = 24
+_MIN_CROP = 0.45  # of each side
 _SEED = 0
 
 
@@ -42,7 +42,7 @@ class PictureSet:
     sources: dict[str, str]
 
 
-def find_pictures(folder: Path) -> list[Path]:
+def list_pictures(folder: Path) -> list[Path]:
     """List the pictures in a folder, by name.
 
     Raises:
@@ -116,8 +116,8 @@ def read_pictures(
             _read(path, model, side, crop, is_mirrored=False),
             _read(path, model, side, crop, is_mirrored=True),
         ]
-    judged = whole[:MOST_JUDGED]
-    while len(judged) < min(MOST_JUDGED, 4 * len(paths)):
+    judged = whole[:MAX_JUDGED]
+    while len(judged) < min(MAX_JUDGED, 4 * len(paths)):
         path = paths[len(judged) % len(paths)]
         judged.append(_read(path, model, side, _crop(chance), is_mirrored=False))
     return PictureSet(
@@ -140,7 +140,7 @@ def _read_whole(
 
 def _crop(chance: random.Random) -> Crop:
     """Draw a crop: left, top, width, height, each as a share of the picture's sides."""
-    width, height = (chance.uniform(_LEAST_CROP, 1) for _ in range(2))
+    width, height = (chance.uniform(_MIN_CROP, 1) for _ in range(2))
     return chance.uniform(0, 1 - width), chance.uniform(0, 1 - height), width, height
 
 

@@ -20,7 +20,7 @@ _LOOKED_INTO = 4  # of the stretches, the worst
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class MeanAgreement:
     """How like fp32's the mattes of a candidate are: mean over the judged pictures."""
 
     iou: float
@@ -54,13 +54,13 @@ class Target:
         if problems:
             raise SettingsError(problems)
 
-    def is_met(self, agreement: Agreement) -> bool:
+    def is_met(self, agreement: MeanAgreement) -> bool:
         """Tell whether an agreement is good enough."""
         return agreement.iou >= self.iou and agreement.mae <= self.mae
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
+class FloatConvolution:
     """A convolution that stays in floats.
 
     Attributes:
@@ -73,7 +73,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SearchResult:
     """What a search came to.
 
     Attributes:
@@ -82,19 +82,19 @@ class Found:
         agreement: with these left out.
     """
 
-    left_out: tuple[LeftOut, ...]
-    everything: Agreement
-    agreement: Agreement
+    left_out: tuple[FloatConvolution, ...]
+    everything: MeanAgreement
+    agreement: MeanAgreement
 
 
 def find_left_out(
     convolutions: list[str],
-    judge: Callable[[list[str]], Agreement],
+    judge: Callable[[list[str]], MeanAgreement],
     *,
     target: Target,
     tell: Callable[[str], None],
     pace: Pace,
-) -> Found:
+) -> SearchResult:
     """Find the fewest convolutions that must stay in floats.
 
     What a part of a network does to the picture shows when it alone is in int8: leaving one out of
@@ -121,7 +121,7 @@ def find_left_out(
         " pictures; corrected after each candidate"
     )
 
-    def try_one(called: str, left_out: list[str]) -> Agreement:
+    def try_one(called: str, left_out: list[str]) -> MeanAgreement:
         started = pace.clock()
         agreement, done = judge(left_out), next(number)
         pace.spent_s.append(pace.clock() - started)
@@ -131,7 +131,7 @@ def find_left_out(
         tell(f"candidate {done} of at most {most}, {called}: {_text(agreement)}; about {left} left")
         return agreement
 
-    def try_alone(names: list[str]) -> Agreement:
+    def try_alone(names: list[str]) -> MeanAgreement:
         called = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
         return try_one(
             f"{called} alone in int8", [name for name in convolutions if name not in set(names)]
@@ -139,7 +139,7 @@ def find_left_out(
 
     everything = try_one("all in int8", [])
     if target.is_met(everything):
-        return Found(left_out=(), everything=everything, agreement=everything)
+        return SearchResult(left_out=(), everything=everything, agreement=everything)
     tried = [(try_alone(names), names) for names in stretches]
     tried.sort(key=lambda pair: -pair[0].mae)
     suspects = [name for _, names in tried[:_LOOKED_INTO] for name in names]
@@ -147,7 +147,7 @@ def find_left_out(
     in_order = [last, *sorted(alone, key=lambda name: -alone[name].mae)]
     alone[last] = try_alone([last])
     ranked = [
-        LeftOut(node=name, costs_mae=alone[name].mae, costs_iou=1 - alone[name].iou)
+        FloatConvolution(node=name, costs_mae=alone[name].mae, costs_iou=1 - alone[name].iou)
         for name in in_order
     ]
     best, best_count = everything, 0
@@ -159,7 +159,7 @@ def find_left_out(
             best, best_count = agreement, i
         if target.is_met(agreement):
             break
-    return Found(left_out=tuple(ranked[:best_count]), everything=everything, agreement=best)
+    return SearchResult(left_out=tuple(ranked[:best_count]), everything=everything, agreement=best)
 
 
 def _stretches(names: list[str]) -> list[list[str]]:
@@ -168,6 +168,6 @@ def _stretches(names: list[str]) -> list[list[str]]:
     return [names[i : i + length] for i in range(0, len(names), length)]
 
 
-def _text(agreement: Agreement) -> str:
+def _text(agreement: MeanAgreement) -> str:
     """Write an agreement for people."""
     return f"IoU {agreement.iou:.4f}, mean difference {agreement.mae:.4f}"

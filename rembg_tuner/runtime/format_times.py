@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, cast
 
 from rembg_tuner.runtime.measurements import Measurements, Timing
-from rembg_tuner.settings.fastest import steadied
+from rembg_tuner.settings.fastest import stable_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ def note_times(
     Raises:
         sqlite3.Error: the database cannot be written.
     """
-    kept = steadied(find_times(folder, key, machine), times_s)
+    kept = stable_times(find_times(folder, key, machine), times_s)
     values = kept.values()
     timing = Timing(
         time_s=min(values), low_s=min(values), high_s=max(values), n=n, about={_TIMES: dict(kept)}

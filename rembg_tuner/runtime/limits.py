@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rembg_tuner.base.messages import Either, Message
+from rembg_tuner.base.messages import Message, ShellOrPage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ def over_limit(held_bytes: int, limit: MemoryLimit) -> Message:
             held=held,
             limit=size,
         )
-    said = Either(
+    said = ShellOrPage(
         shell=Message(
             "the worker held {held:bytes}, more than the limit of {limit:bytes} of cgroup {cgroup},"
             " and was ended; raise the container's memory (--memory of its start, memory.max of the"
@@ -84,7 +84,7 @@ def limit_text(limit: MemoryLimit) -> Message:
         return Message("the memory limit of {size:bytes} (memory_limit_bytes)", size=size)
     if limit.cgroup is None:
         return Message("this machine's memory of {size:bytes}", size=size)
-    said = Either(
+    said = ShellOrPage(
         shell=Message(
             "the limit of {size:bytes} of cgroup {cgroup}", size=size, cgroup=str(limit.cgroup)
         ),
@@ -99,7 +99,7 @@ def with_raising(limit: MemoryLimit, choice: Message) -> Message:
         return Message("raise the limit, or {choice}", choice=choice)
     if limit.cgroup is None:
         return choice
-    said = Either(
+    said = ShellOrPage(
         shell=Message(
             "raise the container's memory (--memory of its start, memory.max of the cgroup), or"
             " {choice}",

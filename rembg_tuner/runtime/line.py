@@ -21,7 +21,7 @@ from rembg_tuner.runtime.load import OwnLoad
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.ticket import Glance, Order, Ticket, failure_of_ticket
 from rembg_tuner.runtime.watch import FailedRunError
-from rembg_tuner.settings.results import HAD_COMPANY, Failure, Result
+from rembg_tuner.settings.results import CONCURRENT_RUN, Failure, Result
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -382,4 +382,4 @@ def _with_company(run: Result | Failure) -> Result | Failure:
     """Say of a run that it had company."""
     if isinstance(run, Failure):
         return run
-    return replace(run, warnings=(*run.warnings, HAD_COMPANY))
+    return replace(run, warnings=(*run.warnings, CONCURRENT_RUN))

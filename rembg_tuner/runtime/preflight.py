@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rembg_tuner.base.messages import Either, Message
+from rembg_tuner.base.messages import Message, ShellOrPage
 from rembg_tuner.runtime.limits import limit_text, with_raising
 from rembg_tuner.settings.settings import KNOBS, value_text
 
@@ -37,7 +37,7 @@ def why_not_fit(
         else Message("this setting was ended at {size:bytes} here before", size=own.known_bytes)
     )
     choice = with_raising(limit, _choice(settings, limit, others))
-    advice = Either(
+    advice = ShellOrPage(
         shell=Message("{advice}; --ignore-history runs it all the same", advice=choice), page=choice
     )
     return Message(

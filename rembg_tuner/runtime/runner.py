@@ -345,7 +345,7 @@ class Runner:
             ModelError: the model is not there.
         """
         machine = self._fixed or self._machine_now()
-        refused = [one.reason for one in check(settings, machine) if one.lacking is None]
+        refused = [one.reason for one in check(settings, machine) if one.missing is None]
         if refused:
             raise SettingsError(refused)
         return resolve(settings, machine)

@@ -4,7 +4,7 @@ Every such rule, once.
 
 `Settings` itself sees to the type and the range of one value. Code that makes settings calls
 `check` for the rest: a flag or a form's field that is refused is an error with every reason, a
-preset's wish falls back to the default with a warning (`asked`), a choice in a form is grey with
+preset's wish falls back to the default with a warning (`requested`), a choice in a form is grey with
 the reason, an axis' value of a sweep is left out.
 """
 
@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.base.errors import ModelError, SettingsError
-from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.engines.table import ENGINES, own_file_problem
 from rembg_tuner.models.spec import name_of
 from rembg_tuner.settings.settings import (
     KNOBS,
     Settings,
-    as_meant,
     default_of,
+    interpret_values,
     is_honoured,
-    problems_of,
     unknown_problems,
+    value_problems,
     value_text,
 )
 
@@ -50,8 +50,8 @@ class Refusal:
             rule.
         clause: the same as a part of another sentence, such as a preset's warning; None: the reason
             is.
-        beside: the other knobs that the rule looks at.
-        lacking: what is missing on disk or in ONNX Runtime; a run of such settings ends in a
+        related: the other knobs that the rule looks at.
+        missing: what is missing on disk or in ONNX Runtime; a run of such settings ends in a
             Failure of its own kind. None: the settings themselves cannot be.
     """
 
@@ -59,12 +59,12 @@ class Refusal:
     value: Value
     reason: Message
     clause: Message | None = None
-    beside: tuple[str, ...] = ()
-    lacking: Literal["model", "provider"] | None = None
+    related: tuple[str, ...] = ()
+    missing: Literal["model", "provider"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
+class _Context:
     """What the rules look at.
 
     Attributes:
@@ -95,12 +95,12 @@ def check(
         wrong: knobs whose values stand in for ones that cannot be; rules that look at them are not
             asked.
     """
-    asked = _Asked(settings=settings, machine=machine, given=given)
+    asked = _Context(settings=settings, machine=machine, given=given)
     found = [refusal for rule in _RULES for refusal in rule(asked)]
-    return tuple(one for one in found if not {one.knob, *one.beside} & set(wrong))
+    return tuple(one for one in found if not {one.knob, *one.related} & set(wrong))
 
 
-def _absent_engine(asked: _Asked) -> Iterator[Refusal]:
+def _absent_engine(asked: _Context) -> Iterator[Refusal]:
     """Refuse an engine that is not installed."""
     engine, machine = asked.settings.engine, asked.machine
     if machine is None or engine in machine.engines:
@@ -115,7 +115,7 @@ def _absent_engine(asked: _Asked) -> Iterator[Refusal]:
         )
         yield Refusal(knob="engine", value=engine, reason=reason)
         return
-    here = listed(Term(one, "choice") for one in machine.engines)
+    here = join_parts(Term(one, "choice") for one in machine.engines)
     yield Refusal(
         knob="engine",
         value=engine,
@@ -135,7 +135,7 @@ def _absent_engine(asked: _Asked) -> Iterator[Refusal]:
     )
 
 
-def _unhonoured(asked: _Asked) -> Iterator[Refusal]:
+def _unhonoured(asked: _Context) -> Iterator[Refusal]:
     """Refuse knobs that the engine does not have."""
     engine = asked.settings.engine
     for name in KNOBS:
@@ -146,17 +146,17 @@ def _unhonoured(asked: _Asked) -> Iterator[Refusal]:
             yield Refusal(
                 knob=name,
                 value=value,
-                reason=unhonoured_text(name, engine),
+                reason=unhonoured_reason(name, engine),
                 clause=Message(
                     "engine {engine} has no such knob",
                     code="knob_unhonoured",
                     engine=Term(engine, "choice"),
                 ),
-                beside=("engine",),
+                related=("engine",),
             )
 
 
-def worded(value: object) -> Term | Path | str:
+def value_term(value: object) -> Term | Path | str:
     """Write a knob's value as its flag takes it; a model's own file as a path."""
     if not isinstance(value, bool | str):
         return value_text(value)
@@ -164,7 +164,7 @@ def worded(value: object) -> Term | Path | str:
     return named if isinstance(named, Path) else Term(named, "choice")
 
 
-def unhonoured_text(name: str, engine: str) -> Message:
+def unhonoured_reason(name: str, engine: str) -> Message:
     """Return that an engine does not honour a knob, and which engines do."""
     able = (one for one in ENGINES if is_honoured(name, one))
     return Message(
@@ -172,11 +172,11 @@ def unhonoured_text(name: str, engine: str) -> Message:
         code="knob_unhonoured",
         knob=Term(name, "knob"),
         engine=Term(engine, "choice"),
-        engines=listed(Term(one, "choice") for one in able),
+        engines=join_parts(Term(one, "choice") for one in able),
     )
 
 
-def _precision(asked: _Asked) -> Iterator[Refusal]:
+def _precision(asked: _Context) -> Iterator[Refusal]:
     """Refuse a number format that the engine, its execution provider, the CPU or the disk does not have."""
     settings, machine = asked.settings, asked.machine
     engine, precision = settings.engine, settings.precision
@@ -188,7 +188,7 @@ def _precision(asked: _Asked) -> Iterator[Refusal]:
         return
     if need.provider and settings.provider != need.provider:
         yield _of_precision(
-            asked, _provider_text(settings, need.provider), beside=("engine", "provider")
+            asked, _provider_text(settings, need.provider), related=("engine", "provider")
         )
     if machine is None:
         return
@@ -198,15 +198,15 @@ def _precision(asked: _Asked) -> Iterator[Refusal]:
             code="precision_not_native",
             precision=precision,
         )
-        yield _of_precision(asked, _cannot_be_had(precision, clause), clause, beside=("engine",))
+        yield _of_precision(asked, _cannot_be_had(precision, clause), clause, related=("engine",))
     if need.int8_file and not machine.has_int8(settings.model, engine):
         yield _no_int8(asked, machine)
 
 
-def _foreign(asked: _Asked) -> Refusal:
+def _foreign(asked: _Context) -> Refusal:
     """Refuse a number format that the engine does not have, on any machine."""
     engine, precision = asked.settings.engine, asked.settings.precision
-    known = listed(Term(one, "choice") for one in ENGINES[engine].precision_choices)
+    known = join_parts(Term(one, "choice") for one in ENGINES[engine].precision_choices)
     clause = Message(
         "engine {engine} has no precision {precision}, it has {precisions}",
         code="precision_foreign",
@@ -223,7 +223,7 @@ def _foreign(asked: _Asked) -> Refusal:
         precisions=known,
     )
     reason = in_a_file if asked.machine is None else _cannot_be_had(precision, clause)
-    return _of_precision(asked, reason, clause, beside=("engine",))
+    return _of_precision(asked, reason, clause, related=("engine",))
 
 
 def _provider_text(settings: Settings, wanted: str) -> Message:
@@ -249,7 +249,7 @@ def _provider_text(settings: Settings, wanted: str) -> Message:
     )
 
 
-def _no_int8(asked: _Asked, machine: Machine) -> Refusal:
+def _no_int8(asked: _Context, machine: Machine) -> Refusal:
     """Refuse int8 where the model has no such form."""
     model, engine = asked.settings.model, asked.settings.engine
     clause = Message(
@@ -262,19 +262,19 @@ def _no_int8(asked: _Asked, machine: Machine) -> Refusal:
         machine.find(model, engine)
         reason = clause
     except ModelError as error:
-        reason = error.message.coded("int8_absent")
+        reason = error.message.with_code("int8_absent")
     return Refusal(
         knob="precision",
         value="int8",
         reason=reason,
         clause=clause,
-        beside=("model", "engine"),
-        lacking="model",
+        related=("model", "engine"),
+        missing="model",
     )
 
 
 def _of_precision(
-    asked: _Asked, reason: Message, clause: Message | None = None, *, beside: tuple[str, ...]
+    asked: _Context, reason: Message, clause: Message | None = None, *, related: tuple[str, ...]
 ) -> Refusal:
     """Refuse the number format."""
     return Refusal(
@@ -282,7 +282,7 @@ def _of_precision(
         value=asked.settings.precision,
         reason=reason,
         clause=clause,
-        beside=beside,
+        related=related,
     )
 
 
@@ -296,7 +296,7 @@ def _cannot_be_had(precision: str, clause: Message) -> Message:
     )
 
 
-def _focus(asked: _Asked) -> Iterator[Refusal]:
+def _focus(asked: _Context) -> Iterator[Refusal]:
     """Refuse knobs that the given focus does not use, and a missing box."""
     settings = asked.settings
     focus = settings.focus
@@ -314,17 +314,17 @@ def _focus(asked: _Asked) -> Iterator[Refusal]:
                 used_in=Term(used_in, "choice"),
                 focus=Term(focus, "choice"),
             )
-            yield Refusal(knob=name, value=value, reason=reason, beside=("focus", "engine"))
+            yield Refusal(knob=name, value=value, reason=reason, related=("focus", "engine"))
         elif name == "focus_box" and focus == "box" and not is_set:
             reason = Message(
                 "focus box needs the box; give focus_box, such as 120,40,300,500 or 10%,5%,50%,80%,"
                 " or choose focus auto",
                 code="focus_box_missing",
             )
-            yield Refusal(knob=name, value=value, reason=reason, beside=("focus", "engine"))
+            yield Refusal(knob=name, value=value, reason=reason, related=("focus", "engine"))
 
 
-def _arena(asked: _Asked) -> Iterator[Refusal]:
+def _arena(asked: _Context) -> Iterator[Refusal]:
     """Refuse to give back the memory of an arena that is off."""
     settings = asked.settings
     if not is_honoured("arena_shrink", settings.engine):
@@ -336,11 +336,11 @@ def _arena(asked: _Asked) -> Iterator[Refusal]:
             code="arena_absent",
         )
         yield Refusal(
-            knob="arena_shrink", value=True, reason=reason, beside=("cpu_mem_arena", "engine")
+            knob="arena_shrink", value=True, reason=reason, related=("cpu_mem_arena", "engine")
         )
 
 
-def _inter_op(asked: _Asked) -> Iterator[Refusal]:
+def _inter_op(asked: _Context) -> Iterator[Refusal]:
     """Refuse threads across operators that run one after another."""
     settings = asked.settings
     if not is_honoured("inter_op_threads", settings.engine):
@@ -357,11 +357,11 @@ def _inter_op(asked: _Asked) -> Iterator[Refusal]:
             knob="inter_op_threads",
             value=threads,
             reason=reason,
-            beside=("execution_mode", "engine"),
+            related=("execution_mode", "engine"),
         )
 
 
-def _large_focus(asked: _Asked) -> Iterator[Refusal]:
+def _large_focus(asked: _Context) -> Iterator[Refusal]:
     """Refuse a preset's focus with a large network; given by hand it holds."""
     settings, machine = asked.settings, asked.machine
     is_wish = asked.given is not None and "focus" not in asked.given
@@ -379,25 +379,25 @@ def _large_focus(asked: _Asked) -> Iterator[Refusal]:
             code="focus_unmeasured",
             model=settings.model,
         )
-        yield Refusal(knob="focus", value=settings.focus, reason=reason, beside=("model",))
+        yield Refusal(knob="focus", value=settings.focus, reason=reason, related=("model",))
 
 
-def _missing_files(asked: _Asked) -> Iterator[Refusal]:
+def _missing_files(asked: _Context) -> Iterator[Refusal]:
     """Refuse a model whose file is not here or not the engine's, and an execution provider that is not here."""
     settings, machine = asked.settings, asked.machine
     if machine is None:
         return
     own_file = own_file_problem(settings.engine, settings.model)
     if own_file is not None:
-        reason = own_file.coded("own_file_refused")
+        reason = own_file.with_code("own_file_refused")
         yield Refusal(
-            knob="model", value=settings.model, reason=reason, beside=("engine",), lacking="model"
+            knob="model", value=settings.model, reason=reason, related=("engine",), missing="model"
         )
         return
     try:
         model = machine.find(settings.model, None)
     except ModelError as error:
-        yield Refusal(knob="model", value=settings.model, reason=error.message, lacking="model")
+        yield Refusal(knob="model", value=settings.model, reason=error.message, missing="model")
     else:
         if (
             not settings.network_size
@@ -407,9 +407,9 @@ def _missing_files(asked: _Asked) -> Iterator[Refusal]:
             yield Refusal(
                 knob="network_size",
                 value=0,
-                reason=no_size_text(model),
-                beside=("model",),
-                lacking="model",
+                reason=no_size_reason(model),
+                related=("model",),
+                missing="model",
             )
     absent = (machine.absent_providers or {}).get(settings.provider)
     if absent is not None and is_honoured("provider", settings.engine):
@@ -417,12 +417,12 @@ def _missing_files(asked: _Asked) -> Iterator[Refusal]:
             knob="provider",
             value=settings.provider,
             reason=absent,
-            beside=("engine",),
-            lacking="provider",
+            related=("engine",),
+            missing="provider",
         )
 
 
-def no_size_text(model: ModelFile) -> Message:
+def no_size_reason(model: ModelFile) -> Message:
     """Return that neither a model's record nor its graph has the size of its input."""
     return Message(
         "{model} does not tell its input size; give --network-size",
@@ -431,7 +431,7 @@ def no_size_text(model: ModelFile) -> Message:
     )
 
 
-_RULES: tuple[Callable[[_Asked], Iterator[Refusal]], ...] = (
+_RULES: tuple[Callable[[_Context], Iterator[Refusal]], ...] = (
     _absent_engine,
     _unhonoured,
     _precision,
@@ -443,7 +443,9 @@ _RULES: tuple[Callable[[_Asked], Iterator[Refusal]], ...] = (
 )
 
 
-def build(values: Mapping[str, object]) -> tuple[Settings, list[Message], frozenset[str]]:
+def build_with_defaults(
+    values: Mapping[str, object],
+) -> tuple[Settings, list[Message], frozenset[str]]:
     """Make Settings of values by name, with defaults where a value cannot be.
 
     Args:
@@ -453,9 +455,11 @@ def build(values: Mapping[str, object]) -> tuple[Settings, list[Message], frozen
     Returns:
         The settings, what is wrong with single values, and the names of those.
     """
-    meant = as_meant(values)
+    meant = interpret_values(values)
     wrong = {
-        name: found for name in KNOBS if name in meant and (found := problems_of(name, meant[name]))
+        name: found
+        for name in KNOBS
+        if name in meant and (found := value_problems(name, meant[name]))
     }
     fitting = {name: value for name, value in meant.items() if name not in wrong}
     settings = Settings(**fitting)  # type: ignore[arg-type]  # each was looked at
@@ -472,7 +476,7 @@ def checked_settings(values: Mapping[str, object]) -> Settings:
     Raises:
         SettingsError: with everything that is wrong with single values and between them.
     """
-    settings, problems, wrong = build(values)
+    settings, problems, wrong = build_with_defaults(values)
     problems += [refusal.reason for refusal in check(settings, None, wrong=wrong)]
     if problems:
         raise SettingsError(problems)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 # A format must be faster than a preferred one by this share of its time; below, the preferred one
 # stays, so that two formats that take the same time do not change places from one timing to the
 # next.
-MARGIN = 0.10
+TIE_MARGIN = 0.10
 Format = TypeVar("Format", bound=str)
 
 
-def fastest_of(candidates: Sequence[Format], times_s: Mapping[str, float]) -> Format | None:
+def fastest_format(candidates: Sequence[Format], times_s: Mapping[str, float]) -> Format | None:
     """Choose the fastest format.
 
     Args:
@@ -25,21 +25,21 @@ def fastest_of(candidates: Sequence[Format], times_s: Mapping[str, float]) -> Fo
         times_s: what each took, seconds, more than 0; may lack some.
 
     Returns:
-        The first of the candidates that takes at most `MARGIN` more than the fastest. None: not
+        The first of the candidates that takes at most `TIE_MARGIN` more than the fastest. None: not
         every candidate was timed, so the times decide nothing.
 
-    >>> fastest_of(["int8", "fp32"], {"int8": 0.021, "fp32": 0.020})
+    >>> fastest_format(["int8", "fp32"], {"int8": 0.021, "fp32": 0.020})
     'int8'
-    >>> fastest_of(["int8", "fp32"], {"int8": 0.024, "fp32": 0.020})
+    >>> fastest_format(["int8", "fp32"], {"int8": 0.024, "fp32": 0.020})
     'fp32'
     """
     if not candidates or not times_s.keys() >= set(candidates):
         return None
-    limit_s = min(times_s[one] for one in candidates) * (1 + MARGIN)
+    limit_s = min(times_s[one] for one in candidates) * (1 + TIE_MARGIN)
     return next(one for one in candidates if times_s[one] <= limit_s)
 
 
-def steadied(before_s: Mapping[str, float], now_s: Mapping[str, float]) -> Mapping[str, float]:
+def stable_times(before_s: Mapping[str, float], now_s: Mapping[str, float]) -> Mapping[str, float]:
     """Return the times to remember after another timing: those of before, unless something changed.
 
     Args:
@@ -48,7 +48,7 @@ def steadied(before_s: Mapping[str, float], now_s: Mapping[str, float]) -> Mappi
 
     Returns:
         The times of before where the same formats were timed and each one's time, as a share of the
-        fastest's, is within `MARGIN` of what it was: the difference is noise, and must not change
+        fastest's, is within `TIE_MARGIN` of what it was: the difference is noise, and must not change
         the choice.
     """
     if before_s.keys() != now_s.keys():
@@ -58,5 +58,5 @@ def steadied(before_s: Mapping[str, float], now_s: Mapping[str, float]) -> Mappi
         for times in (before_s, now_s)
     )
     before, now = shares
-    is_same = all(abs(now[name] / before[name] - 1) <= MARGIN for name in now)
+    is_same = all(abs(now[name] / before[name] - 1) <= TIE_MARGIN for name in now)
     return before_s if is_same else now_s

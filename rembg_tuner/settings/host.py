@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.messages import Message, Term, join_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -149,7 +149,7 @@ def formats_text(formats: Iterable[str]) -> Message:
     if not named:
         return Message("without bf16 and VNNI")
     *most, last = named
-    together = listed((listed(_terms(most)), last), " and ") if most else last
+    together = join_parts((join_parts(_terms(most)), last), " and ") if most else last
     return Message("with {formats}", formats=together)
 
 

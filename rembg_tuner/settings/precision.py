@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.spec import name_of
 from rembg_tuner.settings.check import check
-from rembg_tuner.settings.fastest import fastest_of
+from rembg_tuner.settings.fastest import fastest_format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Precision, Settings
 
 # Mean absolute difference of two mattes, above which a number format is no longer the same model.
-MOST_DIFFERENCE = 0.02
+MAX_DIFFERENCE = 0.02
 
 
-def meaning_of_precision(
+def resolve_precision(
     settings: Settings, machine: Machine
 ) -> tuple[Precision, tuple[Message, ...]]:
     """Return the number format that a setting means, and what is to be said of it.
@@ -41,7 +41,7 @@ def meaning_of_precision(
                 provider=settings.provider,
             ),
         )
-    found = look_at_formats(settings, machine)
+    found = rank_formats(settings, machine)
     if not found.unmeasured or found.chosen != "fp32" or found.is_timed:
         return found.chosen, _timed_notes(found)
     model, engine = settings.model, settings.engine
@@ -50,7 +50,7 @@ def meaning_of_precision(
         " {engine} was not measured; python -m rembg_tuner models agreement {model} --pictures DIR"
         " does",
         code="auto_unmeasured",
-        formats=listed(found.unmeasured, " and "),
+        formats=join_parts(found.unmeasured, " and "),
         model=name_of(model),
         engine=engine,
     )
@@ -83,7 +83,7 @@ class Formats:
         return len(self.candidates) > 1
 
 
-def look_at_formats(settings: Settings, machine: Machine) -> Formats:
+def rank_formats(settings: Settings, machine: Machine) -> Formats:
     """Find what `precision auto` may be, and what it is.
 
     Args:
@@ -108,12 +108,12 @@ def look_at_formats(settings: Settings, machine: Machine) -> Formats:
         ):
             continue
         found = machine.agreement(model, engine, precision)
-        if found is not None and found.mae <= MOST_DIFFERENCE:
+        if found is not None and found.mae <= MAX_DIFFERENCE:
             candidates.append(precision)
         elif found is None and precision in spec.faster_than_fp32:
             unmeasured.append(precision)
     times_s = machine.format_times(model, engine) if len(candidates) > 1 else {}
-    timed = fastest_of(candidates, times_s)
+    timed = fastest_format(candidates, times_s)
     return Formats(
         candidates=tuple(candidates),
         unmeasured=tuple(unmeasured),

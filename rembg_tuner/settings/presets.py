@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import PresetError, SettingsError
-from rembg_tuner.base.messages import Message, Quoted, Term, listed
+from rembg_tuner.base.messages import Message, Quoted, Term, join_parts
 from rembg_tuner.base.yaml_files import YamlFileError, read_mapping
 from rembg_tuner.settings.check import checked_settings
 from rembg_tuner.settings.host import formats_text
@@ -333,7 +333,7 @@ def find_preset(name: str) -> Preset:
     """
     presets = read_presets()
     if name not in presets:
-        known = listed(Term(one, "preset") for one in presets)
+        known = join_parts(Term(one, "preset") for one in presets)
         raise PresetError(
             Message(
                 "there is no preset {name!r:.80}; the presets are {presets}",

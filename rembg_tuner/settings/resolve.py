@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import ModelError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.settings.check import no_size_text
+from rembg_tuner.settings.check import no_size_reason
 from rembg_tuner.settings.machine import ABSENT, LIBVIPS_PACKAGE, Machine, ModelFile
-from rembg_tuner.settings.precision import meaning_of_precision
+from rembg_tuner.settings.precision import resolve_precision
 from rembg_tuner.settings.settings import KNOBS, Settings
 
 if TYPE_CHECKING:
@@ -145,11 +145,11 @@ def resolve(settings: Settings, machine: Machine) -> ResolvedSettings:
     Raises:
         ModelError: the model's file is not there or not what it should be, or tells no input size.
     """
-    precision, notes = meaning_of_precision(settings, machine)
+    precision, notes = resolve_precision(settings, machine)
     model = machine.find(settings.model, settings.engine if precision == "int8" else None)
     size = settings.network_size or model.side
     if size is None:
-        raise ModelError(no_size_text(model))
+        raise ModelError(no_size_reason(model))
     own_default = 0 if settings.engine_spec.is_stock else machine.cpus
     is_parallel = settings.execution_mode == "parallel"
     return ResolvedSettings(

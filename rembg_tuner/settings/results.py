@@ -31,17 +31,19 @@ FailureKind = Literal[
     "busy",
 ]
 PeakSource = Literal["vmhwm", "sampled"]
-HAD_COMPANY = Message(
+CONCURRENT_RUN = Message(
     "another slot was running at the same time, so this took longer than it would alone",
     code="concurrent_run",
 )
-Told = Value | dict[str, Any]  # what an engine says of one of its knobs; of focus, a mapping
+EffectiveValue = (
+    Value | dict[str, Any]
+)  # what an engine says of one of its knobs; of focus, a mapping
 MACHINE_BUSY = "machine_busy"  # the code of the warning that other programs ran
 # Warnings that something decides on, by how they began before they had codes: sweeps of those
 # versions are read.
 _BEFORE_CODES = {
     "the machine was busy": MACHINE_BUSY,
-    str(HAD_COMPANY): str(HAD_COMPANY.code),
+    str(CONCURRENT_RUN): str(CONCURRENT_RUN.code),
     "no clear foreground": NO_FOREGROUND,
 }
 
@@ -75,7 +77,7 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class MatteAgreement:
     """How like a reference's matte a matte is; see `quality`."""
 
     reference: str
@@ -124,7 +126,7 @@ class Result:
     before_preview: str | None
     run_index: int
     settings: Settings
-    effective: dict[str, Told]
+    effective: dict[str, EffectiveValue]
     stages_s: dict[str, float]
     total_s: float
     load_s: float
@@ -137,14 +139,14 @@ class Result:
     rss_file_bytes: int | None
     peak_source: PeakSource
     output_bytes: int
-    agreement: Agreement | None
+    agreement: MatteAgreement | None
     warnings: tuple[Message, ...]
     environment: Environment
     curve: tuple[tuple[float, int], ...]
 
     def to_dict(self) -> dict[str, object]:
         """Give the fields by name, ready for JSON; warnings by code and in English."""
-        return {**asdict(self), "warnings": [public_message(one) for one in self.warnings]}
+        return {**asdict(self), "warnings": [message_to_dict(one) for one in self.warnings]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,22 +177,22 @@ class Failure:
         return self.message.code or self.kind
 
 
-def public_message(message: Message) -> dict[str, str | None]:
+def message_to_dict(message: Message) -> dict[str, str | None]:
     """Give a message as JSON for programs."""
     return {"code": message.code, "message": str(message)}
 
 
 def read_message(content: object) -> Message:
-    """Read what `public_message` or `Message.to_json` gave, or a sentence that an older version wrote.
+    """Read what `message_to_dict` or `Message.to_json` gave, or a sentence that an older version wrote.
 
     Raises:
         ValueError: it is neither.
     """
     match content:
         case {"code": str() | None as code, "message": str(text)}:
-            return quoted(text).coded(code)
+            return quoted(text).with_code(code)
         case str(text):
-            return quoted(text).coded(_code_before_codes(text))
+            return quoted(text).with_code(_code_before_codes(text))
     return Message.from_json(content)
 
 
@@ -217,7 +219,7 @@ def is_disturbed(warnings: Iterable[Message]) -> bool:
 
     Other programs, or another slot's run.
     """
-    return any(one.code in (MACHINE_BUSY, HAD_COMPANY.code) for one in warnings)
+    return any(one.code in (MACHINE_BUSY, CONCURRENT_RUN.code) for one in warnings)
 
 
 def distinct(warnings: Iterable[Message]) -> tuple[Message, ...]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from rembg_tuner.base.boxes import BOX_FORM, box_problem, box_text
 from rembg_tuner.base.errors import SettingsError
-from rembg_tuner.base.knobs import Knob, problems_of_value
-from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.knobs import Knob, knob_problems
+from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.engines import table
 from rembg_tuner.engines.versions import is_installed
 from rembg_tuner.models.spec import DEFAULT_MODEL, MODEL_ALIASES
@@ -31,7 +31,7 @@ Focus = Literal["off", "auto", "box"]
 Value = str | int | float | bool | None
 PeakKey = tuple[tuple[str, Value], ...]  # knobs with their values
 
-ENGINES: tuple[EngineName, ...] = tuple(table.ENGINES)
+ENGINE_NAMES: tuple[EngineName, ...] = tuple(table.ENGINES)
 # rembg itself, to compare with
 STOCK_ENGINE: EngineName = next(name for name, spec in table.ENGINES.items() if spec.is_stock)
 _KNOB = "knob"
@@ -47,7 +47,7 @@ def best_installed_engine() -> EngineName:
     for spec in table.by_rank():
         if not spec.is_stock and is_installed(spec):
             return spec.name
-    return ENGINES[0]  # a dependency of this program: its absence is found when it is loaded
+    return ENGINE_NAMES[0]  # a dependency of this program: its absence is found when it is loaded
 
 
 def _honouring(knob: str) -> frozenset[str]:
@@ -84,7 +84,7 @@ class Settings:
                     " stock pipeline, to compare with"
                 ),
                 group="model and engine",
-                choices=ENGINES,
+                choices=ENGINE_NAMES,
                 default_text="best installed",
             )
         },
@@ -364,7 +364,7 @@ class Settings:
             object.__setattr__(self, "model", MODEL_ALIASES.get(self.model, self.model))
         if isinstance(self.focus_box, str):
             object.__setattr__(self, "focus_box", box_text(self.focus_box))
-        problems = [one for name in KNOBS for one in problems_of(name, getattr(self, name))]
+        problems = [one for name in KNOBS for one in value_problems(name, getattr(self, name))]
         if problems:
             raise SettingsError(problems)
 
@@ -455,7 +455,7 @@ def build_settings(values: dict[str, object]) -> Settings:
         SettingsError: a name is unknown, or a value is not allowed.
     """
     problems = unknown_problems(values)
-    given = as_meant(values)
+    given = interpret_values(values)
     try:
         settings = Settings(**given)  # type: ignore[arg-type]  # __post_init__ checks every type
     except SettingsError as error:
@@ -467,7 +467,7 @@ def build_settings(values: dict[str, object]) -> Settings:
 
 def unknown_problems(names: Iterable[str]) -> list[Message]:
     """Say which names are no setting's; empty: all are."""
-    known = listed(Term(name, "knob") for name in KNOBS)
+    known = join_parts(Term(name, "knob") for name in KNOBS)
     return [
         Message(
             "{name} is not a setting; the settings are {known}", name=f"{name!r:.80}", known=known
@@ -477,12 +477,12 @@ def unknown_problems(names: Iterable[str]) -> list[Message]:
     ]
 
 
-def as_meant(values: Mapping[str, object]) -> dict[str, object]:
+def interpret_values(values: Mapping[str, object]) -> dict[str, object]:
     """Return the values of known knobs as YAML, JSON or a form mean them."""
-    return {name: _as_meant(name, value) for name, value in values.items() if name in KNOBS}
+    return {name: _interpret_value(name, value) for name, value in values.items() if name in KNOBS}
 
 
-def _as_meant(name: str, value: object) -> object:
+def _interpret_value(name: str, value: object) -> object:
     """Take a whole number for a knob of another kind of number, and YAML's off, which is false, for the word.
 
     A number too great is infinite.
@@ -496,11 +496,11 @@ def _as_meant(name: str, value: object) -> object:
     return float(value)
 
 
-def problems_of(name: str, value: object) -> list[Message]:
+def value_problems(name: str, value: object) -> list[Message]:
     """Say what is wrong with one value alone, whatever the other knobs are; empty: nothing."""
     if value is None and is_optional(name):
         return []
-    problems = problems_of_value(name, KNOBS[name], type_of(name), value)
+    problems = knob_problems(name, KNOBS[name], type_of(name), value)
     if (
         name == "focus_box"
         and not problems

@@ -20,8 +20,8 @@ from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.runtime.load import OwnLoad
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.presets import find_preset
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.results import Failure, distinct, is_busy, setting_peak_bytes
 from rembg_tuner.settings.settings import STOCK_ENGINE, Settings
 from rembg_tuner.tuning.stats import summarise
@@ -128,7 +128,7 @@ def measure_article(
     settings: dict[str, Settings] = {}
     missing: dict[str, Message] = {}
     for name in (*ARTICLE_ROWS, *OUR_ROWS):
-        wanted, warnings = asked_settings(find_preset(name), {}, machine)
+        wanted, warnings = requested_settings(find_preset(name), {}, machine)
         for said in warnings:
             tell(f"preset {name}: {said}")
         entry = find_entry(wanted.model)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
 from rembg_tuner.base.errors import SettingsError
-from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.base.units import format_bytes, format_exact_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Budgets:
             said.append(Message("licence free for commercial use"))
         if not said:
             return Message("any memory, time and agreement")
-        return Message("{budgets}", budgets=listed(said))
+        return Message("{budgets}", budgets=join_parts(said))
 
     def fits(self, trial: Trial) -> bool:
         """Return whether a measured trial keeps every budget.

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import ModelError, OutputError
 from rembg_tuner.base.files import open_cache
-from rembg_tuner.base.messages import Message, Quoted, listed
+from rembg_tuner.base.messages import Message, Quoted, join_parts
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.models.spec import name_of
 from rembg_tuner.runtime.format_times import note_times
-from rembg_tuner.settings.fastest import MARGIN
-from rembg_tuner.settings.precision import Formats, look_at_formats
+from rembg_tuner.settings.fastest import TIE_MARGIN
+from rembg_tuner.settings.precision import Formats, rank_formats
 from rembg_tuner.settings.results import Failure, Result, is_disturbed
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.worker.pipeline import Job
@@ -60,14 +60,14 @@ class FormatState:
                     " be {margin:.0%} faster to take its place",
                     code="auto_is_timed",
                     chosen=found.chosen,
-                    times=listed(times),
-                    margin=MARGIN,
+                    times=join_parts(times),
+                    margin=TIE_MARGIN,
                 )
             return Message(
                 "precision auto is {chosen}, as timed on this machine: {times}",
                 code="auto_is_timed",
                 chosen=found.chosen,
-                times=listed(times),
+                times=join_parts(times),
             )
         return Message(
             "precision auto is {chosen}, as recorded on other machines; not timed here",
@@ -101,7 +101,7 @@ def format_states(machine: Machine, models: Iterable[str] = ()) -> list[FormatSt
             settings = _auto(model, engine)
             if settings is None or not machine.has_model(model):
                 continue
-            formats = look_at_formats(settings, machine)
+            formats = rank_formats(settings, machine)
             if formats.is_choice:
                 found.append(FormatState(settings=settings, formats=formats))
     return found

@@ -10,19 +10,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import SettingsError
-from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.spec import MODEL_ALIASES
-from rembg_tuner.settings.check import check, unhonoured_text, worded
+from rembg_tuner.settings.check import check, unhonoured_reason, value_term
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import (
     KNOBS,
     Settings,
-    as_meant,
     default_of,
+    interpret_values,
     is_honoured,
-    problems_of,
     unknown_problems,
+    value_problems,
 )
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def make_grid(axes: Axes, base: Settings, machine: Machine) -> Grid:
         Message(
             "{knob} {value} cannot be had here: {reasons}",
             knob=Term(name, "knob"),
-            value=worded(value),
-            reasons=listed(reasons, "; "),
+            value=value_term(value),
+            reasons=join_parts(reasons, "; "),
         )
         for name, values in axes.items()
         for value in values
@@ -160,7 +160,7 @@ def _refuse_what_is_never_allowed(axes: Axes) -> None:
         problem
         for name in axes.keys() & KNOBS.keys()
         for value in axes[name]
-        for problem in problems_of(name, as_meant({name: value})[name])
+        for problem in value_problems(name, interpret_values({name: value})[name])
     ]
     if problems:
         raise SettingsError(problems)
@@ -175,7 +175,7 @@ def _is_used(name: str, value: Value, settings: Iterable[Settings]) -> bool:
 def _unhonoured(name: str, settings: Iterable[Settings]) -> list[Message]:
     """Say which of the engines that are left do not have a knob."""
     engines = dict.fromkeys(one.engine for one in settings)
-    return [unhonoured_text(name, engine) for engine in engines if not is_honoured(name, engine)]
+    return [unhonoured_reason(name, engine) for engine in engines if not is_honoured(name, engine)]
 
 
 Difference = tuple[
@@ -207,7 +207,7 @@ class _Found:
         refusals = check(settings, self._machine)
         absent = [one for one in refusals if one.knob == "engine"]  # nothing else of it can be told
         for refusal in absent or refusals:
-            of_axes = [name for name in (refusal.knob, *refusal.beside) if name in chosen]
+            of_axes = [name for name in (refusal.knob, *refusal.related) if name in chosen]
             for name in of_axes or chosen:
                 self.reasons.setdefault((name, chosen[name]), {})[_of_axis(refusal)] = None
         if refusals:
@@ -240,22 +240,22 @@ def _same_text(differing: Difference, engines: Iterable[str]) -> Message:
     """Say that values mean the same."""
 
     def written(place: int) -> Parameter:
-        return listed(
-            Message("{knob} {value}", knob=Term(one[0], "knob"), value=worded(one[place]))
+        return join_parts(
+            Message("{knob} {value}", knob=Term(one[0], "knob"), value=value_term(one[place]))
             for one in differing
         )
 
     return Message(
         "{values} is left out with engine {engines}: it is the same as {others} here",
         values=written(1),
-        engines=listed(Term(engine, "choice") for engine in engines),
+        engines=join_parts(Term(engine, "choice") for engine in engines),
         others=written(2),
     )
 
 
 def _made(base: Settings, chosen: dict[str, Value]) -> Settings:
     """Make one setting; knobs that its engine does not have stay at their defaults."""
-    wanted = {**base.to_dict(), **as_meant(chosen)}
+    wanted = {**base.to_dict(), **interpret_values(chosen)}
     engine = str(wanted["engine"])
     values = {
         name: value if is_honoured(name, engine) else default_of(name)

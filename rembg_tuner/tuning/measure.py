@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rembg_tuner.runtime.comparer import Comparer, Comparison
-    from rembg_tuner.settings.results import Told
+    from rembg_tuner.settings.results import EffectiveValue
     from rembg_tuner.settings.settings import Settings, Value
     from rembg_tuner.tuning.trial_runner import TrialRunner
 
@@ -237,7 +237,7 @@ def trial_of(
     return replace(timed_trial, workers_s=timed_trial.worker_times_s)
 
 
-def _of_the_setting(effective: dict[str, Told]) -> dict[str, Value]:
+def _of_the_setting(effective: dict[str, EffectiveValue]) -> dict[str, Value]:
     """Leave out of what an engine says what it says of one picture: where focus looked."""
     return {name: value for name, value in effective.items() if not isinstance(value, dict)}
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import OutputError, SettingsError
 from rembg_tuner.base.files import replacing
-from rembg_tuner.base.messages import Message, Quoted, listed
+from rembg_tuner.base.messages import Message, Quoted, join_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -187,7 +187,7 @@ def _refuse_another(there: dict[str, object], here: dict[str, object], folder: P
                     "the sweep in {folder} differs in {parts}; give the same to go on with it, or"
                     " name another -o",
                     folder=folder,
-                    parts=listed(differing),
+                    parts=join_parts(differing),
                 )
             ]
         )

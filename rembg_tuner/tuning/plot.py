@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rembg_tuner.base.messages import Message, joined
+from rembg_tuner.base.messages import Message, join_sentences
 from rembg_tuner.base.templates import render
 from rembg_tuner.base.units import MIB, format_seconds
 from rembg_tuner.tuning.axes import TEMPLATES, Axis, fit_axis
@@ -237,7 +237,7 @@ def _legend(shapes: set[str]) -> tuple[tuple[str, str], ...]:
 def _label(trial: Trial, setting: Message) -> Message:
     """Return the label of a point for the tooltip and screen readers."""
     label = Message("{setting}: {figures}", setting=setting, figures=figures_of(trial))
-    return joined([label, Message("may be unstable")]) if trial.may_be_unstable else label
+    return join_sentences([label, Message("may be unstable")]) if trial.may_be_unstable else label
 
 
 def _budget(

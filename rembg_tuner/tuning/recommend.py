@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rembg_tuner.base.messages import Message, Term, joined, listed
+from rembg_tuner.base.messages import Message, Term, join_parts, join_sentences
 from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.tuning.pareto import front_of
 from rembg_tuner.tuning.stats import repeatability_of
@@ -241,7 +241,7 @@ def _changed_figures(trial: Trial, chosen: Trial) -> Message:
     memory = f"{format_bytes(trial.peak_bytes)} ({peak / ours[0] - 1:+.0%})"
     time = f"{format_seconds(trial.time_s)} ({time_s / ours[1] - 1:+.0%})"
     if trial.agreement is None:
-        return Message("{figures}", figures=listed([memory, time]))
+        return Message("{figures}", figures=join_parts([memory, time]))
     return Message(
         "{memory}, {time}, agreement {agreement:.3f} ({change:+.3f})",
         memory=memory,
@@ -279,7 +279,7 @@ def _why(
     if dearest is not chosen:
         share = _cost(chosen)[0] / _cost(dearest)[0]
         said.append(Message("that is {share:.0%} of the dearest setting's", share=share))
-    return joined(said)
+    return join_sentences(said)
 
 
 def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[Step, ...]:

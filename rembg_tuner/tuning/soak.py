@@ -18,7 +18,7 @@ from rembg_tuner.base.units import MIB, format_bytes
 from rembg_tuner.runtime.meter import Meter
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.results import Failure, public_message, setting_peak_bytes
+from rembg_tuner.settings.results import Failure, message_to_dict, setting_peak_bytes
 from rembg_tuner.tuning.axes import TEMPLATES, Axis, fit_axis
 from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS, summarise
 from rembg_tuner.worker.pipeline import Job
@@ -100,7 +100,7 @@ class Soak:
             **asdict(self),
             "pictures_a_day": self.pictures_a_day,
             "verdict": self.verdict,
-            "failure": None if self.failure is None else public_message(self.failure),
+            "failure": None if self.failure is None else message_to_dict(self.failure),
             "no_verdict": None if self.no_verdict is None else str(self.no_verdict),
         }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import OutputError
 from rembg_tuner.base.messages import Message, Quoted
-from rembg_tuner.settings.results import HAD_COMPANY
+from rembg_tuner.settings.results import CONCURRENT_RUN
 from rembg_tuner.tuning.guess import left_range_s
 from rembg_tuner.tuning.measure import join_workers, measure_trial
 from rembg_tuner.tuning.recommend import contenders
@@ -279,7 +279,7 @@ class Sweep:
             if not trial.is_measured:
                 self.known.forget(self.context, trial.settings)
                 return
-            if HAD_COMPANY in trial.warnings:
+            if CONCURRENT_RUN in trial.warnings:
                 return
             folder = self.thumbnails or self.known.thumbnails_folder()
             identity = "".join((self.context, *self.known.identity(trial.settings)))

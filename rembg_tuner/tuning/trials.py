@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rembg_tuner.base.errors import SettingsError
-from rembg_tuner.base.messages import Message, Parameter, Quoted, Term, listed, plural
+from rembg_tuner.base.messages import Message, Parameter, Quoted, Term, join_parts, plural
 from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.models.spec import name_of
-from rembg_tuner.settings.results import public_message, read_message
+from rembg_tuner.settings.results import message_to_dict, read_message
 from rembg_tuner.settings.settings import (
     KNOBS,
     Settings,
@@ -146,8 +146,8 @@ class Trial:
         return {
             **asdict(self),
             "settings": self.settings.to_dict(),
-            "warnings": [public_message(one) for one in self.warnings],
-            "failure": None if self.failure is None else public_message(self.failure),
+            "warnings": [message_to_dict(one) for one in self.warnings],
+            "failure": None if self.failure is None else message_to_dict(self.failure),
         }
 
     def public(self) -> Trial:
@@ -301,7 +301,7 @@ def figures_of(trial: Trial) -> Message:
     """Write a measured trial's figures: `161 MiB, 88 ms, agreement 0.986`."""
     peak, time = format_bytes(trial.peak_bytes), format_seconds(trial.time_s)
     if trial.agreement is None:
-        return Message("{figures}", figures=listed([peak, time]))
+        return Message("{figures}", figures=join_parts([peak, time]))
     return Message(
         "{peak}, {time}, agreement {agreement:.3f}",
         peak=peak,
@@ -322,7 +322,7 @@ def label_of(settings: Settings, names: Sequence[str]) -> Message:
     `openvino · int8 · 256 px`.
     """
     words = [_word(name, settings) for name in names if is_honoured(name, settings.engine)]
-    return Message("{setting}", setting=listed(words or [settings.engine], " · "))
+    return Message("{setting}", setting=join_parts(words or [settings.engine], " · "))
 
 
 def _word(name: str, settings: Settings) -> Parameter:

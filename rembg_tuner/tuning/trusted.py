@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import PictureError, PresetError, SettingsError
-from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.models.spec import MODEL_ALIASES
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.presets import find_preset, read_presets
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.settings import Settings, best_installed_engine
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def find_trusted(name: str) -> tuple[Settings, Message]:
     """
     if name in read_presets():
         try:
-            settings = asked_settings(find_preset(name), {}, read_machine())[0]
+            settings = requested_settings(find_preset(name), {}, read_machine())[0]
             return settings, Message("preset {preset}", preset=name)
         except PresetError as error:
             raise SettingsError([error.message]) from error
@@ -45,7 +45,7 @@ def find_trusted(name: str) -> tuple[Settings, Message]:
             Message(
                 "--reference {name} is no preset, no model, and no file; presets are {known}",
                 name=name,
-                known=listed(Term(one, "preset") for one in read_presets()),
+                known=join_parts(Term(one, "preset") for one in read_presets()),
             )
         ]
     )

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.base.errors import OutputError, PictureError, SettingsError
-from rembg_tuner.base.messages import Message, Quoted, listed
+from rembg_tuner.base.messages import Message, Quoted, join_parts
 from rembg_tuner.base.small_matte import read_small_matte
 from rembg_tuner.imaging.formats import first_bytes
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.runtime.preset_figures import PresetFigures, note_figures
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import measured_elsewhere_text
 from rembg_tuner.settings.records import (
@@ -27,7 +26,8 @@ from rembg_tuner.settings.records import (
     engine_with_version,
     read_record,
 )
-from rembg_tuner.settings.results import is_busy, is_disturbed, public_message
+from rembg_tuner.settings.requested import requested_settings
+from rembg_tuner.settings.results import is_busy, is_disturbed, message_to_dict
 from rembg_tuner.tuning.bench.pictures import P1080, P1080_SMALL
 from rembg_tuner.tuning.measure import Ground, Reference, measure_trial
 from rembg_tuner.tuning.opening import describe_environment
@@ -93,7 +93,7 @@ class Check:
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields by name, ready for JSON."""
-        note = None if self.note is None else public_message(self.note)
+        note = None if self.note is None else message_to_dict(self.note)
         return {
             "what": self.what,
             "picture": self.picture or None,
@@ -191,7 +191,7 @@ def verify(
     files = find_pictures(
         preset.name, record, request.pictures or _files_beside(record, request.beside)
     )
-    settings, warnings = asked_settings(preset, {}, read_machine())
+    settings, warnings = requested_settings(preset, {}, read_machine())
     elsewhere = measured_elsewhere_text(preset, read_host())
     _refuse_nothing_to_compare(preset.name, record, elsewhere, request.ranges)
     ground = Ground(
@@ -308,7 +308,7 @@ def find_pictures(name: str, record: Record, given: Sequence[Path]) -> list[Path
                         " {pictures}",
                         code="record_pictures_unknown",
                         name=name,
-                        pictures=listed(unknown),
+                        pictures=join_parts(unknown),
                     )
                 ]
             )
@@ -322,7 +322,7 @@ def find_pictures(name: str, record: Record, given: Sequence[Path]) -> list[Path
                     " missing: {pictures}; name them, or their folder, after the preset",
                     code="record_pictures_missing",
                     name=name,
-                    pictures=listed(missing),
+                    pictures=join_parts(missing),
                 )
             ]
         )

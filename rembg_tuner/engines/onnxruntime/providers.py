@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import onnxruntime
 
 from rembg_tuner.base.errors import EngineError, MissingProviderError
-from rembg_tuner.base.messages import Message, Quoted, listed
+from rembg_tuner.base.messages import Message, Quoted, join_parts
 from rembg_tuner.engines.onnxruntime.spec import PROVIDERS
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def provider_problem(provider: str) -> Message | None:
             " {remedy}; or choose provider cpu",
             code="provider_absent",
             provider=provider,
-            present=listed(word for word, full in PROVIDERS.items() if full in available),
+            present=join_parts(word for word, full in PROVIDERS.items() if full in available),
             remedy=_PROVIDER_WHEELS[provider],
         )
     if provider == "cpu":

@@ -20,7 +20,7 @@ from openvino import properties
 
 from rembg_tuner.base.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.base.files import has_its_sum, making_folder, replacing, write_sum
-from rembg_tuner.base.messages import Message, listed, quoted
+from rembg_tuner.base.messages import Message, join_parts, quoted
 from rembg_tuner.engines.arrays import fill_up, pictures_of
 from rembg_tuner.models.onnx_header import refuse_newer
 from rembg_tuner.models.spec import refuse_no_output
@@ -69,7 +69,7 @@ class OpenVinoEngine:
                     "precision {precision} is not this CPU's own, which has {capabilities}; choose"
                     " precision fp32",
                     precision=settings.precision,
-                    capabilities=listed(sorted(capabilities)),
+                    capabilities=join_parts(sorted(capabilities)),
                 )
             )
         config = {

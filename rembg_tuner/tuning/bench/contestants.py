@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.messages import Message
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.check import check
 from rembg_tuner.settings.presets import find_preset
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.settings import STOCK_ENGINE, Settings
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def entrants_here(machine: Machine, *, held_to: str | None = None) -> Entrants:
             present.append(one)
         else:
             left_out[one.name] = str(reason)
-    settings, warnings = asked_settings(find_preset(FASTEST), {}, machine)
+    settings, warnings = requested_settings(find_preset(FASTEST), {}, machine)
     if warnings:
         left_out[FASTEST] = str(warnings[0])
     else:

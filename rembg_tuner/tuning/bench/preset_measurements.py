@@ -15,9 +15,9 @@ from rembg_tuner.base.yaml_files import format_mapping
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.presets import presets_path, read_presets
 from rembg_tuner.settings.records import RecordedPicture
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.tuning.bench.pictures import P1080, P1080_SMALL
 from rembg_tuner.tuning.bench.report import measured_of
@@ -51,7 +51,7 @@ def measure_presets(*, rounds: int, tell: Callable[[str], None]) -> dict[str, Pr
 def _measure(preset: Preset, machine: Machine, rounds: int) -> Preset:
     """Measure one preset."""
     try:
-        settings, warnings = asked_settings(preset, {}, machine)
+        settings, warnings = requested_settings(preset, {}, machine)
     except SettingsError as error:
         return _unmeasured(preset, str(error))
     if warnings:

@@ -14,7 +14,6 @@ from rembg_tuner.base.errors import PresetError, SettingsError
 from rembg_tuner.base.units import MIB, format_bytes, format_seconds
 from rembg_tuner.runtime.diagnosis import diagnose
 from rembg_tuner.runtime.preset_figures import find_figures
-from rembg_tuner.settings.asked import asked_settings
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import (
     find_preset,
@@ -22,6 +21,7 @@ from rembg_tuner.settings.presets import (
     read_presets,
     small_subject_of,
 )
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.web.locale.catalogues import language_of
 from rembg_tuner.web.locale.words import message_text, page_text, translate
 from rembg_tuner.web.pages.choices import (
@@ -291,7 +291,7 @@ def _measured_where(
 
 def _dropped(preset: Preset) -> tuple[Message, ...]:
     """Say what of a preset this machine cannot do."""
-    return asked_settings(preset, {}, machine_here())[1]
+    return requested_settings(preset, {}, machine_here())[1]
 
 
 def show_examples(language: str) -> str:

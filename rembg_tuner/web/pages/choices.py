@@ -13,16 +13,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from rembg_tuner.base.errors import PictureError, SettingsError
-from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.base.units import MIB
 from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.runtime.diagnosis import absent_providers, provider_states
 from rembg_tuner.runtime.this_machine import read_machine, refresh
-from rembg_tuner.settings.asked import asked_settings
-from rembg_tuner.settings.check import build, check
+from rembg_tuner.settings.check import build_with_defaults, check
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import find_preset
+from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.settings import KNOBS, Settings, is_honoured, is_optional, type_of
 from rembg_tuner.web.pages.shared_answer import SharedAnswer
 
@@ -119,14 +119,14 @@ def absence_of(preset: str) -> Absence | None:
         PresetError: there is no such preset.
     """
     for one in missing_of(preset_settings(preset)):
-        if one.lacking is not None:
+        if one.missing is not None:
             text = Message(
                 "preset {preset} cannot run here: {reason}",
                 code="preset_absent",
                 preset=Term(preset, "preset"),
                 reason=one.reason,
             )
-            return Absence(kind=one.lacking, text=text)
+            return Absence(kind=one.missing, text=text)
     return None
 
 
@@ -143,7 +143,7 @@ def missing_of(settings: Settings) -> tuple[Refusal, ...]:
 
 def _lacking(settings: Settings, machine: Machine) -> tuple[Refusal, ...]:
     """Return the refusals for what is missing."""
-    return tuple(one for one in check(settings, machine) if one.lacking is not None)
+    return tuple(one for one in check(settings, machine) if one.missing is not None)
 
 
 def possible_precisions(engines: Sequence[str], machine: Machine) -> list[str]:
@@ -155,9 +155,9 @@ def possible_precisions(engines: Sequence[str], machine: Machine) -> list[str]:
     """
 
     def is_possible(precision: str, engine: str) -> bool:
-        settings, _, _ = build({"engine": engine, "precision": precision})
+        settings, _, _ = build_with_defaults({"engine": engine, "precision": precision})
         refusals = check(settings, machine)
-        return all(one.knob != "precision" or one.lacking == "model" for one in refusals)
+        return all(one.knob != "precision" or one.missing == "model" for one in refusals)
 
     able = [
         one
@@ -169,7 +169,7 @@ def possible_precisions(engines: Sequence[str], machine: Machine) -> list[str]:
 
 def preset_settings(preset: str) -> Settings:
     """Give the settings that a preset means on this machine."""
-    return asked_settings(find_preset(preset), {}, machine_here())[0]
+    return requested_settings(find_preset(preset), {}, machine_here())[0]
 
 
 def chosen_settings(
@@ -206,7 +206,7 @@ def greyed_knobs(form: Form) -> dict[str, Refusal]:
         form: engine and focus are read.
     """
     values = {name: form[name] for name in ("engine", "focus") if name in form}
-    settings, _, wrong = build({**values, **_SET_KNOBS})
+    settings, _, wrong = build_with_defaults({**values, **_SET_KNOBS})
     refusals = check(settings, None, given=KNOBS, wrong=wrong)
     return {one.knob: one for one in reversed(refusals)}
 
@@ -227,12 +227,12 @@ def visitor_settings(
             [
                 Message(
                     "model must be one of {known} on this page, got {value}",
-                    known=listed(read_catalogue()),
+                    known=join_parts(read_catalogue()),
                     value=f"{model!r:.80}",
                 )
             ]
         )
-    settings, warnings = asked_settings(found, given, machine_here())
+    settings, warnings = requested_settings(found, given, machine_here())
     problems = [*_cap_problems(settings, limits), *_memory_problems(settings)]
     if problems:
         raise SettingsError(problems)

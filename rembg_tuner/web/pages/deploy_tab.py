@@ -13,7 +13,7 @@ import gradio as gr
 
 from rembg_tuner.base.errors import ModelError, SettingsError, TunerError
 from rembg_tuner.base.files import replacing
-from rembg_tuner.base.messages import Message, listed
+from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured, measured_of_trial
@@ -222,7 +222,9 @@ def _chosen_of_trial(shipped: Shipped, limits: Budgets) -> _Chosen:
         raise SettingsError([_TAKEN_FAILED])
     misses = limits.misses(trial)
     note = (
-        Message("This setting does not keep the budgets: {misses}.", misses=listed(misses, "; "))
+        Message(
+            "This setting does not keep the budgets: {misses}.", misses=join_parts(misses, "; ")
+        )
         if misses
         else None
     )

@@ -14,10 +14,10 @@ import gradio as gr
 
 from rembg_tuner.base.units import format_bytes
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.settings.check import FOCUS_USES, build, check
+from rembg_tuner.settings.check import FOCUS_USES, build_with_defaults, check
 from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.settings.settings import (
-    ENGINES,
+    ENGINE_NAMES,
     KNOBS,
     default_of,
     type_of,
@@ -144,7 +144,7 @@ def _words_of(language: str) -> dict[str, str]:
         words.setdefault(f"info.{name}", translate(knob.summary, language))
     for choice in {choice for knob in KNOBS.values() for choice in knob.choices}:
         words[f"choice.{choice}"] = choice_text(choice, language)
-    for name in (*ENGINES, *KNOBS["provider"].choices, *KNOBS["precision"].choices):
+    for name in (*ENGINE_NAMES, *KNOBS["provider"].choices, *KNOBS["precision"].choices):
         named = choice_text(name, language)
         for why in _WHY_ABSENT:
             words[f"{why}.{name}"] = ABSENT_MARK + page_text(f"why.{why}", language, name=named)
@@ -258,7 +258,7 @@ def _absent_choices(
 
 def _refusal_of(name: str, values: Mapping[str, object], machine: Machine) -> Refusal | None:
     """Return why a knob's value is not possible; None: it is."""
-    settings, _, wrong = build({"engine": machine.best_engine, **values})
+    settings, _, wrong = build_with_defaults({"engine": machine.best_engine, **values})
     refusals = check(settings, machine, wrong=wrong)
     return next((one for one in refusals if one.knob == name), None)
 

@@ -8,7 +8,7 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message, Term
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.spec import MODEL_ALIASES
-from rembg_tuner.settings.check import build, check, worded
+from rembg_tuner.settings.check import build_with_defaults, check, value_term
 from rembg_tuner.settings.settings import default_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings
 
 
-def asked_settings(
+def requested_settings(
     preset: Preset | None, given: Mapping[str, object], machine: Machine
 ) -> tuple[Settings, tuple[Message, ...]]:
     """Make the settings of a run from a preset and what was given by flag or form.
@@ -60,14 +60,14 @@ def asked_settings(
             )
         )
     while True:
-        settings, problems, wrong = build(values)
+        settings, problems, wrong = build_with_defaults(values)
         refusals = check(settings, machine, given=given.keys(), wrong=wrong)
         dropped = _first_wish(refusals, wishes)
         if dropped is None:
             break
         warnings.append(_left_out(dropped, wishes.pop(dropped.knob), preset))
         del values[dropped.knob]
-    problems += [one.reason for one in refusals if one.lacking is None]
+    problems += [one.reason for one in refusals if one.missing is None]
     if problems:
         raise SettingsError(problems)
     return settings, tuple(warnings)
@@ -80,7 +80,7 @@ def _first_wish(refusals: tuple[Refusal, ...], wishes: Mapping[str, object]) -> 
     """
     refused: dict[str, Refusal] = {}
     for one in refusals:
-        if one.lacking is None or one.knob == "precision":
+        if one.missing is None or one.knob == "precision":
             refused.setdefault(one.knob, one)
     return next((refused[name] for name in wishes if name in refused), None)
 
@@ -103,8 +103,8 @@ def _left_out(refusal: Refusal, value: object, preset: Preset | None) -> Message
         "{knob} {value} of preset {preset} is left out, {knob} {default} is used: {reason}",
         code="knob_dropped",
         knob=Term(name, "knob"),
-        value=worded(value),
+        value=value_term(value),
         preset=Term("" if preset is None else preset.name, "preset"),
-        default=worded(default_of(name)),
+        default=value_term(default_of(name)),
         reason=refusal.clause or refusal.reason,
     )
