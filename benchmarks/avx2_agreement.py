@@ -121,12 +121,13 @@ def run_child(
 def read_inputs(folder: Path) -> Any:
     """Read every picture as the network's input, as a run does: float32 (n, 3, 320, 320)."""
     from rembg_tuner.imaging import network_input, source
+    from rembg_tuner.imaging.header import read_header
     from rembg_tuner.models.catalogue import find_model
 
     model = find_model("u2netp")
     read = []
     for path in sorted(folder.iterdir()):
-        small = source.read_small(source.read_header(path), width=320, height=320)
+        small = source.read_small(read_header(path), width=320, height=320)
         read.append(network_input.normalise(small, side=320, mean=model.mean, std=model.std))
     return np.concatenate(read)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from rembg_tuner.imaging import deflate
+from rembg_tuner.imaging import png_writer
 from rembg_tuner.runtime.launching import lean_environment
 from rembg_tuner.runtime.meter import load_average
 from rembg_tuner.settings.host import read_host
@@ -46,10 +46,18 @@ import numpy as np
 from rembg_tuner.base.errors import CancelledError
 from rembg_tuner.imaging import compose, libvips, source
 if task.get("zlib"):
-    from rembg_tuner.imaging import deflate
+    try:
+        from rembg_tuner.imaging import png_writer as deflate
+        deflate.deflate
+    except AttributeError:
+        from rembg_tuner.imaging import deflate
     deflate._LEVELS["zlib"] = task["zlib"]
 try:
-    from rembg_tuner.imaging.placed import PictureMatte
+    from rembg_tuner.imaging.header import read_header
+except ImportError:
+    read_header = source.read_header
+try:
+    from rembg_tuner.imaging.matte import PictureMatte
     wrap = PictureMatte.of
 except ImportError:
     wrap = lambda matte: matte
@@ -58,7 +66,7 @@ y, x = np.mgrid[-1:1:320j, -1:1:320j]
 matte = np.clip((0.8 - np.hypot(x, y)) * 8, 0, 1).astype(np.float32)
 cancelled = threading.Event()
 def write(path, max_side=0):
-    header = source.read_header(Path(path))
+    header = read_header(Path(path))
     cutout = compose.Composition(header=header, matte=wrap(matte), max_side=max_side, background=None)
     cpu, wall = time.process_time(), time.perf_counter()
     size = compose.write_cutout(cutout, Path(task["output"]), is_cancelled=cancelled.is_set)
@@ -216,7 +224,7 @@ def main() -> None:
     report |= {
         "cpu": host.cpu,
         "cores": host.usable_cpus,
-        "library": f"{deflate.LIBRARY} {deflate.VERSION}",
+        "library": f"{png_writer.DEFLATE_LIBRARY} {png_writer.DEFLATE_VERSION}",
     }
     for name in arguments.only.split(","):
         load = load_average()

@@ -33,12 +33,12 @@ import pyvips
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from rembg_tuner.imaging.compose import Composition, write_cutout
-from rembg_tuner.imaging.cutout_rows import CutoutRows
+from rembg_tuner.imaging.compose import Composition, CutoutRows, write_cutout
+from rembg_tuner.imaging.header import PictureHeader, read_header
 from rembg_tuner.imaging.libvips import fetch_rows, start_libvips
-from rembg_tuner.imaging.placed import PictureMatte
+from rembg_tuner.imaging.matte import PictureMatte
 from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
-from rembg_tuner.imaging.source import PictureHeader, opened, read_header
+from rembg_tuner.imaging.source import opened
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.host import read_host

@@ -11,7 +11,7 @@ import pyvips
 
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
-from rembg_tuner.imaging.source import read_header
+from rembg_tuner.imaging.header import read_header
 from rembg_tuner.settings.results import Environment, Failure, Result
 
 if TYPE_CHECKING:

@@ -22,9 +22,10 @@ from PIL import Image
 from rembg_tuner.base.errors import NO_FOREGROUND, EngineError, MissingProviderError, ModelError
 from rembg_tuner.engines.protocols import EngineRequest
 from rembg_tuner.engines.table import open_engine
+from rembg_tuner.imaging.header import read_header
 from rembg_tuner.imaging.matte import scale_to_matte
 from rembg_tuner.imaging.network_input import normalise
-from rembg_tuner.imaging.source import read_header, read_small
+from rembg_tuner.imaging.source import read_small
 from rembg_tuner.models.agreement import (
     AgreementWithFp32,
     agreement_with_fp32,

@@ -17,7 +17,7 @@ from made_machines import NEW_CPU, make_machine
 from rembg_tuner.base.errors import OutputError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.cli.main import main
-from rembg_tuner.imaging.source import read_header
+from rembg_tuner.imaging.header import read_header
 from rembg_tuner.runtime.format_times import find_times
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.machine import Machine

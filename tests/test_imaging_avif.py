@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 
 from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging import source
+from rembg_tuner.imaging.header import read_header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ def _avif(primaries: int, transfer: int, **options: object) -> bytes:
 
 def _shown(path: Path) -> npt.NDArray[np.int64]:
     """Read a picture's first pixel in sRGB, at its own size; the small reading must be the same."""
-    header = source.read_header(path)
+    header = read_header(path)
     with source.opened(header, 0, path.parent) as image:
         whole = image.copy_memory()
     small = source.read_small(header, width=32, height=24)
@@ -80,7 +81,7 @@ def test_an_hdr_avif_is_refused_by_name(tmp_path: Path, transfer: int, name: str
     path = tmp_path / "a.avif"
     path.write_bytes(_avif(9, transfer))
     with pytest.raises(PictureError, match=rf"is an HDR picture \({name}\), which is not read"):
-        source.read_header(path)
+        read_header(path)
 
 
 @pytest.mark.parametrize("cut", range(16, 300, 24))
@@ -89,5 +90,5 @@ def test_a_container_that_ends_early_is_refused_in_a_sentence(tmp_path: Path, cu
     path = tmp_path / "a.avif"
     path.write_bytes(_avif(12, 13)[:cut])
     with pytest.raises(PictureError):
-        source.read_small(source.read_header(path), width=8, height=8)
+        source.read_small(read_header(path), width=8, height=8)
     pyvips.vips_lib.vips_error_clear()

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 
 from rembg_tuner.base.errors import PictureError, PictureTooLargeError
 from rembg_tuner.imaging import formats, source, views
+from rembg_tuner.imaging.header import PictureHeader, read_header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,8 +127,8 @@ _KINDS: list[Any] = [
 ]
 
 
-def _read(path: Path) -> tuple[source.PictureHeader, Pixels]:
-    header = source.read_header(path)
+def _read(path: Path) -> tuple[PictureHeader, Pixels]:
+    header = read_header(path)
     with source.opened(header, 0, path.parent) as image:
         return header, image.numpy()
 
@@ -183,7 +184,7 @@ def test_an_embedded_profile_goes_along(tmp_path: Path) -> None:
     path.write_bytes(
         make_bmp(rows(_bgr(_RGB)), _WIDTH, _HEIGHT, 24, header_bytes=124, profile=profile)
     )
-    with source.opened(source.read_header(path), 0, tmp_path) as image:
+    with source.opened(read_header(path), 0, tmp_path) as image:
         assert bytes(image.get("icc-profile-data")) == profile
         assert np.array_equal(image.numpy(), _RGB)
 
@@ -301,5 +302,5 @@ def test_a_bmp_bomb_is_refused_at_once(
     path.write_bytes(make_bmp(b"\0\1", width, height, bits, compression=compression))
     started = time.process_time()
     with pytest.raises(PictureTooLargeError, match=reason):
-        source.read_header(path)
+        read_header(path)
     assert time.process_time() - started < 1

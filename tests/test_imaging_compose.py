@@ -22,10 +22,10 @@ from PIL import Image, ImageCms
 
 from rembg_tuner.base.colours import parse_colour
 from rembg_tuner.base.errors import CancelledError, OutputError, PictureError
-from rembg_tuner.imaging import compose, cutout_rows, png_writer, preview_files, source
+from rembg_tuner.imaging import compose, png_writer, previews, source
+from rembg_tuner.imaging.header import read_header
 from rembg_tuner.imaging.libvips import start_libvips
-from rembg_tuner.imaging.matte import mask_image
-from rembg_tuner.imaging.placed import PictureMatte
+from rembg_tuner.imaging.matte import PictureMatte, mask_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,7 @@ def _write(
 ) -> int:
     """Write a cut-out as the pipeline does."""
     composition = compose.Composition(
-        header=source.read_header(picture),
+        header=read_header(picture),
         matte=PictureMatte.of(np.ones((8, 8), np.float32) if matte is None else matte),
         max_side=max_side,
         background=background,
@@ -276,10 +276,10 @@ def test_a_picture_of_any_shape_is_written(
 
 def _libvips_png(picture: Path, matte: Matte, background: Colour | None) -> pyvips.Image:
     """Compose a cut-out in libvips, and have libvips write and read it as PNG."""
-    header = source.read_header(picture)
+    header = read_header(picture)
     with source.opened(header, 0, picture.parent) as image:
         mask = PictureMatte.of(matte).mask(header.width, header.height)
-        cutout = compose._compose(image, mask_image(mask), background)
+        cutout = compose.join(image, mask_image(mask), background)
         return pyvips.Image.pngload_buffer(cutout.pngsave_buffer(keep="icc"))
 
 
@@ -307,7 +307,7 @@ def test_all_alphas_are_multiplied_as_libvips_does() -> None:
     one, other = (np.ascontiguousarray(x) for x in np.mgrid[0:256, 0:256].astype(np.uint8))
     a, b = (pyvips.Image.new_from_array(x).cast("ushort") for x in (one, other))
     expected = (a * b / 255 + 0.5).cast("uchar").numpy()
-    np.testing.assert_array_equal(cutout_rows.multiply_alphas(one, other), expected)
+    np.testing.assert_array_equal(compose.multiply_alphas(one, other), expected)
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (1, 128, 254)])
@@ -317,7 +317,7 @@ def test_all_colours_are_mixed_as_libvips_does(colour: Colour) -> None:
     rows = np.stack((value, value, value, alpha), axis=-1)
     image = pyvips.Image.new_from_array(rows, interpretation="srgb")
     out = np.empty((256, 768), np.uint8)
-    cutout_rows.mix_with_colour(rows.reshape(256, -1), alpha, colour, out=out)
+    compose.mix_with_colour(rows.reshape(256, -1), alpha, colour, out=out)
     expected = image.flatten(background=list(colour)).numpy()
     np.testing.assert_array_equal(out.reshape(256, 256, 3), expected)
 
@@ -441,9 +441,9 @@ def test_what_is_no_colour_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "background", "reason"),
     [
-        pytest.param("x.bmp", None, "names no format that is written", id="bmp"),
-        pytest.param("x.tif", None, "end it in .png, .webp or .jpg", id="tif"),
-        pytest.param("x", None, "names no format that is written", id="no-suffix"),
+        pytest.param("x.bmp", None, "does not name an output format", id="bmp"),
+        pytest.param("x.tif", None, "use one of the suffixes .png, .webp, .jpg", id="tif"),
+        pytest.param("x", None, "does not name an output format", id="no-suffix"),
         pytest.param("x.jpg", None, "has no transparency; give a background", id="jpg"),
         pytest.param("x.JPEG", None, "has no transparency; give a background", id="jpeg"),
         pytest.param("folder.png", None, "is a folder; name a file", id="folder"),
@@ -513,7 +513,7 @@ def test_a_damaged_picture_leaves_nothing(tmp_path: Path, out: Path, kind: str, 
     """A picture that ends early leaves neither a half cut-out nor a temporary file, and an older one alone."""
     path = tmp_path / "cut"
     _noise(300, 200).save(path, kind)
-    header = source.read_header(path)
+    header = read_header(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
     (out / name).write_bytes(b"an older cut-out")
     composition = compose.Composition(
@@ -535,16 +535,14 @@ def test_a_picture_that_changed_size_meanwhile_is_refused(
 ) -> None:
     """Its header was read before; nothing is left of the file."""
     composition = compose.Composition(
-        header=source.read_header(picture),
+        header=read_header(picture),
         matte=PictureMatte.of(_matte(_steps())),
         max_side=0,
         background=None,
     )
     _colours(_WIDTH + 8).save(picture)
     before = _names(tmp_path)
-    with pytest.raises(
-        PictureError, match="was changed while it was cut out: it is not 96 x 64 px"
-    ):
+    with pytest.raises(PictureError, match="changed while it was read: it is no longer 96 x 64 px"):
         compose.write_cutout(composition, tmp_path / f"new{suffix}", is_cancelled=lambda: False)
     assert _names(tmp_path) == before
 
@@ -583,13 +581,14 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from rembg_tuner.base.errors import TunerError
-from rembg_tuner.imaging import compose, cutout_rows, png_writer, source
-from rembg_tuner.imaging.placed import PictureMatte
+from rembg_tuner.imaging import compose, source
+from rembg_tuner.imaging.header import read_header
+from rembg_tuner.imaging.matte import PictureMatte
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 source._IN_MEMORY_PIXELS = 0
 composition = compose.Composition(
-    header=source.read_header(Path(sys.argv[1])),
+    header=read_header(Path(sys.argv[1])),
     matte=PictureMatte.of(np.zeros((8, 8), np.float32)), max_side=0, background=None,
 )
 try:
@@ -621,15 +620,16 @@ import os, sys
 from pathlib import Path
 import numpy as np
 from rembg_tuner.base.errors import TunerError
-from rembg_tuner.imaging import compose, cutout_rows, png_writer, source
-from rembg_tuner.imaging.placed import PictureMatte
+from rembg_tuner.imaging import compose
+from rembg_tuner.imaging.header import read_header
+from rembg_tuner.imaging.matte import PictureMatte
 if os.getuid() == 0:
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
 folder = Path(sys.argv[1])
 composition = compose.Composition(
-    header=source.read_header(folder / "picture.png"),
+    header=read_header(folder / "picture.png"),
     matte=PictureMatte.of(np.ones((8, 8), np.float32)), max_side=0, background=None,
 )
 try:
@@ -709,7 +709,7 @@ def test_a_cancel_in_the_middle_leaves_nothing(
     _noise(400, 300).save(path)
     (out / name).write_bytes(b"an older cut-out")
     composition = compose.Composition(
-        header=source.read_header(path),
+        header=read_header(path),
         matte=PictureMatte.of(np.ones((8, 8), np.float32)),
         max_side=max_side,
         background=(0, 0, 0),
@@ -762,14 +762,14 @@ def test_previews_are_small_and_upright(
     turn = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation]
     (upright if turn is None else upright.transpose(turn)).save(path, exif=exif)
     composition = compose.Composition(
-        header=source.read_header(path),
+        header=read_header(path),
         matte=PictureMatte.of(np.full((8, 8), 0.4, np.float32)),
         max_side=max_side,
         background=None,
     )
     cutout, before = out / "cutout.webp", out / "before.jpg"
-    compose.write_preview(composition, cutout)
-    preview_files.write_original(composition.header, before, max_side=max_side)
+    previews.write_preview(composition, cutout)
+    previews.write_original(composition.header, before, max_side=max_side)
     expected = np.asarray(upright.resize(shown, Image.Resampling.LANCZOS)).astype(int)
     with Image.open(before) as picture, Image.open(cutout) as with_alpha:
         assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", shown)
@@ -785,13 +785,13 @@ def test_previews_are_small_and_upright(
 def test_a_preview_on_a_full_disk_is_told(picture: Path, out: Path) -> None:
     """A preview that does not fit is an OutputError as a cut-out is, and leaves nothing."""
     composition = compose.Composition(
-        header=source.read_header(picture),
+        header=read_header(picture),
         matte=PictureMatte.of(np.ones((8, 8), np.float32)),
         max_side=0,
         background=None,
     )
     with pytest.raises(OutputError, match=r"after\.webp cannot be written: the disk is full"):
-        compose.write_preview(composition, out / "after.webp")
+        previews.write_preview(composition, out / "after.webp")
     assert _names(out) == []
 
 
@@ -801,12 +801,13 @@ _MEASURE = """
 import sys
 from pathlib import Path
 import numpy as np
-from rembg_tuner.imaging import compose, libvips, source
-from rembg_tuner.imaging.placed import PictureMatte
+from rembg_tuner.imaging import compose, libvips
+from rembg_tuner.imaging.header import read_header
+from rembg_tuner.imaging.matte import PictureMatte
 libvips.start_libvips(2)
 for name in sys.argv[1:]:
     composition = compose.Composition(
-        header=source.read_header(Path(name)),
+        header=read_header(Path(name)),
         matte=PictureMatte.of(np.tile(np.linspace(0, 1, 320, dtype=np.float32), (320, 1))),
         max_side=0, background=None,
     )

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from rembg_tuner.base.boxes import Area, Box
 from rembg_tuner.imaging.components import components_of, enclosed
 from rembg_tuner.imaging.focus import find_subject, look_again, look_at_box
-from rembg_tuner.imaging.matte import MaskRows, scale_to_matte
-from rembg_tuner.imaging.placed import PictureMatte, PlacedMatte
+from rembg_tuner.imaging.matte import MaskRows, PictureMatte, PlacedMatte, scale_to_matte
 
 if TYPE_CHECKING:
     from collections.abc import Callable

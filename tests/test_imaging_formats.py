@@ -17,7 +17,7 @@ from PIL import Image
 
 from rembg_tuner.base.errors import PictureError, PictureTooLargeError
 from rembg_tuner.imaging import formats
-from rembg_tuner.imaging.source import read_header
+from rembg_tuner.imaging.header import read_header
 
 _SVG = (
     b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><rect width="9"'

@@ -14,6 +14,7 @@ from PIL import Image
 
 from rembg_tuner.base.errors import PictureError, PictureTooLargeError
 from rembg_tuner.imaging import formats, heif, source
+from rembg_tuner.imaging.header import read_header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +69,7 @@ def test_a_heic_is_read_and_turned_once(tmp_path: Path) -> None:
     """The file turns itself; EXIF's orientation, which phones write beside it, is not applied again."""
     path = tmp_path / "a.jpg"
     path.write_bytes(_TURNED)
-    header = source.read_header(path)
+    header = read_header(path)
     assert (header.format, header.width, header.height) == (formats.HEIC, 24, 32)
     assert header.orientation == 1
     assert header.is_whole
@@ -89,7 +90,7 @@ def test_a_heic_cut_short_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "a.heic"
     path.write_bytes(_TURNED[:-cut])
     with pytest.raises(PictureError, match="is damaged or cut short: it cannot be decoded"):
-        source.read_small(source.read_header(path), width=12, height=12)
+        source.read_small(read_header(path), width=12, height=12)
 
 
 @needs_pi_heif
@@ -98,7 +99,7 @@ def test_an_hdr_heic_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "a.heic"
     path.write_bytes(_PQ)
     with pytest.raises(PictureError, match=r"is an HDR picture \(PQ\), which is not read"):
-        source.read_header(path)
+        read_header(path)
 
 
 @needs_pi_heif
@@ -111,7 +112,7 @@ def test_a_heic_of_too_many_pixels_is_refused_before_decoding(
     monkeypatch.setattr(heif, "MAX_PIXELS_WHOLE", 24 * 32 - 1)
     monkeypatch.setattr(heif, "decode", None)
     with pytest.raises(PictureTooLargeError, match="has 24 x 32 px"):
-        source.read_header(path)
+        read_header(path)
 
 
 @pytest.mark.parametrize("brands", [b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heic"])
@@ -123,7 +124,7 @@ def test_a_heic_is_refused_by_name_without_pi_heif(
     path = tmp_path / "a.heic"
     path.write_bytes(b"\0\0\0\x18ftyp" + brands + bytes(40))
     with pytest.raises(PictureError, match=r"is a HEIC picture, .*`pip install pi-heif`, or save"):
-        source.read_header(path)
+        read_header(path)
 
 
 def test_other_pictures_do_not_import_pi_heif(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_other_pictures_do_not_import_pi_heif(tmp_path: Path) -> None:
     _blobs().save(path)
     code = (
         "import sys; from pathlib import Path; from rembg_tuner.imaging import"
-        " source;source.read_header(Path(sys.argv[1])); print('PIL' in sys.modules, 'pi_heif' in"
+        " header; header.read_header(Path(sys.argv[1])); print('PIL' in sys.modules, 'pi_heif' in"
         " sys.modules)"
     )
     done = subprocess.run(

@@ -13,8 +13,9 @@ from rembg_tuner.base.boxes import Box, box_in_picture
 from rembg_tuner.base.errors import PictureError, SettingsError, TunerError
 from rembg_tuner.base.messages import Message, Quoted, render
 from rembg_tuner.imaging import complaints, compose, source
-from rembg_tuner.imaging.placed import PictureMatte
-from rembg_tuner.imaging.unwritable import unwritable_text
+from rembg_tuner.imaging.complaints import unwritable_text
+from rembg_tuner.imaging.header import read_header
+from rembg_tuner.imaging.matte import PictureMatte
 from rembg_tuner.runtime.previewer import Inspector
 
 GREY = pyvips.Image.gaussnoise(40, 30, mean=128, sigma=40, seed=1).cast("uchar")
@@ -85,7 +86,7 @@ def test_a_path_is_a_parameter_of_what_is_said(content: bytes, said: str, tmp_pa
     path = tmp_path / "cup; not found.png"
     path.write_bytes(content)
     with pytest.raises(PictureError) as caught:
-        source.read_small(source.read_header(path), width=10, height=10)
+        source.read_small(read_header(path), width=10, height=10)
     message = caught.value.message
     assert str(caught.value) == f"{path} {said}"
     assert render(message, is_public=True) == f"cup; not found.png {said}"
@@ -135,7 +136,7 @@ def test_a_box_and_an_output_name_the_file(tmp_path: Path) -> None:
         "focus_box 90,90,20,20 lies outside a.png,"
     )
     composition = compose.Composition(
-        header=source.read_header(picture),
+        header=read_header(picture),
         matte=PictureMatte.of(np.ones((4, 4), np.float32)),
         max_side=0,
         background=None,

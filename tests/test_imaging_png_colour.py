@@ -14,7 +14,8 @@ from PIL import Image, ImageCms
 from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging import source
 from rembg_tuner.imaging.compose import Composition, write_cutout
-from rembg_tuner.imaging.placed import PictureMatte
+from rembg_tuner.imaging.header import read_header
+from rembg_tuner.imaging.matte import PictureMatte
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -113,7 +114,7 @@ def _srgb_profile() -> bytes:
 
 def _read(path: Path) -> tuple[Pixels, bytes]:
     """Read pixels and profile the way the cut-out is made."""
-    with source.opened(source.read_header(path), 0, path.parent) as image:
+    with source.opened(read_header(path), 0, path.parent) as image:
         has_profile = image.get_typeof("icc-profile-data")
         profile = bytes(image.get("icc-profile-data")) if has_profile else b""
         return image.numpy(), profile
@@ -173,7 +174,7 @@ def test_wide_colours_keep_a_profile_in_the_output(tmp_path: Path, chunks: list[
     path, output = tmp_path / "a.png", tmp_path / "out.png"
     path.write_bytes(make_png(_STEPS, *chunks))
     composition = Composition(
-        header=source.read_header(path),
+        header=read_header(path),
         matte=PictureMatte.of(np.ones((4, 4), np.float32)),
         max_side=0,
         background=None,
@@ -211,4 +212,4 @@ def test_an_hdr_png_is_refused_by_name(tmp_path: Path, transfer: int, word: str)
     path = tmp_path / "a.png"
     path.write_bytes(make_png(_STEPS, cicp(9, transfer)))
     with pytest.raises(PictureError, match=rf"is an HDR picture \({word}\), which is not read"):
-        source.read_header(path)
+        read_header(path)

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rembg_tuner.imaging import deflate, png_writer
+from rembg_tuner.imaging import png_writer
 from rembg_tuner.imaging.formats import MAX_PIXELS_IN_STRIPS
 from rembg_tuner.imaging.png_writer import PngLayout, PngWriter, combine_adler32, rows_per_strip
 
@@ -296,7 +296,7 @@ def _most_deflated(n: int) -> float:
 def test_noise_hardly_grows(n: int) -> None:
     """What does not compress takes no more than the law above counts."""
     noise = np.random.default_rng(n).integers(0, 256, n).astype(np.uint8)
-    part = b"".join(deflate.deflate(noise))
+    part = b"".join(png_writer.deflate(noise))
     assert len(part) <= _most_deflated(n)
 
 
@@ -401,17 +401,18 @@ def without_isal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let isal be missing, as on a platform without a wheel."""
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "isal", None)
-        importlib.reload(deflate)
         importlib.reload(png_writer)
         yield
-    importlib.reload(deflate)
     importlib.reload(png_writer)
 
 
 @pytest.mark.usefixtures("without_isal")
 def test_zlib_stands_in_for_isal() -> None:
     """Where isal cannot be imported, zlib writes the same pixels in the same pool, and its name is told."""
-    assert (deflate.LIBRARY, deflate.VERSION) == ("zlib", zlib.ZLIB_RUNTIME_VERSION)
+    assert (png_writer.DEFLATE_LIBRARY, png_writer.DEFLATE_VERSION) == (
+        "zlib",
+        zlib.ZLIB_RUNTIME_VERSION,
+    )
     pixels = _picture(500, 700, 4)
     file = io.BytesIO()
     layout = png_writer.PngLayout(width=500, height=700, bands=4)
@@ -425,4 +426,4 @@ def test_zlib_stands_in_for_isal() -> None:
 def test_isal_is_used_where_it_is_installed() -> None:
     """The version that is told is the installed package's."""
     isal = pytest.importorskip("isal", reason="isal is not installed")
-    assert ("isal", isal.__version__) == (deflate.LIBRARY, deflate.VERSION)
+    assert ("isal", isal.__version__) == (png_writer.DEFLATE_LIBRARY, png_writer.DEFLATE_VERSION)

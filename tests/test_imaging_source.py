@@ -20,6 +20,7 @@ from PIL import Image, ImageCms, ImageOps
 from rembg_tuner.base.boxes import Box
 from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging import source
+from rembg_tuner.imaging.header import read_header
 from rembg_tuner.imaging.libvips import start_libvips
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _with_alpha() -> Image.Image:
 
 def _read(path: Path, *, max_side: int = 0) -> Pixels:
     """Read a picture's pixels the way the cut-out is made."""
-    header = source.read_header(path)
+    header = read_header(path)
     with source.opened(header, max_side, path.parent) as image:
         pixels: Pixels = image.numpy()
     return pixels
@@ -204,7 +205,7 @@ def test_an_interlaced_png_is_read(tmp_path: Path, make: Callable[[], Image.Imag
     """Adam7 changes the order of the file, not the picture."""
     path = tmp_path / "a.png"
     path.write_bytes(_interlaced_png(make()))
-    assert source.read_header(path).is_whole
+    assert read_header(path).is_whole
     _assert_near(_read(path), np.asarray(make()), worst=0, mean=0)
 
 
@@ -380,7 +381,7 @@ def test_an_rgb_profile_is_kept_and_the_numbers_are_not_touched(
     path, bare = tmp_path / "a.png", tmp_path / "bare.png"
     _colours().save(path, icc_profile=_srgb_profile())
     _colours().save(bare)
-    header = source.read_header(path)
+    header = read_header(path)
     with source.opened(header, max_side, tmp_path) as image:
         assert bytes(image.get("icc-profile-data")) == _srgb_profile()
         _assert_near(image.numpy(), _read(bare, max_side=max_side), worst=0, mean=0)
@@ -433,7 +434,7 @@ def test_every_orientation_is_upright(
     path = tmp_path / name
     _turned(path, orientation, _colours(192, 128))
     upright = _by_pillow(path)
-    header = source.read_header(path)
+    header = read_header(path)
     assert (header.width, header.height) == upright.shape[1::-1]
     width, height = header.scaled(max_side)
     assert max(width, height) == (max_side or 192)
@@ -493,7 +494,7 @@ def test_an_orientation_that_is_none_is_left_alone(tmp_path: Path, orientation: 
     """Values that EXIF does not know leave the picture as it lies."""
     path = tmp_path / "a.png"
     _turned(path, orientation, _colours())
-    assert source.read_header(path).orientation == 1
+    assert read_header(path).orientation == 1
     _assert_near(_read(path), np.asarray(_colours()), worst=0, mean=0)
 
 
@@ -508,7 +509,7 @@ def test_the_small_picture_is_upright_at_every_size(
     _turned(path, orientation, _colours(192, 128))
     upright = _by_pillow(path)
     height, width = (min(side, length) for length in upright.shape[:2])
-    small = source.read_small(source.read_header(path), width=side, height=side).numpy()
+    small = source.read_small(read_header(path), width=side, height=side).numpy()
     _assert_near(small, _scaled_by_pillow(upright, width, height), worst=16, mean=2.0)
 
 
@@ -516,7 +517,7 @@ def test_a_turned_picture_taller_than_one_pass_is_read_small(tmp_path: Path) -> 
     """A side that is not scaled may be read from top to bottom only, so it is held before it is turned."""
     path = tmp_path / "a.png"
     _turned(path, 6, _colours(700, 900))
-    small = source.read_small(source.read_header(path), width=1000, height=320)
+    small = source.read_small(read_header(path), width=1000, height=320)
     assert (small.width, small.height) == (900, 320)
 
 
@@ -549,7 +550,7 @@ def test_the_scaled_sides_are_the_ones_told(
     sides = (height, width) if is_tall else (width, height)
     path = tmp_path_factory.getbasetemp() / "sides.png"
     Image.new("RGB", sides, (9, 99, 199)).save(path)
-    header = source.read_header(path)
+    header = read_header(path)
     pixels = _read(path, max_side=max_side)
     assert pixels.shape[1::-1] == header.scaled(max_side)
     assert (
@@ -564,7 +565,7 @@ def test_a_very_long_picture_is_scaled(tmp_path: Path, sides: tuple[int, int]) -
     """A strip that must shrink 390 times, more than libvips' Lanczos alone takes, keeps its colour."""
     path = tmp_path / "a.png"
     Image.new("RGB", sides, (10, 200, 30)).save(path)
-    small = source.read_small(source.read_header(path), width=64, height=64).numpy()
+    small = source.read_small(read_header(path), width=64, height=64).numpy()
     assert sorted(small.shape[:2]) == [2, 64]
     assert np.abs(small.astype(int) - (10, 200, 30)).max() <= 1
 
@@ -575,7 +576,7 @@ def test_scaling_down_is_pillows_lanczos(tmp_path: Path, factor: float) -> None:
     side = round(64 * factor)
     path = tmp_path / "a.png"
     _colours(side, side).save(path, compress_level=1)
-    small = source.read_small(source.read_header(path), width=64, height=64).numpy()
+    small = source.read_small(read_header(path), width=64, height=64).numpy()
     theirs = _scaled_by_pillow(np.asarray(_colours(side, side)), 64, 64)
     _assert_near(small, theirs, worst=10, mean=1.3)
     assert abs(float(small.mean()) - float(theirs.mean())) < 1.2
@@ -591,7 +592,7 @@ def test_a_part_is_read_as_it_lies_in_the_whole(
     """Every format gives the box's own pixels, unscaled where the box is no larger than asked."""
     path = tmp_path / name
     make().save(path, **options)
-    header = source.read_header(path)
+    header = read_header(path)
     w, h = header.width // 2, header.height // 3
     part = source.read_small(header, width=64, height=64, box=Box(w // 2, h, w, h)).numpy()
     assert np.array_equal(part, _read(path)[h : 2 * h, w // 2 : w // 2 + w])
@@ -610,7 +611,7 @@ def test_a_part_of_a_turned_picture_is_upright(
     h, w = upright.shape[:2]
     box = Box(w // 4, h // 3, w // 2, h // 2)
     part = upright[box.top : box.bottom, box.left : box.right]
-    small = source.read_small(source.read_header(path), width=side, height=side, box=box).numpy()
+    small = source.read_small(read_header(path), width=side, height=side, box=box).numpy()
     width, height = min(side, box.width), min(side, box.height)
     _assert_near(small, _scaled_by_pillow(part, width, height), worst=16, mean=2.0)
 
@@ -629,7 +630,7 @@ def test_a_part_is_shrunk_by_its_decoder_no_further_than_a_picture(
     picture = _colours(side * 2 + 37, side + 53)
     picture.save(path, quality=95)
     box = Box(side // 2 + 3, 21, side, side).aligned(8, Box(0, 0, side * 2 + 37, side + 53))
-    small = source.read_small(source.read_header(path), width=40, height=40, box=box).numpy()
+    small = source.read_small(read_header(path), width=40, height=40, box=box).numpy()
     part = _by_pillow(path)[box.top : box.bottom, box.left : box.right]
     _assert_near(small, _scaled_by_pillow(part, 40, 40), worst=24, mean=2.5)
 
@@ -668,7 +669,7 @@ def test_a_picture_cut_short_is_refused(
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(PictureError, match="is damaged or cut short"):
-        source.read_small(source.read_header(path), width=320, height=320)
+        source.read_small(read_header(path), width=320, height=320)
 
 
 @pytest.mark.usefixtures("_way")
@@ -701,4 +702,4 @@ def test_what_is_computed_with_is_no_plain_chain(
     """
     path = tmp_path / name
     pyvips.Image.black(9, 7, bands=3).cast(form).write_to_file(str(path))
-    assert source.read_header(path).is_plain_chain is is_chain
+    assert read_header(path).is_plain_chain is is_chain

@@ -18,15 +18,16 @@ from PIL import Image, ImageCms
 
 from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging import compose, source
+from rembg_tuner.imaging.header import read_header
 from rembg_tuner.imaging.libvips import start_libvips
-from rembg_tuner.imaging.placed import PictureMatte
+from rembg_tuner.imaging.matte import PictureMatte
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from rembg_tuner.imaging.source import PictureHeader
+    from rembg_tuner.imaging.header import PictureHeader
 
     Samples = npt.NDArray[Any]  # (h, w) or (h, w, samples)
     Pixels = npt.NDArray[np.uint8]  # (h, w, 3 or 4)
@@ -90,7 +91,7 @@ def _write(path: Path, samples: Samples, **options: Any) -> Path:
 
 def _read(path: Path) -> tuple[Pixels, PictureHeader]:
     """Read a picture as the cut-out and as the network read it, which must agree."""
-    header = source.read_header(path)
+    header = read_header(path)
     with source.opened(header, 0, path.parent) as image:
         pixels: Pixels = image.numpy()
     small = source.read_small(header, width=header.width, height=header.height).numpy()
@@ -164,7 +165,7 @@ def test_signed_samples_are_refused(tmp_path: Path, dtype: Any, photometric: str
     with pytest.raises(
         PictureError, match=rf"with signed {bits}-bit samples, which is not read; save it"
     ):
-        source.read_header(path)
+        read_header(path)
 
 
 @functools.cache
@@ -236,7 +237,7 @@ def test_a_float_pictures_result_is_labelled_srgb(tmp_path: Path) -> None:
     """The numbers were converted, so the profile that goes along is sRGB's."""
     numbers = _linear(_rgb()).astype(np.float32)
     path = _write(tmp_path / "a.tif", numbers, iccprofile=_linear_profile())
-    with source.opened(source.read_header(path), 0, tmp_path) as image:
+    with source.opened(read_header(path), 0, tmp_path) as image:
         profile = bytes(image.get("icc-profile-data"))
     assert profile == bytes(pyvips.Image.profile_load("srgb"))
 
@@ -483,7 +484,7 @@ def test_a_picture_that_is_transparent_everywhere_is_told(tmp_path: Path) -> Non
     Image.fromarray(hidden).save(tmp_path / "a.png")
     Image.fromarray(np.dstack([_rgb(), _alpha()])).save(tmp_path / "seen.png")
     for name, is_told in (("a.tif", True), ("a.png", True), ("seen.png", False)):
-        small = source.read_small(source.read_header(tmp_path / name), width=64, height=64)
+        small = source.read_small(read_header(tmp_path / name), width=64, height=64)
         warning = source.transparency_warning(small)
         assert (warning is not None) == is_told
         assert warning is None or "transparency is 0 everywhere" in str(warning)
@@ -560,7 +561,7 @@ def test_a_larger_later_page_is_told(tmp_path: Path) -> None:
 def test_a_profile_of_odd_samples_goes_along(tmp_path: Path) -> None:
     """32-bit and planar pictures keep their RGB profile, as 8-bit ones do."""
     path = _write(tmp_path / "a.tif", _deep(_rgb(), np.uint32), iccprofile=_linear_profile())
-    with source.opened(source.read_header(path), 0, tmp_path) as image:
+    with source.opened(read_header(path), 0, tmp_path) as image:
         assert bytes(image.get("icc-profile-data")) == _linear_profile()
 
 
@@ -590,7 +591,7 @@ def test_a_raw_file_is_refused_by_name(
     with pytest.raises(
         PictureError, match=rf"is a raw file of a camera \({name}\), which is not read"
     ):
-        source.read_header(tmp_path / "a.tif")
+        read_header(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize(
@@ -614,7 +615,7 @@ def test_raw_files_with_a_head_of_their_own_are_refused_by_name(
     path = tmp_path / "a.jpg"
     path.write_bytes(head + bytes(200))
     with pytest.raises(PictureError, match=rf"raw file of a camera \({name}\)"):
-        source.read_header(path)
+        read_header(path)
 
 
 def _plain_tags(**changes: Any) -> dict[int, tuple[int, tuple[Any, ...]]]:
@@ -683,7 +684,7 @@ def test_what_is_not_read_is_refused_by_name(
     with pytest.raises(
         PictureError, match=f"{reason}.*, which is not read; save it with"
     ) as caught:
-        source.read_header(path)
+        read_header(path)
     assert str(caught.value).startswith(f"{path} is a TIFF file with ")
 
 
@@ -710,7 +711,7 @@ def test_a_tiff_that_is_cut_short_is_refused(
     _read(path)
     for missing in (1, 30, len(whole) // 2):
         path.write_bytes(whole[:-missing])
-        header = source.read_header(path)
+        header = read_header(path)
         with pytest.raises(PictureError, match="is damaged or cut short"):
             source.read_small(header, width=32, height=32)
 
@@ -724,7 +725,7 @@ def test_a_damaged_tile_is_refused(tmp_path: Path) -> None:
     data[middle : middle + 2000] = bytes(2000)
     path.write_bytes(data)
     with pytest.raises(PictureError, match="is damaged or cut short"):
-        source.read_small(source.read_header(path), width=32, height=32)
+        source.read_small(read_header(path), width=32, height=32)
 
 
 def test_tall_strips_with_transparency_are_read_in_order(tmp_path: Path) -> None:
@@ -734,7 +735,7 @@ def test_tall_strips_with_transparency_are_read_in_order(tmp_path: Path) -> None
     """
     noise = np.random.default_rng(1).integers(0, 256, (900, 150, 4)).astype(np.uint8)
     path = _write(tmp_path / "a.tif", noise, extrasamples=[2], rowsperstrip=27)
-    header = source.read_header(path)
+    header = read_header(path)
     cutout = compose.Composition(
         header=header,
         matte=PictureMatte.of(np.ones((8, 8), np.float32)),
@@ -750,10 +751,10 @@ def test_tall_strips_with_transparency_are_read_in_order(tmp_path: Path) -> None
 def test_large_strips_and_tiles_are_counted(tmp_path: Path) -> None:
     """What libvips holds of them goes with the picture, so it is told and limited as for others."""
     small = np.zeros((64, 64, 3), np.uint8)
-    assert not source.read_header(_write(tmp_path / "a.tif", small, tile=(64, 64))).is_whole
+    assert not read_header(_write(tmp_path / "a.tif", small, tile=(64, 64))).is_whole
     large = np.zeros((4000, 4000, 3), np.uint8)
     path = _write(tmp_path / "b.tif", large, tile=(4096, 4096), compression="deflate")
-    header = source.read_header(path)
+    header = read_header(path)
     assert header.is_whole
     assert 2**26 < header.extra_bytes < 2**27
     assert str(header.warnings[0]).startswith(

@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 
 from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging.tiff import inspect
-from rembg_tuner.imaging.tiff_pages import MAX_DIRECTORIES, read_pages
-from rembg_tuner.imaging.tiff_tags import MAX_READ_BYTES, TagError, TagReader
+from rembg_tuner.imaging.tiff_tags import (
+    MAX_DIRECTORIES,
+    MAX_READ_BYTES,
+    TagError,
+    TagReader,
+    read_pages,
+)
 from rembg_tuner.imaging.views import PictureFile
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from PIL import Image, ImageCms
 from rembg_tuner.base.errors import PictureError
 from rembg_tuner.imaging import complaints, source, views
 from rembg_tuner.imaging.compose import Composition, write_cutout
+from rembg_tuner.imaging.header import PictureHeader, read_header
 from rembg_tuner.imaging.libvips import start_libvips
-from rembg_tuner.imaging.placed import PictureMatte
+from rembg_tuner.imaging.matte import PictureMatte
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -52,9 +53,9 @@ def _encoded(kind: str, picture: Image.Image | None = None, **options: Any) -> b
     return file.getvalue()
 
 
-def _both(path: Path) -> tuple[source.PictureHeader, Pixels, Pixels]:
+def _both(path: Path) -> tuple[PictureHeader, Pixels, Pixels]:
     """Read a picture as the cut-out's colours and as the network's input."""
-    header = source.read_header(path)
+    header = read_header(path)
     small = source.read_small(header, width=40, height=40).numpy()
     with source.opened(header, 0, path.parent) as image:
         return header, image.numpy(), small
@@ -151,7 +152,7 @@ def test_bytes_after_the_end_are_no_missing_end(tmp_path: Path, content: bytes) 
     """What cameras and programs append is not read as pixels."""
     path = tmp_path / "a"
     path.write_bytes(content)
-    before = source.read_header(path).warnings
+    before = read_header(path).warnings
     path.write_bytes(content + b"appended\n" * 30)
     header, pixels, _ = _both(path)
     assert header.warnings == before
@@ -164,7 +165,7 @@ def test_a_progressive_jpeg_without_its_last_scans_is_refused(tmp_path: Path) ->
     path = tmp_path / "a.jpg"
     path.write_bytes(content[: content.rindex(b"\xff\xda")])
     with pytest.raises(PictureError, match=_CUT_SHORT):
-        source.read_header(path)
+        read_header(path)
 
 
 def test_a_webp_whose_exif_is_cut_says_so(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_a_webp_whose_exif_is_cut_says_so(tmp_path: Path) -> None:
 # Metadata without measure
 
 
-def _shown_bytes(header: source.PictureHeader) -> int:
+def _shown_bytes(header: PictureHeader) -> int:
     """Count the bytes that libvips is shown."""
     lengths = (len(one) if isinstance(one, bytes) else one[1] for one in header.view.pieces)
     return sum(lengths) or header.path.stat().st_size
@@ -370,7 +371,7 @@ def test_more_blocks_than_any_picture_needs_are_refused(
     with pytest.raises(
         PictureError, match=rf"has more than [\d,]+ {words}, which no picture needs"
     ):
-        source.read_header(path)
+        read_header(path)
 
 
 # Names, and what is said

@@ -44,7 +44,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "onnx": ("models.graph",),
     "google": ("models.graph",),  # protobuf, in which onnx is written and whose errors it raises
     "pyvips": ("imaging",),
-    "isal": ("imaging.deflate",),
+    "isal": ("imaging.png_writer",),
     "onnxruntime": ("engines.onnxruntime",),
     "onnxsim": ("quantization.make",),
     "nncf": ("engines.openvino.int8",),

@@ -24,7 +24,7 @@ from rembg_tuner.base.errors import (
     TunerError,
 )
 from rembg_tuner.base.messages import Message
-from rembg_tuner.imaging.placed import PictureMatte
+from rembg_tuner.imaging.matte import PictureMatte
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from rembg_tuner.settings.results import has_code
 from rembg_tuner.settings.settings import Settings

@@ -22,7 +22,7 @@ from PIL import Image
 
 from rembg_tuner.base.files import CACHE_VARIABLE, user_cache_folder
 from rembg_tuner.base.messages import Message
-from rembg_tuner.imaging import deflate
+from rembg_tuner.imaging import png_writer
 from rembg_tuner.runtime.limits import MemoryLimit
 from rembg_tuner.runtime.measurements import Measurements
 from rembg_tuner.runtime.meter import Meter
@@ -234,7 +234,7 @@ def test_a_result_is_complete_and_adds_up(settings: Settings, tmp_path: Path) ->
     assert result.output_bytes == (tmp_path / "out.png").stat().st_size
     assert [str(one) for one in result.warnings] == ["from a preset"]
     assert result.agreement is None
-    assert {"python", "rembg_tuner", "libvips", deflate.LIBRARY, settings.engine} <= set(
+    assert {"python", "rembg_tuner", "libvips", png_writer.DEFLATE_LIBRARY, settings.engine} <= set(
         result.environment.versions
     )
     assert result.effective["engine"] == settings.engine

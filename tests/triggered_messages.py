@@ -25,7 +25,8 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
 from rembg_tuner.engines.onnxruntime import providers
 from rembg_tuner.export.targets import export
-from rembg_tuner.imaging import formats, matte, source, unwritable
+from rembg_tuner.imaging import complaints, formats, matte
+from rembg_tuner.imaging.header import read_header
 from rembg_tuner.models import catalogue, spec
 from rembg_tuner.runtime import download, load, preflight, process, runner
 from rembg_tuner.runtime.limits import MemoryLimit
@@ -257,28 +258,22 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     "picture, raw": lambda f: raised(
         lambda: formats.sniff(written(f, "a.rw2", b"IIU\0" + bytes(60)))
     ),
-    "picture, cut header": lambda f: raised(
-        lambda: source.read_header(cut(picture(f, "cup.jpg"), 30))
-    ),
-    "picture, cut PNG": lambda f: raised(
-        lambda: source.read_header(cut(picture(f, "cup.png"), 20))
-    ),
-    "picture, TIFF of odd samples": lambda f: raised(lambda: source.read_header(odd_tiff(f))),
+    "picture, cut header": lambda f: raised(lambda: read_header(cut(picture(f, "cup.jpg"), 30))),
+    "picture, cut PNG": lambda f: raised(lambda: read_header(cut(picture(f, "cup.png"), 20))),
+    "picture, TIFF of odd samples": lambda f: raised(lambda: read_header(odd_tiff(f))),
     "picture, too large": lambda f: raised(
         lambda: formats.check_pixels(f / "wall.png", 20000, 20000, 100_000_000)
     ),
     "picture, too large for the page": lambda f: raised(
-        lambda: source.read_header(picture(f, "cup.png"), max_pixels=1000)
+        lambda: read_header(picture(f, "cup.png"), max_pixels=1000)
     ),
     "output, JPEG": lambda f: raised(lambda: formats.check_output(f / "out.jpg", None)),
     "output, ending": lambda f: raised(lambda: formats.check_output(f / "out.gif", None)),
-    "output, no right": lambda f: unwritable.unwritable_text(
+    "output, no right": lambda f: complaints.unwritable_text(
         f / "out.png", OSError(errno.EACCES, "no")
     ),
-    "output, full": lambda f: unwritable.unwritable_text(f / "out.png", no_space()),
-    "warning, progressive": lambda f: (
-        source.read_header(picture(f, "cup.jpg", progressive=True)).warnings
-    ),
+    "output, full": lambda f: complaints.unwritable_text(f / "out.png", no_space()),
+    "warning, progressive": lambda f: read_header(picture(f, "cup.jpg", progressive=True)).warnings,
     "warning, no foreground": lambda f: foreground(),
     # settings
     "settings, range": lambda f: settings_error(intra_op_threads=-1),

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from rembg_tuner.base.messages import SEPARATORS  # noqa: E402  # of this checkout
-from rembg_tuner.imaging import raw_files  # noqa: E402  # of this checkout
+from rembg_tuner.imaging import formats  # noqa: E402  # of this checkout
 from rembg_tuner.settings.presets import read_presets  # noqa: E402
 from rembg_tuner.settings.settings import ENGINE_NAMES, KNOBS, type_of  # noqa: E402
 from rembg_tuner.tuning.trials import NUMBERED, plain_name  # noqa: E402
@@ -122,7 +122,7 @@ def terms() -> Iterator[tuple[str, str]]:
     yield from (("unit", unit) for unit in sorted({KNOBS[name].unit for name in NUMBERED} - {""}))
     yield from (("step", word) for word in ("more", "less", "memory", "time", "agreement"))
     yield from (("preset", name) for name in (*read_presets(), "mine"))
-    yield from (("camera", name) for name in sorted(raw_files.NAMES))
+    yield from (("camera", name) for name in sorted(formats.RAW_NAMES))
     yield from (("joint", separator) for separator in SEPARATORS)
 
 

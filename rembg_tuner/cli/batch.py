@@ -16,7 +16,7 @@ from rembg_tuner.cli.cut import failure_text
 from rembg_tuner.cli.exits import exit_code, stop_word
 from rembg_tuner.cli.flags import add_cutting_flags, history_use, parse_settings
 from rembg_tuner.cli.streams import STANDARD
-from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.imaging.formats import READ_SUFFIXES, sniff
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import Failure, Result
@@ -27,20 +27,6 @@ if TYPE_CHECKING:
 
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.worker.pipeline import Job
-
-_SUFFIXES = {
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".webp",
-    ".avif",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".bmp",
-    ".heic",
-    ".heif",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +144,7 @@ def look_for_images(names: Sequence[str]) -> Found:
                 sniff(one)
             except PictureError as error:
                 skipped.append(Skipped(input=str(one), reason=error.message))
-                if one.suffix.lower() in _SUFFIXES:
+                if one.suffix.lower() in READ_SUFFIXES:
                     log(
                         f"rembg-tuner: {one} is left out: it is called a picture, and does not read"
                         " as one"

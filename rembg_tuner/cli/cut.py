@@ -20,6 +20,7 @@ from rembg_tuner.cli.flags import (
     whole_number,
 )
 from rembg_tuner.cli.streams import STANDARD, STREAM_FORMATS, open_streams
+from rembg_tuner.imaging.formats import OUTPUT_SUFFIXES
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import Failure, Result, distinct, is_busy, setting_peak_bytes
@@ -51,7 +52,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="FILE|DIR",
         help=(
-            "where to write: a file (.png, .webp, .jpg), a folder for <stem>.png, or - for standard"
+            f"where to write: a file ({', '.join(OUTPUT_SUFFIXES)}), a folder for <stem>.png, or - for"
+            " standard"
             " output; default: <stem>.cutout.png beside each picture, and standard output for"
             " standard input"
         ),

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import OutputError, PictureError, SettingsError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.cli.console import emit_file
-from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.imaging.formats import OUTPUT_SUFFIXES, sniff
 from rembg_tuner.settings.results import Failure, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 STANDARD = "-"
-STREAM_FORMATS = ("png", "webp", "jpg")  # of standard output, the default first
+STREAM_FORMATS = tuple(suffix.removeprefix(".") for suffix in OUTPUT_SUFFIXES)
 MAX_INPUT_BYTES = 2 * 2**30  # an uncompressed TIFF of the greatest size; more is hardly meant
 _PIECE_BYTES = 2**20
 

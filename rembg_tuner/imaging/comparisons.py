@@ -24,6 +24,7 @@ from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.small_matte import MAX_SIDE, SmallMatte
 from rembg_tuner.imaging import libvips, quality, source
+from rembg_tuner.imaging.header import read_header
 
 if TYPE_CHECKING:
     from rembg_tuner.imaging.quality import Matte
@@ -62,7 +63,7 @@ def read_matte(path: Path, *, like: Matte | None = None) -> Matte:
 
 def _read_band(path: Path) -> pyvips.Image:
     """Read a cut-out's alpha or a mask's brightness, at most 1024 px a side."""
-    header = source.read_header(path)
+    header = read_header(path)
     width, height = header.scaled(COMPARED_SIDE)
     small = source.read_small(header, width=width, height=height)
     band = small[3] if small.bands == _RGBA_BANDS else small.colourspace("b-w")[0]
@@ -152,7 +153,7 @@ def another_shape(mask: Path, picture: Path) -> Message | None:
     Raises:
         TunerError: one of the two does not read.
     """
-    ours, theirs = source.read_header(mask), source.read_header(picture)
+    ours, theirs = read_header(mask), read_header(picture)
     wanted = ours.width * theirs.height / theirs.width
     if abs(ours.height - wanted) <= max(1.0, _MOST_STRETCH * wanted):
         return None
@@ -211,7 +212,7 @@ def _thicken(values: Matte, reach: int) -> Matte:
 
 def _write_thumbnail(cutout: Path, thumbnail: Path) -> None:
     """Scale a cut-out down, its transparency kept."""
-    header = source.read_header(cutout)
+    header = read_header(cutout)
     width, height = header.scaled(THUMBNAIL_SIDE)
     _write(source.read_small(header, width=width, height=height), thumbnail)
 

@@ -1,8 +1,10 @@
-"""What libvips and its decoders say of a picture that they cannot read, in plain words."""
+"""Why a picture cannot be read or written, in plain words."""
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyvips
+
 
 ENDS_EARLY = Message("the file ends before all of its pixels do; copy or save the picture again")
 _DAMAGED_PIXELS = Message("its pixels are damaged; copy or save the picture again")
@@ -74,3 +77,18 @@ def explain(path: Path, error: pyvips.Error) -> PictureError:
 def meaning_of(said: str) -> Message:
     """Return the plain meaning of a decoder's words."""
     return next((meaning for pattern, meaning in _MEANINGS if pattern.search(said)), NOT_DECODED)
+
+
+def unwritable_text(output: Path, error: OSError) -> Message:
+    """Return why a file could not be written, and what to do."""
+    advice = {
+        errno.ENOSPC: Message("the disk is full; free some space"),
+        errno.EACCES: Message("this user may not write there; choose another folder"),
+        errno.EROFS: Message("that file system is read-only; choose another folder"),
+        errno.ENOENT: Message("its folder is not there; make it first"),
+        errno.ENOTDIR: Message("its folder is a file; choose another name"),
+        errno.ENAMETOOLONG: Message("the name is too long; choose a shorter one"),
+    }
+    said = os.strerror(error.errno) if error.errno else Quoted(str(error))
+    reason = advice.get(error.errno or 0, said)
+    return Message("{path} cannot be written: {reason}", path=output, reason=reason)

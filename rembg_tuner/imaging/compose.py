@@ -1,43 +1,49 @@
-"""Join picture and mask and write the cut-out, in one pass from top to bottom."""
+"""Join picture and mask and write the cut-out, in one pass from top to bottom.
+
+PNG is joined in numpy and written on several cores (`png_writer`); the other formats are joined and
+encoded by libvips. Both ways give the same pixels, to the bit.
+"""
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+import numpy as np
 import pyvips
 
 from rembg_tuner.base.errors import OutputError, PictureError
 from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message
-from rembg_tuner.imaging import preview_files
-from rembg_tuner.imaging.cutout_png import write_png
-from rembg_tuner.imaging.formats import check_output
+from rembg_tuner.imaging.complaints import unwritable_text
+from rembg_tuner.imaging.formats import PNG_OUTPUT, OutputFormat, check_output, output_format
+from rembg_tuner.imaging.header import PictureHeader
+from rembg_tuner.imaging.libvips import Sink, cancelled, encode, fetch_rows, pool_threads
 from rembg_tuner.imaging.matte import mask_image
-from rembg_tuner.imaging.sink import Sink, encode
-from rembg_tuner.imaging.source import PictureHeader, opened, read_small, reading
-from rembg_tuner.imaging.unwritable import unwritable_text
+from rembg_tuner.imaging.png_writer import PngLayout, PngWriter
+from rembg_tuner.imaging.source import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy.typing as npt
+
     from rembg_tuner.base.colours import Colour
-    from rembg_tuner.imaging.placed import PictureMatte
+    from rembg_tuner.imaging.libvips import Rows
+    from rembg_tuner.imaging.matte import PictureMatte
 
-_MOST_PX = {".webp": ("WebP", 16383), ".jpg": ("JPEG", 65500), ".jpeg": ("JPEG", 65500)}  # a side
+    Bytes = npt.NDArray[np.uint8]
+
 _OPAQUE = 255
-_JPEG: tuple[str, dict[str, object]] = (".jpg", {"Q": 92})
-# libvips' target suffix and options, by the suffix of the file; PNG is written by
-# `imaging.cutout_png`
-ENCODERS: dict[str, tuple[str, dict[str, object]]] = {
-    ".webp": (".webp", {"Q": 90, "alpha_q": 100, "effort": 2}),
-    ".jpg": _JPEG,
-    ".jpeg": _JPEG,
-}
-
-# What an encoder takes that holds the whole picture: 253 MiB for 12 MP of WebP.
-_ENCODED_BYTES_PER_PIXEL = {".webp": 22}
+_PIXEL = np.dtype("<u4")  # a pixel's four bytes at once
+_PROFILE = "icc-profile-data"
+_CHUNK_BYTES = 12  # of a PNG chunk's length, kind and checksum
+_AFTER_IHDR = 8 + _CHUNK_BYTES + 13  # of a PNG: its signature, and IHDR with its 13 bytes
+# Fetched at a time, at most 8 rows: 16 take 1 to 3 MiB more at 1080p and 12 MP, and 32 up to 12, in
+# the same time.
+_ROWS, _FETCHED_BYTES = 8, 256 * 1024
 _WHOLE_MARGIN = 1.1  # what decoders and encoders take differs from the estimate by less
 _STRIP_BYTES_PER_PX = (
     4096  # of width: rows decoded, composed and compressed; of PNG, JPEG takes a third
@@ -67,8 +73,7 @@ def whole_bytes(header: PictureHeader, max_side: int, output: Path) -> int:
     0: it goes in strips.
     """
     width, height = header.scaled(max_side)
-    per_pixel = _ENCODED_BYTES_PER_PIXEL.get(output.suffix.lower(), 0)
-    return header.extra_bytes + width * height * per_pixel
+    return header.extra_bytes + width * height * output_format(output).whole_bytes_per_pixel
 
 
 def picture_bytes(header: PictureHeader, max_side: int, output: Path) -> int:
@@ -90,7 +95,7 @@ def write_cutout(
 
     Args:
         composition: picture, matte, size and background.
-        output: .png, .webp or .jpg; replaced if it is there.
+        output: its suffix names the format; replaced if it exists.
         is_cancelled: asked at every block written; True ends the writing.
 
     Returns:
@@ -99,61 +104,75 @@ def write_cutout(
     Raises:
         PictureError: the picture is damaged or cut short.
         OutputError: the file cannot be written.
-        CancelledError: `is_cancelled` said so.
+        CancelledError: `is_cancelled` returned True.
     """
     check_output(output, composition.background)
-    width, height = composition.header.scaled(composition.max_side)
-    suffix = output.suffix.lower()
-    name, most = _MOST_PX.get(suffix, ("", max(width, height)))
-    if max(width, height) > most:
-        raise OutputError(
-            Message(
-                "{path}: {format} holds at most {most} px a side, this is {width} x {height}; write"
-                " .png, or set max_side",
-                path=output,
-                format=name,
-                most=most,
-                width=width,
-                height=height,
-            )
-        )
-    mask = composition.matte.mask(width, height)
+    sides = composition.header.scaled(composition.max_side)
+    _check_sides(output, sides)
     try:
-        _refuse_folder(output)
+        if output.is_dir():  # renaming onto it would fail after all the work
+            raise OutputError(Message("{path} is a folder; name a file", path=output))
         with (
             replacing(output) as file,
             opened(composition.header, composition.max_side, output.parent) as picture,
         ):
-            if (picture.width, picture.height) != (width, height):
+            if (picture.width, picture.height) != sides:
                 raise PictureError(
                     Message(
-                        "{path} was changed while it was cut out: it is not {width} x {height} px"
-                        " any more; run it again",
+                        "{path} changed while it was read: it is no longer {width} x {height} px;"
+                        " run it again",
                         path=composition.header.path,
-                        width=width,
-                        height=height,
+                        width=sides[0],
+                        height=sides[1],
                     )
                 )
-            if suffix == ".png":
-                is_scaled = (width, height) != composition.header.scaled(0)
-                write_png(
-                    picture,
-                    mask,
-                    composition.background,
-                    file,
-                    is_cancelled,
-                    is_chain=composition.header.is_plain_chain and not is_scaled,
-                )
-            else:
-                cutout = _compose(picture, mask_image(mask), composition.background)
-                target, options = ENCODERS[suffix]
-                encode(cutout, Sink(file.write, is_cancelled), target, options)
+            _encode(composition, picture, output_format(output), file, is_cancelled)
     except OSError as error:
         raise OutputError(unwritable_text(output, error)) from error
     return output.stat().st_size
 
 
-def _compose(picture: pyvips.Image, alpha: pyvips.Image, background: Colour | None) -> pyvips.Image:
+def _check_sides(output: Path, sides: tuple[int, int]) -> None:
+    """Check that a format can hold a picture of these sides, px.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    kind = output_format(output)
+    if kind.max_side is not None and max(sides) > kind.max_side:
+        raise OutputError(
+            Message(
+                "{path}: {format} holds at most {most} px a side, this is {width} x {height}; write"
+                " .png, or set max_side",
+                path=output,
+                format=kind.name,
+                most=kind.max_side,
+                width=sides[0],
+                height=sides[1],
+            )
+        )
+
+
+def _encode(
+    composition: Composition,
+    picture: pyvips.Image,
+    kind: OutputFormat,
+    file: BinaryIO,
+    is_cancelled: Callable[[], bool],
+) -> None:
+    """Join an open picture with its mask, and encode it into a file."""
+    mask = composition.matte.mask(picture.width, picture.height)
+    if kind is PNG_OUTPUT:
+        header = composition.header
+        is_scaled = (picture.width, picture.height) != header.scaled(0)
+        is_chain = header.is_plain_chain and not is_scaled
+        write_png(picture, mask, composition.background, file, is_cancelled, is_chain=is_chain)
+    else:
+        cutout = join(picture, mask_image(mask), composition.background)
+        encode(cutout, Sink(file.write, is_cancelled), kind.suffixes[0], kind.options)
+
+
+def join(picture: pyvips.Image, alpha: pyvips.Image, background: Colour | None) -> pyvips.Image:
     """Join 8-bit RGB or RGBA with a mask: RGBA, or RGB on a colour."""
     rgb = picture[:3] if picture.hasalpha() else picture
     if picture.hasalpha():
@@ -166,24 +185,159 @@ def _compose(picture: pyvips.Image, alpha: pyvips.Image, background: Colour | No
     return cutout.copy(interpretation="srgb")
 
 
-def _refuse_folder(output: Path) -> None:
-    """Refuse a folder's name before any work; renaming onto it would fail after all of it."""
-    if output.is_dir():
-        raise OutputError(Message("{path} is a folder; name a file", path=output))
+def write_png(
+    picture: pyvips.Image,
+    mask: Rows,
+    background: Colour | None,
+    file: BinaryIO,
+    is_cancelled: Callable[[], bool],
+    *,
+    is_chain: bool,
+) -> None:
+    """Write a cut-out as PNG.
 
-
-def write_preview(composition: Composition, target: Path) -> None:
-    """Write what a page shows of a cut-out where it cannot lay a mask over the picture.
-
-    At most 1600 px, as WebP.
+    Args:
+        picture: 8-bit RGB or RGBA, read once from top to bottom.
+        mask: one band, as large as the picture.
+        background: the colour behind it; None: transparent.
+        file: open for writing.
+        is_cancelled: asked at every few rows; True ends the writing.
+        is_chain: each step of decoding feeds one other, and there is little to do besides decoding;
+            otherwise libvips' own threads read the picture, see `PictureHeader.is_plain_chain`.
 
     Raises:
-        PictureError, OutputError: as `write_cutout`.
+        pyvips.Error: the picture cannot be decoded.
+        OSError: the file cannot be written.
+        CancelledError: `is_cancelled` said so.
     """
-    header = composition.header
-    width, height = preview_files.preview_sides(header, composition.max_side)
-    small = read_small(header, width=width, height=height)
-    alpha = mask_image(composition.matte.mask(width, height))
-    with reading(header.path):
-        cutout = _compose(small, alpha, None).copy_memory()
-    preview_files.write_webp(cutout, header.path, target)
+    own_alpha = bool(picture.hasalpha())
+    rgba = picture[:4] if own_alpha else picture.bandjoin(_OPAQUE)
+    finish = CutoutRows(mask, has_alpha=own_alpha, background=background)
+    layout = PngLayout(
+        width=picture.width,
+        height=picture.height,
+        bands=finish.bands,
+        chunks=_metadata_chunks(picture),
+    )
+    with PngWriter(
+        file, layout, finish=finish, row_bytes=4 * picture.width, threads=pool_threads()
+    ) as png:
+        if is_chain:
+            _hand_over(rgba, png, is_cancelled)
+        else:
+            encode(rgba, Sink(png.write, is_cancelled), ".raw", {})
+        png.close()
+
+
+def _hand_over(rgba: pyvips.Image, png: PngWriter, is_cancelled: Callable[[], bool]) -> None:
+    """Decode in this thread and hand the rows over.
+
+    libvips' own writer of raw rows has three threads, too many beside those of `png_writer`, and
+    calls Python for each row.
+    """
+    for rows in fetch_rows(rgba, max(1, min(_ROWS, _FETCHED_BYTES // (4 * rgba.width)))):
+        if is_cancelled():
+            raise cancelled()
+        png.write(rows)
+
+
+def _metadata_chunks(picture: pyvips.Image) -> bytes:
+    """Return the chunks that libvips writes between IHDR and the pixels: iCCP, pHYs.
+
+    libvips writes them for a single pixel, so libpng's checks of a profile hold.
+    """
+    pixel = pyvips.Image.black(1, 1, bands=3).copy(
+        interpretation="srgb", xres=picture.xres, yres=picture.yres
+    )
+    if picture.get_typeof(_PROFILE):
+        pixel.set_type(pyvips.GValue.blob_type, _PROFILE, picture.get(_PROFILE))
+    png: bytes = pixel.pngsave_buffer(keep="icc")
+    end = _AFTER_IHDR
+    while png[end + 4 : end + 8] != b"IDAT":
+        end += _CHUNK_BYTES + struct.unpack_from(">I", png, end)[0]
+    return png[_AFTER_IHDR:end]
+
+
+_PIXEL = np.dtype("<u4")  # a pixel's four bytes at once
+_OPAQUE = 255
+_PIXEL = np.dtype("<u4")  # a pixel's four bytes at once
+_PROFILE = "icc-profile-data"
+_CHUNK_BYTES = 12  # of a PNG chunk's length, kind and checksum
+_AFTER_IHDR = 8 + _CHUNK_BYTES + 13  # of a PNG: its signature, and IHDR with its 13 bytes
+# Fetched at a time, at most 8 rows: 16 take 1 to 3 MiB more at 1080p and 12 MP, and 32 up to 12, in
+# the same time.
+_ROWS, _FETCHED_BYTES = 8, 256 * 1024
+
+
+class CutoutRows:
+    """The rows of a cut-out: called with rows of the picture, returns rows of the file."""
+
+    def __init__(self, mask: Rows, *, has_alpha: bool, background: Colour | None) -> None:
+        """Join with a mask.
+
+        Args:
+            mask: one band, as large as the picture; any thread may ask it for any rows.
+            has_alpha: the picture has an alpha of its own, which multiplies the mask's; else its
+                alpha is 255.
+            background: the colour behind it; None: transparent.
+        """
+        self._mask, self._has_alpha, self._background = mask, has_alpha, background
+        self.bands = 4 if background is None else 3
+
+    def __call__(self, rows: Bytes, top: int) -> Bytes:
+        """Join some rows with their mask.
+
+        Transparent: RGBA, with the picture's own colours where alpha is above 0, and else black. On
+        a colour: RGB.
+
+        Args:
+            rows: uint8 (1 + n, 4 w), RGBA; changed. The first row is the one above row `top`.
+            top: number of the second row.
+
+        Returns:
+            uint8 (1 + n, bands * w), perhaps the same array. The first row is 0 where nothing is
+            above.
+        """
+        above = 1 if top else 0
+        alpha = self._mask.rows(top - above, top + len(rows) - 1)
+        seen = rows[1 - above :]
+        if self._has_alpha:
+            alpha = multiply_alphas(alpha, seen[:, 3::4])
+        if self._background is None:
+            seen[:, 3::4] = alpha
+            pixels = seen.view(_PIXEL)
+            np.multiply(pixels, alpha != 0, out=pixels)
+            return rows
+        mixed = np.zeros((len(rows), rows.shape[1] // 4 * 3), np.uint8)
+        mix_with_colour(seen, alpha, self._background, out=mixed[1 - above :])
+        return mixed
+
+
+def multiply_alphas(one: Bytes, other: Bytes) -> Bytes:
+    """Return one * other / 255, rounded; uint8 of their common shape."""
+    product = np.multiply(one, other, dtype=np.uint16)
+    product += 128
+    product += product >> 8
+    product >>= 8
+    return product.astype(np.uint8)
+
+
+def mix_with_colour(rows: Bytes, alpha: Bytes, colour: Colour, *, out: Bytes) -> None:
+    """Put a colour behind pixels.
+
+    (rgb * alpha + colour * (255 - alpha)) / 255, cut off as libvips does.
+
+    Args:
+        rows: uint8 (n, 4 w), RGBA; its alpha is not looked at.
+        alpha: uint8 (n, w).
+        colour: that is put behind.
+        out: uint8 (n, 3 w), RGB.
+    """
+    rest = np.uint8(_OPAQUE) - alpha
+    for band in range(3):
+        mixed = np.multiply(rows[:, band::4], alpha, dtype=np.uint16)
+        mixed += np.multiply(rest, np.uint8(colour[band]), dtype=np.uint16)
+        mixed += mixed >> 8  # this line to the third: divide by 255
+        mixed += 1
+        mixed >>= 8
+        out[:, band::3] = mixed

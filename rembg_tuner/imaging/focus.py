@@ -20,8 +20,7 @@ import numpy as np
 from rembg_tuner.base.boxes import Area, Box
 from rembg_tuner.imaging.components import components_of, enclosed
 from rembg_tuner.imaging.lanczos import lanczos_kernel
-from rembg_tuner.imaging.matte import LEAST_FOREGROUND, scale_to_matte
-from rembg_tuner.imaging.placed import PictureMatte, PlacedMatte
+from rembg_tuner.imaging.matte import LEAST_FOREGROUND, PictureMatte, PlacedMatte, scale_to_matte
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -1,26 +1,26 @@
-"""Which pictures are taken, told by their first bytes and never by their name.
+"""The picture formats that are read and written; a format is recognised by its first bytes.
 
-And which are written.
-
-libvips would open more (SVG, CSV, PDF): each format is opened by its own loader here, so nothing
-else is ever tried.
+libvips would open more (SVG, CSV, PDF), so each format is opened by its own loader. Raw files of
+cameras, which hold sensor data and a small preview, are refused by name.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import OutputError, PictureError, PictureTooLargeError
-from rembg_tuner.base.messages import Message
-from rembg_tuner.imaging.raw_files import raw_error, raw_name
+from rembg_tuner.base.messages import Message, Term, listed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rembg_tuner.base.colours import Colour
+
 
 MAX_PIXELS_IN_STRIPS = 2**28  # 268 MP: memory does not grow with these
 MAX_PIXELS_WHOLE = 100_000_000  # about 0.8 GB (WebP) to 1.6 GB (AVIF) while decoding
@@ -29,8 +29,6 @@ _SNIFFED_BYTES = 64
 BMP_HEADER_BYTES = (12, 16, 40, 52, 56, 64, 108, 124)  # of OS/2 and Windows
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-_JPEG_SUFFIXES = (".jpg", ".jpeg")
-WRITTEN_SUFFIXES = (".png", ".webp", *_JPEG_SUFFIXES)
 ACCEPTED = Message("JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF (its first frame)")
 
 
@@ -40,28 +38,105 @@ class PictureFormat:
 
     Attributes:
         name: for people.
-        loader: libvips' loader.
+        suffixes: of its files' names, in lower case.
+        loader: libvips' loader; empty: libvips does not read it.
         whole_bytes_per_pixel: what decoding takes beyond strips, per pixel; 0: it goes in strips.
             Measured from 1080p to 48 MP with libvips 8.18.
         interlaced_bytes_per_pixel: the same for a progressive or interlaced file.
+        whole_name: of the kind that is decoded whole, where the others go in strips.
     """
 
     name: str
-    loader: str
+    suffixes: tuple[str, ...]
+    loader: str = ""
     whole_bytes_per_pixel: float = 0.0
     interlaced_bytes_per_pixel: float = 0.0
+    whole_name: Message | None = None
 
 
-JPEG = PictureFormat(name="JPEG", loader="jpegload", interlaced_bytes_per_pixel=6.8)
-PNG = PictureFormat(name="PNG", loader="pngload", interlaced_bytes_per_pixel=3.9)
-WEBP = PictureFormat(name="WebP", loader="webpload", whole_bytes_per_pixel=8.4)
-AVIF = PictureFormat(name="AVIF", loader="heifload", whole_bytes_per_pixel=16.4)
-TIFF = PictureFormat(name="TIFF", loader="tiffload")
-GIF = PictureFormat(name="GIF", loader="gifload", whole_bytes_per_pixel=8.0)
+JPEG = PictureFormat(
+    name="JPEG",
+    suffixes=(".jpg", ".jpeg"),
+    loader="jpegload",
+    interlaced_bytes_per_pixel=6.8,
+    whole_name=Message("progressive JPEG"),
+)
+PNG = PictureFormat(
+    name="PNG",
+    suffixes=(".png",),
+    loader="pngload",
+    interlaced_bytes_per_pixel=3.9,
+    whole_name=Message("interlaced PNG"),
+)
+WEBP = PictureFormat(name="WebP", suffixes=(".webp",), loader="webpload", whole_bytes_per_pixel=8.4)
+AVIF = PictureFormat(
+    name="AVIF", suffixes=(".avif",), loader="heifload", whole_bytes_per_pixel=16.4
+)
+TIFF = PictureFormat(
+    name="TIFF",
+    suffixes=(".tif", ".tiff"),
+    loader="tiffload",
+    whole_name=Message("TIFF (large strips or tiles)"),
+)
+GIF = PictureFormat(name="GIF", suffixes=(".gif",), loader="gifload", whole_bytes_per_pixel=8.0)
 # Read by pi-heif where that is installed; libvips of pyvips-binary has no decoder of HEVC.
-HEIC = PictureFormat(name="HEIC", loader="", whole_bytes_per_pixel=8.0)
+HEIC = PictureFormat(name="HEIC", suffixes=(".heic", ".heif"), whole_bytes_per_pixel=8.0)
 # Read without libvips; only a run-length code is decoded whole, to an index a pixel.
-BMP = PictureFormat(name="BMP", loader="", interlaced_bytes_per_pixel=2.0)
+BMP = PictureFormat(
+    name="BMP",
+    suffixes=(".bmp",),
+    interlaced_bytes_per_pixel=2.0,
+    whole_name=Message("run-length BMP"),
+)
+READ_SUFFIXES = frozenset(
+    suffix for kind in (JPEG, PNG, WEBP, AVIF, TIFF, GIF, HEIC, BMP) for suffix in kind.suffixes
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFormat:
+    """A format that is written.
+
+    Attributes:
+        name: for people.
+        suffixes: of its files' names, in lower case; the first is the usual one, by which libvips
+            chooses its encoder.
+        options: of libvips' encoder.
+        has_alpha: whether a picture can be transparent; if not, a background is required.
+        max_side: px; None: no limit.
+        whole_bytes_per_pixel: what an encoder takes that holds the whole picture; 0: it goes in
+            strips. Measured at 12 MP.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    options: Mapping[str, object] = field(default_factory=dict)
+    has_alpha: bool = True
+    max_side: int | None = None
+    whole_bytes_per_pixel: int = 0
+
+
+# The formats that are written; the first is the default. Command line, batch, checks and encoders
+# all read this table. PNG is encoded by `png_writer`, the others by libvips.
+PNG_OUTPUT = OutputFormat(name="PNG", suffixes=(".png",))
+OUTPUT_FORMATS = (
+    PNG_OUTPUT,
+    OutputFormat(
+        name="WebP",
+        suffixes=(".webp",),
+        options={"Q": 90, "alpha_q": 100, "effort": 2},
+        max_side=16383,
+        whole_bytes_per_pixel=22,
+    ),
+    OutputFormat(
+        name="JPEG",
+        suffixes=(".jpg", ".jpeg"),
+        options={"Q": 92},
+        has_alpha=False,
+        max_side=65500,
+    ),
+)
+OUTPUT_SUFFIXES = tuple(kind.suffixes[0] for kind in OUTPUT_FORMATS)
 
 _SIGNATURES = {
     b"\xff\xd8\xff": JPEG,
@@ -182,24 +257,110 @@ def check_pixels(path: Path, width: int, height: int, limit: int) -> None:
         )
 
 
+def output_format(output: Path) -> OutputFormat:
+    """Return the format that a file's name asks for.
+
+    Raises:
+        OutputError: the suffix is not one of an output format.
+    """
+    suffix = output.suffix.lower()
+    for kind in OUTPUT_FORMATS:
+        if suffix in kind.suffixes:
+            return kind
+    raise OutputError(
+        Message(
+            "{path} does not name an output format; use one of the suffixes {suffixes}",
+            path=output,
+            suffixes=listed(OUTPUT_SUFFIXES),
+        )
+    )
+
+
 def check_output(output: Path, background: Colour | None) -> None:
-    """Refuse a name whose format is not written, or a JPEG with nothing behind the cut-out.
+    """Check that a file's format is written, and that it can be transparent where it has to be.
 
     Raises:
         OutputError: with what to do.
     """
-    suffix = output.suffix.lower()
-    if suffix not in WRITTEN_SUFFIXES:
+    kind = output_format(output)
+    if background is None and not kind.has_alpha:
         raise OutputError(
             Message(
-                "{path} names no format that is written; end it in .png, .webp or .jpg", path=output
-            )
-        )
-    if suffix in _JPEG_SUFFIXES and background is None:
-        raise OutputError(
-            Message(
-                "{path} is a JPEG, which has no transparency; give a background, such as"
-                " --background white, or write .png",
+                "{path}: {format} has no transparency; give a background, such as --background"
+                " white, or write {suffix}",
                 path=output,
+                format=kind.name,
+                suffix=PNG_OUTPUT.suffixes[0],
             )
         )
+
+
+# Bytes at an offset by which a raw file is recognized, and its name.
+_RAW_HEADS = (
+    (0, b"IIU\0", "Panasonic or Leica RW2"),
+    (0, b"IIRO", "Olympus ORF"),
+    (0, b"IIRS", "Olympus ORF"),
+    (0, b"MMOR", "Olympus ORF"),
+    (0, b"FUJIFILMCCD-RAW", "Fujifilm RAF"),
+    (0, b"\0MRM", "Minolta MRW"),
+    (0, b"FOVb", "Sigma X3F"),
+    (4, b"ftypcrx ", "Canon CR3"),
+    (6, b"HEAPCCDR", "Canon CRW"),
+    (0, b"II*\0\x10\0\0\0CR", "Canon CR2"),
+)
+# Phase One's second header, behind that of TIFF
+_PHASE_ONE = re.compile(rb"(?s)(II\*\0.{4}IIII.waR|MM\0\*.{4}MMMMRaw)")
+# Raw files that are TIFF files, by the beginning of tag Make in upper case.
+_RAW_MAKERS = {
+    "CANON": "Canon CR2",
+    "EASTMAN KODAK": "Kodak DCR",
+    "HASSELBLAD": "Hasselblad 3FR",
+    "KODAK": "Kodak DCR",
+    "LEAF": "Leaf MOS",
+    "MAMIYA": "Mamiya MEF",
+    "NIKON": "Nikon NEF",
+    "PENTAX": "Pentax PEF",
+    "PHASE ONE": "Phase One IIQ",
+    "RICOH": "Pentax PEF",
+    "SAMSUNG": "Samsung SRW",
+    "SEIKO EPSON": "Epson ERF",
+    "SONY": "Sony ARW",
+}
+_OTHER_RAW = "camera raw"
+RAW_NAMES = {
+    *(name for _, _, name in _RAW_HEADS),
+    "Phase One IIQ",
+    *_RAW_MAKERS.values(),
+    _OTHER_RAW,
+}
+
+
+def raw_name(head: bytes) -> str | None:
+    """Return the name of the raw format that a file's first bytes belong to.
+
+    None: not a raw file.
+    """
+    for offset, magic, name in _RAW_HEADS:
+        if head[offset:].startswith(magic):
+            return name
+    return "Phase One IIQ" if _PHASE_ONE.match(head) else None
+
+
+def raw_name_by_maker(make: str) -> str:
+    """Return the name of a maker's raw format; make is the text of TIFF tag Make."""
+    begun = make.upper()
+    return next(
+        (name for maker, name in _RAW_MAKERS.items() if begun.startswith(maker)), _OTHER_RAW
+    )
+
+
+def raw_error(path: Path, name: str) -> PictureError:
+    """Return the error that refuses a raw file."""
+    return PictureError(
+        Message(
+            "{path} is a raw file of a camera ({name}), which is not read; develop it and save it"
+            " as JPEG, PNG or TIFF",
+            path=path,
+            name=Term(name, "camera"),
+        )
+    )

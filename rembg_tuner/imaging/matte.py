@@ -1,37 +1,45 @@
-"""The network's output as a mask at full size, computed strip by strip while libvips reads it.
+"""The network's output as a mask at full size, computed strip by strip.
 
-The network's matte is small (320 px) and the picture is not. libvips' own enlarging (`affine` with
-`lbb`) takes 0.8 s at 12 MP; Lanczos taken apart into columns and rows, as two thin matrix products,
-takes 0.02 s, gives Pillow's figures to half a step, and needs one strip of memory. libvips takes it
-as an uncompressed TIFF that exists only as far as it is being read.
+The network's matte is small (320 px) and the picture is large. libvips' own enlarging (`affine`
+with `lbb`) takes 0.8 s at 12 MP; Lanczos as two thin matrix products, one for the columns and one
+for the rows, takes 0.02 s, equals Pillow's result to half a step, and needs one strip of memory.
+
+A picture's matte is made of one or more answers of the network, each over its part of the picture.
+Where the network looked again at a part (`focus`), the mask is the pixelwise maximum over the
+subjects.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from rembg_tuner.base.boxes import WHOLE
-from rembg_tuner.base.errors import NO_FOREGROUND, EngineError
+from rembg_tuner.base.boxes import WHOLE, Area
+from rembg_tuner.base.errors import NO_FOREGROUND, EngineError, OutputError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.imaging.computed_tiff import open_rows
 from rembg_tuner.imaging.lanczos import Taps, lanczos_taps
+from rembg_tuner.imaging.libvips import open_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     import numpy.typing as npt
     import pyvips
 
     from rembg_tuner.base.boxes import Area
-    from rembg_tuner.imaging.computed_tiff import Rows
+    from rembg_tuner.imaging.libvips import Rows
+    from rembg_tuner.models.spec import Post
 
     Matte = npt.NDArray[np.float32]  # (h, w) in [0, 1]: opacity, 1 is foreground
-    from rembg_tuner.models.spec import Post
 
     RawOutput = npt.NDArray[np.float32]  # (n, c, h, w), as the network gave it
     Channel = npt.NDArray[np.float32]  # (h, w): one picture's foreground, any range
     Mask = npt.NDArray[np.uint8]  # (h, w) in 0..255
+
 
 LEAST_FOREGROUND = 0.5  # raw maximum under which no pixel is more likely foreground than not
 _CHUNK_COLUMNS = 128  # enlarged at a time, so that no wide table of weights is made
@@ -201,3 +209,98 @@ def _inside(start: float, stop: float, low: float, high: float, n: int) -> tuple
 def mask_image(mask: Rows) -> pyvips.Image:
     """Give a mask as a libvips image, 8-bit one band, that is read once from top to bottom."""
     return open_rows(mask)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlacedMatte:
+    """One answer of the network.
+
+    Attributes:
+        matte: float32 (h, w) in [0, 1], any size.
+        spans: the part of the picture that the network saw.
+        within: the part where the answer counts; 0 outside.
+    """
+
+    matte: Matte
+    spans: Area = WHOLE
+    within: Area = WHOLE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureMatte:
+    """The matte of a whole picture.
+
+    Attributes:
+        subjects: of each subject the answer that counts. Subjects are joined by their maximum.
+    """
+
+    subjects: tuple[PlacedMatte, ...]
+
+    @classmethod
+    def of(cls, matte: Matte) -> Self:
+        """Make it of the one answer over the whole picture."""
+        return cls((PlacedMatte(matte=matte),))
+
+    def mask(self, width: int, height: int) -> Rows:
+        """Return the mask at a size, px.
+
+        Its rows are computed as they are asked for, from any thread.
+        """
+        masks = [
+            MaskRows(one.matte, width=width, height=height, spans=one.spans, within=one.within)
+            for one in self.subjects
+        ]
+        return masks[0] if len(masks) == 1 else _MaximumRows(masks)
+
+    def save(self, path: Path) -> None:
+        """Write it to a file, for a process that makes a preview of it.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        places = [[*_numbers(one.spans), *_numbers(one.within)] for one in self.subjects]
+        try:
+            with path.open("wb") as file:
+                np.save(file, np.array(places, np.float64), allow_pickle=False)
+                for one in self.subjects:
+                    np.save(file, one.matte, allow_pickle=False)
+        except OSError as error:
+            raise OutputError(
+                Message("{path} cannot be written: {reason}", path=path, reason=error.strerror)
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            OSError, ValueError: it is not there, or no such file.
+        """
+        subjects = []
+        with path.open("rb") as file:
+            for numbers in np.load(file, allow_pickle=False).tolist():
+                matte = np.load(file, allow_pickle=False)
+                spans, within = Area(*numbers[:4]), Area(*numbers[4:])
+                subjects.append(PlacedMatte(matte=matte, spans=spans, within=within))
+        return cls(tuple(subjects))
+
+
+def _numbers(area: Area) -> tuple[float, float, float, float]:
+    """Return an area's ends as a row of numbers."""
+    return area.left, area.top, area.right, area.bottom
+
+
+class _MaximumRows:
+    """The pixelwise maximum of masks of one size."""
+
+    bands = 1
+
+    def __init__(self, masks: Sequence[Rows]) -> None:
+        """Join masks."""
+        self._masks = masks
+        self.width, self.height = masks[0].width, masks[0].height
+
+    def rows(self, top: int, bottom: int) -> Mask:
+        """Compute rows `top` to `bottom`, the last not included; uint8 (bottom - top, width)."""
+        joined: Mask = np.maximum.reduce([mask.rows(top, bottom) for mask in self._masks])
+        return joined

@@ -12,21 +12,171 @@ asks for nothing.
 from __future__ import annotations
 
 import json
+import struct
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyvips
 
-from rembg_tuner.base.errors import TunerError, message_of
-from rembg_tuner.imaging import compose, libvips, placed, preview_files, source
-from rembg_tuner.imaging.computed_tiff import STRIP_ROWS
+from rembg_tuner.base.errors import OutputError, TunerError, message_of
+from rembg_tuner.base.files import replacing
+from rembg_tuner.imaging import libvips
+from rembg_tuner.imaging.complaints import unwritable_text
+from rembg_tuner.imaging.compose import Composition, join, multiply_alphas
+from rembg_tuner.imaging.formats import PREVIEW_SIDE
+from rembg_tuner.imaging.header import PictureHeader, read_header, reading
+from rembg_tuner.imaging.libvips import STRIP_ROWS
+from rembg_tuner.imaging.matte import PictureMatte, mask_image
+from rembg_tuner.imaging.png_writer import SIGNATURE, png_chunk
+from rembg_tuner.imaging.source import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from rembg_tuner.imaging.header import PictureHeader
     from rembg_tuner.imaging.matte import Mask
+
+
+_JPEG_QUALITY = 90  # from here on libvips keeps the colours at full resolution
+_WEBP = {"Q": 90, "alpha_q": 100, "effort": 0}
+_OPACITIES = 256
+_OPAQUE = 255
+
+
+def preview_sides(header: PictureHeader, max_side: int) -> tuple[int, int]:
+    """Return width and height of a preview, px.
+
+    At most 1600, and at most a run's `max_side` unless that is 0.
+    """
+    return header.scaled(min(max_side or PREVIEW_SIDE, PREVIEW_SIDE))
+
+
+def write_original(header: PictureHeader, target: Path, *, max_side: int) -> None:
+    """Write a picture's colours as JPEG; one that is transparent anywhere also as WebP beside it.
+
+    Args:
+        header: of the picture.
+        target: of the JPEG; the WebP has its name with the suffix .webp.
+        max_side: of a run, px; 0: the picture's.
+
+    Raises:
+        PictureError: the picture is damaged or cut short.
+        OutputError: a file cannot be written.
+    """
+    width, height = preview_sides(header, max_side)
+    small = read_small(header, width=width, height=height)
+    with reading(header.path):
+        colours = small[:3] if small.hasalpha() else small
+        files = {target: colours.jpegsave_buffer(Q=_JPEG_QUALITY, keep="icc")}
+        # WebP keeps no alpha that is opaque everywhere, and such a picture needs none.
+        if small.hasalpha() and small[small.bands - 1].min() < _OPAQUE:
+            files[target.with_suffix(".webp")] = small.webpsave_buffer(keep="icc", **_WEBP)
+    for path, content in files.items():
+        _write_file(path, content)
+
+
+def write_webp(image: pyvips.Image, path: Path, target: Path) -> None:
+    """Write a small picture, or a cut-out, as WebP with lossless alpha.
+
+    Args:
+        image: 8-bit RGB or RGBA.
+        path: of what it was read from, for the message.
+        target: replaced if it is there.
+
+    Raises:
+        PictureError: what it was read from is damaged or cut short.
+        OutputError: the file cannot be written.
+    """
+    with reading(path):
+        content = image.webpsave_buffer(keep="icc", **_WEBP)
+    _write_file(target, content)
+
+
+def write_preview(composition: Composition, target: Path) -> None:
+    """Write what a page shows of a cut-out where it cannot lay a mask over the picture.
+
+    At most 1600 px, as WebP.
+
+    Raises:
+        PictureError, OutputError: as `write_cutout`.
+    """
+    header = composition.header
+    width, height = preview_sides(header, composition.max_side)
+    small = read_small(header, width=width, height=height)
+    alpha = mask_image(composition.matte.mask(width, height))
+    with reading(header.path):
+        cutout = join(small, alpha, None).copy_memory()
+    write_webp(cutout, header.path, target)
+
+
+def write_mask(mask: Mask, target: Path, *, own: Path) -> None:
+    """Write a cut-out's alpha as PNG.
+
+    The mask, multiplied by the picture's own alpha where it has one.
+
+    Args:
+        mask: uint8 (h, w) in 0..255, of the preview's size.
+        target: replaced if it is there.
+        own: the WebP that `write_original` wrote of a picture with transparency of its own; not
+            there for others.
+
+    Raises:
+        PictureError: that WebP is damaged.
+        OutputError: the file cannot be written.
+    """
+    if own.is_file():
+        with reading(own):
+            alpha = pyvips.Image.webpload(str(own))[3].write_to_memory()
+        mask = multiply_alphas(mask, np.frombuffer(alpha, np.uint8).reshape(mask.shape))
+    _write_file(target, encode_alpha(mask))
+
+
+def encode_alpha(mask: Mask) -> bytes:
+    """Encode a mask as an 8-bit palette PNG: black of 256 opacities, rows filtered with Up.
+
+    Args:
+        mask: uint8 (h, w) in 0..255; 255 is opaque.
+
+    Returns:
+        The file.
+    """
+    height, width = mask.shape
+    rows = np.empty((height, width + 1), np.uint8)
+    rows[:, 0] = 2  # each row holds its difference from the one above
+    rows[:1, 1:] = mask[:1]
+    np.subtract(mask[1:], mask[:-1], out=rows[1:, 1:])
+    # A mask is smooth: runs of equal differences are all that is worth looking for.
+    deflate = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
+    data = deflate.compress(rows.tobytes()) + deflate.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)  # 8 bits, palette
+    return b"".join(
+        (
+            SIGNATURE,
+            *png_chunk(b"IHDR", header),
+            *png_chunk(b"PLTE", bytes(3 * _OPACITIES)),
+            *png_chunk(b"tRNS", bytes(range(_OPACITIES))),
+            *png_chunk(b"IDAT", data),
+            *png_chunk(b"IEND"),
+        )
+    )
+
+
+def _write_file(target: Path, content: bytes) -> None:
+    """Write a file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with replacing(target) as file:
+            file.write(content)
+    except OSError as error:
+        raise OutputError(unwritable_text(target, error)) from error
+
 
 SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WebP", "GIF")
 
@@ -47,31 +197,31 @@ def make_previews(request: dict[str, Any]) -> None:
     before, mask, preview = (
         request[name] and Path(request[name]) for name in ("before", "mask", "preview")
     )
-    header = source.read_header(picture)
+    header = read_header(picture)
     if before and not before.is_file():
-        preview_files.write_original(header, before, max_side=max_side)
+        write_original(header, before, max_side=max_side)
     if request["matte"] is None:
         if preview:
-            _scale_to_preview(source.read_header(Path(request["output"])), preview)
+            _scale_to_preview(read_header(Path(request["output"])), preview)
         return
     kept = Path(request["matte"])
     if mask:
-        alpha = _mask(kept, *preview_files.preview_sides(header, max_side))
-        preview_files.write_mask(alpha, mask, own=before.with_suffix(".webp"))
+        alpha = _mask(kept, *preview_sides(header, max_side))
+        write_mask(alpha, mask, own=before.with_suffix(".webp"))
     if preview:
-        composition = compose.Composition(
+        composition = Composition(
             header=header,
-            matte=placed.PictureMatte.load(kept),
+            matte=PictureMatte.load(kept),
             max_side=max_side,
             background=None,
         )
-        compose.write_preview(composition, preview)
+        write_preview(composition, preview)
     kept.unlink(missing_ok=True)
 
 
 def _mask(kept: Path, width: int, height: int) -> Mask:
     """Return the mask of a run at a preview's size: uint8 (height, width) in 0..255."""
-    rows = placed.PictureMatte.load(kept).mask(width, height)
+    rows = PictureMatte.load(kept).mask(width, height)
     # in strips, as for the cut-out: each needs a few rows of the matte only
     strips = [rows.rows(top, min(height, top + STRIP_ROWS)) for top in range(0, height, STRIP_ROWS)]
     return np.concatenate(strips)
@@ -90,7 +240,7 @@ def inspect_picture(request: dict[str, Any]) -> dict[str, Any]:
     Raises:
         TunerError: the picture is refused.
     """
-    header = source.read_header(Path(request["input"]), max_pixels=request["max_pixels"])
+    header = read_header(Path(request["input"]), max_pixels=request["max_pixels"])
     is_shown = header.format.name in SHOWN_BY_BROWSERS
     return {"width": header.width, "height": header.height, "is_shown": is_shown}
 
@@ -105,19 +255,19 @@ def make_original(request: dict[str, Any]) -> None:
     Raises:
         TunerError: the picture does not read, or the file cannot be written.
     """
-    header = source.read_header(Path(request["input"]), max_pixels=request["max_pixels"])
-    preview_files.write_original(header, Path(request["before"]), max_side=0)
+    header = read_header(Path(request["input"]), max_pixels=request["max_pixels"])
+    write_original(header, Path(request["before"]), max_side=0)
 
 
-def _scale_to_preview(header: source.PictureHeader, preview: Path) -> None:
+def _scale_to_preview(header: PictureHeader, preview: Path) -> None:
     """Scale a cut-out down, its transparency kept.
 
     Raises:
         TunerError: it does not read, or the preview cannot be written.
     """
-    width, height = preview_files.preview_sides(header, 0)
-    small = source.read_small(header, width=width, height=height)
-    preview_files.write_webp(small, header.path, preview)
+    width, height = preview_sides(header, 0)
+    small = read_small(header, width=width, height=height)
+    write_webp(small, header.path, preview)
 
 
 _ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {

@@ -1,4 +1,4 @@
-"""Pictures to measure with: a real one enlarged to a camera's sizes, with a camera's grain."""
+"""Pictures made from others: enlarged ones for benchmarks, crops and mirror images for calibration."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pyvips
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pyvips
 
 _LUMA_GRAIN, _CHROMA_GRAIN = 3.0, 1.5  # standard deviations in 8-bit steps, about ISO 400
 _JPEG_QUALITY = 92
@@ -75,3 +77,32 @@ def _cover(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
     scale = max(width / image.width, height / image.height)
     image = image.resize(scale * 1.0001, kernel="lanczos3")
     return image.crop((image.width - width) // 2, (image.height - height) // 2, width, height)
+
+
+Crop = tuple[float, float, float, float]  # left, top, width, height: shares of the sides
+
+
+def crop_and_mirror(
+    image: pyvips.Image, crop: Crop | None, *, is_mirrored: bool, side: int
+) -> pyvips.Image:
+    """Take a part of a picture, no side longer than the network's.
+
+    Args:
+        image: 8-bit RGB or RGBA, in memory.
+        crop: the part; None: all of it.
+        is_mirrored: whether left and right change places.
+        side: of the network's input, px.
+    """
+    if crop is not None:
+        left, top, width, height = crop
+        image = image.crop(
+            int(left * image.width),
+            int(top * image.height),
+            max(1, int(width * image.width)),
+            max(1, int(height * image.height)),
+        )
+    across, down = min(1.0, side / image.width), min(1.0, side / image.height)
+    if (across, down) != (1.0, 1.0):
+        image = image.resize(across, vscale=down)
+    image = image.fliphor() if is_mirrored else image
+    return image.copy_memory()

@@ -8,30 +8,17 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyvips
 
 from rembg_tuner.base.boxes import Box, stored_box
-from rembg_tuner.base.errors import PictureError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.imaging import (
-    bmp_pixels,
-    complaints,
-    formats,
-    gif_blocks,
-    heif,
-    inspection,
-    png_colour,
-    tiff_pixels,
-    views,
-)
-from rembg_tuner.imaging.formats import BMP, JPEG, PNG, TIFF, WEBP, PictureFormat
+from rembg_tuner.imaging import tiff_pixels
+from rembg_tuner.imaging.formats import JPEG, WEBP
+from rembg_tuner.imaging.header import SIDEWAYS, PictureHeader, load, open_file, reading
 from rembg_tuner.imaging.libvips import fetch_rows
-from rembg_tuner.imaging.tiff_tags import TagError
-from rembg_tuner.imaging.views import WHOLE_FILE, FileView, PictureFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,131 +37,6 @@ _WEBP_SHRINK_LEFT = 2.0
 _LANCZOS_SHRINK = 6.0  # nearest to Pillow's, of 0, 2, 4, 6 and 8, over factors from 2 to 32
 _STRIP_ROWS = 8  # of a small picture: 3 ms of decoding at 12 MP
 _ROWS_AT_ONCE = 8  # of a picture whose colours take many steps to convert
-# Kinds of formats that are decoded whole, although the format goes in strips.
-_WHOLE_KINDS = {
-    JPEG: Message("progressive JPEG"),
-    PNG: Message("interlaced PNG"),
-    BMP: Message("run-length BMP"),
-    TIFF: Message("TIFF (large strips or tiles)"),
-}
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PictureHeader:
-    """What a picture's header says, before anything is decoded.
-
-    Attributes:
-        width, height: px, upright.
-        orientation: EXIF's 1 to 8.
-        is_whole: the decoder holds the whole picture in memory, so memory grows with it.
-        extra_bytes: about how much that takes; 0 where it goes in strips.
-        warnings: what a user should know of it.
-        view: what libvips is shown of the file.
-    """
-
-    path: Path
-    format: PictureFormat
-    width: int
-    height: int
-    orientation: int
-    is_whole: bool
-    extra_bytes: int
-    warnings: tuple[Message, ...]
-    view: FileView = field(default=WHOLE_FILE, repr=False, compare=False)
-
-    @property
-    def is_plain_chain(self) -> bool:
-        """Return whether each step from the file to 8-bit RGB feeds one other step.
-
-        libvips computes rows that two steps want once in its own threads, and twice in a caller's.
-        """
-        tiff = self.view.tiff
-        if tiff is not None:
-            return tiff.is_plain and tiff.bits == 8 and not tiff.is_float and tiff.alpha is None
-        return self.format in (JPEG, PNG, WEBP) and self.view.colour is None
-
-    @property
-    def whole(self) -> Box:
-        """Return the box of the whole upright picture."""
-        return Box(0, 0, self.width, self.height)
-
-    def scaled(self, max_side: int) -> tuple[int, int]:
-        """Give (width, height) after scaling down to a longest side; 0: as it is."""
-        longest = max(self.width, self.height)
-        if not max_side or longest <= max_side:
-            return self.width, self.height
-        factor = max_side / longest
-        return max(1, round(self.width * factor)), max(1, round(self.height * factor))
-
-
-def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
-    """Read a picture's header and hold it against the limits.
-
-    Args:
-        path: of the picture.
-        max_pixels: a host's own limit; None: the format's.
-
-    Raises:
-        PictureError: it is no picture that is read here, or its header is damaged.
-        PictureTooLargeError: it has more pixels than the limit.
-    """
-    kind = formats.sniff(path)
-    with _file(path) as file:
-        view = inspection.inspect(path, file, kind)
-    image = heif.blank(view.heif) if view.heif is not None else _load(path, kind, view)
-    is_interlaced = bool(image.get_typeof("interlaced")) and bool(image.get("interlaced"))
-    is_interlaced |= view.is_whole
-    interlaced_per_pixel = kind.interlaced_bytes_per_pixel if is_interlaced else 0.0
-    per_pixel = max(kind.whole_bytes_per_pixel, interlaced_per_pixel)
-    pixels = image.width * image.height
-    if view.tiff is not None:
-        per_pixel = view.tiff.held_bytes / pixels
-    limit = formats.MAX_PIXELS_WHOLE if per_pixel else formats.MAX_PIXELS_IN_STRIPS
-    limit = min(limit, max_pixels or limit)
-    formats.check_pixels(path, image.width, image.height, limit)
-    with _file(path) as file:
-        view = inspection.settle(path, file, kind, view)
-    orientation = int(image.get("orientation")) if image.get_typeof("orientation") else 1
-    orientation = orientation if 1 <= orientation <= 8 else 1
-    width, height = (
-        (image.height, image.width) if orientation in _SIDEWAYS else (image.width, image.height)
-    )
-    extra = int(pixels * per_pixel)
-    warnings = (_whole_warning(kind, extra),) if per_pixel else ()
-    return PictureHeader(
-        path=path,
-        format=kind,
-        width=width,
-        height=height,
-        orientation=orientation,
-        is_whole=bool(per_pixel),
-        extra_bytes=extra,
-        warnings=(*warnings, *view.warnings),
-        view=view,
-    )
-
-
-def _whole_warning(kind: PictureFormat, extra_bytes: int) -> Message:
-    """Make the warning of a picture that is decoded whole."""
-    return Message(
-        "{format} pictures are decoded whole: this one takes about {extra:bytes} more than a"
-        " baseline JPEG of its size",
-        code="decoded_whole",
-        format=_WHOLE_KINDS.get(kind, kind.name),
-        extra=extra_bytes,
-    )
-
-
-def is_cut(path: Path) -> bool:
-    """Return whether a file lacks its end, so that `read_header` decodes it to see whether all pixels are there.
-
-    Raises:
-        PictureError: it is no picture that is read here, or cannot be read.
-    """
-    kind = formats.sniff(path)
-    with _file(path) as file:
-        return inspection.inspect(path, file, kind).is_cut
 
 
 def read_small(
@@ -203,7 +65,7 @@ def read_small(
     Raises:
         PictureError: the picture is damaged or cut short.
     """
-    sideways = header.orientation in _SIDEWAYS
+    sideways = header.orientation in SIDEWAYS
     w, h = (height, width) if sideways else (width, height)
     with reading(header.path):
         image = (
@@ -263,7 +125,7 @@ def opened(header: PictureHeader, max_side: int, scratch: Path) -> Iterator[pyvi
             image = _open_rgb(header)
             yield image.fliphor() if header.orientation == 2 else image
         return
-    sideways = header.orientation in _SIDEWAYS
+    sideways = header.orientation in SIDEWAYS
     w, h = (height, width) if sideways else (width, height)
     with reading(header.path), contextlib.ExitStack() as stack:
         if (width, height) == (header.width, header.height):
@@ -275,52 +137,6 @@ def opened(header: PictureHeader, max_side: int, scratch: Path) -> Iterator[pyvi
                 image.copy_memory() if w * h <= _IN_MEMORY_PIXELS else _spool(image, scratch, stack)
             )
         yield _upright(image, header.orientation)
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Tell libvips' complaints about a picture as a sentence."""
-    try:
-        yield
-    except pyvips.Error as error:
-        raise complaints.explain(path, error) from error
-    except TagError as error:
-        raise complaints.damaged(path, error.message) from error
-
-
-@contextlib.contextmanager
-def _file(path: Path) -> Iterator[PictureFile]:
-    """Open a picture's file to look it through.
-
-    Raises:
-        PictureError: it cannot be read, or is damaged.
-    """
-    try:
-        with reading(path), PictureFile(path) as file:
-            yield file
-    except OSError as error:
-        raise PictureError(
-            Message("{path} cannot be read: {reason}", path=path, reason=error.strerror)
-        ) from error
-
-
-def _load(
-    path: Path, kind: PictureFormat, view: FileView = WHOLE_FILE, **options: Any
-) -> pyvips.Image:
-    """Open a file with its format's own loader, reading from top to bottom, strict about damage."""
-    strictness = view.strictness or "truncated"
-    with _file(path) as file:
-        if view.tiff is not None:
-            return tiff_pixels.open_tiff(file, view.tiff)[0]
-        if view.bmp is not None:
-            return bmp_pixels.open_bmp(file, view.bmp)
-        if view.heif is not None:
-            image = heif.decode(path, file, view.heif)
-        else:
-            image = views.load_view(file, view, kind.loader, fail_on=strictness, **options)
-        if view.box is not None:
-            image = gif_blocks.clear_outside(image, view.box)
-        return image if view.colour is None else png_colour.apply(image, view.colour)
 
 
 def _open_box(header: PictureHeader, box: Box, width: int, height: int) -> pyvips.Image:
@@ -348,7 +164,7 @@ def _open_rgb(header: PictureHeader, *, width: int = 0, height: int = 0) -> pyvi
     Shrunk by its decoder where sides are given and it can.
     """
     if header.view.tiff is not None:
-        with _file(header.path) as file:
+        with open_file(header.path) as file:
             colours, alpha = tiff_pixels.open_tiff(file, header.view.tiff)
         rgb = _to_rgb(colours)
         rgb = rgb if alpha is None else rgb.bandjoin(alpha)
@@ -357,21 +173,21 @@ def _open_rgb(header: PictureHeader, *, width: int = 0, height: int = 0) -> pyvi
         return rgb.sequential(tile_height=_ROWS_AT_ONCE) if width and height else rgb
     if width and height:
         return _to_rgb(_load_shrunk(header, width=width, height=height))
-    return _to_rgb(_load(header.path, header.format, header.view))
+    return _to_rgb(load(header.path, header.format, header.view))
 
 
 def _load_shrunk(header: PictureHeader, *, width: int, height: int) -> pyvips.Image:
     """Open a picture no smaller than twice the sides wanted, shrunk by its decoder where it can."""
     full_w, full_h = header.width, header.height
-    if header.orientation in _SIDEWAYS:
+    if header.orientation in SIDEWAYS:
         full_w, full_h = full_h, full_w
     room = min(full_w / width, full_h / height)
     if header.format is JPEG:
         shrink = next((by for by, left in _JPEG_SHRINKS if room / by >= left), 1)
-        return _load(header.path, JPEG, header.view, shrink=shrink)
+        return load(header.path, JPEG, header.view, shrink=shrink)
     if header.format is WEBP and room >= 2 * _WEBP_SHRINK_LEFT:
-        return _load(header.path, WEBP, header.view, scale=_WEBP_SHRINK_LEFT / room)
-    return _load(header.path, header.format, header.view)
+        return load(header.path, WEBP, header.view, scale=_WEBP_SHRINK_LEFT / room)
+    return load(header.path, header.format, header.view)
 
 
 def _scale_down(image: pyvips.Image, width: int, height: int) -> pyvips.Image:

@@ -16,17 +16,24 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import PictureError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging.complaints import damaged
-from rembg_tuner.imaging.raw_files import raw_error
-from rembg_tuner.imaging.tiff_pages import choose_page, find_raw, read_pages, whole_number
-from rembg_tuner.imaging.tiff_tags import Code, Colour, TagError, TagReader
+from rembg_tuner.imaging.formats import raw_error
+from rembg_tuner.imaging.tiff_tags import (
+    Code,
+    Colour,
+    TagError,
+    TagReader,
+    choose_page,
+    find_raw,
+    read_pages,
+    whole_number,
+)
 from rembg_tuner.imaging.views import FileView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from rembg_tuner.imaging.tiff_pages import Page
-    from rembg_tuner.imaging.tiff_tags import Directory
+    from rembg_tuner.imaging.tiff_tags import Directory, Page
     from rembg_tuner.imaging.views import PictureFile
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rembg_tuner.imaging.bmp import BmpPicture
+    from rembg_tuner.imaging.colorimetry import NumbersColour
     from rembg_tuner.imaging.heif import HeifPicture
-    from rembg_tuner.imaging.png_colour import NumbersColour
     from rembg_tuner.imaging.tiff import TiffPicture
 
     Piece = bytes | tuple[int, int]  # bytes of ours, or (offset, length) of the file

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import PictureError, SettingsError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.imaging.crops import Crop, crop_and_mirror
 from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.imaging.header import read_header
 from rembg_tuner.imaging.network_input import normalise
-from rembg_tuner.imaging.source import read_header, read_small
+from rembg_tuner.imaging.sample_pictures import Crop, crop_and_mirror
+from rembg_tuner.imaging.source import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -41,7 +41,9 @@ _TELLING_FEATURES = (
 )
 _ASK_TIMEOUT_S = 60.0
 _ASK_LIBVIPS = "from rembg_tuner.imaging import libvips as e; print(e.libvips_version())"
-_ASK_DEFLATE = "from rembg_tuner.imaging import deflate as e; print(e.LIBRARY, e.VERSION)"
+_ASK_DEFLATE = (
+    "from rembg_tuner.imaging import png_writer as e; print(e.DEFLATE_LIBRARY, e.DEFLATE_VERSION)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

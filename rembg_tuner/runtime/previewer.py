@@ -115,7 +115,7 @@ class Inspector:
         return Inspection(**{name: answer[name] for name in ("width", "height", "is_shown")})
 
     def make_original(self, picture: Path, target: Path, *, max_pixels: int) -> None:
-        """Write what the page shows of a picture: see `imaging.preview_files.write_original`.
+        """Write what the page shows of a picture: see `imaging.previews.write_original`.
 
         Args:
             picture: the upload.

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from rembg_tuner.base.errors import TunerError
     from rembg_tuner.engines.protocols import NetworkEngine
     from rembg_tuner.imaging.focus import Focused
+    from rembg_tuner.imaging.header import PictureHeader
     from rembg_tuner.imaging.matte import Channel
     from rembg_tuner.imaging.network_input import NetworkInput
-    from rembg_tuner.imaging.source import PictureHeader
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings.settings import Settings
 

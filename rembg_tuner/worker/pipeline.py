@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from rembg_tuner.base.errors import TunerError
     from rembg_tuner.base.messages import Message
     from rembg_tuner.engines.protocols import NetworkEngine, StockEngine
+    from rembg_tuner.imaging.header import PictureHeader
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
-    from rembg_tuner.imaging.source import PictureHeader
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.worker.looks import Looking
@@ -309,11 +309,12 @@ def begin(
         read_small: another reader than `source.read_small`.
     """
     from rembg_tuner.imaging import network_input, source
+    from rembg_tuner.imaging.header import read_header
 
     cpu_before = stages.cpu_clock()
     with stages.stage("read_small"):
         check_output(Path(job.output), job.background)
-        header = source.read_header(Path(job.input), max_pixels=job.max_pixels)
+        header = read_header(Path(job.input), max_pixels=job.max_pixels)
         box = _given_box(settings, header)
         read = read_small or source.read_small
         small = read(header, width=engine.side, height=engine.side, box=box)

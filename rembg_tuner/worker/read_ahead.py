@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import TunerError
 from rembg_tuner.imaging import source
 from rembg_tuner.imaging.formats import JPEG, PNG
+from rembg_tuner.imaging.header import is_cut
 from rembg_tuner.worker.pipeline import Stages, begin
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.base.boxes import Box
     from rembg_tuner.engines.protocols import NetworkEngine
-    from rembg_tuner.imaging.source import PictureHeader
+    from rembg_tuner.imaging.header import PictureHeader
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.worker.pipeline import Job, Picture
@@ -160,7 +161,7 @@ class ReadAhead:
             after_strip()
             assert settings is not None  # `keep_only` comes first
             self._files[job] = _identity_of(job)
-            if source.is_cut(Path(job.input)):
+            if is_cut(Path(job.input)):
                 return None
             return begin(job, settings, self._engine, self._model, stages, read_small=read_small)
         except (_LeftError, TunerError, MemoryError):

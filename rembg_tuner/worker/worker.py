@@ -226,12 +226,12 @@ def _import_libraries(engine: str) -> dict[str, str]:
     spec = ENGINES[engine]
     if spec.is_stock:
         return {**versions, **spec.imports()}
-    from rembg_tuner.imaging import compose, deflate, libvips  # noqa: F401
+    from rembg_tuner.imaging import compose, libvips, png_writer  # noqa: F401
     from rembg_tuner.worker import looks  # noqa: F401  # this and compose bring the rest of imaging
 
     libvips.start_libvips(1)  # how many there will be is told with the load
     versions |= {"libvips": libvips.libvips_version(), "pyvips": libvips.binding_version()}
-    versions[deflate.LIBRARY] = deflate.VERSION
+    versions[png_writer.DEFLATE_LIBRARY] = png_writer.DEFLATE_VERSION
     return {**versions, **spec.imports()}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from rembg_tuner.base.errors import OutputError, PictureError
 from rembg_tuner.base.files import open_cache
 from rembg_tuner.base.messages import Message
+from rembg_tuner.imaging.complaints import unwritable_text
 from rembg_tuner.imaging.sample_pictures import make_sample
-from rembg_tuner.imaging.unwritable import unwritable_text
 
 _PACKAGE = Path(__file__).parent.parent.parent
 _PLACES = [folder / "examples" / "coffee.png" for folder in (_PACKAGE.parent, _PACKAGE)]

@@ -1,9 +1,10 @@
-"""A PNG's chunks: which of them a decoder is shown, what they say of colour, and whether the end is there.
+"""The chunks of PNG and WebP files: which of them a decoder is shown, and whether the end is there.
 
-Chunks are stepped over by their lengths; only a colour profile is inflated, and no more of it than
-is allowed. Where there is more than a little text, none is shown: a decoder inflates all of it, and
-a few hundred KiB can hold gigabytes. PNG specification, third edition (W3C, 2025), chapters 5, 8
-and 11.
+Chunks are stepped over by their lengths. PNG (third edition, W3C 2025, chapters 5, 8 and 11): only
+a colour profile is inflated, and no more of it than is allowed. Where there is more than a little
+text, none is shown: a decoder inflates all of it, and a few hundred KiB can hold gigabytes. WebP
+(RFC 9649): libwebp refuses a file that is shorter than its header says. Where what is missing lies
+after the pixels, the file is shown without its last chunk.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import PictureError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.imaging import png_colour, views
+from rembg_tuner.imaging import colorimetry, views
+from rembg_tuner.imaging.complaints import ENDS_EARLY, damaged
 from rembg_tuner.imaging.views import FileView
 
 if TYPE_CHECKING:
@@ -24,13 +26,14 @@ if TYPE_CHECKING:
 
     from rembg_tuner.imaging.views import PictureFile, Piece
 
+
 _SIGNATURE_BYTES = 8
 _COLOUR = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
 _USEFUL = (*_COLOUR, b"iCCP", b"eXIf", b"tRNS")
 _COMPRESSED = (b"zTXt", b"iTXt")
 _MAX_SKIPPED_COMPRESSED_BYTES = views.MAX_SKIPPED_BYTES // 1032  # deflate's highest ratio
 _MAX_SKIPPED_CHUNKS = 256
-_MAX_CHUNKS = 250_000
+_MAX_PNG_CHUNKS = 250_000
 _MAX_COLOUR_BYTES = 64
 _IEND = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 _BLOCK_BYTES = 2**16
@@ -70,13 +73,13 @@ class _Chunk:
         return bool(self.name[0] & 0x20) and self.name not in _USEFUL
 
 
-def inspect(path: Path, file: PictureFile) -> FileView:
+def inspect_png(path: Path, file: PictureFile) -> FileView:
     """Choose the chunks that a decoder is shown, and read what they say of colour.
 
     Raises:
         PictureError: there are more chunks than a picture needs, or its colours are not read.
     """
-    chunks = list(_walk(path, file))
+    chunks = list(_png_chunks(path, file))
     if chunks and chunks[0].name == b"CgBI":
         raise PictureError(
             Message(
@@ -101,21 +104,21 @@ def inspect(path: Path, file: PictureFile) -> FileView:
         shown = [one for one in shown if not one.is_skippable]
     is_cut = not (chunks[-1].name == b"IEND" and chunks[-1].is_whole)
     return FileView(
-        pieces=_pieces(file, shown) if is_cut or len(shown) < len(chunks) else (),
+        pieces=_png_pieces(file, shown) if is_cut or len(shown) < len(chunks) else (),
         is_cut=is_cut,
         warnings=tuple(warnings),
-        colour=png_colour.read(path, _colour_chunks(file, chunks), profile),
+        colour=colorimetry.read(path, _colour_chunks(file, chunks), profile),
     )
 
 
-def _walk(path: Path, file: PictureFile) -> Iterator[_Chunk]:
+def _png_chunks(path: Path, file: PictureFile) -> Iterator[_Chunk]:
     """List the chunks up to IEND, to the file's end, or to what is no chunk.
 
     Raises:
         PictureError: there are too many.
     """
     offset = _SIGNATURE_BYTES
-    for _ in range(_MAX_CHUNKS):
+    for _ in range(_MAX_PNG_CHUNKS):
         head = file.read_at(offset, 8)
         length, name = int.from_bytes(head[:4], "big"), head[4:]
         if len(head) < 8 or not name.isalpha():
@@ -129,7 +132,7 @@ def _walk(path: Path, file: PictureFile) -> Iterator[_Chunk]:
         Message(
             "{path} has more than {most:,} chunks, which no picture needs; save it again",
             path=path,
-            most=_MAX_CHUNKS,
+            most=_MAX_PNG_CHUNKS,
         )
     )
 
@@ -179,7 +182,7 @@ def _is_costly(chunks: list[_Chunk]) -> bool:
     )
 
 
-def _pieces(file: PictureFile, chunks: list[_Chunk]) -> tuple[Piece, ...]:
+def _png_pieces(file: PictureFile, chunks: list[_Chunk]) -> tuple[Piece, ...]:
     """List what is shown: whole chunks, what is there of cut pixels, and an end."""
     ranges: list[tuple[int, int]] = [(0, _SIGNATURE_BYTES)]
     for one in (one for one in chunks if one.is_whole and one.name != b"IEND"):
@@ -205,13 +208,13 @@ def _blocks(file: PictureFile, start: int, length: int) -> Iterator[bytes]:
         yield file.read_at(offset, min(_BLOCK_BYTES, start + length - offset))
 
 
-def settle(path: Path, file: PictureFile, view: FileView) -> FileView | None:
+def settle_png(path: Path, file: PictureFile, view: FileView) -> FileView | None:
     """Inflate the pixels of a PNG that was cut, block by block, and count them.
 
     Returns:
         The view, with the check sum after the pixels if that is missing; None: pixels are missing.
     """
-    chunks = list(_walk(path, file))
+    chunks = list(_png_chunks(path, file))
     expected = _raw_bytes(file.read_at(chunks[0].start, 13))
     inflater, skip = zlib.decompressobj(-zlib.MAX_WBITS), _ZLIB_HEADER_BYTES
     count, check, is_ended, after = 0, 1, False, b""
@@ -261,3 +264,100 @@ def _raw_bytes(header: bytes) -> int:
         if w > 0 and h > 0:
             total += h * (1 + (w * bits + 7) // 8)
     return total
+
+
+_RIFF_BYTES = 12
+_PIXELS = (b"VP8 ", b"VP8L", b"ANMF")
+_NEEDED = (*_PIXELS, b"VP8X", b"ALPH", b"ANIM", b"ICCP", b"EXIF")
+_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}  # in the first byte of VP8X
+_LIMITS = {
+    b"ICCP": (views.MAX_PROFILE_BYTES, views.PROFILE_TOO_LARGE),
+    b"EXIF": (views.MAX_EXIF_BYTES, views.EXIF_TOO_LARGE),
+}
+_MAX_WEBP_CHUNKS = 20_000
+_MAX_SKIPPED_CHUNKS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _WebpChunk:
+    """A chunk: its name, where it begins, how many bytes of its content are there, and whether that is all."""
+
+    name: bytes
+    start: int
+    length: int
+    is_whole: bool
+
+
+def inspect_webp(path: Path, file: PictureFile) -> FileView:
+    """Choose the chunks that a decoder is shown.
+
+    Raises:
+        PictureError: there are more chunks than a picture needs, or pixels are missing.
+    """
+    announced = 8 + int.from_bytes(file.read_at(4, 4), "little")
+    chunks = list(_webp_chunks(path, file, announced))
+    # what is there of cut EXIF may still tell the orientation
+    shown = [one for one in chunks if one.is_whole or one.name == b"EXIF"]
+    warnings = [views.EXIF_CUT for one in shown if not one.is_whole]
+    if not any(one.name in _PIXELS for one in shown):
+        if announced > file.size:
+            raise damaged(path, ENDS_EARLY)
+        return views.WHOLE_FILE  # no pixels: libvips says what is wrong
+    for name, (limit, warning) in _LIMITS.items():
+        if sum(one.length for one in shown if one.name == name) > limit:
+            shown = [one for one in shown if one.name != name]
+            warnings.append(warning)
+    skippable = [one for one in shown if one.name not in _NEEDED]
+    if (
+        len(skippable) > _MAX_SKIPPED_CHUNKS
+        or sum(one.length for one in skippable) > views.MAX_SKIPPED_BYTES
+    ):
+        shown = [one for one in shown if one.name in _NEEDED]
+    is_cut = announced > file.size
+    return FileView(
+        pieces=_webp_pieces(file, shown) if is_cut or len(shown) < len(chunks) else (),
+        is_cut=is_cut,
+        warnings=tuple(warnings),
+    )
+
+
+def _webp_chunks(path: Path, file: PictureFile, announced: int) -> Iterator[_WebpChunk]:
+    """List the chunks up to the end that the header announces, or the file's.
+
+    Raises:
+        PictureError: there are too many.
+    """
+    offset, end = _RIFF_BYTES, min(announced, file.size)
+    for _ in range(_MAX_WEBP_CHUNKS):
+        if offset + 8 > end:
+            return
+        head = file.read_at(offset, 8)
+        length = int.from_bytes(head[4:], "little")
+        there = min(length, file.size - offset - 8)
+        yield _WebpChunk(head[:4], offset, there, is_whole=there == length)
+        offset += 8 + length + length % 2
+    raise PictureError(
+        Message(
+            "{path} has more than {most:,} chunks, which no picture needs; save it again",
+            path=path,
+            most=_MAX_WEBP_CHUNKS,
+        )
+    )
+
+
+def _webp_pieces(file: PictureFile, chunks: list[_WebpChunk]) -> tuple[Piece, ...]:
+    """List a header of the right size and the chunks; what is not shown is not announced either."""
+    names = {one.name for one in chunks}
+    pieces: list[Piece] = []
+    for one in chunks:
+        if one.name == b"VP8X" and one.length:
+            flags = file.read_at(one.start + 8, 1)[0]
+            for name, flag in _FLAGS.items():
+                flags &= 0xFF if name in names else ~flag
+            rest = (one.start + 9, one.length - 1)
+            pieces += [(one.start, 8), bytes([flags]), rest]
+        else:
+            pieces += [one.name + struct.pack("<I", one.length), (one.start + 8, one.length)]
+        pieces.append(bytes(one.length % 2))
+    size = 4 + sum(8 + one.length + one.length % 2 for one in chunks)
+    return struct.pack("<4sI4s", b"RIFF", size, b"WEBP"), *pieces

@@ -1,16 +1,17 @@
-"""What a PNG's chunks say of its numbers: read as a browser does, and given as sRGB's curve.
+"""What a picture's numbers mean as colours: read as a browser does, converted to sRGB's curve.
 
-By precedence: cICP, iCCP, sRGB, gAMA with cHRM (PNG specification, third edition, 4.3). Each number
-goes through one table to sRGB's curve; where the primaries are not sRGB's, a profile of those goes
-along with the pixels, so that no colour is lost. As in Chromium 156: cHRM counts only beside gAMA,
-cICP only with full range and without a matrix; BT.709's own curve is shown as a power of 2.4
-(BT.1886).
+By precedence, PNG has cICP, iCCP, sRGB, gAMA with cHRM (PNG specification, third edition, 4.3).
+Each number goes through one table to sRGB's curve; where the primaries are not sRGB's, an ICC
+profile of these primaries (ICC.1:2022, version 4.4) is attached to the pixels, so that no colour is
+lost. As in Chromium 156: cHRM counts only beside gAMA, cICP only with full range and without a
+matrix; BT.709's own curve is shown as a power of 2.4 (BT.1886).
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +19,17 @@ import pyvips
 
 from rembg_tuner.base.errors import PictureError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.imaging.matrix_profile import SRGB_PRIMARIES, Primaries, make_profile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
 
+
+Chromaticity = tuple[float, float]
+Primaries = tuple[Chromaticity, Chromaticity, Chromaticity, Chromaticity]  # white, red, green, blue
+
+SRGB_PRIMARIES: Primaries = ((0.3127, 0.3290), (0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 _D65 = (0.3127, 0.3290)
 # White, red, green, blue of ITU-T H.273's ColourPrimaries
 _CICP_PRIMARIES: dict[int, Primaries] = {
@@ -165,3 +170,75 @@ def _table(power: float, kind: str) -> npt.NDArray[Any]:
     curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     table: npt.NDArray[Any] = np.rint(curve * most).astype(dtype)[np.newaxis]
     return table
+
+
+_D50 = np.array((0.9642, 1.0, 0.8249))  # the white of the profile connection space
+_BRADFORD = np.array(
+    ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
+)
+# g, a, b, c, d of y = (a x + b) ** g above d, c x below: IEC 61966-2-1
+_SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+_HEADER_BYTES = 128
+
+
+@cache
+def make_profile(primaries: Primaries) -> bytes:
+    """Write the profile of these primaries with sRGB's curve."""
+    white = _xyz(primaries[0])
+    adapted = (
+        np.linalg.inv(_BRADFORD) @ np.diag((_BRADFORD @ _D50) / (_BRADFORD @ white)) @ _BRADFORD
+    )
+    columns = np.array([_xyz(one) for one in primaries[1:]]).T
+    matrix = adapted @ (columns * np.linalg.solve(columns, white))
+    curve = b"para" + struct.pack(">IHH", 0, 3, 0) + _fixed(*_SRGB_CURVE)
+    return _assemble(
+        {
+            b"desc": _text("Own-primaries RGB"),
+            b"cprt": _text("CC0"),
+            b"wtpt": b"XYZ \0\0\0\0" + _fixed(*_D50),
+            b"chad": b"sf32\0\0\0\0" + _fixed(*adapted.ravel()),
+            **{
+                name: b"XYZ \0\0\0\0" + _fixed(*matrix[:, i])
+                for i, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))
+            },
+            b"rTRC": curve,
+            b"gTRC": curve,
+            b"bTRC": curve,
+        }
+    )
+
+
+def _xyz(chromaticity: Chromaticity) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Give XYZ with Y = 1."""
+    x, y = chromaticity
+    return np.array((x / y, 1.0, (1 - x - y) / y))
+
+
+def _fixed(*values: float) -> bytes:
+    """Write numbers as ICC's s15Fixed16."""
+    return struct.pack(f">{len(values)}i", *(round(value * 2**16) for value in values))
+
+
+def _text(text: str) -> bytes:
+    """Write a text as ICC's multiLocalizedUnicode, in English."""
+    encoded = text.encode("utf-16-be")
+    return b"mluc" + struct.pack(">IIIHHII", 0, 1, 12, 0x656E, 0x5553, len(encoded), 28) + encoded
+
+
+def _assemble(tags: dict[bytes, bytes]) -> bytes:
+    """Lay header, table and tags out; equal tags are written once."""
+    offsets: dict[bytes, int] = {}
+    body = b""
+    begin = _HEADER_BYTES + 4 + 12 * len(tags)
+    for content in tags.values():
+        if content not in offsets:
+            offsets[content] = begin + len(body)
+            body += content + bytes(-len(content) % 4)
+    table = struct.pack(">I", len(tags)) + b"".join(
+        struct.pack(">4sII", name, offsets[content], len(content)) for name, content in tags.items()
+    )
+    size = begin + len(body)
+    header = struct.pack(">I4xI", size, 0x04400000) + b"mntrRGB XYZ "
+    header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp"
+    header = header.ljust(68, b"\0") + _fixed(*_D50)
+    return header.ljust(_HEADER_BYTES, b"\0") + table + body
