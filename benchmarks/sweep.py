@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.tuning.bench.pictures import P12, P1080
-from rembg_tuner.tuning.pareto import front_of
+from rembg_tuner.tuning.recommend import front_of
 
 RESULTS = Path(__file__).parent / "results"
 EXAMPLE = Path(__file__).parent.parent / "examples" / "astronaut.png"

@@ -23,7 +23,7 @@ from rembg_tuner.cli.recommend import cut_command
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import MACHINE_BUSY
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.tuning.plan_file import PLAN_FILE, hold_folder
+from rembg_tuner.tuning.folder import PLAN_FILE, hold_folder
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"
@@ -196,7 +196,7 @@ def test_a_value_that_this_machine_cannot_do_is_named(
     """Before the sweep starts; with the reason."""
     here = read_machine()
     able = replace(here, precisions=frozenset({"fp32"}))
-    monkeypatch.setattr("rembg_tuner.tuning.opening.read_machine", lambda: able)
+    monkeypatch.setattr("rembg_tuner.tuning.plan.read_machine", lambda: able)
     assert sweep(folder, "--engine", "openvino", "--precision", "fp32,bf16") == 0
     told = capsys.readouterr().err.splitlines()
     assert (

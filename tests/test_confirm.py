@@ -24,10 +24,10 @@ from rembg_tuner.settings.results import CONCURRENT_RUN, Failure, Result
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.measure import join_workers
-from rembg_tuner.tuning.opening import Plan, open_sweep
+from rembg_tuner.tuning.plan import Plan
+from rembg_tuner.tuning.plan import plan_of as read_back
 from rembg_tuner.tuning.recommend import contenders, expected_range_s, recommend
-from rembg_tuner.tuning.resume import plan_of as read_back
-from rembg_tuner.tuning.sweep import Sweep
+from rembg_tuner.tuning.sweep import Sweep, open_sweep
 from rembg_tuner.tuning.trials import PictureTrial, read_trial
 
 if TYPE_CHECKING:

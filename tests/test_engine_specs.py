@@ -45,7 +45,7 @@ NAMED = {
     "export/values.py": "the target rembg",
     "models/catalogue.py": "rembg's own folder",
     "settings/settings.py": "an execution provider of ONNX Runtime",
-    "tuning/opening.py": "what older versions put into a key",
+    "tuning/environment.py": "what older versions put into a key",
 }
 # Knobs that a Python script does not carry, and why.
 NOT_IN_A_SCRIPT = {
@@ -255,7 +255,7 @@ from rembg_tuner.settings.precision import resolve_precision
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import KNOBS, Settings, installed_engines
 from rembg_tuner.tuning.grid import default_axes, make_grid
-from rembg_tuner.tuning.opening import describe_machine
+from rembg_tuner.tuning.environment import describe_machine
 machine = read_machine()
 settings = Settings(engine="echo", precision="auto", network_size=64)
 measured = Measured(peak_bytes=2**28, time_s=0.1, n=3, date="2026-11-26", cpu="a CPU", cores=2)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypervolume import hypervolume
 from hypothesis import given
 from hypothesis import strategies as st
 from made_trials import make_trial
@@ -19,8 +20,7 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.budgets import Budgets, read_budgets
-from rembg_tuner.tuning.pareto import dominates, front_of, hypervolume
-from rembg_tuner.tuning.recommend import recommend
+from rembg_tuner.tuning.recommend import dominates, front_of, recommend
 from rembg_tuner.tuning.trials import Trial, label_of, read_trial
 
 COORDINATE = st.integers(0, 6).map(float)

@@ -9,6 +9,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+from hypervolume import hypervolume
 from made_machines import INT8_OF_U2NETP, make_machine
 
 from rembg_tuner.base.errors import SettingsError
@@ -19,8 +20,7 @@ from rembg_tuner.settings.machine import Machine
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import Settings, Value, build_settings
 from rembg_tuner.tuning.grid import default_axes, make_grid, shuffled
-from rembg_tuner.tuning.opening import Plan
-from rembg_tuner.tuning.pareto import hypervolume
+from rembg_tuner.tuning.plan import Plan
 from rembg_tuner.tuning.search import GuidedSearch, WholeGrid
 from rembg_tuner.tuning.trials import Trial
 
@@ -273,7 +273,7 @@ def test_a_provider_that_is_not_here_is_left_out(monkeypatch: pytest.MonkeyPatch
         asked.append(None)
         return absent
 
-    monkeypatch.setattr("rembg_tuner.tuning.opening.provider_states", ask)
+    monkeypatch.setattr("rembg_tuner.tuning.plan.provider_states", ask)
     base = Settings(engine="onnxruntime")
     plan = Plan(pictures=(), axes={"provider": ("cpu", "cuda")}, base=base)
     assert [one.provider for one in plan.grid()] == ["cpu"]

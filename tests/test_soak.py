@@ -16,9 +16,15 @@ from rembg_tuner.base.units import MIB
 from rembg_tuner.cli.article import describe_table
 from rembg_tuner.cli.main import main
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.tuning.article import Row, Table, verdict_of
-from rembg_tuner.tuning.soak import Soak, SoakPlan, draw_soak, fit_slope, run_soak
+from rembg_tuner.tuning.article import ArticleRow, ArticleTable, verdict_of
 from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS
+from rembg_tuner.tuning.stress_test import (
+    StressPlan,
+    StressTest,
+    draw_stress_test,
+    fit_slope,
+    run_stress_test,
+)
 
 if TYPE_CHECKING:
     from rembg_tuner.settings.results import Result
@@ -42,9 +48,9 @@ def test_growth_is_told_from_chance() -> None:
     Below the stated number of runs there is no verdict.
     """
 
-    def soak_of(values: list[float], runs: int = MIN_VERDICT_RUNS) -> Soak:
+    def soak_of(values: list[float], runs: int = MIN_VERDICT_RUNS) -> StressTest:
         slope, error = fit_slope(list(enumerate(values)))
-        return Soak(
+        return StressTest(
             times_s=(0.1,) * runs,
             rss_bytes=(1,) * runs,
             slope_bytes=slope,
@@ -92,26 +98,28 @@ def test_a_soak_that_is_ended_keeps_what_was_done() -> None:
     def note(number: int, _: Result) -> None:
         told.append(number)
 
-    found = run_soak(
+    found = run_stress_test(
         [COFFEE],
         QUICK,
-        SoakPlan(runs=50, idle_s=0),
+        StressPlan(runs=50, idle_s=0),
         on_run=note,
         is_cancelled=lambda: len(told) >= 3,
     )
-    assert isinstance(found, Soak)
+    assert isinstance(found, StressTest)
     assert told == [1, 2, 3]
     assert len(found.times_s) == 3
     assert found.failure is not None
     assert found.failure.code == "cancelled"
-    assert draw_soak(found).startswith("<svg")
+    assert draw_stress_test(found).startswith("<svg")
 
 
-def table_of(*, is_real: bool, is_stand_in: bool, first: str, speed: float) -> Table:
+def table_of(*, is_real: bool, is_stand_in: bool, first: str, speed: float) -> ArticleTable:
     """Make a table with one of the article's rows and one of ours."""
     rows = (
-        Row(name=first, time_s=1.0, low_s=0.9, high_s=1.1, n=5, peak_bytes=1000 * MIB, stars=5.0),
-        Row(
+        ArticleRow(
+            name=first, time_s=1.0, low_s=0.9, high_s=1.1, n=5, peak_bytes=1000 * MIB, stars=5.0
+        ),
+        ArticleRow(
             name="fastest",
             time_s=1.0 / speed,
             low_s=0.1,
@@ -120,9 +128,9 @@ def table_of(*, is_real: bool, is_stand_in: bool, first: str, speed: float) -> T
             peak_bytes=200 * MIB,
             stars=4.5,
         ),
-        Row(name="article-onnx", why_not=Message("model u2net is not on disk; get it")),
+        ArticleRow(name="article-onnx", why_not=Message("model u2net is not on disk; get it")),
     )
-    return Table(
+    return ArticleTable(
         rows=rows, first=first, is_real=is_real, is_stand_in=is_stand_in, verdict=Message("x")
     )
 
@@ -152,7 +160,7 @@ def table_of(*, is_real: bool, is_stand_in: bool, first: str, speed: float) -> T
         ),
     ],
 )
-def test_the_claim_is_judged_by_the_real_u2net_only(table: Table, said: str) -> None:
+def test_the_claim_is_judged_by_the_real_u2net_only(table: ArticleTable, said: str) -> None:
     """With a stand-in, or without, the ratio is told and the claim is not."""
     verdict = str(verdict_of(table))
     assert said in verdict

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as given_with
 from hypothesis import strategies as st
 
-from rembg_tuner.tuning.stats import P95_LEAST_N, repeatability_of, summarise
+from rembg_tuner.tuning.stats import MIN_P95_RUNS, repeatability_of, summarise
 
 DURATIONS = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=60)
 
@@ -54,7 +54,7 @@ def test_nothing_measured_is_an_error() -> None:
 )
 def test_p95_is_given_from_20_measurements_on(n: int, p95: float | None) -> None:
     """Of the numbers 1..n it is the smallest that 95 % do not exceed; below 20 it is not given."""
-    assert P95_LEAST_N == 20
+    assert MIN_P95_RUNS == 20
     assert summarise([float(number) for number in range(n, 0, -1)]).p95 == p95
 
 

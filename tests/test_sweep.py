@@ -31,15 +31,16 @@ from rembg_tuner.imaging.comparisons import another_shape
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.settings.settings import Settings, build_settings
 from rembg_tuner.tuning.budgets import Budgets
-from rembg_tuner.tuning.comparison import Entry, Question, compare_settings
-from rembg_tuner.tuning.guess import left_range_s
-from rembg_tuner.tuning.measure import Ground, Reference, make_reference, measure_trial
-from rembg_tuner.tuning.opening import Plan, open_sweep
-from rembg_tuner.tuning.store import STORE_FILE, TrialStore, context_of
-from rembg_tuner.tuning.summary import read_summary
-from rembg_tuner.tuning.trial_runner import DirectTrialRunner
+from rembg_tuner.tuning.comparison import ComparisonRequest, NamedSettings, compare_settings
+from rembg_tuner.tuning.environment import context_of, weights_key
+from rembg_tuner.tuning.folder import read_summary
+from rembg_tuner.tuning.measure import DirectTrialRunner, SweepContext, measure_trial
+from rembg_tuner.tuning.plan import Plan
+from rembg_tuner.tuning.reference import Reference, make_reference
+from rembg_tuner.tuning.stats import left_range_s
+from rembg_tuner.tuning.store import STORE_FILE, TrialStore
+from rembg_tuner.tuning.sweep import open_sweep
 from rembg_tuner.tuning.trials import Trial, label_of, read_trial
-from rembg_tuner.tuning.weights import weights_key
 
 if TYPE_CHECKING:
     pass
@@ -279,7 +280,7 @@ def test_a_trial_that_fails_is_a_row_with_its_reason(tmp_path: Path) -> None:
     failure = made_failure(settings, "out_of_memory", Message("it took too much"), str(COFFEE))
     bench = FakeTrialRunner(change=lambda *_: [failure])
     with Comparer() as comparer:
-        ground = Ground(
+        ground = SweepContext(
             pictures=(COFFEE,), reference=Reference(name="none"), folder=tmp_path, comparer=comparer
         )
         trial = measure_trial(4, settings, ground, bench)
@@ -363,10 +364,10 @@ def test_a_hosts_limit_of_pixels_ends_a_sweep_of_a_larger_picture(tmp_path: Path
 def test_a_hosts_limit_of_pixels_holds_for_what_others_are_compared_with(tmp_path: Path) -> None:
     """The trusted setting's run is one too."""
     entries = tuple(
-        Entry(name=f"of-{side}", settings=Settings(engine="onnxruntime", network_size=side))
+        NamedSettings(name=f"of-{side}", settings=Settings(engine="onnxruntime", network_size=side))
         for side in (64, 96)
     )
-    question = Question(
+    question = ComparisonRequest(
         picture=COFFEE,
         entries=entries,
         reference="own",
@@ -411,7 +412,7 @@ def test_the_caches_thumbnails_are_bounded(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest stay."""
-    monkeypatch.setattr("rembg_tuner.tuning.sweep.MOST_THUMBNAILS", 2)
+    monkeypatch.setattr("rembg_tuner.tuning.sweep.MAX_THUMBNAILS", 2)
     folder = own_cache / "trial-thumbnails"
     folder.mkdir(parents=True)
     for i in range(3):
@@ -470,7 +471,7 @@ def test_the_weights_of_a_setting_are_the_files_it_may_run(tmp_path: Path) -> No
 
 def test_a_guess_grows_with_the_model_and_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """u2netp at 320 px, at half the side, and isnet, which is large at 1024 px."""
-    monkeypatch.setattr("rembg_tuner.tuning.opening.read_machine", make_machine)
+    monkeypatch.setattr("rembg_tuner.tuning.plan.read_machine", make_machine)
     pictures = (COFFEE, CAT)
 
     def guess(model: str, *sides: int) -> float:

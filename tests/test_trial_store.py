@@ -19,12 +19,13 @@ from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.machine import LIBVIPS_PACKAGE
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.tuning import opening
-from rembg_tuner.tuning.opening import Plan, open_sweep
-from rembg_tuner.tuning.plan_file import PLAN_FILE
-from rembg_tuner.tuning.store import STORE_FILE, TrialStore, context_of
-from rembg_tuner.tuning.summary import read_summary
-from rembg_tuner.tuning.weights import older_trial_key, weights_key
+from rembg_tuner.tuning import environment
+from rembg_tuner.tuning import reference as references
+from rembg_tuner.tuning.environment import context_of, older_trial_key, weights_key
+from rembg_tuner.tuning.folder import PLAN_FILE, read_summary
+from rembg_tuner.tuning.plan import Plan
+from rembg_tuner.tuning.store import STORE_FILE, TrialStore
+from rembg_tuner.tuning.sweep import open_sweep
 
 if TYPE_CHECKING:
     from rembg_tuner.tuning.sweep import Sweep
@@ -186,11 +187,13 @@ def as_older_version_left_it(folder: Path, sweep: Sweep, context: str) -> None:
 
 def older_context() -> str:
     """Name what the trials of `open_made` depend on, as release 0.1.0 did."""
-    trusted, name = opening._trusted(
+    trusted, name = references._trusted(
         Plan(pictures=(COFFEE,), axes={}, base=Settings(engine="onnxruntime"))
     )
     reference = json.dumps([str(name), trusted.to_dict(), weights_key(trusted)])
-    versions = [line for line in opening.describe_machine() if not line.startswith(LIBVIPS_PACKAGE)]
+    versions = [
+        line for line in environment.describe_machine() if not line.startswith(LIBVIPS_PACKAGE)
+    ]
     features = sorted(read_machine().features)
     return context_of([COFFEE], reference, rounds=1, machine=[*versions, *features, "1 slots"])
 

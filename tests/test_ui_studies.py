@@ -22,8 +22,8 @@ from rembg_tuner.base.units import MIB
 from rembg_tuner.settings.results import CONCURRENT_RUN, MACHINE_BUSY
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.budgets import Budgets
-from rembg_tuner.tuning.comparison import Compared, Entry, Question
-from rembg_tuner.tuning.soak import summarise_soak
+from rembg_tuner.tuning.comparison import ComparisonRequest, ComparisonRow, NamedSettings
+from rembg_tuner.tuning.stress_test import summarise_stress_test
 from rembg_tuner.tuning.sweep import SweepProgress
 from rembg_tuner.tuning.trials import Trial
 from rembg_tuner.web.locale.catalogues import LANGUAGES
@@ -64,8 +64,10 @@ def test_a_comparison_leaves_the_sweep_where_it_is() -> None:
 
     No sweep is nothing to show.
     """
-    question = Question(
-        picture=Path("a.png"), entries=(Entry(name="a", settings=Settings()),), reference="a"
+    question = ComparisonRequest(
+        picture=Path("a.png"),
+        entries=(NamedSettings(name="a", settings=Settings()),),
+        reference="a",
     )
     visitor = Visitor(language="en", comparing=study_of(question=question))
     assert HANDLERS.show(visitor, Budgets()) == ""
@@ -86,11 +88,11 @@ def test_a_comparison_says_that_the_machine_was_busy(language: str, told: str, m
     busy = replace(
         make_trial(1, 90, 0.2, 0.98), warnings=(Message("load average 9.0", code=MACHINE_BUSY),)
     )
-    entries = tuple(Entry(name=str(t.number), settings=t.settings) for t in (quiet, busy))
-    question = Question(picture=Path("a.png"), entries=entries, reference="0")
+    entries = tuple(NamedSettings(name=str(t.number), settings=t.settings) for t in (quiet, busy))
+    question = ComparisonRequest(picture=Path("a.png"), entries=entries, reference="0")
 
     def shown(*trials: Trial) -> str:
-        compared = [Compared(entry=e, trial=t) for e, t in zip(entries, trials, strict=True)]
+        compared = [ComparisonRow(entry=e, trial=t) for e, t in zip(entries, trials, strict=True)]
         return show_comparison(study_of(question=question, compared=compared), language)
 
     both = shown(quiet, busy)
@@ -227,7 +229,7 @@ def test_a_stopped_study_has_no_problem() -> None:
             failure=Message("the run was cancelled"),
             failure_kind="cancelled",
         )
-        compared = [Compared(entry=Entry(name="a", settings=Settings()), trial=failed)]
+        compared = [ComparisonRow(entry=NamedSettings(name="a", settings=Settings()), trial=failed)]
         assert told in show_comparison(stopped(compared=compared), language)
         assert told in show_soak(stopped(), language, most=60)
 
@@ -288,7 +290,9 @@ def test_a_card_says_what_the_runs_said(language: str, told: str) -> None:
 @pytest.mark.parametrize(("runs", "is_bound"), [(16, True), (60, False)])
 def test_a_soak_names_what_it_ran_and_why_it_ran_less(runs: int, is_bound: bool) -> None:
     """The setting and the picture; a time bound is said; a p95 that is not known is not told."""
-    soak = summarise_soak([replace(RESULT, run_index=i) for i in range(runs)], 10.0, None, None)
+    soak = summarise_stress_test(
+        [replace(RESULT, run_index=i) for i in range(runs)], 10.0, None, None
+    )
     subject = (Settings(engine="openvino", network_size=224), "cup.png")
     shown = show_soak(study_of(soaked=soak, subject=subject), "en", most=60)
     assert "u2netp · openvino · fp32 · 224 px · all threads, on cup.png:" in shown

@@ -36,10 +36,16 @@ from rembg_tuner.settings.presets import Preset, read_presets
 from rembg_tuner.settings.records import Record, RecordedPicture, read_record
 from rembg_tuner.settings.results import CONCURRENT_RUN
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.tuning.measure import Ground, Reference, measure_trial
-from rembg_tuner.tuning.opening import describe_environment
-from rembg_tuner.tuning.trial_runner import DirectTrialRunner, TrialRunner
-from rembg_tuner.tuning.verification import Check, Found, Ranges, compare, find_pictures
+from rembg_tuner.tuning.environment import describe_environment
+from rembg_tuner.tuning.measure import DirectTrialRunner, SweepContext, TrialRunner, measure_trial
+from rembg_tuner.tuning.reference import Reference
+from rembg_tuner.tuning.verification import (
+    Check,
+    MeasuredFigures,
+    Ranges,
+    compare_with_record,
+    find_pictures,
+)
 
 SETTINGS = Settings(engine="onnxruntime", network_size=64)
 MATTE = SmallMatte(width=2, height=1, levels=b"\xff\0")
@@ -54,7 +60,7 @@ RECORD = Record(
     precision="",
     pictures=(RecordedPicture(name="cup.jpg", sha256="0" * 16, matte=MATTE),),
 )
-FOUND = Found(
+FOUND = MeasuredFigures(
     time_s=0.100, small_time_s=None, peak_bytes=100 * MIB, precision="int8", mattes=(MATTE,)
 )
 MEASURED: dict[str, object] = {
@@ -71,10 +77,13 @@ ELSEWHERE = Message("measured on another CPU", code="measured_elsewhere")
 
 
 def states(
-    record: Record, found: Found, ranges: Ranges | None = None, elsewhere: Message | None = None
+    record: Record,
+    found: MeasuredFigures,
+    ranges: Ranges | None = None,
+    elsewhere: Message | None = None,
 ) -> dict[str, str]:
     """Compare, and give the state of each figure."""
-    checks = compare(record, found, ranges or Ranges(), elsewhere=elsewhere)
+    checks = compare_with_record(record, found, ranges or Ranges(), elsewhere=elsewhere)
     return {check.what: check.state for check in checks}
 
 
@@ -82,7 +91,7 @@ def save_preset(folder: Path, picture: Path, bench: TrialRunner, **knobs: Any) -
     """Measure a setting and export it as a preset's file."""
     settings = replace(SETTINGS, **knobs)
     with Comparer() as comparer:
-        ground = Ground(
+        ground = SweepContext(
             pictures=(picture,),
             reference=Reference(name=""),
             folder=folder,
@@ -170,7 +179,7 @@ def test_auto_that_is_another_format() -> None:
     """On the same CPU it is a change; on another one it is said, and the matte decides."""
     record = replace(RECORD, precision="fp32")
     assert states(record, FOUND)["precision"] == "outside"
-    checks = compare(record, FOUND, Ranges(), elsewhere=ELSEWHERE)
+    checks = compare_with_record(record, FOUND, Ranges(), elsewhere=ELSEWHERE)
     assert (checks[0].what, checks[0].state) == ("precision", "not_compared")
     assert str(checks[0].note) == "precision auto is int8 here, and was fp32 there"
     assert "precision" not in states(replace(record, precision="int8"), FOUND)
@@ -184,7 +193,7 @@ def test_a_small_subject_has_a_time_of_its_own() -> None:
 
 def test_an_older_record_without_mattes() -> None:
     """Time and peak are compared, and the matte is said not to be."""
-    found = compare(
+    found = compare_with_record(
         replace(RECORD, pictures=()), replace(FOUND, mattes=()), Ranges(), elsewhere=None
     )
     assert [(check.what, check.state) for check in found][-1] == ("matte", "not_compared")
@@ -198,7 +207,7 @@ def test_an_older_record_without_mattes() -> None:
 def test_a_busy_machine_leaves_a_longer_time_out() -> None:
     """A time inside its range counts, and memory and mattes are compared as ever."""
     slow = replace(FOUND, time_s=9, peak_bytes=900 * MIB, is_disturbed=True)
-    checks = compare(RECORD, slow, Ranges(), elsewhere=None)
+    checks = compare_with_record(RECORD, slow, Ranges(), elsewhere=None)
     assert {check.what: check.state for check in checks} == {
         "time": "not_compared",
         "peak": "outside",

@@ -41,7 +41,7 @@ from rembg_tuner.settings.machine import Machine
 from rembg_tuner.settings.presets import find_preset, measured_elsewhere_text
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.tuning import grid, trusted
+from rembg_tuner.tuning import grid, reference
 from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.recommend import recommend
 from rembg_tuner.web.pages import (
@@ -353,7 +353,7 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
             {"precision": ("fp16",)}, Settings(engine="onnxruntime"), ONNXRUNTIME
         )
     ),
-    "sweep, trusted unknown": lambda f: raised(lambda: trusted.find_trusted("nobody")),
+    "sweep, reference unknown": lambda f: raised(lambda: reference.find_reference("nobody")),
     "export, script": lambda f: exported("rembg", engine="openvino", network_size=256),
     "export, compose unmeasured": lambda f: raised(
         lambda: exported("compose", engine="onnxruntime")

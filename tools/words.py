@@ -45,7 +45,6 @@ ELSEWHERE = (
     "settings/records.py",
     "tuning/report.py",
     "web/server/**.py",
-    "tuning/resume.py",
     "tuning/verification.py",
 )
 # A knob's choices that are names, and the same in every language.

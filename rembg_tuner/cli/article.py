@@ -13,7 +13,7 @@ from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE
 from rembg_tuner.cli.flags import add_count, add_json
-from rembg_tuner.tuning.article import Row, Table, measure_article
+from rembg_tuner.tuning.article import ArticleRow, ArticleTable, measure_article
 from rembg_tuner.tuning.bench.pictures import P1080
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def describe_table(table: Table) -> str:
+def describe_table(table: ArticleTable) -> str:
     """Write the table as Markdown, with its verdict."""
     verdict = str(table.verdict)
     lines = [
@@ -82,7 +82,7 @@ def describe_table(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _line(row: Row, table: Table) -> str:
+def _line(row: ArticleRow, table: ArticleTable) -> str:
     """Write one row."""
     if row.time_s is None:
         return f"| {row.name} | {row.why_not} | | | | | | |"

@@ -29,16 +29,16 @@ from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.presets import find_preset, read_presets
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.results import distinct, is_busy
-from rembg_tuner.tuning.comparison import Entry, Question, compare_settings
-from rembg_tuner.tuning.trial_runner import DirectTrialRunner
-from rembg_tuner.tuning.trials import differences, label_of
-from rembg_tuner.tuning.trusted import find_mask, find_trusted
+from rembg_tuner.tuning.comparison import ComparisonRequest, NamedSettings, compare_settings
+from rembg_tuner.tuning.measure import DirectTrialRunner
+from rembg_tuner.tuning.reference import find_mask, find_reference
+from rembg_tuner.tuning.trials import differing_knobs, label_of
 
 if TYPE_CHECKING:
     import argparse
 
     from rembg_tuner.settings.settings import Settings
-    from rembg_tuner.tuning.comparison import Compared
+    from rembg_tuner.tuning.comparison import ComparisonRow
 
 _LEAST, _MOST = 2, 6
 
@@ -63,7 +63,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_count(parser, "--rounds", 3, "timed runs of each, after a warm-up; ")
     parser.add_argument(
-        "-o", "--output", metavar="DIR", help="keep cut-outs, maps of differences and compare.json"
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="keep cut-outs, maps of differing_knobs and compare.json",
     )
     add_ignore_history(parser)
     add_json(parser)
@@ -85,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         make_output_folder(folder)
         held = _reference(arguments.reference, entries, Path(arguments.image), folder)
         comparer = stack.enter_context(Comparer())
-        question = Question(
+        question = ComparisonRequest(
             picture=Path(arguments.image),
             entries=tuple(entries),
             reference=held.name,
@@ -118,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
     return FAILED if any(one.trial.failure is not None for one in compared) else DONE
 
 
-def _entries(text: str) -> list[Entry]:
+def _entries(text: str) -> list[NamedSettings]:
     """Read the presets' names."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not _LEAST <= len(names) <= _MOST or len(set(names)) != len(names):
@@ -135,7 +138,7 @@ def _entries(text: str) -> list[Entry]:
     machine, entries = read_machine(), []
     for name in names:
         settings, warnings = requested_settings(find_preset(name), {}, machine)
-        entries.append(Entry(name=name, settings=settings))
+        entries.append(NamedSettings(name=name, settings=settings))
         for warning in warnings:
             log(f"preset {name}: {warning}")
     return entries
@@ -153,7 +156,7 @@ class _Held:
     trusted: Settings | None = None
 
 
-def _reference(text: str, entries: list[Entry], picture: Path, folder: Path) -> _Held:
+def _reference(text: str, entries: list[NamedSettings], picture: Path, folder: Path) -> _Held:
     """Find what --reference names.
 
     One of the presets compared, a mask, or a folder with one, another preset, or a model.
@@ -164,7 +167,7 @@ def _reference(text: str, entries: list[Entry], picture: Path, folder: Path) -> 
     if path.is_dir():
         path = find_mask(picture, path)
     if not path.is_file():
-        settings, name = find_trusted(text)
+        settings, name = find_reference(text)
         return _Held(name=str(name), trusted=settings)
     copy = folder / f"reference{path.suffix}"
     try:
@@ -182,9 +185,9 @@ def _reference(text: str, entries: list[Entry], picture: Path, folder: Path) -> 
     return _Held(name=path.name, mask=str(copy))
 
 
-def _print(compared: list[Compared], held: _Held) -> None:
+def _print(compared: list[ComparisonRow], held: _Held) -> None:
     """Print the table."""
-    names = differences([one.entry.settings for one in compared])
+    names = differing_knobs([one.entry.settings for one in compared])
     width = max(len(one.entry.name) for one in compared)
     emit(f"{'':{width}}  {'time':>9}  {'peak':>9}  {'IoU':>6}  {'diff.':>6}  stars")
     for one in compared:

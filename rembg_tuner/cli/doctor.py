@@ -17,7 +17,7 @@ from rembg_tuner.runtime.diagnosis import diagnose
 from rembg_tuner.runtime.load import OwnLoad, busy_warning
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.tuning.format_timing import format_states, time_formats
-from rembg_tuner.tuning.trial_runner import DirectTrialRunner
+from rembg_tuner.tuning.measure import DirectTrialRunner
 
 if TYPE_CHECKING:
     import argparse

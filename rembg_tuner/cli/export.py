@@ -23,9 +23,9 @@ from rembg_tuner.settings.records import read_record
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import build_settings
+from rembg_tuner.tuning.folder import read_summary
 from rembg_tuner.tuning.recommend import recommend
-from rembg_tuner.tuning.summary import read_summary
-from rembg_tuner.tuning.trials import differences, label_of
+from rembg_tuner.tuning.trials import differing_knobs, label_of
 
 if TYPE_CHECKING:
     import argparse
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.presets import Preset
     from rembg_tuner.settings.settings import Settings
-    from rembg_tuner.tuning.summary import Summary
+    from rembg_tuner.tuning.folder import SweepRecord
     from rembg_tuner.tuning.trials import Trial
 
 _LISTED = 12  # trials in an error message
@@ -230,7 +230,7 @@ def measured_of_preset(preset: Preset) -> Measured | None:
     )
 
 
-def _trial_of(folder: Path, summary: Summary, arguments: argparse.Namespace) -> Trial | None:
+def _trial_of(folder: Path, summary: SweepRecord, arguments: argparse.Namespace) -> Trial | None:
     """Return the trial that is named, else the recommended one, else the nearest if misses are allowed.
 
     Returns:
@@ -289,7 +289,7 @@ def find_trial(name: str, trials: Sequence[Trial]) -> Trial:
     Raises:
         SettingsError: there is none, there are several, or it failed.
     """
-    names = differences([trial.settings for trial in trials])
+    names = differing_knobs([trial.settings for trial in trials])
     labels = {trial.number: str(label_of(trial.settings, names)) for trial in trials}
     wanted = name.strip()
     if wanted.isascii() and wanted.isdigit():

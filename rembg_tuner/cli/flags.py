@@ -15,7 +15,7 @@ from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.presets import DEFAULT_PRESET, find_preset
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.settings import KNOBS, default_text, flag_of, type_of
-from rembg_tuner.tuning.budgets import ANY, LOOKS_RIGHT, Budgets
+from rembg_tuner.tuning.budgets import ANY, DEFAULT_MIN_AGREEMENT, Budgets
 from rembg_tuner.tuning.stats import MAX_COUNT
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def add_budgets(parser: Parser, description: str | None = None) -> None:
     rows = (
         ("memory", _read_memory, "SIZE", "peak, such as 520MiB or 545MB", ANY),
         ("time", _read_time, "TIME", "median of a run, such as 300ms", ANY),
-        ("agreement", _read_agreement, "IOU", "with the reference, 0 to 1", LOOKS_RIGHT),
+        ("agreement", _read_agreement, "IOU", "with the reference, 0 to 1", DEFAULT_MIN_AGREEMENT),
     )
     for name, read, metavar, summary, default in rows:
         budgets.add_argument(

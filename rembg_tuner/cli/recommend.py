@@ -14,9 +14,10 @@ from rembg_tuner.cli.flags import BUDGET_FLAGS, add_budgets, add_json, parse_bud
 from rembg_tuner.settings.results import is_busy
 from rembg_tuner.settings.settings import flag_of
 from rembg_tuner.tuning.budgets import ANY
+from rembg_tuner.tuning.folder import read_summary
 from rembg_tuner.tuning.recommend import recommend
-from rembg_tuner.tuning.summary import busy_text, read_summary, recommendation_of
-from rembg_tuner.tuning.trials import differences, figures_of, label_of
+from rembg_tuner.tuning.summary import busy_text, recommendation_dict
+from rembg_tuner.tuning.trials import differing_knobs, figures_of, label_of
 
 if TYPE_CHECKING:
     import argparse
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.budgets import Budgets
+    from rembg_tuner.tuning.folder import SweepRecord
     from rembg_tuner.tuning.recommend import Recommendation
-    from rembg_tuner.tuning.summary import Summary
     from rembg_tuner.tuning.trials import Trial
 
 _MAX_ROWS = 12  # of the table; the report has all
@@ -46,13 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
     trials, budgets = summary.trials, parse_budgets(arguments, summary.budgets)
     found = recommend(trials, budgets)
     if arguments.json:
-        emit_json(recommendation_of(found))
+        emit_json(recommendation_dict(found))
     else:
         print_recommendation(found, trials, budgets, folder, summary.budgets)
     return DONE if found.fits else FAILED
 
 
-def log_missing_trials(summary: Summary, folder: Path) -> None:
+def log_missing_trials(summary: SweepRecord, folder: Path) -> None:
     """Log which trials of a sweep are not done, or were measured with other weights."""
     done, planned = len(summary.trials), summary.planned
     if planned is not None and done < planned:
@@ -84,7 +85,7 @@ def print_recommendation(
         folder: of the sweep.
         own: budgets of the sweep, which the next commands use where no flag differs.
     """
-    names = differences([t.settings for t in trials])
+    names = differing_knobs([t.settings for t in trials])
     _print_table(found, trials, names)
     if (busy := busy_text(trials)) is not None:
         emit(str(busy))

@@ -26,14 +26,14 @@ from rembg_tuner.cli.flags import (
     whole_number,
 )
 from rembg_tuner.settings.results import Failure
-from rembg_tuner.tuning.soak import SoakPlan, draw_soak, run_soak
 from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS
+from rembg_tuner.tuning.stress_test import StressPlan, draw_stress_test, run_stress_test
 
 if TYPE_CHECKING:
     import argparse
 
     from rembg_tuner.settings.results import Result
-    from rembg_tuner.tuning.soak import Soak
+    from rembg_tuner.tuning.stress_test import StressTest
 
 _VERDICTS = {"growing": "it grows", "steady": "no growth beyond chance"}
 _TOLD_EVERY = 20
@@ -80,10 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
             )
 
     with noting_stops() as stopped:
-        found = run_soak(
+        found = run_stress_test(
             pictures,
             settings,
-            SoakPlan(runs=arguments.runs, idle_s=arguments.idle, history=history_use(arguments)),
+            StressPlan(runs=arguments.runs, idle_s=arguments.idle, history=history_use(arguments)),
             on_run=tell,
             is_cancelled=lambda: bool(stopped),
         )
@@ -101,10 +101,13 @@ def run(arguments: argparse.Namespace) -> int:
     return FAILED if found.failure is not None else DONE
 
 
-def _write(found: Soak, folder: Path) -> None:
+def _write(found: StressTest, folder: Path) -> None:
     """Write soak.json and soak.svg."""
     try:
-        texts = {"soak.json": json.dumps(found.to_dict(), indent=2), "soak.svg": draw_soak(found)}
+        texts = {
+            "soak.json": json.dumps(found.to_dict(), indent=2),
+            "soak.svg": draw_stress_test(found),
+        }
         for name, text in texts.items():
             with replacing(folder / name) as file:
                 file.write(text.encode())
@@ -114,7 +117,7 @@ def _write(found: Soak, folder: Path) -> None:
         ) from error
 
 
-def _describe(found: Soak) -> list[str]:
+def _describe(found: StressTest) -> list[str]:
     """Tell a soak in a few lines."""
     error = found.slope_error_bytes
     within = "" if error is None else f" ± {error / 1024:.1f}"

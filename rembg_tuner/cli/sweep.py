@@ -32,13 +32,13 @@ from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.results import is_busy
-from rembg_tuner.tuning.opening import open_sweep
-from rembg_tuner.tuning.plan_file import hold_folder
+from rembg_tuner.tuning.folder import hold_folder
+from rembg_tuner.tuning.measure import DirectTrialRunner
 from rembg_tuner.tuning.recommend import recommend
 from rembg_tuner.tuning.stats import CONFIRMING
 from rembg_tuner.tuning.summary import write_summary
-from rembg_tuner.tuning.trial_runner import DirectTrialRunner
-from rembg_tuner.tuning.trials import differences, figures_of, label_of
+from rembg_tuner.tuning.sweep import open_sweep
+from rembg_tuner.tuning.trials import differing_knobs, figures_of, label_of
 
 if TYPE_CHECKING:
     import argparse
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.settings import Settings
-    from rembg_tuner.tuning.opening import Plan
+    from rembg_tuner.tuning.plan import Plan
     from rembg_tuner.tuning.sweep import Sweep, SweepProgress
     from rembg_tuner.tuning.trials import Trial
 
@@ -132,7 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
     if busy := busy_warning(OwnLoad()):  # nothing of ours runs yet
         log(f"warning: {busy}")
     log_older_measurements()
-    names = differences(plan.grid())
+    names = differing_knobs(plan.grid())
     is_interrupted = False
     with hold_folder(folder), Comparer() as comparer:
         sweep = open_sweep(

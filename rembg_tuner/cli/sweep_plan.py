@@ -18,11 +18,10 @@ from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.presets import find_preset
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.settings import Settings, flag_of
+from rembg_tuner.tuning.folder import PLAN_FILE
 from rembg_tuner.tuning.grid import default_axes
 from rembg_tuner.tuning.measure import ROUNDS
-from rembg_tuner.tuning.opening import Plan
-from rembg_tuner.tuning.plan_file import PLAN_FILE
-from rembg_tuner.tuning.resume import read_plan
+from rembg_tuner.tuning.plan import Plan, read_plan
 from rembg_tuner.tuning.stats import CONFIRMING
 
 if TYPE_CHECKING:

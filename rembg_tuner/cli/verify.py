@@ -15,9 +15,9 @@ from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.flags import add_count, add_json, explained, read_overlap, read_share
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.settings.presets import measured_on_text, read_presets
+from rembg_tuner.tuning.measure import DirectTrialRunner
 from rembg_tuner.tuning.stats import VERIFY_ROUNDS
-from rembg_tuner.tuning.trial_runner import DirectTrialRunner
-from rembg_tuner.tuning.verification import Ranges, Request, verify
+from rembg_tuner.tuning.verification import Ranges, VerificationRequest, verify
 
 if TYPE_CHECKING:
     import argparse
@@ -109,12 +109,12 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE if all(one.is_inside for one in found) else FAILED
 
 
-def _request(arguments: argparse.Namespace) -> Request:
+def _request(arguments: argparse.Namespace) -> VerificationRequest:
     """Return what the arguments ask for."""
     time, peak, defaults = arguments.time_range, arguments.peak_range, Ranges()
     file = Path(arguments.preset)
     images = find_images(arguments.images) if arguments.images else []
-    return Request(
+    return VerificationRequest(
         pictures=tuple(Path(name) for name in images),
         beside=file.parent if file.is_file() else None,
         rounds=arguments.rounds,

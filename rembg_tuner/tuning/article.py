@@ -33,12 +33,16 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.results import Result
 
 ARTICLE_ROWS = ("article-default", "article-light", "article-onnx")
+
+
 OUR_ROWS = ("balanced", "fastest", "smallest")
+
+
 CLAIMED_MEMORY, CLAIMED_SPEED = 0.25, 6.0  # of the first row's peak; times as fast
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ArticleRow:
     """One row of the table.
 
     Attributes:
@@ -62,7 +66,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class ArticleTable:
     """The table.
 
     Attributes:
@@ -74,18 +78,18 @@ class Table:
         busy: that the machine was busy with other work, once; empty: it was quiet.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ArticleRow, ...]
     first: str
     is_real: bool
     is_stand_in: bool
     verdict: Message
     busy: tuple[str, ...] = ()
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> ArticleRow:
         """Find a row."""
         return next(row for row in self.rows if row.name == name)
 
-    def ratios(self, row: Row) -> tuple[float, float] | None:
+    def ratios(self, row: ArticleRow) -> tuple[float, float] | None:
         """Give a row's share of the first one's peak, and how many times as fast it is."""
         first = self.row(self.first)
         if row.time_s is None or not row.peak_bytes or not first.time_s or not first.peak_bytes:
@@ -110,7 +114,7 @@ def measure_article(
     rounds: int,
     is_stand_in: bool = False,
     tell: Callable[[str], None],
-) -> Table:
+) -> ArticleTable:
     """Measure every row, each in a worker of its own, in turn: A B C A B C; warm-ups are left out.
 
     Args:
@@ -166,7 +170,7 @@ def measure_article(
                 runs.get("composed") if name == "article-default" else None,
             )
             if name in settings
-            else Row(name=name, why_not=missing[name])
+            else ArticleRow(name=name, why_not=missing[name])
         )
         for name in (*ARTICLE_ROWS, *OUR_ROWS)
     ]
@@ -177,7 +181,7 @@ def measure_article(
     )
     for one in busy:
         tell(f"warning: {one}")
-    table = Table(
+    table = ArticleTable(
         rows=tuple(rows),
         first=first,
         is_real=is_real,
@@ -249,14 +253,14 @@ def _stars(
 
 def _row(
     name: str, results: list[Result], stars: float | None, composed: list[Result] | None
-) -> Row:
+) -> ArticleRow:
     """Put a row together of its runs, of which the first is the warm-up."""
     times_s = [run.total_s for run in results[1:]]
     if composed is not None:
         rest = statistics.median(run.stages_s["rest"] for run in composed[1:])
         times_s = [run.stages_s["predict"] + rest for run in results[1:]]
     times = summarise(times_s)
-    return Row(
+    return ArticleRow(
         name=name,
         time_s=times.median,
         low_s=times.low,
@@ -267,7 +271,7 @@ def _row(
     )
 
 
-def verdict_of(table: Table) -> Message:
+def verdict_of(table: ArticleTable) -> Message:
     """Return what of "1/4 of the memory and 6 times the speed" holds for ours."""
     best = max(
         (row for row in table.rows if row.name in OUR_ROWS and table.ratios(row)),

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.trials import Trial
 
 # Minimum agreement where none is named: what a model's int8 form is held to as well.
-LOOKS_RIGHT = 0.97
+DEFAULT_MIN_AGREEMENT = 0.97
+
+
 ANY = "any"  # lifts a budget
+
+
 _Number = TypeVar("_Number", int, float)
 
 
@@ -38,7 +42,7 @@ class Budgets:
 
     max_memory_bytes: int | None = None
     max_time_s: float | None = None
-    min_agreement: float | None = LOOKS_RIGHT
+    min_agreement: float | None = DEFAULT_MIN_AGREEMENT
     models: frozenset[str] | None = None
 
     def __post_init__(self) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import OutputError
 from rembg_tuner.imaging.quality import edge_stars
 from rembg_tuner.settings.results import Failure, Result
-from rembg_tuner.tuning.measure import ROUNDS, make_reference, trial_of, without_foreground
+from rembg_tuner.tuning.measure import ROUNDS, trial_of
+from rembg_tuner.tuning.reference import make_reference, without_foreground
 from rembg_tuner.tuning.trials import Trial
 from rembg_tuner.worker.pipeline import Job
 
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from rembg_tuner.base.messages import Message
     from rembg_tuner.runtime.comparer import Comparer
     from rembg_tuner.settings.settings import Settings
-    from rembg_tuner.tuning.trial_runner import TrialRunner
+    from rembg_tuner.tuning.measure import TrialRunner
 
-MOST_COMPARED = 6
+MAX_COMPARED = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class NamedSettings:
     """A setting with the name that it goes by."""
 
     name: str
@@ -31,7 +32,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class ComparisonRow:
     """What came of one.
 
     Attributes:
@@ -43,7 +44,7 @@ class Compared:
         stars: of its edge, 1 to 5; None: there is no reference.
     """
 
-    entry: Entry
+    entry: NamedSettings
     trial: Trial
     cutout: str | None = None
     preview: str | None = None
@@ -63,7 +64,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class ComparisonRequest:
     """What is to be compared.
 
     Attributes:
@@ -81,7 +82,7 @@ class Question:
     """
 
     picture: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[NamedSettings, ...]
     reference: str | Message
     mask: str | None = None
     trusted: Settings | None = None
@@ -91,8 +92,8 @@ class Question:
 
 
 def compare_settings(
-    question: Question, folder: Path, runner: TrialRunner, comparer: Comparer
-) -> list[Compared]:
+    question: ComparisonRequest, folder: Path, runner: TrialRunner, comparer: Comparer
+) -> list[ComparisonRow]:
     """Measure settings on a picture, each in a worker of its own, and hold their mattes against one.
 
     Args:
@@ -159,15 +160,15 @@ class _Held:
 
 
 def _judge(
-    entry: Entry, job: Job, runs: list[Result | Failure], held: _Held, comparer: Comparer
-) -> Compared:
+    entry: NamedSettings, job: Job, runs: list[Result | Failure], held: _Held, comparer: Comparer
+) -> ComparisonRow:
     """Compare one cut-out with the trusted one."""
     failure = next((run for run in runs if isinstance(run, Failure)), None)
     if failure is not None:
         trial = Trial(
             number=0, settings=entry.settings, failure=failure.message, failure_kind=failure.kind
         )
-        return Compared(entry=entry, trial=trial)
+        return ComparisonRow(entry=entry, trial=trial)
     results = [run for run in runs if isinstance(run, Result)]
     difference = str(Path(job.output).with_suffix(".difference.webp"))
     try:
@@ -176,9 +177,9 @@ def _judge(
         trial = Trial(
             number=0, settings=entry.settings, failure=error.message, failure_kind=error.kind
         )
-        return Compared(entry=entry, trial=trial)
+        return ComparisonRow(entry=entry, trial=trial)
     trial = trial_of(0, entry.settings, results, [(comparison, None)], (job.input,), held.empty)
-    return Compared(
+    return ComparisonRow(
         entry=entry,
         trial=trial,
         cutout=job.output,

@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.settings import EngineName
-    from rembg_tuner.tuning.trial_runner import TrialRunner
+    from rembg_tuner.tuning.measure import TrialRunner
 
 _ROUNDS = 2  # workers of each format, in turn, so that a slow moment is not one format's alone
+
+
 _RUNS = 3  # timed runs in each worker, after a warm-up
+
+
 _SIDE = 256  # px, of the picture: only the network is timed, whose input has a size of its own
 
 

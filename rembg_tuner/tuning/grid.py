@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 
     Axes = Mapping[str, Sequence[Value]]
 
-MOST_SETTINGS = 2000
-MOST_COMBINATIONS = 20_000  # of the axes' values, most of which make equal settings; some 3 s
+MAX_SETTINGS = 2000
+
+
+MAX_COMBINATIONS = 20_000  # of the axes' values, most of which make equal settings; some 3 s
+
+
 # Small enough for a few minutes, and wide enough to hold what usually wins, with the engines' own.
 _COMMON_AXES: dict[str, tuple[Value, ...]] = {
     "intra_op_threads": (1, 2),
@@ -108,12 +112,12 @@ def make_grid(axes: Axes, base: Settings, machine: Machine) -> Grid:
             values combine to more than 20,000.
     """
     axes = {name: tuple(dict.fromkeys(values)) for name, values in axes.items()}
-    if math.prod(map(len, axes.values())) > MOST_COMBINATIONS:
+    if math.prod(map(len, axes.values())) > MAX_COMBINATIONS:
         raise SettingsError(
             [
                 Message(
                     "these axes combine to more than {limit:,}; name fewer values",
-                    limit=MOST_COMBINATIONS,
+                    limit=MAX_COMBINATIONS,
                 )
             ]
         )
@@ -121,12 +125,12 @@ def make_grid(axes: Axes, base: Settings, machine: Machine) -> Grid:
     found = _Found(machine)
     for values in itertools.product(*axes.values()):
         found.take(base, dict(zip(axes, values, strict=True)))
-        if len(found.kept) > MOST_SETTINGS:
+        if len(found.kept) > MAX_SETTINGS:
             raise SettingsError(
                 [
                     Message(
                         "these axes make more than {limit:,} settings; name fewer values",
-                        limit=MOST_SETTINGS,
+                        limit=MAX_SETTINGS,
                     )
                 ]
             )

@@ -6,11 +6,14 @@ import statistics
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from rembg_tuner.base.errors import NO_FOREGROUND, OutputError
+from rembg_tuner.base.errors import OutputError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.settings.results import Failure, Result, distinct, has_code, setting_peak_bytes
+from rembg_tuner.runtime.fresh import run_fresh
+from rembg_tuner.runtime.load import OwnLoad
+from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.settings.results import Failure, Result, distinct, setting_peak_bytes
 from rembg_tuner.tuning.stats import summarise
 from rembg_tuner.tuning.trials import PictureTrial, Trial
 from rembg_tuner.worker.pipeline import Job
@@ -19,34 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rembg_tuner.runtime.comparer import Comparer, Comparison
+    from rembg_tuner.runtime.known_peaks import HistoryUse
     from rembg_tuner.settings.results import EffectiveValue
     from rembg_tuner.settings.settings import Settings, Value
-    from rembg_tuner.tuning.trial_runner import TrialRunner
+    from rembg_tuner.tuning.reference import Reference
 
 # Failures that are the setting's own; any other says nothing of it.
 OF_THE_SETTING = frozenset({"timeout", "out_of_memory", "crash", "engine_error"})
+
+
 ROUNDS = 3  # timed runs of each picture: from the second on ONNX Runtime's memory pattern is held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """What agreement is measured against.
-
-    Attributes:
-        name: as a person calls it.
-        mattes: for each picture the path of a cut-out or a mask; empty: there is no reference.
-        without_foreground: the pictures whose reference has no clear foreground.
-        is_ground_truth: whether the user gave the masks.
-    """
-
-    name: str
-    mattes: dict[str, str] = field(default_factory=dict)
-    without_foreground: frozenset[str] = frozenset()
-    is_ground_truth: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class SweepContext:
     """What every trial of a sweep shares.
 
     Attributes:
@@ -67,64 +56,9 @@ class Ground:
     max_pixels: Mapping[str, int] = field(default_factory=dict)
 
 
-def make_reference(
-    pictures: Sequence[Path],
-    settings: Settings,
-    name: str,
-    runner: TrialRunner,
-    folder: Path,
-    *,
-    max_pixels: Mapping[str, int],
-) -> Reference:
-    """Cut the pictures out with what the user trusts.
-
-    Args:
-        pictures: their paths.
-        settings: that are trusted.
-        name: as a person calls them.
-        runner: runs them.
-        folder: where the cut-outs go.
-        max_pixels: as `Ground`'s.
-
-    Raises:
-        OutputError: a picture could not be cut out.
-    """
-    jobs = [
-        Job(
-            input=str(path),
-            output=str(folder / f"reference-{i}.png"),
-            max_pixels=max_pixels.get(str(path)),
-        )
-        for i, path in enumerate(pictures)
-    ]
-    runs = runner.measure(jobs, settings)
-    for run in runs:
-        if isinstance(run, Failure):
-            raise OutputError(
-                Message(
-                    "the reference {reference} could not be made of {picture}: {reason}",
-                    reference=name,
-                    picture=Path(run.input),
-                    reason=run.message,
-                )
-            )
-    return Reference(
-        name=name,
-        mattes={job.input: job.output for job in jobs},
-        without_foreground=without_foreground(runs),
-    )
-
-
-def without_foreground(runs: Sequence[Result | Failure]) -> frozenset[str]:
-    """Name the pictures in which a network saw no clear foreground, by its raw maximum before scaling."""
-    return frozenset(
-        run.input
-        for run in runs
-        if isinstance(run, Result) and has_code(NO_FOREGROUND, run.warnings)
-    )
-
-
-def measure_trial(number: int, settings: Settings, ground: Ground, runner: TrialRunner) -> Trial:
+def measure_trial(
+    number: int, settings: Settings, ground: SweepContext, runner: TrialRunner
+) -> Trial:
     """Measure one setting: a warm-up that is left out, then every picture in turn, `rounds` times.
 
     Args:
@@ -169,7 +103,9 @@ def measure_trial(number: int, settings: Settings, ground: Ground, runner: Trial
             Path(job.output).unlink(missing_ok=True)
 
 
-def _compare(number: int, jobs: list[Job], ground: Ground) -> list[tuple[Comparison, str | None]]:
+def _compare(
+    number: int, jobs: list[Job], ground: SweepContext
+) -> list[tuple[Comparison, str | None]]:
     """Compare each picture's cut-out with its reference, and keep it small.
 
     Raises:
@@ -299,3 +235,47 @@ def _mean(values: list[float | None]) -> float | None:
     """Average what is known; None: nothing is."""
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
+
+
+class TrialRunner(Protocol):
+    """Run the pictures of one trial.
+
+    Attributes:
+        slots: how many workers share the CPUs of this machine.
+    """
+
+    slots: int
+
+    def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
+        """Run pictures one after another in one new worker, and end it.
+
+        Args:
+            jobs: in order.
+            settings: of all runs.
+
+        Returns:
+            One outcome per job, up to the first Failure.
+        """
+
+
+class DirectTrialRunner:
+    """Run each trial at once, in a worker of its own."""
+
+    slots = 1
+
+    def __init__(self, history: HistoryUse = "own") -> None:
+        """Count the load of all workers together.
+
+        Args:
+            history: how earlier peaks on this machine are used; see
+                `runtime.known_peaks.KnownPeaks`.
+        """
+        self._load = OwnLoad()
+        self._history = history
+        self._machine = read_machine()  # the same for all trials, so that `auto` does not change
+
+    def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
+        """Run pictures one after another in one new worker; see `TrialRunner`."""
+        return run_fresh(
+            jobs, settings, history=self._history, load=self._load, machine=self._machine
+        )

@@ -9,8 +9,8 @@ from rembg_tuner.base.messages import Message, join_sentences
 from rembg_tuner.base.templates import render
 from rembg_tuner.base.units import MIB, format_seconds
 from rembg_tuner.tuning.axes import TEMPLATES, Axis, fit_axis
-from rembg_tuner.tuning.pareto import front_of
-from rembg_tuner.tuning.trials import differences, figures_of, label_of
+from rembg_tuner.tuning.recommend import front_of
+from rembg_tuner.tuning.trials import differing_knobs, figures_of, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -144,7 +144,7 @@ def lay_out_plot(trials: Sequence[Trial], budgets: Budgets, *, chosen: int | Non
         resolution=1.0,
     )
     time = fit_axis([*lows, *highs], HEIGHT - BOTTOM, TOP, write=format_seconds)
-    front, names = set(front_of(costs)), differences([trial.settings for trial in trials])
+    front, names = set(front_of(costs)), differing_knobs([trial.settings for trial in trials])
     points = [
         PlotPoint(
             trial=trial.number,

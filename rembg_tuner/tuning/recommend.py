@@ -1,7 +1,4 @@
-"""One setting out of many measured, under budgets, and the sentence why.
-
-Never one that was not measured.
-"""
+"""The front of points whose every coordinate is to be small, and the volume that it dominates."""
 
 from __future__ import annotations
 
@@ -10,19 +7,41 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.messages import Message, Term, join_parts, join_sentences
 from rembg_tuner.base.units import format_bytes, format_seconds
-from rembg_tuner.tuning.pareto import front_of
 from rembg_tuner.tuning.stats import repeatability_of
-from rembg_tuner.tuning.trials import differences, figures_of, label_of
+from rembg_tuner.tuning.trials import differing_knobs, figures_of, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    Point = Sequence[float]
     from rembg_tuner.tuning.budgets import Budgets
     from rembg_tuner.tuning.trials import Trial
 
+
+def dominates(a: Point, b: Point) -> bool:
+    """Tell whether a is at least as good as b everywhere, and better somewhere."""
+    return all(x <= y for x, y in zip(a, b, strict=True)) and any(
+        x < y for x, y in zip(a, b, strict=True)
+    )
+
+
+def front_of(points: Sequence[Point]) -> list[int]:
+    """Give the indices of the points that no other dominates, in the order given.
+
+    Equals are all kept.
+    """
+    return [
+        i for i, point in enumerate(points) if not any(dominates(other, point) for other in points)
+    ]
+
+
 NEARLY_EQUAL = 0.05  # of memory, time or both: the spread of three runs on a quiet machine
+
+
 _STEADY = 3.0  # ends of a range of times that are further apart say that the machine was not quiet
-LEAST_GAIN = 0.002  # of agreement: less than that nobody sees
+
+
+MIN_GAIN = 0.002  # of agreement: less than that nobody sees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +168,7 @@ def _all(misses: Sequence[Message]) -> Message:
 
 def _name(trial: Trial, measured: Sequence[Trial]) -> Message | str:
     """Name a setting by the knobs in which those measured differ."""
-    names = differences([one.settings for one in measured])
+    names = differing_knobs([one.settings for one in measured])
     return label_of(trial.settings, names) if names else trial.settings.model
 
 
@@ -289,7 +308,7 @@ def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[
     is none.
     """
     on_front = [measured[i] for i in front_of([trial.costs() for trial in measured])]
-    names = differences([trial.settings for trial in measured])
+    names = differing_knobs([trial.settings for trial in measured])
     steps = []
     for axis, budget in enumerate(("memory", "time", "agreement")):
         far = [
@@ -340,7 +359,7 @@ def _is_another(trial: Trial, chosen: Trial, axis: int) -> bool:
     """Tell whether two trials differ on an axis by more than chance."""
     theirs, ours = trial.costs()[axis], chosen.costs()[axis]
     if axis == 2:
-        return trial.agreement is not None and abs(theirs - ours) >= LEAST_GAIN
+        return trial.agreement is not None and abs(theirs - ours) >= MIN_GAIN
     return abs(theirs / ours - 1) >= NEARLY_EQUAL
 
 

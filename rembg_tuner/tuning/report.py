@@ -19,7 +19,7 @@ from rembg_tuner.settings.results import is_busy
 from rembg_tuner.settings.settings import KNOBS
 from rembg_tuner.tuning.axes import TEMPLATES
 from rembg_tuner.tuning.plot import draw_plot, lay_out_plot
-from rembg_tuner.tuning.trials import differences, label_of
+from rembg_tuner.tuning.trials import differing_knobs, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,7 +141,7 @@ def _choice(trial: Trial, data: ReportData) -> str:
 
 def _page(trials: Sequence[Trial], data: ReportData) -> str:
     """Return the HTML page."""
-    names = differences([trial.settings for trial in trials])
+    names = differing_knobs([trial.settings for trial in trials])
     return render(
         TEMPLATES / "report.html",
         data=data,

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.trials import Trial
 
 _STARTUP_SHARE = 0.4  # of the trials: what spreads over the grid before anything is modelled
-_MOST_ASKED = 64  # suggestions that were measured already, before one is taken by chance
+
+
+_MAX_SUGGESTIONS = 64  # suggestions that were measured already, before one is taken by chance
 
 
 class Search(Protocol):
@@ -97,7 +99,7 @@ class GuidedSearch:
             return self._far()
         import optuna
 
-        for _ in range(_MOST_ASKED):
+        for _ in range(_MAX_SUGGESTIONS):
             asked = self._study.ask(self._space)
             near = self._nearest(asked.params)
             self._study.tell(asked, state=optuna.trial.TrialState.FAIL)  # told whole by `tell`

@@ -10,7 +10,42 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-P95_LEAST_N = 20  # below, a 95th percentile is the maximum by another name
+
+_UNKNOWN_FACTOR = 2.5  # by which another machine may be faster or slower than those two cores
+
+
+# Of the logarithm of a trial's duration over its guess, which knows no engine and no number format;
+# as sure as if two trials had shown it.
+_DEVIATION, _DEVIATION_TRIALS = 0.35, 2
+
+
+def left_range_s(guessed_s: float, count: int, ratios: Sequence[float]) -> tuple[float, float]:
+    """Guess between what durations the trials that are left will take, 19 times of 20, seconds.
+
+    The guess is corrected by the geometric mean of the ratios. Its range is two standard errors of
+    that mean and of the mean of those that are left.
+
+    Args:
+        guessed_s: the sum of the guesses of those that are left.
+        count: how many are left.
+        ratios: the duration of each trial measured now over its guess, more than 0; empty: none was
+            measured.
+    """
+    if not count:
+        return 0.0, 0.0
+    if not ratios:
+        return guessed_s / _UNKNOWN_FACTOR, guessed_s * _UNKNOWN_FACTOR
+    logs = [math.log(ratio) for ratio in ratios]
+    mean = statistics.fmean(logs)
+    squares = sum((one - mean) ** 2 for one in logs) + _DEVIATION_TRIALS * _DEVIATION**2
+    deviation = math.sqrt(squares / (len(logs) - 1 + _DEVIATION_TRIALS))
+    half = 2 * deviation * math.sqrt(1 / len(logs) + 1 / count)
+    return guessed_s * math.exp(mean - half), guessed_s * math.exp(mean + half)
+
+
+MIN_P95_RUNS = 20  # below, a 95th percentile is the maximum by another name
+
+
 # Student's t for a two-sided 95 % by degrees of freedom; between two of them the wider one holds.
 _T95 = (
     (2, 4.303),
@@ -23,20 +58,32 @@ _T95 = (
     (15, 2.131),
     (30, 2.042),
 )
+
+
 # Runs of a soak: the first hundred fill allocators and caches, so the half that is fitted must lie
 # behind them.
 MIN_VERDICT_RUNS = 200
+
+
 MAX_COUNT = 1_000_000  # of runs, rounds or trials: more would take weeks, and their list gigabytes
+
+
 CONFIRMING = 4  # workers more, for the best of a sweep: four degrees make a range that is of use
+
+
 VERIFY_ROUNDS = (
     7  # timed runs of each picture in `verify`, as many as the presets' own figures have
 )
-LEAST_DEGREES = 2  # with a single pair the range would be a factor of five either way
+
+
+MIN_DEGREES = 2  # with a single pair the range would be a factor of five either way
+
+
 UNSTABLE_SPREAD = 0.10  # of the mean; the share at which pyperf calls a benchmark unstable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class Statistics:
     """n numbers in short, in their own unit; p95 is None below 20 of them."""
 
     n: int
@@ -52,7 +99,7 @@ class Summary:
         return self.n > 1 and self.standard_deviation >= UNSTABLE_SPREAD * abs(self.mean)
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def summarise(values: Sequence[float]) -> Statistics:
     """Summarise repeated measurements.
 
     Args:
@@ -65,14 +112,14 @@ def summarise(values: Sequence[float]) -> Summary:
         raise ValueError("nothing was measured, so there is nothing to summarise")
     ordered = sorted(values)
     n = len(ordered)
-    return Summary(
+    return Statistics(
         n=n,
         median=statistics.median(ordered),
         low=ordered[0],
         high=ordered[-1],
         mean=statistics.fmean(ordered),
         standard_deviation=statistics.stdev(ordered) if n > 1 else 0.0,
-        p95=ordered[math.ceil(0.95 * n) - 1] if n >= P95_LEAST_N else None,
+        p95=ordered[math.ceil(0.95 * n) - 1] if n >= MIN_P95_RUNS else None,
     )
 
 
@@ -111,11 +158,11 @@ def repeatability_of(settings: Sequence[Sequence[float]]) -> Repeatability | Non
         settings: of each setting the figure of each worker, more than 0.
 
     Returns:
-        None: there are fewer than `LEAST_DEGREES` workers more than settings.
+        None: there are fewer than `MIN_DEGREES` workers more than settings.
     """
     logs = [[math.log(value) for value in values] for values in settings if len(values) > 1]
     degrees = sum(len(one) - 1 for one in logs)
-    if degrees < LEAST_DEGREES:
+    if degrees < MIN_DEGREES:
         return None
     squares = sum((value - statistics.fmean(one)) ** 2 for one in logs for value in one)
     return Repeatability(deviation=math.sqrt(squares / degrees), degrees=degrees)

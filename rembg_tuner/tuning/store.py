@@ -6,22 +6,20 @@ database (`measurements`), so that what was measured here once is not measured a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from rembg_tuner.base.errors import ModelError, SettingsError
+from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.sqlite_files import use_rebuilt, use_tables
 from rembg_tuner.runtime.measurements import FILE, SCHEMA, TRIALS_SCHEMA
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.resolve import resolve
+from rembg_tuner.tuning.environment import key_of, older_trial_key, weights_key
 from rembg_tuner.tuning.trials import read_trial, settings_key
-from rembg_tuner.tuning.weights import older_trial_key, weights_key
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
@@ -30,33 +28,51 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.trials import Trial
 
 STORE_FILE = "trials.sqlite"  # of a sweep's folder
+
+
 T = TypeVar("T")
+
+
 _TIMEOUT_S = 10.0  # for another process that is writing
+
+
 # Knobs of a run that are in no measurement key, and change what it takes.
 _REST = ("max_side",)
+
+
 _ADD = "INSERT OR REPLACE INTO measured_trials VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
 _FORGET = "DELETE FROM measured_trials WHERE context = ? AND key = ? AND rest = ?"
+
+
 _PRUNE = (
     "DELETE FROM measured_trials WHERE rowid NOT IN (SELECT rowid FROM measured_trials ORDER BY"
     " rowid DESC LIMIT ?)"
 )
+
+
 _FIND = """SELECT trial FROM measured_trials WHERE context = ? AND key = ? AND rest = ?
     ORDER BY setting = ? DESC, rowid DESC LIMIT 1"""
+
+
 _CONTEXTS = "SELECT DISTINCT context FROM measured_trials"
+
+
 _LIST_CONTEXT = "SELECT weights, trial FROM measured_trials WHERE context = ? ORDER BY rowid"
+
+
 _LIST = "SELECT context, key, rest, trial FROM measured_trials ORDER BY number"
+
+
 # The table of versions before there was a measurement key; it is read, and never written.
 _HAS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+
+
 _OLDER_CONTEXTS = "SELECT DISTINCT context FROM trials"
+
+
 _LIST_OLDER = "SELECT context, setting, trial FROM trials ORDER BY rowid"
-
-
-def key_of(settings: Settings, machine: Machine) -> str:
-    """Return a setting's measurement key; of one whose model is not there, the setting itself."""
-    try:
-        return resolve(settings, machine).measurement_key
-    except (ModelError, OSError):  # a trial of it fails, and says why
-        return f"unresolved {settings_key(settings)}"
 
 
 class TrialStore:
@@ -315,28 +331,3 @@ def keep_newest(folder: Path, most: int) -> None:
     files = [(path.stat().st_mtime_ns, path) for path in folder.iterdir()]
     for _, path in sorted(files, reverse=True)[most:]:
         path.unlink(missing_ok=True)
-
-
-def context_of(
-    pictures: Sequence[Path], reference: str, *, rounds: int, machine: Sequence[str]
-) -> str:
-    """Name what a trial's figures depend on besides its setting.
-
-    Args:
-        pictures: by their content, in this order.
-        reference: what agreement is measured against, its weights too.
-        rounds: timed runs of each picture.
-        machine: CPU, cores, what the CPU can do, versions, slots.
-
-    Returns:
-        A SHA-256 as hex.
-
-    Raises:
-        OSError: a picture cannot be read.
-    """
-    digest = hashlib.sha256()
-    for path in pictures:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    digest.update(json.dumps([reference, rounds, *machine]).encode())
-    return digest.hexdigest()

@@ -5,26 +5,19 @@ And how a folder is read back.
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.base.errors import OutputError, SettingsError
-from rembg_tuner.base.messages import Message, Quoted, plural
+from rembg_tuner.base.errors import OutputError
+from rembg_tuner.base.messages import Message, plural
 from rembg_tuner.settings.results import is_busy
-from rembg_tuner.tuning.budgets import read_budgets
-from rembg_tuner.tuning.plan_file import PLAN_FILE, read_plan_file
 from rembg_tuner.tuning.report import JSON_FILE, ReportData, write_report
-from rembg_tuner.tuning.store import STORE_FILE, TrialStore
-from rembg_tuner.tuning.trials import read_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from rembg_tuner.tuning.budgets import Budgets
-    from rembg_tuner.tuning.opening import Plan
+    from rembg_tuner.tuning.plan import Plan
     from rembg_tuner.tuning.recommend import Recommendation
     from rembg_tuner.tuning.sweep import Sweep
     from rembg_tuner.tuning.trials import Trial
@@ -151,7 +144,7 @@ def busy_text(trials: Sequence[Trial]) -> Message | None:
     )
 
 
-def recommendation_of(found: Recommendation) -> dict[str, object]:
+def recommendation_dict(found: Recommendation) -> dict[str, object]:
     """Give a recommendation by name, ready for JSON."""
     return {
         "fits": found.fits,
@@ -167,139 +160,3 @@ def recommendation_of(found: Recommendation) -> dict[str, object]:
             for s in found.steps
         ],
     }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """What a sweep's folder holds, of a sweep that has ended, was killed, or goes on.
-
-    Attributes:
-        trials: in the order they were run.
-        budgets: under which the sweep recommends.
-        environment: date (ISO, UTC), cpu, cores, versions, memory_limit, load_average at the start;
-            a file of another version may have fewer.
-        planned: how many trials the sweep has when it is done; None: not known.
-        outdated: how many trials are left out, since their model has other weights now.
-    """
-
-    trials: list[Trial]
-    budgets: Budgets
-    environment: Mapping[str, str]
-    planned: int | None = None
-    outdated: int = 0
-
-
-def read_summary(folder: Path) -> Summary:
-    """Read a sweep's folder: its trials from the store, which has each as soon as it is measured, else from trials.json.
-
-    Raises:
-        SettingsError: the folder holds no sweep, or it is damaged.
-    """
-    plan = read_plan_file(folder)
-    file = folder / JSON_FILE
-    if plan is None or (file.is_file() and "context" not in plan):  # as an older version leaves it
-        return _read_json(file)
-    summary = _read_store(folder, plan)
-    return _read_json(file) if not summary.trials and file.is_file() else summary
-
-
-def _read_store(folder: Path, plan: Mapping[str, object]) -> Summary:
-    """Read a sweep's trials as they were kept one by one; there may be none yet.
-
-    Raises:
-        SettingsError: the store or the plan is damaged.
-    """
-    store = TrialStore(folder / STORE_FILE)
-    try:
-        contexts = [str(plan["context"])] if "context" in plan else store.contexts()
-        trials, outdated = store.kept(contexts[0]) if len(contexts) == 1 else ([], 0)
-    except sqlite3.Error as error:
-        raise SettingsError(
-            [
-                Message(
-                    "{file} does not read: {error}",
-                    file=folder / STORE_FILE,
-                    error=Quoted(str(error)),
-                )
-            ]
-        ) from error
-    budgets, environment, planned = (
-        plan.get(name) for name in ("budgets", "environment", "planned")
-    )
-    return Summary(
-        trials=trials,
-        budgets=_budgets_of(budgets if isinstance(budgets, dict) else {}, folder),
-        environment=_texts(environment if isinstance(environment, dict) else {}),
-        planned=planned if type(planned) is int else None,
-        outdated=outdated,
-    )
-
-
-def _budgets_of(content: Mapping[str, object], folder: Path) -> Budgets:
-    """Read the budgets in a folder's plan.
-
-    Raises:
-        SettingsError: one cannot be.
-    """
-    try:
-        return read_budgets(content)
-    except SettingsError as error:
-        problem = Message(
-            "{file}: {problem}; name another folder",
-            file=folder / PLAN_FILE,
-            problem=error.message,
-        )
-        raise SettingsError([problem]) from error
-
-
-def _read_json(file: Path) -> Summary:
-    """Read trials.json.
-
-    Raises:
-        SettingsError: there is none, or it is damaged.
-    """
-    try:
-        return _summary_of(json.loads(file.read_text(encoding="utf-8")))
-    except OSError as error:
-        reason: Message | Quoted | str = error.strerror or Quoted(str(error))
-    except SettingsError as error:
-        reason = error.message
-    except (ValueError, RecursionError) as error:  # JSON's and text's
-        reason = Quoted(str(error))
-    raise SettingsError(
-        [
-            Message(
-                "{file} is not a sweep's trials ({reason}); name the folder that `sweep -o` wrote",
-                file=file,
-                reason=reason,
-            )
-        ]
-    )
-
-
-def _summary_of(content: object) -> Summary:
-    """Check what trials.json holds.
-
-    Raises:
-        SettingsError: it is no summary.
-    """
-    kinds = {"trials": list, "budgets": dict, "environment": dict}
-    if not isinstance(content, dict):
-        raise SettingsError([Message("it is no JSON object")])
-    wrong = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
-    if wrong:
-        raise SettingsError([Message("it has no {names}", names=" and no ".join(wrong))])
-    trials = [read_trial(one) for one in content["trials"]]
-    numbers = [trial.number for trial in trials]
-    if len(set(numbers)) < len(numbers):
-        raise SettingsError([Message("two of its trials have the same number")])
-    return Summary(
-        trials=trials,
-        budgets=read_budgets(content["budgets"]),
-        environment=_texts(content["environment"]),
-    )
-
-
-def _texts(content: Mapping[object, object]) -> dict[str, str]:
-    """Return names and values as texts."""
-    return {str(name): str(value) for name, value in content.items()}

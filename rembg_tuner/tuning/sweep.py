@@ -1,4 +1,4 @@
-"""The sweep itself: plan, ask what comes next, look whether it is known, measure, keep, tell."""
+"""A sweep made ready: its grid, its reference, and the store that it goes on from."""
 
 from __future__ import annotations
 
@@ -10,28 +10,126 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import OutputError
+from rembg_tuner.base.files import open_cache
 from rembg_tuner.base.messages import Message, Quoted
+from rembg_tuner.imaging.formats import sniff
+from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import CONCURRENT_RUN
-from rembg_tuner.tuning.guess import left_range_s
-from rembg_tuner.tuning.measure import join_workers, measure_trial
+from rembg_tuner.tuning.environment import (
+    _context,
+    _older_context,
+    describe_environment,
+)
+from rembg_tuner.tuning.folder import take_folder, written_plan
+from rembg_tuner.tuning.measure import SweepContext, join_workers, measure_trial
 from rembg_tuner.tuning.recommend import contenders
-from rembg_tuner.tuning.stats import CONFIRMING
-from rembg_tuner.tuning.store import keep_newest, remembered, with_inputs, with_thumbnails
+from rembg_tuner.tuning.reference import (
+    _masks,
+    _reference,
+)
+from rembg_tuner.tuning.search import GuidedSearch, WholeGrid
+from rembg_tuner.tuning.stats import CONFIRMING, left_range_s
+from rembg_tuner.tuning.store import (
+    STORE_FILE,
+    TrialStore,
+    keep_newest,
+    remembered,
+    with_inputs,
+    with_thumbnails,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from rembg_tuner.runtime.comparer import Comparer
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.budgets import Budgets
-    from rembg_tuner.tuning.measure import Ground
+    from rembg_tuner.tuning.measure import TrialRunner
+    from rembg_tuner.tuning.plan import Plan
     from rembg_tuner.tuning.search import Search
-    from rembg_tuner.tuning.store import TrialStore
-    from rembg_tuner.tuning.trial_runner import TrialRunner
     from rembg_tuner.tuning.trials import Trial
 
-MOST_THUMBNAILS = 2000  # in the cache: about 20 MB
-MOST_KNOWN = 5000  # trials in the cache: about 15 MB
+
+def open_sweep(
+    plan: Plan,
+    folder: Path,
+    runner: TrialRunner,
+    comparer: Comparer,
+    *,
+    resume: bool = False,
+    thumbnails: Path | None = None,
+) -> Sweep:
+    """Make a sweep ready to run: the reference is cut out, and what the folder has is taken.
+
+    Args:
+        plan: what to sweep.
+        folder: where trials, thumbnails and reports go; made if it is not there.
+        runner: runs pictures.
+        comparer: compares cut-outs.
+        resume: go on with the sweep that lies in the folder.
+        thumbnails: where what is remembered of this machine's trials keeps its thumbnails, a folder
+            that somebody else sweeps; None: the cache's.
+
+    Raises:
+        SettingsError: the axes make nothing, the reference is none or has another shape, or the
+        folder
+            holds another sweep.
+        PictureError: a picture is none.
+        OutputError: the folder cannot be written, or the reference not made.
+    """
+    grid, environment = plan.grid(), describe_environment()  # before it is loaded with our own work
+    for path in plan.pictures:
+        sniff(path)
+    take_folder(plan.to_dict(), folder, resume=resume)
+    masks = _masks(plan, comparer)
+    machine = read_machine().shared_by(runner.slots)
+    context = _context(plan, masks, machine, runner.slots)
+    trials = plan.count()
+    search = (
+        WholeGrid(grid, plan.seed)
+        if plan.trials is None
+        else GuidedSearch(grid, plan.axes, trials=trials, seed=plan.seed)
+    )
+    record = {
+        **plan.to_dict(),
+        "planned": trials,
+        "context": context,
+        "environment": environment,
+    }
+    with written_plan(record, folder):
+        reference = _reference(plan, masks, runner, folder)
+    ground = SweepContext(
+        pictures=plan.pictures,
+        reference=reference,
+        folder=folder,
+        rounds=plan.rounds,
+        comparer=comparer,
+        max_pixels=plan.pixel_limits(),
+    )
+    sweep = Sweep(
+        search=search,
+        planned=trials,
+        ground=ground,
+        runner=runner,
+        context=context,
+        own=TrialStore(folder / STORE_FILE, machine=machine),
+        known=TrialStore.of_this_machine(open_cache()[0], machine),
+        is_again=plan.again,
+        environment=environment,
+        guesses_s=plan.guesses_s(),
+        thumbnails=thumbnails,
+        confirming=plan.confirming,
+    )
+    if resume:
+        sweep.resume(_older_context(plan, masks, runner.slots))
+    return sweep
+
+
+MAX_THUMBNAILS = 2000  # in the cache: about 20 MB
+
+
+MAX_KNOWN_TRIALS = 5000  # trials in the cache: about 15 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +182,7 @@ class Sweep:
 
     search: Search
     planned: int
-    ground: Ground
+    ground: SweepContext
     runner: TrialRunner
     context: str
     own: TrialStore
@@ -287,9 +385,9 @@ class Sweep:
             kept = with_thumbnails(trial, folder, digest.hexdigest()[:32])
             nameless = tuple(replace(one, input="") for one in kept.pictures)
             self.known.add(self.context, replace(kept, number=0, pictures=nameless))
-            self.known.keep_newest(MOST_KNOWN)
+            self.known.keep_newest(MAX_KNOWN_TRIALS)
             if self.thumbnails is None:
-                keep_newest(folder, MOST_THUMBNAILS)
+                keep_newest(folder, MAX_THUMBNAILS)
         except (
             sqlite3.Error,
             OSError,

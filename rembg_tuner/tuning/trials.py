@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _LEAST, _MOST = 1e-9, 2.0**60  # between which every figure is that was ever measured, or it is 0
+
+
 _Read = TypeVar("_Read")
 
 
@@ -310,7 +312,7 @@ def figures_of(trial: Trial) -> Message:
     )
 
 
-def differences(trials: Sequence[Settings]) -> tuple[str, ...]:
+def differing_knobs(trials: Sequence[Settings]) -> tuple[str, ...]:
     """Name the knobs in which settings differ from each other, in the knobs' order."""
     dicts = [settings.to_dict() for settings in trials]
     return tuple(name for name in KNOBS if len({json.dumps(one[name]) for one in dicts}) > 1)
@@ -371,5 +373,7 @@ _WORDS: dict[str, Callable[[Any], Parameter]] = {
     "timeout_s": lambda duration_s: Message("timeout {duration:g} s", duration=duration_s),
     "memory_limit_bytes": _limit,
 }
+
+
 # Knobs that are told by their number.
 NUMBERED = tuple(name for name in KNOBS if type_of(name) in (int, float) and name not in _WORDS)

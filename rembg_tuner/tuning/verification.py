@@ -29,8 +29,9 @@ from rembg_tuner.settings.records import (
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.results import is_busy, is_disturbed, message_to_dict
 from rembg_tuner.tuning.bench.pictures import P1080, P1080_SMALL
-from rembg_tuner.tuning.measure import Ground, Reference, measure_trial
-from rembg_tuner.tuning.opening import describe_environment
+from rembg_tuner.tuning.environment import describe_environment
+from rembg_tuner.tuning.measure import SweepContext, measure_trial
+from rembg_tuner.tuning.reference import Reference
 from rembg_tuner.tuning.stats import VERIFY_ROUNDS
 
 if TYPE_CHECKING:
@@ -41,11 +42,15 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.presets import Preset
     from rembg_tuner.settings.records import Record
     from rembg_tuner.settings.settings import Settings
-    from rembg_tuner.tuning.trial_runner import TrialRunner
+    from rembg_tuner.tuning.measure import TrialRunner
     from rembg_tuner.tuning.trials import Trial
 
 State = Literal["inside", "outside", "not_compared"]
+
+
 What = Literal["settings", "precision", "time", "time_small_subject", "peak", "matte"]
+
+
 _BENCH_PICTURES = {picture.name: picture for picture in (P1080, P1080_SMALL)}
 
 
@@ -106,7 +111,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class MeasuredFigures:
     """What was measured now, in the fields of a record.
 
     Attributes:
@@ -152,7 +157,7 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class VerificationRequest:
     """How a preset is verified.
 
     Attributes:
@@ -170,7 +175,11 @@ class Request:
 
 
 def verify(
-    preset: Preset, request: Request, folder: Path, runner: TrialRunner, comparer: Comparer
+    preset: Preset,
+    request: VerificationRequest,
+    folder: Path,
+    runner: TrialRunner,
+    comparer: Comparer,
 ) -> Verification:
     """Measure a preset again, and compare it with its record.
 
@@ -194,7 +203,7 @@ def verify(
     settings, warnings = requested_settings(preset, {}, read_machine())
     elsewhere = measured_elsewhere_text(preset, read_host())
     _refuse_nothing_to_compare(preset.name, record, elsewhere, request.ranges)
-    ground = Ground(
+    ground = SweepContext(
         pictures=tuple(files),
         reference=Reference(name=preset.name),
         folder=folder,
@@ -221,14 +230,14 @@ def verify(
         settings=settings,
         engine=engine_with_version(settings.engine, versions),
         trial=replace(trial, warnings=(*trial.warnings, *kept)),
-        checks=compare(record, found, request.ranges, elsewhere=elsewhere),
+        checks=compare_with_record(record, found, request.ranges, elsewhere=elsewhere),
         elsewhere=elsewhere,
         ranges=request.ranges,
     )
 
 
 def _keep(
-    settings: Settings, trial: Trial, found: Found, *, is_of_bench: bool
+    settings: Settings, trial: Trial, found: MeasuredFigures, *, is_of_bench: bool
 ) -> tuple[Message, ...]:
     """Keep what the preset took as this machine's figures, unless the machine was busy.
 
@@ -380,7 +389,7 @@ def _refuse_nothing_to_compare(
     )
 
 
-def _found(record: Record, trial: Trial, left_out: tuple[Message, ...]) -> Found:
+def _found(record: Record, trial: Trial, left_out: tuple[Message, ...]) -> MeasuredFigures:
     """Collect what was measured, in the fields of a record."""
     time_s, small_time_s = trial.time_s, None
     if record.small_time_s is not None and _has_both(record):  # each has a time of its own
@@ -388,7 +397,7 @@ def _found(record: Record, trial: Trial, left_out: tuple[Message, ...]) -> Found
     assert time_s is not None  # looked at before
     assert trial.peak_bytes is not None
     texts = [part.small_matte for part in trial.pictures]
-    return Found(
+    return MeasuredFigures(
         time_s=time_s,
         small_time_s=small_time_s,
         peak_bytes=trial.peak_bytes,
@@ -406,8 +415,8 @@ def _has_both(record: Record) -> bool:
     return is_of_bench and names == [P1080.name, P1080_SMALL.name]
 
 
-def compare(
-    record: Record, found: Found, ranges: Ranges, *, elsewhere: Message | None
+def compare_with_record(
+    record: Record, found: MeasuredFigures, ranges: Ranges, *, elsewhere: Message | None
 ) -> tuple[Check, ...]:
     """Compare figures with their record.
 
@@ -508,7 +517,7 @@ def _unless_disturbed(check: Check) -> Check:
     return replace(check, limit=None, state="not_compared", note=note)
 
 
-def _matte_checks(record: Record, found: Found, least: float) -> tuple[Check, ...]:
+def _matte_checks(record: Record, found: MeasuredFigures, least: float) -> tuple[Check, ...]:
     """Compare each picture's matte with the recorded one."""
     if not record.pictures:
         note = Message(

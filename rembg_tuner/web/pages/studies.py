@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from rembg_tuner.runtime.line import WaitingLine
     from rembg_tuner.settings.results import Result
     from rembg_tuner.settings.settings import Settings
-    from rembg_tuner.tuning.comparison import Compared, Question
-    from rembg_tuner.tuning.opening import Plan
-    from rembg_tuner.tuning.soak import Soak
+    from rembg_tuner.tuning.comparison import ComparisonRequest, ComparisonRow
+    from rembg_tuner.tuning.plan import Plan
+    from rembg_tuner.tuning.stress_test import StressTest
     from rembg_tuner.worker.pipeline import Job
 
 _LOG = logging.getLogger(__name__)
@@ -73,8 +73,8 @@ class Study:
     folder: Path
     what: Message = _USUAL_WORK
     progress: SweepProgress | None = None
-    question: Question | None = None
-    compared: list[Compared] = field(default_factory=list)
+    question: ComparisonRequest | None = None
+    compared: list[ComparisonRow] = field(default_factory=list)
     problem: Message | None = None
     is_running: bool = True
     began_at: float = field(default_factory=time.monotonic)
@@ -84,7 +84,7 @@ class Study:
     shown: int | None = None
     taken: int | None = None
     sweep: Any = None
-    soaked: Soak | None = None
+    soaked: StressTest | None = None
     subject: tuple[Settings, str] | None = None
     measuring: Settings | None = None
     _is_stopped: bool = False

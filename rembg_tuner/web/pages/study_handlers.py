@@ -18,13 +18,19 @@ from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.settings.settings import Settings, best_installed_engine
 from rembg_tuner.tuning.budgets import Budgets
-from rembg_tuner.tuning.comparison import MOST_COMPARED, Entry, Question, compare_settings
-from rembg_tuner.tuning.opening import Plan, open_sweep
+from rembg_tuner.tuning.comparison import (
+    MAX_COMPARED,
+    ComparisonRequest,
+    NamedSettings,
+    compare_settings,
+)
+from rembg_tuner.tuning.plan import Plan
 from rembg_tuner.tuning.plot import draw_plot, lay_out_plot
 from rembg_tuner.tuning.recommend import Recommendation, recommend
-from rembg_tuner.tuning.soak import summarise_soak
+from rembg_tuner.tuning.reference import find_reference
+from rembg_tuner.tuning.stress_test import summarise_stress_test
 from rembg_tuner.tuning.summary import write_summary
-from rembg_tuner.tuning.trusted import find_trusted
+from rembg_tuner.tuning.sweep import open_sweep
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.choices import absence_of, most_pixels, preset_settings
 from rembg_tuner.web.pages.failures import disk_text
@@ -96,10 +102,10 @@ class StudyHandlers:
             held: what their mattes are held against; by default the first one's.
         """
         try:
-            entries = [Entry(name=name, settings=preset_settings(name)) for name in presets]
+            entries = [NamedSettings(name=name, settings=preset_settings(name)) for name in presets]
             if own is not None:
-                entries.append(Entry(name="mine", settings=own))
-            if not LEAST_COMPARED <= len(entries) <= MOST_COMPARED:
+                entries.append(NamedSettings(name="mine", settings=own))
+            if not LEAST_COMPARED <= len(entries) <= MAX_COMPARED:
                 raise SettingsError(
                     [
                         Message(
@@ -129,13 +135,15 @@ class StudyHandlers:
         study = visitor.comparing
         return "" if study is None else show_comparison(study, visitor.language)
 
-    def _question(self, picture: Path, entries: list[Entry], held: Held) -> Question:
+    def _question(
+        self, picture: Path, entries: list[NamedSettings], held: Held
+    ) -> ComparisonRequest:
         """Make what is to be compared.
 
         Raises:
             SettingsError: what it is to be held against is none.
         """
-        question = Question(
+        question = ComparisonRequest(
             picture=picture,
             entries=tuple(entries),
             reference=entries[0].name,
@@ -147,7 +155,7 @@ class StudyHandlers:
             return replace(question, reference=mask.name, mask=str(mask))
         refuse_absent([held.name] if held.name in read_presets() else [])
         if held.name and all(entry.name != held.name for entry in entries):
-            trusted, name = find_trusted(held.name)
+            trusted, name = find_reference(held.name)
             return replace(question, reference=name, trusted=trusted)
         return replace(question, reference=held.name or entries[0].name)
 
@@ -177,7 +185,7 @@ class StudyHandlers:
             most_pixels(path)  # refuses what is no picture
         return paths
 
-    # Soak
+    # Stress test
 
     async def soak(
         self, visitor: Visitor, picture: str, settings: Settings
@@ -199,7 +207,7 @@ class StudyHandlers:
                 results, failed = _results(bench.measure([job] * count, settings))
                 # One after another, in one turn.
                 elapsed_s = sum(run.total_s for run in results[1:])
-                study.soaked = summarise_soak(
+                study.soaked = summarise_stress_test(
                     results, elapsed_s, results[-1].retained_rss_bytes, failed
                 )
 

@@ -14,7 +14,7 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.spec import DEFAULT_MODEL
 from rembg_tuner.settings.settings import type_of
-from rembg_tuner.tuning.budgets import LOOKS_RIGHT, Budgets
+from rembg_tuner.tuning.budgets import DEFAULT_MIN_AGREEMENT, Budgets
 from rembg_tuner.web.locale.words import message_text
 from rembg_tuner.web.pages.choices import machine_here, possible_precisions
 from rembg_tuner.web.pages.events import (
@@ -40,7 +40,7 @@ from rembg_tuner.web.pages.widgets import (
 
 if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Value
-    from rembg_tuner.tuning.opening import Plan
+    from rembg_tuner.tuning.plan import Plan
     from rembg_tuner.web.pages.events import Widgets
     from rembg_tuner.web.pages.handlers import Desk
     from rembg_tuner.web.pages.visitors import Visitor
@@ -365,7 +365,7 @@ def _budget_fields() -> dict[str, Any]:
                 for name in ("memory", "time")
             )
             agreement = gr.Number(
-                LOOKS_RIGHT,
+                DEFAULT_MIN_AGREEMENT,
                 label=words("budget.agreement"),
                 info=words("budget.iou"),
                 step=0.01,

@@ -21,7 +21,7 @@ from rembg_tuner.models.spec import public_name_of
 from rembg_tuner.runtime.ticket import Timeline
 from rembg_tuner.settings.results import Failure, Result, has_code, setting_peak_bytes
 from rembg_tuner.settings.settings import KNOBS
-from rembg_tuner.tuning.stats import Summary, summarise
+from rembg_tuner.tuning.stats import Statistics, summarise
 from rembg_tuner.web.locale.catalogues import SOURCE
 from rembg_tuner.web.locale.words import message_text
 
@@ -129,7 +129,7 @@ class Turn:
         return warm or [run.total_s for run in self.results]
 
     @property
-    def time(self) -> Summary | None:
+    def time(self) -> Statistics | None:
         """The spread of its times."""
         return summarise(self.warm_times_s) if self.results else None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_guess
-from rembg_tuner.tuning.trials import differences
+from rembg_tuner.tuning.trials import differing_knobs
 from rembg_tuner.web.locale.words import message_text, page_text, setting_name
 from rembg_tuner.web.pages.templating import (
     busy_mark,
@@ -26,7 +26,7 @@ from rembg_tuner.web.pages.templating import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rembg_tuner.tuning.comparison import Compared
+    from rembg_tuner.tuning.comparison import ComparisonRow
     from rembg_tuner.web.pages.studies import Study
 
 _BACKDROPS = ("checker", "white", "black")
@@ -49,7 +49,7 @@ def show_comparison(study: Study, language: str) -> str:
             f' role="status">{escape(text)}</p><progress'
             f' aria-label="{escape(page_text("tab.compare", language))}"></progress></div></section>'
         )
-    compared: Sequence[Compared] = study.compared
+    compared: Sequence[ComparisonRow] = study.compared
     if not compared or (study.is_stopped and not any(one.trial.is_measured for one in compared)):
         return f'<p role="status">{escape(page_text("compare.stopped", language))}</p>'
     seen = [one for one in compared if one.preview]
@@ -97,7 +97,7 @@ def _held(study: Study, language: str) -> str:
     return f'<p class="rt-muted">{escape(text)}</p>'
 
 
-def _slider(seen: Sequence[Compared], language: str) -> str:
+def _slider(seen: Sequence[ComparisonRow], language: str) -> str:
     """Lay two cut-outs over each other, with a choice of either and a range that wipes."""
     options = [
         "".join(
@@ -136,7 +136,7 @@ def _slider(seen: Sequence[Compared], language: str) -> str:
     )
 
 
-def _side_by_side(seen: Sequence[Compared], reference: str, language: str) -> str:
+def _side_by_side(seen: Sequence[ComparisonRow], reference: str, language: str) -> str:
     """Show every cut-out; their zoom moves together.
 
     The reference differs nowhere, and says why.
@@ -163,9 +163,9 @@ def _side_by_side(seen: Sequence[Compared], reference: str, language: str) -> st
     )
 
 
-def _table(compared: Sequence[Compared], language: str) -> str:
+def _table(compared: Sequence[ComparisonRow], language: str) -> str:
     """Tell time, peak, agreement, and what differs."""
-    names = differences([one.entry.settings for one in compared])
+    names = differing_knobs([one.entry.settings for one in compared])
     heads = "".join(
         f"<th>{escape(page_text(f'sweep.head.{key}', language))}</th>"
         for key in ("setting", "time", "faster", "peak", "share", "agreement", "edge", "differs")
@@ -178,7 +178,9 @@ def _table(compared: Sequence[Compared], language: str) -> str:
     )
 
 
-def _row(one: Compared, first: Compared | None, names: Sequence[str], language: str) -> str:
+def _row(
+    one: ComparisonRow, first: ComparisonRow | None, names: Sequence[str], language: str
+) -> str:
     """Draw one setting's row, with its ratios to the first that was measured."""
     trial, name = (
         one.trial,

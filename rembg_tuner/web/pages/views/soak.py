@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from rembg_tuner.tuning.soak import draw_soak
 from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS
+from rembg_tuner.tuning.stress_test import draw_stress_test
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.templating import TOLD, duration, label_text, size
 
@@ -64,7 +64,7 @@ def show_soak(study: Study, language: str, *, most: int) -> str:
     return (
         f'<section class="rt-study"><p><b>{escape(_subject(study, language))}</b>'
         f' {escape(text)}</p><p class="rt-muted">{escape(bound)}</p>{failed}<div'
-        f' class="rt-plane">{draw_soak(found, words)}</div></section>'
+        f' class="rt-plane">{draw_stress_test(found, words)}</div></section>'
     )
 
 

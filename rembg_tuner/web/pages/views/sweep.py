@@ -13,7 +13,7 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_guess
 from rembg_tuner.settings.settings import KNOBS
 from rembg_tuner.tuning.plot import WORDS, draw_plot, lay_out_plot
-from rembg_tuner.tuning.trials import differences, figures_of, label_of
+from rembg_tuner.tuning.trials import differing_knobs, figures_of, label_of
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.templating import (
     TOLD,
@@ -52,7 +52,7 @@ def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: 
         thumbnails=_thumbnails(trials),
         write=lambda label: message_text(label, language),
     )
-    names = differences([trial.settings for trial in trials])
+    names = differing_knobs([trial.settings for trial in trials])
     return (
         f'<section class="rt-study" data-state="{"running" if study.is_running else "done"}">{head}'
         f'<div class="rt-plane">{plot}</div>{_why(found, names, language)}'

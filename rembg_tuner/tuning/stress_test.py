@@ -31,14 +31,22 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings
 
 IDLE_S = 2.0
+
+
 _DAY_S = 86_400
+
+
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 480, 220, 46, 34, 28, 12
+
+
 Verdict = Literal["growing", "steady"]
+
+
 WORDS = {"memory": "memory after each run, MiB", "run": "run"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Soak:
+class StressTest:
     """What came of many runs.
 
     Attributes:
@@ -106,7 +114,7 @@ class Soak:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SoakPlan:
+class StressPlan:
     """How a soak is run.
 
     Attributes:
@@ -120,14 +128,14 @@ class SoakPlan:
     history: HistoryUse = "own"
 
 
-def run_soak(
+def run_stress_test(
     pictures: Sequence[Path],
     settings: Settings,
-    plan: SoakPlan,
+    plan: StressPlan,
     *,
     on_run: Callable[[int, Result], None] | None = None,
     is_cancelled: Callable[[], bool] | None = None,
-) -> Soak | Failure:
+) -> StressTest | Failure:
     """Run pictures in turn in one worker.
 
     Args:
@@ -167,12 +175,12 @@ def run_soak(
         time.sleep(plan.idle_s)
         pid = runner.worker_pid
         idle = Meter(pid).rss_bytes() if pid is not None else None
-    return summarise_soak(results, ended - began, idle, failure)
+    return summarise_stress_test(results, ended - began, idle, failure)
 
 
-def summarise_soak(
+def summarise_stress_test(
     results: Sequence[Result], elapsed_s: float, idle_bytes: int | None, failure: Message | None
-) -> Soak:
+) -> StressTest:
     """Put a soak together of its runs.
 
     Args:
@@ -186,7 +194,7 @@ def summarise_soak(
     rss = [run.retained_rss_bytes for run in results]
     known = [(float(i), float(value)) for i, value in enumerate(rss) if value is not None]
     slope, error = fit_slope(known[len(known) // 2 :])
-    return Soak(
+    return StressTest(
         times_s=tuple(run.total_s for run in results),
         rss_bytes=tuple(rss),
         slope_bytes=slope,
@@ -225,7 +233,7 @@ def fit_slope(points: Sequence[tuple[float, float]]) -> tuple[float, float | Non
     return line.slope, (left / sum((x - middle) ** 2 for x in xs)) ** 0.5
 
 
-def draw_soak(soak: Soak, words: Mapping[str, str] = WORDS) -> str:
+def draw_stress_test(soak: StressTest, words: Mapping[str, str] = WORDS) -> str:
     """Draw memory after each run, and the fitted line over the second half, as SVG."""
     points = [(i, value / MIB) for i, value in enumerate(soak.rss_bytes) if value is not None]
     if not points:

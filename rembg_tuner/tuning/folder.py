@@ -7,17 +7,28 @@ import fcntl
 import json
 import os
 import reprlib
+import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import OutputError, SettingsError
 from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message, Quoted, join_parts
+from rembg_tuner.tuning.budgets import read_budgets
+from rembg_tuner.tuning.report import JSON_FILE
+from rembg_tuner.tuning.store import STORE_FILE, TrialStore
+from rembg_tuner.tuning.trials import read_trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from rembg_tuner.tuning.budgets import Budgets
+    from rembg_tuner.tuning.trials import Trial
+
 PLAN_FILE = "plan.json"
+
+
 # What figures and their order depend on; the rest of the file may change from one start to the
 # next.
 _MUST_AGREE = ("pictures", "axes", "base", "reference", "rounds", "seed")
@@ -209,3 +220,139 @@ def _flat(plan: dict[str, object]) -> dict[str, object]:
 def _listed(value: object) -> list[object]:
     """Return a list as it is, and anything else as an empty one."""
     return value if isinstance(value, list) else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRecord:
+    """What a sweep's folder holds, of a sweep that has ended, was killed, or goes on.
+
+    Attributes:
+        trials: in the order they were run.
+        budgets: under which the sweep recommends.
+        environment: date (ISO, UTC), cpu, cores, versions, memory_limit, load_average at the start;
+            a file of another version may have fewer.
+        planned: how many trials the sweep has when it is done; None: not known.
+        outdated: how many trials are left out, since their model has other weights now.
+    """
+
+    trials: list[Trial]
+    budgets: Budgets
+    environment: Mapping[str, str]
+    planned: int | None = None
+    outdated: int = 0
+
+
+def read_summary(folder: Path) -> SweepRecord:
+    """Read a sweep's folder: its trials from the store, which has each as soon as it is measured, else from trials.json.
+
+    Raises:
+        SettingsError: the folder holds no sweep, or it is damaged.
+    """
+    plan = read_plan_file(folder)
+    file = folder / JSON_FILE
+    if plan is None or (file.is_file() and "context" not in plan):  # as an older version leaves it
+        return _read_json(file)
+    summary = _read_store(folder, plan)
+    return _read_json(file) if not summary.trials and file.is_file() else summary
+
+
+def _read_store(folder: Path, plan: Mapping[str, object]) -> SweepRecord:
+    """Read a sweep's trials as they were kept one by one; there may be none yet.
+
+    Raises:
+        SettingsError: the store or the plan is damaged.
+    """
+    store = TrialStore(folder / STORE_FILE)
+    try:
+        contexts = [str(plan["context"])] if "context" in plan else store.contexts()
+        trials, outdated = store.kept(contexts[0]) if len(contexts) == 1 else ([], 0)
+    except sqlite3.Error as error:
+        raise SettingsError(
+            [
+                Message(
+                    "{file} does not read: {error}",
+                    file=folder / STORE_FILE,
+                    error=Quoted(str(error)),
+                )
+            ]
+        ) from error
+    budgets, environment, planned = (
+        plan.get(name) for name in ("budgets", "environment", "planned")
+    )
+    return SweepRecord(
+        trials=trials,
+        budgets=_budgets_of(budgets if isinstance(budgets, dict) else {}, folder),
+        environment=_texts(environment if isinstance(environment, dict) else {}),
+        planned=planned if type(planned) is int else None,
+        outdated=outdated,
+    )
+
+
+def _budgets_of(content: Mapping[str, object], folder: Path) -> Budgets:
+    """Read the budgets in a folder's plan.
+
+    Raises:
+        SettingsError: one cannot be.
+    """
+    try:
+        return read_budgets(content)
+    except SettingsError as error:
+        problem = Message(
+            "{file}: {problem}; name another folder",
+            file=folder / PLAN_FILE,
+            problem=error.message,
+        )
+        raise SettingsError([problem]) from error
+
+
+def _read_json(file: Path) -> SweepRecord:
+    """Read trials.json.
+
+    Raises:
+        SettingsError: there is none, or it is damaged.
+    """
+    try:
+        return _summary_of(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        reason: Message | Quoted | str = error.strerror or Quoted(str(error))
+    except SettingsError as error:
+        reason = error.message
+    except (ValueError, RecursionError) as error:  # JSON's and text's
+        reason = Quoted(str(error))
+    raise SettingsError(
+        [
+            Message(
+                "{file} is not a sweep's trials ({reason}); name the folder that `sweep -o` wrote",
+                file=file,
+                reason=reason,
+            )
+        ]
+    )
+
+
+def _summary_of(content: object) -> SweepRecord:
+    """Check what trials.json holds.
+
+    Raises:
+        SettingsError: it is no summary.
+    """
+    kinds = {"trials": list, "budgets": dict, "environment": dict}
+    if not isinstance(content, dict):
+        raise SettingsError([Message("it is no JSON object")])
+    wrong = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
+    if wrong:
+        raise SettingsError([Message("it has no {names}", names=" and no ".join(wrong))])
+    trials = [read_trial(one) for one in content["trials"]]
+    numbers = [trial.number for trial in trials]
+    if len(set(numbers)) < len(numbers):
+        raise SettingsError([Message("two of its trials have the same number")])
+    return SweepRecord(
+        trials=trials,
+        budgets=read_budgets(content["budgets"]),
+        environment=_texts(content["environment"]),
+    )
+
+
+def _texts(content: Mapping[object, object]) -> dict[str, str]:
+    """Return names and values as texts."""
+    return {str(name): str(value) for name, value in content.items()}
