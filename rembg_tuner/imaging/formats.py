@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import OutputError, PictureError, PictureTooLargeError
-from rembg_tuner.base.messages import Message, Term, listed
+from rembg_tuner.base.messages import Message, Term, join_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -271,7 +271,7 @@ def output_format(output: Path) -> OutputFormat:
         Message(
             "{path} does not name an output format; use one of the suffixes {suffixes}",
             path=output,
-            suffixes=listed(OUTPUT_SUFFIXES),
+            suffixes=join_parts(OUTPUT_SUFFIXES),
         )
     )
 
