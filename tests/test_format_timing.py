@@ -181,10 +181,10 @@ def test_who_asks_during_a_timing_follows_it(
     visitors = SimpleNamespace(of=lambda language: SimpleNamespace(language=language))
     folder = SimpleNamespace(new_job=lambda: tmp_path)
     desk = SimpleNamespace(line=line, studies=Studies(line), folder=folder, visitors=visitors)
-    formats = system_tab._Formats(cast("Desk", desk))
+    events = system_tab._Events(cast("Desk", desk))
 
     async def ask() -> None:
-        first, second = formats.time(cast("Request", "en")), formats.time(cast("Request", "zh-CN"))
+        first, second = (events.time_formats(cast("Request", one)) for one in ("en", "zh-CN"))
         await anext(first)
         shown = [await anext(first), await anext(second), await anext(second)]
         assert "bf16" in shown[0]

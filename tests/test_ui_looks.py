@@ -12,9 +12,9 @@ from test_ui_visit import RESULT, turn
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.web.pages import handlers
 from rembg_tuner.web.pages.choices import chosen_settings, fill_form, machine_here
+from rembg_tuner.web.pages.cut_tab.rendering import show_focus
 from rembg_tuner.web.pages.handlers import Handlers
 from rembg_tuner.web.pages.sweep_tab import read_axes
-from rembg_tuner.web.pages.views.looks import show_looks
 from rembg_tuner.web.pages.visit import Visit
 from rembg_tuner.web.pages.visitors import Visitor
 from rembg_tuner.web.pages.widgets import grey_updates, knob_updates
@@ -41,13 +41,13 @@ def looked(settings: Settings, *, share: float | None, passes: int = 1) -> Turn:
 def note_of(one: Turn, language: str = "en") -> str:
     """Draw the note of a turn."""
     assert one.typical is not None
-    return show_looks(one, one.typical, language)
+    return show_focus(one, one.typical, language)
 
 
 @pytest.mark.parametrize(
     ("language", "note"),
     [
-        pytest.param("en", "The subject&#x27;s box fills 9 % of the picture · ", id="en"),
+        pytest.param("en", "The subject&#39;s box fills 9 % of the picture · ", id="en"),
         pytest.param("zh-CN", "主体框占图片的 9 % · ", id="zh"),
     ],
 )

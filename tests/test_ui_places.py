@@ -37,13 +37,13 @@ from rembg_tuner.tuning.recommend import recommend
 from rembg_tuner.tuning.trials import label_of
 from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import message_text
+from rembg_tuner.web.pages.cut_tab.rendering import show_runs, show_turn
 from rembg_tuner.web.pages.deploy_tab import _Chosen, _show
 from rembg_tuner.web.pages.downloads import Download, Downloads
+from rembg_tuner.web.pages.failures import show_problem
+from rembg_tuner.web.pages.models_tab import show_models
 from rembg_tuner.web.pages.studies import LineBench
-from rembg_tuner.web.pages.views import result as result_view
-from rembg_tuner.web.pages.views.machine import show_machine
-from rembg_tuner.web.pages.views.models import show_models
-from rembg_tuner.web.pages.views.runs import show_runs
+from rembg_tuner.web.pages.system_tab import show_machine
 from rembg_tuner.web.pages.views.soak import show_soak
 from rembg_tuner.web.pages.views.sweep import show_sweep
 from rembg_tuner.web.pages.visit import public_run, runs_csv, runs_json
@@ -89,12 +89,11 @@ def test_no_part_of_the_page_names_a_place(language: str, tmp_path: Path) -> Non
     warned = turn(replace(RESULT, warnings=(TALKATIVE,)))
     visit = visit_of(failed, warned)
     told = [
-        result_view.show_turn(one, baseline=None, limit_bytes=None, language=language)
-        for one in visit.turns
+        show_turn(one, baseline=None, limit_bytes=None, language=language) for one in visit.turns
     ]
     told += [show_runs(visit, None, language), runs_csv(visit), runs_json(visit)]
     told += [json.dumps(public_run(one, one.runs[0], language)) for one in visit.turns]
-    told.append(result_view.show_problem(TALKATIVE, language))
+    told.append(show_problem(TALKATIVE, language))
     study = made_study(10, SECRET)
     trials = study.progress.trials if study.progress else ()
     told.append(show_sweep(study, recommend(trials, Budgets()), Budgets(), language))
@@ -136,10 +135,7 @@ def test_a_hosts_own_model_is_named_without_its_place(engine: Any) -> None:
     told += [json.dumps(public_run(replace(turn(one), settings=own), one)) for one in runs]
     visit = visit_of(*(replace(turn(one), settings=own) for one in runs))
     told += [runs_csv(visit), runs_json(visit), show_runs(visit, None, "en")]
-    told += [
-        result_view.show_turn(one, baseline=None, limit_bytes=None, language="en")
-        for one in visit.turns
-    ]
+    told += [show_turn(one, baseline=None, limit_bytes=None, language="en") for one in visit.turns]
     assert [one for one in told if places_in(one)] == []
     assert sum("mine.onnx" in one for one in told) > len(KNOBS["precision"].choices)
 

@@ -122,7 +122,7 @@ def test_a_choice_that_is_not_possible_is_refused_with_the_reason() -> None:
     [
         ("studio", "en", REASON),
         ("studio", "zh-CN", REASON_CHINESE),
-        ("nothing", "en", "there is no preset &#x27;nothing&#x27;; the presets are balanced"),
+        ("nothing", "en", "there is no preset &#39;nothing&#39;; the presets are balanced"),
     ],
 )
 def test_a_link_to_a_preset_that_is_absent_says_so(asked: str, language: str, told: str) -> None:

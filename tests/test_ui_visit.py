@@ -7,7 +7,6 @@ import io
 import json
 import re
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
@@ -26,10 +26,11 @@ from rembg_tuner.settings.settings import Settings
 from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.arrival import show_examples
+from rembg_tuner.web.pages.cut_tab import chart
+from rembg_tuner.web.pages.cut_tab.rendering import show_empty, show_glance, show_runs, show_turn
+from rembg_tuner.web.pages.failures import show_hint, show_problem
 from rembg_tuner.web.pages.orders import NO_PICTURE
-from rembg_tuner.web.pages.views import chart, machine
-from rembg_tuner.web.pages.views import result as result_view
-from rembg_tuner.web.pages.views.runs import show_runs
+from rembg_tuner.web.pages.templating import render
 from rembg_tuner.web.pages.visit import (
     MOST_RUNS,
     Turn,
@@ -202,9 +203,7 @@ def test_another_picture_is_not_compared() -> None:
     assert compare(dog, cup) is None
     assert compare(replace(cup, picture_path="/elsewhere/cup.png"), cup) is not None
     visit = visit_of(cup, dog).pin(1)
-    shown = result_view.show_turn(
-        visit.turns[1], baseline=visit.baseline, limit_bytes=None, language="en"
-    )
+    shown = show_turn(visit.turns[1], baseline=visit.baseline, limit_bytes=None, language="en")
     assert "run 1 is of another picture, cup.png" in shown
     assert "1.0 ×" not in shown
     table = show_runs(visit, None, "en")
@@ -230,20 +229,15 @@ def test_the_curve_is_laid_out_in_shares() -> None:
         TIMELINE, resting_bytes=60 * MIB, peak_bytes=200 * MIB, limit_bytes=240 * MIB
     )
     assert curve is not None
-    assert [(round(x, 2), round(end, 2), name) for x, end, name in curve.phases] == [
-        (0.0, 0.5, "start"),
-        (0.5, 0.81, "load"),
-        (0.81, 1.0, "run"),
-    ]
+    phases = [(round(one.start, 2), round(one.end, 2), one.name) for one in curve.phases]
+    assert phases == [(0.0, 0.5, "start"), (0.5, 0.81, "load"), (0.81, 1.0, "run")]
     assert (curve.points[0][0], curve.points[-1][0]) == (
         0.0,
         1.0,
     )  # no empty part before the samples
-    assert curve.peak is not None
-    assert curve.peak[0] == 200 * MIB
-    assert curve.resting is not None
-    assert curve.limit is not None
-    assert curve.resting[1] < curve.points[-1][1] < curve.peak[1] < curve.limit[1] < 1
+    assert curve.peak_bytes == 200 * MIB
+    heights = {level.name: level.height for level in curve.levels}
+    assert heights["resting"] < curve.points[-1][1] < heights["peak"] < heights["limit"] < 1
     assert curve.far_limit_bytes is None
 
 
@@ -253,8 +247,8 @@ def test_a_far_limit_is_told_and_not_drawn() -> None:
         TIMELINE, resting_bytes=None, peak_bytes=None, limit_bytes=24 * 1024 * MIB
     )
     assert curve is not None
-    assert curve.limit is None
-    assert "24.0 GiB" in chart.draw(curve, "en")
+    assert [level.name for level in curve.levels] == ["peak"]
+    assert "24.0 GiB" in render("chart", "en", curve=curve)
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 2**40)), min_size=1, max_size=50))
@@ -277,9 +271,7 @@ def test_a_turn_shows_its_figures(language: str) -> None:
     The curve's peak is the Result's.
     """
     visit = visit_of(turn(replace(RESULT, total_s=0.6, peak_rss_bytes=400 * MIB)), turn()).pin(1)
-    shown = result_view.show_turn(
-        visit.turns[1], baseline=visit.baseline, limit_bytes=None, language=language
-    )
+    shown = show_turn(visit.turns[1], baseline=visit.baseline, limit_bytes=None, language=language)
     assert "<b>200</b> <i>ms</i>" in shown
     assert "<b>200</b> <i>MiB</i>" in shown
     assert f'data-peak-bytes="{200 * MIB}"' in shown
@@ -302,7 +294,7 @@ def test_what_is_not_known_is_never_zero() -> None:
         load_peak_rss_bytes=None,
         peak_source="sampled",
     )
-    shown = result_view.show_turn(turn(bare), baseline=None, limit_bytes=None, language="en")
+    shown = show_turn(turn(bare), baseline=None, limit_bytes=None, language="en")
     assert "sampled" in shown
     assert shown.count("unknown") >= 3
     assert "0.0 MiB" not in shown
@@ -311,7 +303,7 @@ def test_what_is_not_known_is_never_zero() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_failure_stands_in_its_place(language: str) -> None:
     """Its kind as a title, its sentence in the visitor's language, as an alert."""
-    shown = result_view.show_turn(turn(FAILURE), baseline=None, limit_bytes=None, language=language)
+    shown = show_turn(turn(FAILURE), baseline=None, limit_bytes=None, language=language)
     assert 'role="alert"' in shown
     assert 'data-kind="timeout"' in shown
     assert "30.00 s" in shown
@@ -323,7 +315,7 @@ def test_every_kind_of_failure_has_a_title(kind: FailureKind) -> None:
     """In the panel and in the table, settings that contradict each other too."""
     failed = visit_of(turn(replace(FAILURE, kind=kind)))
     assert page_text(f"failure.{kind}", "en") in show_runs(failed, None, "en")
-    shown = result_view.show_turn(failed.turns[0], baseline=None, limit_bytes=None, language="en")
+    shown = show_turn(failed.turns[0], baseline=None, limit_bytes=None, language="en")
     assert page_text(f"failure.{kind}", "en") in shown
 
 
@@ -333,7 +325,7 @@ def test_a_cancelled_run_is_no_error(language: str) -> None:
     cancelled = replace(FAILURE, kind="cancelled", message=Message("the run was cancelled"))
     visit = visit_of(turn(cancelled), turn(RESULT, cancelled))
     for one in visit.turns:
-        shown = result_view.show_turn(one, baseline=None, limit_bytes=None, language=language)
+        shown = show_turn(one, baseline=None, limit_bytes=None, language=language)
         assert 'role="alert"' not in shown
         assert "rt-wait" in shown
         assert 'data-state="failed"' not in shown
@@ -344,7 +336,7 @@ def test_a_cancelled_run_is_no_error(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_picture_is_a_hint(language: str) -> None:
     """It says what to do, without an alarm."""
-    shown = result_view.show_hint(NO_PICTURE, language)
+    shown = show_hint(NO_PICTURE, language)
     assert 'role="status"' in shown
     assert 'role="alert"' not in shown
     assert escape(message_text(NO_PICTURE, language)) in shown
@@ -356,7 +348,7 @@ def test_no_foreground_comes_first(language: str) -> None:
     text = foreground_warning(np.full((4, 4), 0.2, np.float32))
     assert text is not None
     bad = turn(replace(RESULT, warnings=(Message("the picture has no colour profile"), text)))
-    shown = result_view.show_turn(bad, baseline=None, limit_bytes=None, language=language)
+    shown = show_turn(bad, baseline=None, limit_bytes=None, language=language)
     told = message_text(text, language)
     assert shown.count(escape(told)) == 1
     assert shown.index(escape(told)) < shown.index("rt-stages") < shown.index("rt-warnings")
@@ -369,7 +361,7 @@ def test_the_wait_is_told_beside_the_time(language: str) -> None:
     """The whole wait and its parts, labelled; parts that took no time are left out."""
     waited = Waited(total_s=3.0, queue_s=1.5, start_s=0.5, load_s=0.25, run_s=0.2)
     assert round(waited.rest_s, 2) == 0.55
-    shown = result_view.show_turn(
+    shown = show_turn(
         replace(turn(), waited=waited), baseline=None, limit_bytes=None, language=language
     )
     for part in (
@@ -382,7 +374,7 @@ def test_the_wait_is_told_beside_the_time(language: str) -> None:
     ):
         assert part in shown
     warm = replace(waited, total_s=0.2, queue_s=0.0, start_s=0.0, load_s=0.0)
-    shown = result_view.show_turn(
+    shown = show_turn(
         replace(turn(), waited=warm), baseline=None, limit_bytes=None, language=language
     )
     assert page_text("waited.queue", language) not in shown
@@ -400,7 +392,7 @@ def test_a_row_says_what_it_restores(language: str) -> None:
 def test_an_unstable_repeat_is_told() -> None:
     """When the standard deviation reaches a tenth of the mean."""
     runs = [replace(RESULT, run_index=i, total_s=0.1 + 0.1 * (i % 2)) for i in range(5)]
-    shown = result_view.show_turn(turn(*runs), baseline=None, limit_bytes=None, language="en")
+    shown = show_turn(turn(*runs), baseline=None, limit_bytes=None, language="en")
     assert "may be unstable" in shown
 
 
@@ -418,10 +410,9 @@ def test_a_hostile_name_is_only_text(language: str) -> None:
     )
     drawn = [show_runs(visit, (Path("a b/runs.csv"), Path("runs.json")), language)]
     drawn += [
-        result_view.show_turn(one, baseline=None, limit_bytes=None, language=language)
-        for one in visit.turns
+        show_turn(one, baseline=None, limit_bytes=None, language=language) for one in visit.turns
     ]
-    drawn.append(result_view.show_problem(Message("{text}", text=HOSTILE), language))
+    drawn.append(show_problem(Message("{text}", text=HOSTILE), language))
     assert all("<img src=x" not in text for text in drawn)
     assert any("&lt;img src=x" in text for text in drawn)
 
@@ -440,14 +431,10 @@ def test_a_turn_that_goes_on_is_shown(language: str) -> None:
         timeline=Timeline(),
         cpu_cores=None,
     )
-    shown = result_view.show_glance(
-        glance, resting_bytes=None, limit_bytes=None, repeat=1, language=language
-    )
+    shown = show_glance(glance, resting_bytes=None, limit_bytes=None, repeat=1, language=language)
     assert re.search(r"2.*3.* · .*1\.25 s", shown)
     behind = replace(glance, is_behind_trials=True)
-    shown = result_view.show_glance(
-        behind, resting_bytes=None, limit_bytes=None, repeat=1, language=language
-    )
+    shown = show_glance(behind, resting_bytes=None, limit_bytes=None, repeat=1, language=language)
     assert re.search(r"2.*3.* · ", shown)
     assert "1.25 s" not in shown
     glance = replace(
@@ -459,7 +446,7 @@ def test_a_turn_that_goes_on_is_shown(language: str) -> None:
         timeline=TIMELINE,
         cpu_cores=1.9,
     )
-    shown = result_view.show_glance(
+    shown = show_glance(
         glance, resting_bytes=60 * MIB, limit_bytes=None, repeat=5, language=language
     )
     assert "<b>900</b> <i>ms</i>" in shown
@@ -471,7 +458,6 @@ def test_a_turn_that_goes_on_is_shown(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_empty_places_say_what_to_do(language: str) -> None:
     """Before the first run."""
-    assert len(result_view.show_empty(language)) > 200
+    assert len(show_empty(language)) > 200
     assert "rt-empty" in show_runs(Visit(), None, language)
     assert show_examples(language).count("aria-label") == 4
-    assert "<p" in machine.show_unasked(language)

@@ -12,9 +12,9 @@ import pytest
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.web.pages.downloads import Downloads
+from rembg_tuner.web.pages.models_tab import show_models
 from rembg_tuner.web.pages.shared_answer import SharedAnswer
 from rembg_tuner.web.pages.studies import Study
-from rembg_tuner.web.pages.views.models import show_models
 from rembg_tuner.web.pages.visit import Visit
 from rembg_tuner.web.pages.visitors import MAX_VISITORS, Visitor, Visitors
 

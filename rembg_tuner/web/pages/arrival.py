@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from rembg_tuner.base.errors import PresetError, SettingsError
 from rembg_tuner.base.units import MIB, format_bytes, format_seconds
-from rembg_tuner.runtime.diagnosis import diagnose
 from rembg_tuner.runtime.preset_figures import find_figures
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import (
@@ -33,14 +30,10 @@ from rembg_tuner.web.pages.choices import (
     missing_of,
     preset_settings,
 )
+from rembg_tuner.web.pages.cut_tab.rendering import existing, show_empty, show_runs
 from rembg_tuner.web.pages.handlers import EXAMPLES, EXAMPLES_FOLDER, Handlers
 from rembg_tuner.web.pages.picture_handlers import show_chosen
-from rembg_tuner.web.pages.shared_answer import SharedAnswer
-from rembg_tuner.web.pages.templating import setting_text
-from rembg_tuner.web.pages.views import machine as machine_view
-from rembg_tuner.web.pages.views import result as result_view
-from rembg_tuner.web.pages.views.runs import show_runs
-from rembg_tuner.web.pages.views.viewer import existing
+from rembg_tuner.web.pages.templating import render
 from rembg_tuner.web.pages.visit import differences
 from rembg_tuner.web.pages.widgets import grey_updates, knob_updates, preset_choices, thumbnail
 
@@ -57,7 +50,6 @@ if TYPE_CHECKING:
 
 _MOST_LETTERS = 80  # of a preset's name in an address
 _LOG = logging.getLogger(__name__)
-_MACHINE_MAX_AGE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +74,6 @@ class Arrival:
         """Start new visitors from a preset."""
         self.desk = desk
         self._preset = preset
-        self._machine = SharedAnswer(diagnose, max_age_s=_MACHINE_MAX_AGE_S)
 
     def greet(self, visitor: Visitor, browser: Browser, asked_preset: str | None) -> Shown:
         """Fill the page in for a visitor.
@@ -114,7 +105,7 @@ class Arrival:
         chosen = visitor.chosen
         if chosen is not None and existing(chosen.path):
             shown = {**show_chosen(chosen, visitor.language), **shown, "picture": chosen.path}
-        return {"result": result_view.show_empty(visitor.language), **shown}
+        return {"result": show_empty(visitor.language), **shown}
 
     def _start(self, saved: object, asked: str | None) -> tuple[str, Settings]:
         """Choose where a visitor starts.
@@ -145,13 +136,13 @@ class Arrival:
         if absence is not None:
             visitor.refusal = absence.text
             back = visitor.preset or self._preset
-            return {"preset": back, "preset_note": _refused(visitor)}
+            return {"preset": back, "preset_note": _note(visitor)}
         visitor.preset, visitor.refusal = preset, None
         settings = preset_settings(preset)
         knobs = knob_updates(settings, visitor.language)
         for update in knobs.values():
             del update["value"]
-        return {"preset_note": self._preset_note(preset, {}, visitor.language), "knobs": knobs}
+        return {"preset_note": _preset_note(visitor, preset, settings), "knobs": knobs}
 
     def change_engine(
         self, visitor: Visitor, engine: str, model: str, focus: str, *, resets: bool = False
@@ -171,59 +162,39 @@ class Arrival:
         return {"knobs": grey_updates(engine, model, focus, visitor.language, here, resets=resets)}
 
     def note(self, visitor: Visitor, preset: str, form: Form) -> str:
-        """Tell what stands behind the form.
-
-        The preset's purpose and figures, what was changed, what is missing.
-        """
+        """Render what is behind the form: the preset's purpose and figures, changes, problems."""
         try:
             settings, _ = chosen_settings(preset, form)
         except (SettingsError, PresetError) as error:
-            return (
-                '<p class="rt-warning"'
-                f' role="status">{escape(message_text(error.message, visitor.language))}</p>'
-            )
-        changed = differences(settings, preset_settings(preset))
-        note = self._preset_note(preset, changed, visitor.language, settings=settings)
-        return _refused(visitor) + note
+            return _note(visitor, refusal=None, problem=error.message)
+        return _preset_note(visitor, preset, settings)
 
-    def _preset_note(
-        self,
-        preset: str,
-        changed: dict[str, Any],
-        language: str,
-        *,
-        settings: Settings | None = None,
-    ) -> str:
-        """Write the lines under the preset."""
-        found = find_preset(preset)
-        settings = settings or preset_settings(preset)
-        lines = [f"<p>{escape(translate(found.purpose, language))}</p>"]
-        if changed:
-            words = ", ".join(
-                f"{page_text(f'knob.{name}', language)} {setting_text(name, value, language)}"
-                for name, value in changed.items()
-            )
-            text = page_text("preset.changed", language, changes=words)
-            lines.append(f'<p class="rt-changed">{escape(text)}</p>')
-        else:
-            figures = find_figures(settings, machine_here())
-            told = (
-                _measured(found, language) if figures is None else _measured_here(figures, language)
-            )
-            lines.append(f'<p class="rt-measured">{escape(told)}</p>')
-        lines += [
-            f'<p class="rt-warning">{escape(message_text(text, language))}</p>'
-            for text in (*(one.reason for one in missing_of(settings)), *_dropped(found))
-        ]
-        return "".join(lines)
 
-    async def machine(self, visitor: Visitor) -> str:
-        """Show the machine; it is looked at in child processes, at most once a minute for all visitors."""
-        line = self.desk.line
-        diagnosis = await asyncio.wrap_future(self._machine.ask())
-        return machine_view.show_machine(
-            diagnosis, running=line.running, waiting=line.waiting, language=visitor.language
-        )
+def _note(visitor: Visitor, **values: object) -> str:
+    """Render the lines below the preset; what is not given is left out."""
+    defaults: dict[str, object] = {
+        "problem": None,
+        "purpose": "",
+        "changed": {},
+        "measured": "",
+        "warnings": (),
+    }
+    values = {**defaults, "refusal": visitor.refusal, **values}
+    return render("preset_note", visitor.language, **values)
+
+
+def _preset_note(visitor: Visitor, preset: str, settings: Settings) -> str:
+    """Render a preset's purpose, and its figures or what the form changed."""
+    found, language = find_preset(preset), visitor.language
+    changed = differences(settings, preset_settings(preset))
+    figures = None if changed else find_figures(settings, machine_here())
+    return _note(
+        visitor,
+        purpose=found.purpose,
+        changed=changed,
+        measured=_measured_here(figures, language) if figures else _measured(found, language),
+        warnings=(*(one.reason for one in missing_of(settings)), *_dropped(found)),
+    )
 
 
 def _refusal_of(asked: str | None) -> Message | None:
@@ -238,14 +209,6 @@ def _refusal_of(asked: str | None) -> Message | None:
     except PresetError as error:
         return error.message
     return None if absence is None else absence.text
-
-
-def _refused(visitor: Visitor) -> str:
-    """Write why the preset asked for last was not chosen; empty where it was."""
-    if visitor.refusal is None:
-        return ""
-    text = message_text(visitor.refusal, visitor.language)
-    return f'<p class="rt-warning" role="alert">{escape(text)}</p>'
 
 
 def _measured(preset: Preset, language: str) -> str:
@@ -295,20 +258,10 @@ def _dropped(preset: Preset) -> tuple[Message, ...]:
 
 
 def show_examples(language: str) -> str:
-    """Draw the examples as buttons with a name each; nothing where they did not come along."""
+    """Render the examples as buttons; empty where their pictures are not installed."""
     if not EXAMPLES_FOLDER.is_dir():
         return ""
-    buttons = "".join(
-        f'<button type="button" data-example="{name}"'
-        f' aria-label="{page_text(f"example.{name}", language)}"'
-        f' title="{page_text(f"example.{name}", language)}"><img src="{thumbnail(name)}" alt=""'
-        ' width="48" height="48"></button>'
-        for name in EXAMPLES
-    )
-    return (
-        f'<p>{page_text("examples", language)}</p><div class="rt-thumbs" role="group"'
-        f' aria-label="{page_text("examples", language)}">{buttons}</div>'
-    )
+    return render("examples", language, thumbnails={name: thumbnail(name) for name in EXAMPLES})
 
 
 def _small_subject(measured: Mapping[str, object], language: str) -> str:

@@ -26,12 +26,12 @@ from rembg_tuner.tuning.stats import summarise
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.choices import chosen_settings, machine_here
 from rembg_tuner.web.pages.events import QUIET, begin_buttons, end_buttons, tie_redrawing
+from rembg_tuner.web.pages.failures import show_problem
 from rembg_tuner.web.pages.handlers import example_of
 from rembg_tuner.web.pages.shipping import shipped_trial
 from rembg_tuner.web.pages.study_handlers import over_earlier
 from rembg_tuner.web.pages.sweep_tab import read_budgets
 from rembg_tuner.web.pages.templating import TOLD, file_link, label_text
-from rembg_tuner.web.pages.views import result as result_view
 from rembg_tuner.web.pages.widgets import page_words
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class _DeployTab:
                 raise SettingsError([_NOTHING_MEASURED])
             return _show(self.desk, chosen, to, visitor.language)
         except TunerError as error:
-            return result_view.show_problem(error.message, visitor.language)
+            return show_problem(error.message, visitor.language)
 
     def look(self, request: gr.Request, to: str, *values: Any) -> str:
         """Show what runs the setting, where there is one that can be run.

@@ -51,7 +51,6 @@ class Widgets:
     viewer: Any
     result: Any
     runs: Any
-    machine: Any
     models: Any
     saved: Any
     language: Any
@@ -112,16 +111,6 @@ def tie_events(page: gr.Blocks, parts: Widgets, desk: Desk, *, preset: str) -> N
     _tie_run(parts, handlers)
     _tie_turns(parts, handlers)
     _tie_picture(parts, PictureHandlers(desk))
-
-
-def tie_machine(triggers: list[Any], parts: Widgets, desk: Desk, *, preset: str) -> None:
-    """Tie the second tab."""
-    arrival = Arrival(desk, preset=preset)
-
-    async def look(request: gr.Request) -> str:
-        return await arrival.machine(desk.visitors.of(request))
-
-    gr.on(triggers, look, None, parts.machine, **QUIET)
 
 
 def tie_models(opened: Any, parts: Widgets, desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""What is said of an error at the page's and the server's edges: nothing that a visitor sent."""
+"""Errors as visitors and the log see them: nothing that a visitor sent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.messages import Message
+from rembg_tuner.web.pages.templating import render
 
 if TYPE_CHECKING:
     import logging
@@ -49,3 +50,18 @@ def log_unexpected(log: logging.Logger, where: str, error: BaseException) -> Non
     if now_s - _logged_at_s.get(line, -_SAY_EVERY_S) >= _SAY_EVERY_S:
         _logged_at_s[line] = now_s
         log.error("%s", line)
+
+
+def show_problem(message: Message, language: str, *, kind: str | None = None) -> str:
+    """Render why a run did not start; `kind` is a Failure's, None for a mistake in the form."""
+    return render("notice", language, state="failed", message=message, kind=kind)
+
+
+def show_hint(message: Message, language: str) -> str:
+    """Render what to do first; this is not an error."""
+    return render("notice", language, state="hint", message=message)
+
+
+def show_wait(message: Message, language: str) -> str:
+    """Render that the work of another visitor has to end first; this is not an error."""
+    return render("notice", language, state="wait", message=message)

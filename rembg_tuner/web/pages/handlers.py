@@ -25,15 +25,21 @@ from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.web.locale.words import page_text
 from rembg_tuner.web.pages.choices import LIMITS, chosen_settings, fill_form
+from rembg_tuner.web.pages.cut_tab.rendering import (
+    existing,
+    picture_value,
+    show_glance,
+    show_left,
+    show_runs,
+    show_turn,
+    viewer_value,
+)
 from rembg_tuner.web.pages.downloads import Downloads
-from rembg_tuner.web.pages.failures import disk_text, log_unexpected
+from rembg_tuner.web.pages.failures import disk_text, log_unexpected, show_hint, show_problem
+from rembg_tuner.web.pages.models_tab import show_models
 from rembg_tuner.web.pages.orders import NO_PICTURE, Look, make_order, watch
 from rembg_tuner.web.pages.originals import Original
 from rembg_tuner.web.pages.studies import Studies
-from rembg_tuner.web.pages.views import result as result_view
-from rembg_tuner.web.pages.views.models import show_models
-from rembg_tuner.web.pages.views.runs import show_runs
-from rembg_tuner.web.pages.views.viewer import existing, picture_value, viewer_value
 from rembg_tuner.web.pages.visit import Turn, digest_of, waited_for, write_runs
 from rembg_tuner.web.pages.visitors import ChosenPicture
 from rembg_tuner.web.pages.widgets import knob_updates, model_update, preset_choices
@@ -110,7 +116,7 @@ class Handlers:
         """Run a picture through, telling how it goes, until it is done or the visitor leaves."""
         language, asked_at = visitor.language, time.perf_counter()
         if not picture:
-            yield {"result": result_view.show_hint(NO_PICTURE, language)}
+            yield {"result": show_hint(NO_PICTURE, language)}
             return
         try:
             settings = chosen_settings(preset, form)
@@ -120,11 +126,11 @@ class Handlers:
             order = make_order(self.desk, picture, settings, repeat=repeat, look=look)
         except TunerError as error:
             kind = error.kind if isinstance(error, PictureError) else None
-            yield {"result": result_view.show_problem(error.message, language, kind=kind)}
+            yield {"result": show_problem(error.message, language, kind=kind)}
             return
         except OSError as error:
             log_unexpected(_LOG, "starting a run", error)
-            yield {"result": result_view.show_problem(disk_text(error), language)}
+            yield {"result": show_problem(disk_text(error), language)}
             return
         is_busy = self.desk.line.is_busy
         ticket = visitor.ticket = self.desk.line.submit(order)
@@ -167,13 +173,13 @@ class Handlers:
         if has_left():
             # This run is one of the table.
             visitor.visit = visitor.visit.leave()
-            left = result_view.show_left(turn, visitor.language)
+            left = show_left(turn, visitor.language)
             shown = {"runs": shown["runs"], "result": left}
         yield {**shown, "buttons": "idle"}
 
     def _glance(self, ticket: Ticket, repeat: int, language: str) -> str:
         """Draw a ticket as it stands."""
-        return result_view.show_glance(
+        return show_glance(
             ticket.glance(),
             resting_bytes=ticket.baseline_rss_bytes,
             limit_bytes=ticket.order.settings.memory_limit_bytes or self.desk.limit_bytes,
@@ -247,7 +253,7 @@ class Handlers:
 
     def unforeseen(self, visitor: Visitor) -> Shown:
         """Tell that a run ended as no run should, and free the buttons."""
-        problem = result_view.show_problem(_UNFORESEEN, visitor.language)
+        problem = show_problem(_UNFORESEEN, visitor.language)
         return {"result": problem, "buttons": "idle"}
 
     def example(self, name: str) -> str:
@@ -302,7 +308,7 @@ class Handlers:
         shown: Shown = {"runs": show_runs(visitor.visit, self._written(visitor), language)}
         if turn is None:
             return shown
-        shown["result"] = result_view.show_turn(
+        shown["result"] = show_turn(
             turn,
             baseline=visitor.visit.baseline,
             limit_bytes=self.desk.limit_bytes,

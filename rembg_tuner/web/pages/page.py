@@ -12,6 +12,7 @@ from rembg_tuner.web.pages import compare_tab, deploy_tab, events, sweep_tab, sy
 from rembg_tuner.web.pages.choices import fill_form, preset_settings
 from rembg_tuner.web.pages.events import Widgets
 from rembg_tuner.web.pages.refusals import PageBlocks
+from rembg_tuner.web.pages.templating import render
 from rembg_tuner.web.pages.widgets import (
     DETAILS,
     RESULT_SIZES,
@@ -42,7 +43,7 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
     page = PageBlocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with page:
         with gr.Row(elem_id="header"):
-            gr.HTML(asset("wordmark.html"), elem_id="wordmark")
+            gr.HTML(render("wordmark", "en"), elem_id="wordmark")
             gr.HTML(words("tagline"), elem_id="tagline")
             gr.HTML(language_links(), elem_id="languages")
         with gr.Tabs():
@@ -54,9 +55,7 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
             with gr.Tab(words("tab.models"), id="models") as models_tab:
                 models = gr.HTML("", js_on_load=asset("pick.js"), elem_id="models")
             with gr.Tab(words("tab.system"), id="system") as system:
-                machine = gr.HTML(words("machine.asking"), elem_id="machine")
-                again = gr.Button(words("machine.refresh"), elem_id="refresh", size="sm")
-                system_tab.add_formats([system.select, again.click], desk)
+                system_tab.add_system_tab(system.select, desk)
         saved = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_KEY)
         hidden: dict[str, Any] = {
             "language": gr.Textbox(visible=False),
@@ -64,7 +63,7 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
             "filled": gr.Textbox(preset, visible=False),
             "example": gr.Textbox(visible=False),
         }
-        parts = Widgets(**made, **hidden, machine=machine, models=models, saved=saved)
+        parts = Widgets(**made, **hidden, models=models, saved=saved)
         with compare:
             compare_tab.add_compare_tab(compare.select, desk, parts)
         with sweep:
@@ -73,7 +72,6 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
             deploy_tab.add_deploy_tab(deploy.select, desk, parts, handlers, budgets)
         events.tie_events(page, parts, desk, preset=preset)
         events.tie_models(models_tab.select, parts, desk)
-        events.tie_machine([system.select, again.click], parts, desk, preset=preset)
         endpoint.add_cut(desk)
     return page
 
@@ -96,7 +94,7 @@ def _cut_tab(preset: str) -> dict[str, Any]:
         with gr.Column(scale=7, min_width=320, elem_id="came"):
             made["viewer"] = gr.HTML(
                 None,
-                html_template=asset("viewer.html"),
+                html_template=render("viewer", "en"),
                 js_on_load=asset("viewer.js"),
                 elem_id="viewer",
             )

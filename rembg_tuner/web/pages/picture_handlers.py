@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import TunerError
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.choices import most_pixels
+from rembg_tuner.web.pages.cut_tab.rendering import picture_value, show_empty
 from rembg_tuner.web.pages.failures import disk_text, log_unexpected
 from rembg_tuner.web.pages.handlers import Handlers
 from rembg_tuner.web.pages.originals import Original
-from rembg_tuner.web.pages.views import result as result_view
-from rembg_tuner.web.pages.views.viewer import picture_value
 from rembg_tuner.web.pages.visitors import ChosenPicture
 
 if TYPE_CHECKING:
@@ -190,15 +189,13 @@ def show_nothing(visitor: Visitor) -> Shown:
     """Show that there is neither a picture nor a result."""
     key = "status.no_picture" if visitor.visit.turns else "status.empty"
     status = page_text(key, visitor.language)
-    return {"viewer": None, "result": result_view.show_empty(visitor.language, status=status)}
+    return {"viewer": None, "result": show_empty(visitor.language, status=status)}
 
 
 def show_ready(name: str, language: str, size: tuple[int, int] | None = None) -> str:
     """Show the result's panel for a picture that has not been run yet."""
     told = name if size is None else f"{name}, {size[0]} × {size[1]} px"
-    return result_view.show_empty(
-        language, status=page_text("status.ready", language, picture=told)
-    )
+    return show_empty(language, status=page_text("status.ready", language, picture=told))
 
 
 def _message_of(error: TunerError | OSError) -> Message:

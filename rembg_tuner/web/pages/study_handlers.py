@@ -33,11 +33,10 @@ from rembg_tuner.tuning.summary import write_summary
 from rembg_tuner.tuning.sweep import open_sweep
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.choices import absence_of, most_pixels, preset_settings
-from rembg_tuner.web.pages.failures import disk_text
+from rembg_tuner.web.pages.failures import disk_text, show_problem, show_wait
 from rembg_tuner.web.pages.orders import NO_PICTURE
 from rembg_tuner.web.pages.studies import BusyError
 from rembg_tuner.web.pages.templating import guess_range
-from rembg_tuner.web.pages.views import result as result_view
 from rembg_tuner.web.pages.views.compare import show_comparison
 from rembg_tuner.web.pages.views.soak import show_soak
 from rembg_tuner.web.pages.views.sweep import show_sweep
@@ -436,7 +435,7 @@ def over_earlier(error: TunerError, earlier: str, language: str) -> str:
         earlier: HTML; empty: there is none.
         language: of the page.
     """
-    show = result_view.show_wait if isinstance(error, BusyError) else result_view.show_problem
+    show = show_wait if isinstance(error, BusyError) else show_problem
     return f'<div class="rt-over">{show(error.message, language)}{earlier}</div>'
 
 

@@ -25,9 +25,9 @@ from rembg_tuner.web.pages.events import (
     number_of,
     tie_redrawing,
 )
+from rembg_tuner.web.pages.failures import show_problem
 from rembg_tuner.web.pages.handlers import example_of
 from rembg_tuner.web.pages.study_handlers import StudyHandlers, budgets_of, over_earlier
-from rembg_tuner.web.pages.views import result as result_view
 from rembg_tuner.web.pages.widgets import (
     RESULT_SIZES,
     choice_label,
@@ -253,7 +253,7 @@ class _SweepTab:
         try:
             return f"<p>{self.handlers.announce(self._plan(values), visitor.language)}</p>"
         except TunerError as error:
-            return result_view.show_problem(error.message, visitor.language)
+            return show_problem(error.message, visitor.language)
 
     def refresh(self, chosen: list[str]) -> tuple[Any, Any]:
         """Offer what models are here by now; those chosen stay chosen."""

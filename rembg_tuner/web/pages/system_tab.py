@@ -1,7 +1,4 @@
-"""The System tab's number formats.
-
-What `precision auto` is here, and the button that times them.
-"""
+"""The System tab: the machine as `doctor` sees it, and what `precision auto` is here."""
 
 from __future__ import annotations
 
@@ -13,9 +10,11 @@ import gradio as gr
 
 from rembg_tuner.base.errors import OutputError, TunerError
 from rembg_tuner.base.messages import Message
+from rembg_tuner.runtime.diagnosis import diagnose
 from rembg_tuner.tuning.format_timing import format_states, step_text, time_formats
 from rembg_tuner.web.pages.choices import machine_here
 from rembg_tuner.web.pages.events import QUIET
+from rembg_tuner.web.pages.shared_answer import SharedAnswer
 from rembg_tuner.web.pages.study_handlers import FOLLOW_EVERY_S
 from rembg_tuner.web.pages.templating import render
 from rembg_tuner.web.pages.widgets import page_words
@@ -24,74 +23,48 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rembg_tuner.runtime.comparer import Comparer
+    from rembg_tuner.runtime.diagnosis import Diagnosis
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.web.pages.handlers import Desk
     from rembg_tuner.web.pages.studies import LineBench, Study
 
+_MAX_AGE_S = 60.0  # of what is shown of the machine
 
-def add_formats(triggers: list[Any], desk: Desk) -> None:
-    """Lay the formats out and tie them.
+
+def add_system_tab(opened: Any, desk: Desk) -> None:
+    """Lay the tab out, and tie its events.
 
     Args:
-        triggers: events at which they are looked at.
-        desk: with the line, the studies and the visitors.
+        opened: the event of opening the tab.
+        desk: with the queue, the long tasks and the visitors.
     """
-    words, formats = page_words(), _Formats(desk)
-    shown = gr.HTML("", elem_id="formats")
-    button = gr.Button(words("machine.time"), elem_id="time-formats", size="sm")
-    gr.on(triggers, formats.look, None, shown, **QUIET)
-    button.click(formats.time, None, shown, concurrency_limit=None, **QUIET)
+    words, events = page_words(), _Events(desk)
+    machine = gr.HTML(words("machine.asking"), elem_id="machine")
+    refresh = gr.Button(words("machine.refresh"), elem_id="refresh", size="sm")
+    formats = gr.HTML("", elem_id="formats")
+    time = gr.Button(words("machine.time"), elem_id="time-formats", size="sm")
+    for trigger in (opened, refresh.click):
+        trigger(events.show_machine, None, machine, **QUIET)
+        trigger(events.show_formats, None, formats, **QUIET)
+    time.click(events.time_formats, None, formats, concurrency_limit=None, **QUIET)
 
 
-class _Formats:
-    """The events."""
+class _Events:
+    """The events of the tab."""
 
     def __init__(self, desk: Desk) -> None:
-        """Work at a desk."""
+        """Create the events."""
         self.desk = desk
+        self._machine = SharedAnswer(diagnose, max_age_s=_MAX_AGE_S)
         self._timing: Study | None = None  # the latest
 
-    def look(self, request: gr.Request) -> str:
-        """Show what `precision auto` is for each model and engine."""
-        return self._show(request)
+    async def show_machine(self, request: gr.Request) -> str:
+        """Show the machine; child processes look at it, at most once a minute for all visitors."""
+        found = await asyncio.wrap_future(self._machine.ask())
+        language, line = self.desk.visitors.of(request).language, self.desk.line
+        return show_machine(found, running=line.running, waiting=line.waiting, language=language)
 
-    async def time(self, request: gr.Request) -> AsyncIterator[str]:
-        """Time the formats, one worker a turn of the line, so that visitors' pictures go between.
-
-        It goes on where the visitor leaves: what it finds is everyone's. A visitor who asks
-        meanwhile follows the same timing.
-        """
-        try:
-            study = self._running()
-        except TunerError as error:
-            yield self._show(request, problem=error.message)
-            return
-        while study.is_running:
-            step = None if study.measuring is None else step_text(study.measuring)
-            yield self._show(request, step=step, is_timing=True)
-            await asyncio.sleep(FOLLOW_EVERY_S)
-        yield self._show(request, problem=study.problem)
-
-    def _running(self) -> Study:
-        """Return the timing that runs, or begin one.
-
-        Raises:
-            BusyError: a study of another kind runs.
-        """
-        if self._timing is None or not self._timing.is_running:
-
-            def work(study: Study, bench: LineBench, _: Comparer) -> None:
-                _time_all(self._machine(), bench, study)
-
-            what = Message("the number formats are being timed here; try again when that is done")
-            self._timing = self.desk.studies.start(self.desk.folder.new_job(), work, what=what)
-        return self._timing
-
-    def _machine(self) -> Machine:
-        """Return the machine as one of the page's slots has it."""
-        return machine_here().shared_by(self.desk.line.slots)
-
-    def _show(
+    def show_formats(
         self,
         request: gr.Request,
         *,
@@ -99,21 +72,66 @@ class _Formats:
         step: Message | None = None,
         is_timing: bool = False,
     ) -> str:
-        """Draw the formats as they are now."""
-        language = self.desk.visitors.of(request).language
-        states = format_states(self._machine())
+        """Show what `precision auto` is for each model and engine.
+
+        Args:
+            request: of the visitor.
+            problem: why they were not timed; None: there is none.
+            step: what is being timed; None: nothing yet.
+            is_timing: whether they are being timed now.
+        """
+        language, states = self.desk.visitors.of(request).language, format_states(self._here())
         return render(
             "formats", language, states=states, problem=problem, step=step, is_timing=is_timing
         )
 
+    async def time_formats(self, request: gr.Request) -> AsyncIterator[str]:
+        """Time the formats, one worker at a time, so that visitors' pictures run in between.
+
+        The timing continues if the visitor leaves, since the result is for everyone. A visitor who
+        presses the button meanwhile follows the same timing.
+        """
+        try:
+            study = self._running()
+        except TunerError as error:
+            yield self.show_formats(request, problem=error.message)
+            return
+        while study.is_running:
+            step = None if study.measuring is None else step_text(study.measuring)
+            yield self.show_formats(request, step=step, is_timing=True)
+            await asyncio.sleep(FOLLOW_EVERY_S)
+        yield self.show_formats(request, problem=study.problem)
+
+    def _running(self) -> Study:
+        """Return the timing that runs, or start one.
+
+        Raises:
+            BusyError: another long task runs.
+        """
+        if self._timing is None or not self._timing.is_running:
+
+            def work(study: Study, bench: LineBench, _: Comparer) -> None:
+                _time_all(self._here(), bench, study)
+
+            what = Message("the number formats are being timed here; try again when that is done")
+            self._timing = self.desk.studies.start(self.desk.folder.new_job(), work, what=what)
+        return self._timing
+
+    def _here(self) -> Machine:
+        """Return the machine with the share of one slot."""
+        return machine_here().shared_by(self.desk.line.slots)
+
+
+def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str) -> str:
+    """Render the machine, the engines and the providers."""
+    return render("machine", language, found=found, running=running, waiting=waiting)
+
 
 def _time_all(machine: Machine, bench: LineBench, study: Study) -> None:
-    """Time every model that has a choice.
-
-    One that could not be timed does not keep the others from it.
+    """Time every model that has a choice; one failure does not prevent the others.
 
     Raises:
-        OutputError: the last that could not be.
+        OutputError: the last failure.
     """
     failed: OutputError | None = None
     for state in format_states(machine):

@@ -10,6 +10,7 @@ A template has these functions and filters, in the language that it is rendered 
     0.25|percent                    "25 %"
     value|setting("model")          the value of a knob
     0.97|stars                      the stars of an edge's agreement
+    changed|changes                 changed knobs with their values
     path|file_link                  the address of a file in the page's folder
 
 See `base.templates` for what all templates have in common.
@@ -34,7 +35,7 @@ from rembg_tuner.tuning.trials import label_of
 from rembg_tuner.web.locale.words import choice_text, message_text, page_text, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from jinja2 import Environment
@@ -62,7 +63,7 @@ def _environment(language: str) -> Environment:
     """Create the environment of a language; its templates are compiled once."""
     environment = create_environment(FOLDER)
     environment.globals["text"] = partial(page_text, language=language)
-    for function in (message_text, translate, size, duration):
+    for function in (message_text, translate, size, duration, changes_text):
         name = function.__name__.removesuffix("_text")
         environment.filters[name] = partial(function, language=language)
     environment.filters |= {
@@ -141,6 +142,14 @@ def setting_text(name: str, value: Value, language: str) -> str:
     if name in units and value != 0:
         return f"{value:g}{units[name]}" if isinstance(value, int | float) else str(value)
     return page_text("auto", language) if value == 0 else choice_text(str(value), language)
+
+
+def changes_text(changed: Mapping[str, Value], language: str) -> str:
+    """Return changed knobs with their values."""
+    return ", ".join(
+        f"{page_text(f'knob.{name}', language)} {setting_text(name, value, language)}"
+        for name, value in changed.items()
+    )
 
 
 def label_text(settings: Settings, names: Sequence[str], language: str) -> str:

@@ -6,7 +6,6 @@ import base64
 import json
 from abc import ABCMeta
 from functools import cache
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +40,7 @@ from rembg_tuner.web.pages.choices import (
     machine_with_providers,
     preset_settings,
 )
+from rembg_tuner.web.pages.templating import render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,12 +105,7 @@ def asset(name: str) -> str:
 
 def language_links() -> str:
     """Return the links that choose a language."""
-    links = "".join(
-        f'<a href="?lang={tag}" hreflang="{tag}" lang="{tag}"'
-        f' data-language="{tag}">{escape(name)}</a>'
-        for tag, name in LANGUAGES.items()
-    )
-    return f'<nav aria-label="Language / 语言">{links}</nav>'
+    return render("languages", "en", languages=LANGUAGES)
 
 
 def study_script() -> str:

@@ -1,0 +1,128 @@
+"""The worker's memory over a turn, laid out for the template chart.html."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rembg_tuner.runtime.ticket import Timeline
+
+_WIDTH, _HEIGHT = 1000, 100  # the drawing's own units; it is stretched to its place
+_HEADROOM = 1.3  # room for the names of the phases above the peak
+_NEAR_LIMIT = 1.5  # a limit higher above the peak is written, not drawn
+_MIN_SPAN_S = 0.1
+_BEFORE_RUN = ("start", "load")  # every other stage is a part of the run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A horizontal line: peak, resting memory or limit; the height is a share of the axis."""
+
+    name: str
+    bytes: int
+    height: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """Start, load or run; both ends are shares of the width."""
+
+    name: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A memory curve.
+
+    Attributes:
+        points: (x, y) of the memory, shares of width and height from the lower left.
+        phases: of the turn.
+        span_s: what the whole width is: from the first sample to the last.
+        peak_bytes: the height of the peak.
+        levels: the lines that are drawn.
+        far_limit_bytes: a limit far above the picture; None: there is none.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    phases: tuple[Phase, ...]
+    span_s: float
+    peak_bytes: int
+    levels: tuple[Level, ...]
+    far_limit_bytes: int | None
+
+    @property
+    def line_points(self) -> str:
+        """The points of the curve, as SVG writes them."""
+        return " ".join(f"{x * _WIDTH:.1f},{(1 - y) * _HEIGHT:.2f}" for x, y in self.points)
+
+    @property
+    def area_points(self) -> str:
+        """The points of the area below the curve."""
+        first, last = (self.points[i][0] * _WIDTH for i in (0, -1))
+        return f"{first:.1f},{_HEIGHT} {self.line_points} {last:.1f},{_HEIGHT}"
+
+
+def lay_out(
+    timeline: Timeline,
+    *,
+    resting_bytes: int | None = None,
+    peak_bytes: int | None = None,
+    limit_bytes: int | None = None,
+) -> Curve | None:
+    """Lay a curve out.
+
+    Args:
+        timeline: of the turn so far.
+        resting_bytes: memory of the worker before it loads anything.
+        peak_bytes: the kernel's high-water mark; None: not known, the highest point is used.
+        limit_bytes: where the worker would be ended.
+
+    Returns:
+        None if there is no sample yet.
+    """
+    if not timeline.points:
+        return None
+    first, last = timeline.points[0][0], timeline.points[-1][0]
+    span_s = max(last - first, _MIN_SPAN_S)
+    highest = max(rss for _, rss in timeline.points)
+    peak = highest if peak_bytes is None else peak_bytes
+    highest = max(peak, highest)
+    is_near = limit_bytes is not None and limit_bytes <= highest * _NEAR_LIMIT
+    near_limit, far_limit = (limit_bytes, None) if is_near else (None, limit_bytes)
+    top = max(highest, near_limit or 0) * _HEADROOM
+    levels = {"peak": peak, "resting": resting_bytes, "limit": near_limit}
+    return Curve(
+        points=tuple(((t - first) / span_s, rss / top) for t, rss in timeline.points),
+        phases=_phases(timeline, span_s),
+        span_s=span_s,
+        peak_bytes=peak,
+        levels=tuple(
+            Level(name=name, bytes=count, height=count / top)
+            for name, count in levels.items()
+            if count is not None
+        ),
+        far_limit_bytes=far_limit,
+    )
+
+
+def _phases(timeline: Timeline, span_s: float) -> tuple[Phase, ...]:
+    """Join the stages to start, load and run, as far as there are samples."""
+    first, last = timeline.points[0][0], timeline.points[-1][0]
+    starts: list[tuple[float, str]] = []
+    for t_s, stage in timeline.marks:
+        name = stage if stage in _BEFORE_RUN else "run"
+        if not starts or starts[-1][1] != name:
+            starts.append((t_s, name))
+    ends = [*(t_s for t_s, _ in starts[1:]), last][: len(starts)]
+
+    def share(t_s: float) -> float:
+        return min(1.0, max(0.0, (t_s - first) / span_s))
+
+    return tuple(
+        Phase(name=name, start=share(t_s), end=share(end))
+        for (t_s, name), end in zip(starts, ends, strict=True)
+        if end > first
+    )
