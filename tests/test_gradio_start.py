@@ -28,7 +28,7 @@ import gradio.caching
 assert not [name for name in written if name.endswith(".pyi")], written
 assert gr.Button.click.__doc__.startswith("Triggered when the Button is clicked."), gr.Button.click.__doc__
 assert gr.Image.clear.__doc__ != gr.Textbox.input.__doc__
-import rembg_tuner.web.server.web
+import rembg_tuner.web.server.page_server
 assert not {"pandas", "optuna"} & sys.modules.keys(), "this program's page loads them"
 import pandas
 assert gradio.caching.pd.DataFrame is pandas.DataFrame

@@ -102,7 +102,7 @@ def test_a_worker_is_started_with_the_server(
     line = _Line()
     web = ModuleType("web")
     vars(web)["launch_page"] = lambda *_: line.happened.append("page")
-    monkeypatch.setitem(sys.modules, "rembg_tuner.web.server.web", web)
+    monkeypatch.setitem(sys.modules, "rembg_tuner.web.server.page_server", web)
     monkeypatch.setattr(launch, "import_gradio", lambda: None)
     host = replace(read_host(), affinity_cpus=cpus, quota_cpus=None, memory_limit_bytes=None)
     monkeypatch.setattr(launch, "read_host", lambda: host)

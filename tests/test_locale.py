@@ -18,7 +18,7 @@ from rembg_tuner.web.locale import catalogues, words
 from rembg_tuner.web.locale.catalogues import LANGUAGES, SOURCE, catalogue_of, language_of, po_file
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages import widgets
-from rembg_tuner.web.server import sender
+from rembg_tuner.web.server import answers
 from tools import words as tool
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     A line in the table, and a file with a few texts.
     """
     monkeypatch.setattr(catalogues, "LANGUAGES", {**LANGUAGES, "de": "Deutsch"})
-    for module in (widgets, sender, tool):
+    for module in (widgets, answers, tool):
         monkeypatch.setattr(module, "LANGUAGES", catalogues.LANGUAGES)
     place = tmp_path / "de.po"
     monkeypatch.setattr(

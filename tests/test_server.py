@@ -29,7 +29,7 @@ from PIL import Image
 from rembg_tuner.base.files import user_cache_folder
 from rembg_tuner.runtime.measurements import Measurements
 from rembg_tuner.settings.results import Result
-from rembg_tuner.web.server.waking import wake_on_arrival
+from rembg_tuner.web.server.page_server import wake_on_arrival
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,10 +22,10 @@ from rembg_tuner.web.server.connections import (
     MIN_CONNECTIONS,
     cap_connections,
     capped_protocol,
+    heartbeat_route,
     max_connections,
     quiet_accepting,
 )
-from rembg_tuner.web.server.heartbeat import heartbeat_route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -14,10 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
-from rembg_tuner.web.server.contents import MAX_NUMBER
 from rembg_tuner.web.server.guard import Guard, GuardLimits
-from rembg_tuner.web.server.multipart import MAX_FILES, MAX_TEXT_BYTES
-from rembg_tuner.web.server.uploads import temporary_upload
+from rembg_tuner.web.server.request_checks import (
+    MAX_FILES,
+    MAX_NUMBER,
+    MAX_TEXT_BYTES,
+    temporary_upload,
+)
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -430,7 +433,7 @@ def test_nothing_is_begun_on_a_full_disk(
     """Neither with no bytes left nor with no inodes; a cancel writes nothing."""
     disk = SimpleNamespace(f_bavail=10**6, f_frsize=4096, f_files=100, f_favail=10)
     setattr(disk, field, 0)
-    monkeypatch.setattr("rembg_tuner.web.server.uploads.os.statvfs", lambda _: disk)
+    monkeypatch.setattr("rembg_tuner.web.server.request_checks.os.statvfs", lambda _: disk)
     assert status_of(ask("POST", path, b"{}")[1]) == status
 
 

@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING
 import brotli
 import pytest
 
-from rembg_tuner.web.server import kept
+from rembg_tuner.web.server import answers
+from rembg_tuner.web.server.answers import (
+    ASK_EACH_TIME,
+    DAY,
+    YEAR,
+    cache_control_of,
+    choose_encoding,
+)
 from rembg_tuner.web.server.guard import Guard, GuardLimits
-from rembg_tuner.web.server.kept import ASK_EACH_TIME, DAY, YEAR, cache_control_of, choose_encoding
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -183,7 +189,7 @@ def test_answers_that_are_not_whole_files_are_not_kept() -> None:
     assert ask(guard, ASSET, range="bytes=0-9")[0] == 206
     app.status, app.body = 200, b""
     assert ask(guard, ASSET, method="HEAD")[0] == 200
-    app.body = bytes(kept.MAX_ANSWER_BYTES + 1)
+    app.body = bytes(answers.MAX_ANSWER_BYTES + 1)
     _, headers, body = ask(guard, ASSET, accept_encoding="br")
     assert (headers[b"cache-control"], body) == (YEAR, app.body)
     app.body = SCRIPT
@@ -193,7 +199,7 @@ def test_answers_that_are_not_whole_files_are_not_kept() -> None:
 
 def test_memory_for_files_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond it files are passed on as they come."""
-    monkeypatch.setattr(kept, "_MAX_KEPT_BYTES", len(SCRIPT) + 1)
+    monkeypatch.setattr(answers, "_MAX_KEPT_BYTES", len(SCRIPT) + 1)
     app = App()
     guard = Guard(app, limits=LIMITS)
     for _ in range(2):

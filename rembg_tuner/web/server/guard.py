@@ -1,8 +1,6 @@
-"""The middleware before Gradio.
+"""The middleware before Gradio: which routes are open, and how large a request may be.
 
-Which routes are open, how large a request may be, where files may come from.
-
-It sits inside Gradio's own CORS and compression layers, so that what it sees is plain.
+It is inside Gradio's own CORS and compression layers, so that it sees plain requests and answers.
 """
 
 from __future__ import annotations
@@ -19,11 +17,15 @@ from starlette.requests import ClientDisconnect
 from rembg_tuner.base.messages import Message, render
 from rembg_tuner.base.units import MIB
 from rembg_tuner.web.pages.failures import DISK_FULL, UNEXPECTED, is_disk_full, log_unexpected
-from rembg_tuner.web.server.contents import RequestContentError, check_contents
-from rembg_tuner.web.server.kept import KeptAnswers
-from rembg_tuner.web.server.multipart import MAX_TEXT_BYTES, UploadCheck, UploadContentError
-from rembg_tuner.web.server.sender import Sender
-from rembg_tuner.web.server.uploads import check_free_space, track_uploads
+from rembg_tuner.web.server.answers import KeptAnswers, Sender
+from rembg_tuner.web.server.request_checks import (
+    MAX_TEXT_BYTES,
+    RequestContentError,
+    UploadCheck,
+    check_contents,
+    check_free_space,
+    track_uploads,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -48,7 +50,7 @@ _OPEN = {
 _UPLOAD = f"{_API}/upload"
 _NAMED_CALL = re.compile(rf"{_API}/call/v2/")
 _WRITES = re.compile(rf"{_API}/(upload$|call/)")
-_MOST_DRAINED_BYTES = 512 * MIB
+_MAX_DRAINED_BYTES = 512 * MIB
 _LOG = logging.getLogger(__name__)
 
 
@@ -67,10 +69,6 @@ class GuardLimits:
     upload_bytes: int
     body_bytes: int = MIB // 4
     events: Container[int] | None = None
-
-
-class _TooLargeError(Exception):
-    """More came than a request may hold."""
 
 
 class Guard:
@@ -102,28 +100,9 @@ class Guard:
             checked = await self._checked(scope, path, body) if method == "POST" else body.receive
             with track_uploads():
                 await self._app(scope, checked, sender)
-        except _TooLargeError:
-            await body.drain()
-            most = self._limits.upload_bytes if path == _UPLOAD else self._limits.body_bytes
-            advice = (
-                Message("choose a smaller picture")
-                if path == _UPLOAD
-                else Message("upload the picture to /gradio_api/upload and send its path")
-            )
-            await _refuse(
-                send,
-                413,
-                Message(
-                    "the request is larger than {limit:bytes}, the limit; {advice}",
-                    limit=most,
-                    advice=advice,
-                ),
-            )
-        except UploadContentError as error:
+        except RequestContentError as error:
             await body.drain()
             await _refuse(send, error.status, error.message)
-        except RequestContentError as error:
-            await _refuse(send, 400, error.message)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001  # the server's edge: uvicorn would print the request's values
@@ -156,20 +135,20 @@ class Guard:
         """Bound a body, and check what it holds.
 
         Raises:
-            _TooLargeError: its length is told to be too great, or it is.
-            RequestContentError: its JSON holds what cannot be served.
+            RequestContentError: it is too large, or its JSON holds what cannot be served.
             OSError: the disk is full.
         """
         headers = Headers(scope=scope)  # of two of a name the first, as Gradio's
         is_upload = path == _UPLOAD
-        most = self._limits.upload_bytes + MAX_TEXT_BYTES if is_upload else self._limits.body_bytes
-        told = headers.get("content-length", "").encode("latin-1")  # of text isdigit takes "²"
-        told_bytes = int(told) if told.isdigit() and len(told) < 20 else 0
-        if told_bytes > most or len(told) >= 20:
-            raise _TooLargeError
+        limit_bytes = self._limits.upload_bytes if is_upload else self._limits.body_bytes
+        body.max_bytes = limit_bytes + MAX_TEXT_BYTES * is_upload
+        body.refusal = _too_large(limit_bytes, is_upload=is_upload)
+        length = headers.get("content-length", "").encode("latin-1")  # str.isdigit accepts "²"
+        length_bytes = int(length) if length.isdigit() and len(length) < 20 else 0
+        if length_bytes > body.max_bytes or len(length) >= 20:
+            raise body.refusal
         if _WRITES.match(path):
-            check_free_space(self._limits.folder, told_bytes)
-        body.max_bytes = most
+            check_free_space(self._limits.folder, length_bytes)
         if is_upload:
             has_progress = bool(QueryParams(scope.get("query_string", b"")).get("upload_id"))
             content_type = headers.get("content-type", "").encode("latin-1")
@@ -177,7 +156,7 @@ class Guard:
             return _followed(body.receive, check)
         content = await _read_whole(body.receive)
         if content is None:
-            return body.receive  # who asked has gone; the app sees that itself
+            return body.receive  # the client has left; the app sees that itself
         check_contents(content, self._limits.folder, self._limits.events)
         return _replayed(content, body.receive)
 
@@ -188,8 +167,28 @@ def _path_of(scope: Scope) -> str:
     return path[len(root) :] or "/" if root and path.startswith(f"{root}/") else path
 
 
+def _too_large(limit_bytes: int, *, is_upload: bool) -> RequestContentError:
+    """Return the refusal of a request that is too large."""
+    advice = (
+        Message("choose a smaller picture")
+        if is_upload
+        else Message("upload the picture to /gradio_api/upload and send its path")
+    )
+    text = Message(
+        "the request is larger than {limit:bytes}, the limit; {advice}",
+        limit=limit_bytes,
+        advice=advice,
+    )
+    return RequestContentError(text, 413)
+
+
 class _Body:
-    """A request's body: counted as it comes, whatever was told of its length."""
+    """A request's body, counted as it arrives, since its declared length may be wrong.
+
+    Attributes:
+        max_bytes: None: any length.
+        refusal: raised for more bytes.
+    """
 
     def __init__(self, receive: Receive) -> None:
         """Read from the server."""
@@ -197,27 +196,25 @@ class _Body:
         self._seen_bytes = 0
         self._is_whole = False
         self.max_bytes: int | None = None
+        self.refusal: RequestContentError | None = None
 
     async def receive(self) -> Event:
         """Receive a piece.
 
         Raises:
-            _TooLargeError: more came than the body may hold.
+            RequestContentError: more came than the body may hold.
         """
         message = await self._receive()
         self._is_whole = message["type"] != "http.request" or not message.get("more_body", False)
         self._seen_bytes += len(message.get("body", b""))
-        if self.max_bytes is not None and self._seen_bytes > self.max_bytes:
-            raise _TooLargeError
+        if self.refusal and self.max_bytes is not None and self._seen_bytes > self.max_bytes:
+            raise self.refusal
         return message
 
     async def drain(self) -> None:
-        """Read on and keep nothing: who is still sending would not read the answer.
-
-        There is an end to it.
-        """
+        """Read the rest and drop it, up to a bound: a client that still sends reads no answer."""
         self.max_bytes = None
-        while not self._is_whole and self._seen_bytes < _MOST_DRAINED_BYTES:
+        while not self._is_whole and self._seen_bytes < _MAX_DRAINED_BYTES:
             await self.receive()
 
 

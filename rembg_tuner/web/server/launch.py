@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import PresetError
 from rembg_tuner.base.messages import Message
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import gradio as gr
 
 MISUSE, FAILED = 2, 1
-_MOST_SESSIONS = 300
 # Read by Gradio: a small history, and no limit of runs by itself (the line keeps its own).
 _ENVIRONMENT = {
     "GRADIO_DEFAULT_CONCURRENCY_LIMIT": "none",
@@ -167,7 +166,7 @@ def _launch(arguments: argparse.Namespace, line: WaitingLine, folder: PageFolder
         _warm_up(arguments, line)
     with collection_paused():
         import_gradio()  # it reads the environment
-        from rembg_tuner.web.server.web import launch_page
+        from rembg_tuner.web.server.page_server import launch_page
 
         page = launch_page(arguments, line, folder)
     if not has_cpu_left:
@@ -198,34 +197,3 @@ def _tell(arguments: argparse.Namespace) -> None:
     )
     sys.stderr.write(f"{told}\n")
     sys.stderr.flush()
-
-
-def launch_arguments() -> dict[str, Any]:
-    """Give `launch()` what does not depend on the page; see the comments for why."""
-    return {
-        "prevent_thread_lock": True,
-        "quiet": True,
-        "show_error": False,
-        "run_history": False,  # else every run's pictures are kept in the visitor's browser
-        "enable_monitoring": False,
-        "ssr_mode": False,
-        "pwa": False,
-        "mcp_server": False,
-        "share": False,
-        "inbrowser": False,
-        "footer_links": ["api", "settings"],
-        "state_session_capacity": _MOST_SESSIONS,
-    }
-
-
-def calm_queue(page: gr.Blocks) -> None:
-    """Close the ways past the queue, and have it look less often.
-
-    By itself it burns 6 % of a core doing nothing.
-
-    Gradio's `page.queue()` would make the web application once more, to set the same (0.06 s).
-    """
-    page.api_open = False
-    for name, seconds in (("sleep_when_free", 0.05), ("progress_update_sleep_when_free", 0.1)):
-        if hasattr(page._queue, name):
-            setattr(page._queue, name, seconds)
