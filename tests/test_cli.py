@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rembg_tuner.cli.console import emit, log, show_progress
 from rembg_tuner.cli.flags import history_use
 from rembg_tuner.cli.main import build_parser, main
 from rembg_tuner.engines.table import ENGINES
@@ -421,3 +423,33 @@ def test_nothing_is_reported_to_a_librarys_maker(engine: str, tmp_path: Path) ->
     assert [
         str(path) for path in tmp_path.rglob("*") if "microsoft" in str(path.name).lower()
     ] == []
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Return True."""
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bar on standard error that lines are written above; without a terminal nothing."""
+    with show_progress(2, "pictures") as advance:
+        advance(1)
+    assert capsys.readouterr() == ("", "")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with show_progress(2, "pictures", "a\x1b[31m") as advance:
+        advance(1)
+        log("a note")
+        emit("a result")
+        advance(2, 2)
+    assert capsys.readouterr().out == "a result\n"
+    text = terminal.getvalue()
+    assert "\ra note\n" in text
+    assert text.endswith("\r")  # the bar is gone at the end
+    assert "\x1b" not in text  # no colour, no name that a terminal obeys
+    assert "1/2" in text

@@ -542,7 +542,8 @@ def test_a_sweep_tells_how_far_it_is(
     assert sweep(tmp_path / "again", *axes, "--confirm", "4") == 0
     said = capsys.readouterr()
     assert (
-        "4 of 4 trials were measured on this machine before; --again measures them anew" in said.err
+        "4 of 4 trials were measured on this machine before; --again measures them again"
+        in said.err
     )
     assert "\nagain " not in said.err  # several workers measured them before
 

@@ -61,6 +61,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "python_multipart": ("web.server.request_checks",),
     "optuna": ("tuning.search",),
     "brotli": ("web.server.answers",),
+    "tqdm": ("cli.console",),
     "babel": ("web.locale.catalogues",),
     "jinja2": ("base.templates",),
     "markupsafe": ("base.templates", "web.pages.templating"),
@@ -76,6 +77,7 @@ NEVER_IN_THE_WORKER = {
     "psutil",
     "onnx",
     "argparse",
+    "tqdm",
     "openvino.tools.ovc",  # half of what importing openvino takes
     f"{PACKAGE}.runtime",
     f"{PACKAGE}.tuning",

@@ -1,17 +1,100 @@
-"""Which picture's cut-out goes where, settled before any work."""
+"""Which pictures are cut out, and where each cut-out goes; decided before any work."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rembg_tuner.base.errors import OutputError, SettingsError
-from rembg_tuner.base.messages import Message
-from rembg_tuner.imaging.formats import check_output
+from rembg_tuner.base.colours import parse_colour
+from rembg_tuner.base.errors import OutputError, PictureError, SettingsError
+from rembg_tuner.base.messages import Message, join_parts
+from rembg_tuner.imaging.formats import READ_SUFFIXES, check_output, sniff
 from rembg_tuner.worker.pipeline import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A file of a folder that is not cut out, with the reason."""
+
+    input: str
+    reason: Message
+
+    @property
+    def has_picture_suffix(self) -> bool:
+        """Whether the file is named like a picture, so that the user expects a cut-out."""
+        return Path(self.input).suffix.lower() in READ_SUFFIXES
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the fields by name, ready for JSON."""
+        return {"input": self.input, "reason": str(self.reason)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The content of the folders that were named.
+
+    Attributes:
+        images: paths of the pictures, including those named one by one.
+        skipped: everything else.
+    """
+
+    images: list[str]
+    skipped: list[Skipped]
+
+
+def find_images(names: Sequence[str]) -> Found:
+    """List the pictures of folders and those named one by one.
+
+    Raises:
+        SettingsError: there are none, or a folder cannot be read.
+    """
+    images: list[str] = []
+    skipped: list[Skipped] = []
+    for name in names:
+        path = Path(name)
+        if not path.is_dir():
+            images.append(name)
+            continue
+        for one in _entries(path):
+            try:
+                sniff(one)
+            except PictureError as error:
+                skipped.append(Skipped(input=str(one), reason=error.message))
+            else:
+                images.append(str(one))
+    if not images:
+        raise SettingsError(
+            [Message("there are no pictures in {folders}", folders=join_parts(map(Path, names)))]
+        )
+    return Found(images=images, skipped=skipped)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """List a folder.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise SettingsError(
+            [
+                Message(
+                    "the folder {folder} cannot be read: {reason}",
+                    folder=folder,
+                    reason=error.strerror,
+                )
+            ]
+        ) from error
 
 
 def plan_jobs(images: list[str], output: str | None, background: str | None) -> list[Job]:
-    """Make the jobs of a command.
+    """Return the jobs of a command.
 
     Args:
         images: the pictures' paths.
@@ -19,72 +102,83 @@ def plan_jobs(images: list[str], output: str | None, background: str | None) -> 
         background: a colour's name; None: transparent.
 
     Raises:
-        SettingsError: two would collide, a format is not written, or the colour is none.
+        SettingsError: two cut-outs would collide, a format is not written, or the colour is unknown.
     """
-    colour = read_colour(background)
+    colour = _background_colour(background)
     jobs = [
         Job(input=str(image), output=str(target), background=colour)
         for image, target in plan_outputs(images, output)
     ]
-    check_formats(jobs)
+    try:
+        for job in jobs:
+            check_output(Path(job.output), job.background)
+    except OutputError as error:
+        raise SettingsError([error.message]) from error
     return jobs
 
 
+def _background_colour(text: str | None) -> tuple[int, int, int] | None:
+    """Parse --background."""
+    try:
+        return None if text is None else parse_colour(text)
+    except SettingsError as error:
+        raise SettingsError([Message("--background: {problem}", problem=error.message)]) from error
+
+
 def plan_outputs(images: list[str], output: str | None) -> list[tuple[Path, Path]]:
-    """Say where each picture's cut-out goes, before any work.
+    """Return where each picture's cut-out goes, and create the folder.
 
     Args:
         images: the pictures' paths.
         output: a file, a folder, or None for beside each picture.
 
     Raises:
-        SettingsError: two would collide, one would take its picture's place, or a file was named
-        for
+        SettingsError: two would collide, one would replace its picture, or a file was named for
             several pictures.
     """
     inputs = [Path(image) for image in images]
+    target = Path(output or "")
+    is_folder = output is not None and (
+        target.is_dir() or output.endswith("/") or target.suffix == ""
+    )
     if output is None:
-        plan = [(path, path.parent / f"{path.stem}.cutout.png") for path in inputs]
-    elif _is_folder(output):
-        folder = Path(output)
-        if folder.exists() and not folder.is_dir():
+        pairs = [(path, path.parent / f"{path.stem}.cutout.png") for path in inputs]
+    elif is_folder:
+        if target.exists() and not target.is_dir():
             raise SettingsError(
                 [
                     Message(
                         "-o {output} is a file, and a folder is needed for its cut-outs; name"
                         " another",
-                        output=folder,
+                        output=target,
                     )
                 ]
             )
-        plan = [(path, folder / f"{path.stem}.png") for path in inputs]
+        pairs = [(path, target / f"{path.stem}.png") for path in inputs]
     elif len(inputs) > 1:
         raise SettingsError(
             [
                 Message(
                     "-o {output} names one file for {count} pictures; name a folder (end it in /)",
-                    output=Path(output),
+                    output=target,
                     count=len(inputs),
                 )
             ]
         )
     else:
-        plan = [(inputs[0], Path(output))]
-    _refuse_collisions(plan)
-    for _, target in plan:
-        if output is not None and _is_folder(output):
-            _make_folder(target.parent)
-    return plan
-
-
-def _is_folder(output: str) -> bool:
-    """Tell whether -o names a folder: it is one, ends in a slash, or has no suffix of a picture."""
-    path = Path(output)
-    return path.is_dir() or output.endswith("/") or path.suffix == ""
+        pairs = [(inputs[0], target)]
+    _check_collisions(pairs)
+    if is_folder:
+        _make_folder(target)
+    return pairs
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the folder for the cut-outs."""
+    """Create the folder for the cut-outs.
+
+    Raises:
+        SettingsError: it cannot be created.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -99,26 +193,16 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def make_output_folder(folder: Path) -> None:
-    """Make the folder that a command writes what it found to.
+def _check_collisions(pairs: list[tuple[Path, Path]]) -> None:
+    """Check that no cut-out would replace another one or a picture.
 
     Raises:
-        OutputError: it cannot be made.
+        SettingsError: with every collision.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            Message("{folder} cannot be written: {reason}", folder=folder, reason=error.strerror)
-        ) from error
-
-
-def _refuse_collisions(plan: list[tuple[Path, Path]]) -> None:
-    """Refuse a plan in which a cut-out would take another's place, or a picture's."""
     problems: list[Message] = []
-    sources = {path.resolve(): path for path, _ in plan}
+    sources = {path.resolve(): path for path, _ in pairs}
     taken: dict[Path, Path] = {}
-    for path, target in plan:
+    for path, target in pairs:
         place = target.resolve()
         if place in sources:
             problems.append(
@@ -141,24 +225,3 @@ def _refuse_collisions(plan: list[tuple[Path, Path]]) -> None:
         taken[place] = path
     if problems:
         raise SettingsError(problems)
-
-
-def check_formats(jobs: list[Job]) -> None:
-    """Refuse, before any work, a name whose format is not written, or a JPEG without a background."""
-    try:
-        for job in jobs:
-            check_output(Path(job.output), job.background)
-    except OutputError as error:
-        raise SettingsError([error.message]) from error
-
-
-def read_colour(text: str | None) -> tuple[int, int, int] | None:
-    """Read --background."""
-    if text is None:
-        return None
-    from rembg_tuner.base.colours import parse_colour
-
-    try:
-        return parse_colour(text)
-    except SettingsError as error:
-        raise SettingsError([Message("--background: {problem}", problem=error.message)]) from error

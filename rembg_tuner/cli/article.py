@@ -6,11 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.base.errors import OutputError
-from rembg_tuner.base.files import replacing
-from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_bytes, format_seconds
-from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.cli.console import emit, emit_json, log, write_files
 from rembg_tuner.cli.exits import DONE
 from rembg_tuner.cli.flags import add_count, add_json
 from rembg_tuner.tuning.article import ArticleRow, ArticleTable, measure_article
@@ -47,21 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     text = describe_table(table)
     if arguments.output is not None:
-        folder = Path(arguments.output)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, content in (
-                ("article.md", text),
-                ("article.json", json.dumps(table.to_dict(), indent=2)),
-            ):
-                with replacing(folder / name) as file:
-                    file.write(content.encode())
-        except OSError as error:
-            raise OutputError(
-                Message(
-                    "{folder} cannot be written: {reason}", folder=folder, reason=error.strerror
-                )
-            ) from error
+        texts = {"article.md": text, "article.json": json.dumps(table.to_dict(), indent=2)}
+        write_files(Path(arguments.output), texts)
     if arguments.json:
         emit_json(table.to_dict())
     else:

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import OutputError, SettingsError
-from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.base.units import format_bytes, format_seconds
-from rembg_tuner.batch.plan import make_output_folder
-from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.cli.console import emit, emit_json, log, write_files
 from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.flags import (
     add_count,
@@ -66,7 +64,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="DIR",
-        help="keep cut-outs, maps of differing_knobs and compare.json",
+        help="keep cut-outs, maps of differences and compare.json",
     )
     add_ignore_history(parser)
     add_json(parser)
@@ -85,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-compare-"))
             )
         )
-        make_output_folder(folder)
+        write_files(folder, {})
         held = _reference(arguments.reference, entries, Path(arguments.image), folder)
         comparer = stack.enter_context(Comparer())
         question = ComparisonRequest(
@@ -105,15 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
         "compared": [one.to_dict() for one in compared],
     }
     if kept:
-        try:
-            with replacing(folder / "compare.json") as file:
-                file.write(json.dumps(document, indent=2).encode())
-        except OSError as error:
-            raise OutputError(
-                Message(
-                    "{folder} cannot be written: {reason}", folder=folder, reason=error.strerror
-                )
-            ) from error
+        write_files(folder, {"compare.json": json.dumps(document, indent=2)})
     if arguments.json:
         emit_json(document)
     else:

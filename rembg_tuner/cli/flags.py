@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from rembg_tuner.base.files import open_cache
 from rembg_tuner.base.messages import plural
 from rembg_tuner.base.units import MIB, format_exact_bytes, parse_bytes, parse_seconds
+from rembg_tuner.batch.plan import find_images
 from rembg_tuner.cli.console import log
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.runtime.measurements import set_older_aside
@@ -19,9 +20,10 @@ from rembg_tuner.tuning.budgets import ANY, DEFAULT_MIN_AGREEMENT, Budgets
 from rembg_tuner.tuning.stats import MAX_COUNT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from rembg_tuner.base.messages import Message
+    from rembg_tuner.batch.plan import Found
     from rembg_tuner.runtime.known_peaks import HistoryUse
     from rembg_tuner.settings.settings import Settings
 
@@ -320,6 +322,24 @@ def _given_or(given: _Value | Lifted | None, start: _Value | None) -> _Value | N
     if given is None:
         return start
     return None if given == LIFTED else given
+
+
+def find_and_log(names: Sequence[str]) -> Found:
+    """List the pictures of folders and those named one by one.
+
+    A file of a folder that has a picture's name but no picture's content is logged.
+
+    Raises:
+        SettingsError: there are none, or a folder cannot be read.
+    """
+    found = find_images(names)
+    for one in found.skipped:
+        if one.has_picture_suffix:
+            log(
+                f"rembg-tuner: {one.input} is left out: it is called a picture, and does not read"
+                " as one"
+            )
+    return found
 
 
 def history_use(arguments: argparse.Namespace) -> HistoryUse:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from rembg_tuner.base.errors import ModelError, TunerError
 from rembg_tuner.base.files import open_cache
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_bytes
-from rembg_tuner.cli.console import emit, emit_json, log, log_over
+from rembg_tuner.cli.console import emit, emit_json, is_terminal, log, show_progress
 from rembg_tuner.cli.flags import add_json
 from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
 from rembg_tuner.models.catalogue import (
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.quantization.make import QuantizedModel
-
-_BAR_WIDTH = 24
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -162,11 +159,23 @@ def _get_one(entry: CatalogueEntry) -> None:
     if present is not None:
         emit(f"{entry.name}: on disk already, {present}")
         return
-    bar = _Bar(entry.name)
-    try:
-        path = get_model(entry, on_progress=bar.show)
-    finally:
-        bar.end()
+    logged: set[str] = set()
+    with show_progress(None, "B", entry.name) as advance:
+
+        def show(progress: DownloadProgress) -> None:
+            if progress.is_waiting:
+                log_once(f"{entry.name}: another process is downloading it, waiting")
+                return
+            advance(progress.done_bytes, progress.total_bytes)
+            if not is_terminal() and progress.total_bytes:
+                log_once(f"{entry.name}: downloading {format_bytes(progress.total_bytes)}")
+
+        def log_once(line: str) -> None:
+            if line not in logged:
+                logged.add(line)
+                log(line)
+
+        path = get_model(entry, on_progress=show)
     emit(f"{entry.name}: {path} ({format_bytes(path.stat().st_size)}), checked")
 
 
@@ -176,43 +185,6 @@ def _understood(name: str) -> str:
     if own != name:
         log(f"model {name} is understood as {own}")
     return own
-
-
-class _Bar:
-    """A line on stderr that tells how far a download is.
-
-    Rewritten on a terminal, else now and then.
-    """
-
-    def __init__(self, name: str) -> None:
-        """Begin."""
-        self._name, self._is_terminal, self._tenth = name, sys.stderr.isatty(), -1
-
-    def show(self, progress: DownloadProgress) -> None:
-        """Show how far it is."""
-        total = progress.total_bytes
-        if progress.is_waiting:
-            text, tenth = "another process is getting it, waiting", 100
-        elif total:
-            share = progress.done_bytes / total
-            filled = round(share * _BAR_WIDTH)
-            text = (
-                f"{'#' * filled}{'.' * (_BAR_WIDTH - filled)} {format_bytes(progress.done_bytes)}"
-                f" of {format_bytes(total)}"
-            )
-            tenth = int(share * 10)
-        else:
-            text, tenth = format_bytes(progress.done_bytes), progress.done_bytes // 2**24
-        if self._is_terminal:
-            log_over(f"{self._name}: {text}")
-        elif tenth != self._tenth:
-            log(f"{self._name}: {text}")
-        self._tenth = tenth
-
-    def end(self) -> None:
-        """End the line."""
-        if self._is_terminal and self._tenth >= 0:
-            log("")
 
 
 def _check(arguments: argparse.Namespace) -> int:

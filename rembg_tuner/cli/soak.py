@@ -6,13 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.base.errors import OutputError
-from rembg_tuner.base.files import replacing
-from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_bytes, format_seconds, parse_seconds
-from rembg_tuner.batch.plan import make_output_folder
-from rembg_tuner.cli.batch import find_images
-from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.cli.console import emit, emit_json, log, show_progress, write_files
 from rembg_tuner.cli.cut import failure_text
 from rembg_tuner.cli.exits import DONE, FAILED, exit_code, exit_code_of, noting_stops
 from rembg_tuner.cli.flags import (
@@ -21,6 +16,7 @@ from rembg_tuner.cli.flags import (
     add_knobs,
     add_preset,
     explained,
+    find_and_log,
     history_use,
     parse_settings,
     whole_number,
@@ -36,7 +32,7 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.stress_test import StressTest
 
 _VERDICTS = {"growing": "it grows", "steady": "no growth beyond chance"}
-_TOLD_EVERY = 20
+_LOGGED_EVERY = 20
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -64,34 +60,40 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Soak. The first Ctrl-C ends it after the run that goes on, and what was done is told."""
+    """StressTest. The first Ctrl-C ends it after the run that goes on, and what was done is told."""
     settings, warnings = parse_settings(arguments)
     for text in warnings:
         log(f"note: {text}")
     if arguments.output is not None:
-        make_output_folder(Path(arguments.output))  # before an hour's runs, not after
-    pictures = [Path(name) for name in find_images(arguments.images)]
+        write_files(Path(arguments.output), {})  # fails before an hour's runs, not after
+    pictures = [Path(name) for name in find_and_log(arguments.images).images]
 
-    def tell(number: int, result: Result) -> None:
-        if number % _TOLD_EVERY == 0:
-            log(
-                f"{number}/{arguments.runs} {format_seconds(result.total_s)},"
-                f" {format_bytes(result.retained_rss_bytes)} after it"
-            )
+    with noting_stops() as stopped, show_progress(arguments.runs, "runs") as advance:
 
-    with noting_stops() as stopped:
+        def show(number: int, result: Result) -> None:
+            advance(number)
+            if number % _LOGGED_EVERY == 0:
+                log(
+                    f"{number}/{arguments.runs} {format_seconds(result.total_s)},"
+                    f" {format_bytes(result.retained_rss_bytes)} after it"
+                )
+
         found = run_stress_test(
             pictures,
             settings,
             StressPlan(runs=arguments.runs, idle_s=arguments.idle, history=history_use(arguments)),
-            on_run=tell,
+            on_run=show,
             is_cancelled=lambda: bool(stopped),
         )
     if isinstance(found, Failure):
         log(f"rembg-tuner: {failure_text(found)}")
         return exit_code([found], is_interrupted=False)
     if arguments.output is not None:
-        _write(found, Path(arguments.output))
+        texts = {
+            "soak.json": json.dumps(found.to_dict(), indent=2),
+            "soak.svg": draw_stress_test(found),
+        }
+        write_files(Path(arguments.output), texts)
     if arguments.json:
         emit_json(found.to_dict())
     else:
@@ -99,22 +101,6 @@ def run(arguments: argparse.Namespace) -> int:
     if stopped:
         return exit_code_of(stopped[0])
     return FAILED if found.failure is not None else DONE
-
-
-def _write(found: StressTest, folder: Path) -> None:
-    """Write soak.json and soak.svg."""
-    try:
-        texts = {
-            "soak.json": json.dumps(found.to_dict(), indent=2),
-            "soak.svg": draw_stress_test(found),
-        }
-        for name, text in texts.items():
-            with replacing(folder / name) as file:
-                file.write(text.encode())
-    except OSError as error:
-        raise OutputError(
-            Message("{folder} cannot be written: {reason}", folder=folder, reason=error.strerror)
-        ) from error
 
 
 def _describe(found: StressTest) -> list[str]:

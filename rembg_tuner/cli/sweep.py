@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import ModelError, SettingsError
 from rembg_tuner.base.messages import Message, plural
 from rembg_tuner.base.units import format_guess_range, format_seconds
-from rembg_tuner.cli.console import emit, emit_whole, log
+from rembg_tuner.cli.console import emit, emit_whole, log, show_progress
 from rembg_tuner.cli.exits import DONE, FAILED, INTERRUPTED, stop_word
 from rembg_tuner.cli.flags import (
     add_axes,
@@ -123,64 +122,68 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Sweep, recommend, report. Ctrl-C keeps what is done; --resume goes on from there."""
+    """Sweep, recommend, report. Ctrl-C keeps the finished trials, and --resume continues."""
     plan, folder = plan_of_flags(arguments), Path(arguments.output)
-    budgets = plan.budgets
     for text in plan.left_out():
         log(f"left out: {text}")
     log(str(_announce(plan, is_resumed=arguments.resume)))
-    if busy := busy_warning(OwnLoad()):  # nothing of ours runs yet
+    if busy := busy_warning(OwnLoad()):  # no worker of ours runs yet
         log(f"warning: {busy}")
     log_older_measurements()
-    names = differing_knobs(plan.grid())
-    is_interrupted = False
     with hold_folder(folder), Comparer() as comparer:
-        sweep = open_sweep(
-            plan,
-            folder,
-            DirectTrialRunner(history_use(arguments)),
-            comparer,
-            resume=arguments.resume,
-        )
+        runner = DirectTrialRunner(history_use(arguments))
+        sweep = open_sweep(plan, folder, runner, comparer, resume=arguments.resume)
         if arguments.resume:
             log(str(_announce_rest(sweep)))
         if sweep.outdated:
             log(
                 f"{sweep.outdated} trials in {folder} were measured on another machine, with other"
-                " versions, or with other weights; they are measured anew"
+                " versions, or with other weights; they are measured again"
             )
-        try:
-            sweep.run(on_trial=partial(_tell, names), is_cancelled=lambda: False)
-            sweep.confirm(budgets, on_trial=partial(_tell, names), is_cancelled=lambda: False)
-        except KeyboardInterrupt as error:
-            is_interrupted = True
-            kept = count_text(len(sweep.trials))
-            log(
-                f"rembg-tuner: {stop_word(error)}; {kept} kept, continue with:"
-                f" {resume_command(folder)}"
-            )
+        is_interrupted = _measure(sweep, plan, folder)
     if known := sweep.progress(0.0).remembered:
         log(
             f"{known} of {len(sweep.trials)} trials were measured on this machine before; --again"
-            " measures them anew"
+            " measures them again"
         )
     _keep_preset_figures(sweep.trials)
-    found = recommend(sweep.trials, budgets)
-    written = write_summary(folder, sweep, plan, found, budgets)
+    found = recommend(sweep.trials, plan.budgets)
+    written = write_summary(folder, sweep, plan, found, plan.budgets)
     if arguments.json:
         emit_whole(written.read_text(encoding="utf-8") + "\n")
     else:
-        print_recommendation(found, sweep.trials, budgets, folder, budgets)
+        print_recommendation(found, sweep.trials, plan.budgets, folder, plan.budgets)
         emit(f"report: {folder / 'report.html'}")
     if is_interrupted:
         return INTERRUPTED
     return DONE if found.fits else FAILED
 
 
+def _measure(sweep: Sweep, plan: Plan, folder: Path) -> bool:
+    """Run all trials, and the best again; return whether that was interrupted."""
+    names = differing_knobs(plan.grid())
+    with show_progress(plan.count(), "trials") as advance:
+
+        def on_trial(progress: SweepProgress) -> None:
+            _log_trial(names, progress)
+            advance(len(progress.trials))
+
+        try:
+            sweep.run(on_trial=on_trial, is_cancelled=lambda: False)
+            sweep.confirm(plan.budgets, on_trial=on_trial, is_cancelled=lambda: False)
+        except KeyboardInterrupt as error:
+            log(
+                f"rembg-tuner: {stop_word(error)}; {count_text(len(sweep.trials))} kept, continue"
+                f" with: {resume_command(folder)}"
+            )
+            return True
+    return False
+
+
 def _announce(plan: Plan, *, is_resumed: bool) -> Message:
-    """Return how many trials there will be, and about how long they take, unless a part may be done."""
+    """Return how many trials are planned, and about how long a new sweep takes."""
     how = (
-        Message("all of them, in an order by chance")
+        Message("all of them, in random order")
         if plan.trials is None
         else Message("chosen by a guided search")
     )
@@ -208,7 +211,7 @@ def _announce(plan: Plan, *, is_resumed: bool) -> Message:
 
 
 def _announce_rest(sweep: Sweep) -> Message:
-    """Return how many trials of a resumed sweep are done, and about how long the others take."""
+    """Return how many trials of a resumed sweep are done, and about how long the rest takes."""
     left_s = sweep.progress(0.0).left_s
     rest = Message("nothing is left")
     if any(left_s):
@@ -218,27 +221,27 @@ def _announce_rest(sweep: Sweep) -> Message:
     return Message("{trials} done before; {rest}", trials=count_text(len(sweep.trials)), rest=rest)
 
 
-def _tell(names: Sequence[str], progress: SweepProgress) -> None:
-    """Tell of a trial that is done, by the knobs in which the grid's settings differ."""
+def _log_trial(names: Sequence[str], progress: SweepProgress) -> None:
+    """Log a finished trial, with the knobs in which the grid's settings differ."""
     trial = progress.newest
     if trial is None:
         return
-    said = str(trial.failure or figures_of(trial))
+    text = str(trial.failure or figures_of(trial))
     if trial.was_measured_before and progress.confirmed is None:
-        said += " (measured before)"
+        text += " (measured before)"
     if trial.may_be_unstable:
-        said += f" (may be unstable: {trial.spread:.0%} spread)"
+        text += f" (may be unstable: {trial.spread:.0%} spread)"
     if is_busy(trial.warnings):
-        said += " (the machine was busy with other work)"
+        text += " (the machine was busy with other work)"
     if progress.confirmed is None:
         count = f"{len(progress.trials)}/{progress.planned}"
         if any(progress.left_s):
-            said += f"; about {format_guess_range(*progress.left_s)} left"
+            text += f"; about {format_guess_range(*progress.left_s)} left"
     else:
         count = "again"
         if trial.is_measured:
-            said += f" ({', '.join(map(format_seconds, trial.worker_times_s))} in its workers)"
-    log(f"{count} {label_of(trial.settings, names)}: {said}")
+            text += f" ({', '.join(map(format_seconds, trial.worker_times_s))} in its workers)"
+    log(f"{count} {label_of(trial.settings, names)}: {text}")
 
 
 def _keep_preset_figures(trials: Sequence[Trial]) -> None:

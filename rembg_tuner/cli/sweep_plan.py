@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message, join_parts
-from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.console import log
-from rembg_tuner.cli.flags import given_knobs, log_sizes, parse_budgets
+from rembg_tuner.cli.flags import find_and_log, given_knobs, log_sizes, parse_budgets
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.presets import find_preset
 from rembg_tuner.settings.requested import requested_settings
@@ -63,7 +62,7 @@ def plan_of_flags(arguments: argparse.Namespace) -> Plan:
     axes = given_knobs(arguments)
     log_sizes(axes)
     return Plan(
-        pictures=tuple(Path(name) for name in find_images(arguments.images)),
+        pictures=tuple(Path(name) for name in find_and_log(arguments.images).images),
         axes=axes or default_axes(),
         base=_base_of(arguments.preset),
         reference=arguments.reference or "",
@@ -124,7 +123,7 @@ def _contradicting_values(
     """List the flags that are no axis and say something else than the plan, each with what the plan has."""
     found: list[tuple[Message, Message]] = []
     if arguments.images:
-        named = [Path(name) for name in find_images(arguments.images)]
+        named = [Path(name) for name in find_and_log(arguments.images).images]
         if {path.absolute() for path in named} != {path.absolute() for path in there.pictures}:
             found.append(
                 (

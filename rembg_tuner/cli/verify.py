@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import PresetError
 from rembg_tuner.base.messages import Message, join_parts
 from rembg_tuner.base.units import format_bytes, format_seconds
-from rembg_tuner.cli.batch import find_images
 from rembg_tuner.cli.console import emit, emit_json, log
 from rembg_tuner.cli.exits import DONE, FAILED
-from rembg_tuner.cli.flags import add_count, add_json, explained, read_overlap, read_share
+from rembg_tuner.cli.flags import (
+    add_count,
+    add_json,
+    explained,
+    find_and_log,
+    read_overlap,
+    read_share,
+)
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.settings.presets import measured_on_text, read_presets
 from rembg_tuner.tuning.measure import DirectTrialRunner
@@ -113,7 +119,7 @@ def _request(arguments: argparse.Namespace) -> VerificationRequest:
     """Return what the arguments ask for."""
     time, peak, defaults = arguments.time_range, arguments.peak_range, Ranges()
     file = Path(arguments.preset)
-    images = find_images(arguments.images) if arguments.images else []
+    images = find_and_log(arguments.images).images if arguments.images else []
     return VerificationRequest(
         pictures=tuple(Path(name) for name in images),
         beside=file.parent if file.is_file() else None,
