@@ -15,16 +15,16 @@ from rembg_tuner.settings.results import CONCURRENT_RUN
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.sweep import SweepProgress
 from rembg_tuner.tuning.trials import Trial
-from rembg_tuner.web.pages.studies import Study
+from rembg_tuner.web.pages.long_tasks import LongTask
 
 
-def made_study(count: int, folder: Path = Path("/nowhere")) -> Study:
+def made_study(count: int, folder: Path = Path("/nowhere")) -> LongTask:
     """Make a sweep of so many trials: a third has a warning, and a fifth failed."""
     trials = tuple(_trial(number, folder) for number in range(count))
     progress = SweepProgress(
         trials=trials, planned=count, elapsed_s=100.0, left_s=(0.0, 0.0), remembered=0
     )
-    return Study(folder=folder, progress=progress, is_running=False)
+    return LongTask(folder=folder, progress=progress)
 
 
 def _trial(number: int, folder: Path) -> Trial:

@@ -26,13 +26,14 @@ from rembg_tuner.settings.results import CONCURRENT_RUN, Failure, Result
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.format_timing import FormatState, format_states, time_formats
 from rembg_tuner.web.pages import system_tab
-from rembg_tuner.web.pages.studies import Studies, Study
+from rembg_tuner.web.pages.long_tasks import LongTask, LongTasks
 from rembg_tuner.web.pages.templating import render
 
 if TYPE_CHECKING:
     from gradio import Request
 
-    from rembg_tuner.runtime.line import WaitingLine
+    from rembg_tuner.runtime.lanes import Lane
+    from rembg_tuner.runtime.slots import RunnerSlot
     from rembg_tuner.web.pages.handlers import Desk
 
 SECONDS = {"int8": 0.03, "bf16": 0.02, "fp32": 0.01}
@@ -169,7 +170,7 @@ def test_who_asks_during_a_timing_follows_it(
     begun: list[None] = []
     go = threading.Event()
 
-    def time_all(_machine: Machine, _bench: object, study: Study) -> None:
+    def time_all(_machine: Machine, _bench: object, study: LongTask) -> None:
         begun.append(None)
         study.measuring = Settings(engine="openvino", precision="bf16")
         go.wait(5)
@@ -177,10 +178,12 @@ def test_who_asks_during_a_timing_follows_it(
     monkeypatch.setattr(system_tab, "_time_all", time_all)
     monkeypatch.setattr(system_tab, "machine_here", lambda: machine)
     monkeypatch.setattr(system_tab, "FOLLOW_EVERY_S", 0.01)
-    line = cast("WaitingLine", SimpleNamespace(slots=1))
+    lane = cast("Lane[RunnerSlot]", SimpleNamespace(slots=[None]))
     visitors = SimpleNamespace(of=lambda language: SimpleNamespace(language=language))
     folder = SimpleNamespace(new_job=lambda: tmp_path)
-    desk = SimpleNamespace(line=line, studies=Studies(line), folder=folder, visitors=visitors)
+    desk = SimpleNamespace(
+        slots_lane=lane, long_tasks=LongTasks(lane), folder=folder, visitors=visitors
+    )
     events = system_tab._Events(cast("Desk", desk))
 
     async def ask() -> None:

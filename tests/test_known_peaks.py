@@ -16,12 +16,11 @@ from rembg_tuner.base.messages import Message, render
 from rembg_tuner.base.units import MIB
 from rembg_tuner.runtime.known_peaks import KnownPeaks, picture_bytes_of
 from rembg_tuner.runtime.limits import MemoryLimit, limit_of, over_limit
-from rembg_tuner.runtime.line import WaitingLine
 from rembg_tuner.runtime.measurements import FILE, Measurements, Peak, set_older_aside
 from rembg_tuner.runtime.preflight import why_not_fit
 from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.runtime.slots import PictureRun, TrialRun, open_slots, runs_of, submit_run
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.runtime.ticket import Order
 from rembg_tuner.runtime.warm import RunPeak, WarmWorker
 from rembg_tuner.runtime.watch import FailedRunError, OverLimitError
 from rembg_tuner.settings.host import Host
@@ -493,15 +492,15 @@ def test_a_visitors_run_refuses_nobody(astronaut: Path, tmp_path: Path, own_hist
         return Settings(engine="onnxruntime", network_size=128, memory_limit_bytes=limit)
 
     job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
-    with WaitingLine() as line:
+    with open_slots() as lane:
         for settings, kind in ((limited_to(60), "out_of_memory"), (limited_to(None), None)):
-            ticket = line.submit(Order(job=job, settings=settings))
-            assert ticket.done.wait(30)
-            [run] = ticket.runs
+            task = submit_run(lane, PictureRun(job=job, settings=settings))
+            assert task.done.wait(30)
+            [run] = runs_of(task)
             assert (run.kind if isinstance(run, Failure) else None) == kind
-        trial = line.submit(Order(job=job, settings=limited_to(None), in_turn=(job,)))
+        trial = submit_run(lane, TrialRun(jobs=(job,), settings=limited_to(None)))
         assert trial.done.wait(30)
-        assert isinstance(trial.runs[-1], Result)
+        assert isinstance(runs_of(trial)[-1], Result)
     known = Measurements(own_history)
     assert known.counts() == {"peaks": 0, "starts": 1, "timings": 0, "measured_trials": 0}
     assert known.was_started(key_of(limited_to(None)))

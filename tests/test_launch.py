@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_tuner.runtime.line import MOST_WARM_BYTES
+from rembg_tuner.runtime.slots import MAX_WARM_BYTES, WarmUp
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.web.pages.choices import preset_settings
 from rembg_tuner.web.server import launch
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from rembg_tuner.settings.settings import Settings
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -69,26 +68,26 @@ def test_an_error_of_the_programs_own_is_raised(monkeypatch: pytest.MonkeyPatch)
         launch.serve([])
 
 
-class _Line:
+class _Lane:
     """Notes what happens in which order."""
 
     def __init__(self) -> None:
         """Nothing has happened yet."""
         self.happened: list[object] = []
 
-    def warm_up(self, settings: Settings) -> None:
+    def prepare(self, warm_up: WarmUp) -> None:
         """Note for which settings a worker is asked for."""
-        self.happened.append(settings)
+        self.happened.append(warm_up.settings)
 
 
 @pytest.mark.parametrize(
     ("words", "cpus", "free_bytes", "happens"),
     [
-        pytest.param([], 2, MOST_WARM_BYTES, ["worker", "page"], id="beside the page's start"),
-        pytest.param([], 1, MOST_WARM_BYTES, ["page", "worker"], id="one CPU: after it"),
-        pytest.param([], 2, MOST_WARM_BYTES - 1, ["page"], id="memory is short"),
-        pytest.param(["--no-warm-up"], 2, MOST_WARM_BYTES, ["page"], id="not wanted"),
-        pytest.param(["--no-ui"], 2, MOST_WARM_BYTES, ["worker", "page"], id="for programs"),
+        pytest.param([], 2, MAX_WARM_BYTES, ["worker", "page"], id="beside the page's start"),
+        pytest.param([], 1, MAX_WARM_BYTES, ["page", "worker"], id="one CPU: after it"),
+        pytest.param([], 2, MAX_WARM_BYTES - 1, ["page"], id="memory is short"),
+        pytest.param(["--no-warm-up"], 2, MAX_WARM_BYTES, ["page"], id="not wanted"),
+        pytest.param(["--no-ui"], 2, MAX_WARM_BYTES, ["worker", "page"], id="for programs"),
     ],
 )
 def test_a_worker_is_started_with_the_server(
@@ -99,15 +98,15 @@ def test_a_worker_is_started_with_the_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is the preset's; it starts beside the page where a CPU is left for it, and only with memory to spare."""
-    line = _Line()
+    lane = _Lane()
     web = ModuleType("web")
-    vars(web)["launch_page"] = lambda *_: line.happened.append("page")
+    vars(web)["launch_page"] = lambda *_: lane.happened.append("page")
     monkeypatch.setitem(sys.modules, "rembg_tuner.web.server.page_server", web)
     monkeypatch.setattr(launch, "import_gradio", lambda: None)
     host = replace(read_host(), affinity_cpus=cpus, quota_cpus=None, memory_limit_bytes=None)
     monkeypatch.setattr(launch, "read_host", lambda: host)
     monkeypatch.setattr(launch, "available_memory_bytes", lambda: free_bytes)
     arguments = launch.build_parser().parse_args([*words, "--preset", "fastest"])
-    launch._launch(arguments, line, None)  # type: ignore[arg-type]
+    launch._launch(arguments, lane, None)  # type: ignore[arg-type]
     settings = preset_settings("fastest")
-    assert line.happened == [settings if what == "worker" else what for what in happens]
+    assert lane.happened == [settings if what == "worker" else what for what in happens]

@@ -24,7 +24,7 @@ from rembg_tuner.runtime.meter import Meter
 from rembg_tuner.settings.results import MACHINE_BUSY, distinct, is_busy
 from rembg_tuner.tuning.sweep import SweepProgress
 from rembg_tuner.web.locale.words import message_text
-from rembg_tuner.web.pages.studies import Study
+from rembg_tuner.web.pages.long_tasks import LongTask
 from rembg_tuner.web.pages.study_handlers import StudyHandlers
 from rembg_tuner.web.pages.visitors import Visitor
 
@@ -187,8 +187,8 @@ def test_the_page_says_that_the_machine_was_busy(language: str, told: str) -> No
     progress = SweepProgress(
         trials=trials, planned=2, elapsed_s=9.0, left_s=(0.0, 0.0), remembered=0
     )
-    study = Study(folder=Path("/nowhere"), is_running=False, progress=progress)
-    visitor = Visitor(language=language, study=study)
+    study = LongTask(folder=Path("/nowhere"), progress=progress)
+    visitor = Visitor(language=language, sweeping=study)
     shown = StudyHandlers(None).show(visitor, study.budgets)  # type: ignore[arg-type]  # what is shown needs no desk
     assert told in shown
     assert ("the machine was busy" in message_text(warning, language)) == (language == "en")

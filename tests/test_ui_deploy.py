@@ -22,7 +22,7 @@ from rembg_tuner.tuning.trials import Trial
 from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import page_text
 from rembg_tuner.web.pages.deploy_tab import _DeployTab
-from rembg_tuner.web.pages.studies import Study
+from rembg_tuner.web.pages.long_tasks import LongTask
 from rembg_tuner.web.pages.study_handlers import StudyHandlers
 from rembg_tuner.web.pages.visitors import Visitor
 
@@ -68,7 +68,7 @@ class Deploy:
             progress = SweepProgress(
                 trials=trials, planned=len(trials), elapsed_s=9.0, left_s=(0.0, 0.0), remembered=0
             )
-            self.visitor.study = Study(folder=folder, is_running=False, progress=progress)
+            self.visitor.sweeping = LongTask(folder=folder, progress=progress)
 
     def write(self, budgets: str = "any") -> str:
         """Press the button, for an env file; give what is shown, as text."""

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from made_tasks import unfinished_long_task
 from test_ui_visit import turn
 
 from rembg_tuner.web.pages.kept_visits import KEPT_S, MAX_KEPT, KeptVisits, read_token
 from rembg_tuner.web.pages.page_folder import PageFolder
-from rembg_tuner.web.pages.studies import Study
 from rembg_tuner.web.pages.visitors import ChosenPicture, Visitor, Visitors
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ def test_a_reload_finds_its_visit(visitors: Visitors, leaves_first: bool) -> Non
 def test_a_late_end_of_the_old_page_stops_nothing(visitors: Visitors) -> None:
     """What the old page began is stopped; what the new one began goes on until that leaves too."""
     visitor = come(visitors, "old")
-    visitor.comparing = Study(folder=Path("/nowhere"), is_running=True)
+    visitor.comparing = unfinished_long_task()
     visitors.resume(session("new"), TOKEN)
     assert visitor.comparing.is_stopped
-    visitor.study = Study(folder=Path("/nowhere"), is_running=True)
+    visitor.sweeping = unfinished_long_task()
     visitors.leave("old")
-    assert not visitor.study.is_stopped
+    assert not visitor.sweeping.is_stopped
     visitors.leave("new")
-    assert visitor.study.is_stopped
+    assert visitor.sweeping.is_stopped
 
 
 @pytest.mark.parametrize(

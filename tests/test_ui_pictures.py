@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 import pytest
+from made_tasks import task_of_runs
 from PIL import Image
 from test_ui_visit import FAILURE, RESULT, turn
 
@@ -25,17 +26,18 @@ from rembg_tuner.settings.settings import Settings
 from rembg_tuner.web.pages.arrival import Arrival
 from rembg_tuner.web.pages.choices import preset_settings
 from rembg_tuner.web.pages.handlers import Handlers
-from rembg_tuner.web.pages.orders import Look, make_order
 from rembg_tuner.web.pages.originals import Original, Originals
 from rembg_tuner.web.pages.page_folder import PageFolder
 from rembg_tuner.web.pages.picture_handlers import PictureHandlers
+from rembg_tuner.web.pages.picture_runs import Look, make_run
 from rembg_tuner.web.pages.visitors import Visitor
 from rembg_tuner.web.pages.widgets import grey_updates, picture_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rembg_tuner.runtime.ticket import Ticket
+    from rembg_tuner.runtime.slots import Runs
+    from rembg_tuner.runtime.tasks import Task
     from rembg_tuner.web.pages.handlers import Desk, Shown
 
 CUP = Image.new("RGB", (60, 40), (200, 30, 30))
@@ -53,8 +55,8 @@ def inspector() -> Iterator[Inspector]:
 def desk(inspector: Inspector, tmp_path: Path) -> Iterator[Desk]:
     """Make what picture handlers need of a desk."""
     with PageFolder(tmp_path) as folder:
-        line = SimpleNamespace(running=0, waiting=0)
-        yield cast("Desk", SimpleNamespace(folder=folder, inspector=inspector, line=line))
+        lane = SimpleNamespace(running=0, waiting=0)
+        yield cast("Desk", SimpleNamespace(folder=folder, inspector=inspector, slots_lane=lane))
 
 
 def upload(desk: Desk, name: str, content: bytes | None = None) -> str:
@@ -115,7 +117,7 @@ def test_a_picture_is_shown_before_it_is_run(desk: Desk, suffix: str) -> None:
 @pytest.mark.parametrize(("running", "waiting"), [(1, 0), (0, 1)])
 def test_nothing_is_made_of_a_picture_beside_a_run(desk: Desk, running: int, waiting: int) -> None:
     """Its figures would change: the file itself is shown, and its own run makes the rest."""
-    desk.line = SimpleNamespace(running=running, waiting=waiting)  # type: ignore[misc, assignment]
+    desk.slots_lane = SimpleNamespace(running=running, waiting=waiting)  # type: ignore[misc, assignment]
     visitor, path = Visitor(language="en"), upload(desk, "cup.png")
     choose(PictureHandlers(desk), visitor, path)
     assert visitor.chosen is not None
@@ -170,12 +172,12 @@ def test_an_order_is_for_what_the_browser_can_show(desk: Desk) -> None:
         )
         for made in (original, None):
             look = Look(original=made, has_masks=has_masks)
-            job = make_order(desk, path, (settings, ()), look=look).job
+            job = make_run(desk, path, (settings, ()), look=look).job
             shown = [Path(file).name for file in (job.mask, job.preview) if file]
             assert shown == [name]
             assert Path(job.before_preview or "").name == "before.jpg"
             assert (job.before_preview == "/made/before.jpg") == (made is not None)
-    plain = make_order(desk, path, (settings, ())).job
+    plain = make_run(desk, path, (settings, ())).job
     assert (plain.mask, plain.preview, plain.before_preview) == (None, None, None)
 
 
@@ -211,9 +213,9 @@ def test_a_result_stays_when_its_picture_is_taken_away(desk: Desk) -> None:
     visitor.visit = visitor.visit.add(replace(turn(RESULT), picture_path=first))
     assert handlers.take_away(visitor) == {"picture_note": ""}
     choose(handlers, visitor, second)
-    visitor.ticket = cast("Ticket", object())
+    visitor.task = cast("Task[Runs]", object())
     assert handlers.take_away(visitor) == {"picture_note": ""}
-    visitor.ticket = None
+    visitor.task = None
     choose(handlers, visitor, second)
     assert handlers.take_away(visitor)["viewer"] is None
 
@@ -293,8 +295,8 @@ def test_a_run_that_is_quicker_than_the_check_stays_in_sight(
         if is_done:
             visitor.visit = visitor.visit.add(replace(turn(RESULT), picture_path=path))
         else:
-            order = SimpleNamespace(job=SimpleNamespace(input=path))
-            visitor.ticket = cast("Ticket", SimpleNamespace(order=order))
+            work = SimpleNamespace(job=SimpleNamespace(input=path))
+            visitor.task = cast("Task[Runs]", SimpleNamespace(work=work))
         return [first, *[shown async for shown in answers]]
 
     first, *later = asyncio.run(run_meanwhile())
@@ -307,8 +309,8 @@ def test_a_run_that_is_quicker_than_the_check_stays_in_sight(
 def test_a_run_that_came_before_its_picture_is_not_replaced(desk: Desk) -> None:
     """The two events are sent at the same time, and either may arrive first."""
     visitor, path = Visitor(language="en"), upload(desk, "cup.png")
-    order = SimpleNamespace(job=SimpleNamespace(input=path))
-    visitor.ticket = cast("Ticket", SimpleNamespace(order=order))
+    work = SimpleNamespace(job=SimpleNamespace(input=path))
+    visitor.task = cast("Task[Runs]", SimpleNamespace(work=work))
     assert choose(PictureHandlers(desk), visitor, path) == {"picture_note": ""}
 
 
@@ -342,7 +344,7 @@ def test_a_colour_that_cannot_be_written_is_told_as_a_message(
     done = replace(turn(RESULT), picture_path=picture, download=str(tmp_path / "x" / "cup.png"))
     visitor = Visitor(language="zh-CN")
     visitor.visit = visitor.visit.add(done)
-    failed = SimpleNamespace(runs=[FAILURE], glance=lambda: SimpleNamespace(state="done"))
+    failed = task_of_runs(FAILURE)
 
     async def no_ticks(*_: object, **__: object) -> Any:
         none: tuple[object, ...] = ()
@@ -354,8 +356,8 @@ def test_a_colour_that_cannot_be_written_is_told_as_a_message(
         return [shown async for shown in found]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("rembg_tuner.web.pages.handlers.watch", no_ticks)
-        cast("Any", desk).line.submit = lambda _: failed
+        patched.setattr("rembg_tuner.web.pages.handlers.follow", no_ticks)
+        cast("Any", desk).slots_lane.submit = lambda *_, **__: failed
         (told,) = [shown["warning"] for shown in asyncio.run(collect()) if "warning" in shown]
     assert isinstance(told, Message)
 

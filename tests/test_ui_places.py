@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from drawn_sweep import made_study
 from made_machines import make_machine
+from made_tasks import failed_task, task_of_runs
 from test_recorded_messages import messages_of
 from test_ui_visit import FAILURE, RESULT, turn, visit_of
 from triggered_messages import TRIGGERS
@@ -26,8 +27,7 @@ from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured
 from rembg_tuner.runtime.diagnosis import Diagnosis, EngineState, ProviderState
-from rembg_tuner.runtime.line import WaitingLine
-from rembg_tuner.runtime.ticket import Order
+from rembg_tuner.runtime.slots import PictureRun, open_slots, runs_of, submit_run
 from rembg_tuner.settings.check import check, value_term
 from rembg_tuner.settings.precision import resolve_precision
 from rembg_tuner.settings.results import Failure, Result
@@ -39,10 +39,10 @@ from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import message_text
 from rembg_tuner.web.pages.cut_tab.rendering import show_runs, show_turn
 from rembg_tuner.web.pages.deploy_tab import _Chosen, _show
-from rembg_tuner.web.pages.downloads import Download, Downloads
+from rembg_tuner.web.pages.downloads import Downloads
 from rembg_tuner.web.pages.failures import show_problem
+from rembg_tuner.web.pages.long_tasks import QueuedTrialRunner
 from rembg_tuner.web.pages.models_tab import show_models
-from rembg_tuner.web.pages.studies import LineBench
 from rembg_tuner.web.pages.system_tab import show_machine
 from rembg_tuner.web.pages.views.soak import show_soak
 from rembg_tuner.web.pages.views.sweep import show_sweep
@@ -97,13 +97,13 @@ def test_no_part_of_the_page_names_a_place(language: str, tmp_path: Path) -> Non
     study = made_study(10, SECRET)
     trials = study.progress.trials if study.progress else ()
     told.append(show_sweep(study, recommend(trials, Budgets()), Budgets(), language))
-    study.problem = TALKATIVE
+    study.file_problem = TALKATIVE
     told += [
         show_sweep(study, recommend(trials, Budgets()), Budgets(), language),
         show_soak(study, language, most=60),
     ]
     downloads = Downloads(are_allowed=True)
-    downloads._states["u2net"] = Download(problem=TALKATIVE, is_running=False)
+    downloads._latest["u2net"] = failed_task(TALKATIVE)
     told.append(show_models(downloads, language))
     told.append(show_machine(machine_of(TALKATIVE), running=0, waiting=0, language=language))
     assert [one for one in told if places_in(one)] == []
@@ -199,12 +199,12 @@ def test_runs_that_fail_or_warn_name_no_place(
     runs: list[Result | Failure] = []
     for cache, pairs in jobs.items():
         monkeypatch.setenv("REMBG_TUNER_CACHE", str(cache))
-        with WaitingLine() as line:
+        with open_slots() as lane:
             for picture, output in pairs:
                 job = Job(input=picture, output=str(output))
-                ticket = line.submit(Order(job=job, settings=QUICK))
-                assert ticket.done.wait(60)
-                runs += ticket.runs
+                task = submit_run(lane, PictureRun(job=job, settings=QUICK))
+                assert task.done.wait(60)
+                runs += runs_of(task)
     codes = [
         run.kind if isinstance(run, Failure) else [one.code for one in run.warnings] for run in runs
     ]
@@ -221,13 +221,10 @@ def test_runs_that_fail_or_warn_name_no_place(
 
 def test_a_sweeps_runs_are_public(tmp_path: Path) -> None:
     """Its report and lists, which a visitor downloads, hold their messages."""
-    ticket = SimpleNamespace(
-        done=SimpleNamespace(wait=lambda _: True),
-        runs=[replace(RESULT, warnings=(TALKATIVE,)), replace(FAILURE, message=TALKATIVE)],
-    )
-    line = cast("WaitingLine", SimpleNamespace(slots=1, submit=lambda _: ticket))
-    bench = LineBench(line, made_study(0, tmp_path))
-    result, failure = bench.measure([Job(input="a.png", output="b.png")], QUICK)
+    task = task_of_runs(replace(RESULT, warnings=(TALKATIVE,)), replace(FAILURE, message=TALKATIVE))
+    lane = SimpleNamespace(slots=[None], submit=lambda *_, **__: task)
+    runner = QueuedTrialRunner(cast("Any", lane), made_study(0, tmp_path))
+    result, failure = runner.measure([Job(input="a.png", output="b.png")], QUICK)
     assert isinstance(result, Result)
     assert isinstance(failure, Failure)
     assert [str(result.warnings[0]), str(failure.message)] == [

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from made_tasks import stopped_task, unfinished_long_task
 from made_trials import make_trial
 from test_ui_visit import RESULT
 
@@ -29,28 +30,30 @@ from rembg_tuner.tuning.trials import Trial
 from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.failures import DISK_FULL
-from rembg_tuner.web.pages.studies import BusyError, Studies, Study
+from rembg_tuner.web.pages.long_tasks import BusyError, LongTask, LongTasks
 from rembg_tuner.web.pages.study_handlers import StudyHandlers, budgets_of, over_earlier
 from rembg_tuner.web.pages.views.compare import show_comparison
 from rembg_tuner.web.pages.views.soak import show_soak
 from rembg_tuner.web.pages.visitors import Visitor
 
 if TYPE_CHECKING:
-    from rembg_tuner.runtime.line import WaitingLine
+    from rembg_tuner.runtime.lanes import Lane
+    from rembg_tuner.runtime.slots import RunnerSlot
     from rembg_tuner.web.pages.handlers import Desk
 
+LANE = cast("Lane[RunnerSlot]", SimpleNamespace(slots=[None]))
 HANDLERS = StudyHandlers(cast("Desk", None))  # what is shown needs no desk
 
 
-def study_of(**fields: Any) -> Study:
+def study_of(**fields: Any) -> LongTask:
     """Make a study that is done."""
-    return Study(**{"folder": Path("/nowhere"), "is_running": False, **fields})
+    return LongTask(**{"folder": Path("/nowhere"), **fields})
 
 
 def test_each_stop_is_of_its_own_work() -> None:
     """Compare's Stop leaves a sweep alone, and the other way round; who leaves stops all."""
-    running = [study_of(is_running=True) for _ in range(3)]
-    visitor = Visitor(language="en", study=running[0], comparing=running[1], soaking=running[2])
+    running = [unfinished_long_task() for _ in range(3)]
+    visitor = Visitor(language="en", sweeping=running[0], comparing=running[1], soaking=running[2])
     visitor.stop_comparing()
     assert [study.is_stopped for study in running] == [False, True, False]
     visitor.stop_study()
@@ -71,7 +74,7 @@ def test_a_comparison_leaves_the_sweep_where_it_is() -> None:
     )
     visitor = Visitor(language="en", comparing=study_of(question=question))
     assert HANDLERS.show(visitor, Budgets()) == ""
-    visitor.study = study_of(problem=DISK_FULL)
+    visitor.sweeping = study_of(file_problem=DISK_FULL)
     assert "disk is full" in HANDLERS.show(visitor, Budgets())
 
 
@@ -114,17 +117,18 @@ def progress_of(trials: list[Trial], planned: int, **fields: Any) -> SweepProgre
 
 def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
     """In words that say to wait, above the result from before, in either language."""
-    studies, go = Studies(cast("WaitingLine", SimpleNamespace(slots=1))), threading.Event()
+    studies, go = LongTasks(LANE), threading.Event()
 
     def wait(*_: object) -> None:
         go.wait(5)
 
     first = studies.start(Path("/nowhere"), wait)
     visitor = Visitor(
-        language="zh-CN", study=study_of(progress=progress_of([make_trial(0, 100, 0.1, 0.99)], 1))
+        language="zh-CN",
+        sweeping=study_of(progress=progress_of([make_trial(0, 100, 0.1, 0.99)], 1)),
     )
     for progress, told in (
-        (None, "对比、扫描或连续运行"),
+        (None, "对比、扫描或压力测试"),
         (
             progress_of([make_trial(0, 90, 0.1, 0.99)], 12),
             "12 次试验已完成 1 次，约剩 40 s 至 90 s",
@@ -143,7 +147,7 @@ def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
 
 def test_who_comes_during_a_timing_is_told_that() -> None:
     """And not of a comparison, a sweep or a stress test, of which none goes on."""
-    studies, go = Studies(cast("WaitingLine", SimpleNamespace(slots=1))), threading.Event()
+    studies, go = LongTasks(LANE), threading.Event()
 
     def wait(*_: object) -> None:
         go.wait(5)
@@ -161,12 +165,9 @@ def test_what_cannot_be_asked_is_told_above_what_there_is() -> None:
     assert shown.endswith("<p>before</p></div>")
 
 
-def stopped(**fields: Any) -> Study:
+def stopped(**fields: Any) -> LongTask:
     """Make a study that was stopped."""
-    study = study_of(**{**fields, "is_running": True})
-    study.stop()
-    study.is_running = False
-    return study
+    return study_of(task=stopped_task(), **fields)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_what_a_stop_left_undone_is_told(done: int | None, workers: int, told: s
     progress = None if done is None else progress_of(trials, 2)
     sweep = SimpleNamespace(confirmed=min(workers, 3), confirming=4)
     shown = HANDLERS.show(
-        Visitor(language="en", study=stopped(progress=progress, sweep=sweep)), Budgets()
+        Visitor(language="en", sweeping=stopped(progress=progress, sweep=sweep)), Budgets()
     )
     assert told in shown
     assert "alert" not in shown
@@ -202,7 +203,7 @@ def test_a_stopped_study_has_no_problem() -> None:
     """
     problems = []
     for is_stopped in (True, False):
-        studies = Studies(cast("WaitingLine", SimpleNamespace(slots=1)))
+        studies = LongTasks(LANE)
         go = threading.Event()
 
         def work(*_: object, go: threading.Event = go) -> None:
@@ -264,7 +265,7 @@ def test_budgets_that_cannot_be_are_told() -> None:
 def test_a_setting_that_was_taken_says_where_it_is(language: str) -> None:
     """On its own trial's card, as a status; on no other."""
     trials = [make_trial(i, 100 + i, 0.1, 0.99) for i in range(2)]
-    visitor = Visitor(language=language, study=study_of(progress=progress_of(trials, 2)))
+    visitor = Visitor(language=language, sweeping=study_of(progress=progress_of(trials, 2)))
     told = f'role="status">{page_text("sweep.taken", language)}'
     assert told not in HANDLERS.show(visitor, Budgets())
     assert told in HANDLERS.take(visitor, 1, Budgets())
@@ -281,7 +282,7 @@ def test_a_setting_that_was_taken_says_where_it_is(language: str) -> None:
 def test_a_card_says_what_the_runs_said(language: str, told: str) -> None:
     """Such as that another slot ran beside it, so that its time is no figure of its own."""
     trial = replace(make_trial(0, 100, 0.1, 0.99), warnings=(CONCURRENT_RUN,))
-    visitor = Visitor(language=language, study=study_of(progress=progress_of([trial], 1)))
+    visitor = Visitor(language=language, sweeping=study_of(progress=progress_of([trial], 1)))
     shown = HANDLERS.show(visitor, Budgets())
     assert told in shown
     assert (str(CONCURRENT_RUN) in shown) == (language == "en")

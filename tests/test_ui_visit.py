@@ -20,16 +20,17 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
 from rembg_tuner.imaging.matte import foreground_warning
 from rembg_tuner.runtime.runner import _deadline_text
-from rembg_tuner.runtime.ticket import Glance, Timeline
+from rembg_tuner.runtime.slots import RunProgress, Timeline
+from rembg_tuner.runtime.tasks import TaskStatus
 from rembg_tuner.settings.results import Environment, Failure, FailureKind, Result
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.arrival import show_examples
 from rembg_tuner.web.pages.cut_tab import chart
-from rembg_tuner.web.pages.cut_tab.rendering import show_empty, show_glance, show_runs, show_turn
+from rembg_tuner.web.pages.cut_tab.rendering import show_empty, show_runs, show_status, show_turn
 from rembg_tuner.web.pages.failures import show_hint, show_problem
-from rembg_tuner.web.pages.orders import NO_PICTURE
+from rembg_tuner.web.pages.picture_runs import NO_PICTURE
 from rembg_tuner.web.pages.templating import render
 from rembg_tuner.web.pages.visit import (
     MOST_RUNS,
@@ -420,35 +421,29 @@ def test_a_hostile_name_is_only_text(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_turn_that_goes_on_is_shown(language: str) -> None:
     """Waiting: the place and the guess. Running: elapsed, memory now, highest, CPU, the curve."""
-    glance = Glance(
+    status = TaskStatus(
         state="waiting",
-        place=2,
-        waiting=3,
+        queue_position=2,
+        queue_length=3,
         wait_s=1.25,
-        stage="",
-        run=1,
         elapsed_s=0,
-        timeline=Timeline(),
-        cpu_cores=None,
+        progress=RunProgress(),
     )
-    shown = show_glance(glance, resting_bytes=None, limit_bytes=None, repeat=1, language=language)
+    shown = show_status(status, limit_bytes=None, repeat=1, language=language)
     assert re.search(r"2.*3.* · .*1\.25 s", shown)
-    behind = replace(glance, is_behind_trials=True)
-    shown = show_glance(behind, resting_bytes=None, limit_bytes=None, repeat=1, language=language)
+    behind = replace(status, running_kinds=frozenset({"trial"}))
+    shown = show_status(behind, limit_bytes=None, repeat=1, language=language)
     assert re.search(r"2.*3.* · ", shown)
     assert "1.25 s" not in shown
-    glance = replace(
-        glance,
-        state="running",
-        place=0,
+    progress = RunProgress(
         stage="predict",
-        elapsed_s=0.9,
-        timeline=TIMELINE,
+        baseline_rss_bytes=60 * MIB,
         cpu_cores=1.9,
+        _points=list(TIMELINE.points),
+        _marks=list(TIMELINE.marks),
     )
-    shown = show_glance(
-        glance, resting_bytes=60 * MIB, limit_bytes=None, repeat=5, language=language
-    )
+    status = replace(status, state="running", queue_position=0, elapsed_s=0.9, progress=progress)
+    shown = show_status(status, limit_bytes=None, repeat=5, language=language)
     assert "<b>900</b> <i>ms</i>" in shown
     assert "199" in shown
     assert "<b>1.9</b>" in shown

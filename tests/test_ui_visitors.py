@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from made_tasks import unfinished_long_task, unfinished_task
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.web.pages.downloads import Downloads
 from rembg_tuner.web.pages.models_tab import show_models
 from rembg_tuner.web.pages.shared_answer import SharedAnswer
-from rembg_tuner.web.pages.studies import Study
 from rembg_tuner.web.pages.visit import Visit
 from rembg_tuner.web.pages.visitors import MAX_VISITORS, Visitor, Visitors
 
@@ -24,19 +24,6 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from rembg_tuner.web.pages.page_folder import PageFolder
-
-
-class Ticket:
-    """A run that is cancelled by who forgets its visitor."""
-
-    def __init__(self) -> None:
-        """Wait or run."""
-        self.done = threading.Event()
-        self.is_cancelled = False
-
-    def cancel(self) -> None:
-        """Note it."""
-        self.is_cancelled = True
 
 
 def visit_of(visitors: Visitors, session: str) -> Visitor:
@@ -57,10 +44,10 @@ def test_a_flood_of_events_ends_nobodys_task(tmp_path: Path) -> None:
     """
     visitors = make_visitors()
     runner, sweeper, comparer, soaker, reader = (visit_of(visitors, name) for name in "abcde")
-    ticket = Ticket()
-    runner.ticket = cast("Any", ticket)
-    studies = [Study(folder=tmp_path) for _ in range(3)]
-    sweeper.study, comparer.comparing, soaker.soaking = studies
+    task = unfinished_task()
+    runner.task = task
+    long_tasks = [unfinished_long_task(tmp_path) for _ in range(3)]
+    sweeper.sweeping, comparer.comparing, soaker.soaking = long_tasks
     reader.visit = Visit(turns=cast("Any", ("a run",)))
     for i in range(3 * MAX_VISITORS):
         visit_of(visitors, f"anonymous-{i}")
@@ -71,8 +58,8 @@ def test_a_flood_of_events_ends_nobodys_task(tmp_path: Path) -> None:
         soaker,
         reader,
     ]
-    assert not ticket.is_cancelled
-    assert not any(study.is_stopped for study in studies)
+    assert not task.is_cancelled
+    assert not any(one.is_stopped for one in long_tasks)
 
 
 def test_of_the_idle_the_longest_unseen_is_forgotten() -> None:
@@ -89,11 +76,11 @@ def test_of_the_idle_the_longest_unseen_is_forgotten() -> None:
 
 def test_a_visitor_whose_run_is_done_may_be_forgotten() -> None:
     """Only what waits or runs keeps a visitor."""
-    visitors, ticket = make_visitors(), Ticket()
+    visitors, task = make_visitors(), unfinished_task()
     visitor = visit_of(visitors, "a")
-    visitor.ticket = cast("Any", ticket)
+    visitor.task = task
     assert visitor.is_busy
-    ticket.done.set()
+    task.done.set()
     assert not visitor.is_busy
 
 
@@ -148,11 +135,11 @@ def test_without_leave_the_page_shows_the_command() -> None:
     assert 'data-get="u2net"' in show_models(opened, "en")
     with pytest.raises(SettingsError, match="start it with --downloads"):
         closed.start("u2net")
-    assert closed.state_of("u2net") is None
+    assert closed.task_of("u2net") is None
 
 
 def test_a_stop_for_no_download_is_not_kept() -> None:
     """A visitor can make up any number of names."""
     downloads = Downloads(are_allowed=True)
     downloads.stop("x" * 1000)
-    assert downloads._stopped == set()
+    assert downloads._latest == {}

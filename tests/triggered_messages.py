@@ -30,9 +30,8 @@ from rembg_tuner.imaging.header import read_header
 from rembg_tuner.models import catalogue, spec
 from rembg_tuner.runtime import download, load, preflight, process, runner
 from rembg_tuner.runtime.limits import MemoryLimit
-from rembg_tuner.runtime.line import WaitingLine
 from rembg_tuner.runtime.measurements import Peak
-from rembg_tuner.runtime.ticket import Order
+from rembg_tuner.runtime.slots import PictureRun, open_slots, runs_of, submit_run
 from rembg_tuner.settings import address_space
 from rembg_tuner.settings import results as measurement
 from rembg_tuner.settings.check import checked_settings
@@ -48,9 +47,9 @@ from rembg_tuner.web.pages import (
     choices,
     downloads,
     failures,
+    long_tasks,
     page_folder,
     refusals,
-    studies,
     study_handlers,
 )
 from rembg_tuner.worker.pipeline import Job
@@ -155,16 +154,18 @@ def busy() -> Message:
     return found
 
 
-def full_line(*, is_closed: bool = False) -> Said:
-    """Return what a line says that takes no more."""
-    line = WaitingLine(most_waiting=0)
+def full_lane(*, is_closed: bool = False) -> Said:
+    """Return the refusal of a full or closed lane."""
+    lane = open_slots(max_waiting=-1)  # full without a task
     try:
         if is_closed:
-            line.close()
+            lane.close()
         job = Job(input="cup.png", output="out.png")
-        return line.submit(Order(job=job, settings=Settings(engine="onnxruntime"))).runs[-1]
+        return runs_of(
+            submit_run(lane, PictureRun(job=job, settings=Settings(engine="onnxruntime")))
+        )[-1]
     finally:
-        line.close()
+        lane.close()
 
 
 def unwritable_cache(folder: Path) -> Said:
@@ -337,8 +338,8 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     "warning, busy machine": lambda f: busy(),
     "warning, company": lambda f: measurement.CONCURRENT_RUN,
     "warning, cache": unwritable_cache,
-    "line, full": lambda f: full_line(),
-    "line, closed": lambda f: full_line(is_closed=True),
+    "lane, full": lambda f: full_lane(),
+    "lane, closed": lambda f: full_lane(is_closed=True),
     "provider, absent": lambda f: providers.provider_problem("openvino"),
     # budgets, recommendations, sweeps
     "recommendation, fits": lambda f: FITS.why,
@@ -369,7 +370,7 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     "page, disk broken": lambda f: failures.disk_text(OSError(errno.EIO, "Input/output error")),
     "page, no upload": lambda f: raised(lambda: folder_of(f).check_upload(Path("/etc/hosts"))),
     "page, field": lambda f: refusals._refusal_of(mock.Mock(elem_id="knob-engine")),
-    "page, study busy": lambda f: studies._busy_text(studies.Study(folder=f)),
+    "page, long task busy": lambda f: long_tasks._busy_text(long_tasks.LongTask(folder=f)),
     "page, preset absent": lambda f: in_home(f, lambda: absent_preset("studio")),
 }
 

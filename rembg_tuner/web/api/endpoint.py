@@ -1,4 +1,4 @@
-"""`/cut`: the page's line, limits and slot for programs."""
+"""`/cut`: the page's queue, limits and slots for programs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import gradio as gr
 
 from rembg_tuner.base.errors import SettingsError, TunerError
 from rembg_tuner.base.messages import Message
+from rembg_tuner.runtime.slots import runs_of, submit_run
 from rembg_tuner.settings.presets import DEFAULT_PRESET
 from rembg_tuner.settings.results import Result
 from rembg_tuner.web.locale.words import message_text
 from rembg_tuner.web.pages.choices import visitor_settings
-from rembg_tuner.web.pages.orders import make_order, watch
+from rembg_tuner.web.pages.picture_runs import follow, make_run
 from rembg_tuner.web.pages.visit import Turn, public_run
 from rembg_tuner.web.pages.visitors import language_of_request
 from rembg_tuner.web.pages.widgets import picture_input
@@ -42,30 +43,37 @@ def add_cut(desk: Desk) -> None:
         language = language_of_request(request)
         try:
             chosen = visitor_settings(preset or DEFAULT_PRESET, _checked(settings))
-            order = make_order(desk, picture, chosen)
+            work = make_run(desk, picture, chosen)
         except TunerError as error:
             yield None, _refused(error, language)
             return
-        ticket = desk.line.submit(order)
-        ticks = watch(
-            ticket, is_busy=False
+        task = submit_run(desk.slots_lane, work)
+        ticks = follow(
+            task, is_busy=False
         )  # a program that leaves frees its place, as a visitor does
         try:
             async for _ in ticks:
-                glance = ticket.glance()
-                yield None, {"state": glance.state, "place": glance.place, "stage": glance.stage}
+                status = task.look()
+                yield (
+                    None,
+                    {
+                        "state": status.state,
+                        "place": status.queue_position,
+                        "stage": status.progress.stage,
+                    },
+                )
         finally:
             await ticks.aclose()
-        run = ticket.runs[-1]
+        run = runs_of(task)[-1]
         turn = Turn(
             number=0,
-            picture=order.job.input.rsplit("/", 1)[-1],
-            picture_path=order.job.input,
+            picture=work.job.input.rsplit("/", 1)[-1],
+            picture_path=work.job.input,
             preset=preset,
-            settings=order.settings,
+            settings=work.settings,
             runs=(run,),
         )
-        yield order.job.output if isinstance(run, Result) else None, public_run(turn, run, language)
+        yield work.job.output if isinstance(run, Result) else None, public_run(turn, run, language)
 
     # Components rather than gr.api: theirs is the check that a file was uploaded by this visitor.
     picture = picture_input(visible=False, label="picture")

@@ -193,11 +193,11 @@ class _DeployTab:
         """
         limits = read_budgets(values[: self.budgets])
         found = self.studies.found(visitor, limits)
-        if found is None or visitor.study is None:
+        if found is None or visitor.sweeping is None:
             preset, *form = values[self.budgets :]
             settings = chosen_settings(preset, dict(zip(KNOBS, form, strict=True)))[0]
             return _Chosen(settings=settings, measured=_measured_of_visit(visitor, settings))
-        shipped = shipped_trial(visitor.study, found)
+        shipped = shipped_trial(visitor.sweeping, found)
         if shipped is None:
             raise SettingsError(
                 [

@@ -1,60 +1,52 @@
-"""Models that somebody asked this page to get; they go on when the visitor leaves."""
+"""Model downloads that visitors start; they continue when the visitor leaves."""
 
 from __future__ import annotations
 
-import logging
-import threading
-from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from rembg_tuner.base.errors import CancelledError, SettingsError, TunerError
+from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.models.catalogue import find_entry
 from rembg_tuner.runtime.download import DownloadProgress, get_model
+from rembg_tuner.runtime.lanes import Lane, PlainSlot
 
-_LOG = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from pathlib import Path
 
+    from rembg_tuner.runtime.tasks import Task
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Download:
-    """A model that is being got, or was.
-
-    Attributes:
-        progress: how far it is; None: not begun.
-        problem: why it failed; None: it did not.
-        is_running: whether it still goes on.
-    """
-
-    progress: DownloadProgress | None = None
-    problem: Message | None = None
-    is_running: bool = True
+MAX_DOWNLOADS = 8  # at the same time; the others wait
 
 
 class Downloads:
-    """What is being got, by model."""
+    """The lane of the downloads, and the latest task of each model."""
 
     def __init__(self, *, are_allowed: bool) -> None:
-        """Begin with none.
+        """Create the lane.
 
         Args:
-            are_allowed: whether a visitor may start one: on a public page each would fill the
-                host's disk.
+            are_allowed: whether a visitor may start a download: on a public page each would fill
+                the host's disk.
         """
         self.are_allowed = are_allowed
-        self._states: dict[str, Download] = {}
-        self._stopped: set[str] = set()
-        self._lock = threading.Lock()
+        self._lane = Lane([PlainSlot() for _ in range(MAX_DOWNLOADS)])
+        self._latest: dict[str, Task[Path]] = {}
 
-    def state_of(self, model: str) -> Download | None:
-        """Tell how a model's download stands; None: it was not asked for."""
-        return self._states.get(model)
+    def task_of(self, model: str) -> Task[Path] | None:
+        """Return the latest download of a model; None: there is none, or it was cancelled."""
+        task = self._latest.get(model)
+        is_cancelled = task is not None and (
+            task.failure is not None and task.failure.kind == "cancelled"
+        )
+        return None if is_cancelled else task
 
     @property
     def is_running(self) -> bool:
-        """Whether anything is being got."""
-        return any(state.is_running for state in self._states.values())
+        """Whether any download waits or runs."""
+        return bool(self._lane.tasks)
 
     def start(self, model: str) -> None:
-        """Begin to get a model, unless it is being got already.
+        """Start the download of a model, unless it runs already.
 
         Raises:
             SettingsError: visitors may not.
@@ -69,48 +61,18 @@ class Downloads:
                 ]
             )
         entry = find_entry(model)
-        with self._lock:
-            state = self._states.get(model)
-            if state is not None and state.is_running:
-                return
-            self._states[model] = Download()
-            self._stopped.discard(model)
-        threading.Thread(
-            target=self._run, args=(entry.name,), daemon=True, name=f"get-{model}"
-        ).start()
+
+        def get(task: Task[Path], _: PlainSlot) -> Path:
+            def record(progress: DownloadProgress) -> None:
+                task.progress = progress
+
+            return get_model(entry, on_progress=record, is_cancelled=lambda: task.is_cancelled)
+
+        self._latest[model] = self._lane.submit(
+            get, kind="download", key=entry.name, on_leave="keep"
+        )
 
     def stop(self, model: str) -> None:
-        """Stop getting a model, if it is being got; what came is kept for another try."""
-        with self._lock:
-            if model in self._states:
-                self._stopped.add(model)
-
-    def _run(self, model: str) -> None:
-        """Get a model in a thread of its own."""
-        try:
-            get_model(
-                find_entry(model),
-                on_progress=lambda progress: self._note(model, progress=progress),
-                is_cancelled=lambda: model in self._stopped,
-            )
-        except CancelledError:
-            self._states.pop(model, None)
-        except TunerError as error:
-            self._note(model, problem=error.message, is_running=False)
-        except Exception:  # noqa: BLE001  # a thread's edge: nobody else would see it
-            _LOG.exception("a download ended in a way nobody foresaw")
-            self._note(
-                model,
-                problem=Message(
-                    "the download ended in a way nobody foresaw, which stands in the server's log;"
-                    " try again"
-                ),
-                is_running=False,
-            )
-        else:
-            self._note(model, is_running=False)
-
-    def _note(self, model: str, **changes: object) -> None:
-        """Take down how it stands."""
-        with self._lock:
-            self._states[model] = replace(self._states.get(model, Download()), **changes)  # type: ignore[arg-type]  # fields by name
+        """Stop the download of a model; what was received is kept for another try."""
+        if model in self._latest:
+            self._latest[model].cancel()

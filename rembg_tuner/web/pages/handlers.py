@@ -19,8 +19,9 @@ import gradio as gr
 
 from rembg_tuner.base.colours import parse_colour
 from rembg_tuner.base.errors import PictureError, SettingsError, TunerError
-from rembg_tuner.base.messages import Message
+from rembg_tuner.runtime.lanes import UNEXPECTED
 from rembg_tuner.runtime.previewer import Inspector
+from rembg_tuner.runtime.slots import runs_of, submit_run
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.web.locale.words import page_text
@@ -28,18 +29,18 @@ from rembg_tuner.web.pages.choices import LIMITS, chosen_settings, fill_form
 from rembg_tuner.web.pages.cut_tab.rendering import (
     existing,
     picture_value,
-    show_glance,
     show_left,
     show_runs,
+    show_status,
     show_turn,
     viewer_value,
 )
 from rembg_tuner.web.pages.downloads import Downloads
 from rembg_tuner.web.pages.failures import disk_text, log_unexpected, show_hint, show_problem
+from rembg_tuner.web.pages.long_tasks import LongTasks
 from rembg_tuner.web.pages.models_tab import show_models
-from rembg_tuner.web.pages.orders import NO_PICTURE, Look, make_order, watch
 from rembg_tuner.web.pages.originals import Original
-from rembg_tuner.web.pages.studies import Studies
+from rembg_tuner.web.pages.picture_runs import NO_PICTURE, Look, follow, make_run
 from rembg_tuner.web.pages.visit import Turn, digest_of, waited_for, write_runs
 from rembg_tuner.web.pages.visitors import ChosenPicture
 from rembg_tuner.web.pages.widgets import knob_updates, model_update, preset_choices
@@ -47,8 +48,9 @@ from rembg_tuner.web.pages.widgets import knob_updates, model_update, preset_cho
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from rembg_tuner.runtime.line import WaitingLine
-    from rembg_tuner.runtime.ticket import Ticket
+    from rembg_tuner.runtime.lanes import Lane
+    from rembg_tuner.runtime.slots import PictureRun, RunnerSlot, Runs
+    from rembg_tuner.runtime.tasks import Task
     from rembg_tuner.web.pages.choices import Form
     from rembg_tuner.web.pages.page_folder import PageFolder
     from rembg_tuner.web.pages.visitors import Visitor, Visitors
@@ -58,9 +60,6 @@ _DOWNLOAD_EVERY_S = 0.5  # a redrawn button is hard to press
 EXAMPLES = ("astronaut", "chelsea", "coffee")
 EXAMPLES_FOLDER = Path(__file__).parent.parent.parent.parent / "examples"
 _LOG = logging.getLogger(__name__)
-_UNFORESEEN = Message(
-    "something nobody foresaw went wrong, which stands in the server's log; try again"
-)
 Shown = dict[str, Any]  # a part of the page by name -> what it shows now
 
 
@@ -68,37 +67,37 @@ Shown = dict[str, Any]  # a part of the page by name -> what it shows now
 class Desk:
     """What the handlers work with."""
 
-    line: WaitingLine
+    slots_lane: Lane[RunnerSlot]
     folder: PageFolder
     visitors: Visitors
     downloads: Downloads
-    studies: Studies
+    long_tasks: LongTasks
     limit_bytes: int | None
     inspector: Inspector = field(default_factory=Inspector)
 
     @classmethod
     def set_up(
         cls,
-        line: WaitingLine,
+        slots_lane: Lane[RunnerSlot],
         folder: PageFolder,
         visitors: Visitors,
         *,
         may_download: bool = False,
     ) -> Desk:
-        """Take the line and the folder, and look at the host's limit.
+        """Create the lanes, and read the limit of the host.
 
         Args:
-            line: before the slots.
+            slots_lane: in which pictures run.
             folder: the page's own.
             visitors: who is here.
             may_download: whether visitors may have models downloaded.
         """
         return cls(
-            line=line,
+            slots_lane=slots_lane,
             folder=folder,
             visitors=visitors,
             downloads=Downloads(are_allowed=may_download),
-            studies=Studies(line),
+            long_tasks=LongTasks(slots_lane),
             limit_bytes=read_host().usable_memory_bytes,
         )
 
@@ -123,7 +122,7 @@ class Handlers:
             await visitor.prepared()
             original = visitor.originals.find(picture, settings[0])
             look = Look(original=original, has_masks=visitor.has_masks)
-            order = make_order(self.desk, picture, settings, repeat=repeat, look=look)
+            work = make_run(self.desk, picture, settings, repeat=repeat, look=look)
         except TunerError as error:
             kind = error.kind if isinstance(error, PictureError) else None
             yield {"result": show_problem(error.message, language, kind=kind)}
@@ -132,18 +131,18 @@ class Handlers:
             log_unexpected(_LOG, "starting a run", error)
             yield {"result": show_problem(disk_text(error), language)}
             return
-        is_busy = self.desk.line.is_busy
-        ticket = visitor.ticket = self.desk.line.submit(order)
-        ticks = watch(ticket, is_busy=is_busy)
+        is_busy = self.desk.slots_lane.is_busy
+        task = visitor.task = submit_run(self.desk.slots_lane, work)
+        ticks = follow(task, is_busy=is_busy)
         try:
             async for _ in ticks:
-                yield {"result": self._glance(ticket, repeat, language), "buttons": "running"}
+                yield {"result": self._status(task, work, language), "buttons": "running"}
         finally:
             await ticks.aclose()
-            if visitor.ticket is ticket:
-                visitor.ticket = None
-        turn = self._turn(ticket, picture=order.job.input, preset=preset)
-        turn = replace(turn, waited=waited_for(ticket, time.perf_counter() - asked_at))
+            if visitor.task is task:
+                visitor.task = None
+        turn = self._turn(task, work, preset=preset)
+        turn = replace(turn, waited=waited_for(task, time.perf_counter() - asked_at))
         if turn.original is not None:
             turn.original.keep()
             visitor.originals.add(turn.picture_path, turn.original, turn.settings)
@@ -177,29 +176,28 @@ class Handlers:
             shown = {"runs": shown["runs"], "result": left}
         yield {**shown, "buttons": "idle"}
 
-    def _glance(self, ticket: Ticket, repeat: int, language: str) -> str:
-        """Draw a ticket as it stands."""
-        return show_glance(
-            ticket.glance(),
-            resting_bytes=ticket.baseline_rss_bytes,
-            limit_bytes=ticket.order.settings.memory_limit_bytes or self.desk.limit_bytes,
-            repeat=repeat,
+    def _status(self, task: Task[Runs], work: PictureRun, language: str) -> str:
+        """Render the status of a run."""
+        return show_status(
+            task.look(),
+            limit_bytes=work.settings.memory_limit_bytes or self.desk.limit_bytes,
+            repeat=work.repeat,
             language=language,
         )
 
-    def _turn(self, ticket: Ticket, *, picture: str, preset: str) -> Turn:
-        """Make the turn of a ticket that is done."""
-        job, runs = ticket.order.job, tuple(ticket.runs)
+    def _turn(self, task: Task[Runs], work: PictureRun, *, preset: str) -> Turn:
+        """Make the turn of a run that is done."""
+        job, runs = work.job, runs_of(task)
         has_result = any(isinstance(run, Result) for run in runs)
         colours = existing(job.before_preview)
         return Turn(
             number=0,
-            picture=Path(picture).name,
-            picture_path=picture,
+            picture=Path(job.input).name,
+            picture_path=job.input,
             preset=preset,
-            settings=ticket.order.settings,
+            settings=work.settings,
             runs=runs,
-            timeline=ticket.timeline(),
+            timeline=task.progress.timeline(),
             original=Original.of(colours) if colours else None,
             after=existing(job.mask or job.preview) if has_result else None,
             is_masked=job.mask is not None,
@@ -209,7 +207,7 @@ class Handlers:
     async def look_again(self, visitor: Visitor, number: int) -> AsyncGenerator[Shown, None]:
         """Run a turn's picture once more, with its settings and focus auto, which the form then shows too."""
         turn = visitor.visit.find(number)
-        if turn is None or visitor.ticket is not None:
+        if turn is None or visitor.task is not None:
             return
         settings = replace(turn.settings, focus="auto", focus_box=None)
         visitor.preset, visitor.refusal = turn.preset, None
@@ -224,8 +222,8 @@ class Handlers:
 
     def cancel(self, visitor: Visitor) -> None:
         """Stop this visitor's run, or take it out of the line."""
-        if visitor.ticket is not None:
-            visitor.ticket.cancel()
+        if visitor.task is not None:
+            visitor.task.cancel()
 
     def change_download(self, *, start: object, stop: object) -> None:
         """Start to get a model, or stop it.
@@ -253,7 +251,7 @@ class Handlers:
 
     def unforeseen(self, visitor: Visitor) -> Shown:
         """Tell that a run ended as no run should, and free the buttons."""
-        problem = show_problem(_UNFORESEEN, visitor.language)
+        problem = show_problem(UNEXPECTED, visitor.language)
         return {"result": problem, "buttons": "idle"}
 
     def example(self, name: str) -> str:
@@ -348,20 +346,20 @@ class Handlers:
         target = folder / f"{stem}.cutout{suffix}.png"
         if not target.is_file():
             try:
-                order = make_order(self.desk, turn.picture_path, (turn.settings, ()))
+                work = make_run(self.desk, turn.picture_path, (turn.settings, ()))
             except TunerError as error:
                 yield {"viewer": viewer_value(turn, visitor.language), "warning": error.message}
                 return
             folder.mkdir(exist_ok=True)
-            job = replace(order.job, output=str(target), background=background)
-            ticket = self.desk.line.submit(replace(order, job=job))
-            ticks = watch(ticket, is_busy=False)
+            job = replace(work.job, output=str(target), background=background)
+            task = submit_run(self.desk.slots_lane, replace(work, job=job))
+            ticks = follow(task, is_busy=False)
             try:
                 async for _ in ticks:
                     yield {}
             finally:
                 await ticks.aclose()
-            failure = ticket.runs[-1]
+            failure = runs_of(task)[-1]
             if isinstance(failure, Failure):
                 yield {
                     "viewer": viewer_value(turn, visitor.language),

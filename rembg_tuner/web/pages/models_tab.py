@@ -19,7 +19,7 @@ def show_models(downloads: Downloads, language: str) -> str:
         {
             "entry": entry,
             "is_here": entry.find() is not None,
-            "state": downloads.state_of(entry.name),
+            "task": downloads.task_of(entry.name),
             "facts": _facts(entry, language),
         }
         for entry in read_catalogue().values()

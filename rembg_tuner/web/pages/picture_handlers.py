@@ -82,7 +82,7 @@ class PictureHandlers:
         has_picture = visitor.chosen is not None and visitor.visit.current is None
         visitor.choice += 1
         visitor.chosen = None
-        if not has_picture or visitor.ticket is not None:
+        if not has_picture or visitor.task is not None:
             return {"picture_note": ""}
         return {"picture_note": "", **show_nothing(visitor)}
 
@@ -135,7 +135,7 @@ class PictureHandlers:
             return
         async with self._place():
             is_wanted = visitor.chosen is chosen and not visitor.originals.find(chosen.path)
-            if not is_wanted or self.desk.line.running or self.desk.line.waiting:
+            if not is_wanted or self.desk.slots_lane.running or self.desk.slots_lane.waiting:
                 return
             visitor.preparing = made = asyncio.Event()
             try:
@@ -173,7 +173,7 @@ class PictureHandlers:
 
 def _is_running(visitor: Visitor, picture: str) -> bool:
     """Return whether a visitor's run of a picture waits or runs."""
-    return visitor.ticket is not None and visitor.ticket.order.job.input == picture
+    return visitor.task is not None and visitor.task.work.job.input == picture
 
 
 def show_chosen(chosen: ChosenPicture, language: str) -> Shown:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from rembg_tuner.tuning.recommend import Recommendation
     from rembg_tuner.tuning.trials import Trial
-    from rembg_tuner.web.pages.studies import Study
+    from rembg_tuner.web.pages.long_tasks import LongTask
 
 Source = Literal["recommended", "taken", "taken_other"]
 
@@ -28,7 +28,7 @@ class Shipped:
     source: Source
 
 
-def shipped_trial(study: Study, found: Recommendation) -> Shipped | None:
+def shipped_trial(study: LongTask, found: Recommendation) -> Shipped | None:
     """Return the trial that the visitor took, else the recommended one.
 
     A trial that was only looked at is never shipped.

@@ -34,8 +34,8 @@ from rembg_tuner.tuning.sweep import open_sweep
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.choices import absence_of, most_pixels, preset_settings
 from rembg_tuner.web.pages.failures import disk_text, show_problem, show_wait
-from rembg_tuner.web.pages.orders import NO_PICTURE
-from rembg_tuner.web.pages.studies import BusyError
+from rembg_tuner.web.pages.long_tasks import BusyError
+from rembg_tuner.web.pages.picture_runs import NO_PICTURE
 from rembg_tuner.web.pages.templating import guess_range
 from rembg_tuner.web.pages.views.compare import show_comparison
 from rembg_tuner.web.pages.views.soak import show_soak
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Value
     from rembg_tuner.tuning.trials import Trial
     from rembg_tuner.web.pages.handlers import Desk
-    from rembg_tuner.web.pages.studies import LineBench, Study
+    from rembg_tuner.web.pages.long_tasks import LongTask, QueuedTrialRunner
     from rembg_tuner.web.pages.visitors import Visitor
 
 MOST_TRIALS = 120  # of one visitor's sweep
@@ -116,10 +116,10 @@ class StudyHandlers:
             [path] = self._own_pictures([picture] if picture else [])
             question = self._question(path, entries, held)
 
-            def work(study: Study, bench: LineBench, comparer: Comparer) -> None:
-                study.compared = compare_settings(question, study.folder, bench, comparer)
+            def work(study: LongTask, runner: QueuedTrialRunner, comparer: Comparer) -> None:
+                study.compared = compare_settings(question, study.folder, runner, comparer)
 
-            study = self.desk.studies.start(self.desk.folder.new_job(), work)
+            study = self.desk.long_tasks.start(self.desk.folder.new_job(), work)
         except TunerError as error:
             yield over_earlier(error, self.comparison(visitor), visitor.language)
             return
@@ -193,24 +193,24 @@ class StudyHandlers:
         try:
             [path] = self._own_pictures([picture])
 
-            def work(study: Study, bench: LineBench, _: Comparer) -> None:
+            def work(study: LongTask, runner: QueuedTrialRunner, _: Comparer) -> None:
                 job = Job(
                     input=str(path),
                     output=str(study.folder / "soak.png"),
                     max_pixels=most_pixels(path),
                 )
-                first = _results(bench.measure([job], settings))[0][0]
+                first = _results(runner.measure([job], settings))[0][0]
                 # A turn is one visitor's: a slow setting is soaked less, so that others need not
                 # wait long.
                 count = min(SOAKED, max(LEAST_SOAKED, int(SOAK_S / first.total_s)))
-                results, failed = _results(bench.measure([job] * count, settings))
+                results, failed = _results(runner.measure([job] * count, settings))
                 # One after another, in one turn.
                 elapsed_s = sum(run.total_s for run in results[1:])
                 study.soaked = summarise_stress_test(
                     results, elapsed_s, results[-1].retained_rss_bytes, failed
                 )
 
-            study = self.desk.studies.start(self.desk.folder.new_job(), work)
+            study = self.desk.long_tasks.start(self.desk.folder.new_job(), work)
         except TunerError as error:
             yield over_earlier(error, self.soaked(visitor), visitor.language)
             return
@@ -321,10 +321,10 @@ class StudyHandlers:
     ) -> AsyncGenerator[str, None]:
         """Sweep, and show how it goes; the visitor who leaves ends it."""
 
-        def work(study: Study, bench: LineBench, comparer: Comparer) -> None:
+        def work(study: LongTask, runner: QueuedTrialRunner, comparer: Comparer) -> None:
             # Visitors' cut-outs stay in the page's folder, and go with it.
             thumbnails = self.desk.folder.path / "trial-thumbnails"
-            study.sweep = open_sweep(plan, study.folder, bench, comparer, thumbnails=thumbnails)
+            study.sweep = open_sweep(plan, study.folder, runner, comparer, thumbnails=thumbnails)
             study.progress = study.sweep.progress(0.0)
 
             def note(progress: object) -> None:
@@ -335,11 +335,11 @@ class StudyHandlers:
             study.progress = study.sweep.progress(study.elapsed_s())
 
         try:
-            study = self.desk.studies.start(self.desk.folder.new_job(), work)
+            study = self.desk.long_tasks.start(self.desk.folder.new_job(), work)
         except TunerError as error:
             yield over_earlier(error, self.show(visitor, budgets), visitor.language)
             return
-        study.plan, study.budgets, visitor.study = plan, budgets, study
+        study.plan, study.budgets, visitor.sweeping = plan, budgets, study
         drawn: tuple[object, object] = (study, None)  # nothing was drawn yet
         while study.is_running:
             latest = (study.progress, study.measuring)
@@ -353,14 +353,14 @@ class StudyHandlers:
 
     def show(self, visitor: Visitor, budgets: Budgets) -> str:
         """Draw the visitor's sweep under these budgets; empty where there is none."""
-        study = visitor.study
+        study = visitor.sweeping
         if study is None:
             return ""
         return show_sweep(study, self._found(study, budgets), budgets, visitor.language)
 
     def rebudget(self, visitor: Visitor, budgets: Budgets) -> str:
         """Recommend anew under other budgets; nothing is measured."""
-        study = visitor.study
+        study = visitor.sweeping
         if study is not None:
             study.budgets = budgets
         if study is not None and not study.is_running:
@@ -370,36 +370,36 @@ class StudyHandlers:
 
     def look_at(self, visitor: Visitor, number: int, budgets: Budgets) -> str:
         """Show one of the trials."""
-        if visitor.study is not None:
-            visitor.study.shown = number
+        if visitor.sweeping is not None:
+            visitor.sweeping.shown = number
         return self.show(visitor, budgets)
 
     def take(self, visitor: Visitor, number: int, budgets: Budgets) -> str:
         """Tell on a trial's card that its setting is on the first tab now."""
-        if visitor.study is not None:
-            visitor.study.taken = number
+        if visitor.sweeping is not None:
+            visitor.sweeping.taken = number
         return self.look_at(visitor, number, budgets)
 
     def trial(self, visitor: Visitor, number: int) -> Trial | None:
         """Find one of the visitor's trials."""
-        study = visitor.study
+        study = visitor.sweeping
         if study is None or study.progress is None:
             return None
         return next((t for t in study.progress.trials if t.number == number), None)
 
     def found(self, visitor: Visitor, budgets: Budgets) -> Recommendation | None:
         """Recommend of the visitor's sweep; None: there is none, or it has measured nothing yet."""
-        study = visitor.study
+        study = visitor.sweeping
         if study is None or study.progress is None:
             return None
         is_measured = any(trial.is_measured for trial in study.progress.trials)
         return self._found(study, budgets) if is_measured else None
 
-    def _found(self, study: Study, budgets: Budgets) -> Recommendation:
+    def _found(self, study: LongTask, budgets: Budgets) -> Recommendation:
         """Recommend of what was measured so far."""
         return recommend(study.progress.trials if study.progress else (), budgets)
 
-    def _write(self, study: Study, budgets: Budgets) -> None:
+    def _write(self, study: LongTask, budgets: Budgets) -> None:
         """Write the report and the plot beside the trials; what cannot be written is told."""
         if study.progress is None or not study.progress.trials or study.plan is None:
             return
@@ -411,7 +411,9 @@ class StudyHandlers:
             with replacing(study.folder / "plot.svg") as file:
                 file.write(draw_plot(info, is_standalone=True).encode())
         except (TunerError, OSError) as error:
-            study.problem = error.message if isinstance(error, TunerError) else disk_text(error)
+            study.file_problem = (
+                error.message if isinstance(error, TunerError) else disk_text(error)
+            )
 
 
 def refuse_absent(presets: Sequence[str]) -> None:

@@ -245,7 +245,7 @@ class _SweepTab:
     @staticmethod
     def _budgets_of(visitor: Visitor) -> Budgets:
         """Give the budgets under which the visitor's sweep is shown."""
-        return Budgets() if visitor.study is None else visitor.study.budgets
+        return Budgets() if visitor.sweeping is None else visitor.sweeping.budgets
 
     def announce(self, request: gr.Request, *values: Any) -> str:
         """Say how many trials there would be."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rembg_tuner.runtime.diagnosis import Diagnosis
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.web.pages.handlers import Desk
-    from rembg_tuner.web.pages.studies import LineBench, Study
+    from rembg_tuner.web.pages.long_tasks import LongTask, QueuedTrialRunner
 
 _MAX_AGE_S = 60.0  # of what is shown of the machine
 
@@ -56,13 +56,13 @@ class _Events:
         """Create the events."""
         self.desk = desk
         self._machine = SharedAnswer(diagnose, max_age_s=_MAX_AGE_S)
-        self._timing: Study | None = None  # the latest
+        self._timing: LongTask | None = None  # the latest
 
     async def show_machine(self, request: gr.Request) -> str:
         """Show the machine; child processes look at it, at most once a minute for all visitors."""
         found = await asyncio.wrap_future(self._machine.ask())
-        language, line = self.desk.visitors.of(request).language, self.desk.line
-        return show_machine(found, running=line.running, waiting=line.waiting, language=language)
+        language, lane = self.desk.visitors.of(request).language, self.desk.slots_lane
+        return show_machine(found, running=lane.running, waiting=lane.waiting, language=language)
 
     def show_formats(
         self,
@@ -92,17 +92,17 @@ class _Events:
         presses the button meanwhile follows the same timing.
         """
         try:
-            study = self._running()
+            long_task = self._running()
         except TunerError as error:
             yield self.show_formats(request, problem=error.message)
             return
-        while study.is_running:
-            step = None if study.measuring is None else step_text(study.measuring)
+        while long_task.is_running:
+            step = None if long_task.measuring is None else step_text(long_task.measuring)
             yield self.show_formats(request, step=step, is_timing=True)
             await asyncio.sleep(FOLLOW_EVERY_S)
-        yield self.show_formats(request, problem=study.problem)
+        yield self.show_formats(request, problem=long_task.problem)
 
-    def _running(self) -> Study:
+    def _running(self) -> LongTask:
         """Return the timing that runs, or start one.
 
         Raises:
@@ -110,16 +110,16 @@ class _Events:
         """
         if self._timing is None or not self._timing.is_running:
 
-            def work(study: Study, bench: LineBench, _: Comparer) -> None:
-                _time_all(self._here(), bench, study)
+            def work(long_task: LongTask, runner: QueuedTrialRunner, _: Comparer) -> None:
+                _time_all(self._here(), runner, long_task)
 
             what = Message("the number formats are being timed here; try again when that is done")
-            self._timing = self.desk.studies.start(self.desk.folder.new_job(), work, what=what)
+            self._timing = self.desk.long_tasks.start(self.desk.folder.new_job(), work, what=what)
         return self._timing
 
     def _here(self) -> Machine:
         """Return the machine with the share of one slot."""
-        return machine_here().shared_by(self.desk.line.slots)
+        return machine_here().shared_by(len(self.desk.slots_lane.slots))
 
 
 def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str) -> str:
@@ -127,7 +127,7 @@ def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str)
     return render("machine", language, found=found, running=running, waiting=waiting)
 
 
-def _time_all(machine: Machine, bench: LineBench, study: Study) -> None:
+def _time_all(machine: Machine, runner: QueuedTrialRunner, long_task: LongTask) -> None:
     """Time every model that has a choice; one failure does not prevent the others.
 
     Raises:
@@ -136,7 +136,7 @@ def _time_all(machine: Machine, bench: LineBench, study: Study) -> None:
     failed: OutputError | None = None
     for state in format_states(machine):
         try:
-            time_formats(state, machine, bench, study.folder)
+            time_formats(state, machine, runner, long_task.folder)
         except OutputError as error:
             failed = error
     if failed is not None:

@@ -18,7 +18,7 @@ from rembg_tuner.base.errors import NO_FOREGROUND
 from rembg_tuner.base.escapes import encode_text, escape_cell
 from rembg_tuner.base.files import replacing
 from rembg_tuner.models.spec import public_name_of
-from rembg_tuner.runtime.ticket import Timeline
+from rembg_tuner.runtime.slots import Timeline, runs_of
 from rembg_tuner.settings.results import Failure, Result, has_code, setting_peak_bytes
 from rembg_tuner.settings.settings import KNOBS
 from rembg_tuner.tuning.stats import Statistics, summarise
@@ -28,7 +28,8 @@ from rembg_tuner.web.locale.words import message_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rembg_tuner.runtime.ticket import Ticket
+    from rembg_tuner.runtime.slots import Runs
+    from rembg_tuner.runtime.tasks import Task
     from rembg_tuner.settings.settings import Settings, Value
     from rembg_tuner.web.pages.originals import Original
 
@@ -159,14 +160,14 @@ class Ratio:
     memory: float | None
 
 
-def waited_for(ticket: Ticket, total_s: float) -> Waited:
+def waited_for(task: Task[Runs], total_s: float) -> Waited:
     """Say what the visitor waited for; start and load count as far as they fell into this turn."""
-    results = [run for run in ticket.runs if isinstance(run, Result)]
+    results = [run for run in runs_of(task) if isinstance(run, Result)]
     first = results[0] if results and results[0].run_index == 0 else None
-    marks = ticket.timeline().marks
+    marks = task.progress.timeline().marks
     return Waited(
         total_s=total_s,
-        queue_s=ticket.queued_s(),
+        queue_s=task.queued_s(),
         start_s=min(first.start_s, _stage_s(marks, "start")) if first else 0.0,
         load_s=min(first.load_s, _stage_s(marks, "load")) if first else 0.0,
         run_s=sum(run.total_s for run in results),

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from rembg_tuner.base.messages import Message
-    from rembg_tuner.runtime.ticket import Ticket
+    from rembg_tuner.runtime.slots import Runs
+    from rembg_tuner.runtime.tasks import Task
+    from rembg_tuner.web.pages.long_tasks import LongTask
     from rembg_tuner.web.pages.page_folder import PageFolder
-    from rembg_tuner.web.pages.studies import Study
 
 MAX_VISITORS = 100  # each remembers up to 50 runs, some MiB at worst
 
@@ -69,10 +70,10 @@ class Visitor:
     language: str
     visit: Visit = field(default_factory=Visit)
     folder: Path | None = None
-    ticket: Ticket | None = None
-    study: Study | None = None
-    comparing: Study | None = None
-    soaking: Study | None = None
+    task: Task[Runs] | None = None
+    sweeping: LongTask | None = None
+    comparing: LongTask | None = None
+    soaking: LongTask | None = None
     originals: Originals = field(default_factory=Originals)
     has_masks: bool = False
     preparing: asyncio.Event | None = None
@@ -86,7 +87,7 @@ class Visitor:
     @property
     def is_busy(self) -> bool:
         """Whether a run of this visitor waits or runs, or a comparison, sweep or soak goes on."""
-        if self.ticket is not None and not self.ticket.done.is_set():
+        if self.task is not None and not self.task.done.is_set():
             return True
         return any(one is not None and one.is_running for one in self._studies())
 
@@ -108,14 +109,14 @@ class Visitor:
         """Whether there is something to find again after the page is loaded anew."""
         return not self.is_empty or self.chosen is not None
 
-    def _studies(self) -> tuple[Study | None, ...]:
+    def _studies(self) -> tuple[LongTask | None, ...]:
         """Return the visitor's longer tasks."""
-        return self.study, self.comparing, self.soaking
+        return self.sweeping, self.comparing, self.soaking
 
     def stop_study(self) -> None:
         """End the sweep that goes on; what is done is kept."""
-        if self.study is not None:
-            self.study.stop()
+        if self.sweeping is not None:
+            self.sweeping.stop()
 
     def stop_comparing(self) -> None:
         """End the comparison that goes on."""
@@ -129,8 +130,8 @@ class Visitor:
 
     def stop(self) -> None:
         """Free what it holds of the line."""
-        if self.ticket is not None:
-            self.ticket.cancel()
+        if self.task is not None:
+            self.task.cancel()
         for study in self._studies():
             if study is not None:
                 study.stop()

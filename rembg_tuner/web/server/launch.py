@@ -1,4 +1,4 @@
-"""Serve the page: open the line, build, launch, and end cleanly, worker included."""
+"""Serve the page: open the lanes, build, launch, and end cleanly, worker included."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import PresetError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.runtime.line import MOST_WARM_BYTES, WaitingLine
 from rembg_tuner.runtime.meter import available_memory_bytes
+from rembg_tuner.runtime.slots import MAX_WARM_BYTES, WarmUp, open_slots
 from rembg_tuner.settings.address_space import save_address_space, shortage
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import DEFAULT_PRESET, find_preset
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
     import gradio as gr
 
+    from rembg_tuner.runtime.lanes import Lane
+    from rembg_tuner.runtime.slots import RunnerSlot
+
 MISUSE, FAILED = 2, 1
-# Read by Gradio: a small history, and no limit of runs by itself (the line keeps its own).
+# Read by Gradio: a small history, and no limit of runs by itself (the lanes have their own).
 _ENVIRONMENT = {
     "GRADIO_DEFAULT_CONCURRENCY_LIMIT": "none",
     "GRADIO_ANALYTICS_MAX_EVENTS": "200",
@@ -132,11 +135,11 @@ def _serve(arguments: argparse.Namespace) -> int:
     os.environ.update(_ENVIRONMENT)
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), _LOCAL)))
-    with PageFolder() as folder, WaitingLine(slots=arguments.slots) as line:
+    with PageFolder() as folder, open_slots(arguments.slots) as slots_lane:
         os.environ["GRADIO_TEMP_DIR"] = str(folder.path)
         folder.start_sweeping()
         try:
-            page = _launch(arguments, line, folder)
+            page = _launch(arguments, slots_lane, folder)
         except OSError:
             if _stopping.is_set():
                 raise
@@ -155,7 +158,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _launch(arguments: argparse.Namespace, line: WaitingLine, folder: PageFolder) -> gr.Blocks:
+def _launch(
+    arguments: argparse.Namespace, slots_lane: Lane[RunnerSlot], folder: PageFolder
+) -> gr.Blocks:
     """Import Gradio, build the page and begin to serve it.
 
     Raises:
@@ -163,26 +168,26 @@ def _launch(arguments: argparse.Namespace, line: WaitingLine, folder: PageFolder
     """
     has_cpu_left = read_host().usable_cpus > 1
     if has_cpu_left:  # the worker starts on it while this process imports Gradio
-        _warm_up(arguments, line)
+        _warm_up(arguments, slots_lane)
     with collection_paused():
         import_gradio()  # it reads the environment
         from rembg_tuner.web.server.page_server import launch_page
 
-        page = launch_page(arguments, line, folder)
+        page = launch_page(arguments, slots_lane, folder)
     if not has_cpu_left:
-        _warm_up(arguments, line)
+        _warm_up(arguments, slots_lane)
     return page
 
 
-def _warm_up(arguments: argparse.Namespace, line: WaitingLine) -> None:
+def _warm_up(arguments: argparse.Namespace, slots_lane: Lane[RunnerSlot]) -> None:
     """Have the worker started that a new visitor's first run needs, so that the run does not wait for it.
 
     Not where less memory is free than warm workers may take: a visitor may want another setting.
     """
     memory = read_host().usable_memory_bytes
-    free = min(available_memory_bytes(), memory or MOST_WARM_BYTES)
-    if arguments.warm_up and free >= MOST_WARM_BYTES:
-        line.warm_up(preset_settings(arguments.preset))
+    free = min(available_memory_bytes(), memory or MAX_WARM_BYTES)
+    if arguments.warm_up and free >= MAX_WARM_BYTES:
+        slots_lane.prepare(WarmUp(preset_settings(arguments.preset)))
 
 
 def _tell(arguments: argparse.Namespace) -> None:

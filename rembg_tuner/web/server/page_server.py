@@ -32,20 +32,23 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from rembg_tuner.runtime.line import WaitingLine
+    from rembg_tuner.runtime.lanes import Lane
+    from rembg_tuner.runtime.slots import RunnerSlot
     from rembg_tuner.web.pages.page_folder import PageFolder
 
 _MAX_SESSIONS = 300
 _FONTS = ["Inter", "Noto Sans SC", "PingFang SC", "Microsoft YaHei", "system-ui", "sans-serif"]
 
 
-def launch_page(arguments: argparse.Namespace, line: WaitingLine, folder: PageFolder) -> gr.Blocks:
+def launch_page(
+    arguments: argparse.Namespace, slots_lane: Lane[RunnerSlot], folder: PageFolder
+) -> gr.Blocks:
     """Build the page and begin to serve it.
 
     Raises:
         OSError: the port cannot be had.
     """
-    desk = Desk.set_up(line, folder, Visitors(folder), may_download=arguments.downloads)
+    desk = Desk.set_up(slots_lane, folder, Visitors(folder), may_download=arguments.downloads)
     if arguments.no_ui:
         page = build_programs_page(desk)
     else:
@@ -57,7 +60,12 @@ def launch_page(arguments: argparse.Namespace, line: WaitingLine, folder: PageFo
 
     async def health(_: Request) -> JSONResponse:
         return JSONResponse(
-            {"status": "ok", "running": line.running, "waiting": line.waiting, "slots": line.slots}
+            {
+                "status": "ok",
+                "running": slots_lane.running,
+                "waiting": slots_lane.waiting,
+                "slots": len(slots_lane.slots),
+            }
         )
 
     events = frozenset(number for number, event in page.fns.items() if event.fn is not None)

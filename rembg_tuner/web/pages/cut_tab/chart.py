@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rembg_tuner.runtime.ticket import Timeline
+    from rembg_tuner.runtime.slots import Timeline
 
 _WIDTH, _HEIGHT = 1000, 100  # the drawing's own units; it is stretched to its place
 _HEADROOM = 1.3  # room for the names of the phases above the peak

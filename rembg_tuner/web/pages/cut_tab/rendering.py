@@ -16,7 +16,7 @@ from rembg_tuner.web.pages.templating import changes_text, duration, file_link, 
 from rembg_tuner.web.pages.visit import compare, differences, is_same_picture
 
 if TYPE_CHECKING:
-    from rembg_tuner.runtime.ticket import Glance
+    from rembg_tuner.runtime.tasks import TaskStatus
     from rembg_tuner.settings.results import Result
     from rembg_tuner.web.pages.visit import Turn, Visit
     from rembg_tuner.web.pages.visitors import ChosenPicture
@@ -41,26 +41,30 @@ def show_left(turn: Turn, language: str) -> str:
     return show_empty(language, status=done)
 
 
-def show_glance(
-    glance: Glance,
+def show_status(
+    status: TaskStatus,
     *,
-    resting_bytes: int | None,
     limit_bytes: int | None,
     repeat: int,
     language: str,
 ) -> str:
-    """Render a turn that waits or runs."""
-    if glance.state == "waiting":
-        return render("result_waiting", language, glance=glance, curve=None)
-    points = glance.timeline.points
+    """Render the status of a run that waits or runs."""
+    if status.state == "waiting":
+        return render("result_waiting", language, task=status, curve=None)
+    timeline = status.progress.timeline()
+    points = timeline.points
     return render(
         "result_running",
         language,
-        glance=glance,
+        task=status,
         repeat=repeat,
         now_bytes=points[-1][1] if points else None,
         highest_bytes=max((rss for _, rss in points), default=None),
-        curve=chart.lay_out(glance.timeline, resting_bytes=resting_bytes, limit_bytes=limit_bytes),
+        curve=chart.lay_out(
+            timeline,
+            resting_bytes=status.progress.baseline_rss_bytes,
+            limit_bytes=limit_bytes,
+        ),
     )
 
 

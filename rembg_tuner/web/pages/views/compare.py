@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rembg_tuner.tuning.comparison import ComparisonRow
-    from rembg_tuner.web.pages.studies import Study
+    from rembg_tuner.web.pages.long_tasks import LongTask
 
 _BACKDROPS = ("checker", "white", "black")
 
 
-def show_comparison(study: Study, language: str) -> str:
+def show_comparison(study: LongTask, language: str) -> str:
     """Draw a comparison that goes on, or is done."""
     if study.problem:
         return (
@@ -64,7 +64,7 @@ def show_comparison(study: Study, language: str) -> str:
     )
 
 
-def _now(study: Study, language: str) -> str:
+def _now(study: LongTask, language: str) -> str:
     """Name the setting that is being measured.
 
     One of those compared, else what they are compared with.
@@ -77,7 +77,7 @@ def _now(study: Study, language: str) -> str:
     return page_text("study.now", language, setting=name)
 
 
-def _held(study: Study, language: str) -> str:
+def _held(study: LongTask, language: str) -> str:
     """Say what agreement is with, and when it says nothing."""
     question, compared = study.question, study.compared
     if question is None:

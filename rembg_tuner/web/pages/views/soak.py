@@ -11,10 +11,10 @@ from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.templating import TOLD, duration, label_text, size
 
 if TYPE_CHECKING:
-    from rembg_tuner.web.pages.studies import Study
+    from rembg_tuner.web.pages.long_tasks import LongTask
 
 
-def show_soak(study: Study, language: str, *, most: int) -> str:
+def show_soak(study: LongTask, language: str, *, most: int) -> str:
     """Draw a soak that goes on, or is done.
 
     Args:
@@ -68,7 +68,7 @@ def show_soak(study: Study, language: str, *, most: int) -> str:
     )
 
 
-def _subject(study: Study, language: str) -> str:
+def _subject(study: LongTask, language: str) -> str:
     """Name what is soaked: the setting, and the picture."""
     if study.subject is None:
         return ""

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.budgets import Budgets
     from rembg_tuner.tuning.recommend import Recommendation
     from rembg_tuner.tuning.trials import Trial
-    from rembg_tuner.web.pages.studies import Study
+    from rembg_tuner.web.pages.long_tasks import LongTask
 
 
-def show_sweep(study: Study, found: Recommendation, budgets: Budgets, language: str) -> str:
+def show_sweep(study: LongTask, found: Recommendation, budgets: Budgets, language: str) -> str:
     """Draw a sweep that goes on, or is done."""
     trials = study.progress.trials if study.progress else ()
     chosen = None if found.chosen is None else found.chosen.number
@@ -67,7 +67,7 @@ def _thumbnails(trials: Sequence[Trial]) -> dict[int, str]:
     return {number: file_link(path) for number, path in first.items() if path}
 
 
-def _head(study: Study, language: str) -> str:
+def _head(study: LongTask, language: str) -> str:
     """Say how far it is, or why it ended."""
     if study.problem:
         return (
@@ -112,7 +112,7 @@ def _head(study: Study, language: str) -> str:
     return f'<p role="status">{escape(" ".join(filter(None, (text, known, unsure))))}</p>'
 
 
-def _now(study: Study, language: str) -> str:
+def _now(study: LongTask, language: str) -> str:
     """Name the setting that is being measured, by the knobs that the sweep varies."""
     if study.measuring is None:
         return ""
@@ -122,7 +122,7 @@ def _now(study: Study, language: str) -> str:
     return page_text("study.now", language, setting=setting)
 
 
-def _lacks_the_best_again(study: Study) -> bool:
+def _lacks_the_best_again(study: LongTask) -> bool:
     """Tell whether a sweep with all its trials was stopped before enough workers measured the best again."""
     progress, sweep = study.progress, study.sweep
     if not study.is_stopped or progress is None or sweep is None:
@@ -204,7 +204,7 @@ def _card(trial: Trial, names: Sequence[str], language: str, *, is_taken: bool) 
     )
 
 
-def _files(study: Study, language: str) -> str:
+def _files(study: LongTask, language: str) -> str:
     """Link what can be downloaded once it is done."""
     if study.is_running:
         return ""

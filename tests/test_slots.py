@@ -1,4 +1,4 @@
-"""The waiting line: order, places, the bound, leaving, and what a turn tells."""
+"""The slots' lane: order, queue positions, the limit, cancelling, and the progress of a task."""
 
 from __future__ import annotations
 
@@ -19,9 +19,20 @@ from hypothesis import strategies as st
 
 from rembg_tuner.base.errors import CancelledError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.runtime.line import MOST_WARM_BYTES, WaitingLine
 from rembg_tuner.runtime.runner import Runner
-from rembg_tuner.runtime.ticket import Order, Ticket
+from rembg_tuner.runtime.slots import (
+    MAX_WARM_BYTES,
+    PictureRun,
+    RunnerSlot,
+    RunProgress,
+    TrialRun,
+    WarmUp,
+    open_slots,
+    runs_of,
+    submit_run,
+    worker_pids,
+)
+from rembg_tuner.runtime.tasks import Task
 from rembg_tuner.runtime.watch import Progress
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.results import CONCURRENT_RUN, Failure, Result, Sample
@@ -32,6 +43,9 @@ from rembg_tuner.worker.pipeline import Job
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rembg_tuner.runtime.lanes import Lane
+    from rembg_tuner.runtime.slots import Runs
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 QUICK = Settings(engine="onnxruntime", network_size=128)
@@ -39,20 +53,20 @@ SLOW = Settings(engine="onnxruntime", network_size=1024, intra_op_threads=1)
 
 
 @pytest.fixture
-def line() -> Iterator[WaitingLine]:
-    """Open a line of one slot, of which two may wait."""
-    with WaitingLine(most_waiting=2) as line:
-        yield line
+def lane() -> Iterator[Lane[RunnerSlot]]:
+    """Open a lane of one slot, where two may wait."""
+    with open_slots(max_waiting=2) as lane:
+        yield lane
 
 
-def order(
+def picture_run(
     folder: Path, settings: Settings = QUICK, *, name: str = "astronaut", repeat: int = 1
-) -> Order:
-    """Order an example, to a file of its own."""
+) -> PictureRun:
+    """Run an example, to a file of its own."""
     count = len(list(folder.iterdir()))
     output = folder / f"{count}-{name}.png"
     output.touch()
-    return Order(
+    return PictureRun(
         job=Job(input=str(EXAMPLES / f"{name}.png"), output=str(output)),
         settings=settings,
         repeat=repeat,
@@ -67,57 +81,57 @@ def until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
         time.sleep(0.005)
 
 
-def finished(ticket: Ticket) -> Result | Failure:
-    """Wait for a ticket's last run."""
-    assert ticket.done.wait(60)
-    return ticket.runs[-1]
+def finished(task: Task[Runs]) -> Result | Failure:
+    """Wait for a task's last run."""
+    assert task.done.wait(60)
+    return runs_of(task)[-1]
 
 
-def test_turns_come_in_order_and_places_are_told(line: WaitingLine, tmp_path: Path) -> None:
+def test_turns_come_in_order_and_places_are_told(lane: Lane[RunnerSlot], tmp_path: Path) -> None:
     """Who came first runs first; the others know how many are before them, and after a turn how long it takes."""
     done: list[int] = []
-    first = line.submit(order(tmp_path, SLOW))
-    until(lambda: line.running == 1)
-    others = [line.submit(order(tmp_path)) for _ in range(2)]
-    for i, ticket in enumerate((first, *others)):
-        ticket.call_when_done(lambda i=i: done.append(i))  # type: ignore[misc]
-    assert [ticket.glance().place for ticket in (first, *others)] == [0, 1, 2]
-    assert others[0].glance().wait_s is None
+    first = submit_run(lane, picture_run(tmp_path, SLOW))
+    until(lambda: lane.running == 1)
+    others = [submit_run(lane, picture_run(tmp_path)) for _ in range(2)]
+    for i, task in enumerate((first, *others)):
+        task.call_when_done(lambda i=i: done.append(i))  # type: ignore[misc]
+    assert [task.look().queue_position for task in (first, *others)] == [0, 1, 2]
+    assert others[0].look().wait_s is None
     first.cancel()
-    assert all(isinstance(finished(ticket), Result) for ticket in others)
-    until(lambda: done == [0, 1, 2])  # called right after a ticket is done
-    third = line.submit(order(tmp_path, SLOW))
-    until(lambda: line.running == 1)
-    waiting = line.submit(order(tmp_path))
-    assert waiting.glance().wait_s is not None
+    assert all(isinstance(finished(task), Result) for task in others)
+    until(lambda: done == [0, 1, 2])  # called right after a task is done
+    third = submit_run(lane, picture_run(tmp_path, SLOW))
+    until(lambda: lane.running == 1)
+    waiting = submit_run(lane, picture_run(tmp_path))
+    assert waiting.look().wait_s is not None
     third.cancel()
     finished(waiting)
 
 
-def test_a_full_line_sends_away(line: WaitingLine, tmp_path: Path) -> None:
-    """Beyond the bound a ticket is done at once, and says to come back."""
-    first = line.submit(order(tmp_path, SLOW))
-    until(lambda: line.running == 1)
-    waiting = [line.submit(order(tmp_path)) for _ in range(2)]
-    refused = line.submit(order(tmp_path))
+def test_a_full_line_sends_away(lane: Lane[RunnerSlot], tmp_path: Path) -> None:
+    """Beyond the bound a task is done at once, and says to come back."""
+    first = submit_run(lane, picture_run(tmp_path, SLOW))
+    until(lambda: lane.running == 1)
+    waiting = [submit_run(lane, picture_run(tmp_path)) for _ in range(2)]
+    refused = submit_run(lane, picture_run(tmp_path))
     run = finished(refused)
     assert isinstance(run, Failure)
     assert run.kind == "busy"
     assert (
         str(run.message) == "2 pictures are waiting already and no more are taken; come back later"
     )
-    for ticket in (*waiting, first):
-        ticket.cancel()
-        finished(ticket)
+    for task in (*waiting, first):
+        task.cancel()
+        finished(task)
 
 
-def test_who_leaves_the_line_is_gone(line: WaitingLine, tmp_path: Path) -> None:
+def test_who_leaves_the_line_is_gone(lane: Lane[RunnerSlot], tmp_path: Path) -> None:
     """A cancelled place is free at once, and the run before it is not touched."""
-    first = line.submit(order(tmp_path, name="chelsea"))
-    until(lambda: line.running == 1)
-    second = line.submit(order(tmp_path))
+    first = submit_run(lane, picture_run(tmp_path, name="chelsea"))
+    until(lambda: lane.running == 1)
+    second = submit_run(lane, picture_run(tmp_path))
     second.cancel()
-    assert line.waiting == 0
+    assert lane.waiting == 0
     run = finished(second)
     assert isinstance(run, Failure)
     assert run.kind == "cancelled"
@@ -125,25 +139,27 @@ def test_who_leaves_the_line_is_gone(line: WaitingLine, tmp_path: Path) -> None:
 
 
 def test_a_cancelled_run_frees_the_slot_and_keeps_the_worker(
-    line: WaitingLine, tmp_path: Path
+    lane: Lane[RunnerSlot], tmp_path: Path
 ) -> None:
     """Within a second nothing runs; the next run of the same settings is warm."""
     slow = Settings(engine="onnxruntime", network_size=512, intra_op_threads=1)
-    finished(line.submit(order(tmp_path, slow)))
-    ticket = line.submit(order(tmp_path, slow, repeat=50))
-    until(lambda: ticket.glance().stage == "predict")
+    finished(submit_run(lane, picture_run(tmp_path, slow)))
+    task = submit_run(lane, picture_run(tmp_path, slow, repeat=50))
+    until(lambda: task.look().progress.stage == "predict")
     began = time.monotonic()
-    ticket.cancel()
-    run = finished(ticket)
+    task.cancel()
+    run = finished(task)
     assert time.monotonic() - began < 1
     assert isinstance(run, Failure)
     assert run.kind == "cancelled"
-    warm = finished(line.submit(order(tmp_path, slow)))
+    warm = finished(submit_run(lane, picture_run(tmp_path, slow)))
     assert isinstance(warm, Result)
     assert warm.run_index > 0
 
 
-def test_a_repeat_runs_so_often_and_writes_previews_once(line: WaitingLine, tmp_path: Path) -> None:
+def test_a_repeat_runs_so_often_and_writes_previews_once(
+    lane: Lane[RunnerSlot], tmp_path: Path
+) -> None:
     """Five runs of one worker; only the first leaves previews."""
     job = Job(
         input=str(EXAMPLES / "coffee.png"),
@@ -151,9 +167,9 @@ def test_a_repeat_runs_so_often_and_writes_previews_once(line: WaitingLine, tmp_
         preview=str(tmp_path / "after.webp"),
         before_preview=str(tmp_path / "before.jpg"),
     )
-    ticket = line.submit(Order(job=job, settings=QUICK, repeat=5))
-    finished(ticket)
-    results = [run for run in ticket.runs if isinstance(run, Result)]
+    task = submit_run(lane, PictureRun(job=job, settings=QUICK, repeat=5))
+    finished(task)
+    results = [run for run in runs_of(task) if isinstance(run, Result)]
     assert [run.run_index for run in results] == [0, 1, 2, 3, 4]
     assert [run.preview is not None for run in results] == [True, False, False, False, False]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -163,34 +179,34 @@ def test_a_repeat_runs_so_often_and_writes_previews_once(line: WaitingLine, tmp_
     ]
 
 
-def test_a_repeat_stops_at_a_failure(line: WaitingLine, tmp_path: Path) -> None:
+def test_a_repeat_stops_at_a_failure(lane: Lane[RunnerSlot], tmp_path: Path) -> None:
     """A picture that cannot be read is not tried five times."""
     (tmp_path / "none").mkdir()
     job = Job(input=str(tmp_path / "absent.png"), output=str(tmp_path / "out.png"))
-    ticket = line.submit(Order(job=job, settings=QUICK, repeat=5))
-    run = finished(ticket)
+    task = submit_run(lane, PictureRun(job=job, settings=QUICK, repeat=5))
+    run = finished(task)
     assert isinstance(run, Failure)
-    assert (run.kind, len(ticket.runs)) == ("bad_input", 1)
+    assert (run.kind, len(runs_of(task))) == ("bad_input", 1)
 
 
 def test_a_killed_worker_is_told_and_the_next_run_is_right(
-    line: WaitingLine, tmp_path: Path
+    lane: Lane[RunnerSlot], tmp_path: Path
 ) -> None:
     """SIGKILL in mid-run is a crash that names the signal."""
     slow = Settings(engine="onnxruntime", network_size=512, intra_op_threads=1)
-    finished(line.submit(order(tmp_path, slow)))
-    ticket = line.submit(order(tmp_path, slow))
-    until(lambda: ticket.glance().stage == "predict")
-    os.kill(line.worker_pids()[0], signal.SIGKILL)
-    run = finished(ticket)
+    finished(submit_run(lane, picture_run(tmp_path, slow)))
+    task = submit_run(lane, picture_run(tmp_path, slow))
+    until(lambda: task.look().progress.stage == "predict")
+    os.kill(worker_pids(lane)[0], signal.SIGKILL)
+    run = finished(task)
     assert isinstance(run, Failure)
     assert run.kind == "crash"
     assert "SIGKILL" in str(run.message)
-    assert isinstance(finished(line.submit(order(tmp_path))), Result)
+    assert isinstance(finished(submit_run(lane, picture_run(tmp_path))), Result)
 
 
 def test_a_fault_of_ours_does_not_kill_the_slot(
-    line: WaitingLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lane: Lane[RunnerSlot], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The visitor is told, the log has the traceback, and the next in line is served."""
 
@@ -199,55 +215,57 @@ def test_a_fault_of_ours_does_not_kill_the_slot(
 
     with monkeypatch.context() as patch:
         patch.setattr(Runner, "run", fail)
-        run = finished(line.submit(order(tmp_path)))
+        run = finished(submit_run(lane, picture_run(tmp_path)))
     assert isinstance(run, Failure)
     assert run.kind == "crash"
-    assert isinstance(finished(line.submit(order(tmp_path))), Result)
+    assert isinstance(finished(submit_run(lane, picture_run(tmp_path))), Result)
 
 
 def test_closing_ends_workers_and_sends_away(tmp_path: Path) -> None:
     """Nothing is left running, and everybody who waited is told."""
-    line = WaitingLine()
-    finished(line.submit(order(tmp_path)))
-    pids = line.worker_pids()
-    running = line.submit(order(tmp_path, repeat=500))
-    until(lambda: line.running == 1)
-    waiting = line.submit(order(tmp_path))
-    line.close()
+    lane = open_slots()
+    finished(submit_run(lane, picture_run(tmp_path)))
+    pids = worker_pids(lane)
+    running = submit_run(lane, picture_run(tmp_path, repeat=500))
+    until(lambda: lane.running == 1)
+    waiting = submit_run(lane, picture_run(tmp_path))
+    lane.close()
     assert isinstance(finished(running), Failure)
     assert isinstance(finished(waiting), Failure)
     assert all(not Path(f"/proc/{pid}").exists() for pid in pids)
-    late = finished(line.submit(order(tmp_path)))
+    late = finished(submit_run(lane, picture_run(tmp_path)))
     assert isinstance(late, Failure)
     assert late.kind == "busy"
 
 
 def test_company_is_told(tmp_path: Path) -> None:
     """With two slots, a run that another ran beside says that it took longer."""
-    with WaitingLine(slots=2) as line:
-        tickets = [line.submit(order(tmp_path, repeat=10)) for _ in range(2)]
-        runs = [finished(ticket) for ticket in tickets]
+    with open_slots(2) as lane:
+        tasks = [submit_run(lane, picture_run(tmp_path, repeat=10)) for _ in range(2)]
+        runs = [finished(task) for task in tasks]
     assert all(isinstance(run, Result) for run in runs)
     told = [
-        run for ticket in tickets for run in ticket.runs if isinstance(run, Result) and run.warnings
+        run for task in tasks for run in runs_of(task) if isinstance(run, Result) and run.warnings
     ]
     assert any("another slot was running" in str(run.warnings[-1]) for run in told)
 
 
 def test_a_trial_with_company_says_so(tmp_path: Path) -> None:
     """What was measured beside a visitor's run is no figure of its own."""
-    with WaitingLine(slots=2) as line:
-        beside = line.submit(order(tmp_path, SLOW, repeat=10))
-        until(lambda: beside.glance().stage == "predict")
-        trial = order(tmp_path)
-        run = finished(line.submit(replace(trial, in_turn=(trial.job, trial.job))))
+    with open_slots(2) as lane:
+        beside = submit_run(lane, picture_run(tmp_path, SLOW, repeat=10))
+        until(lambda: beside.look().progress.stage == "predict")
+        trial = picture_run(tmp_path)
+        run = finished(
+            submit_run(lane, TrialRun(jobs=(trial.job, trial.job), settings=trial.settings))
+        )
         beside.cancel()
     assert isinstance(run, Result)
     assert CONCURRENT_RUN in run.warnings
 
 
 def test_a_trial_is_cancelled_while_its_model_converts(
-    line: WaitingLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lane: Lane[RunnerSlot], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A conversion tells nothing for minutes; who leaves frees the slot all the same."""
 
@@ -257,39 +275,39 @@ def test_a_trial_is_cancelled_while_its_model_converts(
         raise CancelledError(Message("the run was cancelled while its model was converted"))
 
     monkeypatch.setattr("rembg_tuner.runtime.runner.prepare", convert)
-    trial = order(tmp_path)
-    ticket = line.submit(replace(trial, in_turn=(trial.job,)))
-    until(lambda: ticket.glance().stage == "convert")
-    ticket.cancel()
-    run = finished(ticket)
+    trial = picture_run(tmp_path)
+    task = submit_run(lane, TrialRun(jobs=(trial.job,), settings=trial.settings))
+    until(lambda: task.look().progress.stage == "convert")
+    task.cancel()
+    run = finished(task)
     assert isinstance(run, Failure)
     assert run.kind == "cancelled"
 
 
 def test_a_heavy_worker_is_not_kept(
-    line: WaitingLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lane: Lane[RunnerSlot], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker whose peak alone is more than the bound is ended after its run.
 
     A light one stays warm.
     """
-    finished(line.submit(order(tmp_path)))
-    assert len(line.worker_pids()) == 1
-    assert MOST_WARM_BYTES == 2**30
-    monkeypatch.setattr("rembg_tuner.runtime.line.MOST_WARM_BYTES", 2**20)
-    with WaitingLine() as narrow:
-        finished(narrow.submit(order(tmp_path)))
-        until(lambda: narrow.worker_pids() == ())
+    finished(submit_run(lane, picture_run(tmp_path)))
+    assert len(worker_pids(lane)) == 1
+    assert MAX_WARM_BYTES == 2**30
+    monkeypatch.setattr("rembg_tuner.runtime.slots.MAX_WARM_BYTES", 2**20)
+    with open_slots() as narrow:
+        finished(submit_run(narrow, picture_run(tmp_path)))
+        until(lambda: worker_pids(narrow) == ())
 
 
 def test_twenty_at_once_get_their_own(tmp_path: Path) -> None:
     """Whoever is served gets the cut-out of their own picture; the others are told to come back."""
     names = ("astronaut", "chelsea", "coffee")
-    with WaitingLine(most_waiting=10) as line:
+    with open_slots(max_waiting=10) as lane:
         right: dict[str, str] = {}
         for name in names:
-            asked = order(tmp_path, name=name)
-            finished(line.submit(asked))
+            asked = picture_run(tmp_path, name=name)
+            finished(submit_run(lane, asked))
             right[name] = _digest(asked.job.output)
         lock = threading.Lock()
         answers: list[str] = []
@@ -297,8 +315,8 @@ def test_twenty_at_once_get_their_own(tmp_path: Path) -> None:
         def visit(i: int) -> None:
             name = names[i % 3]
             with lock:
-                asked = order(tmp_path, name=name)
-            run = finished(line.submit(asked))
+                asked = picture_run(tmp_path, name=name)
+            run = finished(submit_run(lane, asked))
             kind = (
                 run.kind
                 if isinstance(run, Failure)
@@ -327,42 +345,41 @@ def _digest(path: str) -> str:
 @given(st.lists(st.integers(min_value=1, max_value=2**40), min_size=1, max_size=2000))
 def test_a_timeline_is_bounded_and_keeps_the_highest(sizes: list[int]) -> None:
     """However long a run is, at most 300 points tell of it, in order, and the peak among them is kept."""
-    with WaitingLine() as line:
-        ticket = Ticket(line, Order(job=Job(input="a", output="b"), settings=QUICK))
-        ticket.begin()
-        for size in sizes:
-            ticket.note(Progress(stage="predict", sample=Sample(t_s=0, rss_bytes=size, cpu_s=None)))
-        points = ticket.timeline().points
+    progress = RunProgress()
+    for i, size in enumerate(sizes):
+        sample = Sample(t_s=0, rss_bytes=size, cpu_s=None)
+        progress.note(Progress(stage="predict", sample=sample), i / 50)
+    points = progress.timeline().points
     assert 1 <= len(points) <= 300
     assert max(rss for _, rss in points) == max(sizes)
     assert [t for t, _ in points] == sorted(t for t, _ in points)
 
 
-def test_who_asks_late_is_told_at_once(line: WaitingLine, tmp_path: Path) -> None:
+def test_who_asks_late_is_told_at_once(lane: Lane[RunnerSlot], tmp_path: Path) -> None:
     """A callback after the end is not lost."""
-    ticket = line.submit(order(tmp_path))
-    finished(ticket)
-    until(lambda: ticket.state == "done")
+    task = submit_run(lane, picture_run(tmp_path))
+    finished(task)
+    until(lambda: task.state == "done")
     called: list[int] = []
-    ticket.call_when_done(lambda: called.append(1))
+    task.call_when_done(lambda: called.append(1))
     assert called == [1]
-    assert ticket.timeline().marks[0][1] == "start"
-    assert ticket.baseline_rss_bytes is not None
+    assert task.progress.timeline().marks[0][1] == "start"
+    assert task.progress.baseline_rss_bytes is not None
 
 
 def test_the_first_visitor_finds_a_worker_that_was_started_early(tmp_path: Path) -> None:
     """The first run of the same settings goes to the slot that has it, is its worker's first, and waits for no start."""
-    with WaitingLine(slots=2) as line:
-        line.warm_up(QUICK)
-        until(lambda: len(line.worker_pids()) == 1)
-        pids = line.worker_pids()
-        ticket = line.submit(order(tmp_path))
-        run = finished(ticket)
+    with open_slots(2) as lane:
+        lane.prepare(WarmUp(QUICK))
+        until(lambda: len(worker_pids(lane)) == 1)
+        pids = worker_pids(lane)
+        task = submit_run(lane, picture_run(tmp_path))
+        run = finished(task)
         assert isinstance(run, Result)
-        assert (run.run_index, line.worker_pids()) == (0, pids)
+        assert (run.run_index, worker_pids(lane)) == (0, pids)
         assert run.start_s > 0  # what the worker's start took stays told
-        assert not {"start", "load"} & {stage for _, stage in ticket.timeline().marks}
-        waited = waited_for(ticket, run.total_s)
+        assert not {"start", "load"} & {stage for _, stage in task.progress.timeline().marks}
+        waited = waited_for(task, run.total_s)
         assert (waited.start_s, waited.load_s) == (0, 0)
 
 
@@ -372,19 +389,19 @@ def test_who_comes_while_a_worker_starts_goes_on_with_it(tmp_path: Path) -> None
     Also where the settings are written otherwise, and mean the same here.
     """
     same = replace(QUICK, intra_op_threads=read_host().usable_cpus)
-    with WaitingLine() as line:
-        line.warm_up(QUICK)
-        until(lambda: line._warming is not None)
+    with open_slots() as lane:
+        lane.prepare(WarmUp(QUICK))
+        until(lambda: lane.is_preparing)
         time.sleep(0.05)
         came_at = time.perf_counter()
-        ticket = line.submit(order(tmp_path, same))
-        assert (ticket.glance().state, ticket.glance().place) == ("running", 0)
-        run = finished(ticket)
+        task = submit_run(lane, picture_run(tmp_path, same))
+        assert (task.look().state, task.look().queue_position) == ("running", 0)
+        run = finished(task)
         assert isinstance(run, Result)
-        assert (run.run_index, len(line.worker_pids())) == (0, 1)
-        assert [stage for _, stage in ticket.timeline().marks][:2] == ["start", "load"]
+        assert (run.run_index, len(worker_pids(lane))) == (0, 1)
+        assert [stage for _, stage in task.progress.timeline().marks][:2] == ["start", "load"]
         elapsed_s = time.perf_counter() - came_at
-        waited = waited_for(ticket, 9.0)
+        waited = waited_for(task, 9.0)
         # What passed before the visitor came is not in it.
         assert waited.start_s > 0
         assert waited.start_s + waited.load_s + waited.run_s < elapsed_s
@@ -393,15 +410,15 @@ def test_who_comes_while_a_worker_starts_goes_on_with_it(tmp_path: Path) -> None
 def test_who_wants_another_worker_need_not_wait_for_one_that_starts(tmp_path: Path) -> None:
     """The start is given up, and the process is gone; so it is where the line closes meanwhile."""
     other = replace(QUICK, network_size=160)
-    with WaitingLine() as line:
-        line.warm_up(QUICK)
-        until(lambda: line._warming is not None)
-        run = finished(line.submit(order(tmp_path, other)))
+    with open_slots() as lane:
+        lane.prepare(WarmUp(QUICK))
+        until(lambda: lane.is_preparing)
+        run = finished(submit_run(lane, picture_run(tmp_path, other)))
         assert isinstance(run, Result)
         assert run.settings == other
-        assert len(line.worker_pids()) == 1
+        assert len(worker_pids(lane)) == 1
         assert len(workers()) == 1
-        line.warm_up(QUICK)
+        lane.prepare(WarmUp(QUICK))
         until(lambda: len(workers()) == 2)
     until(lambda: not workers())
 
@@ -417,10 +434,10 @@ def workers() -> list[psutil.Process]:
 
 
 def test_a_worker_that_cannot_be_started_early_harms_nobody(
-    line: WaitingLine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    lane: Lane[RunnerSlot], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is missing is told by the run that needs it; others run."""
     with caplog.at_level("INFO"):
-        line.warm_up(Settings(model="birefnet-dis"))
+        lane.prepare(WarmUp(Settings(model="birefnet-dis")))
         until(lambda: "no worker was started early: " in caplog.text)
-    assert isinstance(finished(line.submit(order(tmp_path))), Result)
+    assert isinstance(finished(submit_run(lane, picture_run(tmp_path))), Result)

@@ -1,66 +1,63 @@
-"""The order of a run, made of what a visitor or a program asked for.
-
-And looking at it until it is done.
-"""
+"""A run of a visitor's or program's picture: make it, and follow it until it is done."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.runtime.ticket import Order
+from rembg_tuner.runtime.slots import PictureRun
 from rembg_tuner.web.pages.choices import most_pixels
 from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from rembg_tuner.runtime.ticket import Ticket
+    from rembg_tuner.runtime.tasks import Task
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.web.pages.handlers import Desk
     from rembg_tuner.web.pages.originals import Original
 
 NO_PICTURE = Message("choose a picture first, or one of the examples")
-GLANCE_EVERY_S = 0.22  # 4 to 5 Hz, and the most that a visitor who left holds the slot
+FOLLOW_EVERY_S = 0.22  # 4 to 5 Hz, and the longest that a visitor who left holds the slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """How the page will show a run.
+    """How the page shows a run.
 
     Attributes:
-        original: what was made of the picture already; None: nothing yet.
-        has_masks: whether the visitor's browser lays a mask over the original; else the cut-out's
-            own colours are sent.
+        original: made from the picture earlier; None: nothing yet.
+        has_masks: whether the visitor's browser lays a mask over the original; else the colours of
+            the cut-out are sent.
     """
 
     original: Original | None
     has_masks: bool
 
 
-def make_order(
+def make_run(
     desk: Desk,
     picture: str | None,
     settings: tuple[Settings, tuple[Message, ...]],
     *,
     repeat: int = 1,
     look: Look | None = None,
-) -> Order:
-    """Make the order of a run, with a folder of its own.
+) -> PictureRun:
+    """Make the work of a run, with a folder of its own.
 
     Args:
         desk: with the folder.
         picture: path of the upload; None: there is none.
-        settings: and the warnings said while they were made.
+        settings: with the warnings from their making.
         repeat: how many runs.
-        look: how the page will show it; None: it will not.
+        look: how the page shows it; None: it does not.
 
     Raises:
-        PictureError: the file is no picture that is read.
+        PictureError: the file is not a picture that can be read.
         SettingsError: there is no picture, or it is not one of the page's uploads.
     """
     if not picture:
@@ -92,33 +89,32 @@ def make_order(
             preview=None if is_masked else str(folder / "after.webp"),
             before_preview=look.original.colours if look.original else str(folder / "before.jpg"),
         )
-    return Order(job=job, settings=settings[0], warnings=settings[1], repeat=repeat)
+    return PictureRun(job=job, settings=settings[0], warnings=settings[1], repeat=repeat)
 
 
-async def watch(ticket: Ticket, *, is_busy: bool) -> AsyncGenerator[None, None]:
-    """Tick until a ticket is done; whoever stops looking leaves the line.
+async def follow(task: Task[Any], *, is_busy: bool) -> AsyncGenerator[None, None]:
+    """Yield now and then until a task is done; cancel it if the caller stops before.
 
     Args:
-        ticket: the run.
-        is_busy: others are before it: tick at once, to tell its place. Otherwise the first tick
-            comes after a fifth of a second, since drawing it on the same machine would slow the run
-            it tells of.
+        task: the run.
+        is_busy: others are before it: yield at once, to show its queue position. Otherwise the
+            first yield comes after a fifth of a second, since drawing on the same machine would
+            slow the run.
     """
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
-    def tell() -> None:
+    def notify() -> None:
         if not loop.is_closed():
             loop.call_soon_threadsafe(done.set)
 
-    ticket.call_when_done(tell)
+    task.call_when_done(notify)
     try:
         if is_busy:
             yield
         while not done.is_set():
             try:
-                await asyncio.wait_for(done.wait(), GLANCE_EVERY_S)
+                await asyncio.wait_for(done.wait(), FOLLOW_EVERY_S)
             except TimeoutError:
                 yield
     finally:
-        if not ticket.done.is_set():
-            ticket.cancel()
+        task.cancel()

@@ -1,0 +1,208 @@
+"""The long tasks of the page: a comparison, a sweep, a stress test, a timing of the formats.
+
+One at a time, since each uses the slots again and again; visitors' pictures run between its trials.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import format_rough
+from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.lanes import Lane, PlainSlot
+from rembg_tuner.runtime.slots import TrialRun, runs_of, submit_run
+from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.settings.results import Failure
+from rembg_tuner.tuning.budgets import Budgets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rembg_tuner.runtime.slots import RunnerSlot
+    from rembg_tuner.runtime.tasks import Task
+    from rembg_tuner.settings.results import Result
+    from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.tuning.comparison import ComparisonRequest, ComparisonRow
+    from rembg_tuner.tuning.plan import Plan
+    from rembg_tuner.tuning.stress_test import StressTest
+    from rembg_tuner.tuning.sweep import SweepProgress
+    from rembg_tuner.worker.pipeline import Job
+
+_POLL_S = 0.2
+MAX_TASK_S = 30 * 60.0
+_FULL_WAIT_S = 3.0  # before a trial is submitted again to a full lane
+_USUAL_WORK = Message(
+    "another comparison, sweep or stress test is running here; try again when it is done"
+)
+
+
+class BusyError(SettingsError):
+    """Another long task is running; waiting helps."""
+
+
+@dataclass(slots=True, kw_only=True)
+class LongTask:
+    """A comparison, sweep or stress test, and what its tab shows of it.
+
+    Attributes:
+        folder: of its files.
+        task: in the lane of long tasks; None: it never ran.
+        progress: of a sweep; None: none yet.
+        question: of a comparison; None: it is none.
+        compared: the result of a comparison.
+        file_problem: why its report could not be written; None: it was.
+        plan: of a sweep.
+        budgets: under which a sweep recommends; the visitor may change them while it runs.
+        shown: the trial that the visitor looks at; None: the recommended one.
+        taken: the trial whose setting the visitor used on the first tab last; None: none yet.
+        sweep: with its trials, once it is open.
+        soaked: the result of a stress test.
+        subject: of a stress test: the setting, and the picture's name; None: it is none.
+        measuring: the setting that is being measured, or was last; None: none yet.
+        what: the reason given to others while it runs.
+    """
+
+    folder: Path
+    task: Task[None] | None = None
+    what: Message = _USUAL_WORK
+    progress: SweepProgress | None = None
+    question: ComparisonRequest | None = None
+    compared: list[ComparisonRow] = field(default_factory=list)
+    file_problem: Message | None = None
+    plan: Plan | None = None
+    budgets: Budgets = field(default_factory=Budgets)
+    shown: int | None = None
+    taken: int | None = None
+    sweep: Any = None
+    soaked: StressTest | None = None
+    subject: tuple[Settings, str] | None = None
+    measuring: Settings | None = None
+
+    @property
+    def problem(self) -> Message | None:
+        """Why it failed; None: it did not. A stop is not a failure."""
+        failure = None if self.task is None else self.task.failure
+        if failure is not None and failure.kind != "cancelled":
+            return failure.message
+        return self.file_problem
+
+    def stop(self) -> None:
+        """Stop it after the current run is cancelled; what is done is kept."""
+        if self.task is not None:
+            self.task.cancel()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs."""
+        return self.task is not None and self.task.is_running
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped, or took too long: its files are kept for an hour."""
+        return self.task is not None and self.task.is_stopped
+
+    def elapsed_s(self) -> float:
+        """Return the seconds from its start to its end, or until now."""
+        return 0.0 if self.task is None else self.task.elapsed_s()
+
+
+class QueuedTrialRunner:
+    """Runs each trial as one task of the slots; see `trial_runner.TrialRunner`."""
+
+    def __init__(self, slots_lane: Lane[RunnerSlot], long_task: LongTask) -> None:
+        """Run trials for a long task until it is stopped."""
+        self.slots = len(slots_lane.slots)
+        self._slots_lane = slots_lane
+        self._long_task = long_task
+        self._machine = read_machine()  # the same for all trials, so that `auto` does not change
+
+    def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
+        """Run a trial; submit it again while the lane is full."""
+        self._long_task.measuring = settings
+        work = TrialRun(jobs=tuple(jobs), settings=settings, machine=self._machine)
+        while True:
+            task = submit_run(self._slots_lane, work)
+            while not task.done.wait(_POLL_S):
+                if self._long_task.is_stopped:
+                    task.cancel()
+            runs = runs_of(task)
+            last = runs[-1]
+            if not isinstance(last, Failure) or last.kind != "busy":
+                return [_public(run) for run in runs]
+            if self._long_task.is_stopped:  # a full lane says nothing about the setting
+                return [replace(last, kind="cancelled")]
+            time.sleep(_FULL_WAIT_S)
+
+
+def _public(run: Result | Failure) -> Result | Failure:
+    """Return a run with the messages that a visitor may read, in the report and lists too."""
+    if isinstance(run, Failure):
+        return replace(run, message=run.message.public())
+    return replace(run, warnings=tuple(one.public() for one in run.warnings))
+
+
+class LongTasks:
+    """The lane of the long tasks."""
+
+    def __init__(self, slots_lane: Lane[RunnerSlot]) -> None:
+        """Create the lane; the trials run in the lane of the slots."""
+        self._slots_lane = slots_lane
+        self._latest = LongTask(folder=Path())
+        self._lane = Lane(
+            [PlainSlot()],
+            max_waiting=0,
+            full_text=lambda _: _busy_text(self._latest),
+            time_limit_s=MAX_TASK_S,
+        )
+
+    def start(
+        self,
+        folder: Path,
+        work: Callable[[LongTask, QueuedTrialRunner, Comparer], None],
+        *,
+        what: Message = _USUAL_WORK,
+    ) -> LongTask:
+        """Start a long task.
+
+        Args:
+            folder: for its files.
+            work: runs in a thread of its own and checks `is_stopped`.
+            what: the reason given to others while it runs.
+
+        Raises:
+            BusyError: another one is running; says how far it is, where that is known.
+        """
+        started = LongTask(folder=folder, what=what)
+
+        def run(task: Task[None], _: PlainSlot) -> None:
+            started.task = task
+            with Comparer() as comparer:
+                work(started, QueuedTrialRunner(self._slots_lane, started), comparer)
+
+        task = self._lane.submit(run, kind="long")
+        if task.failure is not None and task.failure.kind == "busy":
+            raise BusyError([task.failure.message])
+        started.task = task
+        self._latest = started
+        return started
+
+
+def _busy_text(other: LongTask) -> Message:
+    """Return that another long task runs, and how far it is."""
+    progress = other.progress
+    if progress is None:
+        return other.what
+    low, high = map(format_rough, progress.left_s)
+    return Message(
+        "another sweep is running here: {done} of {planned} trials are done, {low} to {high} are"
+        " left; try again then",
+        done=len(progress.trials),
+        planned=progress.planned,
+        low=low,
+        high=high,
+    )
