@@ -32,6 +32,7 @@ bench: $(VENV)/.run
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 # The page's catalogues, in step with what the source says.

@@ -17,8 +17,7 @@ import pytest
 from rembg_tuner.base.errors import ModelError, SettingsError
 from rembg_tuner.engines.protocols import EngineRequest
 from rembg_tuner.engines.spec import FIT, EngineSpec, Need, Script
-from rembg_tuner.engines.table import ENGINES, by_rank, open_engine
-from rembg_tuner.engines.versions import installed_version, is_installed, package_versions
+from rembg_tuner.engines.table import ENGINES, by_rank, open_engine, package_versions
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Export, Measured
 from rembg_tuner.models.catalogue import INT8_ENDINGS, find_model
@@ -127,10 +126,10 @@ def test_the_ranks_are_an_order() -> None:
 def test_doctor_auto_and_the_trials_key_know_every_engine(name: str) -> None:
     """Its version, what is said of it, what auto is, and a key that has its version."""
     spec = ENGINES[name]
-    if not is_installed(spec):
+    if not spec.is_installed:
         pytest.skip(f"{name} is not installed")
     state = _engine_state(spec)
-    assert state == EngineState(name=name, version=installed_version(spec), detail=state.detail)
+    assert state == EngineState(name=name, version=spec.installed_version, detail=state.detail)
     assert state.version is not None
     assert str(state.detail)
     machine = read_machine()
@@ -249,7 +248,7 @@ from rembg_tuner.cli.early import guess_engine
 from rembg_tuner.runtime.diagnosis import diagnose
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured
-from rembg_tuner.engines.versions import package_versions
+from rembg_tuner.engines.table import package_versions
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.precision import resolve_precision
 from rembg_tuner.settings.resolve import resolve

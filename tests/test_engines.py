@@ -252,7 +252,7 @@ def test_a_precision_that_the_cpu_has_not_is_refused(
     toy: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bfloat16 is never emulated, and never replaced in silence."""
-    from rembg_tuner.engines.openvino import session as engine_module
+    from rembg_tuner.engines import openvino as engine_module
 
     monkeypatch.setitem(engine_module._CAPABILITIES, "bf16", "NO SUCH THING")
     with pytest.raises(EngineError, match="precision bf16 is not this CPU's own"):
@@ -263,7 +263,7 @@ def test_halved_weights_are_written_where_what_is_left_is_swept(
     toy: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A killed worker leaves them in the cache, and not in the system's temporary folder for ever."""
-    from rembg_tuner.engines.openvino import session as engine_module
+    from rembg_tuner.engines import openvino as engine_module
 
     core, written = openvino.Core(), []
 
@@ -481,7 +481,7 @@ def test_a_network_that_makes_no_matte_is_refused(engine: str, tmp_path: Path) -
     """A classifier's row of numbers is told by its shape, and is no crash."""
     spec = toy_spec(make_toy(tmp_path / "toy.onnx", is_flat=True))
     network = opened(Settings(engine=engine), spec, tmp_path)
-    with pytest.raises(ModelError, match=r"does not make a matte: .*\(1, 3\)"):
+    with pytest.raises(ModelError, match=r"does not produce a matte: .*\(1, 3\)"):
         network.predict(np.zeros((1, 3, TOY_SIDE, TOY_SIDE), np.float32))
 
 
@@ -526,7 +526,7 @@ def test_a_graph_that_gives_no_picture_is_told_by_every_engine(
         opened(Settings(engine=engine, network_size=side), toy, tmp_path).predict(
             np.zeros((1, 3, TOY_SIDE, TOY_SIDE), np.float32)
         )
-    assert str(caught.value).startswith(f"{toy.path} does not make a matte: {words}")
+    assert str(caught.value).startswith(f"{toy.path} does not produce a matte: {words}")
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".param"]
 
 
@@ -537,7 +537,7 @@ def test_a_picture_in_half_precision_is_refused_at_every_size(
 ) -> None:
     """A graph that must be freed first is told by the same sentence as one that need not be."""
     spec = toy_spec(make_toy(tmp_path / "toy.onnx", kind=onnx.TensorProto.FLOAT16))
-    with pytest.raises(ModelError, match=r"does not take one picture: .* is needed") as caught:
+    with pytest.raises(ModelError, match=r"does not take one picture: .* is required") as caught:
         opened(Settings(engine=engine, network_size=side), spec, tmp_path)
     assert str(caught.value).startswith(spec.path)
 
@@ -572,7 +572,7 @@ def test_a_form_of_tomorrow_is_told(engine: str, what: str, toy: ModelSpec, tmp_
     known = (
         rf"{what}s up to \d+ are known here"
         if engine == "openvino"
-        else rf"this ONNX Runtime knows {what}s up to \d+"
+        else rf"this ONNX Runtime supports {what}s up to \d+"
     )
     with pytest.raises(ModelError, match=rf"^\S+ is in {what} 99, and {known}; export it in one"):
         opened(Settings(engine=engine), toy, tmp_path)

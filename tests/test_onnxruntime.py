@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 
 from rembg_tuner.base.errors import EngineError, MissingProviderError, ModelError, OutOfMemoryError
-from rembg_tuner.engines.arrays import noise
 from rembg_tuner.engines.onnxruntime.providers import provider_options, provider_problem
 from rembg_tuner.engines.onnxruntime.session import OnnxRuntimeEngine
-from rembg_tuner.engines.protocols import EngineRequest
+from rembg_tuner.engines.protocols import EngineRequest, noise
 from rembg_tuner.engines.table import open_engine
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.settings.settings import Settings
@@ -219,6 +218,6 @@ def test_a_bad_model_is_told_as_one_on_a_full_disk_too(tmp_path: Path) -> None:
     """Its own sentence names the file, not the cache."""
     bad = tmp_path / "bad.onnx"
     bad.write_text("not a model\n", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"bad\.onnx is not a model that ONNX Runtime loads"):
+    with pytest.raises(ModelError, match=r"bad\.onnx is not a model that ONNX Runtime can load"):
         open_engine(request_for(Settings(engine="onnxruntime"), tmp_path, path=bad))
     assert list(tmp_path.iterdir()) == [bad]

@@ -197,8 +197,10 @@ def odd_graph(
     ("model", "words"),
     [
         pytest.param(odd_graph(opset=99), "is in opset 99, and this ONNX Runtime", id="opset"),
-        pytest.param(odd_graph("Foo"), "is not a model that ONNX Runtime loads: ", id="operator"),
-        pytest.param(odd_graph(is_number=True), "does not make a matte: its first", id="number"),
+        pytest.param(
+            odd_graph("Foo"), "is not a model that ONNX Runtime can load: ", id="operator"
+        ),
+        pytest.param(odd_graph(is_number=True), "does not produce a matte: its first", id="number"),
         pytest.param(
             odd_graph(has_shape=False), "cannot be simplified by onnxsim, so it", id="onnxsim"
         ),

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from rembg_tuner.base.errors import PictureError
-from rembg_tuner.engines.rembg.session import RembgEngine
+from rembg_tuner.engines.rembg import RembgEngine
 
 
 def _engine(fault: Exception | None = None) -> RembgEngine:

@@ -475,7 +475,7 @@ def test_the_default_engine_is_onnx_runtime_where_openvino_is_absent(
 ) -> None:
     """Without the openvino package the default is the engine that always comes along."""
     monkeypatch.setattr(
-        "rembg_tuner.engines.versions.find_spec",
+        "importlib.util.find_spec",
         lambda name: None if name == "openvino" else object(),
     )
     assert Settings().engine == "onnxruntime"

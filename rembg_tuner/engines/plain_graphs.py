@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import EngineError, ModelError
-from rembg_tuner.base.messages import Message
-from rembg_tuner.engines.arrays import pictures_of
+from rembg_tuner.engines.protocols import pictures_of
 from rembg_tuner.models import graph as graphs
+from rembg_tuner.models.spec import open_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,9 +33,7 @@ def plain_graph(source: Path, *, side: int) -> onnx.ModelProto:
     model = graphs.widen_to_fp32(graphs.keep_first_output(graphs.load_graph(source)))
     own = graphs.own_side(model.graph)
     if not (side or own):
-        raise ModelError(
-            Message("{model} leaves its input size open; give --network-size", model=source)
-        )
+        raise open_size(source)
     return graphs.fix_input(graphs.free_input(model, side=side), side=side or own)
 
 

@@ -7,21 +7,22 @@ was asked.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from rembg_tuner.base.errors import ModelError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.models.spec import check_square, open_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
-    from rembg_tuner.base.messages import Message
     from rembg_tuner.imaging.matte import RawOutput
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings.settings import Settings, Value
-
-
-def _tell_nobody(_phase: str) -> None:
-    """Ignore a phase."""
 
 
 # What `models quantize` writes into a graph's metadata, so that an engine can read back what it
@@ -48,7 +49,7 @@ class EngineRequest:
     threads: int
     cache: Path
     cpu: Mapping[str, object]
-    tell: Callable[[str], None] = _tell_nobody
+    tell: Callable[[str], None] = lambda _phase: None
 
 
 class Engine(Protocol):
@@ -107,3 +108,87 @@ class StockEngine(Engine, Protocol):
         Raises:
             PictureError, EngineError, CancelledError.
         """
+
+
+def resolve_side(request: EngineRequest, *, width: int = 0, height: int = 0) -> int:
+    """Return the side of the network's input, px: requested, else the graph's, else the catalogue's.
+
+    Args:
+        request: what the engine is opened with.
+        width: of the graph's input, px; 0: it is open.
+        height: likewise.
+
+    Raises:
+        ModelError: the input is not square, or none of them says.
+    """
+    path = Path(request.model.path)
+    check_square(path, width, height)
+    side = request.settings.network_size or height or width or request.model.side
+    if not side:
+        raise open_size(path)
+    return side
+
+
+def pictures_of(output: RawOutput, path: str) -> RawOutput:
+    """Give a network's first output with its channels' axis.
+
+    Args:
+        output: float32 (n, c, h, w) or (n, h, w).
+        path: the model's file, for the message.
+
+    Returns:
+        float32 (n, c, h, w).
+
+    Raises:
+        ModelError: it has another shape, so the network makes no mattes.
+    """
+    if output.ndim not in (3, 4):
+        raise ModelError(
+            Message(
+                "{path} does not produce a matte: its first output has the shape {shape}, and one of"
+                " three or four dimensions is required",
+                path=Path(path),
+                shape=str(output.shape),
+            )
+        )
+    return output if output.ndim == 4 else output[:, None]
+
+
+def fill_up(network_input: NetworkInput, batch: int) -> NetworkInput:
+    """Repeat the last picture until there are as many as the session takes.
+
+    Float32 (batch, 3, h, w).
+    """
+    missing = batch - len(network_input)
+    if not missing:
+        return network_input
+    return np.concatenate([network_input, *[network_input[-1:]] * missing])
+
+
+def noise(*, side: int, batch: int = 1) -> NetworkInput:
+    """Make what a network is tried with.
+
+    Float32 (batch, 3, side, side), normal, the same every time.
+    """
+    tried: NetworkInput = np.random.default_rng(0).standard_normal(
+        (batch, 3, side, side), np.float32
+    )
+    return tried
+
+
+def answer_difference(answer: RawOutput, reference: RawOutput) -> float:
+    """Tell how far two engines' answers to the same input are apart.
+
+    Args:
+        answer: of any shape whose axes of one are not counted.
+        reference: likewise.
+
+    Returns:
+        The mean absolute difference as a share of the reference's range; infinite where the shapes
+        differ.
+    """
+    a, b = np.squeeze(answer), np.squeeze(reference)
+    if a.shape != b.shape:
+        return float("inf")
+    low, high = float(b.min()), float(b.max())
+    return float(np.abs(a - b).mean()) / max(high - low, 1e-6)

@@ -26,6 +26,15 @@ else:
         return lambda decorated: decorated
 
 
+# ONNX Runtime's execution providers, by our word.
+ONNXRUNTIME_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+# Knobs that are attributes of ONNX Runtime's SessionOptions.
+OPTION_ATTRIBUTES = {"cpu_mem_arena": "enable_cpu_mem_arena", "mem_pattern": "enable_mem_pattern"}
 # The knobs of every engine that runs the network alone: this program does the rest, focus included.
 NETWORK_KNOBS = frozenset({"precision", "focus", "focus_box", "focus_max_share", "network_size"})
 
@@ -200,3 +209,35 @@ class EngineSpec(_Value):
     def is_stock(self) -> bool:
         """Whether it has a pipeline of its own."""
         return self.pipeline == "stock"
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its packages can be imported; nothing is imported."""
+        from importlib.util import find_spec
+
+        return all(find_spec(package) is not None for package in self.packages)
+
+    @property
+    def installed_version(self) -> str | None:
+        """The version of its own package; None: it is not installed."""
+        return next(iter(self.package_versions().values()))
+
+    def package_versions(self) -> dict[str, str | None]:
+        """Return the version of each package by its distribution; None: it is not installed.
+
+        Of several distributions, the installed one is named, else the usual one.
+        """
+        from importlib.metadata import PackageNotFoundError, version
+
+        found: dict[str, str | None] = {}
+        for distributions in self.packages.values():
+            found[distributions[0]] = None
+            for one in distributions:
+                try:
+                    number = version(one)
+                except PackageNotFoundError:
+                    continue
+                del found[distributions[0]]
+                found[one] = number
+                break
+        return found

@@ -17,7 +17,7 @@ from onnx import TensorProto, numpy_helper, version_converter
 from rembg_tuner.base.errors import ModelError
 from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message, Quoted
-from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, refuse_no_output
+from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, check_outputs, check_square, not_a_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ def load_graph(path: Path, *, kinds: frozenset[int] = _FLOATS) -> onnx.ModelProt
             )
         ) from error
     picture_input(model.graph, called=path, kinds=kinds)
-    refuse_no_output(len(model.graph.output), str(path))
+    check_outputs(len(model.graph.output), path)
     return model
 
 
@@ -92,49 +92,36 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
 def picture_input(
     graph: onnx.GraphProto, *, called: Path | Message = _THIS, kinds: frozenset[int] = _FLOATS
 ) -> onnx.ValueInfoProto:
-    """Give a graph's one input: pictures of three channels, (batch, 3, side, side).
+    """Return a graph's one input: pictures of three channels, (batch, 3, side, side).
 
     Args:
         graph: any.
         called: what the message calls it.
-        kinds: the numbers that it may come in.
+        kinds: the element types that it may have.
 
     Raises:
         ModelError: it has another kind of input.
     """
     weights = {weight.name for weight in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in weights]
-    shapes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inputs]
-    found_kinds = [value.type.tensor_type.elem_type for value in inputs]
-    if (
-        len(inputs) != 1
-        or len(shapes[0]) != 4
-        or shapes[0][1] not in (0, 3)
-        or found_kinds[0] not in kinds
-    ):
+    inputs = [
+        (value, value.type.tensor_type.elem_type, _shape_of(value))
+        for value in graph.input
+        if value.name not in weights
+    ]
+    value, kind, shape = inputs[0] if len(inputs) == 1 else (None, 0, [])
+    if kind not in kinds or len(shape) != 4 or shape[1] not in (0, 3):
         found = [
-            (value.name, TensorProto.DataType.Name(kind).lower(), [size or "?" for size in shape])
-            for value, kind, shape in zip(inputs, found_kinds, shapes, strict=True)
+            (one.name, TensorProto.DataType.Name(kind).lower(), [size or "?" for size in shape])
+            for one, kind, shape in inputs
         ]
-        raise ModelError(
-            Message(
-                "{called} does not take one picture: its inputs are {found}, and one float32 of"
-                " shape (1, 3, height, width) is needed",
-                called=called,
-                found=str(found),
-            )
-        )
-    height, width = shapes[0][2:]
-    if height and width and height != width:
-        raise ModelError(
-            Message(
-                "{called} takes {width} x {height} px, and only square inputs are run here",
-                called=called,
-                width=width,
-                height=height,
-            )
-        )
-    return inputs[0]
+        raise not_a_picture(called, found)
+    check_square(called, width=shape[3], height=shape[2])
+    return value
+
+
+def _shape_of(value: onnx.ValueInfoProto) -> list[int]:
+    """Return the dimensions of an input; 0: one is open."""
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def own_side(graph: onnx.GraphProto) -> int:

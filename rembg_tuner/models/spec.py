@@ -77,8 +77,8 @@ def public_name_of(model: str) -> str:
     return Path(model).name
 
 
-def refuse_no_output(count: int, path: str) -> None:
-    """See that a graph gives something.
+def check_outputs(count: int, path: Path) -> None:
+    """Check that a graph has an output.
 
     Args:
         count: of its outputs.
@@ -90,11 +90,50 @@ def refuse_no_output(count: int, path: str) -> None:
     if not count:
         raise ModelError(
             Message(
-                "{path} does not make a matte: it has no output, and one of three or four"
-                " dimensions is needed",
-                path=Path(path),
+                "{path} does not produce a matte: it has no output, and one of three or four"
+                " dimensions is required",
+                path=path,
             )
         )
+
+
+def not_a_picture(path: Path | Message, inputs: object) -> ModelError:
+    """Return the error of a graph whose inputs are not one picture.
+
+    Args:
+        path: the model's file, or what the message calls it.
+        inputs: what it takes, as the library describes them.
+    """
+    return ModelError(
+        Message(
+            "{path} does not take one picture: its inputs are {inputs}, and one float32 of shape"
+            " (1, 3, height, width) is required",
+            path=path,
+            inputs=str(inputs),
+        )
+    )
+
+
+def check_square(path: Path | Message, width: int, height: int) -> None:
+    """Check that a graph's input is square; 0: a side is open.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if width and height and width != height:
+        raise ModelError(
+            Message(
+                "{path} takes {width} x {height} px, and only square inputs are supported",
+                path=path,
+                width=width,
+                height=height,
+            )
+        )
+
+
+def open_size(path: Path) -> ModelError:
+    """Return the error of a graph whose input has any size where none was asked for."""
+    return ModelError(Message("{model} has no fixed input size; give --network-size", model=path))
 
 
 def file_digests(path: Path, algorithms: list[str]) -> dict[str, str]:

@@ -14,7 +14,6 @@ from rembg_tuner.base.child_environment import child_environment
 from rembg_tuner.base.files import open_cache
 from rembg_tuner.base.messages import Message, Term
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.engines.versions import installed_version
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.runtime.measurements import Measurements
 from rembg_tuner.runtime.meter import Meter, available_memory_bytes, load_average
@@ -181,7 +180,7 @@ def _ask(code: str) -> str:
 
 def _engine_state(spec: EngineSpec) -> EngineState:
     """Look whether an engine is installed and, where that is quick, whether it loads."""
-    found = installed_version(spec)
+    found = spec.installed_version
     if found is None:
         return EngineState(
             name=spec.name, version=None, detail=Message("{text}", text=spec.install)

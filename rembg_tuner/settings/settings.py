@@ -15,7 +15,6 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.knobs import Knob, knob_problems
 from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.engines import table
-from rembg_tuner.engines.versions import is_installed
 from rembg_tuner.models.spec import DEFAULT_MODEL, MODEL_ALIASES
 
 if TYPE_CHECKING:
@@ -39,13 +38,13 @@ _KNOB = "knob"
 
 def installed_engines() -> tuple[str, ...]:
     """Name the engines whose package is installed, best first; nothing is imported."""
-    return tuple(spec.name for spec in table.by_rank() if is_installed(spec))
+    return tuple(spec.name for spec in table.by_rank() if spec.is_installed)
 
 
 def best_installed_engine() -> EngineName:
     """Return the default engine: the best that is installed and runs the network alone."""
     for spec in table.by_rank():
-        if not spec.is_stock and is_installed(spec):
+        if not spec.is_stock and spec.is_installed:
             return spec.name
     return ENGINE_NAMES[0]  # a dependency of this program: its absence is found when it is loaded
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import ModelError
 from rembg_tuner.base.units import format_bytes
-from rembg_tuner.engines.versions import package_versions
+from rembg_tuner.engines.table import package_versions
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.runtime.meter import load_average

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.base.errors import ModelError, TunerError
 from rembg_tuner.base.messages import Message, Quoted, Term
-from rembg_tuner.engines.arrays import pictures_of
+from rembg_tuner.engines.protocols import pictures_of
 from rembg_tuner.engines.spec import FIT
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models import graph as graphs

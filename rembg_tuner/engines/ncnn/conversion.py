@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import EngineError
 from rembg_tuner.base.messages import Message, quoted
-from rembg_tuner.engines.arrays import answer_difference
 from rembg_tuner.engines.ncnn.pnnx import find_pnnx
 from rembg_tuner.engines.ncnn.session import probe
 from rembg_tuner.engines.plain_graphs import plain_graph, run_plain
+from rembg_tuner.engines.protocols import answer_difference
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.spec import SIDE_COMMENT
 

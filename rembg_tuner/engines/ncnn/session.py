@@ -14,7 +14,7 @@ import numpy as np
 
 from rembg_tuner.base.errors import EngineError, ModelError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.engines.arrays import noise, pictures_of
+from rembg_tuner.engines.protocols import noise, pictures_of
 from rembg_tuner.models.spec import SIDE_COMMENT
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import onnxruntime
 
 from rembg_tuner.base.errors import EngineError, MissingProviderError
 from rembg_tuner.base.messages import Message, Quoted, join_parts
-from rembg_tuner.engines.onnxruntime.spec import PROVIDERS
+from rembg_tuner.engines.spec import ONNXRUNTIME_PROVIDERS
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest
@@ -65,19 +65,21 @@ def require_provider(provider: str) -> str:
     problem = provider_problem(provider)
     if problem is not None:
         raise MissingProviderError(problem)
-    return PROVIDERS[provider]
+    return ONNXRUNTIME_PROVIDERS[provider]
 
 
 def provider_problem(provider: str) -> Message | None:
     """Return why an execution provider is not possible here, and what to do; None: it is."""
     available = onnxruntime.get_available_providers()
-    if PROVIDERS[provider] not in available:
+    if ONNXRUNTIME_PROVIDERS[provider] not in available:
         return Message(
             "execution provider {provider} is not in this ONNX Runtime, which has {present};"
             " {remedy}; or choose provider cpu",
             code="provider_absent",
             provider=provider,
-            present=join_parts(word for word, full in PROVIDERS.items() if full in available),
+            present=join_parts(
+                word for word, full in ONNXRUNTIME_PROVIDERS.items() if full in available
+            ),
             remedy=_PROVIDER_WHEELS[provider],
         )
     if provider == "cpu":
@@ -125,7 +127,7 @@ def refuse_another_provider(session: onnxruntime.InferenceSession, provider: str
         MissingProviderError: it runs in another one.
     """
     first = session.get_providers()[0]
-    if first != PROVIDERS[provider]:
+    if first != ONNXRUNTIME_PROVIDERS[provider]:
         raise MissingProviderError(_not_used_text(first, provider))
 
 
@@ -143,7 +145,7 @@ def refusal_of_provider(reason: str, provider: str) -> EngineError | None:
         provider: by our word.
     """
     if "disabled fallback to the CPU EP" in reason:
-        return MissingProviderError(_not_used_text(PROVIDERS["cpu"], provider))
+        return MissingProviderError(_not_used_text(ONNXRUNTIME_PROVIDERS["cpu"], provider))
     if "fallback to CPU EP has been explicitly disabled" in reason:
         return EngineError(
             Message(
@@ -196,6 +198,6 @@ def provider_options(request: EngineRequest) -> dict[str, str]:
 
 def print_problems() -> None:
     """Print what is wrong with each execution provider here, as JSON, in the last line."""
-    problems = {name: provider_problem(name) for name in PROVIDERS}
+    problems = {name: provider_problem(name) for name in ONNXRUNTIME_PROVIDERS}
     told = {name: problem and problem.to_json() for name, problem in problems.items()}
     sys.stdout.write("\n" + json.dumps(told) + "\n")

@@ -16,19 +16,24 @@ from typing import TYPE_CHECKING
 
 import onnxruntime
 
-from rembg_tuner.base.errors import CancelledError, EngineError, ModelError, OutOfMemoryError
+from rembg_tuner.base.errors import (
+    CancelledError,
+    EngineError,
+    ModelError,
+    OutOfMemoryError,
+    TunerError,
+)
 from rembg_tuner.base.messages import Message, Quoted
 from rembg_tuner.base.units import MIB, format_bytes
-from rembg_tuner.engines.arrays import fill_up, noise, pictures_of
 from rembg_tuner.engines.onnxruntime.providers import (
     provider_options,
     refusal_of_provider,
     refuse_another_provider,
     require_provider,
 )
-from rembg_tuner.engines.onnxruntime.spec import OPTION_ATTRIBUTES, PROVIDERS
-from rembg_tuner.engines.protocols import INT8_MARK
-from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, refuse_no_output
+from rembg_tuner.engines.protocols import INT8_MARK, fill_up, noise, pictures_of, resolve_side
+from rembg_tuner.engines.spec import ONNXRUNTIME_PROVIDERS, OPTION_ATTRIBUTES
+from rembg_tuner.models.spec import BATCH, HEIGHT, WIDTH, check_outputs, not_a_picture
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest
@@ -42,7 +47,9 @@ _NO_CPU_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
 _SPINNING = "session.{}_op.allow_spinning"
 _WORTH_KEEPING_BYTES = 32 * MIB
 _ONLY_ERRORS, _ONLY_FATAL = 3, 4
-_WORDS = {full: word for word, full in PROVIDERS.items()}  # providers, by ONNX Runtime's names
+_WORDS = {
+    full: word for word, full in ONNXRUNTIME_PROVIDERS.items()
+}  # providers, by ONNX Runtime's names
 _NEW_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 _NEW_OPSET = re.compile(r"Opset (\d+) is under development.*till opset (\d+)")
 _NO_MEMORY = re.compile(
@@ -125,63 +132,27 @@ class OnnxRuntimeEngine:
     """One InferenceSession."""
 
     def __init__(self, request: EngineRequest) -> None:
-        """Make the session.
+        """Create the session.
 
         Raises:
-            MissingProviderError: the provider asked for is absent, or is not what runs.
-            ModelError: the file is no model, or not of the kind this program takes.
-            EngineError: the session could not be made.
+            MissingProviderError: the requested provider is missing, or is not the one that runs.
+            ModelError: the file is not a model, or not of the kind that this program takes.
+            EngineError: the session could not be created.
         """
-        settings = request.settings
-        provider = require_provider(settings.provider)
-        options = session_options(settings, threads=request.threads)
-        if settings.provider != "cpu":
-            options.add_session_config_entry(*_NO_CPU_FALLBACK)
-        self._batch = settings.batch_size
-        if settings.network_size:
-            options.add_free_dimension_override_by_name(HEIGHT, settings.network_size)
-            options.add_free_dimension_override_by_name(WIDTH, settings.network_size)
-        elif request.model.side:
-            options.add_free_dimension_override_by_name(HEIGHT, request.model.side)
-            options.add_free_dimension_override_by_name(WIDTH, request.model.side)
-        options.add_free_dimension_override_by_name(BATCH, self._batch)
-        if settings.provider == "tensorrt":
-            request.tell("build")  # minutes, the first time
-        self._session, self.warnings = (
-            _optimised_session(request, options)
-            if settings.provider == "cpu"
-            else (make_session(request.model, options, provider, provider_options(request)), ())
-        )
+        settings, model = request.settings, request.model
+        self._session, self.warnings = _open_session(request)
         refuse_another_provider(self._session, settings.provider)
-        taken, given = self._session.get_inputs(), self._session.get_outputs()
-        if not _takes_a_picture(taken):
-            raise ModelError(
-                Message(
-                    "{path} does not take one picture: its inputs are {inputs}, and one"
-                    " tensor(float) of shape (1, 3, height, width) is needed",
-                    path=Path(request.model.path),
-                    inputs=str([(one.name, one.type, one.shape) for one in taken]),
-                )
-            )
-        refuse_no_output(len(given), request.model.path)
-        declared = taken[0].shape[0]
-        if isinstance(declared, int) and declared != settings.batch_size:
-            raise ModelError(
-                Message(
-                    "{path} takes {declared} pictures at once, and batch_size is {asked}; set"
-                    " batch_size to {declared}, or export it with a free batch",
-                    path=Path(request.model.path),
-                    declared=declared,
-                    asked=settings.batch_size,
-                )
-            )
-        self._input, self._output = taken[0].name, given[0].name
-        self._path = request.model.path
-        self.side = _side(request, taken[0].shape)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        _check_inputs(inputs, request)
+        check_outputs(len(outputs), Path(model.path))
+        self._input, self._output = inputs[0].name, outputs[0].name
+        self._path, self._batch = model.path, settings.batch_size
+        height, width = (size if isinstance(size, int) else 0 for size in inputs[0].shape[2:])
+        self.side = resolve_side(request, width=width, height=height)
         self._is_shrinking = settings.arena_shrink
         self._run_options = fresh_run_options(is_shrinking=self._is_shrinking)
         self.effective: dict[str, Value] = {
-            "model": request.model.name,
+            "model": model.name,
             "engine": "onnxruntime",
             **read_back(self._session),
             "arena_shrink": self._is_shrinking,
@@ -189,8 +160,9 @@ class OnnxRuntimeEngine:
             "batch_size": self._batch,
         }
         if settings.provider == "tensorrt":
-            told = self._session.get_provider_options().get(provider, {})
-            self.effective["precision"] = "fp16" if told.get("trt_fp16_enable") == "1" else "fp32"
+            options = self._session.get_provider_options()
+            own = options.get(ONNXRUNTIME_PROVIDERS["tensorrt"], {})
+            self.effective["precision"] = "fp16" if own.get("trt_fp16_enable") == "1" else "fp32"
 
     def predict(self, network_input: NetworkInput) -> RawOutput:
         """Run the network once; see `NetworkEngine`."""
@@ -209,66 +181,110 @@ class OnnxRuntimeEngine:
         del self._session
 
 
+def _open_session(
+    request: EngineRequest,
+) -> tuple[onnxruntime.InferenceSession, tuple[Message, ...]]:
+    """Create the session of a request; return it with its warnings."""
+    settings, model = request.settings, request.model
+    provider = require_provider(settings.provider)
+    options = session_options(settings, threads=request.threads)
+    _fix_sizes(options, side=settings.network_size or model.side, batch=settings.batch_size)
+    if settings.provider == "cpu":
+        return _optimised_session(request, options)
+    options.add_session_config_entry(*_NO_CPU_FALLBACK)
+    if settings.provider == "tensorrt":
+        request.tell("build")  # minutes, the first time
+    return make_session(model, options, provider, provider_options(request)), ()
+
+
+def _fix_sizes(options: onnxruntime.SessionOptions, *, side: int | None, batch: int) -> None:
+    """Replace the named dimensions of a graph's input by numbers; no side: leave it open."""
+    for name, size in ((HEIGHT, side), (WIDTH, side), (BATCH, batch)):
+        if size:
+            options.add_free_dimension_override_by_name(name, size)
+
+
 def _optimised_session(
     request: EngineRequest, options: onnxruntime.SessionOptions
 ) -> tuple[onnxruntime.InferenceSession, tuple[Message, ...]]:
-    """Make a session of the optimised graph that an earlier start left in the cache, or make and leave one.
+    """Create a session of the optimised graph in the cache; write it there at the first start.
 
     With a network of u2net's size that takes the load from 562 to 265 ms and the setting's peak
     from 896 to 755 MiB, with ISNet from 526 to 216 ms at 3 % more. A small one gains 30 ms once,
-    and loses by it: u2netp's peak rises from 558 to 634 MiB, so it is left alone. ONNX Runtime's
-    own format (.ort) brings less than half of the gain.
+    and loses by it: u2netp's peak rises from 558 to 634 MiB, so it is not kept. ONNX Runtime's own
+    format (.ort) brings less than half of the gain.
 
     Returns:
-        The session, and what is to be said of it.
+        The session, and its warnings.
     """
-    path, provider = _optimised_path(request), PROVIDERS["cpu"]
+    path, provider = _optimised_path(request), ONNXRUNTIME_PROVIDERS["cpu"]
     if Path(request.model.graph_path).stat().st_size < _WORTH_KEEPING_BYTES:
         return make_session(request.model, options, provider), ()
     if not _is_utf_8(str(path)):
-        reason = Message(
+        warning = Message(
             "the optimised graph is not kept in {folder}, whose name is not UTF-8, so each start"
             " optimises again; set REMBG_TUNER_CACHE to another folder",
             code="optimised_not_kept",
             folder=path.parent,
         )
-        return make_session(request.model, options, provider), (reason,)
-    if path.is_file():
-        level = options.graph_optimization_level
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            return _session_of(str(path), options, [provider], called=request.model.path), ()
-        except (ModelError, EngineError):
-            path.unlink(missing_ok=True)  # damaged: it is made again below
-            options.graph_optimization_level = level
+        return make_session(request.model, options, provider), (warning,)
+    session = _load_optimised(path, request, options)
+    if session is not None:
+        return session, ()
+    result = _keep_optimised(path, request, options)
+    if not isinstance(result, Message):
+        return result, ()
+    options.optimized_model_filepath = ""
+    return make_session(request.model, options, provider), (result,)  # a bad model fails here too
+
+
+def _load_optimised(
+    path: Path, request: EngineRequest, options: onnxruntime.SessionOptions
+) -> onnxruntime.InferenceSession | None:
+    """Create a session of an optimised graph; None: it does not exist, or is damaged and deleted."""
+    if not path.is_file():
+        return None
+    level = options.graph_optimization_level
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return _create_session(
+            str(path), options, (ONNXRUNTIME_PROVIDERS["cpu"], {}), called=request.model.path
+        )
+    except (ModelError, EngineError):
+        path.unlink(missing_ok=True)
+        options.graph_optimization_level = level
+        return None
+
+
+def _keep_optimised(
+    path: Path, request: EngineRequest, options: onnxruntime.SessionOptions
+) -> onnxruntime.InferenceSession | Message:
+    """Create a session and write its optimised graph to the cache; return the reason if it cannot."""
     scratch = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.part")
     try:
         scratch.touch()
         options.optimized_model_filepath = str(scratch)
-        session = make_session(request.model, options, provider)
+        session = make_session(request.model, options, ONNXRUNTIME_PROVIDERS["cpu"])
         scratch.replace(path)
     except OSError as error:
-        reason = Message(
+        return Message(
             "the optimised graph was not kept in {folder} ({reason}), so the next start optimises"
             " again",
             code="optimised_not_kept",
             folder=path.parent,
             reason=error.strerror,
         )
-    except (ModelError, EngineError):  # ONNX Runtime tells a full disk as a fault of the model's
-        reason = Message(
+    except (ModelError, EngineError):  # ONNX Runtime reports a full disk as an error of the model
+        return Message(
             "the optimised graph could not be written to {folder}, which may be full, so the next"
             " start optimises again",
             code="optimised_not_kept",
             folder=path.parent,
         )
-    else:
-        return session, ()
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink()
-    options.optimized_model_filepath = ""
-    return make_session(request.model, options, provider), (reason,)  # a bad model fails here too
+    return session
 
 
 def _optimised_path(request: EngineRequest) -> Path:
@@ -292,29 +308,27 @@ def make_session(
     provider: str,
     provider_options: dict[str, str] | None = None,
 ) -> onnxruntime.InferenceSession:
-    """Make a session of a model's file.
+    """Create a session of a model's file.
 
     Raises:
-        ModelError: the file is no ONNX, cut short, or newer than this ONNX Runtime.
+        ModelError: the file is not an ONNX file, cut short, or newer than this ONNX Runtime.
         MissingProviderError: the provider finds no device.
         OutOfMemoryError: there is too little memory.
         EngineError: anything else.
     """
-    return _session_of(
-        model.graph_path, options, [(provider, provider_options or {})], called=model.path
-    )
+    own = (provider, provider_options or {})
+    return _create_session(model.graph_path, options, own, called=model.path)
 
 
-def _session_of(
+def _create_session(
     graph: str,
     options: onnxruntime.SessionOptions,
-    providers: list[str] | list[tuple[str, dict[str, str]]],
+    provider: tuple[str, dict[str, str]],
     *,
-    called: str = "",
+    called: str,
 ) -> onnxruntime.InferenceSession:
-    """Make a session of a file, which is called by another name where it was made of that."""
-    path = Path(called or graph)
-    first = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    """Create a session of a file; `called`: the file that messages name instead."""
+    path = Path(called)
     try:
         content = graph if _is_utf_8(graph) else Path(graph).read_bytes()
     except OSError as error:
@@ -322,47 +336,48 @@ def _session_of(
             Message("{path} cannot be read: {reason}", path=path, reason=error.strerror)
         ) from error
     try:
-        return onnxruntime.InferenceSession(content, sess_options=options, providers=providers)
+        return onnxruntime.InferenceSession(content, sess_options=options, providers=[provider])
     except Exception as error:  # the binding's own exception classes share no base but Exception
-        reason = " ".join(str(error).split())
-        fault = refusal_of_provider(reason, _WORDS[first]) or _out_of_memory(reason, first)
-        if fault is not None:
-            raise fault from error
-        opset = _NEW_OPSET.search(reason)
-        if opset is not None:
-            raise ModelError(
-                Message(
-                    "{path} is in opset {opset}, and this ONNX Runtime knows opsets up to {newest};"
-                    " export it in one of those, or install a newer onnxruntime",
-                    path=path,
-                    opset=int(opset[1]),
-                    newest=int(opset[2]),
-                )
-            ) from error
-        ir = _NEW_IR.search(reason)
-        if ir is not None:
-            raise ModelError(
-                Message(
-                    "{path} is in IR version {ir}, and this ONNX Runtime knows IR versions up to"
-                    " {newest}; export it in one of those, or install a newer onnxruntime",
-                    path=path,
-                    ir=int(ir[1]),
-                    newest=int(ir[2]),
-                )
-            ) from error
-        if type(error).__name__ in _MODEL_FAULTS:
-            raise ModelError(
-                Message(
-                    "{path} is not a model that ONNX Runtime loads: {reason}",
-                    path=path,
-                    reason=Quoted(reason),
-                )
-            ) from error
-        raise EngineError(
+        raise _load_error(error, path, provider[0]) from error
+
+
+def _load_error(error: Exception, path: Path, provider: str) -> TunerError:
+    """Return what ONNX Runtime's exception means: a provider, memory, or the model is the cause."""
+    reason = " ".join(str(error).split())
+    cause = refusal_of_provider(reason, _WORDS[provider]) or _out_of_memory(reason, provider)
+    if cause is not None:
+        return cause
+    if (opset := _NEW_OPSET.search(reason)) is not None:
+        return ModelError(
             Message(
-                "ONNX Runtime could not load {path}: {reason}", path=path, reason=Quoted(reason)
+                "{path} is in opset {opset}, and this ONNX Runtime supports opsets up to {newest};"
+                " export it in one of those, or install a newer onnxruntime",
+                path=path,
+                opset=int(opset[1]),
+                newest=int(opset[2]),
             )
-        ) from error
+        )
+    if (version := _NEW_IR.search(reason)) is not None:
+        return ModelError(
+            Message(
+                "{path} is in IR version {ir}, and this ONNX Runtime supports IR versions up to"
+                " {newest}; export it in one of those, or install a newer onnxruntime",
+                path=path,
+                ir=int(version[1]),
+                newest=int(version[2]),
+            )
+        )
+    if type(error).__name__ in _MODEL_FAULTS:
+        return ModelError(
+            Message(
+                "{path} is not a model that ONNX Runtime can load: {reason}",
+                path=path,
+                reason=Quoted(reason),
+            )
+        )
+    return EngineError(
+        Message("ONNX Runtime could not load {path}: {reason}", path=path, reason=Quoted(reason))
+    )
 
 
 def _is_utf_8(path: str) -> bool:
@@ -428,7 +443,7 @@ def _out_of_memory(reason: str, provider: str) -> OutOfMemoryError | None:
 
 
 def probe(path: Path, *, side: int, batch: int) -> RawOutput:
-    """Run a graph once on `noise`, with as little memory as can be, and give its first output.
+    """Run a graph once on `noise`, with as little memory as possible, and return its first output.
 
     Raises:
         ModelError: it does not load.
@@ -437,44 +452,33 @@ def probe(path: Path, *, side: int, batch: int) -> RawOutput:
     options = onnxruntime.SessionOptions()
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     options.log_severity_level = _ONLY_FATAL
-    for name, size in ((HEIGHT, side), (WIDTH, side), (BATCH, batch)):
-        options.add_free_dimension_override_by_name(name, size)
-    session = _session_of(str(path), options, [PROVIDERS["cpu"]])
+    _fix_sizes(options, side=side, batch=batch)
+    session = _create_session(
+        str(path), options, (ONNXRUNTIME_PROVIDERS["cpu"], {}), called=str(path)
+    )
     feed = {session.get_inputs()[0].name: noise(side=side, batch=batch)}
     outputs = [session.get_outputs()[0].name]
     return run_session(session, feed, fresh_run_options(is_shrinking=False), outputs)[0]
 
 
-def _takes_a_picture(inputs: list[onnxruntime.NodeArg]) -> bool:
-    """Tell whether a graph takes one RGB picture: float32 (n, 3, h, w)."""
-    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
-        return False
-    channels = inputs[0].shape[1]
-    return channels == 3 or not isinstance(channels, int)
-
-
-def _side(request: EngineRequest, shape: list[int | str]) -> int:
-    """Tell the side the network is fed with: asked, else the graph's, else the catalogue's.
+def _check_inputs(inputs: list[onnxruntime.NodeArg], request: EngineRequest) -> None:
+    """Check that a graph takes pictures, float32 (n, 3, h, w), and as many as are requested.
 
     Raises:
-        ModelError: none of them says.
+        ModelError: it does not.
     """
-    declared = [size for size in shape[2:] if isinstance(size, int)]
-    if len(set(declared)) == 2:
+    path, shape = Path(request.model.path), inputs[0].shape if inputs else []
+    is_picture = len(inputs) == 1 and inputs[0].type == "tensor(float)" and len(shape) == 4
+    if not is_picture or (isinstance(shape[1], int) and shape[1] != 3):
+        raise not_a_picture(path, [(one.name, one.type, one.shape) for one in inputs])
+    declared, batch = shape[0], request.settings.batch_size
+    if isinstance(declared, int) and declared != batch:
         raise ModelError(
             Message(
-                "{path} takes {width} x {height} px, and only square inputs are run here",
-                path=Path(request.model.path),
-                width=declared[1],
-                height=declared[0],
+                "{path} takes {declared} pictures at once, and batch_size is {asked}; set"
+                " batch_size to {declared}, or export it with a free batch",
+                path=path,
+                declared=declared,
+                asked=batch,
             )
         )
-    side = request.settings.network_size or (declared[0] if declared else request.model.side)
-    if side is None:
-        raise ModelError(
-            Message(
-                "{model} leaves its input size open; give --network-size",
-                model=Path(request.model.path),
-            )
-        )
-    return side

@@ -1,11 +1,10 @@
-"""ONNX Runtime's part of an exported Python script."""
+"""The engines' parts of exported Python scripts."""
 
 from __future__ import annotations
 
-from rembg_tuner.engines.onnxruntime.spec import OPTION_ATTRIBUTES
-from rembg_tuner.engines.spec import Script
+from rembg_tuner.engines.spec import OPTION_ATTRIBUTES, Script
 
-_BLOCK = '''import os
+_ONNXRUNTIME_BLOCK = '''import os
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from pathlib import Path
 # to.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"'''
 
-_BODY = '''def load():
+_ONNXRUNTIME_BODY = '''def load():
     """Make the session. These are attributes of SessionOptions: as provider options they would be ignored."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
@@ -59,10 +58,10 @@ _OPTIONS = "".join(
     f"    options.{attribute} = {knob.upper()}\n" for knob, attribute in OPTION_ATTRIBUTES.items()
 )
 
-SCRIPT = Script(
-    block=_BLOCK,
+ONNXRUNTIME = Script(
+    block=_ONNXRUNTIME_BLOCK,
     imports="import onnx\nimport onnxruntime",
-    body=_BODY.replace("@OPTIONS@", _OPTIONS),
+    body=_ONNXRUNTIME_BODY.replace("@OPTIONS@", _OPTIONS),
     # Those of ONNX Runtime's packages that hold another provider than the CPU's.
     packages={
         "cpu": ("onnx", "onnxruntime"),
@@ -70,4 +69,39 @@ SCRIPT = Script(
         "tensorrt": ("onnx", "onnxruntime-gpu"),
         "openvino": ("onnx", "onnxruntime-openvino"),
     },
+)
+
+_OPENVINO_BLOCK = """import sys
+from pathlib import Path
+
+# The openvino package reports to Google Analytics while it is imported; without this module it does
+# not.
+sys.modules["openvino_telemetry"] = None"""
+
+_OPENVINO_BODY = '''def load():
+    """Compile the model for one picture at a time."""
+    core = openvino.Core()
+    model = core.read_model(MODEL)
+    model.reshape({model.inputs[0]: openvino.PartialShape([1, 3, SIDE, SIDE])})
+    model = openvino.Model([model.outputs[0]], model.get_parameters())  # the others are supervision
+    options = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+    if THREADS:
+        options["INFERENCE_NUM_THREADS"] = str(THREADS)
+    if PRECISION in ("bf16", "fp16"):
+        options["INFERENCE_PRECISION_HINT"] = {"bf16": "bf16", "fp16": "f16"}[PRECISION]
+    else:  # int8 is in the file itself; what is left is fp32, on a CPU with bf16 too
+        options["INFERENCE_PRECISION_HINT"] = "f32"
+    return core.compile_model(model, "CPU", options)
+
+
+def predict(compiled, tensor):
+    """Run the network: float32 (1, 3, side, side) in, float32 (1, 1, side, side) out."""
+    return compiled([tensor])[compiled.outputs[0]]
+'''
+
+OPENVINO = Script(
+    block=_OPENVINO_BLOCK,
+    imports="import openvino",
+    body=_OPENVINO_BODY,
+    packages={"cpu": ("openvino",)},
 )

@@ -9,10 +9,14 @@ with a network of u2net's size the load's peak falls from 610 to 443 MiB, and wh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
+import sys
+from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino
@@ -21,9 +25,9 @@ from openvino import properties
 from rembg_tuner.base.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.base.files import has_its_sum, making_folder, replacing, write_sum
 from rembg_tuner.base.messages import Message, join_parts, quoted
-from rembg_tuner.engines.arrays import fill_up, pictures_of
+from rembg_tuner.engines.protocols import fill_up, pictures_of, resolve_side
 from rembg_tuner.models.onnx_header import refuse_newer
-from rembg_tuner.models.spec import refuse_no_output
+from rembg_tuner.models.spec import check_outputs, not_a_picture
 
 if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest
@@ -117,7 +121,7 @@ class OpenVinoEngine:
                     Message("the run was cancelled while the network ran")
                 ) from error
             raise EngineError(
-                Message("OpenVINO failed: {reason}", reason=_sentence(error))
+                Message("OpenVINO failed: {reason}", reason=_reason(error))
             ) from error
         output: RawOutput = self._request.get_output_tensor(0).data
         return pictures_of(output, self._path)[:count].copy()
@@ -183,50 +187,19 @@ def _blob_path(core: openvino.Core, request: EngineRequest, config: dict[str, ob
 def _compile(
     core: openvino.Core, request: EngineRequest, config: dict[str, object]
 ) -> openvino.CompiledModel:
-    """Read the released file, keep the first output, fix the input's size, compile."""
-    path, size = Path(request.model.path), request.settings.network_size
-    refuse_newer(Path(request.model.graph_path), called=path)
-    try:
-        model = core.read_model(request.model.graph_path)
-    except RuntimeError as error:
-        raise ModelError(
-            Message(
-                "{path} is not a model that OpenVINO reads: {reason}",
-                path=path,
-                reason=_sentence(error),
-            )
-        ) from error
-    if not _takes_a_picture(model):
-        inputs = [
-            (str(i.get_partial_shape()), i.get_element_type().to_string()) for i in model.inputs
-        ]
-        raise ModelError(
-            Message(
-                "{path} does not take one picture: its inputs are {inputs}, and one float32 of"
-                " shape (1, 3, height, width) is needed",
-                path=path,
-                inputs=str(inputs),
-            )
-        )
-    refuse_no_output(len(model.outputs), request.model.path)
-    model = openvino.Model([model.outputs[0].get_node().input_value(0)], model.get_parameters())
+    """Read the released file, keep the first output, fix the input's size, compile.
+
+    Raises:
+        ModelError: the file is not a model, or cannot take the network size.
+        EngineError: compiling failed.
+    """
+    path = Path(request.model.path)
+    model = _read_model(core, request)
     shape = model.inputs[0].get_partial_shape()
-    if shape[2].is_static and shape[3].is_static and shape[2] != shape[3]:
-        raise ModelError(
-            Message(
-                "{path} takes {width} x {height} px, and only square inputs are run here",
-                path=path,
-                width=int(shape[3].get_length()),
-                height=int(shape[2].get_length()),
-            )
-        )
-    side = (
-        size or (None if shape[2].is_dynamic else int(shape[2].get_length())) or request.model.side
+    height, width = (
+        0 if size.is_dynamic else int(size.get_length()) for size in (shape[2], shape[3])
     )
-    if side is None:
-        raise ModelError(
-            Message("{model} leaves its input size open; give --network-size", model=path)
-        )
+    side = resolve_side(request, width=width, height=height)
     try:
         model.reshape(
             {model.inputs[0]: openvino.PartialShape([request.settings.batch_size, 3, side, side])}
@@ -237,7 +210,7 @@ def _compile(
                 "{path} cannot take network_size {side}; leave it at 0: {reason}",
                 path=path,
                 side=side,
-                reason=_sentence(error),
+                reason=_reason(error),
             )
         ) from error
     if request.settings.precision in _HALF:
@@ -246,10 +219,38 @@ def _compile(
         return core.compile_model(model, _DEVICE, config)
     except RuntimeError as error:
         raise EngineError(
+            Message("OpenVINO could not compile {path}: {reason}", path=path, reason=_reason(error))
+        ) from error
+
+
+def _read_model(core: openvino.Core, request: EngineRequest) -> openvino.Model:
+    """Read the model's file and keep the first output.
+
+    Raises:
+        ModelError: the file is not a model, does not take one picture, or has no output.
+    """
+    path = Path(request.model.path)
+    refuse_newer(Path(request.model.graph_path), called=path)
+    try:
+        model = core.read_model(request.model.graph_path)
+    except RuntimeError as error:
+        raise ModelError(
             Message(
-                "OpenVINO could not compile {path}: {reason}", path=path, reason=_sentence(error)
+                "{path} is not a model that OpenVINO can read: {reason}",
+                path=path,
+                reason=_reason(error),
             )
         ) from error
+    if not _takes_a_picture(model):
+        raise not_a_picture(
+            path,
+            [
+                (str(one.get_partial_shape()), one.get_element_type().to_string())
+                for one in model.inputs
+            ],
+        )
+    check_outputs(len(model.outputs), path)
+    return openvino.Model([model.outputs[0].get_node().input_value(0)], model.get_parameters())
 
 
 def _halved(core: openvino.Core, model: openvino.Model, request: EngineRequest) -> openvino.Model:
@@ -291,7 +292,7 @@ def _runs_int8(compiled: openvino.CompiledModel) -> bool:
     return False
 
 
-def _sentence(error: RuntimeError) -> Message:
+def _reason(error: RuntimeError) -> Message:
     """Return the last line of OpenVINO's complaint, which is the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return quoted(lines[-1]) if lines else Message("no reason was given")
@@ -300,3 +301,40 @@ def _sentence(error: RuntimeError) -> Message:
 def cpu_capabilities() -> list[str]:
     """List what the CPU device computes in, in OpenVINO's words."""
     return sorted(openvino.Core().get_property(_DEVICE, properties.device.capabilities()))
+
+
+def int8_versions() -> dict[str, str]:
+    """Give the versions of what makes the graph."""
+    return {name: version_of(name) for name in ("nncf", "onnx")}
+
+
+def quantize(
+    model: Any, inputs: list[NetworkInput], *, input_name: str, left_out: list[str]
+) -> Any:
+    """Quantise a graph: weights by channel and symmetric, activations asymmetric, biases corrected.
+
+    Args:
+        model: an onnx.ModelProto with one input, opset 13 or newer.
+        inputs: what the ranges are taken from, each float32 (1, 3, side, side).
+        input_name: of the graph's input.
+        left_out: nodes that stay in float32.
+
+    Returns:
+        Another onnx.ModelProto.
+
+    Source: Kozlov et al., Neural Network Compression Framework, arXiv:2002.08679.
+    """
+    import nncf  # half a second, and not needed by a run
+
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    scope = {"ignored_scope": nncf.IgnoredScope(names=left_out)} if left_out else {}
+    # Its progress bars go to standard output, where --json's document stands alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        return nncf.quantize(
+            model,
+            nncf.Dataset(inputs, lambda one: {input_name: one}),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(inputs),
+            fast_bias_correction=True,
+            **scope,
+        )

@@ -1,1 +1,0 @@
-"""The stock pipeline, `rembg.remove`, to compare with."""
