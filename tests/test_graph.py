@@ -384,7 +384,9 @@ def test_an_opset_of_tomorrow_is_told_when_it_is_fitted(has_shape: bool, tmp_pat
         model.graph.output[0].type.tensor_type.ClearField("shape")
     source = tmp_path / "own.onnx"
     source.write_bytes(model.SerializeToString())
-    with pytest.raises(ModelError, match="is in opset 99, and this ONNX Runtime supports") as caught:
+    with pytest.raises(
+        ModelError, match="is in opset 99, and this ONNX Runtime supports"
+    ) as caught:
         fitted(source, tmp_path, side=64)
     assert str(caught.value).startswith(str(source))
 

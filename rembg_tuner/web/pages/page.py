@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rembg_tuner.settings.settings import KNOBS
-from rembg_tuner.web.api import endpoint
 from rembg_tuner.web.pages import compare_tab, deploy_tab, events, sweep_tab, system_tab, widgets
 from rembg_tuner.web.pages.choices import fill_form, preset_settings
 from rembg_tuner.web.pages.events import Widgets
@@ -24,6 +23,8 @@ from rembg_tuner.web.pages.widgets import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gradio.components import Component
 
     from rembg_tuner.web.pages.handlers import Desk
@@ -32,12 +33,13 @@ TITLE = "rembg tuner"
 _STORAGE_KEY = "rembg-tuner"  # with the secret fixed, what is stored outlives a restart
 
 
-def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
+def build_page(desk: Desk, *, preset: str, add_api: Callable[[Desk], None]) -> gr.Blocks:
     """Build the page.
 
     Args:
         desk: the line, the folder and the visitors.
         preset: what a new visitor starts from.
+        add_api: adds the endpoint for programs.
     """
     words = page_words()
     page = PageBlocks(title=TITLE, analytics_enabled=False, fill_width=True)
@@ -72,16 +74,16 @@ def build_page(desk: Desk, *, preset: str) -> gr.Blocks:
             deploy_tab.add_deploy_tab(deploy.select, desk, parts, handlers, budgets)
         events.tie_events(page, parts, desk, preset=preset)
         events.tie_models(models_tab.select, parts, desk)
-        endpoint.add_cut(desk)
+        add_api(desk)
     return page
 
 
-def build_programs_page(desk: Desk) -> gr.Blocks:
+def build_programs_page(desk: Desk, *, add_api: Callable[[Desk], None]) -> gr.Blocks:
     """Build what `--no-ui` serves: the endpoint for programs, and a line that says so."""
     page = PageBlocks(title=TITLE, analytics_enabled=False)
     with page:
         gr.Markdown("rembg tuner serves programs here: see **/cut** under *Use via API* below.")
-        endpoint.add_cut(desk)
+        add_api(desk)
     return page
 
 

@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from rembg_tuner.web.api.endpoint import add_cut
 from rembg_tuner.web.pages.choices import LIMITS
 from rembg_tuner.web.pages.handlers import Desk
 from rembg_tuner.web.pages.page import build_page, build_programs_page
@@ -50,9 +51,9 @@ def launch_page(
     """
     desk = Desk.set_up(slots_lane, folder, Visitors(folder), may_download=arguments.downloads)
     if arguments.no_ui:
-        page = build_programs_page(desk)
+        page = build_programs_page(desk, add_api=add_cut)
     else:
-        page = build_page(desk, preset=arguments.preset)
+        page = build_page(desk, preset=arguments.preset, add_api=add_cut)
     calm_queue(page)
     wake_on_arrival(page)
     vars(gradio.route_utils)["NamedTemporaryFile"] = temporary_upload
