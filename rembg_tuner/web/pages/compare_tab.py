@@ -11,11 +11,12 @@ from rembg_tuner.base.errors import TunerError
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.settings.settings import KNOBS
 from rembg_tuner.tuning.article import ARTICLE_ROWS, OUR_ROWS
+from rembg_tuner.web.pages.assets import long_task_script
 from rembg_tuner.web.pages.choices import chosen_settings, preset_settings
 from rembg_tuner.web.pages.events import QUIET, begin_buttons, end_buttons, tie_redrawing
 from rembg_tuner.web.pages.handlers import example_of
 from rembg_tuner.web.pages.study_handlers import Held, StudyHandlers, over_earlier, refuse_absent
-from rembg_tuner.web.pages.widgets import held_choices, page_words, preset_choices, study_script
+from rembg_tuner.web.pages.widgets import held_choices, page_words, preset_choices
 
 if TYPE_CHECKING:
     from rembg_tuner.web.pages.events import Widgets
@@ -64,7 +65,9 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
                 stop = gr.Button(words("sweep.stop"), interactive=False, elem_id="compare-stop")
             article = gr.Button(words("compare.article"), elem_id="compare-article", size="sm")
         with gr.Column(scale=7, min_width=320):
-            shown = gr.HTML(words("compare.empty"), js_on_load=study_script(), elem_id="comparison")
+            shown = gr.HTML(
+                words("compare.empty"), js_on_load=long_task_script(), elem_id="comparison"
+            )
 
     async def compare(
         request: gr.Request, picture: str | None, names: list[str], *rest: Any
