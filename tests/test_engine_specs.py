@@ -23,9 +23,10 @@ from rembg_tuner.export.values import TARGETS, Export, Measured
 from rembg_tuner.models.catalogue import INT8_ENDINGS, find_model
 from rembg_tuner.runtime.diagnosis import EngineState, _engine_state
 from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.settings.building import build_settings
 from rembg_tuner.settings.precision import resolve_precision
 from rembg_tuner.settings.resolve import resolve
-from rembg_tuner.settings.settings import KNOBS, Settings, build_settings, is_honoured, type_of
+from rembg_tuner.settings.settings import KNOBS, Settings, is_honoured, type_of
 from rembg_tuner.tuning.grid import default_axes
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.runtime.derived import prepare
-from rembg_tuner.settings.settings import build_settings
+from rembg_tuner.settings.building import build_settings
 from rembg_tuner.worker.pipeline import Job
 
 ROOT = Path(__file__).parent.parent

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 
 from rembg_tuner.base.messages import Message
+from rembg_tuner.settings.building import build_settings
 from rembg_tuner.settings.results import (
     Environment,
     Failure,
@@ -19,7 +20,7 @@ from rembg_tuner.settings.results import (
     read_message,
     setting_peak_bytes,
 )
-from rembg_tuner.settings.settings import Settings, build_settings
+from rembg_tuner.settings.settings import Settings
 
 SETTINGS = Settings(engine="onnxruntime", max_side=512)
 RESULT = Result(

@@ -11,6 +11,7 @@ from made_machines import INT8_OF_U2NETP, make_machine
 from rembg_tuner.base.errors import PresetError, SettingsError
 from rembg_tuner.base.yaml_files import format_mapping, read_mapping
 from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.settings.building import build_settings
 from rembg_tuner.settings.check import check
 from rembg_tuner.settings.host import Host
 from rembg_tuner.settings.machine import Machine
@@ -23,7 +24,7 @@ from rembg_tuner.settings.presets import (
 )
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.resolve import resolve
-from rembg_tuner.settings.settings import Settings, build_settings
+from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.bench import preset_measurements
 
 if TYPE_CHECKING:

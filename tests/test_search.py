@@ -16,9 +16,10 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.cli.flags import list_reader_of
 from rembg_tuner.runtime.diagnosis import ProviderState
+from rembg_tuner.settings.building import build_settings
 from rembg_tuner.settings.machine import Machine
 from rembg_tuner.settings.resolve import resolve
-from rembg_tuner.settings.settings import Settings, Value, build_settings
+from rembg_tuner.settings.settings import Settings, Value
 from rembg_tuner.tuning.grid import default_axes, make_grid, shuffled
 from rembg_tuner.tuning.plan import Plan
 from rembg_tuner.tuning.search import GuidedSearch, WholeGrid

@@ -14,6 +14,7 @@ from made_machines import make_machine
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.engines import table
+from rembg_tuner.settings.building import build_settings
 from rembg_tuner.settings.check import checked_settings
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import (
@@ -21,7 +22,6 @@ from rembg_tuner.settings.settings import (
     KNOBS,
     Settings,
     best_installed_engine,
-    build_settings,
     default_of,
     default_text,
     flag_of,

@@ -29,7 +29,8 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.cli.main import main
 from rembg_tuner.imaging.comparisons import another_shape
 from rembg_tuner.runtime.comparer import Comparer
-from rembg_tuner.settings.settings import Settings, build_settings
+from rembg_tuner.settings.building import build_settings
+from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.comparison import ComparisonRequest, NamedSettings, compare_settings
 from rembg_tuner.tuning.environment import context_of, weights_key

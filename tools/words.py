@@ -62,7 +62,7 @@ def extract_python(file: IO[bytes], *_: object, **__: object) -> Extracted:
             yield node.lineno, "gettext", texts[0], []
         elif node.func.id == "plural" and len(texts) == 2:
             yield node.lineno, "ngettext", (texts[0], texts[1]), []
-        elif node.func.id == "Knob":
+        elif node.func.id == "_knob":
             for word in node.keywords:
                 if word.arg in ("summary", "allowed") and _is_text(word.value):
                     yield node.lineno, "gettext", word.value.value, []  # type: ignore[attr-defined]  # a Constant

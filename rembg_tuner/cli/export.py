@@ -18,11 +18,11 @@ from rembg_tuner.cli.streams import STANDARD
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured, measured_of_trial
 from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.settings.building import build_settings
 from rembg_tuner.settings.presets import find_preset
 from rembg_tuner.settings.records import read_record
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.resolve import resolve
-from rembg_tuner.settings.settings import build_settings
 from rembg_tuner.tuning.folder import read_summary
 from rembg_tuner.tuning.recommend import recommend
 from rembg_tuner.tuning.trials import differing_knobs, label_of

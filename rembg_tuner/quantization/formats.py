@@ -13,7 +13,8 @@ from rembg_tuner.models.spec import name_of
 from rembg_tuner.quantization.make import average_agreement, predict_mattes
 from rembg_tuner.quantization.pictures import list_pictures, read_pictures
 from rembg_tuner.runtime.derived import prepare
-from rembg_tuner.settings.check import build_with_defaults, check
+from rembg_tuner.settings.building import build_with_defaults
+from rembg_tuner.settings.check import check
 from rembg_tuner.settings.settings import Settings
 
 if TYPE_CHECKING:

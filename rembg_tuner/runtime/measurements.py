@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rembg_tuner.base.messages import Message, Quoted
 from rembg_tuner.base.sqlite_files import use_rebuilt
-from rembg_tuner.settings.settings import build_settings
+from rembg_tuner.settings.building import build_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,14 +18,12 @@ from rembg_tuner.base.errors import ModelError, SettingsError
 from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.engines.table import ENGINES, own_file_problem
 from rembg_tuner.models.spec import name_of
+from rembg_tuner.settings.building import build_with_defaults
 from rembg_tuner.settings.settings import (
     KNOBS,
     Settings,
     default_of,
-    interpret_values,
     is_honoured,
-    unknown_problems,
-    value_problems,
     value_text,
 )
 
@@ -441,30 +439,6 @@ _RULES: tuple[Callable[[_Context], Iterator[Refusal]], ...] = (
     _large_focus,
     _missing_files,
 )
-
-
-def build_with_defaults(
-    values: Mapping[str, object],
-) -> tuple[Settings, list[Message], frozenset[str]]:
-    """Make Settings of values by name, with defaults where a value cannot be.
-
-    Args:
-        values: knobs by name, as they stand in YAML, JSON or a form; those left out take their
-            defaults.
-
-    Returns:
-        The settings, what is wrong with single values, and the names of those.
-    """
-    meant = interpret_values(values)
-    wrong = {
-        name: found
-        for name in KNOBS
-        if name in meant and (found := value_problems(name, meant[name]))
-    }
-    fitting = {name: value for name, value in meant.items() if name not in wrong}
-    settings = Settings(**fitting)  # type: ignore[arg-type]  # each was looked at
-    problems = [*unknown_problems(values), *(one for found in wrong.values() for one in found)]
-    return settings, problems, frozenset(wrong)
 
 
 def checked_settings(values: Mapping[str, object]) -> Settings:

@@ -8,7 +8,8 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message, Term
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.spec import MODEL_ALIASES
-from rembg_tuner.settings.check import build_with_defaults, check, value_term
+from rembg_tuner.settings.building import build_with_defaults
+from rembg_tuner.settings.check import check, value_term
 from rembg_tuner.settings.settings import default_of
 
 if TYPE_CHECKING:

@@ -13,17 +13,10 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.spec import MODEL_ALIASES
+from rembg_tuner.settings.building import interpret_values, unknown_problems
 from rembg_tuner.settings.check import check, unhonoured_reason, value_term
 from rembg_tuner.settings.resolve import resolve
-from rembg_tuner.settings.settings import (
-    KNOBS,
-    Settings,
-    default_of,
-    interpret_values,
-    is_honoured,
-    unknown_problems,
-    value_problems,
-)
+from rembg_tuner.settings.settings import KNOBS, Settings, default_of, is_honoured, value_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -15,7 +15,8 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.models.catalogue import find_model, read_catalogue
 from rembg_tuner.runtime.diagnosis import absent_providers, provider_states
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.settings.settings import build_settings, default_of
+from rembg_tuner.settings.building import build_settings
+from rembg_tuner.settings.settings import default_of
 from rembg_tuner.tuning.budgets import Budgets, read_budgets
 from rembg_tuner.tuning.folder import PLAN_FILE, read_plan_file
 from rembg_tuner.tuning.grid import make_grid

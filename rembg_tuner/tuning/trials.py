@@ -15,15 +15,9 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message, Parameter, Quoted, Term, join_parts, plural
 from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.models.spec import name_of
+from rembg_tuner.settings.building import build_settings
 from rembg_tuner.settings.results import message_to_dict, read_message
-from rembg_tuner.settings.settings import (
-    KNOBS,
-    Settings,
-    Value,
-    build_settings,
-    is_honoured,
-    type_of,
-)
+from rembg_tuner.settings.settings import KNOBS, Settings, Value, is_honoured, type_of
 from rembg_tuner.tuning.stats import UNSTABLE_SPREAD
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from rembg_tuner.base.messages import Message, Quoted
 from rembg_tuner.engines.table import ENGINES, open_engine
 from rembg_tuner.models.spec import ModelSpec, verify
 from rembg_tuner.settings.address_space import root_reason
-from rembg_tuner.settings.settings import build_settings
+from rembg_tuner.settings.building import build_settings
 from rembg_tuner.worker.pipeline import Job, Outcome, Stages, Undone, cut_out_together, run_job
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from rembg_tuner.imaging.formats import sniff
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.runtime.diagnosis import absent_providers, provider_states
 from rembg_tuner.runtime.this_machine import read_machine, refresh
-from rembg_tuner.settings.check import build_with_defaults, check
+from rembg_tuner.settings.building import build_with_defaults
+from rembg_tuner.settings.check import check
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import find_preset
 from rembg_tuner.settings.requested import requested_settings

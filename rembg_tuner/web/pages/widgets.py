@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.settings.check import FOCUS_USES, build_with_defaults, check
+from rembg_tuner.settings.building import build_with_defaults
+from rembg_tuner.settings.check import FOCUS_USES, check
 from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.settings.settings import (
     ENGINE_NAMES,
