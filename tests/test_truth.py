@@ -43,10 +43,7 @@ for line in sys.stdin:
     print("done", flush=True)
 """
 
-pytestmark = [
-    pytest.mark.alone,
-    pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
 
 
 class Child:

@@ -16,7 +16,7 @@ from rembg_tuner.settings.presets import find_preset, read_presets
 from rembg_tuner.web.pages import choices, widgets
 from rembg_tuner.web.pages.arrival import Arrival, Browser, _measured
 from rembg_tuner.web.pages.choices import absence_of
-from rembg_tuner.web.pages.study_handlers import refuse_absent
+from rembg_tuner.web.pages.task_tabs import refuse_absent
 from rembg_tuner.web.pages.visitors import Visitor
 from rembg_tuner.web.pages.widgets import ABSENT_MARK, choices_of, page_words, precision_choices
 

@@ -29,10 +29,11 @@ from rembg_tuner.tuning.sweep import SweepProgress
 from rembg_tuner.tuning.trials import Trial
 from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import message_text, page_text
+from rembg_tuner.web.pages.compare_tab import show_comparison
 from rembg_tuner.web.pages.failures import DISK_FULL
 from rembg_tuner.web.pages.long_tasks import BusyError, LongTask, LongTasks
-from rembg_tuner.web.pages.study_handlers import StudyHandlers, budgets_of, over_earlier
-from rembg_tuner.web.pages.views.compare import show_comparison
+from rembg_tuner.web.pages.study_handlers import StudyHandlers, budgets_of
+from rembg_tuner.web.pages.task_tabs import error_above
 from rembg_tuner.web.pages.views.soak import show_soak
 from rembg_tuner.web.pages.visitors import Visitor
 
@@ -137,7 +138,7 @@ def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
         first.progress = progress
         with pytest.raises(BusyError) as caught:
             studies.start(Path("/nowhere"), lambda *_: None)
-        shown = over_earlier(caught.value, HANDLERS.show(visitor, Budgets()), "zh-CN")
+        shown = error_above(caught.value, HANDLERS.show(visitor, Budgets()), "zh-CN")
         assert told in shown
         assert "请稍候" in shown
         assert 'role="alert"' not in shown
@@ -160,7 +161,7 @@ def test_who_comes_during_a_timing_is_told_that() -> None:
 
 def test_what_cannot_be_asked_is_told_above_what_there_is() -> None:
     """As an alert."""
-    shown = over_earlier(SettingsError([Message("no")]), "<p>before</p>", "en")
+    shown = error_above(SettingsError([Message("no")]), "<p>before</p>", "en")
     assert 'role="alert"' in shown
     assert shown.endswith("<p>before</p></div>")
 

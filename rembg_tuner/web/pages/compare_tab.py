@@ -1,58 +1,98 @@
-"""The tab that compares: its parts, and what ties them to their handlers."""
+"""The Compare tab: two to six settings on one picture, their cut-outs side by side, one table."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator  # Gradio reads annotations at run time
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from rembg_tuner.base.errors import TunerError
+from rembg_tuner.base.errors import SettingsError, TunerError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import format_guess
 from rembg_tuner.models.catalogue import read_catalogue
-from rembg_tuner.settings.settings import KNOBS
+from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.tuning.article import ARTICLE_ROWS, OUR_ROWS
-from rembg_tuner.web.pages.assets import long_task_script
-from rembg_tuner.web.pages.choices import chosen_settings, preset_settings
-from rembg_tuner.web.pages.events import QUIET, begin_buttons, end_buttons, tie_redrawing
+from rembg_tuner.tuning.comparison import (
+    MAX_COMPARED,
+    ComparisonRequest,
+    NamedSettings,
+    compare_settings,
+)
+from rembg_tuner.tuning.reference import find_reference
+from rembg_tuner.tuning.trials import differing_knobs
+from rembg_tuner.web.locale.words import message_text, page_text, setting_name
+from rembg_tuner.web.pages.choices import chosen_settings, most_pixels, preset_settings
+from rembg_tuner.web.pages.events import QUIET
 from rembg_tuner.web.pages.handlers import example_of
-from rembg_tuner.web.pages.study_handlers import Held, StudyHandlers, over_earlier, refuse_absent
-from rembg_tuner.web.pages.widgets import held_choices, page_words, preset_choices
+from rembg_tuner.web.pages.task_tabs import (
+    Values,
+    by_name,
+    error_above,
+    follow,
+    refuse_absent,
+    tie_begin,
+    tie_end,
+    tie_redrawing,
+    uploads_of,
+)
+from rembg_tuner.web.pages.templating import label_text, render
+from rembg_tuner.web.pages.widgets import (
+    page_words,
+    preset_choices,
+    reference_choices,
+    study_script,
+)
 
 if TYPE_CHECKING:
+    from rembg_tuner.runtime.comparer import Comparer
     from rembg_tuner.web.pages.events import Widgets
     from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.web.pages.long_tasks import LongTask, QueuedTrialRunner
+    from rembg_tuner.web.pages.visitors import Visitor
 
+MIN_COMPARED = 2
 _COMPARED = ("balanced", "fastest", "smallest", "edge")
 
 
-def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
-    """Lay the tab out, left what to compare, right what came of it; and tie it.
+def add_compare_tab(opened: Any, desk: Desk, cut: Widgets) -> None:
+    """Add the tab's widgets and events.
 
     Args:
-        opened: the event of the tab's being opened.
+        opened: the event that the tab was opened.
         desk: with the visitors.
-        parts: the first tab's, whose picture and form are used.
+        cut: the widgets of the first tab, for its picture and form.
     """
-    words, handlers = page_words(), StudyHandlers(desk)
+    CompareTab(desk, cut, _lay_out()).tie(opened)
+
+
+def _lay_out() -> dict[str, Any]:
+    """Lay out the widgets: left what to compare, right the result."""
+    words = page_words()
+    made: dict[str, Any] = {}
     with gr.Row(elem_classes=["rt-two"]):
         with gr.Column(scale=4, min_width=300, elem_classes=["rt-todo"]):
             gr.HTML(words("compare.lead"), elem_classes=["rt-lead"])
-            presets = gr.CheckboxGroup(
+            made["presets"] = gr.CheckboxGroup(
                 choices=preset_choices(),
                 value=list(_COMPARED),
                 label=words("compare.presets"),
                 elem_id="compared",
                 elem_classes=["rt-chips"],
             )
-            own = gr.Checkbox(value=False, label=words("compare.own"), elem_id="compare-own")
-            held = gr.Dropdown(
-                held_choices("compare.held.first"),
+            made["own"] = gr.Checkbox(
+                value=False, label=words("compare.own"), elem_id="compare-own"
+            )
+            made["reference"] = gr.Dropdown(
+                reference_choices("compare.held.first"),
                 value="",
                 label=words("held.label"),
                 info=words("held.info"),
                 elem_id="compare-held",
             )
-            mask = gr.File(
+            made["mask"] = gr.File(
                 file_types=["image"],
                 type="filepath",
                 label=words("compare.mask"),
@@ -61,74 +101,227 @@ def add_compare_tab(opened: Any, desk: Desk, parts: Widgets) -> None:
                 elem_classes=["rt-drop"],
             )
             with gr.Row(elem_classes=["rt-buttons"]):
-                go = gr.Button(words("compare.run"), variant="primary", elem_id="compare-run")
-                stop = gr.Button(words("sweep.stop"), interactive=False, elem_id="compare-stop")
-            article = gr.Button(words("compare.article"), elem_id="compare-article", size="sm")
-        with gr.Column(scale=7, min_width=320):
-            shown = gr.HTML(
-                words("compare.empty"), js_on_load=long_task_script(), elem_id="comparison"
+                made["run"] = gr.Button(
+                    words("compare.run"), variant="primary", elem_id="compare-run"
+                )
+                made["stop"] = gr.Button(
+                    words("sweep.stop"), interactive=False, elem_id="compare-stop"
+                )
+            made["article"] = gr.Button(
+                words("compare.article"), elem_id="compare-article", size="sm"
             )
+        with gr.Column(scale=7, min_width=320):
+            made["shown"] = gr.HTML(
+                words("compare.empty"), js_on_load=study_script(), elem_id="comparison"
+            )
+    return made
 
-    async def compare(
-        request: gr.Request, picture: str | None, names: list[str], *rest: Any
-    ) -> AsyncIterator[str]:
+
+class CompareTab:
+    """The tab's events."""
+
+    def __init__(self, desk: Desk, cut: Widgets, widgets: dict[str, Any]) -> None:
+        """Use a desk, the widgets of the first tab, and this tab's own by name."""
+        self.desk = desk
+        self.cut = cut
+        self.widgets = widgets
+        self.inputs = {name: widgets[name] for name in ("presets", "own", "reference", "mask")}
+
+    def tie(self, opened: Any) -> None:
+        """Tie the events to the widgets."""
+        own, cut = self.widgets, self.cut
+        inputs = {cut.picture, cut.preset, *cut.knobs.values(), *self.inputs.values()}
+        choices, shown = [own["presets"], own["reference"]], own["shown"]
+        starts = [own["run"], own["article"]]
+        running: dict[str, Any] = {"concurrency_limit": None, **QUIET}
+        tie_begin([start.click for start in starts], own["stop"], starts)
+        run = own["run"].click(self.compare, inputs, shown, **running)
+        article = own["article"].click(self.choose_article, None, choices, queue=False, **QUIET)
+        article = article.then(self.compare_article, inputs, shown, **running)
+        tie_end([run, article], own["stop"], starts)
+        own["stop"].click(self.stop, None, None, queue=False, **QUIET)
+        tie_redrawing(opened, shown, self.desk, "compare", self.draw)
+        opened(self.update_choices, None, choices, queue=False, **QUIET)
+
+    def update_choices(self) -> Values:
+        """Offer the presets and models that are installed by now."""
+        return {
+            self.widgets["presets"]: gr.update(choices=preset_choices()),
+            self.widgets["reference"]: gr.update(choices=reference_choices("compare.held.first")),
+        }
+
+    def choose_article(self) -> Values:
+        """Choose the article's presets and ours, with the matte of u2net as the reference.
+
+        A preset whose model is not installed has a row with the reason.
+        """
+        first = ARTICLE_ROWS[0]
+        entry = read_catalogue().get(preset_settings(first).model)
+        is_installed = entry is not None and entry.find() is not None
+        return {
+            self.widgets["presets"]: [*ARTICLE_ROWS, *OUR_ROWS],
+            self.widgets["reference"]: "" if is_installed else ARTICLE_ROWS[1],
+        }
+
+    async def compare(self, values: Values, request: gr.Request) -> AsyncIterator[str]:
+        """Compare the chosen presets, which must be able to run here."""
         try:
-            refuse_absent(names)
+            refuse_absent(values[self.widgets["presets"]])
         except TunerError as error:
-            visitor = desk.visitors.of(request)
-            yield over_earlier(error, handlers.comparison(visitor), visitor.language)
+            visitor = self.desk.visitors.of(request)
+            yield error_above(error, self.draw(visitor), visitor.language)
             return
-        async for html in compare_all(request, picture, names, *rest):
+        async for html in self.compare_article(values, request):
             yield html
 
-    async def compare_all(
-        request: gr.Request, picture: str | None, names: list[str], *rest: Any
-    ) -> AsyncIterator[str]:
-        visitor = desk.visitors.of(request)
-        mine, held_by, file, preset, *values = rest
-        form = dict(zip(KNOBS, values, strict=True))
+    async def compare_article(self, values: Values, request: gr.Request) -> AsyncIterator[str]:
+        """Compare the chosen presets, and the form's settings if wanted."""
+        visitor = self.desk.visitors.of(request)
         try:
-            settings = chosen_settings(preset, form)[0] if mine else None
+            task = self._start(values)
         except TunerError as error:
-            yield over_earlier(error, handlers.comparison(visitor), visitor.language)
+            yield error_above(error, self.draw(visitor), visitor.language)
             return
-        trusted = Held(name=held_by or "", mask=file)
-        async for html in handlers.compare(
-            visitor, picture or example_of(desk), names, settings, trusted
-        ):
+        visitor.comparing = task
+        async for html in follow(task, lambda: self.draw(visitor)):
             yield html
 
-    def end(request: gr.Request) -> None:
-        desk.visitors.of(request).stop_comparing()
+    def draw(self, visitor: Visitor) -> str:
+        """Draw the visitor's comparison; empty if there is none."""
+        task = visitor.comparing
+        return "" if task is None else show_comparison(task, visitor.language)
 
-    asked = [parts.picture, presets, own, held, mask, parts.preset, *parts.knobs.values()]
-    running: dict[str, Any] = {"concurrency_limit": None, **QUIET}
-    begin_buttons([go.click, article.click], stop, [go, article])
-    begun = go.click(compare, asked, shown, **running)
-    begun_article = article.click(
-        _choose_article, None, [presets, held], queue=False, **QUIET
-    ).then(compare_all, asked, shown, **running)
-    end_buttons([begun, begun_article], stop, [go, article])
-    stop.click(end, None, None, queue=False, **QUIET)
-    tie_redrawing(opened, shown, desk, "compare", handlers.comparison)
-    opened(_offer, None, [presets, held], queue=False, **QUIET)
+    def stop(self, request: gr.Request) -> None:
+        """Stop the visitor's comparison."""
+        self.desk.visitors.of(request).stop_comparing()
+
+    def _start(self, values: Values) -> LongTask:
+        """Start what the widgets ask for.
+
+        Raises:
+            TunerError: it cannot be done, or another long task is running.
+        """
+        question = self._question(values)
+
+        def work(task: LongTask, runner: QueuedTrialRunner, comparer: Comparer) -> None:
+            task.compared = compare_settings(question, task.folder, runner, comparer)
+
+        task = self.desk.long_tasks.start(self.desk.folder.new_job(), work)
+        task.question = question
+        return task
+
+    def _question(self, values: Values) -> ComparisonRequest:
+        """Return the comparison that the widgets ask for.
+
+        Raises:
+            SettingsError: the number of settings, a setting, the picture or the reference is wrong.
+        """
+        own, cut = by_name(values, self.inputs), self.cut
+        entries = [
+            NamedSettings(name=name, settings=preset_settings(name)) for name in own["presets"]
+        ]
+        if own["own"]:
+            settings, _ = chosen_settings(values[cut.preset], by_name(values, cut.knobs))
+            entries.append(NamedSettings(name="mine", settings=settings))
+        if not MIN_COMPARED <= len(entries) <= MAX_COMPARED:
+            raise SettingsError(
+                [
+                    Message(
+                        "two to six settings can be compared, got {count}; choose others",
+                        count=len(entries),
+                    )
+                ]
+            )
+        [picture] = uploads_of(self.desk, [values[cut.picture] or example_of(self.desk)])
+        question = ComparisonRequest(
+            picture=picture,
+            entries=tuple(entries),
+            reference=entries[0].name,
+            has_previews=True,
+            max_pixels=most_pixels(picture),
+        )
+        if own["mask"]:
+            [mask] = uploads_of(self.desk, [own["mask"]])
+            return replace(question, reference=mask.name, mask=str(mask))
+        return _with_reference(question, own["reference"] or "")
 
 
-def _offer() -> tuple[Any, Any]:
-    """Return updates that say which presets and models are here by now."""
-    return gr.update(choices=preset_choices()), gr.update(
-        choices=held_choices("compare.held.first")
+def _with_reference(question: ComparisonRequest, name: str) -> ComparisonRequest:
+    """Return a comparison with the matte of a preset or a model as its reference.
+
+    Args:
+        question: whose reference is its first setting.
+        name: of the preset or model; empty: the first setting.
+
+    Raises:
+        SettingsError: it cannot run here.
+    """
+    refuse_absent([name] if name in read_presets() else [])
+    if not name:
+        return question
+    if any(entry.name == name for entry in question.entries):
+        return replace(question, reference=name)
+    settings, text = find_reference(name)
+    return replace(question, reference=text, trusted=settings)
+
+
+def show_comparison(task: LongTask, language: str) -> str:
+    """Render a comparison that is running, or its result."""
+    question, compared = task.question, task.compared
+    measured = [one.trial for one in compared if one.trial.is_measured]
+    state = "done"
+    if task.problem:
+        state = "failed"
+    elif task.is_running:
+        state = "running"
+    elif not compared or (task.is_stopped and not measured):
+        state = "stopped"
+    names = differing_knobs([one.entry.settings for one in compared])
+    return render(
+        "compare",
+        language,
+        state=state,
+        problem=task.problem,
+        status=_status(task, language),
+        compared=compared,
+        measured=measured,
+        seen=[one for one in compared if one.preview],
+        reference=None if question is None or question.mask else question.reference,
+        note=_agreement_text(task, language),
+        name_of=partial(setting_name, language=language),
+        label_of=lambda settings: label_text(settings, names, language),
     )
 
 
-def _choose_article() -> tuple[list[str], str]:
-    """Choose the article's presets and ours.
+def _status(task: LongTask, language: str) -> str:
+    """Return how long a comparison has been running, and which setting it measures."""
+    question = task.question
+    count = len(question.entries) if question else 0
+    text = page_text(
+        "compare.running", language, count=count, elapsed=format_guess(task.elapsed_s())
+    )
+    if question is None or task.measuring is None:
+        return text
+    names = [one.name for one in question.entries if one.settings == task.measuring]
+    name = setting_name(names[0] if names else str(question.reference), language)
+    return f"{text} {page_text('study.now', language, setting=name)}"
 
-    U2net's matte is what they are held against, if it is here.
 
-    A row whose model is not here says so, and how to get it.
-    """
-    first = ARTICLE_ROWS[0]
-    entry = read_catalogue().get(preset_settings(first).model)
-    is_here = entry is not None and entry.find() is not None
-    return [*ARTICLE_ROWS, *OUR_ROWS], "" if is_here else ARTICLE_ROWS[1]
+def _agreement_text(task: LongTask, language: str) -> str:
+    """Return what the agreement is with, or why there is none."""
+    question = task.question
+    if question is None:
+        return ""
+    reference = question.reference
+    name = (
+        message_text(reference, language)
+        if isinstance(reference, Message)
+        else setting_name(reference, language)
+    )
+    measured = [one.trial for one in task.compared if one.trial.is_measured]
+    if any(not picture.has_foreground for trial in measured for picture in trial.pictures):
+        return page_text("compare.nothing", language, name=name)
+    if all(trial.agreement is None for trial in measured):
+        return page_text("compare.lost", language)
+    kind = "" if question.mask else page_text("compare.no_truth", language)
+    return page_text("compare.held", language, name=name, kind=kind, n=question.rounds)

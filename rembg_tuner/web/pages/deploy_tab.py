@@ -25,12 +25,12 @@ from rembg_tuner.tuning.measure import ROUNDS
 from rembg_tuner.tuning.stats import summarise
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.choices import chosen_settings, machine_here
-from rembg_tuner.web.pages.events import QUIET, begin_buttons, end_buttons, tie_redrawing
+from rembg_tuner.web.pages.events import QUIET
 from rembg_tuner.web.pages.failures import show_problem
 from rembg_tuner.web.pages.handlers import example_of
 from rembg_tuner.web.pages.shipping import shipped_trial
-from rembg_tuner.web.pages.study_handlers import over_earlier
 from rembg_tuner.web.pages.sweep_tab import read_budgets
+from rembg_tuner.web.pages.task_tabs import error_above, tie_begin, tie_end, tie_redrawing
 from rembg_tuner.web.pages.templating import TOLD, file_link, label_text
 from rembg_tuner.web.pages.widgets import page_words
 
@@ -99,11 +99,11 @@ def add_deploy_tab(
     own.go.click(tab.write, inputs, own.shown, **QUIET)
     gr.on([opened, own.target.input], tab.look, inputs, own.shown, **QUIET)
     tie_redrawing(opened, own.soaked, desk, "soak", studies.soaked)
-    begin_buttons([own.soak.click], own.stop, [own.soak])
+    tie_begin([own.soak.click], own.stop, [own.soak])
     running = own.soak.click(
         tab.soak, [parts.picture, *inputs[1:]], own.soaked, concurrency_limit=None, **QUIET
     )
-    end_buttons([running], own.stop, [own.soak])
+    tie_end([running], own.stop, [own.soak])
     own.stop.click(tab.end, None, None, queue=False, **QUIET)
 
 
@@ -174,7 +174,7 @@ class _DeployTab:
         try:
             settings = self._chosen(visitor, values).settings
         except TunerError as error:
-            yield over_earlier(error, self.studies.soaked(visitor), visitor.language)
+            yield error_above(error, self.studies.soaked(visitor), visitor.language)
             return
         async for html in self.studies.soak(visitor, picture or example_of(self.desk), settings):
             yield html

@@ -21,7 +21,6 @@ from rembg_tuner.web.pages.widgets import DETAILS, RESULT_SIZES
 
 if TYPE_CHECKING:
     from rembg_tuner.web.pages.handlers import Desk, Shown
-    from rembg_tuner.web.pages.visitors import Visitor
 
 UNUSABLE = "rt-off"  # a button's class
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -72,29 +71,6 @@ class Widgets:
             elif name != "warning":
                 updates[getattr(self, name)] = value
         return updates or {self.result: gr.skip()}
-
-
-def tie_redrawing(
-    opened: Any, shown: Any, desk: Desk, name: str, draw: Callable[[Visitor], str]
-) -> None:
-    """Show what a longer task found before the page was loaded anew, once the task's tab is opened.
-
-    Args:
-        opened: the event of the tab's being opened.
-        shown: what shows the task.
-        desk: with the visitors.
-        name: of the task, as in `Visitor.undrawn`.
-        draw: draws it; empty where there is none.
-    """
-
-    def redraw(request: gr.Request) -> Any:
-        visitor = desk.visitors.of(request)
-        if name not in visitor.undrawn or visitor.is_busy:
-            return gr.skip()
-        visitor.undrawn.discard(name)
-        return draw(visitor) or gr.skip()
-
-    opened(redraw, None, shown, queue=False, **QUIET)
 
 
 def _usable(is_usable: bool) -> Any:
@@ -382,39 +358,6 @@ def _tie_picture(parts: Widgets, pictures: PictureHandlers) -> None:
     parts.examples.select(
         take_example, None, outputs, queue=False, trigger_mode="multiple", **QUIET
     )
-
-
-def begin_buttons(begins: list[Any], stop: Any, starts: list[Any]) -> None:
-    """Enable a Stop and disable the buttons that start, once one of these is pressed.
-
-    Tied before the work is: Gradio runs events in the order in which they are tied.
-    """
-    buttons = [stop, *starts]
-    gr.on(
-        begins, lambda: _enabled(stop=True, starts=len(starts)), None, buttons, queue=False, **QUIET
-    )
-
-
-def end_buttons(running: list[Any], stop: Any, starts: list[Any]) -> None:
-    """Put the buttons back after the work: `then` follows success, `failure` an exception."""
-    buttons = [stop, *starts]
-    for event in running:
-        for ended in (event.then, event.failure):
-            ended(
-                lambda: _enabled(stop=False, starts=len(starts)),
-                None,
-                buttons,
-                queue=False,
-                **QUIET,
-            )
-
-
-def _enabled(*, stop: bool, starts: int) -> list[Any]:
-    """Return updates for a Stop and for so many buttons that start.
-
-    Only one kind can be pressed.
-    """
-    return [gr.update(interactive=stop), *[gr.update(interactive=not stop)] * starts]
 
 
 def content_of(event: gr.EventData) -> dict[str, Any]:

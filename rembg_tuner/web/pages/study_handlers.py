@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import shutil
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import OutputError, SettingsError, TunerError
@@ -18,26 +17,17 @@ from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.settings.settings import Settings, best_installed_engine
 from rembg_tuner.tuning.budgets import Budgets
-from rembg_tuner.tuning.comparison import (
-    MAX_COMPARED,
-    ComparisonRequest,
-    NamedSettings,
-    compare_settings,
-)
 from rembg_tuner.tuning.plan import Plan
 from rembg_tuner.tuning.plot import draw_plot, lay_out_plot
 from rembg_tuner.tuning.recommend import Recommendation, recommend
-from rembg_tuner.tuning.reference import find_reference
 from rembg_tuner.tuning.stress_test import summarise_stress_test
 from rembg_tuner.tuning.summary import write_summary
 from rembg_tuner.tuning.sweep import open_sweep
 from rembg_tuner.web.locale.words import message_text, page_text
-from rembg_tuner.web.pages.choices import absence_of, most_pixels, preset_settings
-from rembg_tuner.web.pages.failures import disk_text, show_problem, show_wait
-from rembg_tuner.web.pages.long_tasks import BusyError
-from rembg_tuner.web.pages.picture_runs import NO_PICTURE
+from rembg_tuner.web.pages.choices import most_pixels
+from rembg_tuner.web.pages.failures import disk_text
+from rembg_tuner.web.pages.task_tabs import error_above, refuse_absent, uploads_of
 from rembg_tuner.web.pages.templating import guess_range
-from rembg_tuner.web.pages.views.compare import show_comparison
 from rembg_tuner.web.pages.views.soak import show_soak
 from rembg_tuner.web.pages.views.sweep import show_sweep
 from rembg_tuner.worker.pipeline import Job
@@ -61,128 +51,12 @@ SOAK_S = 30.0  # of the page's slot, about
 LEAST_COMPARED = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """What a visitor wants mattes held against.
-
-    Attributes:
-        name: of a preset or a model; empty: the tab's own default.
-        mask: path of an upload that takes its place; None: there is none.
-    """
-
-    name: str = ""
-    mask: str | None = None
-
-
 class StudyHandlers:
     """The tabs' handlers."""
 
     def __init__(self, desk: Desk) -> None:
         """Work at a desk."""
         self.desk = desk
-
-    # Compare
-
-    async def compare(
-        self,
-        visitor: Visitor,
-        picture: str | None,
-        presets: Sequence[str],
-        own: Settings | None,
-        held: Held,
-    ) -> AsyncGenerator[str, None]:
-        """Compare presets, and the form's own settings if wanted, on a picture.
-
-        Args:
-            visitor: who.
-            picture: path of the upload.
-            presets: their names.
-            own: the form's settings; None: not wanted.
-            held: what their mattes are held against; by default the first one's.
-        """
-        try:
-            entries = [NamedSettings(name=name, settings=preset_settings(name)) for name in presets]
-            if own is not None:
-                entries.append(NamedSettings(name="mine", settings=own))
-            if not LEAST_COMPARED <= len(entries) <= MAX_COMPARED:
-                raise SettingsError(
-                    [
-                        Message(
-                            "two to six settings can be compared, got {count}; choose others",
-                            count=len(entries),
-                        )
-                    ]
-                )
-            [path] = self._own_pictures([picture] if picture else [])
-            question = self._question(path, entries, held)
-
-            def work(study: LongTask, runner: QueuedTrialRunner, comparer: Comparer) -> None:
-                study.compared = compare_settings(question, study.folder, runner, comparer)
-
-            study = self.desk.long_tasks.start(self.desk.folder.new_job(), work)
-        except TunerError as error:
-            yield over_earlier(error, self.comparison(visitor), visitor.language)
-            return
-        study.question, visitor.comparing = question, study
-        while study.is_running:
-            yield self.comparison(visitor)
-            await asyncio.sleep(FOLLOW_EVERY_S)
-        yield self.comparison(visitor)
-
-    def comparison(self, visitor: Visitor) -> str:
-        """Draw the visitor's comparison; empty where there is none."""
-        study = visitor.comparing
-        return "" if study is None else show_comparison(study, visitor.language)
-
-    def _question(
-        self, picture: Path, entries: list[NamedSettings], held: Held
-    ) -> ComparisonRequest:
-        """Make what is to be compared.
-
-        Raises:
-            SettingsError: what it is to be held against is none.
-        """
-        question = ComparisonRequest(
-            picture=picture,
-            entries=tuple(entries),
-            reference=entries[0].name,
-            has_previews=True,
-            max_pixels=most_pixels(picture),
-        )
-        if held.mask:
-            [mask] = self._own_pictures([held.mask])
-            return replace(question, reference=mask.name, mask=str(mask))
-        refuse_absent([held.name] if held.name in read_presets() else [])
-        if held.name and all(entry.name != held.name for entry in entries):
-            trusted, name = find_reference(held.name)
-            return replace(question, reference=name, trusted=trusted)
-        return replace(question, reference=held.name or entries[0].name)
-
-    def _own_pictures(self, pictures: Sequence[str]) -> list[Path]:
-        """Check that pictures are uploads of this page.
-
-        Raises:
-            SettingsError: there is none, there are too many, or one is not of this page.
-        """
-        paths = [Path(picture) for picture in pictures if Path(picture).is_file()]
-        if not paths:
-            raise SettingsError([NO_PICTURE])
-        if len(paths) > MOST_PICTURES:
-            raise SettingsError(
-                [
-                    Message(
-                        "at most {most} pictures can be swept on this page, got {count}; the"
-                        " command line takes any number",
-                        most=MOST_PICTURES,
-                        count=len(paths),
-                    )
-                ]
-            )
-        for path in paths:
-            self.desk.folder.check_upload(path)
-        for path in paths:
-            most_pixels(path)  # refuses what is no picture
-        return paths
 
     # Stress test
 
@@ -191,7 +65,7 @@ class StudyHandlers:
     ) -> AsyncGenerator[str, None]:
         """Run a picture many times in one worker, in one turn of the line, and show what stays."""
         try:
-            [path] = self._own_pictures([picture])
+            [path] = uploads_of(self.desk, [picture])
 
             def work(study: LongTask, runner: QueuedTrialRunner, _: Comparer) -> None:
                 job = Job(
@@ -212,7 +86,7 @@ class StudyHandlers:
 
             study = self.desk.long_tasks.start(self.desk.folder.new_job(), work)
         except TunerError as error:
-            yield over_earlier(error, self.soaked(visitor), visitor.language)
+            yield error_above(error, self.soaked(visitor), visitor.language)
             return
         study.subject, visitor.soaking = (settings, path.name), study
         while study.is_running:
@@ -249,7 +123,7 @@ class StudyHandlers:
         refuse_absent([reference] if reference in read_presets() else [])
         chosen = {name: tuple(values) for name, values in axes.items() if values}
         plan = Plan(
-            pictures=tuple(self._own_pictures(pictures)),
+            pictures=tuple(uploads_of(self.desk, pictures)),
             axes=chosen,
             base=Settings(engine=best_installed_engine()),
             reference=reference,
@@ -287,7 +161,7 @@ class StudyHandlers:
         """
         if not masks:
             return plan
-        files = self._own_pictures(masks)
+        files = uploads_of(self.desk, masks)
         if len(files) == len(plan.pictures) == 1:
             return replace(plan, reference=str(files[0]))
         names = [file.name for file in files]
@@ -337,7 +211,7 @@ class StudyHandlers:
         try:
             study = self.desk.long_tasks.start(self.desk.folder.new_job(), work)
         except TunerError as error:
-            yield over_earlier(error, self.show(visitor, budgets), visitor.language)
+            yield error_above(error, self.show(visitor, budgets), visitor.language)
             return
         study.plan, study.budgets, visitor.sweeping = plan, budgets, study
         drawn: tuple[object, object] = (study, None)  # nothing was drawn yet
@@ -414,31 +288,6 @@ class StudyHandlers:
             study.file_problem = (
                 error.message if isinstance(error, TunerError) else disk_text(error)
             )
-
-
-def refuse_absent(presets: Sequence[str]) -> None:
-    """Refuse presets that cannot run here.
-
-    Raises:
-        SettingsError: with the reason of each.
-        PresetError: there is no such preset.
-    """
-    found = (absence_of(name) for name in presets)
-    problems = [absence.text for absence in found if absence is not None]
-    if problems:
-        raise SettingsError(problems)
-
-
-def over_earlier(error: TunerError, earlier: str, language: str) -> str:
-    """Say why nothing was begun, above what came of the work before, which stays.
-
-    Args:
-        error: that kept it from being begun.
-        earlier: HTML; empty: there is none.
-        language: of the page.
-    """
-    show = show_wait if isinstance(error, BusyError) else show_problem
-    return f'<div class="rt-over">{show(error.message, language)}{earlier}</div>'
 
 
 def _results(runs: Sequence[Result | Failure]) -> tuple[list[Result], Message | None]:

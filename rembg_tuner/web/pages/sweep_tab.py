@@ -16,26 +16,24 @@ from rembg_tuner.models.spec import DEFAULT_MODEL
 from rembg_tuner.settings.settings import type_of
 from rembg_tuner.tuning.budgets import DEFAULT_MIN_AGREEMENT, Budgets
 from rembg_tuner.web.locale.words import message_text
-from rembg_tuner.web.pages.assets import long_task_script
 from rembg_tuner.web.pages.choices import machine_here, possible_precisions
 from rembg_tuner.web.pages.events import (
     QUIET,
-    begin_buttons,
     content_of,
-    end_buttons,
     number_of,
-    tie_redrawing,
 )
 from rembg_tuner.web.pages.failures import show_problem
 from rembg_tuner.web.pages.handlers import example_of
-from rembg_tuner.web.pages.study_handlers import StudyHandlers, budgets_of, over_earlier
+from rembg_tuner.web.pages.study_handlers import StudyHandlers, budgets_of
+from rembg_tuner.web.pages.task_tabs import error_above, tie_begin, tie_end, tie_redrawing
 from rembg_tuner.web.pages.widgets import (
     RESULT_SIZES,
     choice_label,
-    held_choices,
     knob_updates,
     models_here,
     page_words,
+    reference_choices,
+    study_script,
 )
 
 if TYPE_CHECKING:
@@ -116,7 +114,7 @@ def _lay_out_sweep() -> _SweepParts:
                     elem_id="sweep-trials",
                 )
                 reference = gr.Dropdown(
-                    held_choices("sweep.reference.own"),
+                    reference_choices("sweep.reference.own"),
                     value="",
                     label=words("held.label"),
                     info=words("held.info"),
@@ -132,7 +130,7 @@ def _lay_out_sweep() -> _SweepParts:
             budgets = _budget_fields()
             budget_note = gr.HTML("", elem_id="budget-note")
         with gr.Column(scale=7, min_width=320):
-            shown = gr.HTML(words("sweep.empty"), js_on_load=long_task_script(), elem_id="sweep")
+            shown = gr.HTML(words("sweep.empty"), js_on_load=study_script(), elem_id="sweep")
     return _SweepParts(
         pictures=pictures,
         masks=masks,
@@ -200,7 +198,7 @@ class _SweepTab:
             "sweep",
             lambda visitor: self.handlers.show(visitor, self._budgets_of(visitor)),
         )
-        begin_buttons([own.go.click], own.stop, [own.go])
+        tie_begin([own.go.click], own.stop, [own.go])
         running = own.go.click(
             self.sweep,
             [own.masks, *self.asked, *budgets],
@@ -208,7 +206,7 @@ class _SweepTab:
             concurrency_limit=None,
             **QUIET,
         )
-        end_buttons([running], own.stop, [own.go])
+        tie_end([running], own.stop, [own.go])
         own.stop.click(self.end, None, None, queue=False, **QUIET)
         gr.on(
             [field.change for field in budgets],
@@ -260,7 +258,7 @@ class _SweepTab:
         here = models_here()
         return (
             gr.update(choices=here, value=[name for name in chosen if name in here]),
-            gr.update(choices=held_choices("sweep.reference.own")),
+            gr.update(choices=reference_choices("sweep.reference.own")),
         )
 
     async def sweep(
@@ -273,7 +271,7 @@ class _SweepTab:
             budgets = read_budgets(values[count:])
         except TunerError as error:
             earlier = self.handlers.show(visitor, self._budgets_of(visitor))
-            yield over_earlier(error, earlier, visitor.language)
+            yield error_above(error, earlier, visitor.language)
             return
         async for html in self.handlers.sweep(visitor, plan, budgets):
             yield html

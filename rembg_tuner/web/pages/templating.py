@@ -12,6 +12,7 @@ A template has these functions and filters, in the language that it is rendered 
     0.97|stars                      the stars of an edge's agreement
     changed|changes                 changed knobs with their values
     path|file_link                  the address of a file in the page's folder
+    trial.warnings is busy          whether the machine was busy with other work
 
 See `base.templates` for what all templates have in common.
 """
@@ -63,6 +64,8 @@ def _environment(language: str) -> Environment:
     """Create the environment of a language; its templates are compiled once."""
     environment = create_environment(FOLDER)
     environment.globals["text"] = partial(page_text, language=language)
+    environment.globals["STARS"] = STARS
+    environment.tests["busy"] = is_busy
     for function in (message_text, translate, size, duration, changes_text):
         name = function.__name__.removesuffix("_text")
         environment.filters[name] = partial(function, language=language)
