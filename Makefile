@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Without compiled modules each of the hundreds of processes that the tests start compiles them again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: test test-all run bench check words clean
 
 $(VENV)/.run: requirements.txt
@@ -20,11 +23,14 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 run: $(VENV)/.run
 	$(BIN)/python app.py --downloads $(ARGUMENTS)
 
+# Two tests at a time; then those that measure, one at a time.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not alone"
+	$(BIN)/python -m pytest -m "not slow and alone"
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 bench: $(VENV)/.run
 	$(BIN)/python -m rembg_tuner bench $(ARGUMENTS)

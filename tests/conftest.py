@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from rembg_tuner.base.files import CACHE_VARIABLE
 from rembg_tuner.runtime import outcomes
+from rembg_tuner.runtime.comparer import Comparer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def comparer() -> Iterator[Comparer]:
+    """Return a comparer whose process serves every test."""
+    with Comparer() as one:
+        yield one
 
 
 @pytest.fixture(autouse=True)

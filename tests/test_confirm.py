@@ -31,8 +31,6 @@ from rembg_tuner.tuning.sweep import Sweep, open_sweep
 from rembg_tuner.tuning.trials import PictureTrial, read_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rembg_tuner.settings.results import FailureKind
 
 COFFEE = Path(__file__).parent.parent / "examples" / "coffee.png"
@@ -74,13 +72,6 @@ def measured(bench: FakeTrialRunner) -> list[int]:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Remember nothing of this machine's other sweeps."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def comparer() -> Iterator[Comparer]:
-    """Compare for real."""
-    with Comparer() as made:
-        yield made
 
 
 def plan_of(*sizes: int, confirming: int = 4) -> Plan:

@@ -238,6 +238,7 @@ def test_a_lie_about_an_unknown_length_does_no_harm(
     assert behaviour.ranges == [None, f"bytes={len(CONTENT)}-"]
 
 
+@pytest.mark.alone
 def test_a_server_that_says_nothing_is_given_up(
     behaviour: Behaviour, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -481,6 +482,7 @@ def test_a_cancelled_download_goes_on_later(behaviour: Behaviour, entry: Catalog
 
 
 @pytest.mark.parametrize("when", ["before the answer", "before the body"])
+@pytest.mark.alone
 def test_a_cancel_is_seen_while_the_server_keeps_silent(
     when: str, behaviour: Behaviour, entry: CatalogueEntry
 ) -> None:

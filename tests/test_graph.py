@@ -523,6 +523,7 @@ def test_what_was_made_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
         fitted(U2NETP, tmp_path, side=160)
 
 
+@pytest.mark.alone
 def test_making_can_be_cancelled_and_has_a_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -834,6 +834,7 @@ def _peaks_kib(*pictures: Path) -> list[int]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
 @pytest.mark.parametrize("orientation", [1, 6], ids=["upright", "turned"])
+@pytest.mark.alone
 def test_memory_hardly_grows_with_a_baseline_jpeg(tmp_path: Path, orientation: int) -> None:
     """A 48 MP JPEG takes at most 24 MiB more than a 1080p one: it goes through in strips."""
     exif = Image.Exif()

@@ -130,6 +130,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path, content: bytes, r
         pytest.param(_png_of(1_000_000, 1_000), "1,000 MP", id="a-line"),
     ],
 )
+@pytest.mark.alone
 def test_a_huge_header_is_refused_before_decoding(
     tmp_path: Path, content: bytes, megapixels: str
 ) -> None:

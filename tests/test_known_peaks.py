@@ -395,6 +395,7 @@ def own_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.mark.alone
 def test_a_run_is_remembered_and_the_next_one_refused_before_it_starts(
     astronaut: Path, tmp_path: Path, own_history: Path
 ) -> None:
@@ -417,6 +418,7 @@ def test_a_run_is_remembered_and_the_next_one_refused_before_it_starts(
         assert runner.worker_pids == pids
 
 
+@pytest.mark.alone
 def test_a_large_webp_refuses_no_later_picture(
     astronaut: Path, tmp_path: Path, own_history: Path
 ) -> None:
@@ -443,6 +445,7 @@ def test_a_large_webp_refuses_no_later_picture(
         assert isinstance(runner.run(job, limited), Result)
 
 
+@pytest.mark.alone
 def test_a_run_ended_at_its_limit_is_not_started_again(
     astronaut: Path, tmp_path: Path, own_history: Path
 ) -> None:
@@ -466,6 +469,7 @@ def test_a_run_ended_at_its_limit_is_not_started_again(
     assert known.runs == 1
 
 
+@pytest.mark.alone
 def test_a_damaged_history_is_set_aside_and_made_anew(
     astronaut: Path, tmp_path: Path, own_history: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -506,6 +510,7 @@ def test_a_visitors_run_refuses_nobody(astronaut: Path, tmp_path: Path, own_hist
     assert known.was_started(key_of(limited_to(None)))
 
 
+@pytest.mark.alone
 def test_workers_stay_warm_while_their_peaks_fit(astronaut: Path, tmp_path: Path) -> None:
     """The least recently used goes first; coming back to a warm one costs no start."""
     job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
@@ -552,6 +557,7 @@ def test_a_server_notes_a_setting_once(astronaut: Path, tmp_path: Path, own_hist
     assert Measurements(own_history).counts()["peaks"] == 0
 
 
+@pytest.mark.alone
 def test_a_larger_picture_refuses_no_smaller_one(
     astronaut: Path, tmp_path: Path, own_history: Path
 ) -> None:
@@ -578,6 +584,7 @@ def test_a_larger_picture_refuses_no_smaller_one(
         assert isinstance(runner.run(job, limited), Result)
 
 
+@pytest.mark.alone
 def test_ignore_history_runs_what_was_refused(
     astronaut: Path, tmp_path: Path, own_history: Path
 ) -> None:

@@ -17,8 +17,7 @@ from rembg_tuner.base.messages import ENGLISH, Message, Quoted, Term, join_parts
 from rembg_tuner.web.locale import catalogues, words
 from rembg_tuner.web.locale.catalogues import LANGUAGES, SOURCE, catalogue_of, language_of, po_file
 from rembg_tuner.web.locale.words import message_text, page_text
-from rembg_tuner.web.pages import widgets
-from rembg_tuner.web.server import answers
+from rembg_tuner.web.pages import assets, widgets
 from tools import words as tool
 
 if TYPE_CHECKING:
@@ -197,14 +196,19 @@ def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     A line in the table, and a file with a few texts.
     """
     monkeypatch.setattr(catalogues, "LANGUAGES", {**LANGUAGES, "de": "Deutsch"})
-    for module in (widgets, answers, tool):
+    for module in (widgets, assets, tool):
         monkeypatch.setattr(module, "LANGUAGES", catalogues.LANGUAGES)
     place = tmp_path / "de.po"
     monkeypatch.setattr(
         catalogues, "po_file", lambda language: place if language == "de" else po_file(language)
     )
     monkeypatch.setattr(tool, "po_file", catalogues.po_file)
-    caches: tuple[Any, ...] = (catalogue_of, words.all_words, widgets.page_words)
+    caches: tuple[Any, ...] = (
+        catalogue_of,
+        words.all_words,
+        widgets.page_words,
+        assets.language_script,
+    )
     for one in caches:
         one.cache_clear()
     made = tool.updated("de", source())
@@ -235,7 +239,7 @@ def test_a_new_language_is_a_file_and_a_line(german: Path) -> None:
         '<a href="?lang=de" hreflang="de" lang="de" data-language="de">Deutsch</a>'
         in widgets.language_links()
     )
-    assert '"de"' in widgets.script()
+    assert '"de"' in assets.page_script()
 
 
 def test_an_unknown_language_is_english() -> None:

@@ -151,6 +151,7 @@ def run(job: Job, *, engine: NetworkEngine | None = None, stages: Stages | None 
     return run_job(job, NETWORK, engine or LeftHalf(), MODEL, stages or silent())
 
 
+@pytest.mark.alone
 def test_stages_are_told_as_they_begin_and_timed() -> None:
     """The name comes before the work, the seconds after it."""
     told: list[str] = []
@@ -374,6 +375,7 @@ def test_a_damaged_picture_leaves_the_other_files_as_they_would_be(
         assert alone.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.alone
 def test_cpu_time_of_pictures_run_together_is_each_ones_share(tmp_path: Path) -> None:
     """The shares sum to what the whole took; the network's run is divided evenly."""
     jobs = [Job(input=str(ASTRONAUT), output=str(tmp_path / f"{i}.png")) for i in range(3)]
@@ -389,6 +391,7 @@ def test_cpu_time_of_pictures_run_together_is_each_ones_share(tmp_path: Path) ->
 # The stock pipeline
 
 
+@pytest.mark.alone
 def test_the_stock_pipeline_gets_bytes_and_its_time_is_split(tmp_path: Path) -> None:
     """The picture's own bytes go in; the network's seconds are predict, all else is rest."""
     engine, output = Stock(), tmp_path / "out.png"

@@ -57,6 +57,7 @@ def alpha_of(path: Path) -> Pixels:
         return np.asarray(image.convert("RGBA"))[..., 3]
 
 
+@pytest.mark.alone
 def test_previews_add_nothing_to_a_runs_figures(runner: Runner, tmp_path: Path) -> None:
     """The worker's peak is the same with them and without, and its process maps no WebP picture."""
     with_them, without = (

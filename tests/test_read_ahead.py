@@ -195,6 +195,7 @@ def test_a_damaged_picture_is_told_at_its_turn(
     assert came[1].stage == alone.stage == "read_small"
 
 
+@pytest.mark.alone
 def test_cpu_time_is_each_pictures_own(
     pictures: list[Path], tmp_path: Path, ahead: ReadAhead, monkeypatch: pytest.MonkeyPatch
 ) -> None:

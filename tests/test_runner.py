@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.runtime.watch import Progress
 
+pytestmark = pytest.mark.alone
 MIB = 2**20
 ROOT = Path(__file__).parent.parent
 ASTRONAUT = ROOT / "examples" / "astronaut.png"

@@ -329,6 +329,7 @@ def test_an_event_of_the_browser_alone_is_refused(server: Server) -> None:
         assert f"there is no event with fn_index {number}" in answer
 
 
+@pytest.mark.alone
 def test_closed_heartbeats_cost_the_server_little(server: Server) -> None:
     """Less than 1 ms of the event loop for each.
 
@@ -408,6 +409,7 @@ def test_the_slot_is_not_passed_by(server: Server) -> None:
     assert status == 404
 
 
+@pytest.mark.alone
 def test_a_program_that_leaves_frees_the_slot(server: Server, client: Client) -> None:
     """Within a second of its going nothing runs."""
     slow = {"engine": "onnxruntime", "network_size": 1024, "intra_op_threads": 1}
@@ -451,6 +453,7 @@ def test_twenty_programs_get_their_own(server: Server) -> None:
     assert {kind for _, content, kind in answers if content is None} <= {"busy"}
 
 
+@pytest.mark.alone
 def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
     """Exit code 0, worker gone, folder gone, nothing said but where the page was."""
     server = Server(tmp_path)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from rembg_tuner.runtime.lanes import Lane
     from rembg_tuner.runtime.slots import Runs
 
+pytestmark = pytest.mark.alone
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 QUICK = Settings(engine="onnxruntime", network_size=128)

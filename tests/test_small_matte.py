@@ -75,15 +75,14 @@ def test_a_matte_is_averaged_over_cells() -> None:
     assert sum(shrink(np.full((333, 77), 0.2, np.float32)).levels) == 51 * 32 * 7
 
 
-def test_the_comparing_process_makes_it(tmp_path: Path) -> None:
+def test_the_comparing_process_makes_it(tmp_path: Path, comparer: Comparer) -> None:
     """Of a cut-out's alpha, with and without a reference."""
     path = tmp_path / "cutout.png"
     alpha = pyvips.Image.black(100, 50).draw_rect(255, 0, 0, 50, 50, fill=True)
     pyvips.Image.black(100, 50, bands=3).bandjoin(alpha).copy(interpretation="srgb").write_to_file(
         str(path)
     )
-    with Comparer() as comparer:
-        alone, same = comparer.compare(str(path), None), comparer.compare(str(path), str(path))
+    alone, same = comparer.compare(str(path), None), comparer.compare(str(path), str(path))
     assert alone.small_matte == same.small_matte is not None
     matte = read_small_matte(str(alone.small_matte))
     assert (matte.width, matte.height) == (32, 16)

@@ -275,23 +275,22 @@ def test_misuse_is_told(
     assert said in capsys.readouterr().err
 
 
-def test_a_trial_that_fails_is_a_row_with_its_reason(tmp_path: Path) -> None:
+def test_a_trial_that_fails_is_a_row_with_its_reason(tmp_path: Path, comparer: Comparer) -> None:
     """And leaves nothing behind."""
     settings = Settings(engine="onnxruntime")
     failure = made_failure(settings, "out_of_memory", Message("it took too much"), str(COFFEE))
     bench = FakeTrialRunner(change=lambda *_: [failure])
-    with Comparer() as comparer:
-        ground = SweepContext(
-            pictures=(COFFEE,), reference=Reference(name="none"), folder=tmp_path, comparer=comparer
-        )
-        trial = measure_trial(4, settings, ground, bench)
-        assert (str(trial.failure), trial.failure_kind) == ("it took too much", "out_of_memory")
-        assert not trial.is_measured
-        with pytest.raises(OutputError, match="it took too much"):
-            make_reference([COFFEE], settings, "u2netp", bench, tmp_path, max_pixels={})
+    ground = SweepContext(
+        pictures=(COFFEE,), reference=Reference(name="none"), folder=tmp_path, comparer=comparer
+    )
+    trial = measure_trial(4, settings, ground, bench)
+    assert (str(trial.failure), trial.failure_kind) == ("it took too much", "out_of_memory")
+    assert not trial.is_measured
+    with pytest.raises(OutputError, match="it took too much"):
+        make_reference([COFFEE], settings, "u2netp", bench, tmp_path, max_pixels={})
 
 
-def test_several_pictures_and_one_without_foreground(tmp_path: Path) -> None:
+def test_several_pictures_and_one_without_foreground(tmp_path: Path, comparer: Comparer) -> None:
     """Figures are means over pictures; a grey one is left out of agreement, by name."""
     grey = tmp_path / "grey.png"
     (pyvips.Image.black(200, 150) + 128).cast("uchar").copy(interpretation="b-w").write_to_file(
@@ -303,9 +302,8 @@ def test_several_pictures_and_one_without_foreground(tmp_path: Path) -> None:
         base=Settings(engine="onnxruntime"),
         rounds=2,
     )
-    with Comparer() as comparer:
-        opened = open_sweep(plan, tmp_path / "s", DirectTrialRunner(), comparer)
-        [trial] = opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+    opened = open_sweep(plan, tmp_path / "s", DirectTrialRunner(), comparer)
+    [trial] = opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
     assert [len(one.times_s) for one in trial.pictures] == [2, 2, 2]
     judged = [one for one in trial.pictures if one.has_foreground]
     assert trial.agreement == pytest.approx(sum(one.iou or 0 for one in judged) / len(judged))
@@ -315,7 +313,7 @@ def test_several_pictures_and_one_without_foreground(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_cancelled_sweep_keeps_what_is_done(tmp_path: Path) -> None:
+def test_a_cancelled_sweep_keeps_what_is_done(tmp_path: Path, comparer: Comparer) -> None:
     """Asked before each trial."""
     plan = Plan(
         pictures=(COFFEE,),
@@ -323,14 +321,13 @@ def test_a_cancelled_sweep_keeps_what_is_done(tmp_path: Path) -> None:
         base=Settings(engine="onnxruntime"),
         rounds=1,
     )
-    with Comparer() as comparer:
-        opened = open_sweep(plan, tmp_path / "s", DirectTrialRunner(), comparer)
-        opened.run(on_trial=lambda _: None, is_cancelled=lambda: len(opened.trials) >= 2)
+    opened = open_sweep(plan, tmp_path / "s", DirectTrialRunner(), comparer)
+    opened.run(on_trial=lambda _: None, is_cancelled=lambda: len(opened.trials) >= 2)
     assert len(opened.trials) == 2
     assert 0 < opened.progress(1.0).left_s[0] < opened.progress(1.0).left_s[1]
 
 
-def test_a_hosts_limit_of_pixels_holds_for_every_run(tmp_path: Path) -> None:
+def test_a_hosts_limit_of_pixels_holds_for_every_run(tmp_path: Path, comparer: Comparer) -> None:
     """The reference's and the trials'; it is no part of what is swept."""
     plan = Plan(
         pictures=(COFFEE,),
@@ -342,14 +339,15 @@ def test_a_hosts_limit_of_pixels_holds_for_every_run(tmp_path: Path) -> None:
     assert plan == replace(plan, max_pixels=None)
     assert "max_pixels" not in plan.to_dict()
     bench = FakeTrialRunner()
-    with Comparer() as comparer:
-        opened = open_sweep(plan, tmp_path / "s", bench, comparer)
-        opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+    opened = open_sweep(plan, tmp_path / "s", bench, comparer)
+    opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
     limits = [job.max_pixels for _, jobs in bench.asked for job in jobs]
     assert limits == [1_000_010] * 3  # the reference, a warm-up and a run
 
 
-def test_a_hosts_limit_of_pixels_ends_a_sweep_of_a_larger_picture(tmp_path: Path) -> None:
+def test_a_hosts_limit_of_pixels_ends_a_sweep_of_a_larger_picture(
+    tmp_path: Path, comparer: Comparer
+) -> None:
     """Really: the worker refuses it."""
     plan = Plan(
         pictures=(COFFEE,),
@@ -358,11 +356,13 @@ def test_a_hosts_limit_of_pixels_ends_a_sweep_of_a_larger_picture(tmp_path: Path
         rounds=1,
         max_pixels=lambda _: 1000,
     )
-    with Comparer() as comparer, pytest.raises(OutputError, match="more than the 0 MP allowed"):
+    with pytest.raises(OutputError, match="more than the 0 MP allowed"):
         open_sweep(plan, tmp_path / "s", DirectTrialRunner(), comparer)
 
 
-def test_a_hosts_limit_of_pixels_holds_for_what_others_are_compared_with(tmp_path: Path) -> None:
+def test_a_hosts_limit_of_pixels_holds_for_what_others_are_compared_with(
+    tmp_path: Path, comparer: Comparer
+) -> None:
     """The trusted setting's run is one too."""
     entries = tuple(
         NamedSettings(name=f"of-{side}", settings=Settings(engine="onnxruntime", network_size=side))
@@ -377,13 +377,14 @@ def test_a_hosts_limit_of_pixels_holds_for_what_others_are_compared_with(tmp_pat
         trusted=Settings(engine="onnxruntime"),
     )
     bench = FakeTrialRunner()
-    with Comparer() as comparer:
-        compared = compare_settings(question, tmp_path, bench, comparer)
+    compared = compare_settings(question, tmp_path, bench, comparer)
     assert all(one.trial.is_measured for one in compared)
     assert {job.max_pixels for _, jobs in bench.asked for job in jobs} == {500_000}
 
 
-def test_a_pages_thumbnails_stay_in_its_own_folder(tmp_path: Path, own_cache: Path) -> None:
+def test_a_pages_thumbnails_stay_in_its_own_folder(
+    tmp_path: Path, own_cache: Path, comparer: Comparer
+) -> None:
     """Nothing of a visitor's picture lies in the cache.
 
     What is remembered without them is still figures.
@@ -396,21 +397,20 @@ def test_a_pages_thumbnails_stay_in_its_own_folder(tmp_path: Path, own_cache: Pa
     )
     swept, bench, copy = tmp_path / "swept", FakeTrialRunner(), tmp_path / "copy.png"
     copy.write_bytes(COFFEE.read_bytes())
-    with Comparer() as comparer:
-        opened = open_sweep(plan, tmp_path / "one", bench, comparer, thumbnails=swept)
-        opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
-        assert len(list(swept.iterdir())) == 1
-        assert list(own_cache.rglob("*.webp")) == []
-        shutil.rmtree(swept)
-        other = replace(plan, pictures=(copy,))
-        opened = open_sweep(other, tmp_path / "two", bench, comparer, thumbnails=swept)
-        [trial] = opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+    opened = open_sweep(plan, tmp_path / "one", bench, comparer, thumbnails=swept)
+    opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+    assert len(list(swept.iterdir())) == 1
+    assert list(own_cache.rglob("*.webp")) == []
+    shutil.rmtree(swept)
+    other = replace(plan, pictures=(copy,))
+    opened = open_sweep(other, tmp_path / "two", bench, comparer, thumbnails=swept)
+    [trial] = opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
     assert opened.progress(0.0).remembered == 1
     assert (trial.pictures[0].thumbnail, trial.pictures[0].input) == (None, str(copy))
 
 
 def test_the_caches_thumbnails_are_bounded(
-    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, comparer: Comparer
 ) -> None:
     """The newest stay."""
     monkeypatch.setattr("rembg_tuner.tuning.sweep.MAX_THUMBNAILS", 2)
@@ -425,9 +425,8 @@ def test_the_caches_thumbnails_are_bounded(
         base=Settings(engine="onnxruntime"),
         rounds=1,
     )
-    with Comparer() as comparer:
-        opened = open_sweep(plan, tmp_path / "s", FakeTrialRunner(), comparer)
-        opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
+    opened = open_sweep(plan, tmp_path / "s", FakeTrialRunner(), comparer)
+    opened.run(on_trial=lambda _: None, is_cancelled=lambda: False)
     assert {path.name for path in folder.iterdir()} >= {"2.webp"}
     assert len(list(folder.iterdir())) == 2
 
@@ -508,7 +507,9 @@ def test_what_is_left_is_corrected_by_what_was_measured() -> None:
     assert left_range_s(0.0, 0, [0.2]) == (0.0, 0.0)
 
 
-def test_a_sweep_corrects_its_guess_after_the_first_trial(tmp_path: Path) -> None:
+def test_a_sweep_corrects_its_guess_after_the_first_trial(
+    tmp_path: Path, comparer: Comparer
+) -> None:
     """By how long that took against its own guess."""
     plan = Plan(
         pictures=(COFFEE,),
@@ -517,10 +518,9 @@ def test_a_sweep_corrects_its_guess_after_the_first_trial(tmp_path: Path) -> Non
         rounds=1,
         confirming=0,
     )
-    with Comparer() as comparer:
-        opened = open_sweep(plan, tmp_path / "s", FakeTrialRunner(), comparer)
-        assert opened.progress(0.0).left_s == pytest.approx(plan.guess_range_s())
-        opened.run(on_trial=lambda _: None, is_cancelled=lambda: len(opened.trials) >= 1)
+    opened = open_sweep(plan, tmp_path / "s", FakeTrialRunner(), comparer)
+    assert opened.progress(0.0).left_s == pytest.approx(plan.guess_range_s())
+    opened.run(on_trial=lambda _: None, is_cancelled=lambda: len(opened.trials) >= 1)
     assert len(opened._ratios) == 1
     opened._ratios[0] = 0.1  # a machine ten times as fast, whatever this one is
     low, high = opened.progress(0.0).left_s
@@ -604,15 +604,14 @@ def test_compare_tells_how_presets_differ(
     assert "two to six" in capsys.readouterr().err
 
 
-def test_the_comparer_says_what_does_not_read(tmp_path: Path) -> None:
+def test_the_comparer_says_what_does_not_read(tmp_path: Path, comparer: Comparer) -> None:
     """A sentence with the file, and the next one works; killed, it starts again."""
-    with Comparer() as comparer:
-        with pytest.raises(OutputError, match="is not there"):
-            comparer.compare(str(tmp_path / "absent.png"), None, thumbnail=str(tmp_path / "t.webp"))
-        found = comparer.compare(str(COFFEE), str(COFFEE), difference=str(tmp_path / "d.webp"))
-        assert (found.mae, found.iou, found.boundary_f) == (0, 1, 1)
-        process = comparer._process._process
-        assert process is not None
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert comparer.compare(str(COFFEE), None).iou is None
+    with pytest.raises(OutputError, match="is not there"):
+        comparer.compare(str(tmp_path / "absent.png"), None, thumbnail=str(tmp_path / "t.webp"))
+    found = comparer.compare(str(COFFEE), str(COFFEE), difference=str(tmp_path / "d.webp"))
+    assert (found.mae, found.iou, found.boundary_f) == (0, 1, 1)
+    process = comparer._process._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert comparer.compare(str(COFFEE), None).iou is None

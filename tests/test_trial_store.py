@@ -134,40 +134,38 @@ def run_all(sweep: Sweep) -> None:
 
 
 def test_a_sweep_after_an_upgrade_of_libvips_measures_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comparer: Comparer
 ) -> None:
     """Without it nothing is measured twice."""
-    with Comparer() as comparer:
-        first = open_made(tmp_path / "one", FakeTrialRunner(), comparer)
-        run_all(first)
-        again = open_made(tmp_path / "two", FakeTrialRunner(), comparer)
-        run_all(again)
-        assert again.progress(0.0).remembered == 3
-        versions = read_machine().version
-        monkeypatch.setattr(
-            "rembg_tuner.runtime.this_machine._version_of",
-            lambda name: "99" if name == LIBVIPS_PACKAGE else versions(name),
-        )
-        upgraded = open_made(tmp_path / "three", FakeTrialRunner(), comparer)
-        run_all(upgraded)
-        assert upgraded.progress(0.0).remembered == 0
-        resumed = open_made(tmp_path / "one", FakeTrialRunner(), comparer, resume=True)
-        assert (len(resumed.trials), resumed.outdated) == (0, 3)
+    first = open_made(tmp_path / "one", FakeTrialRunner(), comparer)
+    run_all(first)
+    again = open_made(tmp_path / "two", FakeTrialRunner(), comparer)
+    run_all(again)
+    assert again.progress(0.0).remembered == 3
+    versions = read_machine().version
+    monkeypatch.setattr(
+        "rembg_tuner.runtime.this_machine._version_of",
+        lambda name: "99" if name == LIBVIPS_PACKAGE else versions(name),
+    )
+    upgraded = open_made(tmp_path / "three", FakeTrialRunner(), comparer)
+    run_all(upgraded)
+    assert upgraded.progress(0.0).remembered == 0
+    resumed = open_made(tmp_path / "one", FakeTrialRunner(), comparer, resume=True)
+    assert (len(resumed.trials), resumed.outdated) == (0, 3)
 
 
-def test_a_trial_over_a_limit_is_measured(tmp_path: Path) -> None:
+def test_a_trial_over_a_limit_is_measured(tmp_path: Path, comparer: Comparer) -> None:
     """What was measured without a limit may not keep it."""
     base = Settings(engine="onnxruntime", network_size=64)
-    with Comparer() as comparer:
-        remembered = []
-        for i, knobs in enumerate(
-            ({}, {"memory_limit_bytes": 2**20}, {"timeout_s": 0.01}, {"timeout_s": 9.0})
-        ):
-            limited = replace(base, **knobs)  # type: ignore[arg-type]
-            plan = Plan(pictures=(COFFEE,), axes={"network_size": (64,)}, base=limited, rounds=1)
-            sweep = open_sweep(plan, tmp_path / str(i), FakeTrialRunner(), comparer)
-            run_all(sweep)
-            remembered.append(sweep.progress(0.0).remembered)
+    remembered = []
+    for i, knobs in enumerate(
+        ({}, {"memory_limit_bytes": 2**20}, {"timeout_s": 0.01}, {"timeout_s": 9.0})
+    ):
+        limited = replace(base, **knobs)  # type: ignore[arg-type]
+        plan = Plan(pictures=(COFFEE,), axes={"network_size": (64,)}, base=limited, rounds=1)
+        sweep = open_sweep(plan, tmp_path / str(i), FakeTrialRunner(), comparer)
+        run_all(sweep)
+        remembered.append(sweep.progress(0.0).remembered)
     assert remembered == [0, 0, 0, 1]
 
 
@@ -198,36 +196,38 @@ def older_context() -> str:
     return context_of([COFFEE], reference, rounds=1, machine=[*versions, *features, "1 slots"])
 
 
-def test_a_sweep_of_an_older_version_is_read_and_resumed(tmp_path: Path) -> None:
+def test_a_sweep_of_an_older_version_is_read_and_resumed(
+    tmp_path: Path, comparer: Comparer
+) -> None:
     """Its trials count, nothing is written by reading, and the rest is measured."""
     folder = tmp_path / "s"
-    with Comparer() as comparer:
-        done = open_made(folder, FakeTrialRunner(), comparer)
-        run_all(done)
-        as_older_version_left_it(folder, done, older_context())
-        shutil.rmtree(tmp_path / "cache")
-        content = (folder / STORE_FILE).read_bytes()
-        assert [trial.number for trial in read_summary(folder).trials] == [0, 1]
-        assert (folder / STORE_FILE).read_bytes() == content
-        bench = FakeTrialRunner()
-        resumed = open_made(folder, bench, comparer, resume=True)
-        assert (len(resumed.trials), resumed.outdated) == (2, 0)
-        run_all(resumed)
+    done = open_made(folder, FakeTrialRunner(), comparer)
+    run_all(done)
+    as_older_version_left_it(folder, done, older_context())
+    shutil.rmtree(tmp_path / "cache")
+    content = (folder / STORE_FILE).read_bytes()
+    assert [trial.number for trial in read_summary(folder).trials] == [0, 1]
+    assert (folder / STORE_FILE).read_bytes() == content
+    bench = FakeTrialRunner()
+    resumed = open_made(folder, bench, comparer, resume=True)
+    assert (len(resumed.trials), resumed.outdated) == (2, 0)
+    run_all(resumed)
     assert len(bench.asked) == 2  # the reference, and one trial
     assert [trial.number for trial in read_summary(folder).trials] == [0, 1, 2]
 
 
-def test_a_sweep_of_an_older_version_on_another_machine_is_measured_anew(tmp_path: Path) -> None:
+def test_a_sweep_of_an_older_version_on_another_machine_is_measured_anew(
+    tmp_path: Path, comparer: Comparer
+) -> None:
     """Its trials are counted, and not lost: the older table stays."""
     folder = tmp_path / "s"
-    with Comparer() as comparer:
-        done = open_made(folder, FakeTrialRunner(), comparer)
-        run_all(done)
-        as_older_version_left_it(folder, done, "another machine's context")
-        assert [trial.number for trial in read_summary(folder).trials] == [0, 1]
-        resumed = open_made(folder, FakeTrialRunner(), comparer, resume=True)
-        assert (len(resumed.trials), resumed.outdated) == (0, 2)
-        run_all(resumed)
+    done = open_made(folder, FakeTrialRunner(), comparer)
+    run_all(done)
+    as_older_version_left_it(folder, done, "another machine's context")
+    assert [trial.number for trial in read_summary(folder).trials] == [0, 1]
+    resumed = open_made(folder, FakeTrialRunner(), comparer, resume=True)
+    assert (len(resumed.trials), resumed.outdated) == (0, 2)
+    run_all(resumed)
     assert len(read_summary(folder).trials) == 3
     with closing(sqlite3.connect(folder / STORE_FILE)) as file:
         assert file.execute("SELECT count(*) FROM trials").fetchone() == (2,)

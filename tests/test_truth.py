@@ -43,7 +43,10 @@ for line in sys.stdin:
     print("done", flush=True)
 """
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's"),
+]
 
 
 class Child:

@@ -349,6 +349,7 @@ def test_the_wipe_moves_by_keyboard(visitor: Visitor, address: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_curve_is_live_and_its_peak_is_the_results(visitor: Visitor, address: str) -> None:
     """While it runs the figures change several times a second.
 
@@ -518,6 +519,7 @@ def test_a_run_is_cancelled_and_the_next_one_works(visitor: Visitor, address: st
     visitor.done(2)
 
 
+@pytest.mark.alone
 def test_a_visitor_who_leaves_frees_the_slot(browser: Browser, address: str) -> None:
     """Within a second of the tab's closing nothing runs any more."""
     with browser.new_context(locale="en-US") as context:
@@ -967,6 +969,7 @@ def test_the_machine_is_told(visitor: Visitor, address: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_number_formats_are_timed_with_a_button(visitor: Visitor, address: str) -> None:
     """What `auto` is, the timing as it goes on, and its end.
 
@@ -985,6 +988,7 @@ def test_number_formats_are_timed_with_a_button(visitor: Visitor, address: str) 
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_model_is_got_with_a_button_and_a_bar(visitor: Visitor, address: str) -> None:
     """What is here and what is not, a bar that moves, a stop that keeps what came, a wrong file's sentence."""
     page = visitor.come(address)

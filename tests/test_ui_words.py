@@ -54,7 +54,7 @@ def _keys_used() -> tuple[frozenset[str], frozenset[str]]:
         joined = [one.nodes[0] for one in tree.find_all(nodes.Concat)]
         begun |= {one.value for one in joined if isinstance(one, nodes.Const)}
     scripts = "\n".join(
-        p.read_text(encoding="utf-8") for p in (PACKAGE / "web/pages/assets").glob("*.js")
+        p.read_text(encoding="utf-8") for p in (PACKAGE / "web/pages/assets/js").glob("*.js")
     )
     whole |= set(re.findall(r'"(viewer\.\w+)"', scripts))
     whole |= {f"viewer.{mode}" for mode in ("original", "compare", "cutout")}

@@ -21,6 +21,7 @@ from rembg_tuner.settings.presets import (
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.web.locale.catalogues import language_of
 from rembg_tuner.web.locale.words import message_text, page_text, translate
+from rembg_tuner.web.pages.assets import thumbnail
 from rembg_tuner.web.pages.choices import (
     absence_of,
     chosen_settings,
@@ -35,7 +36,7 @@ from rembg_tuner.web.pages.handlers import EXAMPLES, EXAMPLES_FOLDER, Handlers
 from rembg_tuner.web.pages.picture_handlers import show_chosen
 from rembg_tuner.web.pages.templating import render
 from rembg_tuner.web.pages.visit import differences
-from rembg_tuner.web.pages.widgets import grey_updates, knob_updates, preset_choices, thumbnail
+from rembg_tuner.web.pages.widgets import grey_updates, knob_updates, preset_choices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

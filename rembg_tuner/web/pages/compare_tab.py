@@ -24,6 +24,7 @@ from rembg_tuner.tuning.comparison import (
 from rembg_tuner.tuning.reference import find_reference
 from rembg_tuner.tuning.trials import differing_knobs
 from rembg_tuner.web.locale.words import message_text, page_text, setting_name
+from rembg_tuner.web.pages.assets import long_task_script
 from rembg_tuner.web.pages.choices import chosen_settings, most_pixels, preset_settings
 from rembg_tuner.web.pages.events import QUIET
 from rembg_tuner.web.pages.handlers import example_of
@@ -43,7 +44,6 @@ from rembg_tuner.web.pages.widgets import (
     page_words,
     preset_choices,
     reference_choices,
-    study_script,
 )
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _lay_out() -> dict[str, Any]:
             )
         with gr.Column(scale=7, min_width=320):
             made["shown"] = gr.HTML(
-                words("compare.empty"), js_on_load=study_script(), elem_id="comparison"
+                words("compare.empty"), js_on_load=long_task_script(), elem_id="comparison"
             )
     return made
 

@@ -8,6 +8,7 @@ import gradio as gr
 
 from rembg_tuner.settings.settings import KNOBS
 from rembg_tuner.web.pages import compare_tab, deploy_tab, events, sweep_tab, system_tab, widgets
+from rembg_tuner.web.pages.assets import asset_script
 from rembg_tuner.web.pages.choices import fill_form, preset_settings
 from rembg_tuner.web.pages.events import Widgets
 from rembg_tuner.web.pages.refusals import PageBlocks
@@ -15,7 +16,6 @@ from rembg_tuner.web.pages.templating import render
 from rembg_tuner.web.pages.widgets import (
     DETAILS,
     RESULT_SIZES,
-    asset,
     knob_widget,
     language_links,
     page_words,
@@ -55,7 +55,7 @@ def build_page(desk: Desk, *, preset: str, add_api: Callable[[Desk], None]) -> g
             sweep = gr.Tab(words("tab.sweep"), id="sweep")
             deploy = gr.Tab(words("tab.deploy"), id="deploy")
             with gr.Tab(words("tab.models"), id="models") as models_tab:
-                models = gr.HTML("", js_on_load=asset("pick.js"), elem_id="models")
+                models = gr.HTML("", js_on_load=asset_script("pick"), elem_id="models")
             with gr.Tab(words("tab.system"), id="system") as system:
                 system_tab.add_system_tab(system.select, desk)
         saved = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_KEY)
@@ -97,11 +97,11 @@ def _cut_tab(preset: str) -> dict[str, Any]:
             made["viewer"] = gr.HTML(
                 None,
                 html_template=render("viewer", "en"),
-                js_on_load=asset("viewer.js"),
+                js_on_load=asset_script("viewer"),
                 elem_id="viewer",
             )
-            made["result"] = gr.HTML("", js_on_load=asset("pick.js"), elem_id="result")
-    made["runs"] = gr.HTML("", js_on_load=asset("pick.js"), elem_id="runs")
+            made["result"] = gr.HTML("", js_on_load=asset_script("pick"), elem_id="result")
+    made["runs"] = gr.HTML("", js_on_load=asset_script("pick"), elem_id="runs")
     return made
 
 
@@ -119,7 +119,7 @@ def _todo(preset: str) -> dict[str, Any]:
         elem_id="picture",
     )
     made["picture_note"] = gr.HTML("", elem_id="picture-note")
-    made["examples"] = gr.HTML("", js_on_load=asset("pick.js"), elem_id="examples")
+    made["examples"] = gr.HTML("", js_on_load=asset_script("pick"), elem_id="examples")
     made["preset"] = gr.Dropdown(
         choices=preset_choices(), value=preset, label=words("preset"), elem_id="preset"
     )

@@ -16,6 +16,7 @@ from rembg_tuner.models.spec import DEFAULT_MODEL
 from rembg_tuner.settings.settings import type_of
 from rembg_tuner.tuning.budgets import DEFAULT_MIN_AGREEMENT, Budgets
 from rembg_tuner.web.locale.words import message_text
+from rembg_tuner.web.pages.assets import long_task_script
 from rembg_tuner.web.pages.choices import machine_here, possible_precisions
 from rembg_tuner.web.pages.events import (
     QUIET,
@@ -33,7 +34,6 @@ from rembg_tuner.web.pages.widgets import (
     models_here,
     page_words,
     reference_choices,
-    study_script,
 )
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _lay_out_sweep() -> _SweepParts:
             budgets = _budget_fields()
             budget_note = gr.HTML("", elem_id="budget-note")
         with gr.Column(scale=7, min_width=320):
-            shown = gr.HTML(words("sweep.empty"), js_on_load=study_script(), elem_id="sweep")
+            shown = gr.HTML(words("sweep.empty"), js_on_load=long_task_script(), elem_id="sweep")
     return _SweepParts(
         pictures=pictures,
         masks=masks,

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from abc import ABCMeta
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from rembg_tuner.base.units import format_bytes
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.settings.building import build_with_defaults
 from rembg_tuner.settings.check import FOCUS_USES, check
@@ -22,7 +18,6 @@ from rembg_tuner.settings.settings import (
     default_of,
     type_of,
 )
-from rembg_tuner.tuning.plot import points_script
 from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import (
     all_words,
@@ -33,7 +28,6 @@ from rembg_tuner.web.locale.words import (
     translate,
 )
 from rembg_tuner.web.pages.choices import (
-    LIMITS,
     absence_of,
     fill_form,
     greyed_knobs,
@@ -52,11 +46,10 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.settings import Settings, Value
 
-ASSETS = Path(__file__).parent / "assets"
 DETAILS = (0, 192, 256, 320, 512)  # network_size, px; 0: the model's own
 RESULT_SIZES = (0, 1080, 768, 512)  # max_side, px: the article's; 0: as it is
 _DROPDOWNS = ("model", "provider")
-# An invisible character in the label of a choice that is not possible here; page.js greys the
+# An invisible character in the label of a choice that is not possible here; choices.js greys the
 # choice by it.
 ABSENT_MARK = "\u2060"
 # The keys of words that say why a number format is not possible, by the code of its refusal.
@@ -67,7 +60,6 @@ _WHY_NO_PRECISION = {
     "int8_absent": "unmade",
 }
 _WHY_ABSENT = ("absent", "unsupported", "foreign", "unmade")  # keys of words
-_IN_SCRIPTS = ("viewer.", "picture.too_large", "status.ready")  # words that the browser writes
 _EXAMPLES = {"focus_box": "10%,5%,50%,80%"}
 _STEPS: dict[str, dict[str, Any]] = {"focus_max_share": {"step": 0.05}}
 _NOT_FOR_ONE_PICTURE = ("batch_size",)  # a page cuts one out at a time
@@ -99,25 +91,9 @@ def _picture_class() -> type[gr.Image]:
     return made
 
 
-def asset(name: str) -> str:
-    """Read one of the page's own files."""
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
 def language_links() -> str:
     """Return the links that choose a language."""
     return render("languages", "en", languages=LANGUAGES)
-
-
-def study_script() -> str:
-    """Give what comparisons and sweeps do in the browser."""
-    return points_script() + asset("study.js")
-
-
-def thumbnail(name: str) -> str:
-    """Give an example's thumbnail as an address that needs no request."""
-    content = base64.b64encode((ASSETS / f"{name}.webp").read_bytes()).decode()
-    return f"data:image/webp;base64,{content}"
 
 
 @cache
@@ -187,20 +163,6 @@ def reference_choices(first: str) -> list[tuple[str, str]]:
         *((f"{name} · fp32", name) for name in models_here()),
         *preset_choices(),
     ]
-
-
-def script() -> str:
-    """Give the page's own JavaScript, with the words that it writes."""
-    words = {
-        language: {k: v for k, v in all_words(language).items() if k.startswith(_IN_SCRIPTS)}
-        for language in LANGUAGES
-    }
-    limit = {"bytes": LIMITS.upload_bytes, "text": format_bytes(LIMITS.upload_bytes)}
-    return (
-        asset("page.js")
-        .replace("__WORDS__", json.dumps(words, ensure_ascii=False))
-        .replace("__LIMIT__", json.dumps(limit))
-    )
 
 
 def knob_widget(name: str, value: Value) -> Component:

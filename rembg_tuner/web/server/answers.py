@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import re
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import brotli
 from starlette.datastructures import Headers
 
 from rembg_tuner.base.units import MIB
-from rembg_tuner.web.locale.catalogues import LANGUAGES
+from rembg_tuner.web.pages.assets import language_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +39,6 @@ _HASHED = re.compile(r"/assets/(svelte/)?[\w.-]+-[\w-]{8}\d*\.\w+")
 _STATIC = re.compile(r"/(static|assets|svelte)/.+|/favicon\.ico")
 _THEME = "/theme.css"
 _THEME_VERSION = re.compile(rb"v=[0-9a-f]{64}")
-_LANGUAGE_SCRIPT = Path(__file__).parent.parent / "pages/assets/language.js"
 _HEAD = re.compile(rb"<head[^>]*>", re.IGNORECASE)
 _HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
 _VISITORS_FILE = re.compile(r"/gradio_api/file=")
@@ -246,7 +242,7 @@ class Sender:
         Later, Gradio has chosen its language. Or a file.
         """
         if self._is_page:
-            script = b"<script>" + _language_script() + b"</script>"
+            script = f"<script>{language_script()}</script>".encode()
             body = _HEAD.sub(lambda found: found[0] + script, body, count=1)
             answer = self._kept.page(body, content_type)
         else:
@@ -254,16 +250,6 @@ class Sender:
             answer = KeptAnswer(body, content_type, self._cache_control)
             self._kept.keep_file(self._path, answer)
         await answer.send(self.send, self._asked, _HEADERS)
-
-
-@cache
-def _language_script() -> bytes:
-    """Read the script once."""
-    return (
-        _LANGUAGE_SCRIPT.read_text(encoding="utf-8")
-        .replace("__LANGUAGES__", json.dumps(list(LANGUAGES)))
-        .encode()
-    )
 
 
 def _header(start: Message, name: bytes) -> bytes:

@@ -14,11 +14,12 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from rembg_tuner.web.api.endpoint import add_cut
+from rembg_tuner.web.pages.assets import page_script, style_files
 from rembg_tuner.web.pages.choices import LIMITS
 from rembg_tuner.web.pages.handlers import Desk
 from rembg_tuner.web.pages.page import build_page, build_programs_page
 from rembg_tuner.web.pages.visitors import Visitors
-from rembg_tuner.web.pages.widgets import ASSETS, page_words, script
+from rembg_tuner.web.pages.widgets import page_words
 from rembg_tuner.web.server.connections import (
     cap_connections,
     heartbeat_route,
@@ -91,8 +92,8 @@ def launch_page(
         max_file_size=LIMITS.upload_bytes,
         i18n=page_words(),
         theme=_theme(),
-        css_paths=[ASSETS / "page.css"],
-        head=f"<script>{script()}</script>",
+        css_paths=style_files(),
+        head=f"<script>{page_script()}</script>",
         **launch_arguments(),
     )
     return page

@@ -1,0 +1,10 @@
+const markLeft = (isLeft) => {
+  try {
+    if (isLeft) sessionStorage.setItem("rembg-tuner.left", "1");
+    else sessionStorage.removeItem("rembg-tuner.left");
+  } catch { /* private mode */ }
+};
+// A tab that is hidden may be discarded by the browser without another word.
+document.addEventListener("visibilitychange", () => markLeft(document.visibilityState === "hidden"));
+window.addEventListener("pagehide", () => markLeft(true));
+window.addEventListener("pageshow", (event) => { if (event.persisted) markLeft(false); });
