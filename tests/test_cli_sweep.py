@@ -23,7 +23,7 @@ from rembg_tuner.cli.recommend import cut_command
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import MACHINE_BUSY
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.tuning.folder import PLAN_FILE, hold_folder
+from rembg_tuner.tuning.folder import PLAN_FILE, lock_folder
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"
@@ -225,7 +225,7 @@ def test_a_start_that_failed_leaves_the_folder_free(
     bench.error = None
     capsys.readouterr()
     assert sweep(folder, "--network-size", "64") == 0
-    assert "holds a sweep" not in capsys.readouterr().err
+    assert "already contains a sweep" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_a_plan_that_cannot_be_is_told(
     (folder / PLAN_FILE).write_text(json.dumps({**plan, name: value}))
     assert main(["sweep", "--resume", "-o", str(folder)]) == 2
     said = capsys.readouterr().err
-    assert f"{folder / PLAN_FILE} does not read, so its sweep cannot be resumed (" in said
+    assert f"{folder / PLAN_FILE} cannot be read, so its sweep cannot be resumed (" in said
     assert "cannot be" in said or "must be" in said
 
 
@@ -458,7 +458,7 @@ def test_a_damaged_plan_is_told(
     (folder / PLAN_FILE).write_bytes(content)
     assert sweep(folder, "--network-size", "64", "--resume") == 2
     assert (
-        f"{folder / PLAN_FILE} does not read, so that its sweep cannot be gone on with"
+        f"{folder / PLAN_FILE} cannot be read, so its sweep cannot be resumed"
         in capsys.readouterr().err
     )
 
@@ -507,7 +507,7 @@ def test_a_picture_whose_mask_is_empty_is_named(folder: Path, tmp_path: Path) ->
     pyvips.Image.black(600, 400).copy(interpretation="b-w").write_to_file(str(empty))
     assert sweep(folder, "--network-size", "64", "--reference", str(empty)) == 0
     how = json.loads((folder / "trials.json").read_text())["how"]
-    assert f"Left out of the averages, having no clear foreground: {COFFEE}." in how
+    assert f"Left out of the averages because they have no clear foreground: {COFFEE}." in how
 
 
 # Words
@@ -531,8 +531,8 @@ def test_a_sweep_tells_how_far_it_is(
     assert len(again) == 4
     assert all("(100 ms, 100 ms in its workers)" in line for line in again)
     assert (
-        "Run again on this machine, a warm run takes 100 ms to 100 ms, 19 times of 20 (from 8"
-        " workers" in said.out
+        "On this machine, 19 of 20 times a warm run takes 100 ms to 100 ms (from 8 workers"
+        in said.out
     )
     assert "measured on this machine before" not in said.err
     assert (
@@ -590,10 +590,10 @@ def test_two_sweeps_do_not_share_a_folder(
     folder: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The second is refused before it measures anything; when the first has ended, it goes on."""
-    with hold_folder(folder):
+    with lock_folder(folder):
         assert sweep(folder, "--network-size", "64") == 2
         assert (
-            f"another sweep is running in {folder}; wait for its end, or name another -o"
+            f"another sweep is running in {folder}; wait until it ends, or name another -o"
             in capsys.readouterr().err
         )
     assert bench.asked == []
@@ -623,7 +623,7 @@ def test_where_nothing_fits_a_sweep_fails_and_names_the_nearest(
     said = capsys.readouterr()
     assert "budgets: peak at most 48 MiB (50,000,000 bytes)" in said.err
     assert (
-        "nothing fits: none of the 2 measured keeps the budgets (peak at most 48 MiB); the"
+        "nothing fits: none of the 2 measured settings keeps the budgets (peak at most 48 MiB); the"
         " nearest is " in said.out
     )
     for words in (["recommend", str(folder)], ["export", str(folder), "--to", "compose"]):

@@ -500,7 +500,7 @@ def test_nothing_is_exported_where_nothing_fits(
     assert not target.exists()
     assert said.out == ""
     assert (
-        "nothing fits: none of the 2 measured keeps the budgets (agreement at least 0.970, peak at"
+        "nothing fits: none of the 2 measured settings keeps the budgets (agreement at least 0.970, peak at"
         " most 150 MiB); the nearest is 64 px: " in said.err
     )
     assert (

@@ -73,8 +73,8 @@ def test_the_cheapest_that_looks_right_is_taken() -> None:
     assert found.runner_up is trials[2]
     assert "150 MiB, 100 ms, agreement 0.985" in str(found.why)
     assert str(found.why).endswith(
-        "2 of the 3 measured keep the budgets (agreement at least 0.970); of these it has the least"
-        " memory times time; that is 56% of the dearest setting's"
+        "2 of the 3 measured settings keep the budgets (agreement at least 0.970); of these it has"
+        " the least memory times time; that is 56% of the product of the costliest setting"
     )
 
 
@@ -83,7 +83,9 @@ def test_nearly_equal_ones_are_told_apart_by_agreement() -> None:
     trials = [make_trial(0, 147, 0.069, 0.971), make_trial(1, 150, 0.069, 0.990)]
     found = recommend(trials, Budgets())
     assert found.chosen is trials[1]
-    assert "of these it agrees best within 5% of the least memory times time" in str(found.why)
+    assert "of those within 5% of the least memory times time, it has the highest agreement" in str(
+        found.why
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,8 +121,8 @@ def test_where_nothing_fits_the_nearest_says_what_it_misses() -> None:
     assert tuple(map(str, found.misses)) == ("peak 110 MiB of 100 MiB allowed",)
     assert (
         str(found.why)
-        == "none of the 2 measured keeps the budgets (agreement at least 0.970, peak at most 100"
-        " MiB); the nearest is 96 px: 110 MiB, 200 ms, agreement 0.990; it misses peak 110 MiB"
+        == "none of the 2 measured settings keeps the budgets (agreement at least 0.970, peak"
+        " at most 100 MiB); the nearest is 96 px: 110 MiB, 200 ms, agreement 0.990; it misses peak 110 MiB"
         " of 100 MiB allowed"
     )
 
@@ -200,7 +202,9 @@ def test_without_budgets_everything_fits() -> None:
     trials = [make_trial(0, 100, 0.1, None), make_trial(1, 90, 0.1, 0.1)]
     found = recommend(trials, Budgets(min_agreement=None))
     assert found.chosen is trials[1]
-    assert "2 of the 2 measured keep the budgets (any memory, time and agreement)" in str(found.why)
+    assert "2 of the 2 measured settings keep the budgets (any memory, time and agreement)" in str(
+        found.why
+    )
 
 
 def test_a_hair_over_a_budget_is_told_exactly() -> None:

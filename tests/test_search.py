@@ -77,7 +77,7 @@ def guided(seed: int, count: int) -> list[Settings]:
         settings = search.next()
         assert settings is not None
         asked.append(settings)
-        search.tell(TRIALS[settings])
+        search.add(TRIALS[settings])
     return asked
 
 
@@ -120,7 +120,7 @@ def test_a_failed_trial_is_not_asked_again() -> None:
     asked = []
     while (settings := search.next()) is not None:
         asked.append(settings)
-        search.tell(Trial(number=0, settings=settings, failure=Message("no"), failure_kind="crash"))
+        search.add(Trial(number=0, settings=settings, failure=Message("no"), failure_kind="crash"))
     assert len(asked) == len(set(asked)) == 6
 
 
@@ -130,7 +130,7 @@ def test_the_whole_grid_comes_in_an_order_by_chance() -> None:
     search, asked = WholeGrid(grid, 1), []
     while (settings := search.next()) is not None:
         asked.append(settings)
-        search.tell(TRIALS[settings])
+        search.add(TRIALS[settings])
     assert sorted(map(repr, asked)) == sorted(map(repr, grid))
     assert asked != grid
     assert shuffled(grid, 1) == asked

@@ -34,7 +34,7 @@ from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.comparison import ComparisonRequest, NamedSettings, compare_settings
 from rembg_tuner.tuning.environment import context_of, weights_key
-from rembg_tuner.tuning.folder import read_summary
+from rembg_tuner.tuning.folder import read_sweep_folder
 from rembg_tuner.tuning.measure import DirectTrialRunner, SweepContext, measure_trial
 from rembg_tuner.tuning.plan import Plan
 from rembg_tuner.tuning.reference import Reference, make_reference
@@ -88,7 +88,7 @@ def test_a_sweep_measures_recommends_and_reports(
     assert "6 trials of 6 settings" in said.err
     assert " warm run " in said.out
     assert "recommended: " in said.out
-    summary = read_summary(folder)
+    summary = read_sweep_folder(folder)
     trials = summary.trials
     assert len(trials) == 6
     assert all(trial.is_measured for trial in trials)
@@ -157,7 +157,7 @@ def test_damaged_trials_are_told_and_not_used(
     (tmp_path / "trials.json").write_text(json.dumps(document))
     assert main([*command, str(tmp_path)]) == 2
     told = capsys.readouterr().err
-    assert f"{tmp_path / 'trials.json'} is not a sweep's trials (" in told
+    assert f"{tmp_path / 'trials.json'} does not contain the trials of a sweep (" in told
     assert said in told
 
 
@@ -177,8 +177,8 @@ def test_damaged_trials_are_told_and_not_used(
 def test_a_file_that_is_no_summary_is_told(text: str, tmp_path: Path) -> None:
     """Whatever stands in it."""
     (tmp_path / "trials.json").write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(SettingsError, match="is not a sweep's trials"):
-        read_summary(tmp_path)
+    with pytest.raises(SettingsError, match="does not contain the trials of a sweep"):
+        read_sweep_folder(tmp_path)
 
 
 @pytest.mark.slow
@@ -235,7 +235,9 @@ def test_what_was_measured_here_is_not_measured_again(
     assert sweep("-o", str(tmp_path / "two")) == 0
     assert capsys.readouterr().err.count("(measured before)") == 6
     seen = [
-        one.thumbnail for trial in read_summary(tmp_path / "two").trials for one in trial.pictures
+        one.thumbnail
+        for trial in read_sweep_folder(tmp_path / "two").trials
+        for one in trial.pictures
     ]
     assert all(path and Path(path).is_file() and "two" in path for path in seen)
     assert sweep("-o", str(tmp_path / "three"), "--again", "--trials", "2") == 0
@@ -260,7 +262,7 @@ def test_another_sweep_is_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFix
         (["--network-size", "100"], "must be 0 or 64 to 2048 px, a multiple of 32"),
         (["--cpu-mem-arena", "maybe"], "on or off is needed"),
         (["--min-agreement", "2"], "a number from 0 to 1, or any, is needed"),
-        (["--reference", "nobody"], "is no preset, no model, and no file"),
+        (["--reference", "nobody"], "is not a preset, a model or a file"),
     ],
 )
 def test_misuse_is_told(
@@ -309,7 +311,7 @@ def test_several_pictures_and_one_without_foreground(tmp_path: Path, comparer: C
     assert trial.agreement == pytest.approx(sum(one.iou or 0 for one in judged) / len(judged))
     assert trial.pictures[0].has_foreground
     assert not trial.pictures[2].has_foreground
-    assert opened.ground.reference.without_foreground == {str(grey)}
+    assert opened.context.reference.without_foreground == {str(grey)}
 
 
 @pytest.mark.slow
@@ -374,7 +376,7 @@ def test_a_hosts_limit_of_pixels_holds_for_what_others_are_compared_with(
         reference="own",
         rounds=1,
         max_pixels=500_000,
-        trusted=Settings(engine="onnxruntime"),
+        reference_settings=Settings(engine="onnxruntime"),
     )
     bench = FakeTrialRunner()
     compared = compare_settings(question, tmp_path, bench, comparer)
@@ -413,7 +415,7 @@ def test_the_caches_thumbnails_are_bounded(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, comparer: Comparer
 ) -> None:
     """The newest stay."""
-    monkeypatch.setattr("rembg_tuner.tuning.sweep.MAX_THUMBNAILS", 2)
+    monkeypatch.setattr("rembg_tuner.tuning.store.MAX_THUMBNAILS", 2)
     folder = own_cache / "trial-thumbnails"
     folder.mkdir(parents=True)
     for i in range(3):

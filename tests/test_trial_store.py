@@ -20,9 +20,8 @@ from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.machine import LIBVIPS_PACKAGE
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning import environment
-from rembg_tuner.tuning import reference as references
 from rembg_tuner.tuning.environment import context_of, older_trial_key, weights_key
-from rembg_tuner.tuning.folder import PLAN_FILE, read_summary
+from rembg_tuner.tuning.folder import PLAN_FILE, read_sweep_folder
 from rembg_tuner.tuning.plan import Plan
 from rembg_tuner.tuning.store import STORE_FILE, TrialStore
 from rembg_tuner.tuning.sweep import open_sweep
@@ -185,10 +184,9 @@ def as_older_version_left_it(folder: Path, sweep: Sweep, context: str) -> None:
 
 def older_context() -> str:
     """Name what the trials of `open_made` depend on, as release 0.1.0 did."""
-    trusted, name = references._trusted(
-        Plan(pictures=(COFFEE,), axes={}, base=Settings(engine="onnxruntime"))
-    )
-    reference = json.dumps([str(name), trusted.to_dict(), weights_key(trusted)])
+    plan = Plan(pictures=(COFFEE,), axes={}, base=Settings(engine="onnxruntime"))
+    name, settings = plan.reference_settings()
+    reference = json.dumps([name, settings.to_dict(), weights_key(settings)])
     versions = [
         line for line in environment.describe_machine() if not line.startswith(LIBVIPS_PACKAGE)
     ]
@@ -206,14 +204,14 @@ def test_a_sweep_of_an_older_version_is_read_and_resumed(
     as_older_version_left_it(folder, done, older_context())
     shutil.rmtree(tmp_path / "cache")
     content = (folder / STORE_FILE).read_bytes()
-    assert [trial.number for trial in read_summary(folder).trials] == [0, 1]
+    assert [trial.number for trial in read_sweep_folder(folder).trials] == [0, 1]
     assert (folder / STORE_FILE).read_bytes() == content
     bench = FakeTrialRunner()
     resumed = open_made(folder, bench, comparer, resume=True)
     assert (len(resumed.trials), resumed.outdated) == (2, 0)
     run_all(resumed)
     assert len(bench.asked) == 2  # the reference, and one trial
-    assert [trial.number for trial in read_summary(folder).trials] == [0, 1, 2]
+    assert [trial.number for trial in read_sweep_folder(folder).trials] == [0, 1, 2]
 
 
 def test_a_sweep_of_an_older_version_on_another_machine_is_measured_anew(
@@ -224,10 +222,10 @@ def test_a_sweep_of_an_older_version_on_another_machine_is_measured_anew(
     done = open_made(folder, FakeTrialRunner(), comparer)
     run_all(done)
     as_older_version_left_it(folder, done, "another machine's context")
-    assert [trial.number for trial in read_summary(folder).trials] == [0, 1]
+    assert [trial.number for trial in read_sweep_folder(folder).trials] == [0, 1]
     resumed = open_made(folder, FakeTrialRunner(), comparer, resume=True)
     assert (len(resumed.trials), resumed.outdated) == (0, 2)
     run_all(resumed)
-    assert len(read_summary(folder).trials) == 3
+    assert len(read_sweep_folder(folder).trials) == 3
     with closing(sqlite3.connect(folder / STORE_FILE)) as file:
         assert file.execute("SELECT count(*) FROM trials").fetchone() == (2,)

@@ -36,7 +36,7 @@ from rembg_tuner.settings.presets import Preset, read_presets
 from rembg_tuner.settings.records import Record, RecordedPicture, read_record
 from rembg_tuner.settings.results import CONCURRENT_RUN
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.tuning.environment import describe_environment
+from rembg_tuner.tuning.environment import sweep_environment
 from rembg_tuner.tuning.measure import DirectTrialRunner, SweepContext, TrialRunner, measure_trial
 from rembg_tuner.tuning.reference import Reference
 from rembg_tuner.tuning.verification import (
@@ -100,7 +100,7 @@ def save_preset(folder: Path, picture: Path, bench: TrialRunner, **knobs: Any) -
         )
         trial = measure_trial(0, settings, ground, bench)
     assert trial.is_measured, trial.failure
-    measured = measured_of_trial(trial, describe_environment())
+    measured = measured_of_trial(trial, sweep_environment())
     path = folder / "presets.yaml"
     path.write_text(export(settings, "preset", measured=measured, name="mine").text)
     return path

@@ -6,7 +6,6 @@ import json
 import shutil
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +28,12 @@ from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.results import distinct, is_busy
 from rembg_tuner.tuning.comparison import ComparisonRequest, NamedSettings, compare_settings
 from rembg_tuner.tuning.measure import DirectTrialRunner
-from rembg_tuner.tuning.reference import find_mask, find_reference
+from rembg_tuner.tuning.reference import ReferenceChoice, find_mask, find_reference
 from rembg_tuner.tuning.trials import differing_knobs, label_of
 
 if TYPE_CHECKING:
     import argparse
 
-    from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.comparison import ComparisonRow
 
 _LEAST, _MOST = 2, 6
@@ -84,22 +82,22 @@ def run(arguments: argparse.Namespace) -> int:
             )
         )
         write_files(folder, {})
-        held = _reference(arguments.reference, entries, Path(arguments.image), folder)
+        reference = _reference(arguments.reference, entries, Path(arguments.image), folder)
         comparer = stack.enter_context(Comparer())
-        question = ComparisonRequest(
+        request = ComparisonRequest(
             picture=Path(arguments.image),
             entries=tuple(entries),
-            reference=held.name,
-            mask=held.mask,
-            trusted=held.trusted,
+            reference=reference.name,
+            mask=reference.mask,
+            reference_settings=reference.settings,
             rounds=arguments.rounds,
         )
         compared = compare_settings(
-            question, folder, DirectTrialRunner(history_use(arguments)), comparer
+            request, folder, DirectTrialRunner(history_use(arguments)), comparer
         )
     document = {
         "picture": arguments.image,
-        "reference": held.name,
+        "reference": str(reference.name),
         "compared": [one.to_dict() for one in compared],
     }
     if kept:
@@ -107,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         emit_json(document)
     else:
-        _print(compared, held)
+        _print(compared, reference)
     return FAILED if any(one.trial.failure is not None for one in compared) else DONE
 
 
@@ -134,31 +132,20 @@ def _entries(text: str) -> list[NamedSettings]:
     return entries
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Held:
-    """What the presets are held against.
-
-    Its name, and the mask or the settings if it is none of them.
-    """
-
-    name: str
-    mask: str | None = None
-    trusted: Settings | None = None
-
-
-def _reference(text: str, entries: list[NamedSettings], picture: Path, folder: Path) -> _Held:
+def _reference(
+    text: str, entries: list[NamedSettings], picture: Path, folder: Path
+) -> ReferenceChoice:
     """Find what --reference names.
 
     One of the presets compared, a mask, or a folder with one, another preset, or a model.
     """
     if not text or any(entry.name == text for entry in entries):
-        return _Held(name=text or entries[0].name)
+        return ReferenceChoice(name=text or entries[0].name)
     path = Path(text)
     if path.is_dir():
         path = find_mask(picture, path)
     if not path.is_file():
-        settings, name = find_reference(text)
-        return _Held(name=str(name), trusted=settings)
+        return find_reference(text)
     copy = folder / f"reference{path.suffix}"
     try:
         if path.resolve() != copy.resolve():
@@ -172,10 +159,10 @@ def _reference(text: str, entries: list[NamedSettings], picture: Path, folder: P
                 reason=error.strerror,
             )
         ) from error
-    return _Held(name=path.name, mask=str(copy))
+    return ReferenceChoice(name=path.name, mask=str(copy))
 
 
-def _print(compared: list[ComparisonRow], held: _Held) -> None:
+def _print(compared: list[ComparisonRow], reference: ReferenceChoice) -> None:
     """Print the table."""
     names = differing_knobs([one.entry.settings for one in compared])
     width = max(len(one.entry.name) for one in compared)
@@ -201,9 +188,9 @@ def _print(compared: list[ComparisonRow], held: _Held) -> None:
     for warning in busy:
         emit(str(warning))
     if any(not picture.has_foreground for one in compared for picture in one.trial.pictures):
-        emit(f"{held.name} has no clear foreground here, so that no agreement is told")
+        emit(f"{reference.name} has no clear foreground here, so that no agreement is told")
         return
-    kind = "" if held.mask else ", which is no ground truth"
+    kind = "" if reference.mask else ", which is no ground truth"
     emit(
-        f"agreement with {held.name}{kind}; stars: of the boundary's F-measure (README, Edge stars)"
+        f"agreement with {reference.name}{kind}; stars: of the boundary's F-measure (README, Edge stars)"
     )

@@ -23,7 +23,7 @@ from rembg_tuner.settings.presets import find_preset
 from rembg_tuner.settings.records import read_record
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.resolve import resolve
-from rembg_tuner.tuning.folder import read_summary
+from rembg_tuner.tuning.folder import read_sweep_folder
 from rembg_tuner.tuning.recommend import recommend
 from rembg_tuner.tuning.trials import differing_knobs, label_of
 
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     source = Path(arguments.preset)
     if source.is_dir():
-        summary = read_summary(source)
+        summary = read_sweep_folder(source)
         log_missing_trials(summary, source)
         trial = _trial_of(source, summary, arguments)
         if trial is None:

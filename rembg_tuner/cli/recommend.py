@@ -14,9 +14,9 @@ from rembg_tuner.cli.flags import BUDGET_FLAGS, add_budgets, add_json, parse_bud
 from rembg_tuner.settings.results import is_busy
 from rembg_tuner.settings.settings import flag_of
 from rembg_tuner.tuning.budgets import ANY
-from rembg_tuner.tuning.folder import read_summary
+from rembg_tuner.tuning.folder import read_sweep_folder
 from rembg_tuner.tuning.recommend import recommend
-from rembg_tuner.tuning.summary import busy_text, recommendation_dict
+from rembg_tuner.tuning.report import busy_text
 from rembg_tuner.tuning.trials import differing_knobs, figures_of, label_of
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Recommend under these budgets; nothing is measured."""
     folder = Path(arguments.folder)
-    summary = read_summary(folder)
+    summary = read_sweep_folder(folder)
     log_missing_trials(summary, folder)
     trials, budgets = summary.trials, parse_budgets(arguments, summary.budgets)
     found = recommend(trials, budgets)
     if arguments.json:
-        emit_json(recommendation_dict(found))
+        emit_json(found.to_dict())
     else:
         print_recommendation(found, trials, budgets, folder, summary.budgets)
     return DONE if found.fits else FAILED

@@ -31,11 +31,11 @@ from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.results import is_busy
-from rembg_tuner.tuning.folder import hold_folder
+from rembg_tuner.tuning.folder import lock_folder
 from rembg_tuner.tuning.measure import DirectTrialRunner
 from rembg_tuner.tuning.recommend import recommend
+from rembg_tuner.tuning.report import write_sweep_report
 from rembg_tuner.tuning.stats import CONFIRMING
-from rembg_tuner.tuning.summary import write_summary
 from rembg_tuner.tuning.sweep import open_sweep
 from rembg_tuner.tuning.trials import differing_knobs, figures_of, label_of
 
@@ -130,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     if busy := busy_warning(OwnLoad()):  # no worker of ours runs yet
         log(f"warning: {busy}")
     log_older_measurements()
-    with hold_folder(folder), Comparer() as comparer:
+    with lock_folder(folder), Comparer() as comparer:
         runner = DirectTrialRunner(history_use(arguments))
         sweep = open_sweep(plan, folder, runner, comparer, resume=arguments.resume)
         if arguments.resume:
@@ -148,7 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     _keep_preset_figures(sweep.trials)
     found = recommend(sweep.trials, plan.budgets)
-    written = write_summary(folder, sweep, plan, found, plan.budgets)
+    written = write_sweep_report(folder, sweep, plan, found, plan.budgets)
     if arguments.json:
         emit_whole(written.read_text(encoding="utf-8") + "\n")
     else:

@@ -1,4 +1,7 @@
-"""Which weights a setting runs, by their content: others under the same name give other figures."""
+"""What figures depend on besides the settings (machine, libraries, weights, pictures), and its keys.
+
+A trial of the same key and context need not be measured again.
+"""
 
 from __future__ import annotations
 
@@ -19,122 +22,113 @@ from rembg_tuner.runtime.meter import load_average
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.machine import LIBVIPS_PACKAGE
 from rembg_tuner.settings.resolve import resolve
-from rembg_tuner.tuning.reference import (
-    _trusted,
-)
 from rembg_tuner.tuning.trials import settings_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.plan import Plan
 
-# Of which figures depend on besides those in the measurement key: what reads and writes pictures.
+# Libraries that read and write pictures; the measurement key does not include them.
 _PICTURE_LIBRARIES = ("pyvips", "isal")
-
-
-# What versions without a measurement key put into a sweep's context.
+# Libraries in the context of release 0.1.0, which had no measurement key.
 _OLDER_LIBRARIES = ("rembg-tuner", "onnxruntime", "openvino", "ncnn", "rembg", "pyvips", "isal")
 
 
 def describe_machine() -> list[str]:
-    """Name what figures depend on: CPU, cores, versions."""
+    """Return the CPU, the number of usable cores, and the versions of all libraries."""
     host = read_host()
     return [
         host.cpu,
         str(host.usable_cpus),
-        f"rembg-tuner {_version_of('rembg-tuner')}",
+        *_with_versions(["rembg-tuner"]),
         *(f"{name} {number or 'absent'}" for name, number in package_versions().items()),
-        *(f"{name} {_version_of(name)}" for name in (*_PICTURE_LIBRARIES, LIBVIPS_PACKAGE)),
+        *_with_versions([*_PICTURE_LIBRARIES, LIBVIPS_PACKAGE]),
     ]
 
 
-def describe_environment() -> dict[str, str]:
-    """Tell where and when a sweep is measured, for its report.
-
-    Date (UTC), machine, what it may use, its load.
-    """
+def sweep_environment() -> dict[str, str]:
+    """Return the date (UTC), the machine, its memory limit and its load, for a report."""
     cpu, cores, *versions = describe_machine()
-    memory, load = read_host().usable_memory_bytes, load_average()
+    load = load_average()
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": cpu,
         "cores": cores,
         "versions": ", ".join(versions),
-        "memory_limit": format_bytes(memory),
+        "memory_limit": format_bytes(read_host().usable_memory_bytes),
         "load_average": "unknown" if load is None else f"{load:.2f}",
     }
 
 
-def _version_of(name: str) -> str:
-    """Give an installed library's version."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
+def _with_versions(names: Iterable[str]) -> list[str]:
+    """Return libraries with their installed versions."""
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} absent")
+    return found
 
 
-def _context(plan: Plan, masks: dict[str, str], machine: Machine, slots: int) -> str:
-    """Name what a trial's figures depend on besides its measurement key; see `context_of`.
+def plan_context(plan: Plan, masks: Mapping[str, str], machine: Machine, slots: int) -> str:
+    """Return the context of a sweep's trials; see `context_of`.
 
     Args:
         plan: of the sweep.
-        masks: of the pictures; empty: the reference is not masks.
+        masks: by picture; empty: the reference is cut out.
         machine: with the share of CPUs that a trial has.
-        slots: that share the machine's CPUs.
+        slots: the number of workers that share the CPUs.
     """
     reference = _mask_digests(masks)
     if not masks:
-        settings, name = _trusted(plan)
-        reference = [str(name), key_of(settings, machine), settings.max_side]
-    libraries = (f"{name} {_version_of(name)}" for name in _PICTURE_LIBRARIES)
+        name, settings = plan.reference_settings()
+        reference = [name, key_of(settings, machine), settings.max_side]
     words = [
         machine.cpu,
         str(machine.cpus),
         *sorted(machine.features),
         f"{slots} slots",
-        *libraries,
+        *_with_versions(_PICTURE_LIBRARIES),
     ]
     return context_of(plan.pictures, json.dumps(reference), rounds=plan.rounds, machine=words)
 
 
-def _older_context(plan: Plan, masks: dict[str, str], slots: int) -> str:
-    """Name the same as versions without a measurement key did, all libraries' versions in it."""
+def older_plan_context(plan: Plan, masks: Mapping[str, str], slots: int) -> str:
+    """Return the context as release 0.1.0 wrote it, with the versions of all libraries."""
     reference = _mask_digests(masks)
     if not masks:
-        settings, name = _trusted(plan)
-        reference = [str(name), settings.to_dict(), weights_key(settings)]
+        name, settings = plan.reference_settings()
+        reference = [name, settings.to_dict(), weights_key(settings)]
     host = read_host()
-    libraries = (f"{name} {_version_of(name)}" for name in _OLDER_LIBRARIES)
-    words = [host.cpu, str(host.usable_cpus), *libraries, *sorted(host.features), f"{slots} slots"]
+    words = [
+        host.cpu,
+        str(host.usable_cpus),
+        *_with_versions(_OLDER_LIBRARIES),
+        *sorted(host.features),
+        f"{slots} slots",
+    ]
     return context_of(plan.pictures, json.dumps(reference), rounds=plan.rounds, machine=words)
 
 
-def _mask_digests(masks: dict[str, str]) -> list[object]:
-    """Name masks by their content."""
+def _mask_digests(masks: Mapping[str, str]) -> list[object]:
+    """Return the SHA-256 of each mask."""
     return [file_digests(Path(one), ["sha256"])["sha256"] for one in masks.values()]
-
-
-def key_of(settings: Settings, machine: Machine) -> str:
-    """Return a setting's measurement key; of one whose model is not there, the setting itself."""
-    try:
-        return resolve(settings, machine).measurement_key
-    except (ModelError, OSError):  # a trial of it fails, and says why
-        return f"unresolved {settings_key(settings)}"
 
 
 def context_of(
     pictures: Sequence[Path], reference: str, *, rounds: int, machine: Sequence[str]
 ) -> str:
-    """Name what a trial's figures depend on besides its setting.
+    """Hash what a trial's figures depend on besides its setting.
 
     Args:
         pictures: by their content, in this order.
-        reference: what agreement is measured against, its weights too.
+        reference: what agreement is measured against, with its weights.
         rounds: timed runs of each picture.
-        machine: CPU, cores, what the CPU can do, versions, slots.
+        machine: CPU, cores, features of the CPU, versions, slots.
 
     Returns:
         A SHA-256 as hex.
@@ -150,25 +144,33 @@ def context_of(
     return digest.hexdigest()
 
 
+def key_of(settings: Settings, machine: Machine) -> str:
+    """Return the measurement key of a setting; without a model file, a key of the setting itself."""
+    try:
+        return resolve(settings, machine).measurement_key
+    except (ModelError, OSError):  # its trial fails with the reason
+        return f"unresolved {settings_key(settings)}"
+
+
 def older_trial_key(settings: Settings) -> str:
-    """Name a setting together with its weights, as versions without a measurement key did."""
+    """Return the key of a setting and its weights as release 0.1.0 wrote it."""
     return f"{settings_key(settings)} {weights_key(settings)}"
 
 
 def weights_key(settings: Settings) -> str:
-    """Name the files that a setting may run, by content and by how a picture is made into their input.
+    """Return a key of the model files that a setting may run: their content and input format.
 
-    That is the released file, its int8 form where precision is int8, and both where it is auto; one
-    that is not there is null.
+    These are the released file, its int8 form for precision int8, and both for auto; null: the file
+    is missing.
     """
     forms = {"int8": (settings.engine,), "auto": (None, settings.engine)}
     return json.dumps(
-        [_told(settings.model, int8_for) for int8_for in forms.get(settings.precision, (None,))]
+        [_file_key(settings.model, one) for one in forms.get(settings.precision, (None,))]
     )
 
 
-def _told(model: str, int8_for: str | None) -> list[object] | None:
-    """Tell one file; None: it is not there."""
+def _file_key(model: str, int8_for: str | None) -> list[object] | None:
+    """Return the digest and input format of one model file; None: it is missing."""
     try:
         spec = find_model(model, int8_for=int8_for)
         stat = Path(spec.path).stat()
@@ -180,5 +182,5 @@ def _told(model: str, int8_for: str | None) -> list[object] | None:
 
 @lru_cache(maxsize=128)
 def _digest(path: str, _size: int, _mtime_ns: int) -> str:
-    """Compute a file's SHA-256, once as long as its size and time stay."""
+    """Compute the SHA-256 of a file once for each size and modification time."""
     return file_digests(Path(path), ["sha256"])["sha256"]

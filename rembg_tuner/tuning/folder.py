@@ -1,4 +1,7 @@
-"""The file in a sweep's folder that tells what is swept there, so that only the same is gone on with."""
+"""The folder of a sweep: its lock, its plan.json, and reading back what it contains.
+
+A sweep is only resumed in a folder whose plan is the same.
+"""
 
 from __future__ import annotations
 
@@ -27,38 +30,41 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.trials import Trial
 
 PLAN_FILE = "plan.json"
-
-
-# What figures and their order depend on; the rest of the file may change from one start to the
-# next.
-_MUST_AGREE = ("pictures", "axes", "base", "reference", "rounds", "seed")
+# Fields that figures and their order depend on; the others may differ when a sweep is resumed.
+_FIXED_FIELDS = ("pictures", "axes", "base", "reference", "rounds", "seed")
 
 
 @contextlib.contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
-    """Make a sweep's folder, and keep others from sweeping there meanwhile.
-
-    Their files would have the same names.
-
-    Raises:
-        SettingsError: somebody sweeps there now.
-        OutputError: it cannot be made.
-    """
+def _reporting_unwritable(folder: Path) -> Iterator[None]:
+    """Raise an OutputError for an OSError."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        yield
     except OSError as error:
         raise OutputError(
             Message("{folder} cannot be written: {reason}", folder=folder, reason=error.strerror)
         ) from error
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Create a sweep's folder and lock it against other sweeps.
+
+    Raises:
+        SettingsError: another sweep is running in it.
+        OutputError: it cannot be created.
+    """
+    with _reporting_unwritable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however that ends
+        # The lock ends with the process, however that ends.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        os.close(held)
+        os.close(descriptor)
         raise SettingsError(
             [
                 Message(
-                    "another sweep is running in {folder}; wait for its end, or name another -o",
+                    "another sweep is running in {folder}; wait until it ends, or name another -o",
                     folder=folder,
                 )
             ]
@@ -66,58 +72,57 @@ def hold_folder(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 def take_folder(plan: Mapping[str, object], folder: Path, *, resume: bool) -> None:
-    """Make the folder, or check that it holds the same sweep; nothing is written to it.
+    """Create a sweep's folder, or check that it contains the same sweep.
 
     Args:
         plan: as `Plan.to_dict`.
         folder: of the sweep.
-        resume: go on with the sweep that lies there.
+        resume: continue the sweep in the folder.
 
     Raises:
-        SettingsError: it holds a sweep, and is not to be gone on with; or another one, or a damaged
-        one.
-        OutputError: it cannot be made.
+        SettingsError: the folder contains a sweep and `resume` is False, or it contains another or
+            a damaged sweep.
+        OutputError: it cannot be created.
     """
-    there = read_plan_file(folder) if resume else None
-    if there is not None:
-        _refuse_another(there, json.loads(json.dumps(plan)), folder)
+    found = read_plan_file(folder) if resume else None
+    if found is not None:
+        _check_same_plan(found, json.loads(json.dumps(plan)), folder)
     elif (folder / PLAN_FILE).is_file():
         raise SettingsError(
             [
                 Message(
-                    "{folder} holds a sweep already; go on with it by --resume, or name another -o",
+                    "{folder} already contains a sweep; continue it with --resume, or name another"
+                    " -o",
                     folder=folder,
                 )
             ]
         )
-    try:
+    with _reporting_unwritable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            Message("{folder} cannot be written: {reason}", folder=folder, reason=error.strerror)
-        ) from error
 
 
 @contextlib.contextmanager
 def written_plan(plan: Mapping[str, object], folder: Path) -> Iterator[None]:
-    """Write down what is swept while its reference is made, so that a start that was killed can be resumed.
+    """Write plan.json before the body runs, and restore the earlier state if the body fails.
 
-    A start that fails leaves what was there before: the folder is free for a corrected command.
+    A process that is killed in the body leaves a sweep that can be resumed; a body that fails
+    leaves the folder free for a corrected command.
 
     Args:
         plan: ready for JSON.
         folder: of the sweep.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: plan.json cannot be written.
     """
     file = folder / PLAN_FILE
     before = file.read_bytes() if file.is_file() else None
-    _write(plan, folder)
+    with _reporting_unwritable(folder), replacing(file) as out:
+        out.write(json.dumps(plan, indent=2).encode())
     try:
         yield
     except BaseException:
@@ -128,34 +133,16 @@ def written_plan(plan: Mapping[str, object], folder: Path) -> Iterator[None]:
         raise
 
 
-def _write(plan: Mapping[str, object], folder: Path) -> None:
-    """Write plan.json.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
-        with replacing(folder / PLAN_FILE) as out:
-            out.write(json.dumps(plan, indent=2).encode())
-    except OSError as error:
-        raise OutputError(
-            Message("{folder} cannot be written: {reason}", folder=folder, reason=error.strerror)
-        ) from error
-
-
 def read_plan_file(folder: Path) -> dict[str, object] | None:
-    """Read plan.json.
-
-    Returns:
-        None: there is none.
+    """Read plan.json as it is; None: there is none.
 
     Raises:
-        SettingsError: it does not read.
+        SettingsError: it is damaged.
     """
     file = folder / PLAN_FILE
     if not file.is_file():
         return None
-    reason: Message | Quoted = Message("it is no JSON object")
+    reason: Message | Quoted = Message("it is not a JSON object")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(content, dict):
@@ -165,22 +152,22 @@ def read_plan_file(folder: Path) -> dict[str, object] | None:
     raise SettingsError(
         [
             Message(
-                "{file} does not read, so that its sweep cannot be gone on with ({reason}); name"
-                " another -o",
+                "{file} cannot be read, so its sweep cannot be resumed ({problem}); name another"
+                " -o",
                 file=file,
-                reason=reason,
+                problem=reason,
             )
         ]
     )
 
 
-def _refuse_another(there: dict[str, object], here: dict[str, object], folder: Path) -> None:
-    """Refuse to go on with a sweep of something else.
+def _check_same_plan(found: dict[str, object], plan: dict[str, object], folder: Path) -> None:
+    """Check that two plans measure the same.
 
     Raises:
-        SettingsError: names what differs.
+        SettingsError: lists the differences.
     """
-    old, new = _flat(there), _flat(here)
+    old, new = _fixed_values(found), _fixed_values(plan)
     differing = [
         Message(
             "{part} ({old} there, {new} here)",
@@ -195,7 +182,7 @@ def _refuse_another(there: dict[str, object], here: dict[str, object], folder: P
         raise SettingsError(
             [
                 Message(
-                    "the sweep in {folder} differs in {parts}; give the same to go on with it, or"
+                    "the sweep in {folder} differs in {parts}; use the same values to resume it, or"
                     " name another -o",
                     folder=folder,
                     parts=join_parts(differing),
@@ -204,35 +191,34 @@ def _refuse_another(there: dict[str, object], here: dict[str, object], folder: P
         )
 
 
-def _flat(plan: dict[str, object]) -> dict[str, object]:
-    """Give a plan's parts that must be the same, each knob for itself."""
+def _fixed_values(plan: dict[str, object]) -> dict[str, object]:
+    """Return the values of a plan that may not change, one entry for each knob."""
     found: dict[str, object] = {}
-    for name, value in plan.items():
-        if name in _MUST_AGREE and isinstance(value, dict):
+    for name in _FIXED_FIELDS:
+        value = plan.get(name)
+        if isinstance(value, dict):
             found.update({f"{name} {knob}": one for knob, one in value.items()})
-        elif name in _MUST_AGREE:
+        elif name in plan:
             found[name] = value
-    # An older version wrote pictures as they were named, from the folder of that time.
-    found["pictures"] = [str(Path(str(one)).absolute()) for one in _listed(plan.get("pictures"))]
+    pictures = plan.get("pictures")
+    # Older versions wrote pictures relative to the working directory of that time.
+    found["pictures"] = [
+        str(Path(str(one)).absolute()) for one in (pictures if isinstance(pictures, list) else [])
+    ]
     return found
-
-
-def _listed(value: object) -> list[object]:
-    """Return a list as it is, and anything else as an empty one."""
-    return value if isinstance(value, list) else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRecord:
-    """What a sweep's folder holds, of a sweep that has ended, was killed, or goes on.
+    """The contents of the folder of a sweep that has ended, was killed, or is still running.
 
     Attributes:
         trials: in the order they were run.
-        budgets: under which the sweep recommends.
+        budgets: of the recommendation.
         environment: date (ISO, UTC), cpu, cores, versions, memory_limit, load_average at the start;
-            a file of another version may have fewer.
-        planned: how many trials the sweep has when it is done; None: not known.
-        outdated: how many trials are left out, since their model has other weights now.
+            files of other versions may have fewer entries.
+        planned: number of trials of the complete sweep; None: unknown.
+        outdated: number of trials left out because their model now has other weights.
     """
 
     trials: list[Trial]
@@ -242,22 +228,21 @@ class SweepRecord:
     outdated: int = 0
 
 
-def read_summary(folder: Path) -> SweepRecord:
-    """Read a sweep's folder: its trials from the store, which has each as soon as it is measured, else from trials.json.
+def read_sweep_folder(folder: Path) -> SweepRecord:
+    """Read a sweep's folder: the trials from its store, or else from trials.json.
 
     Raises:
-        SettingsError: the folder holds no sweep, or it is damaged.
+        SettingsError: the folder does not contain a sweep, or it is damaged.
     """
-    plan = read_plan_file(folder)
-    file = folder / JSON_FILE
-    if plan is None or (file.is_file() and "context" not in plan):  # as an older version leaves it
+    plan, file = read_plan_file(folder), folder / JSON_FILE
+    if plan is None or (file.is_file() and "context" not in plan):  # of an older version
         return _read_json(file)
-    summary = _read_store(folder, plan)
-    return _read_json(file) if not summary.trials and file.is_file() else summary
+    found = _read_store(folder, plan)
+    return _read_json(file) if not found.trials and file.is_file() else found
 
 
 def _read_store(folder: Path, plan: Mapping[str, object]) -> SweepRecord:
-    """Read a sweep's trials as they were kept one by one; there may be none yet.
+    """Read the trials that a sweep has stored so far.
 
     Raises:
         SettingsError: the store or the plan is damaged.
@@ -267,35 +252,13 @@ def _read_store(folder: Path, plan: Mapping[str, object]) -> SweepRecord:
         contexts = [str(plan["context"])] if "context" in plan else store.contexts()
         trials, outdated = store.kept(contexts[0]) if len(contexts) == 1 else ([], 0)
     except sqlite3.Error as error:
-        raise SettingsError(
-            [
-                Message(
-                    "{file} does not read: {error}",
-                    file=folder / STORE_FILE,
-                    error=Quoted(str(error)),
-                )
-            ]
-        ) from error
-    budgets, environment, planned = (
-        plan.get(name) for name in ("budgets", "environment", "planned")
-    )
-    return SweepRecord(
-        trials=trials,
-        budgets=_budgets_of(budgets if isinstance(budgets, dict) else {}, folder),
-        environment=_texts(environment if isinstance(environment, dict) else {}),
-        planned=planned if type(planned) is int else None,
-        outdated=outdated,
-    )
-
-
-def _budgets_of(content: Mapping[str, object], folder: Path) -> Budgets:
-    """Read the budgets in a folder's plan.
-
-    Raises:
-        SettingsError: one cannot be.
-    """
+        problem = Message(
+            "{file} cannot be read: {error}", file=folder / STORE_FILE, error=Quoted(str(error))
+        )
+        raise SettingsError([problem]) from error
+    budgets, planned = plan.get("budgets"), plan.get("planned")
     try:
-        return read_budgets(content)
+        read = read_budgets(budgets if isinstance(budgets, dict) else {})
     except SettingsError as error:
         problem = Message(
             "{file}: {problem}; name another folder",
@@ -303,26 +266,34 @@ def _budgets_of(content: Mapping[str, object], folder: Path) -> Budgets:
             problem=error.message,
         )
         raise SettingsError([problem]) from error
+    return SweepRecord(
+        trials=trials,
+        budgets=read,
+        environment=_texts(plan.get("environment")),
+        planned=planned if type(planned) is int else None,
+        outdated=outdated,
+    )
 
 
 def _read_json(file: Path) -> SweepRecord:
     """Read trials.json.
 
     Raises:
-        SettingsError: there is none, or it is damaged.
+        SettingsError: it is missing or damaged.
     """
     try:
-        return _summary_of(json.loads(file.read_text(encoding="utf-8")))
+        return _record_of(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
         reason: Message | Quoted | str = error.strerror or Quoted(str(error))
     except SettingsError as error:
         reason = error.message
-    except (ValueError, RecursionError) as error:  # JSON's and text's
+    except (ValueError, RecursionError) as error:  # of JSON and UTF-8
         reason = Quoted(str(error))
     raise SettingsError(
         [
             Message(
-                "{file} is not a sweep's trials ({reason}); name the folder that `sweep -o` wrote",
+                "{file} does not contain the trials of a sweep ({reason}); name the folder that"
+                " `sweep -o` wrote",
                 file=file,
                 reason=reason,
             )
@@ -330,21 +301,20 @@ def _read_json(file: Path) -> SweepRecord:
     )
 
 
-def _summary_of(content: object) -> SweepRecord:
-    """Check what trials.json holds.
+def _record_of(content: object) -> SweepRecord:
+    """Build a record from the content of trials.json.
 
     Raises:
-        SettingsError: it is no summary.
+        SettingsError: the content is not valid.
     """
     kinds = {"trials": list, "budgets": dict, "environment": dict}
     if not isinstance(content, dict):
-        raise SettingsError([Message("it is no JSON object")])
+        raise SettingsError([Message("it is not a JSON object")])
     wrong = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
     if wrong:
-        raise SettingsError([Message("it has no {names}", names=" and no ".join(wrong))])
+        raise SettingsError([Message("it lacks {names}", names=", ".join(wrong))])
     trials = [read_trial(one) for one in content["trials"]]
-    numbers = [trial.number for trial in trials]
-    if len(set(numbers)) < len(numbers):
+    if len({trial.number for trial in trials}) < len(trials):
         raise SettingsError([Message("two of its trials have the same number")])
     return SweepRecord(
         trials=trials,
@@ -353,6 +323,7 @@ def _summary_of(content: object) -> SweepRecord:
     )
 
 
-def _texts(content: Mapping[object, object]) -> dict[str, str]:
-    """Return names and values as texts."""
-    return {str(name): str(value) for name, value in content.items()}
+def _texts(content: object) -> dict[str, str]:
+    """Return the names and values of a dict as text; empty: it is not a dict."""
+    found = content if isinstance(content, dict) else {}
+    return {str(name): str(value) for name, value in found.items()}

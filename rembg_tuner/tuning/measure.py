@@ -1,4 +1,4 @@
-"""One trial: a setting measured on every picture, in a worker of its own."""
+"""Measure one trial: a setting on every picture, in a new worker process."""
 
 from __future__ import annotations
 
@@ -23,218 +23,12 @@ if TYPE_CHECKING:
 
     from rembg_tuner.runtime.comparer import Comparer, Comparison
     from rembg_tuner.runtime.known_peaks import HistoryUse
-    from rembg_tuner.settings.results import EffectiveValue
-    from rembg_tuner.settings.settings import Settings, Value
+    from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.reference import Reference
 
-# Failures that are the setting's own; any other says nothing of it.
+# Failures caused by the setting; other kinds say nothing about it.
 OF_THE_SETTING = frozenset({"timeout", "out_of_memory", "crash", "engine_error"})
-
-
-ROUNDS = 3  # timed runs of each picture: from the second on ONNX Runtime's memory pattern is held
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepContext:
-    """What every trial of a sweep shares.
-
-    Attributes:
-        pictures: their paths.
-        reference: of agreement.
-        folder: where cut-outs and thumbnails go.
-        rounds: timed runs of each picture, from 1 on.
-        comparer: compares cut-outs.
-        max_pixels: a host's own limit of each picture, by its path; one that is not there has the
-            format's.
-    """
-
-    pictures: tuple[Path, ...]
-    reference: Reference
-    folder: Path
-    comparer: Comparer
-    rounds: int = ROUNDS
-    max_pixels: Mapping[str, int] = field(default_factory=dict)
-
-
-def measure_trial(
-    number: int, settings: Settings, ground: SweepContext, runner: TrialRunner
-) -> Trial:
-    """Measure one setting: a warm-up that is left out, then every picture in turn, `rounds` times.
-
-    Args:
-        number: of the trial.
-        settings: to measure.
-        ground: pictures, reference, rounds.
-        runner: runs them.
-
-    Returns:
-        Figures, or why there are none.
-    """
-    jobs = [
-        Job(
-            input=str(path),
-            output=str(ground.folder / f"trial-{number}-{i}.png"),
-            max_pixels=ground.max_pixels.get(str(path)),
-        )
-        for i, path in enumerate(ground.pictures)
-    ]
-    try:
-        runs = runner.measure([jobs[0], *(jobs * ground.rounds)], settings)
-        failure = next((run for run in runs if isinstance(run, Failure)), None)
-        if failure is not None:
-            return Trial(
-                number=number, settings=settings, failure=failure.message, failure_kind=failure.kind
-            )
-        results = [run for run in runs if isinstance(run, Result)]
-        return trial_of(
-            number,
-            settings,
-            results,
-            _compare(number, jobs, ground),
-            [job.input for job in jobs],
-            ground.reference.without_foreground,
-        )
-    except OutputError as error:
-        return Trial(
-            number=number, settings=settings, failure=error.message, failure_kind=error.kind
-        )
-    finally:
-        for job in jobs:
-            Path(job.output).unlink(missing_ok=True)
-
-
-def _compare(
-    number: int, jobs: list[Job], ground: SweepContext
-) -> list[tuple[Comparison, str | None]]:
-    """Compare each picture's cut-out with its reference, and keep it small.
-
-    Raises:
-        OutputError: one could not be.
-    """
-    found: list[tuple[Comparison, str | None]] = []
-    for i, job in enumerate(jobs):
-        thumbnail = str(ground.folder / f"trial-{number}-{i}.webp")
-        reference = ground.reference.mattes.get(job.input)
-        found.append(
-            (ground.comparer.compare(job.output, reference, thumbnail=thumbnail), thumbnail)
-        )
-    return found
-
-
-def trial_of(
-    number: int,
-    settings: Settings,
-    results: list[Result],
-    compared: Sequence[tuple[Comparison, str | None]],
-    pictures: Sequence[str],
-    without_foreground: frozenset[str] = frozenset(),
-) -> Trial:
-    """Put a trial together of its runs.
-
-    Args:
-        number: of the trial.
-        settings: that were measured.
-        results: the warm-up, then round after round of every picture.
-        compared: for each picture how it compares, and its thumbnail.
-        pictures: their paths.
-        without_foreground: those that are left out of the averages.
-    """
-    timed, count = results[1:], len(pictures)
-    rounds = [timed[i : i + count] for i in range(0, len(timed), count)]
-    parts = tuple(
-        PictureTrial(
-            input=path,
-            times_s=tuple(one[i].total_s for one in rounds),
-            mae=comparison.mae,
-            iou=comparison.iou,
-            boundary_f=comparison.boundary_f,
-            has_foreground=comparison.has_foreground and path not in without_foreground,
-            thumbnail=thumbnail,
-            small_matte=comparison.small_matte,
-        )
-        for i, (path, (comparison, thumbnail)) in enumerate(zip(pictures, compared, strict=True))
-    )
-    judged = [one for one in parts if one.has_foreground]
-    last = results[-1]
-    trial = Trial(
-        number=number,
-        settings=settings,
-        date=datetime.now(UTC).date().isoformat(),
-        effective=_of_the_setting(last.effective),
-        peak_bytes=setting_peak_bytes(results),
-        load_s=last.load_s,
-        agreement=_mean([one.iou for one in judged]),
-        boundary_f=_mean([one.boundary_f for one in judged]),
-        mae=_mean([one.mae for one in judged]),
-        pictures=parts,
-        warnings=distinct(one for run in results for one in run.warnings),
-    )
-    timed_trial = _with_times(trial)
-    return replace(timed_trial, workers_s=timed_trial.worker_times_s)
-
-
-def _of_the_setting(effective: dict[str, EffectiveValue]) -> dict[str, Value]:
-    """Leave out of what an engine says what it says of one picture: where focus looked."""
-    return {name: value for name, value in effective.items() if not isinstance(value, dict)}
-
-
-def _with_times(trial: Trial) -> Trial:
-    """Work out a trial's times of its pictures' runs: of each round the mean over pictures."""
-    rounds = zip(*(part.times_s for part in trial.pictures), strict=True)
-    times = summarise([statistics.fmean(one) for one in rounds])
-    return replace(
-        trial,
-        time_s=times.median,
-        time_low_s=times.low,
-        time_high_s=times.high,
-        spread=times.standard_deviation / times.mean if times.n > 1 and times.mean else None,
-        n=times.n,
-    )
-
-
-def join_workers(trial: Trial, again: Trial) -> Trial:
-    """Join what two workers measured of one setting.
-
-    Args:
-        trial: what was measured before, in one worker or more.
-        again: what another worker measured, of the same pictures.
-
-    Returns:
-        All runs together; the higher peak. Where the other worker failed by the setting's own
-        fault, its
-        failure: what fails every other time is nothing to recommend. Where it failed for another
-            reason,
-        what was measured before, with that reason as a warning.
-    """
-    if not again.is_measured and again.failure_kind not in OF_THE_SETTING:
-        warning = Message(
-            "it could not be measured again: {reason}",
-            code="not_measured_again",
-            reason=again.failure,
-        )
-        return replace(trial, warnings=(*trial.warnings, warning))
-    if not again.is_measured:
-        failure = Message("measured again, it failed: {reason}", reason=again.failure)
-        return replace(again, number=trial.number, failure=failure)
-    parts = tuple(
-        replace(one, times_s=(*one.times_s, *other.times_s))
-        for one, other in zip(trial.pictures, again.pictures, strict=True)
-    )
-    joined = replace(
-        trial,
-        pictures=parts,
-        workers_s=(*trial.worker_times_s, *again.worker_times_s),
-        peak_bytes=max(trial.peak_bytes or 0, again.peak_bytes or 0),
-        warnings=distinct((*trial.warnings, *again.warnings)),
-        date=again.date,
-    )
-    return _with_times(joined)
-
-
-def _mean(values: list[float | None]) -> float | None:
-    """Average what is known; None: nothing is."""
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+ROUNDS = 3  # timed runs of each picture: ONNX Runtime's memory pattern is complete from the second
 
 
 class TrialRunner(Protocol):
@@ -279,3 +73,193 @@ class DirectTrialRunner:
         return run_fresh(
             jobs, settings, history=self._history, load=self._load, machine=self._machine
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepContext:
+    """What all trials of a sweep share.
+
+    Attributes:
+        pictures: their paths.
+        reference: of agreement.
+        folder: for cut-outs and thumbnails.
+        comparer: compares cut-outs.
+        rounds: timed runs of each picture, at least 1.
+        max_pixels: the host's limit for each picture by path; without an entry, the limit of the
+            format applies.
+    """
+
+    pictures: tuple[Path, ...]
+    reference: Reference
+    folder: Path
+    comparer: Comparer
+    rounds: int = ROUNDS
+    max_pixels: Mapping[str, int] = field(default_factory=dict)
+
+
+def measure_trial(
+    number: int, settings: Settings, context: SweepContext, runner: TrialRunner
+) -> Trial:
+    """Measure one setting: one warm-up, which is not counted, then all pictures in each round.
+
+    Args:
+        number: of the trial.
+        settings: to measure.
+        context: pictures, reference, rounds.
+        runner: runs the pictures.
+
+    Returns:
+        The trial with its figures or its failure.
+    """
+    jobs = [
+        Job(
+            input=str(path),
+            output=str(context.folder / f"trial-{number}-{i}.png"),
+            max_pixels=context.max_pixels.get(str(path)),
+        )
+        for i, path in enumerate(context.pictures)
+    ]
+    try:
+        runs = runner.measure([jobs[0], *(jobs * context.rounds)], settings)
+        if (failure := first_failure(runs)) is not None:
+            return failed_trial(number, settings, failure)
+        comparisons = []
+        for job in jobs:
+            thumbnail = str(Path(job.output).with_suffix(".webp"))
+            matte = context.reference.mattes.get(job.input)
+            compared = context.comparer.compare(job.output, matte, thumbnail=thumbnail)
+            comparisons.append((compared, thumbnail))
+        excluded = context.reference.without_foreground
+        return trial_of(number, settings, results_of(runs), comparisons, excluded)
+    except OutputError as error:
+        return failed_trial(number, settings, error)
+    finally:
+        for job in jobs:
+            Path(job.output).unlink(missing_ok=True)
+
+
+def results_of(runs: Sequence[Result | Failure]) -> list[Result]:
+    """Return the runs that did not fail."""
+    return [run for run in runs if isinstance(run, Result)]
+
+
+def first_failure(runs: Sequence[Result | Failure]) -> Failure | None:
+    """Return the first failure of some runs; None: there is none."""
+    return next((run for run in runs if isinstance(run, Failure)), None)
+
+
+def failed_trial(number: int, settings: Settings, failure: Failure | OutputError) -> Trial:
+    """Return the trial of a setting that failed."""
+    return Trial(
+        number=number, settings=settings, failure=failure.message, failure_kind=failure.kind
+    )
+
+
+def trial_of(
+    number: int,
+    settings: Settings,
+    results: Sequence[Result],
+    comparisons: Sequence[tuple[Comparison, str | None]],
+    excluded: frozenset[str] = frozenset(),
+) -> Trial:
+    """Combine the runs of a setting into a trial.
+
+    Args:
+        number: of the trial.
+        settings: that were measured.
+        results: the warm-up, then all pictures in each round.
+        comparisons: for each picture its comparison with the reference, and its thumbnail.
+        excluded: pictures left out of the averages.
+    """
+    timed, last, count = results[1:], results[-1], len(comparisons)
+    parts = tuple(
+        PictureTrial(
+            input=timed[i].input,
+            times_s=tuple(run.total_s for run in timed[i::count]),
+            mae=compared.mae,
+            iou=compared.iou,
+            boundary_f=compared.boundary_f,
+            has_foreground=compared.has_foreground and timed[i].input not in excluded,
+            thumbnail=thumbnail,
+            small_matte=compared.small_matte,
+        )
+        for i, (compared, thumbnail) in enumerate(comparisons)
+    )
+    judged = [one for one in parts if one.has_foreground]
+    trial = _with_times(
+        Trial(
+            number=number,
+            settings=settings,
+            date=datetime.now(UTC).date().isoformat(),
+            # Without what describes one picture only: where focus looked.
+            effective={
+                name: value for name, value in last.effective.items() if not isinstance(value, dict)
+            },
+            peak_bytes=setting_peak_bytes(list(results)),
+            load_s=last.load_s,
+            agreement=_mean([one.iou for one in judged]),
+            boundary_f=_mean([one.boundary_f for one in judged]),
+            mae=_mean([one.mae for one in judged]),
+            pictures=parts,
+            warnings=distinct(one for run in results for one in run.warnings),
+        )
+    )
+    return replace(trial, workers_s=trial.worker_times_s)
+
+
+def _with_times(trial: Trial) -> Trial:
+    """Compute a trial's times from the mean over its pictures in each round."""
+    rounds = zip(*(part.times_s for part in trial.pictures), strict=True)
+    times = summarise([statistics.fmean(one) for one in rounds])
+    return replace(
+        trial,
+        time_s=times.median,
+        time_low_s=times.low,
+        time_high_s=times.high,
+        spread=times.standard_deviation / times.mean if times.n > 1 and times.mean else None,
+        n=times.n,
+    )
+
+
+def join_workers(trial: Trial, again: Trial) -> Trial:
+    """Combine what two workers measured of one setting.
+
+    Args:
+        trial: measured before, in one or more workers.
+        again: measured by another worker on the same pictures.
+
+    Returns:
+        All runs and the higher peak. If the other worker failed because of the setting, its
+        failure: an unreliable setting is not recommended. If it failed for another reason, the
+        trial with that reason as a warning.
+    """
+    if not again.is_measured and again.failure_kind not in OF_THE_SETTING:
+        warning = Message(
+            "it could not be measured again: {reason}",
+            code="not_measured_again",
+            reason=again.failure,
+        )
+        return replace(trial, warnings=(*trial.warnings, warning))
+    if not again.is_measured:
+        failure = Message("it failed when it was measured again: {reason}", reason=again.failure)
+        return replace(again, number=trial.number, failure=failure)
+    parts = tuple(
+        replace(one, times_s=(*one.times_s, *other.times_s))
+        for one, other in zip(trial.pictures, again.pictures, strict=True)
+    )
+    return _with_times(
+        replace(
+            trial,
+            pictures=parts,
+            workers_s=(*trial.worker_times_s, *again.worker_times_s),
+            peak_bytes=max(trial.peak_bytes or 0, again.peak_bytes or 0),
+            warnings=distinct((*trial.warnings, *again.warnings)),
+            date=again.date,
+        )
+    )
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Return the mean of the known values; None: there is none."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

@@ -1,4 +1,4 @@
-"""How long a trial will take, before any was measured, and how long those that are left will."""
+"""What a sweep measures: pictures, axes, reference and counts; and its form in plan.json."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from rembg_tuner.tuning.budgets import Budgets, read_budgets
 from rembg_tuner.tuning.folder import PLAN_FILE, read_plan_file
 from rembg_tuner.tuning.grid import make_grid
 from rembg_tuner.tuning.measure import ROUNDS
+from rembg_tuner.tuning.reference import find_reference, reference_model
 from rembg_tuner.tuning.stats import CONFIRMING, MAX_COUNT, left_range_s
 
 if TYPE_CHECKING:
@@ -29,72 +30,55 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings, Value
     from rembg_tuner.tuning.grid import Grid
 
-# Of two cores at 2.5 GHz, in fp32: u2netp's and u2net's time at 320 px; others by the input's area.
-_START_S = 1.2
-
-
-_RUN_S = 0.25
-
-
-_GUESSED_SIDE = 320  # px
-
-
-_LARGE_BYTES = 50_000_000
-
-
-_LARGE_FACTOR = 2.4
+# Measured on two cores at 2.5 GHz in fp32: u2netp and u2net at 320 px; time grows with the area.
+_START_S, _RUN_S, _RUN_SIDE = 1.2, 0.25, 320
+_LARGE_BYTES, _LARGE_FACTOR = 50_000_000, 2.4
 
 
 def guess_trial_s(settings: Settings, *, pictures: int, rounds: int) -> float:
-    """Guess a trial's duration by the model's size and its input's side, seconds.
+    """Estimate the duration of a trial by model size and input side, seconds.
 
     Args:
         settings: of the trial.
-        pictures: how many.
-        rounds: timed runs of each; the warm-up counts as one more.
+        pictures: number of pictures.
+        rounds: timed runs of each picture; the warm-up counts as one more.
     """
-    own_side, size_bytes = _network(settings.model)
-    side = settings.network_size or own_side
-    run_s = _RUN_S * (side / _GUESSED_SIDE) ** 2
+    side, size_bytes = _network(settings.model)
+    run_s = _RUN_S * ((settings.network_size or side) / _RUN_SIDE) ** 2
     if size_bytes > _LARGE_BYTES:
         run_s *= _LARGE_FACTOR
     return _START_S + (rounds + 1) * pictures * run_s
 
 
 def _network(model: str) -> tuple[int, int]:
-    """Give the side of a model's input (px) and its file's size (bytes).
-
-    A small one's where unknown.
-    """
+    """Return the input side (px) and file size (bytes) of a model; unknown models count as small."""
     entry = read_catalogue().get(model)
     if entry is not None:
         return entry.side, entry.bytes or entry.about_bytes or 0
     try:
         spec = find_model(model)
-        return spec.side or _GUESSED_SIDE, Path(spec.path).stat().st_size
-    except (ModelError, OSError):  # its trials will say so
-        return _GUESSED_SIDE, 0
+        return spec.side or _RUN_SIDE, Path(spec.path).stat().st_size
+    except (ModelError, OSError):  # its trials fail with the reason
+        return _RUN_SIDE, 0
 
 
-@dataclass(frozen=True, kw_only=True)  # no slots: what its axes make is worked out once, and kept
+@dataclass(frozen=True, kw_only=True)  # no slots: the grid is cached
 class Plan:
-    """What is to be swept.
+    """What a sweep measures.
 
     Attributes:
         pictures: paths.
         axes: knobs with their values.
-        base: gives the other knobs.
-        reference: a preset's name, a model's, or the path of a mask or of a folder of masks named
-            as the pictures; empty: the sweep's model in fp32 at its own size.
-        trials: how many, searched by Optuna; None: the whole grid.
+        base: the other knobs.
+        reference: name of a preset or model, or path of a mask or of a folder of masks with the
+            names of the pictures; empty: the sweep's model in fp32 at its own size.
+        trials: number of trials, chosen by Optuna; None: the whole grid.
         rounds: timed runs of each picture in a trial.
         seed: of the order.
-        confirming: workers more, in which the best are measured again at the end; no part of what
-            is swept.
-        again: whether what was measured on this machine before is measured again.
-        budgets: under which one is recommended; no part of what is swept.
-        max_pixels: gives a host's own limit of a picture; None: the formats'. It is no part of what
-            is swept.
+        confirming: additional workers that measure the best settings again at the end.
+        again: whether to measure again what was measured on this machine before.
+        budgets: of the recommendation.
+        max_pixels: returns the host's limit for a picture; None: the limits of the formats.
     """
 
     pictures: tuple[Path, ...]
@@ -105,65 +89,78 @@ class Plan:
     rounds: int = ROUNDS
     seed: int = 0
     again: bool = False
+    # The rest does not change what is measured.
     budgets: Budgets = field(default_factory=Budgets, compare=False)
     confirming: int = field(default=CONFIRMING, compare=False)
     max_pixels: Callable[[Path], int] | None = field(default=None, compare=False)
 
     @cached_property
     def _grid(self) -> Grid:
-        """What the axes make here; some 20 ms for 50 settings."""
+        """The settings of the axes on this machine; takes about 20 ms for 50 settings."""
         machine = read_machine()
         if any(one != default_of("provider") for one in self.axes.get("provider", ())):
             machine = replace(machine, absent_providers=absent_providers(provider_states()))
         return make_grid(self.axes, self.base, machine)
 
     def grid(self) -> list[Settings]:
-        """Give every setting that the axes make here.
+        """Return every setting that the axes make on this machine.
 
         Raises:
-            SettingsError: they make none, or a value is not allowed.
+            SettingsError: there is none, or a value is not allowed.
         """
         return list(self._grid.settings)
 
     def left_out(self) -> tuple[Message, ...]:
-        """Tell the axes' values that this machine cannot do, each in a sentence with the reason.
+        """Return a sentence for each axis value that this machine cannot run.
 
         Raises:
             SettingsError: as `grid`.
         """
         return self._grid.left_out
 
+    def reference_settings(self) -> tuple[str, Settings]:
+        """Return name and settings of a reference that is cut out.
+
+        Raises:
+            SettingsError: the name is unknown.
+        """
+        model = str(next(iter(self.axes.get("model", ())), self.base.model))
+        choice = find_reference(self.reference) if self.reference else reference_model(model)
+        assert choice.settings is not None  # only a mask or a compared setting has none
+        return str(choice.name), choice.settings
+
+    def reference_file_name(self) -> str:
+        """Return how reports name a reference of masks: a file's name, or the path of a folder."""
+        path = Path(self.reference)
+        return str(path) if path.is_dir() else path.name
+
     def pixel_limits(self) -> dict[str, int]:
-        """Give the host's own limit of each picture, by its path; empty: it has none."""
-        if self.max_pixels is None:
-            return {}
-        return {str(path): self.max_pixels(path) for path in self.pictures}
+        """Return the host's limit for each picture by path; empty: there is none."""
+        limit = self.max_pixels
+        return {} if limit is None else {str(path): limit(path) for path in self.pictures}
 
     def count(self) -> int:
-        """Tell how many trials there will be."""
+        """Return the number of trials."""
         settings = len(self.grid())
         return settings if self.trials is None else min(self.trials, settings)
 
     def guess_s(self) -> float:
-        """Guess how long it takes, before anything was measured, seconds."""
+        """Estimate the duration of the sweep before it starts, seconds."""
         return (self.count() + self.confirming) * statistics.fmean(self.guesses_s().values())
 
     def guess_range_s(self) -> tuple[float, float]:
-        """Guess between what durations it takes, before anything was measured, seconds."""
+        """Estimate the range of the sweep's duration before it starts, seconds."""
         return left_range_s(self.guess_s(), self.count() + self.confirming, ())
 
     def guesses_s(self) -> dict[Settings, float]:
-        """Guess how long each of the settings' trials takes, seconds."""
+        """Estimate the duration of the trial of each setting, seconds."""
         return {
             settings: guess_trial_s(settings, pictures=len(self.pictures), rounds=self.rounds)
             for settings in self.grid()
         }
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields by name, ready for JSON.
-
-        Paths are absolute, so that any folder can resume it.
-        """
+        """Return the fields by name for JSON; paths are absolute, to resume from any folder."""
         is_path = bool(self.reference) and Path(self.reference).exists()
         return {
             "pictures": [str(path.absolute()) for path in self.pictures],
@@ -180,13 +177,10 @@ class Plan:
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """Read what is swept in a folder.
-
-    Returns:
-        None: nothing is swept there.
+    """Read the plan in a sweep's folder; None: there is none.
 
     Raises:
-        SettingsError: plan.json does not read.
+        SettingsError: plan.json is damaged.
     """
     content = read_plan_file(folder)
     if content is None:
@@ -197,7 +191,7 @@ def read_plan(folder: Path) -> Plan | None:
         raise SettingsError(
             [
                 Message(
-                    "{file} does not read, so its sweep cannot be resumed ({problem}); name"
+                    "{file} cannot be read, so its sweep cannot be resumed ({problem}); name"
                     " another -o",
                     file=folder / PLAN_FILE,
                     problem=error.message,
@@ -207,48 +201,38 @@ def read_plan(folder: Path) -> Plan | None:
 
 
 def plan_of(content: Mapping[str, object]) -> Plan:
-    """Make a Plan of what `Plan.to_dict` returned.
-
-    What an older version did not write is the default.
+    """Build a Plan from what `Plan.to_dict` returned; fields of later versions get their defaults.
 
     Raises:
-        SettingsError: with every part that is missing or cannot be.
+        SettingsError: lists every field that is missing or invalid.
     """
     values = {"confirming": CONFIRMING, "again": False, "budgets": {}, **content}
     problems = [
         Message("its {part} cannot be {value}", part=name, value=reprlib.repr(values.get(name)))
-        for name, may_be in _PARTS.items()
-        if not may_be(values.get(name))
+        for name, is_valid in _FIELDS.items()
+        if not is_valid(values.get(name))
     ]
     if problems:
         raise SettingsError(problems)
-    parts = cast("dict[str, Any]", values)
+    fields = cast("dict[str, Any]", {name: values.get(name) for name in _FIELDS})
     return Plan(
-        pictures=tuple(Path(name) for name in parts["pictures"]),
-        axes={name: tuple(axis) for name, axis in parts["axes"].items()},
-        base=build_settings(parts["base"]),
-        reference=parts["reference"],
-        trials=parts["trials"],
-        rounds=parts["rounds"],
-        seed=parts["seed"],
-        again=parts["again"],
-        confirming=parts["confirming"],
-        budgets=read_budgets(parts["budgets"]),
+        **{
+            **fields,
+            "pictures": tuple(map(Path, fields["pictures"])),
+            "axes": {name: tuple(axis) for name, axis in fields["axes"].items()},
+            "base": build_settings(fields["base"]),
+            "budgets": read_budgets(fields["budgets"]),
+        }
     )
 
 
-def _is_whole(value: object, least: int) -> bool:
-    """Return whether a value is a whole number from a minimum to MAX_COUNT."""
-    return type(value) is int and least <= value <= MAX_COUNT
-
-
-def _are_paths(value: object) -> bool:
-    """Return whether a value is a list of paths, and not empty."""
-    return isinstance(value, list) and bool(value) and all(map(_is_path, value))
+def _is_count(value: object, minimum: int) -> bool:
+    """Return whether a value is an integer from a minimum to MAX_COUNT."""
+    return type(value) is int and minimum <= value <= MAX_COUNT
 
 
 def _is_path(value: object) -> bool:
-    """Return whether a value can be a file's path."""
+    """Return whether a value can be the path of a file."""
     try:
         return isinstance(value, str) and b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:  # a surrogate that stands for no byte
@@ -256,19 +240,19 @@ def _is_path(value: object) -> bool:
 
 
 def _are_axes(value: object) -> bool:
-    """Return whether a value is lists by name, none of them empty."""
+    """Return whether a value is a dict of lists that are not empty."""
     return isinstance(value, dict) and all(isinstance(one, list) and one for one in value.values())
 
 
-_PARTS: dict[str, Callable[[object], bool]] = {
-    "pictures": _are_paths,
+_FIELDS: dict[str, Callable[[object], bool]] = {
+    "pictures": lambda value: isinstance(value, list) and bool(value) and all(map(_is_path, value)),
     "axes": _are_axes,
     "base": lambda value: isinstance(value, dict),
     "reference": _is_path,
-    "trials": lambda value: value is None or _is_whole(value, 1),
-    "rounds": lambda value: _is_whole(value, 1),
+    "trials": lambda value: value is None or _is_count(value, 1),
+    "rounds": lambda value: _is_count(value, 1),
     "seed": lambda value: type(value) is int,
     "again": lambda value: isinstance(value, bool),
-    "confirming": lambda value: _is_whole(value, 0),
+    "confirming": lambda value: _is_count(value, 0),
     "budgets": lambda value: isinstance(value, dict),
 }

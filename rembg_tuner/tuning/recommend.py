@@ -1,4 +1,4 @@
-"""The front of points whose every coordinate is to be small, and the volume that it dominates."""
+"""Recommend one of the measured settings under budgets, and explain why."""
 
 from __future__ import annotations
 
@@ -13,46 +13,39 @@ from rembg_tuner.tuning.trials import differing_knobs, figures_of, label_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    Point = Sequence[float]
     from rembg_tuner.tuning.budgets import Budgets
     from rembg_tuner.tuning.trials import Trial
 
+    Point = Sequence[float]
+
+NEARLY_EQUAL = 0.05  # of memory, time or both: the spread of three runs on an idle machine
+MIN_GAIN = 0.002  # of agreement: smaller differences are not visible
+_MAX_RANGE = 3.0  # a larger ratio of an expected range's ends shows that the machine was busy
+_AXES = ("memory", "time", "agreement")
+
 
 def dominates(a: Point, b: Point) -> bool:
-    """Tell whether a is at least as good as b everywhere, and better somewhere."""
-    return all(x <= y for x, y in zip(a, b, strict=True)) and any(
-        x < y for x, y in zip(a, b, strict=True)
-    )
+    """Return whether a is at most b in every coordinate, and less in one."""
+    pairs = list(zip(a, b, strict=True))
+    return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
 
 
 def front_of(points: Sequence[Point]) -> list[int]:
-    """Give the indices of the points that no other dominates, in the order given.
-
-    Equals are all kept.
-    """
+    """Return the indices of the Pareto front in order; equal points are all on it."""
     return [
         i for i, point in enumerate(points) if not any(dominates(other, point) for other in points)
     ]
 
 
-NEARLY_EQUAL = 0.05  # of memory, time or both: the spread of three runs on a quiet machine
-
-
-_STEADY = 3.0  # ends of a range of times that are further apart say that the machine was not quiet
-
-
-MIN_GAIN = 0.002  # of agreement: less than that nobody sees
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What the next step along one budget would buy or cost.
+    """The next setting with more or less of one budget.
 
     Attributes:
-        trial: the number of the trial that is one step away.
+        trial: its number.
         budget: memory, time or agreement.
-        direction: more or less of it.
-        text: for a person.
+        direction: more or less.
+        text: for people.
     """
 
     trial: int
@@ -63,19 +56,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """What to take.
+    """The setting to use.
 
     Attributes:
-        chosen: the recommended trial; None: none fits the budgets, or nothing was measured.
-        why: for a person.
-        nearest: where none fits, the trial that is nearest to the budgets; None: one fits, or
-            nothing was measured.
-        misses: what the nearest misses, each in words.
+        chosen: the recommended trial; None: none keeps the budgets, or nothing was measured.
+        why: the reason, for people.
+        nearest: without a chosen trial, the one nearest to the budgets; else None.
+        misses: the budgets that the nearest misses, each in words.
         runner_up: the second best; None: there is none.
-        steps: what the next step up or down in each budget would buy.
-        expected_s: in which its time lies when it is run again here, 19 times of 20, seconds; None:
-            too few settings ran in several workers to tell.
-        expected: that for a person.
+        steps: the next settings with more or less of each budget.
+        expected_s: the 95 % prediction interval of its time in a new worker on this machine,
+            seconds; None: too few settings ran in several workers.
+        expected: the same for people.
     """
 
     chosen: Trial | None
@@ -89,21 +81,39 @@ class Recommendation:
 
     @property
     def fits(self) -> bool:
-        """Whether a setting is recommended: only one that keeps every budget is."""
+        """Whether a setting is recommended; it keeps every budget."""
         return self.chosen is not None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields by name for JSON."""
+        trials = {name: getattr(self, name) for name in ("chosen", "nearest", "runner_up")}
+        return {
+            "fits": self.fits,
+            "why": str(self.why),
+            **{name: None if one is None else one.to_dict() for name, one in trials.items()},
+            "misses": list(map(str, self.misses)),
+            "expected_s": self.expected_s,
+            "expected": "" if self.expected is None else str(self.expected),
+            "steps": [
+                {
+                    "trial": step.trial,
+                    "budget": step.budget,
+                    "direction": step.direction,
+                    "text": str(step.text),
+                }
+                for step in self.steps
+            ],
+        }
 
 
 def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
-    """Choose the cheapest that fits: the least memory times time.
+    """Recommend the setting with the least memory times time that keeps the budgets.
 
-    Of nearly equal ones the best to look at.
-
-    A tenth less of either counts the same, whatever their units. What is within 5 % of the least
-    cannot be told from it by a few runs, so that the one which agrees most with the reference is
-    taken.
+    A few runs cannot distinguish settings within 5 % of the least; of these, the one with the
+    highest agreement is chosen.
 
     Args:
-        trials: of one sweep; those that failed are left out.
+        trials: of one sweep; failed ones are ignored.
         budgets: of the user.
     """
     measured = _licensed(trials, budgets)
@@ -112,73 +122,25 @@ def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
     fitting = _ranked(measured, budgets)
     if not fitting:
         return _nearest(measured, budgets)
-    chosen, *others = fitting
+    chosen = fitting[0]
     expected_s = expected_range_s(chosen, trials)
     return Recommendation(
         chosen=chosen,
         why=_why(chosen, fitting, measured, budgets),
-        runner_up=others[0] if others else None,
+        runner_up=fitting[1] if len(fitting) > 1 else None,
         steps=_steps(chosen, measured, budgets),
         expected_s=expected_s,
         expected=_expected_text(chosen, trials, expected_s),
     )
 
 
-def _why_nothing(trials: Sequence[Trial]) -> Message:
-    """Say why there is nothing to choose from."""
-    if not trials:
-        return Message("nothing was measured, so nothing can be recommended")
-    if any(trial.is_measured for trial in trials):
-        return Message("no setting with a licence that fits was measured")
-    return Message("every trial failed, so nothing can be recommended")
-
-
-def _nearest(measured: Sequence[Trial], budgets: Budgets) -> Recommendation:
-    """Name the trial that misses the budgets by least; it is not recommended.
-
-    Args:
-        measured: at least one, none of which fits.
-        budgets: of the user.
-    """
-    nearest = min(measured, key=lambda trial: (*budgets.distance(trial), *_cost(trial)))
-    misses = tuple(budgets.misses(nearest))
-    return Recommendation(
-        chosen=None,
-        nearest=nearest,
-        misses=misses,
-        why=Message(
-            "none of the {measured} measured keeps the budgets ({budgets}); the nearest is"
-            " {setting}: {figures}; it misses {misses}",
-            measured=len(measured),
-            budgets=budgets.text(),
-            setting=_name(nearest, measured),
-            figures=figures_of(nearest),
-            misses=_all(misses),
-        ),
-    )
-
-
-def _all(misses: Sequence[Message]) -> Message:
-    """Join clauses; at least one."""
-    told, *others = misses
-    for one in others:
-        told = Message("{misses} and {miss}", misses=told, miss=one)
-    return told
-
-
-def _name(trial: Trial, measured: Sequence[Trial]) -> Message | str:
-    """Name a setting by the knobs in which those measured differ."""
-    names = differing_knobs([one.settings for one in measured])
-    return label_of(trial.settings, names) if names else trial.settings.model
-
-
 def contenders(trials: Sequence[Trial], budgets: Budgets) -> list[Trial]:
-    """List the trials that fit, the recommended one first, the others from the cheapest on."""
+    """Return the trials that keep the budgets: the recommended one, then the others by cost."""
     return _ranked(_licensed(trials, budgets), budgets)
 
 
 def _licensed(trials: Sequence[Trial], budgets: Budgets) -> list[Trial]:
-    """Leave out those that failed, or whose licence does not fit."""
+    """Return the measured trials whose licence is allowed."""
     return [
         trial
         for trial in trials
@@ -187,27 +149,76 @@ def _licensed(trials: Sequence[Trial], budgets: Budgets) -> list[Trial]:
 
 
 def _ranked(measured: Sequence[Trial], budgets: Budgets) -> list[Trial]:
-    """Order those that fit by cost, but first the one that is chosen."""
+    """Return the trials that keep the budgets: the chosen one, then the others by cost."""
     fitting = sorted((t for t in measured if budgets.fits(t)), key=_cost)
     if not fitting:
         return []
-    least = _cost(fitting[0])[0]
-    equal = [trial for trial in fitting if _cost(trial)[0] <= least * (1 + NEARLY_EQUAL)]
+    limit = _cost(fitting[0])[0] * (1 + NEARLY_EQUAL)
+    equal = [trial for trial in fitting if _cost(trial)[0] <= limit]
     chosen = min(equal, key=lambda t: (t.costs()[2], _cost(t)))
     return [chosen, *(trial for trial in fitting if trial is not chosen)]
 
 
-def expected_range_s(trial: Trial, trials: Sequence[Trial]) -> tuple[float, float] | None:
-    """Give the range in which a trial's time lies when it is run again here, 19 times of 20, seconds.
+def _cost(trial: Trial) -> tuple[float, float]:
+    """Return what is minimized: memory times time, then 1 - agreement."""
+    peak, time_s, disagreement = trial.costs()
+    return peak * time_s, disagreement
+
+
+def _why_nothing(trials: Sequence[Trial]) -> Message:
+    """Return why there is nothing to choose from."""
+    if not trials:
+        return Message("nothing was measured, so nothing can be recommended")
+    if any(trial.is_measured for trial in trials):
+        return Message("no setting with an allowed licence was measured")
+    return Message("every trial failed, so nothing can be recommended")
+
+
+def _nearest(measured: Sequence[Trial], budgets: Budgets) -> Recommendation:
+    """Return the trial nearest to the budgets, without recommending it.
 
     Args:
-        trial: of these.
-        trials: of one sweep; those that ran in several workers tell how far one is from the next.
+        measured: at least one, none of which keeps the budgets.
+        budgets: of the user.
+    """
+    nearest = min(measured, key=lambda trial: (*budgets.distance(trial), *_cost(trial)))
+    misses = tuple(budgets.misses(nearest))
+    text = misses[0]
+    for one in misses[1:]:
+        text = Message("{misses} and {miss}", misses=text, miss=one)
+    return Recommendation(
+        chosen=None,
+        nearest=nearest,
+        misses=misses,
+        why=Message(
+            "none of the {measured} measured settings keeps the budgets ({budgets}); the nearest is"
+            " {setting}: {figures}; it misses {misses}",
+            measured=len(measured),
+            budgets=budgets.text(),
+            setting=_name(nearest, measured),
+            figures=figures_of(nearest),
+            misses=text,
+        ),
+    )
+
+
+def _name(trial: Trial, measured: Sequence[Trial]) -> Message | str:
+    """Return the name of a setting: the knobs in which the measured ones differ."""
+    names = differing_knobs([one.settings for one in measured])
+    return label_of(trial.settings, names) if names else trial.settings.model
+
+
+def expected_range_s(trial: Trial, trials: Sequence[Trial]) -> tuple[float, float] | None:
+    """Return the 95 % prediction interval of a trial's time in a new worker here, seconds.
+
+    Args:
+        trial: one of the trials.
+        trials: of one sweep; those that ran in several workers show the spread between workers.
 
     Returns:
-        The range of a new worker's median over warm runs, and over pictures their mean. None: the
-        trial ran in one worker only, so that its time may be low by chance, or too few trials ran
-        in several.
+        The interval of a worker's median over its warm runs of the mean over pictures. None: the
+        trial ran in one worker only, so its time may be low by chance, or too few trials ran in
+        several.
     """
     if len(trial.worker_times_s) < 2:
         return None
@@ -218,43 +229,118 @@ def expected_range_s(trial: Trial, trials: Sequence[Trial]) -> tuple[float, floa
 def _expected_text(
     chosen: Trial, trials: Sequence[Trial], expected: tuple[float, float] | None
 ) -> Message | None:
-    """Say what a trial's time will be when it is run again."""
+    """Return a sentence on the time to expect from the chosen setting."""
     workers = [len(one.worker_times_s) for one in trials if one.is_measured]
     several = sum(number for number in workers if number > 1)
     if expected is None:
         if not several or len(chosen.worker_times_s) >= 2:
             return None
         return Message(
-            "This setting ran in one worker only, so what its time will be when it is run again is"
-            " not known"
+            "This setting ran in one worker only, so the time of later runs is not known"
         )
     low, high = expected
-    if expected[1] > _STEADY * expected[0]:
+    if high > _MAX_RANGE * low:
         return Message(
-            "What a warm run will take is hard to tell, {low:seconds} to {high:seconds}: the"
-            " {workers} workers that measured the best again were far apart; sweep again when the"
-            " machine is quiet",
+            "The time of a warm run is uncertain, {low:seconds} to {high:seconds}: the {workers}"
+            " workers that measured the best settings again differed widely; sweep again when the"
+            " machine is idle",
             low=low,
             high=high,
             workers=several,
         )
     return Message(
-        "Run again on this machine, a warm run takes {low:seconds} to {high:seconds}, 19 times of"
-        " 20 (from {workers} workers that measured the best)",
+        "On this machine, 19 of 20 times a warm run takes {low:seconds} to {high:seconds} (from"
+        " {workers} workers that measured the best settings)",
         low=low,
         high=high,
         workers=several,
     )
 
 
-def _cost(trial: Trial) -> tuple[float, float]:
-    """Give what is to be small: memory times time, then disagreement."""
-    peak, time_s, disagreement = trial.costs()
-    return peak * time_s, disagreement
+def _why(
+    chosen: Trial, fitting: Sequence[Trial], measured: Sequence[Trial], budgets: Budgets
+) -> Message:
+    """Return why a trial is chosen from those that keep the budgets."""
+    sentences = [
+        Message(
+            "{setting}: {figures}", setting=_name(chosen, measured), figures=figures_of(chosen)
+        ),
+        Message(
+            "{fitting} of the {measured} measured settings keep the budgets ({budgets})",
+            fitting=len(fitting),
+            measured=len(measured),
+            budgets=budgets.text(),
+        ),
+        Message("of these it has the least memory times time")
+        if _cost(chosen) <= min(map(_cost, fitting))
+        else Message(
+            "of those within {share:.0%} of the least memory times time, it has the highest"
+            " agreement",
+            share=NEARLY_EQUAL,
+        ),
+    ]
+    costliest = max(measured, key=_cost)
+    if costliest is not chosen:
+        share = _cost(chosen)[0] / _cost(costliest)[0]
+        sentences.append(
+            Message("that is {share:.0%} of the product of the costliest setting", share=share)
+        )
+    return join_sentences(sentences)
+
+
+def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[Step, ...]:
+    """Return the next trial of the Pareto front in both directions of each budget.
+
+    Each keeps the other budgets, differs by more than the spread of a few runs, and gains something
+    if it costs more. A trial is returned once.
+    """
+    front = [measured[i] for i in front_of([trial.costs() for trial in measured])]
+    steps: list[Step] = []
+    for axis, budget in enumerate(_AXES):
+        here = chosen.costs()[axis]
+        far = [t for t in front if _differs(t, chosen, axis) and budgets.keeps_others(t, axis)]
+        up = [t for t in far if t.costs()[axis] > here and _gains(t, chosen, axis)]
+        down = [t for t in far if t.costs()[axis] < here]
+        words = ("less", "more") if budget == "agreement" else ("more", "less")
+        for trials, nearest_of, word in ((up, min, words[0]), (down, max, words[1])):
+            if trials:
+                nearest = nearest_of(trials, key=lambda t: t.costs()[axis])
+                equal = [one for one in trials if not _differs(one, nearest, axis)]
+                step = min([nearest, *equal], key=_cost)
+                text = _step_text(step, chosen, budget, word)
+                steps.append(Step(trial=step.number, budget=budget, direction=word, text=text))
+    return tuple({step.trial: step for step in reversed(steps)}.values())[::-1]
+
+
+def _differs(trial: Trial, other: Trial, axis: int) -> bool:
+    """Return whether two trials differ on an axis by more than chance."""
+    theirs, ours = trial.costs()[axis], other.costs()[axis]
+    if _AXES[axis] == "agreement":
+        return trial.agreement is not None and abs(theirs - ours) >= MIN_GAIN
+    return abs(theirs / ours - 1) >= NEARLY_EQUAL
+
+
+def _gains(trial: Trial, chosen: Trial, axis: int) -> bool:
+    """Return whether a trial is better than the chosen one on another axis."""
+    return any(
+        i != axis and trial.costs()[i] < chosen.costs()[i] and _differs(trial, chosen, i)
+        for i in range(len(_AXES))
+    )
+
+
+def _step_text(trial: Trial, chosen: Trial, budget: str, word: str) -> Message:
+    """Return what a step gains or costs."""
+    return Message(
+        "{way} {budget}: {setting} takes {figures}",
+        way=Term(word, "step"),
+        budget=Term(budget, "step"),
+        setting=label_of(trial.settings, differing_knobs([trial.settings, chosen.settings])),
+        figures=_changed_figures(trial, chosen),
+    )
 
 
 def _changed_figures(trial: Trial, chosen: Trial) -> Message:
-    """Write a trial's figures with how far they are from the chosen one's."""
+    """Return a trial's figures with their changes from the chosen one's."""
     peak, time_s, disagreement = trial.costs()
     ours = chosen.costs()
     memory = f"{format_bytes(trial.peak_bytes)} ({peak / ours[0] - 1:+.0%})"
@@ -267,121 +353,4 @@ def _changed_figures(trial: Trial, chosen: Trial) -> Message:
         time=time,
         agreement=trial.agreement,
         change=ours[2] - disagreement,
-    )
-
-
-def _why(
-    chosen: Trial, fitting: Sequence[Trial], measured: Sequence[Trial], budgets: Budgets
-) -> Message:
-    """Say why the chosen one is chosen of those that fit."""
-    said = [
-        Message(
-            "{setting}: {figures}", setting=_name(chosen, measured), figures=figures_of(chosen)
-        ),
-        Message(
-            "{fitting} of the {measured} measured keep the budgets ({budgets})",
-            fitting=len(fitting),
-            measured=len(measured),
-            budgets=budgets.text(),
-        ),
-    ]
-    if _cost(chosen) <= min(map(_cost, fitting)):
-        said.append(Message("of these it has the least memory times time"))
-    else:
-        said.append(
-            Message(
-                "of these it agrees best within {share:.0%} of the least memory times time",
-                share=NEARLY_EQUAL,
-            )
-        )
-    dearest = max(measured, key=_cost)
-    if dearest is not chosen:
-        share = _cost(chosen)[0] / _cost(dearest)[0]
-        said.append(Message("that is {share:.0%} of the dearest setting's", share=share))
-    return join_sentences(said)
-
-
-def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[Step, ...]:
-    """Find the next trial of the front along each budget, both ways, that keeps the other budgets.
-
-    Each trial once. A step of less than the spread of a few runs is none, and one that buys nothing
-    is none.
-    """
-    on_front = [measured[i] for i in front_of([trial.costs() for trial in measured])]
-    names = differing_knobs([trial.settings for trial in measured])
-    steps = []
-    for axis, budget in enumerate(("memory", "time", "agreement")):
-        far = [
-            t for t in on_front if _is_another(t, chosen, axis) and budgets.keeps_others(t, axis)
-        ]
-        here = chosen.costs()[axis]
-        dearer = [t for t in far if t.costs()[axis] > here and _buys(t, chosen, axis)]
-        cheaper = [t for t in far if t.costs()[axis] < here]
-        up, down = ("less", "more") if budget == "agreement" else ("more", "less")
-        found = (
-            (_best_of_nearest(dearer, axis, is_up=True), up),
-            (_best_of_nearest(cheaper, axis, is_up=False), down),
-        )
-        steps += [
-            Step(
-                trial=t.number,
-                budget=budget,
-                direction=way,
-                text=_step_text(t, chosen, budget, way, names),
-            )
-            for t, way in found
-            if t is not None
-        ]
-    return tuple({step.trial: step for step in reversed(steps)}.values())[::-1]
-
-
-def _best_of_nearest(trials: Sequence[Trial], axis: int, *, is_up: bool) -> Trial | None:
-    """Give the trial that is nearest on an axis.
-
-    Of those that cannot be told from it there, the cheapest.
-
-    Args:
-        trials: all on one side of the chosen one.
-        axis: 0 memory, 1 time, 2 agreement.
-        is_up: whether they cost more on the axis.
-
-    Returns:
-        None where there are none.
-    """
-    if not trials:
-        return None
-    nearest = (min if is_up else max)(trials, key=lambda t: t.costs()[axis])
-    equal = [trial for trial in trials if not _is_another(trial, nearest, axis)]
-    return min([nearest, *equal], key=_cost)
-
-
-def _is_another(trial: Trial, chosen: Trial, axis: int) -> bool:
-    """Tell whether two trials differ on an axis by more than chance."""
-    theirs, ours = trial.costs()[axis], chosen.costs()[axis]
-    if axis == 2:
-        return trial.agreement is not None and abs(theirs - ours) >= MIN_GAIN
-    return abs(theirs / ours - 1) >= NEARLY_EQUAL
-
-
-def _buys(trial: Trial, chosen: Trial, axis: int) -> bool:
-    """Tell whether spending more on one axis buys something on another."""
-    pairs = zip(trial.costs(), chosen.costs(), strict=True)
-    return any(
-        theirs < ours and _is_another(trial, chosen, i)
-        for i, (theirs, ours) in enumerate(pairs)
-        if i != axis
-    )
-
-
-def _step_text(trial: Trial, chosen: Trial, budget: str, way: str, names: Sequence[str]) -> Message:
-    """Say what a step would buy."""
-    changed = [
-        name for name in names if trial.settings.to_dict()[name] != chosen.settings.to_dict()[name]
-    ]
-    return Message(
-        "{way} {budget}: {setting} takes {figures}",
-        way=Term(way, "step"),
-        budget=Term(budget, "step"),
-        setting=label_of(trial.settings, changed),
-        figures=_changed_figures(trial, chosen),
     )

@@ -1,4 +1,4 @@
-"""The report of a sweep: one HTML file that needs nothing else, and the trials as CSV and JSON."""
+"""The report of a sweep: one self-contained HTML file, and the trials as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_tuner.base.errors import OutputError
 from rembg_tuner.base.escapes import encode_text, escape_cell
 from rembg_tuner.base.files import replacing
+from rembg_tuner.base.messages import Message, plural
 from rembg_tuner.base.templates import render
 from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.imaging.quality import edge_stars
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rembg_tuner.tuning.budgets import Budgets
+    from rembg_tuner.tuning.plan import Plan
+    from rembg_tuner.tuning.recommend import Recommendation
+    from rembg_tuner.tuning.sweep import Sweep
     from rembg_tuner.tuning.trials import Trial
 
 HTML_FILE, CSV_FILE, JSON_FILE = "report.html", "trials.csv", "trials.json"
@@ -70,6 +75,117 @@ class ReportData:
     nearest: int | None = None
     misses: Sequence[str] = ()
     expected_s: tuple[float, float] | None = None
+
+
+def write_sweep_report(
+    folder: Path,
+    sweep: Sweep,
+    plan: Plan,
+    found: Recommendation,
+    budgets: Budgets,
+    *,
+    is_public: bool = False,
+) -> Path:
+    """Write the report of a sweep.
+
+    Args:
+        folder: of the sweep.
+        sweep: with its trials.
+        plan: of the sweep.
+        found: what is recommended.
+        budgets: of the recommendation.
+        is_public: as in `write_report`.
+
+    Returns:
+        The path of trials.json.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    data = ReportData(
+        title="A sweep of background removal",
+        environment=sweep.environment,
+        how=_describe_method(sweep, plan, is_public=is_public),
+        recommendation=_describe_recommendation(found),
+        chosen=None if found.chosen is None else found.chosen.number,
+        nearest=None if found.nearest is None else found.nearest.number,
+        misses=tuple(map(str, found.misses)),
+        expected_s=found.expected_s,
+        budgets=budgets,
+    )
+    try:
+        write_report(folder, sweep.trials, data, is_public=is_public)
+    except OSError as error:
+        raise OutputError(
+            Message(
+                "the report cannot be written to {folder}: {reason}",
+                folder=folder,
+                reason=error.strerror,
+            )
+        ) from error
+    return folder / JSON_FILE
+
+
+def _describe_recommendation(found: Recommendation) -> str:
+    """Return a recommendation as sentences."""
+    lead = "Recommended" if found.fits else "Nothing is recommended"
+    sentences = [f"{lead}: {found.why}", *(str(step.text) for step in found.steps)]
+    if found.expected is not None:
+        sentences.append(str(found.expected))
+    return " ".join(f"{one}." for one in sentences)
+
+
+def _describe_method(sweep: Sweep, plan: Plan, *, is_public: bool) -> list[str]:
+    """Return sentences that describe how a sweep measured."""
+    reference = sweep.context.reference
+    is_truth = reference.is_ground_truth
+    kind = "ground truth" if is_truth else "agreement, not accuracy: no ground truth was given"
+    order = "shuffled" if plan.trials is None else "chosen by a guided search"
+    runs = plural("{n} run", "{n:,} runs", n=plan.rounds)
+    pictures = plural("{n} picture", "{n:,} pictures", n=len(plan.pictures))
+    repeated = sum(max(0, len(trial.worker_times_s) - 1) for trial in sweep.trials)
+    again = plural("{n} more worker", "{n:,} more workers", n=repeated)
+    excluded = dict.fromkeys(
+        Path(part.input).name if is_public else part.input
+        for trial in sweep.trials
+        for part in trial.pictures
+        if not part.has_foreground
+    )
+    sentences = (
+        f"Each setting ran in its own worker process: one warm-up, which is not counted, then"
+        f" {runs} of each of {pictures} in turn; the order of the settings was {order} with seed"
+        f" {plan.seed}.",
+        repeated
+        and f"The best settings were measured again in {again}, the recommended one first; all runs"
+        " of a setting are combined, and its peak is the highest of them.",
+        "Time is the median over the runs of the mean over the pictures, from the request to the"
+        " written file, without start and load.",
+        "Peak is the highest resident memory of the worker over load and all runs (VmHWM).",
+        f"Agreement is the mean IoU at 0.5 with {reference.name} ({kind}), at most 1,024 px a side;"
+        " stars are the boundary F-measure (DAVIS, CVPR 2016) at 0.8 % of the diagonal, by the"
+        " table in docs/measuring.md.",
+        (busy := busy_text(sweep.trials)) and f"{busy}.",
+        excluded
+        and f"Left out of the averages because they have no clear foreground: {', '.join(excluded)}.",
+    )
+    return [one for one in sentences if isinstance(one, str)]
+
+
+def busy_text(trials: Sequence[Trial]) -> Message | None:
+    """Return how many trials ran while the machine was busy with other work; None: none did."""
+    busy = sum(is_busy(trial.warnings) for trial in trials)
+    if not busy:
+        return None
+    return plural(
+        "{busy} of {n} trial ran while the machine was busy with other work (its load average"
+        " without our own workers exceeded the usable CPUs), so its times are longer than on an idle"
+        " machine; sweep --again measures again",
+        "{busy} of {n} trials ran while the machine was busy with other work (its load average"
+        " without our own workers exceeded the usable CPUs), so their times are longer than on an"
+        " idle machine; sweep --again measures again",
+        n=len(trials),
+        busy=busy,
+    )
 
 
 def write_report(

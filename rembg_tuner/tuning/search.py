@@ -1,4 +1,4 @@
-"""In which order a grid's settings are measured: all by chance, or the promising ones by Optuna.
+"""The order in which the settings of a grid are measured: all in random order, or chosen by Optuna.
 
 Optuna is imported by the search that uses it, so that a page starts without it.
 """
@@ -19,43 +19,41 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings, Value
     from rembg_tuner.tuning.trials import Trial
 
-_STARTUP_SHARE = 0.4  # of the trials: what spreads over the grid before anything is modelled
-
-
-_MAX_SUGGESTIONS = 64  # suggestions that were measured already, before one is taken by chance
+_STARTUP_SHARE = 0.4  # of the trials: spread over the grid before Optuna models it
+_MAX_SUGGESTIONS = 64  # that were measured already, before a setting is chosen at random
 
 
 class Search(Protocol):
-    """Says which setting comes next."""
+    """Choose the settings to measure."""
 
     def next(self) -> Settings | None:
-        """Give the next setting; None: there is none left."""
+        """Return the next setting; None: there is none left."""
 
-    def tell(self, trial: Trial) -> None:
-        """Take down what came of one."""
+    def add(self, trial: Trial) -> None:
+        """Add a trial that has been measured."""
 
 
 class WholeGrid:
-    """Every setting, in an order by chance."""
+    """Every setting, in random order."""
 
     def __init__(self, grid: Sequence[Settings], seed: int) -> None:
         """Shuffle; the same seed gives the same order."""
         self._left = shuffled(grid, seed)
 
     def next(self) -> Settings | None:
-        """Give the next."""
+        """Return the next setting."""
         return self._left.pop(0) if self._left else None
 
-    def tell(self, trial: Trial) -> None:
-        """Leave out what was measured already."""
+    def add(self, trial: Trial) -> None:
+        """Remove a setting that has been measured."""
         self._left = [settings for settings in self._left if settings != trial.settings]
 
 
 class GuidedSearch:
-    """A few settings of a grid: first some that differ from each other much, then what Optuna proposes.
+    """A part of a grid: first settings far from each other, then those that Optuna suggests.
 
-    Multi-objective TPE (Ozaki et al., GECCO 2020) over the axes, with the logarithms of memory and
-    time and the disagreement as what is to be small. A setting is never proposed twice.
+    Multi-objective TPE (Ozaki et al., GECCO 2020) over the axes minimizes the logarithms of memory
+    and time, and 1 - agreement. No setting is suggested twice.
     """
 
     def __init__(
@@ -66,22 +64,22 @@ class GuidedSearch:
         trials: int,
         seed: int,
     ) -> None:
-        """Begin.
+        """Create an Optuna study.
 
         Args:
-            grid: what may be proposed.
-            axes: the knobs that are searched, with their values.
-            trials: how many will be measured, from 1 on.
-            seed: the same seed and the same answers give the same proposals.
+            grid: the settings to choose from.
+            axes: the knobs to search, with their values.
+            trials: how many will be measured, at least 1.
+            seed: the same seed and the same trials give the same suggestions.
         """
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._left = dict.fromkeys(grid)
         self._axes = {name: list(values) for name, values in axes.items() if len(values) > 1}
-        self._told: list[Settings] = []
+        self._measured: list[Settings] = []
         self._startup = max(4, math.ceil(_STARTUP_SHARE * trials))
-        self._chance = random.Random(seed)  # not for secrets
+        self._random = random.Random(seed)  # not for secrets
         self._study = optuna.create_study(
             directions=["minimize"] * 3,
             sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True),
@@ -92,76 +90,64 @@ class GuidedSearch:
         }
 
     def next(self) -> Settings | None:
-        """Propose a setting; None: every one was measured."""
+        """Suggest a setting; None: all have been measured."""
         if not self._left:
             return None
-        if len(self._told) < self._startup:
-            return self._far()
+        if len(self._measured) < self._startup:
+            return self._farthest()
         import optuna
 
         for _ in range(_MAX_SUGGESTIONS):
             asked = self._study.ask(self._space)
-            near = self._nearest(asked.params)
-            self._study.tell(asked, state=optuna.trial.TrialState.FAIL)  # told whole by `tell`
-            if near is not None:
-                return near
-        return self._chance.choice(list(self._left))
+            self._study.tell(asked, state=optuna.trial.TrialState.FAIL)  # `add` adds the outcome
+            for settings in self._left:
+                if self._axis_values(settings) == asked.params:
+                    return settings
+        return self._random.choice(list(self._left))
 
-    def tell(self, trial: Trial) -> None:
-        """Take down what came of a setting; a failure only bars it."""
+    def add(self, trial: Trial) -> None:
+        """Add a trial; a failed one is only not suggested again."""
         self._left.pop(trial.settings, None)
-        self._told.append(trial.settings)
+        self._measured.append(trial.settings)
         if not trial.is_measured:
             return
         import optuna
 
         peak, time, disagreement = trial.costs()
-        values = trial.settings.to_dict()
         self._study.add_trial(
             optuna.trial.create_trial(
-                params={name: self._on_axis(name, values[name]) for name in self._axes},
+                params=self._axis_values(trial.settings),
                 distributions=self._space,
                 values=[math.log(peak), math.log(time), disagreement],
             )
         )
 
-    def _on_axis(self, name: str, value: Value) -> Value:
-        """Give the axis's value that a setting has.
+    def _axis_values(self, settings: Settings) -> dict[str, Value]:
+        """Return a setting's value on each axis; the first one for a knob that its engine lacks."""
+        own = settings.to_dict()
+        return {
+            name: own[name] if own[name] in values else values[0]
+            for name, values in self._axes.items()
+        }
 
-        Its first, where the engine has no such knob.
-        """
-        values = self._axes[name]
-        return value if value in values else values[0]
-
-    def _nearest(self, params: Mapping[str, Value]) -> Settings | None:
-        """Find what is left in the grid with exactly these values, as far as its engine has the knobs."""
-        fitting = [
-            settings
-            for settings in self._left
-            if all(
-                self._on_axis(name, settings.to_dict()[name]) == params[name] for name in self._axes
-            )
-        ]
-        return fitting[0] if fitting else None
-
-    def _far(self) -> Settings:
-        """Give what differs most from its nearest among those measured; of equals one by chance."""
+    def _farthest(self) -> Settings:
+        """Return the setting farthest from its nearest measured one; ties are broken at random."""
         left = list(self._left)
-        if not self._told:
-            return self._chance.choice(left)
-        distances = [min(self._distance(one, told) for told in self._told) for one in left]
-        most = max(distances)
-        return self._chance.choice(
-            [one for one, far in zip(left, distances, strict=True) if far == most]
+        if not self._measured:
+            return self._random.choice(left)
+        distances = [min(self._distance(one, other) for other in self._measured) for one in left]
+        farthest = max(distances)
+        return self._random.choice(
+            [one for one, far in zip(left, distances, strict=True) if far == farthest]
         )
 
     def _distance(self, a: Settings, b: Settings) -> float:
-        """Tell how many axes two settings differ in; numbers by how far apart their places are."""
-        ours, theirs, far = a.to_dict(), b.to_dict(), 0.0
+        """Return the number of axes in which settings differ; numbers count by their distance."""
+        ours, theirs, distance = self._axis_values(a), self._axis_values(b), 0.0
         for name, values in self._axes.items():
-            one, other = self._on_axis(name, ours[name]), self._on_axis(name, theirs[name])
+            one, other = ours[name], theirs[name]
             if isinstance(one, str) or len(values) == 2:
-                far += float(one != other)
+                distance += float(one != other)
             else:
-                far += abs(values.index(one) - values.index(other)) / (len(values) - 1)
-        return far
+                distance += abs(values.index(one) - values.index(other)) / (len(values) - 1)
+        return distance

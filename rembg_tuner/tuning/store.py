@@ -1,96 +1,60 @@
-"""What was measured, in SQLite: a trial is on disk before the next begins, and none is there twice.
+"""Store trials in SQLite: each is on disk before the next starts, and none is stored twice.
 
-The same table serves a sweep's own folder, so that it goes on after a crash, and this machine's
-database (`measurements`), so that what was measured here once is not measured again.
+The same table is used in a sweep's folder, to resume it after a crash, and in this machine's
+database (`runtime.measurements`), to avoid measuring the same trial again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.sqlite_files import use_rebuilt, use_tables
 from rembg_tuner.runtime.measurements import FILE, SCHEMA, TRIALS_SCHEMA
 from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.settings.results import CONCURRENT_RUN
 from rembg_tuner.tuning.environment import key_of, older_trial_key, weights_key
 from rembg_tuner.tuning.trials import read_trial, settings_key
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.trials import Trial
 
-STORE_FILE = "trials.sqlite"  # of a sweep's folder
-
-
-T = TypeVar("T")
-
-
-_TIMEOUT_S = 10.0  # for another process that is writing
-
-
-# Knobs of a run that are in no measurement key, and change what it takes.
-_REST = ("max_side",)
-
-
-_ADD = "INSERT OR REPLACE INTO measured_trials VALUES (?, ?, ?, ?, ?, ?, ?)"
-
-
-_FORGET = "DELETE FROM measured_trials WHERE context = ? AND key = ? AND rest = ?"
-
-
-_PRUNE = (
-    "DELETE FROM measured_trials WHERE rowid NOT IN (SELECT rowid FROM measured_trials ORDER BY"
-    " rowid DESC LIMIT ?)"
-)
-
-
-_FIND = """SELECT trial FROM measured_trials WHERE context = ? AND key = ? AND rest = ?
+STORE_FILE = "trials.sqlite"  # in a sweep's folder
+MAX_THUMBNAILS = 2000  # in the cache: about 20 MB
+MAX_KNOWN_TRIALS = 5000  # in the cache: about 15 MB
+_TIMEOUT_S = 10.0  # while another process writes
+_REST = ("max_side",)  # knobs that change the figures and are not in the measurement key
+_TABLE, _OLDER_TABLE = "measured_trials", "trials"  # the older one, of release 0.1.0, is only read
+_ADD = f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?, ?, ?, ?, ?)"
+_FORGET = f"DELETE FROM {_TABLE} WHERE context = ? AND key = ? AND rest = ?"
+_PRUNE = f"""DELETE FROM {_TABLE} WHERE rowid NOT IN
+    (SELECT rowid FROM {_TABLE} ORDER BY rowid DESC LIMIT ?)"""
+_FIND = f"""SELECT trial FROM {_TABLE} WHERE context = ? AND key = ? AND rest = ?
     ORDER BY setting = ? DESC, rowid DESC LIMIT 1"""
 
 
-_CONTEXTS = "SELECT DISTINCT context FROM measured_trials"
-
-
-_LIST_CONTEXT = "SELECT weights, trial FROM measured_trials WHERE context = ? ORDER BY rowid"
-
-
-_LIST = "SELECT context, key, rest, trial FROM measured_trials ORDER BY number"
-
-
-# The table of versions before there was a measurement key; it is read, and never written.
-_HAS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-
-
-_OLDER_CONTEXTS = "SELECT DISTINCT context FROM trials"
-
-
-_LIST_OLDER = "SELECT context, setting, trial FROM trials ORDER BY rowid"
-
-
 class TrialStore:
-    """A file of trials. Every method may raise sqlite3.Error.
-
-    The file is damaged or cannot be written.
-    """
+    """A file of trials; every method raises sqlite3.Error if it is damaged or cannot be written."""
 
     def __init__(
         self, path: Path, *, machine: Machine | None = None, is_rebuilt: bool = False
     ) -> None:
-        """Name the file; it is made when first written.
+        """Create a store; its file is created by the first write.
 
         Args:
             path: of the file.
-            machine: whose versions and weights its trials are held against; None: as it is now.
-            is_rebuilt: whether a damaged file is set aside and made anew, as a cache's is; a
-                sweep's own results are not thrown away like that.
+            machine: its versions and weights decide which trials are current; None: read it now.
+            is_rebuilt: whether a damaged file is set aside and created again, as in a cache; the
+                results of a sweep are never discarded.
         """
         self._path = path
         self._machine = machine or read_machine()
@@ -98,236 +62,212 @@ class TrialStore:
 
     @classmethod
     def of_this_machine(cls, cache: Path, machine: Machine | None = None) -> TrialStore:
-        """Return what was measured on this machine, in the cache's database."""
+        """Return the store of this machine's trials in the cache."""
         return cls(cache / FILE, machine=machine, is_rebuilt=True)
 
-    def thumbnails_folder(self) -> Path:
-        """Give the folder beside it for what its trials look like."""
-        return self._path.with_name("trial-thumbnails")
-
     def identity(self, settings: Settings) -> tuple[str, str]:
-        """Return what makes a trial the same within a context.
-
-        Measurement key, and the rest of the knobs as JSON.
-        """
+        """Return what identifies a trial in a context: measurement key, other knobs as JSON."""
         rest = {name: getattr(settings, name) for name in _REST}
         return key_of(settings, self._machine), json.dumps(rest, sort_keys=True)
 
     def add(self, context: str, trial: Trial) -> None:
-        """Keep a trial; one of the same setting, weights, versions and context is replaced."""
+        """Store a trial; it replaces one of the same setting, weights, versions and context."""
         settings = trial.settings
-        asked, weights = settings_key(settings), weights_key(settings)
-        row = (
+        self._write(
+            _ADD,
             context,
             *self.identity(settings),
-            asked,
-            weights,
+            settings_key(settings),
+            weights_key(settings),
             trial.number,
             json.dumps(trial.to_kept()),
         )
-        self._use(lambda file: file.execute(_ADD, row))
+
+    def remember(self, context: str, trial: Trial, thumbnails: Path | None) -> None:
+        """Store a trial for later sweeps, without the names and paths of its pictures.
+
+        A trial that ran while others ran is not stored; a failed one removes what was stored.
+
+        Args:
+            context: of the trial.
+            trial: to store.
+            thumbnails: a folder that the caller limits; None: the folder beside the store.
+
+        Raises:
+            OSError: thumbnails cannot be removed.
+        """
+        if not trial.is_measured:
+            self.forget(context, trial.settings)
+            return
+        if CONCURRENT_RUN in trial.warnings:
+            return
+        folder = thumbnails or self._path.with_name("trial-thumbnails")
+        identity = "".join((context, *self.identity(trial.settings)))
+        stem = hashlib.sha256(identity.encode()).hexdigest()[:32]
+        copied = _with_thumbnails(trial, folder, stem)
+        pictures = tuple(replace(one, input="") for one in copied.pictures)
+        self.add(context, replace(copied, number=0, pictures=pictures))
+        self.keep_newest(MAX_KNOWN_TRIALS)
+        if thumbnails is None:
+            keep_newest_files(folder, MAX_THUMBNAILS)
 
     def forget(self, context: str, settings: Settings) -> None:
-        """Drop a setting's trial."""
-        key = (context, *self.identity(settings))
-        self._use(lambda file: file.execute(_FORGET, key))
+        """Remove the trial of a setting."""
+        self._write(_FORGET, context, *self.identity(settings))
 
-    def keep_newest(self, most: int) -> None:
-        """Forget all but so many trials, those written longest ago first."""
-        self._use(lambda file: file.execute(_PRUNE, (most,)))
+    def keep_newest(self, count: int) -> None:
+        """Remove all but the given number of newest trials."""
+        self._write(_PRUNE, count)
 
     def find(self, context: str, settings: Settings) -> Trial | None:
-        """Return a setting's trial, perhaps asked for in other words.
-
-        None: it was not measured like this.
-        """
-        key = (context, *self.identity(settings), settings_key(settings))
-        rows = self._look(lambda file: file.execute(_FIND, key).fetchall())
+        """Return the trial of a setting or of one that resolves to the same; None: there is none."""
+        rows = self._select(_FIND, context, *self.identity(settings), settings_key(settings))
         found = _read(rows[0][0]) if rows else None
         return None if found is None else replace(found, settings=settings)
 
     def all(self, context: str) -> list[Trial]:
-        """List a context's trials in the order they were run, as far as weights and versions are still the same."""
-        return [trial for trial, is_current in self._rows(context) if is_current]
+        """Return the current trials of a context, in the order they were run."""
+        return [trial for trial, is_current in self._trials(context) if is_current]
+
+    def others(self, context: str) -> list[Trial]:
+        """Return the trials of other machines, versions or weights."""
+        return [trial for trial, is_current in self._trials(context) if not is_current]
 
     def contexts(self) -> list[str]:
-        """List the contexts that trials were measured in."""
-        rows = self._look(lambda file: file.execute(_CONTEXTS).fetchall())
-        older = self._look(lambda file: file.execute(_OLDER_CONTEXTS).fetchall(), "trials")
-        return list(dict.fromkeys(row[0] for row in (*rows, *older)))
+        """Return the contexts of all trials."""
+        newer = self._select(f"SELECT DISTINCT context FROM {_TABLE}")
+        return list(dict.fromkeys(row[0] for row in (*newer, *self._older())))
 
     def kept(self, context: str) -> tuple[list[Trial], int]:
-        """List a context's trials, as far as it is not known that their weights have changed.
+        """Return the trials of a context whose weights are not known to have changed.
 
         Returns:
-            The trials in the order they were run, of each setting and number the one written last;
-            and how many were left out, since other weights lie here now.
+            The trials in the order they were run, the newest one of each setting and number; and
+            the number of trials left out because the model now has other weights.
         """
         found: dict[Settings, Trial] = {}
         outdated: set[Settings] = set()
-        rows = self._look(lambda file: file.execute(_LIST_CONTEXT, (context,)).fetchall())
-        older = [
-            (_older_weights(key), text) for where, key, text in self._older() if where == context
-        ]
-        for weights, text in (*older, *rows):
+        query = f"SELECT weights, trial FROM {_TABLE} WHERE context = ? ORDER BY rowid"
+        # The weights follow the JSON of the settings in an older key.
+        older = [(key.rpartition("} ")[2], text) for c, key, text in self._older() if c == context]
+        for weights, text in (*older, *self._select(query, context)):
             trial = _read(text)
-            if trial is not None and _has_its_weights(weights, trial.settings):
+            if trial is not None and _has_current_weights(weights, trial.settings):
                 found[trial.settings] = trial
             elif trial is not None:
                 outdated.add(trial.settings)
         by_number = {trial.number: trial for trial in found.values()}
         return [by_number[number] for number in sorted(by_number)], len(outdated - found.keys())
 
-    def others(self, context: str) -> list[Trial]:
-        """List the trials of other contexts: another machine, other versions, other weights."""
-        return [trial for trial, is_current in self._rows(context) if not is_current]
+    def migrate(self, context: str, older_context: str) -> None:
+        """Copy the trials of release 0.1.0 into the current table.
 
-    def take_over(self, context: str, older_context: str) -> None:
-        """Keep an older version's trials of this sweep as trials of a context.
-
-        What that version did not write down, libvips' version, is taken to be the same: its
-        pictures, weights, CPU and all other versions are.
+        Release 0.1.0 did not record the version of libvips; it is assumed to be the same.
 
         Args:
-            context: of the sweep now.
-            older_context: as that version named it.
+            context: of the sweep.
+            older_context: the same as release 0.1.0 wrote it.
         """
         known = {trial.settings for trial in self.all(context)}
         for where, key, text in self._older():
             trial = _read(text) if where == older_context else None
-            if trial is None or trial.settings in known or key != older_trial_key(trial.settings):
-                continue
-            self.add(context, trial)
+            if trial and trial.settings not in known and key == older_trial_key(trial.settings):
+                self.add(context, trial)
 
-    def _rows(self, context: str) -> list[tuple[Trial, bool]]:
-        """Read every trial, with whether it holds in a context.
-
-        Those of another version are left out.
-        """
-        newer = self._look(lambda file: file.execute(_LIST).fetchall())
-        rows = [(where, (key, rest), text) for where, key, rest, text in newer]
-        rows += [(where, ("", ""), text) for where, _, text in self._older()]
+    def _trials(self, context: str) -> list[tuple[Trial, bool]]:
+        """Return every readable trial, and whether it is current in a context."""
+        rows = self._select(f"SELECT context, key, rest, trial FROM {_TABLE} ORDER BY number")
+        rows += [(where, "", "", text) for where, _, text in self._older()]
         return [
-            (trial, where == context and identity == self.identity(trial.settings))
-            for where, identity, text in rows
+            (trial, where == context and identity == list(self.identity(trial.settings)))
+            for where, *identity, text in rows
             if (trial := _read(text)) is not None
         ]
 
-    def _older(self) -> list[tuple[str, str, str]]:
-        """Read an older version's table: contexts, settings with their weights, trials.
+    def _older(self) -> list[tuple[Any, ...]]:
+        """Return context, key and trial of the rows of release 0.1.0."""
+        return self._select(f"SELECT context, setting, trial FROM {_OLDER_TABLE} ORDER BY rowid")
 
-        Empty: there is none.
-        """
-        return self._look(lambda file: file.execute(_LIST_OLDER).fetchall(), "trials")
-
-    def _look(
-        self, read: Callable[[sqlite3.Connection], list[T]], table: str = "measured_trials"
-    ) -> list[T]:
-        """Read a table; empty where it is not there.
-
-        Nothing is written: the folder may be read-only.
-        """
+    def _select(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read rows without writing, as the folder may be read-only; empty: there is no table."""
         if not self._path.is_file():
             return []
+        table = _TABLE if _TABLE in query else _OLDER_TABLE
+        has = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+        use = use_rebuilt if self._is_rebuilt else use_tables
+        return use(
+            self._path,
+            (),
+            lambda file: (
+                file.execute(query, values).fetchall()
+                if file.execute(has, (table,)).fetchone()
+                else []
+            ),
+            timeout_s=_TIMEOUT_S,
+        )
 
-        def read_if_there(file: sqlite3.Connection) -> list[T]:
-            return read(file) if file.execute(_HAS, (table,)).fetchone() else []
-
-        return self._use(read_if_there, ())
-
-    def _use(
-        self, use: Callable[[sqlite3.Connection], T], schema: Sequence[str] | None = None
-    ) -> T:
-        """Use the file, made if it is not there."""
-        if self._is_rebuilt:
-            schema = SCHEMA if schema is None else schema
-            return use_rebuilt(self._path, schema, use, timeout_s=_TIMEOUT_S)
-        schema = (TRIALS_SCHEMA,) if schema is None else schema
-        return use_tables(self._path, schema, use, timeout_s=_TIMEOUT_S)
-
-
-def _older_weights(key: str) -> str:
-    """Return the weights in an older version's key, which follow the settings' JSON."""
-    return key.rpartition("} ")[2]
+    def _write(self, query: str, *values: object) -> None:
+        """Write to the file; create it if it is missing."""
+        use, schema = (use_rebuilt, SCHEMA) if self._is_rebuilt else (use_tables, (TRIALS_SCHEMA,))
+        use(self._path, schema, lambda file: file.execute(query, values), timeout_s=_TIMEOUT_S)
 
 
-def _has_its_weights(weights: str, settings: Settings) -> bool:
-    """Return whether a row's weights are those that lie here now.
-
-    Where none lie here, they are taken to be.
-    """
+def _has_current_weights(weights: str, settings: Settings) -> bool:
+    """Return whether a row has the weights of the current files; True: there are no files."""
     now = weights_key(settings)
-    is_known = any(one is not None for one in json.loads(now))
-    return not is_known or weights == now
+    return weights == now or all(one is None for one in json.loads(now))
 
 
 def _read(text: str) -> Trial | None:
-    """Read a row; None where this version knows no such trial."""
+    """Read a trial from its JSON; None: this version cannot read it."""
     try:
         return read_trial(json.loads(text))
     except (SettingsError, ValueError):
         return None
 
 
-def remembered(trial: Trial, number: int, folder: Path, pictures: Sequence[Path]) -> Trial:
-    """Take a trial that was measured before as this sweep's.
+def copy_trial(trial: Trial, number: int, folder: Path, pictures: Sequence[Path]) -> Trial:
+    """Copy a trial that was measured before into a sweep.
 
     Args:
-        trial: of the same context, so that its pictures are these, perhaps by other names.
-        number: that it gets.
-        folder: of this sweep; its thumbnails are copied there.
-        pictures: of this sweep.
+        trial: of the same context: its pictures are the same, perhaps with other names.
+        number: in the sweep.
+        folder: of the sweep; thumbnails are copied there.
+        pictures: of the sweep.
     """
-    moved = with_thumbnails(trial, folder, f"trial-{number}")
-    return replace(with_inputs(moved, pictures), number=number, was_measured_before=True)
+    copied = with_inputs(_with_thumbnails(trial, folder, f"trial-{number}"), pictures)
+    return replace(copied, number=number, was_measured_before=True)
 
 
 def with_inputs(trial: Trial, pictures: Sequence[Path]) -> Trial:
-    """Name a trial's pictures as they are named now.
-
-    Args:
-        trial: of the same context, so that its pictures are these; one that failed has none.
-        pictures: of this sweep.
-    """
+    """Replace the paths of a trial's pictures; a failed trial has no pictures."""
     if not trial.pictures:
         return trial
     parts = zip(trial.pictures, pictures, strict=True)
     return replace(trial, pictures=tuple(replace(part, input=str(path)) for part, path in parts))
 
 
-def with_thumbnails(trial: Trial, folder: Path, stem: str) -> Trial:
-    """Copy a trial's thumbnails.
-
-    Args:
-        trial: whose they are.
-        folder: where they go; made if it is not there.
-        stem: of their names.
-
-    Returns:
-        The trial with the copies; one that is gone, or cannot be copied, is told as none.
-    """
+def _with_thumbnails(trial: Trial, folder: Path, stem: str) -> Trial:
+    """Copy a trial's thumbnails into a folder; one that cannot be copied becomes None."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = []
     for i, picture in enumerate(trial.pictures):
-        copy: Path | None = folder / f"{stem}-{i}.webp"
+        copy: str | None = str(folder / f"{stem}-{i}.webp")
         try:
             shutil.copyfile(str(picture.thumbnail), str(copy))
         except OSError:
             copy = None
-        pictures.append(replace(picture, thumbnail=None if copy is None else str(copy)))
+        pictures.append(replace(picture, thumbnail=copy))
     return replace(trial, pictures=tuple(pictures))
 
 
-def keep_newest(folder: Path, most: int) -> None:
-    """Remove the oldest files of a folder, so that it does not grow without end.
-
-    Args:
-        folder: of files only.
-        most: files that stay.
+def keep_newest_files(folder: Path, count: int) -> None:
+    """Remove all but the given number of newest files of a folder.
 
     Raises:
-        OSError: one cannot be removed.
+        OSError: a file cannot be removed.
     """
-    files = [(path.stat().st_mtime_ns, path) for path in folder.iterdir()]
-    for _, path in sorted(files, reverse=True)[most:]:
+    for path in sorted(folder.iterdir(), key=lambda one: one.stat().st_mtime_ns, reverse=True)[
+        count:
+    ]:
         path.unlink(missing_ok=True)

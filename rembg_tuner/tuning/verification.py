@@ -29,7 +29,7 @@ from rembg_tuner.settings.records import (
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.results import is_busy, is_disturbed, message_to_dict
 from rembg_tuner.tuning.bench.pictures import P1080, P1080_SMALL
-from rembg_tuner.tuning.environment import describe_environment
+from rembg_tuner.tuning.environment import sweep_environment
 from rembg_tuner.tuning.measure import SweepContext, measure_trial
 from rembg_tuner.tuning.reference import Reference
 from rembg_tuner.tuning.stats import VERIFY_ROUNDS
@@ -223,7 +223,7 @@ def verify(
     found = _found(record, trial, warnings)
     is_of_bench = all(one.sha256 is None for one in record.pictures)
     kept = _keep(settings, trial, found, is_of_bench=is_of_bench)
-    versions = describe_environment()["versions"]
+    versions = sweep_environment()["versions"]
     return Verification(
         preset=preset,
         record=record,

@@ -261,8 +261,8 @@ def _with_reference(question: ComparisonRequest, name: str) -> ComparisonRequest
         return question
     if any(entry.name == name for entry in question.entries):
         return replace(question, reference=name)
-    settings, text = find_reference(name)
-    return replace(question, reference=text, trusted=settings)
+    choice = find_reference(name)
+    return replace(question, reference=choice.name, reference_settings=choice.settings)
 
 
 def show_comparison(task: LongTask, language: str) -> str:

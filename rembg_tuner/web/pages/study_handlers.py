@@ -20,8 +20,8 @@ from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.plan import Plan
 from rembg_tuner.tuning.plot import draw_plot, lay_out_plot
 from rembg_tuner.tuning.recommend import Recommendation, recommend
+from rembg_tuner.tuning.report import write_sweep_report
 from rembg_tuner.tuning.stress_test import summarise_stress_test
-from rembg_tuner.tuning.summary import write_summary
 from rembg_tuner.tuning.sweep import open_sweep
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.choices import most_pixels
@@ -281,7 +281,9 @@ class StudyHandlers:
         chosen = None if found.chosen is None else found.chosen.number
         info = lay_out_plot(study.progress.trials, budgets, chosen=chosen)
         try:
-            write_summary(study.folder, study.sweep, study.plan, found, budgets, is_public=True)
+            write_sweep_report(
+                study.folder, study.sweep, study.plan, found, budgets, is_public=True
+            )
             with replacing(study.folder / "plot.svg") as file:
                 file.write(draw_plot(info, is_standalone=True).encode())
         except (TunerError, OSError) as error:
