@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from rembg_tuner.base.files import CACHE_VARIABLE
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.tuning.bench.cold_starts import starting_environment
+from rembg_tuner.tuning.bench.contest import starting_environment
 from rembg_tuner.tuning.bench.pictures import P1080
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -43,7 +43,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.tuning.bench.cold_starts import starting_environment
+from rembg_tuner.tuning.bench.contest import starting_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")

@@ -13,17 +13,20 @@ import pytest
 from made_machines import make_machine
 
 from rembg_tuner.base.errors import SettingsError
-from rembg_tuner.cli.main import main
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.tuning.bench import part_tables
 from rembg_tuner.tuning.bench.contest import Bout, Run, _bouts
 from rembg_tuner.tuning.bench.contestants import Contestant, entrants_here, with_the_release_before
-from rembg_tuner.tuning.bench.part_tables import limits_table, start_table, write_stage_table
 from rembg_tuner.tuning.bench.pictures import BenchPicture
 from rembg_tuner.tuning.bench.release_before import Release, ReleaseBefore
-from rembg_tuner.tuning.bench.report import BenchReport, make_report
-from rembg_tuner.tuning.bench.report_text import format_report
-from rembg_tuner.tuning.bench.tables import stage_table, summary_table
+from rembg_tuner.tuning.bench.report import BenchReport, format_report, make_report
+from tools.bench_tables import stage_table, summary_table
+from tools.record_tables import (
+    PAGE_START,
+    limits_table,
+    page_start_table,
+    start_table,
+    write_stage_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -302,22 +305,13 @@ def test_what_is_no_earlier_release_is_refused(
         ReleaseBefore(make(tmp_path), tmp_path / "cache")
 
 
-@pytest.mark.parametrize("flag", [["--avx2"], ["--before", "somewhere"]])
-def test_presets_are_of_this_cpu_and_release(
-    flag: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Their figures are recorded under this CPU's name, so that nothing else may be measured."""
-    assert main(["bench", "--presets", *flag]) == 2
-    assert "leave --avx2 and --before out" in capsys.readouterr().err
-
-
 def test_the_page_start_table_stands_beside_the_release_before() -> None:
     """Each figure has its unit and its share of before; requests are told by whose they are."""
     kinds = {
         "Gradio's scripts": {"requests": 44, "bytes": 250_400},
         "the page": {"requests": 1, "bytes": 44_000},
     }
-    figures = dict.fromkeys([name for name, _, _ in part_tables._PAGE_START], 2.0)
+    figures = dict.fromkeys([name for name, _, _ in PAGE_START], 2.0)
     loads = {
         "first": {"kinds": kinds},
         "second": {"kinds": {"the page": {"requests": 1, "bytes": 300}}},
@@ -330,12 +324,10 @@ def test_the_page_start_table_stands_beside_the_release_before() -> None:
         "loads": {"now": loads},
         **{"n": 7, "cpu": "A CPU", "cores": 2, "features": ["sse2", "avx2"], "date": "2026-11-26"},
     }
-    table = part_tables.page_start_table(record)
+    table = page_start_table(record)
     assert "| from the start to the page's HTML | 2.00 s | 1.00 s | 0.50 |" in table
     assert "| sent for it | 0 kB | 1 kB | 500.00 |" in table
     assert "| Gradio's scripts | 44 | 250 | 0 | 0 |" in table
     assert "| the page | 1 | 44 | 1 | 0 |" in table
     del record["medians"]["before"]  # type: ignore[attr-defined]
-    assert "| from the start to the page's HTML | | 1.00 s | |" in part_tables.page_start_table(
-        record
-    )
+    assert "| from the start to the page's HTML | | 1.00 s | |" in page_start_table(record)

@@ -39,7 +39,6 @@ EVERY_ENGINE = pytest.mark.parametrize("name", list(ENGINES))
 # Where an engine's name stands outside its folder, and why; all else asks the table.
 NAMED = {
     "tuning/bench/contestants.py": "a contest names who takes part",
-    "tuning/bench/tables.py": "and its summary which of them",
     "export/commands.py": "the command of rembg, which is its own name",
     "export/targets.py": "the target rembg",
     "export/values.py": "the target rembg",

@@ -25,7 +25,7 @@ from rembg_tuner.settings.presets import (
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.tuning.bench import preset_measurements
+from tools import presets as presets_tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,8 +94,8 @@ def test_a_preset_has_figures_or_a_reason(name: str) -> None:
 def test_measuring_a_preset_keeps_what_auto_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its precision is auto, and only there."""
     presets = {"auto": _preset(precision="auto"), "fp32": _preset()}
-    monkeypatch.setattr(preset_measurements, "read_presets", lambda: presets)
-    found = preset_measurements.measure_presets(rounds=1, tell=lambda _: None)
+    monkeypatch.setattr(presets_tool, "read_presets", lambda: presets)
+    found = presets_tool.measure_presets(rounds=1)
     auto, fp32 = found["auto"].measured, found["fp32"].measured
     assert auto is not None
     assert fp32 is not None
@@ -110,8 +110,8 @@ def test_measuring_a_preset_that_looks_again_takes_a_small_subject_too(
 ) -> None:
     """The usual picture takes one run of the network, the small subject more; both are kept."""
     presets = {"mine": _preset(precision="int8", network_size=256, focus="auto")}
-    monkeypatch.setattr(preset_measurements, "read_presets", lambda: presets)
-    measured = preset_measurements.measure_presets(rounds=1, tell=lambda _: None)["mine"].measured
+    monkeypatch.setattr(presets_tool, "read_presets", lambda: presets)
+    measured = presets_tool.measure_presets(rounds=1)["mine"].measured
     assert measured is not None
     small = small_subject_of(measured)
     assert small is not None

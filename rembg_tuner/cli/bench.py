@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import SettingsError
-from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message, join_parts
-from rembg_tuner.cli.console import emit, emit_json, log
+from rembg_tuner.cli.console import emit, emit_json, log, write_files
 from rembg_tuner.cli.flags import add_count, add_json
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.settings import installed_engines
-from rembg_tuner.tuning.bench.cold_starts import cold_starts
-from rembg_tuner.tuning.bench.contest import contest
+from rembg_tuner.tuning.bench.contest import cold_starts, contest
 from rembg_tuner.tuning.bench.contestants import (
     FASTEST,
     engines_compared,
@@ -26,16 +24,13 @@ from rembg_tuner.tuning.bench.contestants import (
     with_the_release_before,
 )
 from rembg_tuner.tuning.bench.pictures import P12, P48, P1080, STORED_OTHERWISE
-from rembg_tuner.tuning.bench.preset_measurements import measure_presets, write_presets
 from rembg_tuner.tuning.bench.release_before import ReleaseBefore
-from rembg_tuner.tuning.bench.report import make_report
-from rembg_tuner.tuning.bench.report_text import format_report
+from rembg_tuner.tuning.bench.report import format_report, make_report
 
 if TYPE_CHECKING:
     import argparse
 
-    from rembg_tuner.tuning.bench.cold_starts import ColdStarts
-    from rembg_tuner.tuning.bench.contest import Bout
+    from rembg_tuner.tuning.bench.contest import Bout, ColdStarts
     from rembg_tuner.tuning.bench.contestants import Contestant
     from rembg_tuner.tuning.bench.report import BenchReport
 
@@ -75,11 +70,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         ),
     )
     parser.add_argument("--quick", action="store_true", help="1080p only, three rounds")
-    parser.add_argument(
-        "--presets",
-        action="store_true",
-        help="measure the presets and write them to presets.yaml instead",
-    )
     add_json(parser, "print the JSON document too")
 
 
@@ -96,8 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
                 )
             ]
         )
-    if arguments.presets:
-        return _measure_presets(arguments)
     if arguments.avx2:
         _hold_to_avx2()
     report = _measure(arguments)
@@ -108,22 +96,6 @@ def run(arguments: argparse.Namespace) -> int:
         emit(*table.splitlines())
     for text in report.busy:
         log(f"warning: {text}")
-    return 0
-
-
-def _measure_presets(arguments: argparse.Namespace) -> int:
-    """Measure the presets and write them to presets.yaml."""
-    if arguments.avx2 or arguments.before:
-        raise SettingsError(
-            [
-                Message(
-                    "--presets records what this CPU and this release take; leave --avx2 and"
-                    " --before out"
-                )
-            ]
-        )
-    path = write_presets(measure_presets(rounds=max(arguments.rounds, 3), tell=log))
-    emit(f"{path}: measured")
     return 0
 
 
@@ -177,14 +149,9 @@ def _contests(
 
 def _keep(report: BenchReport, folder: Path) -> str:
     """Write the report as JSON and as a table; return the table."""
-    folder.mkdir(parents=True, exist_ok=True)
     document = report.to_dict()
     table = format_report(document)
     name = f"{'avx2-' if report.held_to else ''}bench-{report.date}"
-    for path, text in (
-        (folder / f"{name}.json", json.dumps(document, indent=1) + "\n"),
-        (folder / f"{name}.md", table + "\n"),
-    ):
-        with replacing(path) as file:
-            file.write(text.encode())
+    texts = {f"{name}.json": json.dumps(document, indent=1) + "\n", f"{name}.md": table + "\n"}
+    write_files(folder, texts)
     return table

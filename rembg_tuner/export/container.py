@@ -54,8 +54,8 @@ def write_compose(request: ExportRequest) -> Export:
         raise SettingsError(
             [
                 Message(
-                    "compose.yaml takes its limits from what was measured; run the setting first:"
-                    " `sweep`, `bench --presets`, or once on the page"
+                    "compose.yaml takes its limits from what was measured; run the setting first"
+                    " with `sweep`, or once on the page"
                 )
             ]
         )

@@ -82,7 +82,7 @@ def read_record(preset: Preset) -> Record:
         raise PresetError(
             Message(
                 "preset {name} has no record: {reason}; a sweep's preset has one (export DIR --to"
-                " preset), and bench --presets measures those of presets.yaml",
+                " preset), and python -m tools.presets measures those of presets.yaml",
                 code="no_record",
                 name=preset.name,
                 reason=preset.why_not_measured,

@@ -1,4 +1,7 @@
-"""What the bench found, as values ready for JSON."""
+"""The bench's report: its rows as values, and its Markdown.
+
+The Markdown is written from the report's JSON, so that a saved record gives the same text.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,24 @@ import datetime
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.base.units import MIB
-from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.results import distinct, is_busy, setting_peak_bytes
+from rembg_tuner.base.units import MIB, format_bytes, format_seconds
+from rembg_tuner.settings.host import fast_formats_of, formats_text, read_host
+from rembg_tuner.settings.results import distinct, is_busy
 from rembg_tuner.tuning.bench.contestants import STOCK, before_name
 from rembg_tuner.tuning.bench.release_before import commit_of
 from rembg_tuner.tuning.stats import summarise
 
 if TYPE_CHECKING:
-    from rembg_tuner.settings.results import Result
-    from rembg_tuner.tuning.bench.cold_starts import ColdStarts
-    from rembg_tuner.tuning.bench.contest import Bout
+    from rembg_tuner.tuning.bench.contest import Bout, ColdStarts
     from rembg_tuner.tuning.bench.release_before import Release
+
+
+_HELD = (
+    "OpenVINO held to {isa} (ONEDNN_MAX_CPU_ISA). Stock's ONNX Runtime has no such switch and uses"
+    " the whole CPU, so the ratios to stock are lower than on a CPU with {isa} only"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,28 +196,95 @@ def _of_before(bout: Bout, before: Bout) -> OfBefore:
     )
 
 
-def measured_of(results: list[Result], picture: str) -> dict[str, object]:
-    """Return what presets.yaml says of a setting that was measured.
-
-    Args:
-        results: of one worker, the first being cold.
-        picture: its name.
-    """
-    warm = summarise([run.total_s for run in results[1:]])
-    peak = setting_peak_bytes(results)
-    last = results[-1]
-    return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "cpu": last.environment.cpu,
-        "cores": last.environment.cores,
-        "cpu_formats": list(read_host().fast_formats),
-        "picture": picture,
-        "n": warm.n,
-        "latency_p50_s": round(warm.median, 3),
-        "latency_max_s": round(warm.high, 3),
-        "peak_rss_mib": round(peak / MIB) if peak else None,
-        "engine": (
-            f"{last.effective['engine']}"
-            f" {last.environment.versions.get(str(last.effective['engine']), '')}".strip()
+def format_report(report: dict[str, Any]) -> str:
+    """Lay the whole report out as Markdown."""
+    rows = report["rows"]
+    has_before = any(row.get("of_before") for row in rows)
+    head = (
+        "| picture | setting | n | time | range | x stock | peak | of stock's | file | predict |"
+        " write | rest |"
+    )
+    columns = "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    if has_before:
+        head, columns = f"{head} of before: time, write, peak, file |", f"{columns}--:|"
+    lines = [
+        (
+            f"{machine_text(report)}; u2netp, JPEG to PNG, warm workers run in turn; "
+            "median of n, peak of the setting (load and all runs)."
         ),
-    }
+        "",
+        head,
+        columns,
+        *(_line(row, has_before=has_before) for row in rows),
+    ]
+    if report["left_out"]:
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in report["left_out"].items())
+        lines += ["", f"Left out: {reasons}."]
+    lines += [f"\nWarning: {text}." for text in report.get("busy", ())]
+    if report["cold_starts"] is not None:
+        lines += ["", *cold_lines(report["cold_starts"])]
+    return "\n".join(lines)
+
+
+def machine_text(report: dict[str, Any]) -> str:
+    """Write where and when it was measured, and with what it was compared."""
+    machine = report["environment"]
+    features = machine.get("features")
+    formats = f" {formats_text(fast_formats_of(features))}" if isinstance(features, list) else ""
+    parts = [f"{machine['cpu']}, {machine['cores']} cores{formats}, {report['date']}"]
+    if held_to := report.get("held_to"):
+        parts.append(_HELD.format(isa=held_to))
+    if before := report.get("before"):
+        commit = f", commit {before['commit']}" if before["commit"] else ""
+        parts.append(f"before: release {before['version']}{commit}")
+    return "; ".join(parts)
+
+
+def _line(row: dict[str, Any], *, has_before: bool) -> str:
+    """Write one row of the table."""
+    stages = row["stages_s"]
+    cells = [
+        row["picture"],
+        row["contestant"],
+        str(row["n"]),
+        format_seconds(row["median_s"]) + (" (unstable)" if row["is_unstable"] else ""),
+        f"{format_seconds(row['low_s'])} to {format_seconds(row['high_s'])}",
+        f"{row['times_as_fast']:.2f}" if row["times_as_fast"] else "",
+        format_bytes(row["peak_bytes"]),
+        f"{row['peak_share']:.0%}" if row["peak_share"] else "",
+        f"{row['output_bytes'] / MIB:.1f} MiB"
+        + (f" ({row['size_ratio']:.2f})" if row["size_ratio"] else ""),
+        format_seconds(stages["predict"]),
+        format_seconds(stages["write"]) if "write" in stages else "",
+        format_seconds(row["outside_engine_s"]),
+    ]
+    if has_before:
+        cells.append(_of_before_text(row.get("of_before")))
+    return f"| {' | '.join(cells)} |"
+
+
+def _of_before_text(ratios: dict[str, Any] | None) -> str:
+    """Write the ratios to the release before."""
+    if not ratios:
+        return ""
+    values = (ratios["total"], ratios["write"], ratios["peak"], ratios["output"])
+    return ", ".join("unknown" if value is None else f"{value:.2f}" for value in values)
+
+
+def cold_lines(cold: dict[str, Any]) -> list[str]:
+    """Write the cold starts as a table."""
+    stock = median(cold["stock_s"])
+    lines = [
+        f"From a process's start to the file, {cold['picture']}, n = {len(cold['stock_s'])}:",
+        "",
+        "| setting | second start and on | of stock's | very first start |",
+        "|---|--:|--:|--:|",
+        f"| stock rembg in a fresh Python | {format_seconds(stock)} | 100% | |",
+    ]
+    for name, seconds in cold["ours_s"].items():
+        ours = median(seconds)
+        lines.append(
+            f"| `rembg-tuner cut`, {name} | {format_seconds(ours)} | {ours / stock:.0%} |"
+            f" {format_seconds(cold['first_s'][name])} |"
+        )
+    return lines

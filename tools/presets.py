@@ -1,31 +1,37 @@
-"""Measure every preset that can run here, and write the figures to presets.yaml."""
+"""Measure every preset that can run here, and write the figures to presets.yaml.
+
+`python -m tools.presets [--rounds N]`, on a quiet machine; `rembg_tuner verify` compares them later.
+"""
 
 from __future__ import annotations
 
+import argparse
+import datetime
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.base.errors import EngineError, SettingsError
+from rembg_tuner.base.errors import EngineError, SettingsError, TunerError
 from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message, render
 from rembg_tuner.base.small_matte import read_small_matte
+from rembg_tuner.base.units import MIB
 from rembg_tuner.base.yaml_files import format_mapping
 from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import presets_path, read_presets
 from rembg_tuner.settings.records import RecordedPicture
 from rembg_tuner.settings.requested import requested_settings
-from rembg_tuner.settings.results import Failure, Result
+from rembg_tuner.settings.results import Failure, Result, setting_peak_bytes
 from rembg_tuner.tuning.bench.pictures import P1080, P1080_SMALL
-from rembg_tuner.tuning.bench.report import measured_of
+from rembg_tuner.tuning.stats import summarise
 from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.presets import Preset
     from rembg_tuner.settings.settings import Settings
@@ -34,16 +40,34 @@ if TYPE_CHECKING:
 _PICTURE = f"{P1080.name} JPEG to PNG"
 
 
-def measure_presets(*, rounds: int, tell: Callable[[str], None]) -> dict[str, Preset]:
+def main() -> int:
+    """Measure, and write presets.yaml."""
+    parser = argparse.ArgumentParser(
+        prog="tools.presets", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, metavar="N", help="timed runs, at least 3; default: 7"
+    )
+    rounds = max(parser.parse_args().rounds, 3)
+    try:
+        path = write_presets(measure_presets(rounds=rounds))
+    except TunerError as error:
+        print(f"tools.presets: {error}", file=sys.stderr)
+        return 1
+    print(f"{path}: measured")
+    return 0
+
+
+def measure_presets(*, rounds: int) -> dict[str, Preset]:
     """Measure each preset in a worker of its own, a warm-up and `rounds` runs.
 
-    Where the network may run again for a small subject, a picture with one is measured too.
-    A preset that cannot run here as it stands keeps no figures, and says why.
+    If the network may run again for a small subject, a picture with one is measured too. A preset
+    that cannot run here unchanged gets no figures, and the reason.
     """
     measured: dict[str, Preset] = {}
     machine = read_machine()
     for name, preset in read_presets().items():
-        tell(f"preset {name}")
+        print(f"preset {name}", file=sys.stderr)
         measured[name] = _measure(preset, machine, rounds)
     return measured
 
@@ -64,53 +88,47 @@ def _measure(preset: Preset, machine: Machine, rounds: int) -> Preset:
         Comparer() as comparer,
     ):
         output = Path(folder) / "out.png"
-        # The very first start compiles; what is kept of it makes every later one smaller and
-        # faster.
+        # The very first start compiles; its cached model makes every later start faster.
         runner.run(Job(input=str(usual), output=str(output)), settings)
         runner.close()
         try:
             results = _runs(runner, usual, output, settings, rounds)
             pictures.append(_recorded(P1080, output, comparer))
-            looks = (
-                _runs(runner, small, output, settings, rounds) if _may_look_again(settings) else []
+            small_runs = (
+                _runs(runner, small, output, settings, rounds) if settings.focus == "auto" else []
             )
-            if looks:
+            if small_runs:
                 pictures.append(_recorded(P1080_SMALL, output, comparer))
         except EngineError as error:
-            return _unmeasured(preset, _for_everyone(error.message))
+            return _unmeasured(preset, _public_reason(error.message))
     measured = measured_of(results, _PICTURE)
     if settings.precision == "auto":
         measured["precision"] = results[-1].effective["precision"]
-    if looks:
-        measured |= _small_subject(results, looks)
+    if small_runs:
+        measured |= _small_subject(results, small_runs)
     measured["pictures"] = [picture.to_dict() for picture in pictures]
     return replace(preset, measured=measured, why_not_measured=None)
 
 
 def _recorded(picture: BenchPicture, cutout: Path, comparer: Comparer) -> RecordedPicture:
-    """Return what a record keeps of a picture's cut-out.
+    """Return the record of a picture's cut-out.
 
     Raises:
-        OutputError: it does not read.
+        OutputError: the cut-out cannot be read.
     """
     matte = comparer.compare(str(cutout), None).small_matte
     return RecordedPicture(name=picture.name, sha256=None, matte=read_small_matte(str(matte)))
 
 
 def _unmeasured(preset: Preset, reason: str) -> Preset:
-    """Return a preset without figures; a reason that it has already, which may say more, stays."""
+    """Return a preset without figures; an earlier reason, which may say more, is kept."""
     return replace(preset, measured=None, why_not_measured=preset.why_not_measured or reason)
-
-
-def _may_look_again(settings: Settings) -> bool:
-    """Return whether how often the network runs depends on the picture."""
-    return settings.to_dict().get("focus") == "auto"
 
 
 def _runs(
     runner: Runner, picture: Path, output: Path, settings: Settings, rounds: int
 ) -> list[Result]:
-    """Run a picture once for warming up and `rounds` times more.
+    """Run a picture once to warm up, and `rounds` times more.
 
     Raises:
         EngineError: a run failed.
@@ -124,14 +142,11 @@ def _runs(
     return results
 
 
-def _small_subject(usual: list[Result], looks: list[Result]) -> dict[str, object]:
-    """Return what a picture with a small subject takes beside the usual one.
-
-    The peak is of both.
-    """
-    measured = measured_of([*usual, *looks], _PICTURE)
-    first, second = (dict[str, Any](runs[-1].effective)["focus"] for runs in (usual, looks))
-    times = measured_of(looks, _PICTURE)
+def _small_subject(usual: list[Result], small: list[Result]) -> dict[str, object]:
+    """Return the figures of a picture with a small subject; the peak is of both pictures."""
+    measured = measured_of([*usual, *small], _PICTURE)
+    first, second = (dict[str, Any](runs[-1].effective)["focus"] for runs in (usual, small))
+    times = measured_of(small, _PICTURE)
     return {
         "peak_rss_mib": measured["peak_rss_mib"],
         "passes": first["passes"],
@@ -144,18 +159,49 @@ def _small_subject(usual: list[Result], looks: list[Result]) -> dict[str, object
     }
 
 
-def _for_everyone(message: Message) -> str:
-    """Write a reason that is committed: without the paths of this machine."""
+def _public_reason(message: Message) -> str:
+    """Return a reason that can be committed: without paths of this machine."""
     if message.code == "model_absent":
         return str(Message("model {model} is not on disk", model=message["model"]))
     return render(message, is_public=True)
 
 
 def write_presets(presets: dict[str, Preset]) -> Path:
-    """Write presets.yaml anew, its opening comment kept."""
+    """Write presets.yaml, and keep its opening comment."""
     path = presets_path()
     head = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     body = "\n".join(format_mapping({name: preset.to_dict()}) for name, preset in presets.items())
     with replacing(path) as file:
         file.write(("\n".join(head) + "\n\n" + body).encode())
     return path
+
+
+def measured_of(results: list[Result], picture: str) -> dict[str, object]:
+    """Return the figures of a measured setting for presets.yaml.
+
+    Args:
+        results: of one worker, the first being cold.
+        picture: its name.
+    """
+    warm = summarise([run.total_s for run in results[1:]])
+    peak = setting_peak_bytes(results)
+    last = results[-1]
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cpu": last.environment.cpu,
+        "cores": last.environment.cores,
+        "cpu_formats": list(read_host().fast_formats),
+        "picture": picture,
+        "n": warm.n,
+        "latency_p50_s": round(warm.median, 3),
+        "latency_max_s": round(warm.high, 3),
+        "peak_rss_mib": round(peak / MIB) if peak else None,
+        "engine": (
+            f"{last.effective['engine']}"
+            f" {last.environment.versions.get(str(last.effective['engine']), '')}".strip()
+        ),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What maintains this repository, outside the wheel: documents, words, presets."""
