@@ -228,7 +228,7 @@ def test_a_script_that_forgets_a_knob_says_so(monkeypatch: pytest.MonkeyPatch) -
         ENGINES, "onnxruntime", EngineSpec(**{**vars(spec), "script": lambda: forgetful})
     )
     made = export(Settings(engine="onnxruntime", spinning=False), "python", measured=None)
-    assert "a script cannot carry spinning" in [str(note) for note in made.notes]
+    assert "the script does not apply spinning" in [str(note) for note in made.notes]
 
 
 def test_a_spec_is_a_value() -> None:

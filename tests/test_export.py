@@ -229,7 +229,7 @@ def test_rembgs_own_command_runs_and_what_it_cannot_carry_is_said(tmp_path: Path
 @pytest.mark.parametrize(
     ("settings", "target", "words"),
     [
-        pytest.param(Settings(), "compose", "run the setting first", id="unmeasured"),
+        pytest.param(Settings(), "compose", "measure the setting first", id="unmeasured"),
         pytest.param(
             Settings(model="u2net", engine="onnxruntime", provider="cuda"),
             "dockerfile",
@@ -239,20 +239,20 @@ def test_rembgs_own_command_runs_and_what_it_cannot_carry_is_said(tmp_path: Path
         pytest.param(
             Settings(model="silueta", engine="openvino", precision="int8"),
             "dockerfile",
-            "silueta-int8.onnx is a file of your own",
+            "silueta-int8.onnx is your own file",
             id="own-int8",
         ),
-        pytest.param(Settings(engine="rembg"), "python", "not rembg", id="rembg"),
+        pytest.param(Settings(engine="rembg"), "python", "got rembg; use --to compose", id="rembg"),
         pytest.param(
             Settings(engine="openvino", focus="auto"),
             "python",
-            "focus auto looks at a part of it; use --to compose or --to preset",
+            "got focus auto: .* use --to compose or --to preset",
             id="focus",
         ),
         pytest.param(
             Settings(engine="onnxruntime", focus="box", focus_box="1,2,30,40"),
             "python",
-            "focus box looks at a part of it",
+            "got focus box: the script runs the network once",
             id="focus-box",
         ),
         pytest.param(Settings(), "helm", "must be one of", id="target"),
@@ -276,7 +276,7 @@ def test_the_dockerfile_holds_one_model_and_this_preset() -> None:
     assert b'"model": "silueta"' in preset_of(made.text)
     assert (
         str(made.notes[0])
-        == "the image holds silueta and the program's own u2netp (7 MiB), and no other model"
+        == "the image contains only the models silueta and u2netp (7 MiB), which comes with the program"
     )
 
 
@@ -289,7 +289,7 @@ def test_the_programs_own_models_are_as_large_as_the_images_note_says() -> None:
     assert all(file.name.startswith("u2netp") for file in files)
     assert round(sum(file.stat().st_size for file in files) / MIB) == 7
     made = export(Settings(engine="openvino"), "compose", measured=MEASURED)
-    assert "the image holds the program's own u2netp (7 MiB), and no other model" in map(
+    assert "the image contains only the model u2netp (7 MiB), which comes with the program" in map(
         str, made.notes
     )
 
@@ -345,7 +345,7 @@ def test_a_presets_figures_are_exported_where_they_were_measured_of_its_settings
     assert measured["picture"] == "1080p JPEG to PNG"
     assert main(["export", name, "--to", "compose"]) == 0
     said = capsys.readouterr()
-    assert f"{expected['peak_rss_mib']} MiB peak measured" in said.out
+    assert f"{expected['peak_rss_mib']} MiB measured peak" in said.out
     assert "does not hold" not in said.err
 
 
@@ -372,7 +372,7 @@ def test_a_presets_figures_are_left_out_where_it_runs_otherwise(
     said = capsys.readouterr()
     assert said.out == ""
     assert f"what was measured of preset {name} does not hold here: {reason}" in said.err
-    assert "run the setting first" in said.err
+    assert "measure the setting first" in said.err
     assert main(["export", name, "--to", "preset"]) == 0
     assert "measured: null" in capsys.readouterr().out
 
@@ -390,7 +390,7 @@ def test_a_script_takes_the_format_that_auto_is_here(
     """Its name stands in a note, its file in the text."""
     monkeypatch.setattr("rembg_tuner.export.python_script.read_machine", lambda: able)
     made = export(Settings(engine="openvino", precision="auto"), "python", measured=None)
-    assert f"precision auto is {precision} on this machine, and the script takes that" in map(
+    assert f"precision auto is {precision} on this machine, and the script uses {precision}" in map(
         str, made.notes
     )
     assert f"PRECISION = '{precision}'" in made.text
@@ -412,9 +412,9 @@ def test_the_files_of_this_machine_that_a_text_names_are_told() -> None:
 def test_limits_that_only_the_runner_keeps_are_named(target: str) -> None:
     """One or both, in one sentence that fits either."""
     one = export(Settings(engine="onnxruntime", timeout_s=9.0), target, measured=None)
-    assert str(one.notes[-1]) == "only rembg tuner's runner keeps timeout_s, nothing does here"
+    assert str(one.notes[-1]) == "only rembg tuner itself enforces timeout_s, not this export"
     both = Settings(engine="onnxruntime", timeout_s=9.0, memory_limit_bytes=400 * MIB)
-    assert "keeps timeout_s and memory_limit_bytes, nothing" in str(
+    assert "enforces timeout_s and memory_limit_bytes, not" in str(
         export(both, target, measured=None).notes[-1]
     )
     assert not any(
@@ -600,7 +600,7 @@ def test_a_sweep_that_measured_nothing_has_nothing_to_export(
             "max_memory_bytes must be more than 0",
             id="no-budget",
         ),
-        pytest.param({"environment": {"cpu": "x"}}, "on how many cores", id="no-cores"),
+        pytest.param({"environment": {"cpu": "x"}}, "number of cores", id="no-cores"),
     ],
 )
 def test_a_sweep_that_cannot_be_exported_says_why(
@@ -615,7 +615,7 @@ def test_an_older_sweep_has_no_date(tmp_path: Path, capsys: pytest.CaptureFixtur
     """And none is made up."""
     folder = write_sweep(tmp_path / "sweep", environment={"cpu": "their CPU", "cores": "4"})
     assert main(["export", str(folder), "--to", "compose"]) == 0
-    assert "100 MiB peak measured (date unknown, their CPU, n = 3)" in capsys.readouterr().out
+    assert "100 MiB measured peak (date unknown, their CPU, n = 3)" in capsys.readouterr().out
 
 
 def test_a_preset_has_no_budgets(capsys: pytest.CaptureFixture[str]) -> None:
@@ -651,7 +651,7 @@ def test_auto_that_ran_an_own_int8_form_has_no_image() -> None:
         cores=2,
         precision="int8",
     )
-    with pytest.raises(SettingsError, match=r"silueta-int8.onnx is a file of your own"):
+    with pytest.raises(SettingsError, match=r"silueta-int8.onnx is your own file"):
         export(settings, "compose", measured=measured)
     assert export(settings, "compose", measured=replace(measured, precision="fp32")).text
 
@@ -659,8 +659,8 @@ def test_auto_that_ran_an_own_int8_form_has_no_image() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        pytest.param([], "use: python cutout.py in.jpg out.png", id="nothing"),
-        pytest.param(["in.jpg", "out.jpg"], "a JPEG has no transparency", id="jpeg"),
+        pytest.param([], "usage: python cutout.py in.jpg out.png", id="nothing"),
+        pytest.param(["in.jpg", "out.jpg"], "JPEG does not", id="jpeg"),
         pytest.param(["absent.jpg", "out.png"], "absent.jpg cannot be read", id="absent"),
     ],
 )
@@ -735,8 +735,9 @@ def test_a_package_that_is_not_installed_is_not_pinned() -> None:
     """The provider has a package of its own; a note says that its version is open."""
     made = export(Settings(engine="onnxruntime", provider="cuda"), "python", measured=None)
     assert "onnxruntime-gpu" in script_metadata(made.text)["dependencies"]
-    assert "onnxruntime-gpu is not installed here, so the script takes its newest version" in map(
-        str, made.notes
+    assert (
+        "onnxruntime-gpu is not installed here, so the script does not require a specific version of it"
+        in map(str, made.notes)
     )
 
 
@@ -753,7 +754,7 @@ def test_an_exported_script_runs_from_anywhere(
     assert said[0] == str(made / "cutout.py")
     assert model.parent == made
     assert model.match("u2netp*-256.onnx")
-    assert "put a copy" not in "".join(said)
+    assert "copy " not in "".join(said)
     made.rename(moved)
     link = work / "cut.py"
     link.symlink_to(moved / "cutout.py")
@@ -785,7 +786,4 @@ def test_a_script_without_its_model_says_so(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == f"{tmp_path / 'u2netp.onnx'} is missing: put a copy of the model's file there\n"
-    )
+    assert done.stderr == f"{tmp_path / 'u2netp.onnx'} is missing: copy the model's file there\n"

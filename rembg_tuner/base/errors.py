@@ -63,13 +63,13 @@ class SettingsError(TunerError, ValueError):
 
     kind = "invalid_settings"
 
-    def __init__(self, problems: Sequence[Message]) -> None:
+    def __init__(self, problems: Message | Sequence[Message]) -> None:
         """Join the problems into one message.
 
         Args:
-            problems: at least one.
+            problems: one, or several.
         """
-        self.problems = tuple(problems)
+        self.problems = (problems,) if isinstance(problems, Message) else tuple(problems)
         super().__init__(join_sentences(self.problems))
 
     def __reduce__(self) -> tuple[type[SettingsError], tuple[tuple[Message, ...]]]:

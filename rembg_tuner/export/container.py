@@ -1,4 +1,4 @@
-"""Containers: compose.yaml and Dockerfile, with limits from what was measured."""
+"""Containers: compose.yaml and Dockerfile, with limits from measured figures."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import math
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB, format_bytes
 from rembg_tuner.base.yaml_files import format_mapping
-from rembg_tuner.export.preset import preset_entry
+from rembg_tuner.export.commands import preset_entry
 from rembg_tuner.export.values import make_export
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, int8_file, read_catalogue
 from rembg_tuner.models.spec import DEFAULT_MODEL
@@ -21,22 +22,55 @@ from rembg_tuner.models.spec import DEFAULT_MODEL
 if TYPE_CHECKING:
     from rembg_tuner.export.values import Export, ExportRequest, Measured
 
-IDLE_BYTES = 160 * MIB  # the web process after a day's work: benchmarks/page.py
-MEMORY_MARGIN = 0.25  # above what was measured: larger pictures, another allocator's day
+IDLE_BYTES = 160 * MIB  # the web process after a day of use: benchmarks/page.py
+MEMORY_MARGIN = 0.25  # above the measured peak, for larger pictures and the allocator's variation
 _STEP = 32 * MIB
 _HEALTH = (
     "python",
     "-c",
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=4)",
 )
+_SERVICE = {
+    "ports": ["127.0.0.1:7860:7860"],
+    "user": "1000",
+    "read_only": True,
+    # The cache keeps what engines compile. Files in a tmpfs would count as memory.
+    "volumes": ["cache:/home/user/.cache", "scratch:/tmp"],
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+    "restart": "unless-stopped",
+    "healthcheck": {
+        "test": ["CMD", *_HEALTH],
+        "interval": "30s",
+        "timeout": "5s",
+        "start_period": "30s",
+        "retries": 3,
+    },
+}
 _SERVE = ("python", "app.py", "--host", "0.0.0.0", "--port", "7860", "--preset")
+_DOCKERFILE = Template("""FROM python:3.11-slim
+RUN useradd --create-home --uid 1000 user
+USER user
+ENV HOME=/home/user PATH=/home/user/.local/bin:$$PATH PYTHONUNBUFFERED=1 \\
+    PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 REMBG_TUNER_PRESETS=/home/user/tuned.yaml
+WORKDIR /home/user/app
+COPY --chown=user . .
+# The measured versions.
+RUN pip install --user -r requirements.txt$extra
+${get}RUN printf '%s\\n' $preset > /home/user/tuned.yaml
+# One run stores in the image what the first start compiles.
+RUN python -m rembg_tuner cut examples/astronaut.png --preset $name -o /tmp/warm.png && \\
+    rm /tmp/warm.png
+EXPOSE 7860
+CMD $command
+""")
 
 
 def limits_of(measured: Measured) -> tuple[int, int]:
-    """Give what a container needs, bytes: reserved, and at most.
+    """Return a container's memory in bytes: the reservation and the limit.
 
-    Reserved is the idle web process and the setting's peak; the limit is a quarter more, rounded up
-    to 32 MiB.
+    The reservation is the idle web process and the setting's peak. The limit is 25 % higher,
+    rounded up to 32 MiB.
     """
     reserved = IDLE_BYTES + measured.peak_bytes
     limit = math.ceil(reserved * (1 + MEMORY_MARGIN) / _STEP) * _STEP
@@ -44,151 +78,121 @@ def limits_of(measured: Measured) -> tuple[int, int]:
 
 
 def write_compose(request: ExportRequest) -> Export:
-    """Write compose.yaml: the page, or /cut for programs, with this setting and its limits.
+    """Write compose.yaml: the page and its API with this setting and its limits.
 
     Raises:
-        SettingsError: nothing was measured of the setting, or no image can hold its model.
+        SettingsError: the setting was not measured, or an image cannot contain its model.
     """
     measured = request.measured
     if measured is None:
         raise SettingsError(
-            [
-                Message(
-                    "compose.yaml takes its limits from what was measured; run the setting first"
-                    " with `sweep`, or once on the page"
-                )
-            ]
+            Message(
+                "compose.yaml needs measured figures for its limits; measure the setting first with"
+                " `sweep`, or one run on the page"
+            )
         )
     reserved, limit = limits_of(measured)
-    threads = request.settings.intra_op_threads or measured.cores
-    dockerfile, extra_notes = _dockerfile_text(request)
+    dockerfile, notes = _dockerfile_text(request)
     service = {
-        # Compose fills in what stands behind a $, in a Dockerfile too; $$ is one.
+        # Compose substitutes variables after a $, in a Dockerfile too; $$ is a literal $.
         "build": {"context": ".", "dockerfile_inline": dockerfile.replace("$", "$$")},
-        "ports": ["127.0.0.1:7860:7860"],
-        "user": "1000",
-        "read_only": True,
-        # What engines compile outlives the container; /tmp is no tmpfs, whose files would count as
-        # memory.
-        "volumes": ["cache:/home/user/.cache", "scratch:/tmp"],
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true"],
-        "restart": "unless-stopped",
-        "healthcheck": {
-            "test": ["CMD", *_HEALTH],
-            "interval": "30s",
-            "timeout": "5s",
-            "start_period": "30s",
-            "retries": 3,
-        },
+        **_SERVICE,
         "deploy": {
             "resources": {
-                "limits": {"cpus": str(threads), "memory": f"{limit // MIB}M", "pids": 512},
+                "limits": {
+                    "cpus": str(request.settings.intra_op_threads or measured.cores),
+                    "memory": f"{limit // MIB}M",
+                    "pids": 512,
+                },
                 "reservations": {"memory": f"{math.ceil(reserved / MIB)}M"},
             }
         },
     }
-    content = {
-        "services": {"rembg-tuner": service},
-        "volumes": {"cache": {}, "scratch": {}},
-    }
     head = (
-        "# In rembg tuner's own folder: docker compose -f compose.yaml up --build\n# Memory:"
-        f" {format_bytes(measured.peak_bytes)} peak measured ({measured.date}, {measured.cpu}, n ="
-        f" {measured.n}) + {format_bytes(IDLE_BYTES)} for the web process\n# ="
-        f" {format_bytes(reserved)} reserved; the limit is {MEMORY_MARGIN:.0%} more, rounded up to"
-        f" {format_bytes(_STEP)}. CPUs: one a thread.\n# /tmp is a volume and no tmpfs, whose files"
-        " would count as memory.\n"
+        "# In rembg tuner's folder: docker compose -f compose.yaml up --build\n"
+        f"# Memory: {format_bytes(measured.peak_bytes)} measured peak"
+        f" ({measured.date}, {measured.cpu}, n = {measured.n})"
+        f" + {format_bytes(IDLE_BYTES)} for the web process\n"
+        f"# = {format_bytes(reserved)} reserved; the limit is {MEMORY_MARGIN:.0%} higher, rounded"
+        f" up to {format_bytes(_STEP)}. CPUs: one per thread.\n"
+        "# /tmp is a volume and not a tmpfs, whose files would count as memory.\n"
     )
-    notes = [
-        Message("pictures much larger than those that were measured take more: sweep with your own")
-    ]
-    return make_export("compose", head + format_mapping(content), *notes, *extra_notes)
+    note = Message(
+        "pictures much larger than the measured ones need more memory: run a sweep with your own"
+        " pictures"
+    )
+    content = {"services": {"rembg-tuner": service}, "volumes": {"cache": {}, "scratch": {}}}
+    return make_export("compose", head + format_mapping(content), note, *notes)
 
 
 def write_dockerfile(request: ExportRequest) -> Export:
-    """Write a Dockerfile that holds this model only.
+    """Write a Dockerfile that contains only this model.
 
     Raises:
-        SettingsError: no image can hold the model, or it wants more than a CPU.
+        SettingsError: an image cannot contain the model, or the provider is not the CPU.
     """
     text, notes = _dockerfile_text(request)
-    text += (
-        "HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \\\n    CMD"
-        f" {json.dumps(_HEALTH)}\n"
-    )
     head = (
-        "# In rembg tuner's own folder: docker build -f Dockerfile -t tuned . && docker run --rm -p"
-        " 7860:7860 tuned\n"
+        "# In rembg tuner's folder: docker build -f Dockerfile -t tuned . && docker run --rm"
+        " -p 7860:7860 tuned\n"
     )
-    return make_export("dockerfile", head + text, *notes)
+    health = (
+        "HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \\\n"
+        f"    CMD {json.dumps(_HEALTH)}\n"
+    )
+    return make_export("dockerfile", head + text + health, *notes)
 
 
 def _dockerfile_text(request: ExportRequest) -> tuple[str, list[Message]]:
-    """Write the instructions of an image with this model and preset, and what to know of it.
+    """Return the instructions of an image with this model and preset, and notes on it.
 
     Raises:
-        SettingsError: the model is a file of the user's, or wants more than a CPU.
+        SettingsError: the model is the user's own file, or the provider is not the CPU.
     """
-    model, provider = request.settings.model, request.settings.provider
-    if provider != "cpu":
+    settings = request.settings
+    if settings.provider != "cpu":
         raise SettingsError(
-            [
-                Message(
-                    "an image is written for the CPU's ONNX Runtime, and provider {provider} wants"
-                    " another; use --to python or --to preset",
-                    provider=provider,
-                )
-            ]
+            Message(
+                "a container image uses ONNX Runtime for the CPU, got provider {provider}; use --to"
+                " python or --to preset",
+                provider=settings.provider,
+            )
         )
     if (own := _own_file(request)) is not None:
         raise SettingsError(
-            [
-                Message(
-                    "an image gets models of the catalogue, and {file} is a file of your own; copy"
-                    " it into the image yourself",
-                    file=Path(own),
-                )
-            ]
-        )
-    # JSON is YAML, and one line needs no heredoc
-    measured = request.measured and replace(request.measured, pictures=())  # an image holds none
-    one_line = json.dumps({request.name: preset_entry(request.settings, measured)})
-    write = f"printf '%s\\n' {shlex.quote(one_line)} > /home/user/tuned.yaml"
-    get = "" if model == DEFAULT_MODEL else f"RUN python -m rembg_tuner models get {model}\n"
-    extra = request.settings.engine_spec.image_install
-    text = f"""FROM python:3.11-slim
-RUN useradd --create-home --uid 1000 user
-USER user
-ENV HOME=/home/user PATH=/home/user/.local/bin:$PATH PYTHONUNBUFFERED=1 \\
-    PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 REMBG_TUNER_PRESETS=/home/user/tuned.yaml
-WORKDIR /home/user/app
-COPY --chown=user . .
-# The versions that were measured.
-RUN pip install --user -r requirements.txt{extra}
-{get}RUN {write}
-# One run leaves in the image what its first start compiles.
-RUN python -m rembg_tuner cut examples/astronaut.png --preset {shlex.quote(request.name)} -o /tmp/warm.png && rm /tmp/warm.png
-EXPOSE 7860
-CMD {json.dumps([*_SERVE, request.name])}
-"""
-    return text, [
-        (
-            Message("the image holds the program's own u2netp (7 MiB), and no other model")
-            if model == DEFAULT_MODEL
-            else Message(
-                "the image holds {model} and the program's own u2netp (7 MiB), and no other model",
-                model=model,
+            Message(
+                "a container image downloads models of the catalogue only, and {file} is your own"
+                " file; copy it into the image yourself",
+                file=Path(own),
             )
-        ),
-        Message(
-            "no Docker engine was at hand where this was written: the image was not built there"
-        ),
-    ]
+        )
+    measured = request.measured and replace(request.measured, pictures=())  # not in an image
+    preset = json.dumps({request.name: preset_entry(settings, measured)})  # JSON is YAML, on a line
+    model = settings.model
+    text = _DOCKERFILE.substitute(
+        extra=settings.engine_spec.image_install,
+        get="" if model == DEFAULT_MODEL else f"RUN python -m rembg_tuner models get {model}\n",
+        preset=shlex.quote(preset),
+        name=shlex.quote(request.name),
+        command=json.dumps([*_SERVE, request.name]),
+    )
+    content = (
+        Message("the image contains only the model u2netp (7 MiB), which comes with the program")
+        if model == DEFAULT_MODEL
+        else Message(
+            "the image contains only the models {model} and u2netp (7 MiB), which comes with the"
+            " program",
+            model=model,
+        )
+    )
+    untested = Message(
+        "the image was not built where this program was developed: no Docker engine was available"
+    )
+    return text, [content, untested]
 
 
 def _own_file(request: ExportRequest) -> str | None:
-    """Name the file of a setting's model that no image can get; None: it can get all."""
+    """Return the model's file if an image cannot download it; None: it can."""
     settings, measured = request.settings, request.measured
     entry = read_catalogue().get(settings.model)
     if entry is None:

@@ -1,4 +1,4 @@
-"""A Python script that needs its engine, numpy and Pillow, and none of this program."""
+"""A Python script that needs its engine, numpy and Pillow, but not this program."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.files import open_cache
 from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.export.scripts import script_with
-from rembg_tuner.export.values import kept_notes, make_export
+from rembg_tuner.export.values import limit_notes, make_export
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.spec import name_of
 from rembg_tuner.runtime.derived import prepare
@@ -24,134 +23,199 @@ from rembg_tuner.settings.resolve import resolve
 if TYPE_CHECKING:
     from rembg_tuner.engines.spec import Script
     from rembg_tuner.export.values import Export, ExportRequest
+    from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings.settings import Settings
 
-# Constants of a script that do not have their knob's name.
+# Constants of the script whose name is not their knob's in capitals.
 _CONSTANTS = {
     "network_size": "SIDE",
     "intra_op_threads": "THREADS",
     "execution_mode": "IS_PARALLEL",
 }
-# Knobs that are no constants: what is exported, and what notes of their own tell of.
-_TOLD_OTHERWISE = {"model", "engine", "precision", "timeout_s", "memory_limit_bytes"}
+# Knobs without a constant: the model's file, and those that other notes are about.
+_WITHOUT_CONSTANT = {"model", "engine", "precision", "timeout_s", "memory_limit_bytes"}
+
+_HEAD = '''# /// script
+# requires-python = ">=3.11"
+# dependencies = @DEPENDENCIES@
+# ///
+"""Remove a picture's background: python cutout.py in.jpg out.png. Written by rembg tuner.
+
+`uv run cutout.py in.jpg out.png` installs the dependencies first. The model's file must be in the
+folder of this script.
+"""
+
+@BLOCK@
+
+import numpy as np
+@IMPORT@
+from PIL import Image, ImageOps
+
+@CONSTANTS@
+
+
+'''
+
+_TAIL = '''
+
+def cut_out(network, picture):
+    """Return an RGBA picture: the picture's own colours, with the network's matte as alpha."""
+    picture = ImageOps.exif_transpose(picture).convert("RGB")
+    if MAX_SIDE and max(picture.size) > MAX_SIDE:
+        picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    small = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), np.float32)
+    small = small / max(float(small.max()), 1e-6)
+    tensor = ((small - np.float32(MEAN)) / np.float32(STD)).transpose(2, 0, 1)[np.newaxis]
+    raw = predict(network, tensor.astype(np.float32))[0, 0]
+    low, high = float(raw.min()), float(raw.max())
+    matte = (raw - low) / (high - low) if high > low else np.zeros_like(raw)
+    mask = Image.fromarray((matte * 255).astype(np.uint8))
+    picture.putalpha(mask.resize(picture.size, Image.Resampling.LANCZOS))
+    return picture
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or not sys.argv[2].lower().endswith((".png", ".webp", ".tif", ".tiff")):
+        sys.exit("usage: python cutout.py in.jpg out.png (.webp and .tif work, JPEG does not)")
+    source, target = sys.argv[1:]
+    if not MODEL.is_file():
+        sys.exit(f"{MODEL} is missing: copy the model's file there")
+    try:
+        picture = Image.open(source)
+    except OSError as error:
+        sys.exit(f"{source} cannot be read: {error}")
+    cut_out(load(), picture).save(target)
+'''
 
 
 def write_python(request: ExportRequest) -> Export:
-    """Write a script that needs none of this program.
+    """Write a script that does not need this program.
 
     Raises:
-        SettingsError: no script is written for the engine, or for how the model's output is taken.
-        ModelError: the model is not there, or takes no other size.
+        SettingsError: the script does not support the engine, focus, or the model's output.
+        ModelError: the model's file is missing, or the model supports no other size.
     """
-    settings = request.settings
-    part = settings.engine_spec.script
-    if part is None:
+    part = _engine_part(request.settings)
+    settings, notes = _with_concrete_precision(request.settings)
+    int8_for = settings.engine if settings.precision == "int8" else None
+    model = find_model(settings.model, int8_for=int8_for)
+    if model.post != "minmax":
+        raise SettingsError(
+            Message(
+                "--to python supports models whose output is stretched to [0, 1] (minmax), and"
+                " {model} uses {post}; use --to compose",
+                model=name_of(settings.model),
+                post=model.post,
+            )
+        )
+    graph, file_name = _graph_of(settings, model)
+    script = (
+        (_HEAD + part.body + _TAIL).replace("@BLOCK@", part.block).replace("@IMPORT@", part.imports)
+    )
+    constants = {
+        name: value
+        for name, value in _constants(settings, model).items()
+        if re.search(rf"\b{name}\b", script)
+    }
+    lost = [
+        Term(name, "knob")
+        for name in settings.changed()
+        if name not in _WITHOUT_CONSTANT and _CONSTANTS.get(name, name.upper()) not in constants
+    ]
+    if lost:
+        notes.append(Message("the script does not apply {lost}", lost=join_parts(lost)))
+    dependencies, unpinned = _dependencies(settings, part)
+    lines = [f"MODEL = Path(__file__).resolve().parent / {json.dumps(file_name)}"]
+    lines += [f"{name} = {value!r}" for name, value in constants.items()]
+    text = script.replace("@CONSTANTS@", "\n".join(lines))
+    text = text.replace("@DEPENDENCIES@", json.dumps(dependencies))
+    notes += [*unpinned, *limit_notes(settings)]
+    return make_export("python", text, *notes, beside=((file_name, graph),))
+
+
+def _engine_part(settings: Settings) -> Script:
+    """Return the engine's part of the script.
+
+    Raises:
+        SettingsError: the engine has none, or the script does not support focus.
+    """
+    if settings.engine_spec.script is None:
         able = join_parts((name for name, spec in ENGINES.items() if spec.script), " and ")
         raise SettingsError(
-            [
-                Message(
-                    "a script is written for engines {engines}, not {engine}; use --to compose or"
-                    " --to preset",
-                    engines=able,
-                    engine=settings.engine,
-                )
-            ]
+            Message(
+                "--to python supports engines {engines}, got {engine}; use --to compose or --to"
+                " preset",
+                engines=able,
+                engine=settings.engine,
+            )
         )
     if settings.focus != "off":
         raise SettingsError(
-            [
-                Message(
-                    "a script runs the network once on the whole picture, and focus {focus} looks"
-                    " at a part of it; use --to compose or --to preset, or a setting with"
-                    " focus off",
-                    focus=settings.focus,
-                )
-            ]
-        )
-    notes: list[Message] = []
-    if settings.precision == "auto":
-        resolved = resolve(settings, read_machine())
-        settings = replace(settings, precision=resolved.precision)
-        notes = [
-            *resolved.notes,
             Message(
-                "precision auto is {precision} on this machine, and the script takes that",
-                precision=settings.precision,
-            ),
-        ]
-    is_int8 = settings.precision == "int8"
-    model = find_model(settings.model, int8_for=settings.engine if is_int8 else None)
-    if model.post != "minmax":
-        raise SettingsError(
-            [
-                Message(
-                    "a script is written for networks whose output is stretched, and {model}'s is"
-                    " taken by {post}; use --to compose",
-                    model=name_of(settings.model),
-                    post=model.post,
-                )
-            ]
+                "--to python supports focus off only, got focus {focus}: the script runs the"
+                " network once on the whole picture; use --to compose or --to preset",
+                focus=settings.focus,
+            )
         )
-    size = settings.network_size or model.side or 0
-    graph, file_name = model.path, Path(model.path).name
-    if settings.network_size not in (0, model.side):
-        # Sizes are written into some graphs: the copy in the cache has them computed, as shown by
-        # running.
-        graph = prepare(
-            settings, model, open_cache()[0], is_cancelled=lambda: False, on_start=lambda: None
-        ).graph_path
-        file_name = f"{Path(model.path).stem}-{size}.onnx"
-    values = {
-        "SIDE": size,
+    return settings.engine_spec.script()
+
+
+def _with_concrete_precision(settings: Settings) -> tuple[Settings, list[Message]]:
+    """Replace precision auto with the format that it means on this machine, and note that."""
+    if settings.precision != "auto":
+        return settings, []
+    resolved = resolve(settings, read_machine())
+    note = Message(
+        "precision auto is {precision} on this machine, and the script uses {precision}",
+        precision=resolved.precision,
+    )
+    return replace(settings, precision=resolved.precision), [*resolved.notes, note]
+
+
+def _graph_of(settings: Settings, model: ModelSpec) -> tuple[str, str]:
+    """Return the path of the graph that the script loads, and its name beside the script."""
+    path = Path(model.path)
+    if settings.network_size in (0, model.side):
+        return model.path, path.name
+    # Some graphs contain fixed sizes: the copy in the cache computes them, and has been run once.
+    ready = prepare(
+        settings, model, open_cache()[0], is_cancelled=lambda: False, on_start=lambda: None
+    )
+    return ready.graph_path, f"{path.stem}-{settings.network_size}.onnx"
+
+
+def _constants(settings: Settings, model: ModelSpec) -> dict[str, object]:
+    """Return every constant that a script may use, by its name."""
+    knobs = {
+        name.upper(): value
+        for name, value in settings.to_dict().items()
+        if name not in (*_CONSTANTS, "model", "max_side")
+    }
+    return {
+        "SIDE": settings.network_size or model.side or 0,
         "MEAN": tuple(model.mean),
         "STD": tuple(model.std),
         "MAX_SIDE": settings.max_side,
         "THREADS": settings.intra_op_threads,
         "IS_PARALLEL": settings.execution_mode == "parallel",
-        **{
-            name.upper(): value
-            for name, value in settings.to_dict().items()
-            if name not in (*_CONSTANTS, "model", "max_side")
-        },
+        **knobs,
     }
-    script = script_with(part())
-    used = {name: value for name, value in values.items() if re.search(rf"\b{name}\b", script)}
-    lost = [
-        name
-        for name in settings.changed()
-        if name not in _TOLD_OTHERWISE and _CONSTANTS.get(name, name.upper()) not in used
-    ]
-    if lost:
-        notes.append(
-            Message(
-                "a script cannot carry {lost}", lost=join_parts(Term(name, "knob") for name in lost)
-            )
-        )
-    dependencies, unpinned = _dependencies(settings, part())
-    constants = f"MODEL = Path(__file__).resolve().parent / {json.dumps(file_name)}\n" + "\n".join(
-        f"{name} = {value!r}" for name, value in used.items()
-    )
-    text = script.replace("@CONSTANTS@", constants).replace(
-        "@DEPENDENCIES@", json.dumps(dependencies)
-    )
-    return make_export(
-        "python", text, *notes, *unpinned, *kept_notes(settings), beside=((file_name, graph),)
-    )
 
 
 def _dependencies(settings: Settings, part: Script) -> tuple[list[str], list[Message]]:
-    """List the packages that a script needs, as installed here, and notes on those that are not."""
-    needed: list[str] = []
+    """Return the script's requirements with the versions installed here, and a note on others."""
+    requirements: list[str] = []
     notes: list[Message] = []
     for name in (*part.packages[settings.provider], "numpy", "pillow"):
         try:
-            needed.append(f"{name}=={version(name)}")
+            requirements.append(f"{name}=={version(name)}")
         except PackageNotFoundError:
-            needed.append(name)
+            requirements.append(name)
             notes.append(
                 Message(
-                    "{package} is not installed here, so the script takes its newest version",
+                    "{package} is not installed here, so the script does not require a specific"
+                    " version of it",
                     package=name,
                 )
             )
-    return needed, notes
+    return requirements, notes

@@ -1,6 +1,6 @@
-"""The one door to the writers: what runs a setting, as a text for a target.
+"""Export a setting: the table of targets and their writers.
 
-Each text stands by itself; what it cannot carry is said beside it, never dropped in silence.
+Each export notes what its target does not support.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message, join_parts
-from rembg_tuner.export.commands import write_env, write_rembg
+from rembg_tuner.export.commands import write_env, write_preset, write_rembg
 from rembg_tuner.export.container import write_compose, write_dockerfile
-from rembg_tuner.export.preset import write_preset
 from rembg_tuner.export.python_script import write_python
 from rembg_tuner.export.values import TARGETS, ExportRequest
 
@@ -34,25 +33,23 @@ _WRITERS: dict[str, Callable[[ExportRequest], Export]] = {
 def export(
     settings: Settings, target: str, *, measured: Measured | None, name: str = "tuned"
 ) -> Export:
-    """Write what runs a setting.
+    """Write the file or command that runs a setting.
 
     Args:
         settings: to run.
-        target: of `TARGETS`.
-        measured: peak and time of the setting on the machine at hand; None: not measured.
-        name: of the preset that carries the setting.
+        target: one of `TARGETS`.
+        measured: the setting's figures on this machine; None: not measured.
+        name: of the preset that contains the setting.
 
     Raises:
-        SettingsError: the target is none, cannot carry the setting, or wants a measurement.
+        SettingsError: the target is unknown, does not support the setting, or needs a measurement.
     """
     if target not in _WRITERS:
         raise SettingsError(
-            [
-                Message(
-                    "--to must be one of {targets}, got {target!r}",
-                    targets=join_parts(TARGETS),
-                    target=target,
-                )
-            ]
+            Message(
+                "--to must be one of {targets}, got {target!r}",
+                targets=join_parts(TARGETS),
+                target=target,
+            )
         )
     return _WRITERS[target](ExportRequest(settings=settings, measured=measured, name=name))

@@ -1,4 +1,4 @@
-"""What is exported, and what was measured of it."""
+"""The values of an export: the request, the measured figures, and the exported text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.trials import PictureTrial, Trial
 
-TARGETS = ("compose", "dockerfile", "rembg", "python", "env", "preset")
 FILE_NAMES = {
     "compose": "compose.yaml",
     "dockerfile": "Dockerfile",
@@ -33,19 +32,21 @@ FILE_NAMES = {
     "env": "tuned.env",
     "preset": "presets.yaml",
 }
-_KEPT_BY_US = ("timeout_s", "memory_limit_bytes")
+TARGETS = tuple(FILE_NAMES)
+_LIMITS = ("timeout_s", "memory_limit_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What was measured of a setting: bytes, seconds, how many runs, when, on what.
+    """The measured figures of a setting.
 
     Attributes:
-        picture: what was cut out.
-        precision: the number format that it ran in; empty: not told.
-        cpu_formats: the number formats that the CPU has instructions for; None: not known.
-        engine: the engine's name and version; empty: not known.
-        pictures: those that were cut out, with their mattes; empty: not known.
+        n: number of timed runs.
+        picture: description of the picture.
+        precision: the number format of the runs; empty: not recorded.
+        cpu_formats: the number formats that the CPU has instructions for; None: unknown.
+        engine: the engine's name and version; empty: unknown.
+        pictures: the pictures with their mattes; empty: unknown.
     """
 
     peak_bytes: int
@@ -66,12 +67,12 @@ class Export:
     """A text that runs a setting.
 
     Attributes:
-        target: of `TARGETS`.
-        file_name: what it is usually called.
-        text: the file.
-        notes: what it does not carry, and what to know, each a sentence.
-        files: the paths of this machine that the text names.
-        beside: what the text needs in its own folder: the name there, and the file's path here.
+        target: one of `TARGETS`.
+        file_name: its usual name.
+        text: its content.
+        notes: what it does not support, and advice, each a sentence.
+        files: the local paths in the text.
+        beside: files that it needs in its own folder: the name there, and the path here.
     """
 
     target: str
@@ -82,10 +83,10 @@ class Export:
     beside: tuple[tuple[str, str], ...] = ()
 
     def beside_notes(self) -> list[Message]:
-        """Return what to copy next to the text."""
+        """Return the files to copy into the text's folder, each as a sentence."""
         return [
             Message(
-                "put a copy of {path} into the folder of {file}, as {name}",
+                "copy {path} into the folder of {file} as {name}",
                 path=Path(path),
                 file=self.file_name,
                 name=name,
@@ -96,7 +97,7 @@ class Export:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
-    """What is to be exported."""
+    """The setting to export, and the name of its preset."""
 
     settings: Settings
     measured: Measured | None
@@ -110,34 +111,44 @@ def make_export(
     files: tuple[str, ...] = (),
     beside: tuple[tuple[str, str], ...] = (),
 ) -> Export:
-    """Make an export of a text."""
+    """Create an export from a text."""
     name = FILE_NAMES[target]
     return Export(target=target, file_name=name, text=text, notes=notes, files=files, beside=beside)
 
 
+def limit_notes(settings: Settings) -> list[Message]:
+    """Return a note that a command or a script does not enforce a setting's limits."""
+    limits = [Term(name, "knob") for name in _LIMITS if name in settings.changed()]
+    if not limits:
+        return []
+    return [
+        Message(
+            "only rembg tuner itself enforces {knobs}, not this export",
+            knobs=join_parts(limits, " and "),
+        )
+    ]
+
+
 def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
-    """Give a measured trial's figures.
+    """Return a measured trial's figures.
 
     Args:
         trial: of a sweep.
-        environment: cpu and cores of the machine, and the sweep's date for a trial that does not
-            tell its own.
+        environment: the machine's cpu and cores, the engines' versions, and the sweep's date, which
+            is used for a trial without its own.
 
     Raises:
-        ValueError: it was not measured.
-        SettingsError: the sweep does not tell its cores, by which CPUs are given.
+        ValueError: the trial was not measured.
+        SettingsError: the sweep does not record its number of cores.
     """
     peak, time_s, _ = trial.costs()
     cores = environment.get("cores", "")
     if not cores.isdecimal():
         raise SettingsError(
-            [
-                Message(
-                    "the sweep does not tell on how many cores it was measured, got {cores!r};"
-                    " sweep again",
-                    cores=cores,
-                )
-            ]
+            Message(
+                "the sweep does not record its number of cores, got {cores!r}; run the sweep again",
+                cores=cores,
+            )
         )
     return Measured(
         peak_bytes=int(peak),
@@ -147,30 +158,21 @@ def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
         cpu=environment.get("cpu", "CPU unknown"),
         cores=int(cores),
         precision=str(trial.effective.get("precision", "")),
-        cpu_formats=_formats_of(environment),
+        cpu_formats=_cpu_formats(environment),
         engine=engine_with_version(trial.settings.engine, environment.get("versions", "")),
         pictures=_recorded_pictures(trial.pictures),
     )
 
 
-def _formats_of(environment: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the number formats of a sweep's CPU.
-
-    None: it is another CPU than this one, whose are not known.
-    """
+def _cpu_formats(environment: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the number formats of a sweep's CPU; None: it ran on another machine."""
     host = read_host()
-    is_here = (environment.get("cpu"), environment.get("cores")) == (
-        host.cpu,
-        str(host.usable_cpus),
-    )
-    return host.fast_formats if is_here else None
+    there = (environment.get("cpu"), environment.get("cores"))
+    return host.fast_formats if there == (host.cpu, str(host.usable_cpus)) else None
 
 
 def _recorded_pictures(pictures: Sequence[PictureTrial]) -> tuple[RecordedPicture, ...]:
-    """Return what is recorded of a trial's pictures.
-
-    Empty where one is gone, or an older version measured it.
-    """
+    """Return the records of a trial's pictures; empty: a file or a matte is missing."""
     found = []
     for one in pictures:
         path = Path(one.input)
@@ -180,18 +182,3 @@ def _recorded_pictures(pictures: Sequence[PictureTrial]) -> tuple[RecordedPictur
         matte = read_small_matte(one.small_matte)
         found.append(RecordedPicture(name=path.name, sha256=digest, matte=matte))
     return tuple(found)
-
-
-def kept_notes(settings: Settings) -> list[Message]:
-    """Say which of a setting's knobs are limits that a command or a script does not keep."""
-    kept = [Term(name, "knob") for name in _KEPT_BY_US if name in settings.changed()]
-    return (
-        [
-            Message(
-                "only rembg tuner's runner keeps {knobs}, nothing does here",
-                knobs=join_parts(kept, " and "),
-            )
-        ]
-        if kept
-        else []
-    )
