@@ -80,7 +80,9 @@ def test_an_hdr_avif_is_refused_by_name(tmp_path: Path, transfer: int, name: str
     """As a PNG's cICP is: its numbers read as sRGB are far too dark."""
     path = tmp_path / "a.avif"
     path.write_bytes(_avif(9, transfer))
-    with pytest.raises(PictureError, match=rf"is an HDR picture \({name}\), which is not read"):
+    with pytest.raises(
+        PictureError, match=rf"is an HDR picture \({name}\), which is not supported"
+    ):
         read_header(path)
 
 

@@ -245,10 +245,10 @@ def _header(**changes: int) -> bytes:
         pytest.param(_header(compression=RLE8), "its header is damaged", id="rle-of-24-bits"),
         pytest.param(_header(compression=99), "its header is damaged", id="compression"),
         pytest.param(
-            _header(compression=4), "is a BMP with JPEG pixels, which is not read", id="jpeg"
+            _header(compression=4), "is a BMP with JPEG pixels, which is not supported", id="jpeg"
         ),
         pytest.param(
-            _header(compression=5), "is a BMP with PNG pixels, which is not read", id="png"
+            _header(compression=5), "is a BMP with PNG pixels, which is not supported", id="png"
         ),
         pytest.param(
             make_bmp(bytes(99), 8, 8, 1, header_bytes=64, compression=3),

@@ -447,7 +447,7 @@ def test_what_is_no_colour_is_refused(text: str) -> None:
         pytest.param("x.jpg", None, "has no transparency; give a background", id="jpg"),
         pytest.param("x.JPEG", None, "has no transparency; give a background", id="jpeg"),
         pytest.param("folder.png", None, "is a folder; name a file", id="folder"),
-        pytest.param("no/x.png", None, "its folder is not there; make it first", id="absent"),
+        pytest.param("no/x.png", None, "its folder does not exist; create it first", id="absent"),
         pytest.param("file/x.png", None, "its folder is a file", id="under-a-file"),
         pytest.param("n" * 300 + ".png", None, "the name is too long", id="long-name"),
     ],
@@ -656,7 +656,7 @@ def test_a_folder_that_may_not_be_written_is_told() -> None:
         )
         left = _names(closed)
         closed.chmod(0o700)
-    text = "cannot be written: this user may not write there; choose another folder"
+    text = "cannot be written: this user is not allowed to write there; choose another folder"
     assert ended.stdout == f"bad_output: {closed / 'x.png'} {text}"
     assert left == []
 
@@ -665,7 +665,9 @@ def test_a_folder_that_may_not_be_written_is_told() -> None:
     ("number", "advice"),
     [
         pytest.param(errno.EROFS, "that file system is read-only; choose", id="read-only"),
-        pytest.param(errno.EACCES, "this user may not write there; choose", id="permission"),
+        pytest.param(
+            errno.EACCES, "this user is not allowed to write there; choose", id="permission"
+        ),
         pytest.param(errno.ENOSPC, "the disk is full; free some space", id="full"),
         pytest.param(errno.EIO, os.strerror(errno.EIO), id="any-other"),
     ],

@@ -90,14 +90,14 @@ def test_a_big_endian_tiff_is_read(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         pytest.param(b"", r"is empty \(0 bytes\); save or copy", id="empty"),
-        pytest.param(b"hello, world\n" * 20, "is not a picture that is read here", id="text"),
+        pytest.param(b"hello, world\n" * 20, "is not a picture in a supported format", id="text"),
         pytest.param(_CSV, "the formats are JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF", id="csv"),
-        pytest.param(_SVG, "is not a picture that is read here", id="svg"),
+        pytest.param(_SVG, "is not a picture in a supported format", id="svg"),
         pytest.param(b"<?xml version='1.0'?>" + _SVG, "is not a picture", id="svg-with-prologue"),
-        pytest.param(b"%PDF-1.7\n", "is not a picture that is read here", id="pdf"),
-        pytest.param(b"BM" + bytes(60), "is not a picture that is read here", id="bmp"),
-        pytest.param(_JXL, "is not a picture that is read here", id="jpeg-xl"),
-        pytest.param(b"\xff", "is not a picture that is read here", id="one-byte"),
+        pytest.param(b"%PDF-1.7\n", "is not a picture in a supported format", id="pdf"),
+        pytest.param(b"BM" + bytes(60), "is not a picture in a supported format", id="bmp"),
+        pytest.param(_JXL, "is not a picture in a supported format", id="jpeg-xl"),
+        pytest.param(b"\xff", "is not a picture in a supported format", id="one-byte"),
         pytest.param(b"RIFF\0\0\0\0WAVE" + bytes(40), "is not a picture", id="riff-of-sound"),
         pytest.param(b"\0\0\0\x18ftypisom" + bytes(40), "is not a picture", id="mp4"),
         pytest.param(b"\0\0\0\0ftyp" + bytes(8), "is not a picture", id="box-without-size"),
@@ -218,11 +218,11 @@ def test_a_fifo_is_refused_without_opening_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        pytest.param("absent.jpg", "is not there; check the path", id="absent"),
-        pytest.param("no/folder/absent.jpg", "is not there", id="folder-absent"),
+        pytest.param("absent.jpg", "does not exist; check the path", id="absent"),
+        pytest.param("no/folder/absent.jpg", "does not exist", id="folder-absent"),
         pytest.param("file/under.jpg", "cannot be read: Not a directory", id="under-a-file"),
         pytest.param("n" * 300 + ".jpg", "cannot be read: File name too long", id="long-name"),
-        pytest.param("dangling", "is not there", id="dangling-link"),
+        pytest.param("dangling", "does not exist", id="dangling-link"),
         pytest.param("loop", "cannot be read: Too many levels", id="loop-of-links"),
     ],
 )
@@ -266,5 +266,5 @@ def test_a_picture_that_may_not_be_read_is_refused() -> None:
             [sys.executable, "-c", _AS_NOBODY, name], capture_output=True, text=True, check=True
         )
         closed.chmod(0o700)
-    text = "may not be read by this user; check its permissions"
+    text = "cannot be read by this user; check its permissions"
     assert ended.stdout.splitlines() == [f"{secret} {text}", f"{closed / 'any.jpg'} {text}"]

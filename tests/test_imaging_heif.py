@@ -98,7 +98,7 @@ def test_an_hdr_heic_is_refused_by_name(tmp_path: Path) -> None:
     """As an HDR PNG is."""
     path = tmp_path / "a.heic"
     path.write_bytes(_PQ)
-    with pytest.raises(PictureError, match=r"is an HDR picture \(PQ\), which is not read"):
+    with pytest.raises(PictureError, match=r"is an HDR picture \(PQ\), which is not supported"):
         read_header(path)
 
 

@@ -41,13 +41,13 @@ def _with_tag(tag: int, value: int, tiff: bytes = TIFF) -> bytes:
         pytest.param(b"", "is empty (0 bytes); save or copy the picture again", id="empty"),
         pytest.param(
             b"text",
-            "is not a picture that is read here; the formats are JPEG, PNG, WebP, AVIF, TIFF, BMP"
+            "is not a picture in a supported format; the formats are JPEG, PNG, WebP, AVIF, TIFF, BMP"
             " and GIF (its first frame)",
             id="text",
         ),
         pytest.param(
             b"IIRO" + bytes(90),
-            "is a raw file of a camera (Olympus ORF), which is not read; develop it and save it as"
+            "is a camera raw file (Olympus ORF), which is not supported; develop it and save it as"
             " JPEG, PNG or TIFF",
             id="raw",
         ),
@@ -59,13 +59,13 @@ def _with_tag(tag: int, value: int, tiff: bytes = TIFF) -> bytes:
         ),
         pytest.param(
             _with_tag(262, 77),
-            "is a TIFF file with the photometric interpretation 77, which is not read; save it with"
+            "is a TIFF file with the photometric interpretation 77, which is not supported; save it with"
             " 8 or 16 bits a sample, RGB or grey",
             id="tiff-colours",
         ),
         pytest.param(
             _with_tag(259, 9999),
-            "is a TIFF file with the compression number 9999, which is not read; save it with LZW,"
+            "is a TIFF file with the compression number 9999, which is not supported; save it with LZW,"
             " ZIP or no compression",
             id="tiff-compression",
         ),
@@ -145,5 +145,5 @@ def test_a_box_and_an_output_name_the_file(tmp_path: Path) -> None:
         compose.write_cutout(composition, tmp_path / "no" / "b.png", is_cancelled=lambda: False)
     assert (
         render(unwritten.value.message, is_public=True)
-        == "b.png cannot be written: its folder is not there; make it first"
+        == "b.png cannot be written: its folder does not exist; create it first"
     )

@@ -211,5 +211,7 @@ def test_an_hdr_png_is_refused_by_name(tmp_path: Path, transfer: int, word: str)
     """A curve that needs tone mapping is refused, and not shown as something else."""
     path = tmp_path / "a.png"
     path.write_bytes(make_png(_STEPS, cicp(9, transfer)))
-    with pytest.raises(PictureError, match=rf"is an HDR picture \({word}\), which is not read"):
+    with pytest.raises(
+        PictureError, match=rf"is an HDR picture \({word}\), which is not supported"
+    ):
         read_header(path)

@@ -163,7 +163,7 @@ def test_signed_samples_are_refused(tmp_path: Path, dtype: Any, photometric: str
     path = _write(tmp_path / "a.tif", picture.astype(dtype), photometric=photometric)
     bits = np.iinfo(dtype).bits
     with pytest.raises(
-        PictureError, match=rf"with signed {bits}-bit samples, which is not read; save it"
+        PictureError, match=rf"with signed {bits}-bit samples, which is not supported; save it"
     ):
         read_header(path)
 
@@ -589,7 +589,7 @@ def test_a_raw_file_is_refused_by_name(
         cfa = [(33421, 3, 2, (2, 2), True), (33422, 1, 4, (0, 1, 1, 2), True)]
         writer.write(_deep(_grey(), np.uint16), photometric="cfa", extratags=cfa)
     with pytest.raises(
-        PictureError, match=rf"is a raw file of a camera \({name}\), which is not read"
+        PictureError, match=rf"is a camera raw file \({name}\), which is not supported"
     ):
         read_header(tmp_path / "a.tif")
 
@@ -614,7 +614,7 @@ def test_raw_files_with_a_head_of_their_own_are_refused_by_name(
     """By their first bytes, whatever they are called."""
     path = tmp_path / "a.jpg"
     path.write_bytes(head + bytes(200))
-    with pytest.raises(PictureError, match=rf"raw file of a camera \({name}\)"):
+    with pytest.raises(PictureError, match=rf"camera raw file \({name}\)"):
         read_header(path)
 
 
@@ -682,7 +682,7 @@ def test_what_is_not_read_is_refused_by_name(
     path = tmp_path / "a.tif"
     path.write_bytes(_tiff(_plain_tags(**changes), bytes(20_000)))
     with pytest.raises(
-        PictureError, match=f"{reason}.*, which is not read; save it with"
+        PictureError, match=f"{reason}.*, which is not supported; save it with"
     ) as caught:
         read_header(path)
     assert str(caught.value).startswith(f"{path} is a TIFF file with ")

@@ -16,7 +16,8 @@ from rembg_tuner.base.boxes import Box, box_in_picture, stored_box
 from rembg_tuner.base.errors import CancelledError, EngineError, PictureError, SettingsError
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.worker.pipeline import Job, Outcome, Undone, cut_out_together, run_job
+from rembg_tuner.worker.pipeline import Job, Outcome, Undone, run_job
+from rembg_tuner.worker.together import cut_out_together
 
 if TYPE_CHECKING:
     import numpy.typing as npt

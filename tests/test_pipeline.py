@@ -28,7 +28,8 @@ from rembg_tuner.imaging.matte import PictureMatte
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from rembg_tuner.settings.results import has_code
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.worker.pipeline import Job, Outcome, Stages, Undone, cut_out_together, run_job
+from rembg_tuner.worker.pipeline import Job, Outcome, Stages, Undone, run_job
+from rembg_tuner.worker.together import cut_out_together
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
 STAGES = ["read_small", "normalise", "predict", "matte", "write"]
@@ -408,7 +409,7 @@ def test_the_stock_pipeline_gets_bytes_and_its_time_is_split(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("input_name", "output_name", "background", "error", "words"),
     [
-        pytest.param("absent.png", "out.png", None, PictureError, "is not there", id="absent"),
+        pytest.param("absent.png", "out.png", None, PictureError, "does not exist", id="absent"),
         pytest.param("CREDITS.md", "out.png", None, PictureError, "not a picture", id="text"),
         pytest.param("coffee.png", "out.jpg", None, OutputError, "transparent PNG", id="jpeg"),
         pytest.param("coffee.png", "out.png", (0, 0, 0), OutputError, "on a colour", id="colour"),

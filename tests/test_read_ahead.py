@@ -19,8 +19,9 @@ from rembg_tuner.imaging import source
 from rembg_tuner.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.worker import pipeline, read_ahead
-from rembg_tuner.worker.pipeline import Job, Outcome, Stages, Undone, begin, cut_out_together
+from rembg_tuner.worker.pipeline import Job, Outcome, Stages, Undone, begin
 from rembg_tuner.worker.read_ahead import ReadAhead
+from rembg_tuner.worker.together import cut_out_together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

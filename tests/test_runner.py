@@ -1031,7 +1031,7 @@ def _cut_short(path: Path) -> None:
     [
         pytest.param(_absent, "is not there", id="absent"),
         pytest.param(_empty, "is empty (0 bytes)", id="empty"),
-        pytest.param(_text, "is not a picture that is read here", id="text"),
+        pytest.param(_text, "is not a picture in a supported format", id="text"),
         pytest.param(_folder, "is a folder", id="folder"),
         pytest.param(_cut_short, "damaged or cut short", id="cut-short"),
     ],

@@ -258,7 +258,7 @@ def test_a_picture_is_the_visitors_while_it_is_checked(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("notes.jpg", b"no picture at all", "is not a picture that is read here"),
+        ("notes.jpg", b"no picture at all", "is not a picture in a supported format"),
         ("empty.png", b"", "is empty (0 bytes)"),
         ("bad.png", b"\x89PNG\r\n\x1a\n" + b"junk" * 9, "damaged"),
         ("great.gif", b"GIF89a" + (9000).to_bytes(2, "little") * 2 + bytes(60), "great.gif"),

@@ -366,7 +366,7 @@ def test_a_picture_that_is_not_there_is_told(
 ) -> None:
     """In the words of `cut`; a FIFO is not waited for."""
     assert main(["verify", str(saved), "/no/such.png"]) == 2
-    assert capsys.readouterr().err.endswith("/no/such.png is not there; check the path\n")
+    assert capsys.readouterr().err.endswith("/no/such.png does not exist; check the path\n")
     os.mkfifo(tmp_path / "fifo.png")
     assert main(["verify", str(saved), str(tmp_path / "fifo.png")]) == 2
     assert "is not a regular file" in capsys.readouterr().err

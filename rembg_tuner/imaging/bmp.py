@@ -43,11 +43,14 @@ _WINDOWS = (40, 52, 56, 108, 124)
 _V5_BYTES = 124
 _MASKS_FROM = 52  # header bytes from which three masks stand in it; from 56 on a fourth, of alpha
 _BITS = (1, 2, 4, 8, 16, 24, 32)
-_PLAIN, _RLE8, _RLE4, _MASKS, _ALPHA_MASKS = 0, 1, 2, 3, 6
+_PLAIN, _MASKS, _ALPHA_MASKS = 0, 3, 6  # compressions
+_RUN_LENGTH: dict[tuple[int, int], Storage] = {(1, 8): "rle8", (2, 4): "rle4"}
 _REFUSED = {3: "Huffman", 4: "JPEG", 5: "PNG", 11: "CMYK", 12: "CMYK", 13: "CMYK"}
 _DEFAULT_MASKS = {16: (0x7C00, 0x03E0, 0x001F, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
 _MAX_SIDE = 2**31 - 1
 _EMBEDDED = b"DEBM"  # "MBED", little-endian
+_END_OF_LINE, _DELTA = 0, 2  # of a run-length code
+_END_CODE = b"\0\1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,7 @@ def read_bmp(path: Path, file: PictureFile) -> BmpPicture:
     size = int.from_bytes(file.read_at(FILE_HEADER_BYTES, 4), "little")
     header = file.read_at(FILE_HEADER_BYTES, size) if size in BMP_HEADER_BYTES else b""
     if not header or len(header) < size:
-        raise _damaged(path)
+        raise damaged(path, DAMAGED_HEADER)
     if size in _OS2_1:
         width, height, _, bits = struct.unpack("<4H", header[4:12])
         compression = 0
@@ -104,7 +107,7 @@ def read_bmp(path: Path, file: PictureFile) -> BmpPicture:
         width, height, _, bits = struct.unpack("<iiHH", header[4:16])
         compression = int.from_bytes(header[16:20], "little")
     if not (0 < width <= _MAX_SIDE and 0 < abs(height) <= _MAX_SIDE) or bits not in _BITS:
-        raise _damaged(path)
+        raise damaged(path, DAMAGED_HEADER)
     check_pixels(path, width, abs(height), MAX_PIXELS_IN_STRIPS)
     storage = _storage(path, compression, bits, is_os2=size in _OS2_2)
     masks, masks_bytes = _masks(path, file, header, compression)
@@ -124,36 +127,27 @@ def read_bmp(path: Path, file: PictureFile) -> BmpPicture:
     )
 
 
-def _damaged(path: Path) -> PictureError:
-    """Make the refusal of a header that cannot be meant."""
-    return damaged(path, DAMAGED_HEADER)
-
-
 def _storage(path: Path, compression: int, bits: int, *, is_os2: bool) -> Storage:
     """Tell how the pixels are stored.
 
     Raises:
         PictureError: in a way that is not read.
     """
-    if compression == _RLE8 and bits == 8:
-        return "rle8"
-    if compression == _RLE4 and bits == 4:
-        return "rle4"
-    allowed = (
-        {_PLAIN: _BITS} if is_os2 else {_PLAIN: _BITS, _MASKS: (16, 32), _ALPHA_MASKS: (16, 32)}
-    )
-    if bits in allowed.get(compression, ()):
+    if (compression, bits) in _RUN_LENGTH:
+        return _RUN_LENGTH[compression, bits]
+    with_masks = () if is_os2 else (_MASKS, _ALPHA_MASKS)
+    if compression == _PLAIN or (compression in with_masks and bits in (16, 32)):
         return "rows"
-    if compression in _REFUSED and (is_os2 or compression not in (_MASKS,)):
-        kind = "RLE24" if is_os2 and compression == 4 else _REFUSED[compression]
-        raise PictureError(
-            Message(
-                "{path} is a BMP with {kind} pixels, which is not read; save it as PNG",
-                path=path,
-                kind=kind,
-            )
+    kind = "RLE24" if is_os2 and compression == 4 else _REFUSED.get(compression)
+    if kind is None or compression in with_masks:
+        raise damaged(path, DAMAGED_HEADER)
+    raise PictureError(
+        Message(
+            "{path} is a BMP with {kind} pixels, which is not supported; save it as PNG",
+            path=path,
+            kind=kind,
         )
-    raise _damaged(path)
+    )
 
 
 def _masks(
@@ -173,7 +167,7 @@ def _masks(
     red, green, blue, alpha = values
     is_apart = red & green == 0 and (red | green) & blue == 0 and (red | green | blue) & alpha == 0
     if not is_apart or max(values) >> bits or not all(_is_run(one) for one in values):
-        raise _damaged(path)
+        raise damaged(path, DAMAGED_HEADER)
     return (red, green, blue, alpha), after
 
 
@@ -216,10 +210,6 @@ def _profile(file: PictureFile, header: bytes) -> bytes:
     return profile if profile[36:40] == b"acsp" and profile[16:20] == b"RGB " else b""
 
 
-_END_OF_LINE, _DELTA = 0, 2
-_END_CODE = b"\0\1"
-
-
 class BmpRows:
     """A BMP of which any rows can be had without the others."""
 
@@ -234,10 +224,7 @@ class BmpRows:
         self._indices: Lines | None = None
 
     def rows(self, top: int, bottom: int) -> Pixels:
-        """Give rows `top` to `bottom`, the last not included.
-
-        Uint8 (bottom - top, width, bands).
-        """
+        """Return rows `top` to `bottom`, the last not included: uint8 (rows, width, bands)."""
         first, last = top, bottom
         if self._picture.is_bottom_up:
             first, last = self.height - bottom, self.height - top

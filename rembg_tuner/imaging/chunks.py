@@ -21,7 +21,7 @@ from rembg_tuner.imaging.complaints import ENDS_EARLY, damaged
 from rembg_tuner.imaging.views import FileView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from rembg_tuner.imaging.views import PictureFile, Piece
@@ -32,7 +32,6 @@ _COLOUR = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
 _USEFUL = (*_COLOUR, b"iCCP", b"eXIf", b"tRNS")
 _COMPRESSED = (b"zTXt", b"iTXt")
 _MAX_SKIPPED_COMPRESSED_BYTES = views.MAX_SKIPPED_BYTES // 1032  # deflate's highest ratio
-_MAX_SKIPPED_CHUNKS = 256
 _MAX_PNG_CHUNKS = 250_000
 _MAX_COLOUR_BYTES = 64
 _IEND = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
@@ -49,64 +48,77 @@ _PASSES = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
+_PNG_LIMITS = {b"eXIf": (views.MAX_EXIF_BYTES, views.EXIF_TOO_LARGE)}
+_RIFF_BYTES = 12
+_PIXELS = (b"VP8 ", b"VP8L", b"ANMF")
+_NEEDED = (*_PIXELS, b"VP8X", b"ALPH", b"ANIM", b"ICCP", b"EXIF")
+_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}  # in the first byte of VP8X
+_WEBP_LIMITS = {
+    b"ICCP": (views.MAX_PROFILE_BYTES, views.PROFILE_TOO_LARGE),
+    b"EXIF": (views.MAX_EXIF_BYTES, views.EXIF_TOO_LARGE),
+}
+_MAX_WEBP_CHUNKS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Chunk:
-    """A chunk.
+    """A chunk of a PNG or WebP file.
 
     Attributes:
         name: its type.
         start: where its data begins in the file.
         length: of its data, bytes.
         is_whole: the file holds all of it, its check sum too.
+        is_skippable: pixels, orientation and colours are the same without it.
     """
 
     name: bytes
     start: int
     length: int
     is_whole: bool
+    is_skippable: bool
 
-    @property
-    def is_skippable(self) -> bool:
-        """Whether pixels, orientation and colours are the same without it."""
-        return bool(self.name[0] & 0x20) and self.name not in _USEFUL
+
+def _too_large(
+    chunks: list[_Chunk], limits: dict[bytes, tuple[int, Message]]
+) -> dict[bytes, Message]:
+    """Return the warning for each name whose chunks are longer than its limit, bytes."""
+    return {
+        name: warning
+        for name, (limit, warning) in limits.items()
+        if sum(one.length for one in chunks if one.name == name) > limit
+    }
+
+
+def _choose(
+    chunks: list[_Chunk], left_out: Mapping[bytes, object], *, is_costly: bool
+) -> list[_Chunk]:
+    """Return the chunks that are shown: none of some names, and no skippable ones if costly."""
+    return [
+        one for one in chunks if one.name not in left_out and not (is_costly and one.is_skippable)
+    ]
 
 
 def inspect_png(path: Path, file: PictureFile) -> FileView:
-    """Choose the chunks that a decoder is shown, and read what they say of colour.
+    """Choose the chunks that a decoder is shown, and read what they say about colour.
 
     Raises:
-        PictureError: there are more chunks than a picture needs, or its colours are not read.
+        PictureError: there are more chunks than a picture needs, or its colours are not supported.
     """
     chunks = list(_png_chunks(path, file))
-    if chunks and chunks[0].name == b"CgBI":
-        raise PictureError(
-            Message(
-                "{path} is a PNG file in the form that Apple's tools make for apps (CgBI), which is"
-                " not read; save it as an ordinary PNG",
-                path=path,
-            )
-        )
     if not chunks or chunks[0].name != b"IHDR":
-        return views.WHOLE_FILE  # libvips says what is wrong
-    warnings: list[Message] = []
-    shown = chunks
-    if any(one.name == b"eXIf" and one.length > views.MAX_EXIF_BYTES for one in chunks):
-        warnings.append(views.EXIF_TOO_LARGE)
-        shown = [one for one in shown if one.name != b"eXIf"]
+        return views.WHOLE_FILE  # libvips reports what is wrong
+    left_out = _too_large(chunks, _PNG_LIMITS)
     profile = _profile(file, chunks)
     if len(profile) > views.MAX_PROFILE_BYTES:
-        warnings.append(views.PROFILE_TOO_LARGE)
-        shown = [one for one in shown if one.name != b"iCCP"]
+        left_out[b"iCCP"] = views.PROFILE_TOO_LARGE
         profile = b""
-    if _is_costly(chunks):
-        shown = [one for one in shown if not one.is_skippable]
-    is_cut = not (chunks[-1].name == b"IEND" and chunks[-1].is_whole)
+    shown = _choose(chunks, left_out, is_costly=_is_costly(chunks))
+    is_cut = chunks[-1].name != b"IEND" or not chunks[-1].is_whole
     return FileView(
         pieces=_png_pieces(file, shown) if is_cut or len(shown) < len(chunks) else (),
         is_cut=is_cut,
-        warnings=tuple(warnings),
+        warnings=tuple(left_out.values()),
         colour=colorimetry.read(path, _colour_chunks(file, chunks), profile),
     )
 
@@ -123,18 +135,27 @@ def _png_chunks(path: Path, file: PictureFile) -> Iterator[_Chunk]:
         length, name = int.from_bytes(head[:4], "big"), head[4:]
         if len(head) < 8 or not name.isalpha():
             return
+        if name == b"CgBI" and offset == _SIGNATURE_BYTES:
+            raise PictureError(
+                Message(
+                    "{path} is a PNG file in the form that Apple's tools make for apps (CgBI),"
+                    " which is not supported; save it as an ordinary PNG",
+                    path=path,
+                )
+            )
         end = offset + 12 + length
-        yield _Chunk(name, offset + 8, length, end <= file.size)
+        is_skippable = bool(name[0] & 0x20) and name not in _USEFUL
+        yield _Chunk(
+            name=name,
+            start=offset + 8,
+            length=length,
+            is_whole=end <= file.size,
+            is_skippable=is_skippable,
+        )
         if name == b"IEND" or end >= file.size:
             return
         offset = end
-    raise PictureError(
-        Message(
-            "{path} has more than {most:,} chunks, which no picture needs; save it again",
-            path=path,
-            most=_MAX_PNG_CHUNKS,
-        )
-    )
+    raise views.too_many_parts(path, _MAX_PNG_CHUNKS)
 
 
 def _before_pixels(chunks: list[_Chunk]) -> Iterator[_Chunk]:
@@ -173,12 +194,10 @@ def _profile(file: PictureFile, chunks: list[_Chunk]) -> bytes:
 
 def _is_costly(chunks: list[_Chunk]) -> bool:
     """Return whether what a decoder does not need is more than a little, inflated."""
-    skippable = [one for one in chunks if one.is_skippable]
-    compressed = sum(one.length for one in skippable if one.name in _COMPRESSED)
+    compressed = (one.length for one in chunks if one.is_skippable and one.name in _COMPRESSED)
     return (
-        len(skippable) > _MAX_SKIPPED_CHUNKS
-        or sum(one.length for one in skippable) > views.MAX_SKIPPED_BYTES
-        or compressed > _MAX_SKIPPED_COMPRESSED_BYTES
+        views.is_costly(one.length for one in chunks if one.is_skippable)
+        or sum(compressed) > _MAX_SKIPPED_COMPRESSED_BYTES
     )
 
 
@@ -266,28 +285,6 @@ def _raw_bytes(header: bytes) -> int:
     return total
 
 
-_RIFF_BYTES = 12
-_PIXELS = (b"VP8 ", b"VP8L", b"ANMF")
-_NEEDED = (*_PIXELS, b"VP8X", b"ALPH", b"ANIM", b"ICCP", b"EXIF")
-_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}  # in the first byte of VP8X
-_LIMITS = {
-    b"ICCP": (views.MAX_PROFILE_BYTES, views.PROFILE_TOO_LARGE),
-    b"EXIF": (views.MAX_EXIF_BYTES, views.EXIF_TOO_LARGE),
-}
-_MAX_WEBP_CHUNKS = 20_000
-_MAX_SKIPPED_CHUNKS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _WebpChunk:
-    """A chunk: its name, where it begins, how many bytes of its content are there, and whether that is all."""
-
-    name: bytes
-    start: int
-    length: int
-    is_whole: bool
-
-
 def inspect_webp(path: Path, file: PictureFile) -> FileView:
     """Choose the chunks that a decoder is shown.
 
@@ -295,33 +292,26 @@ def inspect_webp(path: Path, file: PictureFile) -> FileView:
         PictureError: there are more chunks than a picture needs, or pixels are missing.
     """
     announced = 8 + int.from_bytes(file.read_at(4, 4), "little")
+    is_cut = announced > file.size
     chunks = list(_webp_chunks(path, file, announced))
-    # what is there of cut EXIF may still tell the orientation
+    # what exists of cut EXIF may still hold the orientation
     shown = [one for one in chunks if one.is_whole or one.name == b"EXIF"]
-    warnings = [views.EXIF_CUT for one in shown if not one.is_whole]
     if not any(one.name in _PIXELS for one in shown):
-        if announced > file.size:
+        if is_cut:
             raise damaged(path, ENDS_EARLY)
         return views.WHOLE_FILE  # no pixels: libvips says what is wrong
-    for name, (limit, warning) in _LIMITS.items():
-        if sum(one.length for one in shown if one.name == name) > limit:
-            shown = [one for one in shown if one.name != name]
-            warnings.append(warning)
-    skippable = [one for one in shown if one.name not in _NEEDED]
-    if (
-        len(skippable) > _MAX_SKIPPED_CHUNKS
-        or sum(one.length for one in skippable) > views.MAX_SKIPPED_BYTES
-    ):
-        shown = [one for one in shown if one.name in _NEEDED]
-    is_cut = announced > file.size
+    left_out = _too_large(shown, _WEBP_LIMITS)
+    cut_exif = () if shown[-1].is_whole else (views.EXIF_CUT,)  # only the last can be cut
+    is_costly = views.is_costly(one.length for one in shown if one.is_skippable)
+    shown = _choose(shown, left_out, is_costly=is_costly)
     return FileView(
         pieces=_webp_pieces(file, shown) if is_cut or len(shown) < len(chunks) else (),
         is_cut=is_cut,
-        warnings=tuple(warnings),
+        warnings=(*cut_exif, *left_out.values()),
     )
 
 
-def _webp_chunks(path: Path, file: PictureFile, announced: int) -> Iterator[_WebpChunk]:
+def _webp_chunks(path: Path, file: PictureFile, announced: int) -> Iterator[_Chunk]:
     """List the chunks up to the end that the header announces, or the file's.
 
     Raises:
@@ -334,30 +324,30 @@ def _webp_chunks(path: Path, file: PictureFile, announced: int) -> Iterator[_Web
         head = file.read_at(offset, 8)
         length = int.from_bytes(head[4:], "little")
         there = min(length, file.size - offset - 8)
-        yield _WebpChunk(head[:4], offset, there, is_whole=there == length)
-        offset += 8 + length + length % 2
-    raise PictureError(
-        Message(
-            "{path} has more than {most:,} chunks, which no picture needs; save it again",
-            path=path,
-            most=_MAX_WEBP_CHUNKS,
+        yield _Chunk(
+            name=head[:4],
+            start=offset + 8,
+            length=there,
+            is_whole=there == length,
+            is_skippable=head[:4] not in _NEEDED,
         )
-    )
+        offset += 8 + length + length % 2
+    raise views.too_many_parts(path, _MAX_WEBP_CHUNKS)
 
 
-def _webp_pieces(file: PictureFile, chunks: list[_WebpChunk]) -> tuple[Piece, ...]:
+def _webp_pieces(file: PictureFile, chunks: list[_Chunk]) -> tuple[Piece, ...]:
     """List a header of the right size and the chunks; what is not shown is not announced either."""
     names = {one.name for one in chunks}
     pieces: list[Piece] = []
     for one in chunks:
         if one.name == b"VP8X" and one.length:
-            flags = file.read_at(one.start + 8, 1)[0]
+            flags = file.read_at(one.start, 1)[0]
             for name, flag in _FLAGS.items():
                 flags &= 0xFF if name in names else ~flag
-            rest = (one.start + 9, one.length - 1)
-            pieces += [(one.start, 8), bytes([flags]), rest]
+            rest = (one.start + 1, one.length - 1)
+            pieces += [(one.start - 8, 8), bytes([flags]), rest]
         else:
-            pieces += [one.name + struct.pack("<I", one.length), (one.start + 8, one.length)]
+            pieces += [one.name + struct.pack("<I", one.length), (one.start, one.length)]
         pieces.append(bytes(one.length % 2))
     size = 4 + sum(8 + one.length + one.length % 2 for one in chunks)
     return struct.pack("<4sI4s", b"RIFF", size, b"WEBP"), *pieces

@@ -112,8 +112,7 @@ def read_cicp(path: Path, content: bytes) -> NumbersColour | None:
     if primaries is not None and transfer in HDR_TRANSFERS:
         raise PictureError(
             Message(
-                "{path} is an HDR picture ({transfer}), which is not read; save it as sRGB or"
-                " Display P3",
+                "{path} is an HDR picture ({transfer}), which is not supported; save it as sRGB or Display P3",
                 path=path,
                 transfer=HDR_TRANSFERS[transfer],
             )

@@ -21,9 +21,7 @@ ENDS_EARLY = Message("the file ends before all of its pixels do; copy or save th
 _DAMAGED_PIXELS = Message("its pixels are damaged; copy or save the picture again")
 DAMAGED_HEADER = Message("its header is damaged; copy or save the picture again")
 _TOO_MUCH = Message("its header asks for more than a picture needs; save the picture again")
-_NOT_SUPPORTED = Message(
-    "it is stored in a way that is not read here; save it as PNG or baseline JPEG"
-)
+_NOT_SUPPORTED = Message("its encoding is not supported; save it as PNG or baseline JPEG")
 NOT_DECODED = Message("it cannot be decoded; copy or save the picture again")
 # Of libjpeg, libpng, nsgif, libwebp, libheif and libtiff, as libvips passes them on; the first that
 # is found counts.
@@ -83,9 +81,9 @@ def unwritable_text(output: Path, error: OSError) -> Message:
     """Return why a file could not be written, and what to do."""
     advice = {
         errno.ENOSPC: Message("the disk is full; free some space"),
-        errno.EACCES: Message("this user may not write there; choose another folder"),
+        errno.EACCES: Message("this user is not allowed to write there; choose another folder"),
         errno.EROFS: Message("that file system is read-only; choose another folder"),
-        errno.ENOENT: Message("its folder is not there; make it first"),
+        errno.ENOENT: Message("its folder does not exist; create it first"),
         errno.ENOTDIR: Message("its folder is a file; choose another name"),
         errno.ENAMETOOLONG: Message("the name is too long; choose a shorter one"),
     }

@@ -117,19 +117,23 @@ def write_cutout(
             opened(composition.header, composition.max_side, output.parent) as picture,
         ):
             if (picture.width, picture.height) != sides:
-                raise PictureError(
-                    Message(
-                        "{path} changed while it was read: it is no longer {width} x {height} px;"
-                        " run it again",
-                        path=composition.header.path,
-                        width=sides[0],
-                        height=sides[1],
-                    )
-                )
+                raise _changed(composition.header.path, sides)
             _encode(composition, picture, output_format(output), file, is_cancelled)
     except OSError as error:
         raise OutputError(unwritable_text(output, error)) from error
     return output.stat().st_size
+
+
+def _changed(path: Path, sides: tuple[int, int]) -> PictureError:
+    """Return the error of a picture that has other sides than its header had, px."""
+    return PictureError(
+        Message(
+            "{path} changed while it was read: it is no longer {width} x {height} px; run it again",
+            path=path,
+            width=sides[0],
+            height=sides[1],
+        )
+    )
 
 
 def _check_sides(output: Path, sides: tuple[int, int]) -> None:
@@ -166,7 +170,10 @@ def _encode(
         header = composition.header
         is_scaled = (picture.width, picture.height) != header.scaled(0)
         is_chain = header.is_plain_chain and not is_scaled
-        write_png(picture, mask, composition.background, file, is_cancelled, is_chain=is_chain)
+        rows = CutoutRows(
+            mask, has_alpha=bool(picture.hasalpha()), background=composition.background
+        )
+        write_png(picture, rows, file, is_cancelled, is_chain=is_chain)
     else:
         cutout = join(picture, mask_image(mask), composition.background)
         encode(cutout, Sink(file.write, is_cancelled), kind.suffixes[0], kind.options)
@@ -187,8 +194,7 @@ def join(picture: pyvips.Image, alpha: pyvips.Image, background: Colour | None) 
 
 def write_png(
     picture: pyvips.Image,
-    mask: Rows,
-    background: Colour | None,
+    finish: CutoutRows,
     file: BinaryIO,
     is_cancelled: Callable[[], bool],
     *,
@@ -198,47 +204,36 @@ def write_png(
 
     Args:
         picture: 8-bit RGB or RGBA, read once from top to bottom.
-        mask: one band, as large as the picture.
-        background: the colour behind it; None: transparent.
+        finish: joins its rows with the mask.
         file: open for writing.
         is_cancelled: asked at every few rows; True ends the writing.
-        is_chain: each step of decoding feeds one other, and there is little to do besides decoding;
-            otherwise libvips' own threads read the picture, see `PictureHeader.is_plain_chain`.
+        is_chain: each step of decoding feeds one other, and there is little to do besides decoding:
+            this thread decodes, since libvips' own writer of raw rows has three threads, too many
+            beside those of `png_writer`, and calls Python for each row. Otherwise libvips' threads
+            read the picture, see `PictureHeader.is_plain_chain`.
 
     Raises:
         pyvips.Error: the picture cannot be decoded.
         OSError: the file cannot be written.
-        CancelledError: `is_cancelled` said so.
+        CancelledError: `is_cancelled` returned True.
     """
-    own_alpha = bool(picture.hasalpha())
-    rgba = picture[:4] if own_alpha else picture.bandjoin(_OPAQUE)
-    finish = CutoutRows(mask, has_alpha=own_alpha, background=background)
+    rgba = picture[:4] if picture.hasalpha() else picture.bandjoin(_OPAQUE)
+    row_bytes = 4 * picture.width
     layout = PngLayout(
         width=picture.width,
         height=picture.height,
         bands=finish.bands,
         chunks=_metadata_chunks(picture),
     )
-    with PngWriter(
-        file, layout, finish=finish, row_bytes=4 * picture.width, threads=pool_threads()
-    ) as png:
+    with PngWriter(file, layout, finish=finish, row_bytes=row_bytes, threads=pool_threads()) as png:
         if is_chain:
-            _hand_over(rgba, png, is_cancelled)
+            for rows in fetch_rows(rgba, max(1, min(_ROWS, _FETCHED_BYTES // row_bytes))):
+                if is_cancelled():
+                    raise cancelled()
+                png.write(rows)
         else:
             encode(rgba, Sink(png.write, is_cancelled), ".raw", {})
         png.close()
-
-
-def _hand_over(rgba: pyvips.Image, png: PngWriter, is_cancelled: Callable[[], bool]) -> None:
-    """Decode in this thread and hand the rows over.
-
-    libvips' own writer of raw rows has three threads, too many beside those of `png_writer`, and
-    calls Python for each row.
-    """
-    for rows in fetch_rows(rgba, max(1, min(_ROWS, _FETCHED_BYTES // (4 * rgba.width)))):
-        if is_cancelled():
-            raise cancelled()
-        png.write(rows)
 
 
 def _metadata_chunks(picture: pyvips.Image) -> bytes:
@@ -256,17 +251,6 @@ def _metadata_chunks(picture: pyvips.Image) -> bytes:
     while png[end + 4 : end + 8] != b"IDAT":
         end += _CHUNK_BYTES + struct.unpack_from(">I", png, end)[0]
     return png[_AFTER_IHDR:end]
-
-
-_PIXEL = np.dtype("<u4")  # a pixel's four bytes at once
-_OPAQUE = 255
-_PIXEL = np.dtype("<u4")  # a pixel's four bytes at once
-_PROFILE = "icc-profile-data"
-_CHUNK_BYTES = 12  # of a PNG chunk's length, kind and checksum
-_AFTER_IHDR = 8 + _CHUNK_BYTES + 13  # of a PNG: its signature, and IHDR with its 13 bytes
-# Fetched at a time, at most 8 rows: 16 take 1 to 3 MiB more at 1080p and 12 MP, and 32 up to 12, in
-# the same time.
-_ROWS, _FETCHED_BYTES = 8, 256 * 1024
 
 
 class CutoutRows:

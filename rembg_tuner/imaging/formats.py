@@ -168,8 +168,7 @@ def sniff(path: Path) -> PictureFormat:
     if found is HEIC and importlib.util.find_spec("pi_heif") is None:
         raise PictureError(
             Message(
-                "{path} is a HEIC picture, which is read only with pi-heif; install that with `pip"
-                " install pi-heif`, or save the picture as JPEG or PNG",
+                "{path} is a HEIC picture, which requires pi-heif; install it with `pip install pi-heif`, or save the picture as JPEG or PNG",
                 path=path,
             )
         )
@@ -177,7 +176,7 @@ def sniff(path: Path) -> PictureFormat:
         return found
     raise PictureError(
         Message(
-            "{path} is not a picture that is read here; the formats are {formats}",
+            "{path} is not a picture in a supported format; the formats are {formats}",
             path=path,
             formats=ACCEPTED,
         )
@@ -199,10 +198,10 @@ def first_bytes(path: Path) -> bytes:
             with path.open("rb") as file:
                 head = file.read(_SNIFFED_BYTES)
     except FileNotFoundError:
-        raise PictureError(Message("{path} is not there; check the path", path=path)) from None
+        raise PictureError(Message("{path} does not exist; check the path", path=path)) from None
     except PermissionError:
         raise PictureError(
-            Message("{path} may not be read by this user; check its permissions", path=path)
+            Message("{path} cannot be read by this user; check its permissions", path=path)
         ) from None
     except OSError as error:
         raise PictureError(
@@ -358,8 +357,7 @@ def raw_error(path: Path, name: str) -> PictureError:
     """Return the error that refuses a raw file."""
     return PictureError(
         Message(
-            "{path} is a raw file of a camera ({name}), which is not read; develop it and save it"
-            " as JPEG, PNG or TIFF",
+            "{path} is a camera raw file ({name}), which is not supported; develop it and save it as JPEG, PNG or TIFF",
             path=path,
             name=Term(name, "camera"),
         )

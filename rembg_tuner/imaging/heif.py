@@ -9,6 +9,7 @@ applied while decoding; EXIF's orientation must not be applied again (ISO/IEC 23
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,8 @@ _MAX_META_BYTES = 2**22
 _FULL_BOX_BYTES = 4  # version and flags
 _UNSPECIFIED = 2  # of ITU-T H.273; read as sRGB's
 _SRGB_PRIMARIES, _SRGB_TRANSFER = 1, 13
-_VIDEO_TRANSFERS = (
-    1,
-    6,
-    14,
-    15,
-)  # BT.709's curve; as Chromium 156 does, shown as sRGB's in an AVIF
+# Read as sRGB's: unspecified, and BT.709's curve, which Chromium 156 shows as sRGB's in an AVIF.
+_SRGB_TRANSFERS = (2, 1, 6, 14, 15)
 _PROFILES = (b"prof", b"rICC")
 
 
@@ -48,14 +45,14 @@ def inspect_avif(path: Path, file: PictureFile) -> FileView:
         PictureError: it is an HDR picture.
     """
     colours = [content for name, content in _primary_properties(_meta(file)) if name == b"colr"]
-    if any(one[:4] in _PROFILES for one in colours):
+    by_kind = {one[:4]: one for one in reversed(colours)}
+    codes = by_kind.get(b"nclx", b"")
+    if len(codes) < 8 or not by_kind.keys().isdisjoint(_PROFILES):
         return views.WHOLE_FILE
-    numbers = next((one for one in colours if one[:4] == b"nclx" and len(one) >= 8), None)
-    if numbers is None:
-        return views.WHOLE_FILE
-    primaries, transfer = (int.from_bytes(numbers[i : i + 2], "big") for i in (4, 6))
-    primaries = _SRGB_PRIMARIES if primaries == _UNSPECIFIED else primaries
-    if transfer in (_UNSPECIFIED, *_VIDEO_TRANSFERS):
+    primaries, transfer = struct.unpack_from(">HH", codes, 4)
+    if primaries == _UNSPECIFIED:
+        primaries = _SRGB_PRIMARIES
+    if transfer in _SRGB_TRANSFERS:
         transfer = _SRGB_TRANSFER
     if max(primaries, transfer) > 255 or (primaries, transfer) == (_SRGB_PRIMARIES, _SRGB_TRANSFER):
         return views.WHOLE_FILE

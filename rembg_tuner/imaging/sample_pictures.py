@@ -12,8 +12,13 @@ if TYPE_CHECKING:
     import pyvips
 
 _LUMA_GRAIN, _CHROMA_GRAIN = 3.0, 1.5  # standard deviations in 8-bit steps, about ISO 400
-_JPEG_QUALITY = 92
-_AVIF_EFFORT = 0  # the least: encoding is not what is measured
+# Of libvips' encoders; the least effort, since encoding is not measured.
+_OPTIONS: dict[str, dict[str, object]] = {
+    ".jpg": {"Q": 92},
+    ".png": {"compression": 1},
+    ".avif": {"effort": 0},
+    ".webp": {"effort": 0},
+}
 
 
 def make_sample(
@@ -46,29 +51,18 @@ def make_sample(
     image = _cover(image, round(width * scale), round(height * scale))
     left, top = (width - image.width) // 2, (height - image.height) // 2
     image = image.embed(left, top, width, height, extend="copy")
-    luma = pyvips.Image.gaussnoise(width, height, sigma=_LUMA_GRAIN, mean=0, seed=1)
-    chroma = [
-        pyvips.Image.gaussnoise(width, height, sigma=_CHROMA_GRAIN, mean=0, seed=2 + i)
-        for i in range(3)
+    grain = [
+        pyvips.Image.gaussnoise(width, height, sigma=sigma, mean=0, seed=seed)
+        for seed, sigma in ((1, _LUMA_GRAIN), *((seed, _CHROMA_GRAIN) for seed in (2, 3, 4)))
     ]
-    image = (
-        (image + luma + chroma[0].bandjoin(chroma[1:]))
-        .rint()
-        .cast("uchar")
-        .copy(interpretation="srgb")
-    )
+    image = (image + grain[0] + grain[1].bandjoin(grain[2:])).rint().cast("uchar")
+    image = image.copy(interpretation="srgb")
     if turned:
         image = image.rot270().copy()
         image.set_type(pyvips.GValue.gint_type, "orientation", 6)
-    options: dict[str, object] = {}
-    if target.suffix == ".jpg":
-        options = {"Q": _JPEG_QUALITY, "interlace": interlaced}
-    elif target.suffix == ".png":
-        options = {"compression": 1, "interlace": interlaced}
-    elif target.suffix == ".avif":
-        options = {"effort": _AVIF_EFFORT}
-    elif target.suffix == ".webp":
-        options = {"effort": 0}
+    options = _OPTIONS.get(target.suffix, {})
+    if interlaced:
+        options = {**options, "interlace": True}
     target.write_bytes(image.write_to_buffer(target.suffix, **options))
 
 

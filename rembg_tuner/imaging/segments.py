@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 import pyvips
 
-from rembg_tuner.base.errors import PictureError
-from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging import views
 from rembg_tuner.imaging.views import FileView
 
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from rembg_tuner.base.messages import Message
     from rembg_tuner.imaging.views import PictureFile, Piece
 
 
@@ -32,7 +31,6 @@ _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD9))
 _APPS = range(0xE0, 0xF0)
 _NEEDED_APPS = {0xE0: b"", 0xE1: b"Exif\0", _APP2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 _MAX_SEGMENTS = 20_000
-_MAX_SKIPPED_SEGMENTS = 256
 _BEGINNING_BYTES = 32
 _JPEG_BLOCK_BYTES = 2**18
 _MARKER_IN_PIXELS = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -62,6 +60,11 @@ class _Segment:
         needed = _NEEDED_APPS.get(self.code)
         return needed is None or not self.beginning.startswith(needed)
 
+    @property
+    def is_profile(self) -> bool:
+        """Whether it is a part of the ICC profile."""
+        return self.code == _APP2 and not self.is_skippable
+
 
 def inspect_jpeg(path: Path, file: PictureFile) -> FileView:
     """Choose the segments that a decoder is shown.
@@ -73,17 +76,8 @@ def inspect_jpeg(path: Path, file: PictureFile) -> FileView:
     scan = next((i for i, one in enumerate(segments) if one.code == _SOS), None)
     if scan is None:
         return views.WHOLE_FILE  # no pixels: libvips says what is wrong
-    before, shown, warnings = segments[:scan], segments[:scan], []
-    profile = [one for one in before if one.code == _APP2 and not one.is_skippable]
-    if sum(one.length for one in profile) > views.MAX_PROFILE_BYTES:
-        shown = [one for one in shown if one not in profile]
-        warnings.append(views.PROFILE_TOO_LARGE)
-    skippable = [one for one in before if one.is_skippable]
-    if (
-        len(skippable) > _MAX_SKIPPED_SEGMENTS
-        or sum(one.length for one in skippable) > views.MAX_SKIPPED_BYTES
-    ):
-        shown = [one for one in shown if not one.is_skippable]
+    before = segments[:scan]
+    shown, warnings = _choose_segments(before)
     is_cut = file.read_at(file.size - 2, 2) != _END and segments[-1].code != _EOI
     pieces: tuple[Piece, ...] = ()
     if is_cut or len(shown) < len(before):
@@ -94,11 +88,18 @@ def inspect_jpeg(path: Path, file: PictureFile) -> FileView:
             (pixels, file.size - pixels),
             *((_END,) if is_cut else ()),
         )
-    return FileView(
-        pieces=pieces,
-        is_cut=is_cut,
-        warnings=tuple(warnings),
-    )
+    return FileView(pieces=pieces, is_cut=is_cut, warnings=warnings)
+
+
+def _choose_segments(before: list[_Segment]) -> tuple[list[_Segment], tuple[Message, ...]]:
+    """Return the segments before the pixels that are shown, and warnings of those left out."""
+    shown = before
+    if views.is_costly(one.length for one in before if one.is_skippable):
+        shown = [one for one in shown if not one.is_skippable]
+    if sum(one.length for one in before if one.is_profile) > views.MAX_PROFILE_BYTES:
+        shown = [one for one in shown if not one.is_profile]
+        return shown, (views.PROFILE_TOO_LARGE,)
+    return shown, ()
 
 
 def settle_jpeg(path: Path, file: PictureFile, view: FileView) -> FileView | None:
@@ -167,13 +168,7 @@ def _segments(path: Path, file: PictureFile) -> Iterator[_Segment]:
             return
         if code == _SOS:
             offset = _next_marker(file, offset)
-    raise PictureError(
-        Message(
-            "{path} has more than {most:,} segments, which no picture needs; save it again",
-            path=path,
-            most=_MAX_SEGMENTS,
-        )
-    )
+    raise views.too_many_parts(path, _MAX_SEGMENTS)
 
 
 def _next_marker(file: PictureFile, offset: int) -> int:
@@ -308,13 +303,7 @@ def _first_frame(path: Path, file: PictureFile) -> _FirstFrame | None:
         offset, cut_block = _skip_sub_blocks(file, offset + 2)
         if cut_block is not None:
             return None
-    raise PictureError(
-        Message(
-            "{path} has more than {most:,} extensions, which no picture needs; save it again",
-            path=path,
-            most=_MAX_EXTENSIONS,
-        )
-    )
+    raise views.too_many_parts(path, _MAX_EXTENSIONS)
 
 
 def _has_trailer(file: PictureFile, offset: int) -> bool:

@@ -30,7 +30,6 @@ from rembg_tuner.imaging.tiff_tags import (
 from rembg_tuner.imaging.views import FileView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from rembg_tuner.imaging.tiff_tags import Directory, Page
@@ -40,14 +39,9 @@ if TYPE_CHECKING:
 GREY = (Colour.MIN_IS_WHITE, Colour.MIN_IS_BLACK)
 LAB = (Colour.CIELAB, Colour.ICCLAB)
 _CHANNELS: dict[int, int] = {
-    Colour.MIN_IS_WHITE: 1,
-    Colour.MIN_IS_BLACK: 1,
-    Colour.RGB: 3,
-    Colour.PALETTE: 1,
+    **dict.fromkeys((*GREY, Colour.PALETTE), 1),
+    **dict.fromkeys((Colour.RGB, Colour.YCBCR, *LAB), 3),
     Colour.CMYK: 4,
-    Colour.YCBCR: 3,
-    Colour.CIELAB: 3,
-    Colour.ICCLAB: 3,
 }
 _JPEG = 7
 _SGI_LOG = (34676, 34677)
@@ -56,22 +50,11 @@ _DECODED = frozenset(
     {1, 2, 3, 4, 5, 7, 8, 32766, 32771, 32773, 32809, 32909, 32946, 34676, 34677, 50001}
 )
 _COMPRESSIONS = {
-    6: "old-style JPEG",
-    9: "JBIG",
-    10: "JBIG",
-    33003: "JPEG 2000",
-    33004: "JPEG 2000",
-    33005: "JPEG 2000",
-    34661: "JBIG",
-    34712: "JPEG 2000",
-    34887: "LERC",
-    34892: "lossy JPEG",
-    34925: "LZMA",
-    34933: "PNG",
-    34934: "JPEG XR",
-    50000: "Zstandard",
-    50002: "JPEG XL",
-    52546: "JPEG XL",
+    **dict.fromkeys((9, 10, 34661), "JBIG"),
+    **dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000"),
+    **dict.fromkeys((50002, 52546), "JPEG XL"),
+    **{6: "old-style JPEG", 34887: "LERC", 34892: "lossy JPEG", 34925: "LZMA", 34933: "PNG"},
+    **{34934: "JPEG XR", 50000: "Zstandard"},
 }
 _ROWS_AT_ONCE = 128  # of a strip: libvips decodes one with more rows row by row where it can
 _FEW_BYTES = 32 * 2**20
@@ -159,34 +142,37 @@ class _Samples:
         Raises:
             TagError: values lie outside the file.
         """
-        self._path = path
-        self._reader = reader
-        self._directory = directory
+        self._path, self._reader, self._directory = path, reader, directory
         self.colour = self._value(Code.PHOTOMETRIC, -1)
         self.samples = self._value(Code.SAMPLES, 1)
         self.compression = self._value(Code.COMPRESSION, 1)
-        self.all_bits = {whole_number(n) for n in reader.numbers(directory, Code.BITS)} or {1}
+        self.all_bits = set(self._values(Code.BITS)) or {1}
         self.bits = min(max(1, *self.all_bits), 128)
-        formats = {whole_number(n) for n in reader.numbers(directory, Code.SAMPLE_FORMAT)} or {
-            _UINT
-        }
+        formats = self._values(Code.SAMPLE_FORMAT) or (_UINT,)
         self.formats = {_UINT if n == _VOID else n for n in formats}
         self.is_float = self.formats == {_FLOAT}
         self.is_planar = self._value(Code.PLANAR, 1) == 2 and self.samples > 1
         self.has_profile = Code.ICC_PROFILE in directory.tags
         self.channels = _CHANNELS.get(self.colour, self.samples)
-        declared = tuple(whole_number(n) for n in reader.numbers(directory, Code.EXTRA_SAMPLES))
-        count = max(0, self.samples - self.channels)
-        if not declared and count == 1 and self.colour == Colour.RGB:
-            declared = (_STRAIGHT,)  # as libtiff, ImageMagick and Pillow read it
-        self.extras = (*declared, *[0] * count)[:count]
-        chroma = reader.numbers(directory, Code.YCBCR_SUBSAMPLING)[:2]
-        across, down = (whole_number(n) for n in chroma) if len(chroma) == 2 else (2, 2)
+        self.extras = self._extras()
+        chroma = self._values(Code.YCBCR_SUBSAMPLING)[:2]
+        across, down = chroma if len(chroma) == 2 else (2, 2)
         self.chroma = (max(1, across), max(1, down))
         self.is_subsampled = self.chroma != (1, 1)
 
+    def _values(self, code: Code) -> tuple[int, ...]:
+        return tuple(whole_number(n) for n in self._reader.numbers(self._directory, code))
+
     def _value(self, code: Code, default: int) -> int:
-        return whole_number(next(iter(self._reader.numbers(self._directory, code)), default))
+        return next(iter(self._values(code)), default)
+
+    def _extras(self) -> tuple[int, ...]:
+        """Return the meaning of each sample that is not colour; 0: not declared."""
+        declared = self._values(Code.EXTRA_SAMPLES)
+        count = max(0, self.samples - self.channels)
+        if not declared and count == 1 and self.colour == Colour.RGB:
+            declared = (_STRAIGHT,)  # as libtiff, ImageMagick and Pillow read it
+        return (*declared, *[0] * count)[:count]
 
     def picture(self, page: Page) -> TiffPicture:
         """Decide how the samples are read.
@@ -200,7 +186,7 @@ class _Samples:
         if reason:
             raise PictureError(
                 Message(
-                    "{path} is a TIFF file with {samples}, which is not read; save it with 8 or 16"
+                    "{path} is a TIFF file with {samples}, which is not supported; save it with 8 or 16"
                     " bits a sample, RGB or grey",
                     path=self._path,
                     samples=reason,
@@ -247,9 +233,7 @@ class _Samples:
         return luma, reference
 
     def _held_bytes(self, page: Page, *, is_plain: bool) -> int:
-        """Return about how much libvips holds at a time, bytes.
-
-        0: little, whatever the picture's size.
+        """Return about how much libvips holds at a time, bytes; 0: little, whatever the size.
 
         It keeps two rows of tiles, and twice a strip of a JPEG or of YCbCr that has more than 128
         rows; other strips are decoded row by row. A compressed strip is in memory whole, before it
@@ -274,7 +258,7 @@ class _Samples:
             number = Message("number {number}", number=self.compression)
             raise PictureError(
                 Message(
-                    "{path} is a TIFF file with the compression {compression}, which is not read;"
+                    "{path} is a TIFF file with the compression {compression}, which is not supported;"
                     " save it with LZW, ZIP or no compression",
                     path=self._path,
                     compression=_COMPRESSIONS.get(self.compression, number),
@@ -283,28 +267,28 @@ class _Samples:
 
     def _is_plain(self) -> bool:
         """Return whether libvips' own reading of the samples is right."""
-        if self.formats != {_UINT} or len(self.all_bits) > 1 or self.is_planar:
+        is_uniform = self.formats == {_UINT} and len(self.all_bits) == 1 and not self.is_planar
+        if not is_uniform:
             return self.colour == Colour.LOG_LUV and self.compression in _SGI_LOG
-        is_deep = self.bits in (8, 16)
-        can_have_alpha = is_deep and self.extras in ((), (_PREMULTIPLIED,), (_STRAIGHT,))
+        return self._is_plain_colour()
+
+    def _is_plain_colour(self) -> bool:
+        """Return whether libvips reads unsigned samples of this colour and number of bits right."""
+        bits = self.bits if self.bits in (1, 2, 4, 8, 16) else 0
+        is_simple = bits >= 8 and self.extras in ((), (_PREMULTIPLIED,), (_STRAIGHT,))
+        is_grey = is_simple or (bits > 0 and not self.extras)
         by_colour: dict[int, bool] = {
-            Colour.MIN_IS_WHITE: can_have_alpha or (self.bits in (1, 2, 4) and not self.extras),
-            Colour.RGB: can_have_alpha and self.samples >= self.channels,
-            Colour.PALETTE: (
-                (self.bits in (1, 2, 4, 8, 16) and not self.extras)
-                or (self.bits == 8 and self.extras == (_STRAIGHT,))
-            ),
-            Colour.CMYK: is_deep and not self.extras and self._is_cmyk(),
-            Colour.YCBCR: self.samples == 3 and self.bits == 8 and self._is_ycbcr_decoded(),
+            Colour.MIN_IS_WHITE: is_grey,
+            Colour.MIN_IS_BLACK: is_grey,
+            Colour.RGB: is_simple and self.samples >= self.channels,
+            Colour.PALETTE: bits > 0 and self.extras in ((), (_STRAIGHT,) if bits == 8 else ()),
+            Colour.CMYK: bits >= 8 and not self.extras and self._is_cmyk(),
+            Colour.YCBCR: bits == 8 and self.samples == 3 and self._is_ycbcr_decoded(),
         }
-        by_colour[Colour.MIN_IS_BLACK] = by_colour[Colour.MIN_IS_WHITE]
         return by_colour.get(self.colour, False)
 
     def _is_ycbcr_decoded(self) -> bool:
-        """Return whether libtiff itself converts YCbCr to RGB.
-
-        It does not where chroma is whole.
-        """
+        """Return whether libtiff itself converts YCbCr to RGB, as it does where chroma is reduced."""
         return self.compression == _JPEG or (self.is_subsampled and not self._has_odd_tiles())
 
     def _has_odd_tiles(self) -> bool:
@@ -322,77 +306,67 @@ class _Samples:
 
     def _unread(self) -> Message | None:
         """Return what keeps the samples from being read as numbers; None: they can be."""
-        reasons = (*self._unread_types(), *self._unread_colours())
-        return next((reason for is_wrong, reason in reasons if is_wrong), None)
+        reasons = self._unread_types() | self._unread_colours() | self._unread_conversions()
+        return next((reason for reason, applies in reasons.items() if applies), None)
 
-    def _unread_types(self) -> Iterator[tuple[bool, Message]]:
-        """Give each type of sample that is not read, and whether it is this one."""
-        bits = self.bits
+    def _unread_types(self) -> dict[Message, bool]:
+        """Return each type of sample that is not read, and whether it is this one."""
+        bits, is_uint = self.bits, self.formats == {_UINT}
         whole = (1, 2, 4, 8, 16, 32) if self.is_planar else (8, 16, 32)
         is_halved = bits == 64 and self._value(Code.PREDICTOR, 1) == 1
+        is_known_float = bits in (16, 32) or is_halved
         is_grey = self.colour in GREY
-        is_mixed = len(self.formats) > 1 or len(self.all_bits) > 1
-        yield is_mixed, Message("samples of different types")
-        yield self.formats == {_INT}, Message("signed {bits}-bit samples", bits=bits)
-        yield (
-            self.formats not in ({_UINT}, {_FLOAT}),
-            Message("samples that are complex or of an unknown type"),
-        )
-        is_odd = self.formats == {_UINT} and bits not in whole
-        yield is_odd, Message("{bits} bits a sample", bits=bits)
-        yield (
-            self.is_float and bits not in (16, 32) and not is_halved,
-            Message("{bits}-bit floating-point samples of this kind", bits=bits),
-        )
-        yield (
-            self.is_float and is_grey and not self.has_profile,
-            Message("grey floating-point samples and no colour profile"),
-        )
+        return {
+            Message("samples of different types"): max(len(self.formats), len(self.all_bits)) > 1,
+            Message("signed {bits}-bit samples", bits=bits): self.formats == {_INT},
+            Message("samples that are complex or of an unknown type"): not is_uint
+            and not self.is_float,
+            Message("{bits} bits a sample", bits=bits): is_uint and bits not in whole,
+            Message("{bits}-bit floating-point samples of this kind", bits=bits): self.is_float
+            and not is_known_float,
+            Message("grey floating-point samples and no colour profile"): self.is_float
+            and is_grey
+            and not self.has_profile,
+        }
 
-    def _unread_colours(self) -> Iterator[tuple[bool, Message]]:
-        """Give each meaning of samples that is not read, and whether it is this one."""
-        colour, bits = self.colour, self.bits
-        is_uint = self.formats == {_UINT}
-        yield colour == Colour.PALETTE, Message("a palette and extra channels")
-        yield colour < 0, Message("no photometric interpretation")
-        yield (
-            colour not in _CHANNELS,
-            Message("the photometric interpretation {number}", number=colour),
-        )
-        yield (
-            colour == Colour.CMYK and not self._is_cmyk(),
-            Message("{inks} inks that are not CMYK", inks=self.samples),
-        )
-        yield (
-            self.samples < self.channels,
+    def _unread_colours(self) -> dict[Message, bool]:
+        """Return each meaning of samples that is not read, and whether it is this one."""
+        colour, samples, channels = self.colour, self.samples, self.channels
+        are_unnamed = len(self.extras) > 1 and not any(self.extras)
+        return {
+            Message("a palette and extra channels"): colour == Colour.PALETTE,
+            Message("no photometric interpretation"): colour < 0,
+            Message("the photometric interpretation {number}", number=colour): colour
+            not in _CHANNELS,
+            Message("{inks} inks that are not CMYK", inks=samples): colour == Colour.CMYK
+            and not self._is_cmyk(),
             Message(
-                "{samples} of {channels} colour channels",
-                samples=self.samples,
-                channels=self.channels,
-            ),
-        )
-        yield (
-            colour in GREY and len(self.extras) > 1 and not any(self.extras),
-            Message("{channels} channels whose meaning is not named", channels=self.samples),
-        )
-        yield (
-            colour in LAB and not (is_uint and bits in (8, 16) and self.compression != _JPEG),
-            Message("{bits}-bit CIELAB samples of this type or compression", bits=bits),
-        )
-        is_ycbcr = colour == Colour.YCBCR
-        yield (
-            is_ycbcr and not (is_uint and bits == 8),
-            Message("{bits}-bit YCbCr samples of this type", bits=bits),
-        )
-        is_reduced = self.is_subsampled or (self.compression == _JPEG and not self.is_planar)
-        yield (
-            is_ycbcr and is_reduced,
-            Message("subsampled YCbCr and extra channels, planes or small tiles"),
-        )
-        yield (
-            (is_ycbcr or colour in LAB) and _PREMULTIPLIED in self.extras,
-            Message("CIELAB or YCbCr colours that are multiplied by their transparency"),
-        )
+                "{samples} of {channels} colour channels", samples=samples, channels=channels
+            ): samples < channels,
+            Message("{channels} channels whose meaning is not named", channels=samples): colour
+            in GREY
+            and are_unnamed,
+        }
+
+    def _unread_conversions(self) -> dict[Message, bool]:
+        """Return each reason why CIELAB or YCbCr is not read, and whether it applies."""
+        bits, is_jpeg = self.bits, self.compression == _JPEG
+        is_lab, is_ycbcr = self.colour in LAB, self.colour == Colour.YCBCR
+        is_byte = self.formats == {_UINT} and bits == 8
+        is_known_lab = (is_byte or (self.formats == {_UINT} and bits == 16)) and not is_jpeg
+        is_reduced = self.is_subsampled or (is_jpeg and not self.is_planar)
+        is_multiplied = _PREMULTIPLIED in self.extras
+        return {
+            Message("{bits}-bit CIELAB samples of this type or compression", bits=bits): is_lab
+            and not is_known_lab,
+            Message("{bits}-bit YCbCr samples of this type", bits=bits): is_ycbcr and not is_byte,
+            Message("subsampled YCbCr and extra channels, planes or small tiles"): is_ycbcr
+            and is_reduced,
+            Message("CIELAB or YCbCr colours that are multiplied by their transparency"): (
+                is_ycbcr or is_lab
+            )
+            and is_multiplied,
+        }
 
     def _alpha(self) -> int | None:
         """Return which extra sample is transparency: the first that is named so."""

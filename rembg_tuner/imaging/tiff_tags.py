@@ -25,25 +25,15 @@ if TYPE_CHECKING:
 MAX_READ_BYTES = 2**21  # of one file's directories
 MAX_ENTRIES = 1024  # of one directory; cameras write about 100
 MAX_VALUES = 64  # of one tag that is looked at
-# Bytes and struct letter of a value, by its type: BYTE to DOUBLE, IFD, LONG8, SLONG8, IFD8.
-_TYPES = {
-    1: (1, "B"),
-    2: (1, "c"),
-    3: (2, "H"),
-    4: (4, "I"),
-    5: (8, "II"),
-    6: (1, "b"),
-    7: (1, "B"),
-    8: (2, "h"),
-    9: (4, "i"),
-    10: (8, "ii"),
-    11: (4, "f"),
-    12: (8, "d"),
-    13: (4, "I"),
-    16: (8, "Q"),
-    17: (8, "q"),
-    18: (8, "Q"),
-}
+# Struct letters of a value, by its type: BYTE to DOUBLE, IFD, LONG8, SLONG8, IFD8.
+_LETTERS = dict(
+    zip(
+        (*range(1, 14), 16, 17, 18),
+        ("B", "c", "H", "I", "II", "b", "B", "h", "i", "ii", "f", "d", "I", "Q", "q", "Q"),
+        strict=True,
+    )
+)
+_BYTES = {kind: struct.calcsize(f"={letters}") for kind, letters in _LETTERS.items()}
 _TEXT = 2
 _RATIONALS = (5, 10)
 
@@ -138,7 +128,7 @@ class Tag:
     @property
     def value_bytes(self) -> int:
         """Return the size of one value, bytes."""
-        return _TYPES[self.type][0]
+        return _BYTES[self.type]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,10 +213,10 @@ class TagReader:
             entry = table[i * entry_bytes : (i + 1) * entry_bytes]
             number, kind = self._unpack("HH", entry[:4])
             values = self._unpack(self._offset_letter, entry[4 : 4 + width])[0]
-            if kind not in _TYPES or number in tags:
+            if kind not in _BYTES or number in tags:
                 continue
             field = entry[4 + width :]
-            is_inside = values * _TYPES[kind][0] <= width
+            is_inside = values * _BYTES[kind] <= width
             where = None if is_inside else self._unpack(self._offset_letter, field)[0]
             tags[number] = Tag(type=kind, count=values, field=field, offset=where)
         # some files end with the last entry: then there is no next directory
@@ -246,9 +236,8 @@ class TagReader:
         if tag is None or tag.type == _TEXT:
             return ()
         count = min(tag.count, MAX_VALUES)
-        size, letters = _TYPES[tag.type]
-        data = self._values(tag, count * size)
-        parts = self._unpack(letters * count, data)
+        data = self._values(tag, count * tag.value_bytes)
+        parts = self._unpack(_LETTERS[tag.type] * count, data)
         if tag.type in _RATIONALS:
             return tuple(
                 over / under if under else float("nan")

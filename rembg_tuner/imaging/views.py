@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import pyvips
 
+from rembg_tuner.base.errors import PictureError
 from rembg_tuner.base.messages import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from rembg_tuner.imaging.bmp import BmpPicture
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 MAX_PROFILE_BYTES = 4 * 2**20
 MAX_EXIF_BYTES = 2**20
+_MAX_SKIPPED_PARTS = 256
 MAX_SKIPPED_BYTES = 2**20  # metadata that is not needed and that a decoder may still be shown
 END_MISSING = Message(
     "the end of the file is missing, but all of its pixels are there; copy or save the picture"
@@ -46,9 +49,11 @@ EXIF_TOO_LARGE = Message(
     "the EXIF block is larger than 1 MiB and was left out; the picture may be on its side",
     code="exif_too_large",
 )
-EXIF_CUT = Message("the EXIF block is cut, so that the picture may be on its side", code="exif_cut")
+EXIF_CUT = Message(
+    "the EXIF block is incomplete, so the picture may be on its side", code="exif_cut"
+)
 NO_OPACITY = Message(
-    "the opacity is 0 everywhere, as programs write that keep none; the picture is read as opaque",
+    "the opacity is 0 everywhere, as written by programs that do not store it; the picture is read as opaque",
     code="no_opacity",
 )
 
@@ -83,6 +88,28 @@ class FileView:
 
 
 WHOLE_FILE = FileView()
+
+
+def is_costly(lengths: Iterable[int]) -> bool:
+    """Return whether metadata that no decoder needs is more than a little.
+
+    Args:
+        lengths: of its parts, bytes.
+    """
+    parts = list(lengths)
+    return len(parts) > _MAX_SKIPPED_PARTS or sum(parts) > MAX_SKIPPED_BYTES
+
+
+def too_many_parts(path: Path, most: int) -> PictureError:
+    """Return the error of a file with more chunks, segments or extensions than a picture needs."""
+    return PictureError(
+        Message(
+            "{path} has more than {most:,} parts, which is more than a picture needs; save it"
+            " again",
+            path=path,
+            most=most,
+        )
+    )
 
 
 class PictureFile:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # onnx raises it on what is no graph
@@ -82,10 +82,10 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
     graph.node.extend(copies)
 
 
-def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
-    """Copy a node, which its graph is about to drop."""
-    copied = onnx.NodeProto()
-    copied.CopyFrom(node)
+def _copy(message: Any) -> Any:
+    """Copy a graph, or a node that its graph is about to drop."""
+    copied = type(message)()
+    copied.CopyFrom(message)
     return copied
 
 
@@ -160,11 +160,6 @@ def written_sizes(graph: onnx.GraphProto) -> list[WrittenSize]:
     return _written_parts(graph, -1)
 
 
-def _written_batches(graph: onnx.GraphProto) -> list[WrittenSize]:
-    """List the batches, as first numbers, that another batch would contradict."""
-    return _written_parts(graph, 0)
-
-
 def _written_parts(graph: onnx.GraphProto, end: int) -> list[WrittenSize]:
     """List what is written of Resizes' sizes at one end of them: 0 the first number, -1 the last.
 
@@ -227,8 +222,7 @@ def free_input(model: onnx.ModelProto, *, side: int = 0, batch: int = 1) -> onnx
         ModelError: the graph has another kind of input, or holds sizes that cannot be scaled to
         `side`.
     """
-    freed = onnx.ModelProto()
-    freed.CopyFrom(model)
+    freed: onnx.ModelProto = _copy(model)
     graph = freed.graph
     own = own_side(graph)
     if side and side != own:
@@ -287,7 +281,7 @@ def _rewrite_batches(graph: onnx.GraphProto, own: int, batch: int) -> None:
 
     One that is no multiple of `own` fails when it is run.
     """
-    for size in _written_batches(graph):
+    for size in _written_parts(graph, 0):
         first, *rest = size.numbers
         _rewrite(graph, size, [first * batch // own, *rest])
 
@@ -307,8 +301,7 @@ def keep_first_output(model: onnx.ModelProto) -> onnx.ModelProto:
     Returns:
         A changed copy.
     """
-    kept = onnx.ModelProto()
-    kept.CopyFrom(model)
+    kept: onnx.ModelProto = _copy(model)
     graph = kept.graph
     del graph.output[1:]
     needed, nodes = {graph.output[0].name}, []
@@ -332,31 +325,24 @@ def widen_to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
     """Turn half-precision weights and casts to them into float32, for tools that know no other.
 
     Returns:
-        A changed copy; one whose values are the same numbers.
+        A changed copy whose values are the same numbers.
     """
-    wide = onnx.ModelProto()
-    wide.CopyFrom(model)
+    wide: onnx.ModelProto = _copy(model)
     graph = wide.graph
-    for weight in graph.initializer:
-        if weight.data_type == TensorProto.FLOAT16:
-            weight.CopyFrom(_widened(weight))
-    for node in graph.node:
-        for attribute in node.attribute:
-            is_cast = node.op_type == "Cast" and attribute.name == "to"
-            if is_cast and attribute.i == TensorProto.FLOAT16:
-                attribute.i = TensorProto.FLOAT
-            if attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT16:
-                attribute.t.CopyFrom(_widened(attribute.t))
+    attributes = [(node, attribute) for node in graph.node for attribute in node.attribute]
+    tensors = [*graph.initializer, *(one.t for _, one in attributes if one.HasField("t"))]
+    for tensor in tensors:
+        if tensor.data_type == TensorProto.FLOAT16:
+            wider = numpy_helper.to_array(tensor).astype("float32")
+            tensor.CopyFrom(numpy_helper.from_array(wider, tensor.name))
+    for node, attribute in attributes:
+        if (node.op_type, attribute.name, attribute.i) == ("Cast", "to", TensorProto.FLOAT16):
+            attribute.i = TensorProto.FLOAT
     for value in (*graph.input, *graph.output):
         if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
     del graph.value_info[:]
     return wide
-
-
-def _widened(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    """Write a half-precision tensor in float32."""
-    return numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name)
 
 
 def fix_input(model: onnx.ModelProto, *, side: int, batch: int = 1) -> onnx.ModelProto:
@@ -365,8 +351,7 @@ def fix_input(model: onnx.ModelProto, *, side: int, batch: int = 1) -> onnx.Mode
     Returns:
         A changed copy, its input (batch, 3, side, side).
     """
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
+    fixed: onnx.ModelProto = _copy(model)
     dims = picture_input(fixed.graph).type.tensor_type.shape.dim
     for dim, number in zip(dims, (batch, 3, side, side), strict=True):
         dim.dim_value = number

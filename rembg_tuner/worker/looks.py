@@ -6,7 +6,7 @@ The network takes the looks at several pictures at once, as it takes the picture
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import EngineError, PictureError
 from rembg_tuner.imaging import focus, matte, network_input, source
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings.settings import Settings
+    from rembg_tuner.worker.pipeline import Stages
 
 
 class Looking:
@@ -103,15 +104,6 @@ class Looking:
         self.cpu_s += cpu_s
 
 
-class Run(Protocol):
-    """What is needed of the stages of a run; see `pipeline.Stages`."""
-
-    cpu_clock: Callable[[], float]
-
-    def check(self) -> None:
-        """Raise CancelledError if the run was cancelled."""
-
-
 class _Clock:
     """Wall and CPU time since it was read last."""
 
@@ -128,7 +120,7 @@ class _Clock:
 
 
 def take_looks(
-    pictures: Sequence[Looking], engine: NetworkEngine, model: ModelSpec, run: Run
+    pictures: Sequence[Looking], engine: NetworkEngine, model: ModelSpec, run: Stages
 ) -> None:
     """Look again at pictures, together, until the matte of each is decided.
 
@@ -148,7 +140,9 @@ def take_looks(
         _take_round(waiting, engine, model, run)
 
 
-def _take_round(waiting: list[Looking], engine: NetworkEngine, model: ModelSpec, run: Run) -> None:
+def _take_round(
+    waiting: list[Looking], engine: NetworkEngine, model: ModelSpec, run: Stages
+) -> None:
     """Take the next look at each picture, with one run of the network."""
     inputs: list[tuple[Looking, NetworkInput]] = []
     clock = _Clock(run.cpu_clock)

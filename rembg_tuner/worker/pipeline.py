@@ -8,15 +8,13 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from rembg_tuner.base.boxes import box_in_picture
 from rembg_tuner.base.errors import (
     CancelledError,
-    EngineError,
     OutputError,
     PictureError,
-    SettingsError,
 )
 from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.worker.looks import Looking
+    from rembg_tuner.worker.read_ahead import ReadAhead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,16 +168,6 @@ class Picture:
     looking: Looking | None = None
 
 
-class NextPictures(Protocol):
-    """Reads the next pictures while the present ones are written; see `read_ahead`."""
-
-    def take(self, job: Job, stages: Stages) -> Picture | None:
-        """Return a picture that was read ahead; None: it was not."""
-
-    def start(self) -> None:
-        """Begin to read what comes next, unless that is begun."""
-
-
 def cut_out(
     job: Job, settings: Settings, engine: NetworkEngine, model: ModelSpec, stages: Stages
 ) -> Outcome:
@@ -194,99 +183,11 @@ def cut_out(
     with stages.stage("predict"):
         raw = engine.predict(picture.tensor)
     picture.cpu_s += stages.cpu_clock() - cpu_before
-    looking = _look(picture, raw[0], settings, model)
+    looking = look(picture, raw[0], settings, model)
     if looking.box is not None:
         with stages.stage("focus"):
             looks.take_looks([looking], engine, model, stages)
-    return _finish(picture, looking, settings)
-
-
-def cut_out_together(
-    jobs: list[Job],
-    settings: Settings,
-    engine: NetworkEngine,
-    model: ModelSpec,
-    stages: Stages,
-    *,
-    ahead: NextPictures | None = None,
-) -> list[Outcome | Undone]:
-    """Cut several pictures out, with one run of the network for all of them.
-
-    With `ahead`, pictures that it has read are not read again, and it reads the next ones while
-    these are written, unless one of these is decoded or encoded whole.
-
-    Each picture's `predict` and `focus`, and what those runs add to its `cpu_s`, are its share of
-    them. A picture that cannot be read or written, or for which the network has no answer, does not
-    keep the others from being done.
-
-    Returns:
-        For each job what it made, or what went wrong with it.
-
-    Raises:
-        CancelledError, EngineError, ModelError: none of them could be done.
-    """
-    from rembg_tuner.imaging import compose
-
-    came: dict[int, Outcome | Undone] = {}
-    pictures: dict[int, Picture] = {}
-    own_stages = [stages.of_one() for _ in jobs]
-    # All of those first: nothing is read ahead any more while others are read.
-    known = [
-        ahead.take(job, own) if ahead else None for job, own in zip(jobs, own_stages, strict=True)
-    ]
-    for i, (job, own) in enumerate(zip(jobs, own_stages, strict=True)):
-        try:
-            pictures[i] = known[i] or begin(job, settings, engine, model, own)
-        except (PictureError, OutputError, SettingsError) as error:  # its box lies outside
-            came[i] = Undone(error=error, stage=own.current)
-    came |= _answer_together(pictures, settings, engine, model, stages)
-    is_free = ahead is not None and not any(
-        compose.whole_bytes(one.header, settings.max_side, Path(one.job.output))
-        for one in pictures.values()
-    )
-    for i, picture in pictures.items():
-        if picture.looking is None:
-            continue
-        try:
-            came[i] = _finish(picture, picture.looking, settings, ahead if is_free else None)
-        except (PictureError, OutputError, EngineError) as error:
-            came[i] = Undone(error=error, stage=picture.stages.current)
-    return [came[i] for i in range(len(jobs))]
-
-
-def _answer_together(
-    pictures: dict[int, Picture],
-    settings: Settings,
-    engine: NetworkEngine,
-    model: ModelSpec,
-    stages: Stages,
-) -> dict[int, Undone]:
-    """Run the network for several pictures, and look again at them.
-
-    Return those without an answer.
-    """
-    from rembg_tuner.imaging import network_input
-    from rembg_tuner.worker import looks
-
-    undone: dict[int, Undone] = {}
-    if not pictures:
-        return undone
-    cpu_before = stages.cpu_clock()
-    with stages.stage("predict"):
-        raw = engine.predict(network_input.join([p.tensor for p in pictures.values()]))
-    share_s = (stages.cpu_clock() - cpu_before) / len(pictures)
-    looking = []
-    for (i, picture), one in zip(pictures.items(), raw, strict=True):
-        picture.cpu_s += share_s
-        picture.stages.seconds["predict"] = stages.seconds["predict"] / len(pictures)
-        try:
-            looking.append(_look(picture, one, settings, model))
-        except EngineError as error:
-            undone[i] = Undone(error=error, stage=picture.stages.current)
-    if any(one.box is not None for one in looking):
-        with stages.stage("focus"):
-            looks.take_looks(looking, engine, model, stages)
-    return undone
+    return finish(picture, looking, settings)
 
 
 def begin(
@@ -338,7 +239,7 @@ def _given_box(settings: Settings, header: PictureHeader) -> Box | None:
     return box_in_picture(settings.focus_box, header.whole, header.path)
 
 
-def _look(picture: Picture, raw: RawOutput, settings: Settings, model: ModelSpec) -> Looking:
+def look(picture: Picture, raw: RawOutput, settings: Settings, model: ModelSpec) -> Looking:
     """Begin the looks at a picture with the network's answer, float32 (c, h, w)."""
     from rembg_tuner.imaging import matte
     from rembg_tuner.worker import looks
@@ -355,8 +256,8 @@ def _look(picture: Picture, raw: RawOutput, settings: Settings, model: ModelSpec
     return picture.looking
 
 
-def _finish(
-    picture: Picture, looking: Looking, settings: Settings, ahead: NextPictures | None = None
+def finish(
+    picture: Picture, looking: Looking, settings: Settings, ahead: ReadAhead | None = None
 ) -> Outcome:
     """Write the cut-out of a picture whose matte is decided; read ahead meanwhile."""
     from rembg_tuner.imaging import compose

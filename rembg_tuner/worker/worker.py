@@ -32,7 +32,7 @@ from rembg_tuner.engines.table import ENGINES, open_engine
 from rembg_tuner.models.spec import ModelSpec, verify
 from rembg_tuner.settings.address_space import root_reason
 from rembg_tuner.settings.building import build_settings
-from rembg_tuner.worker.pipeline import Job, Outcome, Stages, Undone, cut_out_together, run_job
+from rembg_tuner.worker.pipeline import Job, Outcome, Stages, Undone, run_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -158,6 +158,7 @@ class Worker:
         Read the following ones meanwhile.
         """
         from rembg_tuner.worker.read_ahead import ReadAhead
+        from rembg_tuner.worker.together import cut_out_together
 
         loaded, model = self._loaded()
         engine = cast("NetworkEngine", loaded)
