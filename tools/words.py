@@ -1,4 +1,4 @@
-"""Bring the page's catalogues up to date with the source: `make words`, or `python tools/words.py`.
+"""Update the page's catalogues from the source: `make words`, or `python tools/words.py`.
 
 Every language of `rembg_tuner.web.locale.catalogues.LANGUAGES` but English has a .po file; one that is
 missing is made. Translations are kept, new texts are added without one, and what nothing says any
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 PACKAGE = "rembg_tuner"
 # Rooms whose messages never reach a page.
 ELSEWHERE = (
+    "api.py",
     "tuning/article.py",
     "tuning/bench/**.py",
     "batch/**.py",
