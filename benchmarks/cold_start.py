@@ -61,10 +61,10 @@ class Finder:
             watch()
 def watch():
     try:
-        from rembg_tuner.runtime import process
+        from rembg_tuner.base.child_process import ChildProcess as Worker
     except ImportError:  # the layout before
-        from rembg_tuner.running import process
-    real, end = process.WorkerProcess.receive, process.WorkerProcess.close
+        from rembg_tuner.running.process import WorkerProcess as Worker
+    real, end = Worker.receive, Worker.close
     def receive(self, timeout_s):
         if not any(name == "command imported, settings made" for name, _ in marks):
             mark("command imported, settings made")
@@ -83,7 +83,7 @@ def watch():
         mark("result written, worker is told to end")
         end(self)
         mark("worker has ended")
-    process.WorkerProcess.receive, process.WorkerProcess.close = receive, close
+    Worker.receive, Worker.close = receive, close
 spawn = os.posix_spawn
 def launch(*words, **rest):
     pid = spawn(*words, **rest)

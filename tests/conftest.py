@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from rembg_tuner.base.files import CACHE_VARIABLE
 from rembg_tuner.runtime import outcomes
-from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.picture_processes import Comparer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from made_trials import make_trial
 
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
-from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.picture_processes import Comparer
 from rembg_tuner.settings.results import CONCURRENT_RUN, Failure, Result
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.budgets import Budgets

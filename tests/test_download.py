@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rembg_tuner.base.child_environment import child_environment
 from rembg_tuner.base.errors import CancelledError, DownloadError, ModelError, OutputError
+from rembg_tuner.base.spawning import child_environment
 from rembg_tuner.models.catalogue import CatalogueEntry, find_model, read_catalogue
 from rembg_tuner.models.spec import verify
 from rembg_tuner.runtime import download

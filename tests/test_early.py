@@ -22,7 +22,7 @@ import pytest
 
 from rembg_tuner.cli.early import guess_engine, launch_early
 from rembg_tuner.engines.table import ENGINES
-from rembg_tuner.runtime.launching import EarlyWorker, LaunchedWorker
+from rembg_tuner.runtime.launching import EarlyWorker, launch_worker
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.presets import (
     DEFAULT_PRESET,
@@ -51,7 +51,8 @@ sys.meta_path.insert(0, Finder())
 real = os.posix_spawn
 def spawn(path, words, environment, **rest):
     pid = real(path, words, environment, **rest)
-    sys.stderr.write(f"spawned {words[4]} {pid} {'early' if 'argparse' not in sys.modules else 'late'}\\n")
+    if "-c" in words:  # a worker, and not the process that converts its model
+        sys.stderr.write(f"spawned {words[4]} {pid} {'early' if 'argparse' not in sys.modules else 'late'}\\n")
     return pid
 os.posix_spawn = spawn
 from rembg_tuner.cli.main import main
@@ -197,14 +198,14 @@ def test_a_worker_inherits_its_own_descriptors_only(
     stand_in(f'ls /proc/self/fd > "{told}"')
     out, into = os.pipe()
     os.set_inheritable(into, True)  # noqa: FBT003  # it takes no keyword
-    first = LaunchedWorker("openvino", dict(os.environ))
+    first = launch_worker("openvino", dict(os.environ))
     assert first.wait(20) == 0
-    second = LaunchedWorker("openvino", dict(os.environ))  # beside the first one's pipes
+    second = launch_worker("openvino", dict(os.environ))  # beside the first one's pipes
     assert second.wait(20) == 0
     for descriptor in (out, into):
         os.close(descriptor)
     for one in (first, second):
-        assert os.read(one.result_out, 1) == b""  # nobody else holds the pipe's other end
+        assert os.read(one._open[2], 1) == b""  # nobody else holds the pipe's other end
         one.close()
     *kept, listing = told.read_text(encoding="ascii").split()
     assert kept == ["0", "1", "2", "3", "4"]
@@ -222,7 +223,7 @@ def test_a_descriptor_beyond_the_limit_of_open_files_does_no_harm(
     os.set_inheritable(far, True)  # noqa: FBT003  # it takes no keyword
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[0] - 1, limits[1]))
     try:
-        worker = LaunchedWorker("openvino", dict(os.environ))
+        worker = launch_worker("openvino", dict(os.environ))
         assert worker.wait(20) == 0
         worker.close()
     finally:
@@ -245,12 +246,12 @@ def test_a_log_goes_where_temporary_files_go(
     monkeypatch: pytest.MonkeyPatch, stand_in: Callable[[str], None], tmp_path: Path
 ) -> None:
     """Where the named folder is not there, into another."""
-    stand_in("echo last words")
+    stand_in("echo the last line")
     for folder in (tmp_path, tmp_path / "absent"):
         monkeypatch.setenv("TMPDIR", str(folder))
-        worker = LaunchedWorker("openvino", dict(os.environ))
+        worker = launch_worker("openvino", dict(os.environ))
         worker.wait(20)
-        assert os.pread(worker.log, 100, 0) == b"last words\n"
+        assert os.pread(worker.log, 100, 0) == b"the last line\n"
         worker.close()
     assert [path.name for path in tmp_path.iterdir()] == ["python"]
 
@@ -258,20 +259,21 @@ def test_a_log_goes_where_temporary_files_go(
 def test_a_worker_is_taken_once_and_only_for_its_engine(stand_in: Callable[[str], None]) -> None:
     """What nobody takes, and what is of another engine, is ended and leaves no zombie."""
     stand_in("exec sleep 60")
-    workers = [LaunchedWorker("ncnn", dict(os.environ)) for _ in range(3)]
-    with EarlyWorker(workers[0]) as early:
+    workers = [launch_worker("ncnn", dict(os.environ)) for _ in range(3)]
+    pids = [worker.pid for worker in workers]
+    with EarlyWorker("ncnn", workers[0]) as early:
         assert early.started_at == workers[0].started_at
         assert early.take("ncnn") is workers[0]
         assert early.take("ncnn") is None
     assert workers[0].poll() is None
-    workers[0].end()
-    with EarlyWorker(workers[1]) as early:
+    workers[0].close()
+    with EarlyWorker("ncnn", workers[1]) as early:
         assert early.take("openvino") is None
         assert workers[1].exit_code == -signal.SIGKILL
-    with EarlyWorker(workers[2]):
+    with EarlyWorker("ncnn", workers[2]):
         pass
     assert [worker.exit_code for worker in workers] == [-signal.SIGKILL] * 3
-    assert not any(psutil.pid_exists(worker.pid) for worker in workers)
+    assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
 # The command

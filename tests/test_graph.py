@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from rembg_tuner.base.child_process import ChildProcess
 from rembg_tuner.base.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.engines.ncnn import pnnx
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, find_model
@@ -331,7 +332,13 @@ def test_nothing_has_its_name_before_it_was_run(
     assert seen[-1] != []
     assert list(tmp_path.iterdir()) == []
     # And one that ended otherwise than well leaves nothing either, whatever it had written.
-    monkeypatch.setattr(derived, "_wait", lambda process, _is_cancelled: process.kill())
+
+    def kill(process: ChildProcess, *_: object, **__: object) -> str:
+        process.start()
+        process.kill()
+        return ""
+
+    monkeypatch.setattr(ChildProcess, "read_to_end", kill)
     with pytest.raises(EngineError, match="was ended by SIGKILL; the system may have run out"):
         fitted(U2NETP, tmp_path, side=0, batch=16)
     assert list(tmp_path.iterdir()) == []
@@ -517,7 +524,7 @@ def test_a_file_that_is_no_graph_is_refused_in_one_sentence(
 def test_what_was_made_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second time nothing is started; another size of a graph makes another file."""
     first = fitted(U2NETP, tmp_path, side=128)
-    monkeypatch.setattr("subprocess.Popen", None)
+    monkeypatch.setattr("os.posix_spawn", None)
     assert fitted(U2NETP, tmp_path, side=128) == first
     with pytest.raises(TypeError):
         fitted(U2NETP, tmp_path, side=160)

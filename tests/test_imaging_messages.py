@@ -16,7 +16,7 @@ from rembg_tuner.imaging import complaints, compose, source
 from rembg_tuner.imaging.complaints import unwritable_text
 from rembg_tuner.imaging.header import read_header
 from rembg_tuner.imaging.matte import PictureMatte
-from rembg_tuner.runtime.previewer import Inspector
+from rembg_tuner.runtime.picture_processes import Inspector
 
 GREY = pyvips.Image.gaussnoise(40, 30, mean=128, sigma=40, seed=1).cast("uchar")
 PNG = GREY.pngsave_buffer()

@@ -21,8 +21,8 @@ from rembg_tuner.runtime.preflight import why_not_fit
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.slots import PictureRun, TrialRun, open_slots, runs_of, submit_run
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.runtime.warm import RunPeak, WarmWorker
 from rembg_tuner.runtime.watch import FailedRunError, OverLimitError
+from rembg_tuner.runtime.workers import RunPeak, WarmWorker
 from rembg_tuner.settings.host import Host
 from rembg_tuner.settings.machine import LIBVIPS_PACKAGE
 from rembg_tuner.settings.resolve import resolve

@@ -17,8 +17,8 @@ import pytest
 from made_networks import bright_things
 from watched import Watched
 
-from rembg_tuner.base.child_environment import numba_environment
 from rembg_tuner.base.errors import OutputError
+from rembg_tuner.base.spawning import numba_environment
 from rembg_tuner.export.targets import export
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.runtime.download import get_model

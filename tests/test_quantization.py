@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from made_networks import bright_things
 from onnx import TensorProto, helper
 
-from rembg_tuner.base.child_environment import child_environment
 from rembg_tuner.base.errors import MissingModelError, ModelError, SettingsError
 from rembg_tuner.base.files import CACHE_VARIABLE
+from rembg_tuner.base.spawning import child_environment
 from rembg_tuner.cli.main import main
 from rembg_tuner.engines.protocols import INT8_MARK
 from rembg_tuner.imaging.quality import sure_share

@@ -20,16 +20,16 @@ import psutil
 import pytest
 from PIL import Image
 
+from rembg_tuner.base.child_process import InvalidAnswerError
 from rembg_tuner.base.files import CACHE_VARIABLE, user_cache_folder
 from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging import png_writer
 from rembg_tuner.runtime.limits import MemoryLimit
 from rembg_tuner.runtime.measurements import Measurements
 from rembg_tuner.runtime.meter import Meter
-from rembg_tuner.runtime.process import WorkerRubbishError, _read_message
 from rembg_tuner.runtime.runner import Runner, _has_room, _may_be_of_others, _Turn
 from rembg_tuner.runtime.this_machine import read_machine
-from rembg_tuner.runtime.watch import FailedRunError
+from rembg_tuner.runtime.watch import FailedRunError, read_event
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.settings.settings import Settings
@@ -715,12 +715,12 @@ def test_a_second_thread_is_told_busy(runner: Runner, tmp_path: Path) -> None:
         pytest.param("segfault", "crash", "SIGSEGV", id="segfault"),
         pytest.param("killed", "crash", "SIGKILL; the system may have run out", id="kill-9"),
         pytest.param(
-            "exit", "crash", "exit code 3; its last words: the sky is falling", id="exit-code"
+            "exit", "crash", "exit code 3; last log line: the sky is falling", id="exit-code"
         ),
-        pytest.param("rubbish", "crash", "rubbish', which is no message", id="rubbish"),
+        pytest.param("rubbish", "crash", "rubbish', which is not a message", id="rubbish"),
         pytest.param("half", "crash", "exit code 0", id="half-a-line"),
-        pytest.param("hollow", "crash", "which is no message", id="event-without-content"),
-        pytest.param("close", "crash", "closed its pipe and ran on", id="pipe-closed"),
+        pytest.param("hollow", "crash", "which is not a message", id="event-without-content"),
+        pytest.param("close", "crash", "closed its pipe but did not end", id="pipe-closed"),
         pytest.param("hang", "timeout", "deadline of", id="hang"),
         pytest.param("half-and-hang", "timeout", "deadline of", id="half-a-line-and-hang"),
         pytest.param("chatter", "timeout", "deadline of", id="chatter"),
@@ -782,8 +782,8 @@ def test_noise_on_fd_1_and_2_neither_confuses_nor_blocks(
     [
         pytest.param("exit", "exit code 7", id="ends"),
         pytest.param("rubbish", "Hello from a library", id="rubbish"),
-        pytest.param("endless", "without end", id="endless-line"),
-        pytest.param("empty", "no message", id="event-without-content"),
+        pytest.param("endless", "xxx', which is not a message", id="endless-line"),
+        pytest.param("empty", "not a message", id="event-without-content"),
         pytest.param("list", "[1, 2]", id="not-an-object"),
         pytest.param("unknown", "joy", id="unknown-event"),
         pytest.param("ready-then-end", "exit code 0", id="ready-and-gone"),
@@ -1087,19 +1087,19 @@ def test_a_picture_that_cannot_be_read_is_bad_input_and_the_worker_stays(
 )
 def test_what_is_no_message_of_ours_is_rubbish(content: dict[str, object]) -> None:
     """A worker that went wrong ends the run, never the program."""
-    with pytest.raises(WorkerRubbishError, match="which is no message"):
-        _read_message(json.dumps(content).encode())
+    with pytest.raises(InvalidAnswerError, match="which is not a message"):
+        read_event(json.loads(json.dumps(content)))
 
 
 def test_a_message_comes_through_the_pipe_as_it_was() -> None:
     """With its parameters and its code, of one picture and of several."""
     said = Message("{path} is at {share:.0%}", code="a_code", path=Path("/a/b.png"), share=0.5)
     failed = {"event": "failed", "kind": "bad_input", "stage": "load", "message": said.to_json()}
-    assert _read_message(json.dumps(failed).encode())["message"] == said
+    assert read_event(json.loads(json.dumps(failed)))["message"] == said
     outcomes = [
         {"warnings": [said.to_json()]},
         {"kind": "bad_input", "message": said.to_json(), "stage": "write"},
     ]
-    read = _read_message(json.dumps({"event": "done_together", "outcomes": outcomes}).encode())
+    read = read_event(json.loads(json.dumps({"event": "done_together", "outcomes": outcomes})))
     assert read["outcomes"][0]["warnings"] == (said,)
     assert read["outcomes"][1]["message"] == said

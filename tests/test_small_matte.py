@@ -10,7 +10,7 @@ import pyvips
 
 from rembg_tuner.base.small_matte import SmallMatte, read_small_matte
 from rembg_tuner.imaging.comparisons import shrink
-from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.picture_processes import Comparer
 
 
 def matte_of(*levels: int) -> SmallMatte:

@@ -28,7 +28,7 @@ from rembg_tuner.base.errors import OutputError, SettingsError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.cli.main import main
 from rembg_tuner.imaging.comparisons import another_shape
-from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.picture_processes import Comparer
 from rembg_tuner.settings.building import build_settings
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.budgets import Budgets
@@ -612,8 +612,6 @@ def test_the_comparer_says_what_does_not_read(tmp_path: Path, comparer: Comparer
         comparer.compare(str(tmp_path / "absent.png"), None, thumbnail=str(tmp_path / "t.webp"))
     found = comparer.compare(str(COFFEE), str(COFFEE), difference=str(tmp_path / "d.webp"))
     assert (found.mae, found.iou, found.boundary_f) == (0, 1, 1)
-    process = comparer._process._process
-    assert process is not None
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(comparer._process.pid, signal.SIGKILL)
+    comparer._process.wait(20)
     assert comparer.compare(str(COFFEE), None).iou is None

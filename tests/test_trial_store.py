@@ -15,7 +15,7 @@ import pytest
 from fake_trial_runner import FakeTrialRunner
 from made_trials import make_trial
 
-from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.picture_processes import Comparer
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.machine import LIBVIPS_PACKAGE
 from rembg_tuner.settings.settings import Settings

@@ -21,7 +21,7 @@ from test_ui_visit import FAILURE, RESULT, turn
 
 from rembg_tuner.base.errors import OutputError, PictureError, PictureTooLargeError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.runtime.previewer import Inspector
+from rembg_tuner.runtime.picture_processes import Inspector
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.web.pages.arrival import Arrival
 from rembg_tuner.web.pages.choices import preset_settings
@@ -384,10 +384,7 @@ def test_the_inspector_keeps_limits_and_starts_anew(inspector: Inspector, tmp_pa
         inspector.inspect(picture, max_pixels=2399)
     with pytest.raises(PictureTooLargeError, match="60 x 40 px"):
         inspector.make_original(picture, target, max_pixels=2399)
-    process = inspector._process._process
-    assert process is not None
-    process.kill()
-    process.wait()
+    inspector._process.kill()
     with pytest.raises(PictureError, match="not there"):
         inspector.inspect(tmp_path / "absent.png", max_pixels=2400)
     found = inspector.inspect(picture, max_pixels=2400)

@@ -20,6 +20,7 @@ from made_trials import make_trial
 from PIL import Image
 
 from rembg_tuner.base import files as cache
+from rembg_tuner.base.child_process import ChildProcess
 from rembg_tuner.base.colours import parse_colour
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
@@ -28,7 +29,7 @@ from rembg_tuner.export.targets import export
 from rembg_tuner.imaging import complaints, formats, matte
 from rembg_tuner.imaging.header import read_header
 from rembg_tuner.models import catalogue, spec
-from rembg_tuner.runtime import download, load, preflight, process, runner
+from rembg_tuner.runtime import download, load, preflight, runner
 from rembg_tuner.runtime.limits import MemoryLimit
 from rembg_tuner.runtime.measurements import Peak
 from rembg_tuner.runtime.slots import PictureRun, open_slots, runs_of, submit_run
@@ -125,21 +126,14 @@ def resolved(preset: str | None, able: Machine, **given: object) -> Said:
     return found[1]
 
 
-def obituary(code: int, log: bytes) -> Said:
-    """Return what is said of a worker that ended so."""
-    reading, writing = os.pipe()
+def exit_reason(code: int, log: bytes) -> Said:
+    """Return the reason of a worker that ended so."""
     with tempfile.TemporaryFile() as kept:
         kept.write(log)
         kept.flush()
-        child = mock.Mock(exit_code=code, oom_kills=None, result_out=reading, log=kept.fileno())
-        child.wait.return_value = code
-        worker = process.WorkerProcess("onnxruntime", cache=Path(), launched=child)
-        try:
-            return worker.obituary()
-        finally:
-            worker._selector.close()
-            os.close(reading)
-            os.close(writing)
+        worker = ChildProcess(("worker",))
+        worker.exit_code, worker._open = code, (kept.fileno(),)
+        return worker.exit_reason()
 
 
 def busy() -> Message:
@@ -329,9 +323,9 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     # runs
     "run, deadline": lambda f: runner._deadline_text(30.0, 1),
     "run, deadline of several": lambda f: runner._deadline_text(30.0, 4),
-    "worker, killed": lambda f: obituary(-9, b""),
-    "worker, last words": lambda f: obituary(-11, b"one\nterminate called\n"),
-    "worker, exit code": lambda f: obituary(3, b""),
+    "worker, killed": lambda f: exit_reason(-9, b""),
+    "worker, last log line": lambda f: exit_reason(-11, b"one\nterminate called\n"),
+    "worker, exit code": lambda f: exit_reason(3, b""),
     "memory, known too large": lambda f: remembered(150, 190, 300),
     "memory, nothing fits": lambda f: remembered(300),
     "address space": lambda f: low_limit(),

@@ -19,7 +19,7 @@ from rembg_tuner.base.messages import Message, render
 from rembg_tuner.base.small_matte import read_small_matte
 from rembg_tuner.base.units import MIB
 from rembg_tuner.base.yaml_files import format_mapping
-from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.picture_processes import Comparer
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.host import read_host

@@ -1,27 +1,36 @@
-"""A process that answers lines of JSON, seen from its parent.
+"""A child process seen from its parent: requests and answers as lines of JSON on its own pipes.
 
-Started when first needed, kept, ended when it hangs.
+The command line starts a worker before it imports the rest of this program. Therefore this module
+imports almost nothing, and has no dataclass.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
+import _signal as signal  # type: ignore[import-not-found]  # a part of the interpreter without stubs
 import os
-import select
-import subprocess
-import sys
-import tempfile
 import time
-from dataclasses import dataclass, field
-from typing import IO, Any
+from _thread import allocate_lock
 
-from rembg_tuner.base.child_environment import child_environment
-from rembg_tuner.base.messages import Message, quoted
+from rembg_tuner.base.spawning import child_environment, open_log, raised, spawn
+
+TYPE_CHECKING = False  # `typing` and `pathlib` take a while to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from rembg_tuner.base.messages import Message
+
+REAP_TIMEOUT_S = 5.0
+PRIVATE, STANDARD = (3, 4), (0, 1)  # descriptors of requests and answers in the child
+_POLL_S = 0.001
+_CANCEL_POLL_S = 0.05
+_READ_BYTES = 65536
+_MAX_LINE_BYTES = 2**20  # a message has some thousand bytes
+_LOG_TAIL_BYTES = 2000
 
 
-class NoAnswerError(OSError):
-    """A process ended instead of answering.
+class ChildGoneError(OSError):
+    """The child closed its end of a pipe, or has ended.
 
     Attributes:
         message: the reason.
@@ -33,110 +42,307 @@ class NoAnswerError(OSError):
         self.message = message
 
 
-class LateAnswerError(NoAnswerError, TimeoutError):
-    """An answer took too long."""
+class InvalidAnswerError(ChildGoneError):
+    """The child wrote something that is not a message; nothing it writes can be trusted now."""
 
 
-@dataclass(slots=True)
-class AnsweringProcess:
-    """One module run as a process: a request a line in, an answer a line out.
+class AnswerTimeoutError(ChildGoneError, TimeoutError):
+    """An answer took too long; the child was killed."""
+
+
+class ChildProcess:
+    """One command run as a child, started when first needed and again after its end.
 
     Attributes:
-        module: what `python -m` runs.
-        timeout_s: after which an answer is given up and the process ended.
-        command: another program to run instead of the module; empty: the module.
-        environment: its environment; None: this program's own for its processes.
+        started_at: `perf_counter` when it was started.
+        pid: its process id.
+        exit_code: negative for the signal that ended it; None: it is not known to have ended.
+        was_killed: this process killed it.
+        oom_kills: the kernel's count of processes killed for memory when it was started, set by
+            whoever needs it; None: unknown.
     """
 
-    module: str
-    timeout_s: float
-    command: tuple[str, ...] = ()
-    environment: dict[str, str] | None = None
-    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _log: IO[bytes] | None = field(default=None, init=False)
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        descriptors: tuple[int, int] = STANDARD,
+    ) -> None:
+        """Describe a child; `start` starts it.
+
+        Args:
+            command: the program and its arguments.
+            environment: of the child; None: `child_environment` with few threads and arenas.
+            descriptors: of requests and answers in the child. With PRIVATE ones its standard output
+                goes to the log, so that what a library prints is not taken for an answer.
+        """
+        self._command, self._environment = tuple(command), environment
+        self._descriptors = descriptors
+        self.oom_kills: int | None = None
+        self.exit_code: int | None = None
+        self.was_killed = False
+        self.pid, self.started_at = 0, 0.0
+        self._open: tuple[int, ...] = ()  # the log, the pipe of requests, the pipe of answers
+        self._pending = b""
+        self._lock = allocate_lock()
 
     def start(self) -> None:
-        """Start the process unless it runs, so that it is ready when it is asked.
+        """Start the child unless it runs.
 
         Raises:
             OSError: no process could be started.
         """
-        if self._process is not None and self._process.poll() is None:
+        if self._open and self.poll() is None:
             return
         self.close()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
-        self._process = subprocess.Popen(
-            self.command or (sys.executable, "-P", "-m", self.module),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            # an answer is read as it comes, so that half of one cannot outwait the deadline
-            bufsize=0,
-            process_group=0,  # the terminal's Ctrl-C is this process's to handle
-            env=_lean_environment() if self.environment is None else self.environment,
-        )
+        self.exit_code, self.was_killed, self._pending = None, False, b""
+        environment = self._environment
+        if environment is None:
+            lean = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+            environment = {**child_environment(), **lean}
+        self.started_at = time.perf_counter()
+        own: list[int] = []
+        lent: list[int] = []
+        try:
+            # A file, not a pipe: a full pipe that is not read would stop the child.
+            own.append(open_log())
+            for mine, its in ((1, 0), (0, 1)):
+                ends = os.pipe()
+                own.append(ends[mine])
+                lent.append(raised(ends[its]))
+            self.pid = spawn(self._command, environment, [own[0], *lent], self._descriptors)
+            self._open = tuple(own)
+        except OSError:
+            for descriptor in own:
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in lent:
+                os.close(descriptor)
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request and wait for its answer.
+    @property
+    def log(self) -> int:
+        """The descriptor of the log file."""
+        return self._open[0]
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send one request.
 
         Raises:
-            LateAnswerError: it took too long; the process is ended.
-            OSError, ValueError: the process is gone, or answers nothing that can be read.
+            ChildGoneError: the child does not read it.
+        """
+        import json
+
+        try:
+            os.write(self._open[1], json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            raise self._gone() from error
+
+    def receive(self, timeout_s: float) -> dict[str, Any] | None:
+        """Wait for one message; None when the time is up.
+
+        Raises:
+            ChildGoneError: the child closed its end, as it does when it ends.
+            InvalidAnswerError: it wrote something else than a JSON object.
+        """
+        if b"\n" not in self._pending:
+            piece = self._read(timeout_s)
+            if piece is None:
+                return None
+            if not piece:
+                raise self._gone()
+            self._pending += piece
+        line, newline, rest = self._pending.partition(b"\n")
+        if newline:
+            self._pending = rest
+            return _read_object(line)
+        if len(line) > _MAX_LINE_BYTES:
+            raise invalid_answer(line)
+        return None
+
+    def _read(self, timeout_s: float) -> bytes | None:
+        """Read what has come; empty: the child closed its end; None: the time is up."""
+        import select
+
+        poller = select.poll()
+        poller.register(self._open[2], select.POLLIN)
+        return os.read(self._open[2], _READ_BYTES) if poller.poll(timeout_s * 1000) else None
+
+    def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Start the child unless it runs, send a request and wait for its answer.
+
+        Raises:
+            AnswerTimeoutError: it took too long; the child was killed.
+            ChildGoneError, InvalidAnswerError: the child ended, or wrote no JSON.
+            OSError: no process could be started.
         """
         self.start()
-        process = self._process
-        assert process is not None  # it was just started
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(request).encode() + b"\n")
-        answer: dict[str, Any] = json.loads(self._read_line(process.stdout.fileno()))
-        return answer
+        self.send(request)
+        end = time.perf_counter() + timeout_s
+        while (left_s := end - time.perf_counter()) > 0:
+            if (answer := self.receive(left_s)) is not None:
+                return answer
+        raise self._late(timeout_s)
 
-    def _read_line(self, pipe: int) -> bytes:
-        """Read up to a line's end.
+    def read_to_end(
+        self, timeout_s: float, *, is_cancelled: Callable[[], bool] = lambda: False
+    ) -> str:
+        """Start the child unless it runs, and return what it writes until it ends.
+
+        Args:
+            timeout_s: after which the child is killed.
+            is_cancelled: called 20 times per second.
 
         Raises:
-            LateAnswerError: it took too long; the process is ended.
-            NoAnswerError: the process is gone, with the last line of its log.
+            AnswerTimeoutError: it took too long.
+            CancelledError: `is_cancelled` returned true; the child was killed.
+            OSError: no process could be started.
         """
-        deadline, read = time.monotonic() + self.timeout_s, b""
-        while not read.endswith(b"\n"):
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or not select.select([pipe], [], [], left_s)[0]:
-                self.close()
-                raise LateAnswerError(
-                    Message("it took more than {timeout_s:.0f} s", timeout_s=self.timeout_s)
-                )
-            part = os.read(pipe, 65536)
-            if not part:
-                raise NoAnswerError(self._last_words())
-            read += part
-        return read
+        self.start()
+        end, text = time.perf_counter() + timeout_s, b""
+        while True:
+            has_ended = self.poll() is not None
+            piece = self._read(0 if has_ended else _CANCEL_POLL_S)
+            text += piece or b""
+            if has_ended and not piece:
+                return text.decode(errors="replace")
+            if is_cancelled():
+                from rembg_tuner.base.errors import CancelledError
+                from rembg_tuner.base.messages import Message
 
-    def _last_words(self) -> Message:
-        """Return the last line that the process wrote to its standard error."""
-        lines: list[str] = []
-        if self._log is not None:
-            self._log.seek(0)
-            lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return quoted(lines[-1]) if lines else Message("it gave no reason")
+                self.kill()
+                raise CancelledError(Message("the run was cancelled"))
+            if time.perf_counter() > end:
+                raise self._late(timeout_s)
+            if piece == b"":
+                time.sleep(_POLL_S)  # it closed its end and still runs
+
+    def _gone(self) -> ChildGoneError:
+        """Return the error of a child that has ended, with the last line of its log."""
+        from rembg_tuner.base.messages import Message, quoted
+
+        last = self.last_log_line()
+        return ChildGoneError(quoted(last) if last else Message("it gave no reason"))
+
+    def _late(self, timeout_s: float) -> AnswerTimeoutError:
+        """Kill the child, and return the error."""
+        from rembg_tuner.base.messages import Message
+
+        self.close()
+        return AnswerTimeoutError(
+            Message("it took more than {timeout_s:.0f} s", timeout_s=timeout_s)
+        )
+
+    def poll(self) -> int | None:
+        """Return its exit code; None: it runs."""
+        with self._lock:  # two threads may ask
+            if self.exit_code is None and self.pid:
+                try:
+                    pid, status = os.waitpid(self.pid, os.WNOHANG)
+                except ChildProcessError:  # SIGCHLD is ignored here, so that the kernel forgot it
+                    self.exit_code = 0
+                else:
+                    if pid:
+                        self.exit_code = os.waitstatus_to_exitcode(status)
+                        _kill_group(pid)  # at once, before another process can have its number
+            return self.exit_code
+
+    def is_alive(self) -> bool:
+        """Return whether it runs."""
+        return bool(self._open) and self.poll() is None
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for its end, and return its exit code; None: it still runs when the time is up."""
+        end = time.perf_counter() + timeout_s
+        while self.poll() is None and time.perf_counter() < end:
+            time.sleep(_POLL_S)
+        return self.exit_code
+
+    def kill(self) -> None:
+        """Kill it and the processes that it started, and wait until its memory is free."""
+        if self.pid and self.poll() is None:  # only `poll` frees its number
+            self.was_killed = True
+            _kill_group(self.pid)
+            self.wait(REAP_TIMEOUT_S)
 
     def close(self) -> None:
-        """End the process."""
-        process, self._process = self._process, None
-        log, self._log = self._log, None
-        if log is not None:
-            log.close()
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        """Kill it, and close its descriptors."""
+        self.kill()
+        closing, self._open, self.pid = self._open, (), 0
+        for descriptor in closing:
+            os.close(descriptor)
+
+    def exit_reason(self) -> Message:
+        """Return how a worker ended, and the last line that it logged; it is killed if it runs."""
+        from rembg_tuner.base.messages import Message, Quoted
+
+        self.wait(0.5)
+        self.kill()
+        code = self.exit_code
+        if self.was_killed:
+            how = Message("the worker closed its pipe but did not end, so it was killed")
+        elif code is not None and code < 0:
+            how = _signal_text(-code)
+        else:
+            how = Message("the worker ended with exit code {number}", number=code)
+        last = self.last_log_line()
+        if not last:
+            return how
+        return Message("{how}; last log line: {line}", how=how, line=Quoted(last[:300]))
+
+    def last_log_line(self) -> str:
+        """Return the last line that it wrote to its log; empty: none."""
+        if not self._open:
+            return ""
+        size = os.fstat(self.log).st_size
+        tail = os.pread(self.log, _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES))
+        return "".join(tail.decode(errors="replace").strip().splitlines()[-1:])
 
 
-def _lean_environment() -> dict[str, str]:
-    """Return this program's environment for its processes, with few threads and malloc arenas."""
-    return {**child_environment(), "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+def _kill_group(group: int) -> None:
+    """Kill what is left of a process group."""
+    try:  # noqa: SIM105  # contextlib takes a while to import
+        os.killpg(group, signal.SIGKILL)
+    except OSError:  # nothing is left
+        pass
+
+
+def _signal_text(number: int) -> Message:
+    """Return that a signal ended the worker."""
+    import signal
+
+    from rembg_tuner.base.messages import Message
+
+    is_known = number in set(signal.Signals)
+    name = signal.Signals(number).name if is_known else Message("signal {number}", number=number)
+    if number == signal.SIGKILL:
+        return Message(
+            "the worker was ended by {signal}; the system may have run out of memory", signal=name
+        )
+    return Message("the worker was ended by {signal}", signal=name)
+
+
+def _read_object(line: bytes) -> dict[str, Any]:
+    """Read one line as a JSON object.
+
+    Raises:
+        InvalidAnswerError: it is something else.
+    """
+    import json
+
+    try:
+        read = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise invalid_answer(line) from error
+    if not isinstance(read, dict):
+        raise invalid_answer(line)
+    return read
+
+
+def invalid_answer(line: bytes) -> InvalidAnswerError:
+    """Return the error of a line that is not a message."""
+    from rembg_tuner.base.messages import Message, Quoted
+
+    text = Quoted(repr(line[:80]))
+    return InvalidAnswerError(Message("the worker wrote {text}, which is not a message", text=text))

@@ -21,7 +21,7 @@ from rembg_tuner.cli.flags import (
     history_use,
     log_older_measurements,
 )
-from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.picture_processes import Comparer
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.presets import find_preset, read_presets
 from rembg_tuner.settings.requested import requested_settings

@@ -12,7 +12,7 @@ import resource
 import sys
 
 from rembg_tuner.engines.table import ENGINES, by_rank
-from rembg_tuner.runtime.launching import EarlyWorker, LaunchedWorker, lean_environment
+from rembg_tuner.runtime.launching import EarlyWorker, launch_worker, lean_environment
 
 TYPE_CHECKING = False  # `typing` itself takes a while to import
 if TYPE_CHECKING:
@@ -36,15 +36,15 @@ def launch_early(words: Sequence[str]) -> EarlyWorker:
     """
     engine = guess_engine(words) if _may_launch() else None
     if engine is None:
-        return EarlyWorker(None)
+        return EarlyWorker()
     try:
-        worker = LaunchedWorker(engine, lean_environment())
+        worker = launch_worker(engine, lean_environment())
     except OSError:
-        return EarlyWorker(None)
+        return EarlyWorker()
     from rembg_tuner.settings.host import oom_kill_count  # now that the worker is on its way
 
     worker.oom_kills = oom_kill_count()
-    return EarlyWorker(worker)
+    return EarlyWorker(engine, worker)
 
 
 def _may_launch() -> bool:

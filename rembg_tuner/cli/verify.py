@@ -19,7 +19,7 @@ from rembg_tuner.cli.flags import (
     read_overlap,
     read_share,
 )
-from rembg_tuner.runtime.comparer import Comparer
+from rembg_tuner.runtime.picture_processes import Comparer
 from rembg_tuner.settings.presets import measured_on_text, read_presets
 from rembg_tuner.tuning.measure import DirectTrialRunner
 from rembg_tuner.tuning.stats import VERIFY_ROUNDS

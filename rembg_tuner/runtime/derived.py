@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import signal
-import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rembg_tuner.base.child_environment import child_environment
+from rembg_tuner.base.child_process import AnswerTimeoutError, ChildProcess
 from rembg_tuner.base.errors import CancelledError, EngineError, ModelError
 from rembg_tuner.base.files import has_its_sum, making_folder, write_sum
 from rembg_tuner.base.messages import Message
+from rembg_tuner.base.spawning import child_environment
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.spec import EXIT_BAD_MODEL, verify
 
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings
 
 _TIMEOUT_S = 600.0
-_POLL_S = 0.05
 _FORM = 3  # raised when what is made changes, so that older files are not taken for it
 
 
@@ -86,68 +82,47 @@ def _make(wanted: Derived, source: Path, target: Path, is_cancelled: Callable[[]
 
 
 def _convert(wanted: Derived, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
-    """Run `conversion`, and raise what it tells."""
-    request = {**wanted.request(), "source": str(source), "target": str(target)}
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "rembg_tuner.worker.conversion", json.dumps(request)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.DEVNULL,
-            env=child_environment(),
-            start_new_session=True,
-        )
-        try:
-            _wait(process, is_cancelled)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # pnnx, which it may have started, too
-            process.wait()
-        if process.returncode == 0:
-            return
-        if process.returncode < 0:
-            raise EngineError(
-                Message(
-                    "the process that converts the model was ended by {signal}; the system may have"
-                    " run out of memory; choose a smaller network_size or batch_size",
-                    signal=signal.Signals(-process.returncode).name,
-                )
+    """Run `conversion`, and raise its error.
+
+    Raises:
+        CancelledError: it was cancelled.
+        ModelError, EngineError: it took too long, failed or was killed.
+    """
+    request = json.dumps({**wanted.request(), "source": str(source), "target": str(target)})
+    command = (sys.executable, "-P", "-m", "rembg_tuner.worker.conversion", request)
+    process = ChildProcess(command, child_environment())
+    try:
+        said = process.read_to_end(_TIMEOUT_S, is_cancelled=is_cancelled)
+    except CancelledError as error:
+        cancelled = Message("the run was cancelled while its model was converted")
+        raise CancelledError(cancelled) from error
+    except AnswerTimeoutError as error:
+        raise ModelError(
+            Message(
+                "the model could not be converted within {limit_s:g} s; leave network_size at 0, or"
+                " choose another engine",
+                limit_s=_TIMEOUT_S,
             )
-        log.seek(0)
-        lines = log.read().decode(errors="replace").strip().splitlines()
-    kind = ModelError if process.returncode == EXIT_BAD_MODEL else EngineError
-    raise kind(_reason_of(lines[-1] if lines else ""))
+        ) from error
+    finally:
+        process.close()
+    code = process.exit_code or 0
+    if code < 0:
+        raise EngineError(
+            Message(
+                "the process that converts the model was ended by {signal}; the system may have run"
+                " out of memory; choose a smaller network_size or batch_size",
+                signal=signal.Signals(-code).name,
+            )
+        )
+    if code:
+        kind = ModelError if code == EXIT_BAD_MODEL else EngineError
+        raise kind(_reason_of("".join(said.strip().splitlines()[-1:])))
 
 
 def _reason_of(line: str) -> Message:
-    """Read the reason that `conversion` gave."""
+    """Read the reason that `conversion` wrote."""
     try:
         return Message.from_json(json.loads(line))
     except ValueError:
         return Message("no reason was given")
-
-
-def _wait(process: subprocess.Popen[bytes], is_cancelled: Callable[[], bool]) -> None:
-    """Wait for a process's end.
-
-    Raises:
-        CancelledError: it was cancelled.
-        ModelError: it took too long.
-    """
-    waited_s = 0.0
-    while waited_s < _TIMEOUT_S:
-        try:
-            process.wait(_POLL_S)
-        except subprocess.TimeoutExpired:
-            waited_s += _POLL_S
-        else:
-            return
-        if is_cancelled():
-            raise CancelledError(Message("the run was cancelled while its model was converted"))
-    raise ModelError(
-        Message(
-            "the model could not be converted within {limit_s:g} s; leave network_size at 0, or"
-            " choose another engine",
-            limit_s=_TIMEOUT_S,
-        )
-    )

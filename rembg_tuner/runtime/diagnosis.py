@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from rembg_tuner.base.child_environment import child_environment
+from rembg_tuner.base.child_process import ChildProcess
 from rembg_tuner.base.files import open_cache
 from rembg_tuner.base.messages import Message, Term
+from rembg_tuner.base.spawning import child_environment
 from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.runtime.measurements import Measurements
@@ -165,17 +165,13 @@ def _counts(known: Measurements) -> Mapping[str, int] | None:
 
 
 def _ask(code: str) -> str:
-    """Run a line of Python in another process; empty if it fails."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_ASK_TIMEOUT_S,
-        env=child_environment(),
-        process_group=0,  # the terminal's Ctrl-C is this process's to handle
-    )
-    return done.stdout.strip() if done.returncode == 0 else ""
+    """Run a line of Python in another process, and return its output; empty if it fails."""
+    process = ChildProcess((sys.executable, "-c", code), child_environment())
+    try:
+        text = process.read_to_end(_ASK_TIMEOUT_S).strip()
+    finally:
+        process.close()
+    return text if process.exit_code == 0 else ""
 
 
 def _engine_state(spec: EngineSpec) -> EngineState:

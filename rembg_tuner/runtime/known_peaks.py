@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rembg_tuner.runtime.limits import MemoryLimit
-    from rembg_tuner.runtime.warm import RunPeak, WarmWorker
+    from rembg_tuner.runtime.workers import RunPeak, WarmWorker
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.resolve import ResolvedSettings
     from rembg_tuner.settings.settings import Settings

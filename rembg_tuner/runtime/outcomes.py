@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rembg_tuner.base.errors import TunerError
-    from rembg_tuner.runtime.warm import WarmWorker
     from rembg_tuner.runtime.watch import FailedRunError
+    from rembg_tuner.runtime.workers import WarmWorker
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.worker.pipeline import Job
 

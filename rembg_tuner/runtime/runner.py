@@ -21,12 +21,10 @@ from rembg_tuner.runtime.known_peaks import KnownPeaks, picture_bytes_of
 from rembg_tuner.runtime.limits import limit_of
 from rembg_tuner.runtime.load import OwnLoad, busy_warning
 from rembg_tuner.runtime.outcomes import Readings, failure_of, kind_of, remove_scratch_of, result_of
-from rembg_tuner.runtime.previewer import Previewer
-from rembg_tuner.runtime.process import WorkerGoneError
-from rembg_tuner.runtime.starting import Start, start_worker
+from rembg_tuner.runtime.picture_processes import Previewer
 from rembg_tuner.runtime.this_machine import read_machine, refresh
-from rembg_tuner.runtime.warm import RunPeak, WarmWorker, WarmWorkers
 from rembg_tuner.runtime.watch import DiedIdleError, FailedRunError, Progress, Watch
+from rembg_tuner.runtime.workers import RunPeak, Start, WarmWorker, WarmWorkers, start_worker
 from rembg_tuner.settings.check import check
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.resolve import resolve
@@ -431,13 +429,9 @@ class Runner:
             request |= {"op": "run", "job": asdict(jobs[0])}
         ran_s = worker.meter.runnable_s() or 0.0
         worker.meter.reset_peak()
+        watch.started_at = time.perf_counter()
         try:
-            watch.started_at = time.perf_counter()
-            worker.process.send(request)
-        except WorkerGoneError as error:
-            raise watch.death(error) from error
-        try:
-            done = watch.wait_for("done_together" if turn.is_together else "done")
+            done = watch.request(request, "done_together" if turn.is_together else "done")
         finally:
             self._count_load(worker, ran_s, time.perf_counter() - watch.started_at)
         readings = Readings(

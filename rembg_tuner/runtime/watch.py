@@ -1,28 +1,50 @@
-"""Waiting for a worker's message: sampling it meanwhile, and holding it against its limits."""
+"""Wait for an event of a worker: sample it meanwhile, and keep it within its limits."""
 
 from __future__ import annotations
 
+import json
+import signal
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rembg_tuner.base.child_process import ChildGoneError, InvalidAnswerError, invalid_answer
 from rembg_tuner.base.messages import Message
 from rembg_tuner.runtime.limits import over_limit
 from rembg_tuner.runtime.meter import SAMPLING_INTERVAL_S
-from rembg_tuner.runtime.process import WorkerGoneError, WorkerRubbishError
+from rembg_tuner.settings.host import oom_kill_count
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from rembg_tuner.base.child_process import ChildProcess
     from rembg_tuner.runtime.limits import MemoryLimit
     from rembg_tuner.runtime.meter import Meter
-    from rembg_tuner.runtime.process import WorkerProcess
     from rembg_tuner.settings.results import FailureKind, Sample
 
 CANCEL_GRACE_S = 0.4  # an engine that can stop does so in 30 ms
-_MOST_CURVE_POINTS = 300
+_MAX_CURVE_POINTS = 300
 _CPU_EVERY_SAMPLES = 10  # CPU time is read at 5 Hz: reading costs as much as the memory does
+
+
+# What each message must carry; the events: see `worker.worker`.
+_CONTENT = {
+    "ready": {"versions", "ready_at"},
+    "loaded": {"load_s", "effective", "warnings"},
+    "stage": {"stage"},
+    "done": {
+        "stages_s",
+        "renamed_at",
+        "cpu_s",
+        "output_bytes",
+        "warnings",
+        "picture_bytes",
+        "focus",
+    },
+    "done_together": {"outcomes"},
+    "failed": {"kind", "message", "stage"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +101,7 @@ class Watch:
         is_warm: the worker has run before, so that its death may be no fault of this picture's.
     """
 
-    process: WorkerProcess
+    process: ChildProcess
     meter: Meter
     cancel: threading.Event
     stage: str
@@ -103,8 +125,8 @@ class Watch:
         """
         while True:
             try:
-                message = self.process.receive(SAMPLING_INTERVAL_S)
-            except WorkerGoneError as error:
+                message = receive_event(self.process, SAMPLING_INTERVAL_S)
+            except ChildGoneError as error:
                 raise self.death(error) from error
             if message is None:
                 self._look()
@@ -118,6 +140,18 @@ class Watch:
                 self._look()
             elif message["event"] == "failed":
                 raise FailedRunError(message["kind"], message["message"], message["stage"])
+
+    def request(self, request: dict[str, Any], event: str) -> dict[str, Any]:
+        """Send a request, and wait for the event that ends it.
+
+        Raises:
+            FailedRunError: see `wait_for`.
+        """
+        try:
+            self.process.send(request)
+        except ChildGoneError as error:
+            raise self.death(error) from error
+        return self.wait_for(event)
 
     def _sample(self) -> Sample | None:
         """Read the worker once and pass it on."""
@@ -161,17 +195,18 @@ class Watch:
             self.cancelled_at = now
             try:
                 self.process.send({"op": "cancel"})
-            except WorkerGoneError as error:
+            except ChildGoneError as error:
                 raise self.death(error) from error
 
-    def death(self, error: WorkerGoneError) -> FailedRunError:
+    def death(self, error: ChildGoneError) -> FailedRunError:
         """Tell how a worker ended, and end it."""
         failure = DiedIdleError if self.is_warm and not self.is_heard else FailedRunError
-        if isinstance(error, WorkerRubbishError):
+        if isinstance(error, InvalidAnswerError):
             self.process.kill()
             said = Message("{what}, and was ended", what=error.message)
             return failure("crash", said, self.stage)
-        how, for_memory = self.process.obituary(), self.process.was_killed_for_memory()
+        how = self.process.exit_reason()
+        for_memory = _was_killed_for_memory(self.process)
         self.process.kill()
         if for_memory:
             return failure(
@@ -186,10 +221,59 @@ class Watch:
 
     def thinned_curve(self) -> tuple[tuple[float, int], ...]:
         """Keep at most 300 points, of each stretch the highest."""
-        step = -(-len(self.curve) // _MOST_CURVE_POINTS)
+        step = -(-len(self.curve) // _MAX_CURVE_POINTS)
         if step <= 1:
             return tuple(self.curve)
         return tuple(
             max(self.curve[i : i + step], key=lambda point: point[1])
             for i in range(0, len(self.curve), step)
         )
+
+
+def receive_event(worker: ChildProcess, timeout_s: float) -> dict[str, Any] | None:
+    """Wait for one event; None when the time is up.
+
+    Raises:
+        ChildGoneError: the worker closed its end, as it does when it ends.
+        InvalidAnswerError: it wrote something else than an event.
+    """
+    content = worker.receive(timeout_s)
+    return None if content is None else read_event(content)
+
+
+def read_event(content: dict[str, Any]) -> dict[str, Any]:
+    """Check an event, and read its messages.
+
+    Raises:
+        InvalidAnswerError: it is not an event.
+    """
+    event = content.get("event")
+    try:
+        if isinstance(event, str) and _CONTENT.get(event, {"unknown event"}) <= content.keys():
+            return _with_messages(content)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    raise invalid_answer(json.dumps(content).encode())
+
+
+def _with_messages(content: dict[str, Any]) -> dict[str, Any]:
+    """Return an event or an outcome with its failure and warnings as `Message`s.
+
+    Raises:
+        ValueError, TypeError, AttributeError: they are not messages.
+    """
+    read = dict(content)
+    if "message" in read:
+        read["message"] = Message.from_json(read["message"])
+    if "warnings" in read:
+        read["warnings"] = tuple(Message.from_json(one) for one in read["warnings"])
+    if "outcomes" in read:
+        read["outcomes"] = [_with_messages(one) for one in read["outcomes"]]
+    return read
+
+
+def _was_killed_for_memory(worker: ChildProcess) -> bool:
+    """Return whether the kernel killed a worker for memory, by the counter of the cgroup."""
+    before, now = worker.oom_kills, oom_kill_count()
+    is_killed = worker.exit_code == -signal.SIGKILL and not worker.was_killed
+    return is_killed and before is not None and now is not None and now > before

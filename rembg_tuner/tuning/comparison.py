@@ -14,7 +14,7 @@ from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
     from rembg_tuner.base.messages import Message
-    from rembg_tuner.runtime.comparer import Comparer
+    from rembg_tuner.runtime.picture_processes import Comparer
     from rembg_tuner.settings.results import Failure, Result
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.measure import TrialRunner

@@ -21,8 +21,8 @@ from rembg_tuner.worker.pipeline import Job
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rembg_tuner.runtime.comparer import Comparer, Comparison
     from rembg_tuner.runtime.known_peaks import HistoryUse
+    from rembg_tuner.runtime.picture_processes import Comparer, Comparison
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.reference import Reference
 

@@ -26,7 +26,7 @@ from rembg_tuner.worker.pipeline import Job
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rembg_tuner.runtime.comparer import Comparer
+    from rembg_tuner.runtime.picture_processes import Comparer
     from rembg_tuner.tuning.measure import TrialRunner
 
 _TIMEOUT_S = 120.0  # a large model in fp32 is slow

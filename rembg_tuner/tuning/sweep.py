@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from rembg_tuner.runtime.comparer import Comparer
+    from rembg_tuner.runtime.picture_processes import Comparer
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.budgets import Budgets
     from rembg_tuner.tuning.measure import TrialRunner

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rembg_tuner.base.small_matte import SmallMatte
-    from rembg_tuner.runtime.comparer import Comparer
+    from rembg_tuner.runtime.picture_processes import Comparer
     from rembg_tuner.settings.presets import Preset
     from rembg_tuner.settings.records import Record
     from rembg_tuner.settings.settings import Settings

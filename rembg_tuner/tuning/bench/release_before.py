@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rembg_tuner.base.child_process import AnsweringProcess
+from rembg_tuner.base.child_process import ChildProcess
 from rembg_tuner.base.errors import EngineError, SettingsError
 from rembg_tuner.base.files import CACHE_VARIABLE
 from rembg_tuner.base.messages import Message, Quoted
@@ -70,12 +70,7 @@ class ReleaseBefore:
             "PYTHONPATH": str(folder.resolve()),
             CACHE_VARIABLE: str(cache),
         }
-        self._process = AnsweringProcess(
-            "",
-            _ANSWER_TIMEOUT_S,
-            command=(str(self.python), "-P", str(_DRIVER)),
-            environment=self.environment,
-        )
+        self._process = ChildProcess((str(self.python), "-P", str(_DRIVER)), self.environment)
         hello = self._ask({"op": "hello"})
         if Path(hello["folder"]).resolve() != folder.resolve():
             self._process.close()
@@ -142,7 +137,7 @@ class ReleaseBefore:
             EngineError: it is gone, or did not answer in time.
         """
         try:
-            return self._process.ask(request)
+            return self._process.ask(request, _ANSWER_TIMEOUT_S)
         except (OSError, ValueError) as error:
             self._process.close()
             raise EngineError(

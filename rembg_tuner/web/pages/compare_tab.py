@@ -47,7 +47,7 @@ from rembg_tuner.web.pages.widgets import (
 )
 
 if TYPE_CHECKING:
-    from rembg_tuner.runtime.comparer import Comparer
+    from rembg_tuner.runtime.picture_processes import Comparer
     from rembg_tuner.web.pages.events import Widgets
     from rembg_tuner.web.pages.handlers import Desk
     from rembg_tuner.web.pages.long_tasks import LongTask, QueuedTrialRunner

@@ -20,7 +20,7 @@ import gradio as gr
 from rembg_tuner.base.colours import parse_colour
 from rembg_tuner.base.errors import PictureError, SettingsError, TunerError
 from rembg_tuner.runtime.lanes import UNEXPECTED
-from rembg_tuner.runtime.previewer import Inspector
+from rembg_tuner.runtime.picture_processes import Inspector
 from rembg_tuner.runtime.slots import runs_of, submit_run
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.results import Failure, Result

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_rough
-from rembg_tuner.runtime.comparer import Comparer
 from rembg_tuner.runtime.lanes import Lane, PlainSlot
+from rembg_tuner.runtime.picture_processes import Comparer
 from rembg_tuner.runtime.slots import TrialRun, runs_of, submit_run
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import Failure

@@ -35,7 +35,7 @@ from rembg_tuner.worker.pipeline import Job
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from rembg_tuner.runtime.comparer import Comparer
+    from rembg_tuner.runtime.picture_processes import Comparer
     from rembg_tuner.settings.settings import Value
     from rembg_tuner.tuning.trials import Trial
     from rembg_tuner.web.pages.handlers import Desk

@@ -22,8 +22,8 @@ from rembg_tuner.web.pages.widgets import page_words
 if TYPE_CHECKING:
     from typing import Any
 
-    from rembg_tuner.runtime.comparer import Comparer
     from rembg_tuner.runtime.diagnosis import Diagnosis
+    from rembg_tuner.runtime.picture_processes import Comparer
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.web.pages.handlers import Desk
     from rembg_tuner.web.pages.long_tasks import LongTask, QueuedTrialRunner

@@ -1,20 +1,34 @@
-"""Workers with their models loaded, kept for the next run that wants the same."""
+"""Workers with their models loaded: start one, and keep several for later runs."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.spawning import child_environment, numba_environment
 from rembg_tuner.base.units import MIB
+from rembg_tuner.engines.table import ENGINES
+from rembg_tuner.runtime.launching import launch_worker, lean_environment
+from rembg_tuner.runtime.meter import Meter, describe_environment
+from rembg_tuner.runtime.watch import FailedRunError, Watch
+from rembg_tuner.settings.host import oom_kill_count, read_host
 
 if TYPE_CHECKING:
-    from rembg_tuner.base.messages import Message
-    from rembg_tuner.runtime.meter import Meter
-    from rembg_tuner.runtime.process import WorkerProcess
+    import threading
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rembg_tuner.base.child_process import ChildProcess
+    from rembg_tuner.models.spec import ModelSpec
+    from rembg_tuner.runtime.launching import EarlyWorker
+    from rembg_tuner.runtime.limits import MemoryLimit
+    from rembg_tuner.runtime.watch import Progress
     from rembg_tuner.settings.results import Environment
-    from rembg_tuner.settings.settings import Value
+    from rembg_tuner.settings.settings import Settings, Value
 
 _LITTLE_BYTES = 32 * MIB  # a WebP of 3 MP, decoded
 Key = tuple["Value", ...]
@@ -48,7 +62,7 @@ class WarmWorker:
         runs: how many it was given.
     """
 
-    process: WorkerProcess
+    process: ChildProcess
     meter: Meter
     key: Key
     start_s: float
@@ -155,3 +169,123 @@ class WarmWorkers:
         """End all."""
         for worker in list(self._workers.values()):
             self.drop(worker)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a worker is started with.
+
+    Attributes:
+        settings: with no `auto` left in them.
+        model: with the file that the engine loads.
+        key: what the worker will hold.
+        threads: CPUs it may use.
+        memory_limit: at which it is ended; None: none.
+        cancel: set by whoever wants it stopped.
+        on_progress: told of every sample.
+        early: a worker that may be of use; None: there is none.
+    """
+
+    settings: Settings
+    model: ModelSpec
+    key: Key
+    threads: int
+    cache: Path
+    memory_limit: MemoryLimit | None
+    cancel: threading.Event
+    on_progress: Callable[[Progress], None] | None
+    early: EarlyWorker | None = None
+
+
+def start_worker(start: Start) -> WarmWorker:
+    """Start a worker and have it load the model.
+
+    Raises:
+        FailedRunError: no process could be started, or it failed, died or passed a limit.
+    """
+    try:
+        early = None if start.early is None else start.early.take(start.settings.engine)
+        process = early or _launch(start.settings.engine, start.cache)
+    except OSError as error:
+        raise FailedRunError(
+            "crash",
+            Message("no worker could be started: {reason}", reason=error.strerror),
+            "start",
+        ) from error
+    try:
+        return _load(process, start)
+    except BaseException:
+        process.close()
+        raise
+
+
+def _load(process: ChildProcess, start: Start) -> WarmWorker:
+    """Wait for a new worker's imports, then have it load the model."""
+    timeouts, meter = ENGINES[start.settings.engine].timeouts, Meter(process.pid)
+    watch = Watch(
+        process=process,
+        meter=meter,
+        cancel=start.cancel,
+        stage="start",
+        deadline_s=timeouts.start_s,
+        deadline_text=Message(
+            "the worker's start took more than {limit_s:.0f} s", limit_s=timeouts.start_s
+        ),
+        memory_limit=start.memory_limit,
+        on_progress=start.on_progress,
+        started_at=process.started_at,
+    )
+    ready = watch.wait_for("ready")
+    baseline = meter.rss_bytes()
+    meter.reset_peak()
+    limit_s = timeouts.load_of(start.settings.provider)
+    watch = replace(
+        watch,
+        stage="load",
+        deadline_s=limit_s,
+        deadline_text=Message("loading the model took more than {limit_s:.0f} s", limit_s=limit_s),
+        baseline_rss_bytes=baseline,
+        started_at=time.perf_counter(),
+    )
+    loaded = watch.request(
+        {
+            "op": "load",
+            "settings": start.settings.to_dict(),
+            "model": start.model.to_dict(),
+            "threads": start.threads,
+            "cache": str(start.cache),
+            "cpu": read_host().cpu_identity,
+        },
+        "loaded",
+    )
+    worker = WarmWorker(
+        process=process,
+        meter=meter,
+        key=start.key,
+        # by the worker's own clock: one that was started early may have waited for this process
+        start_s=ready["ready_at"] - process.started_at,
+        load_s=loaded["load_s"],
+        baseline_rss_bytes=baseline,
+        load_peak_rss_bytes=meter.peak_bytes(),
+        effective=loaded["effective"],
+        warnings=loaded["warnings"],
+        environment=describe_environment(ready["versions"]),
+    )
+    worker.note_load()
+    return worker
+
+
+def _launch(engine: str, cache: Path) -> ChildProcess:
+    """Start a process; the stock pipeline keeps its own environment, to be measured unchanged.
+
+    Raises:
+        OSError: no process could be started.
+    """
+    oom_kills = oom_kill_count()
+    if ENGINES[engine].is_stock:
+        environment = {**numba_environment(cache), **child_environment()}
+    else:
+        environment = lean_environment()
+    worker = launch_worker(engine, environment)
+    worker.oom_kills = oom_kills
+    return worker

@@ -1,36 +1,142 @@
-"""The previews' process seen from its parent."""
+"""The processes that compare cut-outs, make previews and check uploads.
+
+This process decodes nothing itself.
+"""
 
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rembg_tuner.base.child_process import AnsweringProcess, LateAnswerError
-from rembg_tuner.base.errors import OutputError, PictureError, PictureTooLargeError, message_of
+from rembg_tuner.base.child_process import AnswerTimeoutError, ChildProcess
+from rembg_tuner.base.errors import (
+    OutputError,
+    PictureError,
+    PictureTooLargeError,
+    SettingsError,
+    message_of,
+)
 from rembg_tuner.base.messages import Message
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.worker.pipeline import Job
 
-TIMEOUT_S = 30.0  # for a picture of the greatest size, decoded whole
+COMPARISON_TIMEOUT_S = 60.0  # for two pictures of the largest size
+PREVIEW_TIMEOUT_S = 30.0  # for a picture of the largest size, decoded whole
 INSPECTION_TIMEOUT_S = 10.0  # a visitor waits for it, and others behind them
 
 
-def _process() -> AnsweringProcess:
-    """Name the process."""
-    return AnsweringProcess("rembg_tuner.imaging.previews", TIMEOUT_S)
+def _child(module: str) -> ChildProcess:
+    """Return the child that runs a module of `imaging`."""
+    return ChildProcess((sys.executable, "-P", "-m", f"rembg_tuner.imaging.{module}"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """How like the reference's a cut-out's matte is; see `quality`. None: there was no reference.
+
+    Attributes:
+        small_matte: the cut-out's matte at most 32 px a side, as `SmallMatte.to_text` writes it;
+            None: it was not made.
+    """
+
+    mae: float | None
+    iou: float | None
+    boundary_f: float | None
+    has_foreground: bool
+    small_matte: str | None = None
+
+
+def _not_compared(about: str, reason: Message) -> OutputError:
+    """Make the error of a picture that could not be compared."""
+    return OutputError(
+        Message("{path} could not be compared: {reason}", path=Path(about), reason=reason)
+    )
+
+
+@dataclass(slots=True)
+class Comparer:
+    """Compares cut-outs with references. Use it with `with`, or close it."""
+
+    _process: ChildProcess = field(default_factory=lambda: _child("comparisons"), init=False)
+
+    def __enter__(self) -> Comparer:
+        """Hold the process."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self.close()
+
+    def compare(
+        self,
+        cutout: str,
+        reference: str | None,
+        *,
+        thumbnail: str | None = None,
+        difference: str | None = None,
+    ) -> Comparison:
+        """Compare a cut-out with a reference.
+
+        Args:
+            cutout: path of a picture with alpha, or of a mask.
+            reference: the same of what is trusted; None: nothing to compare with.
+            thumbnail: where the cut-out goes at 240 px, as WebP; None: nowhere.
+            difference: where the map of differences goes, as WebP; None: nowhere.
+
+        Raises:
+            OutputError: a picture does not read, one cannot be written, or the process ended.
+        """
+        request = {
+            "cutout": cutout,
+            "reference": reference,
+            "thumbnail": thumbnail,
+            "difference": difference,
+        }
+        return Comparison(**self._ask(request, cutout))
+
+    def refuse_another_shape(self, mask: str, picture: str) -> None:
+        """Check by their headers that a mask is one of a picture.
+
+        Raises:
+            SettingsError: its aspect ratio is another one.
+            OutputError: one of the two does not read, or the process ended.
+        """
+        problem = self._ask({"mask": mask, "picture": picture}, mask)["problem"]
+        if problem is not None:
+            raise SettingsError([Message.from_json(problem)])
+
+    def _ask(self, request: dict[str, Any], about: str) -> dict[str, Any]:
+        """Ask the process.
+
+        Raises:
+            OutputError: it could not do it, or ended.
+        """
+        try:
+            answer = self._process.ask(request, COMPARISON_TIMEOUT_S)
+        except (OSError, ValueError) as error:
+            self.close()
+            raise _not_compared(about, message_of(error)) from error
+        problem = answer.pop("error")
+        if problem is not None:
+            raise _not_compared(about, Message.from_json(problem))
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
 
 
 @dataclass(slots=True)
 class Previewer:
     """Makes previews of runs that are done."""
 
-    _process: AnsweringProcess = field(default_factory=_process, init=False)
+    _process: ChildProcess = field(default_factory=lambda: _child("previews"), init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def start(self) -> None:
@@ -40,7 +146,7 @@ class Previewer:
         """
         with self._lock:
             try:
-                self._process.ask({"op": "ready"})
+                self._process.ask({"op": "ready"}, PREVIEW_TIMEOUT_S)
             except (OSError, ValueError):
                 self.close()
 
@@ -63,8 +169,8 @@ class Previewer:
         }
         with self._lock:
             try:
-                error = self._process.ask(request)["error"]
-            except LateAnswerError as reason:
+                error = self._process.ask(request, PREVIEW_TIMEOUT_S)["error"]
+            except AnswerTimeoutError as reason:
                 return reason.message
             except (OSError, ValueError) as reason:
                 self.close()
@@ -95,7 +201,8 @@ class Inspector:
 
     def __init__(self, timeout_s: float = INSPECTION_TIMEOUT_S) -> None:
         """Make an inspector; the process is started when first needed."""
-        self._process = AnsweringProcess("rembg_tuner.imaging.previews", timeout_s)
+        self._process = _child("previews")
+        self._timeout_s = timeout_s
         self._lock = threading.Lock()
         atexit.register(self.close)
 
@@ -137,8 +244,8 @@ class Inspector:
         """
         with self._lock:
             try:
-                answer = self._process.ask(request)
-            except LateAnswerError as error:
+                answer = self._process.ask(request, self._timeout_s)
+            except AnswerTimeoutError as error:
                 raise PictureError(
                     Message(
                         "{path} was not read: {reason}; choose another picture",

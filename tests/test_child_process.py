@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_tuner.base.child_process import AnsweringProcess
+from rembg_tuner.base.child_process import ChildProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def process_of(
-    code: str, folder: Path, monkeypatch: pytest.MonkeyPatch, timeout_s: float = 20.0
-) -> AnsweringProcess:
+def process_of(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ChildProcess:
     """Make a module of some code, and its process."""
     (folder / "made_child.py").write_text(f"import json, os, sys, time\n{code}\n")
     monkeypatch.setenv("PYTHONPATH", str(folder))
-    return AnsweringProcess("made_child", timeout_s)
+    return ChildProcess((sys.executable, "-m", "made_child"))
 
 
 def test_it_answers_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +27,7 @@ def test_it_answers_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         " json.loads(line)['say'] * 100_000}), flush=True)"
     )
     process = process_of(code, tmp_path, monkeypatch)
-    first, second = process.ask({"say": "a"}), process.ask({"say": "b"})
+    first, second = process.ask({"say": "a"}, 20), process.ask({"say": "b"}, 20)
     process.close()
     assert first["pid"] == second["pid"]
     assert (first["said"], second["said"]) == ("a" * 100_000, "b" * 100_000)
@@ -41,17 +40,17 @@ def test_half_an_answer_does_not_outwait_the_deadline(
     code = (
         "sys.stdin.readline()\nsys.stdout.write('{\"half\": ')\nsys.stdout.flush()\ntime.sleep(60)"
     )
-    process = process_of(code, tmp_path, monkeypatch, timeout_s=1.0)
+    process = process_of(code, tmp_path, monkeypatch)
     with pytest.raises(TimeoutError, match="more than 1 s"):
-        process.ask({})
-    assert process._process is None
+        process.ask({}, 1)
+    assert not process.is_alive()
 
 
-def test_its_last_words_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_log_line_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it wrote before it died, and not that nothing is no JSON."""
     process = process_of(
         "sys.stdin.readline()\nsys.exit('no memory for it')", tmp_path, monkeypatch
     )
     with pytest.raises(OSError, match="no memory for it"):
-        process.ask({})
+        process.ask({}, 20)
     process.close()

@@ -1,0 +1,142 @@
+"""Start a process: its environment, its log, and no descriptors but its own.
+
+Imports almost nothing; see `child_process`.
+"""
+
+from __future__ import annotations
+
+import _signal as signal  # type: ignore[import-not-found]  # a part of the interpreter without stubs
+import fcntl
+import os
+import resource
+import sys
+
+TYPE_CHECKING = False  # `typing` and `pathlib` take a while to import
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_ROOT = __file__.rsplit(os.sep, 3)[0]
+_FREE_FD = 10  # from here on no number is one of the child's
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment of this process, with this program first on the module path.
+
+    A name that is not UTF-8 is the same file in both processes only if both read names in the same
+    encoding; messages are UTF-8 whatever the user wants on the terminal.
+    """
+    paths = [_ROOT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
+    return {
+        **inherited,
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "PYTHONUTF8": "1" if sys.getfilesystemencoding() == "utf-8" else "0",
+    }
+
+
+def numba_environment(cache: Path) -> dict[str, str]:
+    """Return the environment variable of the folder where numba keeps what it compiles for rembg.
+
+    By default numba uses the library's own folder, else one below the home folder, else a folder
+    called `~` in the working folder. Where the first is not writable, it gets ours.
+
+    Args:
+        cache: this program's cache folder.
+    """
+    from importlib.util import find_spec
+
+    spec = find_spec("pymatting")  # the library whose functions are compiled
+    places = spec.submodule_search_locations if spec is not None else None
+    if places and all(os.access(place, os.W_OK) for place in places):
+        return {}
+    return {"NUMBA_CACHE_DIR": str(cache / "numba")}
+
+
+def spawn(
+    command: tuple[str, ...],
+    environment: Mapping[str, str],
+    lent: Sequence[int],
+    descriptors: tuple[int, int],
+) -> int:
+    """Start a process with its own descriptors and no other, and return its id.
+
+    Args:
+        command: the program and its arguments.
+        environment: of the process.
+        lent: what its log, requests and answers are here.
+        descriptors: of requests and answers in the process; its standard output and error go to
+            the log where they are not the answers.
+
+    Raises:
+        OSError: no process could be started.
+    """
+    log, requests, answers = lent
+    outputs = [descriptor for descriptor in (1, 2) if descriptor != descriptors[1]]
+    actions = [
+        *((os.POSIX_SPAWN_CLOSE, one) for one in _closable({0, 1, 2, *descriptors})),
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        *((os.POSIX_SPAWN_DUP2, log, descriptor) for descriptor in outputs),
+        (os.POSIX_SPAWN_DUP2, requests, descriptors[0]),
+        (os.POSIX_SPAWN_DUP2, answers, descriptors[1]),
+    ]
+    return os.posix_spawn(
+        command[0],
+        command,
+        environment,
+        file_actions=actions,
+        setpgroup=0,  # the terminal's Ctrl-C is for this process only
+        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which Python ignores
+    )
+
+
+def open_log() -> int:
+    """Open a file without a name."""
+    try:
+        log = os.open(os.environ.get("TMPDIR") or "/tmp", os.O_TMPFILE | os.O_RDWR, 0o600)
+    except (AttributeError, OSError):  # not on this system, or not in this folder
+        import tempfile
+
+        with tempfile.TemporaryFile() as file:
+            log = os.dup(file.fileno())
+    return raised(log)
+
+
+def raised(descriptor: int) -> int:
+    """Move a descriptor to a number that the child does not use; no child inherits it."""
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FREE_FD)
+    finally:
+        os.close(descriptor)
+
+
+def _closable(kept: set[int]) -> list[int]:
+    """List the descriptors that the child must close.
+
+    One beyond the limit of open files, which was lowered after it was opened, cannot be named
+    there; it is kept from all children.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    found = _inheritable(kept)
+    if limit == resource.RLIM_INFINITY:
+        return found
+    for descriptor in found:
+        if descriptor >= limit:
+            os.set_inheritable(descriptor, False)  # noqa: FBT003  # it takes no names
+    return [descriptor for descriptor in found if descriptor < limit]
+
+
+def _inheritable(kept: set[int]) -> list[int]:
+    """List the descriptors that a child would inherit from whatever started this process."""
+    found = []
+    try:
+        names = os.listdir("/dev/fd")  # noqa: PTH208  # pathlib takes longer to import than this takes
+    except OSError:  # a system that does not list them
+        return []
+    for descriptor in map(int, names):
+        try:
+            if descriptor not in kept and os.get_inheritable(descriptor):
+                found.append(descriptor)
+        except OSError:  # the listing's own
+            continue
+    return found
