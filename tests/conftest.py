@@ -1,4 +1,4 @@
-"""What many tests ask for: the examples, a cache of the test run's own, small pictures."""
+"""Fixtures for many tests: the examples, a separate cache, a shared comparer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXAMPLES = ROOT / "examples"
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keep compiled models in a folder of this test run, so that no user's cache is read or changed."""
+    """Use a cache folder of this test run, so that no user's cache is read or changed."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(folder))
@@ -46,13 +46,13 @@ def comparer() -> Iterator[Comparer]:
 
 @pytest.fixture(autouse=True)
 def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tell of no other work on the machine, so that no test depends on what else runs."""
+    """Report no other work on the machine, so that no test depends on it."""
     monkeypatch.setattr("rembg_tuner.runtime.load.load_average", lambda: 0.0)
 
 
 @pytest.fixture(autouse=True)
 def coded_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold every warning of every run against its promise: it has a code that programs match on."""
+    """Check that every warning of every run has a code."""
     made = outcomes.result_of
 
     def result_of(*given: Any, **named: Any) -> Result:
@@ -71,7 +71,7 @@ class _SignalStack(ctypes.Structure):
 
 @pytest.fixture
 def usual_signal_stack() -> None:
-    """Have signals handled on this thread's own stack, for tests that send signals to this process.
+    """Handle signals on this thread's own stack, for tests that send signals to this process.
 
     OpenVINO installs an alternate signal stack where the CPU has AMX, and puts back the one before
     it when a model is closed. Tests close models in any order, so what it puts back may be
@@ -84,5 +84,5 @@ def usual_signal_stack() -> None:
 
 @pytest.fixture
 def astronaut() -> Path:
-    """Give a real picture with a clear foreground, 512 x 512 px PNG."""
+    """Return a real picture with a clear foreground, 512 x 512 px PNG."""
     return EXAMPLES / "astronaut.png"

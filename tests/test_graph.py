@@ -1,4 +1,4 @@
-"""Graphs made free, whole and plain; and what is made of them by a process of its own."""
+"""Graphs that are resized, completed and simplified, and the process that does it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SIDE = 320
 
 
 def dims_of(value: onnx.ValueInfoProto) -> list[int | str]:
-    """Give a tensor's dimensions: numbers, names, or 0 for unknown."""
+    """Return a tensor's dimensions: numbers, names, or 0 for unknown."""
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
@@ -60,7 +60,7 @@ def run_graph(path: Path, side: int, *, batch: int = 1) -> list[Any]:
 
 
 def spec_of(path: Path, *, side: int | None = None) -> ModelSpec:
-    """Describe an own file."""
+    """Return the specification of a user's own file."""
     return ModelSpec(
         name=str(path),
         path=str(path),
@@ -73,7 +73,7 @@ def spec_of(path: Path, *, side: int | None = None) -> ModelSpec:
 
 
 def fitted(source: Path, folder: Path, *, side: int = 256, batch: int = 1) -> Path:
-    """Have a graph fitted as a run would."""
+    """Convert a graph as a run would."""
     settings = Settings(engine="onnxruntime", network_size=side, batch_size=batch)
     ready = derived.prepare(
         settings, spec_of(source), folder, is_cancelled=lambda: False, on_start=lambda: None
@@ -82,7 +82,7 @@ def fitted(source: Path, folder: Path, *, side: int = 256, batch: int = 1) -> Pa
 
 
 def test_freeing_u2netp_names_batch_height_and_width_only() -> None:
-    """The input keeps its channels; the weights, and the graph it was made from, stay."""
+    """The input's channels, the weights and the source graph are unchanged."""
     model = onnx.load(str(U2NETP))
     before = model.SerializeToString(deterministic=True)
     result = free_input(model, side=SIDE)
@@ -95,7 +95,7 @@ def test_freeing_u2netp_names_batch_height_and_width_only() -> None:
 
 
 def test_a_fitted_graph_runs_at_its_own_size_as_before_and_at_another(tmp_path: Path) -> None:
-    """At 320 the numbers are the released graph's; at 256 the disc is still the foreground."""
+    """At 320 the output equals the released graph's; at 256 the disc is still the foreground."""
     path = fitted(U2NETP, tmp_path)
     released, same = run_graph(U2NETP, SIDE), run_graph(path, SIDE)
     assert max(np.abs(a - b).max() for a, b in zip(released, same, strict=True)) < 1e-5
@@ -107,7 +107,7 @@ def test_a_fitted_graph_runs_at_its_own_size_as_before_and_at_another(tmp_path: 
 
 
 def test_a_fitted_graph_takes_several_pictures_at_once(tmp_path: Path) -> None:
-    """Each picture's output is what it is alone."""
+    """Each picture's output equals its output alone."""
     path = fitted(U2NETP, tmp_path, side=128, batch=4)
     together = run_graph(path, 128, batch=4)[0]
     assert together.shape == (4, 1, 128, 128)
@@ -183,7 +183,7 @@ WRITTEN = [
 def test_sizes_written_down_are_scaled_with_the_input(
     model: onnx.ModelProto, written: list[int], tmp_path: Path
 ) -> None:
-    """They are found, rewritten in proportion, and the graph is run before it is used."""
+    """Written sizes are found and scaled, and the graph is run before it is used."""
     onnx.checker.check_model(model)
     assert [size.numbers for size in written_sizes(model.graph)] == [written]
     source = tmp_path / "own.onnx"
@@ -192,7 +192,7 @@ def test_sizes_written_down_are_scaled_with_the_input(
 
 
 def test_a_size_that_does_not_scale_is_refused_with_those_that_do() -> None:
-    """A tenth of 320 px is no whole number at 256: the node, its size and the step are told."""
+    """A tenth of 320 px is not an integer at 256: the message has the node, its size and the step."""
     model = resizing_graph([], [numbers("sizes", 1, 3, 10, 10)])
     with pytest.raises(ModelError) as caught:
         free_input(model, side=272)
@@ -205,14 +205,14 @@ def test_a_size_that_does_not_scale_is_refused_with_those_that_do() -> None:
 
 
 def test_an_open_input_with_sizes_written_down_is_refused() -> None:
-    """Nothing says which size they were written for."""
+    """The size that they were written for is unknown."""
     model = resizing_graph([], [numbers("sizes", 1, 3, 320, 320)], declared=(1, 3, "h", "w"))
     with pytest.raises(ModelError, match="leaves its input size open and holds sizes as constants"):
         free_input(model, side=256)
 
 
 def test_a_graph_that_fails_when_it_is_run_is_refused(tmp_path: Path) -> None:
-    """A size that no Resize takes shows only in a run.
+    """A size that a Resize cannot take is found only by a run.
 
     What is not shown to work is not used, nor left behind.
     """
@@ -227,7 +227,7 @@ def test_a_graph_that_fails_when_it_is_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_graph_of_open_size_is_not_sent_back_to_the_size_that_it_has_not(tmp_path: Path) -> None:
-    """With network_size 0 it is asked for a size, so that is no advice."""
+    """With network_size 0 a size is required, so the message does not advise 0."""
     model = plain_graph((1, 3, 32, 32))
     for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
         dim.dim_param = "side"
@@ -251,7 +251,7 @@ def test_a_graph_of_open_size_is_not_sent_back_to_the_size_that_it_has_not(tmp_p
 def test_what_was_made_is_made_again_where_it_is_not_whole(
     engine: str, damage: str, tmp_path: Path
 ) -> None:
-    """Each file of it is looked at, and nobody must delete any."""
+    """Each derived file is checked and made again if damaged."""
     source = tmp_path / "own.onnx"
     model = plain_graph((1, 3, 32, 32))
     model.graph.initializer.append(
@@ -295,7 +295,7 @@ def test_what_was_made_is_made_again_where_it_is_not_whole(
 def test_what_nobody_foresaw_of_a_conversion_is_a_sentence_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The last line names the file; the traceback stands above it."""
+    """The last line names the file, and the traceback is above it."""
 
     def fail(*_: object, **__: object) -> None:
         raise IndexError("list index\nout of range")
@@ -314,7 +314,7 @@ def test_what_nobody_foresaw_of_a_conversion_is_a_sentence_too(
 def test_nothing_has_its_name_before_it_was_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cancelled while it is being shown to run, a graph is not there for the next run to take."""
+    """A graph whose check was cancelled is not left for the next run."""
     seen: list[list[str]] = []
 
     def is_cancelled() -> bool:
@@ -345,7 +345,7 @@ def test_nothing_has_its_name_before_it_was_run(
 
 
 def test_only_the_batch_is_freed_where_only_that_is_asked(tmp_path: Path) -> None:
-    """Height and width stay numbers, and so does what is written of them."""
+    """Height and width stay fixed, and so do the constants that contain them."""
     source = tmp_path / "own.onnx"
     source.write_bytes(resizing_graph([], [numbers("sizes", 1, 3, 320, 320)]).SerializeToString())
     path = fitted(source, tmp_path, side=0, batch=4)
@@ -354,7 +354,7 @@ def test_only_the_batch_is_freed_where_only_that_is_asked(tmp_path: Path) -> Non
 
 
 def test_a_batch_that_is_written_in_front_of_computed_sizes_is_rewritten(tmp_path: Path) -> None:
-    """The constant itself stays, since other nodes may take it too."""
+    """The constant itself stays, since other nodes may use it."""
     model = resizing_graph(
         [*SHAPE_OF_X, helper.make_node("Concat", ["fixed", "back"], ["sizes"], axis=0)],
         [*BOUNDS, numbers("fixed", 2, 3)],
@@ -372,7 +372,7 @@ def test_a_batch_that_is_written_in_front_of_computed_sizes_is_rewritten(tmp_pat
 def test_an_output_without_a_declared_shape_holds_nothing_back(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    """ONNX Runtime runs such a graph, so it is run here too, and decides."""
+    """ONNX Runtime accepts such a graph, so running it decides."""
     model = resizing_graph([], [numbers("sizes", 1, 3, 320, 320)])
     model.graph.output[0].type.tensor_type.ClearField("shape")
     source = tmp_path / "own.onnx"
@@ -384,7 +384,7 @@ def test_an_output_without_a_declared_shape_holds_nothing_back(
 
 @pytest.mark.parametrize("has_shape", [True, False])
 def test_an_opset_of_tomorrow_is_told_when_it_is_fitted(has_shape: bool, tmp_path: Path) -> None:
-    """The graph's own fault is told, and not that another size would be."""
+    """The message reports the graph's own fault, and not the size."""
     model = resizing_graph([], [numbers("sizes", 1, 3, 320, 320)])
     model.opset_import[0].version = 99
     if not has_shape:
@@ -399,7 +399,7 @@ def test_an_opset_of_tomorrow_is_told_when_it_is_fitted(has_shape: bool, tmp_pat
 
 
 def test_a_graph_that_computes_its_sizes_has_none_written() -> None:
-    """A constant batch and channel before a computed height and width hold nothing back."""
+    """A constant batch and channel before a computed height and width are no obstacle."""
     model = resizing_graph(
         [*SHAPE_OF_X, helper.make_node("Concat", ["fixed", "back"], ["sizes"], axis=0)],
         [*BOUNDS, numbers("fixed", 1, 3)],
@@ -410,7 +410,7 @@ def test_a_graph_that_computes_its_sizes_has_none_written() -> None:
 
 
 def plain_graph(*shapes: Sequence[int]) -> onnx.ModelProto:
-    """Make a graph that only passes its first input on."""
+    """Return a graph that copies its first input."""
     inputs = [
         helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, list(shape))
         for i, shape in enumerate(shapes)
@@ -434,7 +434,7 @@ def plain_graph(*shapes: Sequence[int]) -> onnx.ModelProto:
 def test_a_graph_with_another_input_is_refused(
     shapes: Sequence[Sequence[int]], words: str, tmp_path: Path
 ) -> None:
-    """Only square pictures of three channels are run, whatever is to be made of the graph."""
+    """Only square pictures of three channels are accepted, for every conversion."""
     with pytest.raises(ModelError) as caught:
         free_input(plain_graph(*shapes))
     assert str(caught.value).startswith("this graph ")
@@ -456,7 +456,7 @@ def test_weights_that_stand_among_the_inputs_are_no_inputs() -> None:
 
 
 def test_nodes_out_of_order_are_sorted(tmp_path: Path) -> None:
-    """A cast that a converter left at the end goes before what takes from it.
+    """A cast that a converter left at the end moves before its consumers.
 
     A hole is an error.
     """
@@ -472,7 +472,7 @@ def test_nodes_out_of_order_are_sorted(tmp_path: Path) -> None:
 
 
 def test_only_the_first_output_is_kept(tmp_path: Path) -> None:
-    """u2netp without its six side outputs gives the same first one, of fewer weights."""
+    """u2netp without its six side outputs has the same first output and fewer weights."""
     kept = keep_first_output(load_graph(U2NETP))
     (tmp_path / "kept.onnx").write_bytes(kept.SerializeToString())
     outputs = run_graph(tmp_path / "kept.onnx", SIDE)
@@ -482,7 +482,7 @@ def test_only_the_first_output_is_kept(tmp_path: Path) -> None:
 
 
 def test_half_precision_becomes_float32_with_the_same_numbers() -> None:
-    """Weights, constants and casts are widened; what comes of it is exactly the half's value."""
+    """Weights, constants and casts become float32; the output equals that of float16 exactly."""
     half = np.array([0.1, -2.5], np.float16)
     model = plain_graph((1, 3, 8, 8))
     model.graph.initializer.append(numpy_helper.from_array(half, "w"))
@@ -512,7 +512,7 @@ def test_half_precision_becomes_float32_with_the_same_numbers() -> None:
 def test_a_file_that_is_no_graph_is_refused_in_one_sentence(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
-    """The reason comes back from the other process, and nothing is left behind."""
+    """The other process returns the reason, and no file is left."""
     source = tmp_path / "own.onnx"
     source.write_bytes(content)
     with pytest.raises(ModelError) as caught:
@@ -522,7 +522,7 @@ def test_a_file_that_is_no_graph_is_refused_in_one_sentence(
 
 
 def test_what_was_made_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second time nothing is started; another size of a graph makes another file."""
+    """The second call starts no process; another size makes another file."""
     first = fitted(U2NETP, tmp_path, side=128)
     monkeypatch.setattr("os.posix_spawn", None)
     assert fitted(U2NETP, tmp_path, side=128) == first
@@ -534,7 +534,7 @@ def test_what_was_made_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_making_can_be_cancelled_and_has_a_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other process is ended at once, and the way out is told."""
+    """The other process is ended at once, and the message contains advice."""
     settings = Settings(engine="onnxruntime", network_size=256)
     started, told = time.perf_counter(), []
     with pytest.raises(CancelledError, match="cancelled while its model was converted"):
@@ -555,7 +555,7 @@ def test_making_can_be_cancelled_and_has_a_deadline(
 
 
 def test_a_missing_pnnx_is_told_with_the_line_that_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ncnn's converter is a package of its own, whose PyTorch is not wanted."""
+    """The message installs ncnn's converter without its PyTorch."""
     monkeypatch.setattr(pnnx, "find_spec", lambda _name: None)
     with pytest.raises(EngineError, match="pip install --no-deps pnnx"):
         pnnx.find_pnnx()

@@ -162,7 +162,7 @@ ODD_FILES: Tree = {
 
 @pytest.fixture
 def grow(tmp_path: Path) -> Callable[[Tree], Path]:
-    """Give what writes a recorded tree below a folder of the test's own."""
+    """Return a function that writes a recorded tree below a temporary folder."""
 
     def write(tree: Tree) -> Path:
         for name, content in tree.items():
@@ -202,7 +202,7 @@ def test_quota_limit_and_kills_are_this_processs_own(
     limit_bytes: int | None,
     oom_kills: int | None,
 ) -> None:
-    """The tightest of its cgroup and those above it, in every layout, and nobody else's."""
+    """The limit is the lowest of the process's cgroup and its parents, in every layout."""
     root = grow(tree)
     host = read_host(root)
     assert host.quota_cpus == quota_cpus
@@ -231,7 +231,7 @@ def test_quota_limit_and_kills_are_this_processs_own(
 def test_the_cgroup_with_the_limit_is_named(
     grow: Callable[[Tree], Path], tree: Tree, cgroup: str | None
 ) -> None:
-    """As /proc/self/cgroup names it, also where only an end of its path is mounted."""
+    """The cgroup is found by /proc/self/cgroup, also if only the end of its path is mounted."""
     host = read_host(grow(tree))
     found = host.memory_cgroup
     assert (None if found is None else str(found)) == cgroup
@@ -241,7 +241,7 @@ def test_the_cgroup_with_the_limit_is_named(
 def test_a_cgroup_with_more_than_the_machine_has_limits_nothing(
     grow: Callable[[Tree], Path],
 ) -> None:
-    """Then the machine's memory is the limit, and raising the cgroup's is wrong advice."""
+    """The machine's memory is the limit, so the message does not advise a higher cgroup limit."""
     small = {"proc/meminfo": "MemTotal:       1000000 kB\n"}
     assert read_host(grow({**DOCKER_V2, **small})).limited_by is None
     assert str(read_host(grow({**DOCKER_V2, **MEMINFO})).limited_by) == "/"
@@ -262,7 +262,7 @@ def test_a_cgroup_with_more_than_the_machine_has_limits_nothing(
 def test_bf16_is_told_where_the_cpu_has_it(
     grow: Callable[[Tree], Path], cpuinfo: str, has_bf16: bool
 ) -> None:
-    """The kernel's words on x86 and on arm64."""
+    """The kernel's flag names on x86 and arm64 are recognised."""
     assert read_host(grow({"proc/cpuinfo": cpuinfo})).has_bf16 is has_bf16
 
 
@@ -280,14 +280,14 @@ def test_bf16_is_told_where_the_cpu_has_it(
 def test_every_cpu_runs_int8(
     grow: Callable[[Tree], Path], cpuinfo: str, kind: str, formats: tuple[str, ...]
 ) -> None:
-    """How it adds products is recorded; no CPU flag takes int8 away."""
+    """The kind of int8 arithmetic is recorded; every CPU has int8."""
     host = read_host(grow({"proc/cpuinfo": cpuinfo}))
     assert "int8" in host.precisions
     assert (host.int8_kind, host.fast_formats) == (kind, formats)
 
 
 def test_the_first_cpu_names_them_all(grow: Callable[[Tree], Path]) -> None:
-    """Name and features are the first processor's."""
+    """The name and the features are those of the first processor."""
     host = read_host(grow({"proc/cpuinfo": X86_CPUINFO.format(features="amx_bf16")}))
     assert host.cpu == "AMD EPYC 9R14"
     assert host.features == {"fpu", "sse2", "avx2", "avx512f", "amx_bf16"}
@@ -296,7 +296,7 @@ def test_the_first_cpu_names_them_all(grow: Callable[[Tree], Path]) -> None:
 def test_an_arm_cpu_is_named_by_the_platform(
     grow: Callable[[Tree], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where cpuinfo has no model name, the platform's word stands for it."""
+    """Without a model name in cpuinfo, the platform's name is used."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
@@ -308,7 +308,7 @@ def test_an_arm_cpu_is_named_by_the_platform(
 def test_a_machine_without_proc_is_read_as_far_as_it_can_be(
     grow: Callable[[Tree], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without /proc and cgroups nothing is made up: no quota, no limit, no features, a name."""
+    """Without /proc and cgroups there is a name, and no quota, limit or features."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(platform, "processor", lambda: "arm")
     host = read_host(grow(NO_FILES))
@@ -322,7 +322,7 @@ def test_a_machine_without_proc_is_read_as_far_as_it_can_be(
 def test_a_system_without_affinity_counts_its_cpus(
     grow: Callable[[Tree], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no sched_getaffinity on macOS.
+    """Without sched_getaffinity, as on macOS, all CPUs count.
 
     All CPUs count, and one where even that is not told.
     """
@@ -343,7 +343,7 @@ def test_affinity_counts_and_not_the_machines_size(
 
 
 def test_the_machines_memory_is_read_in_kib(grow: Callable[[Tree], Path]) -> None:
-    """MemTotal is in KiB, whatever it is called there."""
+    """MemTotal is read in KiB."""
     host = read_host(grow(MEMINFO))
     assert host.total_memory_bytes == host.usable_memory_bytes == MEMINFO_BYTES
 
@@ -355,7 +355,7 @@ def make_host(
     total_bytes: int | None = None,
     limit_bytes: int | None = None,
 ) -> Host:
-    """Make a host of numbers."""
+    """Return a host with given numbers."""
     return Host(
         cpu="",
         affinity_cpus=affinity,
@@ -379,7 +379,7 @@ def make_host(
 def test_usable_cpus_are_the_tighter_of_affinity_and_quota(
     affinity: int, quota: float | None, usable: int
 ) -> None:
-    """Never more than either allows, never less than one."""
+    """The result is at most either limit and at least 1."""
     assert make_host(affinity=affinity, quota=quota).usable_cpus == usable
 
 
@@ -396,12 +396,12 @@ def test_usable_cpus_are_the_tighter_of_affinity_and_quota(
 def test_usable_memory_is_the_tighter_of_machine_and_limit(
     total_bytes: int | None, limit_bytes: int | None, usable: int | None
 ) -> None:
-    """What is not known does not count."""
+    """Unknown limits are ignored."""
     assert make_host(total_bytes=total_bytes, limit_bytes=limit_bytes).usable_memory_bytes == usable
 
 
 def test_this_machine_is_read() -> None:
-    """On whatever runs the tests: a name, and no more CPUs than the process may use."""
+    """The machine that runs the tests has a name, and at most the usable CPUs."""
     host = read_host()
     assert host.cpu
     assert 1 <= host.usable_cpus <= (os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""What an AVIF's container says of its colours: read as Chromium 156 shows it."""
+"""Colours of AVIF pictures, compared with what Chromium 156 shows."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def _shown(path: Path) -> npt.NDArray[np.int64]:
 def test_an_avifs_numbers_are_read_as_its_container_says(
     tmp_path: Path, primaries: int, transfer: int, expected: tuple[int, int, int]
 ) -> None:
-    """Within what AV1 loses of one colour."""
+    """The difference is within the loss of AV1."""
     path = tmp_path / "a.avif"
     path.write_bytes(_avif(primaries, transfer))
     assert np.abs(_shown(path) - expected).max() <= 3
 
 
 def test_an_avifs_icc_profile_counts_before_its_code_points(tmp_path: Path) -> None:
-    """As in every reader: a profile says more."""
+    """A profile takes precedence, as in every reader."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     path = tmp_path / "a.avif"
     path.write_bytes(_avif(12, 16, icc_profile=profile))
@@ -77,7 +77,7 @@ def test_an_avifs_icc_profile_counts_before_its_code_points(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
 def test_an_hdr_avif_is_refused_by_name(tmp_path: Path, transfer: int, name: str) -> None:
-    """As a PNG's cICP is: its numbers read as sRGB are far too dark."""
+    """The picture is refused, as with a PNG's cICP: read as sRGB it would be far too dark."""
     path = tmp_path / "a.avif"
     path.write_bytes(_avif(9, transfer))
     with pytest.raises(
@@ -88,7 +88,7 @@ def test_an_hdr_avif_is_refused_by_name(tmp_path: Path, transfer: int, name: str
 
 @pytest.mark.parametrize("cut", range(16, 300, 24))
 def test_a_container_that_ends_early_is_refused_in_a_sentence(tmp_path: Path, cut: int) -> None:
-    """Wherever the boxes end."""
+    """The file is refused wherever the boxes end."""
     path = tmp_path / "a.avif"
     path.write_bytes(_avif(12, 13)[:cut])
     with pytest.raises(PictureError):

@@ -1,4 +1,4 @@
-"""BMPs of every kind, compared with the pixels that were put in.
+"""BMP files of every kind, compared with the pixels that were encoded.
 
 Damaged ones and bombs are refused.
 """
@@ -43,7 +43,7 @@ def _palette(bits: int) -> Pixels:
 
 
 def _indices(bits: int) -> Pixels:
-    """Make indices with runs, and every one of them."""
+    """Return indices with runs that contain every index."""
     spread: Pixels = ((np.arange(_WIDTH * _HEIGHT) // 3) % 2**bits).astype(np.uint8)
     spread[::7] = 1
     return spread.reshape(_HEIGHT, _WIDTH)
@@ -65,7 +65,7 @@ def _runs(bits: int, **options: Any) -> tuple[bytes, Pixels]:
 def _by_masks(
     bits: int, masks: tuple[int, ...], *, compression: int = MASKS, header_bytes: int = 40
 ) -> tuple[bytes, Pixels]:
-    """Write by masks; what is expected has each channel cut off to its bits and spread again."""
+    """Encode by masks; each expected channel is truncated to its bits and expanded again."""
     body = rows(masked(_RGBA, masks, bits))
     written = masks if compression else ()
     content = make_bmp(
@@ -88,7 +88,7 @@ def _bgr(pixels: Pixels) -> list[bytes]:
 
 
 def _deltas() -> tuple[bytes, Pixels]:
-    """Leave pixels out by deltas and by an early end of line: those have colour 0."""
+    """Skip pixels by deltas and by an early end of line; they have colour 0."""
     expected = np.zeros((4, 6), np.uint8)
     code = b"\x02\x07" + b"\0\2\1\1" + b"\x02\x05" + b"\0\0" + b"\x06\x03" + b"\0\1"
     expected[3, :2], expected[2, 3:5], expected[1, :6] = 7, 5, 3
@@ -135,7 +135,7 @@ def _read(path: Path) -> tuple[PictureHeader, Pixels]:
 
 @pytest.mark.parametrize("case", _KINDS)
 def test_a_bmp_is_read(tmp_path: Path, case: tuple[bytes, Pixels]) -> None:
-    """Pixel for pixel, by its content; only a run-length code is decoded whole."""
+    """Pixels are equal; only run-length files are decoded as a whole."""
     content, expected = case
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
@@ -153,7 +153,7 @@ def test_a_bmp_is_read(tmp_path: Path, case: tuple[bytes, Pixels]) -> None:
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
 def test_pillows_own_bmp_is_read(tmp_path: Path, mode: str) -> None:
-    """What another program wrote is what it reads again.
+    """A BMP that Pillow wrote is read as Pillow reads it.
 
     The fourth byte of plain 32-bit pixels is unused.
     """
@@ -165,7 +165,7 @@ def test_pillows_own_bmp_is_read(tmp_path: Path, mode: str) -> None:
 
 
 def test_opacity_that_is_0_everywhere_is_none(tmp_path: Path) -> None:
-    """Programs that know no alpha leave its bytes 0: browsers show such a picture."""
+    """An alpha channel of zeros is ignored, as browsers do."""
     path = tmp_path / "a.bmp"
     transparent = np.dstack([_RGB, np.zeros_like(_ALPHA)])
     body = rows(masked(transparent, _RGBA_ORDER, 32))
@@ -198,7 +198,7 @@ def test_an_embedded_profile_goes_along(tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_end_is_a_warning(tmp_path: Path, content: bytes, cut: int) -> None:
-    """Padding and the mark of the end are no pixels."""
+    """Padding and the end marker are not required."""
     path = tmp_path / "a.bmp"
     path.write_bytes(content)
     expected = _read(path)[1]
@@ -278,7 +278,7 @@ def _header(**changes: int) -> bytes:
     ],
 )
 def test_a_damaged_bmp_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
-    """With a sentence, whichever way it is read."""
+    """Both ways of reading raise an error with a clear message."""
     path = tmp_path / "a.bmp"
     path.write_bytes(content)
     with pytest.raises(PictureError, match=reason) as caught:
@@ -297,7 +297,7 @@ def test_a_damaged_bmp_is_refused(tmp_path: Path, content: bytes, reason: str) -
 def test_a_bmp_bomb_is_refused_at_once(
     tmp_path: Path, width: int, height: int, bits: int, compression: int, reason: str
 ) -> None:
-    """A few bytes that claim too many pixels."""
+    """A small file that declares too many pixels is refused."""
     path = tmp_path / "a.bmp"
     path.write_bytes(make_bmp(b"\0\1", width, height, bits, compression=compression))
     started = time.process_time()

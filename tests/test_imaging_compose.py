@@ -1,4 +1,4 @@
-"""Picture and mask joined and written.
+"""Cut-outs composed of picture and mask, and written.
 
 Colours, profiles, formats, and what is left when it fails.
 """
@@ -42,20 +42,20 @@ _WIDTH, _HEIGHT = 96, 64
 
 @pytest.fixture(autouse=True, scope="module")
 def _libvips() -> None:
-    """Set libvips up as the worker does; its cache would give a file's former pixels."""
+    """Configure libvips as the worker does; its cache would return a file's former pixels."""
     start_libvips(2)
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
-    """However a cut-out's writing ends, the threads that encode are gone."""
+    """Check that the encoder's threads have ended after every test."""
     yield
     assert not [thread for thread in running_threads() if thread.name.startswith("png")]
 
 
 @pytest.fixture
 def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a small picture encoded in many strips, so that it fails in the middle."""
+    """Encode a small picture in many strips, so that a failure occurs in the middle."""
     monkeypatch.setattr(png_writer, "_STRIP_BYTES", 20_000)
 
 
@@ -66,13 +66,13 @@ def _colours(width: int = _WIDTH, height: int = _HEIGHT) -> Image.Image:
 
 
 def _noise(width: int, height: int) -> Image.Image:
-    """Make a picture that no encoder can make small."""
+    """Return a picture that does not compress."""
     pixels = np.random.default_rng(6).integers(0, 256, (height, width, 3)).astype(np.uint8)
     return Image.fromarray(pixels)
 
 
 def _steps(width: int = _WIDTH, height: int = _HEIGHT) -> Pixels:
-    """Make a mask with all steps from 0 to 255, zeros and full ones in plenty."""
+    """Return a mask of all values from 0 to 255, with many 0 and 255."""
     ramp = np.clip(np.linspace(-80, 335, width), 0, 255).round().astype(np.uint8)
     return np.tile(ramp, (height, 1))
 
@@ -106,7 +106,7 @@ def _pixels(path: Path) -> Pixels:
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    """Give a PNG of many colours in a folder of its own."""
+    """Return a PNG of many colours in its own folder."""
     folder = tmp_path / "in"
     folder.mkdir()
     path = folder / "picture.png"
@@ -116,7 +116,7 @@ def picture(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """Give an empty folder for what is written."""
+    """Return an empty output folder."""
     folder = tmp_path / "out"
     folder.mkdir()
     return folder
@@ -158,7 +158,7 @@ def test_a_grey_picture_becomes_rgba(tmp_path: Path, out: Path) -> None:
 def test_the_pictures_own_alpha_multiplies_the_masks(
     tmp_path: Path, out: Path, background: Colour | None
 ) -> None:
-    """What was half transparent before is so still, and a hole in the picture stays a hole."""
+    """The picture's own transparency is kept: alpha is multiplied with the mask."""
     own = np.tile(np.linspace(0, 255, _HEIGHT).round().astype(np.uint8)[:, np.newaxis], (1, _WIDTH))
     rgba = _colours().convert("RGBA")
     rgba.putalpha(Image.fromarray(own))
@@ -189,7 +189,7 @@ def test_the_pictures_own_alpha_multiplies_the_masks(
 def test_a_background_is_put_behind(
     picture: Path, out: Path, name: str, format_: str, worst: int
 ) -> None:
-    """On a colour there is no alpha left, and each pixel is the mixture that alpha says."""
+    """On a background colour there is no alpha, and each pixel is blended by alpha."""
     _write(picture, out / name, matte=_matte(_steps()), background=(250, 240, 10))
     with Image.open(out / name) as written:
         assert (written.format, written.mode) == (format_, "RGB")
@@ -201,7 +201,7 @@ def test_a_background_is_put_behind(
 
 
 def test_a_webp_keeps_alpha_exactly(picture: Path, out: Path) -> None:
-    """WebP's colours are lossy, its opacity is not."""
+    """WebP is lossy in colours and lossless in alpha."""
     _write(picture, out / "cutout.webp", matte=_matte(_steps()))
     with Image.open(out / "cutout.webp") as written:
         assert (written.format, written.mode) == ("WEBP", "RGBA")
@@ -213,7 +213,7 @@ def test_a_webp_keeps_alpha_exactly(picture: Path, out: Path) -> None:
 
 @pytest.mark.parametrize("max_side", [64, 95, 96, 5000])
 def test_the_longest_side_is_kept(picture: Path, out: Path, max_side: int) -> None:
-    """A picture is scaled down to max_side, its mask with it, and never up."""
+    """The picture and its mask are scaled down to max_side, never up."""
     _write(picture, out / "cutout.png", matte=_matte(_steps()), max_side=max_side)
     width = min(max_side, _WIDTH)
     height = round(_HEIGHT * width / _WIDTH)
@@ -228,7 +228,7 @@ def test_the_longest_side_is_kept(picture: Path, out: Path, max_side: int) -> No
 def test_the_cutout_stands_upright(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, orientation: int, threshold: int
 ) -> None:
-    """Picture and mask meet upright.
+    """The picture and the mask are both turned upright.
 
     The mask is the upright picture's, and nothing tells to turn again.
     """
@@ -260,7 +260,7 @@ def test_the_cutout_stands_upright(
 def test_a_picture_of_any_shape_is_written(
     tmp_path: Path, out: Path, sides: tuple[int, int], name: str
 ) -> None:
-    """A line of single pixels is a picture too."""
+    """Pictures of one row or one column are written."""
     path = tmp_path / "picture.png"
     Image.new("RGB", sides, (40, 90, 200)).save(path)
     _write(path, out / name)
@@ -290,7 +290,7 @@ def _libvips_png(picture: Path, matte: Matte, background: Colour | None) -> pyvi
 def test_a_png_has_the_pixels_that_libvips_composes(
     tmp_path: Path, out: Path, mode: str, height: int, background: Colour | None
 ) -> None:
-    """Colours, alpha and backgrounds are libvips' to the bit, wherever strips end."""
+    """Colours, alpha and backgrounds equal libvips' exactly, at every strip boundary."""
     picture = tmp_path / "picture.png"
     rng = np.random.default_rng(height)
     pixels = rng.integers(0, 256, (height, 150, 4)).astype(np.uint8)
@@ -303,7 +303,7 @@ def test_a_png_has_the_pixels_that_libvips_composes(
 
 
 def test_all_alphas_are_multiplied_as_libvips_does() -> None:
-    """Of each pair of alphas, the product is rounded as libvips' floats are."""
+    """The product of each pair of alphas is rounded as in libvips."""
     one, other = (np.ascontiguousarray(x) for x in np.mgrid[0:256, 0:256].astype(np.uint8))
     a, b = (pyvips.Image.new_from_array(x).cast("ushort") for x in (one, other))
     expected = (a * b / 255 + 0.5).cast("uchar").numpy()
@@ -312,7 +312,7 @@ def test_all_alphas_are_multiplied_as_libvips_does() -> None:
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (1, 128, 254)])
 def test_all_colours_are_mixed_as_libvips_does(colour: Colour) -> None:
-    """Of each colour and each alpha, the mixture is cut off as libvips' integers are."""
+    """The blend of each colour and each alpha is truncated as in libvips."""
     value, alpha = np.mgrid[0:256, 0:256].astype(np.uint8)
     rows = np.stack((value, value, value, alpha), axis=-1)
     image = pyvips.Image.new_from_array(rows, interpretation="srgb")
@@ -350,7 +350,7 @@ def test_a_png_has_the_metadata_that_libvips_writes(
 
 
 def _exif_with_gps() -> Image.Exif:
-    """Make EXIF that tells who, with what, and where."""
+    """Return EXIF with an artist, a camera and a place."""
     exif = Image.Exif()
     exif[0x010F] = "SecretCamera"
     exif[0x013B] = "SecretArtist"
@@ -401,7 +401,7 @@ def test_the_profile_goes_along_and_nothing_else(
 
 
 def test_a_cmyk_picture_is_written_with_an_rgb_profile(tmp_path: Path, out: Path) -> None:
-    """Numbers that were converted to sRGB do not carry the profile of the inks."""
+    """Colours that were converted to sRGB do not keep the CMYK profile."""
     path = tmp_path / "inks.jpg"
     _colours().convert("CMYK").save(path)
     _write(path, out / "cutout.png")
@@ -424,7 +424,7 @@ def test_a_cmyk_picture_is_written_with_an_rgb_profile(tmp_path: Path, out: Path
     ],
 )
 def test_a_colour_is_read(text: str, colour: Colour) -> None:
-    """A name, three digits or six."""
+    """A name, three digits or six digits are parsed."""
     assert parse_colour(text) == colour
 
 
@@ -432,7 +432,7 @@ def test_a_colour_is_read(text: str, colour: Colour) -> None:
     "text", ["", "#", "mauve", "#12", "#1234", "#12345", "#12345678", "ggg", "1,2,3"]
 )
 def test_what_is_no_colour_is_refused(text: str) -> None:
-    """The message lists what is a colour and quotes what was given."""
+    """The message lists the allowed forms and quotes the input."""
     with pytest.raises(ValueError, match="a colour is white, black") as caught:
         parse_colour(text)
     assert repr(text) in str(caught.value)
@@ -455,7 +455,7 @@ def test_what_is_no_colour_is_refused(text: str) -> None:
 def test_an_output_that_cannot_be_is_refused(
     picture: Path, out: Path, name: str, background: Colour | None, reason: str
 ) -> None:
-    """A name that cannot be written is a sentence that begins with it, and writes nothing."""
+    """A file name that cannot be written raises an error that begins with it; nothing is written."""
     (out / "file").write_bytes(b"kept")
     (out / "folder.png").mkdir()
     with pytest.raises(OutputError, match=re.escape(reason)) as caught:
@@ -466,7 +466,7 @@ def test_an_output_that_cannot_be_is_refused(
 
 
 def test_a_name_as_long_as_they_go_is_written(picture: Path, out: Path) -> None:
-    """The temporary name does not need more letters than the name itself may have."""
+    """The temporary name is not longer than a file name may be."""
     name = "ä" * 125 + ".png"  # 254 bytes
     _write(picture, out / name)
     assert _names(out) == [name]
@@ -483,7 +483,7 @@ def test_a_name_as_long_as_they_go_is_written(picture: Path, out: Path) -> None:
 def test_a_side_longer_than_the_format_holds_is_refused(
     tmp_path: Path, out: Path, name: str, sides: tuple[int, int], most: int
 ) -> None:
-    """One pixel too many is refused with the way out.
+    """One pixel too many is refused with advice.
 
     The limit itself, or scaled to fit, is written.
     """
@@ -510,7 +510,7 @@ def test_a_side_longer_than_the_format_holds_is_refused(
 @pytest.mark.parametrize("name", ["cutout.png", "cutout.webp", "cutout.jpg"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF"])
 def test_a_damaged_picture_leaves_nothing(tmp_path: Path, out: Path, kind: str, name: str) -> None:
-    """A picture that ends early leaves neither a half cut-out nor a temporary file, and an older one alone."""
+    """A truncated picture leaves no partial or temporary file, and keeps an older output."""
     path = tmp_path / "cut"
     _noise(300, 200).save(path, kind)
     header = read_header(path)
@@ -533,7 +533,7 @@ def test_a_damaged_picture_leaves_nothing(tmp_path: Path, out: Path, kind: str, 
 def test_a_picture_that_changed_size_meanwhile_is_refused(
     picture: Path, tmp_path: Path, suffix: str
 ) -> None:
-    """Its header was read before; nothing is left of the file."""
+    """A picture whose size changed after its header was read leaves no file."""
     composition = compose.Composition(
         header=read_header(picture),
         matte=PictureMatte.of(_matte(_steps())),
@@ -549,7 +549,7 @@ def test_a_picture_that_changed_size_meanwhile_is_refused(
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every cut-out's file one on a full disk: the kernel's own refusal, by /dev/full."""
+    """Write every cut-out to /dev/full, so that the kernel reports a full disk."""
     open_ = os.open
 
     def open_on_full_disk(path: Any, flags: int, mode: int = 0o777, **options: Any) -> int:
@@ -567,7 +567,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("sides", [(8, 8), (400, 300)], ids=["at-the-end", "in-the-middle"])
 @pytest.mark.parametrize("name", ["cutout.png", "cutout.webp", "cutout.jpg"])
 def test_a_full_disk_is_told(tmp_path: Path, out: Path, name: str, sides: tuple[int, int]) -> None:
-    """A disk that fills, while the file is written or when it is closed, is told and leaves nothing."""
+    """A disk that fills during the write or at close is reported and leaves no file."""
     path = tmp_path / "picture.png"
     _noise(*sides).save(path)
     with pytest.raises(OutputError, match="the disk is full; free some space") as caught:
@@ -599,7 +599,7 @@ except TunerError as error:
 
 
 def test_a_spool_that_does_not_fit_is_the_outputs_fault(tmp_path: Path, out: Path) -> None:
-    """A turned picture whose temporary file cannot be written is not called damaged."""
+    """A turned picture whose temporary file cannot be written is not reported as damaged."""
     exif = Image.Exif()
     exif[0x0112] = 6
     path = tmp_path / "turned.jpg"
@@ -640,7 +640,7 @@ except TunerError as error:
 
 
 def test_a_folder_that_may_not_be_written_is_told() -> None:
-    """No permission is a sentence, and nothing is left."""
+    """A missing permission is reported, and no file is left."""
     with tempfile.TemporaryDirectory() as name:  # tmp_path's own parents are closed to others
         folder = Path(name)
         folder.chmod(0o755)
@@ -675,7 +675,7 @@ def test_a_folder_that_may_not_be_written_is_told() -> None:
 def test_a_file_that_cannot_be_made_is_told(
     picture: Path, out: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
 ) -> None:
-    """Each way the system refuses a file has its advice.
+    """Each system error has its own advice.
 
     What has none has the system's own words.
     """
@@ -706,7 +706,7 @@ def test_a_file_that_cannot_be_made_is_told(
 def test_a_cancel_in_the_middle_leaves_nothing(
     tmp_path: Path, out: Path, name: str, block: int, max_side: int
 ) -> None:
-    """Whichever block a cancel meets, writing ends there and an older file stays as it was."""
+    """A cancel ends the write at any block and keeps an older file unchanged."""
     path = tmp_path / "picture.png"
     _noise(400, 300).save(path)
     (out / name).write_bytes(b"an older cut-out")
@@ -785,7 +785,7 @@ def test_previews_are_small_and_upright(
 @pytest.mark.usefixtures("full_disk")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_preview_on_a_full_disk_is_told(picture: Path, out: Path) -> None:
-    """A preview that does not fit is an OutputError as a cut-out is, and leaves nothing."""
+    """A preview that does not fit raises OutputError, and no file is left."""
     composition = compose.Composition(
         header=read_header(picture),
         matte=PictureMatte.of(np.ones((8, 8), np.float32)),
@@ -820,7 +820,7 @@ for name in sys.argv[1:]:
 
 
 def _peaks_kib(*pictures: Path) -> list[int]:
-    """Cut pictures out one after the other in a process of their own.
+    """Cut out pictures one after another in a separate process.
 
     Its peak RSS after each, KiB.
     """
@@ -838,7 +838,7 @@ def _peaks_kib(*pictures: Path) -> list[int]:
 @pytest.mark.parametrize("orientation", [1, 6], ids=["upright", "turned"])
 @pytest.mark.alone
 def test_memory_hardly_grows_with_a_baseline_jpeg(tmp_path: Path, orientation: int) -> None:
-    """A 48 MP JPEG takes at most 24 MiB more than a 1080p one: it goes through in strips."""
+    """A 48 MP JPEG takes at most 24 MiB more than a 1080p one, since it is processed in strips."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     grain = np.random.default_rng(1).integers(-9, 10, (750, 1000, 3))

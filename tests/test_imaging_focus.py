@@ -1,4 +1,4 @@
-"""The rule that decides where the network looks again, each step by mattes made by hand."""
+"""The rule that chooses the focus box; each step is tested with handmade mattes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIDE = 64  # of the network that is played here
 def _answer(
     *subjects: tuple[float, float, float, float], box: Box = PICTURE, value: float = 1.0
 ) -> Channel:
-    """Play the network: what it answers for a box in which bright rectangles lie, given in px."""
+    """Return the network's answer for a box that contains bright rectangles, in px."""
     raw = np.zeros((SIDE, SIDE), np.float32)
     for left, top, right, bottom in subjects:
         x0, x1 = ((x - box.left) / box.width * SIDE for x in (left, right))
@@ -39,15 +39,15 @@ def _answer(
 
 
 class _Network:
-    """Answers each look with what it is told to see, and keeps the boxes."""
+    """A fake network that returns given answers and records the boxes."""
 
     def __init__(self, *answers: Callable[[Box], Channel]) -> None:
-        """Give these answers in turn."""
+        """Return these answers in turn."""
         self._answers = list(answers)
         self.boxes: list[Box] = []
 
     def __call__(self, box: Box) -> Channel:
-        """Look at a box."""
+        """Return the next answer for a box."""
         self.boxes.append(box)
         return self._answers.pop(0)(box)
 
@@ -60,12 +60,12 @@ def _mask(matte: PictureMatte, width: int = 640, height: int = 320) -> Mask:
 def _sees(
     *subjects: tuple[float, float, float, float], value: float = 1.0
 ) -> Callable[[Box], Channel]:
-    """Make an answer that sees these."""
+    """Return an answer that contains these rectangles."""
     return lambda box: _answer(*subjects, box=box, value=value)
 
 
 def _never(_box: Box) -> Channel:
-    """Fail: no look was due."""
+    """Fail, since no second run is expected."""
     raise AssertionError
 
 
@@ -86,7 +86,7 @@ LARGE = (100, 50, 500, 250)
     ],
 )
 def test_the_first_look_stays_as_it_is(first: Channel, max_share: float, groups: int) -> None:
-    """Where no second look is due, the mask is that of the first matte, equal to the byte."""
+    """Without a second run the mask equals that of the first matte exactly."""
     focused = look_again(first, PICTURE, max_share=max_share, look=_never)
     plain = MaskRows(scale_to_matte(first), width=640, height=320).rows(0, 320)
     assert np.array_equal(_mask(focused.matte), plain)
@@ -95,7 +95,7 @@ def test_the_first_look_stays_as_it_is(first: Channel, max_share: float, groups:
 
 
 def test_a_second_look_that_finds_nothing_keeps_the_first() -> None:
-    """A raw maximum below 0.5 is noise once it is stretched, so the first matte stays, equal to the byte."""
+    """A raw maximum below 0.5 would be stretched noise, so the first matte is kept exactly."""
     first = _answer(SMALL)
     network = _Network(_sees(SMALL, value=0.49))
     focused = look_again(first, PICTURE, max_share=0.20, look=network)
@@ -105,7 +105,7 @@ def test_a_second_look_that_finds_nothing_keeps_the_first() -> None:
 
 
 def test_a_second_look_that_agrees_is_taken() -> None:
-    """It sees the box with a margin of 20 % on each edge.
+    """The network runs on the box with a margin of 20 % on each edge.
 
     What it says counts there, and 0 outside.
     """
@@ -158,7 +158,7 @@ def test_a_second_look_that_agrees_is_taken() -> None:
 def test_a_second_look_may_not_differ_by_a_large_part(
     second: list[tuple[float, float, float, float]], decision: str
 ) -> None:
-    """One part of more than 5 % lost or gained, or a hole of more than 30 %.
+    """A part of more than 5 % lost or gained, or a hole of more than 30 %, rejects the second run.
 
     The first matte, to the byte.
     """
@@ -171,7 +171,7 @@ def test_a_second_look_may_not_differ_by_a_large_part(
 
 
 def test_subjects_apart_are_looked_at_alone() -> None:
-    """More than 6 % of the long side apart; with a margin of 20 %, joined by their maximum."""
+    """Subjects more than 6 % of the long side apart get their own boxes, joined by the maximum."""
     left, right = (40, 40, 120, 120), (400, 200, 460, 260)
     network = _Network(_sees(left), _sees(right))
     focused = look_again(_answer(left, right), PICTURE, max_share=0.20, look=network)
@@ -186,7 +186,7 @@ def test_subjects_apart_are_looked_at_alone() -> None:
 
 
 def test_one_of_two_subjects_keeps_the_first_look() -> None:
-    """The cap and the second look's maximum count for each subject by itself."""
+    """The share limit and the raw maximum are checked for each subject."""
     small, large = (40, 40, 120, 120), (300, 20, 620, 300)
     network = _Network(_sees(small))
     focused = look_again(_answer(small, large), PICTURE, max_share=0.20, look=network)
@@ -200,13 +200,13 @@ def test_one_of_two_subjects_keeps_the_first_look() -> None:
 
 
 def test_subjects_close_together_are_one() -> None:
-    """Components at most 6 % of the long side apart share a box, and through one another."""
+    """Components at most 6 % of the long side apart share a box, transitively."""
     parts = [(100, 100, 140, 140), (170, 100, 210, 140), (240, 100, 280, 140)]
     assert find_subject(_answer(*parts), PICTURE).groups == (Box(100, 100, 180, 40),)
 
 
 def test_a_box_by_hand_needs_no_first_look() -> None:
-    """The answer for the box counts there, and the mask is 0 outside."""
+    """The second matte replaces the box, and the mask is 0 outside."""
     box = Box(300, 100, 100, 100)
     focused = look_at_box(_answer((0, 0, 640, 320), box=box) * 0.9, box, PICTURE)
     assert focused.passes == 1
@@ -218,7 +218,7 @@ def test_a_box_by_hand_needs_no_first_look() -> None:
 
 
 def _slow_components(binary: npt.NDArray[np.bool_]) -> list[tuple[int, int, int, int, int]]:
-    """Flood every component, pixel by pixel."""
+    """Find components by flood fill, pixel by pixel."""
     left, found = {(int(y), int(x)) for y, x in np.argwhere(binary)}, []
     while left:
         grown = waiting = {left.pop()}
@@ -237,7 +237,7 @@ def _slow_components(binary: npt.NDArray[np.bool_]) -> list[tuple[int, int, int,
 @given(w=st.integers(1, 30), h=st.integers(1, 30), share=st.floats(0, 1), seed=st.integers(0, 999))
 @example(w=1, h=1, share=1.0, seed=0)
 def test_components_are_a_floods(w: int, h: int, share: float, seed: int) -> None:
-    """Area and box of every component are those that a flood finds."""
+    """Area and box of every component equal those of a flood fill."""
     binary = np.random.default_rng(seed).random((h, w)) < share
     found = [(c.area, c.left, c.top, c.right, c.bottom) for c in components_of(binary)]
     assert sorted(found) == _slow_components(binary)
@@ -245,7 +245,7 @@ def test_components_are_a_floods(w: int, h: int, share: float, seed: int) -> Non
 
 
 def test_a_hole_is_what_does_not_reach_the_border() -> None:
-    """A component is marked where none of its pixels lies in the first or last row or column."""
+    """A component is marked as inside if no pixel lies in the first or last row or column."""
     rows = ["#....", "..##.", "..##.", ".#..."]
     binary = np.array([[pixel == "#" for pixel in row] for row in rows])
     assert not enclosed(binary).any()  # through a corner it reaches the last row
@@ -259,7 +259,7 @@ _SHARES = st.floats(0, 1).map(lambda x: round(x, 3))
 
 @st.composite
 def _areas(draw: st.DrawFn) -> Area:
-    """Draw a part of a picture."""
+    """Return a matte of a part of the picture."""
     left, top = draw(_SHARES) * 0.9, draw(_SHARES) * 0.9
     return Area(
         left,
@@ -279,7 +279,7 @@ def _areas(draw: st.DrawFn) -> Area:
 def test_rows_of_joined_mattes_do_not_depend_on_where_the_reader_cuts(
     areas: list[Area], width: int, height: int, rows: st.DataObject
 ) -> None:
-    """Any rows alone are those of the whole mask.
+    """Any range of rows equals those rows of the whole mask.
 
     A matte counts within its part, and nowhere else.
     """
@@ -302,7 +302,7 @@ def test_rows_of_joined_mattes_do_not_depend_on_where_the_reader_cuts(
 
 
 def test_a_placed_matte_has_no_seam_with_itself() -> None:
-    """A half of a matte, placed where it lay, is the half of the mask that the whole matte makes."""
+    """Half of a matte in its place gives half of the whole matte's mask."""
     matte = np.random.default_rng(1).random((32, 32), np.float32)
     matte[:, 9:23] = 0.5  # so that the cut has the same neighbours on both sides
     half = PlacedMatte(matte=matte[:, :16], spans=Area(0, 0, 0.5, 1), within=Area(0, 0, 0.5, 1))
@@ -313,7 +313,7 @@ def test_a_placed_matte_has_no_seam_with_itself() -> None:
 
 
 def test_a_matte_is_read_as_it_was_saved(tmp_path: Path) -> None:
-    """What a preview is made of is what the cut-out was made of."""
+    """The preview and the cut-out use the same mask."""
     first = _answer((200, 100, 280, 140), (500, 100, 600, 140))
     network = _Network(*[_sees((200, 100, 280, 140), (500, 100, 600, 140))] * 2)
     matte = look_again(first, PICTURE, max_share=0.20, look=network).matte
@@ -325,7 +325,7 @@ def test_a_matte_is_read_as_it_was_saved(tmp_path: Path) -> None:
 
 
 def test_a_large_box_lies_where_a_jpegs_decoder_can_cut_it_out() -> None:
-    """Its edges are multiples of 8 px, or the picture's own; a small box is left as it is."""
+    """The edges are multiples of 8 px or the picture's; a small box is unchanged."""
     picture = Box(0, 0, 6403, 3205)
     first = _answer((2000, 1000, 3203, 2001), box=picture)
     network = _Network(lambda box: _answer((2000, 1000, 3203, 2001), box=box))

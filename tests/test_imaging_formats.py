@@ -1,4 +1,4 @@
-"""Which files are taken as pictures: told by their content, and refused with a sentence."""
+"""Which files are accepted as pictures, by their content, and how others are refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _encoded(kind: str, **options: object) -> bytes:
 
 
 def _png_of(width: int, height: int) -> bytes:
-    """Make a PNG of any header with next to no pixels behind it."""
+    """Return a PNG with any header and almost no pixel data."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return (
@@ -70,7 +70,7 @@ def test_a_format_is_told_by_content_not_name(
     format_: formats.PictureFormat,
     name: str,
 ) -> None:
-    """A picture under any name is the format that its bytes are, and its header is read."""
+    """The format and the header are read from the content, whatever the file name."""
     path = tmp_path / name
     path.write_bytes(_encoded(kind, **options))
     header = read_header(path)
@@ -78,7 +78,7 @@ def test_a_format_is_told_by_content_not_name(
 
 
 def test_a_big_endian_tiff_is_read(tmp_path: Path) -> None:
-    """The other byte order has a signature of its own."""
+    """The other byte order has its own signature."""
     path = tmp_path / "picture.tif"
     with Image.new("I;16B", (5, 4)) as picture:
         picture.save(path)
@@ -111,7 +111,7 @@ def test_a_big_endian_tiff_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_picture_is_refused_by_name(tmp_path: Path, content: bytes, reason: str) -> None:
-    """Anything else named .jpg is refused in one line that names file and reason."""
+    """Other content named .jpg is refused with one line that names the file and the reason."""
     path = tmp_path / "holiday.jpg"
     path.write_bytes(content)
     with pytest.raises(PictureError, match=reason) as caught:
@@ -134,7 +134,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path, content: bytes, r
 def test_a_huge_header_is_refused_before_decoding(
     tmp_path: Path, content: bytes, megapixels: str
 ) -> None:
-    """A few bytes that claim too many pixels are too_large at once, with the limit."""
+    """A small file that declares too many pixels is too_large at once; the message has the limit."""
     path = tmp_path / "bomb.png"
     path.write_bytes(content)
     started = time.perf_counter()
@@ -148,7 +148,7 @@ def test_a_huge_header_is_refused_before_decoding(
 
 
 def test_a_hosts_own_limit_is_kept(tmp_path: Path) -> None:
-    """A picture of the limit's pixels is taken, and one pixel more is refused."""
+    """A picture at the limit is accepted, and one more pixel is refused."""
     path = tmp_path / "picture.png"
     path.write_bytes(_encoded("PNG"))
     assert read_header(path, max_pixels=1200).width == 40
@@ -157,7 +157,7 @@ def test_a_hosts_own_limit_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_format_decoded_whole_has_a_lower_limit_and_a_warning(tmp_path: Path) -> None:
-    """12,000 x 12,000 px pass as baseline, are refused as interlaced, since those are held whole."""
+    """12,000 x 12,000 px are accepted as baseline and refused as interlaced, which needs memory for all pixels."""
     path = tmp_path / "picture.png"
     plain = _png_of(12_000, 12_000)
     path.write_bytes(plain)
@@ -186,7 +186,7 @@ def test_a_format_decoded_whole_has_a_lower_limit_and_a_warning(tmp_path: Path) 
 def test_what_is_held_whole_is_told(
     tmp_path: Path, kind: str, options: dict[str, object], word: str | None
 ) -> None:
-    """A decoder whose memory grows with the picture is a warning, with the bytes.
+    """A decoder whose memory grows with the picture adds a warning with the bytes.
 
     Others are none.
     """
@@ -202,13 +202,13 @@ def test_what_is_held_whole_is_told(
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    """A folder is no picture."""
+    """A folder is refused."""
     with pytest.raises(PictureError, match="is a folder, not a picture; give the path"):
         read_header(tmp_path)
 
 
 def test_a_fifo_is_refused_without_opening_it(tmp_path: Path) -> None:
-    """A FIFO that nobody writes to is refused at once instead of being waited for."""
+    """A FIFO without a writer is refused at once."""
     path = tmp_path / "picture.jpg"
     os.mkfifo(path)
     with pytest.raises(PictureError, match="is not a regular file"):
@@ -227,7 +227,7 @@ def test_a_fifo_is_refused_without_opening_it(tmp_path: Path) -> None:
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused(tmp_path: Path, name: str, reason: str) -> None:
-    """Each way of not being there is a sentence, and never an OSError."""
+    """Each missing path raises a clear message, never an OSError."""
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "dangling").symlink_to(tmp_path / "gone")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
@@ -254,7 +254,7 @@ for path in (locked / "secret.jpg", locked / "closed" / "any.jpg"):
 
 
 def test_a_picture_that_may_not_be_read_is_refused() -> None:
-    """No permission on the file, or on its folder, is a sentence."""
+    """A missing permission on the file or its folder is reported."""
     with tempfile.TemporaryDirectory() as name:  # tmp_path's own parents are closed to others
         folder = Path(name)
         folder.chmod(0o755)

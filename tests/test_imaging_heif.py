@@ -1,4 +1,4 @@
-"""HEIC pictures: read by pi-heif where it is installed, and refused by name where it is not."""
+"""HEIC pictures: read by pi-heif if it is installed, else refused by name."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _PQ = base64.b64decode(
 
 
 def _blobs() -> Image.Image:
-    """Make what was encoded, upright as the turned file shows it."""
+    """Return the encoded pixels, turned upright."""
     rng = np.random.default_rng(11)
     blobs = Image.fromarray(rng.integers(0, 256, (5, 7, 3)).astype(np.uint8))
     small = blobs.resize((64, 48), Image.Resampling.BICUBIC).resize((32, 24))
@@ -66,7 +66,7 @@ def _blobs() -> Image.Image:
 
 @needs_pi_heif
 def test_a_heic_is_read_and_turned_once(tmp_path: Path) -> None:
-    """The file turns itself; EXIF's orientation, which phones write beside it, is not applied again."""
+    """The container's rotation is applied; the EXIF orientation is not applied again."""
     path = tmp_path / "a.jpg"
     path.write_bytes(_TURNED)
     header = read_header(path)
@@ -86,7 +86,7 @@ def test_a_heic_is_read_and_turned_once(tmp_path: Path) -> None:
 @needs_pi_heif
 @pytest.mark.parametrize("cut", [10, 200, len(_TURNED) - 300, len(_TURNED) - 60])
 def test_a_heic_cut_short_is_refused(tmp_path: Path, cut: int) -> None:
-    """With a sentence, wherever it ends."""
+    """A truncated file is refused wherever it ends."""
     path = tmp_path / "a.heic"
     path.write_bytes(_TURNED[:-cut])
     with pytest.raises(PictureError, match="is damaged or cut short: it cannot be decoded"):
@@ -95,7 +95,7 @@ def test_a_heic_cut_short_is_refused(tmp_path: Path, cut: int) -> None:
 
 @needs_pi_heif
 def test_an_hdr_heic_is_refused_by_name(tmp_path: Path) -> None:
-    """As an HDR PNG is."""
+    """An HDR picture is refused, as an HDR PNG is."""
     path = tmp_path / "a.heic"
     path.write_bytes(_PQ)
     with pytest.raises(PictureError, match=r"is an HDR picture \(PQ\), which is not supported"):
@@ -106,7 +106,7 @@ def test_an_hdr_heic_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_heic_of_too_many_pixels_is_refused_before_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The container's own sides count; nothing is decoded for them."""
+    """The size is read from the container without decoding."""
     path = tmp_path / "a.heic"
     path.write_bytes(_TURNED)
     monkeypatch.setattr(heif, "MAX_PIXELS_WHOLE", 24 * 32 - 1)
@@ -119,7 +119,7 @@ def test_a_heic_of_too_many_pixels_is_refused_before_decoding(
 def test_a_heic_is_refused_by_name_without_pi_heif(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brands: bytes
 ) -> None:
-    """With the line that installs what reads it."""
+    """The message contains the install command."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     path = tmp_path / "a.heic"
     path.write_bytes(b"\0\0\0\x18ftyp" + brands + bytes(40))
@@ -128,7 +128,7 @@ def test_a_heic_is_refused_by_name_without_pi_heif(
 
 
 def test_other_pictures_do_not_import_pi_heif(tmp_path: Path) -> None:
-    """Nor Pillow, which it brings along: the measured worker stays as small as it was."""
+    """The worker imports neither pi-heif nor Pillow without a HEIC picture."""
     path = tmp_path / "a.png"
     _blobs().save(path)
     code = (

@@ -1,4 +1,4 @@
-"""The mask at full size: Pillow's Lanczos as the oracle, and the file that is computed as it is read."""
+"""The mask at full size, compared with Pillow's Lanczos, and read as a virtual file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LARGE_SIDES = st.integers(1, 300)
 
 
 def _noise(width: int, height: int, seed: int) -> Matte:
-    """Make a matte of whole steps, so that Pillow can be given the very same one.
+    """Return a matte of whole 8-bit steps, so that Pillow gets equal values.
 
     Odd seeds: hard edges.
     """
@@ -50,7 +50,7 @@ def _by_pillow(matte: Matte, width: int, height: int) -> Mask:
 def test_a_mask_is_pillows_to_half_a_step(
     w: int, h: int, width: int, height: int, seed: int
 ) -> None:
-    """Of any matte at any size, larger or smaller, hard or soft, the mask is Pillow's but for rounding."""
+    """For any matte and size the mask equals Pillow's within rounding."""
     matte = _noise(w, h, seed)
     ours = MaskRows(matte, width=width, height=height).rows(0, height)
     difference = np.abs(ours.astype(int) - _by_pillow(matte, width, height))
@@ -64,7 +64,7 @@ def test_a_mask_is_pillows_to_half_a_step(
 def test_rows_do_not_depend_on_where_the_reader_cuts(
     w: int, h: int, width: int, height: int, rows: st.DataObject
 ) -> None:
-    """Any rows asked for alone are the rows of the whole mask."""
+    """Any range of rows equals those rows of the whole mask."""
     mask = MaskRows(_noise(w, h, 9), width=width, height=height)
     top = rows.draw(st.integers(0, height - 1))
     bottom = rows.draw(st.integers(top + 1, height))
@@ -74,7 +74,7 @@ def test_rows_do_not_depend_on_where_the_reader_cuts(
 @settings(deadline=None, max_examples=60)
 @given(n_in=st.integers(1, 1100), n_out=st.integers(1, 3000), seed=st.integers(0, 99))
 def test_no_order_of_summing_changes_a_pixel(n_in: int, n_out: int, seed: int) -> None:
-    """The sum of weights and 8-bit samples is exact in float32, whatever the CPU and the memory's layout."""
+    """The weighted sum of 8-bit samples is exact in float32 on every CPU and memory layout."""
     kernel = lanczos_kernel(n_in, n_out, 0, min(n_out, 50))
     samples = np.random.default_rng(seed).integers(0, 256, kernel.last - kernel.first)
     exact = kernel.weights.astype(np.float64) @ samples
@@ -95,7 +95,7 @@ def test_no_order_of_summing_changes_a_pixel(n_in: int, n_out: int, seed: int) -
 @example(width=1, height=5000)
 @example(width=33, height=48)
 def test_the_computed_tiff_holds_the_rows(width: int, height: int) -> None:
-    """What libvips reads from the file that exists only while it is read is the mask, pixel by pixel."""
+    """The virtual file that libvips reads contains the mask, pixel by pixel."""
     mask = MaskRows(_noise(13, 17, 3), width=width, height=height)
     image = mask_image(mask)
     read = image.numpy().reshape(height, width)
@@ -105,7 +105,7 @@ def test_the_computed_tiff_holds_the_rows(width: int, height: int) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.25, 1.0], ids=["background", "quarter", "foreground"])
 def test_an_even_matte_stays_even(value: float) -> None:
-    """Enlarging neither rings nor drifts where there is no edge.
+    """Enlarging a constant matte adds no ringing and no drift.
 
     Parts of a step are cut off, as in rembg.
     """
@@ -114,7 +114,7 @@ def test_an_even_matte_stays_even(value: float) -> None:
 
 
 def test_an_edge_lies_where_it_should() -> None:
-    """A step between two halves is enlarged about the middle: no half-pixel shift."""
+    """A step in the middle stays in the middle: no half-pixel shift."""
     matte = np.zeros((8, 8), np.float32)
     matte[:, 4:] = 1.0
     mask = MaskRows(matte, width=800, height=8).rows(0, 8).astype(int)
@@ -123,14 +123,14 @@ def test_an_edge_lies_where_it_should() -> None:
 
 
 def test_an_output_is_stretched_to_the_whole_range() -> None:
-    """The least becomes 0, the most 1, and what lies between keeps its place."""
+    """The minimum becomes 0, the maximum 1, and values between are scaled linearly."""
     raw = np.array([[-2.0, 0.0], [1.0, 2.0]], np.float32)
     np.testing.assert_allclose(scale_to_matte(raw), [[0.0, 0.5], [0.75, 1.0]])
 
 
 @pytest.mark.parametrize("value", [0.0, 0.7])
 def test_an_output_without_contrast_is_all_background(value: float) -> None:
-    """Nothing is stretched out of nothing, and nothing is divided by 0."""
+    """A constant matte is not stretched, and nothing is divided by 0."""
     matte = scale_to_matte(np.full((3, 4), value, np.float32))
     assert matte.dtype == np.float32
     assert matte.shape == (3, 4)
@@ -147,7 +147,7 @@ def test_an_output_without_contrast_is_all_background(value: float) -> None:
     ],
 )
 def test_no_clear_foreground_is_told(highest: float, is_warned: bool) -> None:
-    """A raw maximum under one half is a warning that names it."""
+    """A raw maximum below 0.5 adds a warning that contains it."""
     warning = foreground_warning(np.array([[0.0, highest]], np.float32))
     if is_warned:
         assert warning is not None
@@ -161,7 +161,7 @@ def test_no_clear_foreground_is_told(highest: float, is_warned: bool) -> None:
 @example(w=1, h=1, width=64, height=64)
 @example(w=1, h=300, width=64, height=64)
 def test_a_small_picture_is_scaled_as_pillow_does(w: int, h: int, width: int, height: int) -> None:
-    """Colours that are enlarged for the network are Pillow's Lanczos to a step."""
+    """Colours enlarged for the network equal Pillow's Lanczos within one step."""
     pixels = np.random.default_rng(w * 41 + h).integers(0, 256, (h, w, 3)).astype(np.uint8)
     ours = resize_exactly(pixels.astype(np.float32), width=width, height=height)
     picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""What is said of a picture: a message with a path, of which a page's reader sees the name only."""
+"""Messages about a picture: the CLI shows the path, the page only the name."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _with_tag(tag: int, value: int, tiff: bytes = TIFF) -> bytes:
     ],
 )
 def test_a_path_is_a_parameter_of_what_is_said(content: bytes, said: str, tmp_path: Path) -> None:
-    """A shell's user sees all of it, a page's reader the name; JSON keeps the message."""
+    """The CLI shows the path, the page the name, and JSON keeps the message."""
     path = tmp_path / "cup; not found.png"
     path.write_bytes(content)
     with pytest.raises(PictureError) as caught:
@@ -95,7 +95,7 @@ def test_a_path_is_a_parameter_of_what_is_said(content: bytes, said: str, tmp_pa
 
 
 def test_what_pyvips_itself_says_is_quoted() -> None:
-    """It may name a place; the page leaves it out."""
+    """A library's own text may contain a path, so the page omits it."""
     error = pyvips.Error("can't create source from descriptor 7", "/home/a")
     told = complaints.explain(Path("/home/a/b.png"), error)
     assert (
@@ -105,14 +105,14 @@ def test_what_pyvips_itself_says_is_quoted() -> None:
 
 
 def test_an_error_without_a_number_is_quoted() -> None:
-    """As a library raises them, with a path perhaps."""
+    """A library's error, which may contain a path, becomes quoted text."""
     message = unwritable_text(Path("/home/a/b.png"), OSError("no /home/a"))
     assert message["reason"] == Quoted("no /home/a")
     assert render(message, is_public=True) == "b.png cannot be written"
 
 
 def test_the_inspector_passes_a_message_on(tmp_path: Path) -> None:
-    """Through its process's pipe, with the path apart from the words."""
+    """The message passes the pipe with the path as a parameter."""
     path = tmp_path / "a.png"
     path.write_bytes(PNG)
     inspector = Inspector()
@@ -127,7 +127,7 @@ def test_the_inspector_passes_a_message_on(tmp_path: Path) -> None:
 
 
 def test_a_box_and_an_output_name_the_file(tmp_path: Path) -> None:
-    """Not its folder, on a page."""
+    """The page does not show the folder."""
     picture = tmp_path / "a.png"
     picture.write_bytes(PNG)
     with pytest.raises(SettingsError) as outside:

@@ -1,4 +1,4 @@
-"""What a PNG's gAMA, cHRM, cICP, sRGB and iCCP chunks say, compared with what Chromium 156 shows."""
+"""Colours by a PNG's gAMA, cHRM, cICP, sRGB and iCCP chunks, compared with Chromium 156."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _read(path: Path) -> tuple[Pixels, bytes]:
 
 
 def _shown(pixels: Pixels, profile: bytes) -> Pixels:
-    """Show pixels as sRGB, through their profile if they have one."""
+    """Convert pixels to sRGB by their profile, if any."""
     picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
     if not profile:
         return np.asarray(picture)
@@ -161,7 +161,7 @@ def _shown(pixels: Pixels, profile: bytes) -> Pixels:
 def test_a_png_is_shown_as_by_a_browser(
     tmp_path: Path, chunks: list[bytes], expected: list[list[int]]
 ) -> None:
-    """By precedence: cICP, iCCP, sRGB, gAMA with cHRM; what goes out is labelled as what it is."""
+    """The precedence is cICP, iCCP, sRGB, gAMA with cHRM; the output has a matching profile."""
     path = tmp_path / "a.png"
     path.write_bytes(make_png(_STEPS, *chunks))
     shown = _shown(*_read(path))[0].astype(int)
@@ -170,7 +170,7 @@ def test_a_png_is_shown_as_by_a_browser(
 
 @pytest.mark.parametrize("chunks", [[cicp(12, 13)], [gama(1 / 2.2), chrm(DISPLAY_P3)]])
 def test_wide_colours_keep_a_profile_in_the_output(tmp_path: Path, chunks: list[bytes]) -> None:
-    """What sRGB cannot hold is not cut off: the cut-out carries a profile of the primaries."""
+    """Colours outside sRGB are not clipped: the cut-out has a profile of the primaries."""
     path, output = tmp_path / "a.png", tmp_path / "out.png"
     path.write_bytes(make_png(_STEPS, *chunks))
     composition = Composition(
@@ -193,7 +193,7 @@ def test_wide_colours_keep_a_profile_in_the_output(tmp_path: Path, chunks: list[
 def test_gamma_is_read_for_every_kind_of_pixel(
     tmp_path: Path, bands: int, kind: type[np.uint8 | np.uint16]
 ) -> None:
-    """Grey and colour, 8 and 16 bits; opacity is no colour."""
+    """Grey and colour with 8 and 16 bits are converted; alpha is not."""
     values = np.array([[0, 64, 128, 255]], np.uint8)
     scaled = (values.astype(kind) * (257 if kind is np.uint16 else 1)).astype(kind)
     path = tmp_path / "a.png"
@@ -208,7 +208,7 @@ def test_gamma_is_read_for_every_kind_of_pixel(
 
 @pytest.mark.parametrize(("transfer", "word"), [(16, "PQ"), (18, "HLG")])
 def test_an_hdr_png_is_refused_by_name(tmp_path: Path, transfer: int, word: str) -> None:
-    """A curve that needs tone mapping is refused, and not shown as something else."""
+    """A transfer function that needs tone mapping is refused."""
     path = tmp_path / "a.png"
     path.write_bytes(make_png(_STEPS, cicp(9, transfer)))
     with pytest.raises(

@@ -40,7 +40,7 @@ _ROWS = 32  # of a strip, in tests that choose it
 
 
 def _as_it_is(rows: Bytes, top: int) -> Bytes:
-    """Finish nothing."""
+    """Return the rows unchanged."""
     return rows
 
 
@@ -61,7 +61,7 @@ def _write(
     finish: Callable[[Bytes, int], Bytes] = _as_it_is,
     chunks: bytes = b"",
 ) -> bytes:
-    """Write a picture, handed over in pieces of some bytes; without, all at once."""
+    """Write a picture in pieces of some bytes, or all at once."""
     height, width, bands = pixels.shape
     layout = PngLayout(width=width, height=height, bands=bands, chunks=chunks)
     file, whole = io.BytesIO(), pixels.tobytes()
@@ -100,7 +100,7 @@ def _decode_by_hand(png: bytes) -> Bytes:
 
 
 def _readers() -> dict[str, Callable[[bytes], Bytes]]:
-    """Return those who read PNG: zlib, Pillow (with its own zlib) and libvips (with libpng)."""
+    """Return the PNG readers: zlib, Pillow (with its own zlib) and libvips (with libpng)."""
     return {
         "zlib": _decode_by_hand,
         "Pillow": lambda png: np.asarray(Image.open(io.BytesIO(png))),
@@ -110,14 +110,14 @@ def _readers() -> dict[str, Callable[[bytes], Bytes]]:
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
-    """After every test, however its writing ended, the pool's threads are gone."""
+    """Check that the pool's threads have ended after every test."""
     yield
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("png")] == []
 
 
 @pytest.fixture
 def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut strips of 32 rows of 40 RGBA pixels."""
+    """Set strips to 32 rows of 40 RGBA pixels."""
     monkeypatch.setattr(png_writer, "_STRIP_BYTES", _ROWS * 40 * 4)
 
 
@@ -135,7 +135,7 @@ def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_any_picture_is_read_back_the_same(
     width: int, height: int, bands: int, threads: int, piece: int, strip_bytes: int
 ) -> None:
-    """Whatever the sides, the strips and the pieces, all readers give the pixels that were written."""
+    """All readers return the written pixels, for every size, strip and piece."""
     pixels = _picture(width, height, bands)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(png_writer, "_STRIP_BYTES", strip_bytes)
@@ -195,7 +195,7 @@ def test_pixels_are_finished_once() -> None:
 @pytest.mark.usefixtures("small_strips")
 @pytest.mark.parametrize("threads", [2, 3])
 def test_the_callers_thread_is_one_of_them(threads: int) -> None:
-    """Strips are finished by the pool's threads and by the caller's, and by no more than were asked for."""
+    """The pool's threads and the caller finish strips, and no more threads than requested."""
     pixels = _picture(40, 32 * 60, 4)
     names: set[str] = set()
 
@@ -212,7 +212,7 @@ def test_the_callers_thread_is_one_of_them(threads: int) -> None:
 
 @pytest.mark.usefixtures("small_strips")
 def test_a_stuck_strip_does_not_let_others_pile_up() -> None:
-    """While the oldest strip is held up, the caller goes on for a few strips, and then waits for it."""
+    """While the oldest strip is delayed, the caller continues for a few strips, then waits."""
     begun: list[int] = []
     meanwhile: list[int] = []
 
@@ -252,7 +252,7 @@ def test_one_thread_has_no_pool(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(shutil.which("pngcheck") is None, reason="pngcheck is not installed")
 def test_pngcheck_finds_nothing(tmp_path: Path) -> None:
-    """The strictest reader has no complaint of files of one strip and of many."""
+    """The strictest reader accepts files of one strip and of many."""
     files = []
     for i, sides in enumerate([(1, 1), (1, 3000), (3000, 1), (700, 900)]):
         files.append(tmp_path / f"{i}.png")
@@ -280,7 +280,7 @@ def test_checksums_of_long_pieces_are_combined() -> None:
 
 @given(width=st.integers(1, MAX_PIXELS_IN_STRIPS), height=st.integers(1, MAX_PIXELS_IN_STRIPS))
 def test_no_chunk_is_too_long(width: int, height: int) -> None:
-    """However wide the picture, a strip that does not compress at all fits into one chunk."""
+    """A strip that does not compress fits into one chunk, for every width."""
     height = max(1, min(height, MAX_PIXELS_IN_STRIPS // width))
     rows = rows_per_strip(width * 4, height)
     assert 1 <= rows <= height
@@ -294,7 +294,7 @@ def _most_deflated(n: int) -> float:
 
 @pytest.mark.parametrize("n", [1, 100, 65_535, 65_536, 3_000_000])
 def test_noise_hardly_grows(n: int) -> None:
-    """What does not compress takes no more than the law above counts."""
+    """Data that does not compress takes at most the bound above."""
     noise = np.random.default_rng(n).integers(0, 256, n).astype(np.uint8)
     part = b"".join(png_writer.deflate(noise))
     assert len(part) <= _most_deflated(n)
@@ -306,7 +306,7 @@ def test_noise_hardly_grows(n: int) -> None:
 @pytest.mark.usefixtures("small_strips")
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_strips_are_bounded(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    """However tall the picture, there are never more strips than two a thread and one more."""
+    """There are at most two strips for each thread and one more, for every height."""
     made: list[png_writer._Strip] = []
 
     class Counted(png_writer._Strip):
@@ -323,7 +323,7 @@ def test_strips_are_bounded(monkeypatch: pytest.MonkeyPatch, threads: int) -> No
 @pytest.mark.usefixtures("small_strips")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_fault_in_the_pool_is_raised(threads: int) -> None:
-    """What goes wrong on a thread of the pool is raised where rows are handed over, or at the end."""
+    """An error in a pool thread is raised by the next write or by close."""
 
     def finish(rows: Bytes, top: int) -> Bytes:
         if top == 64:
@@ -337,7 +337,7 @@ def test_a_fault_in_the_pool_is_raised(threads: int) -> None:
 
 @pytest.mark.usefixtures("small_strips")
 def test_leaving_waits_for_few_strips() -> None:
-    """Whoever leaves in the middle waits for the strips that threads have begun, and for no other."""
+    """An early exit waits only for the strips that threads have begun."""
     begun: list[int] = []
 
     def finish(rows: Bytes, top: int) -> Bytes:
@@ -359,10 +359,10 @@ def test_leaving_waits_for_few_strips() -> None:
 
 
 class _FullDisk(io.BytesIO):
-    """A file on a disk that fills."""
+    """A file on a full disk."""
 
     def writelines(self, _: object) -> None:
-        """Refuse."""
+        """Raise an error for a full disk."""
         raise OSError(28, "No space left on device")
 
 
@@ -370,7 +370,7 @@ class _FullDisk(io.BytesIO):
 @pytest.mark.parametrize("height", [3, 3000], ids=["at-the-end", "in-the-middle"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_full_disk_is_raised(height: int, threads: int) -> None:
-    """The system's error reaches the caller as it is."""
+    """The system's error reaches the caller unchanged."""
     layout = PngLayout(width=40, height=height, bands=4)
 
     def write() -> None:
@@ -385,7 +385,7 @@ def test_a_full_disk_is_raised(height: int, threads: int) -> None:
 
 
 def test_missing_rows_are_told() -> None:
-    """A file that would lack rows is not ended as if it were whole."""
+    """A file with missing rows is not completed."""
     layout = PngLayout(width=40, height=10, bands=4)
     with PngWriter(io.BytesIO(), layout, finish=_as_it_is, row_bytes=160, threads=2) as png:
         png.write(bytes(160 * 9))
@@ -398,7 +398,7 @@ def test_missing_rows_are_told() -> None:
 
 @pytest.fixture
 def without_isal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let isal be missing, as on a platform without a wheel."""
+    """Make isal unavailable, as on a platform without a wheel."""
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "isal", None)
         importlib.reload(png_writer)
@@ -408,7 +408,7 @@ def without_isal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("without_isal")
 def test_zlib_stands_in_for_isal() -> None:
-    """Where isal cannot be imported, zlib writes the same pixels in the same pool, and its name is told."""
+    """Without isal, zlib writes the same pixels in the same pool, and its name is reported."""
     assert (png_writer.DEFLATE_LIBRARY, png_writer.DEFLATE_VERSION) == (
         "zlib",
         zlib.ZLIB_RUNTIME_VERSION,
@@ -424,6 +424,6 @@ def test_zlib_stands_in_for_isal() -> None:
 
 
 def test_isal_is_used_where_it_is_installed() -> None:
-    """The version that is told is the installed package's."""
+    """The reported version is that of the installed package."""
     isal = pytest.importorskip("isal", reason="isal is not installed")
     assert ("isal", isal.__version__) == (png_writer.DEFLATE_LIBRARY, png_writer.DEFLATE_VERSION)

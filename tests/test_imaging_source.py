@@ -1,4 +1,4 @@
-"""Pictures as they are read, held against Pillow's pixels.
+"""Pictures as they are read, compared with Pillow's pixels.
 
 Every kind, every orientation, every profile.
 """
@@ -37,12 +37,12 @@ _TO_SRGB = ImageCms.Intent.RELATIVE_COLORIMETRIC  # what libvips takes
 
 @pytest.fixture(autouse=True, scope="module")
 def _libvips() -> None:
-    """Set libvips up as the worker does; its cache would give a file's former pixels."""
+    """Configure libvips as the worker does; its cache would return a file's former pixels."""
     start_libvips(2)
 
 
 def _colours(width: int = _WIDTH, height: int = _HEIGHT) -> Image.Image:
-    """Make a picture that looks like none of its turned or mirrored selves."""
+    """Return a picture that differs from all its rotations and reflections."""
     rng = np.random.default_rng(11)
     blobs = Image.fromarray(rng.integers(0, 256, (5, 7, 3)).astype(np.uint8))
     return blobs.resize((width, height), Image.Resampling.BICUBIC)
@@ -73,7 +73,7 @@ def _by_pillow(path: Path) -> Pixels:
 
 
 def _scaled_by_pillow(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Scale each band on its own, so that alpha does not weigh the colours."""
+    """Scale each band separately, so that alpha does not weight the colours."""
     bands = [
         np.asarray(Image.fromarray(band).resize((width, height), Image.Resampling.LANCZOS))
         for band in np.moveaxis(pixels, 2, 0)
@@ -90,7 +90,7 @@ def _assert_near(ours: Pixels, theirs: Pixels, *, worst: int, mean: float) -> No
 
 
 def _frames() -> list[Image.Image]:
-    """Give a first frame and others that must not be seen."""
+    """Return a first frame, and others that must not be read."""
     first = _colours()
     return [first, first.transpose(Image.Transpose.ROTATE_180), Image.new("RGB", first.size)]
 
@@ -253,7 +253,7 @@ def test_a_tiled_tiff_is_read(tmp_path: Path, bits: int) -> None:
 
 
 def test_a_grey_floating_point_tiff_is_refused(tmp_path: Path) -> None:
-    """Its black and white are not known; the error says what to do instead."""
+    """Black and white of these samples are unknown; the error contains advice."""
     path = tmp_path / "a.tif"
     pyvips.Image.new_from_array(np.zeros((4, 4), np.float32)).write_to_file(str(path))
     with pytest.raises(PictureError, match="grey floating-point samples and no colour profile"):
@@ -264,7 +264,7 @@ def test_a_grey_floating_point_tiff_is_refused(tmp_path: Path) -> None:
 
 
 def _cmyk_profile() -> bytes:
-    """Give the CMYK profile that libvips itself falls back to."""
+    """Return libvips' fallback CMYK profile."""
     return bytes(pyvips.Image.profile_load("cmyk"))
 
 
@@ -330,7 +330,7 @@ def _through(profile: bytes, picture: Image.Image) -> Pixels:
 def test_cmyk_goes_through_its_profile(
     tmp_path: Path, name: str, options: dict[str, Any], has_profile: bool
 ) -> None:
-    """CMYK is converted by its profile, or a common one where it has none, and not by inverting inks."""
+    """CMYK is converted by its profile or a common one, not by inverting the inks."""
     path = tmp_path / name
     profile = _cmyk_profile() if has_profile else None
     _colours().convert("CMYK").save(path, **options, icc_profile=profile)
@@ -343,7 +343,7 @@ def test_cmyk_goes_through_its_profile(
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
 def test_cmyk_paper_is_white_and_full_ink_dark(tmp_path: Path, name: str) -> None:
-    """Inverted inks of Adobe's JPEGs are turned round: no ink is white, all ink is near black."""
+    """Adobe's inverted inks are handled: no ink is white, full ink is near black."""
     inks = np.zeros((16, 32, 4), np.uint8)
     inks[:, 16:] = 255
     path = tmp_path / name
@@ -355,7 +355,7 @@ def test_cmyk_paper_is_white_and_full_ink_dark(tmp_path: Path, name: str) -> Non
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
 def test_a_grey_profile_is_gone_through(tmp_path: Path, name: str) -> None:
-    """Grey numbers of a profile become sRGB's, which are others."""
+    """Grey values with a profile are converted to sRGB."""
     path = tmp_path / name
     _grey().save(path, icc_profile=_grey_profile())
     with Image.open(path) as grey:
@@ -366,7 +366,7 @@ def test_a_grey_profile_is_gone_through(tmp_path: Path, name: str) -> None:
 
 
 def test_a_grey_profile_leaves_alpha_alone(tmp_path: Path) -> None:
-    """The profile speaks of the grey, not of the opacity beside it."""
+    """The profile applies to grey and not to alpha."""
     path = tmp_path / "a.png"
     picture = _with_alpha().convert("LA")
     picture.save(path, icc_profile=_grey_profile())
@@ -377,7 +377,7 @@ def test_a_grey_profile_leaves_alpha_alone(tmp_path: Path) -> None:
 def test_an_rgb_profile_is_kept_and_the_numbers_are_not_touched(
     tmp_path: Path, max_side: int
 ) -> None:
-    """An RGB profile goes along with the pixels it belongs to, scaled down or not."""
+    """An RGB profile stays with its pixels, scaled down or not."""
     path, bare = tmp_path / "a.png", tmp_path / "bare.png"
     _colours().save(path, icc_profile=_srgb_profile())
     _colours().save(bare)
@@ -400,7 +400,7 @@ def test_an_rgb_profile_is_kept_and_the_numbers_are_not_touched(
 def test_a_profile_that_cannot_be_meant_is_passed_over(
     tmp_path: Path, name: str, profile: bytes
 ) -> None:
-    """RGB with a damaged profile, or one for grey or inks, is read as browsers do: as it is."""
+    """RGB with a damaged or unsuitable profile is read without it, as in browsers."""
     path = tmp_path / name
     _colours().save(path, icc_profile=profile)
     _assert_near(_read(path), _by_pillow(path), worst=1, mean=0.1)
@@ -430,7 +430,7 @@ def _turned(path: Path, orientation: int, picture: Image.Image) -> None:
 def test_every_orientation_is_upright(
     tmp_path: Path, name: str, orientation: int, max_side: int
 ) -> None:
-    """The picture stands as Pillow's `exif_transpose` has it, at its own size and scaled down."""
+    """The orientation equals Pillow's `exif_transpose`, at full size and scaled down."""
     path = tmp_path / name
     _turned(path, orientation, _colours(192, 128))
     upright = _by_pillow(path)
@@ -473,7 +473,7 @@ def test_other_formats_orientations_are_upright(
 def test_a_turned_picture_of_any_colours_is_upright(
     tmp_path: Path, name: str, make: Callable[[], Image.Image], orientation: int
 ) -> None:
-    """Turning is not lost with the colours' conversion."""
+    """The orientation is kept when colours are converted."""
     path = tmp_path / name
     _turned(path, orientation, make())
     _assert_near(_read(path), _by_pillow(path), worst=0, mean=0)
@@ -481,7 +481,7 @@ def test_a_turned_picture_of_any_colours_is_upright(
 
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_cmyk_jpeg_is_upright(tmp_path: Path, orientation: int) -> None:
-    """Nor with the way through a profile."""
+    """The orientation is kept when a profile is applied."""
     path = tmp_path / "a.jpg"
     _turned(path, orientation, _colours().convert("CMYK"))
     with Image.open(path) as inks:
@@ -491,7 +491,7 @@ def test_a_cmyk_jpeg_is_upright(tmp_path: Path, orientation: int) -> None:
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_an_orientation_that_is_none_is_left_alone(tmp_path: Path, orientation: int) -> None:
-    """Values that EXIF does not know leave the picture as it lies."""
+    """Unknown EXIF orientations leave the picture unchanged."""
     path = tmp_path / "a.png"
     _turned(path, orientation, _colours())
     assert read_header(path).orientation == 1
@@ -504,7 +504,7 @@ def test_an_orientation_that_is_none_is_left_alone(tmp_path: Path, orientation: 
 def test_the_small_picture_is_upright_at_every_size(
     tmp_path: Path, name: str, orientation: int, side: int
 ) -> None:
-    """What the network sees is Pillow's, turned, and never larger than the picture on any side."""
+    """The network input equals Pillow's, turned, and is never larger than the picture."""
     path = tmp_path / name
     _turned(path, orientation, _colours(192, 128))
     upright = _by_pillow(path)
@@ -514,7 +514,7 @@ def test_the_small_picture_is_upright_at_every_size(
 
 
 def test_a_turned_picture_taller_than_one_pass_is_read_small(tmp_path: Path) -> None:
-    """A side that is not scaled may be read from top to bottom only, so it is held before it is turned."""
+    """A side that is not scaled is read sequentially, so it is buffered before it is turned."""
     path = tmp_path / "a.png"
     _turned(path, 6, _colours(700, 900))
     small = source.read_small(read_header(path), width=1000, height=320)
@@ -546,7 +546,7 @@ def test_the_scaled_sides_are_the_ones_told(
     is_tall: bool,
     max_side: int,
 ) -> None:
-    """A picture of any shape comes out at `scaled`'s sides, none longer than asked, none 0."""
+    """A picture of any shape has the sides of `scaled`, none above the limit, none 0."""
     sides = (height, width) if is_tall else (width, height)
     path = tmp_path_factory.getbasetemp() / "sides.png"
     Image.new("RGB", sides, (9, 99, 199)).save(path)
@@ -572,7 +572,7 @@ def test_a_very_long_picture_is_scaled(tmp_path: Path, sides: tuple[int, int]) -
 
 @pytest.mark.parametrize("factor", [3, 8, 12.5, 20, 32])
 def test_scaling_down_is_pillows_lanczos(tmp_path: Path, factor: float) -> None:
-    """However much smaller, a picture is Pillow's to about a step, and neither darker nor brighter."""
+    """At every scale a picture equals Pillow's within about one step, without a shift in brightness."""
     side = round(64 * factor)
     path = tmp_path / "a.png"
     _colours(side, side).save(path, compress_level=1)
@@ -655,7 +655,7 @@ _DAMAGED: list[Any] = [
 def test_a_picture_cut_short_is_refused(
     tmp_path: Path, kind: str, options: dict[str, Any], part: float
 ) -> None:
-    """Wherever a file ends before its pixels do, reading ends with a sentence and no grey rest."""
+    """A truncated file raises an error at every length, without grey pixels."""
     file = io.BytesIO()
     noise = np.random.default_rng(2).integers(0, 256, (120, 160, 3)).astype(np.uint8)
     Image.fromarray(noise).save(file, kind, **options)
@@ -674,7 +674,7 @@ def test_a_picture_cut_short_is_refused(
 
 @pytest.mark.usefixtures("_way")
 def test_a_turned_picture_cut_short_leaves_no_temporary_file(tmp_path: Path) -> None:
-    """Neither way of turning takes a damaged picture, nor leaves its spool behind."""
+    """Both ways of turning refuse a damaged picture and leave no temporary file."""
     path = tmp_path / "a.png"
     _turned(path, 6, _colours())
     path.write_bytes(path.read_bytes()[:-2000])
@@ -696,7 +696,7 @@ def test_a_turned_picture_cut_short_leaves_no_temporary_file(tmp_path: Path) -> 
 def test_what_is_computed_with_is_no_plain_chain(
     tmp_path: Path, name: str, form: str, is_chain: bool
 ) -> None:
-    """Numbers that are computed with are read by libvips' threads.
+    """Pixels that are computed are read by libvips' threads.
 
     In the caller's, 12 MP of floats with alpha took 18 s.
     """

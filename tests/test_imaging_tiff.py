@@ -1,4 +1,4 @@
-"""TIFF files of every kind: the picture is read, or refused by name.
+"""TIFF files of every kind: the picture is read, or refused with a reason.
 
 Never a wrong one in silence.
 """
@@ -40,7 +40,7 @@ _VIDEO = (16, 235, 128, 240, 128, 240)
 
 @pytest.fixture(autouse=True, scope="module")
 def _libvips() -> None:
-    """Set libvips up as the worker does; its cache would give a file's former pixels."""
+    """Configure libvips as the worker does; its cache would return a file's former pixels."""
     start_libvips(2)
 
 
@@ -67,7 +67,7 @@ def _as_rgb(grey: Pixels) -> Pixels:
 
 
 def _planes(samples: Samples) -> Samples:
-    """Put samples into planes, (samples, h, w)."""
+    """Return samples as planes, (samples, h, w)."""
     return np.ascontiguousarray(np.moveaxis(samples, 2, 0))
 
 
@@ -90,7 +90,7 @@ def _write(path: Path, samples: Samples, **options: Any) -> Path:
 
 
 def _read(path: Path) -> tuple[Pixels, PictureHeader]:
-    """Read a picture as the cut-out and as the network read it, which must agree."""
+    """Read a picture for the cut-out and for the network, and check that they agree."""
     header = read_header(path)
     with source.opened(header, 0, path.parent) as image:
         pixels: Pixels = image.numpy()
@@ -100,7 +100,7 @@ def _read(path: Path) -> tuple[Pixels, PictureHeader]:
 
 
 def _assert_near(ours: Pixels, expected: Pixels, *, mean: float = 0.6, worst: int = 3) -> None:
-    """Compare shapes, then differences in steps of 255; colours under no opacity are nobody's."""
+    """Compare shapes, then differences in steps of 255; colours where alpha is 0 are ignored."""
     assert ours.shape == expected.shape
     difference = np.abs(ours.astype(int) - expected.astype(int))
     if ours.shape[2] == 4:
@@ -158,7 +158,7 @@ def test_grey_samples_are_scaled(tmp_path: Path, dtype: Any, layout: dict[str, A
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])
 @pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
 def test_signed_samples_are_refused(tmp_path: Path, dtype: Any, photometric: str) -> None:
-    """Nobody says what is black in them, and programs disagree."""
+    """The black point is undefined, and programs disagree."""
     picture = (_rgb() if photometric == "rgb" else _grey()) // 2
     path = _write(tmp_path / "a.tif", picture.astype(dtype), photometric=photometric)
     bits = np.iinfo(dtype).bits
@@ -194,7 +194,7 @@ def _linear_profile() -> bytes:
 def test_floats_are_read_through_their_profile(
     tmp_path: Path, dtype: Any, is_planar: bool, layout: dict[str, Any]
 ) -> None:
-    """Numbers with an sRGB profile are sRGB's, and with a linear one linear.
+    """Floats with an sRGB profile are sRGB, and with a linear profile linear.
 
     Transparency has none.
     """
@@ -220,7 +220,7 @@ def test_floats_are_read_through_their_profile(
 
 
 def test_floats_without_a_profile_are_linear_and_said_to_be(tmp_path: Path) -> None:
-    """As before, but no longer in silence.
+    """They are read as linear light, with a warning.
 
     What is no number, or out of range, is black or white.
     """
@@ -234,7 +234,7 @@ def test_floats_without_a_profile_are_linear_and_said_to_be(tmp_path: Path) -> N
 
 
 def test_a_float_pictures_result_is_labelled_srgb(tmp_path: Path) -> None:
-    """The numbers were converted, so the profile that goes along is sRGB's."""
+    """The pixels were converted, so the output's profile is sRGB."""
     numbers = _linear(_rgb()).astype(np.float32)
     path = _write(tmp_path / "a.tif", numbers, iccprofile=_linear_profile())
     with source.opened(read_header(path), 0, tmp_path) as image:
@@ -267,7 +267,7 @@ def _rationals(numbers: tuple[float, ...]) -> tuple[int, ...]:
 def test_ycbcr_that_is_no_jpeg_is_read(
     tmp_path: Path, is_planar: bool, layout: dict[str, Any]
 ) -> None:
-    """With the codes for black and white that the file names, and with transparency."""
+    """The file's reference black and white and its alpha are used."""
     for reference, alpha in ((_FULL, False), (_VIDEO, False), (_FULL, True)):
         samples = _ycbcr(_rgb(), reference)
         expected = _rgb()
@@ -349,7 +349,7 @@ def _subsampled_tiff(chroma: tuple[int, int], *, order: str, tile: int) -> bytes
 
 
 def _smooth() -> Pixels:
-    """Make a picture that changes slowly, so that fewer chromas keep it."""
+    """Return a smooth picture that chroma subsampling preserves."""
     ramp = np.linspace(0, 255, _WIDTH)[None, :] * np.linspace(0.3, 1, _HEIGHT)[:, None]
     return np.dstack([ramp, 255 - ramp, ramp / 2 + 60]).round().astype(np.uint8)
 
@@ -359,7 +359,7 @@ def _smooth() -> Pixels:
 def test_subsampled_ycbcr_is_read(
     tmp_path: Path, chroma: tuple[int, int], order: str, tile: int
 ) -> None:
-    """Fewer chromas than lumas, in strips and tiles: the picture, and no opacity beside it."""
+    """Subsampled chroma in strips and tiles gives the picture, without alpha."""
     path = tmp_path / "a.tif"
     path.write_bytes(_subsampled_tiff(chroma, order=order, tile=tile))
     _assert_near(_read(path)[0], _smooth(), mean=3, worst=14)
@@ -411,7 +411,7 @@ def test_cielab_is_read(
 @pytest.mark.parametrize("is_planar", [False, True], ids=["pixels", "planes"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_cmyk_with_a_fifth_sample_is_read(tmp_path: Path, dtype: Any, is_planar: bool) -> None:
-    """The inks are converted as without it; it is transparency where the tag says so."""
+    """The inks are converted as without the extra sample, which is alpha if the tag says so."""
     inks = np.asarray(Image.fromarray(_rgb()).convert("CMYK"))
     image = pyvips.Image.new_from_array(inks).copy(interpretation="cmyk")
     rgb = image.icc_transform("srgb", input_profile="cmyk", depth=8).numpy()
@@ -446,7 +446,7 @@ _LEFT_OUT = "extra channels of the TIFF file that are not marked as transparency
 def test_extra_samples_mean_what_their_tag_says(
     tmp_path: Path, kinds: list[int], alpha: int | None, left_out: int, dtype: Any
 ) -> None:
-    """Transparency is the one that is named so; what is left out is told."""
+    """Alpha is the sample with that tag; a warning names the ignored ones."""
     extra = [_alpha() if i == alpha else _grey() for i in range(len(kinds))]
     colours = _rgb() * (_alpha()[..., None] / 255) if 1 in kinds else _rgb()
     path = _write(
@@ -463,7 +463,7 @@ def test_extra_samples_mean_what_their_tag_says(
 
 @pytest.mark.parametrize("kind", [0, 2], ids=["selection", "alpha"])
 def test_a_grey_picture_with_another_channel(tmp_path: Path, kind: int) -> None:
-    """A saved selection beside grey is no transparency either."""
+    """A saved selection beside grey is not alpha."""
     samples = np.dstack([_grey(), _alpha()])
     path = _write(
         tmp_path / "a.tif",
@@ -526,7 +526,7 @@ _REDUCED, _FULL_PAGE = {"subfiletype": 1}, {"subfiletype": 0}
     ],
 )
 def test_the_full_page_is_read(tmp_path: Path, pages: list[Any], options: dict[str, Any]) -> None:
-    """A page that calls itself reduced is no picture while there is a full one."""
+    """A page marked as reduced is skipped if there is a full one."""
     made = [(make(), tags) for make, tags in pages]
     pixels, header = _read(_pages(tmp_path / "a.tif", *made, **options))
     assert np.array_equal(pixels, _rgb())
@@ -550,7 +550,7 @@ def test_the_full_page_may_be_of_an_odd_kind_and_turned(tmp_path: Path) -> None:
 
 
 def test_a_larger_later_page_is_told(tmp_path: Path) -> None:
-    """A small first page that does not call itself reduced is read, and not in silence."""
+    """A small first page that is not marked as reduced is read, with a warning."""
     pixels, header = _read(_pages(tmp_path / "a.tif", (_thumbnail(), {}), (_rgb(), {})))
     assert np.array_equal(pixels, _thumbnail())
     assert str(header.warnings[0]).startswith(
@@ -580,7 +580,7 @@ def test_a_profile_of_odd_samples_goes_along(tmp_path: Path) -> None:
 def test_a_raw_file_is_refused_by_name(
     tmp_path: Path, tag: tuple[Any, ...] | None, maker: str, name: str
 ) -> None:
-    """A preview in front of sensor data is not the picture."""
+    """A preview before raw sensor data is not read as the picture."""
     thumbnail: dict[str, Any] = {**_REDUCED, "subifds": 1, "extratags": [(271, 2, 0, maker, True)]}
     if tag:
         thumbnail["extratags"] = [*thumbnail["extratags"], tag]
@@ -611,7 +611,7 @@ def test_a_raw_file_is_refused_by_name(
 def test_raw_files_with_a_head_of_their_own_are_refused_by_name(
     tmp_path: Path, head: bytes, name: str
 ) -> None:
-    """By their first bytes, whatever they are called."""
+    """The format is detected by the first bytes, whatever the name."""
     path = tmp_path / "a.jpg"
     path.write_bytes(head + bytes(200))
     with pytest.raises(PictureError, match=rf"camera raw file \({name}\)"):
@@ -678,7 +678,7 @@ def _plain_tags(**changes: Any) -> dict[int, tuple[int, tuple[Any, ...]]]:
 def test_what_is_not_read_is_refused_by_name(
     tmp_path: Path, changes: dict[str, int], reason: str
 ) -> None:
-    """Not as damage: it says what the file is, and how to save it instead."""
+    """The message says what the file is and how to save it instead."""
     path = tmp_path / "a.tif"
     path.write_bytes(_tiff(_plain_tags(**changes), bytes(20_000)))
     with pytest.raises(
@@ -699,7 +699,7 @@ def test_what_is_not_read_is_refused_by_name(
 def test_a_tiff_that_is_cut_short_is_refused(
     tmp_path: Path, layout: dict[str, Any], dtype: Any, is_planar: bool
 ) -> None:
-    """Missing strips and tiles are never black; nor is a directory of ours taken for pixels."""
+    """Missing strips and tiles are errors, never black pixels or bytes of our directory."""
     samples = _deep(_rgb(), dtype)
     path = _write(
         tmp_path / "a.tif",
@@ -717,7 +717,7 @@ def test_a_tiff_that_is_cut_short_is_refused(
 
 
 def test_a_damaged_tile_is_refused(tmp_path: Path) -> None:
-    """A deflated tile that does not inflate is damage, and not a black square."""
+    """A tile that does not inflate is an error, not a black square."""
     noise = np.random.default_rng(1).integers(0, 256, (128, 128, 3)).astype(np.uint8)
     path = _write(tmp_path / "a.tif", noise, tile=(32, 32), compression="deflate")
     data = bytearray(path.read_bytes())
@@ -729,7 +729,7 @@ def test_a_damaged_tile_is_refused(tmp_path: Path) -> None:
 
 
 def test_tall_strips_with_transparency_are_read_in_order(tmp_path: Path) -> None:
-    """Colours and transparency are read apart by two threads.
+    """Colours and alpha are read separately by two threads.
 
     None asks for a strip that is gone.
     """
@@ -749,7 +749,7 @@ def test_tall_strips_with_transparency_are_read_in_order(tmp_path: Path) -> None
 
 
 def test_large_strips_and_tiles_are_counted(tmp_path: Path) -> None:
-    """What libvips holds of them goes with the picture, so it is told and limited as for others."""
+    """Their memory grows with the picture, so it is reported and limited as for others."""
     small = np.zeros((64, 64, 3), np.uint8)
     assert not read_header(_write(tmp_path / "a.tif", small, tile=(64, 64))).is_whole
     large = np.zeros((4000, 4000, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""TIFF directories are read within limits, however hostile the file is."""
+"""TIFF directories are read within limits, also in hostile files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class _Bytes:
-    """A file in memory that counts what is read of it."""
+    """A file in memory that counts the bytes read."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -62,7 +62,7 @@ def _file(*directories: bytes, first: int = 8) -> bytes:
 
 
 def test_numbers_of_every_type_are_read() -> None:
-    """Inside the entry and behind it, rationals as their quotients, text apart."""
+    """Values in the entry and after it are read; rationals become quotients, text is skipped."""
     behind = 8 + len(_directory(*[b"\0" * 12] * 5))
     data = _file(
         _directory(
@@ -84,7 +84,7 @@ def test_numbers_of_every_type_are_read() -> None:
 
 
 def test_directories_that_lead_to_each_other_end() -> None:
-    """A loop is walked once, and its pages are still found."""
+    """A loop of directories is followed once, and its pages are found."""
     one = _directory(_entry(256, 3, 1, 4), following=8 + 18)
     two = _directory(_entry(256, 3, 1, 5), following=8)
     pages = read_pages(_reader(_file(one, two)))
@@ -92,7 +92,7 @@ def test_directories_that_lead_to_each_other_end() -> None:
 
 
 def test_a_long_chain_of_directories_is_cut() -> None:
-    """No more directories are looked at than the limit."""
+    """At most the limit of directories is read."""
     chain = [_directory(_entry(256, 3, 1, i), following=8 + 18 * (i + 1)) for i in range(500)]
     pages = read_pages(_reader(_file(*chain)))
     assert len(pages) == MAX_DIRECTORIES
@@ -112,7 +112,7 @@ def test_a_long_chain_of_directories_is_cut() -> None:
     ],
 )
 def test_a_damaged_directory_is_a_sentence(tmp_path: Path, data: bytes, reason: str) -> None:
-    """Each is refused as damage, with its reason and the file's name."""
+    """Each is refused as damaged, with the reason and the file name."""
     path = tmp_path / "a.tif"
     path.write_bytes(data)
     with pytest.raises(PictureError, match=f"is damaged or cut short: .*{reason}") as caught:
@@ -172,7 +172,7 @@ _HOSTILE = st.one_of(
 def test_no_file_raises_anything_else(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
-    """A picture, or one sentence about the file."""
+    """Reading returns a picture or raises one clear message."""
     path = tmp_path_factory.getbasetemp() / "hostile.tif"
     path.write_bytes(data)
     with contextlib.suppress(PictureError):

@@ -1,4 +1,4 @@
-"""What libvips is shown of a file.
+"""What libvips reads of a file.
 
 An end that is missing, metadata without measure, names of any bytes.
 """
@@ -36,12 +36,12 @@ _CUT_SHORT = r"is damaged or cut short: the file ends before all of its pixels d
 
 @pytest.fixture(autouse=True, scope="module")
 def _libvips() -> None:
-    """Set libvips up as the worker does; its cache would give a file's former pixels."""
+    """Configure libvips as the worker does; its cache would return a file's former pixels."""
     start_libvips(2)
 
 
 def _colours() -> Image.Image:
-    """Make a picture whose last rows are like no others."""
+    """Return a picture whose last rows are unique."""
     rng = np.random.default_rng(11)
     blobs = Image.fromarray(rng.integers(0, 256, (5, 7, 3)).astype(np.uint8))
     return blobs.resize((96, 61), Image.Resampling.BICUBIC)
@@ -62,7 +62,7 @@ def _both(path: Path) -> tuple[PictureHeader, Pixels, Pixels]:
 
 
 def _split(png: bytes, length: int) -> bytes:
-    """Cut a PNG's one chunk of pixels into many."""
+    """Split a PNG's only chunk of pixels into many."""
     at = png.index(b"IDAT")
     size = int.from_bytes(png[at - 4 : at], "big")
     pixels = png[at + 4 : at + 4 + size]
@@ -116,7 +116,7 @@ _ENDS: list[Any] = [
 def test_a_missing_end_is_a_warning_and_missing_pixels_a_refusal(
     tmp_path: Path, content: bytes, spare: int, too_many: int | None
 ) -> None:
-    """Up to the last pixel the picture is the whole file's, pixel for pixel.
+    """If only bytes after the last pixel are missing, all pixels are equal.
 
     Past it, it is refused.
     """
@@ -149,7 +149,7 @@ def test_a_missing_end_is_a_warning_and_missing_pixels_a_refusal(
     ],
 )
 def test_bytes_after_the_end_are_no_missing_end(tmp_path: Path, content: bytes) -> None:
-    """What cameras and programs append is not read as pixels."""
+    """Data that cameras and programs append is not read as pixels."""
     path = tmp_path / "a"
     path.write_bytes(content)
     before = read_header(path).warnings
@@ -160,7 +160,7 @@ def test_bytes_after_the_end_are_no_missing_end(tmp_path: Path, content: bytes) 
 
 
 def test_a_progressive_jpeg_without_its_last_scans_is_refused(tmp_path: Path) -> None:
-    """A file that ends between two scans lacks the fine bits of all pixels, and no decoder says so."""
+    """A file that ends between two scans is refused, although decoders do not report it."""
     content = _encoded("JPEG", progressive=True)
     path = tmp_path / "a.jpg"
     path.write_bytes(content[: content.rindex(b"\xff\xda")])
@@ -169,7 +169,7 @@ def test_a_progressive_jpeg_without_its_last_scans_is_refused(tmp_path: Path) ->
 
 
 def test_a_webp_whose_exif_is_cut_says_so(tmp_path: Path) -> None:
-    """The orientation may be in what is missing."""
+    """The orientation may be in the missing part."""
     path = tmp_path / "a.webp"
     path.write_bytes(_encoded("WEBP", exif=_exif(6))[:-8])
     assert views.EXIF_CUT in _both(path)[0].warnings
@@ -179,14 +179,14 @@ def test_a_webp_whose_exif_is_cut_says_so(tmp_path: Path) -> None:
 
 
 def _shown_bytes(header: PictureHeader) -> int:
-    """Count the bytes that libvips is shown."""
+    """Count the bytes that libvips reads."""
     lengths = (len(one) if isinstance(one, bytes) else one[1] for one in header.view.pieces)
     return sum(lengths) or header.path.stat().st_size
 
 
 @functools.cache
 def _profile() -> bytes:
-    """Make a profile once: it holds the time at which it was made."""
+    """Create a profile once, since it contains its creation time."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -237,7 +237,7 @@ def _webp(*chunks: tuple[bytes, bytes]) -> bytes:
     ],
 )
 def test_metadata_is_not_shown_without_measure(tmp_path: Path, content: bytes) -> None:
-    """Text and unknown blocks are left out; pixels, orientation and profile are not."""
+    """Text and unknown blocks are skipped; pixels, orientation and profile are kept."""
     path = tmp_path / "a"
     path.write_bytes(content)
     header, pixels, _ = _both(path)
@@ -277,7 +277,7 @@ def test_metadata_is_not_shown_without_measure(tmp_path: Path, content: bytes) -
 def test_a_profile_or_exif_without_measure_is_left_out_with_a_warning(
     tmp_path: Path, content: bytes, warning: str
 ) -> None:
-    """The picture is read without it."""
+    """The picture is read without the oversized profile or EXIF."""
     path = tmp_path / "a"
     path.write_bytes(content)
     header, pixels, _ = _both(path)
@@ -301,7 +301,7 @@ def test_a_gif_of_many_frames_is_shown_up_to_its_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_what_a_gifs_first_frame_leaves_out_is_transparent(tmp_path: Path, mode: str) -> None:
-    """As browsers show it; with no transparent colour libvips gives black."""
+    """The background is transparent, as in browsers; libvips returns black."""
     content = bytearray(_encoded("GIF", _colours().convert(mode)))
     frame = content.index(b",\0\0\0\0\x60\0\x3d\0")
     content[6:10] = struct.pack("<HH", 200, 150)
@@ -321,7 +321,7 @@ def test_what_a_gifs_first_frame_leaves_out_is_transparent(tmp_path: Path, mode:
 
 
 def _kind_of_jpeg(code: int, bits: int) -> bytes:
-    """Say in the frame's header that it is another kind of JPEG."""
+    """Change the JPEG type in the frame's header."""
     frame = _JPEG.index(b"\xff\xc0")
     return _JPEG[: frame + 1] + bytes([code, 0, 17, bits]) + _JPEG[frame + 5 :]
 
@@ -347,7 +347,7 @@ def _kind_of_jpeg(code: int, bits: int) -> bytes:
 def test_a_whole_picture_of_a_kind_that_is_not_read_is_not_called_damaged(
     tmp_path: Path, content: bytes, words: str
 ) -> None:
-    """Copying it again would not help; saving it in another way does."""
+    """The message advises to save the picture in another way."""
     path = tmp_path / "a"
     path.write_bytes(content)
     with pytest.raises(PictureError, match=words) as caught:
@@ -369,7 +369,7 @@ def test_a_whole_picture_of_a_kind_that_is_not_read_is_not_called_damaged(
 def test_more_blocks_than_any_picture_needs_are_refused(
     tmp_path: Path, content: bytes, words: str
 ) -> None:
-    """Looking a file through takes no longer than it should."""
+    """The scan of a file stops at a maximum number of blocks."""
     path = tmp_path / "a"
     path.write_bytes(content)
     with pytest.raises(
@@ -383,7 +383,7 @@ def test_more_blocks_than_any_picture_needs_are_refused(
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF"])
 def test_a_name_that_is_no_utf8_is_read_and_written(tmp_path: Path, kind: str) -> None:
-    """Files and folders of any bytes: as a Latin-1 system left them."""
+    """File and folder names of any bytes are accepted, such as Latin-1 names."""
     folder = tmp_path / os.fsdecode(b"\xe0 c\xf4t\xe9")
     folder.mkdir()
     path, output = (folder / os.fsdecode(name) for name in (b"\xe9t\xe9.jpg", b"\xe9t\xe9.png"))
@@ -453,7 +453,7 @@ def test_a_name_that_is_no_utf8_is_read_and_written(tmp_path: Path, kind: str) -
     ],
 )
 def test_a_decoders_words_are_said_plainly(said: str, meaning: str) -> None:
-    """The sentence has none of the library's own words; those are for the log."""
+    """The message does not contain the library's text, which goes to the log."""
     error = pyvips.Error("unable to call jpegload", said)
     told = str(complaints.explain(Path("a.jpg"), error))
     is_damaged = not meaning.startswith(("its encoding", "its header asks"))

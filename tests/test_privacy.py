@@ -69,7 +69,7 @@ def may_be_nobody() -> bool:
 
 
 def run_quietly(folder: Path, words: Sequence[str], *, timeout_s: float = 100) -> str:
-    """Run a Python command; check that it contacts nobody and keeps to its folders.
+    """Run a Python command; check that it contacts no host and writes only to its folders.
 
     Returns:
         What it printed.
@@ -82,19 +82,19 @@ def run_quietly(folder: Path, words: Sequence[str], *, timeout_s: float = 100) -
 
 
 def assert_quiet(watched: Watched) -> None:
-    """Check that a command contacted nobody and kept to its output and its cache."""
+    """Check that a command contacted no host and wrote only its output and its cache."""
     assert watched.contacts() == []
     assert watched.outside(watched.work, watched.home / ".cache" / "rembg-tuner") == []
 
 
 def test_cut_contacts_nobody(tmp_path: Path) -> None:
-    """Neither does its worker: OpenVINO's package would report while it is imported."""
+    """Its worker contacts no host either: OpenVINO's package would report at import."""
     run_quietly(tmp_path, [*TUNER, "cut", str(COFFEE), "--engine", "openvino", "-o", "out.png"])
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_the_exported_script_contacts_nobody(engine: str, tmp_path: Path) -> None:
-    """It imports the engine itself, without this program."""
+    """The script imports the engine directly, without this program."""
     made = export(Settings(engine=engine), "python", measured=None)
     script = tmp_path / made.file_name
     script.write_text(made.text)
@@ -114,14 +114,14 @@ def test_the_exported_script_contacts_nobody(engine: str, tmp_path: Path) -> Non
     ],
 )
 def test_a_command_contacts_nobody(words: Sequence[str], tmp_path: Path) -> None:
-    """Its children do not either: the converter, pnnx, the comparer, the stock pipeline."""
+    """Its child processes contact no host either: converter, pnnx, comparer, stock pipeline."""
     run_quietly(tmp_path, [*TUNER, *words])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_quantize_contacts_nobody(engine: str, tmp_path: Path) -> None:
-    """NNCF reports by the same module as OpenVINO; ONNX Runtime runs in this process here."""
+    """NNCF reports by OpenVINO's module; ONNX Runtime runs in this process here."""
     source = bright_things(tmp_path / "bright.onnx")
     run_quietly(
         tmp_path,
@@ -141,14 +141,14 @@ def test_quantize_contacts_nobody(engine: str, tmp_path: Path) -> None:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def ask_page(address: str) -> str:
-    """Ask a page for one cut-out as a program does, and return what it took."""
+    """Request one cut-out from a page as a program does, and return the answer."""
     return subprocess.run(
         [sys.executable, str(ASK_PAGE), address],
         capture_output=True,
@@ -160,7 +160,7 @@ def ask_page(address: str) -> str:
 
 @pytest.mark.slow
 def test_the_page_contacts_nobody(tmp_path: Path) -> None:
-    """Gradio would ask for its newest version, and its analytics would send events."""
+    """Gradio would request its newest version, and its analytics would send events."""
     watched, port = Watched.under(tmp_path), free_port()
     process = watched.start(sys.executable, str(ROOT / "app.py"), "--port", str(port))
     try:
@@ -173,7 +173,7 @@ def test_the_page_contacts_nobody(tmp_path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Nobody:
-    """A user without a passwd entry, as a container's may be, and a folder for the output."""
+    """A user without a passwd entry, as in a container, and an output folder."""
 
     work: Path
     home: tuple[str, ...]
@@ -184,7 +184,7 @@ class Nobody:
         return [*NOBODY, *self.home, sys.executable, *words], environment
 
     def run(self, *words: str) -> str:
-        """Run this program and return all that it says."""
+        """Run this program and return its output."""
         command, environment = self.command([*TUNER, *words])
         done = subprocess.run(
             command,
@@ -205,7 +205,7 @@ class Nobody:
 
 @pytest.fixture
 def nobody(request: pytest.FixtureRequest) -> Iterator[Nobody]:
-    """Make a folder that this user may reach; `request.param` sets HOME."""
+    """Create a folder for this user; `request.param` sets HOME."""
     if not may_be_nobody():
         pytest.skip("needs root, and setpriv of util-linux")
     with tempfile.TemporaryDirectory(dir="/tmp") as made:
@@ -220,14 +220,14 @@ def nobody(request: pytest.FixtureRequest) -> Iterator[Nobody]:
     indirect=True,
 )
 def test_a_user_without_a_home_can_cut(nobody: Nobody) -> None:
-    """The result says that nothing is kept, and how to change that."""
+    """The result has a warning that nothing is cached, with advice."""
     assert "set REMBG_TUNER_CACHE to a folder" in nobody.run("cut", str(COFFEE), "-o", "out.png")
     assert nobody.written() == ["out.png"]
 
 
 @pytest.mark.slow
 def test_a_user_without_a_home_can_do_the_rest(nobody: Nobody) -> None:
-    """Diagnose, sweep, and serve the page; nothing but the output stays in the folder."""
+    """Doctor, sweep and the page leave only their output in the folder."""
     assert "set REMBG_TUNER_CACHE to a folder" in nobody.run("doctor")
     assert "recommended" in nobody.run(*SMALL_SWEEP)
     port = free_port()
@@ -247,7 +247,7 @@ def test_a_user_without_a_home_can_do_the_rest(nobody: Nobody) -> None:
 def test_numba_keeps_its_code_in_the_cache_where_the_library_cannot_hold_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would go below the home folder otherwise, or into a folder called `~`."""
+    """Numba's cache is not written below the home folder or a folder called `~`."""
     monkeypatch.setattr(os, "access", lambda *_: True)
     assert numba_environment(tmp_path) == {}
     monkeypatch.setattr(os, "access", lambda *_: False)

@@ -50,15 +50,15 @@ pytestmark = [
 
 
 class Child:
-    """A process that does as it is told."""
+    """A child process that executes commands."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        """Talk to a running child."""
+        """Keep a running child."""
         self._process = process
         self.pid = process.pid
 
     def do(self, order: str, amount: float) -> None:
-        """Have an order done, and wait until it is."""
+        """Send a command, and wait until it is done."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{order} {amount}\n")
@@ -68,7 +68,7 @@ class Child:
 
 @contextmanager
 def running_child() -> Iterator[Child]:
-    """Run a child for as long as the block lasts."""
+    """Run a child during the block."""
     with subprocess.Popen(
         [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -79,19 +79,19 @@ def running_child() -> Iterator[Child]:
 
 @pytest.fixture
 def child() -> Iterator[Child]:
-    """Give a child that holds nothing yet."""
+    """Return a child that holds no memory yet."""
     with running_child() as running:
         yield running
 
 
 def known(size: int | None) -> int:
-    """Give a reading that must be there."""
+    """Return a reading, which must exist."""
     assert size is not None
     return size
 
 
 def test_200_mib_touched_read_200_mib(child: Child) -> None:
-    """The peak grows by what was touched, within 5 %."""
+    """The peak grows by the touched bytes, within 5 %."""
     meter = Meter(child.pid)
     assert meter.peak_source == "vmhwm"
     before = known(meter.rss_bytes())
@@ -102,7 +102,7 @@ def test_200_mib_touched_read_200_mib(child: Child) -> None:
 
 
 def test_a_spike_that_no_sample_saw_is_in_the_peak(child: Child) -> None:
-    """Memory that was let go before anyone looked counts.
+    """Memory that was freed before a sample counts.
 
     The resident memory is back where it was.
     """
@@ -115,7 +115,7 @@ def test_a_spike_that_no_sample_saw_is_in_the_peak(child: Child) -> None:
 
 
 def test_a_peak_after_a_heavier_one_is_its_own(child: Child) -> None:
-    """Reset means that the past is forgotten: 50 MiB after 200 MiB read 50."""
+    """A reset forgets earlier peaks: 50 MiB after 200 MiB read 50."""
     meter = Meter(child.pid)
     before = known(meter.rss_bytes())
     child.do("touch", 200 * MIB)
@@ -137,7 +137,7 @@ def test_a_parents_memory_does_not_show_in_its_child() -> None:
 
 
 def test_mapped_files_are_told_apart(child: Child) -> None:
-    """Anonymous memory is not in the part that is mapped files."""
+    """Anonymous memory is not counted as mapped files."""
     meter = Meter(child.pid)
     before = known(meter.rss_file_bytes())
     child.do("hold", 100 * MIB)
@@ -148,7 +148,7 @@ def test_mapped_files_are_told_apart(child: Child) -> None:
 def test_without_vmhwm_the_highest_sample_is_the_peak_and_is_called_sampled(
     child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where /proc does not give the peak it is unknown until sampled, and says which it is."""
+    """Without a peak in /proc it is unknown until sampled, and its source is named."""
     monkeypatch.setattr(Meter, "_can_reset", lambda _self: False)
     meter = Meter(child.pid)
     assert meter.peak_source == "sampled"
@@ -168,7 +168,7 @@ def test_without_vmhwm_the_highest_sample_is_the_peak_and_is_called_sampled(
 def test_a_reset_that_the_kernel_refuses_makes_the_peak_sampled(
     child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An old peak is never told as a new one."""
+    """An old peak is never reported as a new one."""
     meter = Meter(child.pid)
     before: str = meter.peak_source
     monkeypatch.setattr(meter, "_folder", tmp_path / "absent")
@@ -178,7 +178,7 @@ def test_a_reset_that_the_kernel_refuses_makes_the_peak_sampled(
 
 
 def test_sleeping_50_ms_reads_50_ms() -> None:
-    """A stage lasts what it lasts: at least the sleep, at most 100 ms more on a busy machine."""
+    """A stage takes at least the sleep, and at most 100 ms more on a busy machine."""
     readings = []
     for _ in range(3):
         stages = Stages(lambda _name: None)
@@ -190,7 +190,7 @@ def test_sleeping_50_ms_reads_50_ms() -> None:
 
 
 def test_cpu_burnt_is_cpu_read(child: Child) -> None:
-    """CPU seconds grow by what was burnt, and not while the child sleeps."""
+    """CPU seconds grow by the CPU time used, and not while the child sleeps."""
     meter = Meter(child.pid)
     before = meter.cpu_s() or 0.0
     child.do("burn", 0.3)
@@ -201,7 +201,7 @@ def test_cpu_burnt_is_cpu_read(child: Child) -> None:
 
 
 def test_a_sample_counts_from_where_it_was_told(child: Child) -> None:
-    """t_s is the time since the moment given."""
+    """t_s is the time since the given moment."""
     since = time.perf_counter()
     time.sleep(0.05)
     sample = Meter(child.pid).sample(since, with_cpu=True)
@@ -222,7 +222,7 @@ def test_a_process_that_is_gone_reads_none() -> None:
 
 
 def test_metering_costs_little_cpu(child: Child) -> None:
-    """Sampling every 20 ms takes at most 1.5 % of a core, the waiting included.
+    """Sampling every 20 ms takes at most 1.5 % of a core, including the wait.
 
     Waking up alone takes half of that on a slow virtual machine; there it is compared with psutil's
     own way, in turn.
