@@ -25,7 +25,7 @@ from rembg_tuner.settings.host import read_host  # noqa: E402
 from rembg_tuner.tuning.budgets import Budgets  # noqa: E402
 from rembg_tuner.tuning.recommend import recommend  # noqa: E402
 from rembg_tuner.web.locale.catalogues import LANGUAGES, catalogue_of  # noqa: E402
-from rembg_tuner.web.pages.views.sweep import show_sweep  # noqa: E402
+from rembg_tuner.web.pages.sweep_tab.rendering import show_sweep  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def main() -> None:
     """Measure and print."""
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 11
-    messages, study, budgets = messages_of(source()), made_study(60), Budgets()
-    found = recommend(study.progress.trials if study.progress else (), budgets)
+    messages, task = messages_of(source()), made_study(60)
+    found = recommend(task.progress.trials if task.progress else (), Budgets())
 
     def render_all(language: str) -> None:
         catalogue = catalogue_of(language)
@@ -44,9 +44,7 @@ def main() -> None:
 
     works: dict[str, Callable[[str], object]] = {
         f"rendering {len(messages)} messages": render_all,
-        "drawing a sweep of 60 trials": lambda language: show_sweep(
-            study, found, budgets, language
-        ),
+        "drawing a sweep of 60 trials": lambda language: show_sweep(task, found, language),
     }
     print(read_host().cpu)
     for name, work in works.items():

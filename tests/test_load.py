@@ -25,7 +25,7 @@ from rembg_tuner.settings.results import MACHINE_BUSY, distinct, is_busy
 from rembg_tuner.tuning.sweep import SweepProgress
 from rembg_tuner.web.locale.words import message_text
 from rembg_tuner.web.pages.long_tasks import LongTask
-from rembg_tuner.web.pages.study_handlers import StudyHandlers
+from rembg_tuner.web.pages.sweep_tab.events import draw_sweep
 from rembg_tuner.web.pages.visitors import Visitor
 
 COFFEE = Path(__file__).parent.parent / "examples" / "coffee.png"
@@ -189,7 +189,7 @@ def test_the_page_says_that_the_machine_was_busy(language: str, told: str) -> No
     )
     study = LongTask(folder=Path("/nowhere"), progress=progress)
     visitor = Visitor(language=language, sweeping=study)
-    shown = StudyHandlers(None).show(visitor, study.budgets)  # type: ignore[arg-type]  # what is shown needs no desk
+    shown = draw_sweep(visitor)
     assert told in shown
     assert ("the machine was busy" in message_text(warning, language)) == (language == "en")
     assert shown.count({"en": "machine busy<", "zh-CN": "机器繁忙<"}[language]) == 1

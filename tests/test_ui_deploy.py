@@ -16,19 +16,19 @@ from made_trials import make_trial
 
 from rembg_tuner.base.messages import Message
 from rembg_tuner.settings.settings import KNOBS, Settings
-from rembg_tuner.tuning.budgets import Budgets
 from rembg_tuner.tuning.sweep import SweepProgress
 from rembg_tuner.tuning.trials import Trial
 from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import page_text
-from rembg_tuner.web.pages.deploy_tab import _DeployTab
+from rembg_tuner.web.pages.deploy_tab import DeployTab
 from rembg_tuner.web.pages.long_tasks import LongTask
-from rembg_tuner.web.pages.study_handlers import StudyHandlers
+from rembg_tuner.web.pages.sweep_tab.events import show_trial, take_trial
 from rembg_tuner.web.pages.visitors import Visitor
 
 if TYPE_CHECKING:
     import gradio as gr
 
+    from rembg_tuner.web.pages.events import Widgets
     from rembg_tuner.web.pages.handlers import Desk
 
 # The second is recommended, the third costs more, the first looks wrong.
@@ -43,10 +43,8 @@ FAILED = Trial(
     failure=Message("it crashed"),
     failure_kind="crash",
 )
-BUDGETS: dict[str, tuple[Any, ...]] = {
-    "any": (None, None, None, False),
-    "impossible": (50, None, None, False),
-}
+ANY = {"memory": None, "time": None, "agreement": None, "commercial": False}
+BUDGETS: dict[str, dict[str, Any]] = {"any": ANY, "impossible": {**ANY, "memory": 50}}
 
 
 class Deploy:
@@ -62,8 +60,13 @@ class Deploy:
                 folder=SimpleNamespace(new_job=lambda: folder),
             ),
         )
-        self.studies = StudyHandlers(desk)
-        self.tab = _DeployTab(desk, self.studies, 4)
+        # Values are read by widget; a name does as well.
+        cut = SimpleNamespace(
+            picture="picture", preset="preset", knobs={name: name for name in KNOBS}
+        )
+        self.tab = DeployTab(
+            desk, cast("Widgets", cut), {name: name for name in ANY}, {"target": "target"}
+        )
         if trials:
             progress = SweepProgress(
                 trials=trials, planned=len(trials), elapsed_s=9.0, left_s=(0.0, 0.0), remembered=0
@@ -72,8 +75,8 @@ class Deploy:
 
     def write(self, budgets: str = "any") -> str:
         """Press the button, for an env file; give what is shown, as text."""
-        form = (None, *([None] * len(KNOBS)))
-        html = self.tab.write(cast("gr.Request", None), "env", *BUDGETS[budgets], *form)
+        values = {"target": "env", "preset": None, **dict.fromkeys(KNOBS), **BUDGETS[budgets]}
+        html = self.tab.write(values, cast("gr.Request", None))
         return unescape(re.sub(r"<[^>]+>", " ", html))
 
 
@@ -88,7 +91,7 @@ def test_the_recommended_setting_is_shipped_whatever_was_looked_at(tmp_path: Pat
     The first line says that it is the recommended one.
     """
     deploy = Deploy(tmp_path, *TRIALS)
-    deploy.studies.look_at(deploy.visitor, 0, Budgets())
+    show_trial(deploy.visitor, 0)
     said = deploy.write()
     assert first_line(said).startswith("The sweep’s recommended setting: ")
     assert "150 MiB, 100 ms" in first_line(said)
@@ -106,8 +109,8 @@ def test_a_setting_that_was_taken_is_shipped(
 ) -> None:
     """Until another is taken, whatever is looked at afterwards; the first line says which."""
     deploy = Deploy(tmp_path, *TRIALS)
-    deploy.studies.take(deploy.visitor, number, Budgets())
-    deploy.studies.look_at(deploy.visitor, 0, Budgets())
+    take_trial(deploy.visitor, number)
+    show_trial(deploy.visitor, 0)
     line = first_line(deploy.write())
     assert line.startswith(begins)
     assert figures in line
@@ -124,7 +127,7 @@ def test_nothing_is_shipped_where_nothing_fits_unless_it_was_taken(tmp_path: Pat
     assert "Use this setting" in said
     assert "recommended" not in said.lower()
     assert list(tmp_path.iterdir()) == []
-    deploy.studies.take(deploy.visitor, 1, Budgets())
+    take_trial(deploy.visitor, 1)
     said = deploy.write("impossible")
     assert first_line(said).startswith("The setting that you took from the sweep: ")
     assert "This setting does not keep the budgets: peak 150 MiB of 50 MiB allowed." in said
@@ -134,7 +137,7 @@ def test_nothing_is_shipped_where_nothing_fits_unless_it_was_taken(tmp_path: Pat
 def test_a_taken_setting_that_failed_is_not_shipped(tmp_path: Path) -> None:
     """It has no figures."""
     deploy = Deploy(tmp_path, *TRIALS, FAILED)
-    deploy.studies.take(deploy.visitor, FAILED.number, Budgets())
+    take_trial(deploy.visitor, FAILED.number)
     assert "The trial of the setting that you took failed" in deploy.write()
 
 

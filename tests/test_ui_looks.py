@@ -14,7 +14,7 @@ from rembg_tuner.web.pages import handlers
 from rembg_tuner.web.pages.choices import chosen_settings, fill_form, machine_here
 from rembg_tuner.web.pages.cut_tab.rendering import show_focus
 from rembg_tuner.web.pages.handlers import Handlers
-from rembg_tuner.web.pages.sweep_tab import read_axes
+from rembg_tuner.web.pages.sweep_tab.layout import read_axes
 from rembg_tuner.web.pages.visit import Visit
 from rembg_tuner.web.pages.visitors import Visitor
 from rembg_tuner.web.pages.widgets import grey_updates, knob_updates

@@ -38,14 +38,13 @@ from rembg_tuner.tuning.trials import label_of
 from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import message_text
 from rembg_tuner.web.pages.cut_tab.rendering import show_runs, show_turn
-from rembg_tuner.web.pages.deploy_tab import _Chosen, _show
+from rembg_tuner.web.pages.deploy_tab import ChosenSetting, show_export, show_stress_test
 from rembg_tuner.web.pages.downloads import Downloads
 from rembg_tuner.web.pages.failures import show_problem
 from rembg_tuner.web.pages.long_tasks import QueuedTrialRunner
 from rembg_tuner.web.pages.models_tab import show_models
+from rembg_tuner.web.pages.sweep_tab.rendering import show_sweep
 from rembg_tuner.web.pages.system_tab import show_machine
-from rembg_tuner.web.pages.views.soak import show_soak
-from rembg_tuner.web.pages.views.sweep import show_sweep
 from rembg_tuner.web.pages.visit import public_run, runs_csv, runs_json
 from rembg_tuner.worker.pipeline import Job
 
@@ -96,11 +95,11 @@ def test_no_part_of_the_page_names_a_place(language: str, tmp_path: Path) -> Non
     told.append(show_problem(TALKATIVE, language))
     study = made_study(10, SECRET)
     trials = study.progress.trials if study.progress else ()
-    told.append(show_sweep(study, recommend(trials, Budgets()), Budgets(), language))
+    told.append(show_sweep(study, recommend(trials, Budgets()), language))
     study.file_problem = TALKATIVE
     told += [
-        show_sweep(study, recommend(trials, Budgets()), Budgets(), language),
-        show_soak(study, language, most=60),
+        show_sweep(study, recommend(trials, Budgets()), language),
+        show_stress_test(study, language),
     ]
     downloads = Downloads(are_allowed=True)
     downloads._latest["u2net"] = failed_task(TALKATIVE)
@@ -171,7 +170,9 @@ def test_no_export_names_a_place(target: str, tmp_path: Path) -> None:
     desk = cast("Desk", SimpleNamespace(folder=SimpleNamespace(new_job=lambda: tmp_path)))
     measured = Measured(peak_bytes=2**28, time_s=0.1, n=3, date="2026-01-01", cpu="cup", cores=2)
     for language in LANGUAGES:
-        shown = _show(desk, _Chosen(settings=QUICK, measured=measured), target, language)
+        shown = show_export(
+            desk, ChosenSetting(settings=QUICK, measured=measured), target, language
+        )
         assert places_in(shown, str(tmp_path)) == []
     [file] = tmp_path.iterdir()
     assert places_in(file.read_text(encoding="utf-8"), str(tmp_path)) == []

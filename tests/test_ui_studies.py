@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from made_tasks import stopped_task, unfinished_long_task
 from made_trials import make_trial
+from markupsafe import Markup
 from test_ui_visit import RESULT
 
 from rembg_tuner.base.errors import OutputError, SettingsError
@@ -30,20 +31,19 @@ from rembg_tuner.tuning.trials import Trial
 from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.compare_tab import show_comparison
+from rembg_tuner.web.pages.deploy_tab import show_stress_test
 from rembg_tuner.web.pages.failures import DISK_FULL
 from rembg_tuner.web.pages.long_tasks import BusyError, LongTask, LongTasks
-from rembg_tuner.web.pages.study_handlers import StudyHandlers, budgets_of
+from rembg_tuner.web.pages.sweep_tab.events import draw_sweep, show_trial, take_trial
+from rembg_tuner.web.pages.sweep_tab.layout import read_budgets
 from rembg_tuner.web.pages.task_tabs import error_above
-from rembg_tuner.web.pages.views.soak import show_soak
 from rembg_tuner.web.pages.visitors import Visitor
 
 if TYPE_CHECKING:
     from rembg_tuner.runtime.lanes import Lane
     from rembg_tuner.runtime.slots import RunnerSlot
-    from rembg_tuner.web.pages.handlers import Desk
 
 LANE = cast("Lane[RunnerSlot]", SimpleNamespace(slots=[None]))
-HANDLERS = StudyHandlers(cast("Desk", None))  # what is shown needs no desk
 
 
 def study_of(**fields: Any) -> LongTask:
@@ -74,9 +74,9 @@ def test_a_comparison_leaves_the_sweep_where_it_is() -> None:
         reference="a",
     )
     visitor = Visitor(language="en", comparing=study_of(question=question))
-    assert HANDLERS.show(visitor, Budgets()) == ""
+    assert draw_sweep(visitor) == ""
     visitor.sweeping = study_of(file_problem=DISK_FULL)
-    assert "disk is full" in HANDLERS.show(visitor, Budgets())
+    assert "disk is full" in draw_sweep(visitor)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
         first.progress = progress
         with pytest.raises(BusyError) as caught:
             studies.start(Path("/nowhere"), lambda *_: None)
-        shown = error_above(caught.value, HANDLERS.show(visitor, Budgets()), "zh-CN")
+        shown = error_above(caught.value, draw_sweep(visitor), "zh-CN")
         assert told in shown
         assert "请稍候" in shown
         assert 'role="alert"' not in shown
@@ -161,7 +161,7 @@ def test_who_comes_during_a_timing_is_told_that() -> None:
 
 def test_what_cannot_be_asked_is_told_above_what_there_is() -> None:
     """As an alert."""
-    shown = error_above(SettingsError([Message("no")]), "<p>before</p>", "en")
+    shown = error_above(SettingsError([Message("no")]), Markup("<p>before</p>"), "en")
     assert 'role="alert"' in shown
     assert shown.endswith("<p>before</p></div>")
 
@@ -189,9 +189,7 @@ def test_what_a_stop_left_undone_is_told(done: int | None, workers: int, told: s
     ]
     progress = None if done is None else progress_of(trials, 2)
     sweep = SimpleNamespace(confirmed=min(workers, 3), confirming=4)
-    shown = HANDLERS.show(
-        Visitor(language="en", sweeping=stopped(progress=progress, sweep=sweep)), Budgets()
-    )
+    shown = draw_sweep(Visitor(language="en", sweeping=stopped(progress=progress, sweep=sweep)))
     assert told in shown
     assert "alert" not in shown
     assert ("before the best" in shown) == ("before the best" in told)
@@ -233,13 +231,13 @@ def test_a_stopped_study_has_no_problem() -> None:
         )
         compared = [ComparisonRow(entry=NamedSettings(name="a", settings=Settings()), trial=failed)]
         assert told in show_comparison(stopped(compared=compared), language)
-        assert told in show_soak(stopped(), language, most=60)
+        assert told in show_stress_test(stopped(), language)
 
 
 def test_budgets_are_what_the_fields_say() -> None:
     """Empty and 0 are any; an emptied agreement is the default, which its field says."""
-    assert budgets_of(None, 0, None, commercial=False) == Budgets()
-    assert budgets_of(300, 250, 0.5, commercial=False) == Budgets(
+    assert read_budgets(None, 0, None, commercial=False) == Budgets()
+    assert read_budgets(300, 250, 0.5, commercial=False) == Budgets(
         max_memory_bytes=300 * MIB, max_time_s=0.25, min_agreement=0.5
     )
     for language in LANGUAGES:
@@ -249,7 +247,7 @@ def test_budgets_are_what_the_fields_say() -> None:
 def test_budgets_that_cannot_be_are_told() -> None:
     """All at once, and in Chinese."""
     with pytest.raises(SettingsError) as caught:
-        budgets_of(-5, -1, 3, commercial=False)
+        read_budgets(-5, -1, 3, commercial=False)
     assert tuple(map(str, caught.value.problems)) == (
         "peak must be 0, for any, or more, got -5",
         "time must be 0, for any, or more, got -1",
@@ -268,9 +266,11 @@ def test_a_setting_that_was_taken_says_where_it_is(language: str) -> None:
     trials = [make_trial(i, 100 + i, 0.1, 0.99) for i in range(2)]
     visitor = Visitor(language=language, sweeping=study_of(progress=progress_of(trials, 2)))
     told = f'role="status">{page_text("sweep.taken", language)}'
-    assert told not in HANDLERS.show(visitor, Budgets())
-    assert told in HANDLERS.take(visitor, 1, Budgets())
-    assert told not in HANDLERS.look_at(visitor, 0, Budgets())
+    assert told not in draw_sweep(visitor)
+    assert take_trial(visitor, 1) is trials[1]
+    assert told in draw_sweep(visitor)
+    show_trial(visitor, 0)
+    assert told not in draw_sweep(visitor)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_a_card_says_what_the_runs_said(language: str, told: str) -> None:
     """Such as that another slot ran beside it, so that its time is no figure of its own."""
     trial = replace(make_trial(0, 100, 0.1, 0.99), warnings=(CONCURRENT_RUN,))
     visitor = Visitor(language=language, sweeping=study_of(progress=progress_of([trial], 1)))
-    shown = HANDLERS.show(visitor, Budgets())
+    shown = draw_sweep(visitor)
     assert told in shown
     assert (str(CONCURRENT_RUN) in shown) == (language == "en")
 
@@ -296,7 +296,7 @@ def test_a_soak_names_what_it_ran_and_why_it_ran_less(runs: int, is_bound: bool)
         [replace(RESULT, run_index=i) for i in range(runs)], 10.0, None, None
     )
     subject = (Settings(engine="openvino", network_size=224), "cup.png")
-    shown = show_soak(study_of(soaked=soak, subject=subject), "en", most=60)
+    shown = show_stress_test(study_of(soaked=soak, subject=subject), "en")
     assert "u2netp · openvino · fp32 · 224 px · all threads, on cup.png:" in shown
     assert (f"{runs} runs and not 60" in shown) == is_bound
     assert ("p95" in shown) == (not is_bound)

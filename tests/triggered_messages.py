@@ -51,8 +51,8 @@ from rembg_tuner.web.pages import (
     long_tasks,
     page_folder,
     refusals,
-    study_handlers,
 )
+from rembg_tuner.web.pages.sweep_tab.layout import read_budgets
 from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
@@ -226,8 +226,8 @@ def foreground() -> Said:
 
 def budget_error(**budgets: object) -> Said:
     """Return what is wrong with a visitor's budgets."""
-    values = {"memory_mib": None, "time_ms": None, "agreement": None, "commercial": False}
-    return raised(lambda: study_handlers.budgets_of(**{**values, **budgets}))  # type: ignore[arg-type]
+    values = {"memory": None, "time": None, "agreement": None, "commercial": False}
+    return raised(lambda: read_budgets(**{**values, **budgets}))  # type: ignore[arg-type]
 
 
 def preset_elsewhere() -> Said:
@@ -341,7 +341,7 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     "recommendation, step": lambda f: [step.text for step in recommend(TRIALS, Budgets()).steps],
     "recommendation, nothing measured": lambda f: recommend([], Budgets()).why,
     "budget, misses": lambda f: MISSES.misses,
-    "budget, odd": lambda f: budget_error(memory_mib=-1.0, agreement=2.0),
+    "budget, odd": lambda f: budget_error(memory=-1.0, agreement=2.0),
     "sweep, left out": lambda f: left_out(),
     "sweep, nothing left": lambda f: raised(
         lambda: grid.make_grid(

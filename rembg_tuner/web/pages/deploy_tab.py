@@ -1,49 +1,63 @@
-"""The tab that hands over what runs a setting elsewhere."""
+"""The Deploy tab: the file that runs a setting elsewhere, and a stress test of the setting."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator  # Gradio reads annotations at run time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 
-from rembg_tuner.base.errors import ModelError, SettingsError, TunerError
+from rembg_tuner.base.errors import ModelError, OutputError, SettingsError, TunerError
 from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message, join_parts
-from rembg_tuner.base.units import format_bytes, format_seconds
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import TARGETS, Measured, measured_of_trial
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.resolve import resolve
-from rembg_tuner.settings.results import Result, setting_peak_bytes
-from rembg_tuner.settings.settings import KNOBS
+from rembg_tuner.settings.results import Failure, Result, setting_peak_bytes
 from rembg_tuner.tuning.measure import ROUNDS
-from rembg_tuner.tuning.stats import summarise
-from rembg_tuner.web.locale.words import message_text, page_text
-from rembg_tuner.web.pages.choices import chosen_settings, machine_here
+from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS, summarise
+from rembg_tuner.tuning.stress_test import WORDS, draw_stress_test, summarise_stress_test
+from rembg_tuner.web.locale.words import page_text
+from rembg_tuner.web.pages.choices import chosen_settings, machine_here, most_pixels
 from rembg_tuner.web.pages.events import QUIET
 from rembg_tuner.web.pages.failures import show_problem
 from rembg_tuner.web.pages.handlers import example_of
-from rembg_tuner.web.pages.shipping import shipped_trial
-from rembg_tuner.web.pages.sweep_tab import read_budgets
-from rembg_tuner.web.pages.task_tabs import error_above, tie_begin, tie_end, tie_redrawing
-from rembg_tuner.web.pages.templating import TOLD, file_link, label_text
+from rembg_tuner.web.pages.sweep_tab.events import recommendation_of
+from rembg_tuner.web.pages.sweep_tab.layout import read_budgets
+from rembg_tuner.web.pages.task_tabs import (
+    Values,
+    by_name,
+    error_above,
+    follow,
+    tie_begin,
+    tie_end,
+    tie_redrawing,
+    uploads_of,
+)
+from rembg_tuner.web.pages.templating import TOLD, label_text, render
 from rembg_tuner.web.pages.widgets import page_words
+from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rembg_tuner.runtime.picture_processes import Comparer
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.budgets import Budgets
+    from rembg_tuner.tuning.recommend import Recommendation
+    from rembg_tuner.tuning.trials import Trial
     from rembg_tuner.web.pages.events import Widgets
     from rembg_tuner.web.pages.handlers import Desk
-    from rembg_tuner.web.pages.shipping import Shipped, Source
-    from rembg_tuner.web.pages.study_handlers import StudyHandlers
+    from rembg_tuner.web.pages.long_tasks import LongTask, QueuedTrialRunner
     from rembg_tuner.web.pages.visitors import Visitor
 
+MAX_STRESS_RUNS, MIN_STRESS_RUNS = 60, 10
+STRESS_TEST_S = 30.0  # of the slots, about
 _NOTHING_MEASURED = Message(
     "compose.yaml takes its limits from what was measured, and nothing was yet: press Run on Cut"
     " out, or sweep, and come back"
@@ -52,153 +66,173 @@ _TAKEN_FAILED = Message(
     "The trial of the setting that you took failed, so it has no figures; take another on the"
     " Sweep tab"
 )
-_MEASURED_TARGETS = ("compose",)  # limits are taken from what was measured
+_MEASURED_TARGETS = ("compose",)  # their limits come from measurements
+Source = Literal["form", "recommended", "taken", "taken_other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Chosen:
-    """What is shipped: a setting, what was measured of it (None: nothing), where it is from, and what to know.
+class ChosenSetting:
+    """The setting that is exported.
 
     Attributes:
-        source: as `Shipped.source`; form: the first tab.
+        settings: to export.
+        measured: its figures; None: it was not measured.
+        source: form: the first tab; recommended: the sweep recommends it; taken: the visitor took
+            it with "Use this setting", and no other is recommended; taken_other: another is.
+        note: what to know of it.
     """
 
     settings: Settings
     measured: Measured | None
-    source: Source | Literal["form"] = "form"
+    source: Source = "form"
     note: Message | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _DeployParts:
-    """The tab's parts."""
-
-    target: Any
-    go: Any
-    shown: Any
-    soak: Any
-    stop: Any
-    soaked: Any
-
-
-def add_deploy_tab(
-    opened: Any, desk: Desk, parts: Widgets, studies: StudyHandlers, budgets: dict[str, Any]
-) -> None:
-    """Lay the tab out and tie it.
+def add_deploy_tab(opened: Any, desk: Desk, cut: Widgets, budgets: dict[str, Any]) -> None:
+    """Add the tab's widgets and events.
 
     Args:
-        opened: the event of the tab's being opened.
+        opened: the event that the tab was opened.
         desk: with the visitors and the folder.
-        parts: the first tab's, whose form is exported where nothing was swept.
-        studies: know which trial the visitor looks at.
+        cut: the widgets of the first tab, whose form is exported if nothing was swept.
         budgets: the fields of the Sweep tab's budgets.
     """
-    own, tab = _lay_out_deploy(), _DeployTab(desk, studies, len(budgets))
-    inputs = [own.target, *budgets.values(), parts.preset, *parts.knobs.values()]
-    # Queued, one at a time: a script's model may have to be converted first.
-    own.go.click(tab.write, inputs, own.shown, **QUIET)
-    gr.on([opened, own.target.input], tab.look, inputs, own.shown, **QUIET)
-    tie_redrawing(opened, own.soaked, desk, "soak", studies.soaked)
-    tie_begin([own.soak.click], own.stop, [own.soak])
-    running = own.soak.click(
-        tab.soak, [parts.picture, *inputs[1:]], own.soaked, concurrency_limit=None, **QUIET
-    )
-    tie_end([running], own.stop, [own.soak])
-    own.stop.click(tab.end, None, None, queue=False, **QUIET)
+    DeployTab(desk, cut, budgets, _lay_out()).tie(opened)
 
 
-def _lay_out_deploy() -> _DeployParts:
-    """Lay out: left what is wanted, right what runs it."""
+def _lay_out() -> dict[str, Any]:
+    """Lay out the widgets: left what is wanted, right the file."""
     words = page_words()
+    made: dict[str, Any] = {}
     with gr.Row(elem_classes=["rt-two"]):
         with gr.Column(scale=4, min_width=300, elem_classes=["rt-todo"]):
             gr.HTML(words("deploy.lead"), elem_classes=["rt-lead"])
-            target = gr.Radio(
+            made["target"] = gr.Radio(
                 [(words(f"deploy.{name}"), name) for name in TARGETS],
                 value=TARGETS[0],
                 label=words("deploy.target"),
                 elem_id="deploy-target",
                 elem_classes=["rt-chips"],
             )
-            go = gr.Button(words("deploy.write"), variant="primary", elem_id="deploy-run")
+            made["write"] = gr.Button(
+                words("deploy.write"), variant="primary", elem_id="deploy-run"
+            )
             gr.HTML(words("soak.lead"), elem_classes=["rt-lead", "rt-apart"])
             with gr.Row(elem_classes=["rt-buttons"]):
-                soak = gr.Button(words("soak.go"), elem_id="soak-run")
-                stop = gr.Button(words("sweep.stop"), interactive=False, elem_id="soak-stop")
-            soaked = gr.HTML("", elem_id="soaked")
+                made["test"] = gr.Button(words("soak.go"), elem_id="soak-run")
+                made["stop"] = gr.Button(
+                    words("sweep.stop"), interactive=False, elem_id="soak-stop"
+                )
+            made["tested"] = gr.HTML("", elem_id="soaked")
         with gr.Column(scale=7, min_width=320):
-            shown = gr.HTML(words("deploy.empty"), elem_id="deployed")
-    return _DeployParts(target=target, go=go, shown=shown, soak=soak, stop=stop, soaked=soaked)
+            made["shown"] = gr.HTML(words("deploy.empty"), elem_id="deployed")
+    return made
 
 
-class _DeployTab:
+class DeployTab:
     """The tab's events."""
 
-    def __init__(self, desk: Desk, studies: StudyHandlers, budgets: int) -> None:
-        """Work at a desk; so many of the values that come are budgets."""
+    def __init__(
+        self, desk: Desk, cut: Widgets, budgets: dict[str, Any], widgets: dict[str, Any]
+    ) -> None:
+        """Use a desk, the widgets of other tabs, and this tab's own by name."""
         self.desk = desk
-        self.studies = studies
+        self.cut = cut
         self.budgets = budgets
+        self.widgets = widgets
 
-    def write(self, request: gr.Request, to: str, *values: Any) -> str:
-        """Write what runs the setting, and show it."""
-        visitor = self.desk.visitors.of(request)
+    def tie(self, opened: Any) -> None:
+        """Tie the events to the widgets."""
+        own, cut = self.widgets, self.cut
+        setting = {cut.preset, *cut.knobs.values(), *self.budgets.values()}
+        # Queued, one at a time: a script's model may have to be converted first.
+        own["write"].click(self.write, {own["target"], *setting}, own["shown"], **QUIET)
+        looks = [opened, own["target"].input]
+        gr.on(looks, self.preview, {own["target"], *setting}, own["shown"], **QUIET)
+        tie_redrawing(opened, own["tested"], self.desk, "soak", draw_test)
+        tie_begin([own["test"].click], own["stop"], [own["test"]])
+        running = own["test"].click(
+            self.test, {cut.picture, *setting}, own["tested"], concurrency_limit=None, **QUIET
+        )
+        tie_end([running], own["stop"], [own["test"]])
+        own["stop"].click(self.stop, None, None, queue=False, **QUIET)
+
+    def write(self, values: Values, request: gr.Request) -> str:
+        """Write the file, and show it."""
+        visitor, target = self.desk.visitors.of(request), values[self.widgets["target"]]
         try:
-            chosen = self._chosen(visitor, values)
-            if to in _MEASURED_TARGETS and chosen.measured is None:
+            chosen = self.chosen_setting(visitor, values)
+            if target in _MEASURED_TARGETS and chosen.measured is None:
                 raise SettingsError([_NOTHING_MEASURED])
-            return _show(self.desk, chosen, to, visitor.language)
+            return show_export(self.desk, chosen, target, visitor.language)
         except TunerError as error:
             return show_problem(error.message, visitor.language)
 
-    def look(self, request: gr.Request, to: str, *values: Any) -> str:
-        """Show what runs the setting, where there is one that can be run.
-
-        Nobody pressed anything yet.
-        """
-        visitor = self.desk.visitors.of(request)
+    def preview(self, values: Values, request: gr.Request) -> str:
+        """Show the file if there is one, before a button is pressed."""
+        visitor, target = self.desk.visitors.of(request), values[self.widgets["target"]]
         try:
-            chosen = self._chosen(visitor, values)
-            if to in _MEASURED_TARGETS and chosen.measured is None:
+            chosen = self.chosen_setting(visitor, values)
+            if target in _MEASURED_TARGETS and chosen.measured is None:
                 return page_text("deploy.empty", visitor.language)
-            return _show(self.desk, chosen, to, visitor.language)
+            return show_export(self.desk, chosen, target, visitor.language)
         except TunerError as error:
-            told = escape(message_text(error.message, visitor.language))
-            return f'<div class="rt-void"><span>{told}</span></div>'
+            return render("deploy_empty", visitor.language, message=error.message)
 
-    async def soak(
-        self, request: gr.Request, picture: str | None, *values: Any
-    ) -> AsyncIterator[str]:
-        """Run the setting many times, and show what stays."""
+    async def test(self, values: Values, request: gr.Request) -> AsyncIterator[str]:
+        """Run the stress test, and show its result."""
         visitor = self.desk.visitors.of(request)
         try:
-            settings = self._chosen(visitor, values).settings
+            settings = self.chosen_setting(visitor, values).settings
+            picture = values[self.cut.picture] or example_of(self.desk)
+            [path] = uploads_of(self.desk, [picture])
+            task = self._start_test(path, settings)
         except TunerError as error:
-            yield error_above(error, self.studies.soaked(visitor), visitor.language)
+            yield error_above(error, draw_test(visitor), visitor.language)
             return
-        async for html in self.studies.soak(visitor, picture or example_of(self.desk), settings):
+        task.subject, visitor.soaking = (settings, path.name), task
+        async for html in follow(task, lambda: draw_test(visitor)):
             yield html
 
-    def end(self, request: gr.Request) -> None:
-        """Stop the visitor's soak."""
+    def stop(self, request: gr.Request) -> None:
+        """Stop the visitor's stress test."""
         self.desk.visitors.of(request).stop_soak()
 
-    def _chosen(self, visitor: Visitor, values: tuple[Any, ...]) -> _Chosen:
-        """Choose what is shipped: the sweep's setting, taken or recommended.
-
-        Without a sweep the first tab's form.
+    def _start_test(self, picture: Path, settings: Settings) -> LongTask:
+        """Start a stress test.
 
         Raises:
-            TunerError: nothing fits, the trial failed, a budget cannot be, or the form cannot.
+            BusyError: another long task is running.
         """
-        limits = read_budgets(values[: self.budgets])
-        found = self.studies.found(visitor, limits)
-        if found is None or visitor.sweeping is None:
-            preset, *form = values[self.budgets :]
-            settings = chosen_settings(preset, dict(zip(KNOBS, form, strict=True)))[0]
-            return _Chosen(settings=settings, measured=_measured_of_visit(visitor, settings))
-        shipped = shipped_trial(visitor.sweeping, found)
-        if shipped is None:
+
+        def work(task: LongTask, runner: QueuedTrialRunner, _: Comparer) -> None:
+            output = str(task.folder / "soak.png")
+            job = Job(input=str(picture), output=output, max_pixels=most_pixels(picture))
+            first = _results_of(runner.measure([job], settings))[0][0]
+            # A slow setting gets fewer runs, so that other visitors need not wait long.
+            count = min(MAX_STRESS_RUNS, max(MIN_STRESS_RUNS, int(STRESS_TEST_S / first.total_s)))
+            results, failed = _results_of(runner.measure([job] * count, settings))
+            elapsed_s = sum(run.total_s for run in results[1:])
+            retained = results[-1].retained_rss_bytes
+            task.soaked = summarise_stress_test(results, elapsed_s, retained, failed)
+
+        return self.desk.long_tasks.start(self.desk.folder.new_job(), work)
+
+    def chosen_setting(self, visitor: Visitor, values: Values) -> ChosenSetting:
+        """Return the sweep's setting, taken or recommended; without a sweep the first tab's form.
+
+        Raises:
+            TunerError: no trial fits the budgets, the trial failed, or a field is wrong.
+        """
+        budgets, task = read_budgets(**by_name(values, self.budgets)), visitor.sweeping
+        trials = task.progress.trials if task is not None and task.progress is not None else ()
+        if task is None or not any(trial.is_measured for trial in trials):
+            form = by_name(values, self.cut.knobs)
+            settings, _ = chosen_settings(values[self.cut.preset], form)
+            return ChosenSetting(settings=settings, measured=_measured_of_visit(visitor, settings))
+        found = recommendation_of(task, budgets)
+        chosen = chosen_trial(task, found)
+        if chosen is None:
             raise SettingsError(
                 [
                     Message(
@@ -208,34 +242,47 @@ class _DeployTab:
                     )
                 ]
             )
-        return _chosen_of_trial(shipped, limits)
+        return _setting_of_trial(*chosen, budgets)
 
 
-def _chosen_of_trial(shipped: Shipped, limits: Budgets) -> _Chosen:
-    """Ship a trial of the sweep, with what it misses.
+def chosen_trial(task: LongTask, found: Recommendation) -> tuple[Trial, Source] | None:
+    """Return the trial that the visitor took, else the recommended one.
+
+    Args:
+        task: the visitor's sweep.
+        found: what it recommends.
+
+    Returns:
+        The trial and why it is chosen; None: none was taken, and none fits the budgets.
+    """
+    trials, recommended = task.progress.trials if task.progress else (), found.chosen
+    taken = next((trial for trial in trials if trial.number == task.taken), None)
+    if taken is None:
+        return None if recommended is None else (recommended, "recommended")
+    is_other = recommended is not None and recommended.number != taken.number
+    return taken, "taken_other" if is_other else "taken"
+
+
+def _setting_of_trial(trial: Trial, source: Source, budgets: Budgets) -> ChosenSetting:
+    """Return the setting of a trial, with the budgets that it misses.
 
     Raises:
-        SettingsError: it failed.
+        SettingsError: the trial failed.
     """
-    trial = shipped.trial
     if not trial.is_measured:
         raise SettingsError([_TAKEN_FAILED])
-    misses = limits.misses(trial)
-    note = (
-        Message(
+    note = None
+    if misses := budgets.misses(trial):
+        note = Message(
             "This setting does not keep the budgets: {misses}.", misses=join_parts(misses, "; ")
         )
-        if misses
-        else None
-    )
     host = read_host()
-    here = {"cpu": host.cpu, "cores": str(host.usable_cpus)}
-    measured = measured_of_trial(trial, here)
-    return _Chosen(settings=trial.settings, measured=measured, source=shipped.source, note=note)
+    measured = measured_of_trial(trial, {"cpu": host.cpu, "cores": str(host.usable_cpus)})
+    return ChosenSetting(settings=trial.settings, measured=measured, source=source, note=note)
 
 
 def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
-    """Give what this visit's runs of the same setting took; None: there was none."""
+    """Return the figures of this visit's runs with the same settings; None: there were none."""
     machine = machine_here()
     key = _measured_key(settings, machine)
     runs = [
@@ -247,7 +294,6 @@ def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
     peak = setting_peak_bytes(runs)
     if not runs or peak is None:
         return None
-    precision = str(runs[-1].effective.get("precision") or "")
     host = read_host()
     return Measured(
         peak_bytes=peak,
@@ -256,51 +302,77 @@ def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
         date=datetime.now(UTC).date().isoformat(),
         cpu=host.cpu,
         cores=host.usable_cpus,
-        precision=precision,
+        precision=str(runs[-1].effective.get("precision") or ""),
     )
 
 
 def _measured_key(settings: Settings, machine: Machine) -> tuple[object, ...]:
     """Return what settings must have in common for their figures to be of one setting."""
     try:
-        held: object = resolve(settings, machine).worker_key
-    except ModelError:  # its model is gone: it is the same as itself only
-        held = settings
-    return (held, settings.focus, settings.focus_max_share)
+        key: object = resolve(settings, machine).worker_key
+    except ModelError:  # the model file is gone: these settings equal only themselves
+        key = settings
+    return (key, settings.focus, settings.focus_max_share)
 
 
-def _show(desk: Desk, chosen: _Chosen, to: str, language: str) -> str:
-    """Write the export into the page's folder and show it; this server's places stay untold."""
+def show_export(desk: Desk, chosen: ChosenSetting, target: str, language: str) -> str:
+    """Write an export into the page's folder and render it, without paths of the server."""
     settings, measured = chosen.settings, chosen.measured
-    made = export(settings, to, measured=measured)
+    made = export(settings, target, measured=measured)
     text = made.text
-    for place in (*made.files, *(path for _, path in made.beside)):
-        text = text.replace(place, Path(place).name)
-    said = [message_text(note, language) for note in (*made.beside_notes(), *made.notes)]
-    if measured is not None and measured.n < ROUNDS:
-        said.insert(0, page_text("deploy.few", language, n=measured.n))
-    if chosen.note:
-        said.insert(0, message_text(chosen.note, language))
+    for path in (*made.files, *(path for _, path in made.beside)):
+        text = text.replace(path, Path(path).name)
     file = desk.folder.new_job() / made.file_name
     with replacing(file) as whole:
         whole.write(text.encode())
-    figures = (
-        f"{format_bytes(measured.peak_bytes)}, {format_seconds(measured.time_s)}, n = {measured.n}"
-        if measured
-        else page_text("deploy.unmeasured", language)
-    )
-    lead = page_text(
-        f"deploy.for.{chosen.source}",
+    return render(
+        "deploy",
         language,
+        source=chosen.source,
         setting=label_text(settings, TOLD, language),
-        figures=figures,
+        measured=measured,
+        is_few=measured is not None and measured.n < ROUNDS,
+        note=chosen.note,
+        notes=[*made.beside_notes(), *made.notes],
+        file=file,
+        content=text,
     )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in said)
-    download = page_text("deploy.download", language, name=made.file_name)
-    return (
-        f'<section class="rt-study"><p>{escape(lead)}</p><ul class="rt-muted">{notes}</ul><p'
-        f' class="rt-files"><a href="{escape(file_link(file))}"'
-        f' download="{escape(made.file_name)}">{escape(download)}</a></p><pre class="rt-code"'
-        ' tabindex="0" role="region"'
-        f' aria-label="{escape(made.file_name)}"><code>{escape(text)}</code></pre></section>'
+
+
+def draw_test(visitor: Visitor) -> str:
+    """Draw the visitor's stress test; empty if there is none."""
+    task = visitor.soaking
+    return "" if task is None else show_stress_test(task, visitor.language)
+
+
+def show_stress_test(task: LongTask, language: str) -> str:
+    """Render a stress test that is running, or its result."""
+    found, subject = task.soaked, ""
+    if task.subject is not None:
+        setting, picture = label_text(task.subject[0], TOLD, language), task.subject[1]
+        subject = page_text("soak.subject", language, setting=setting, picture=picture)
+    words = {word: page_text(f"soak.{word}", language) for word in WORDS}
+    return render(
+        "stress_test",
+        language,
+        problem=task.problem,
+        is_running=task.is_running,
+        subject=subject,
+        found=found,
+        chart=None if found is None else draw_stress_test(found, words),
+        max_runs=MAX_STRESS_RUNS,
+        min_verdict_runs=MIN_VERDICT_RUNS,
     )
+
+
+def _results_of(runs: Sequence[Result | Failure]) -> tuple[list[Result], Message | None]:
+    """Return the runs that succeeded, and why the others failed.
+
+    Raises:
+        OutputError: all failed.
+    """
+    results = [run for run in runs if isinstance(run, Result)]
+    failed = next((run.message for run in runs if isinstance(run, Failure)), None)
+    if not results:
+        raise OutputError(failed or Message("nothing was run"))
+    return results, failed

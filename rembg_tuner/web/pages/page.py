@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rembg_tuner.settings.settings import KNOBS
-from rembg_tuner.web.pages import compare_tab, deploy_tab, events, sweep_tab, system_tab, widgets
+from rembg_tuner.web.pages import events, system_tab, widgets
 from rembg_tuner.web.pages.assets import asset_script
 from rembg_tuner.web.pages.choices import fill_form, preset_settings
+from rembg_tuner.web.pages.compare_tab import add_compare_tab
+from rembg_tuner.web.pages.deploy_tab import add_deploy_tab
 from rembg_tuner.web.pages.events import Widgets
 from rembg_tuner.web.pages.refusals import PageBlocks
+from rembg_tuner.web.pages.sweep_tab.events import add_sweep_tab
 from rembg_tuner.web.pages.templating import render
 from rembg_tuner.web.pages.widgets import (
     DETAILS,
@@ -67,11 +70,11 @@ def build_page(desk: Desk, *, preset: str, add_api: Callable[[Desk], None]) -> g
         }
         parts = Widgets(**made, **hidden, models=models, saved=saved)
         with compare:
-            compare_tab.add_compare_tab(compare.select, desk, parts)
+            add_compare_tab(compare.select, desk, parts)
         with sweep:
-            handlers, budgets = sweep_tab.add_sweep_tab(sweep.select, desk, parts)
+            budgets = add_sweep_tab(sweep.select, desk, parts)
         with deploy:
-            deploy_tab.add_deploy_tab(deploy.select, desk, parts, handlers, budgets)
+            add_deploy_tab(deploy.select, desk, parts, budgets)
         events.tie_events(page, parts, desk, preset=preset)
         events.tie_models(models_tab.select, parts, desk)
         add_api(desk)

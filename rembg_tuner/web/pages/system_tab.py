@@ -15,7 +15,7 @@ from rembg_tuner.tuning.format_timing import format_states, step_text, time_form
 from rembg_tuner.web.pages.choices import machine_here
 from rembg_tuner.web.pages.events import QUIET
 from rembg_tuner.web.pages.shared_answer import SharedAnswer
-from rembg_tuner.web.pages.study_handlers import FOLLOW_EVERY_S
+from rembg_tuner.web.pages.task_tabs import FOLLOW_INTERVAL_S
 from rembg_tuner.web.pages.templating import render
 from rembg_tuner.web.pages.widgets import page_words
 
@@ -99,7 +99,7 @@ class _Events:
         while long_task.is_running:
             step = None if long_task.measuring is None else step_text(long_task.measuring)
             yield self.show_formats(request, step=step, is_timing=True)
-            await asyncio.sleep(FOLLOW_EVERY_S)
+            await asyncio.sleep(FOLLOW_INTERVAL_S)
         yield self.show_formats(request, problem=long_task.problem)
 
     def _running(self) -> LongTask:

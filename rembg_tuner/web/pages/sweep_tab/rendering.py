@@ -1,0 +1,152 @@
+"""A sweep as HTML: its progress, the plot, the recommendation, one trial, and all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_tuner.base.messages import Message
+from rembg_tuner.base.units import format_guess
+from rembg_tuner.settings.settings import KNOBS
+from rembg_tuner.tuning.plot import WORDS, draw_plot, lay_out_plot
+from rembg_tuner.tuning.trials import differing_knobs, figures_of, label_of
+from rembg_tuner.web.locale.words import message_text, page_text
+from rembg_tuner.web.pages.templating import TOLD, file_link, guess_range, label_text, render
+
+if TYPE_CHECKING:
+    from rembg_tuner.tuning.plan import Plan
+    from rembg_tuner.tuning.recommend import Recommendation
+    from rembg_tuner.web.pages.long_tasks import LongTask
+
+_FILES = {"report.html": "", "trials.csv": "CSV", "trials.json": "JSON", "plot.svg": "SVG"}
+
+
+def show_count(plan: Plan, language: str) -> str:
+    """Render how many trials a sweep has, about how long it takes, and what is left out."""
+    return render(
+        "sweep_count",
+        language,
+        count=plan.count(),
+        settings=len(plan.grid()),
+        time=guess_range(plan.guess_range_s(), language),
+        left_out=plan.left_out(),
+    )
+
+
+def show_sweep(task: LongTask, found: Recommendation, language: str) -> str:
+    """Render a sweep that is running, or its result."""
+    trials = task.progress.trials if task.progress else ()
+    is_running = task.is_running
+    chosen = None if found.chosen is None else found.chosen.number
+    first_pictures = {trial.number: trial.pictures[0] for trial in trials if trial.pictures}
+    plot = draw_plot(
+        lay_out_plot(trials, task.budgets, chosen=chosen),
+        words={word: page_text(f"plot.{word}", language) for word in WORDS},
+        thumbnails={
+            number: file_link(picture.thumbnail)
+            for number, picture in first_pictures.items()
+            if picture.thumbnail
+        },
+        write=lambda label: message_text(label, language),
+    )
+    names = differing_knobs([trial.settings for trial in trials])
+    second = found.runner_up
+    return render(
+        "sweep",
+        language,
+        task=task,
+        is_running=is_running,
+        status=_status(task, language, is_running=is_running),
+        bar=_bar(task) if is_running else None,
+        trials=sorted(trials, key=lambda trial: (not trial.is_measured, trial.time_s or 0.0)),
+        plot=plot,
+        found=found,
+        chosen=chosen,
+        runner_up=second
+        and Message(
+            "{setting}: {figures}",
+            setting=label_of(second.settings, names),
+            figures=figures_of(second),
+        ),
+        shown=next(
+            (trial for trial in trials if trial.number == task.shown), found.chosen or found.nearest
+        ),
+        files={
+            task.folder / name: word or page_text("sweep.report", language)
+            for name, word in _FILES.items()
+            if (task.folder / name).is_file()
+        },
+        blind=sorted(
+            {
+                Path(picture.input).name
+                for trial in trials
+                for picture in trial.pictures
+                if not picture.has_foreground
+            }
+        ),
+        label_of=lambda trial: label_text(trial.settings, names, language),
+        figures_of=figures_of,
+    )
+
+
+def _bar(task: LongTask) -> tuple[int, int] | None:
+    """Return maximum and value of the progress bar; None: not known yet."""
+    progress = task.progress
+    if progress is None:
+        return None
+    if len(progress.trials) < progress.planned:
+        return progress.planned, len(progress.trials)
+    again = progress.confirmed or 0
+    return max(again, task.sweep.confirming), again
+
+
+def _status(task: LongTask, language: str, *, is_running: bool) -> str:
+    """Return how far a sweep is, or how it ended."""
+    progress = task.progress
+    if is_running:
+        return f"{_running_text(task, language)} {_now(task, language)}".strip()
+    if progress is None or not progress.trials:
+        return page_text("sweep.stopped.first", language)
+    done, planned = len(progress.trials), progress.planned
+    key = "sweep.stopped" if done < planned else "sweep.done.one" if done == 1 else "sweep.done"
+    elapsed = format_guess(progress.elapsed_s)
+    parts = [page_text(key, language, done=done, planned=planned, elapsed=elapsed)]
+    if before := sum(trial.was_measured_before for trial in progress.trials):
+        parts.append(page_text("sweep.known", language, count=before))
+    if _lacks_confirmation(task):
+        parts.append(page_text("sweep.stopped.again", language))
+    return " ".join(parts)
+
+
+def _running_text(task: LongTask, language: str) -> str:
+    """Return how far a running sweep is."""
+    progress = task.progress
+    if progress is None:
+        return page_text("sweep.reference", language)
+    done, planned = len(progress.trials), progress.planned
+    if done >= planned:
+        again, most = progress.confirmed or 0, task.sweep.confirming
+        return page_text("sweep.again", language, done=again, most=most)
+    left = guess_range(progress.left_s, language)
+    return page_text("sweep.progress", language, done=done, planned=planned, left=left)
+
+
+def _now(task: LongTask, language: str) -> str:
+    """Return the setting that is being measured, by the knobs that the sweep varies."""
+    if task.measuring is None:
+        return ""
+    axes = task.plan.axes if task.plan else {}
+    varied = [name for name in KNOBS if len(axes.get(name, ())) > 1]
+    setting = label_text(task.measuring, varied or TOLD, language)
+    return page_text("study.now", language, setting=setting)
+
+
+def _lacks_confirmation(task: LongTask) -> bool:
+    """Return whether a stop kept the best trials from being measured by enough workers."""
+    progress, sweep = task.progress, task.sweep
+    if not task.is_stopped or progress is None or sweep is None:
+        return False
+    if len(progress.trials) < progress.planned or (sweep.confirmed or 0) >= sweep.confirming:
+        return False
+    again = [len(t.worker_times_s) - 1 for t in progress.trials if t.is_measured]
+    return bool(again) and sum(again) < sweep.confirming
