@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import FrozenInstanceError, replace
-from typing import get_args
 
 import pytest
 
@@ -13,7 +12,6 @@ from rembg_tuner.settings.building import build_settings
 from rembg_tuner.settings.results import (
     Environment,
     Failure,
-    FailureKind,
     MatteAgreement,
     Result,
     message_to_dict,
@@ -129,25 +127,6 @@ def test_a_result_does_not_change() -> None:
     """A number that was measured cannot be set to another."""
     with pytest.raises(FrozenInstanceError):
         RESULT.total_s = 0.0  # type: ignore[misc]
-
-
-def test_the_kinds_of_failure_are_the_designs() -> None:
-    """Thirteen ways to fail, to the letter."""
-    assert get_args(FailureKind) == (
-        "bad_input",
-        "too_large",
-        "bad_output",
-        "bad_model",
-        "missing_model",
-        "missing_provider",
-        "invalid_settings",
-        "engine_error",
-        "timeout",
-        "out_of_memory",
-        "crash",
-        "cancelled",
-        "busy",
-    )
 
 
 @pytest.mark.parametrize(
