@@ -24,10 +24,11 @@ from rembg_tuner.base.child_process import InvalidAnswerError
 from rembg_tuner.base.files import CACHE_VARIABLE, user_cache_folder
 from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging import png_writer
+from rembg_tuner.runtime import workers
 from rembg_tuner.runtime.limits import MemoryLimit
 from rembg_tuner.runtime.measurements import Measurements
 from rembg_tuner.runtime.meter import Meter
-from rembg_tuner.runtime.runner import Runner, _has_room, _may_be_of_others, _Turn
+from rembg_tuner.runtime.runner import Runner, _Call, _may_be_of_others
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.runtime.watch import FailedRunError, read_event
 from rembg_tuner.settings.resolve import resolve
@@ -668,7 +669,7 @@ def test_pictures_are_read_ahead_where_the_limit_leaves_room(
     """Above the highest peak so far, which is known only after a run."""
     worker: Any = SimpleNamespace(runs=runs, peak_bytes=peak_bytes)
     limit = None if limit_bytes is None else MemoryLimit(size_bytes=limit_bytes)
-    assert _has_room(worker, limit) is has_room
+    assert workers.has_room(worker, limit) is has_room
 
 
 @pytest.mark.parametrize(
@@ -687,7 +688,7 @@ def test_a_run_is_repeated_alone_only_where_reading_ahead_may_have_ended_it(
 ) -> None:
     """A deadline, a cancel and what fails in the network are the picture's own."""
     following = (Job(input="next.png", output="out.png"),) if is_followed else ()
-    turn = _Turn(settings=QUICK, warnings=(), is_together=True, following=following)
+    turn = _Call(settings=QUICK, warnings=(), is_together=True, following=following)
     assert _may_be_of_others(FailedRunError(kind, Message("it failed"), stage), turn) is expected
 
 
@@ -867,7 +868,7 @@ def test_a_ctrl_c_does_not_reach_the_worker(when: str, runner: Runner, tmp_path:
 PARENT = """
 import sys
 from rembg_tuner.worker.pipeline import Job
-from rembg_tuner.runtime.runner import Runner
+from rembg_tuner.runtime.runner import Runner, _Call, _may_be_of_others
 from rembg_tuner.settings.settings import Settings
 
 slow = Settings(engine="openvino", network_size=512)

@@ -275,7 +275,7 @@ def test_a_trial_is_cancelled_while_its_model_converts(
         until(is_cancelled)
         raise CancelledError(Message("the run was cancelled while its model was converted"))
 
-    monkeypatch.setattr("rembg_tuner.runtime.runner.prepare", convert)
+    monkeypatch.setattr("rembg_tuner.runtime.worker_source.prepare", convert)
     trial = picture_run(tmp_path)
     task = submit_run(lane, TrialRun(jobs=(trial.job,), settings=trial.settings))
     until(lambda: task.look().progress.stage == "convert")

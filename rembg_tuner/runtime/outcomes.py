@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rembg_tuner.base.errors import TunerError
+    from rembg_tuner.runtime.meter import Meter
     from rembg_tuner.runtime.watch import FailedRunError
     from rembg_tuner.runtime.workers import WarmWorker
     from rembg_tuner.settings.settings import Settings
@@ -24,12 +25,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """What the meter told right after a run, bytes."""
+    """The readings of the meter right after a run, bytes."""
 
     peak: int | None
     retained: int | None
     rss_file: int | None
     curve: tuple[tuple[float, int], ...]
+
+    @classmethod
+    def read(cls, meter: Meter, curve: tuple[tuple[float, int], ...]) -> Readings:
+        """Read the meter."""
+        return cls(
+            peak=meter.peak_bytes(),
+            retained=meter.rss_bytes(),
+            rss_file=meter.rss_file_bytes(),
+            curve=curve,
+        )
 
 
 def failure_of(job: Job, settings: Settings, error: FailedRunError, run_index: int) -> Failure:

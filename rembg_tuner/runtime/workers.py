@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings, Value
 
 _LITTLE_BYTES = 32 * MIB  # a WebP of 3 MP, decoded
+_READ_AHEAD_BYTES = 64 * MIB  # more than a picture takes that `read_ahead` reads: 50 at most
 Key = tuple["Value", ...]
 
 
@@ -92,6 +93,14 @@ class WarmWorker:
         self.peak_bytes = max(self.peak_bytes, peak_bytes)
         self.is_stretched |= run.picture_bytes > _LITTLE_BYTES
         return max(0, peak_bytes - int(run.picture_bytes)) if is_known else 0
+
+
+def has_room(worker: WarmWorker, limit: MemoryLimit | None) -> bool:
+    """Return whether a worker, by its runs so far, stays below its limit while it reads ahead."""
+    if limit is None:
+        return True
+    is_known = worker.runs > 1 and worker.peak_bytes > 0
+    return is_known and worker.peak_bytes + _READ_AHEAD_BYTES <= limit.size_bytes
 
 
 class WarmWorkers:
