@@ -87,7 +87,7 @@ def test_a_model_that_cannot_be_got_does_not_keep_back_the_next(
         "rembg-tuner: model 'nothing' is not known",
         "rembg-tuner: http://127.0.0.1:9/silueta.onnx",
         (
-            "rembg-tuner: model birefnet-general-fp16 is not to be had as a file: rembg makes it of"
+            "rembg-tuner: model birefnet-general-fp16 is not available as a file: rembg makes it of"
             " birefnet-general: pip install 'rembg[fp16]', then run rembg with it once"
         ),
         "model u2net_lite is understood as u2netp",

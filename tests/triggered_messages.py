@@ -29,7 +29,7 @@ from rembg_tuner.export.targets import export
 from rembg_tuner.imaging import complaints, formats, matte
 from rembg_tuner.imaging.header import read_header
 from rembg_tuner.models import catalogue, spec
-from rembg_tuner.runtime import download, load, preflight, runner
+from rembg_tuner.runtime import download, http_download, load, preflight, runner
 from rembg_tuner.runtime.limits import MemoryLimit
 from rembg_tuner.runtime.measurements import Peak
 from rembg_tuner.runtime.slots import PictureRun, open_slots, runs_of, submit_run
@@ -188,7 +188,7 @@ def remembered(*sizes_mib: int) -> Said:
 
 def downloaded(folder: Path, act: Callable[[], object]) -> Said:
     """Return how a download fails on this machine, which asks a mirror where nobody listens."""
-    changes = {"REMBG_HOME": str(folder), download.MIRROR_VARIABLE: "http://127.0.0.1:9"}
+    changes = {"REMBG_HOME": str(folder), http_download.MIRROR_VARIABLE: "http://127.0.0.1:9"}
     with mock.patch.dict(os.environ, changes), mock.patch.object(download, "WAIT_BETWEEN_S", 0.0):
         os.environ.pop("U2NET_HOME", None)
         return raised(act)

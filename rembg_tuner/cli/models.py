@@ -27,7 +27,8 @@ from rembg_tuner.models.catalogue import (
     refuse_no_home,
 )
 from rembg_tuner.models.spec import MODEL_ALIASES, verify
-from rembg_tuner.runtime.download import DownloadProgress, get_model
+from rembg_tuner.runtime.download import get_model
+from rembg_tuner.runtime.http_download import DownloadProgress
 from rembg_tuner.runtime.this_machine import read_machine
 
 if TYPE_CHECKING:

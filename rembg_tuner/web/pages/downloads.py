@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.models.catalogue import find_entry
-from rembg_tuner.runtime.download import DownloadProgress, get_model
+from rembg_tuner.runtime.download import get_model
+from rembg_tuner.runtime.http_download import DownloadProgress
 from rembg_tuner.runtime.lanes import Lane, PlainSlot
 
 if TYPE_CHECKING:
