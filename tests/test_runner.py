@@ -255,21 +255,19 @@ def test_a_warm_worker_is_kept_while_no_session_setting_changes(tmp_path: Path) 
     """
     with Runner() as runner:
         assert runner.worker_pid is None
-        first = succeeded(runner.run(job_in(tmp_path), OPENVINO))
+        first = succeeded(runner.run(job_in(tmp_path), QUICK))
         pid = worker_of(runner)
         others = [
-            (job_in(tmp_path, ROOT / "examples" / "coffee.png"), OPENVINO),
-            (job_in(tmp_path), Settings(engine="openvino", max_side=100)),
-            (job_in(tmp_path), Settings(engine="openvino", timeout_s=99.0)),
+            (job_in(tmp_path, ROOT / "examples" / "coffee.png"), QUICK),
+            (job_in(tmp_path), replace(QUICK, max_side=100)),
+            (job_in(tmp_path), replace(QUICK, timeout_s=99.0)),
         ]
         kept = [succeeded(runner.run(job, settings)) for job, settings in others]
         assert worker_of(runner) == pid
         assert [result.run_index for result in (first, *kept)] == [0, 1, 2, 3]
         assert {result.start_s for result in kept} == {first.start_s}
         assert kept[1].effective["max_side"] == 100
-        replaced = succeeded(
-            runner.run(job_in(tmp_path), Settings(engine="openvino", intra_op_threads=1))
-        )
+        replaced = succeeded(runner.run(job_in(tmp_path), replace(QUICK, intra_op_threads=1)))
         assert replaced.run_index == 0
         assert worker_of(runner) != pid
         assert not is_running(pid)
@@ -401,7 +399,7 @@ def test_a_deadline_is_kept_within_half_a_second(
 @pytest.mark.parametrize("when", ["idle", "running"])
 def test_a_stopped_worker_meets_its_deadline(when: str, tmp_path: Path) -> None:
     """SIGSTOP leaves a process that answers nothing; it is ended all the same."""
-    settings = Settings(engine="openvino", network_size=64, timeout_s=1.0)
+    settings = replace(QUICK, timeout_s=0.5)
     with Runner() as runner:
         succeeded(runner.run(job_in(tmp_path), settings))
         pid = worker_of(runner)
@@ -415,7 +413,7 @@ def test_a_stopped_worker_meets_its_deadline(when: str, tmp_path: Path) -> None:
         outcome = runner.run(job_in(tmp_path), settings, on_progress=once_in("predict", stop))
         elapsed = time.perf_counter() - started
         failed(outcome, "timeout")
-        assert 1.0 <= elapsed <= 1.0 + LATENESS_S
+        assert 0.5 <= elapsed <= 0.5 + LATENESS_S
         assert not is_running(pid)
         succeeded(runner.run(job_in(tmp_path), settings))
 
