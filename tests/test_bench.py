@@ -51,7 +51,7 @@ def test_a_cpu_without_bf16_leaves_bf16_out() -> None:
         "fastest",
     ]
     assert entrants.left_out == {
-        "openvino bf16": "this CPU has no native bf16, and it is offered only on CPUs that have it"
+        "openvino bf16": "this precision needs a CPU with native bf16, and this CPU does not have it"
     }
 
 

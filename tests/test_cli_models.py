@@ -90,7 +90,7 @@ def test_a_model_that_cannot_be_got_does_not_keep_back_the_next(
             "rembg-tuner: model birefnet-general-fp16 is not available as a file: rembg makes it of"
             " birefnet-general: pip install 'rembg[fp16]', then run rembg with it once"
         ),
-        "model u2net_lite is understood as u2netp",
+        "model u2net_lite is another name for u2netp",
     ]
 
 
@@ -102,7 +102,7 @@ def test_the_articles_name_is_understood_and_said(
     caught = capsys.readouterr()
     assert "u2netp: right, checked by sha256" in caught.out
     assert "u2netp int8 for openvino: right" in caught.out
-    assert caught.err == "model u2net_lite is understood as u2netp\n"
+    assert caught.err == "model u2net_lite is another name for u2netp\n"
 
 
 def test_a_check_that_is_switched_off_is_told(

@@ -201,8 +201,8 @@ def test_a_value_that_this_machine_cannot_do_is_named(
     told = capsys.readouterr().err.splitlines()
     assert (
         told[1]
-        == "left out: precision bf16 cannot be had here: this CPU has no native bf16, and it is"
-        " offered only on CPUs that have it"
+        == "left out: precision bf16 cannot be had here: this precision needs a CPU with native"
+        " bf16, and this CPU does not have it"
     )
     assert told[2].startswith("1 trial of 1 setting,")
 

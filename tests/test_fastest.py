@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rembg_tuner.settings.fastest import fastest_format, stable_times
+from rembg_tuner.settings.precision import fastest_format, stable_times
 
 ORDER = ("int8", "bf16", "fp32")
 

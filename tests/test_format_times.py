@@ -111,7 +111,7 @@ def test_another_format_than_recorded_is_said() -> None:
     assert note.code == "auto_timed"
     assert (
         str(note)
-        == "precision auto is fp32 here, as timed on this machine: fp32 took 20 ms and int8 30 ms"
+        == "precision auto is fp32, as timed on this machine: fp32 took 20 ms, int8 took 30 ms"
     )
     assert resolve(AUTO, machine({"int8": 0.01, "bf16": 0.04, "fp32": 0.02})).notes == ()
     assert resolve(AUTO, machine({})).notes == ()

@@ -103,7 +103,7 @@ def test_auto_is_fp32_with_another_provider_and_says_so(provider: str, tmp_path:
     assert tuple(map(str, told)) == (
         (
             f"precision auto is fp32 with provider {provider}: no other number format was measured"
-            " there"
+            " with it"
         ),
     )
 

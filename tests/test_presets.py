@@ -15,13 +15,8 @@ from rembg_tuner.settings.building import build_settings
 from rembg_tuner.settings.check import check
 from rembg_tuner.settings.host import Host
 from rembg_tuner.settings.machine import Machine
-from rembg_tuner.settings.presets import (
-    Preset,
-    find_preset,
-    measured_elsewhere_text,
-    read_presets,
-    small_subject_of,
-)
+from rembg_tuner.settings.presets import Preset, find_preset, read_presets
+from rembg_tuner.settings.records import measured_elsewhere_text, small_subject_of
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.settings import Settings
@@ -183,7 +178,7 @@ def test_the_articles_name_for_u2netp_is_understood_and_said() -> None:
     """u2net_lite runs u2netp, and the Result's warnings say so."""
     settings, warnings = requested_settings(None, {"model": "u2net_lite"}, EVERYTHING)
     assert settings.model == "u2netp"
-    assert tuple(map(str, warnings)) == ("model u2net_lite is understood as u2netp",)
+    assert tuple(map(str, warnings)) == ("model u2net_lite is another name for u2netp",)
 
 
 @pytest.mark.parametrize(
@@ -220,13 +215,13 @@ def test_no_cpu_withholds_int8() -> None:
 
     assert (
         why_not("int8", "ncnn")
-        == "engine ncnn has no precision int8, it has auto, fp32, bf16, fp16"
+        == "engine ncnn does not support precision int8, only auto, fp32, bf16, fp16"
     )
     assert why_not("int8", "openvino") is None
     assert why_not("int8", "onnxruntime") is None
     assert (
         why_not("bf16", "openvino")
-        == "this CPU has no native bf16, and it is offered only on CPUs that have it"
+        == "this precision needs a CPU with native bf16, and this CPU does not have it"
     )
     assert why_not("bf16", "ncnn") is None
 
@@ -300,8 +295,8 @@ def test_a_presets_focus_is_left_out_for_large_networks() -> None:
     assert settings.focus == "off"
     assert (
         str(warnings[-1])
-        == "focus auto of preset balanced is left out, focus off is used: it is not measured with"
-        " networks as large as model isnet-general-use's; give focus by hand to try it"
+        == "focus auto of preset balanced is not possible here, so focus off is used: focus was not"
+        " measured with networks as large as model isnet-general-use's; set focus yourself to try it"
     )
     assert (
         requested_settings(preset, {"model": "isnet-general-use", "focus": "auto"}, able)[0].focus
@@ -316,7 +311,7 @@ def test_a_presets_cap_is_left_out_where_focus_is_chosen_otherwise() -> None:
     preset = replace(find_preset("balanced"), values={"focus": "auto", "focus_max_share": 0.3})
     settings, warnings = requested_settings(preset, {"focus": "off"}, EVERYTHING)
     assert (settings.focus, settings.focus_max_share) == ("off", 0.20)
-    assert "focus_max_share is used in focus auto only" in str(warnings[0])
+    assert "focus_max_share is used with focus auto only" in str(warnings[0])
     settings, warnings = requested_settings(preset, {"engine": "rembg"}, EVERYTHING)
     assert settings.focus == "off"
-    assert any("engine rembg has no such knob" in str(text) for text in warnings)
+    assert any("engine rembg does not support it" in str(text) for text in warnings)

@@ -351,7 +351,7 @@ def test_what_is_made_of_the_embedded_model_is_what_is_used(
     ]
     assert main(words) == 0
     caught = capsys.readouterr()
-    assert "model u2net_lite is understood as u2netp" in caught.err
+    assert "model u2net_lite is another name for u2netp" in caught.err
     place = quick_quantizing.parent / ".rembg" / "models" / "u2netp" / "u2netp-int8.onnx"
     assert find_model("u2netp", int8_for="openvino").path == str(place)
     assert (

@@ -200,8 +200,8 @@ def test_a_grid_of_nothing_says_why() -> None:
             ABLE,
             (
                 (
-                    "precision bf16 cannot be had here: engine onnxruntime has no precision bf16,"
-                    " it has auto, fp32, fp16, int8"
+                    "precision bf16 cannot be had here: engine onnxruntime does not support"
+                    " precision bf16, only auto, fp32, fp16, int8"
                 ),
             ),
             id="format-of-no-engine",
@@ -232,8 +232,8 @@ def test_a_grid_of_nothing_says_why() -> None:
             ABLE,
             (
                 (
-                    "cpu_mem_arena off cannot be had here: cpu_mem_arena is not a knob of engine"
-                    " openvino; leave it out, or choose engine onnxruntime, rembg"
+                    "cpu_mem_arena off cannot be had here: engine openvino does not support"
+                    " cpu_mem_arena; leave cpu_mem_arena out, or choose engine onnxruntime, rembg"
                 ),
             ),
             id="knob-of-another-engine",
@@ -243,8 +243,8 @@ def test_a_grid_of_nothing_says_why() -> None:
             ABLE,
             (
                 (
-                    "inter_op_threads 2 cannot be had here: inter_op_threads is used in"
-                    " execution_mode parallel only, got 2 with sequential; leave it at 0 or choose"
+                    "inter_op_threads 2 cannot be had here: inter_op_threads is used with"
+                    " execution_mode parallel only, got 2 with sequential; set it to 0, or choose"
                     " parallel"
                 ),
             ),
@@ -315,7 +315,7 @@ def test_focus_is_an_axis() -> None:
         able,
     )
     assert [one.focus_box for one in by_box.settings] == boxes
-    with pytest.raises(SettingsError, match="focus_max_share is used in focus auto only"):
+    with pytest.raises(SettingsError, match="focus_max_share is used with focus auto only"):
         make_grid({"focus_max_share": [0.1, 0.3]}, Settings(engine="openvino"), able)
     with pytest.raises(ValueError, match="a value is missing between the semicolons"):
         list_reader_of("focus_box")("0,0,50%,50%;")

@@ -393,7 +393,7 @@ def test_an_engine_greys_what_it_cannot_honour(visitor: Visitor, address: str) -
     visitor.open_expert()
     arena = page.locator("#knob-cpu_mem_arena input")
     assert arena.is_disabled()
-    assert "is not a knob of engine openvino" in visitor.text("#knob-cpu_mem_arena")
+    assert "engine openvino does not support" in visitor.text("#knob-cpu_mem_arena")
     page.click("#knob-engine input[value=onnxruntime]")
     playwright.expect(arena).to_be_enabled()
     arena.uncheck()

@@ -101,7 +101,7 @@ def test_numbers_as_a_browser_sends_them() -> None:
         pytest.param({"wings": 2}, "'wings' is not a setting", id="unknown"),
         pytest.param(
             {"cpu_mem_arena": False},
-            "cpu_mem_arena is not a knob of engine openvino",
+            "engine openvino does not support cpu_mem_arena",
             id="unhonoured",
         ),
     ],

@@ -238,14 +238,14 @@ def test_the_presets_have_records_with_mattes(name: str) -> None:
 @pytest.mark.parametrize(
     ("figures", "said"),
     [
-        ({"n": None}, "n must be a whole number from 1 on, got None"),
-        ({"n": True}, "n must be a whole number from 1 on, got True"),
-        ({"latency_p50_s": "quick"}, "latency_p50_s must be a number from 0 on, got 'quick'"),
-        ({"latency_p50_s": math.nan}, "latency_p50_s must be a number from 0 on, got nan"),
-        ({"latency_p50_s": -1}, "latency_p50_s must be a number from 0 on, got -1"),
-        ({"peak_rss_mib": math.inf}, "peak_rss_mib must be a number from 0 on, got inf"),
+        ({"n": None}, "n must be a whole number of at least 1, got None"),
+        ({"n": True}, "n must be a whole number of at least 1, got True"),
+        ({"latency_p50_s": "quick"}, "latency_p50_s must be a number of at least 0, got 'quick'"),
+        ({"latency_p50_s": math.nan}, "latency_p50_s must be a number of at least 0, got nan"),
+        ({"latency_p50_s": -1}, "latency_p50_s must be a number of at least 0, got -1"),
+        ({"peak_rss_mib": math.inf}, "peak_rss_mib must be a number of at least 0, got inf"),
         ({"cpu": 3}, "cpu must be text, got 3"),
-        ({"cores": [2]}, "cores must be a whole number from 1 on, got [2]"),
+        ({"cores": [2]}, "cores must be a whole number of at least 1, got [2]"),
         ({"cpu_formats": "bf16"}, "cpu_formats must be a list of text, got 'bf16'"),
         ({"small_subject": 3}, "small_subject must be a mapping, got 3"),
         ({"small_subject": {"share": 0.1, "passes": 2}}, "small_subject.latency_p50_s is missing"),
@@ -259,9 +259,9 @@ def test_a_record_that_does_not_read(figures: dict[str, object], said: str) -> N
     preset = Preset(
         name="mine", purpose="", values={}, measured={**MEASURED, **figures}, why_not_measured=None
     )
-    with pytest.raises(PresetError, match="its record does not read") as raised:
+    with pytest.raises(PresetError, match="its record is not valid") as raised:
         read_record(preset)
-    assert str(raised.value).startswith("preset mine: its record does not read: ")
+    assert str(raised.value).startswith("preset mine: its record is not valid: ")
     assert said in str(raised.value)
 
 
@@ -271,7 +271,7 @@ def test_a_record_that_lacks_a_field(name: str) -> None:
     measured = {key: value for key, value in MEASURED.items() if key != name}
     preset = Preset(name="mine", purpose="", values={}, measured=measured, why_not_measured=None)
     with pytest.raises(
-        PresetError, match=f"^preset mine: its record does not read: {name} is missing$"
+        PresetError, match=f"^preset mine: its record is not valid: {name} is missing$"
     ):
         read_record(preset)
 
@@ -283,7 +283,7 @@ def test_a_record_that_lacks_a_field(name: str) -> None:
         ("x", "bad.yaml: preset 'mine': measured must be a mapping or null, got 'x'"),
         (
             {key: value for key, value in MEASURED.items() if key != "cpu"},
-            "preset mine: its record does not read: cpu is missing",
+            "preset mine: its record is not valid: cpu is missing",
         ),
     ],
 )

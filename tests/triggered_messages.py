@@ -38,7 +38,8 @@ from rembg_tuner.settings import results as measurement
 from rembg_tuner.settings.check import checked_settings
 from rembg_tuner.settings.host import Host
 from rembg_tuner.settings.machine import Machine
-from rembg_tuner.settings.presets import find_preset, measured_elsewhere_text
+from rembg_tuner.settings.presets import find_preset
+from rembg_tuner.settings.records import measured_elsewhere_text
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning import grid, reference

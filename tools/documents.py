@@ -12,12 +12,8 @@ from typing import TYPE_CHECKING
 from rembg_tuner.base.files import replacing
 from rembg_tuner.base.units import format_seconds
 from rembg_tuner.imaging.quality import STARS
-from rembg_tuner.settings.presets import (
-    DEFAULT_PRESET,
-    measured_on_text,
-    read_presets,
-    small_subject_of,
-)
+from rembg_tuner.settings.presets import DEFAULT_PRESET, read_presets
+from rembg_tuner.settings.records import measured_on_text, small_subject_of
 from rembg_tuner.settings.settings import KNOBS, default_text, flag_of, value_text
 from tools import record_tables as records
 from tools.bench_tables import stage_table, stored_table, summary_table

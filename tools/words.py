@@ -43,7 +43,6 @@ ELSEWHERE = (
     "cli/**.py",
     "base/messages.py",
     "quantization/**.py",
-    "settings/records.py",
     "tuning/report.py",
     "web/server/**.py",
     "tuning/verification.py",

@@ -12,13 +12,8 @@ from rembg_tuner.cli.flags import add_json
 from rembg_tuner.runtime.preset_figures import find_figures
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.presets import (
-    DEFAULT_PRESET,
-    measured_elsewhere_text,
-    measured_on_text,
-    read_presets,
-    small_subject_of,
-)
+from rembg_tuner.settings.presets import DEFAULT_PRESET, read_presets
+from rembg_tuner.settings.records import measured_elsewhere_text, measured_on_text, small_subject_of
 from rembg_tuner.settings.requested import requested_settings
 
 if TYPE_CHECKING:

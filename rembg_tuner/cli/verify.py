@@ -20,7 +20,8 @@ from rembg_tuner.cli.flags import (
     read_share,
 )
 from rembg_tuner.runtime.picture_processes import Comparer
-from rembg_tuner.settings.presets import measured_on_text, read_presets
+from rembg_tuner.settings.presets import read_presets
+from rembg_tuner.settings.records import measured_on_text
 from rembg_tuner.tuning.measure import DirectTrialRunner
 from rembg_tuner.tuning.stats import VERIFY_ROUNDS
 from rembg_tuner.tuning.verification import Ranges, VerificationRequest, verify

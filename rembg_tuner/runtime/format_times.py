@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, cast
 
 from rembg_tuner.runtime.measurements import Measurements, Timing
-from rembg_tuner.settings.fastest import stable_times
+from rembg_tuner.settings.precision import stable_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

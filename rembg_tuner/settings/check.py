@@ -1,56 +1,48 @@
-"""What is wrong between the knobs of a setting, and between a setting and a machine.
+"""The rules between the knobs of a setting, and between a setting and a machine.
 
-Every such rule, once.
-
-`Settings` itself sees to the type and the range of one value. Code that makes settings calls
-`check` for the rest: a flag or a form's field that is refused is an error with every reason, a
-preset's wish falls back to the default with a warning (`requested`), a choice in a form is grey with
-the reason, an axis' value of a sweep is left out.
+`Settings` checks the type and the range of each value by itself; every other rule is here. Callers
+decide what a refusal means: for a flag or a form's field it is an error, for a preset's value a
+warning and the default (`requested`), for a form's choice a disabled choice, and a sweep leaves the
+value out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rembg_tuner.base.errors import ModelError, SettingsError
 from rembg_tuner.base.messages import Message, Term, join_parts
 from rembg_tuner.engines.table import ENGINES, own_file_problem
 from rembg_tuner.models.spec import name_of
 from rembg_tuner.settings.building import build_with_defaults
-from rembg_tuner.settings.settings import (
-    KNOBS,
-    Settings,
-    default_of,
-    is_honoured,
-    value_text,
-)
+from rembg_tuner.settings.settings import KNOBS, Settings, default_of, is_honoured, value_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+    from rembg_tuner.base.messages import JoinedParts
     from rembg_tuner.settings.machine import Machine, ModelFile
     from rembg_tuner.settings.settings import Value
 
-# The knobs that one value of focus uses, and which.
+# The knobs that only one value of focus uses, and that value.
 FOCUS_USES = {"focus_box": "box", "focus_max_share": "auto"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why a knob's value is not possible.
+    """The reason why a knob's value is not possible.
 
     Attributes:
         knob: its name.
-        value: as asked.
-        reason: what is wrong and what to do, for the user who gave the value; its code names the
+        value: the requested value.
+        reason: what is wrong and what to do, for the user who set the value; its code names the
             rule.
-        clause: the same as a part of another sentence, such as a preset's warning; None: the reason
-            is.
-        related: the other knobs that the rule looks at.
+        clause: the reason as part of another sentence, such as a preset's warning; None: `reason`.
+        related: the other knobs that the rule depends on.
         missing: what is missing on disk or in ONNX Runtime; a run of such settings ends in a
-            Failure of its own kind. None: the settings themselves cannot be.
+            Failure of its own kind. None: nothing is missing, the settings are invalid.
     """
 
     knob: str
@@ -63,16 +55,16 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Context:
-    """What the rules look at.
-
-    Attributes:
-        machine: None: only what is wrong on every machine is asked for.
-        given: the knobs that the user named; None: it is not known.
-    """
+    """The arguments of `check`, for the rules."""
 
     settings: Settings
     machine: Machine | None
     given: Collection[str] | None
+
+    def refuse(self, knob: str, reason: Message, *related: str, **more: Any) -> Refusal:
+        """Refuse the value of a knob."""
+        value = getattr(self.settings, knob)
+        return Refusal(knob=knob, value=value, reason=reason, related=related, **more)
 
 
 def check(
@@ -82,25 +74,77 @@ def check(
     given: Collection[str] | None = None,
     wrong: Collection[str] = (),
 ) -> tuple[Refusal, ...]:
-    """Find everything that is wrong with a setting; empty: it can run here.
+    """Return everything that is wrong with a setting; empty: it can run.
 
     Args:
-        settings: as asked.
-        machine: that is to run them; None: only what is wrong on every machine is found.
-        given: the knobs that the user named: those are refused at their defaults too where the
-            engine has no such knob, and are not held to what is only no preset's wish. None: all
-            values are the user's.
-        wrong: knobs whose values stand in for ones that cannot be; rules that look at them are not
-            asked.
+        settings: the requested settings.
+        machine: where they are to run; None: check only rules that hold on every machine.
+        given: the knobs that the user set. They are refused even at their defaults if the engine
+            does not support them, and are exempt from the rules for presets. None: all values are
+            the user's.
+        wrong: knobs whose values were replaced by defaults; rules that depend on them are skipped.
     """
-    asked = _Context(settings=settings, machine=machine, given=given)
-    found = [refusal for rule in _RULES for refusal in rule(asked)]
+    context = _Context(settings=settings, machine=machine, given=given)
+    found = [
+        refusal
+        for knob, rule in _RULES
+        if is_honoured(knob, settings.engine)
+        for refusal in rule(context)
+    ]
     return tuple(one for one in found if not {one.knob, *one.related} & set(wrong))
 
 
-def _absent_engine(asked: _Context) -> Iterator[Refusal]:
+def checked_settings(values: Mapping[str, object]) -> Settings:
+    """Create Settings that can run on some machine from values by name, as a file has them.
+
+    Args:
+        values: by knob; missing ones take their defaults.
+
+    Raises:
+        SettingsError: with all problems of single values and between them.
+    """
+    settings, problems, wrong = build_with_defaults(values)
+    problems += [refusal.reason for refusal in check(settings, None, wrong=wrong)]
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def value_term(value: object) -> Term | Path | str:
+    """Return a knob's value as its flag takes it; the user's own model file as a path."""
+    if not isinstance(value, bool | str):
+        return value_text(value)
+    named = name_of(value_text(value))
+    return named if isinstance(named, Path) else Term(named, "choice")
+
+
+def unhonoured_reason(name: str, engine: str) -> Message:
+    """Return that an engine does not support a knob, and which engines do."""
+    return Message(
+        "engine {engine} does not support {knob}; leave {knob} out, or choose engine {engines}",
+        code="knob_unhonoured",
+        knob=Term(name, "knob"),
+        engine=Term(engine, "choice"),
+        engines=_choices(one for one in ENGINES if is_honoured(name, one)),
+    )
+
+
+def no_size_reason(model: ModelFile) -> Message:
+    """Return that neither a model's record nor its graph has the size of its input."""
+    return Message(
+        "the input size of {model} is unknown; set --network-size",
+        code="no_network_size",
+        model=Path(model.spec.path),
+    )
+
+
+def _choices(names: Iterable[str]) -> JoinedParts:
+    return join_parts(Term(one, "choice") for one in names)
+
+
+def _absent_engine(context: _Context) -> Iterator[Refusal]:
     """Refuse an engine that is not installed."""
-    engine, machine = asked.settings.engine, asked.machine
+    engine, machine = context.settings.engine, context.machine
     if machine is None or engine in machine.engines:
         return
     name, install = Term(engine, "choice"), ENGINES[engine].install
@@ -111,347 +155,244 @@ def _absent_engine(asked: _Context) -> Iterator[Refusal]:
             engine=name,
             install=install,
         )
-        yield Refusal(knob="engine", value=engine, reason=reason)
+        yield context.refuse("engine", reason)
         return
-    here = join_parts(Term(one, "choice") for one in machine.engines)
-    yield Refusal(
-        knob="engine",
-        value=engine,
-        reason=Message(
-            "engine {engine} is not installed; {install}, or choose engine {engines}",
-            code="engine_absent",
-            engine=name,
-            install=install,
-            engines=here,
-        ),
-        clause=Message(
-            "engine {engine} is not installed; choose engine {engines}",
-            code="engine_absent",
-            engine=name,
-            engines=here,
-        ),
+    reason = Message(
+        "engine {engine} is not installed; {install}, or choose engine {engines}",
+        code="engine_absent",
+        engine=name,
+        install=install,
+        engines=_choices(machine.engines),
     )
+    clause = Message(
+        "engine {engine} is not installed; choose engine {engines}",
+        code="engine_absent",
+        engine=name,
+        engines=_choices(machine.engines),
+    )
+    yield context.refuse("engine", reason, clause=clause)
 
 
-def _unhonoured(asked: _Context) -> Iterator[Refusal]:
-    """Refuse knobs that the engine does not have."""
-    engine = asked.settings.engine
-    for name in KNOBS:
-        if is_honoured(name, engine):
-            continue
-        value = getattr(asked.settings, name)
-        if value != default_of(name) or name in (asked.given or ()):
-            yield Refusal(
-                knob=name,
-                value=value,
-                reason=unhonoured_reason(name, engine),
-                clause=Message(
-                    "engine {engine} has no such knob",
-                    code="knob_unhonoured",
-                    engine=Term(engine, "choice"),
-                ),
-                related=("engine",),
-            )
-
-
-def value_term(value: object) -> Term | Path | str:
-    """Write a knob's value as its flag takes it; a model's own file as a path."""
-    if not isinstance(value, bool | str):
-        return value_text(value)
-    named = name_of(value_text(value))
-    return named if isinstance(named, Path) else Term(named, "choice")
-
-
-def unhonoured_reason(name: str, engine: str) -> Message:
-    """Return that an engine does not honour a knob, and which engines do."""
-    able = (one for one in ENGINES if is_honoured(name, one))
-    return Message(
-        "{knob} is not a knob of engine {engine}; leave it out, or choose engine {engines}",
+def _unhonoured(context: _Context) -> Iterator[Refusal]:
+    """Refuse knobs that the engine does not support."""
+    engine = context.settings.engine
+    clause = Message(
+        "engine {engine} does not support it",
         code="knob_unhonoured",
-        knob=Term(name, "knob"),
         engine=Term(engine, "choice"),
-        engines=join_parts(Term(one, "choice") for one in able),
     )
+    for name in KNOBS:
+        is_set = name in (context.given or ()) or name in context.settings.changed()
+        if is_set and not is_honoured(name, engine):
+            yield context.refuse(name, unhonoured_reason(name, engine), "engine", clause=clause)
 
 
-def _precision(asked: _Context) -> Iterator[Refusal]:
-    """Refuse a number format that the engine, its execution provider, the CPU or the disk does not have."""
-    settings, machine = asked.settings, asked.machine
+def _precision(context: _Context) -> Iterator[Refusal]:
+    """Refuse a number format that the engine or its execution provider does not support."""
+    settings = context.settings
     engine, precision = settings.engine, settings.precision
-    if not is_honoured("precision", engine) or precision == "auto":
-        return
     need = ENGINES[engine].precisions.get(precision)
-    if need is None:
-        yield _foreign(asked)
+    if precision == "auto":
         return
-    if need.provider and settings.provider != need.provider:
-        yield _of_precision(
-            asked, _provider_text(settings, need.provider), related=("engine", "provider")
-        )
-    if machine is None:
+    if need is None:
+        yield _unsupported_precision(context)
+    elif need.provider and settings.provider != need.provider:
+        reason = _provider_reason(settings, need.provider)
+        yield context.refuse("precision", reason, "engine", "provider")
+
+
+def _precision_here(context: _Context) -> Iterator[Refusal]:
+    """Refuse a number format that the CPU does not support, or whose file is missing."""
+    settings, machine = context.settings, context.machine
+    engine, precision = settings.engine, settings.precision
+    need = ENGINES[engine].precisions.get(precision)
+    if machine is None or need is None:
         return
     if need.cpu and precision not in machine.precisions:
         clause = Message(
-            "this CPU has no native {precision}, and it is offered only on CPUs that have it",
+            "this precision needs a CPU with native {precision}, and this CPU does not have it",
             code="precision_not_native",
             precision=precision,
         )
-        yield _of_precision(asked, _cannot_be_had(precision, clause), clause, related=("engine",))
+        reason = _unavailable_reason(precision, clause)
+        yield context.refuse("precision", reason, "engine", clause=clause)
     if need.int8_file and not machine.has_int8(settings.model, engine):
-        yield _no_int8(asked, machine)
+        yield _missing_int8(context, machine)
 
 
-def _foreign(asked: _Context) -> Refusal:
-    """Refuse a number format that the engine does not have, on any machine."""
-    engine, precision = asked.settings.engine, asked.settings.precision
-    known = join_parts(Term(one, "choice") for one in ENGINES[engine].precision_choices)
+def _unsupported_precision(context: _Context) -> Refusal:
+    """Refuse a number format that the engine does not support on any machine."""
+    engine, precision = context.settings.engine, context.settings.precision
+    name, known = Term(engine, "choice"), _choices(ENGINES[engine].precision_choices)
     clause = Message(
-        "engine {engine} has no precision {precision}, it has {precisions}",
+        "engine {engine} does not support precision {precision}, only {precisions}",
         code="precision_foreign",
-        engine=Term(engine, "choice"),
+        engine=name,
         precision=precision,
         precisions=known,
     )
     in_a_file = Message(
-        "precision {precision} is not one of engine {engine}'s, which are {precisions}; choose one"
-        " of them",
+        "engine {engine} does not support precision {precision}; choose one of {precisions}",
         code="precision_foreign",
+        engine=name,
         precision=precision,
-        engine=Term(engine, "choice"),
         precisions=known,
     )
-    reason = in_a_file if asked.machine is None else _cannot_be_had(precision, clause)
-    return _of_precision(asked, reason, clause, related=("engine",))
+    reason = in_a_file if context.machine is None else _unavailable_reason(precision, clause)
+    return context.refuse("precision", reason, "engine", clause=clause)
 
 
-def _provider_text(settings: Settings, wanted: str) -> Message:
+def _provider_reason(settings: Settings, needed: str) -> Message:
     """Return that a number format needs another execution provider."""
-    if wanted == "cpu":  # where fp32 may be what the other provider is for
+    params = {
+        "precision": settings.precision,
+        "engine": settings.engine,
+        "needed": needed,
+        "provider": settings.provider,
+    }
+    if needed == "cpu":  # the other provider may not support fp32
         return Message(
-            "precision {precision} in engine {engine} is provider {needed}'s, got provider"
+            "precision {precision} in engine {engine} needs provider {needed}, got provider"
             " {provider}; choose provider {needed}, or another precision",
             code="precision_of_provider",
-            precision=settings.precision,
-            engine=settings.engine,
-            needed=wanted,
-            provider=settings.provider,
+            **params,
         )
     return Message(
-        "precision {precision} in engine {engine} is provider {needed}'s, got provider {provider};"
-        " choose provider {needed}, or precision fp32",
+        "precision {precision} in engine {engine} needs provider {needed}, got provider"
+        " {provider}; choose provider {needed}, or precision fp32",
         code="precision_of_provider",
-        precision=settings.precision,
-        engine=settings.engine,
-        needed=wanted,
-        provider=settings.provider,
+        **params,
     )
 
 
-def _no_int8(asked: _Context, machine: Machine) -> Refusal:
-    """Refuse int8 where the model has no such form."""
-    model, engine = asked.settings.model, asked.settings.engine
-    clause = Message(
-        "model {model} has no int8 form for engine {engine} on disk",
+def _missing_int8(context: _Context, machine: Machine) -> Refusal:
+    """Refuse int8 if the model has no int8 file."""
+    model, engine = context.settings.model, context.settings.engine
+    reason = clause = Message(
+        "model {model} has no int8 file for engine {engine} on disk",
         code="int8_absent",
         model=name_of(model),
         engine=engine,
     )
     try:
         machine.find(model, engine)
-        reason = clause
     except ModelError as error:
         reason = error.message.with_code("int8_absent")
-    return Refusal(
-        knob="precision",
-        value="int8",
-        reason=reason,
-        clause=clause,
-        related=("model", "engine"),
-        missing="model",
-    )
+    return context.refuse("precision", reason, "model", "engine", clause=clause, missing="model")
 
 
-def _of_precision(
-    asked: _Context, reason: Message, clause: Message | None = None, *, related: tuple[str, ...]
-) -> Refusal:
-    """Refuse the number format."""
-    return Refusal(
-        knob="precision",
-        value=asked.settings.precision,
-        reason=reason,
-        clause=clause,
-        related=related,
-    )
-
-
-def _cannot_be_had(precision: str, clause: Message) -> Message:
-    """Return the reason for a user who asked for a number format that is not possible."""
+def _unavailable_reason(precision: str, clause: Message) -> Message:
+    """Return the reason for a user who chose a number format that is not possible."""
     return Message(
-        "precision {precision} cannot be had: {reason}; choose precision fp32",
+        "precision {precision} is not available: {reason}; choose precision fp32",
         code=clause.code,
         precision=precision,
         reason=clause,
     )
 
 
-def _focus(asked: _Context) -> Iterator[Refusal]:
-    """Refuse knobs that the given focus does not use, and a missing box."""
-    settings = asked.settings
+def _focus(context: _Context) -> Iterator[Refusal]:
+    """Refuse knobs that the chosen focus does not use, and a missing box."""
+    settings = context.settings
     focus = settings.focus
+    if focus == "box" and settings.focus_box is None:
+        reason = Message(
+            "focus box needs a box; set focus_box, such as 120,40,300,500 or 10%,5%,50%,80%, or"
+            " choose focus auto",
+            code="focus_box_missing",
+        )
+        yield context.refuse("focus_box", reason, "focus", "engine")
     for name, used_in in FOCUS_USES.items():
-        if not is_honoured(name, settings.engine):
-            continue
-        value = getattr(settings, name)
-        is_set = value != default_of(name)
-        if is_set and focus != used_in:
+        if focus != used_in and getattr(settings, name) != default_of(name):
             reason = Message(
-                "{knob} is used in focus {used_in} only, got focus {focus}; choose focus {used_in},"
-                " or leave {knob} out",
+                "{knob} is used with focus {used_in} only, got focus {focus}; choose focus"
+                " {used_in}, or leave {knob} out",
                 code="focus_unused",
                 knob=Term(name, "knob"),
                 used_in=Term(used_in, "choice"),
                 focus=Term(focus, "choice"),
             )
-            yield Refusal(knob=name, value=value, reason=reason, related=("focus", "engine"))
-        elif name == "focus_box" and focus == "box" and not is_set:
-            reason = Message(
-                "focus box needs the box; give focus_box, such as 120,40,300,500 or 10%,5%,50%,80%,"
-                " or choose focus auto",
-                code="focus_box_missing",
-            )
-            yield Refusal(knob=name, value=value, reason=reason, related=("focus", "engine"))
+            yield context.refuse(name, reason, "focus", "engine")
 
 
-def _arena(asked: _Context) -> Iterator[Refusal]:
-    """Refuse to give back the memory of an arena that is off."""
-    settings = asked.settings
-    if not is_honoured("arena_shrink", settings.engine):
-        return
-    if settings.arena_shrink and not settings.cpu_mem_arena:
+def _arena(context: _Context) -> Iterator[Refusal]:
+    """Refuse to shrink an arena that is off."""
+    if context.settings.arena_shrink and not context.settings.cpu_mem_arena:
         reason = Message(
-            "arena_shrink gives back the arena's memory, so it needs cpu_mem_arena on; switch one"
-            " of the two",
+            "arena_shrink returns the arena's memory to the system, so it needs cpu_mem_arena on;"
+            " turn arena_shrink off, or cpu_mem_arena on",
             code="arena_absent",
         )
-        yield Refusal(
-            knob="arena_shrink", value=True, reason=reason, related=("cpu_mem_arena", "engine")
-        )
+        yield context.refuse("arena_shrink", reason, "cpu_mem_arena", "engine")
 
 
-def _inter_op(asked: _Context) -> Iterator[Refusal]:
+def _inter_op(context: _Context) -> Iterator[Refusal]:
     """Refuse threads across operators that run one after another."""
-    settings = asked.settings
-    if not is_honoured("inter_op_threads", settings.engine):
-        return
-    threads = settings.inter_op_threads
-    if threads > 0 and settings.execution_mode == "sequential":
+    threads = context.settings.inter_op_threads
+    if threads > 0 and context.settings.execution_mode == "sequential":
         reason = Message(
-            "inter_op_threads is used in execution_mode parallel only, got {threads} with"
-            " sequential; leave it at 0 or choose parallel",
+            "inter_op_threads is used with execution_mode parallel only, got {threads} with"
+            " sequential; set it to 0, or choose parallel",
             code="inter_op_unused",
             threads=threads,
         )
-        yield Refusal(
-            knob="inter_op_threads",
-            value=threads,
-            reason=reason,
-            related=("execution_mode", "engine"),
-        )
+        yield context.refuse("inter_op_threads", reason, "execution_mode", "engine")
 
 
-def _large_focus(asked: _Context) -> Iterator[Refusal]:
-    """Refuse a preset's focus with a large network; given by hand it holds."""
-    settings, machine = asked.settings, asked.machine
-    is_wish = asked.given is not None and "focus" not in asked.given
-    if (
-        machine is None
-        or not is_wish
-        or settings.focus == "off"
-        or not is_honoured("focus", settings.engine)
-    ):
+def _large_focus(context: _Context) -> Iterator[Refusal]:
+    """Refuse a preset's focus with a large network; the user may set it."""
+    settings, machine = context.settings, context.machine
+    if machine is None or context.given is None or "focus" in context.given:
         return
-    if settings.model in machine.large_models:
+    if settings.focus != "off" and settings.model in machine.large_models:
         reason = Message(
-            "it is not measured with networks as large as model {model}'s; give focus by hand to"
-            " try it",
+            "focus was not measured with networks as large as model {model}'s; set focus yourself"
+            " to try it",
             code="focus_unmeasured",
             model=settings.model,
         )
-        yield Refusal(knob="focus", value=settings.focus, reason=reason, related=("model",))
+        yield context.refuse("focus", reason, "model")
 
 
-def _missing_files(asked: _Context) -> Iterator[Refusal]:
-    """Refuse a model whose file is not here or not the engine's, and an execution provider that is not here."""
-    settings, machine = asked.settings, asked.machine
+def _missing_model(context: _Context) -> Iterator[Refusal]:
+    """Refuse a model whose file is missing, not the engine's, or of unknown input size."""
+    settings, machine = context.settings, context.machine
     if machine is None:
         return
     own_file = own_file_problem(settings.engine, settings.model)
     if own_file is not None:
         reason = own_file.with_code("own_file_refused")
-        yield Refusal(
-            knob="model", value=settings.model, reason=reason, related=("engine",), missing="model"
-        )
+        yield context.refuse("model", reason, "engine", missing="model")
         return
     try:
         model = machine.find(settings.model, None)
     except ModelError as error:
-        yield Refusal(knob="model", value=settings.model, reason=error.message, missing="model")
-    else:
-        if (
-            not settings.network_size
-            and model.side is None
-            and is_honoured("network_size", settings.engine)
-        ):
-            yield Refusal(
-                knob="network_size",
-                value=0,
-                reason=no_size_reason(model),
-                related=("model",),
-                missing="model",
-            )
-    absent = (machine.absent_providers or {}).get(settings.provider)
-    if absent is not None and is_honoured("provider", settings.engine):
-        yield Refusal(
-            knob="provider",
-            value=settings.provider,
-            reason=absent,
-            related=("engine",),
-            missing="provider",
-        )
+        yield context.refuse("model", error.message, missing="model")
+        return
+    needs_size = not settings.network_size and is_honoured("network_size", settings.engine)
+    if needs_size and model.side is None:
+        yield context.refuse("network_size", no_size_reason(model), "model", missing="model")
 
 
-def no_size_reason(model: ModelFile) -> Message:
-    """Return that neither a model's record nor its graph has the size of its input."""
-    return Message(
-        "{model} does not tell its input size; give --network-size",
-        code="no_network_size",
-        model=Path(model.spec.path),
-    )
+def _unavailable_provider(context: _Context) -> Iterator[Refusal]:
+    """Refuse an execution provider that ONNX Runtime does not have here."""
+    providers = context.machine and context.machine.absent_providers
+    absent = (providers or {}).get(context.settings.provider)
+    own_file = own_file_problem(context.settings.engine, context.settings.model)
+    if absent is not None and own_file is None:
+        yield context.refuse("provider", absent, "engine", missing="provider")
 
 
-_RULES: tuple[Callable[[_Context], Iterator[Refusal]], ...] = (
-    _absent_engine,
-    _unhonoured,
-    _precision,
-    _focus,
-    _arena,
-    _inter_op,
-    _large_focus,
-    _missing_files,
+# Each rule, and the knob that it is about: engines that do not support the knob skip the rule.
+_RULES: tuple[tuple[str, Callable[[_Context], Iterator[Refusal]]], ...] = (
+    ("engine", _absent_engine),
+    ("engine", _unhonoured),
+    ("precision", _precision),
+    ("precision", _precision_here),
+    ("focus", _focus),
+    ("arena_shrink", _arena),
+    ("inter_op_threads", _inter_op),
+    ("focus", _large_focus),
+    ("model", _missing_model),
+    ("provider", _unavailable_provider),
 )
-
-
-def checked_settings(values: Mapping[str, object]) -> Settings:
-    """Make Settings of values by name that may run on some machine, as a file has them.
-
-    Args:
-        values: knobs by name; those left out take their defaults.
-
-    Raises:
-        SettingsError: with everything that is wrong with single values and between them.
-    """
-    settings, problems, wrong = build_with_defaults(values)
-    problems += [refusal.reason for refusal in check(settings, None, wrong=wrong)]
-    if problems:
-        raise SettingsError(problems)
-    return settings

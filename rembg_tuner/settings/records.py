@@ -1,26 +1,26 @@
-"""What a preset's record says in full.
-
-Figures, where they are from, and what its cut-outs looked like.
-"""
+"""The record of a preset: its figures, where they were measured, and its cut-outs' mattes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import PresetError
 from rembg_tuner.base.messages import Message, Quoted
 from rembg_tuner.base.small_matte import SmallMatte, read_small_matte
 from rembg_tuner.base.units import MIB
-from rembg_tuner.settings.presets import bad_record, check_record, small_subject_of
+from rembg_tuner.settings.host import formats_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from rembg_tuner.settings.host import Host
     from rembg_tuner.settings.presets import Preset
 
-OWN_PICTURES = "own pictures"  # what a record calls pictures that are not the bench's
-HASH_LETTERS = 16  # of a picture's SHA-256 as hex: 64 bits name a picture among a user's own
+OWN_PICTURES = "own pictures"  # the name in a record of pictures that are not the bench's
+HASH_LETTERS = 16  # of a picture's SHA-256 in hex: 64 bits identify a picture among a user's own
+_MAX_FIGURE = 1e9  # seconds or MiB; a greater number is a mistake, and cannot be written as bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,8 @@ class RecordedPicture:
     Attributes:
         name: of its file, or of a picture of the bench.
         sha256: the first hex digits of the file's SHA-256; None: a picture of the bench, which
-            makes it again.
-        matte: what the cut-out's matte was.
+            can be made again.
+        matte: of the cut-out.
     """
 
     name: str
@@ -46,18 +46,18 @@ class RecordedPicture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What was measured of a preset.
+    """The record of a preset.
 
     Attributes:
         date: ISO, UTC.
-        picture: what was cut out, for people.
+        picture: description of the picture.
         n: timed runs of each picture.
         time_s: median of a run; of several pictures the mean over them.
-        small_time_s: median on the picture with a small subject; None: there was none.
-        peak_bytes: peak of the setting.
-        engine: its name, with its version where that was recorded.
-        precision: the number format that `auto` ran in; empty: not recorded.
-        pictures: those whose mattes were recorded; empty: an older version's record.
+        small_time_s: median on the picture with a small subject; None: not measured.
+        peak_bytes: peak of the setting, bytes.
+        engine: its name, and its version if it was recorded.
+        precision: the number format that `auto` meant; empty: not recorded.
+        pictures: the pictures with recorded mattes; empty: the record of an older version.
     """
 
     date: str
@@ -75,7 +75,7 @@ def read_record(preset: Preset) -> Record:
     """Read a preset's record.
 
     Raises:
-        PresetError: nothing was measured of it, or what stands there is not a record.
+        PresetError: there is no record, or it is not valid.
     """
     found = preset.measured
     if found is None:
@@ -107,7 +107,7 @@ def read_record(preset: Preset) -> Record:
 
 
 def _reason(error: Exception) -> Message | Quoted:
-    """Return what a record lacks, or what cannot be read of it."""
+    """Return what is missing in a record, or cannot be read."""
     if isinstance(error, KeyError):
         return Message("{part} is missing", part=str(error.args[0]))
     return Quoted(str(error))
@@ -117,7 +117,7 @@ def _read_pictures(found: Mapping[str, object]) -> tuple[RecordedPicture, ...]:
     """Read the pictures of a record.
 
     Raises:
-        KeyError, TypeError, ValueError: one of them is not one.
+        KeyError, TypeError, ValueError: one of them is not valid.
     """
     listed = found.get("pictures", [])
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
@@ -144,3 +144,179 @@ def engine_with_version(engine: str, versions: str) -> str:
     """
     named = (one.strip() for one in versions.split(","))
     return next((one for one in named if one.startswith(f"{engine} ")), engine)
+
+
+def check_record(name: str, measured: Mapping[str, object]) -> None:
+    """Check the figures of a record.
+
+    Args:
+        name: of the preset.
+        measured: its record.
+
+    Raises:
+        PresetError: a figure is missing or not valid.
+    """
+    _check_fields(name, "", measured, _FIELDS)
+    _check_fields(name, "", measured, _OPTIONAL_FIELDS, is_optional=True)
+    small = measured.get("small_subject")
+    if isinstance(small, dict):
+        _check_fields(name, "small_subject.", small, _SMALL_FIELDS)
+
+
+def _check_fields(
+    name: str,
+    prefix: str,
+    found: Mapping[str, object],
+    fields: Mapping[str, tuple[Callable[[object], bool], Message]],
+    *,
+    is_optional: bool = False,
+) -> None:
+    """Check fields of a record.
+
+    Raises:
+        PresetError: one is missing or not valid.
+    """
+    for field, (is_valid, wanted) in fields.items():
+        if field not in found:
+            if is_optional:
+                continue
+            raise bad_record(name, Message("{part} is missing", part=f"{prefix}{field}"))
+        if not is_valid(found[field]):
+            raise bad_record(
+                name,
+                Message(
+                    "{part} must be {wanted}, got {value:.80}",
+                    part=f"{prefix}{field}",
+                    wanted=wanted,
+                    value=repr(found[field]),
+                ),
+            )
+
+
+def bad_record(name: str, reason: Message | Quoted) -> PresetError:
+    """Return the error for a record that is not valid.
+
+    Args:
+        name: of the preset.
+        reason: what is wrong.
+    """
+    return PresetError(
+        Message(
+            "preset {name}: its record is not valid: {reason}",
+            code="bad_record",
+            name=name,
+            reason=reason,
+        )
+    )
+
+
+def _is_text(value: object) -> bool:
+    """Return whether a value is text and not empty."""
+    return isinstance(value, str) and bool(value)
+
+
+def _is_date(value: object) -> bool:
+    """Return whether a value is a date; YAML reads an unquoted one as such."""
+    return _is_text(value) or isinstance(value, date)
+
+
+def _is_count(value: object) -> bool:
+    """Return whether a value is a whole number of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_figure(value: object) -> bool:
+    """Return whether a value is a finite number of at least 0."""
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_FIGURE
+    )
+
+
+def _is_list_of_text(value: object) -> bool:
+    """Return whether a value is a list of text."""
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+_TEXT = (_is_text, Message("text"))
+_COUNT = (_is_count, Message("a whole number of at least 1"))
+_FIGURE = (_is_figure, Message("a number of at least 0"))
+# The fields of a record, the optional ones, and those of a small subject.
+_FIELDS = {
+    "cpu": _TEXT,
+    "cores": _COUNT,
+    "date": (_is_date, Message("a date")),
+    "picture": _TEXT,
+    "n": _COUNT,
+    "latency_p50_s": _FIGURE,
+    "peak_rss_mib": _FIGURE,
+}
+_OPTIONAL_FIELDS = {
+    "cpu_formats": (_is_list_of_text, Message("a list of text")),
+    "engine": _TEXT,
+    "precision": _TEXT,
+    "small_subject": (lambda value: isinstance(value, dict | None), Message("a mapping")),
+}
+_SMALL_FIELDS = {"share": _FIGURE, "passes": _COUNT, "latency_p50_s": _FIGURE}
+
+
+def measured_on_text(measured: Mapping[str, object]) -> Message:
+    """Return the kind of CPU that a preset's figures were measured on.
+
+    >>> print(measured_on_text({"cpu": "AMD EPYC", "cores": 2, "cpu_formats": ["bf16", "VNNI"]}))
+    AMD EPYC, 2 cores with bf16 and VNNI
+    """
+    cpu, cores, formats = str(measured["cpu"]), str(measured["cores"]), measured.get("cpu_formats")
+    if not isinstance(formats, list):
+        return Message("{cpu}, {cores} cores", cpu=cpu, cores=cores)
+    return Message(
+        "{cpu}, {cores} cores {formats}", cpu=cpu, cores=cores, formats=formats_text(formats)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallSubject:
+    """The figures of a preset on a picture with a small subject.
+
+    Attributes:
+        share: the share of the picture that the subject's box covers.
+        passes: number of runs of the network.
+        time_s: median of the warm runs, seconds.
+    """
+
+    share: float
+    passes: int
+    time_s: float
+
+
+def small_subject_of(measured: Mapping[str, object]) -> SmallSubject | None:
+    """Read a record's figures of a small subject; None: the network always runs once.
+
+    >>> small_subject_of({"small_subject": {"share": 0.1, "passes": 3, "latency_p50_s": 1}}).passes
+    3
+    """
+    found = measured.get("small_subject")
+    if not isinstance(found, dict):
+        return None
+    return SmallSubject(
+        share=float(found["share"]),
+        passes=int(found["passes"]),
+        time_s=float(found["latency_p50_s"]),
+    )
+
+
+def measured_elsewhere_text(preset: Preset, host: Host) -> Message | None:
+    """Return a note if a preset's figures were measured on another kind of CPU, else None.
+
+    The kind is the CPU's name, how many of them this process may use, and the number formats that
+    it has instructions for, if they were recorded.
+    """
+    if preset.measured is None:
+        return None
+    here = {"cpu": host.cpu, "cores": host.usable_cpus, "cpu_formats": list(host.fast_formats)}
+    if here == {name: preset.measured.get(name, here["cpu_formats"]) for name in here}:
+        return None
+    return Message(
+        "measured on {there}, not on this CPU, which is {here}: time and memory differ here",
+        there=measured_on_text(preset.measured),
+        here=measured_on_text(here),
+    )

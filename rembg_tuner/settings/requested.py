@@ -1,4 +1,4 @@
-"""Settings made of a preset and of what was given on top of it, by flag or by form."""
+"""Settings from a preset and from what the user set on top of it, by flag or by form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rembg_tuner.settings.check import check, value_term
 from rembg_tuner.settings.settings import default_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from rembg_tuner.settings.check import Refusal
     from rembg_tuner.settings.machine import Machine
@@ -24,49 +24,35 @@ if TYPE_CHECKING:
 def requested_settings(
     preset: Preset | None, given: Mapping[str, object], machine: Machine
 ) -> tuple[Settings, tuple[Message, ...]]:
-    """Make the settings of a run from a preset and what was given by flag or form.
+    """Create the settings of a run from a preset and the user's values.
 
-    What was given and cannot be had is an error; what only the preset says and this machine or the
-    engine cannot do is left out, with a warning. Files and execution providers that are missing
-    stay: the run ends in a Failure of its own kind.
+    A user's value that is not possible is an error; a preset's value that this machine or the
+    engine does not support is replaced by the default, with a warning. Missing files and execution
+    providers are kept: the run then ends in a Failure of its own kind.
 
     Args:
-        preset: where the knobs start from; None: their own defaults.
-        given: knobs that the user set; an engine that is None is as one left out.
-        machine: that is to run them.
+        preset: the base values; None: the defaults.
+        given: the user's values by knob; an engine of None counts as missing.
+        machine: where the settings are to run.
 
     Returns:
         The settings, and the warnings for the Result.
 
     Raises:
-        SettingsError: with every problem of what was given.
+        SettingsError: with every problem of the user's values.
     """
     given = {name: value for name, value in given.items() if (name, value) != ("engine", None)}
     wishes = {} if preset is None else {k: v for k, v in preset.values.items() if k not in given}
-    warnings: list[Message] = []
-    if "engine" not in given and wishes.get("engine") not in machine.engines:
-        wanted = wishes.get("engine")
-        wishes["engine"] = machine.best_engine
-        if wanted is not None:
-            warnings.append(_other_engine(str(wanted), machine))
+    warnings = _set_engine(wishes, given, machine)
     values = {**wishes, **given}
-    model = values.get("model")
-    if isinstance(model, str) and model in MODEL_ALIASES:
-        warnings.append(
-            Message(
-                "model {model} is understood as {meant}",
-                code="model_alias",
-                model=model,
-                meant=MODEL_ALIASES[model],
-            )
-        )
+    warnings += _alias_warnings(values.get("model"))
     while True:
         settings, problems, wrong = build_with_defaults(values)
         refusals = check(settings, machine, given=given.keys(), wrong=wrong)
         dropped = _first_wish(refusals, wishes)
         if dropped is None:
             break
-        warnings.append(_left_out(dropped, wishes.pop(dropped.knob), preset))
+        warnings.append(_dropped_warning(dropped, wishes.pop(dropped.knob), preset))
         del values[dropped.knob]
     problems += [one.reason for one in refusals if one.missing is None]
     if problems:
@@ -74,11 +60,43 @@ def requested_settings(
     return settings, tuple(warnings)
 
 
-def _first_wish(refusals: tuple[Refusal, ...], wishes: Mapping[str, object]) -> Refusal | None:
-    """Find the first of a preset's wishes that is refused and can be left out.
+def _set_engine(
+    wishes: dict[str, object], given: Mapping[str, object], machine: Machine
+) -> list[Message]:
+    """Replace a preset's engine that is missing or not installed by the machine's best."""
+    wanted = wishes.get("engine")
+    if "engine" in given or wanted in machine.engines:
+        return []
+    wishes["engine"] = machine.best_engine
+    if wanted is None:
+        return []
+    return [
+        Message(
+            "the preset's engine {engine} is not installed, so engine {used} is used; {install}",
+            code="engine_replaced",
+            engine=Term(str(wanted), "choice"),
+            used=Term(machine.best_engine, "choice"),
+            install=ENGINES[str(wanted)].install,
+        )
+    ]
 
-    None: there is none.
-    """
+
+def _alias_warnings(model: object) -> list[Message]:
+    """Return a warning if a model is named by an alias."""
+    if not isinstance(model, str) or model not in MODEL_ALIASES:
+        return []
+    return [
+        Message(
+            "model {model} is another name for {meant}",
+            code="model_alias",
+            model=model,
+            meant=MODEL_ALIASES[model],
+        )
+    ]
+
+
+def _first_wish(refusals: Iterable[Refusal], wishes: Mapping[str, object]) -> Refusal | None:
+    """Return the refusal of the first preset value that can be dropped; None: there is none."""
     refused: dict[str, Refusal] = {}
     for one in refusals:
         if one.missing is None or one.knob == "precision":
@@ -86,22 +104,12 @@ def _first_wish(refusals: tuple[Refusal, ...], wishes: Mapping[str, object]) -> 
     return next((refused[name] for name in wishes if name in refused), None)
 
 
-def _other_engine(wanted: str, machine: Machine) -> Message:
-    """Return the warning that a preset's engine is not installed and which one is used."""
-    return Message(
-        "engine {engine} of the preset is not installed, engine {used} is used; {install}",
-        code="engine_replaced",
-        engine=Term(wanted, "choice"),
-        used=Term(machine.best_engine, "choice"),
-        install=ENGINES[wanted].install,
-    )
-
-
-def _left_out(refusal: Refusal, value: object, preset: Preset | None) -> Message:
-    """Return the warning that a preset's value is left out, with the reason."""
+def _dropped_warning(refusal: Refusal, value: object, preset: Preset | None) -> Message:
+    """Return the warning that a preset's value is replaced by the default, with the reason."""
     name = refusal.knob
     return Message(
-        "{knob} {value} of preset {preset} is left out, {knob} {default} is used: {reason}",
+        "{knob} {value} of preset {preset} is not possible here, so {knob} {default} is used:"
+        " {reason}",
         code="knob_dropped",
         knob=Term(name, "knob"),
         value=value_term(value),

@@ -120,7 +120,7 @@ def _pattern_notes(settings: Settings) -> tuple[Message, ...]:
         return ()
     return (
         Message(
-            "mem_pattern has no effect in execution_mode parallel: ONNX Runtime makes none there",
+            "mem_pattern has no effect with execution_mode parallel: ONNX Runtime does not use one then",
             code="mem_pattern_unused",
         ),
     )

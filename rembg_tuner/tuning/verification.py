@@ -19,11 +19,11 @@ from rembg_tuner.models.spec import file_digests
 from rembg_tuner.runtime.preset_figures import PresetFigures, note_figures
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.presets import measured_elsewhere_text
 from rembg_tuner.settings.records import (
     HASH_LETTERS,
     OWN_PICTURES,
     engine_with_version,
+    measured_elsewhere_text,
     read_record,
 )
 from rembg_tuner.settings.requested import requested_settings

@@ -148,7 +148,7 @@ def _side_of(param: Path, request: EngineRequest) -> int:
     if not side:
         raise ModelError(
             Message(
-                "{model} does not tell its input size; give --network-size",
+                "the input size of {model} is unknown; set --network-size",
                 code="no_network_size",
                 model=Path(request.model.path),
             )

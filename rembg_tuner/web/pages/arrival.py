@@ -12,12 +12,8 @@ from rembg_tuner.base.errors import PresetError, SettingsError
 from rembg_tuner.base.units import MIB, format_bytes, format_seconds
 from rembg_tuner.runtime.preset_figures import find_figures
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.presets import (
-    find_preset,
-    measured_elsewhere_text,
-    read_presets,
-    small_subject_of,
-)
+from rembg_tuner.settings.presets import find_preset, read_presets
+from rembg_tuner.settings.records import measured_elsewhere_text, small_subject_of
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.web.locale.catalogues import language_of
 from rembg_tuner.web.locale.words import message_text, page_text, translate
