@@ -100,8 +100,8 @@ def test_the_recommended_setting_is_shipped_whatever_was_looked_at(tmp_path: Pat
 @pytest.mark.parametrize(
     ("number", "begins", "figures"),
     [
-        (1, "The setting that you took from the sweep: ", "150 MiB"),
-        (2, "The setting that you took from the sweep, not the recommended one: ", "300 MiB"),
+        (1, "The setting that you chose from the sweep: ", "150 MiB"),
+        (2, "The setting that you chose from the sweep, not the recommended one: ", "300 MiB"),
     ],
 )
 def test_a_setting_that_was_taken_is_shipped(
@@ -129,7 +129,7 @@ def test_nothing_is_shipped_where_nothing_fits_unless_it_was_taken(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
     take_trial(deploy.visitor, 1)
     said = deploy.write("impossible")
-    assert first_line(said).startswith("The setting that you took from the sweep: ")
+    assert first_line(said).startswith("The setting that you chose from the sweep: ")
     assert "This setting does not keep the budgets: peak 150 MiB of 50 MiB allowed." in said
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -138,7 +138,7 @@ def test_a_taken_setting_that_failed_is_not_shipped(tmp_path: Path) -> None:
     """It has no figures."""
     deploy = Deploy(tmp_path, *TRIALS, FAILED)
     take_trial(deploy.visitor, FAILED.number)
-    assert "The trial of the setting that you took failed" in deploy.write()
+    assert "The trial of the chosen setting failed" in deploy.write()
 
 
 @pytest.mark.parametrize("trials", [(), (FAILED,)], ids=["no-sweep", "nothing-measured"])

@@ -177,7 +177,7 @@ def stopped(**fields: Any) -> LongTask:
         pytest.param(None, 0, "Stopped before the first trial.", id="reference"),
         pytest.param(0, 0, "Stopped before the first trial.", id="first"),
         pytest.param(1, 0, "Stopped after 1 of 2 trials", id="between"),
-        pytest.param(2, 1, "Stopped before the best were measured again.", id="again"),
+        pytest.param(2, 1, "Stopped before the best settings were measured again.", id="again"),
         pytest.param(2, 4, "2 trials in 9 s.", id="enough-workers"),
     ],
 )
@@ -249,8 +249,8 @@ def test_budgets_that_cannot_be_are_told() -> None:
     with pytest.raises(SettingsError) as caught:
         read_budgets(-5, -1, 3, commercial=False)
     assert tuple(map(str, caught.value.problems)) == (
-        "peak must be 0, for any, or more, got -5",
-        "time must be 0, for any, or more, got -1",
+        "peak must be 0 (no limit) or more, got -5",
+        "time must be 0 (no limit) or more, got -1",
         "agreement must be from 0 to 1, got 3",
     )
     assert (
@@ -298,9 +298,9 @@ def test_a_soak_names_what_it_ran_and_why_it_ran_less(runs: int, is_bound: bool)
     subject = (Settings(engine="openvino", network_size=224), "cup.png")
     shown = show_stress_test(study_of(soaked=soak, subject=subject), "en")
     assert "u2netp · openvino · fp32 · 224 px · all threads, on cup.png:" in shown
-    assert (f"{runs} runs and not 60" in shown) == is_bound
+    assert (f"{runs} runs instead of 60" in shown) == is_bound
     assert ("p95" in shown) == (not is_bound)
-    assert "no verdict on growth below 200 runs" in shown
+    assert "no verdict on growth, which takes 200 runs" in shown
     assert "still grows" not in shown
-    assert "beyond chance" not in shown
+    assert "significant growth" not in shown
     assert "unknown" not in shown

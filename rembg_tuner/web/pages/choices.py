@@ -250,9 +250,9 @@ def _cap_problems(settings: Settings, limits: PageLimits) -> list[Message]:
     }
     return [
         Message(
-            "{knob} must be at most {most:g} {unit} on this page, got {value:g}",
+            "{knob} must be at most {max:g} {unit} on this page, got {value:g}",
             knob=Term(name, "knob"),
-            most=cap,
+            max=cap,
             unit=KNOBS[name].unit,
             value=getattr(settings, name),
         )
@@ -269,8 +269,9 @@ def _memory_problems(settings: Settings) -> list[Message]:
         return []
     return [
         Message(
-            "memory_limit_bytes must be at most this machine's {most:bytes}, got {value:bytes}",
-            most=most,
+            "memory_limit_bytes must be at most {max:bytes}, the memory of this machine, got"
+            " {value:bytes}",
+            max=most,
             value=asked,
         )
     ]

@@ -86,10 +86,10 @@ def _lay_out() -> dict[str, Any]:
                 value=False, label=words("compare.own"), elem_id="compare-own"
             )
             made["reference"] = gr.Dropdown(
-                reference_choices("compare.held.first"),
+                reference_choices("compare.reference.first"),
                 value="",
-                label=words("held.label"),
-                info=words("held.info"),
+                label=words("reference.label"),
+                info=words("reference.info"),
                 elem_id="compare-held",
             )
             made["mask"] = gr.File(
@@ -147,7 +147,9 @@ class CompareTab:
         """Offer the presets and models that are installed by now."""
         return {
             self.widgets["presets"]: gr.update(choices=preset_choices()),
-            self.widgets["reference"]: gr.update(choices=reference_choices("compare.held.first")),
+            self.widgets["reference"]: gr.update(
+                choices=reference_choices("compare.reference.first")
+            ),
         }
 
     def choose_article(self) -> Values:
@@ -304,7 +306,7 @@ def _status(task: LongTask, language: str) -> str:
         return text
     names = [one.name for one in question.entries if one.settings == task.measuring]
     name = setting_name(names[0] if names else str(question.reference), language)
-    return f"{text} {page_text('study.now', language, setting=name)}"
+    return f"{text} {page_text('task.now', language, setting=name)}"
 
 
 def _agreement_text(task: LongTask, language: str) -> str:
@@ -324,4 +326,4 @@ def _agreement_text(task: LongTask, language: str) -> str:
     if all(trial.agreement is None for trial in measured):
         return page_text("compare.lost", language)
     kind = "" if question.mask else page_text("compare.no_truth", language)
-    return page_text("compare.held", language, name=name, kind=kind, n=question.rounds)
+    return page_text("compare.agreement", language, name=name, kind=kind, n=question.rounds)

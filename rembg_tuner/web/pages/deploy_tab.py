@@ -59,12 +59,11 @@ if TYPE_CHECKING:
 MAX_STRESS_RUNS, MIN_STRESS_RUNS = 60, 10
 STRESS_TEST_S = 30.0  # of the slots, about
 _NOTHING_MEASURED = Message(
-    "compose.yaml takes its limits from what was measured, and nothing was yet: press Run on Cut"
-    " out, or sweep, and come back"
+    "the limits in compose.yaml come from measurements, and there are none yet: press Run on Cut"
+    " out, or run a sweep, then come back"
 )
-_TAKEN_FAILED = Message(
-    "The trial of the setting that you took failed, so it has no figures; take another on the"
-    " Sweep tab"
+_CHOSEN_FAILED = Message(
+    "The trial of the chosen setting failed, so it has no figures; choose another on the Sweep tab"
 )
 _MEASURED_TARGETS = ("compose",)  # their limits come from measurements
 Source = Literal["form", "recommended", "taken", "taken_other"]
@@ -117,9 +116,9 @@ def _lay_out() -> dict[str, Any]:
             made["write"] = gr.Button(
                 words("deploy.write"), variant="primary", elem_id="deploy-run"
             )
-            gr.HTML(words("soak.lead"), elem_classes=["rt-lead", "rt-apart"])
+            gr.HTML(words("stress.lead"), elem_classes=["rt-lead", "rt-apart"])
             with gr.Row(elem_classes=["rt-buttons"]):
-                made["test"] = gr.Button(words("soak.go"), elem_id="soak-run")
+                made["test"] = gr.Button(words("stress.go"), elem_id="soak-run")
                 made["stop"] = gr.Button(
                     words("sweep.stop"), interactive=False, elem_id="soak-stop"
                 )
@@ -236,8 +235,8 @@ class DeployTab:
             raise SettingsError(
                 [
                     Message(
-                        "{why}; change a budget on the Sweep tab, or take a setting there with “Use"
-                        " this setting”",
+                        "{why}; change a budget on the Sweep tab, or choose a setting there with"
+                        " “Use this setting”",
                         why=found.why,
                     )
                 ]
@@ -270,7 +269,7 @@ def _setting_of_trial(trial: Trial, source: Source, budgets: Budgets) -> ChosenS
         SettingsError: the trial failed.
     """
     if not trial.is_measured:
-        raise SettingsError([_TAKEN_FAILED])
+        raise SettingsError([_CHOSEN_FAILED])
     note = None
     if misses := budgets.misses(trial):
         note = Message(
@@ -350,8 +349,8 @@ def show_stress_test(task: LongTask, language: str) -> str:
     found, subject = task.soaked, ""
     if task.subject is not None:
         setting, picture = label_text(task.subject[0], TOLD, language), task.subject[1]
-        subject = page_text("soak.subject", language, setting=setting, picture=picture)
-    words = {word: page_text(f"soak.{word}", language) for word in WORDS}
+        subject = page_text("stress.subject", language, setting=setting, picture=picture)
+    words = {word: page_text(f"stress.{word}", language) for word in WORDS}
     return render(
         "stress_test",
         language,

@@ -55,9 +55,9 @@ def uploads_of(desk: Desk, pictures: Sequence[str]) -> list[Path]:
         raise SettingsError(
             [
                 Message(
-                    "at most {most} pictures can be swept on this page, got {count}; the"
-                    " command line takes any number",
-                    most=MAX_PICTURES,
+                    "at most {max} pictures can be swept on this page, got {count}; the command"
+                    " line has no limit",
+                    max=MAX_PICTURES,
                     count=len(paths),
                 )
             ]

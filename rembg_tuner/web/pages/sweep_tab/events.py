@@ -214,7 +214,7 @@ class SweepTab:
         count, reference = own["trials"], own["reference"] or ""
         if count is not None and count < 0:
             raise SettingsError(
-                [Message("trials must be 0, for all of them, or more, got {count:g}", count=count)]
+                [Message("trials must be 0 (all) or more, got {count:g}", count=count)]
             )
         refuse_absent([reference] if reference in read_presets() else [])
         pictures = own["pictures"] or [values[self.cut.picture] or example_of(self.desk)]
@@ -245,7 +245,8 @@ class SweepTab:
             raise SettingsError(
                 [
                     Message(
-                        "two masks are called {name!r}; a mask is named as its picture", name=twice
+                        "two masks are called {name!r}; a mask must have the name of its picture",
+                        name=twice,
                     )
                 ]
             )
@@ -265,9 +266,9 @@ def _check_length(plan: Plan) -> None:
         raise SettingsError(
             [
                 Message(
-                    "at most {most} trials on this page, got {count}; choose fewer values, or a"
+                    "at most {max} trials on this page, got {count}; choose fewer values, or a"
                     " guided search",
-                    most=MAX_TRIALS,
+                    max=MAX_TRIALS,
                     count=plan.count(),
                 )
             ]
@@ -276,8 +277,8 @@ def _check_length(plan: Plan) -> None:
         raise SettingsError(
             [
                 Message(
-                    "a sweep of about {time} is too long for this page, which others use;"
-                    " choose fewer values or pictures, or sweep on the command line",
+                    "a sweep of about {time} is too long for this page, which other visitors use"
+                    " too; choose fewer values or pictures, or use the command line",
                     time=format_guess(plan.guess_s()),
                 )
             ]

@@ -74,8 +74,8 @@ def lay_out_sweep() -> dict[str, Any]:
                 made["reference"] = gr.Dropdown(
                     reference_choices("sweep.reference.own"),
                     value="",
-                    label=words("held.label"),
-                    info=words("held.info"),
+                    label=words("reference.label"),
+                    info=words("reference.info"),
                     min_width=80,
                     scale=3,
                     elem_id="sweep-reference",
@@ -195,7 +195,7 @@ def read_budgets(
         SettingsError: with every field that is out of range.
     """
     problems = [
-        Message("{budget} must be 0, for any, or more, got {value:g}", budget=budget, value=value)
+        Message("{budget} must be 0 (no limit) or more, got {value:g}", budget=budget, value=value)
         for budget, value in ((Message("peak"), memory), (Message("time"), time))
         if value is not None and not 0 <= value < math.inf
     ]

@@ -138,7 +138,7 @@ def _now(task: LongTask, language: str) -> str:
     axes = task.plan.axes if task.plan else {}
     varied = [name for name in KNOBS if len(axes.get(name, ())) > 1]
     setting = label_text(task.measuring, varied or TOLD, language)
-    return page_text("study.now", language, setting=setting)
+    return page_text("task.now", language, setting=setting)
 
 
 def _lacks_confirmation(task: LongTask) -> bool:
