@@ -14,11 +14,11 @@ from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.settings.settings import KNOBS, Settings
 from rembg_tuner.web.pages.choices import (
     LIMITS,
-    chosen_settings,
     fill_form,
-    most_pixels,
+    form_settings,
+    max_pixels_of,
+    parse_form,
     preset_settings,
-    read_form,
     visitor_settings,
 )
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 def test_an_untouched_form_is_its_preset(preset: str) -> None:
     """Every preset goes through the form as it is."""
     settings = preset_settings(preset)
-    assert chosen_settings(preset, dict(fill_form(settings)))[0] == settings
+    assert form_settings(preset, dict(fill_form(settings)))[0] == settings
 
 
 @given(
@@ -48,14 +48,14 @@ def test_an_untouched_form_is_its_preset(preset: str) -> None:
 )
 def test_a_form_holds_any_settings(settings: Settings) -> None:
     """What is filled in comes out."""
-    assert read_form(dict(fill_form(settings))) == settings.to_dict()
-    assert chosen_settings("balanced", dict(fill_form(settings)))[0] == settings
+    assert parse_form(dict(fill_form(settings))) == settings.to_dict()
+    assert form_settings("balanced", dict(fill_form(settings)))[0] == settings
 
 
 def test_a_greyed_knob_is_not_looked_at() -> None:
     """What another engine left in a widget does not stop a run."""
     form = dict(fill_form(preset_settings("balanced"))) | {"cpu_mem_arena": False}
-    assert chosen_settings("balanced", form)[0].cpu_mem_arena is True
+    assert form_settings("balanced", form)[0].cpu_mem_arena is True
 
 
 def test_numbers_as_a_browser_sends_them() -> None:
@@ -67,11 +67,11 @@ def test_numbers_as_a_browser_sends_them() -> None:
         "memory_limit_bytes": 1000,
         "intra_op_threads": None,
     }
-    settings, _ = chosen_settings("balanced", changed)
+    settings, _ = form_settings("balanced", changed)
     assert (settings.max_side, settings.timeout_s, settings.intra_op_threads) == (512, 5.0, 0)
     assert settings.memory_limit_bytes == 1000 * MIB
     with pytest.raises(SettingsError, match=r"intra_op_threads must be a whole number, got 1\.5"):
-        chosen_settings("balanced", form | {"intra_op_threads": 1.5})
+        form_settings("balanced", form | {"intra_op_threads": 1.5})
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_an_unknown_preset_is_refused() -> None:
 def test_any_form_is_settings_or_a_sentence(form: dict[str, object]) -> None:
     """Whatever a browser sends, nothing else is raised."""
     try:
-        settings, _ = chosen_settings("balanced", form)
+        settings, _ = form_settings("balanced", form)
     except SettingsError:
         return
     assert settings.timeout_s <= LIMITS.timeout_s
@@ -141,12 +141,12 @@ def test_the_pixel_limit_is_the_formats(tmp_path: Path) -> None:
 
     What is no picture is refused by its name.
     """
-    assert most_pixels(ROOT / "examples" / "coffee.png") == LIMITS.strip_pixels
+    assert max_pixels_of(ROOT / "examples" / "coffee.png") == LIMITS.strip_pixels
     gif = tmp_path / "a.gif"
     gif.write_bytes(b"GIF89a" + bytes(60))
-    assert most_pixels(gif) == LIMITS.whole_pixels
+    assert max_pixels_of(gif) == LIMITS.whole_pixels
     text = tmp_path / "notes.jpg"
     text.write_text("nothing", encoding="utf-8")
     with pytest.raises(PictureError) as caught:
-        most_pixels(text)
+        max_pixels_of(text)
     assert str(caught.value).startswith("notes.jpg is not a picture")

@@ -148,7 +148,7 @@ def test_without_a_measured_sweep_the_first_tab_is_shipped(
 ) -> None:
     """And the first line says so, in either language."""
     monkeypatch.setattr(
-        "rembg_tuner.web.pages.deploy_tab.chosen_settings", lambda *_: (Settings(), ())
+        "rembg_tuner.web.pages.deploy_tab.form_settings", lambda *_: (Settings(), ())
     )
     line = first_line(Deploy(tmp_path, *trials, language=language).write())
     begin = page_text("deploy.for.form", language, setting="|", figures="").partition("|")[0]

@@ -11,7 +11,7 @@ from test_ui_visit import RESULT, turn
 
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.web.pages import handlers
-from rembg_tuner.web.pages.choices import chosen_settings, fill_form, machine_here
+from rembg_tuner.web.pages.choices import fill_form, form_settings, machine_here
 from rembg_tuner.web.pages.cut_tab.rendering import show_focus
 from rembg_tuner.web.pages.handlers import Handlers
 from rembg_tuner.web.pages.sweep_tab.layout import read_axes
@@ -106,7 +106,7 @@ def test_the_button_runs_the_same_picture_with_focus_auto(monkeypatch: pytest.Mo
     async def run(
         _self: Handlers, _visitor: Visitor, picture: str | None, preset: str, form: Form
     ) -> AsyncGenerator[dict[str, Any], None]:
-        asked.append((picture, preset, chosen_settings(preset, form)[0]))
+        asked.append((picture, preset, form_settings(preset, form)[0]))
         yield {"result": "done"}
 
     monkeypatch.setattr(handlers.Handlers, "run", run)
@@ -158,7 +158,7 @@ def test_a_greyed_knob_is_not_looked_at() -> None:
         ("auto", None, 0.1),
         ("box", "10%,5%,50%,80%", 0.2),
     ):
-        settings, _ = chosen_settings("fastest", {**form, "focus": focus})
+        settings, _ = form_settings("fastest", {**form, "focus": focus})
         assert (settings.focus, settings.focus_box) == (focus, box)
         assert settings.focus_max_share == share
 

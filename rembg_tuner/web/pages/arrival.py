@@ -20,8 +20,8 @@ from rembg_tuner.web.locale.words import message_text, page_text, translate
 from rembg_tuner.web.pages.assets import thumbnail
 from rembg_tuner.web.pages.choices import (
     absence_of,
-    chosen_settings,
     execution_providers,
+    form_settings,
     greyed_knobs,
     machine_here,
     missing_of,
@@ -114,7 +114,7 @@ class Arrival:
         if isinstance(saved, dict) and isinstance(saved.get("knobs"), dict):
             preset = str(saved.get("preset"))
             try:
-                return preset, chosen_settings(preset, saved["knobs"])[0]
+                return preset, form_settings(preset, saved["knobs"])[0]
             except (SettingsError, PresetError) as error:
                 # Another version's form, or another machine's: it is left, and the page starts
                 # afresh.
@@ -161,7 +161,7 @@ class Arrival:
     def note(self, visitor: Visitor, preset: str, form: Form) -> str:
         """Render what is behind the form: the preset's purpose and figures, changes, problems."""
         try:
-            settings, _ = chosen_settings(preset, form)
+            settings, _ = form_settings(preset, form)
         except (SettingsError, PresetError) as error:
             return _note(visitor, refusal=None, problem=error.message)
         return _preset_note(visitor, preset, settings)

@@ -173,7 +173,7 @@ def preset_settings(preset: str) -> Settings:
     return requested_settings(find_preset(preset), {}, machine_here())[0]
 
 
-def chosen_settings(
+def form_settings(
     preset: str, form: Form, limits: PageLimits = LIMITS
 ) -> tuple[Settings, tuple[Message, ...]]:
     """Make the settings of a run from a preset and a form filled in on top of it.
@@ -192,7 +192,7 @@ def chosen_settings(
         PresetError: there is no such preset.
     """
     start = preset_settings(preset).to_dict()
-    read = read_form(form)
+    read = parse_form(form)
     grey = greyed_knobs({**start, **read})
     given = {
         name: value for name, value in read.items() if value != start[name] and name not in grey
@@ -277,7 +277,7 @@ def _memory_problems(settings: Settings) -> list[Message]:
     ]
 
 
-def read_form(form: Form) -> dict[str, object]:
+def parse_form(form: Form) -> dict[str, object]:
     """Give a form's knobs as settings take them.
 
     Empty numbers take the knob's meaning of nothing.
@@ -309,7 +309,7 @@ def fill_form(settings: Settings) -> dict[str, Value]:
     return values
 
 
-def most_pixels(picture: Path, limits: PageLimits = LIMITS) -> int:
+def max_pixels_of(picture: Path, limits: PageLimits = LIMITS) -> int:
     """Give the page's pixel limit for a picture, by its format, told by its first bytes.
 
     Raises:

@@ -25,7 +25,7 @@ from rembg_tuner.tuning.reference import find_reference
 from rembg_tuner.tuning.trials import differing_knobs
 from rembg_tuner.web.locale.words import message_text, page_text, setting_name
 from rembg_tuner.web.pages.assets import long_task_script
-from rembg_tuner.web.pages.choices import chosen_settings, most_pixels, preset_settings
+from rembg_tuner.web.pages.choices import form_settings, max_pixels_of, preset_settings
 from rembg_tuner.web.pages.events import QUIET
 from rembg_tuner.web.pages.handlers import example_of
 from rembg_tuner.web.pages.task_tabs import (
@@ -223,7 +223,7 @@ class CompareTab:
             NamedSettings(name=name, settings=preset_settings(name)) for name in own["presets"]
         ]
         if own["own"]:
-            settings, _ = chosen_settings(values[cut.preset], by_name(values, cut.knobs))
+            settings, _ = form_settings(values[cut.preset], by_name(values, cut.knobs))
             entries.append(NamedSettings(name="mine", settings=settings))
         if not MIN_COMPARED <= len(entries) <= MAX_COMPARED:
             raise SettingsError(
@@ -240,7 +240,7 @@ class CompareTab:
             entries=tuple(entries),
             reference=entries[0].name,
             has_previews=True,
-            max_pixels=most_pixels(picture),
+            max_pixels=max_pixels_of(picture),
         )
         if own["mask"]:
             [mask] = uploads_of(self.desk, [own["mask"]])

@@ -22,7 +22,7 @@ from rembg_tuner.tuning.measure import ROUNDS
 from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS, summarise
 from rembg_tuner.tuning.stress_test import WORDS, draw_stress_test, summarise_stress_test
 from rembg_tuner.web.locale.words import page_text
-from rembg_tuner.web.pages.choices import chosen_settings, machine_here, most_pixels
+from rembg_tuner.web.pages.choices import form_settings, machine_here, max_pixels_of
 from rembg_tuner.web.pages.events import QUIET
 from rembg_tuner.web.pages.failures import show_problem
 from rembg_tuner.web.pages.handlers import example_of
@@ -206,7 +206,7 @@ class DeployTab:
 
         def work(task: LongTask, runner: QueuedTrialRunner, _: Comparer) -> None:
             output = str(task.folder / "soak.png")
-            job = Job(input=str(picture), output=output, max_pixels=most_pixels(picture))
+            job = Job(input=str(picture), output=output, max_pixels=max_pixels_of(picture))
             first = _results_of(runner.measure([job], settings))[0][0]
             # A slow setting gets fewer runs, so that other visitors need not wait long.
             count = min(MAX_STRESS_RUNS, max(MIN_STRESS_RUNS, int(STRESS_TEST_S / first.total_s)))
@@ -227,7 +227,7 @@ class DeployTab:
         trials = task.progress.trials if task is not None and task.progress is not None else ()
         if task is None or not any(trial.is_measured for trial in trials):
             form = by_name(values, self.cut.knobs)
-            settings, _ = chosen_settings(values[self.cut.preset], form)
+            settings, _ = form_settings(values[self.cut.preset], form)
             return ChosenSetting(settings=settings, measured=_measured_of_visit(visitor, settings))
         found = recommendation_of(task, budgets)
         chosen = chosen_trial(task, found)

@@ -25,7 +25,7 @@ from rembg_tuner.runtime.slots import runs_of, submit_run
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.results import Failure, Result
 from rembg_tuner.web.locale.words import page_text
-from rembg_tuner.web.pages.choices import LIMITS, chosen_settings, fill_form
+from rembg_tuner.web.pages.choices import LIMITS, fill_form, form_settings
 from rembg_tuner.web.pages.cut_tab.rendering import (
     existing,
     picture_value,
@@ -118,7 +118,7 @@ class Handlers:
             yield {"result": show_hint(NO_PICTURE, language)}
             return
         try:
-            settings = chosen_settings(preset, form)
+            settings = form_settings(preset, form)
             await visitor.prepared()
             original = visitor.originals.find(picture, settings[0])
             look = Look(original=original, has_masks=visitor.has_masks)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import TunerError
 from rembg_tuner.web.locale.words import message_text, page_text
-from rembg_tuner.web.pages.choices import most_pixels
+from rembg_tuner.web.pages.choices import max_pixels_of
 from rembg_tuner.web.pages.cut_tab.rendering import picture_value, show_empty
 from rembg_tuner.web.pages.failures import disk_text, log_unexpected
 from rembg_tuner.web.pages.handlers import Handlers
@@ -113,7 +113,7 @@ class PictureHandlers:
         self.desk.folder.check_upload(picture)
         if self._waiting >= _MAX_WAITING:
             return ChosenPicture(path=str(picture), shown=str(picture))
-        most = most_pixels(picture)
+        most = max_pixels_of(picture)
         async with self._place():
             found = await asyncio.to_thread(self.desk.inspector.inspect, picture, max_pixels=most)
             original = None if found.is_shown else await self._make_original(picture, visitor)
@@ -164,7 +164,7 @@ class PictureHandlers:
             TunerError: the picture does not read, or the disk cannot be written.
         """
         target = self.desk.folder.new_job() / "before.jpg"
-        most = most_pixels(picture)
+        most = max_pixels_of(picture)
         await asyncio.to_thread(self.desk.inspector.make_original, picture, target, max_pixels=most)
         original = Original.of(str(target))
         visitor.originals.add(str(picture), original)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.runtime.slots import PictureRun
-from rembg_tuner.web.pages.choices import most_pixels
+from rembg_tuner.web.pages.choices import max_pixels_of
 from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def make_run(
         )
     path = Path(picture)
     desk.folder.check_upload(path)
-    pixels = most_pixels(path)
+    pixels = max_pixels_of(path)
     folder = desk.folder.new_job()
     job = Job(
         input=str(path),

@@ -14,7 +14,7 @@ import gradio as gr
 
 from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message
-from rembg_tuner.web.pages.choices import absence_of, most_pixels
+from rembg_tuner.web.pages.choices import absence_of, max_pixels_of
 from rembg_tuner.web.pages.events import QUIET
 from rembg_tuner.web.pages.failures import show_problem, show_wait
 from rembg_tuner.web.pages.long_tasks import BusyError
@@ -64,7 +64,7 @@ def uploads_of(desk: Desk, pictures: Sequence[str]) -> list[Path]:
         )
     for path in paths:
         desk.folder.check_upload(path)
-        most_pixels(path)  # raises if it is not a picture
+        max_pixels_of(path)  # raises if it is not a picture
     return paths
 
 

@@ -21,7 +21,7 @@ from rembg_tuner.tuning.plot import draw_plot, lay_out_plot
 from rembg_tuner.tuning.recommend import Recommendation, recommend
 from rembg_tuner.tuning.report import write_sweep_report
 from rembg_tuner.tuning.sweep import open_sweep
-from rembg_tuner.web.pages.choices import most_pixels
+from rembg_tuner.web.pages.choices import max_pixels_of
 from rembg_tuner.web.pages.events import QUIET, content_of, number_of
 from rembg_tuner.web.pages.failures import disk_text, show_problem
 from rembg_tuner.web.pages.handlers import example_of
@@ -224,7 +224,7 @@ class SweepTab:
             base=Settings(engine=best_installed_engine()),
             reference=reference,
             trials=int(count) if count else None,
-            max_pixels=most_pixels,
+            max_pixels=max_pixels_of,
         )
         _check_length(plan)
         return plan
