@@ -1,8 +1,8 @@
 """Update the page's catalogues from the source: `make words`, or `python tools/words.py`.
 
-Every language of `rembg_tuner.web.locale.catalogues.LANGUAGES` but English has a .po file; one that is
-missing is made. Translations are kept, new texts are added without one, and what nothing says any
-more is dropped.
+Every language of `rembg_tuner.web.locale.catalogues.LANGUAGES` but English has a .po file, which is
+created if it is missing. Translations are kept, new texts are added without one, unused texts are
+removed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Extracted = Iterator[tuple[int, str, str | tuple[str, ...], list[str]]]
 
 PACKAGE = "rembg_tuner"
-# Rooms whose messages never reach a page.
+# Modules whose messages never reach a page.
 ELSEWHERE = (
     "api.py",
     "tuning/article.py",
@@ -47,29 +47,34 @@ ELSEWHERE = (
     "web/server/**.py",
     "tuning/verification.py",
 )
-# A knob's choices that are names, and the same in every language.
+# Choices of knobs that are names, the same in every language.
 NAMES = {*ENGINE_NAMES, *KNOBS["provider"].choices, "fp32", "bf16", "fp16", "int8"}
 _HEADER = "Translations of rembg tuner's page; tools/words.py keeps them in step with the source."
 
 
 def extract_python(file: IO[bytes], *_: object, **__: object) -> Extracted:
-    """Yield the templates of messages, and what knobs say of themselves."""
+    """Yield the templates of messages, and the texts of knobs."""
     for node in ast.walk(ast.parse(file.read())):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-            continue
-        texts = [one.value for one in node.args if _is_text(one)]  # type: ignore[attr-defined]  # a Constant
-        if node.func.id == "Message" and texts and _has_words(texts[0]):
-            yield node.lineno, "gettext", texts[0], []
-        elif node.func.id == "plural" and len(texts) == 2:
-            yield node.lineno, "ngettext", (texts[0], texts[1]), []
-        elif node.func.id == "_knob":
-            for word in node.keywords:
-                if word.arg in ("summary", "allowed") and _is_text(word.value):
-                    yield node.lineno, "gettext", word.value.value, []  # type: ignore[attr-defined]  # a Constant
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            for function, text in _texts(node.func.id, node):
+                yield node.lineno, function, text, []
+
+
+def _texts(name: str, call: ast.Call) -> list[tuple[str, str | tuple[str, ...]]]:
+    """Return the texts of one call, each with the gettext function for it."""
+    texts = [one.value for one in call.args if _is_text(one)]  # type: ignore[attr-defined]  # a Constant
+    if name == "Message":
+        return [("gettext", text) for text in texts[:1] if _has_words(text)]
+    if name == "plural" and len(texts) == 2:
+        return [("ngettext", tuple(texts))]
+    if name == "_knob":
+        values = [one.value for one in call.keywords if one.arg in ("summary", "allowed")]
+        return [("gettext", one.value) for one in values if _is_text(one)]  # type: ignore[attr-defined]
+    return []
 
 
 def _has_words(template: str) -> bool:
-    """Return whether a template holds more than what is filled in."""
+    """Return whether a template has text besides its fields."""
     return any(literal.strip() for literal, *_ in string.Formatter().parse(template))
 
 
@@ -110,14 +115,9 @@ _METHODS: list[tuple[str, Any]] = [
 
 def terms() -> Iterator[tuple[str, str]]:
     """Yield the kind and the name of each Term, and the joints of lists."""
-    yield from (("choice", word) for word in ("on", "off"))  # of knobs that are switched
-    for name, knob in KNOBS.items():
-        yield "knob", name
-        yield from (("choice", choice) for choice in knob.choices if choice not in NAMES)
-        if type_of(name) is bool:
-            yield from (("switched", plain_name(name)), ("switched", f"no {plain_name(name)}"))
-        elif not knob.choices and name in NUMBERED:
-            yield "plain knob", plain_name(name)
+    yield from (("choice", word) for word in ("on", "off"))  # of boolean knobs
+    for name in KNOBS:
+        yield from _knob_terms(name)
     yield from (("unit", unit) for unit in sorted({KNOBS[name].unit for name in NUMBERED} - {""}))
     yield from (("step", word) for word in ("more", "less", "memory", "time", "agreement"))
     yield from (("preset", name) for name in (*read_presets(), "mine"))
@@ -125,8 +125,19 @@ def terms() -> Iterator[tuple[str, str]]:
     yield from (("joint", separator) for separator in SEPARATORS)
 
 
+def _knob_terms(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the terms of one knob."""
+    knob = KNOBS[name]
+    yield "knob", name
+    yield from (("choice", choice) for choice in knob.choices if choice not in NAMES)
+    if type_of(name) is bool:
+        yield from (("switched", plain_name(name)), ("switched", f"no {plain_name(name)}"))
+    elif not knob.choices and name in NUMBERED:
+        yield "plain knob", plain_name(name)
+
+
 def extracted() -> Catalog:
-    """Return all that is to be translated."""
+    """Return every text to translate."""
     found = Catalog(header_comment=f"# {_HEADER}", project="rembg tuner")
     sources = extract_from_dir(ROOT, _METHODS, directory_filter=_is_of_the_package)
     for name, _, text, _, context in sources:
@@ -141,7 +152,7 @@ def _is_of_the_package(folder: str) -> bool:
 
 
 def updated(language: str, source: Catalog) -> Catalog:
-    """Return a language's catalogue, in step with the source."""
+    """Return a language's catalogue, updated from the source."""
     path = po_file(language)
     if path.exists():
         with path.open("rb") as file:
@@ -161,7 +172,7 @@ def updated(language: str, source: Catalog) -> Catalog:
 
 
 def main() -> None:
-    """Write every catalogue, and say what is not translated."""
+    """Write every catalogue, and print what is not translated."""
     source = extracted()
     for language in LANGUAGES:
         if language == SOURCE:
@@ -176,7 +187,7 @@ def main() -> None:
 
 
 def is_translated(text: object) -> bool:
-    """Return whether a catalogue's text is there, in all its forms."""
+    """Return whether a text is translated, in all its forms."""
     return all(text) if isinstance(text, tuple | list) else bool(text)
 
 

@@ -137,25 +137,17 @@ def plan_outputs(images: list[str], output: str | None) -> list[tuple[Path, Path
             several pictures.
     """
     inputs = [Path(image) for image in images]
-    target = Path(output or "")
-    is_folder = output is not None and (
-        target.is_dir() or output.endswith("/") or target.suffix == ""
-    )
     if output is None:
-        pairs = [(path, path.parent / f"{path.stem}.cutout.png") for path in inputs]
-    elif is_folder:
-        if target.exists() and not target.is_dir():
-            raise SettingsError(
-                [
-                    Message(
-                        "-o {output} is a file, and a folder is needed for its cut-outs; name"
-                        " another",
-                        output=target,
-                    )
-                ]
-            )
+        pairs = [(path, path.with_name(f"{path.stem}.cutout.png")) for path in inputs]
+        _check_collisions(pairs)
+        return pairs
+    target = Path(output)
+    if target.is_dir() or output.endswith("/") or target.suffix == "":
         pairs = [(path, target / f"{path.stem}.png") for path in inputs]
-    elif len(inputs) > 1:
+        _check_collisions(pairs)
+        _make_folder(target)
+        return pairs
+    if len(inputs) > 1:
         raise SettingsError(
             [
                 Message(
@@ -165,11 +157,8 @@ def plan_outputs(images: list[str], output: str | None) -> list[tuple[Path, Path
                 )
             ]
         )
-    else:
-        pairs = [(inputs[0], target)]
+    pairs = [(inputs[0], target)]
     _check_collisions(pairs)
-    if is_folder:
-        _make_folder(target)
     return pairs
 
 
@@ -179,6 +168,15 @@ def _make_folder(folder: Path) -> None:
     Raises:
         SettingsError: it cannot be created.
     """
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(
+            [
+                Message(
+                    "-o {output} is a file, and a folder is needed for its cut-outs; name another",
+                    output=folder,
+                )
+            ]
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -21,6 +21,7 @@ from rembg_tuner.cli.flags import (
     history_use,
     log_older_measurements,
 )
+from rembg_tuner.cli.recommend import busy_mark
 from rembg_tuner.runtime.picture_processes import Comparer
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.presets import find_preset, read_presets
@@ -33,6 +34,7 @@ from rembg_tuner.tuning.trials import differing_knobs, label_of
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from rembg_tuner.tuning.comparison import ComparisonRow
 
@@ -168,29 +170,29 @@ def _print(compared: list[ComparisonRow], reference: ReferenceChoice) -> None:
     width = max(len(one.entry.name) for one in compared)
     emit(f"{'':{width}}  {'time':>9}  {'peak':>9}  {'IoU':>6}  {'diff.':>6}  stars")
     for one in compared:
-        trial = one.trial
-        if trial.failure is not None:
-            emit(f"{one.entry.name:{width}}  {trial.failure}")
-            continue
-        agreement = (
-            "     -       -      -"
-            if trial.agreement is None
-            else f"{trial.agreement:6.3f}  {trial.mae:6.4f}  {one.stars or 0:5.1f}"
-        )
-        unstable = " (may be unstable)" if trial.may_be_unstable else ""
-        unstable += " (machine busy)" if is_busy(trial.warnings) else ""
-        emit(
-            f"{one.entry.name:{width}}  {format_seconds(trial.time_s):>9} "
-            f" {format_bytes(trial.peak_bytes):>9}  {agreement} "
-            f" {label_of(one.entry.settings, names)}{unstable}"
-        )
-    busy = distinct(said for one in compared for said in one.trial.warnings if is_busy([said]))
-    for warning in busy:
-        emit(str(warning))
+        text = one.trial.failure or _row(one, names)
+        emit(f"{one.entry.name:{width}}  {text}")
+    busy = distinct(w for one in compared for w in one.trial.warnings if is_busy([w]))
+    emit(*map(str, busy))
     if any(not picture.has_foreground for one in compared for picture in one.trial.pictures):
-        emit(f"{reference.name} has no clear foreground here, so that no agreement is told")
+        emit(f"{reference.name} has no clear foreground here, so agreement is not measured")
         return
     kind = "" if reference.mask else ", which is no ground truth"
     emit(
-        f"agreement with {reference.name}{kind}; stars: of the boundary's F-measure (README, Edge stars)"
+        f"agreement with {reference.name}{kind}; stars: of the boundary's F-measure (docs/measuring.md, Edge stars)"
+    )
+
+
+def _row(one: ComparisonRow, names: Sequence[str]) -> str:
+    """Return a preset's figures."""
+    trial = one.trial
+    agreement = (
+        "     -       -      -"
+        if trial.agreement is None
+        else f"{trial.agreement:6.3f}  {trial.mae:6.4f}  {one.stars or 0:5.1f}"
+    )
+    unstable = " (may be unstable)" if trial.may_be_unstable else ""
+    return (
+        f"{format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement} "
+        f" {label_of(one.entry.settings, names)}{unstable}{busy_mark(trial)}"
     )

@@ -1,4 +1,4 @@
-"""`cut`: pictures in, cut-outs out, and what each took."""
+"""`cut`: cut pictures out one at a time, and print what each took."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Cut out every picture; the bad ones are named and the others done."""
+    """Cut out every picture; log the bad ones, and continue with the others."""
     settings, warnings = _one_at_a_time(arguments)
     with open_streams(
         arguments.images, arguments.output, suffix=arguments.format, is_json=arguments.json
@@ -91,15 +91,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         emit_json({"runs": [run.to_dict() for run in runs]})
     elif arguments.repeat > 1:
-        _print_spread(runs, log if streams.is_written else emit)
+        done = [run for run in runs if isinstance(run, Result)]
+        _print_spread(done, log if streams.is_written else emit)
     return exit_code(runs, is_interrupted=is_interrupted)
 
 
 def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[Message, ...]]:
-    """Make the settings, with a batch of one: the network would run on copies of the one picture.
+    """Return the settings with a batch of one, since the network would run on copies of a picture.
 
     Raises:
-        SettingsError: a batch was asked for by flag; a preset's is left out with a warning.
+        SettingsError: a batch was requested by flag; a preset's is dropped with a warning.
     """
     settings, warnings = parse_settings(arguments)
     size = settings.batch_size
@@ -131,7 +132,7 @@ def _run_all(
     arguments: argparse.Namespace,
     streams: Streams,
 ) -> tuple[list[Run], bool]:
-    """Run every job, telling of each as it is done."""
+    """Run every job, and print each outcome as it comes."""
     runs: list[Run] = []
     write = log if streams.is_written else emit
     try:
@@ -154,17 +155,17 @@ def _run_all(
 
 
 def failure_text(run: Failure) -> str:
-    """Say what failed, naming the picture once."""
+    """Return what failed, with the picture's name once."""
     is_named = run.input == STANDARD or run.message.mentions(Path(run.input))
     return str(run.message) if is_named else f"{run.input}: {run.message}"
 
 
 def _describe(run: Result, *, is_brief: bool) -> list[str]:
-    """Tell a run in a few lines."""
+    """Describe a run in a few lines."""
     effective = run.effective
     stages = " + ".join(f"{name} {format_seconds(value)}" for name, value in run.stages_s.items())
-    told = ("model", "engine", "provider", "precision")
-    how = " ".join(str(effective[key]) for key in told if effective.get(key) not in (None, "cpu"))
+    shown = ("model", "engine", "provider", "precision")
+    how = " ".join(str(effective[key]) for key in shown if effective.get(key) not in (None, "cpu"))
     lines = [f"  time     {format_seconds(run.total_s)} = {stages}"]
     peak_word = "VmHWM" if run.peak_source == "vmhwm" else "sampled"
     lines.append(
@@ -212,26 +213,23 @@ def _focus_text(focus: EffectiveValue) -> Message:
     )
 
 
-def _print_spread(runs: list[Run], write: Callable[..., None]) -> None:
-    """Tell the spread of repeated runs, the cold one apart, and whether it is to be trusted."""
-    done = [run for run in runs if isinstance(run, Result)]
+def _print_spread(done: list[Result], write: Callable[..., None]) -> None:
+    """Print the spread of repeated runs without the first one, and whether it may be unstable."""
     warm = [run for run in done if run.run_index > 0]
     if not warm:
         return
     total = summarise([run.total_s for run in warm])
+    busy = distinct(one for run in warm for one in run.warnings if is_busy([one]))
     write(
         f"warm     median {format_seconds(total.median)}, {format_seconds(total.low)} to"
-        f" {format_seconds(total.high)} (n = {total.n}, the first run left out)"
-    )
-    for text in distinct(one for run in warm for one in run.warnings if is_busy([one])):
-        write(f"warning  {text}")
-    write(
+        f" {format_seconds(total.high)} (n = {total.n}, the first run left out)",
+        *(f"warning  {text}" for text in busy),
         f"peak     {format_bytes(setting_peak_bytes(done))} of the setting: the highest of the load"
-        f" and {len(done)} runs"
+        f" and {len(done)} runs",
     )
     if total.is_unstable() and len({run.input for run in warm}) == 1:
+        deviation = total.standard_deviation / total.mean
         log(
-            "the times may be unstable: their standard deviation is"
-            f" {total.standard_deviation / total.mean:.0%} of their mean; close other programs, or"
-            " give a greater --repeat"
+            f"the times may be unstable: their standard deviation is {deviation:.0%} of their mean;"
+            " close other programs, or increase --repeat"
         )

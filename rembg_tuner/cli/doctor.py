@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has, what is installed, and what is missing with the line that gets it."""
+"""`doctor`: what this machine has, what is installed, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _time(models: list[str]) -> bool:
 
 
 def _format_lines(states: list[FormatState]) -> list[str]:
-    """Lay out what `precision auto` is."""
+    """Return the lines that say what `precision auto` is."""
     if not states:
         return []
     hint = "" if all(state.formats.is_timed for state in states) else "; doctor --time times them"
@@ -111,7 +111,7 @@ _ROWS = {"peaks": "peaks", "measured_trials": "trials", "timings": "timings"}
 
 
 def _measured(found: Diagnosis) -> str:
-    """Say where measurements are kept, how many there are, and how they are forgotten."""
+    """Return where measurements are kept, how many there are, and how to delete them."""
     if found.measured is None:
         return f"{found.measurements} cannot be read"
     rows = ", ".join(f"{found.measured[table]} {word}" for table, word in _ROWS.items())
@@ -120,56 +120,52 @@ def _measured(found: Diagnosis) -> str:
 
 def _lines(found: Diagnosis, formats: list[str]) -> list[str]:
     """Lay the diagnosis out in lines, with those of the number formats."""
+    width = max(len(model.name) for model in found.models)
+    return [
+        *_machine_lines(found),
+        "engines",
+        *(
+            f"  {one.name:12} {one.version or 'not installed'} · {one.detail}"
+            for one in found.engines
+        ),
+        "execution providers of ONNX Runtime",
+        *(
+            f"  {one.name:12} {'present' if one.is_present else f'absent · {one.detail}'}"
+            for one in found.providers
+        ),
+        *formats,
+        "models",
+        *(
+            f"  {one.name:{width}} {one.path or f'not on disk · {one.detail}'}"
+            for one in found.models
+        ),
+    ]
+
+
+def _machine_lines(found: Diagnosis) -> list[str]:
+    """Lay out the machine, and where measurements are kept."""
     quota = "no quota" if found.quota_cpus is None else f"a quota of {found.quota_cpus:g}"
-    limit = (
-        "no limit"
-        if found.memory_limit_bytes is None
-        else f"a limit of {format_bytes(found.memory_limit_bytes)}"
-        + (f" of cgroup {found.memory_cgroup}" if found.memory_cgroup else "")
-    )
-    space = found.address_space_limit_bytes
-    spaces = (
-        []
-        if space is None
-        else [
+    load = "unknown" if found.load_average is None else found.load_average
+    limit = "no limit"
+    if found.memory_limit_bytes is not None:
+        cgroup = f" of cgroup {found.memory_cgroup}" if found.memory_cgroup else ""
+        limit = f"a limit of {format_bytes(found.memory_limit_bytes)}{cgroup}"
+    lines = [
+        f"CPU       {found.cpu}: {found.usable_cpus} usable ({found.affinity_cpus} by affinity,"
+        f" {quota}), load {load}",
+        f"features  {', '.join(found.features) or 'none that matter here'}",
+        f"memory    {format_bytes(found.total_memory_bytes)},"
+        f" {format_bytes(found.available_memory_bytes)} available, {limit}",
+    ]
+    if (space := found.address_space_limit_bytes) is not None:
+        lines.append(
             f"space     each process may use {format_bytes(space)} of address space (ulimit -v);"
             " what does not load here may load without the limit"
-        ]
-    )
-    lines = [
-        (
-            f"CPU       {found.cpu}: {found.usable_cpus} usable ({found.affinity_cpus} by affinity,"
-            f" {quota}), load {found.load_average if found.load_average is not None else 'unknown'}"
-        ),
-        f"features  {', '.join(found.features) or 'none that matter here'}",
-        (
-            f"memory    {format_bytes(found.total_memory_bytes)},"
-            f" {format_bytes(found.available_memory_bytes)} available, {limit}"
-        ),
-        *spaces,
+        )
+    return [
+        *lines,
         f"peaks     {found.peak_source}",
         f"Python    {found.python}, libvips {found.libvips}; PNG is compressed by {found.deflate}",
         f"cache     {found.cache}" + (f" ({found.cache_warning})" if found.cache_warning else ""),
         f"measured  {_measured(found)}",
-        "engines",
     ]
-    for engine in found.engines:
-        state = (
-            f"{engine.version} · {engine.detail}"
-            if engine.version
-            else f"not installed · {engine.detail}"
-        )
-        lines.append(f"  {engine.name:12} {state}")
-    lines.append("execution providers of ONNX Runtime")
-    lines += [
-        f"  {provider.name:12}"
-        f" {'present' if provider.is_present else f'absent · {provider.detail}'}"
-        for provider in found.providers
-    ]
-    lines += [*formats, "models"]
-    width = max(len(model.name) for model in found.models)
-    lines += [
-        f"  {model.name:{width}} {model.path or f'not on disk · {model.detail}'}"
-        for model in found.models
-    ]
-    return lines

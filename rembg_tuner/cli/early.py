@@ -1,8 +1,7 @@
-"""Launch the worker that a command will most likely need before the command itself is imported.
+"""Launch the worker that a command will most likely need, before the command is imported.
 
-Each imports for a fifth of a second, and so they do it at the same time. The guess is a cheap look
-at the words, and nothing depends on its being right: a worker that is not wanted is ended, and the
-right one is started.
+Each imports for a fifth of a second, so they do it at the same time. The engine is guessed from the
+words; after a wrong guess that worker is ended and the right one is started.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ def launch_early(words: Sequence[str]) -> EarlyWorker:
         words: the command and its arguments.
 
     Returns:
-        The worker, or one that is none: where no worker will be needed, where it cannot be told
-        which, and where no process can be started, which the runner finds out again and tells.
+        The worker; an empty one if none will be needed, if it is not clear which, or if no process
+        can be started, which the runner reports later.
     """
     engine = guess_engine(words) if _may_launch() else None
     if engine is None:
@@ -48,10 +47,7 @@ def launch_early(words: Sequence[str]) -> EarlyWorker:
 
 
 def _may_launch() -> bool:
-    """Return whether the process's limits and descriptors are as usual.
-
-    `main` looks at the others first.
-    """
+    """Return whether the process has no address-space limit and all standard descriptors."""
     if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
         return False
     try:
@@ -63,9 +59,7 @@ def _may_launch() -> bool:
 
 
 def guess_engine(words: Sequence[str]) -> str | None:
-    """Return the engine whose worker a command line will most likely need.
-
-    None: none, or it cannot be told.
+    """Return the engine whose worker a command line will most likely need; None: it is not clear.
 
     Args:
         words: the command and its arguments.
@@ -73,25 +67,29 @@ def guess_engine(words: Sequence[str]) -> str | None:
     if len(words) < 2 or words[0] not in COMMANDS or any(word.startswith(_HELP) for word in words):
         return None
     engine, preset = _value_of("--engine", words), _value_of("--preset", words)
-    if engine is not None:
-        return engine if _may_be_launched(engine) else None
-    if preset is None and _value_of("--model", words) is None:
+    if engine is None and preset is None and _value_of("--model", words) is None:
         preset = _DEFAULT_PRESET
-    wanted = None if preset is None else _engine_of(preset)
-    if wanted is not None and (wanted not in ENGINES or ENGINES[wanted].is_stock):
-        return None
-    able = (engine for engine in (wanted, *(spec.name for spec in by_rank())) if engine)
-    return next((engine for engine in able if _may_be_launched(engine)), None)
+    candidates = [engine] if engine is not None else _candidates(preset)
+    return next((name for name in candidates if _may_be_launched(name)), None)
+
+
+def _candidates(preset: str | None) -> list[str]:
+    """Return a preset's engine and then the others by rank; none if the preset's is not ours."""
+    ranked = [spec.name for spec in by_rank()]
+    engine = None if preset is None else _engine_of(preset)
+    if engine is None:
+        return ranked
+    return [engine, *ranked] if engine in ENGINES and not ENGINES[engine].is_stock else []
 
 
 def _engine_of(preset: str) -> str | None:
-    """Return the engine that a preset names; None: it names none, or there is no such preset."""
+    """Return the engine that a preset names; None: it names none, or the preset is unknown."""
     found = (_engine_in(text, preset) for text in _preset_files())
     return next((engine for engine in found if engine is not None), None)
 
 
 def _value_of(flag: str, words: Sequence[str]) -> str | None:
-    """Return the last value that a flag is given; None: it is not given."""
+    """Return the last value of a flag; None: it is not given."""
     found = None
     for i, word in enumerate(words):
         if word == flag and i + 1 < len(words):
@@ -102,7 +100,7 @@ def _value_of(flag: str, words: Sequence[str]) -> str | None:
 
 
 def _preset_files() -> Iterator[str]:
-    """Read the files of presets, as `presets.read_presets` does, the one that goes before the other first."""
+    """Yield the preset files' texts in the order of precedence; see `presets.read_presets`."""
     package = __file__.rsplit(os.sep, 2)[0]
     own = (f"{package}/../presets.yaml", f"{package}/presets.yaml")
     for path in (os.environ.get(_MORE_PRESETS_VARIABLE), *own):
@@ -111,11 +109,11 @@ def _preset_files() -> Iterator[str]:
                 with open(path, encoding="utf-8") as file:  # noqa: PTH123  # pathlib takes a while to import
                     yield file.read()
         except (OSError, ValueError):
-            continue  # it is not there, or the command will say what is wrong with it
+            continue  # missing, or the command will report what is wrong with it
 
 
 def _engine_in(text: str, preset: str) -> str | None:
-    r"""Find a preset's engine in a file of presets, as this program writes them; None: it is not found.
+    r"""Return a preset's engine from the text of a preset file; None: it is not found.
 
     >>> _engine_in("small:\n  settings:\n    engine: ncnn\nother:\n  for: all", "small")
     'ncnn'
@@ -125,18 +123,18 @@ def _engine_in(text: str, preset: str) -> str | None:
         if line[:1].strip():  # the next preset
             return None
         key, _, value = line.strip().partition(": ")
-        # What was measured has an engine too, with a version behind it.
+        # The measured figures have an engine too, followed by its version.
         if key == "engine" and " " not in value:
             return value
     return None
 
 
 def _may_be_launched(engine: str) -> bool:
-    """Return whether an engine is installed, and is not the stock pipeline, whose environment takes longer to make."""
+    """Return whether an engine is installed, and is not stock, whose environment takes longer."""
     spec = ENGINES.get(engine)
     return spec is not None and not spec.is_stock and all(map(_is_installed, spec.packages))
 
 
 def _is_installed(package: str) -> bool:
-    """Return whether a package is there."""
+    """Return whether a package is installed."""
     return any(os.path.isdir(f"{folder}/{package}") for folder in sys.path)  # noqa: PTH112  # as above

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.folder import SweepRecord
     from rembg_tuner.tuning.trials import Trial
 
-_LISTED = 12  # trials in an error message
+_MAX_LISTED = 12  # trials in an error message
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -66,9 +66,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write it; notes go to stderr.
+    """Write the export; log the notes.
 
-    Where nothing fits a sweep's budgets, nothing is written unless a setting is named.
+    If nothing fits a sweep's budgets, nothing is written unless a setting is named.
     """
     source = Path(arguments.preset)
     if source.is_dir():
@@ -84,15 +84,15 @@ def run(arguments: argparse.Namespace) -> int:
     made = export(settings, arguments.to, measured=measured, name=name)
     if arguments.output in (None, STANDARD):
         emit_whole(made.text)
-        _say(made.beside_notes())
+        _log_notes(*made.beside_notes())
     else:
         _write(made, Path(arguments.output))
-    _say(made.notes)
+    _log_notes(*made.notes)
     return DONE
 
 
 def _write(made: Export, target: Path) -> None:
-    """Write the text to a file, or to a folder under its usual name, and copy what it needs beside it.
+    """Write the text to a file or a folder, and copy the files that it needs beside it.
 
     Raises:
         OutputError: it cannot be written.
@@ -111,7 +111,7 @@ def _write(made: Export, target: Path) -> None:
 
 
 def _copy_beside(source: Path, target: Path) -> None:
-    """Copy a file, unless it is there already.
+    """Copy a file, unless the same file is there.
 
     Raises:
         OutputError: it cannot be copied, or another file of its name is there.
@@ -137,17 +137,17 @@ def _copy_beside(source: Path, target: Path) -> None:
     log(f"{target}")
 
 
-def _say(notes: Sequence[Message]) -> None:
-    """Print notes aside."""
+def _log_notes(*notes: Message) -> None:
+    """Log notes."""
     for note in notes:
         log(f"note: {note}")
 
 
 def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None, str]:
-    """Take a preset, with what presets.yaml says was measured of it where that holds here.
+    """Return a preset's settings, its figures in presets.yaml if they apply here, and its name.
 
     Raises:
-        PresetError: there is none of that name.
+        PresetError: the preset is not known.
         SettingsError: a flag was given that chooses from a sweep.
     """
     try:
@@ -160,6 +160,29 @@ def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None
                 preset=arguments.preset,
             )
         ) from error
+    _check_no_sweep_flags(arguments)
+    machine = read_machine()
+    settings, warnings = requested_settings(preset, {}, machine)
+    _log_notes(*warnings)
+    measured = measured_of_preset(preset)
+    if measured is not None and (reason := _why_another(preset, settings, measured, machine)):
+        _log_notes(
+            Message(
+                "what was measured of preset {preset} does not hold here: {reason}",
+                preset=preset.name,
+                reason=reason,
+            )
+        )
+        measured = None
+    return settings, measured, preset.name
+
+
+def _check_no_sweep_flags(arguments: argparse.Namespace) -> None:
+    """Check that no flag was given that chooses from a sweep.
+
+    Raises:
+        SettingsError: with these flags.
+    """
     flags = given_budgets(arguments)
     flags += ["--setting"] if arguments.setting is not None else []
     flags += ["--allow-misses"] if arguments.allow_misses else []
@@ -170,32 +193,16 @@ def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None
                     "{flags} choose from a sweep's folder, and {preset} is a preset; leave them"
                     " out, or name a folder",
                     flags=join_parts(flags),
-                    preset=preset.name,
+                    preset=arguments.preset,
                 )
             ]
         )
-    machine = read_machine()
-    settings, warnings = requested_settings(preset, {}, machine)
-    _say(warnings)
-    measured = measured_of_preset(preset)
-    if measured is not None and (reason := _why_another(preset, settings, measured, machine)):
-        _say(
-            [
-                Message(
-                    "what was measured of preset {preset} does not hold here: {reason}",
-                    preset=preset.name,
-                    reason=reason,
-                )
-            ]
-        )
-        measured = None
-    return settings, measured, preset.name
 
 
 def _why_another(
     preset: Preset, settings: Settings, measured: Measured, machine: Machine
 ) -> Message | None:
-    """Return why a preset's settings are not those that were measured; None: they are."""
+    """Return why a preset's settings differ from the measured ones; None: they are equal."""
     if settings != build_settings(preset.values):
         return Message("its settings are others on this machine")
     if settings.precision != "auto":
@@ -210,7 +217,7 @@ def _why_another(
 
 
 def measured_of_preset(preset: Preset) -> Measured | None:
-    """Give a preset's figures; None: it has none."""
+    """Return a preset's figures; None: it has none."""
     found = preset.measured
     if found is None:
         return None
@@ -231,27 +238,25 @@ def measured_of_preset(preset: Preset) -> Measured | None:
 
 
 def _trial_of(folder: Path, summary: SweepRecord, arguments: argparse.Namespace) -> Trial | None:
-    """Return the trial that is named, else the recommended one, else the nearest if misses are allowed.
+    """Return the named trial, else the recommended one, else the nearest if misses are allowed.
 
     Returns:
-        None: nothing fits, and no setting was named; said on stderr.
+        None: nothing fits, and no setting was named; this is logged.
 
     Raises:
-        SettingsError: the named trial is not there, or failed.
+        SettingsError: the named trial is missing, or failed.
     """
     budgets = parse_budgets(arguments, summary.budgets)
     found = recommend(summary.trials, budgets)
     if arguments.setting is not None:
         trial = find_trial(arguments.setting, summary.trials)
         if misses := budgets.misses(trial):
-            _say(
-                [
-                    Message(
-                        "trial {number} is exported as named; it misses {misses}",
-                        number=trial.number,
-                        misses=join_parts(misses, " and "),
-                    )
-                ]
+            _log_notes(
+                Message(
+                    "trial {number} is exported as named; it misses {misses}",
+                    number=trial.number,
+                    misses=join_parts(misses, " and "),
+                )
             )
         return trial
     if found.chosen is not None:
@@ -259,28 +264,26 @@ def _trial_of(folder: Path, summary: SweepRecord, arguments: argparse.Namespace)
     if found.nearest is None:
         log(f"rembg-tuner: nothing of the sweep in {folder} can be exported: {found.why}")
         return None
-    if arguments.allow_misses:
-        _say(
-            [
-                Message(
-                    "nothing fits the budgets; trial {number}, the nearest, is exported; it misses"
-                    " {misses}",
-                    number=found.nearest.number,
-                    misses=join_parts(found.misses, " and "),
-                )
-            ]
+    if not arguments.allow_misses:
+        log(
+            f"rembg-tuner: nothing fits: {found.why}; export that one by --setting"
+            f" {found.nearest.number} or --allow-misses, or lift what it misses by"
+            f" {' '.join(lifting_flags(found.nearest, budgets))}"
         )
-        return found.nearest
-    log(
-        f"rembg-tuner: nothing fits: {found.why}; export that one by --setting"
-        f" {found.nearest.number} or --allow-misses, or lift what it misses by"
-        f" {' '.join(lifting_flags(found.nearest, budgets))}"
+        return None
+    _log_notes(
+        Message(
+            "nothing fits the budgets; trial {number}, the nearest, is exported; it misses"
+            " {misses}",
+            number=found.nearest.number,
+            misses=join_parts(found.misses, " and "),
+        )
     )
-    return None
+    return found.nearest
 
 
 def find_trial(name: str, trials: Sequence[Trial]) -> Trial:
-    """Find a measured trial by its number, or by its label.
+    """Return a measured trial by its number or its label.
 
     Args:
         name: as a person writes it; a label in upper or lower case.
@@ -291,37 +294,15 @@ def find_trial(name: str, trials: Sequence[Trial]) -> Trial:
     """
     names = differing_knobs([trial.settings for trial in trials])
     labels = {trial.number: str(label_of(trial.settings, names)) for trial in trials}
-    wanted = name.strip()
-    if wanted.isascii() and wanted.isdigit():
-        found = [trial for trial in trials if trial.number == int(wanted)]
-    else:
-        found = [trial for trial in trials if _plain(labels[trial.number]) == _plain(wanted)]
-    if not found:
-        known = [
-            Message("{number}: {label}", number=number, label=label)
-            for number, label in list(labels.items())[:_LISTED]
-        ]
-        if len(labels) > _LISTED:
-            known.append(Message("and {n} more", n=len(labels) - _LISTED))
-        raise SettingsError(
-            [
-                Message(
-                    "--setting {name!r} is not a trial of this sweep, which has {known}",
-                    name=name,
-                    known=join_parts(known, "; "),
-                )
-            ]
-        )
-    if len(found) > 1:
-        raise SettingsError(
-            [
-                Message(
-                    "--setting {name!r} names the trials {trials}; give a number",
-                    name=name,
-                    trials=join_parts(str(one.number) for one in found),
-                )
-            ]
-        )
+    key = _plain(name)
+    by_number = key.isascii() and key.isdigit()
+    found = [
+        trial
+        for trial in trials
+        if (trial.number == int(key) if by_number else _plain(labels[trial.number]) == key)
+    ]
+    if len(found) != 1:
+        raise _not_one(name, found, labels)
     [trial] = found
     if not trial.is_measured:
         raise SettingsError(
@@ -335,6 +316,36 @@ def find_trial(name: str, trials: Sequence[Trial]) -> Trial:
             ]
         )
     return trial
+
+
+def _not_one(name: str, found: Sequence[Trial], labels: dict[int, str]) -> SettingsError:
+    """Return the error of a name that no trial has, or several have."""
+    if found:
+        numbers = join_parts(str(one.number) for one in found)
+        return SettingsError(
+            [
+                Message(
+                    "--setting {name!r} names the trials {trials}; give a number",
+                    name=name,
+                    trials=numbers,
+                )
+            ]
+        )
+    known = [
+        Message("{number}: {label}", number=number, label=label)
+        for number, label in list(labels.items())[:_MAX_LISTED]
+    ]
+    if len(labels) > _MAX_LISTED:
+        known.append(Message("and {n} more", n=len(labels) - _MAX_LISTED))
+    return SettingsError(
+        [
+            Message(
+                "--setting {name!r} is not a trial of this sweep, which has {known}",
+                name=name,
+                known=join_parts(known, "; "),
+            )
+        ]
+    )
 
 
 def _plain(label: str) -> str:

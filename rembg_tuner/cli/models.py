@@ -1,4 +1,4 @@
-"""`models`: what there is, getting it, checking it, its int8 form, and its number formats' agreement."""
+"""`models`: list, download, check, quantise, and measure the agreement of number formats."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rembg_tuner.base.files import open_cache
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_bytes
 from rembg_tuner.cli.console import emit, emit_json, is_terminal, log, show_progress
+from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.flags import add_json
 from rembg_tuner.models.agreement import AgreementWithFp32, remember_agreement
 from rembg_tuner.models.catalogue import (
@@ -124,7 +125,7 @@ def _list(arguments: argparse.Namespace) -> int:
     ]
     if arguments.json:
         emit_json({"models": rows, "unfit": read_unfit()})
-        return 0
+        return DONE
     for row in rows:
         state = "on disk" if row["path"] else f"not here, {row['size'] or 'made by rembg'}"
         commercial = {
@@ -139,23 +140,23 @@ def _list(arguments: argparse.Namespace) -> int:
     for name, reason in read_unfit().items():
         emit(f"{name:22} {reason}")
     emit("next: python -m rembg_tuner models get NAME")
-    return 0
+    return DONE
 
 
 def _get(arguments: argparse.Namespace) -> int:
-    """Get models, one after another; where one cannot be had, the others are."""
+    """Download models, one after another; one that fails does not stop the others."""
     is_whole = True
     for name in arguments.names:
         try:
-            _get_one(find_entry(_understood(name)))
+            _get_one(find_entry(_own_name(name)))
         except TunerError as error:
             is_whole = False
             log(f"rembg-tuner: {error}")
-    return 0 if is_whole else 1
+    return DONE if is_whole else FAILED
 
 
 def _get_one(entry: CatalogueEntry) -> None:
-    """Get a model, and say where it lies."""
+    """Download a model, and print its path."""
     present = entry.find()
     if present is not None:
         emit(f"{entry.name}: on disk already, {present}")
@@ -180,8 +181,8 @@ def _get_one(entry: CatalogueEntry) -> None:
     emit(f"{entry.name}: {path} ({format_bytes(path.stat().st_size)}), checked")
 
 
-def _understood(name: str) -> str:
-    """Give a model's own name, and say so where it was called by another."""
+def _own_name(name: str) -> str:
+    """Return a model's own name, and log an alias."""
     own = MODEL_ALIASES.get(name, name)
     if own != name:
         log(f"model {name} is understood as {own}")
@@ -189,31 +190,34 @@ def _understood(name: str) -> str:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    """Hold every model on disk against its checksum; int8 forms against their records."""
-    names = [_understood(name) for name in arguments.names] or [
-        n for n, entry in read_catalogue().items() if entry.find()
-    ]
-    is_right = True
-    for name in names:
-        forms: list[str | None] = [
-            None,
-            *(e for e in INT8_ENDINGS if read_machine().has_int8(name, e)),
-        ]
-        for int8_for in forms:
-            called = name if int8_for is None else f"{name} int8 for {int8_for}"
-            try:
-                spec = find_model(name, int8_for=int8_for)
-                digest = verify(spec)
-            except ModelError as error:
-                is_right = False
-                log(f"rembg-tuner: {called}: {error}")
-            else:
-                emit(f"{called}: {_checked_text(spec)}; sha256 {digest}")
-    return 0 if is_right else 1
+    """Compare every model on disk with its checksum, and int8 forms with their records."""
+    names = [_own_name(name) for name in arguments.names]
+    names = names or [name for name, entry in read_catalogue().items() if entry.find()]
+    forms = [(name, form) for name in names for form in (None, *_int8_forms(name))]
+    results = [_check_file(name, int8_for) for name, int8_for in forms]
+    return DONE if all(results) else FAILED
+
+
+def _int8_forms(name: str) -> list[str]:
+    """Return the engines for which a model has an int8 form on disk."""
+    return [engine for engine in INT8_ENDINGS if read_machine().has_int8(name, engine)]
+
+
+def _check_file(name: str, int8_for: str | None) -> bool:
+    """Check one file, print the result, and return whether the file is right."""
+    called = name if int8_for is None else f"{name} int8 for {int8_for}"
+    try:
+        spec = find_model(name, int8_for=int8_for)
+        digest = verify(spec)
+    except ModelError as error:
+        log(f"rembg-tuner: {called}: {error}")
+        return False
+    emit(f"{called}: {_checked_text(spec)}; sha256 {digest}")
+    return True
 
 
 def _checked_text(spec: ModelSpec) -> Message:
-    """Return by what a file was found to be right, or why it was not checked."""
+    """Return which checksum a file has, or why it was not checked."""
     if spec.checksums:
         return Message("right, checked by {algorithm}", algorithm=next(iter(spec.checksums)))
     entry = read_catalogue().get(spec.name)
@@ -231,7 +235,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
     from rembg_tuner.quantization.search import Target
 
     target = Target(iou=arguments.least_iou, mae=arguments.most_difference)
-    model = find_model(_understood(arguments.name))
+    model = find_model(_own_name(arguments.name))
     place = int8_place(model, arguments.engine)
     folder = Path(arguments.output) if arguments.output else place.parent
     refuse_no_home(folder)
@@ -256,14 +260,14 @@ def _quantize(arguments: argparse.Namespace) -> int:
         )
     if arguments.json:
         emit_json({"path": str(made.path), "is_used": is_used, **made.record})
-        return 0
+        return DONE
     _print_made(made, arguments.engine)
     if is_used:
         emit(
             f"next: python -m rembg_tuner cut PICTURE --model {shlex.quote(model.name)} --engine"
             f" {arguments.engine} --precision int8"
         )
-        return 0
+        return DONE
     files = shlex.join(str(path) for path in (made.path, made.path.with_suffix(".json")))
     used_from = shlex.quote(str(place.parent))
     emit("  it is not used from there, so its agreement is not kept for precision auto")
@@ -272,11 +276,11 @@ def _quantize(arguments: argparse.Namespace) -> int:
         f" agreement {shlex.quote(model.name)} --engine {arguments.engine} --pictures"
         f" {shlex.quote(arguments.pictures)}"
     )
-    return 0
+    return DONE
 
 
 def _is_used(model: ModelSpec, made: QuantizedModel, engine: str) -> bool:
-    """Tell whether what was made is the form that `--precision int8` finds."""
+    """Return whether the new form is the one that `--precision int8` finds."""
     try:
         found = find_model(model.name, int8_for=engine)
     except ModelError:
@@ -285,7 +289,7 @@ def _is_used(model: ModelSpec, made: QuantizedModel, engine: str) -> bool:
 
 
 def _print_made(made: QuantizedModel, engine: str) -> None:
-    """Print what was made, and what each part of it costs."""
+    """Print the int8 form's agreement, and what each part costs."""
     emit(f"{made.path} ({format_bytes(made.path.stat().st_size)}), for engine {engine}")
     emit(
         f"  agreement with fp32: IoU {made.agreement.iou:.3f}, mean difference"
@@ -303,10 +307,10 @@ def _print_made(made: QuantizedModel, engine: str) -> None:
 
 
 def _agreement(arguments: argparse.Namespace) -> int:
-    """Measure how a model's number formats agree with fp32 here, and keep it for `precision auto`."""
+    """Measure how a model's number formats agree with fp32 here, and keep it for precision auto."""
     from rembg_tuner.quantization.formats import measure_formats
 
-    model = _understood(arguments.name)
+    model = _own_name(arguments.name)
     machine, (cache, _) = read_machine(), open_cache()
     engine = arguments.engine or machine.best_engine
     found = measure_formats(
@@ -322,4 +326,4 @@ def _agreement(arguments: argparse.Namespace) -> int:
     if arguments.json:
         rows = {precision: asdict(agreement) for precision, agreement in found.items()}
         emit_json({"model": model, "engine": engine, "agreement": rows})
-    return 0
+    return DONE

@@ -111,20 +111,27 @@ def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str
     """Print the fastest trials, and the recommended or nearest one wherever it is."""
     measured = sorted((t for t in trials if t.is_measured), key=lambda t: t.time_s or 0)
     pick = found.chosen or found.nearest
-    shown = [t for i, t in enumerate(measured) if i < _MAX_ROWS or t is pick]
+    shown = measured[:_MAX_ROWS] + [t for t in measured[_MAX_ROWS:] if t is pick]
     if shown:
         emit(f"{'trial':>5}  {'time':>9}  {'peak':>9}  {'agree':>6}  setting")
     for trial in shown:
-        busy = " (machine busy)" if is_busy(trial.warnings) else ""
-        mark = "*" if trial is found.chosen else "~" if trial is found.nearest else " "
-        agreement = "-" if trial.agreement is None else f"{trial.agreement:.3f}"
+        mark = "*" if trial is found.chosen else "~" if trial is pick else " "
         emit(
-            f"{trial.number:>5}  {format_seconds(trial.time_s):>9} "
-            f" {format_bytes(trial.peak_bytes):>9}  {agreement:>6}"
-            f" {mark}{label_of(trial.settings, names)}{busy}"
+            f"{trial.number:>5}  {_figures(trial)} {mark}{label_of(trial.settings, names)}{busy_mark(trial)}"
         )
     if len(measured) > len(shown):
         emit(f"… {len(measured) - len(shown)} more in the report")
+
+
+def _figures(trial: Trial) -> str:
+    """Return a trial's figures in the table's columns."""
+    agreement = "-" if trial.agreement is None else f"{trial.agreement:.3f}"
+    return f"{format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement:>6}"
+
+
+def busy_mark(trial: Trial) -> str:
+    """Return the mark of a trial that was measured while the machine was busy."""
+    return " (machine busy)" if is_busy(trial.warnings) else ""
 
 
 def _print_nothing_fits(

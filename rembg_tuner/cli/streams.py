@@ -1,6 +1,6 @@
-"""One picture from standard input, one cut-out to standard output, by way of a temporary folder.
+"""One picture from standard input, one cut-out to standard output, through a temporary folder.
 
-A picture travels as a path, since the worker reads it twice and the libraries want to seek in it.
+A picture travels as a path, since the worker reads it twice and the libraries seek in it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from rembg_tuner.base.errors import OutputError, PictureError, SettingsError
 from rembg_tuner.base.messages import Message
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 STANDARD = "-"
 STREAM_FORMATS = tuple(suffix.removeprefix(".") for suffix in OUTPUT_SUFFIXES)
-MAX_INPUT_BYTES = 2 * 2**30  # an uncompressed TIFF of the greatest size; more is hardly meant
+MAX_INPUT_BYTES = 2 * 2**30  # the largest uncompressed TIFF that is accepted
 _PIECE_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streams:
-    """What a command line's words stand for.
+    """The paths that a command line's words mean.
 
     Attributes:
         images: paths of the pictures; standard input's is a temporary file.
         output: as -o; standard output's is a temporary file.
-        names: what a person calls each temporary file, by its path.
+        names: how messages name each temporary file, by its path.
     """
 
     images: list[str]
@@ -59,7 +59,7 @@ class Streams:
         return replace(run, input=picture, output=output, warnings=warnings)
 
     def write(self, run: Result | Failure | None) -> None:
-        """Write the cut-out to standard output, if it goes there and was made.
+        """Write the cut-out to standard output, if it goes there and exists.
 
         Raises:
             BrokenPipeError, OutputError: it cannot be written.
@@ -73,7 +73,7 @@ class Streams:
 def open_streams(
     images: Sequence[str], output: str | None, *, suffix: str | None, is_json: bool
 ) -> Iterator[Streams]:
-    """Read standard input where it is asked for; the temporary folder goes when the block ends.
+    """Read standard input if it is named; the temporary folder is deleted when the block ends.
 
     Args:
         images: as the command line names them; `-`: standard input.
@@ -82,29 +82,18 @@ def open_streams(
         is_json: whether a JSON document goes to standard output.
 
     Raises:
-        SettingsError: a stream cannot be what it is asked to be.
+        SettingsError: a stream cannot be used as asked.
         PictureError: standard input cannot be read, or is too large.
         OutputError: there is no room for it.
     """
     is_read = STANDARD in images
     is_written = output == STANDARD or (is_read and output is None)
-    _refuse(images, is_read=is_read, is_written=is_written, suffix=suffix, is_json=is_json)
+    _check(images, is_read=is_read, is_written=is_written, suffix=suffix, is_json=is_json)
     if not is_read and not is_written:
         yield Streams(images=list(images), output=output, names={})
         return
-    with contextlib.ExitStack() as stack:
-        try:
-            folder = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="rembg-tuner-cut-"))
-            )
-        except OSError as error:
-            raise OutputError(
-                Message(
-                    "there is no temporary folder for the picture: {reason}; set TMPDIR to one that"
-                    " can be written",
-                    reason=error.strerror,
-                )
-            ) from error
+    with _temporary_folder() as name:
+        folder = Path(name)
         picture = folder / "stdin"
         cutout = folder / f"stdout.{suffix or STREAM_FORMATS[0]}"
         if is_read:
@@ -117,60 +106,92 @@ def open_streams(
         )
 
 
-def _refuse(
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Create a temporary folder.
+
+    Raises:
+        OutputError: there is no room for it.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix="rembg-tuner-cut-")
+    except OSError as error:
+        raise OutputError(
+            Message(
+                "there is no temporary folder for the picture: {reason}; set TMPDIR to one that can"
+                " be written",
+                reason=error.strerror,
+            )
+        ) from error
+
+
+def _check(
     images: Sequence[str], *, is_read: bool, is_written: bool, suffix: str | None, is_json: bool
 ) -> None:
-    """Refuse what a stream cannot be.
+    """Check that the streams can be what they are asked to be.
 
     Raises:
         SettingsError: with what to do instead.
     """
-    problems: list[Message] = []
-    if (is_read or is_written) and len(images) > 1:
-        problems.append(
+    read_from = _state(sys.stdin) if is_read else None
+    written_to = _state(sys.stdout) if is_written and not is_json else None
+    checks = (
+        (
+            (is_read or is_written) and len(images) > 1,
             Message(
                 "- is for one picture, and {count} are named; give one, or name a folder by -o",
                 count=len(images),
-            )
-        )
-    if is_written and is_json:
-        problems.append(
-            Message("standard output cannot take both the picture and --json; name a file by -o")
-        )
-    if suffix is not None and not is_written:
-        problems.append(
-            Message("--format is for standard output (-o -); a file's format is its name's end")
-        )
-    if is_read and sys.stdin is None:
-        problems.append(Message("standard input is closed; give the path of a picture"))
-    elif is_read and sys.stdin.isatty():
-        problems.append(
+            ),
+        ),
+        (
+            is_written and is_json,
+            Message("standard output cannot take both the picture and --json; name a file by -o"),
+        ),
+        (
+            suffix is not None and not is_written,
+            Message("--format is for standard output (-o -); a file's format is its name's end"),
+        ),
+        (
+            read_from == "closed",
+            Message("standard input is closed; give the path of a picture"),
+        ),
+        (
+            read_from == "terminal",
             Message(
                 "standard input is a terminal; give it a picture (rembg-tuner cut - -o - < cup.jpg"
                 " > cup.png), or a path instead of -"
-            )
-        )
-    if is_written and not is_json and sys.stdout is None:
-        problems.append(Message("standard output is closed; name a file by -o"))
-    elif is_written and not is_json and sys.stdout.isatty():
-        problems.append(
+            ),
+        ),
+        (
+            written_to == "closed",
+            Message("standard output is closed; name a file by -o"),
+        ),
+        (
+            written_to == "terminal",
             Message(
                 "standard output is a terminal, which cannot show the picture; send it to a file (>"
                 " cup.png), or name one by -o"
-            )
-        )
-    if problems:
+            ),
+        ),
+    )
+    if problems := [message for is_problem, message in checks if is_problem]:
         raise SettingsError(problems)
+
+
+def _state(stream: IO[str] | None) -> str | None:
+    """Return why a standard stream cannot carry a picture; None: it can."""
+    if stream is None:
+        return "closed"
+    return "terminal" if stream.isatty() else None
 
 
 def _read_input(target: Path) -> None:
     """Copy standard input to a file.
 
-    What does not begin as a picture is not read on, and fails in its run.
+    Reading ends where the beginning is not a picture's, and the run fails with the reason.
 
     Raises:
         PictureError: it cannot be read, or is too large.
-        OutputError: it cannot be kept.
+        OutputError: the copy cannot be written.
     """
     done = 0
     try:
@@ -200,7 +221,7 @@ def _read_input(target: Path) -> None:
 
 
 def _read_piece() -> bytes:
-    """Read some of standard input; nothing: its end.
+    """Read a piece of standard input; empty: its end.
 
     Raises:
         PictureError: it cannot be read.

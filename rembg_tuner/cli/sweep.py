@@ -68,27 +68,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the knobs that are not an axis; default: the knobs' own defaults",
     )
-    for flag, read, summary in (
-        (
-            "--trials",
-            whole_number(1),
-            "measure N of them, by a guided search (Optuna's TPE); default: all",
-        ),
-        (
-            "--rounds",
-            whole_number(1),
-            "timed runs of each picture in a trial, after a warm-up; default: 3",
-        ),
-        (
-            "--confirm",
-            whole_number(0),
-            "workers in which the best are measured again at the end, the recommended one first;"
-            f" 0: none; default: {CONFIRMING}",
-        ),
-        # up to the largest seed that numpy accepts, which the guided search uses
-        ("--seed", whole_number(0, 2**32 - 1), "of the order of trials; default: 0"),
-    ):
-        parser.add_argument(flag, type=read, metavar="N", help=summary)
+    _add_numbers(parser)
     parser.add_argument(
         "--reference",
         metavar="PRESET|MODEL|MASK|DIR",
@@ -119,6 +99,31 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     add_budgets(parser)
     add_axes(parser)
+
+
+def _add_numbers(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags that take a number."""
+    for flag, read, summary in (
+        (
+            "--trials",
+            whole_number(1),
+            "measure N of them, by a guided search (Optuna's TPE); default: all",
+        ),
+        (
+            "--rounds",
+            whole_number(1),
+            "timed runs of each picture in a trial, after a warm-up; default: 3",
+        ),
+        (
+            "--confirm",
+            whole_number(0),
+            "workers in which the best are measured again at the end, the recommended one first;"
+            f" 0: none; default: {CONFIRMING}",
+        ),
+        # up to the largest seed that numpy accepts, which the guided search uses
+        ("--seed", whole_number(0, 2**32 - 1), "of the order of trials; default: 0"),
+    ):
+        parser.add_argument(flag, type=read, metavar="N", help=summary)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -254,10 +259,10 @@ def _keep_preset_figures(trials: Sequence[Trial]) -> None:
         with contextlib.suppress(SettingsError, ModelError, OSError):  # it cannot run here
             keys.add(_identity(requested_settings(preset, {}, machine)[0], machine))
     for trial in trials:
-        if trial.was_measured_before or is_busy(trial.warnings):
+        if trial.was_measured_before or is_busy(trial.warnings) or not trial.is_measured:
             continue
-        if not trial.is_measured or trial.time_s is None or trial.peak_bytes is None:
-            continue
+        assert trial.time_s is not None
+        assert trial.peak_bytes is not None
         figures = PresetFigures(
             time_s=trial.time_s,
             low_s=trial.time_low_s or trial.time_s,

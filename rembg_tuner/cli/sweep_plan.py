@@ -1,7 +1,4 @@
-"""What `sweep` is to measure.
-
-A new plan of its flags, or the plan of the folder that is resumed.
-"""
+"""What `sweep` measures: a new plan from its flags, or the plan of the folder to resume."""
 
 from __future__ import annotations
 
@@ -27,12 +24,14 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    Contradiction = tuple[Message, Message]  # what a flag says, and what the plan has
+
 
 def plan_of_flags(arguments: argparse.Namespace) -> Plan:
-    """Make the plan that the arguments ask for.
+    """Return the plan that the arguments ask for.
 
     With --resume it is the plan of the folder in -o: budgets, --confirm and more --trials may be
-    given anew, and any other flag must say what the plan says.
+    given again, and any other flag must agree with the plan.
 
     Raises:
         SettingsError: no picture is named, or a flag contradicts the plan.
@@ -42,23 +41,7 @@ def plan_of_flags(arguments: argparse.Namespace) -> Plan:
     if there is not None:
         return _resumed(arguments, there, folder / PLAN_FILE)
     if not arguments.images:
-        why = Message("a sweep needs pictures")
-        if arguments.resume:
-            why = Message(
-                "{folder} holds no sweep to resume ({file} is not there)",
-                folder=folder,
-                file=PLAN_FILE,
-            )
-        raise SettingsError(
-            [
-                Message(
-                    "{why}; name pictures or folders, such as: rembg-tuner sweep my-pictures/ -o"
-                    " {folder}",
-                    why=why,
-                    folder=folder,
-                )
-            ]
-        )
+        raise _no_pictures(folder, is_resumed=arguments.resume)
     axes = given_knobs(arguments)
     log_sizes(axes)
     return Plan(
@@ -75,8 +58,27 @@ def plan_of_flags(arguments: argparse.Namespace) -> Plan:
     )
 
 
+def _no_pictures(folder: Path, *, is_resumed: bool) -> SettingsError:
+    """Return the error of a sweep without pictures."""
+    why = Message("a sweep needs pictures")
+    if is_resumed:
+        why = Message(
+            "{folder} holds no sweep to resume ({file} is not there)", folder=folder, file=PLAN_FILE
+        )
+    return SettingsError(
+        [
+            Message(
+                "{why}; name pictures or folders, such as: rembg-tuner sweep my-pictures/ -o"
+                " {folder}",
+                why=why,
+                folder=folder,
+            )
+        ]
+    )
+
+
 def _base_of(preset: str | None) -> Settings:
-    """Give the knobs that are no axis, and print what the preset loses here."""
+    """Return the knobs that are not an axis, and log what the preset loses on this machine."""
     if preset is None:
         return Settings()
     base, warnings = requested_settings(find_preset(preset), {}, read_machine())
@@ -86,7 +88,7 @@ def _base_of(preset: str | None) -> Settings:
 
 
 def _resumed(arguments: argparse.Namespace, there: Plan, file: Path) -> Plan:
-    """Take a folder's plan, with what may be given anew.
+    """Return a folder's plan, with the flags that may be given again.
 
     Raises:
         SettingsError: with every flag that contradicts it.
@@ -117,63 +119,64 @@ def _resumed(arguments: argparse.Namespace, there: Plan, file: Path) -> Plan:
     )
 
 
-def _contradicting_values(
-    arguments: argparse.Namespace, there: Plan
-) -> list[tuple[Message, Message]]:
-    """List the flags that are no axis and say something else than the plan, each with what the plan has."""
-    found: list[tuple[Message, Message]] = []
-    if arguments.images:
-        named = [Path(name) for name in find_and_log(arguments.images).images]
-        if {path.absolute() for path in named} != {path.absolute() for path in there.pictures}:
-            found.append(
-                (
-                    Message("IMAGE {pictures}", pictures=_listed(named)),
-                    Message("the pictures {pictures}", pictures=_listed(there.pictures)),
-                )
-            )
-    if arguments.reference is not None and _absolute(arguments.reference) != _absolute(
-        there.reference
-    ):
-        planned = (
-            Message("the reference {reference}", reference=there.reference)
-            if there.reference
-            else Message("the model in fp32 as its reference")
-        )
-        found.append((Message("--reference {reference}", reference=arguments.reference), planned))
-    for name in ("rounds", "seed"):
-        given, planned_value = getattr(arguments, name), getattr(there, name)
-        if given is not None and given != planned_value:
-            found.append(
-                (
-                    Message("--{knob} {value}", knob=name, value=given),
-                    Message("{knob} {value}", knob=name, value=planned_value),
-                )
-            )
-    if arguments.again and not there.again:
-        found.append(
+def _contradicting_values(arguments: argparse.Namespace, there: Plan) -> list[Contradiction]:
+    """List the flags, axes left out, that differ from the plan."""
+    trials = there.trials if arguments.trials is None else arguments.trials
+    is_fewer = trials is not None and (there.trials is None or trials < there.trials)
+    rows = [
+        _pictures_row(arguments.images, there),
+        _reference_row(arguments.reference, there),
+        *(
             (
-                Message("--again"),
-                Message("trials taken from what was measured on this machine before"),
+                getattr(arguments, name) not in (None, getattr(there, name)),
+                Message("--{knob} {value}", knob=name, value=getattr(arguments, name)),
+                Message("{knob} {value}", knob=name, value=getattr(there, name)),
             )
-        )
-    if arguments.trials is not None and (there.trials is None or arguments.trials < there.trials):
-        planned = (
+            for name in ("rounds", "seed")
+        ),
+        (
+            arguments.again and not there.again,
+            Message("--again"),
+            Message("trials taken from what was measured on this machine before"),
+        ),
+        (
+            is_fewer,
+            Message("--trials {trials}", trials=trials),
             Message("all of its settings")
             if there.trials is None
-            else Message("{trials} trials, and can only get more", trials=there.trials)
-        )
-        found.append((Message("--trials {trials}", trials=arguments.trials), planned))
-    return found
+            else Message("{trials} trials, and can only get more", trials=there.trials),
+        ),
+    ]
+    return [(given, planned) for differs, given, planned in rows if differs]
 
 
-def _contradicting_axes(
-    arguments: argparse.Namespace, there: Plan
-) -> list[tuple[Message, Message]]:
-    """List the axes' flags that have other values than the plan.
+def _pictures_row(images: list[str], there: Plan) -> tuple[bool, Message, Message]:
+    """Return whether the named pictures differ from the plan's, with both texts."""
+    pictures = tuple(map(Path, find_and_log(images).images)) if images else there.pictures
+    given, planned = ({path.absolute() for path in one} for one in (pictures, there.pictures))
+    return (
+        given != planned,
+        Message("IMAGE {pictures}", pictures=_first_names(pictures)),
+        Message("the pictures {pictures}", pictures=_first_names(there.pictures)),
+    )
 
-    A knob that is no axis there has one value.
-    """
-    found: list[tuple[Message, Message]] = []
+
+def _reference_row(given: str | None, there: Plan) -> tuple[bool, Message, Message]:
+    """Return whether --reference differs from the plan's, with both texts."""
+    reference = there.reference if given is None else given
+    planned = Message("the model in fp32 as its reference")
+    if there.reference:
+        planned = Message("the reference {reference}", reference=there.reference)
+    return (
+        _absolute(reference) != _absolute(there.reference),
+        Message("--reference {reference}", reference=reference),
+        planned,
+    )
+
+
+def _contradicting_axes(arguments: argparse.Namespace, there: Plan) -> list[Contradiction]:
+    """List the axes' flags whose values differ from the plan; other knobs have one value there."""
+    found: list[Contradiction] = []
     base = there.base.to_dict()
     for name, values in given_knobs(arguments).items():
         given, planned = list(values), list(there.axes.get(name, (base[name],)))
@@ -187,10 +190,8 @@ def _contradicting_axes(
     return found
 
 
-def _contradicting_preset(
-    arguments: argparse.Namespace, there: Plan
-) -> list[tuple[Message, Message]]:
-    """List the preset's knobs that are no axis and differ from the plan's."""
+def _contradicting_preset(arguments: argparse.Namespace, there: Plan) -> list[Contradiction]:
+    """List the preset's knobs that are not an axis and differ from the plan's."""
     if arguments.preset is None:
         return []
     given, planned = _base_of(arguments.preset).to_dict(), there.base.to_dict()
@@ -215,8 +216,8 @@ def _absolute(reference: str) -> str:
     return str(path.absolute()) if reference and path.exists() else reference
 
 
-def _listed(paths: Sequence[Path]) -> Message:
-    """Return the first pictures' names."""
+def _first_names(paths: Sequence[Path]) -> Message:
+    """Return the first three pictures' names."""
     named = join_parts(paths[:3])
     if len(paths) <= 3:
         return Message("{paths}", paths=named)
@@ -224,7 +225,7 @@ def _listed(paths: Sequence[Path]) -> Message:
 
 
 def _words(values: Sequence[object]) -> str:
-    """Write values as their flag takes them."""
+    """Return values as their flag takes them."""
     return ",".join(
         {True: "on", False: "off"}[one] if isinstance(one, bool) else str(one) for one in values
     )

@@ -44,12 +44,12 @@ class Row:
     """One contestant on one picture.
 
     Attributes:
-        times_as_fast: stock's median time over this one's; None for what stock did not run.
+        times_as_fast: stock's median time over this one's; None: stock did not run the picture.
         peak_bytes: the setting's peak: the highest of load and all runs, warm-ups included.
         peak_share: this peak over stock's.
         size_ratio: this file's size over stock's.
-        outside_engine_s: median of total less predict.
-        of_before: None: it is not compared with the release before, or is that release.
+        outside_engine_s: median of total minus predict.
+        of_before: None: not compared with the release before, or is that release.
         parent_cpu_s: None: another process measured it.
     """
 
@@ -78,12 +78,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchReport:
-    """All rows, the cold starts, what was left out and why, and where and when.
+    """All rows, the cold starts, what was left out and why, the machine and the date.
 
     Attributes:
         held_to: the instruction set that OpenVINO was held to; None: the CPU's own.
-        before: the release before; None: it took no part.
-        busy: that the machine was busy with other work, once; empty: it was quiet.
+        before: the release before; None: it was not measured.
+        busy: the distinct warnings that the machine was busy; empty: it was quiet.
     """
 
     date: str
@@ -109,7 +109,7 @@ def make_report(
     held_to: str | None = None,
     before: Release | None = None,
 ) -> BenchReport:
-    """Compute the rows; stock rembg of the same picture is what the others are compared with."""
+    """Compute the rows; the others are compared with stock rembg on the same picture."""
     found = {(bout.contestant, bout.picture): bout for bout in bouts}
     rows = [
         _row(
@@ -119,41 +119,29 @@ def make_report(
         )
         for bout in bouts
     ]
+    environments = [bout.rounds[-1].environment for bout in bouts]
     versions: dict[str, str] = {}
-    for bout in bouts:
-        versions = {**bout.rounds[-1].environment["versions"], **versions}
+    for environment in environments:
+        versions = {**environment["versions"], **versions}
+    features = sorted(read_host().features)
+    warnings = [one for bout in bouts for run in bout.rounds for one in run.warnings]
     return BenchReport(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         commit=commit_of(Path(__file__).parent),
-        environment={
-            **bouts[0].rounds[-1].environment,
-            "versions": versions,
-            "features": sorted(read_host().features),
-        },
+        environment={**environments[0], "versions": versions, "features": features},
         left_out=left_out,
         rows=rows,
         cold_starts=cold,
         held_to=held_to,
         before=before,
-        busy=tuple(
-            str(one)
-            for one in distinct(
-                one
-                for bout in bouts
-                for run in bout.rounds
-                for one in run.warnings
-                if is_busy([one])
-            )
-        ),
+        busy=tuple(map(str, distinct(one for one in warnings if is_busy([one])))),
     )
 
 
 def _row(bout: Bout, stock: Bout | None, before: Bout | None) -> Row:
     """Compute one row."""
     total = summarise([run.total_s for run in bout.rounds])
-    peak = bout.peak_bytes()
     last = bout.rounds[-1]
-    stock_peak = stock.peak_bytes() if stock else None
     return Row(
         contestant=bout.contestant,
         picture=bout.picture,
@@ -162,10 +150,10 @@ def _row(bout: Bout, stock: Bout | None, before: Bout | None) -> Row:
         low_s=total.low,
         high_s=total.high,
         is_unstable=total.is_unstable(),
-        times_as_fast=median(r.total_s for r in stock.rounds) / total.median if stock else None,
-        peak_bytes=peak,
+        times_as_fast=median(run.total_s for run in stock.rounds) / total.median if stock else None,
+        peak_bytes=bout.peak_bytes(),
         peak_source=last.peak_source,
-        peak_share=peak / stock_peak if peak and stock_peak else None,
+        peak_share=_peak_share(bout, stock) if stock else None,
         output_bytes=last.output_bytes,
         size_ratio=last.output_bytes / stock.rounds[-1].output_bytes if stock else None,
         stages_s={name: _stage_s(bout, name) for name in last.stages_s},
@@ -179,25 +167,30 @@ def _row(bout: Bout, stock: Bout | None, before: Bout | None) -> Row:
     )
 
 
+def _peak_share(bout: Bout, other: Bout) -> float | None:
+    """Return a bout's peak over another's; None: one of them is not known."""
+    peak, others = bout.peak_bytes(), other.peak_bytes()
+    return peak / others if peak and others else None
+
+
 def _stage_s(bout: Bout, name: str) -> float:
-    """Return the median time of a stage; a run that had no such stage spent none in it."""
+    """Return the median time of a stage; 0 for runs without it."""
     return median(run.stages_s.get(name, 0.0) for run in bout.rounds)
 
 
 def _of_before(bout: Bout, before: Bout) -> OfBefore:
     """Compare a bout with its twin in the release before."""
-    peak, peak_before = bout.peak_bytes(), before.peak_bytes()
     return OfBefore(
         total=median(run.total_s for run in bout.rounds)
         / median(run.total_s for run in before.rounds),
         write=_stage_s(bout, "write") / _stage_s(before, "write"),
-        peak=peak / peak_before if peak and peak_before else None,
+        peak=_peak_share(bout, before),
         output=bout.rounds[-1].output_bytes / before.rounds[-1].output_bytes,
     )
 
 
 def format_report(report: dict[str, Any]) -> str:
-    """Lay the whole report out as Markdown."""
+    """Return the whole report as Markdown."""
     rows = report["rows"]
     has_before = any(row.get("of_before") for row in rows)
     head = (
@@ -227,7 +220,7 @@ def format_report(report: dict[str, Any]) -> str:
 
 
 def machine_text(report: dict[str, Any]) -> str:
-    """Write where and when it was measured, and with what it was compared."""
+    """Return the machine, the date, and the release compared with."""
     machine = report["environment"]
     features = machine.get("features")
     formats = f" {formats_text(fast_formats_of(features))}" if isinstance(features, list) else ""
@@ -241,7 +234,7 @@ def machine_text(report: dict[str, Any]) -> str:
 
 
 def _line(row: dict[str, Any], *, has_before: bool) -> str:
-    """Write one row of the table."""
+    """Return one row of the table."""
     stages = row["stages_s"]
     cells = [
         row["picture"],
@@ -264,7 +257,7 @@ def _line(row: dict[str, Any], *, has_before: bool) -> str:
 
 
 def _of_before_text(ratios: dict[str, Any] | None) -> str:
-    """Write the ratios to the release before."""
+    """Return the ratios to the release before."""
     if not ratios:
         return ""
     values = (ratios["total"], ratios["write"], ratios["peak"], ratios["output"])
@@ -272,7 +265,7 @@ def _of_before_text(ratios: dict[str, Any] | None) -> str:
 
 
 def cold_lines(cold: dict[str, Any]) -> list[str]:
-    """Write the cold starts as a table."""
+    """Return the cold starts as a table."""
     stock = median(cold["stock_s"])
     lines = [
         f"From a process's start to the file, {cold['picture']}, n = {len(cold['stock_s'])}:",
