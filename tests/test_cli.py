@@ -56,7 +56,7 @@ def png_with_header(width: int, height: int) -> bytes:
 def _misuse_table() -> list[object]:
     """List misuses: words, and what the message must hold."""
     return [
-        pytest.param(["-o", "x.bmp"], ["x.bmp", ".png, .webp or .jpg"], id="unwritten-format"),
+        pytest.param(["-o", "x.bmp"], ["x.bmp", ".png, .webp, .jpg"], id="unwritten-format"),
         pytest.param(["-o", "x.jpg"], ["JPEG", "--background"], id="jpeg-without-background"),
         pytest.param(
             ["--engine", "openvino", "--mem-pattern"],
@@ -225,7 +225,7 @@ def _bad_pictures() -> list[object]:
         ),
         pytest.param(lambda p: p.write_bytes(png_with_header(0, 10)), "damaged", id="no-width"),
         pytest.param(lambda p: p.mkdir(), "folder", id="folder"),
-        pytest.param(lambda _: None, "not there", id="absent"),
+        pytest.param(lambda _: None, "does not exist", id="absent"),
     ]
 
 

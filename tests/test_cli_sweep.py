@@ -400,7 +400,7 @@ def test_a_killed_sweep_recommends_what_it_has(
     assert "budgets: peak at most 150 MiB" in said.err
     assert "recommended: trial 0, " in said.out
     assert main(["export", str(folder), "--to", "compose"]) == 0
-    assert "100 MiB peak measured" in capsys.readouterr().out
+    assert "100 MiB measured peak" in capsys.readouterr().out
     bench.kill_after = None
     assert main(["sweep", "--resume", "-o", str(folder)]) == 0
     assert "1 trial done before" in capsys.readouterr().err
