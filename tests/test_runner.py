@@ -1028,7 +1028,7 @@ def _cut_short(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        pytest.param(_absent, "is not there", id="absent"),
+        pytest.param(_absent, "does not exist", id="absent"),
         pytest.param(_empty, "is empty (0 bytes)", id="empty"),
         pytest.param(_text, "is not a picture in a supported format", id="text"),
         pytest.param(_folder, "is a folder", id="folder"),

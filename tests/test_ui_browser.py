@@ -1017,7 +1017,7 @@ def test_a_model_is_got_with_a_button_and_a_bar(visitor: Visitor, address: str) 
     assert page.locator(".rt-models .rt-failed").count() == 0
     page.click("[data-get=silueta]")  # goes on, and the whole is not the released file
     page.wait_for_selector(".rt-models .rt-failed", timeout=RUN_TIMEOUT_MS)
-    assert "another file than the released silueta.onnx" in visitor.text(".rt-models .rt-failed")
+    assert "different file than the released silueta.onnx" in visitor.text(".rt-models .rt-failed")
     page.click("[data-get=u2net_human_seg]")
     page.wait_for_function("() => document.querySelectorAll('.rt-models .rt-failed').length === 2")
     assert "404" in "".join(page.locator(".rt-models .rt-failed").all_inner_texts())

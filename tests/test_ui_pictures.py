@@ -385,7 +385,7 @@ def test_the_inspector_keeps_limits_and_starts_anew(inspector: Inspector, tmp_pa
     with pytest.raises(PictureTooLargeError, match="60 x 40 px"):
         inspector.make_original(picture, target, max_pixels=2399)
     inspector._process.kill()
-    with pytest.raises(PictureError, match="not there"):
+    with pytest.raises(PictureError, match="does not exist"):
         inspector.inspect(tmp_path / "absent.png", max_pixels=2400)
     found = inspector.inspect(picture, max_pixels=2400)
     assert (found.width, found.height, found.is_shown) == (60, 40, False)

@@ -131,6 +131,10 @@ class RunnerSlot:
         """End the workers."""
         self.runner.__exit__(None, None, None)
 
+    def trial_runner(self, machine: Machine | None = None) -> Runner:
+        """Return a new runner with a share of the CPUs; the warm workers are not touched."""
+        return Runner(slots=self.size, history="visitors", load=self.load, machine=machine)
+
     def cancel(self) -> None:
         """Stop the run in progress."""
         self.runner.cancel()
@@ -167,7 +171,7 @@ class PictureRun:
                     job,
                     self.settings,
                     warnings=self.warnings,
-                    on_progress=_recorder(task, slot.runner),
+                    on_progress=recorder(task, slot.runner),
                 )
                 runs.append(_marked(run, task))
             if isinstance(runs[-1], Failure):
@@ -206,7 +210,7 @@ class TrialRun:
             slots=slot.size,
             history="visitors",
             load=slot.load,
-            on_progress=lambda runner, progress: _recorder(task, runner)(progress),
+            on_progress=lambda runner, progress: recorder(task, runner)(progress),
             machine=self.machine,
         )
         task.progress.runs += [_marked(run, task) for run in runs]
@@ -273,7 +277,7 @@ def worker_pids(lane: Lane[RunnerSlot]) -> tuple[int, ...]:
     return tuple(pid for slot in lane.slots for pid in slot.runner.worker_pids)
 
 
-def _recorder(task: Task[Runs], runner: Runner) -> Callable[[Progress], None]:
+def recorder(task: Task[Any], runner: Runner) -> Callable[[Progress], None]:
     """Return a function that records progress, and passes a cancel on to the runner."""
 
     def record(progress: Progress) -> None:

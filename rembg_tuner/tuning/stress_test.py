@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rembg_tuner.runtime.known_peaks import HistoryUse
+    from rembg_tuner.runtime.watch import Progress
     from rembg_tuner.settings.results import Result
     from rembg_tuner.settings.settings import Settings
 
@@ -115,17 +116,21 @@ class StressTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StressPlan:
-    """How a soak is run.
+    """The plan of a stress test.
 
     Attributes:
         runs: how many, from 1 on.
-        idle_s: waited at the end, before what stays is read.
-        history: how what settings took here before is used; see `running.known_peaks.KnownPeaks`.
+        idle_s: wait at the end, before the idle memory is read.
+        history: how earlier peaks are used; see `runtime.known_peaks.KnownPeaks`.
+        max_pixels: limit of a picture; None: the default.
+        open_runner: returns the runner to use; None: a new one.
     """
 
     runs: int
     idle_s: float = IDLE_S
     history: HistoryUse = "own"
+    max_pixels: int | None = None
+    open_runner: Callable[[], Runner] | None = None
 
 
 def run_stress_test(
@@ -134,33 +139,44 @@ def run_stress_test(
     plan: StressPlan,
     *,
     on_run: Callable[[int, Result], None] | None = None,
-    is_cancelled: Callable[[], bool] | None = None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[Runner, Progress], None] | None = None,
 ) -> StressTest | Failure:
-    """Run pictures in turn in one worker.
+    """Run pictures one after another in one worker.
 
     Args:
         pictures: at least one.
-        settings: how.
+        settings: to run with.
         plan: how many runs, and how.
-        on_run: called after each with its number, from 1.
-        is_cancelled: asked before each; what was done is told.
+        on_run: called after each run with its number, from 1.
+        is_cancelled: called before each run; the runs until then are kept.
+        on_progress: called during each run with the runner, which it may cancel.
 
     Returns:
-        What came of it; the Failure where not even the first run went through.
+        The result; the Failure if the first run failed.
     """
+    open_runner = plan.open_runner or (lambda: Runner(history=plan.history, machine=read_machine()))
+
+    def report(progress: Progress) -> None:
+        if on_progress is not None:
+            on_progress(runner, progress)
+
     results: list[Result] = []
     failure: Message | None = None
     with (
         tempfile.TemporaryDirectory(prefix="rembg-tuner-soak-") as folder,
-        Runner(history=plan.history, machine=read_machine()) as runner,
+        open_runner() as runner,
     ):
         began = ended = time.perf_counter()
         for i in range(plan.runs):
-            if is_cancelled is not None and is_cancelled():
+            if is_cancelled():
                 failure = Message("the soak was cancelled", code="cancelled")
                 break
-            job = Job(input=str(pictures[i % len(pictures)]), output=str(Path(folder) / "out.png"))
-            run = runner.run(job, settings)
+            picture, output = pictures[i % len(pictures)], Path(folder) / "out.png"
+            job = Job(input=str(picture), output=str(output))
+            if plan.max_pixels is not None:
+                job = replace(job, max_pixels=plan.max_pixels)
+            run = runner.run(job, settings, on_progress=report)
             if isinstance(run, Failure):
                 if not results:
                     return run

@@ -20,7 +20,7 @@ from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.results import Failure, Result, setting_peak_bytes
 from rembg_tuner.tuning.measure import ROUNDS
 from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS, summarise
-from rembg_tuner.tuning.stress_test import WORDS, draw_stress_test, summarise_stress_test
+from rembg_tuner.tuning.stress_test import WORDS, StressPlan, draw_stress_test
 from rembg_tuner.web.locale.words import page_text
 from rembg_tuner.web.pages.choices import form_settings, machine_here, max_pixels_of
 from rembg_tuner.web.pages.events import QUIET
@@ -210,10 +210,8 @@ class DeployTab:
             first = _results_of(runner.measure([job], settings))[0][0]
             # A slow setting gets fewer runs, so that other visitors need not wait long.
             count = min(MAX_STRESS_RUNS, max(MIN_STRESS_RUNS, int(STRESS_TEST_S / first.total_s)))
-            results, failed = _results_of(runner.measure([job] * count, settings))
-            elapsed_s = sum(run.total_s for run in results[1:])
-            retained = results[-1].retained_rss_bytes
-            task.soaked = summarise_stress_test(results, elapsed_s, retained, failed)
+            plan = StressPlan(runs=count, idle_s=0, max_pixels=job.max_pixels)
+            task.soaked = runner.stress(picture, settings, plan)
 
         return self.desk.long_tasks.start(self.desk.folder.new_job(), work)
 

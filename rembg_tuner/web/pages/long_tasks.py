@@ -8,17 +8,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rembg_tuner.base.errors import SettingsError
+from rembg_tuner.base.errors import OutputError, SettingsError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_rough
 from rembg_tuner.runtime.lanes import Lane, PlainSlot
 from rembg_tuner.runtime.picture_processes import Comparer
-from rembg_tuner.runtime.slots import TrialRun, runs_of, submit_run
+from rembg_tuner.runtime.slots import TRIAL, RunProgress, TrialRun, recorder, runs_of, submit_run
+from rembg_tuner.runtime.tasks import Done
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import Failure
 from rembg_tuner.tuning.budgets import Budgets
+from rembg_tuner.tuning.stress_test import StressTest, run_stress_test
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,10 +31,11 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.comparison import ComparisonRequest, ComparisonRow
     from rembg_tuner.tuning.plan import Plan
-    from rembg_tuner.tuning.stress_test import StressTest
+    from rembg_tuner.tuning.stress_test import StressPlan
     from rembg_tuner.tuning.sweep import SweepProgress
     from rembg_tuner.worker.pipeline import Job
 
+T = TypeVar("T")
 _POLL_S = 0.2
 MAX_TASK_S = 30 * 60.0
 _FULL_WAIT_S = 3.0  # before a trial is submitted again to a full lane
@@ -125,17 +128,45 @@ class QueuedTrialRunner:
         """Run a trial; submit it again while the lane is full."""
         self._long_task.measuring = settings
         work = TrialRun(jobs=tuple(jobs), settings=settings, machine=self._machine)
+        runs = runs_of(self._run(lambda: submit_run(self._slots_lane, work)))
+        last = runs[-1]
+        if isinstance(last, Failure) and last.kind == "busy":  # says nothing about the setting
+            runs = (replace(last, kind="cancelled"),)
+        return [_public(run) for run in runs]
+
+    def stress(self, picture: Path, settings: Settings, plan: StressPlan) -> StressTest:
+        """Run a stress test as one task of the slots.
+
+        Raises:
+            OutputError: no run succeeded.
+        """
+
+        def work(task: Task[StressTest | Failure], slot: RunnerSlot) -> StressTest | Failure:
+            return run_stress_test(
+                [picture],
+                settings,
+                replace(plan, open_runner=lambda: slot.trial_runner(self._machine)),
+                is_cancelled=lambda: task.is_cancelled,
+                on_progress=lambda runner, progress: recorder(task, runner)(progress),
+            )
+
+        task = self._run(lambda: self._slots_lane.submit(work, kind=TRIAL, progress=RunProgress()))
+        found = task.outcome.result if isinstance(task.outcome, Done) else task.failure
+        if not isinstance(found, StressTest):
+            assert found is not None  # the task is done
+            raise OutputError(found.message.public())
+        return found
+
+    def _run(self, submit: Callable[[], Task[T]]) -> Task[T]:
+        """Wait for a task of the slots, submitted again while the lane is full."""
         while True:
-            task = submit_run(self._slots_lane, work)
+            task = submit()
             while not task.done.wait(_POLL_S):
                 if self._long_task.is_stopped:
                     task.cancel()
-            runs = runs_of(task)
-            last = runs[-1]
-            if not isinstance(last, Failure) or last.kind != "busy":
-                return [_public(run) for run in runs]
-            if self._long_task.is_stopped:  # a full lane says nothing about the setting
-                return [replace(last, kind="cancelled")]
+            is_full = task.failure is not None and task.failure.kind == "busy"
+            if not is_full or self._long_task.is_stopped:
+                return task
             time.sleep(_FULL_WAIT_S)
 
 
