@@ -126,7 +126,8 @@ print(json.dumps([told[-1][0], sorted(after), sorted(after - before)]))
 @cache
 def run_in_a_worker(engine: str, focus: str, folder: Path) -> tuple[set[str], set[str]]:
     """Cut a picture out as a worker does; return all modules that it then has, and the run's own."""
-    settings = build_settings({"engine": engine, "focus": focus, "precision": "fp32"})
+    small = {"network_size": 64} if engine == "ncnn" else {}  # is converted in half the time
+    settings = build_settings({"engine": engine, "focus": focus, "precision": "fp32", **small})
     model = prepare(
         settings,
         find_model("u2netp"),
