@@ -471,8 +471,8 @@ def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: st
     visitor.run(1)
     page.click("[data-pin='1']")
     playwright.expect(page.locator("[data-pin='1']")).to_have_attribute("aria-pressed", "true")
-    page.click("#detail input[value='512']")
-    playwright.expect(page.locator("#preset-note")).to_contain_text("network size 512 px")
+    page.click("#detail input[value='192']")
+    playwright.expect(page.locator("#preset-note")).to_contain_text("network size 192 px")
     visitor.run(2)
     page.wait_for_timeout(300)  # Gradio ignores a click until the run's event has ended
     page.hover("#run")
@@ -485,14 +485,14 @@ def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: st
     rows = page.locator(".rt-runs tbody tr")
     playwright.expect(rows.nth(0)).to_have_attribute("data-row", "2")
     playwright.expect(rows.nth(1)).to_have_attribute("data-row", "1")
-    playwright.expect(rows.nth(0)).to_contain_text("network size 512 px")
+    playwright.expect(rows.nth(0)).to_contain_text("network size 192 px")
     page.click("[data-show='1']")
     page.wait_for_selector(".rt-result[data-turn='1']")
     playwright.expect(page.locator("#detail input[value='0']")).to_be_checked()
     with page.expect_download() as waiting:
         page.click("text=CSV")
     lines = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text())))
-    assert [line["network_size"] for line in lines] == ["0", "512"]
+    assert [line["network_size"] for line in lines] == ["0", "192"]
 
 
 def test_repeat_tells_a_spread(visitor: Visitor, address: str) -> None:
@@ -1034,6 +1034,7 @@ def test_a_number_format_says_how_far_it_is_from_fp32(visitor: Visitor, address:
     page.click("#knob-engine input[value=ncnn]")
     page.wait_for_function(says, arg="bf16 · Δ 0.0")
     page.wait_for_function(says, arg="int8 · not in this engine")
+    visitor.knob("network_size", "64")  # is converted in half the time
     page.click("#knob-precision input[value=bf16]")
     visitor.take_example("astronaut")
     visitor.run()
