@@ -368,7 +368,12 @@ def test_a_plan_that_cannot_be_is_told(
     assert main(["sweep", "--resume", "-o", str(folder)]) == 2
     said = capsys.readouterr().err
     assert f"{folder / PLAN_FILE} cannot be read, so its sweep cannot be resumed (" in said
-    assert "cannot be" in said or "must be" in said
+    reasons = {
+        "base": "model must be text, got 3",
+        "budgets": "min_agreement must be from 0 to 1, or any, got 2",
+    }
+    reason = reasons.get(name, f"its {name} cannot be {value!r}")
+    assert f" cannot be resumed ({reason}); name another -o" in said
 
 
 def kill(folder: Path, bench: FakeTrialRunner, *words: str) -> None:
