@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.runtime.lanes import Lane
     from rembg_tuner.runtime.slots import RunnerSlot
-    from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.web.pages.desk import Desk
 
 SECONDS = {"int8": 0.03, "bf16": 0.02, "fp32": 0.01}
 

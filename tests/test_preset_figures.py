@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 from made_trials import make_trial
@@ -17,9 +16,8 @@ from rembg_tuner.cli.sweep import _keep_preset_figures
 from rembg_tuner.runtime.preset_figures import PresetFigures, find_figures, note_figures
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.web.pages.arrival import Arrival
 from rembg_tuner.web.pages.choices import preset_settings
-from rembg_tuner.web.pages.handlers import Desk
+from rembg_tuner.web.pages.cut_tab.form import show_note
 from rembg_tuner.web.pages.visitors import Visitor
 
 FIGURES = PresetFigures(
@@ -41,8 +39,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def note_of(preset: str, language: str) -> str:
     """Give the line under a preset on the page."""
-    page = Arrival(cast("Desk", None), preset="balanced")
-    return page.note(Visitor(language=language), preset, dict(preset_settings(preset).to_dict()))
+    return show_note(Visitor(language=language), preset, preset_settings(preset).to_dict())
 
 
 def test_figures_are_of_a_setting_on_a_machine() -> None:
@@ -70,7 +67,7 @@ def test_figures_are_of_a_setting_on_a_machine() -> None:
         (
             "en",
             "44 ms, 123 MiB at 1080p, measured on this machine on 20",
-            "123 MiB on its operator&#x27;s pictures, measured on this machine",
+            "123 MiB on its operator&#39;s pictures, measured on this machine",
         ),
         ("zh-CN", "1080p：44 ms，123 MiB，20", "运营者自己的图片：44 ms，123 MiB"),
     ],

@@ -28,8 +28,8 @@ from rembg_tuner.web.pages.visitors import Visitor
 if TYPE_CHECKING:
     import gradio as gr
 
-    from rembg_tuner.web.pages.events import Widgets
-    from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.web.pages.cut_tab.layout import CutWidgets
+    from rembg_tuner.web.pages.desk import Desk
 
 # The second is recommended, the third costs more, the first looks wrong.
 TRIALS = (
@@ -65,7 +65,7 @@ class Deploy:
             picture="picture", preset="preset", knobs={name: name for name in KNOBS}
         )
         self.tab = DeployTab(
-            desk, cast("Widgets", cut), {name: name for name in ANY}, {"target": "target"}
+            desk, cast("CutWidgets", cut), {name: name for name in ANY}, {"target": "target"}
         )
         if trials:
             progress = SweepProgress(

@@ -11,9 +11,16 @@ import pytest
 from made_tasks import unfinished_long_task
 from test_ui_visit import turn
 
-from rembg_tuner.web.pages.kept_visits import KEPT_S, MAX_KEPT, KeptVisits, read_token
 from rembg_tuner.web.pages.page_folder import PageFolder
-from rembg_tuner.web.pages.visitors import ChosenPicture, Visitor, Visitors
+from rembg_tuner.web.pages.visitors import (
+    KEPT_S,
+    MAX_KEPT,
+    ChosenPicture,
+    KeptVisits,
+    Visitor,
+    Visitors,
+    read_token,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

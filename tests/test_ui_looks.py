@@ -10,10 +10,9 @@ import pytest
 from test_ui_visit import RESULT, turn
 
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.web.pages import handlers
 from rembg_tuner.web.pages.choices import fill_form, form_settings, machine_here
 from rembg_tuner.web.pages.cut_tab.rendering import show_focus
-from rembg_tuner.web.pages.handlers import Handlers
+from rembg_tuner.web.pages.cut_tab.runs import RunEvents
 from rembg_tuner.web.pages.sweep_tab.layout import read_axes
 from rembg_tuner.web.pages.visit import Visit
 from rembg_tuner.web.pages.visitors import Visitor
@@ -104,19 +103,21 @@ def test_the_button_runs_the_same_picture_with_focus_auto(monkeypatch: pytest.Mo
     asked: list[tuple[str | None, str, Settings]] = []
 
     async def run(
-        _self: Handlers, _visitor: Visitor, picture: str | None, preset: str, form: Form
+        _self: RunEvents, _visitor: Visitor, picture: str | None, preset: str, form: Form
     ) -> AsyncGenerator[dict[str, Any], None]:
         asked.append((picture, preset, form_settings(preset, form)[0]))
         yield {"result": "done"}
 
-    monkeypatch.setattr(handlers.Handlers, "run", run)
+    monkeypatch.setattr(RunEvents, "run", run)
     settings = replace(OFF, network_size=256, max_side=768)
     first = replace(looked(settings, share=0.09), preset="fastest")
     visitor = Visitor(language="en", visit=Visit().add(first))
     desk = cast("Any", None)  # what is run is noted only
 
     async def press(number: int) -> list[dict[str, Any]]:
-        return [shown async for shown in Handlers(desk).look_again(visitor, number)]
+        return [
+            shown async for shown in RunEvents(desk).run_with_focus(visitor, {"focus": str(number)})
+        ]
 
     shown = asyncio.run(press(1))
     assert asked == [(first.picture_path, "fastest", replace(settings, focus="auto"))]
@@ -132,7 +133,7 @@ def test_the_button_runs_the_same_picture_with_focus_auto(monkeypatch: pytest.Mo
         pytest.param(OFF, "used where focus is box", "used where focus is auto", id="off"),
         pytest.param(AUTO, "used where focus is box", None, id="auto"),
         pytest.param(BOX, None, "used where focus is auto", id="box"),
-        pytest.param(Settings(engine="rembg"), "not a knob", "not a knob", id="rembg"),
+        pytest.param(Settings(engine="rembg"), "does not support", "does not support", id="rembg"),
     ],
 )
 def test_knobs_that_focus_does_not_use_are_greyed(

@@ -23,14 +23,14 @@ from rembg_tuner.base.errors import OutputError, PictureError, PictureTooLargeEr
 from rembg_tuner.base.messages import Message
 from rembg_tuner.runtime.picture_processes import Inspector
 from rembg_tuner.settings.settings import Settings
-from rembg_tuner.web.pages.arrival import Arrival
 from rembg_tuner.web.pages.choices import preset_settings
-from rembg_tuner.web.pages.handlers import Handlers
-from rembg_tuner.web.pages.originals import Original, Originals
+from rembg_tuner.web.pages.cut_tab.form import FormEvents
+from rembg_tuner.web.pages.cut_tab.picture import PictureEvents
+from rembg_tuner.web.pages.cut_tab.runs import RunEvents
+from rembg_tuner.web.pages.desk import example_of
 from rembg_tuner.web.pages.page_folder import PageFolder
-from rembg_tuner.web.pages.picture_handlers import PictureHandlers
 from rembg_tuner.web.pages.picture_runs import Look, make_run
-from rembg_tuner.web.pages.visitors import Visitor
+from rembg_tuner.web.pages.visitors import Original, Originals, Visitor
 from rembg_tuner.web.pages.widgets import grey_updates, picture_input
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from rembg_tuner.runtime.slots import Runs
     from rembg_tuner.runtime.tasks import Task
-    from rembg_tuner.web.pages.handlers import Desk, Shown
+    from rembg_tuner.web.pages.desk import Desk
+from rembg_tuner.web.pages.events import Shown
 
 CUP = Image.new("RGB", (60, 40), (200, 30, 30))
 
@@ -69,7 +70,7 @@ def upload(desk: Desk, name: str, content: bytes | None = None) -> str:
     return str(path)
 
 
-def choose_in_turn(handlers: PictureHandlers, visitor: Visitor, picture: str) -> list[Shown]:
+def choose_in_turn(handlers: PictureEvents, visitor: Visitor, picture: str) -> list[Shown]:
     """Choose a picture and give each answer."""
 
     async def collect() -> list[Shown]:
@@ -78,7 +79,7 @@ def choose_in_turn(handlers: PictureHandlers, visitor: Visitor, picture: str) ->
     return asyncio.run(collect())
 
 
-def choose(handlers: PictureHandlers, visitor: Visitor, picture: str | None) -> Shown:
+def choose(handlers: PictureEvents, visitor: Visitor, picture: str | None) -> Shown:
     """Choose a picture and give all that is shown in the end."""
 
     async def collect() -> Shown:
@@ -97,7 +98,7 @@ def test_a_picture_is_shown_before_it_is_run(desk: Desk, suffix: str) -> None:
     The old result and its download are gone.
     """
     visitor, path = Visitor(language="en"), upload(desk, f"cup.{suffix}")
-    first, *later = choose_in_turn(PictureHandlers(desk), visitor, path)
+    first, *later = choose_in_turn(PictureEvents(desk), visitor, path)
     assert 'data-state="empty"' in first["result"]
     assert "60 × 40 px" in later[0]["result"]
     is_shown = suffix not in {"tif", "avif", "bmp"}
@@ -108,7 +109,7 @@ def test_a_picture_is_shown_before_it_is_run(desk: Desk, suffix: str) -> None:
     assert visitor.chosen is not None
     with Image.open(visitor.chosen.shown) as image:
         assert (image.format, image.size) == ("JPEG", (60, 40))
-    gone = choose(PictureHandlers(desk), visitor, None)
+    gone = choose(PictureEvents(desk), visitor, None)
     assert gone["viewer"] is None
     assert "Nothing has run yet" in gone["result"]
     assert visitor.chosen is None
@@ -119,7 +120,7 @@ def test_nothing_is_made_of_a_picture_beside_a_run(desk: Desk, running: int, wai
     """Its figures would change: the file itself is shown, and its own run makes the rest."""
     desk.slots_lane = SimpleNamespace(running=running, waiting=waiting)  # type: ignore[misc, assignment]
     visitor, path = Visitor(language="en"), upload(desk, "cup.png")
-    choose(PictureHandlers(desk), visitor, path)
+    choose(PictureEvents(desk), visitor, path)
     assert visitor.chosen is not None
     assert visitor.chosen.shown == path
     assert visitor.originals.find(path) is None
@@ -130,7 +131,7 @@ def test_a_run_waits_for_what_is_made_of_its_picture(desk: Desk) -> None:
 
     A damaged picture's own run tells the reason.
     """
-    handlers, visitor = PictureHandlers(desk), Visitor(language="en")
+    handlers, visitor = PictureEvents(desk), Visitor(language="en")
     whole = BytesIO()
     Image.effect_noise((400, 300), 90).save(whole, "PNG")
     damaged = whole.getvalue()[:9000] + bytes(200) + whole.getvalue()[9200:]
@@ -206,18 +207,18 @@ def test_a_result_stays_when_its_picture_is_taken_away(desk: Desk) -> None:
 
     A run that goes on is left alone, and no picture is nothing to take.
     """
-    handlers, visitor = PictureHandlers(desk), Visitor(language="en")
-    assert handlers.take_away(visitor) == {"picture_note": ""}
+    handlers, visitor = PictureEvents(desk), Visitor(language="en")
+    assert handlers.remove(visitor) == {"picture_note": ""}
     first, second = upload(desk, "a.png"), upload(desk, "b.png")
     choose(handlers, visitor, first)
     visitor.visit = visitor.visit.add(replace(turn(RESULT), picture_path=first))
-    assert handlers.take_away(visitor) == {"picture_note": ""}
+    assert handlers.remove(visitor) == {"picture_note": ""}
     choose(handlers, visitor, second)
     visitor.task = cast("Task[Runs]", object())
-    assert handlers.take_away(visitor) == {"picture_note": ""}
+    assert handlers.remove(visitor) == {"picture_note": ""}
     visitor.task = None
     choose(handlers, visitor, second)
-    assert handlers.take_away(visitor)["viewer"] is None
+    assert handlers.remove(visitor)["viewer"] is None
 
 
 def test_a_picture_that_was_run_is_new_when_it_is_chosen_again(desk: Desk) -> None:
@@ -225,29 +226,29 @@ def test_a_picture_that_was_run_is_new_when_it_is_chosen_again(desk: Desk) -> No
 
     A removal leaves nothing, and no reload or pin brings it back.
     """
-    handlers, visitor = PictureHandlers(desk), Visitor(language="en")
+    handlers, visitor = PictureEvents(desk), Visitor(language="en")
     first = upload(desk, "a.png")
     choose(handlers, visitor, first)
     visitor.visit = visitor.visit.add(replace(turn(RESULT), picture_path=first))
     choose(handlers, visitor, first)
     assert visitor.visit.current is None
-    gone = handlers.take_away(visitor)
+    gone = handlers.remove(visitor)
     assert gone["viewer"] is None
     assert "No picture chosen" in gone["result"]
-    handlers.take_example(visitor, "coffee")
+    handlers.choose_example(visitor, {"example": "coffee"})
     visitor.visit = visitor.visit.add(turn(RESULT))
-    handlers.take_example(visitor, "coffee")
-    assert handlers.take_away(visitor)["viewer"] is None
+    handlers.choose_example(visitor, {"example": "coffee"})
+    assert handlers.remove(visitor)["viewer"] is None
 
 
 def test_a_picture_is_the_visitors_while_it_is_checked(desk: Desk) -> None:
     """So that one which is taken away before the answer leaves nothing behind."""
-    handlers, visitor = PictureHandlers(desk), Visitor(language="en")
+    handlers, visitor = PictureEvents(desk), Visitor(language="en")
 
     async def take_away_early() -> list[Shown]:
         answers = handlers.choose(visitor, upload(desk, "a.png"))
         await anext(answers)
-        return [handlers.take_away(visitor), *[shown async for shown in answers]]
+        return [handlers.remove(visitor), *[shown async for shown in answers]]
 
     gone, *late = asyncio.run(take_away_early())
     assert gone["viewer"] is None
@@ -269,7 +270,7 @@ def test_a_bad_file_is_refused_beside_the_picture(
 ) -> None:
     """As an alert with the file's name and not its place; the picture is taken away."""
     visitor = Visitor(language="en")
-    shown = choose(PictureHandlers(desk), visitor, upload(desk, name, content))
+    shown = choose(PictureEvents(desk), visitor, upload(desk, name, content))
     assert shown["picture"] is None
     assert shown["viewer"] is None
     assert told in shown["picture_note"]
@@ -290,7 +291,7 @@ def test_a_run_that_is_quicker_than_the_check_stays_in_sight(
     visitor, path = Visitor(language="en"), upload(desk, "cup.png")
 
     async def run_meanwhile() -> list[Shown]:
-        answers = PictureHandlers(desk).choose(visitor, path)
+        answers = PictureEvents(desk).choose(visitor, path)
         first = await anext(answers)
         if is_done:
             visitor.visit = visitor.visit.add(replace(turn(RESULT), picture_path=path))
@@ -311,12 +312,12 @@ def test_a_run_that_came_before_its_picture_is_not_replaced(desk: Desk) -> None:
     visitor, path = Visitor(language="en"), upload(desk, "cup.png")
     work = SimpleNamespace(job=SimpleNamespace(input=path))
     visitor.task = cast("Task[Runs]", SimpleNamespace(work=work))
-    assert choose(PictureHandlers(desk), visitor, path) == {"picture_note": ""}
+    assert choose(PictureEvents(desk), visitor, path) == {"picture_note": ""}
 
 
 def test_a_late_answer_is_left(desk: Desk) -> None:
     """About a picture that another one replaced meanwhile, whether it was good or bad."""
-    handlers, visitor = PictureHandlers(desk), Visitor(language="en")
+    handlers, visitor = PictureEvents(desk), Visitor(language="en")
 
     async def overtake() -> list[Shown]:
         slow = handlers.choose(visitor, upload(desk, "notes.txt", b"no picture"))
@@ -331,7 +332,7 @@ def test_a_late_answer_is_left(desk: Desk) -> None:
 
 def test_a_foreign_path_is_not_read(desk: Desk) -> None:
     """Only uploads are looked at."""
-    shown = choose(PictureHandlers(desk), Visitor(language="en"), "/etc/hostname")
+    shown = choose(PictureEvents(desk), Visitor(language="en"), "/etc/hostname")
     assert "must be uploaded to this page first" in shown["picture_note"]
 
 
@@ -352,11 +353,12 @@ def test_a_colour_that_cannot_be_written_is_told_as_a_message(
             yield tick
 
     async def collect() -> list[Shown]:
-        found = Handlers(desk).change_backdrop(visitor, 1, backdrop)
+        sent = {"turn": "1", "backdrop": backdrop}
+        found = RunEvents(desk).change_backdrop(visitor, sent)
         return [shown async for shown in found]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("rembg_tuner.web.pages.handlers.follow", no_ticks)
+        patched.setattr("rembg_tuner.web.pages.cut_tab.runs.follow", no_ticks)
         cast("Any", desk).slots_lane.submit = lambda *_, **__: failed
         (told,) = [shown["warning"] for shown in asyncio.run(collect()) if "warning" in shown]
     assert isinstance(told, Message)
@@ -364,11 +366,10 @@ def test_a_colour_that_cannot_be_written_is_told_as_a_message(
 
 def test_an_example_is_one_file_for_all(desk: Desk) -> None:
     """Two runs of it are of the same picture, for any visitor."""
-    handlers = Handlers(desk)
-    assert handlers.example("coffee") == handlers.example("coffee")
-    assert Path(handlers.example("coffee")).is_file()
+    assert example_of(desk, "coffee") == example_of(desk, "coffee")
+    assert Path(example_of(desk, "coffee")).is_file()
     visitor = Visitor(language="en")
-    shown = PictureHandlers(desk).take_example(visitor, "coffee")
+    shown = PictureEvents(desk).choose_example(visitor, {"example": "coffee"})
     assert visitor.chosen is not None
     assert shown["picture"] == visitor.chosen.path
 
@@ -413,7 +414,7 @@ def test_answers_about_a_preset_hold_no_values() -> None:
 
     A late answer must not put another preset's values into it.
     """
-    shown = Arrival(cast("Desk", None), preset="balanced").choose_preset(
+    shown = FormEvents(cast("Desk", None), preset="balanced").choose_preset(
         Visitor(language="en"), "smallest"
     )
     assert shown["knobs"]

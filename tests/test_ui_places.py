@@ -50,7 +50,7 @@ from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Precision
-    from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.web.pages.desk import Desk
 
 QUICK = Settings(engine="onnxruntime", network_size=64)
 SECRET = Path("/secret/uploads")

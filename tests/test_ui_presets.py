@@ -14,8 +14,8 @@ from rembg_tuner.runtime.diagnosis import ProviderState
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import find_preset, read_presets
 from rembg_tuner.web.pages import choices, widgets
-from rembg_tuner.web.pages.arrival import Arrival, Browser, _measured
 from rembg_tuner.web.pages.choices import absence_of
+from rembg_tuner.web.pages.cut_tab.form import Browser, FormEvents, _measured, show_note
 from rembg_tuner.web.pages.task_tabs import refuse_absent
 from rembg_tuner.web.pages.visitors import Visitor
 from rembg_tuner.web.pages.widgets import ABSENT_MARK, choices_of, page_words, precision_choices
@@ -23,7 +23,7 @@ from rembg_tuner.web.pages.widgets import ABSENT_MARK, choices_of, page_words, p
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.web.pages.desk import Desk
 
 HOST = replace(
     read_host(),
@@ -45,9 +45,9 @@ def _only_u2netp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REMBG_HOME", str(tmp_path))
 
 
-def arrival() -> Arrival:
+def arrival() -> FormEvents:
     """Give what a visitor finds; none of it needs a desk."""
-    return Arrival(cast("Desk", None), preset="balanced")
+    return FormEvents(cast("Desk", None), preset="balanced")
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_a_choice_that_is_not_possible_is_refused_with_the_reason() -> None:
     assert "knobs" not in shown
     assert f'role="alert">{REASON}' in str(shown["preset_note"])
     form = dict(choices.preset_settings("smallest").to_dict())
-    assert REASON in page.note(visitor, "smallest", form)
+    assert REASON in show_note(visitor, "smallest", form)
     page.choose_preset(visitor, "balanced")
-    assert REASON not in page.note(visitor, "balanced", form)
+    assert REASON not in show_note(visitor, "balanced", form)
     with pytest.raises(SettingsError, match="model u2net is not on disk"):
         refuse_absent(["balanced", "studio"])
 
@@ -176,9 +176,9 @@ def test_figures_of_another_cpu_are_told_to_be(monkeypatch: pytest.MonkeyPatch) 
     form = dict(choices.preset_settings("smallest").to_dict())
 
     def told(language: str) -> str:
-        return arrival().note(Visitor(language=language), "smallest", form)
+        return show_note(Visitor(language=language), "smallest", form)
 
-    monkeypatch.setattr("rembg_tuner.web.pages.arrival.read_host", lambda: HOST)
+    monkeypatch.setattr("rembg_tuner.web.pages.cut_tab.form.read_host", lambda: HOST)
     assert "not on this CPU, which is Another, 2 cores" in told("en")
     assert "不是本机 CPU（Another，2 核" in told("zh-CN")
     measured = read_presets()["smallest"].measured or {}
@@ -187,7 +187,7 @@ def test_figures_of_another_cpu_are_told_to_be(monkeypatch: pytest.MonkeyPatch) 
     flags = {"VNNI": "avx512_vnni", "bf16": "avx512_bf16", "AMX": "amx_int8"}
     features = frozenset({"sse2", "avx2", *(flags[name] for name in formats)})
     same = replace(HOST, cpu=str(measured["cpu"]), features=features)
-    monkeypatch.setattr("rembg_tuner.web.pages.arrival.read_host", lambda: same)
+    monkeypatch.setattr("rembg_tuner.web.pages.cut_tab.form.read_host", lambda: same)
     assert "not on this CPU" not in told("en")
     assert f"at 1080p on {measured['cpu']}" in told("en")
 

@@ -26,8 +26,8 @@ from rembg_tuner.settings.results import Environment, Failure, FailureKind, Resu
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import message_text, page_text
-from rembg_tuner.web.pages.arrival import show_examples
 from rembg_tuner.web.pages.cut_tab import chart
+from rembg_tuner.web.pages.cut_tab.form import show_examples
 from rembg_tuner.web.pages.cut_tab.rendering import show_empty, show_runs, show_status, show_turn
 from rembg_tuner.web.pages.failures import show_hint, show_problem
 from rembg_tuner.web.pages.picture_runs import NO_PICTURE

@@ -50,8 +50,8 @@ from rembg_tuner.web.pages import (
     downloads,
     failures,
     long_tasks,
+    page,
     page_folder,
-    refusals,
 )
 from rembg_tuner.web.pages.sweep_tab.layout import read_budgets
 from rembg_tuner.worker.pipeline import Job
@@ -364,7 +364,7 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
     "page, disk full": lambda f: failures.disk_text(no_space()),
     "page, disk broken": lambda f: failures.disk_text(OSError(errno.EIO, "Input/output error")),
     "page, no upload": lambda f: raised(lambda: folder_of(f).check_upload(Path("/etc/hosts"))),
-    "page, field": lambda f: refusals._refusal_of(mock.Mock(elem_id="knob-engine")),
+    "page, field": lambda f: page._refusal_of(mock.Mock(elem_id="knob-engine")),
     "page, long task busy": lambda f: long_tasks._busy_text(long_tasks.LongTask(folder=f)),
     "page, preset absent": lambda f: in_home(f, lambda: absent_preset("studio")),
 }

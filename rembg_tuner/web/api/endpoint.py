@@ -20,7 +20,7 @@ from rembg_tuner.web.pages.visitors import language_of_request
 from rembg_tuner.web.pages.widgets import picture_input
 
 if TYPE_CHECKING:
-    from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.web.pages.desk import Desk
 
 Answer = tuple[str | None, dict[str, Any]]
 _DESCRIPTION = (

@@ -26,8 +26,8 @@ from rembg_tuner.tuning.trials import differing_knobs
 from rembg_tuner.web.locale.words import message_text, page_text, setting_name
 from rembg_tuner.web.pages.assets import long_task_script
 from rembg_tuner.web.pages.choices import form_settings, max_pixels_of, preset_settings
+from rembg_tuner.web.pages.desk import example_of
 from rembg_tuner.web.pages.events import QUIET
-from rembg_tuner.web.pages.handlers import example_of
 from rembg_tuner.web.pages.task_tabs import (
     Values,
     by_name,
@@ -48,8 +48,8 @@ from rembg_tuner.web.pages.widgets import (
 
 if TYPE_CHECKING:
     from rembg_tuner.runtime.picture_processes import Comparer
-    from rembg_tuner.web.pages.events import Widgets
-    from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.web.pages.cut_tab.layout import CutWidgets
+    from rembg_tuner.web.pages.desk import Desk
     from rembg_tuner.web.pages.long_tasks import LongTask, QueuedTrialRunner
     from rembg_tuner.web.pages.visitors import Visitor
 
@@ -57,7 +57,7 @@ MIN_COMPARED = 2
 _COMPARED = ("balanced", "fastest", "smallest", "edge")
 
 
-def add_compare_tab(opened: Any, desk: Desk, cut: Widgets) -> None:
+def add_compare_tab(opened: Any, desk: Desk, cut: CutWidgets) -> None:
     """Add the tab's widgets and events.
 
     Args:
@@ -120,7 +120,7 @@ def _lay_out() -> dict[str, Any]:
 class CompareTab:
     """The tab's events."""
 
-    def __init__(self, desk: Desk, cut: Widgets, widgets: dict[str, Any]) -> None:
+    def __init__(self, desk: Desk, cut: CutWidgets, widgets: dict[str, Any]) -> None:
         """Use a desk, the widgets of the first tab, and this tab's own by name."""
         self.desk = desk
         self.cut = cut

@@ -23,9 +23,9 @@ from rembg_tuner.tuning.stats import MIN_VERDICT_RUNS, summarise
 from rembg_tuner.tuning.stress_test import WORDS, StressPlan, draw_stress_test
 from rembg_tuner.web.locale.words import page_text
 from rembg_tuner.web.pages.choices import form_settings, machine_here, max_pixels_of
+from rembg_tuner.web.pages.desk import example_of
 from rembg_tuner.web.pages.events import QUIET
 from rembg_tuner.web.pages.failures import show_problem
-from rembg_tuner.web.pages.handlers import example_of
 from rembg_tuner.web.pages.sweep_tab.events import recommendation_of
 from rembg_tuner.web.pages.sweep_tab.layout import read_budgets
 from rembg_tuner.web.pages.task_tabs import (
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.budgets import Budgets
     from rembg_tuner.tuning.recommend import Recommendation
     from rembg_tuner.tuning.trials import Trial
-    from rembg_tuner.web.pages.events import Widgets
-    from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.web.pages.cut_tab.layout import CutWidgets
+    from rembg_tuner.web.pages.desk import Desk
     from rembg_tuner.web.pages.long_tasks import LongTask, QueuedTrialRunner
     from rembg_tuner.web.pages.visitors import Visitor
 
@@ -87,7 +87,7 @@ class ChosenSetting:
     note: Message | None = None
 
 
-def add_deploy_tab(opened: Any, desk: Desk, cut: Widgets, budgets: dict[str, Any]) -> None:
+def add_deploy_tab(opened: Any, desk: Desk, cut: CutWidgets, budgets: dict[str, Any]) -> None:
     """Add the tab's widgets and events.
 
     Args:
@@ -132,7 +132,7 @@ class DeployTab:
     """The tab's events."""
 
     def __init__(
-        self, desk: Desk, cut: Widgets, budgets: dict[str, Any], widgets: dict[str, Any]
+        self, desk: Desk, cut: CutWidgets, budgets: dict[str, Any], widgets: dict[str, Any]
     ) -> None:
         """Use a desk, the widgets of other tabs, and this tab's own by name."""
         self.desk = desk

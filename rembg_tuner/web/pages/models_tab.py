@@ -1,16 +1,80 @@
-"""The Models tab: what models there are, which are on disk, and downloads of the rest."""
+"""The Models tab: the models, which of them are on disk, and downloads of the others."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
 
 from rembg_tuner.models.catalogue import INT8_ENDINGS, int8_file, read_catalogue, read_unfit
 from rembg_tuner.web.locale.words import message_text, page_text
+from rembg_tuner.web.pages.assets import asset_script
+from rembg_tuner.web.pages.events import tie
 from rembg_tuner.web.pages.templating import render, size
+from rembg_tuner.web.pages.widgets import choices_of, preset_choices
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from rembg_tuner.models.catalogue import CatalogueEntry
+    from rembg_tuner.web.pages.cut_tab.layout import CutWidgets
+    from rembg_tuner.web.pages.desk import Desk
     from rembg_tuner.web.pages.downloads import Downloads
+    from rembg_tuner.web.pages.events import Shown
+    from rembg_tuner.web.pages.visitors import Visitor
+
+
+_FOLLOW_EVERY_S = 0.5  # a button that is drawn again more often is hard to press
+
+
+def add_models_tab(opened: Any, desk: Desk, widgets: CutWidgets) -> None:
+    """Lay the tab out, and tie its events.
+
+    Args:
+        opened: the event of opening the tab.
+        desk: with the downloads and the visitors.
+        widgets: of the Cut out tab, whose choices of presets and models change.
+    """
+    events = _Events(desk)
+    models = gr.HTML("", js_on_load=asset_script("pick"), elem_id="models")
+    outputs = {"models": models, **widgets.named("preset", "knobs")}
+    tie(desk, opened, events.follow, None, outputs, concurrency_limit=None)
+    # "once", the default, would drop a Stop while the download is being followed.
+    several: dict[str, Any] = {"concurrency_limit": None, "trigger_mode": "multiple"}
+    tie(desk, models.select, events.change, None, outputs, **several)
+
+
+class _Events:
+    """The events of the tab."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Create the events."""
+        self.downloads = desk.downloads
+
+    async def change(self, visitor: Visitor, sent: dict[str, Any]) -> AsyncGenerator[Shown, None]:
+        """Start or stop a download, and follow all.
+
+        Raises:
+            SettingsError: visitors may not start one.
+            ModelError: there is no such model.
+        """
+        for change, name in ((self.downloads.stop, "stop"), (self.downloads.start, "get")):
+            if isinstance(sent.get(name), str):
+                change(sent[name])
+        async for shown in self.follow(visitor):
+            yield shown
+
+    async def follow(self, visitor: Visitor) -> AsyncGenerator[Shown, None]:
+        """Show the models until no download runs."""
+        while self.downloads.is_running:
+            yield {"models": show_models(self.downloads, visitor.language)}
+            await asyncio.sleep(_FOLLOW_EVERY_S)
+        yield {
+            "models": show_models(self.downloads, visitor.language),
+            "knobs": {"model": gr.update(choices=choices_of("model", None))},
+            "preset": gr.update(choices=preset_choices()),
+        }
 
 
 def show_models(downloads: Downloads, language: str) -> str:

@@ -1,37 +1,43 @@
-"""The page: its parts and how they are laid out; what they do is tied in `events`."""
+"""The page: its header and its tabs; its events fail with a sentence.
+
+Gradio prints a traceback for an error in an event or in one of its own components, with the values
+that were sent, file names included, and shows the visitor a bare "Error". Here every event ends
+with an answer or a sentence, and no visitor's value reaches the server log.
+"""
 
 from __future__ import annotations
 
+import logging
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from rembg_tuner.settings.settings import KNOBS
-from rembg_tuner.web.pages import events, system_tab, widgets
-from rembg_tuner.web.pages.assets import asset_script
-from rembg_tuner.web.pages.choices import fill_form, preset_settings
+from rembg_tuner.base.errors import TunerError
+from rembg_tuner.base.messages import Message
+from rembg_tuner.web.locale.words import message_text
 from rembg_tuner.web.pages.compare_tab import add_compare_tab
+from rembg_tuner.web.pages.cut_tab.form import tie_form
+from rembg_tuner.web.pages.cut_tab.layout import lay_out_tab
+from rembg_tuner.web.pages.cut_tab.picture import tie_picture
+from rembg_tuner.web.pages.cut_tab.runs import tie_runs
 from rembg_tuner.web.pages.deploy_tab import add_deploy_tab
-from rembg_tuner.web.pages.events import Widgets
-from rembg_tuner.web.pages.refusals import PageBlocks
+from rembg_tuner.web.pages.failures import DISK_FULL, UNEXPECTED, is_disk_full, log_unexpected
+from rembg_tuner.web.pages.models_tab import add_models_tab
 from rembg_tuner.web.pages.sweep_tab.events import add_sweep_tab
+from rembg_tuner.web.pages.system_tab import add_system_tab
 from rembg_tuner.web.pages.templating import render
-from rembg_tuner.web.pages.widgets import (
-    DETAILS,
-    RESULT_SIZES,
-    knob_widget,
-    language_links,
-    page_words,
-    preset_choices,
-)
+from rembg_tuner.web.pages.visitors import language_of_request
+from rembg_tuner.web.pages.widgets import language_links, page_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from gradio.components import Component
+    from gradio.block_function import BlockFunction
 
-    from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.web.pages.desk import Desk
 
+_LOG = logging.getLogger(__name__)
 TITLE = "rembg tuner"
 _STORAGE_KEY = "rembg-tuner"  # with the secret fixed, what is stored outlives a restart
 
@@ -53,30 +59,24 @@ def build_page(desk: Desk, *, preset: str, add_api: Callable[[Desk], None]) -> g
             gr.HTML(language_links(), elem_id="languages")
         with gr.Tabs():
             with gr.Tab(words("tab.cut"), id="cut"):
-                made = _cut_tab(preset)
-            compare = gr.Tab(words("tab.compare"), id="compare")
-            sweep = gr.Tab(words("tab.sweep"), id="sweep")
-            deploy = gr.Tab(words("tab.deploy"), id="deploy")
-            with gr.Tab(words("tab.models"), id="models") as models_tab:
-                models = gr.HTML("", js_on_load=asset_script("pick"), elem_id="models")
-            with gr.Tab(words("tab.system"), id="system") as system:
-                system_tab.add_system_tab(system.select, desk)
-        saved = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_KEY)
-        hidden: dict[str, Any] = {
-            "language": gr.Textbox(visible=False),
-            "tab": gr.JSON(visible=False),
-            "filled": gr.Textbox(preset, visible=False),
-            "example": gr.Textbox(visible=False),
-        }
-        parts = Widgets(**made, **hidden, models=models, saved=saved)
+                widgets = lay_out_tab(preset, storage_key=_STORAGE_KEY)
+            compare, sweep, deploy, models, system = (
+                gr.Tab(words(f"tab.{name}"), id=name)
+                for name in ("compare", "sweep", "deploy", "models", "system")
+            )
         with compare:
-            add_compare_tab(compare.select, desk, parts)
+            add_compare_tab(compare.select, desk, widgets)
         with sweep:
-            budgets = add_sweep_tab(sweep.select, desk, parts)
+            budgets = add_sweep_tab(sweep.select, desk, widgets)
         with deploy:
-            add_deploy_tab(deploy.select, desk, parts, budgets)
-        events.tie_events(page, parts, desk, preset=preset)
-        events.tie_models(models_tab.select, parts, desk)
+            add_deploy_tab(deploy.select, desk, widgets, budgets)
+        with models:
+            add_models_tab(models.select, desk, widgets)
+        with system:
+            add_system_tab(system.select, desk)
+        tie_form(page, widgets, desk, preset=preset)
+        tie_runs(widgets, desk)
+        tie_picture(widgets, desk)
         add_api(desk)
     return page
 
@@ -90,94 +90,105 @@ def build_programs_page(desk: Desk, *, add_api: Callable[[Desk], None]) -> gr.Bl
     return page
 
 
-def _cut_tab(preset: str) -> dict[str, Any]:
-    """Lay the first tab out: left what to do, right what came of it, below the visit's runs."""
-    made: dict[str, Any] = {}
-    with gr.Row(elem_id="desk"):
-        with gr.Column(scale=4, min_width=300, elem_id="todo"):
-            made |= _todo(preset)
-        with gr.Column(scale=7, min_width=320, elem_id="came"):
-            made["viewer"] = gr.HTML(
-                None,
-                html_template=render("viewer", "en"),
-                js_on_load=asset_script("viewer"),
-                elem_id="viewer",
+class RefusedValueError(TunerError):
+    """An event holds a value that its field does not take."""
+
+
+class PageBlocks(gr.Blocks):
+    """Gradio's Blocks, whose events fail with a sentence."""
+
+    async def preprocess_data(
+        self, block_fn: BlockFunction, inputs: list[Any], *rest: Any, **options: Any
+    ) -> list[Any]:
+        """Read an event's values.
+
+        Raises:
+            RefusedValueError: a field does not take its value.
+        """
+        wanted = len(block_fn.inputs)
+        if len(inputs) < wanted:
+            raise RefusedValueError(
+                Message(
+                    "this event takes {wanted} values, got {count}",
+                    wanted=wanted,
+                    count=len(inputs),
+                )
             )
-            made["result"] = gr.HTML("", js_on_load=asset_script("pick"), elem_id="result")
-    made["runs"] = gr.HTML("", js_on_load=asset_script("pick"), elem_id="runs")
-    return made
+        try:
+            values: list[Any] = await super().preprocess_data(block_fn, inputs, *rest, **options)
+        except Exception as error:
+            raise RefusedValueError(_refusal(block_fn.inputs, inputs)) from error
+        for field, value in zip(block_fn.inputs, values, strict=False):
+            if not _is_of_kind(field, value):
+                raise RefusedValueError(_refusal_of(field))
+        return values
+
+    async def process_api(self, block_fn: Any, *rest: Any, **options: Any) -> dict[str, Any]:
+        """Run an event.
+
+        Raises:
+            gr.Error: it failed; with a sentence in the visitor's language.
+        """
+        try:
+            return await super().process_api(block_fn, *rest, **options)
+        except gr.Error as error:
+            error.print_exception = False
+            raise
+        except Exception as error:  # noqa: BLE001  # the page's edge: Gradio would print the values
+            message = _message_of(error)
+            if message is None:
+                log_unexpected(_LOG, "an event", error)
+            language = _language_of(options.get("request"))
+            told = escape(message_text(message or UNEXPECTED, language))
+            raise gr.Error(told, print_exception=False) from None
 
 
-def _todo(preset: str) -> dict[str, Any]:
-    """Lay out what to do: picture, preset, two choices, Run, and every knob for who wants them."""
-    words = page_words()
-    made: dict[str, Any] = {}
-    made["picture"] = widgets.picture_input(
-        label=words("picture"),
-        placeholder=words("picture.placeholder"),
-        alt_text=words("picture.alt"),
-        sources=["upload", "clipboard"],
-        buttons=[],
-        height=206,
-        elem_id="picture",
+def _message_of(error: Exception) -> Message | None:
+    """Return what to tell a visitor of an error; None where nothing is known of it."""
+    if isinstance(error, TunerError):
+        return error.message
+    return DISK_FULL if is_disk_full(error) else None
+
+
+def _is_of_kind(field: object, value: object) -> bool:
+    """Return whether a value is of its field's kind.
+
+    Gradio's own components let some others pass.
+    """
+    if value is None:
+        return True
+    if isinstance(field, gr.Number):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(field, gr.Checkbox):
+        return isinstance(value, bool)
+    if isinstance(field, gr.Dropdown | gr.Radio):
+        return isinstance(value, str | int | float)
+    return True
+
+
+def _refusal(fields: Sequence[Any], values: list[Any]) -> Message:
+    """Say which field does not take its value, as far as that can be told."""
+    for field, value in zip(fields, values, strict=False):
+        try:
+            model = getattr(field, "data_model", None)
+            field.preprocess(
+                value if model is None or value is None else model.model_validate(value)
+            )
+        except Exception:  # noqa: BLE001  # components raise what they like
+            return _refusal_of(field)
+    return Message("a field does not take its value; reload the page and choose one that it offers")
+
+
+def _refusal_of(field: Any) -> Message:  # any component of Gradio's
+    """Say that a field does not take a value."""
+    label = getattr(field, "label", None)
+    name = field.elem_id or (label if isinstance(label, str) else field.__class__.__name__)
+    return Message(
+        "{field} does not take this value; reload the page and choose one that it offers",
+        field=name,
     )
-    made["picture_note"] = gr.HTML("", elem_id="picture-note")
-    made["examples"] = gr.HTML("", js_on_load=asset_script("pick"), elem_id="examples")
-    made["preset"] = gr.Dropdown(
-        choices=preset_choices(), value=preset, label=words("preset"), elem_id="preset"
-    )
-    made["preset_note"] = gr.HTML("", elem_id="preset-note")
-    made |= _quick_choices(preset)
-    with gr.Row(elem_id="buttons"):
-        made["run"] = gr.Button(words("run"), variant="primary", elem_id="run")
-        made["repeat"] = gr.Button(words("repeat"), elem_id="repeat")
-        made["cancel"] = gr.Button(
-            words("cancel"), elem_id="cancel", elem_classes=[events.UNUSABLE]
-        )
-    with gr.Accordion(words("expert"), open=False, elem_id="expert"):
-        made["knobs"] = _knobs(preset)
-    return made
 
 
-def _quick_choices(preset: str) -> dict[str, Component]:
-    """Make the two choices that matter most: what the network looks at, and what is written."""
-    settings = preset_settings(preset)
-    return {
-        "detail": _side_choice(
-            "detail", "detail.info", DETAILS, zero="detail.own", value=settings.network_size
-        ),
-        "result_size": _side_choice(
-            "result_size",
-            "result_size.info",
-            RESULT_SIZES,
-            zero="size.whole",
-            value=settings.max_side,
-        ),
-    }
-
-
-def _side_choice(
-    name: str, info: str, sides: tuple[int, ...], *, zero: str, value: int
-) -> Component:
-    """Make a choice of sides, px; name, info and what 0 is called are keys of words."""
-    words = page_words()
-    return gr.Radio(
-        [(words(zero) if side == 0 else str(side), side) for side in sides],
-        value=value,
-        label=words(name),
-        info=words(info),
-        elem_id=name.replace("_", "-"),
-    )
-
-
-def _knobs(preset: str) -> dict[str, Component]:
-    """Make every knob's widget below its group's heading."""
-    values = fill_form(preset_settings(preset))
-    made: dict[str, Component] = {}
-    group = ""
-    for name, knob in KNOBS.items():
-        if knob.group != group:
-            group = knob.group
-            gr.HTML(page_words()(f"group.{group}"), elem_classes=["rt-group"])
-        made[name] = knob_widget(name, values[name])
-    return made
+def _language_of(request: object) -> str:
+    """Return the visitor's language, as far as their request says it."""
+    return language_of_request(request) if isinstance(request, gr.Request) else "en"

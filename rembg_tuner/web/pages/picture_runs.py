@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from rembg_tuner.runtime.tasks import Task
     from rembg_tuner.settings.settings import Settings
-    from rembg_tuner.web.pages.handlers import Desk
-    from rembg_tuner.web.pages.originals import Original
+    from rembg_tuner.web.pages.desk import Desk
+    from rembg_tuner.web.pages.visitors import Original
 
 NO_PICTURE = Message("choose a picture first, or one of the examples")
 FOLLOW_EVERY_S = 0.22  # 4 to 5 Hz, and the longest that a visitor who left holds the slot

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rembg_tuner.runtime.diagnosis import Diagnosis
     from rembg_tuner.runtime.picture_processes import Comparer
     from rembg_tuner.settings.machine import Machine
-    from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.web.pages.desk import Desk
     from rembg_tuner.web.pages.long_tasks import LongTask, QueuedTrialRunner
 
 _MAX_AGE_S = 60.0  # of what is shown of the machine

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gradio.components import Component
 
     from rembg_tuner.base.errors import TunerError
-    from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.web.pages.desk import Desk
     from rembg_tuner.web.pages.long_tasks import LongTask
     from rembg_tuner.web.pages.visitors import Visitor
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rembg_tuner.runtime.slots import Runs
     from rembg_tuner.runtime.tasks import Task
     from rembg_tuner.settings.settings import Settings, Value
-    from rembg_tuner.web.pages.originals import Original
+    from rembg_tuner.web.pages.visitors import Original
 
 MOST_RUNS = 50  # of a visit; the oldest that is not pinned goes first
 

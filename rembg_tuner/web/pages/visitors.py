@@ -3,28 +3,96 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import re
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
+from rembg_tuner.imaging.formats import PREVIEW_SIDE
 from rembg_tuner.web.locale.catalogues import language_of
-from rembg_tuner.web.pages.kept_visits import KeptVisits, read_token
-from rembg_tuner.web.pages.originals import Originals
 from rembg_tuner.web.pages.visit import Visit
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     import gradio as gr
 
     from rembg_tuner.base.messages import Message
     from rembg_tuner.runtime.slots import Runs
     from rembg_tuner.runtime.tasks import Task
+    from rembg_tuner.settings.settings import Settings
     from rembg_tuner.web.pages.long_tasks import LongTask
     from rembg_tuner.web.pages.page_folder import PageFolder
 
 MAX_VISITORS = 100  # each remembers up to 50 runs, some MiB at worst
+KEPT_S = 3600.0  # as long as the files of a visit are kept
+MAX_KEPT = 100
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """A picture's files for the page, at most 1600 px.
+
+    Attributes:
+        colours: the JPEG over which a cut-out's mask is laid.
+        shown: what is shown as the picture: the JPEG, or a WebP where the picture has transparency
+            of its own.
+    """
+
+    colours: str
+    shown: str
+
+    @classmethod
+    def of(cls, colours: str) -> Self:
+        """Return what was made of a picture, by its JPEG's path."""
+        with_alpha = Path(colours).with_suffix(".webp")
+        return cls(colours=colours, shown=str(with_alpha) if with_alpha.is_file() else colours)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its files have not been swept away."""
+        return Path(self.colours).is_file() and Path(self.shown).is_file()
+
+    def keep(self) -> None:
+        """Make its files as young as the run that uses them, so that they are not swept away before its own."""
+        for path in {self.colours, self.shown}:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(path)
+
+
+class Originals:
+    """A visit's originals by picture and side."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._found: dict[tuple[str, int], Original] = {}
+
+    def find(self, picture: str, settings: Settings | None = None) -> Original | None:
+        """Return what was made of a picture for runs with these settings.
+
+        None where nothing is there.
+        """
+        found = self._found.get((picture, _side(settings)))
+        return found if found is not None and found.is_there else None
+
+    def add(self, picture: str, original: Original, settings: Settings | None = None) -> None:
+        """Keep what was made of a picture."""
+        self._found[(picture, _side(settings))] = original
+
+
+def _side(settings: Settings | None) -> int:
+    """Return the longest side of what is shown of a run, px.
+
+    Without settings as of one at full size.
+    """
+    max_side = settings.max_side if settings is not None else 0
+    return min(max_side or PREVIEW_SIDE, PREVIEW_SIDE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +203,47 @@ class Visitor:
         for study in self._studies():
             if study is not None:
                 study.stop()
+
+
+def read_token(text: object) -> str | None:
+    """Return a tab's token; None for anything that is not 128 bits in hexadecimal digits."""
+    return text if isinstance(text, str) and _TOKEN.fullmatch(text) else None
+
+
+class KeptVisits:
+    """Visitors by token, the one that left first at the front. Not thread-safe: the owner locks."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with none."""
+        self._clock = clock
+        self._kept: OrderedDict[str, tuple[float, Visitor]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many are kept."""
+        return len(self._kept)
+
+    def keep(self, token: str, visitor: Visitor) -> None:
+        """Keep a visitor who has left; beyond the bound the one that left first is dropped."""
+        self._drop_old()
+        self._kept.pop(token, None)
+        self._kept[token] = (self._clock(), visitor)
+        while len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
+
+    def take(self, token: str) -> Visitor | None:
+        """Return the visitor who left with a token, once.
+
+        None if there is none, or it left too long ago.
+        """
+        self._drop_old()
+        found = self._kept.pop(token, None)
+        return None if found is None else found[1]
+
+    def _drop_old(self) -> None:
+        """Drop those that left too long ago."""
+        oldest = self._clock() - KEPT_S
+        while self._kept and next(iter(self._kept.values()))[0] <= oldest:
+            self._kept.popitem(last=False)
 
 
 class Visitors:

@@ -245,11 +245,6 @@ def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
     return labels
 
 
-def model_update() -> Any:
-    """Say anew which models are here."""
-    return gr.update(choices=choices_of("model", None))
-
-
 def knob_updates(settings: Settings, language: str) -> dict[str, Any]:
     """Give every knob's widget a setting's value, greyed with the reason where the engine has no such knob."""
     values, grey = fill_form(settings), greyed_knobs(settings.to_dict())

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from rembg_tuner.web.api.endpoint import add_cut
 from rembg_tuner.web.pages.assets import page_script, style_files
 from rembg_tuner.web.pages.choices import LIMITS
-from rembg_tuner.web.pages.handlers import Desk
+from rembg_tuner.web.pages.desk import Desk
 from rembg_tuner.web.pages.page import build_page, build_programs_page
 from rembg_tuner.web.pages.visitors import Visitors
 from rembg_tuner.web.pages.widgets import page_words

@@ -22,9 +22,9 @@ from rembg_tuner.tuning.recommend import Recommendation, recommend
 from rembg_tuner.tuning.report import write_sweep_report
 from rembg_tuner.tuning.sweep import open_sweep
 from rembg_tuner.web.pages.choices import max_pixels_of
+from rembg_tuner.web.pages.desk import example_of
 from rembg_tuner.web.pages.events import QUIET, content_of, number_of
 from rembg_tuner.web.pages.failures import disk_text, show_problem
-from rembg_tuner.web.pages.handlers import example_of
 from rembg_tuner.web.pages.sweep_tab.layout import lay_out_sweep, read_axes, read_budgets
 from rembg_tuner.web.pages.sweep_tab.rendering import show_count, show_sweep
 from rembg_tuner.web.pages.task_tabs import (
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.budgets import Budgets
     from rembg_tuner.tuning.sweep import SweepProgress
     from rembg_tuner.tuning.trials import Trial
-    from rembg_tuner.web.pages.events import Widgets
-    from rembg_tuner.web.pages.handlers import Desk
+    from rembg_tuner.web.pages.cut_tab.layout import CutWidgets
+    from rembg_tuner.web.pages.desk import Desk
     from rembg_tuner.web.pages.long_tasks import LongTask, QueuedTrialRunner
     from rembg_tuner.web.pages.visitors import Visitor
 
@@ -57,7 +57,7 @@ MAX_TRIALS = 120  # of one sweep
 MAX_EXPECTED_S = 15 * 60.0  # of one sweep; all visitors share the slots
 
 
-def add_sweep_tab(opened: Any, desk: Desk, cut: Widgets) -> dict[str, Any]:
+def add_sweep_tab(opened: Any, desk: Desk, cut: CutWidgets) -> dict[str, Any]:
     """Add the tab's widgets and events.
 
     Args:
@@ -77,7 +77,7 @@ def add_sweep_tab(opened: Any, desk: Desk, cut: Widgets) -> dict[str, Any]:
 class SweepTab:
     """The tab's events."""
 
-    def __init__(self, desk: Desk, cut: Widgets, widgets: dict[str, Any]) -> None:
+    def __init__(self, desk: Desk, cut: CutWidgets, widgets: dict[str, Any]) -> None:
         """Use a desk, the widgets of the first tab, and this tab's own by name."""
         self.desk = desk
         self.cut = cut

@@ -1,10 +1,11 @@
-"""What a visitor finds: words in their language, their last settings, the examples, the machine."""
+"""The form: what a visitor starts with, the note below the preset, and the knobs that are greyed."""
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -15,24 +16,34 @@ from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import find_preset, read_presets
 from rembg_tuner.settings.records import measured_elsewhere_text, small_subject_of
 from rembg_tuner.settings.requested import requested_settings
+from rembg_tuner.settings.settings import KNOBS
 from rembg_tuner.web.locale.catalogues import language_of
 from rembg_tuner.web.locale.words import message_text, page_text, translate
 from rembg_tuner.web.pages.assets import thumbnail
 from rembg_tuner.web.pages.choices import (
     absence_of,
     execution_providers,
+    fill_form,
     form_settings,
     greyed_knobs,
     machine_here,
     missing_of,
     preset_settings,
 )
+from rembg_tuner.web.pages.cut_tab.picture import show_chosen
 from rembg_tuner.web.pages.cut_tab.rendering import existing, show_empty, show_runs
-from rembg_tuner.web.pages.handlers import EXAMPLES, EXAMPLES_FOLDER, Handlers
-from rembg_tuner.web.pages.picture_handlers import show_chosen
+from rembg_tuner.web.pages.cut_tab.runs import RunEvents
+from rembg_tuner.web.pages.desk import EXAMPLES, EXAMPLES_FOLDER
+from rembg_tuner.web.pages.events import QUIET, flat, tie, updates_of, values_of
 from rembg_tuner.web.pages.templating import render
 from rembg_tuner.web.pages.visit import differences
-from rembg_tuner.web.pages.widgets import grey_updates, knob_updates, preset_choices
+from rembg_tuner.web.pages.widgets import (
+    DETAILS,
+    RESULT_SIZES,
+    grey_updates,
+    knob_updates,
+    preset_choices,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,11 +53,103 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.presets import Preset
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.web.pages.choices import Form
-    from rembg_tuner.web.pages.handlers import Desk, Shown
+    from rembg_tuner.web.pages.cut_tab.layout import CutWidgets
+    from rembg_tuner.web.pages.desk import Desk
+    from rembg_tuner.web.pages.events import Shown
     from rembg_tuner.web.pages.visitors import Visitor
 
-_MOST_LETTERS = 80  # of a preset's name in an address
+_MAX_PRESET_LETTERS = 80  # of a preset's name in an address
 _LOG = logging.getLogger(__name__)
+
+
+def tie_form(page: gr.Blocks, widgets: CutWidgets, desk: Desk, *, preset: str) -> None:
+    """Tie the page's load and the form.
+
+    Args:
+        page: whose load fills the form in.
+        widgets: of the tab.
+        desk: with the visitors.
+        preset: that new visitors start with.
+    """
+    events, named, knobs = FormEvents(desk, preset=preset), widgets.named, widgets.knobs
+    _tie_load(page, widgets, events)
+    # The browser fills the form in at once, so that Run never finds another preset's values.
+    forms = {name: fill_form(preset_settings(name)) for name in read_presets()}
+    filled = json.dumps({name: [form[knob] for knob in KNOBS] for name, form in forms.items()})
+    everything = list(knobs.values())
+    fill = f"(preset, ...now) => window.rembgTuner.fill(({filled})[preset], now)"
+    fills = widgets.preset.input(None, [widgets.preset, *everything], everything, js=fill, **QUIET)
+    # Marked as filled only then: until that, Run takes the preset's own values.
+    fills.then(None, widgets.preset, widgets.filled, js="(preset) => preset", **QUIET)
+    answered = tie(
+        desk,
+        widgets.preset.input,
+        events.choose_preset,
+        named("preset"),
+        named("preset", "preset_note", "knobs"),
+        queue=False,
+    )
+    settle = "(preset, filled, ...now) => window.rembgTuner.settle(preset, filled, now)"
+    marks = [widgets.filled, *everything]
+    answered.then(None, [widgets.preset, *marks], marks, js=settle, **QUIET)
+    greying = {name: knobs[name] for name in ("engine", "model", "focus")}
+    outputs, changes = named("knobs"), [one.change for one in greying.values()]
+    tie(desk, changes, events.change_engine, greying, outputs, queue=False)
+    # Values are reset only after the visitor's own choice: the answer to the first half of a
+    # preset's values would overwrite the second half.
+    tie(desk, knobs["engine"].input, events.choose_engine, greying, outputs, queue=False)
+    _tie_quick_choices(widgets)
+    tie(
+        desk,
+        [widget.change for widget in everything],
+        events.note,
+        named("preset", "knobs"),
+        named("preset_note"),
+        trigger_mode="always_last",
+        queue=False,
+    )
+
+
+def _tie_load(page: gr.Blocks, widgets: CutWidgets, events: FormEvents) -> None:
+    """Fill the page in when it is loaded, and keep the form in the visitor's browser."""
+    inputs = widgets.named("saved", "language", "tab")
+    outputs = widgets.named("preset", "filled", "preset_note", "examples", "picture")
+    outputs |= widgets.named("viewer", "result", "runs", "knobs")
+
+    def load(request: gr.Request, *values: object) -> dict[Any, Any]:
+        sent = values_of(inputs, values)
+        tab = sent["tab"] if isinstance(sent["tab"], dict) else {}
+        visitor = events.desk.visitors.resume(request, tab.get("token"))
+        visitor.has_masks = tab.get("masks") is True
+        has_runs = tab.get("hadRuns") is True
+        browser = Browser(saved=sent["saved"], language=sent["language"], had_runs=has_runs)
+        shown = events.greet(visitor, browser, request.query_params.get("preset"))
+        return updates_of(outputs, shown, visitor.language)
+
+    send = (
+        "(saved) => [saved, document.documentElement.lang || navigator.language,"
+        " window.rembgTuner.tab()]"
+    )
+    page.load(load, flat(inputs), flat(outputs), js=send, queue=False, **QUIET)
+    names = json.dumps(list(KNOBS))
+    store = (
+        f"(preset, ...values) => ({{preset, knobs: Object.fromEntries({names}.map((name, i) =>"
+        " [name, values[i]]))})"
+    )
+    form = [widgets.preset, *widgets.knobs.values()]
+    gr.on([one.change for one in form], None, form, widgets.saved, js=store, **QUIET)
+
+
+def _tie_quick_choices(widgets: CutWidgets) -> None:
+    """Keep the two quick choices and their knobs equal, in the browser."""
+    for quick, name, choices in (
+        (widgets.detail, "network_size", DETAILS),
+        (widgets.result_size, "max_side", RESULT_SIZES),
+    ):
+        knob = widgets.knobs[name]
+        quick.input(None, quick, knob, js="(side) => side", **QUIET)
+        to_quick = f"(side) => {json.dumps(choices)}.includes(side ?? 0) ? (side ?? 0) : null"
+        knob.change(None, knob, quick, js=to_quick, **QUIET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +167,11 @@ class Browser:
     had_runs: bool = False
 
 
-class Arrival:
-    """What is shown before anything has run, and as the form changes."""
+class FormEvents:
+    """The events of the form."""
 
     def __init__(self, desk: Desk, *, preset: str) -> None:
-        """Start new visitors from a preset."""
+        """Create the events; new visitors start with a preset."""
         self.desk = desk
         self._preset = preset
 
@@ -84,11 +187,10 @@ class Arrival:
         visitor.refusal = _refusal_of(asked_preset)
         preset, settings = self._start(browser.saved, None if visitor.refusal else asked_preset)
         visitor.preset = preset
-        form = settings.to_dict()
         return {
             "preset": gr.update(value=preset, choices=preset_choices()),
             "filled": preset,
-            "preset_note": self.note(visitor, preset, dict(form)),
+            "preset_note": show_note(visitor, preset, settings.to_dict()),
             "examples": show_examples(visitor.language),
             "knobs": knob_updates(settings, visitor.language),
             **self._resume(visitor, had_runs=browser.had_runs),
@@ -96,7 +198,7 @@ class Arrival:
 
     def _resume(self, visitor: Visitor, *, had_runs: bool) -> Shown:
         """Show what there is of the visit: its runs, its result, its picture."""
-        shown = Handlers(self.desk).show(visitor, with_viewer=True)
+        shown = RunEvents(self.desk).show_visit(visitor, with_viewer=True)
         if had_runs and not visitor.visit.turns:
             shown["runs"] = show_runs(visitor.visit, None, visitor.language, has_ended=True)
         chosen = visitor.chosen
@@ -142,7 +244,7 @@ class Arrival:
         return {"preset_note": _preset_note(visitor, preset, settings), "knobs": knobs}
 
     def change_engine(
-        self, visitor: Visitor, engine: str, model: str, focus: str, *, resets: bool = False
+        self, visitor: Visitor, *, engine: str, model: str, focus: str, resets: bool = False
     ) -> Shown:
         """Grey what cannot be used; say which of the engine's providers and number formats are here.
 
@@ -158,13 +260,22 @@ class Arrival:
             here = frozenset(state.name for state in execution_providers() if state.is_present)
         return {"knobs": grey_updates(engine, model, focus, visitor.language, here, resets=resets)}
 
-    def note(self, visitor: Visitor, preset: str, form: Form) -> str:
-        """Render what is behind the form: the preset's purpose and figures, changes, problems."""
-        try:
-            settings, _ = form_settings(preset, form)
-        except (SettingsError, PresetError) as error:
-            return _note(visitor, refusal=None, problem=error.message)
-        return _preset_note(visitor, preset, settings)
+    def choose_engine(self, visitor: Visitor, **chosen: str) -> Shown:
+        """Grey what cannot be used, and reset knobs that the engine does not have."""
+        return self.change_engine(visitor, **chosen, resets=True)
+
+    def note(self, visitor: Visitor, *, preset: str, knobs: Form) -> Shown:
+        """Show what is behind the form: the preset's purpose and figures, changes, problems."""
+        return {"preset_note": show_note(visitor, preset, knobs)}
+
+
+def show_note(visitor: Visitor, preset: str, form: Form) -> str:
+    """Render what is behind the form."""
+    try:
+        settings, _ = form_settings(preset, form)
+    except (SettingsError, PresetError) as error:
+        return _note(visitor, refusal=None, problem=error.message)
+    return _preset_note(visitor, preset, settings)
 
 
 def _note(visitor: Visitor, **values: object) -> str:
@@ -202,7 +313,7 @@ def _refusal_of(asked: str | None) -> Message | None:
     if not asked:
         return None
     try:
-        absence = absence_of(asked[:_MOST_LETTERS])
+        absence = absence_of(asked[:_MAX_PRESET_LETTERS])
     except PresetError as error:
         return error.message
     return None if absence is None else absence.text

@@ -1,4 +1,4 @@
-"""What happens when a visitor chooses a picture: it is checked and shown before anything is run."""
+"""What happens when a visitor chooses a picture: it is checked and shown before its run."""
 
 from __future__ import annotations
 
@@ -6,79 +6,102 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import replace
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rembg_tuner.base.errors import TunerError
-from rembg_tuner.web.locale.words import message_text, page_text
+from rembg_tuner.web.locale.words import page_text
 from rembg_tuner.web.pages.choices import max_pixels_of
 from rembg_tuner.web.pages.cut_tab.rendering import picture_value, show_empty
+from rembg_tuner.web.pages.desk import EXAMPLES, example_of
+from rembg_tuner.web.pages.events import QUIET, tie
 from rembg_tuner.web.pages.failures import disk_text, log_unexpected
-from rembg_tuner.web.pages.handlers import Handlers
-from rembg_tuner.web.pages.originals import Original
-from rembg_tuner.web.pages.visitors import ChosenPicture
+from rembg_tuner.web.pages.templating import render
+from rembg_tuner.web.pages.visitors import ChosenPicture, Original
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from rembg_tuner.base.messages import Message
-    from rembg_tuner.web.pages.handlers import Desk, Shown
+    from rembg_tuner.web.pages.cut_tab.layout import CutWidgets
+    from rembg_tuner.web.pages.desk import Desk
+    from rembg_tuner.web.pages.events import Shown
     from rembg_tuner.web.pages.visitors import Visitor
 
 _MAX_WAITING = 8  # pictures; one more is not checked before its run
 _LOG = logging.getLogger(__name__)
 
 
-class PictureHandlers:
+def tie_picture(widgets: CutWidgets, desk: Desk) -> None:
+    """Tie the picture and the examples."""
+    events, picture = PictureEvents(desk), widgets.picture
+    outputs = widgets.named("picture", "picture_note", "viewer", "result")
+    # The browser shows the upload at once if it can; the answer has a preview if it cannot.
+    show = "(picture) => window.rembgTuner.uploaded(picture)"
+    picture.upload(None, picture, widgets.viewer, js=show, **QUIET)
+    # In one queue, or the answer to a removal would overtake that to the upload before it.
+    in_turn = {"concurrency_limit": None, "concurrency_id": "picture", "trigger_mode": "multiple"}
+    tie(desk, picture.upload, events.choose, widgets.named("picture"), outputs, **in_turn)
+    # Without the picture as input: Gradio may send the one that was removed.
+    tie(desk, picture.clear, events.remove, None, outputs, **in_turn)
+    picture.change(None, None, None, js="() => { window.rembgTuner.example = '' }", **QUIET)
+    tie(
+        desk,
+        widgets.examples.select,
+        events.choose_example,
+        None,
+        outputs,
+        queue=False,
+        trigger_mode="multiple",
+    )
+
+
+class PictureEvents:
     """The events of the picture."""
 
     def __init__(self, desk: Desk) -> None:
-        """Work at a desk."""
+        """Create the events."""
         self.desk = desk
         self._turn = asyncio.Lock()  # one thread waits for the inspector, not one for each visitor
         self._waiting = 0
 
     async def choose(self, visitor: Visitor, picture: str | None) -> AsyncGenerator[Shown, None]:
-        """Check a picture that was chosen and show it; the result of the one before goes.
+        """Check a chosen picture and show it in place of the earlier result.
 
-        A picture that is refused is taken away, and the reason stands next to its place.
+        A picture that is refused is removed, with the reason next to its field.
         """
         if not picture:
-            yield self.take_away(visitor)
+            yield self.remove(visitor)
             return
         visitor.choice += 1
         mine, visitor.chosen = visitor.choice, ChosenPicture(path=picture, shown=picture)
         if not _is_running(visitor, picture):
             visitor.visit = visitor.visit.leave()
             yield {"picture_note": "", "result": show_ready(Path(picture).name, visitor.language)}
-        try:
-            chosen = await self._inspect(Path(picture), visitor)
-        except (TunerError, OSError) as error:
-            if isinstance(error, OSError):
-                log_unexpected(_LOG, "an upload", error)
-            shown = self._refused(_message_of(error), visitor)
-        else:
-            shown = show_chosen(chosen, visitor.language)
+        chosen, shown = await self._checked(Path(picture), visitor)
         if visitor.choice != mine:  # another was chosen meanwhile
             return
-        visitor.chosen = None if "picture" in shown else chosen
+        visitor.chosen = chosen
         turn = visitor.visit.current
         has_run = turn is not None and turn.picture_path == picture  # quicker than the check
-        is_shown = visitor.chosen is not None and (has_run or _is_running(visitor, picture))
+        is_shown = chosen is not None and (has_run or _is_running(visitor, picture))
         yield {"picture_note": ""} if is_shown else shown
-        if visitor.chosen is None or is_shown:
+        if chosen is None or is_shown:
             return
-        await self._prepare(visitor, visitor.chosen)
+        await self._prepare(visitor, chosen)
         original = visitor.originals.find(picture)
         if visitor.choice != mine or visitor.visit.current is not None or original is None:
             return
-        if original.shown != visitor.chosen.shown:
-            visitor.chosen = replace(visitor.chosen, shown=original.shown)
+        if original.shown != chosen.shown:
+            visitor.chosen = replace(chosen, shown=original.shown)
             yield {"viewer": picture_value(visitor.chosen)}
 
-    def take_away(self, visitor: Visitor) -> Shown:
-        """Choose no picture: a picture that was not run leaves the viewer, a result stays until another is chosen."""
+    def remove(self, visitor: Visitor) -> Shown:
+        """Choose no picture.
+
+        A picture that was not run leaves the viewer; a result stays until another picture is
+        chosen.
+        """
         has_picture = visitor.chosen is not None and visitor.visit.current is None
         visitor.choice += 1
         visitor.chosen = None
@@ -86,25 +109,33 @@ class PictureHandlers:
             return {"picture_note": ""}
         return {"picture_note": "", **show_nothing(visitor)}
 
-    def take_example(self, visitor: Visitor, name: str) -> Shown:
-        """Choose an example; it needs no check."""
-        path = Handlers(self.desk).example(name)
+    def choose_example(self, visitor: Visitor, sent: dict[str, Any]) -> Shown:
+        """Choose an example; it needs no check. Other names are ignored."""
+        name = sent.get("example")
+        if name not in EXAMPLES:
+            return {}
+        path = example_of(self.desk, str(name))
         visitor.choice += 1
         visitor.chosen = ChosenPicture(path=path, shown=path)
         visitor.visit = visitor.visit.leave()
         shown = show_chosen(visitor.chosen, visitor.language)
         return {"picture": path, "picture_note": "", **shown}
 
-    def _refused(self, reason: Message, visitor: Visitor) -> Shown:
-        """Take a picture away, with the reason."""
-        told = escape(message_text(reason, visitor.language))
-        note = f'<p class="rt-refused" role="alert">{told}</p>'
-        return {"picture": None, "picture_note": note, **show_nothing(visitor)}
+    async def _checked(self, picture: Path, visitor: Visitor) -> tuple[ChosenPicture | None, Shown]:
+        """Check a picture; return it, or None if it is refused, and what the page shows."""
+        try:
+            chosen = await self._inspect(picture, visitor)
+        except (TunerError, OSError) as error:
+            if isinstance(error, OSError):
+                log_unexpected(_LOG, "an upload", error)
+                return None, _refused(disk_text(error), visitor)
+            return None, _refused(error.message, visitor)
+        return chosen, show_chosen(chosen, visitor.language)
 
     async def _inspect(self, picture: Path, visitor: Visitor) -> ChosenPicture:
-        """Have a picture checked, unless too many are waiting for that: the run checks it again.
+        """Have a picture checked, unless too many wait for that: the run checks it again.
 
-        One that browsers may not show is made into one that they do.
+        A preview is made of a format that browsers may not show.
 
         Raises:
             TunerError: it is refused.
@@ -125,10 +156,10 @@ class PictureHandlers:
         )
 
     async def _prepare(self, visitor: Visitor, chosen: ChosenPicture) -> None:
-        """Make what the page shows of a picture, so that its first run does not have to.
+        """Make what the page shows of a picture before its first run.
 
-        Not while anything runs, whose figures it would change; and the visitor's own run waits for
-        it.
+        Not while anything runs, since that would change its measurement; the visitor's own run
+        waits for it.
         """
         picture = Path(chosen.path)
         if chosen.shown != chosen.path or self._waiting >= _MAX_WAITING:
@@ -139,9 +170,8 @@ class PictureHandlers:
                 return
             visitor.preparing = made = asyncio.Event()
             try:
-                with contextlib.suppress(
-                    TunerError, OSError
-                ):  # the run meets it again and tells it
+                # The run meets the same error again, and reports it.
+                with contextlib.suppress(TunerError, OSError):
                     await self._make_original(picture, visitor)
             finally:
                 visitor.preparing = None
@@ -149,7 +179,7 @@ class PictureHandlers:
 
     @contextlib.asynccontextmanager
     async def _place(self) -> AsyncGenerator[None, None]:
-        """Wait for the inspector: one thread waits for it, not one for each visitor."""
+        """Wait for the inspector."""
         self._waiting += 1
         try:
             async with self._turn:
@@ -161,7 +191,7 @@ class PictureHandlers:
         """Make what the page shows of a picture.
 
         Raises:
-            TunerError: the picture does not read, or the disk cannot be written.
+            TunerError: the picture cannot be read, or the disk cannot be written.
         """
         target = self.desk.folder.new_job() / "before.jpg"
         most = max_pixels_of(picture)
@@ -174,6 +204,12 @@ class PictureHandlers:
 def _is_running(visitor: Visitor, picture: str) -> bool:
     """Return whether a visitor's run of a picture waits or runs."""
     return visitor.task is not None and visitor.task.work.job.input == picture
+
+
+def _refused(reason: Message, visitor: Visitor) -> Shown:
+    """Remove a picture, with the reason."""
+    note = render("picture_note", visitor.language, refusal=reason, gone=None)
+    return {"picture": None, "picture_note": note, **show_nothing(visitor)}
 
 
 def show_chosen(chosen: ChosenPicture, language: str) -> Shown:
@@ -193,11 +229,6 @@ def show_nothing(visitor: Visitor) -> Shown:
 
 
 def show_ready(name: str, language: str, size: tuple[int, int] | None = None) -> str:
-    """Show the result's panel for a picture that has not been run yet."""
-    told = name if size is None else f"{name}, {size[0]} × {size[1]} px"
-    return show_empty(language, status=page_text("status.ready", language, picture=told))
-
-
-def _message_of(error: TunerError | OSError) -> Message:
-    """Return what is said of an error."""
-    return error.message if isinstance(error, TunerError) else disk_text(error)
+    """Render the result's panel for a picture that has not been run yet."""
+    picture = name if size is None else f"{name}, {size[0]} × {size[1]} px"
+    return show_empty(language, status=page_text("status.ready", language, picture=picture))
