@@ -38,14 +38,14 @@ from rembg_tuner.settings.results import CONCURRENT_RUN
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.tuning.environment import sweep_environment
 from rembg_tuner.tuning.measure import DirectTrialRunner, SweepContext, TrialRunner, measure_trial
-from rembg_tuner.tuning.reference import Reference
-from rembg_tuner.tuning.verification import (
+from rembg_tuner.tuning.record_check import (
     Check,
     MeasuredFigures,
     Ranges,
     compare_with_record,
-    find_pictures,
 )
+from rembg_tuner.tuning.reference import Reference
+from rembg_tuner.tuning.verification import find_pictures
 
 SETTINGS = Settings(engine="onnxruntime", network_size=64)
 MATTE = SmallMatte(width=2, height=1, levels=b"\xff\0")
@@ -181,7 +181,7 @@ def test_auto_that_is_another_format() -> None:
     assert states(record, FOUND)["precision"] == "outside"
     checks = compare_with_record(record, FOUND, Ranges(), elsewhere=ELSEWHERE)
     assert (checks[0].what, checks[0].state) == ("precision", "not_compared")
-    assert str(checks[0].note) == "precision auto is int8 here, and was fp32 there"
+    assert str(checks[0].note) == "precision auto is int8 here, and was fp32 in the record"
     assert "precision" not in states(replace(record, precision="int8"), FOUND)
 
 
@@ -200,7 +200,7 @@ def test_an_older_record_without_mattes() -> None:
     assert isinstance(found[-1], Check)
     assert found[-1].to_dict()["note"] == {
         "code": "record_without_mattes",
-        "message": "the record has no mattes, since an older version wrote it",
+        "message": "the record has no mattes: an older version wrote it",
     }
 
 
@@ -215,7 +215,7 @@ def test_a_busy_machine_leaves_a_longer_time_out() -> None:
     }
     assert checks[0].note is not None
     assert checks[0].note.code == "time_disturbed"
-    assert str(checks[0].note).endswith("run again when it is quiet")
+    assert str(checks[0].note).endswith("run again when it is idle")
     assert states(RECORD, replace(FOUND, is_disturbed=True))["time"] == "inside"
 
 
@@ -378,7 +378,7 @@ def test_a_small_subject_among_own_pictures(
     """Its time is not compared, and the note tells why."""
     doctor(saved, small_subject={"share": 0.1, "passes": 2, "latency_p50_s": 0.2})
     assert main(["verify", str(saved)]) == 0
-    assert "not compared: the time on a small subject is compared only" in capsys.readouterr().out
+    assert "not compared: the time of a small subject is only compared" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("warning", [CONCURRENT_RUN, Message("busy", code="machine_busy")])

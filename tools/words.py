@@ -45,6 +45,7 @@ ELSEWHERE = (
     "quantization/**.py",
     "tuning/report.py",
     "web/server/**.py",
+    "tuning/record_check.py",
     "tuning/verification.py",
 )
 # Choices of knobs that are names, the same in every language.

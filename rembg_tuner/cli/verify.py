@@ -23,15 +23,16 @@ from rembg_tuner.runtime.picture_processes import Comparer
 from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.settings.records import measured_on_text
 from rembg_tuner.tuning.measure import DirectTrialRunner
+from rembg_tuner.tuning.record_check import Ranges
 from rembg_tuner.tuning.stats import VERIFY_ROUNDS
-from rembg_tuner.tuning.verification import Ranges, VerificationRequest, verify
+from rembg_tuner.tuning.verification import VerificationRequest, verify
 
 if TYPE_CHECKING:
     import argparse
 
     from rembg_tuner.settings.presets import Preset
-    from rembg_tuner.tuning.stats import VERIFY_ROUNDS
-from rembg_tuner.tuning.verification import Check, Verification
+    from rembg_tuner.tuning.record_check import Check
+    from rembg_tuner.tuning.verification import Verification
 
 _WORDS = {
     "settings": "settings",
