@@ -69,8 +69,8 @@ def test_growth_is_told_from_chance() -> None:
     assert few.to_dict()["verdict"] is None
     assert (
         few.to_dict()["no_verdict"]
-        == "no verdict on growth from 199 runs: it takes 200, since the first 100 fill allocators"
-        " and caches"
+        == "no verdict on growth from 199 runs: 200 are needed, because the first 100 fill"
+        " allocators and caches"
     )
     assert soak_of([100.0, 110, 121]).to_dict()["no_verdict"] is None
     assert soak_of([1.0]).pictures_a_day == 172_800
@@ -87,7 +87,7 @@ def test_a_soak_of_real_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert found["pictures_a_day"] == int(found["pictures_per_s"] * 86_400)
     assert found["idle_bytes"] > 10 * MIB
     assert found["verdict"] is None
-    assert found["no_verdict"].startswith("no verdict on growth from 24 runs: it takes 200")
+    assert found["no_verdict"].startswith("no verdict on growth from 24 runs: 200 are needed")
     assert len(ET.parse(tmp_path / "soak.svg").findall(".//{*}polyline")) == 2
 
 

@@ -60,7 +60,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """StressTest. The first Ctrl-C ends it after the run that goes on, and what was done is told."""
+    """Run a stress test; the first Ctrl-C ends it after the current run and prints its results."""
     settings, warnings = parse_settings(arguments)
     for text in warnings:
         log(f"note: {text}")
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _describe(found: StressTest) -> list[str]:
-    """Tell a soak in a few lines."""
+    """Return the lines that describe a stress test."""
     error = found.slope_error_bytes
     within = "" if error is None else f" ± {error / 1024:.1f}"
     verdict = "" if found.verdict is None else f" ({_VERDICTS[found.verdict]})"

@@ -1,14 +1,12 @@
-"""Soak: many runs in one worker, to see what stays.
-
-Slope of memory, throughput, tail of the times.
-"""
+"""Stress test: run pictures many times in one worker, and measure growth of memory and throughput."""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -32,34 +30,26 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings
 
 IDLE_S = 2.0
-
-
 _DAY_S = 86_400
-
-
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 480, 220, 46, 34, 28, 12
-
-
 Verdict = Literal["growing", "steady"]
-
-
 WORDS = {"memory": "memory after each run, MiB", "run": "run"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StressTest:
-    """What came of many runs.
+    """The outcome of many runs.
 
     Attributes:
-        times_s: total_s of each run, the cold one too.
-        rss_bytes: resident memory right after each run; None where it is not known.
-        slope_bytes: by which memory grows a picture, over the second half of the runs, by least
+        times_s: total_s of each run, the cold one included.
+        rss_bytes: RSS after each run; None: unknown.
+        slope_bytes: growth of memory per picture over the second half of the runs, by least
             squares.
         slope_error_bytes: its standard error; None: fewer than three runs to fit.
-        idle_bytes: what stays resident after some idle seconds; None: not known.
+        idle_bytes: RSS after the idle time; None: unknown.
         peak_bytes: of load and all runs.
-        pictures_per_s: by the wall clock, from the first request to the last answer.
-        p50_s: median of a run, the cold one left out.
+        pictures_per_s: by the wall clock, from the end of the first run to the end of the last.
+        p50_s: median time of the warm runs.
         p95_s: None below 20 runs.
         failure: why it ended early; None: it did not.
     """
@@ -77,34 +67,31 @@ class StressTest:
 
     @property
     def pictures_a_day(self) -> int:
-        """How many one slot would do."""
+        """How many pictures one slot would cut out in a day."""
         return int(self.pictures_per_s * _DAY_S)
 
     @property
     def verdict(self) -> Verdict | None:
-        """Whether memory grows by more than chance: above zero by three standard errors.
-
-        None: see `no_verdict`.
-        """
+        """Whether the slope exceeds zero by three standard errors; None: see `no_verdict`."""
         if self.no_verdict is not None or self.slope_error_bytes is None:
             return None
         return "growing" if self.slope_bytes > 3 * self.slope_error_bytes else "steady"
 
     @property
     def no_verdict(self) -> Message | None:
-        """The reason why there is no verdict; None: there is one."""
+        """Why there is no verdict; None: there is one."""
         known = sum(value is not None for value in self.rss_bytes)
         if known >= MIN_VERDICT_RUNS:
             return None
         return Message(
-            "no verdict on growth from {runs} runs: it takes {needed}, since the first 100 fill"
+            "no verdict on growth from {runs} runs: {needed} are needed, because the first 100 fill"
             " allocators and caches",
             runs=known,
             needed=MIN_VERDICT_RUNS,
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields by name, ready for JSON."""
+        """Return the fields by name for JSON."""
         return {
             **asdict(self),
             "pictures_a_day": self.pictures_a_day,
@@ -138,9 +125,9 @@ def run_stress_test(
     settings: Settings,
     plan: StressPlan,
     *,
-    on_run: Callable[[int, Result], None] | None = None,
+    on_run: Callable[[int, Result], None] = lambda *_: None,
     is_cancelled: Callable[[], bool] = lambda: False,
-    on_progress: Callable[[Runner, Progress], None] | None = None,
+    on_progress: Callable[[Runner, Progress], None] = lambda *_: None,
 ) -> StressTest | Failure:
     """Run pictures one after another in one worker.
 
@@ -153,56 +140,61 @@ def run_stress_test(
         on_progress: called during each run with the runner, which it may cancel.
 
     Returns:
-        The result; the Failure if the first run failed.
+        The result; the Failure if the first run failed or was cancelled.
     """
     open_runner = plan.open_runner or (lambda: Runner(history=plan.history, machine=read_machine()))
-
-    def report(progress: Progress) -> None:
-        if on_progress is not None:
-            on_progress(runner, progress)
-
     results: list[Result] = []
     failure: Message | None = None
     with (
         tempfile.TemporaryDirectory(prefix="rembg-tuner-soak-") as folder,
         open_runner() as runner,
     ):
+        output = str(Path(folder) / "out.png")
         began = ended = time.perf_counter()
-        for i in range(plan.runs):
-            if is_cancelled():
-                failure = Message("the soak was cancelled", code="cancelled")
-                break
-            picture, output = pictures[i % len(pictures)], Path(folder) / "out.png"
-            job = Job(input=str(picture), output=str(output))
-            if plan.max_pixels is not None:
-                job = replace(job, max_pixels=plan.max_pixels)
-            run = runner.run(job, settings, on_progress=report)
+        for picture in islice(cycle(pictures), plan.runs):
+            job = Job(input=str(picture), output=output, max_pixels=plan.max_pixels)
+            run = (
+                _cancelled(job, settings)
+                if is_cancelled()
+                else runner.run(job, settings, on_progress=lambda one: on_progress(runner, one))
+            )
             if isinstance(run, Failure):
                 if not results:
                     return run
                 failure = run.message
                 break
             results.append(run)
-            if i == 0:
-                began = time.perf_counter()  # start and load are once, and no part of a day
             ended = time.perf_counter()
-            if on_run is not None:
-                on_run(len(results), run)
+            if len(results) == 1:
+                began = ended  # start and load happen once
+            on_run(len(results), run)
         time.sleep(plan.idle_s)
         pid = runner.worker_pid
-        idle = Meter(pid).rss_bytes() if pid is not None else None
-    return summarise_stress_test(results, ended - began, idle, failure)
+        idle_bytes = None if pid is None else Meter(pid).rss_bytes()
+    return summarise_stress_test(results, ended - began, idle_bytes, failure)
+
+
+def _cancelled(job: Job, settings: Settings) -> Failure:
+    """Return the Failure of a run that was cancelled before it started."""
+    return Failure(
+        kind="cancelled",
+        message=Message("the stress test was cancelled", code="cancelled"),
+        stage="prepare",
+        input=job.input,
+        settings=settings,
+        run_index=0,
+    )
 
 
 def summarise_stress_test(
     results: Sequence[Result], elapsed_s: float, idle_bytes: int | None, failure: Message | None
 ) -> StressTest:
-    """Put a soak together of its runs.
+    """Summarise the runs of a stress test.
 
     Args:
         results: at least one.
-        elapsed_s: from the first run's end to the last one's.
-        idle_bytes: what stays.
+        elapsed_s: from the end of the first run to the end of the last.
+        idle_bytes: RSS after the idle time; None: unknown.
         failure: why it ended early; None: it did not.
     """
     warm = [run.total_s for run in results[1:]] or [results[0].total_s]
@@ -235,8 +227,8 @@ def fit_slope(points: Sequence[tuple[float, float]]) -> tuple[float, float | Non
         points: x and y.
 
     Returns:
-        Its slope, 0 for fewer than two points; and the slope's standard error, None for fewer than
-        three.
+        Its slope, 0 for fewer than two points; and the standard error of the slope, None for fewer
+        than three.
     """
     if len(points) < 2:
         return 0.0, None
