@@ -9,12 +9,8 @@ with a network of u2net's size the load's peak falls from 610 to 443 MiB, and wh
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import logging
-import sys
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -305,6 +301,8 @@ def cpu_capabilities() -> list[str]:
 
 def int8_versions() -> dict[str, str]:
     """Give the versions of what makes the graph."""
+    from importlib.metadata import version as version_of
+
     return {name: version_of(name) for name in ("nncf", "onnx")}
 
 
@@ -324,7 +322,12 @@ def quantize(
 
     Source: Kozlov et al., Neural Network Compression Framework, arXiv:2002.08679.
     """
-    import nncf  # half a second, and not needed by a run
+    # Not needed by a run, and not imported by a measured worker.
+    import contextlib
+    import logging
+    import sys
+
+    import nncf
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
     scope = {"ignored_scope": nncf.IgnoredScope(names=left_out)} if left_out else {}
