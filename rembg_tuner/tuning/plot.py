@@ -134,24 +134,17 @@ def lay_out_plot(trials: Sequence[Trial], budgets: Budgets, *, chosen: int | Non
     if not measured:
         return PlotInfo()
     costs = [trial.costs() for trial in measured]
-    lows = [trial.time_low_s or trial.costs()[1] for trial in measured]
-    highs = [trial.time_high_s or trial.costs()[1] for trial in measured]
-    memory = fit_axis(
-        [peak / MIB for peak, _, _ in costs],
-        LEFT,
-        WIDTH - RIGHT,
-        write=lambda mib: f"{mib:,.0f}",
-        resolution=1.0,
-    )
-    time = fit_axis([*lows, *highs], HEIGHT - BOTTOM, TOP, write=format_seconds)
-    front, names = set(front_of(costs)), differing_knobs([trial.settings for trial in trials])
-    points = [
+    ranges_s = [_range_s(trial) for trial in measured]
+    memory, time = _fit_axes([peak for peak, _, _ in costs], ranges_s)
+    front = set(front_of(costs))
+    names = differing_knobs([trial.settings for trial in trials])
+    points = tuple(
         PlotPoint(
             trial=trial.number,
             x=memory.place(costs[i][0] / MIB),
             y=time.place(costs[i][1]),
-            low_y=time.place(lows[i]),
-            high_y=time.place(highs[i]),
+            low_y=time.place(ranges_s[i][0]),
+            high_y=time.place(ranges_s[i][1]),
             shape=_shape_of(trial.agreement),
             is_on_front=i in front,
             is_chosen=trial.number == chosen,
@@ -159,20 +152,55 @@ def lay_out_plot(trials: Sequence[Trial], budgets: Budgets, *, chosen: int | Non
             label=_label(trial, label_of(trial.settings, names)),
         )
         for i, trial in enumerate(measured)
-    ]
-    agreeing = [i for i, trial in enumerate(measured) if "agreement" not in budgets.missed(trial)]
-    plane = [agreeing[i] for i in front_of([costs[i][:2] for i in agreeing])]
-    plane.sort(key=lambda i: costs[i][0])
+    )
     max_mib = budgets.max_memory_bytes and budgets.max_memory_bytes / MIB
     return PlotInfo(
-        points=tuple(points),
+        points=points,
         memory=memory,
         time=time,
-        front=_boundary([(points[i].x, points[i].y) for i in plane]),
+        front=_boundary([(point.x, point.y) for point in _plane_front(measured, points, budgets)]),
         memory_budget=_budget(memory, max_mib, lambda mib: f"{mib:,.0f} MiB", "←→"),
         time_budget=_budget(time, budgets.max_time_s, format_seconds, "↓↑"),
         legend=_legend({point.shape for point in points}),
     )
+
+
+def _range_s(trial: Trial) -> tuple[float, float]:
+    """Return the fastest and slowest run of a measured trial."""
+    _, time_s, _ = trial.costs()
+    return trial.time_low_s or time_s, trial.time_high_s or time_s
+
+
+def _fit_axes(peaks: Sequence[float], ranges_s: Sequence[tuple[float, float]]) -> tuple[Axis, Axis]:
+    """Return the axes of memory and time that hold peaks (bytes) and the ranges of times."""
+    memory = fit_axis(
+        [peak / MIB for peak in peaks],
+        LEFT,
+        WIDTH - RIGHT,
+        write=lambda mib: f"{mib:,.0f}",
+        resolution=1.0,
+    )
+    times = [time_s for times_s in ranges_s for time_s in times_s]
+    return memory, fit_axis(times, HEIGHT - BOTTOM, TOP, write=format_seconds)
+
+
+def _plane_front(
+    trials: Sequence[Trial], points: Sequence[PlotPoint], budgets: Budgets
+) -> list[PlotPoint]:
+    """Return the points that no other dominates in memory and time, the least memory first.
+
+    Args:
+        trials: the measured ones; those below the minimum agreement are left out.
+        points: of the trials, in the same order.
+        budgets: with the minimum agreement.
+    """
+    agreeing = [
+        (trial.costs()[:2], point)
+        for trial, point in zip(trials, points, strict=True)
+        if "agreement" not in budgets.missed(trial)
+    ]
+    front = [agreeing[i] for i in front_of([costs for costs, _ in agreeing])]
+    return [point for _, point in sorted(front, key=lambda one: one[0][0])]
 
 
 def draw_plot(

@@ -1,7 +1,7 @@
-"""What a visitor's form says, as Settings: within the limits of a hosted page.
+"""The form of a visitor as Settings, within the limits of a hosted page.
 
-A visitor is not the machine's user: no path and no model's name from outside the catalogue gets any
-further than this, and sizes, threads and deadlines are capped.
+A visitor is not a user of the machine: paths and models outside the catalogue are refused, and
+sizes, threads and deadlines are limited.
 """
 
 from __future__ import annotations
@@ -35,24 +35,23 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.settings import Value
 
-# Values by which a knob is refused where focus does not use it; at their defaults they are in
-# nobody's way.
+# Values with which a knob is refused if focus does not use it; the default is always accepted.
 _SET_KNOBS: Mapping[str, object] = {"focus_box": "0%,0%,50%,50%", "focus_max_share": 0.5}
-Form = Mapping[str, object]  # knob's name -> what its widget holds; memory limits in MiB
+Form = Mapping[str, object]  # name of a knob -> value of its widget; memory limits in MiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageLimits:
-    """What a visitor may ask of the machine.
+    """The limits for visitors.
 
     Attributes:
         upload_bytes: of one picture.
         strip_pixels: of a picture that is decoded in strips.
         whole_pixels: of one that its decoder holds whole (WebP, AVIF, GIF).
-        network_size: px; its square is what the network costs.
+        network_size: px; the cost of a run grows with its square.
         threads: of each kind.
         timeout_s: the longest deadline.
-        repeat: runs in one turn.
+        repeat: runs of one picture.
     """
 
     upload_bytes: int = 64 * MIB
@@ -69,34 +68,28 @@ LIMITS = PageLimits()
 
 @cache
 def _read_machine_once() -> Machine:
-    """Look at this machine once, since the page asks for every row that it draws."""
+    """Read this machine once; the page needs it for every row that it draws."""
     return read_machine()
 
 
 def machine_here() -> Machine:
-    """Return this machine, with the files of models that are here now."""
+    """Return this machine, with the model files that exist now."""
     return refresh(_read_machine_once())
 
 
 def machine_with_providers() -> Machine:
-    """Return this machine, with the execution providers that are not here.
-
-    See `execution_providers`.
-    """
+    """Return this machine, with the execution providers that ONNX Runtime does not have."""
     return replace(machine_here(), absent_providers=absent_providers(execution_providers()))
 
 
 @cache
 def _shared_providers() -> SharedAnswer[tuple[ProviderState, ...]]:
-    """Return the answer that all who ask at once wait for.
-
-    `cache` alone would ask for each of them.
-    """
+    """Return the answer that concurrent callers share; `cache` alone would ask for each of them."""
     return SharedAnswer(provider_states, max_age_s=math.inf)
 
 
 def execution_providers() -> tuple[ProviderState, ...]:
-    """Ask ONNX Runtime for its execution providers: once, since it takes half a second."""
+    """Return the execution providers of ONNX Runtime, read once: that takes half a second."""
     return _shared_providers().ask().result()
 
 
@@ -105,7 +98,7 @@ class Absence:
     """What a preset needs and this machine does not have.
 
     Attributes:
-        kind: of what is missing.
+        kind: what is missing.
         text: why the preset cannot run, and how to get what is missing; one sentence.
     """
 
@@ -132,9 +125,9 @@ def absence_of(preset: str) -> Absence | None:
 
 
 def missing_of(settings: Settings) -> tuple[Refusal, ...]:
-    """Return what settings need that is not on disk, or else what is not in ONNX Runtime.
+    """Return what settings need that is missing on disk, else what is missing in ONNX Runtime.
 
-    ONNX Runtime is asked only where nothing else is missing, since that takes half a second.
+    ONNX Runtime is asked only if nothing else is missing, since that takes half a second.
     """
     found = _lacking(settings, machine_here())
     if found or settings.provider == "cpu" or not is_honoured("provider", settings.engine):
@@ -169,23 +162,23 @@ def possible_precisions(engines: Sequence[str], machine: Machine) -> list[str]:
 
 
 def preset_settings(preset: str) -> Settings:
-    """Give the settings that a preset means on this machine."""
+    """Return the settings of a preset on this machine."""
     return requested_settings(find_preset(preset), {}, machine_here())[0]
 
 
 def form_settings(
     preset: str, form: Form, limits: PageLimits = LIMITS
 ) -> tuple[Settings, tuple[Message, ...]]:
-    """Make the settings of a run from a preset and a form filled in on top of it.
+    """Return the settings of a run from a preset and a form that started from it.
 
     Args:
         preset: where the form started from.
-        form: every knob by name, as its widget holds it; one that the form's engine does not
-            honour, or its focus does not use, is not looked at, since the page greys it.
+        form: the value of each knob's widget by name; knobs that engine or focus do not use are
+            ignored, since the page disables them.
         limits: of the page.
 
     Returns:
-        The settings, and the warnings for the Result.
+        The settings, and warnings for the Result.
 
     Raises:
         SettingsError: with every problem of the form.
@@ -215,10 +208,10 @@ def greyed_knobs(form: Form) -> dict[str, Refusal]:
 def visitor_settings(
     preset: str, given: dict[str, object], limits: PageLimits = LIMITS
 ) -> tuple[Settings, tuple[Message, ...]]:
-    """Make the settings of a run from a preset and the knobs a visitor gave.
+    """Return the settings of a run from a preset and the knobs that a visitor changed.
 
     Raises:
-        SettingsError: with every problem of what was given.
+        SettingsError: with every problem of the given knobs.
         PresetError: there is no such preset.
     """
     found = find_preset(preset)
@@ -241,7 +234,7 @@ def visitor_settings(
 
 
 def _cap_problems(settings: Settings, limits: PageLimits) -> list[Message]:
-    """List the knobs that are above what the page allows."""
+    """Return the knobs that are above the limits of the page."""
     caps = {
         "network_size": limits.network_size,
         "intra_op_threads": limits.threads,
@@ -262,7 +255,7 @@ def _cap_problems(settings: Settings, limits: PageLimits) -> list[Message]:
 
 
 def _memory_problems(settings: Settings) -> list[Message]:
-    """Refuse a memory limit above what the host has."""
+    """Return the problem of a memory limit above the memory of the host."""
     most = read_host().usable_memory_bytes
     asked = settings.memory_limit_bytes
     if asked is None or most is None or asked <= most:
@@ -278,17 +271,20 @@ def _memory_problems(settings: Settings) -> list[Message]:
 
 
 def parse_form(form: Form) -> dict[str, object]:
-    """Give a form's knobs as settings take them.
+    """Return the values of a form's widgets as settings take them.
 
-    Empty numbers take the knob's meaning of nothing.
+    An empty number becomes None or 0, whichever the knob uses for it.
     """
-    return {name: _read_widget(name, form[name]) for name in KNOBS if name in form}
+    values = {name: _parse_value(name, form[name]) for name in KNOBS if name in form}
+    if "memory_limit_bytes" in values:
+        limit_mib = values["memory_limit_bytes"]
+        is_set = isinstance(limit_mib, int | float)
+        values["memory_limit_bytes"] = round(limit_mib * MIB) if is_set else None  # type: ignore[operator]
+    return values
 
 
-def _read_widget(name: str, value: object) -> object:
-    """Read one widget; what cannot be stays as it is, and Settings says so."""
-    if name == "memory_limit_bytes":
-        return round(value * MIB) if isinstance(value, int | float) and value else None
+def _parse_value(name: str, value: object) -> object:
+    """Return the value of a widget; an invalid one is unchanged, and refused by Settings."""
     kind = type_of(name)
     if is_optional(name) and not value:
         return None
@@ -302,7 +298,7 @@ def _read_widget(name: str, value: object) -> object:
 
 
 def fill_form(settings: Settings) -> dict[str, Value]:
-    """Give settings as a form's widgets hold them."""
+    """Return settings as the values of a form's widgets."""
     values = settings.to_dict()
     limit = settings.memory_limit_bytes
     values["memory_limit_bytes"] = None if limit is None else round(limit / MIB)
@@ -310,10 +306,10 @@ def fill_form(settings: Settings) -> dict[str, Value]:
 
 
 def max_pixels_of(picture: Path, limits: PageLimits = LIMITS) -> int:
-    """Give the page's pixel limit for a picture, by its format, told by its first bytes.
+    """Return the pixel limit of the page for a picture, by the format of its first bytes.
 
     Raises:
-        PictureError: it is no picture that is read; the message names the file, not its place.
+        PictureError: its format is not supported; the message has the file's name, not its path.
     """
     try:
         kind = sniff(picture)

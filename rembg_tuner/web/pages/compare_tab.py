@@ -271,18 +271,11 @@ def show_comparison(task: LongTask, language: str) -> str:
     """Render a comparison that is running, or its result."""
     question, compared = task.question, task.compared
     measured = [one.trial for one in compared if one.trial.is_measured]
-    state = "done"
-    if task.problem:
-        state = "failed"
-    elif task.is_running:
-        state = "running"
-    elif not compared or (task.is_stopped and not measured):
-        state = "stopped"
     names = differing_knobs([one.entry.settings for one in compared])
     return render(
         "compare",
         language,
-        state=state,
+        state=_state(task, has_result=bool(measured or (compared and not task.is_stopped))),
         problem=task.problem,
         status=_status(task, language),
         compared=compared,
@@ -293,6 +286,15 @@ def show_comparison(task: LongTask, language: str) -> str:
         name_of=partial(setting_name, language=language),
         label_of=lambda settings: label_text(settings, names, language),
     )
+
+
+def _state(task: LongTask, *, has_result: bool) -> str:
+    """Return which part of the template shows a comparison."""
+    if task.problem:
+        return "failed"
+    if task.is_running:
+        return "running"
+    return "done" if has_result else "stopped"
 
 
 def _status(task: LongTask, language: str) -> str:

@@ -1,4 +1,4 @@
-"""Widgets made of knobs, and the page's own words for Gradio's translation."""
+"""The widgets of the knobs, and the words of the page for Gradio's translation."""
 
 from __future__ import annotations
 
@@ -49,27 +49,27 @@ if TYPE_CHECKING:
 DETAILS = (0, 192, 256, 320, 512)  # network_size, px; 0: the model's own
 RESULT_SIZES = (0, 1080, 768, 512)  # max_side, px: the article's; 0: as it is
 _DROPDOWNS = ("model", "provider")
-# An invisible character in the label of a choice that is not possible here; choices.js greys the
-# choice by it.
+# An invisible character in the label of a choice that is not possible here; choices.js disables
+# the choice.
 ABSENT_MARK = "\u2060"
-# The keys of words that say why a number format is not possible, by the code of its refusal.
+# Ids of the words that explain why a number format is not possible, by the code of its refusal.
 _WHY_NO_PRECISION = {
     "knob_unhonoured": "foreign",
     "precision_foreign": "foreign",
     "precision_not_native": "unsupported",
     "int8_absent": "unmade",
 }
-_WHY_ABSENT = ("absent", "unsupported", "foreign", "unmade")  # keys of words
+_WHY_ABSENT = ("absent", "unsupported", "foreign", "unmade")  # ids of words
 _EXAMPLES = {"focus_box": "10%,5%,50%,80%"}
 _STEPS: dict[str, dict[str, Any]] = {"focus_max_share": {"step": 0.05}}
-_NOT_FOR_ONE_PICTURE = ("batch_size",)  # a page cuts one out at a time
+_NOT_FOR_ONE_PICTURE = ("batch_size",)  # the page cuts one picture out at a time
 
 
 def picture_input(**options: Any) -> gr.Image:
-    """Make an image input that hands its file's path on, and never opens it.
+    """Create an image input that returns the path of its file, and never opens the file.
 
-    Gradio's own opens every upload with Pillow, to tell its format: a file that is none would be a
-    bare "Error", and a great one would be decoded in the web process.
+    Gradio's own opens every upload with Pillow to find its format: a file that is not a picture
+    would show a bare "Error", and a large one would be decoded in the web process.
     """
     picture: gr.Image = _picture_class()(type="filepath", image_mode=None, **options)
     return picture
@@ -77,10 +77,10 @@ def picture_input(**options: Any) -> gr.Image:
 
 @cache
 def _picture_class() -> type[gr.Image]:
-    """Make the class of image inputs.
+    """Create the class of image inputs.
 
-    A class, because Gradio makes a component anew from its class in the session that updates it.
-    Made past Gradio's own metaclass, which writes a .pyi file beside the source of each class.
+    It is a class, because Gradio creates a component again from its class in the session that
+    updates it. Gradio's metaclass is bypassed: it writes a .pyi file beside the source of a class.
     """
     members = {
         "__module__": gr.Image.__module__,
@@ -98,22 +98,25 @@ def language_links() -> str:
 
 @cache
 def page_words() -> gr.I18n:
-    """Give Gradio every word of the page.
-
-    Those of the files, and the knobs' labels and summaries.
-    """
+    """Return every word of the page for Gradio, with the labels and summaries of the knobs."""
     return gr.I18n(**{language: _words_of(language) for language in LANGUAGES})
 
 
 def _words_of(language: str) -> dict[str, str]:
-    """Collect one language's words."""
-    # Gradio shows the raw mark of a word with braces.
+    """Return the words of a language."""
+    # Gradio does not translate a word with braces.
     words = {key: text for key, text in all_words(language).items() if "{" not in text}
     for name, knob in KNOBS.items():
         unit = page_text(f"unit.{knob.unit}", language) if knob.unit else ""
         label = page_text(f"knob.{name}", language)
         words[f"label.{name}"] = f"{label} ({unit})" if unit and unit not in label else label
         words.setdefault(f"info.{name}", translate(knob.summary, language))
+    return words | _choice_words(language) | _preset_words(language)
+
+
+def _choice_words(language: str) -> dict[str, str]:
+    """Return the labels of the knobs' choices, also of those that are not possible here."""
+    words: dict[str, str] = {}
     for choice in {choice for knob in KNOBS.values() for choice in knob.choices}:
         words[f"choice.{choice}"] = choice_text(choice, language)
     for name in (*ENGINE_NAMES, *KNOBS["provider"].choices, *KNOBS["precision"].choices):
@@ -123,6 +126,12 @@ def _words_of(language: str) -> dict[str, str]:
     for name, entry in read_catalogue().items():
         sized = f"{name} · {entry.size_text()}".removesuffix(" · ")
         words[f"absent.{name}"] = ABSENT_MARK + page_text("why.absent", language, name=sized)
+    return words
+
+
+def _preset_words(language: str) -> dict[str, str]:
+    """Return the labels of the presets, also of those that cannot run here."""
+    words: dict[str, str] = {}
     for name in read_presets():
         named, settings = setting_name(name, language), preset_settings(name)
         words[f"preset.choice.{name}"] = named
@@ -133,7 +142,7 @@ def _words_of(language: str) -> dict[str, str]:
 
 
 def preset_choices() -> list[tuple[str, str]]:
-    """Return the presets with their labels; one that cannot run here says why."""
+    """Return the presets with their labels, which include why one cannot run here."""
     return [(_preset_label(name), name) for name in read_presets()]
 
 
@@ -145,17 +154,15 @@ def _preset_label(name: str) -> str:
 
 
 def models_here() -> list[str]:
-    """Name the models that are on disk, in the catalogue's order."""
+    """Return the names of the models on disk, in the order of the catalogue."""
     return [name for name, entry in read_catalogue().items() if entry.find()]
 
 
 def reference_choices(first: str) -> list[tuple[str, str]]:
-    """Give what mattes can be held against.
-
-    By default, a preset's, or those of a model that is here.
+    """Return the choices of a reference: the default, the models on disk in fp32, the presets.
 
     Args:
-        first: key of the word for the default.
+        first: id of the word for the default.
     """
     words = page_words()
     return [
@@ -166,7 +173,7 @@ def reference_choices(first: str) -> list[tuple[str, str]]:
 
 
 def knob_widget(name: str, value: Value) -> Component:
-    """Make the widget of one knob."""
+    """Create the widget of a knob."""
     words = page_words()
     common: dict[str, Any] = {
         "label": words(f"label.{name}"),
@@ -189,11 +196,11 @@ def knob_widget(name: str, value: Value) -> Component:
 
 
 def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, str]]:
-    """Give a knob's choices with their labels: what is not here says so.
+    """Return the choices of a knob with their labels, which include why one is not possible.
 
     Args:
         name: of the knob.
-        providers: the execution providers that are here; None: not asked yet.
+        providers: the execution providers of ONNX Runtime; None: not known yet.
     """
     names = list(read_catalogue()) if name == "model" else list(KNOBS[name].choices)
     words, absent = page_words(), _absent_choices(name, names, providers)
@@ -206,7 +213,7 @@ def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, s
 def _absent_choices(
     name: str, words: Sequence[str], providers: frozenset[str] | None
 ) -> frozenset[str]:
-    """Return the choices of a knob that are not here."""
+    """Return the choices of a knob that are not possible here."""
     if name not in ("engine", "model", "provider") or (name == "provider" and providers is None):
         return frozenset()
     machine = machine_here() if providers is None else machine_with_providers()
@@ -215,22 +222,22 @@ def _absent_choices(
 
 
 def _refusal_of(name: str, values: Mapping[str, object], machine: Machine) -> Refusal | None:
-    """Return why a knob's value is not possible; None: it is."""
+    """Return why the value of a knob is not possible; None: it is possible."""
     settings, _, wrong = build_with_defaults({"engine": machine.best_engine, **values})
     refusals = check(settings, machine, wrong=wrong)
     return next((one for one in refusals if one.knob == name), None)
 
 
 def choice_label(word: str) -> str:
-    """Return the label of a knob's choice; a model is its name."""
+    """Return the label of a knob's choice; a model's is its name."""
     is_name = all(choice_text(word, language) == word for language in LANGUAGES)
     return word if is_name else str(page_words()(f"choice.{word}"))
 
 
 def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
-    """Give the number formats with their labels.
+    """Return the number formats with their labels.
 
-    How far from fp32's the mattes are, or that it is not here.
+    A label includes the difference of the mattes from those of fp32, or why it is not possible.
     """
     machine = machine_here()
     labels: list[tuple[str, str]] = []
@@ -246,7 +253,7 @@ def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
 
 
 def knob_updates(settings: Settings, language: str) -> dict[str, Any]:
-    """Give every knob's widget a setting's value, greyed with the reason where the engine has no such knob."""
+    """Return updates that show settings; knobs that the engine does not have are disabled."""
     values, grey = fill_form(settings), greyed_knobs(settings.to_dict())
     updates = {
         name: {"value": values[name], **_usable(name, grey.get(name), language)} for name in KNOBS
@@ -264,15 +271,15 @@ def grey_updates(
     *,
     resets: bool,
 ) -> dict[str, Any]:
-    """Grey the knobs that an engine cannot honour or focus does not use, and free the others.
+    """Return updates that disable the knobs that engine and focus do not use, and enable the others.
 
     Args:
         engine: of the form.
         model: of the form.
         focus: of the form.
         language: of the reasons.
-        providers: the execution providers that are here; None: not asked yet.
-        resets: whether knobs that are greyed go back to their defaults.
+        providers: the execution providers of ONNX Runtime; None: not known yet.
+        resets: whether disabled knobs are set to their defaults.
     """
     updates: dict[str, Any] = {}
     grey = greyed_knobs({"engine": engine, "focus": focus})
@@ -290,7 +297,7 @@ def grey_updates(
 
 
 def _usable(name: str, refusal: Refusal | None, language: str) -> dict[str, Any]:
-    """Return whether a widget can be used, and what stands under it."""
+    """Return whether a widget can be used, and the text under it."""
     if refusal is None:
         return {"interactive": True, "info": page_words()(f"info.{name}")}
     if refusal.reason.code == "focus_unused":

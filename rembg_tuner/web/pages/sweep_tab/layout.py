@@ -28,6 +28,7 @@ from rembg_tuner.web.pages.widgets import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.settings import Value
 
 _AXES = (
@@ -127,10 +128,7 @@ def _axes(names: Sequence[str]) -> dict[str, Any]:
 def _axis_values() -> dict[str, tuple[list[Any], list[Any]]]:
     """Return the values of each axis, and those that are chosen at first."""
     words, machine = page_words(), machine_here()
-    engines = [
-        name for name, spec in ENGINES.items() if name in machine.engines and not spec.is_stock
-    ]
-    usual = [name for name in engines if ENGINES[name].axes is not None]
+    engines, usual = _engines(machine)
     usual_formats = [name for name in possible_precisions(usual, machine) if name != "fp16"]
     sizes = [(words("size.whole") if side == 0 else str(side), side) for side in RESULT_SIZES]
     values: dict[str, tuple[list[Any], list[Any]]] = {
@@ -142,11 +140,19 @@ def _axis_values() -> dict[str, tuple[list[Any], list[Any]]]:
         "focus": ([(choice_label(word), word) for word in ("off", "auto")], []),
         "max_side": (sizes, []),
     }
-    for name in (*_AXES, *_MORE_AXES):
-        if type_of(name) is bool:
-            on_off = [(words(word), word) for word in ("on", "off")]
-            values[name] = (on_off, ["on"] if name in _AXES else [])
-    return values
+    on_off = [(words(word), word) for word in ("on", "off")]
+    return values | {
+        name: (on_off, ["on"] if name in _AXES else [])
+        for name in (*_AXES, *_MORE_AXES)
+        if type_of(name) is bool
+    }
+
+
+def _engines(machine: Machine) -> tuple[list[str], list[str]]:
+    """Return the engines that can be swept on a machine, and those of them with default axes."""
+    specs = [(name, spec) for name, spec in ENGINES.items() if name in machine.engines]
+    engines = [name for name, spec in specs if not spec.is_stock]
+    return engines, [name for name in engines if ENGINES[name].axes is not None]
 
 
 def _budget_fields() -> dict[str, Any]:
@@ -197,9 +203,11 @@ def read_budgets(
     problems = [
         Message("{budget} must be 0 (no limit) or more, got {value:g}", budget=budget, value=value)
         for budget, value in ((Message("peak"), memory), (Message("time"), time))
-        if value is not None and not 0 <= value < math.inf
+        if not 0 <= (value or 0) < math.inf
     ]
-    if agreement is not None and not 0 <= agreement <= 1:
+    if agreement is None:
+        agreement = DEFAULT_MIN_AGREEMENT
+    if not 0 <= agreement <= 1:
         problems.append(Message("agreement must be from 0 to 1, got {value:g}", value=agreement))
     if problems:
         raise SettingsError(problems)
@@ -207,6 +215,6 @@ def read_budgets(
     return Budgets(
         max_memory_bytes=int(memory * MIB) if memory else None,
         max_time_s=time / 1000 if time else None,
-        min_agreement=DEFAULT_MIN_AGREEMENT if agreement is None else agreement,
+        min_agreement=agreement,
         models=frozenset(models) if commercial else None,
     )

@@ -14,8 +14,13 @@ from rembg_tuner.web.locale.words import message_text, page_text
 from rembg_tuner.web.pages.templating import TOLD, file_link, guess_range, label_text, render
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markupsafe import Markup
+
     from rembg_tuner.tuning.plan import Plan
     from rembg_tuner.tuning.recommend import Recommendation
+    from rembg_tuner.tuning.trials import Trial
     from rembg_tuner.web.pages.long_tasks import LongTask
 
 _FILES = {"report.html": "", "trials.csv": "CSV", "trials.json": "JSON", "plot.svg": "SVG"}
@@ -37,20 +42,7 @@ def show_sweep(task: LongTask, found: Recommendation, language: str) -> str:
     """Render a sweep that is running, or its result."""
     trials = task.progress.trials if task.progress else ()
     is_running = task.is_running
-    chosen = None if found.chosen is None else found.chosen.number
-    first_pictures = {trial.number: trial.pictures[0] for trial in trials if trial.pictures}
-    plot = draw_plot(
-        lay_out_plot(trials, task.budgets, chosen=chosen),
-        words={word: page_text(f"plot.{word}", language) for word in WORDS},
-        thumbnails={
-            number: file_link(picture.thumbnail)
-            for number, picture in first_pictures.items()
-            if picture.thumbnail
-        },
-        write=lambda label: message_text(label, language),
-    )
     names = differing_knobs([trial.settings for trial in trials])
-    second = found.runner_up
     return render(
         "sweep",
         language,
@@ -59,15 +51,8 @@ def show_sweep(task: LongTask, found: Recommendation, language: str) -> str:
         status=_status(task, language, is_running=is_running),
         bar=_bar(task) if is_running else None,
         trials=sorted(trials, key=lambda trial: (not trial.is_measured, trial.time_s or 0.0)),
-        plot=plot,
+        plot=_plot(task, trials, found, language),
         found=found,
-        chosen=chosen,
-        runner_up=second
-        and Message(
-            "{setting}: {figures}",
-            setting=label_of(second.settings, names),
-            figures=figures_of(second),
-        ),
         shown=next(
             (trial for trial in trials if trial.number == task.shown), found.chosen or found.nearest
         ),
@@ -76,17 +61,33 @@ def show_sweep(task: LongTask, found: Recommendation, language: str) -> str:
             for name, word in _FILES.items()
             if (task.folder / name).is_file()
         },
-        blind=sorted(
-            {
-                Path(picture.input).name
-                for trial in trials
-                for picture in trial.pictures
-                if not picture.has_foreground
-            }
-        ),
+        blind=_without_foreground(trials),
         label_of=lambda trial: label_text(trial.settings, names, language),
         figures_of=figures_of,
+        describe=lambda trial: Message(
+            "{setting}: {figures}",
+            setting=label_of(trial.settings, names),
+            figures=figures_of(trial),
+        ),
     )
+
+
+def _plot(task: LongTask, trials: Sequence[Trial], found: Recommendation, language: str) -> Markup:
+    """Draw the plot of the trials, with addresses of their small cut-outs."""
+    small = {trial.number: trial.pictures[0].thumbnail for trial in trials if trial.pictures}
+    chosen = None if found.chosen is None else found.chosen.number
+    return draw_plot(
+        lay_out_plot(trials, task.budgets, chosen=chosen),
+        words={word: page_text(f"plot.{word}", language) for word in WORDS},
+        thumbnails={number: file_link(path) for number, path in small.items() if path},
+        write=lambda label: message_text(label, language),
+    )
+
+
+def _without_foreground(trials: Sequence[Trial]) -> list[str]:
+    """Return the names of the pictures without a clear foreground; they are in no average."""
+    pictures = [picture for trial in trials for picture in trial.pictures]
+    return sorted({Path(one.input).name for one in pictures if not one.has_foreground})
 
 
 def _bar(task: LongTask) -> tuple[int, int] | None:
