@@ -204,6 +204,7 @@ def test_who_asks_during_a_timing_follows_it(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_doctor_times_with_real_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

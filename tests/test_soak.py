@@ -170,6 +170,7 @@ def test_the_claim_is_judged_by_the_real_u2net_only(table: ArticleTable, said: s
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_articles_table_without_u2net(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
