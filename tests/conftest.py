@@ -47,7 +47,7 @@ def comparer() -> Iterator[Comparer]:
 @pytest.fixture(autouse=True)
 def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Report no other work on the machine, so that no test depends on it."""
-    monkeypatch.setattr("rembg_tuner.runtime.load.load_average", lambda: 0.0)
+    monkeypatch.setattr("rembg_tuner.runtime.meter.load_average", lambda: 0.0)
 
 
 @pytest.fixture(autouse=True)

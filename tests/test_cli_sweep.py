@@ -696,7 +696,7 @@ def test_a_sweep_says_that_the_machine_was_busy(
 
     Compare says so too.
     """
-    monkeypatch.setattr("rembg_tuner.runtime.load.load_average", lambda: 1000.0)
+    monkeypatch.setattr("rembg_tuner.runtime.meter.load_average", lambda: 1000.0)
     bench.warnings = (
         Message(
             "the machine was busy with other work: load average 9.0 without our own workers, usable"

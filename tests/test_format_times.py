@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rembg_tuner.models.agreement import AgreementWithFp32
-from rembg_tuner.runtime.format_times import find_times, note_times
 from rembg_tuner.runtime.measurements import Measurements, Timing
 from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.runtime.timings import find_times, note_times
 from rembg_tuner.settings.machine import Machine, times_key
 from rembg_tuner.settings.precision import rank_formats
 from rembg_tuner.settings.resolve import resolve
@@ -138,5 +138,5 @@ def test_the_database_is_read_with_a_machine(
     def fail(*_: object) -> None:
         raise sqlite3.OperationalError("database is locked")
 
-    monkeypatch.setattr("rembg_tuner.runtime.format_times.Measurements.find_timing", fail)
+    monkeypatch.setattr("rembg_tuner.runtime.timings.Measurements.find_timing", fail)
     assert read_machine().format_times("u2netp", "openvino") == {}

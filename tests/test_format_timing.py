@@ -18,8 +18,8 @@ from rembg_tuner.base.errors import OutputError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.cli.main import main
 from rembg_tuner.imaging.header import read_header
-from rembg_tuner.runtime.format_times import find_times
 from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.runtime.timings import find_times
 from rembg_tuner.settings.machine import Machine
 from rembg_tuner.settings.resolve import resolve
 from rembg_tuner.settings.results import CONCURRENT_RUN, Failure, Result
@@ -129,7 +129,7 @@ def test_doctor_does_not_time_under_load(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It says so, and fails."""
-    monkeypatch.setattr("rembg_tuner.runtime.load.load_average", lambda: 999.0)
+    monkeypatch.setattr("rembg_tuner.runtime.meter.load_average", lambda: 999.0)
     assert main(["doctor", "--time", "u2netp"]) == 1
     assert "were not timed: the machine was busy" in capsys.readouterr().err
 

@@ -15,9 +15,8 @@ from rembg_tuner.base.files import CACHE_VARIABLE
 from rembg_tuner.base.messages import Message, render
 from rembg_tuner.base.units import MIB
 from rembg_tuner.runtime.known_peaks import KnownPeaks, picture_bytes_of
-from rembg_tuner.runtime.limits import MemoryLimit, limit_of, over_limit
+from rembg_tuner.runtime.limits import MemoryLimit, limit_of, over_limit, why_not_fit
 from rembg_tuner.runtime.measurements import FILE, Measurements, Peak, set_older_aside
-from rembg_tuner.runtime.preflight import why_not_fit
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.slots import PictureRun, TrialRun, open_slots, runs_of, submit_run
 from rembg_tuner.runtime.this_machine import read_machine

@@ -11,7 +11,6 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from made_trials import make_trial
@@ -19,8 +18,8 @@ from triggered_messages import busy
 
 from rembg_tuner.base.messages import Message
 from rembg_tuner.cli.main import main
-from rembg_tuner.runtime.load import OwnLoad, busy_warning
-from rembg_tuner.runtime.meter import Meter
+from rembg_tuner.runtime.meter import Meter, OwnLoad, busy_warning
+from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.results import MACHINE_BUSY, distinct, is_busy
 from rembg_tuner.tuning.sweep import SweepProgress
 from rembg_tuner.web.locale.words import message_text
@@ -87,9 +86,10 @@ def machine(
     patch: pytest.MonkeyPatch, *, load: float | None, usable: int = 2, cpus: int = 2
 ) -> None:
     """Make a machine: its load average, its CPUs, and how many of these may be used."""
-    patch.setattr("rembg_tuner.runtime.load.load_average", lambda: load)
-    patch.setattr("rembg_tuner.runtime.load.read_host", lambda: SimpleNamespace(usable_cpus=usable))
-    patch.setattr("rembg_tuner.runtime.load.os.cpu_count", lambda: cpus)
+    patch.setattr("rembg_tuner.runtime.meter.load_average", lambda: load)
+    host = replace(read_host(), affinity_cpus=usable, quota_cpus=None)
+    patch.setattr("rembg_tuner.runtime.meter.read_host", lambda: host)
+    patch.setattr("rembg_tuner.runtime.meter.os.cpu_count", lambda: cpus)
 
 
 @pytest.mark.parametrize(

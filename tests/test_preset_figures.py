@@ -13,8 +13,8 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import MIB
 from rembg_tuner.cli.main import main
 from rembg_tuner.cli.sweep import _keep_preset_figures
-from rembg_tuner.runtime.preset_figures import PresetFigures, find_figures, note_figures
 from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.runtime.timings import PresetFigures, find_figures, note_figures
 from rembg_tuner.settings.settings import Settings
 from rembg_tuner.web.pages.choices import preset_settings
 from rembg_tuner.web.pages.cut_tab.form import show_note

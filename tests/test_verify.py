@@ -29,8 +29,8 @@ from rembg_tuner.cli.main import main
 from rembg_tuner.export.targets import export
 from rembg_tuner.export.values import measured_of_trial
 from rembg_tuner.runtime.picture_processes import Comparer
-from rembg_tuner.runtime.preset_figures import find_figures
 from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.runtime.timings import find_figures
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import Preset, read_presets
 from rembg_tuner.settings.records import Record, RecordedPicture, read_record

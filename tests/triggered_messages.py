@@ -29,7 +29,7 @@ from rembg_tuner.export.targets import export
 from rembg_tuner.imaging import complaints, formats, matte
 from rembg_tuner.imaging.header import read_header
 from rembg_tuner.models import catalogue, spec
-from rembg_tuner.runtime import download, http_download, load, preflight, runner
+from rembg_tuner.runtime import download, http_download, limits, meter, runner
 from rembg_tuner.runtime.limits import MemoryLimit
 from rembg_tuner.runtime.measurements import Peak
 from rembg_tuner.runtime.slots import PictureRun, open_slots, runs_of, submit_run
@@ -140,11 +140,11 @@ def exit_reason(code: int, log: bytes) -> Said:
 def busy() -> Message:
     """Return the warning that other programs ran."""
     with (
-        mock.patch.object(load, "load_average", return_value=9.5),
-        mock.patch.object(load, "read_host", return_value=ELSEWHERE),
+        mock.patch.object(meter, "load_average", return_value=9.5),
+        mock.patch.object(meter, "read_host", return_value=ELSEWHERE),
         mock.patch.object(os, "cpu_count", return_value=2),
     ):
-        found = load.busy_warning(load.OwnLoad())
+        found = meter.busy_warning(meter.OwnLoad())
     assert found is not None
     return found
 
@@ -184,7 +184,7 @@ def remembered(*sizes_mib: int) -> Said:
         for side, size in sides.items()
     ]
     limit = MemoryLimit(size_bytes=200 * MIB, is_asked=True)
-    return preflight.why_not_fit(known[-1].settings, limit, known[-1], known)
+    return limits.why_not_fit(known[-1].settings, limit, known[-1], known)
 
 
 def downloaded(folder: Path, act: Callable[[], object]) -> Said:

@@ -14,7 +14,7 @@ from rembg_tuner.cli.exits import DONE, FAILED
 from rembg_tuner.cli.flags import add_json
 from rembg_tuner.models.spec import name_of
 from rembg_tuner.runtime.diagnosis import diagnose
-from rembg_tuner.runtime.load import OwnLoad, busy_warning
+from rembg_tuner.runtime.meter import OwnLoad, busy_warning
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.tuning.format_timing import format_states, time_formats
 from rembg_tuner.tuning.measure import DirectTrialRunner

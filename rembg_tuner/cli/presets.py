@@ -9,8 +9,8 @@ from rembg_tuner.base.units import format_bytes
 from rembg_tuner.cli.console import emit, emit_json
 from rembg_tuner.cli.exits import DONE
 from rembg_tuner.cli.flags import add_json
-from rembg_tuner.runtime.preset_figures import find_figures
 from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.runtime.timings import find_figures
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import DEFAULT_PRESET, read_presets
 from rembg_tuner.settings.records import measured_elsewhere_text, measured_on_text, small_subject_of
@@ -19,7 +19,7 @@ from rembg_tuner.settings.requested import requested_settings
 if TYPE_CHECKING:
     import argparse
 
-    from rembg_tuner.runtime.preset_figures import PresetFigures
+    from rembg_tuner.runtime.timings import PresetFigures
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.presets import Preset
 

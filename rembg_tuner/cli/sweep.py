@@ -23,10 +23,10 @@ from rembg_tuner.cli.flags import (
 )
 from rembg_tuner.cli.recommend import count_text, print_recommendation, resume_command
 from rembg_tuner.cli.sweep_plan import plan_of_flags
-from rembg_tuner.runtime.load import OwnLoad, busy_warning
+from rembg_tuner.runtime.meter import OwnLoad, busy_warning
 from rembg_tuner.runtime.picture_processes import Comparer
-from rembg_tuner.runtime.preset_figures import PresetFigures, note_figures
 from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.runtime.timings import PresetFigures, note_figures
 from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.resolve import resolve

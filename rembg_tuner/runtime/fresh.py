@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rembg_tuner.runtime.known_peaks import HistoryUse
-    from rembg_tuner.runtime.load import OwnLoad
+    from rembg_tuner.runtime.meter import OwnLoad
     from rembg_tuner.runtime.watch import Progress
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.results import Result

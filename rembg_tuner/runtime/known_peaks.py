@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rembg_tuner.base.errors import ModelError
 from rembg_tuner.base.messages import Message, Quoted
+from rembg_tuner.runtime.limits import why_not_fit
 from rembg_tuner.runtime.measurements import MIN_RUNS, Measurements, Peak, set_older_aside
-from rembg_tuner.runtime.preflight import why_not_fit
 from rembg_tuner.runtime.watch import FailedRunError, OverLimitError
 from rembg_tuner.settings.resolve import resolve
 

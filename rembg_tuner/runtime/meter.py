@@ -8,8 +8,10 @@ called sampled.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
+import threading
 import time
 import weakref
 from pathlib import Path
@@ -17,15 +19,20 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from rembg_tuner.base.messages import Message
 from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.results import Environment, Sample
+from rembg_tuner.settings.results import MACHINE_BUSY, Environment, Sample
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rembg_tuner.settings.results import PeakSource
 
 SAMPLING_INTERVAL_S = 0.02  # finer costs more than 1 % of a core; coarser misses the curve's shape
 _RESET_PEAK = "5"  # proc(5): "resets the peak resident set size"
 _KIB = 1024
+_AVERAGED_S = 60.0  # time constant of the 1-minute load average
+_MIN_S = 1e-6
 _STATM_BYTES = 128  # seven numbers of pages
 
 
@@ -185,4 +192,69 @@ def describe_environment(versions: dict[str, str]) -> Environment:
         memory_limit=host.memory_limit_bytes,
         versions={**versions, "psutil": psutil.__version__},
         load_average=load_average(),
+    )
+
+
+class OwnLoad:
+    """What our own workers add to the 1-minute load average.
+
+    The same exponential mean of their runnable threads.
+
+    One object serves all runners of a process, from any thread: other slots' workers are ours too.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start with nothing; `clock` gives seconds."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._value, self._at_s = 0.0, clock()
+
+    def add(self, runnable_s: float, elapsed_s: float) -> None:
+        """Count work that has just ended.
+
+        Args:
+            runnable_s: seconds in which its threads ran or waited for a CPU, summed over threads.
+            elapsed_s: wall seconds that it took, until now.
+        """
+        elapsed_s = max(elapsed_s, _MIN_S)
+        with self._lock:
+            self._decay()
+            self._value += runnable_s / elapsed_s * (1 - math.exp(-elapsed_s / _AVERAGED_S))
+
+    def average(self) -> float:
+        """Return the part of the load average that is ours, in threads."""
+        with self._lock:
+            self._decay()
+            return self._value
+
+    def _decay(self) -> None:
+        """Let what was counted fade until now."""
+        now_s = self._clock()
+        self._value *= math.exp(-max(0.0, now_s - self._at_s) / _AVERAGED_S)
+        self._at_s = now_s
+
+
+def busy_warning(own: OwnLoad) -> Message | None:
+    """Return a sentence if the load average without our own workers exceeds the usable CPUs.
+
+    None: it does not.
+
+    Where a quota lets this process use a part of the machine's CPUs only, the load may be on the
+    others: then it must also leave fewer CPUs than may be used here.
+    """
+    load = load_average()
+    if load is None:
+        return None
+    others = load - own.average()
+    if others <= 1:  # at least one CPU is usable, and reading the host takes 1 ms
+        return None
+    usable = read_host().usable_cpus
+    if others <= max(usable, (os.cpu_count() or usable) - usable):
+        return None
+    return Message(
+        "the machine was busy with other work: load average {load:.1f} without our own workers,"
+        " usable CPUs {cpus}; times are longer than on a quiet machine",
+        code=MACHINE_BUSY,
+        load=others,
+        cpus=usable,
     )

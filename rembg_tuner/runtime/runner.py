@@ -15,7 +15,7 @@ from rembg_tuner.base.errors import TunerError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.runtime.known_peaks import picture_bytes_of
 from rembg_tuner.runtime.limits import limit_of
-from rembg_tuner.runtime.load import OwnLoad, busy_warning
+from rembg_tuner.runtime.meter import OwnLoad, busy_warning
 from rembg_tuner.runtime.outcomes import Readings, failure_of, kind_of, remove_scratch_of, result_of
 from rembg_tuner.runtime.picture_processes import Previewer
 from rembg_tuner.runtime.watch import DiedIdleError, FailedRunError, Progress, Watch

@@ -10,7 +10,7 @@ from rembg_tuner.base.errors import TunerError
 from rembg_tuner.base.units import MIB
 from rembg_tuner.runtime.fresh import run_fresh
 from rembg_tuner.runtime.lanes import CANCELLED, MAX_WAITING, Lane
-from rembg_tuner.runtime.load import OwnLoad
+from rembg_tuner.runtime.meter import OwnLoad
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.tasks import TaskFailure
 from rembg_tuner.runtime.watch import FailedRunError

@@ -20,8 +20,8 @@ from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.catalogue import find_model, read_catalogue
 from rembg_tuner.models.onnx_header import read_input_side
 from rembg_tuner.models.spec import file_digests
-from rembg_tuner.runtime.format_times import find_times
 from rembg_tuner.runtime.measurements import Measurements
+from rembg_tuner.runtime.timings import find_times
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.machine import ABSENT, Machine, ModelFile
 from rembg_tuner.settings.settings import installed_engines

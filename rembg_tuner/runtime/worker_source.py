@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.runtime.known_peaks import HistoryUse
     from rembg_tuner.runtime.launching import EarlyWorker
-    from rembg_tuner.runtime.load import OwnLoad
+    from rembg_tuner.runtime.meter import OwnLoad
     from rembg_tuner.runtime.watch import FailedRunError
     from rembg_tuner.runtime.workers import WarmWorker, WarmWorkers
     from rembg_tuner.settings.host import Host

@@ -16,7 +16,7 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.imaging.quality import edge_stars
 from rembg_tuner.models.catalogue import find_entry
 from rembg_tuner.models.spec import file_digests
-from rembg_tuner.runtime.load import OwnLoad
+from rembg_tuner.runtime.meter import OwnLoad
 from rembg_tuner.runtime.picture_processes import Comparer
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.runtime.this_machine import read_machine

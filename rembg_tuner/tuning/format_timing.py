@@ -13,7 +13,7 @@ from rembg_tuner.base.files import open_cache
 from rembg_tuner.base.messages import Message, Quoted, join_parts
 from rembg_tuner.models.catalogue import read_catalogue
 from rembg_tuner.models.spec import name_of
-from rembg_tuner.runtime.format_times import note_times
+from rembg_tuner.runtime.timings import note_times
 from rembg_tuner.settings.precision import TIE_MARGIN, Formats, rank_formats
 from rembg_tuner.settings.results import Failure, Result, is_disturbed
 from rembg_tuner.settings.settings import Settings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from rembg_tuner.base.errors import OutputError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.runtime.fresh import run_fresh
-from rembg_tuner.runtime.load import OwnLoad
+from rembg_tuner.runtime.meter import OwnLoad
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import Failure, Result, distinct, setting_peak_bytes
 from rembg_tuner.tuning.stats import summarise

@@ -13,8 +13,8 @@ from rembg_tuner.base.messages import Message, Quoted, join_parts
 from rembg_tuner.base.small_matte import read_small_matte
 from rembg_tuner.imaging.formats import first_bytes
 from rembg_tuner.models.spec import file_digests
-from rembg_tuner.runtime.preset_figures import PresetFigures, note_figures
 from rembg_tuner.runtime.this_machine import read_machine
+from rembg_tuner.runtime.timings import PresetFigures, note_figures
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.records import (
     HASH_LETTERS,

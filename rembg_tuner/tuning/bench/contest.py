@@ -16,7 +16,7 @@ from rembg_tuner.base.errors import EngineError
 from rembg_tuner.base.files import CACHE_VARIABLE
 from rembg_tuner.base.messages import Message
 from rembg_tuner.models.catalogue import EMBEDDED_FOLDER
-from rembg_tuner.runtime.load import OwnLoad
+from rembg_tuner.runtime.meter import OwnLoad
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.settings.results import MACHINE_BUSY, Result, read_message
 from rembg_tuner.settings.settings import flag_of

@@ -11,7 +11,7 @@ import gradio as gr
 
 from rembg_tuner.base.errors import PresetError, SettingsError
 from rembg_tuner.base.units import MIB, format_bytes, format_seconds
-from rembg_tuner.runtime.preset_figures import find_figures
+from rembg_tuner.runtime.timings import find_figures
 from rembg_tuner.settings.host import read_host
 from rembg_tuner.settings.presets import find_preset, read_presets
 from rembg_tuner.settings.records import measured_elsewhere_text, small_subject_of
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rembg_tuner.base.messages import Message
-    from rembg_tuner.runtime.preset_figures import PresetFigures
+    from rembg_tuner.runtime.timings import PresetFigures
     from rembg_tuner.settings.presets import Preset
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.web.pages.choices import Form
