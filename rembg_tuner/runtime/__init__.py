@@ -1,7 +1,7 @@
-"""Pictures run in measured workers: one child seen from its parent, the slot, the line before it.
+"""Runs in measured workers, the lanes that they wait in, and what is known from them.
 
-From the inside out: `meter` reads the system, `launching` starts a process, `process` is one
-worker, `watch` waits for it within limits, `warm` keeps several, `starting` starts one, `derived`
-makes what engines need, `history` remembers peaks, `runner` runs a picture, `fresh` runs pictures
-in a new worker, `line` keeps the order of those who wait.
+From the inside out: `meter` reads the system, `launching` and `workers` start a worker, `watch`
+waits for it within `limits`, `worker_source` finds the worker of a setting, `derived` makes its
+files, `known_peaks` remembers peaks, `runner` runs pictures, `fresh` runs a trial, `lanes` and
+`tasks` queue work, `slots` is the lane of pictures and trials.
 """

@@ -1,4 +1,4 @@
-"""Files made of a model's file, once, and kept in the cache: freed graphs, converted networks."""
+"""Files made from a model and kept in the cache: resized graphs, converted networks."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings
 
 _TIMEOUT_S = 600.0
-_FORM = 3  # raised when what is made changes, so that older files are not taken for it
+_FORM = 3  # increased when the content changes, so that older files are not used
 
 
 def wanted_of(settings: Settings, model: ModelSpec) -> Derived | None:
-    """Return what must be made for a run; None: the released file will do."""
+    """Return what must be made for a run; None: the released file is used."""
     derive = ENGINES[settings.engine].derive
     return derive(settings, model) if derive else None
 
@@ -43,20 +43,20 @@ def prepare(
     is_cancelled: Callable[[], bool],
     on_start: Callable[[], None],
 ) -> ModelSpec:
-    """Give a model whose `graph_path` is what the engine loads, made if it is not there yet.
+    """Return a model whose `graph_path` is what the engine loads; make that file if needed.
 
     Args:
         settings: engine, network_size and batch_size are read.
         model: as found.
         cache: the folder for what is made.
-        is_cancelled: asked 20 times a second while it is made.
+        is_cancelled: called 20 times per second while it is made.
         on_start: called if something must be made.
 
     Raises:
-        ModelError: the file is not what it should be, or takes no other size.
+        ModelError: the file is damaged, or takes no other size.
         EngineError: a tool that is needed is not installed, or failed.
         OSError: what is made cannot be written.
-        CancelledError: `is_cancelled` said so.
+        CancelledError: `is_cancelled` returned true.
     """
     wanted = wanted_of(settings, model)
     if wanted is None:
@@ -72,7 +72,7 @@ def prepare(
 
 
 def _make(wanted: Derived, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
-    """Have it made by a process of its own, in a folder of its own, and give it its name when it is whole."""
+    """Make the files in a folder of their own, and rename them when they are complete."""
     with making_folder(target.parent) as scratch:
         _convert(wanted, source, scratch / target.name, is_cancelled)
         for made in list(scratch.iterdir()):

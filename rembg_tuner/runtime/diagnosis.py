@@ -1,4 +1,4 @@
-"""What this machine has and what is installed, as values; `doctor` and the page show them."""
+"""The machine and what is installed, as values; `doctor` and the page show them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _ASK_DEFLATE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineState:
-    """An engine: its version, or None and how to get it."""
+    """An engine: its version, or None and how to install it."""
 
     name: str
     version: str | None
@@ -75,11 +75,11 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """All of it. Sizes are bytes; what is not told is None.
+    """The machine and what is installed. Sizes are bytes; unknown values are None.
 
     Attributes:
         memory_cgroup: the cgroup that sets memory_limit_bytes.
-        measurements: the database of what was measured here; deleting the file forgets it.
+        measurements: the database of the measurements on this machine; deleting it forgets them.
         measured: its rows by table; None: it cannot be read.
     """
 
@@ -107,7 +107,7 @@ class Diagnosis:
     measured: Mapping[str, int] | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields by name, ready for JSON, with what is said in English."""
+        """Return the fields by name, ready for JSON, with messages in English."""
         content = asdict(self)
         content["cache_warning"] = _said(self.cache_warning)
         listed: tuple[tuple[str, Sequence[EngineState | ProviderState | ModelState]], ...] = (
@@ -126,7 +126,7 @@ def _said(message: Message | None) -> str | None:
 
 
 def diagnose() -> Diagnosis:
-    """Look at the machine; libraries are asked in processes of their own, so none stays in this one."""
+    """Read the machine; libraries are imported in other processes only."""
     host = read_host()
     cache, cache_warnings = open_cache()
     known = Measurements(cache)
@@ -175,7 +175,7 @@ def _ask(code: str) -> str:
 
 
 def _engine_state(spec: EngineSpec) -> EngineState:
-    """Look whether an engine is installed and, where that is quick, whether it loads."""
+    """Return whether an engine is installed and, where that is quick, whether it loads."""
     found = spec.installed_version
     if found is None:
         return EngineState(
@@ -186,7 +186,7 @@ def _engine_state(spec: EngineSpec) -> EngineState:
 
 
 def provider_states() -> tuple[ProviderState, ...]:
-    """Have the engines try each of their execution providers, and say why one does not load."""
+    """Try each execution provider in a process, with the reason where one does not load."""
     found: dict[str, Message | None] = {}
     for spec in ENGINES.values():
         answer = _ask(spec.probe_providers).rsplit("\n", 1)[-1] if spec.probe_providers else ""
@@ -218,7 +218,7 @@ def absent_providers(states: Iterable[ProviderState]) -> dict[str, Message]:
 
 
 def _model_states() -> tuple[ModelState, ...]:
-    """Look which models are on disk."""
+    """Return which models are on disk."""
     return tuple(
         ModelState(
             name=name,

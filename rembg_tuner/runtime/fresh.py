@@ -1,7 +1,4 @@
-"""Pictures run one after another in a worker that is new and ends with them.
-
-What a trial is made of.
-"""
+"""Run the pictures of a trial one after another in a new worker."""
 
 from __future__ import annotations
 
@@ -38,17 +35,17 @@ def run_fresh(  # noqa: PLR0913  # each is the runner's own
     on_progress: Callable[[Runner, Progress], None] | None = None,
     machine: Machine | None = None,
 ) -> list[Result | Failure]:
-    """Run pictures one after another in a worker that is new, up to the first failure.
+    """Run pictures one after another in a new worker, up to the first failure.
 
-    A setting's very first start on a machine compiles or converts, which takes more memory than any
-    later one: it is made before, and thrown away.
+    The first start of a setting on a machine compiles or converts, which takes more memory than
+    later ones: it is run before, and discarded.
 
     Args:
         jobs: at least one.
-        settings: how.
-        load: as the runner's.
+        settings: to run with.
+        load: of the workers of this process.
         slots: how many slots share this machine's CPUs.
-        history: how what settings took here before is used; see `KnownPeaks`.
+        history: how earlier peaks are used; see `KnownPeaks`.
         on_progress: called every 20 ms or so with the runner, which it may cancel.
         machine: on which the settings are resolved; None: this one as it is now.
     """
@@ -73,11 +70,11 @@ def run_fresh(  # noqa: PLR0913  # each is the runner's own
 
 
 def was_run_here(settings: Settings, machine: Machine, *, slots: int = 1) -> bool:
-    """Return whether a setting ran on this machine before, so that what it compiles lies in the cache."""
+    """Return whether a setting ran on this machine before, so that the cache has its files."""
     try:
         key = resolve(settings, machine.shared_by(slots)).measurement_key
         return Measurements(open_cache()[0]).was_started(key)
-    except (ModelError, OSError):  # there is no model; the run says so
+    except (ModelError, OSError):  # the model is missing; the run reports it
         return True
-    except sqlite3.Error:  # what cannot be read tells nothing: it is started once more
+    except sqlite3.Error:  # unknown: it is started once more
         return False

@@ -1,4 +1,4 @@
-"""What the settings of a slot are known to take: asked before a run, noted after it."""
+"""The known peaks of settings: read before a run, noted after it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class KnownPeaks:
-    """Reads the measurements of this machine, and adds to them unless the slot is a server's."""
+    """Reads the measurements of this machine, and adds to them except on a server."""
 
     def __init__(self, history: HistoryUse = "own") -> None:
         """Know nothing of this slot's own runs yet.
@@ -54,7 +54,7 @@ class KnownPeaks:
     def refuse_what_will_not_fit(
         self, asked: ResolvedSettings, limit: MemoryLimit | None, cache: Path
     ) -> int:
-        """Look up what a setting took here before.
+        """Return the peak that a setting had on this machine before.
 
         Returns:
             Its highest peak as far as it is known, its pictures included, bytes; 0: it was never
@@ -74,7 +74,7 @@ class KnownPeaks:
                 own is not None and limit is not None and own.known_bytes > limit.size_bytes
             )
             others = _current(known, asked.machine) if is_too_large else []
-        except sqlite3.Error:  # what cannot be read tells nothing; the limit is kept while it runs
+        except sqlite3.Error:  # unknown: the limit is enforced while it runs
             return seen
         if limit is not None and not self._are_ignored:
             reason = why_not_fit(asked.settings, limit, own, others)
@@ -194,7 +194,7 @@ class KnownPeaks:
 
 
 def _key_of(asked: ResolvedSettings) -> str | None:
-    """Return the measurement key; None: the model's file is gone, which whoever loads it says."""
+    """Return the measurement key; None: the file of the model is missing."""
     try:
         return asked.measurement_key
     except OSError:

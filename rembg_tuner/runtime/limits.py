@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryLimit:
-    """What a worker may hold.
+    """The memory that a worker may use.
 
     Attributes:
         size_bytes: how much.
@@ -46,7 +46,7 @@ def limit_of(settings: Settings, host: Host) -> MemoryLimit | None:
 
 
 def over_limit(held_bytes: int, limit: MemoryLimit) -> Message:
-    """Return that a worker was ended at its limit, and what to do."""
+    """Return that a worker was killed at its limit, and what to do."""
     held, size = held_bytes, limit.size_bytes
     if limit.is_asked:
         return Message(
@@ -84,7 +84,7 @@ def over_limit(held_bytes: int, limit: MemoryLimit) -> Message:
 
 
 def limit_text(limit: MemoryLimit) -> Message:
-    """Name a limit within a sentence."""
+    """Return the text of a limit."""
     size = limit.size_bytes
     if limit.is_asked:
         return Message("the memory limit of {size:bytes} (memory_limit_bytes)", size=size)
@@ -100,7 +100,7 @@ def limit_text(limit: MemoryLimit) -> Message:
 
 
 def with_raising(limit: MemoryLimit, choice: Message) -> Message:
-    """Put how a limit is raised before what else can be done, as far as it can be raised."""
+    """Return a choice after how to raise the limit, if it can be raised."""
     if limit.is_asked:
         return Message("raise the limit, or {choice}", choice=choice)
     if limit.cgroup is None:
@@ -151,7 +151,7 @@ def why_not_fit(
 
 
 def _choice(settings: Settings, limit: MemoryLimit, others: Sequence[Peak]) -> Message:
-    """Name what fitted here, the nearest to what was asked first."""
+    """Return the settings that fitted here, the most similar first."""
     fitting = [one for one in others if one.runs and 0 < one.known_bytes <= limit.size_bytes]
     # The same model first, then the most of the memory that there is.
     fitting.sort(key=lambda one: (one.settings.model != settings.model, -one.known_bytes))
@@ -176,7 +176,7 @@ def _choice(settings: Settings, limit: MemoryLimit, others: Sequence[Peak]) -> M
 
 
 def _difference(asked: Settings, other: Settings) -> str:
-    """Name the knobs in which a setting differs from the one asked for."""
+    """Return the knobs in which a setting differs from the requested one."""
     theirs, ours = ({"focus": "off", **dict(one.peak_key())} for one in (other, asked))
     return ", ".join(
         f"{name} {value_text(theirs[name])}" for name in KNOBS if theirs.get(name) != ours.get(name)

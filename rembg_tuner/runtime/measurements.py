@@ -195,7 +195,7 @@ class Measurements:
         self._note(key, settings, (load_bytes, run_bytes, picture_bytes, 0, 1), is_first=is_first)
 
     def note_ended(self, key: str, settings: Settings, reached_bytes: int) -> None:
-        """Note what a worker had reached when its limit ended it: the setting takes more."""
+        """Note what a worker had reached when it was killed at its limit."""
         self._note(key, settings, (0, 0, 0, reached_bytes, 0), is_first=True)
 
     def _note(
@@ -237,7 +237,7 @@ class Measurements:
         self._write(lambda file: file.execute(_START, (key, _now())), "starts")
 
     def was_started(self, key: str) -> bool:
-        """Return whether a run of a setting went through here, so that what it compiles lies in the cache."""
+        """Return whether a setting ran here before, so that the cache has its files."""
         return bool(self._read(lambda file: file.execute(_WAS_STARTED, (key,)).fetchall()))
 
     def note_timing(self, key: str, machine: str, timing: Timing) -> None:
@@ -301,7 +301,7 @@ class Measurements:
         self._use(write)
 
     def _use(self, use: Callable[[sqlite3.Connection], T]) -> T:
-        """Read or write the file, made if it is not there, and anew if it is damaged."""
+        """Read or write the file; create it if it is missing, and again if it is damaged."""
         return use_rebuilt(self.path, SCHEMA, use, timeout_s=_TIMEOUT_S)
 
 

@@ -48,7 +48,7 @@ class Meter:
         self._sampled_peak = 0
 
     def _open_statm(self) -> int | None:
-        """Open the file that tells the resident memory; None where there is none.
+        """Open the file with the resident memory; None where there is none.
 
         Reading it again costs a quarter of what psutil takes to open it anew, 1 % of a core at 20
         ms.
@@ -61,7 +61,7 @@ class Meter:
         return statm
 
     def _can_reset(self) -> bool:
-        """Try whether the kernel resets and tells the peak."""
+        """Return whether the kernel resets and reports the peak."""
         try:
             (self._folder / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
         except OSError:
@@ -100,7 +100,7 @@ class Meter:
         return self._sampled_peak or None
 
     def rss_file_bytes(self) -> int | None:
-        """Read how much of the resident memory is mapped files; None where not told."""
+        """Read the part of the resident memory that is mapped files; None: unknown."""
         return self._status_bytes("RssFile")
 
     def rss_bytes(self) -> int | None:
@@ -166,23 +166,23 @@ class Meter:
 
 
 def available_memory_bytes() -> int:
-    """Tell the memory that could be given out now without swapping."""
+    """Return the memory that is available without swapping."""
     return int(psutil.virtual_memory().available)
 
 
 def load_average() -> float | None:
-    """Tell the processes that wanted a CPU, averaged over the last minute; None where not told."""
+    """Return the load average of the last minute; None: unknown."""
     try:
         return round(os.getloadavg()[0], 2)
-    except (AttributeError, OSError):  # not on this system, or not told
+    except (AttributeError, OSError):  # not on this system, or unknown
         return None
 
 
 def describe_environment(versions: dict[str, str]) -> Environment:
-    """Tell the machine as it is now, for a result.
+    """Return the environment of a result.
 
     Args:
-        versions: of the libraries that ran, as the worker told them.
+        versions: of the libraries, as reported by the worker.
     """
     host = read_host()
     return Environment(

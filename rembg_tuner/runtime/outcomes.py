@@ -1,4 +1,4 @@
-"""What comes of a run: its Result, or its Failure with what an ended worker left removed."""
+"""The outcome of a run: its Result, or its Failure without leftover files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Readings:
 
 
 def failure_of(job: Job, settings: Settings, error: FailedRunError, run_index: int) -> Failure:
-    """Make the Failure of a run."""
+    """Return the Failure of a run."""
     return Failure(
         kind=error.kind,
         message=with_limit(error.message, error.kind),
@@ -56,13 +56,13 @@ def failure_of(job: Job, settings: Settings, error: FailedRunError, run_index: i
 
 
 def kind_of(error: TunerError) -> FailureKind:
-    """Give an error's kind; a test holds the classes against the kinds."""
+    """Return the kind of an error; a test compares the classes with the kinds."""
     kind: FailureKind = error.kind  # type: ignore[assignment]
     return kind
 
 
 def remove_scratch_of(jobs: list[Job]) -> None:
-    """Remove what an ended worker was writing."""
+    """Remove the unfinished files of a worker that has ended."""
     for job in jobs:
         for name in (job.output, job.preview, job.before_preview, job.mask):
             if name:
@@ -78,16 +78,16 @@ def result_of(
     outcome: dict[str, Any],
     warnings: Iterable[Message],
 ) -> Result:
-    """Make the Result of one picture.
+    """Return the Result of one picture.
 
     Args:
         worker: that ran it.
-        job: the picture; a preview that it names is there.
-        settings: as asked.
-        readings: what the meter told.
-        outcome: what the worker told: stages_s, total_s, cpu_s, output_bytes, all in seconds and
+        job: the picture; its previews exist.
+        settings: as requested.
+        readings: of the meter.
+        outcome: reported by the worker: stages_s, total_s, cpu_s, output_bytes, all in seconds and
             bytes; focus.
-        warnings: all that is to be said.
+        warnings: all of the run.
     """
     return Result(
         input=job.input,

@@ -38,7 +38,7 @@ def _child(module: str) -> ChildProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How like the reference's a cut-out's matte is; see `quality`. None: there was no reference.
+    """The agreement of a cut-out with the reference; see `quality`. None: no reference.
 
     Attributes:
         small_matte: the cut-out's matte at most 32 px a side, as `SmallMatte.to_text` writes it;
@@ -53,7 +53,7 @@ class Comparison:
 
 
 def _not_compared(about: str, reason: Message) -> OutputError:
-    """Make the error of a picture that could not be compared."""
+    """Return the error of a picture that could not be compared."""
     return OutputError(
         Message("{path} could not be compared: {reason}", path=Path(about), reason=reason)
     )
@@ -66,7 +66,7 @@ class Comparer:
     _process: ChildProcess = field(default_factory=lambda: _child("comparisons"), init=False)
 
     def __enter__(self) -> Comparer:
-        """Hold the process."""
+        """Return the comparer."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,12 +85,12 @@ class Comparer:
 
         Args:
             cutout: path of a picture with alpha, or of a mask.
-            reference: the same of what is trusted; None: nothing to compare with.
-            thumbnail: where the cut-out goes at 240 px, as WebP; None: nowhere.
-            difference: where the map of differences goes, as WebP; None: nowhere.
+            reference: the same of the reference; None: there is none.
+            thumbnail: where to write the cut-out at 240 px as WebP; None: do not.
+            difference: where to write the map of differences as WebP; None: do not.
 
         Raises:
-            OutputError: a picture does not read, one cannot be written, or the process ended.
+            OutputError: a picture cannot be read or written, or the process ended.
         """
         request = {
             "cutout": cutout,
@@ -101,11 +101,11 @@ class Comparer:
         return Comparison(**self._ask(request, cutout))
 
     def refuse_another_shape(self, mask: str, picture: str) -> None:
-        """Check by their headers that a mask is one of a picture.
+        """Check by the headers that a mask fits a picture.
 
         Raises:
-            SettingsError: its aspect ratio is another one.
-            OutputError: one of the two does not read, or the process ended.
+            SettingsError: its aspect ratio is different.
+            OutputError: one of the two cannot be read, or the process ended.
         """
         problem = self._ask({"mask": mask, "picture": picture}, mask)["problem"]
         if problem is not None:
@@ -115,7 +115,7 @@ class Comparer:
         """Ask the process.
 
         Raises:
-            OutputError: it could not do it, or ended.
+            OutputError: it failed, or ended.
         """
         try:
             answer = self._process.ask(request, COMPARISON_TIMEOUT_S)
@@ -134,7 +134,7 @@ class Comparer:
 
 @dataclass(slots=True)
 class Previewer:
-    """Makes previews of runs that are done."""
+    """Makes previews of runs that have ended."""
 
     _process: ChildProcess = field(default_factory=lambda: _child("previews"), init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -142,7 +142,7 @@ class Previewer:
     def start(self) -> None:
         """Start the process unless it runs, and wait until it answers.
 
-        Trouble is told by `make`, which starts anew.
+        `make` starts it again and reports what fails.
         """
         with self._lock:
             try:
@@ -151,10 +151,10 @@ class Previewer:
                 self.close()
 
     def make(self, job: Job, settings: Settings) -> Message | None:
-        """Make the previews that a job wants.
+        """Make the previews of a job.
 
         Returns:
-            Why there are none; None: they are there.
+            The reason why there are none; None: they were made.
         """
         request = {
             "op": "make",
@@ -184,11 +184,11 @@ class Previewer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What is known of an upload before it is run.
+    """What is known of an upload before it runs.
 
     Attributes:
         width, height: px, upright.
-        is_shown: whether browsers can be relied on to show the file.
+        is_shown: whether all browsers show the file.
     """
 
     width: int
@@ -197,10 +197,10 @@ class Inspection:
 
 
 class Inspector:
-    """Checks uploads in a process of its own, so that the process that asks decodes nothing."""
+    """Checks uploads in a child process, so that this process decodes nothing."""
 
     def __init__(self, timeout_s: float = INSPECTION_TIMEOUT_S) -> None:
-        """Make an inspector; the process is started when first needed."""
+        """Create an inspector; the process starts when first needed."""
         self._process = _child("previews")
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -240,7 +240,7 @@ class Inspector:
         """Ask the process about a picture.
 
         Raises:
-            TunerError: of the kind that the process names.
+            TunerError: of the kind that the process reports.
         """
         with self._lock:
             try:

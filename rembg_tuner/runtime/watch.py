@@ -49,7 +49,7 @@ _CONTENT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a run is, told while it goes on.
+    """The progress of a run.
 
     Attributes:
         stage: start, load, or a stage of the run.
@@ -64,41 +64,41 @@ class Progress:
 
 
 class FailedRunError(Exception):
-    """A run that cannot go on; carries the Failure's kind, message and stage."""
+    """A failed run: the kind, message and stage of its Failure."""
 
     def __init__(self, kind: FailureKind, message: Message, stage: str) -> None:
-        """Keep what the Failure will say."""
+        """Keep the values of the Failure."""
         self.message = message
         super().__init__(str(self.message))
         self.kind, self.stage = kind, stage
 
 
 class DiedIdleError(FailedRunError):
-    """A warm worker was gone before it took the run up: no fault of this picture's."""
+    """A warm worker ended before the run: not caused by this picture."""
 
 
 class OverLimitError(FailedRunError):
-    """A worker was ended at its memory limit; carries what it had reached, bytes."""
+    """A worker was killed at its memory limit, with the bytes that it had reached."""
 
     def __init__(self, message: Message, stage: str, *, reached_bytes: int) -> None:
-        """Keep what the Failure will say, and how far the worker came."""
+        """Keep the values of the Failure and the reached bytes."""
         super().__init__("out_of_memory", message, stage)
         self.reached_bytes = reached_bytes
 
 
 @dataclass(slots=True, kw_only=True)
 class Watch:
-    """What is watched while the parent waits for one message of a worker's.
+    """Waits for one event of a worker, and enforces the limits meanwhile.
 
     Attributes:
         process, meter: the worker.
-        cancel: set by whoever wants the run stopped.
-        stage: where the run is, told by the worker.
-        deadline_s: from `started_at` on; `deadline_text` is said when it is passed.
-        memory_limit: at which the worker is ended; None: none.
-        on_progress: told of every sample.
+        cancel: set to stop the run.
+        stage: of the run, reported by the worker.
+        deadline_s: after `started_at`; `deadline_text` is the message when it is exceeded.
+        memory_limit: at which the worker is killed; None: none.
+        on_progress: called with every sample.
         baseline_rss_bytes: memory of the worker before it loaded anything.
-        is_warm: the worker has run before, so that its death may be no fault of this picture's.
+        is_warm: the worker has run before, so that this picture may not be the cause of its end.
     """
 
     process: ChildProcess
@@ -118,10 +118,10 @@ class Watch:
     cancelled_at: float | None = None
 
     def wait_for(self, event: str) -> dict[str, Any]:
-        """Wait for an event, sampling, until it comes or a limit is passed.
+        """Wait for an event, and take samples meanwhile.
 
         Raises:
-            FailedRunError: the worker failed, died, passed a limit, or was cancelled.
+            FailedRunError: the worker failed, ended, exceeded a limit, or was cancelled.
         """
         while True:
             try:
@@ -154,7 +154,7 @@ class Watch:
         return self.wait_for(event)
 
     def _sample(self) -> Sample | None:
-        """Read the worker once and pass it on."""
+        """Take a sample and report it."""
         sample = self.meter.sample(
             self.started_at,
             with_cpu=self.on_progress is not None and self.samples % _CPU_EVERY_SAMPLES == 0,
@@ -170,7 +170,7 @@ class Watch:
         return sample
 
     def _look(self) -> None:
-        """Take a sample and hold the run against its limits.
+        """Take a sample and check the limits.
 
         Raises:
             FailedRunError: one was passed, or somebody cancelled and the engine did not stop in
@@ -199,7 +199,7 @@ class Watch:
                 raise self.death(error) from error
 
     def death(self, error: ChildGoneError) -> FailedRunError:
-        """Tell how a worker ended, and end it."""
+        """Return the error of a worker that has ended, and kill what is left of it."""
         failure = DiedIdleError if self.is_warm and not self.is_heard else FailedRunError
         if isinstance(error, InvalidAnswerError):
             self.process.kill()
@@ -220,7 +220,7 @@ class Watch:
         return failure("crash", how, self.stage)
 
     def thinned_curve(self) -> tuple[tuple[float, int], ...]:
-        """Keep at most 300 points, of each stretch the highest."""
+        """Return at most 300 points, the highest of each interval."""
         step = -(-len(self.curve) // _MAX_CURVE_POINTS)
         if step <= 1:
             return tuple(self.curve)

@@ -37,11 +37,11 @@ Key = tuple["Value", ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPeak:
-    """What a run took, bytes.
+    """The memory of a run, bytes.
 
     Attributes:
         peak_bytes: of the run; None: it is not known.
-        picture_bytes: about how much of it its pictures took by themselves; infinite: nobody knows.
+        picture_bytes: about how much of it its pictures took by themselves; infinite: unknown.
         has_next: whether the next pictures may have been read meanwhile.
     """
 
@@ -55,7 +55,7 @@ class WarmWorker:
     """A worker with its model loaded.
 
     Attributes:
-        key: what it holds: the threads' share, and the knobs that need a reload.
+        key: the share of the threads, and the knobs that need a reload.
         peak_bytes: the highest peak of its load and runs; 0 where none is known.
         is_stretched: whether it ran a picture that took much memory by itself, of which a part
             stays in its heap: what later runs take is then not the setting's alone.
@@ -79,14 +79,14 @@ class WarmWorker:
     runs: int = 0
 
     def note_load(self) -> None:
-        """Take the peak of its load into account."""
+        """Include the peak of its load."""
         self.peak_bytes = max(self.peak_bytes, self.load_peak_rss_bytes or 0)
 
     def note_run(self, run: RunPeak) -> int:
-        """Take the peak of a run into account.
+        """Include the peak of a run.
 
         Returns:
-            What the run took without its pictures, bytes; 0: that is not known.
+            The peak of the run without its pictures, bytes; 0: unknown.
         """
         peak_bytes = run.peak_bytes or 0
         is_known = not (self.is_stretched or run.has_next or math.isinf(run.picture_bytes))
@@ -104,14 +104,14 @@ def has_room(worker: WarmWorker, limit: MemoryLimit | None) -> bool:
 
 
 class WarmWorkers:
-    """Workers by what they hold, the least recently used first."""
+    """Workers by key, the least recently used first."""
 
     def __init__(self, bound_bytes: int | None) -> None:
-        """Keep none yet.
+        """Start without workers.
 
         Args:
-            bound_bytes: what the peaks of all that are kept may sum up to; None: one worker is
-                kept, whatever its size, until another has its model loaded.
+            bound_bytes: limit for the sum of the peaks; None: one worker is kept, whatever its
+                size, until another one has loaded its model.
         """
         self._bound = bound_bytes
         self._workers: OrderedDict[Key, WarmWorker] = OrderedDict()
@@ -122,10 +122,7 @@ class WarmWorkers:
         return tuple(worker.process.pid for worker in self._workers.values())
 
     def find(self, key: Key) -> WarmWorker | None:
-        """Give the worker that holds `key`, which is now the most recently used.
-
-        None: none does.
-        """
+        """Return the worker with `key`, now the most recently used; None: there is none."""
         worker = self._workers.get(key)
         if worker is None:
             return None
@@ -136,16 +133,16 @@ class WarmWorkers:
         return worker
 
     def make_room(self, expected_bytes: int) -> None:
-        """End the least recently used until one more fits.
+        """End the least recently used workers until one more fits.
 
         Args:
-            expected_bytes: the peak that it had before; 0 where it was never run.
+            expected_bytes: its earlier peak; 0: it never ran.
         """
         if self._bound is not None:
             self._shrink_to(self._bound - expected_bytes)
 
     def add(self, worker: WarmWorker) -> None:
-        """Keep one more; without a bound, it takes the others' place."""
+        """Keep one more worker; without a limit, it replaces the others."""
         if self._bound is None:
             self.close()
         self._workers[worker.key] = worker
@@ -170,7 +167,7 @@ class WarmWorkers:
         worker.process.close()
 
     def drop_dead(self) -> None:
-        """Close what is left of those that were ended."""
+        """Close the workers that have ended."""
         for worker in [w for w in self._workers.values() if not w.process.is_alive()]:
             self.drop(worker)
 
@@ -182,17 +179,17 @@ class WarmWorkers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a worker is started with.
+    """The arguments of a new worker.
 
     Attributes:
-        settings: with no `auto` left in them.
-        model: with the file that the engine loads.
-        key: what the worker will hold.
+        settings: without `auto`.
+        model: with the file for the engine.
+        key: of the worker.
         threads: CPUs it may use.
-        memory_limit: at which it is ended; None: none.
-        cancel: set by whoever wants it stopped.
-        on_progress: told of every sample.
-        early: a worker that may be of use; None: there is none.
+        memory_limit: at which it is killed; None: none.
+        cancel: set to stop it.
+        on_progress: called with every sample.
+        early: a worker that was started before; None: none.
     """
 
     settings: Settings
@@ -207,10 +204,10 @@ class Start:
 
 
 def start_worker(start: Start) -> WarmWorker:
-    """Start a worker and have it load the model.
+    """Start a worker and load the model.
 
     Raises:
-        FailedRunError: no process could be started, or it failed, died or passed a limit.
+        FailedRunError: no process could be started, or it failed, ended or exceeded a limit.
     """
     try:
         early = None if start.early is None else start.early.take(start.settings.engine)
@@ -229,7 +226,7 @@ def start_worker(start: Start) -> WarmWorker:
 
 
 def _load(process: ChildProcess, start: Start) -> WarmWorker:
-    """Wait for a new worker's imports, then have it load the model."""
+    """Wait for the imports of a new worker, then load the model."""
     timeouts, meter = ENGINES[start.settings.engine].timeouts, Meter(process.pid)
     watch = Watch(
         process=process,
