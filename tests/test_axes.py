@@ -46,3 +46,8 @@ def test_an_axis_needs_no_ticks() -> None:
     """An axis that is not fitted is linear from end to end."""
     axis = Axis(low=0, high=4, begin=100, end=0)
     assert [axis.place(value) for value in (0, 1, 4)] == [100, 75, 0]
+
+
+def test_a_share_is_not_rounded() -> None:
+    """The memory curve is drawn in shares of its width and height."""
+    assert Axis(low=0, high=3).share(1) == pytest.approx(1 / 3)

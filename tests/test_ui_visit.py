@@ -226,7 +226,7 @@ def test_a_pin_keeps_the_names_of_presets() -> None:
 
 def test_the_curve_is_laid_out_in_shares() -> None:
     """Start, load and run as phases; lines where the values are; the peak is the Result's own."""
-    curve = chart.lay_out(
+    curve = chart.lay_out_curve(
         TIMELINE, resting_bytes=60 * MIB, peak_bytes=200 * MIB, limit_bytes=240 * MIB
     )
     assert curve is not None
@@ -244,7 +244,7 @@ def test_the_curve_is_laid_out_in_shares() -> None:
 
 def test_a_far_limit_is_told_and_not_drawn() -> None:
     """A machine's whole memory would press the curve flat."""
-    curve = chart.lay_out(
+    curve = chart.lay_out_curve(
         TIMELINE, resting_bytes=None, peak_bytes=None, limit_bytes=24 * 1024 * MIB
     )
     assert curve is not None
@@ -255,7 +255,7 @@ def test_a_far_limit_is_told_and_not_drawn() -> None:
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 2**40)), min_size=1, max_size=50))
 def test_a_curve_stays_in_its_picture(points: list[tuple[float, int]]) -> None:
     """Whatever is measured, every point lies between 0 and 1."""
-    curve = chart.lay_out(
+    curve = chart.lay_out_curve(
         Timeline(points=tuple(sorted(points))),
         resting_bytes=None,
         peak_bytes=None,

@@ -29,18 +29,20 @@ class Axis:
 
     low: float
     high: float
-    begin: float
-    end: float
+    begin: float = 0.0
+    end: float = 1.0
     is_log: bool = False
     ticks: tuple[tuple[float, str], ...] = ()
 
-    def place(self, value: float) -> float:
-        """Return the coordinate of a value."""
+    def share(self, value: float) -> float:
+        """Return how far a value is from the low end to the high end: 0 to 1."""
         if self.is_log:
-            share = math.log(value / self.low) / math.log(self.high / self.low)
-        else:
-            share = (value - self.low) / (self.high - self.low)
-        return round(self.begin + share * (self.end - self.begin), 2)
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def place(self, value: float) -> float:
+        """Return the coordinate of a value, rounded to a hundredth."""
+        return round(self.begin + self.share(value) * (self.end - self.begin), 2)
 
 
 def fit_axis(

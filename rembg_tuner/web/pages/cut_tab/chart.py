@@ -1,9 +1,11 @@
-"""The worker's memory over a turn, laid out for the template chart.html."""
+"""The memory of the worker during a run, laid out for the template chart.html."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from rembg_tuner.tuning.axes import Axis
 
 if TYPE_CHECKING:
     from rembg_tuner.runtime.slots import Timeline
@@ -65,20 +67,20 @@ class Curve:
         return f"{first:.1f},{_HEIGHT} {self.line_points} {last:.1f},{_HEIGHT}"
 
 
-def lay_out(
+def lay_out_curve(
     timeline: Timeline,
     *,
     resting_bytes: int | None = None,
     peak_bytes: int | None = None,
     limit_bytes: int | None = None,
 ) -> Curve | None:
-    """Lay a curve out.
+    """Compute what the curve shows.
 
     Args:
         timeline: of the turn so far.
         resting_bytes: memory of the worker before it loads anything.
         peak_bytes: the kernel's high-water mark; None: not known, the highest point is used.
-        limit_bytes: where the worker would be ended.
+        limit_bytes: at which the worker is ended.
 
     Returns:
         None if there is no sample yet.
@@ -86,21 +88,21 @@ def lay_out(
     if not timeline.points:
         return None
     first, last = timeline.points[0][0], timeline.points[-1][0]
-    span_s = max(last - first, _MIN_SPAN_S)
+    time = Axis(low=first, high=first + max(last - first, _MIN_SPAN_S))
     highest = max(rss for _, rss in timeline.points)
     peak = highest if peak_bytes is None else peak_bytes
     highest = max(peak, highest)
     is_near = limit_bytes is not None and limit_bytes <= highest * _NEAR_LIMIT
     near_limit, far_limit = (limit_bytes, None) if is_near else (None, limit_bytes)
-    top = max(highest, near_limit or 0) * _HEADROOM
+    memory = Axis(low=0, high=max(highest, near_limit or 0) * _HEADROOM)
     levels = {"peak": peak, "resting": resting_bytes, "limit": near_limit}
     return Curve(
-        points=tuple(((t - first) / span_s, rss / top) for t, rss in timeline.points),
-        phases=_phases(timeline, span_s),
-        span_s=span_s,
+        points=tuple((time.share(t_s), memory.share(rss)) for t_s, rss in timeline.points),
+        phases=_phases(timeline, time),
+        span_s=time.high - time.low,
         peak_bytes=peak,
         levels=tuple(
-            Level(name=name, bytes=count, height=count / top)
+            Level(name=name, bytes=count, height=memory.share(count))
             for name, count in levels.items()
             if count is not None
         ),
@@ -108,9 +110,9 @@ def lay_out(
     )
 
 
-def _phases(timeline: Timeline, span_s: float) -> tuple[Phase, ...]:
+def _phases(timeline: Timeline, time: Axis) -> tuple[Phase, ...]:
     """Join the stages to start, load and run, as far as there are samples."""
-    first, last = timeline.points[0][0], timeline.points[-1][0]
+    last = timeline.points[-1][0]
     starts: list[tuple[float, str]] = []
     for t_s, stage in timeline.marks:
         name = stage if stage in _BEFORE_RUN else "run"
@@ -119,10 +121,10 @@ def _phases(timeline: Timeline, span_s: float) -> tuple[Phase, ...]:
     ends = [*(t_s for t_s, _ in starts[1:]), last][: len(starts)]
 
     def share(t_s: float) -> float:
-        return min(1.0, max(0.0, (t_s - first) / span_s))
+        return min(1.0, max(0.0, time.share(t_s)))
 
     return tuple(
         Phase(name=name, start=share(t_s), end=share(end))
         for (t_s, name), end in zip(starts, ends, strict=True)
-        if end > first
+        if end > time.low
     )

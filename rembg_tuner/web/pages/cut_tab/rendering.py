@@ -60,7 +60,7 @@ def show_status(
         repeat=repeat,
         now_bytes=points[-1][1] if points else None,
         highest_bytes=max((rss for _, rss in points), default=None),
-        curve=chart.lay_out(
+        curve=chart.lay_out_curve(
             timeline,
             resting_bytes=status.progress.baseline_rss_bytes,
             limit_bytes=limit_bytes,
@@ -73,7 +73,7 @@ def show_turn(turn: Turn, *, baseline: Turn | None, limit_bytes: int | None, lan
     result = turn.typical
     limit_bytes = turn.settings.memory_limit_bytes or limit_bytes
     if result is None:
-        curve = chart.lay_out(turn.timeline, limit_bytes=limit_bytes)
+        curve = chart.lay_out_curve(turn.timeline, limit_bytes=limit_bytes)
         return render("result_failed", language, turn=turn, curve=curve)
     environment = result.environment
     return render(
@@ -90,7 +90,7 @@ def show_turn(turn: Turn, *, baseline: Turn | None, limit_bytes: int | None, lan
         focus_note=show_focus(turn, result, language),
         load_average=environment.load_average,
         versions=", ".join(f"{name} {text}" for name, text in environment.versions.items()),
-        curve=chart.lay_out(
+        curve=chart.lay_out_curve(
             turn.timeline,
             resting_bytes=result.baseline_rss_bytes,
             peak_bytes=turn.peak_bytes,
