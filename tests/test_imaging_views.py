@@ -29,6 +29,8 @@ from rembg_tuner.imaging.matte import PictureMatte
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from rembg_tuner.base.messages import Message
+
     Pixels = npt.NDArray[np.uint8]  # (h, w, 3 or 4)
 
 _CUT_SHORT = r"is damaged or cut short: the file ends before all of its pixels do; copy or save"
@@ -275,7 +277,7 @@ def test_metadata_is_not_shown_without_measure(tmp_path: Path, content: bytes) -
     ],
 )
 def test_a_profile_or_exif_without_measure_is_left_out_with_a_warning(
-    tmp_path: Path, content: bytes, warning: str
+    tmp_path: Path, content: bytes, warning: Message
 ) -> None:
     """The picture is read without the oversized profile or EXIF."""
     path = tmp_path / "a"

@@ -13,7 +13,8 @@ from babel.messages.pofile import read_po, write_po
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_tuner.base.messages import ENGLISH, Message, Quoted, Term, join_parts, plural, render
+from rembg_tuner.base.messages import Message, Quoted, Term, join_parts, plural, render
+from rembg_tuner.base.rendering import ENGLISH
 from rembg_tuner.web.locale import catalogues, words
 from rembg_tuner.web.locale.catalogues import LANGUAGES, SOURCE, catalogue_of, language_of, po_file
 from rembg_tuner.web.locale.words import message_text, page_text

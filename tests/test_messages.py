@@ -179,7 +179,7 @@ def test_an_error_says_its_message_or_is_quoted() -> None:
 def test_a_message_does_not_change() -> None:
     """It is a value: it can be a key."""
     with pytest.raises(AttributeError):
-        READ.template = "x"
+        READ.template = "x"  # type: ignore[misc]  # what is tested
     assert {READ: 1}[copy.deepcopy(READ)] == 1
     assert pickle.loads(pickle.dumps(READ)) == READ
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 from babel.messages.pofile import read_po
 
-from rembg_tuner.base.messages import ENGLISH
+from rembg_tuner.base.rendering import ENGLISH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from babel.messages.catalog import Catalog
 
-    from rembg_tuner.base.messages import Catalogue
+    from rembg_tuner.base.rendering import Catalogue
 
 FOLDER = Path(__file__).parent
 # By tag, as browsers name them, with what the language calls itself. The first is the templates'
