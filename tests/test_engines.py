@@ -691,7 +691,7 @@ def test_a_large_graph_is_optimised_once(
     predicted: Callable[[str, Path], Raw],
 ) -> None:
     """The second start loads what the first one left, gives the same, and makes it anew where it is damaged."""
-    monkeypatch.setattr("rembg_tuner.engines.onnxruntime.session._WORTH_KEEPING_BYTES", 0)
+    monkeypatch.setattr("rembg_tuner.engines.onnxruntime.loading._WORTH_KEEPING_BYTES", 0)
     spec, taken = find_model("u2netp"), picture_input(EXAMPLES[0], 320)
     exact = predicted("onnxruntime", EXAMPLES[0])
     settings = Settings(engine="onnxruntime")

@@ -47,7 +47,7 @@ def test_a_provider_that_falls_back_to_the_cpu_is_refused(
         "rembg_tuner.engines.onnxruntime.providers.provider_problem", lambda _: None
     )
     monkeypatch.setattr(
-        "rembg_tuner.engines.onnxruntime.session._NO_CPU_FALLBACK", ("session.none", "1")
+        "rembg_tuner.engines.onnxruntime.loading._NO_CPU_FALLBACK", ("session.none", "1")
     )
     settings = Settings(engine=engine, provider="cuda")
     with pytest.raises(
@@ -191,7 +191,7 @@ except OutOfMemoryError as error:
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let no file grow beyond 1 MiB, as on a disk that fills up; every graph is worth keeping."""
-    monkeypatch.setattr("rembg_tuner.engines.onnxruntime.session._WORTH_KEEPING_BYTES", 0)
+    monkeypatch.setattr("rembg_tuner.engines.onnxruntime.loading._WORTH_KEEPING_BYTES", 0)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, before[1]))
     yield

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rembg_tuner.base.errors import EngineError, PictureError
 from rembg_tuner.base.messages import Message, Quoted
 from rembg_tuner.engines.onnxruntime import session as ours
+from rembg_tuner.engines.onnxruntime.loading import session_options
 from rembg_tuner.engines.onnxruntime.providers import refuse_another_provider, require_provider
 from rembg_tuner.imaging.complaints import meaning_of
 
@@ -77,7 +78,7 @@ class RembgEngine:
 
         provider = require_provider(settings.provider)
         threads_before = ours.count_threads()
-        options = ours.session_options(settings, threads=0)
+        options = session_options(settings, threads=0)
         session = rembg.new_session(model.name, sess_opts=options, providers=[provider])
         refuse_another_provider(session.inner_session, settings.provider)
         self._rembg = rembg

@@ -333,10 +333,7 @@ def settle_bmp(path: Path, file: PictureFile, view: FileView) -> FileView | None
 
 
 def _has_opacity(file: PictureFile, picture: BmpPicture) -> bool:
-    """Return whether any pixel's alpha is more than 0.
-
-    Read up to the first strip in which one is.
-    """
+    """Return whether any pixel's alpha is above 0; read up to the first strip that has one."""
     rows = BmpRows(file, picture, has_alpha=True)
     return any(
         rows.rows(top, min(picture.height, top + STRIP_ROWS))[..., 3].any()

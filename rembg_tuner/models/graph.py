@@ -131,10 +131,7 @@ def own_side(graph: onnx.GraphProto) -> int:
 
 
 def own_batch(graph: onnx.GraphProto) -> int:
-    """Give how many pictures a graph takes at once.
-
-    1 where that is left open, as exporters write it.
-    """
+    """Return how many pictures a graph takes at once; 1 if that is left open, as exporters do."""
     return int(picture_input(graph).type.tensor_type.shape.dim[0].dim_value) or 1
 
 
@@ -277,10 +274,7 @@ def _rewrite_sizes(graph: onnx.GraphProto, own: int, side: int) -> None:
 
 
 def _rewrite_batches(graph: onnx.GraphProto, own: int, batch: int) -> None:
-    """Scale the batches that stand as constants.
-
-    One that is no multiple of `own` fails when it is run.
-    """
+    """Scale the batches that are constants; one that is not a multiple of `own` fails when it runs."""
     for size in _written_parts(graph, 0):
         first, *rest = size.numbers
         _rewrite(graph, size, [first * batch // own, *rest])
