@@ -54,10 +54,12 @@ def study_of(**fields: Any) -> LongTask:
 def test_each_stop_is_of_its_own_work() -> None:
     """Compare's Stop leaves a sweep alone, and the other way round; who leaves stops all."""
     running = [unfinished_long_task() for _ in range(3)]
-    visitor = Visitor(language="en", sweeping=running[0], comparing=running[1], soaking=running[2])
-    visitor.stop_comparing()
+    visitor = Visitor(
+        language="en", sweeping=running[0], comparing=running[1], stress_testing=running[2]
+    )
+    visitor.stop_comparison()
     assert [study.is_stopped for study in running] == [False, True, False]
-    visitor.stop_study()
+    visitor.stop_sweep()
     assert [study.is_stopped for study in running] == [True, True, False]
     visitor.stop()
     assert all(study.is_stopped for study in running)
@@ -296,7 +298,7 @@ def test_a_soak_names_what_it_ran_and_why_it_ran_less(runs: int, is_bound: bool)
         [replace(RESULT, run_index=i) for i in range(runs)], 10.0, None, None
     )
     subject = (Settings(engine="openvino", network_size=224), "cup.png")
-    shown = show_stress_test(study_of(soaked=soak, subject=subject), "en")
+    shown = show_stress_test(study_of(stress_test=soak, subject=subject), "en")
     assert "u2netp · openvino · fp32 · 224 px · all threads, on cup.png:" in shown
     assert (f"{runs} runs instead of 60" in shown) == is_bound
     assert ("p95" in shown) == (not is_bound)

@@ -47,7 +47,7 @@ def test_a_flood_of_events_ends_nobodys_task(tmp_path: Path) -> None:
     task = unfinished_task()
     runner.task = task
     long_tasks = [unfinished_long_task(tmp_path) for _ in range(3)]
-    sweeper.sweeping, comparer.comparing, soaker.soaking = long_tasks
+    sweeper.sweeping, comparer.comparing, soaker.stress_testing = long_tasks
     reader.visit = Visit(turns=cast("Any", ("a run",)))
     for i in range(3 * MAX_VISITORS):
         visit_of(visitors, f"anonymous-{i}")

@@ -195,7 +195,7 @@ class CompareTab:
 
     def stop(self, request: gr.Request) -> None:
         """Stop the visitor's comparison."""
-        self.desk.visitors.of(request).stop_comparing()
+        self.desk.visitors.of(request).stop_comparison()
 
     def _start(self, values: Values) -> LongTask:
         """Start what the widgets ask for.

@@ -148,7 +148,7 @@ class DeployTab:
         own["write"].click(self.write, {own["target"], *setting}, own["shown"], **QUIET)
         looks = [opened, own["target"].input]
         gr.on(looks, self.preview, {own["target"], *setting}, own["shown"], **QUIET)
-        tie_redrawing(opened, own["tested"], self.desk, "soak", draw_test)
+        tie_redrawing(opened, own["tested"], self.desk, "stress_test", draw_test)
         tie_begin([own["test"].click], own["stop"], [own["test"]])
         running = own["test"].click(
             self.test, {cut.picture, *setting}, own["tested"], concurrency_limit=None, **QUIET
@@ -189,13 +189,13 @@ class DeployTab:
         except TunerError as error:
             yield error_above(error, draw_test(visitor), visitor.language)
             return
-        task.subject, visitor.soaking = (settings, path.name), task
+        task.subject, visitor.stress_testing = (settings, path.name), task
         async for html in follow(task, lambda: draw_test(visitor)):
             yield html
 
     def stop(self, request: gr.Request) -> None:
         """Stop the visitor's stress test."""
-        self.desk.visitors.of(request).stop_soak()
+        self.desk.visitors.of(request).stop_stress_test()
 
     def _start_test(self, picture: Path, settings: Settings) -> LongTask:
         """Start a stress test.
@@ -211,7 +211,7 @@ class DeployTab:
             # A slow setting gets fewer runs, so that other visitors need not wait long.
             count = min(MAX_STRESS_RUNS, max(MIN_STRESS_RUNS, int(STRESS_TEST_S / first.total_s)))
             plan = StressPlan(runs=count, idle_s=0, max_pixels=job.max_pixels)
-            task.soaked = runner.stress(picture, settings, plan)
+            task.stress_test = runner.stress(picture, settings, plan)
 
         return self.desk.long_tasks.start(self.desk.folder.new_job(), work)
 
@@ -338,13 +338,13 @@ def show_export(desk: Desk, chosen: ChosenSetting, target: str, language: str) -
 
 def draw_test(visitor: Visitor) -> str:
     """Draw the visitor's stress test; empty if there is none."""
-    task = visitor.soaking
+    task = visitor.stress_testing
     return "" if task is None else show_stress_test(task, visitor.language)
 
 
 def show_stress_test(task: LongTask, language: str) -> str:
     """Render a stress test that is running, or its result."""
-    found, subject = task.soaked, ""
+    found, subject = task.stress_test, ""
     if task.subject is not None:
         setting, picture = label_text(task.subject[0], TOLD, language), task.subject[1]
         subject = page_text("stress.subject", language, setting=setting, picture=picture)

@@ -64,7 +64,7 @@ class LongTask:
         shown: the trial that the visitor looks at; None: the recommended one.
         taken: the trial whose setting the visitor used on the first tab last; None: none yet.
         sweep: with its trials, once it is open.
-        soaked: the result of a stress test.
+        stress_test: the result of a stress test.
         subject: of a stress test: the setting, and the picture's name; None: it is none.
         measuring: the setting that is being measured, or was last; None: none yet.
         what: the reason given to others while it runs.
@@ -82,7 +82,7 @@ class LongTask:
     shown: int | None = None
     taken: int | None = None
     sweep: Any = None
-    soaked: StressTest | None = None
+    stress_test: StressTest | None = None
     subject: tuple[Settings, str] | None = None
     measuring: Settings | None = None
 

@@ -118,10 +118,10 @@ class Visitor:
     Attributes:
         language: of its words.
         folder: where its lists of runs are written; made when first needed.
-        ticket: the run that is going on.
-        study: the sweep that was asked for last.
-        comparing: the comparison that was asked for last.
-        soaking: the soak that was asked for last.
+        task: the current run.
+        sweeping: the last sweep.
+        comparing: the last comparison.
+        stress_testing: the last stress test.
         originals: what the page shows of pictures, so that it is made once.
         has_masks: whether the browser has told that it can lay a mask over a picture (`mask-mode:
             alpha`).
@@ -131,7 +131,7 @@ class Visitor:
         refusal: why the preset asked for last was not chosen; None: it was.
         chosen: the picture that would be run now.
         choice: how many pictures were chosen, so that a late answer about an earlier one is left.
-        undrawn: longer tasks that the page, loaded anew, does not show yet: compare, sweep, soak.
+        undrawn: long tasks that the reloaded page does not show yet: compare, sweep, stress_test.
         token: of the tab, under which the visit is found again when the page is loaded anew.
     """
 
@@ -141,7 +141,7 @@ class Visitor:
     task: Task[Runs] | None = None
     sweeping: LongTask | None = None
     comparing: LongTask | None = None
-    soaking: LongTask | None = None
+    stress_testing: LongTask | None = None
     originals: Originals = field(default_factory=Originals)
     has_masks: bool = False
     preparing: asyncio.Event | None = None
@@ -154,15 +154,15 @@ class Visitor:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a run of this visitor waits or runs, or a comparison, sweep or soak goes on."""
+        """Whether a run of this visitor waits or runs, or a long task is running."""
         if self.task is not None and not self.task.done.is_set():
             return True
-        return any(one is not None and one.is_running for one in self._studies())
+        return any(one is not None and one.is_running for one in self._long_tasks())
 
     @property
     def is_empty(self) -> bool:
-        """Whether forgetting this visitor loses nothing: no runs, no comparison, sweep or soak."""
-        return not self.visit.turns and not any(self._studies())
+        """Whether forgetting this visitor loses nothing: no runs and no long task."""
+        return not self.visit.turns and not any(self._long_tasks())
 
     async def prepared(self) -> None:
         """Wait until what is being made of the chosen picture is made.
@@ -177,32 +177,32 @@ class Visitor:
         """Whether there is something to find again after the page is loaded anew."""
         return not self.is_empty or self.chosen is not None
 
-    def _studies(self) -> tuple[LongTask | None, ...]:
-        """Return the visitor's longer tasks."""
-        return self.sweeping, self.comparing, self.soaking
+    def _long_tasks(self) -> tuple[LongTask | None, ...]:
+        """Return the visitor's long tasks."""
+        return self.sweeping, self.comparing, self.stress_testing
 
-    def stop_study(self) -> None:
-        """End the sweep that goes on; what is done is kept."""
+    def stop_sweep(self) -> None:
+        """Stop the sweep; its finished trials are kept."""
         if self.sweeping is not None:
             self.sweeping.stop()
 
-    def stop_comparing(self) -> None:
-        """End the comparison that goes on."""
+    def stop_comparison(self) -> None:
+        """Stop the comparison."""
         if self.comparing is not None:
             self.comparing.stop()
 
-    def stop_soak(self) -> None:
-        """End the soak that goes on; what is done is told."""
-        if self.soaking is not None:
-            self.soaking.stop()
+    def stop_stress_test(self) -> None:
+        """Stop the stress test; the result of its finished runs is shown."""
+        if self.stress_testing is not None:
+            self.stress_testing.stop()
 
     def stop(self) -> None:
         """Free what it holds of the line."""
         if self.task is not None:
             self.task.cancel()
-        for study in self._studies():
-            if study is not None:
-                study.stop()
+        for long_task in self._long_tasks():
+            if long_task is not None:
+                long_task.stop()
 
 
 def read_token(text: object) -> str | None:
@@ -296,7 +296,7 @@ class Visitors:
             left = next((v for v in self._visitors.values() if v.token == known), None)
             found = left or self._kept.take(known) or visitor
             found.token = known
-            found.undrawn = {"compare", "sweep", "soak"}
+            found.undrawn = {"compare", "sweep", "stress_test"}
             self._visitors[key] = found
         if left is not None:
             left.stop()  # as the old session's end would

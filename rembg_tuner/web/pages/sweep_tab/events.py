@@ -153,7 +153,7 @@ class SweepTab:
 
     def stop(self, request: gr.Request) -> None:
         """Stop the visitor's sweep."""
-        self.desk.visitors.of(request).stop_study()
+        self.desk.visitors.of(request).stop_sweep()
 
     def rebudget(self, values: Values, request: gr.Request) -> Values:
         """Recommend under other budgets; nothing is measured."""
