@@ -46,7 +46,7 @@ _INT8_CONVOLUTIONS = frozenset({"I8", "U8"})
 
 
 def version() -> str:
-    """Give OpenVINO's version, without its build."""
+    """Return OpenVINO's version, without its build."""
     return str(openvino.__version__).split("-", maxsplit=1)[0]
 
 
@@ -136,7 +136,7 @@ class OpenVinoEngine:
 def _import_or_compile(
     core: openvino.Core, request: EngineRequest, config: dict[str, object]
 ) -> tuple[openvino.CompiledModel, openvino.Tensor | None, tuple[Message, ...]]:
-    """Give the compiled model, from the cache if it is there, its mapped file, and what is to be said."""
+    """Return the compiled model, from the cache if it exists, its mapped file, and warnings."""
     blob = _blob_path(core, request, config)
     if has_its_sum(blob):  # OpenVINO takes one with a flipped bit, and cuts out something else
         try:
@@ -250,7 +250,7 @@ def _read_model(core: openvino.Core, request: EngineRequest) -> openvino.Model:
 
 
 def _halved(core: openvino.Core, model: openvino.Model, request: EngineRequest) -> openvino.Model:
-    """Give a model with its weights in half precision, which OpenVINO does only while it writes a file.
+    """Return a model with its weights in half precision, which OpenVINO does only while it writes a file.
 
     In the cache, where what a killed worker leaves of it is swept out.
     """
@@ -271,7 +271,7 @@ def _halved(core: openvino.Core, model: openvino.Model, request: EngineRequest) 
 
 
 def _takes_a_picture(model: openvino.Model) -> bool:
-    """Tell whether a graph takes one RGB picture: float32 (n, 3, h, w)."""
+    """Return whether a graph takes one RGB picture: float32 (n, 3, h, w)."""
     if len(model.inputs) != 1 or model.inputs[0].get_element_type() != openvino.Type.f32:
         return False
     shape = model.inputs[0].get_partial_shape()
@@ -279,7 +279,7 @@ def _takes_a_picture(model: openvino.Model) -> bool:
 
 
 def _runs_int8(compiled: openvino.CompiledModel) -> bool:
-    """Tell whether convolutions are computed in 8-bit numbers, by the plugin's own account of its graph."""
+    """Return whether the plugin's graph computes convolutions in 8-bit numbers."""
     for node in compiled.get_runtime_model().get_ops():
         info = node.get_rt_info()
         is_convolution = "layerType" in info and info["layerType"].astype(str) == "Convolution"
@@ -300,7 +300,7 @@ def cpu_capabilities() -> list[str]:
 
 
 def int8_versions() -> dict[str, str]:
-    """Give the versions of what makes the graph."""
+    """Return the versions of what makes the graph."""
     from importlib.metadata import version as version_of
 
     return {name: version_of(name) for name in ("nncf", "onnx")}

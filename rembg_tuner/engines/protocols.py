@@ -130,7 +130,7 @@ def resolve_side(request: EngineRequest, *, width: int = 0, height: int = 0) -> 
 
 
 def pictures_of(output: RawOutput, path: str) -> RawOutput:
-    """Give a network's first output with its channels' axis.
+    """Return a network's first output with its channels' axis.
 
     Args:
         output: float32 (n, c, h, w) or (n, h, w).
@@ -177,7 +177,7 @@ def noise(*, side: int, batch: int = 1) -> NetworkInput:
 
 
 def answer_difference(answer: RawOutput, reference: RawOutput) -> float:
-    """Tell how far two engines' answers to the same input are apart.
+    """Return the difference of two engines' answers to the same input.
 
     Args:
         answer: of any shape whose axes of one are not counted.

@@ -32,7 +32,7 @@ _PILLOWS_FAULTS = (OSError, ValueError, SyntaxError, EOFError, struct.error)
 
 
 def version() -> str:
-    """Give rembg's version."""
+    """Return rembg's version."""
     from importlib.metadata import version as version_of
 
     return version_of("rembg")
@@ -48,7 +48,7 @@ class _StoppableSession:
         self.seconds = 0.0
 
     def __getattr__(self, name: str) -> Any:
-        """Be the session in everything else."""
+        """Return the session's own attribute."""
         return getattr(self._session, name)
 
     def run(self, outputs: list[str] | None, feed: dict[str, NetworkInput]) -> list[RawOutput]:

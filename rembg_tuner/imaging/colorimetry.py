@@ -208,7 +208,7 @@ def make_profile(primaries: Primaries) -> bytes:
 
 
 def _xyz(chromaticity: Chromaticity) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Give XYZ with Y = 1."""
+    """Return XYZ with Y = 1."""
     x, y = chromaticity
     return np.array((x / y, 1.0, (1 - x - y) / y))
 

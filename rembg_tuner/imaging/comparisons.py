@@ -145,7 +145,7 @@ def shrink(matte: Matte) -> SmallMatte:
 
 
 def another_shape(mask: Path, picture: Path) -> Message | None:
-    """Say that a mask cannot be one of a picture, since its aspect ratio is another; None: it can.
+    """Return that a mask cannot be one of a picture, since its aspect ratio is another; None: it can.
 
     Only headers are read. A mask may be of any size: what rounding its sides to whole pixels
     changes is allowed.
@@ -199,7 +199,7 @@ def _difference(matte: Matte, reference: Matte) -> pyvips.Image:
 
 
 def _thicken(values: Matte, reach: int) -> Matte:
-    """Give each pixel the greatest of those that are near it, in a square."""
+    """Replace each pixel by the greatest of those near it, in a square."""
     for axis in (0, 1):
         edge = [(0, 0), (0, 0)]
         edge[axis] = (reach, reach)

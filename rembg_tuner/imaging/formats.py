@@ -151,7 +151,7 @@ _SIGNATURES = {
 
 
 def sniff(path: Path) -> PictureFormat:
-    """Tell a picture's format by its first bytes.
+    """Return a picture's format by its first bytes.
 
     Raises:
         PictureError: the file cannot be read, is empty, or is none of the formats taken.

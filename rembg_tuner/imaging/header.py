@@ -93,7 +93,7 @@ class PictureHeader:
         return Box(0, 0, self.width, self.height)
 
     def scaled(self, max_side: int) -> tuple[int, int]:
-        """Give (width, height) after scaling down to a longest side; 0: as it is."""
+        """Return (width, height) after scaling down to a longest side; 0: as it is."""
         longest = max(self.width, self.height)
         if not max_side or longest <= max_side:
             return self.width, self.height
@@ -192,7 +192,7 @@ def is_cut(path: Path) -> bool:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Tell libvips' complaints about a picture as a sentence."""
+    """Raise libvips' errors about a picture as a PictureError."""
     try:
         yield
     except pyvips.Error as error:

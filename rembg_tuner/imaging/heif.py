@@ -170,7 +170,7 @@ def inspect_heic(path: Path, file: PictureFile) -> FileView:
 
 
 def blank(picture: HeifPicture) -> pyvips.Image:
-    """Give a picture's sides and bands, with no pixel decoded."""
+    """Return a picture's sides and bands, with no pixel decoded."""
     return pyvips.Image.black(picture.width, picture.height, bands=picture.bands)
 
 

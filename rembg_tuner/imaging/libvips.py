@@ -71,12 +71,12 @@ def fetch_rows(image: pyvips.Image, rows: int) -> Iterator[memoryview]:
 
 
 def libvips_version() -> str:
-    """Give libvips' version."""
+    """Return libvips' version."""
     return ".".join(str(pyvips.version(part)) for part in range(3))
 
 
 def binding_version() -> str:
-    """Give pyvips' version."""
+    """Return pyvips' version."""
     return str(pyvips.__version__)
 
 
@@ -93,7 +93,7 @@ def _loaded_library() -> ctypes.CDLL | None:
 
 
 def _parse_options(library: ctypes.CDLL, options: tuple[bytes, ...]) -> None:
-    """Give libvips command-line options, as its public `vips_add_option_entries` takes them.
+    """Set libvips' command-line options, as its public `vips_add_option_entries` takes them.
 
     pyvips does not offer that function, so it is called past it, as libvips' own tools call it.
     """
@@ -133,7 +133,7 @@ class Rows(Protocol):
     bands: int
 
     def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
-        """Give rows `top` to `bottom`, the last not included: (h, w) or (h, w, bands)."""
+        """Return rows `top` to `bottom`, the last not included: (h, w) or (h, w, bands)."""
 
 
 class _ComputedTiff:
@@ -186,7 +186,7 @@ class _ComputedTiff:
         )
 
     def read(self, length: int) -> bytes:
-        """Give up to `length` bytes from here; fewer at the end of a strip."""
+        """Return up to `length` bytes from here; fewer at the end of a strip."""
         start = self._position - len(self._header)
         if start >= self._size - len(self._header):
             return b""
@@ -213,7 +213,7 @@ class _ComputedTiff:
 
 
 def open_rows(picture: Rows) -> pyvips.Image:
-    """Give computed rows as a libvips image that is read once from top to bottom; 8 bits a band."""
+    """Return computed rows as a libvips image that is read once from top to bottom; 8 bits a band."""
     file = _ComputedTiff(picture)
     source = pyvips.SourceCustom()
     source.on_read(file.read)

@@ -95,7 +95,7 @@ def scale_to_matte(raw: Channel) -> Matte:
 
 
 def foreground_warning(raw: Channel) -> Message | None:
-    """Say so where the network saw no clear foreground, which stretching would hide."""
+    """Return a warning where the network saw no clear foreground, which stretching would hide."""
     high = float(raw.max())
     if high >= LEAST_FOREGROUND:
         return None
@@ -207,7 +207,7 @@ def _inside(start: float, stop: float, low: float, high: float, n: int) -> tuple
 
 
 def mask_image(mask: Rows) -> pyvips.Image:
-    """Give a mask as a libvips image, 8-bit one band, that is read once from top to bottom."""
+    """Return a mask as a libvips image, 8-bit one band, that is read once from top to bottom."""
     return open_rows(mask)
 
 

@@ -72,7 +72,7 @@ def intersection_over_union(matte: Matte, reference: Matte) -> float:
 
 
 def sure_share(matte: Matte) -> float:
-    """Tell how sure a matte is of its foreground.
+    """Return how sure a matte is of its foreground.
 
     The share of what is not background that is opaque.
 
@@ -168,7 +168,7 @@ def dilate(marked: Mask, radius: int) -> Mask:
 
 
 def edge_stars(boundary_f: float) -> float:
-    """Give a boundary's F-measure as stars, by `STARS`.
+    """Return a boundary's F-measure as stars, by `STARS`.
 
     Args:
         boundary_f: 0 to 1.

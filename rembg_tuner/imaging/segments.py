@@ -321,7 +321,7 @@ def _has_trailer(file: PictureFile, offset: int) -> bool:
 
 
 def _table_bytes(packed: int) -> int:
-    """Give the bytes of the colour table that a packed field announces."""
+    """Return the bytes of the colour table that a packed field announces."""
     return 3 * 2 ** ((packed & 7) + 1) if packed & 0x80 else 0
 
 

@@ -132,7 +132,7 @@ def _unpremultiply(colours: pyvips.Image, alpha: pyvips.Image) -> pyvips.Image:
 
 
 def _name_colours(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
-    """Say what the numbers mean, in libvips' words, or convert them to 8-bit RGB."""
+    """Name what the numbers mean, in libvips' words, or convert them to 8-bit RGB."""
     if picture.colour in LAB:
         return _lab_to_rgb(image, picture)
     if picture.colour == Colour.YCBCR:

@@ -126,7 +126,7 @@ class PictureFile:
         self.size = os.fstat(self.descriptor).st_size
 
     def __enter__(self) -> Self:
-        """Give the open file."""
+        """Return the open file."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -133,5 +133,5 @@ def remember_agreement(
 
 
 def _mapping(found: object) -> dict[str, Any]:
-    """Take a mapping as it is, and anything else for none."""
+    """Return a copy of a mapping, or an empty one for anything else."""
     return dict(found) if isinstance(found, dict) else {}

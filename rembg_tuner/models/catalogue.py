@@ -77,7 +77,7 @@ class CatalogueEntry:
         return (EMBEDDED_FOLDER / self.file).is_file()
 
     def place(self) -> Path:
-        """Give the path that rembg would download it to."""
+        """Return the path that rembg would download it to."""
         return rembg_folders()[0] / "models" / self.name / self.file
 
     def _named_place(self) -> Path:
@@ -142,7 +142,7 @@ def _content() -> dict[str, dict[str, object]]:
 
 @cache
 def read_catalogue() -> dict[str, CatalogueEntry]:
-    """Give the models that run here, by name."""
+    """Return the models that run here, by name."""
     fields = {name: entry for name, entry in _content().items() if entry.get("runs", True)}
     return {
         name: CatalogueEntry(
@@ -158,7 +158,7 @@ def read_catalogue() -> dict[str, CatalogueEntry]:
 
 @cache
 def read_unfit() -> dict[str, str]:
-    """Give rembg's models that do not run here, by name, with the reason."""
+    """Return rembg's models that do not run here, by name, with the reason."""
     return {
         name: str(entry["why_not"])
         for name, entry in _content().items()
@@ -176,7 +176,7 @@ def int8_file(file: str, engine: str) -> str:
 
 
 def int8_place(model: ModelSpec, engine: str) -> Path:
-    """Give the path at which a model's int8 form is looked for first, whether it is there or not."""
+    """Return the path at which a model's int8 form is looked for first, whether it is there or not."""
     entry, path = read_catalogue().get(model.name), Path(model.path)
     folder = path.parent if entry is None else entry.place().parent
     return folder / int8_file(path.name, engine)
@@ -296,7 +296,7 @@ def find_model(model: str, *, int8_for: str | None = None) -> ModelSpec:
 
 
 def _int8_of(spec: ModelSpec, path: Path | None) -> ModelSpec:
-    """Give a model's int8 form, checked by the record that was written with it.
+    """Return a model's int8 form, checked by the record that was written with it.
 
     Raises:
         MissingModelError: it has none.

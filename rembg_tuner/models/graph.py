@@ -66,7 +66,7 @@ def load_graph(path: Path, *, kinds: frozenset[int] = _FLOATS) -> onnx.ModelProt
 
 
 def sort_nodes(graph: onnx.GraphProto) -> None:
-    """Put a graph's nodes in an order in which each comes after those that it takes from."""
+    """Sort a graph's nodes so that each follows those that it reads from."""
     known = {value.name for value in (*graph.input, *graph.initializer)} | {""}
     waiting, sorted_nodes = list(graph.node), []
     while waiting:
@@ -125,7 +125,7 @@ def _shape_of(value: onnx.ValueInfoProto) -> list[int]:
 
 
 def own_side(graph: onnx.GraphProto) -> int:
-    """Give the side of a graph's input, px; 0: it is left open."""
+    """Return the side of a graph's input, px; 0: it is left open."""
     _, _, height, width = picture_input(graph).type.tensor_type.shape.dim
     return int(height.dim_value or width.dim_value)
 
@@ -185,7 +185,7 @@ def _written_parts(graph: onnx.GraphProto, end: int) -> list[WrittenSize]:
 
 
 def _written_numbers(graph: onnx.GraphProto) -> dict[str, list[int]]:
-    """Give the whole numbers that a graph holds as constants, by name."""
+    """Return the whole numbers that a graph holds as constants, by name."""
     constants = {
         node.output[0]: node.attribute[0] for node in graph.node if node.op_type == "Constant"
     }
@@ -281,7 +281,7 @@ def _rewrite_batches(graph: onnx.GraphProto, own: int, batch: int) -> None:
 
 
 def _rewrite(graph: onnx.GraphProto, size: WrittenSize, numbers: list[int]) -> None:
-    """Have a node take other numbers; the constant may be others' too, so it stays."""
+    """Replace the numbers that a node takes; the constant stays, since other nodes may use it."""
     name = f"rembg_tuner.size_{len(graph.initializer)}"
     graph.initializer.append(
         onnx.helper.make_tensor(name, TensorProto.INT64, [len(numbers)], numbers)
@@ -340,7 +340,7 @@ def widen_to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def fix_input(model: onnx.ModelProto, *, side: int, batch: int = 1) -> onnx.ModelProto:
-    """Give a freed graph's input its dimensions as numbers.
+    """Set the dimensions of a freed graph's input as numbers.
 
     Returns:
         A changed copy, its input (batch, 3, side, side).

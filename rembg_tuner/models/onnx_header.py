@@ -49,7 +49,7 @@ class Form:
 
 
 def refuse_newer(path: Path, *, called: Path) -> None:
-    """See that a file is written in a form that is known; what does not read is left to the engine.
+    """Check that a file's versions are supported; an unreadable file is left to the engine.
 
     OpenVINO takes operators that it does not know by their newest version that it does, in silence.
 
@@ -174,7 +174,7 @@ def _messages(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _fields(file: BinaryIO) -> Iterator[tuple[int, int | bytes]]:
-    """Give a message's fields, each with its number or its bytes.
+    """Return a message's fields, each with its number or its bytes.
 
     Long ones, such as graphs, are skipped.
 

@@ -14,7 +14,7 @@ _RECORD_KEYS = {"mean", "std", "post", "side"}
 
 
 def expanded(path: str) -> Path:
-    """Put a user's home for ~, as far as there is such a user."""
+    """Replace ~ by the user's home folder, if there is one."""
     try:
         return Path(path).expanduser()
     except RuntimeError:

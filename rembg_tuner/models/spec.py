@@ -50,7 +50,7 @@ class ModelSpec:
     computes_sizes: bool = False
 
     def to_dict(self) -> dict[str, object]:
-        """Give the fields by name, ready for JSON."""
+        """Return the fields by name, ready for JSON."""
         return asdict(self)
 
     @classmethod

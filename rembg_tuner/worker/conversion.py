@@ -97,7 +97,7 @@ def _run_as_released(source: Path, model: onnx.ModelProto, side: int) -> None:
 
 
 def _check_shape(shape: tuple[int, ...], side: int, batch: int) -> None:
-    """Look whether what came out is as large as what went in.
+    """Check that the output is as large as the input.
 
     Raises:
         ModelError: it has another size or batch.
@@ -116,7 +116,7 @@ def _check_shape(shape: tuple[int, ...], side: int, batch: int) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Do one request."""
+    """Handle one request."""
     request: dict[str, Any] = json.loads(words[0])
     source, target = Path(request.pop("source")), Path(request.pop("target"))
     do = request.pop("do")

@@ -95,7 +95,7 @@ class Looking:
         return network_input.normalise(small, side=side, mean=model.mean, std=model.std)
 
     def fail(self, error: TunerError) -> None:
-        """Give the picture up."""
+        """Mark the picture as failed."""
         self.error, self.box = error, None
 
     def add_time(self, seconds: float, cpu_s: float) -> None:

@@ -109,7 +109,7 @@ class Stages:
     def __init__(
         self, tell: Callable[[str], None], *, cpu_clock: Callable[[], float] = time.process_time
     ) -> None:
-        """Tell each stage's name as it begins; `cpu_clock` counts the run's CPU seconds."""
+        """Report each stage's name as it begins; `cpu_clock` counts the run's CPU seconds."""
         self._tell = tell
         self.cpu_clock = cpu_clock
         self.seconds: dict[str, float] = {}
@@ -126,13 +126,13 @@ class Stages:
             raise CancelledError(Message("the run was cancelled"))
 
     def of_one(self) -> Stages:
-        """Give stages for one of several pictures: timed apart, told and cancelled together."""
+        """Return stages for one of several pictures: timed apart, told and cancelled together."""
         one = Stages(self._follow, cpu_clock=self.cpu_clock)
         one.cancelled = self.cancelled
         return one
 
     def _follow(self, name: str) -> None:
-        """Be where one of the pictures is."""
+        """Follow the stage of one of the pictures."""
         self.current = name
         self._tell(name)
 

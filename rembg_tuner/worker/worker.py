@@ -62,7 +62,7 @@ class Worker:
         self._results.flush()
 
     def handle(self, request: dict[str, Any]) -> None:
-        """Do what a request asks; whatever goes wrong is a result too."""
+        """Handle a request; an error is a result too."""
         operation, stage = request.pop("op"), "load"
         try:
             if operation == "load":
@@ -180,7 +180,7 @@ class Worker:
         self.tell("done_together", outcomes=outcomes)
 
     def _loaded(self) -> tuple[NetworkEngine | StockEngine, ModelSpec]:
-        """Give the engine and its model.
+        """Return the engine and its model.
 
         Raises:
             TunerError: nothing was loaded.

@@ -70,7 +70,7 @@ def convert(source: Path, target: Path, *, side: int) -> None:
 
 
 def _check_answer(network: Path, reference: RawOutput, source: Path, side: int) -> None:
-    """Hold what pnnx made against the graph: some operators it takes for others without a word.
+    """Compare what pnnx made with the graph: it silently misreads some operators.
 
     Raises:
         EngineError: it answers otherwise.

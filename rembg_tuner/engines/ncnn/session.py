@@ -27,7 +27,7 @@ _INPUT, _OUTPUT = "in0", "out0"  # pnnx's names
 
 
 def version() -> str:
-    """Give ncnn's version."""
+    """Return ncnn's version."""
     return version_of("ncnn")
 
 
@@ -137,7 +137,7 @@ def _precision_of(options: ncnn.Option) -> str:
 
 
 def _side_of(param: Path, request: EngineRequest) -> int:
-    """Tell the side the network was converted for.
+    """Return the side the network was converted for.
 
     Asked, else the model's, else what the file tells.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of what makes the graph."""
+    """Return the versions of what makes the graph."""
     return {name: version_of(name) for name in ("onnxruntime", "onnx")}
 
 
@@ -41,7 +41,7 @@ class _Inputs(CalibrationDataReader):  # type: ignore[misc]  # the library has n
         self._name = input_name
 
     def get_next(self) -> dict[str, NetworkInput] | None:
-        """Give the next; None after the last."""
+        """Return the next; None after the last."""
         one = next(self._left, None)
         return None if one is None else {self._name: one}
 

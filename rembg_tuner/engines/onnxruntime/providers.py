@@ -54,7 +54,7 @@ _PROVIDER_DEVICES = {
 
 
 def require_provider(provider: str) -> str:
-    """Give ONNX Runtime's name of an execution provider that is here and whose libraries load.
+    """Return ONNX Runtime's name of an execution provider that is present and loads.
 
     ONNX Runtime lists a provider as soon as its wheel has it, and runs on the CPU in silence where
     its libraries do not load.
@@ -118,7 +118,7 @@ def _why_not_loaded(provider: str) -> str | None:
 
 
 def refuse_another_provider(session: onnxruntime.InferenceSession, provider: str) -> None:
-    """See that a session runs in the execution provider that was asked for.
+    """Check that a session runs in the requested execution provider.
 
     A provider whose libraries load, and that finds no GPU or driver, is left for the CPU in
     silence.
@@ -158,7 +158,7 @@ def refusal_of_provider(reason: str, provider: str) -> EngineError | None:
 
 
 def _not_used_text(other: str, provider: str) -> Message:
-    """Say that ONNX Runtime runs another provider than the one asked for, and what to do."""
+    """Return that ONNX Runtime runs another provider than the one asked for, and what to do."""
     return Message(
         "execution provider {provider} was asked for, and ONNX Runtime runs {other} instead;"
         " {remedy}; or choose provider cpu",
@@ -170,7 +170,7 @@ def _not_used_text(other: str, provider: str) -> Message:
 
 
 def provider_options(request: EngineRequest) -> dict[str, str]:
-    """Give an execution provider's own options."""
+    """Return an execution provider's own options."""
     settings = request.settings
     if settings.provider == "openvino":  # whose threads are not ONNX Runtime's
         threads = settings.intra_op_threads or request.threads

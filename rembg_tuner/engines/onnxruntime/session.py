@@ -41,7 +41,7 @@ _WORDS = {
 
 
 def version() -> str:
-    """Give ONNX Runtime's version."""
+    """Return ONNX Runtime's version."""
     return str(onnxruntime.__version__)
 
 
@@ -64,7 +64,7 @@ def read_back(session: onnxruntime.InferenceSession) -> dict[str, Value]:
 
 
 def _has_spinning(options: onnxruntime.SessionOptions) -> bool:
-    """Tell whether waiting threads spin; the entry is absent unless it was set."""
+    """Return whether waiting threads spin; the entry is absent unless it was set."""
     try:
         return bool(options.get_session_config_entry(_SPINNING.format("intra")) != "0")
     except RuntimeError:
