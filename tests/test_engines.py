@@ -104,7 +104,7 @@ def toy_spec(path: Path) -> ModelSpec:
     )
 
 
-def opened(settings: Settings, spec: ModelSpec, cache: Path, *, threads: int = 2) -> NetworkEngine:
+def opened(settings: Settings, spec: ModelSpec, cache: Path, *, threads: int = 1) -> NetworkEngine:
     """Open a network engine in this process."""
     ready = prepare(settings, spec, cache, is_cancelled=lambda: False, on_start=lambda: None)
     request = EngineRequest(
@@ -152,7 +152,7 @@ def test_onnx_runtime_says_what_the_session_holds(
     asked: dict[str, Value], effective: dict[str, Value], toy: ModelSpec, tmp_path: Path
 ) -> None:
     """Every option is read back from the session; what was not asked is the default."""
-    engine = opened(Settings(engine="onnxruntime", **asked), toy, tmp_path)  # type: ignore[arg-type]
+    engine = opened(Settings(engine="onnxruntime", **asked), toy, tmp_path, threads=2)  # type: ignore[arg-type]
     defaults = {
         "engine": "onnxruntime",
         "provider": "cpu",
