@@ -429,7 +429,7 @@ def test_an_own_network_of_free_size_needs_a_size(engine: str, tmp_path: Path) -
         taken = runner.run(job, Settings(model=model, engine=engine, network_size=96))
     assert isinstance(refused, Failure)
     assert (refused.kind, refused.stage) == ("bad_model", "prepare")
-    assert "give --network-size" in str(refused.message)
+    assert "set --network-size" in str(refused.message)
     assert isinstance(taken, Result), taken
     assert taken.effective["network_size"] == 96
     assert taken.effective["model"] == model
