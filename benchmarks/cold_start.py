@@ -53,7 +53,7 @@ def mark(name, at=None):
     marks.append((name, (time.perf_counter() if at is None else at) - began))
 mark("Python runs")
 class Finder:
-    names = {"rembg_tuner.cli.cut": "parser made, words read"}
+    names = {"rembg_tuner.cli.cut": "command line imported"}
     def find_spec(self, name, path=None, target=None):
         if name in self.names:
             mark(self.names[name])

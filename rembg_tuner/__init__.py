@@ -4,5 +4,6 @@ from rembg_tuner.base.telemetry import block_telemetry
 
 __version__ = "0.1.0"
 
-# Before any library is imported: OpenVINO reports while it is imported.
+# The only `__init__` that runs code: Python runs it first in every process of this program, workers
+# and the public API included, and OpenVINO reports while it is imported.
 block_telemetry()

@@ -86,7 +86,7 @@ def test_the_release_before_takes_its_turn_next_to_ours() -> None:
     assert everyone[-1].is_before
 
 
-class _Lane:
+class _Worker:
     """Writes down who ran."""
 
     def __init__(self, name: str, ran: list[str]) -> None:
@@ -128,9 +128,9 @@ def test_rounds_go_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """A B A B; the warm-ups too, and they do not count."""
     ran: list[str] = []
     monkeypatch.setattr(BenchPicture, "make", lambda _: tmp_path / "picture.jpg")
-    lanes = {name: _Lane(name, ran) for name in "AB"}
+    workers = {name: _Worker(name, ran) for name in "AB"}
     picture = BenchPicture(name="tiny", width=8, height=8)
-    bouts = _bouts(lanes, picture, 1, 2, tmp_path / "out.png", print)  # type: ignore[arg-type]  # a lane by its methods
+    bouts = _bouts(workers, picture, 1, 2, tmp_path / "out.png", print)  # type: ignore[arg-type]  # a worker by its methods
     assert ran == ["A", "B"] * 3
     assert [(bout.contestant, len(bout.warm_ups), len(bout.rounds)) for bout in bouts] == [
         ("A", 1, 2),

@@ -1,1 +1,1 @@
-"""Many pictures: what is done with which, and where it goes."""
+"""Cut out many pictures: which ones, where each cut-out goes, and what they took."""

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe_table(table: ArticleTable) -> str:
-    """Write the table as Markdown, with its verdict."""
+    """Return the table as Markdown, with its verdict."""
     verdict = str(table.verdict)
     lines = [
         "| setting | time | range | n | peak | of the first's | times as fast | edge |",
@@ -67,7 +67,7 @@ def describe_table(table: ArticleTable) -> str:
 
 
 def _line(row: ArticleRow, table: ArticleTable) -> str:
-    """Write one row."""
+    """Return one row."""
     if row.time_s is None:
         return f"| {row.name} | {row.why_not} | | | | | | |"
     memory, speed = table.ratios(row) or (1.0, 1.0)

@@ -74,7 +74,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print the table, and keep the JSON."""
+    """Measure, print the table, and write the JSON."""
     missing = [engine for engine in engines_compared() if engine not in installed_engines()]
     if missing:
         raise SettingsError(
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _hold_to_avx2() -> None:
-    """Have OpenVINO use no instructions beyond AVX2 in every process that this one starts."""
+    """Restrict OpenVINO to AVX2 in every process that this one starts."""
     if "avx2" not in read_host().features:
         raise SettingsError(
             [Message("--avx2 holds OpenVINO to AVX2, which this CPU does not have; leave it out")]
@@ -134,17 +134,17 @@ def _measure(arguments: argparse.Namespace) -> BenchReport:
 def _contests(
     everyone: list[Contestant], arguments: argparse.Namespace, before: ReleaseBefore | None
 ) -> tuple[list[Bout], ColdStarts | None]:
-    """Run warm pictures and cold starts; the quick way is 1080p only, and warm."""
+    """Run warm pictures and cold starts; with --quick only warm pictures at 1080p."""
     if arguments.quick:
         plan = [(P1080, min(arguments.rounds, 3))]
-        return contest(everyone, plan, tell=log, before=before), None
+        return contest(everyone, plan, log=log, before=before), None
     rounds = arguments.rounds
     plan = [(P1080, rounds), (P12, rounds), (P48, min(rounds, _LARGE_ROUNDS))]
-    bouts = contest(everyone, plan, tell=log, before=before)
+    bouts = contest(everyone, plan, log=log, before=before)
     stored = [one for one in everyone if one.name == FASTEST] or everyone[-1:]
     for picture in STORED_OTHERWISE:
-        bouts += contest(stored, [(picture, min(rounds, _STORED_ROUNDS))], tell=log, before=before)
-    return bouts, cold_starts(everyone, P1080, rounds=rounds, tell=log, before=before)
+        bouts += contest(stored, [(picture, min(rounds, _STORED_ROUNDS))], log=log, before=before)
+    return bouts, cold_starts(everyone, P1080, rounds=rounds, log=log, before=before)
 
 
 def _keep(report: BenchReport, folder: Path) -> str:

@@ -71,7 +71,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure each preset on the picture, and tell how they differ."""
+    """Measure each preset on the picture, and print how they differ."""
     entries = _entries(arguments.presets)
     log_older_measurements()
     with ExitStack() as stack:
@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _entries(text: str) -> list[NamedSettings]:
-    """Read the presets' names."""
+    """Return the named presets with their settings."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not _LEAST <= len(names) <= _MOST or len(set(names)) != len(names):
         raise SettingsError(

@@ -97,7 +97,7 @@ def _add_quantize_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the sub-command asks."""
+    """Run the action."""
     actions = {
         "list": _list,
         "get": _get,

@@ -1,4 +1,4 @@
-"""`presets`: what there is, and what was measured of it."""
+"""`presets`: list the presets and their measured figures."""
 
 from __future__ import annotations
 
@@ -68,10 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _figures(preset: Preset, machine: Machine) -> PresetFigures | None:
-    """Return what a preset took on this machine.
-
-    None: nothing was measured here, or it cannot run.
-    """
+    """Return a preset's figures on this machine; None: not measured here, or it cannot run."""
     try:
         settings, _ = requested_settings(preset, {}, machine)
     except SettingsError:
@@ -85,7 +82,7 @@ def _to_dict(figures: PresetFigures | None) -> dict[str, object] | None:
 
 
 def _lines(figures: PresetFigures) -> list[str]:
-    """Lay out what a preset took on this machine."""
+    """Return the lines of a preset's figures on this machine."""
     pictures = "1080p JPEG to PNG" if figures.is_of_bench else "own pictures"
     lines = [
         f"    on this machine, {pictures}: median {figures.time_s:.3f} s (n = {figures.n}), peak"

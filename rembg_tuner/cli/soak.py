@@ -1,4 +1,4 @@
-"""`soak`: many runs in one worker, and what stays."""
+"""`soak`: the stress test, many runs in one worker, and the memory that it retains."""
 
 from __future__ import annotations
 

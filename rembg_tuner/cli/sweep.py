@@ -1,4 +1,4 @@
-"""`sweep`: many settings measured on one's own pictures, one recommended, a report written."""
+"""`sweep`: measure many settings on the user's pictures, recommend one, write a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`verify`: a saved preset measured again, and compared with its record."""
+"""`verify`: measure a saved preset again, and compare it with its record."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verify each preset; 1 where a figure is outside its range."""
+    """Verify each preset; return 1 if a figure is outside its range."""
     presets = _presets(arguments.preset)
     request = _request(arguments)
     runner, found = DirectTrialRunner("ignored"), []
@@ -137,10 +137,10 @@ def _request(arguments: argparse.Namespace) -> VerificationRequest:
 
 
 def _presets(name: str) -> list[Preset]:
-    """Find a preset by its name, or all of a file.
+    """Return a preset by its name, or all presets of a file.
 
     Raises:
-        PresetError: there is none, or the file does not read.
+        PresetError: there is none, or the file cannot be read.
     """
     known = read_presets()
     if name in known:
@@ -160,7 +160,7 @@ def _presets(name: str) -> list[Preset]:
 
 
 def _describe(found: Verification) -> list[str]:
-    """Lay a verification out in lines."""
+    """Describe a verification in lines."""
     record, measured = found.record, found.preset.measured or {}
     width = max(len("warning"), *(len(_WORDS[check.what]) for check in found.checks))
     lines = [
@@ -180,7 +180,7 @@ def _describe(found: Verification) -> list[str]:
 
 
 def _check_text(check: Check) -> str:
-    """Write one comparison."""
+    """Return one comparison as text."""
     note = "" if check.note is None else f": {check.note}"
     state = f"{_STATES[check.state]}{note}"
     if check.measured is None or isinstance(check.measured, str) or check.recorded is None:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.bench.pictures import BenchPicture
     from rembg_tuner.tuning.bench.release_before import ReleaseBefore
 
-# ONNX Runtime's memory pattern is planned in the second run; the network's input has one size, so
-# that the next pictures need one run only, for the pages of their files.
+# ONNX Runtime plans its memory pattern in the second run. Later pictures have the same network
+# input, and need one run only, to map their files' pages.
 _WARM_UPS, _WARM_UPS_NEXT = 2, 1
 _STOCK_SCRIPT = """
 import sys, rembg
@@ -46,10 +46,7 @@ _STARTED_BEFORE = frozenset({"openvino fp32", "openvino int8"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What the bench keeps of one run, of this release or of the one before.
-
-    See `measurement.Result`.
-    """
+    """The fields of a Result that the bench keeps, of this release or of the one before."""
 
     total_s: float
     stages_s: dict[str, float]
@@ -86,16 +83,13 @@ class Bout:
     parent_cpu_s: list[float]
 
     def peak_bytes(self) -> int | None:
-        """Return the setting's peak: the highest of load and all runs.
-
-        None where it is not known.
-        """
+        """Return the setting's peak, the highest of load and all runs; None: unknown."""
         runs = [*self.warm_ups, *self.rounds]
         peaks = [peak for run in runs for peak in (run.peak_rss_bytes, run.load_peak_rss_bytes)]
         return max((peak for peak in peaks if peak is not None), default=None)
 
 
-class _Lane(Protocol):
+class _Worker(Protocol):
     """The worker of one contestant."""
 
     def run(self, picture: Path, output: Path) -> Run:
@@ -105,14 +99,14 @@ class _Lane(Protocol):
         """End the worker; the next run starts another."""
 
 
-class _OwnLane:
+class _OwnWorker:
     """A worker of this release."""
 
     def __init__(self, one: Contestant, runner: Runner) -> None:
         self._one, self._runner = one, runner
 
     def run(self, picture: Path, output: Path) -> Run:
-        """Run a picture; see `_Lane`."""
+        """Run a picture; see `_Worker`."""
         job = Job(input=str(picture), output=str(output))
         result = self._runner.run(job, self._one.settings)
         if not isinstance(result, Result):
@@ -126,29 +120,29 @@ class _OwnLane:
         return Run.of(result.to_dict())
 
     def restart(self) -> None:
-        """End the worker; see `_Lane`."""
+        """End the worker; see `_Worker`."""
         self._runner.close()
 
 
-class _BeforeLane:
+class _EarlierWorker:
     """A worker of the release before."""
 
     def __init__(self, one: Contestant, before: ReleaseBefore, load: OwnLoad) -> None:
         self._one, self._before, self._load = one, before, load
 
     def run(self, picture: Path, output: Path) -> Run:
-        """Run a picture; see `_Lane`.
+        """Run a picture; see `_Worker`.
 
-        Its load is ours, and our own load is no other work of its machine.
+        Its load is counted as our own, and not as other load of the machine.
         """
         run = Run.of(self._before.run(self._one, picture, output))
         self._load.add(run.cpu_s, run.total_s)
-        # Of a release whose warnings have no codes, which of them are of the load cannot be told.
+        # Without codes it is unknown which of a release's warnings are about the load.
         kept = tuple(one for one in run.warnings if one.code not in (None, MACHINE_BUSY))
         return replace(run, warnings=kept)
 
     def restart(self) -> None:
-        """End the worker; see `_Lane`."""
+        """End the worker; see `_Worker`."""
         self._before.restart(self._one)
 
 
@@ -156,95 +150,95 @@ def contest(
     entrants: list[Contestant],
     pictures: list[tuple[BenchPicture, int]],
     *,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
     before: ReleaseBefore | None = None,
 ) -> list[Bout]:
-    """Run all entrants on all pictures, in turn within each round; every worker stays warm.
+    """Run all entrants on all pictures, in turn in each round; every worker stays warm.
 
     Args:
         entrants: the contestants.
-        pictures: each with its rounds, from the smallest to the largest, since memory that was
-            taken is not always given back.
-        tell: told what is being done.
-        before: runs the entrants of the release before; None: there are none.
+        pictures: each with its rounds, from the smallest to the largest, since allocated memory is
+            not always released.
+        log: receives a line for each step.
+        before: runs the entrants of the release before; None: it is not measured.
 
     Raises:
-        EngineError: a run failed; a bench with holes would compare nothing.
+        EngineError: a run failed; an incomplete bench would compare nothing.
     """
     bouts: list[Bout] = []
     with ExitStack() as stack:
         folder = tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-")
         output = Path(stack.enter_context(folder)) / "out.png"
-        lanes = _open_lanes(entrants, before, stack)
-        _compile(entrants, lanes, pictures[0][0].make(), output, tell)
+        workers = _open_workers(entrants, before, stack)
+        _compile(entrants, workers, pictures[0][0].make(), output, log)
         for index, (picture, rounds) in enumerate(pictures):
             warm_ups = _WARM_UPS_NEXT if index else _WARM_UPS
-            bouts += _bouts(lanes, picture, warm_ups, rounds, output, tell)
+            bouts += _bouts(workers, picture, warm_ups, rounds, output, log)
     return bouts
 
 
-def _open_lanes(
+def _open_workers(
     entrants: list[Contestant], before: ReleaseBefore | None, stack: ExitStack
-) -> dict[str, _Lane]:
-    """Give each contestant its own worker."""
+) -> dict[str, _Worker]:
+    """Create a worker for each contestant."""
     load = OwnLoad()
-    lanes: dict[str, _Lane] = {}
+    workers: dict[str, _Worker] = {}
     for one in entrants:
         if not one.is_before:
-            lanes[one.name] = _OwnLane(
+            workers[one.name] = _OwnWorker(
                 one, stack.enter_context(Runner(load=load, history="ignored"))
             )
         elif before is not None:
-            lanes[one.name] = _BeforeLane(one, before, load)
-    return lanes
+            workers[one.name] = _EarlierWorker(one, before, load)
+    return workers
 
 
 def _compile(
     entrants: list[Contestant],
-    lanes: dict[str, _Lane],
+    workers: dict[str, _Worker],
     picture: Path,
     output: Path,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Start each of ours once: the first start compiles, which raises the peak of its load."""
     for one in entrants:
         if not one.settings.engine_spec.is_stock:
-            tell(f"first start: {one.name}")
-            lanes[one.name].run(picture, output)
-            lanes[one.name].restart()
+            log(f"first start: {one.name}")
+            workers[one.name].run(picture, output)
+            workers[one.name].restart()
 
 
 def _bouts(
-    lanes: dict[str, _Lane],
+    workers: dict[str, _Worker],
     picture: BenchPicture,
     warm_ups: int,
     rounds: int,
     output: Path,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> list[Bout]:
-    """Run all on one picture."""
+    """Run all contestants on one picture."""
     path = picture.make()
     bouts = {
         name: Bout(contestant=name, picture=picture.name, warm_ups=[], rounds=[], parent_cpu_s=[])
-        for name in lanes
+        for name in workers
     }
     for index in range(-warm_ups, rounds):
-        tell(f"{picture.name}: {'warm-up' if index < 0 else f'round {index + 1} of {rounds}'}")
-        for name, lane in lanes.items():
+        log(f"{picture.name}: {'warm-up' if index < 0 else f'round {index + 1} of {rounds}'}")
+        for name, worker in workers.items():
             began_s = time.process_time()
-            run = lane.run(path, output)
+            run = worker.run(path, output)
             if index < 0:
                 bouts[name].warm_ups.append(run)
                 continue
             bouts[name].rounds.append(run)
-            if isinstance(lane, _OwnLane):
+            if isinstance(worker, _OwnWorker):
                 bouts[name].parent_cpu_s.append(time.process_time() - began_s)
     return list(bouts.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColdStarts:
-    """Wall seconds from a process's start to its end, the file written, with nothing warm before.
+    """Wall seconds from a process's start to its end with the file written; nothing is warm.
 
     Attributes:
         stock_s: `rembg.new_session` and `remove` in a fresh Python.
@@ -281,7 +275,7 @@ class _Start:
 
 
 def starting_environment(**more: str) -> dict[str, str]:
-    """Return this process's environment for a start that is timed, with more variables.
+    """Return this process's environment for a timed start, with more variables.
 
     Python keeps a program's compiled modules from its first start on, and an installer keeps those
     of its packages. Where PYTHONDONTWRITEBYTECODE is set, only the program under test would compile
@@ -299,7 +293,7 @@ def cold_starts(
     picture: BenchPicture,
     *,
     rounds: int,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
     before: ReleaseBefore | None = None,
 ) -> ColdStarts:
     """Measure starts in turn: stock, then each of ours, and again.
@@ -309,8 +303,8 @@ def cold_starts(
             size.
         picture: what is cut out.
         rounds: starts that count, of each.
-        tell: told what is being done.
-        before: starts the entrants of the release before; None: there are none.
+        log: receives a line for each step.
+        before: starts the entrants of the release before; None: it is not measured.
     """
     path = picture.make()
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-") as folder:
@@ -325,13 +319,13 @@ def cold_starts(
         }
         first_s: dict[str, float] = {}
         for name, start in starts.items():
-            tell(f"first start: {name}")
+            log(f"first start: {name}")
             first_s[name] = start.wall_s()
         stock.wall_s()
         stock_s: list[float] = []
         ours_s: dict[str, list[float]] = {name: [] for name in starts}
         for index in range(rounds):
-            tell(f"cold starts, round {index + 1} of {rounds}")
+            log(f"cold starts, round {index + 1} of {rounds}")
             stock_s.append(stock.wall_s())
             for name, start in starts.items():
                 ours_s[name].append(start.wall_s())
@@ -339,7 +333,7 @@ def cold_starts(
 
 
 def _is_started(one: Contestant) -> bool:
-    """Return whether a contestant takes part in the starts."""
+    """Return whether the starts include a contestant."""
     if one.settings.engine_spec.is_stock or not one.settings.cpu_mem_arena:
         return False
     return not one.is_before or one.name.split(", ", 1)[-1] in _STARTED_BEFORE

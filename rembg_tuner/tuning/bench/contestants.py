@@ -1,7 +1,4 @@
-"""Who takes part in a contest.
-
-Stock rembg, ours in each engine and number format, and the release before.
-"""
+"""The contestants: stock rembg, ours in each engine and number format, the release before."""
 
 from __future__ import annotations
 
@@ -40,11 +37,11 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrants:
-    """Who takes part in a contest here.
+    """The contestants on this machine.
 
     Attributes:
         present: stock first.
-        left_out: by name, why this machine cannot run one.
+        left_out: by name, why this machine cannot run it.
     """
 
     present: list[Contestant]
@@ -52,10 +49,10 @@ class Entrants:
 
 
 def entrants_here(machine: Machine, *, held_to: str | None = None) -> Entrants:
-    """Choose the contestants that this machine can run, and name the others.
+    """Return the contestants that this machine can run, and the reasons for the others.
 
     Args:
-        machine: that is to run them.
+        machine: the one that runs them.
         held_to: the instruction set that OpenVINO is held to, which has no half precision; None:
             the CPU's.
     """
@@ -81,7 +78,7 @@ def entrants_here(machine: Machine, *, held_to: str | None = None) -> Entrants:
 
 
 def with_the_release_before(entrants: list[Contestant]) -> list[Contestant]:
-    """Add, right after each OpenVINO setting of ours, the same setting in the release before."""
+    """Add the release before with the same setting after each OpenVINO setting of ours."""
     result: list[Contestant] = []
     for one in entrants:
         result.append(one)
@@ -91,17 +88,17 @@ def with_the_release_before(entrants: list[Contestant]) -> list[Contestant]:
 
 
 def before_name(name: str) -> str:
-    """Name a contestant's twin in the release before."""
+    """Return the name of the same setting in the release before."""
     return f"{_BEFORE}{name}"
 
 
 def engines_compared() -> list[str]:
-    """Name the engines of a contest."""
+    """Return the engines of a contest."""
     return list(dict.fromkeys(one.settings.engine for one in _contestants()))
 
 
 def _contestants() -> list[Contestant]:
-    """List stock rembg and ours, in each engine and precision; all with u2netp."""
+    """Return stock rembg and ours in each engine and precision, all with u2netp."""
     return [
         Contestant(name=name, settings=Settings(timeout_s=_TIMEOUT_S, **values))  # type: ignore[arg-type]  # a table of knobs
         for name, values in _TABLE.items()

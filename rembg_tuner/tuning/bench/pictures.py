@@ -1,4 +1,4 @@
-"""The pictures of the bench, made once into the cache."""
+"""The pictures of the bench, generated once into the cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLE = next((path for path in _PLACES if path.is_file()), _PLACES[0])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchPicture:
-    """One picture: its name in tables, its size, how it is stored, and of which share its subject's sides are."""
+    """One picture: its name in tables, its size, how it is stored, and the scale of its subject."""
 
     name: str
     width: int
@@ -30,10 +30,10 @@ class BenchPicture:
     scale: float = 1.0
 
     def make(self, source: Path = EXAMPLE) -> Path:
-        """Make the picture, unless it is there, and give its path.
+        """Return the picture's path, and generate it if it is missing.
 
         Raises:
-            PictureError: the example it is made of is not there.
+            PictureError: the example that it is made of is missing.
             OutputError: it cannot be written.
         """
         if not source.is_file():
@@ -54,7 +54,7 @@ class BenchPicture:
         return target
 
     def _write(self, source: Path, target: Path) -> None:
-        """Write the picture whole, or nothing.
+        """Write the whole picture, or nothing.
 
         Raises:
             OSError: it cannot be written.
@@ -78,7 +78,7 @@ P1080 = BenchPicture(name="1080p", width=1920, height=1080)
 P1080_SMALL = BenchPicture(name="1080p small subject", width=1920, height=1080, scale=0.4)
 P12 = BenchPicture(name="12 MP", width=4000, height=3000)
 P48 = BenchPicture(name="48 MP", width=8000, height=6000)
-# The same picture in the ways that cost memory; measured once each, with our pipeline only.
+# The same picture stored in ways that need memory; measured with our pipeline only.
 STORED_OTHERWISE = (
     BenchPicture(name="48 MP turned", width=8000, height=6000, turned=True),
     BenchPicture(name="48 MP PNG", width=8000, height=6000, suffix=".png"),

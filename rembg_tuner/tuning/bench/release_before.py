@@ -1,4 +1,4 @@
-"""The release before, run from its own checkout and virtual environment, to compare with in one session."""
+"""Run the release before from its own checkout and virtual environment, for comparison."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ANSWER_TIMEOUT_S = 300.0  # a first start compiles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A release as results name it; its folder stays out of them.
+    """A release as results name it, without its folder.
 
     Attributes:
         commit: short; None outside a git checkout.
@@ -86,7 +86,7 @@ class ReleaseBefore:
         self.release = Release(version=hello["version"], commit=commit_of(folder))
 
     def __enter__(self) -> Self:
-        """Hold the driver."""
+        """Return the running driver."""
         return self
 
     def __exit__(
@@ -105,7 +105,7 @@ class ReleaseBefore:
             The fields of its Result.
 
         Raises:
-            EngineError: it did not go through.
+            EngineError: the run failed.
         """
         answer = self._ask(
             {
@@ -134,7 +134,7 @@ class ReleaseBefore:
         """Ask the driver.
 
         Raises:
-            EngineError: it is gone, or did not answer in time.
+            EngineError: it has ended, or did not answer in time.
         """
         try:
             return self._process.ask(request, _ANSWER_TIMEOUT_S)
@@ -150,7 +150,7 @@ class ReleaseBefore:
 
 
 def commit_of(folder: Path) -> str | None:
-    """Name the commit that a folder holds; None outside a checkout."""
+    """Return the commit that a folder contains; None outside a checkout."""
     asked = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         capture_output=True,

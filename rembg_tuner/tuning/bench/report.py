@@ -168,7 +168,7 @@ def _row(bout: Bout, stock: Bout | None, before: Bout | None) -> Row:
 
 
 def _peak_share(bout: Bout, other: Bout) -> float | None:
-    """Return a bout's peak over another's; None: one of them is not known."""
+    """Return a bout's peak divided by another's; None: one of them is unknown."""
     peak, others = bout.peak_bytes(), other.peak_bytes()
     return peak / others if peak and others else None
 
