@@ -157,7 +157,7 @@ def start(command: list[str], environment: dict[str, str], output: Path) -> Foun
 
 
 def timeline(folder: Path, count: int) -> dict[str, float]:
-    """Return the median seconds from the start at which this checkout's `cut` comes by each step."""
+    """Return the median seconds after which this checkout's `cut` reaches each step."""
     marks = folder / "marks.json"
     words, environment = commands(folder, None)["now"]
     command = [words[0], "-P", "-c", MARKED, *words[4:]]

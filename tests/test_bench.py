@@ -1,4 +1,4 @@
-"""The bench measures what this CPU has, in turn with stock and the release before, and names what it left out."""
+"""The bench measures what this CPU has, beside stock rembg and the release before."""
 
 from __future__ import annotations
 

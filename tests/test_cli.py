@@ -271,7 +271,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
 def test_collisions_are_misuse_before_any_work(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two pictures of one stem into one folder, one file for two, and a picture as its own output."""
+    """Two pictures with one stem, one file for two pictures, a picture as its own output."""
     twin = tmp_path / "twin" / "picture.jpg"
     twin.parent.mkdir()
     twin.write_bytes(picture.read_bytes())

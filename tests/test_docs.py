@@ -32,7 +32,7 @@ def test_readme_is_short() -> None:
 
 
 def test_every_command_has_a_section() -> None:
-    """Each command that `--help` lists has its section in docs/command-line.md, with how it is called."""
+    """Each command that `--help` lists has its section in docs/command-line.md."""
     page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     actions = [action for action in build_parser()._actions if action.choices]
     names = [name for action in actions for name in action.choices or ()]
@@ -75,7 +75,7 @@ def test_a_command_of_a_page_parses(words: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_benchmark_that_a_page_names_is_there(page: str) -> None:
-    """Each `python benchmarks/...` is a script of the tree, and knows the flags that it is shown with."""
+    """Each `python benchmarks/...` is a script here, and knows the flags that it is shown with."""
     text = (ROOT / page).read_text(encoding="utf-8")
     for script, words in re.findall(r"python (benchmarks/[\w/]+\.py)((?: --?[\w-]+)*)", text):
         source = (ROOT / script).read_text(encoding="utf-8")

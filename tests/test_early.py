@@ -52,7 +52,8 @@ real = os.posix_spawn
 def spawn(path, words, environment, **rest):
     pid = real(path, words, environment, **rest)
     if "-c" in words:  # a worker, and not the process that converts its model
-        sys.stderr.write(f"spawned {words[4]} {pid} {'early' if 'argparse' not in sys.modules else 'late'}\\n")
+        when = "late" if "argparse" in sys.modules else "early"
+    sys.stderr.write(f"spawned {words[4]} {pid} {when}\\n")
     return pid
 os.posix_spawn = spawn
 from rembg_tuner.cli.main import main
@@ -80,7 +81,7 @@ def spied(
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process is there and not a zombie, which an orphan is until the system's first process reaps it."""
+    """Return whether a process runs; an orphan is a zombie until the first process reaps it."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -280,7 +281,7 @@ def test_a_worker_is_taken_once_and_only_for_its_engine(stand_in: Callable[[str]
 
 
 def test_a_cut_takes_the_worker_that_was_launched_first(tmp_path: Path) -> None:
-    """One worker in all; it has the CPUs that this process may use, and tells its start as it was."""
+    """One worker in all, with the CPUs that this process may use and its true start time."""
     one_cpu = "argparse:os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])"
     done, spawned = spied(
         "cut",

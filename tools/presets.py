@@ -1,6 +1,6 @@
 """Measure every preset that can run here, and write the figures to presets.yaml.
 
-`python -m tools.presets [--rounds N]`, on a quiet machine; `rembg_tuner verify` compares them later.
+`python -m tools.presets [--rounds N]`, on a quiet machine; `verify` compares them later.
 """
 
 from __future__ import annotations

@@ -245,7 +245,7 @@ def sweep_table(found: Record) -> str:
 
 
 def scaling_table(found: Record) -> str:
-    """Return how scaling the picture down first changes rembg's pipeline; see benchmarks/sweep.py."""
+    """Return what scaling first does to rembg's pipeline; see benchmarks/sweep.py."""
     rows = [
         (
             "as it is, 4000 px" if side == "0" else f"{side} px",
@@ -340,7 +340,7 @@ def write_stage_table(found: Record) -> str:
 
 
 def start_table(found: Record) -> str:
-    """Return what a cold start takes, and when each step is reached; see benchmarks/cold_start.py."""
+    """Return what a cold start takes, with its steps; see benchmarks/cold_start.py."""
     stock = found["medians"]["stock"]
     rows = []
     for name, one in found["medians"].items():
@@ -361,7 +361,7 @@ def start_table(found: Record) -> str:
 
 
 def page_start_table(found: Record) -> str:
-    """Return how the page starts and loads, and what its load consists of; see benchmarks/page_start.py."""
+    """Return how the page starts and what it loads; see benchmarks/page_start.py."""
     before, now = found["medians"].get("before", {}), found["medians"]["now"]
     rows = []
     for name, what, unit in PAGE_START:

@@ -102,7 +102,7 @@ def plan_jobs(images: list[str], output: str | None, background: str | None) -> 
         background: a colour's name; None: transparent.
 
     Raises:
-        SettingsError: two cut-outs would collide, a format is not written, or the colour is unknown.
+        SettingsError: two cut-outs would collide, or a format or colour is unknown.
     """
     colour = _background_colour(background)
     jobs = [

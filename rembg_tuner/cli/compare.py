@@ -179,7 +179,8 @@ def _print(compared: list[ComparisonRow], reference: ReferenceChoice) -> None:
         return
     kind = "" if reference.mask else ", which is no ground truth"
     emit(
-        f"agreement with {reference.name}{kind}; stars: of the boundary's F-measure (docs/measuring.md, Edge stars)"
+        f"agreement with {reference.name}{kind}; stars: of the boundary's F-measure"
+        " (docs/measuring.md, Edge stars)"
     )
 
 

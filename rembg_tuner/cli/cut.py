@@ -52,10 +52,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="FILE|DIR",
         help=(
-            f"where to write: a file ({', '.join(OUTPUT_SUFFIXES)}), a folder for <stem>.png, or - for"
-            " standard"
-            " output; default: <stem>.cutout.png beside each picture, and standard output for"
-            " standard input"
+            f"where to write: a file ({', '.join(OUTPUT_SUFFIXES)}), a folder for <stem>.png, or -"
+            " for standard output; default: <stem>.cutout.png beside each picture, and standard"
+            " output for standard input"
         ),
     )
     parser.add_argument(

@@ -116,9 +116,8 @@ def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str
         emit(f"{'trial':>5}  {'time':>9}  {'peak':>9}  {'agree':>6}  setting")
     for trial in shown:
         mark = "*" if trial is found.chosen else "~" if trial is pick else " "
-        emit(
-            f"{trial.number:>5}  {_figures(trial)} {mark}{label_of(trial.settings, names)}{busy_mark(trial)}"
-        )
+        label = f"{mark}{label_of(trial.settings, names)}{busy_mark(trial)}"
+        emit(f"{trial.number:>5}  {_figures(trial)} {label}")
     if len(measured) > len(shown):
         emit(f"… {len(measured) - len(shown)} more in the report")
 
