@@ -53,7 +53,7 @@ def spawn(path, words, environment, **rest):
     pid = real(path, words, environment, **rest)
     if "-c" in words:  # a worker, and not the process that converts its model
         when = "late" if "argparse" in sys.modules else "early"
-    sys.stderr.write(f"spawned {words[4]} {pid} {when}\\n")
+        sys.stderr.write(f"spawned {words[4]} {pid} {when}\\n")
     return pid
 os.posix_spawn = spawn
 from rembg_tuner.cli.main import main
