@@ -82,11 +82,11 @@ class PictureEvents:
         if visitor.choice != mine:  # another was chosen meanwhile
             return
         visitor.chosen = chosen
-        turn = visitor.visit.current
-        has_run = turn is not None and turn.picture_path == picture  # quicker than the check
-        is_shown = chosen is not None and (has_run or _is_running(visitor, picture))
-        yield {"picture_note": ""} if is_shown else shown
-        if chosen is None or is_shown:
+        if chosen is not None and _has_result(visitor, picture):
+            yield {"picture_note": ""}
+            return
+        yield shown
+        if chosen is None:
             return
         await self._prepare(visitor, chosen)
         original = visitor.originals.find(picture)
@@ -204,6 +204,12 @@ class PictureEvents:
 def _is_running(visitor: Visitor, picture: str) -> bool:
     """Return whether a visitor's run of a picture waits or runs."""
     return visitor.task is not None and visitor.task.work.job.input == picture
+
+
+def _has_result(visitor: Visitor, picture: str) -> bool:
+    """Return whether a run of a picture waits, runs or is shown, since it was quicker than a check."""
+    turn = visitor.visit.current
+    return _is_running(visitor, picture) or (turn is not None and turn.picture_path == picture)
 
 
 def _refused(reason: Message, visitor: Visitor) -> Shown:
