@@ -30,9 +30,8 @@ from rembg_tuner.models.catalogue import EMBEDDED_FOLDER, INT8_ENDINGS, find_mod
 from rembg_tuner.models.spec import file_digests
 from rembg_tuner.quantization import make
 from rembg_tuner.quantization.make import QuantizedModel, quantize_model
-from rembg_tuner.quantization.pace import Pace
 from rembg_tuner.quantization.pictures import list_pictures, read_pictures
-from rembg_tuner.quantization.search import MeanAgreement, SearchResult, Target, find_left_out
+from rembg_tuner.quantization.search import MeanAgreement, Pace, SearchResult, Target, find_left_out
 from rembg_tuner.runtime.runner import Runner
 from rembg_tuner.settings.results import Result
 from rembg_tuner.settings.settings import Settings

@@ -185,7 +185,7 @@ def _own_name(name: str) -> str:
     """Return a model's own name, and log an alias."""
     own = MODEL_ALIASES.get(name, name)
     if own != name:
-        log(f"model {name} is understood as {own}")
+        log(f"model {name} is another name for {own}")
     return own
 
 

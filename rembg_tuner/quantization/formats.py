@@ -10,7 +10,7 @@ from rembg_tuner.engines.table import ENGINES
 from rembg_tuner.models.agreement import AgreementWithFp32
 from rembg_tuner.models.catalogue import find_model
 from rembg_tuner.models.spec import name_of
-from rembg_tuner.quantization.make import average_agreement, predict_mattes
+from rembg_tuner.quantization.mattes import average_agreement, predict_mattes
 from rembg_tuner.quantization.pictures import list_pictures, read_pictures
 from rembg_tuner.runtime.derived import prepare
 from rembg_tuner.settings.building import build_with_defaults
@@ -52,6 +52,31 @@ def measure_formats(
         SettingsError: the engine is not one that is measured, or the folder holds no pictures.
         TunerError: fp32 itself does not run.
     """
+    side = _check(model, engine, machine)
+    inputs = read_pictures(list_pictures(pictures), find_model(model), side, tell=tell).judged
+    references = _mattes(model, engine, "fp32", inputs, cache)
+    found: dict[str, AgreementWithFp32] = {}
+    for precision in _formats_besides_fp32(engine):
+        try:
+            _refuse_impossible(model, engine, precision, machine)
+            mattes = _mattes(model, engine, precision, inputs, cache)
+        except TunerError as error:
+            tell(f"{precision} is left out: {error}")
+            continue
+        agreement = average_agreement(mattes, references)
+        found[precision] = AgreementWithFp32(
+            mae=round(agreement.mae, 5), iou=round(agreement.iou, 5), pictures=len(inputs)
+        )
+    return found
+
+
+def _check(model: str, engine: str, machine: Machine) -> int:
+    """Return the side of the network's input, px.
+
+    Raises:
+        SettingsError: the engine cannot be measured.
+        ModelError: the size of the model's input is unknown.
+    """
     if engine not in machine.engines or ENGINES[engine].is_stock:
         known = join_parts(name for name in machine.engines if not ENGINES[name].is_stock)
         raise SettingsError(
@@ -72,33 +97,26 @@ def measure_formats(
                 model=name_of(model),
             )
         )
-    inputs = read_pictures(list_pictures(pictures), find_model(model), side, tell=tell).judged
-    references = _mattes(model, engine, "fp32", inputs, cache)
-    found: dict[str, AgreementWithFp32] = {}
-    for precision in ENGINES[engine].precisions:
-        asked = build_with_defaults({"model": model, "engine": engine, "precision": precision})[0]
-        refusals = [one for one in check(asked, machine) if one.knob == "precision"]
-        if precision == "fp32" or any(
-            one.reason.code == "precision_of_provider" for one in refusals
-        ):
-            continue
-        try:
-            if refusals:
-                raise ModelError(
-                    refusals[0].reason
-                    if refusals[0].missing
-                    else refusals[0].clause or refusals[0].reason
-                )
-            agreement = average_agreement(
-                _mattes(model, engine, precision, inputs, cache), references
-            )
-        except TunerError as error:
-            tell(f"{precision} is left out: {error}")
-            continue
-        found[precision] = AgreementWithFp32(
-            mae=round(agreement.mae, 5), iou=round(agreement.iou, 5), pictures=len(inputs)
-        )
-    return found
+    return side
+
+
+def _formats_besides_fp32(engine: str) -> list[str]:
+    """Return the number formats that an engine supports on the CPU, fp32 excluded."""
+    precisions = ENGINES[engine].precisions.items()
+    return [name for name, need in precisions if name != "fp32" and need.provider in ("", "cpu")]
+
+
+def _refuse_impossible(model: str, engine: str, precision: str, machine: Machine) -> None:
+    """Check that a number format can run here.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    settings = build_with_defaults({"model": model, "engine": engine, "precision": precision})[0]
+    for refusal in check(settings, machine):
+        if refusal.knob == "precision":
+            short = None if refusal.missing else refusal.clause
+            raise ModelError(short or refusal.reason)
 
 
 def _mattes(

@@ -8,6 +8,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,18 +17,15 @@ from rembg_tuner.base.errors import EngineError, ModelError, OutputError, Settin
 from rembg_tuner.base.files import replacing
 from rembg_tuner.base.messages import Message, Quoted, plural
 from rembg_tuner.engines.plain_graphs import plain_graph, run_plain
-from rembg_tuner.engines.protocols import INT8_MARK, EngineRequest
-from rembg_tuner.engines.table import ENGINES, open_engine
-from rembg_tuner.imaging.matte import foreground_of, scale_to_matte
-from rembg_tuner.imaging.quality import intersection_over_union, mean_absolute_error, sure_share
+from rembg_tuner.engines.protocols import INT8_MARK
+from rembg_tuner.engines.table import ENGINES
+from rembg_tuner.imaging.quality import sure_share
 from rembg_tuner.models import graph as graphs
 from rembg_tuner.models.catalogue import int8_file
-from rembg_tuner.models.spec import file_digests, verify
-from rembg_tuner.quantization.pace import Pace
+from rembg_tuner.models.spec import verify
+from rembg_tuner.quantization.mattes import Candidates, average_agreement
 from rembg_tuner.quantization.pictures import list_pictures, read_pictures
-from rembg_tuner.quantization.search import MeanAgreement, SearchResult, Target, find_left_out
-from rembg_tuner.settings.host import read_host
-from rembg_tuner.settings.settings import Settings
+from rembg_tuner.quantization.search import MeanAgreement, Pace, SearchResult, Target, find_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,28 +92,13 @@ def quantize_model(
     _make_folder(folder)
     tell("the graph is simplified")
     plain = _simplified(_plain_graph(model), called=Path(model.path))
-    graph_input = graphs.picture_input(plain.graph)
-    side = graph_input.type.tensor_type.shape.dim[3].dim_value
+    side = graphs.picture_input(plain.graph).type.tensor_type.shape.dim[3].dim_value
     tell(f"{len(paths)} pictures as inputs of {side} x {side} px")
     inputs = read_pictures(paths, model, side, tell=tell)
-    if len(inputs.sources) < FEW_PICTURES:
-        tell(
-            str(
-                plural(
-                    "warning: {n} picture of the at least {needed} that are needed to represent"
-                    " yours; ranges and agreement may be off for others, so give --pictures more of"
-                    " your kind",
-                    "warning: {n:,} pictures of the at least {needed} that are needed to represent"
-                    " yours; ranges and agreement may be off for others, so give --pictures more of"
-                    " your kind",
-                    n=len(inputs.sources),
-                    needed=FEW_PICTURES,
-                )
-            )
-        )
+    _warn_of_few(inputs, tell)
     convolutions = graphs.convolutions(plain)
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-") as scratch:
-        bench = _Bench(model=model, engine=engine, side=side, scratch=Path(scratch))
+        bench = Candidates(model=model, engine=engine, side=side, scratch=Path(scratch))
         graphs.save_graph(plain, bench.file("fp32"))
         tell(f"{len(inputs.judged)} mattes of fp32")
         started = time.perf_counter()
@@ -125,35 +108,12 @@ def quantize_model(
             pictures=_SEARCH_INPUTS + min(_SEARCH_JUDGED, len(references)),
             closing=len(inputs.calibration) / _SEARCH_INPUTS,
         )
-        inputs, references = _clear_ones(inputs, references)
-        if not references:
-            raise SettingsError(
-                [
-                    Message(
-                        "the network sees no clear foreground in any picture of --pictures"
-                        " {folder}; name a folder with pictures of things to cut out",
-                        folder=pictures,
-                    )
-                ]
-            )
-
-        def make(left_out: list[str], calibration: list[NetworkInput]) -> Any:
-            try:
-                return quantize(plain, calibration, input_name=graph_input.name, left_out=left_out)
-            except (RuntimeError, ValueError) as error:
-                raise EngineError(
-                    Message(
-                        "{engine}'s int8 of {path} failed: {reason}",
-                        engine=engine,
-                        path=Path(model.path),
-                        reason=Quoted(" ".join(str(error).split())),
-                    )
-                ) from error
+        inputs, references = _clear_ones(inputs, references, pictures)
+        make = partial(_quantized, quantize, plain, model=model, engine=engine)
 
         def judge(left_out: list[str]) -> MeanAgreement:
-            graphs.save_graph(
-                make(left_out, inputs.calibration[:_SEARCH_INPUTS]), bench.file("try")
-            )
+            candidate = make(left_out, inputs.calibration[:_SEARCH_INPUTS])
+            graphs.save_graph(candidate, bench.file("try"))
             found = bench.mattes("try", inputs.judged[:_SEARCH_JUDGED])
             return average_agreement(found, references[:_SEARCH_JUDGED])
 
@@ -177,6 +137,53 @@ def quantize_model(
     return QuantizedModel(
         path=path, record=record, judged=len(inputs.judged), found=found, agreement=agreement
     )
+
+
+def _warn_of_few(inputs: PictureSet, tell: Callable[[str], None]) -> None:
+    """Warn if there are too few pictures to represent the user's."""
+    if len(inputs.sources) < FEW_PICTURES:
+        tell(
+            str(
+                plural(
+                    "warning: {n} picture of the at least {needed} that are needed to represent"
+                    " yours; ranges and agreement may be off for others, so give --pictures more of"
+                    " your kind",
+                    "warning: {n:,} pictures of the at least {needed} that are needed to represent"
+                    " yours; ranges and agreement may be off for others, so give --pictures more of"
+                    " your kind",
+                    n=len(inputs.sources),
+                    needed=FEW_PICTURES,
+                )
+            )
+        )
+
+
+def _quantized(
+    quantize: Quantize,
+    plain: Any,
+    left_out: list[str],
+    calibration: list[NetworkInput],
+    *,
+    model: ModelSpec,
+    engine: str,
+) -> Any:
+    """Quantise a graph, with some convolutions left in floats.
+
+    Raises:
+        EngineError: the engine's tool failed.
+    """
+    name = graphs.picture_input(plain.graph).name
+    try:
+        return quantize(plain, calibration, input_name=name, left_out=left_out)
+    except (RuntimeError, ValueError) as error:
+        raise EngineError(
+            Message(
+                "{engine}'s int8 of {path} failed: {reason}",
+                engine=engine,
+                path=Path(model.path),
+                reason=Quoted(" ".join(str(error).split())),
+            )
+        ) from error
 
 
 def _make_folder(folder: Path) -> None:
@@ -298,93 +305,30 @@ def _simplified(model: Any, *, called: Path) -> Any:
     return simplified
 
 
-def _clear_ones(inputs: PictureSet, references: list[Matte]) -> tuple[PictureSet, list[Matte]]:
-    """Leave out of the judged pictures those in which fp32 itself is not sure what the foreground is.
+def _clear_ones(
+    inputs: PictureSet, references: list[Matte], folder: Path
+) -> tuple[PictureSet, list[Matte]]:
+    """Keep the judged pictures in which fp32 itself finds a clear foreground.
 
-    There a matte is stretched noise, and another number format's is other noise.
+    Otherwise a matte is stretched noise, and that of another number format is other noise.
+
+    Raises:
+        SettingsError: no picture of the folder has one.
     """
     pairs = [
         (one, matte)
         for one, matte in zip(inputs.judged, references, strict=True)
         if sure_share(matte) >= MIN_SURE_SHARE
     ]
+    if not pairs:
+        raise SettingsError(
+            Message(
+                "the network sees no clear foreground in any picture of --pictures {folder}; name a"
+                " folder with pictures of things to cut out",
+                folder=folder,
+            )
+        )
     return replace(inputs, judged=[one for one, _ in pairs]), [matte for _, matte in pairs]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Bench:
-    """Runs candidates in the engine that they are for."""
-
-    model: ModelSpec
-    engine: str
-    side: int
-    scratch: Path
-
-    def file(self, name: str) -> Path:
-        """Give a candidate's file."""
-        return self.scratch / f"{name}.onnx"
-
-    def mattes(self, name: str, inputs: list[NetworkInput]) -> list[Matte]:
-        """Give a candidate's mattes, each float32 (side, side)."""
-        path = str(self.file(name))
-        spec = replace(
-            self.model,
-            path=path,
-            graph_path=path,
-            checksums={},
-            side=self.side,
-            computes_sizes=False,
-        )
-        return predict_mattes(spec, self.engine, inputs, cache=self.scratch)
-
-
-def predict_mattes(
-    spec: ModelSpec,
-    engine: str,
-    inputs: list[NetworkInput],
-    *,
-    cache: Path,
-    precision: str = "fp32",
-) -> list[Matte]:
-    """Run a model over inputs in this process.
-
-    Args:
-        spec: with the file that the engine loads.
-        engine: by our word.
-        inputs: each float32 (1, 3, side, side).
-        cache: for compiled models.
-        precision: by our word.
-
-    Returns:
-        Mattes, each float32 (side, side) in [0, 1].
-    """
-    host = read_host()
-    opened = open_engine(
-        EngineRequest(
-            settings=Settings(engine=engine, precision=precision),  # type: ignore[arg-type]  # checked by Settings
-            model=spec,
-            model_digest=file_digests(Path(spec.path), ["sha256"])["sha256"],
-            threads=host.usable_cpus,
-            cache=cache,
-            cpu=host.cpu_identity,
-        )
-    )
-    try:
-        return [
-            scale_to_matte(foreground_of(opened.predict(one)[0], spec.post))  # type: ignore[union-attr]  # no stock engine
-            for one in inputs
-        ]
-    finally:
-        opened.close()
-
-
-def average_agreement(found: list[Matte], references: list[Matte]) -> MeanAgreement:
-    """Average the agreement of mattes with their references."""
-    pairs = list(zip(found, references, strict=True))
-    return MeanAgreement(
-        iou=sum(intersection_over_union(a, b) for a, b in pairs) / len(pairs),
-        mae=sum(mean_absolute_error(a, b) for a, b in pairs) / len(pairs),
-    )
 
 
 def _record(
