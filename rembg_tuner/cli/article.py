@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         picture,
         rounds=arguments.rounds,
         is_stand_in=arguments.stand_in,
-        tell=log,
+        log=log,
     )
     text = describe_table(table)
     if arguments.output is not None:
