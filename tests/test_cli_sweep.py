@@ -201,7 +201,7 @@ def test_a_value_that_this_machine_cannot_do_is_named(
     told = capsys.readouterr().err.splitlines()
     assert (
         told[1]
-        == "left out: precision bf16 cannot be had here: this precision needs a CPU with native"
+        == "left out: precision bf16 is not possible here: this precision needs a CPU with native"
         " bf16, and this CPU does not have it"
     )
     assert told[2].startswith("1 trial of 1 setting,")

@@ -189,7 +189,7 @@ def test_a_grid_of_nothing_says_why() -> None:
             ABLE,
             (
                 (
-                    "engine ncnn cannot be had here: engine ncnn is not installed; choose engine"
+                    "engine ncnn is not possible here: engine ncnn is not installed; choose engine"
                     " openvino, onnxruntime"
                 ),
             ),
@@ -200,7 +200,7 @@ def test_a_grid_of_nothing_says_why() -> None:
             ABLE,
             (
                 (
-                    "precision bf16 cannot be had here: engine onnxruntime does not support"
+                    "precision bf16 is not possible here: engine onnxruntime does not support"
                     " precision bf16, only auto, fp32, fp16, int8"
                 ),
             ),
@@ -221,7 +221,7 @@ def test_a_grid_of_nothing_says_why() -> None:
             ABLE,
             (
                 (
-                    "precision int8 cannot be had here: model u2net has no int8 form for engine"
+                    "precision int8 is not possible here: model u2net has no int8 form for engine"
                     " openvino; make it with `models quantize`"
                 ),
             ),
@@ -232,7 +232,7 @@ def test_a_grid_of_nothing_says_why() -> None:
             ABLE,
             (
                 (
-                    "cpu_mem_arena off cannot be had here: engine openvino does not support"
+                    "cpu_mem_arena off is not possible here: engine openvino does not support"
                     " cpu_mem_arena; leave cpu_mem_arena out, or choose engine onnxruntime, rembg"
                 ),
             ),
@@ -243,7 +243,7 @@ def test_a_grid_of_nothing_says_why() -> None:
             ABLE,
             (
                 (
-                    "inter_op_threads 2 cannot be had here: inter_op_threads is used with"
+                    "inter_op_threads 2 is not possible here: inter_op_threads is used with"
                     " execution_mode parallel only, got 2 with sequential; set it to 0, or choose"
                     " parallel"
                 ),
@@ -279,7 +279,7 @@ def test_a_provider_that_is_not_here_is_left_out(monkeypatch: pytest.MonkeyPatch
     plan = Plan(pictures=(), axes={"provider": ("cpu", "cuda")}, base=base)
     assert [one.provider for one in plan.grid()] == ["cpu"]
     assert [str(one) for one in plan.left_out()] == [
-        "provider cuda cannot be had here: execution provider cuda is not here; install"
+        "provider cuda is not possible here: execution provider cuda is not here; install"
         " onnxruntime-gpu"
     ]
     assert asked == [None]

@@ -1,4 +1,4 @@
-"""The grid: every setting that a sweep's axes can make, and no two that are the same."""
+"""The grid of a sweep: every setting that its axes make on this machine, without duplicates."""
 
 from __future__ import annotations
 
@@ -27,14 +27,12 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Value
 
     Axes = Mapping[str, Sequence[Value]]
+    # Knobs in which two settings differ, each with the value of one and of the other.
+    Difference = tuple[tuple[str, Value, Value], ...]
 
 MAX_SETTINGS = 2000
-
-
-MAX_COMBINATIONS = 20_000  # of the axes' values, most of which make equal settings; some 3 s
-
-
-# Small enough for a few minutes, and wide enough to hold what usually wins, with the engines' own.
+MAX_COMBINATIONS = 20_000  # of the axes' values, most of which make equal settings; takes about 3 s
+# Small enough for a few minutes, and with the engines' own axes wide enough for what usually wins.
 _COMMON_AXES: dict[str, tuple[Value, ...]] = {
     "intra_op_threads": (1, 2),
     "network_size": (192, 224, 256, 288, 320),
@@ -42,31 +40,25 @@ _COMMON_AXES: dict[str, tuple[Value, ...]] = {
 
 
 def default_axes() -> dict[str, tuple[Value, ...]]:
-    """Return what is swept where no axes are named.
-
-    Engines that say so, with their own knobs' values.
-    """
+    """Return the axes of a sweep that names none: the engines with their own knobs."""
     swept = {name: spec.axes for name, spec in ENGINES.items() if spec.axes is not None}
     own: dict[str, set[Value]] = {}
     for axes in swept.values():
         for name, values in axes.items():
             own.setdefault(name, set()).update(values)
     ordered = {
-        name: tuple(sorted(values, key=partial(_place, name))) for name, values in own.items()
+        name: tuple(sorted(values, key=partial(_rank, name))) for name, values in own.items()
     }
-    beside_engine = {
+    with_engine = {
         name: ordered.pop(name)
         for name in list(ordered)
         if KNOBS[name].group == KNOBS["engine"].group
     }
-    return {"engine": tuple(swept), **beside_engine, **_COMMON_AXES, **ordered}
+    return {"engine": tuple(swept), **with_engine, **_COMMON_AXES, **ordered}
 
 
-def _place(name: str, value: Value) -> float:
-    """Return where a value stands among a knob's.
-
-    Choices as declared, on before off, numbers from the least.
-    """
+def _rank(name: str, value: Value) -> float:
+    """Return the rank of a value: choices as declared, on before off, numbers ascending."""
     choices = KNOBS[name].choices
     if choices:
         return choices.index(str(value))
@@ -75,12 +67,12 @@ def _place(name: str, value: Value) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """What axes make on this machine.
+    """The settings that axes make on a machine.
 
     Attributes:
-        settings: in the axes' order, the last changing fastest; at least one.
-        left_out: the axes' values that none of them has, each in a sentence with the reason; and
-            those that mean the same as another here, and count once.
+        settings: in the axes' order, the last axis varies fastest; at least one.
+        left_out: a sentence for each axis value that no setting has, with the reason, and for each
+            value that means the same as another one here.
     """
 
     settings: tuple[Settings, ...]
@@ -88,70 +80,56 @@ class Grid:
 
 
 def make_grid(axes: Axes, base: Settings, machine: Machine) -> Grid:
-    """Make every setting of the axes that can run here.
+    """Make every setting of the axes that can run on a machine.
 
-    Where an engine does not honour a knob it stays at its default; what is the same here, by this
-    or by what it resolves to, counts once. What `check` refuses is left out, and named where no
-    setting has it.
+    A knob that an engine does not support keeps its default. Settings that are the same here,
+    because of this or because they resolve to the same, count once.
 
     Args:
         axes: knobs with their values.
-        base: gives the knobs that are no axis.
-        machine: that is to run them.
+        base: the knobs that are not an axis.
+        machine: that runs them.
 
     Raises:
-        SettingsError: a knob is none, a value is not allowed, nothing remains, there are more than
-        2,000, or the
-            values combine to more than 20,000.
+        SettingsError: a knob is unknown, a value is not allowed, no setting remains, there are more
+            than 2,000, or the values make more than 20,000 combinations.
     """
     axes = {name: tuple(dict.fromkeys(values)) for name, values in axes.items()}
-    if math.prod(map(len, axes.values())) > MAX_COMBINATIONS:
-        raise SettingsError(
-            [
-                Message(
-                    "these axes combine to more than {limit:,}; name fewer values",
-                    limit=MAX_COMBINATIONS,
-                )
-            ]
-        )
-    _refuse_what_is_never_allowed(axes)
-    found = _Found(machine)
+    _check_values(axes)
+    found = _Builder(machine)
     for values in itertools.product(*axes.values()):
-        found.take(base, dict(zip(axes, values, strict=True)))
+        found.add(base, dict(zip(axes, values, strict=True)))
         if len(found.kept) > MAX_SETTINGS:
-            raise SettingsError(
-                [
-                    Message(
-                        "these axes make more than {limit:,} settings; name fewer values",
-                        limit=MAX_SETTINGS,
-                    )
-                ]
+            problem = Message(
+                "these axes make more than {limit:,} settings; name fewer values",
+                limit=MAX_SETTINGS,
             )
-    if not found.kept:
-        told = dict.fromkeys(text for texts in found.reasons.values() for text in texts)
-        raise SettingsError(list(told) or [Message("the axes make no setting")])
+            raise SettingsError([problem])
     settings = tuple(found.kept.values())
-    left_out = [
-        Message(
-            "{knob} {value} cannot be had here: {reasons}",
-            knob=Term(name, "knob"),
-            value=value_term(value),
-            reasons=join_parts(reasons, "; "),
-        )
+    if not settings:
+        problems = dict.fromkeys(text for texts in found.reasons.values() for text in texts)
+        raise SettingsError(list(problems) or [Message("the axes make no setting")])
+    unused = [
+        _unused_text(name, value, reasons)
         for name, values in axes.items()
         for value in values
         if not _is_used(name, value, settings)
-        and (reasons := found.reasons.get((name, value)) or _unhonoured(name, settings))
+        and (reasons := found.reasons.get((name, value)) or _unsupported(name, settings))
     ]
-    return Grid(settings=settings, left_out=(*left_out, *found.same_texts()))
+    return Grid(settings=settings, left_out=(*unused, *found.duplicate_texts()))
 
 
-def _refuse_what_is_never_allowed(axes: Axes) -> None:
-    """Refuse knobs that are none, and values that no machine could do.
+def _check_values(axes: Axes) -> None:
+    """Check the axes without regard to a machine.
 
     Raises:
-        SettingsError: with every problem.
+        SettingsError: there are too many combinations; or lists every unknown knob and value.
     """
+    if math.prod(map(len, axes.values())) > MAX_COMBINATIONS:
+        problem = Message(
+            "these axes combine to more than {limit:,}; name fewer values", limit=MAX_COMBINATIONS
+        )
+        raise SettingsError([problem])
     problems = unknown_problems(axes)
     problems += [
         problem
@@ -169,113 +147,114 @@ def _is_used(name: str, value: Value, settings: Iterable[Settings]) -> bool:
     return any(getattr(one, name) == meant for one in settings)
 
 
-def _unhonoured(name: str, settings: Iterable[Settings]) -> list[Message]:
-    """Say which of the engines that are left do not have a knob."""
+def _unsupported(name: str, settings: Iterable[Settings]) -> list[Message]:
+    """Return a reason for each remaining engine that does not support a knob."""
     engines = dict.fromkeys(one.engine for one in settings)
     return [unhonoured_reason(name, engine) for engine in engines if not is_honoured(name, engine)]
 
 
-Difference = tuple[
-    tuple[str, "Value", "Value"], ...
-]  # knobs, each with one's and the other's value
+def _unused_text(name: str, value: Value, reasons: Iterable[Message]) -> Message:
+    """Return that no setting has a value, with the reasons."""
+    return Message(
+        "{knob} {value} is not possible here: {reasons}",
+        knob=Term(name, "knob"),
+        value=value_term(value),
+        reasons=join_parts(reasons, "; "),
+    )
 
 
-class _Found:
-    """What the combinations of axes make, one by one.
+class _Builder:
+    """Collects the settings of a grid.
 
     Attributes:
-        kept: by what they resolve to.
-        reasons: why a value of an axis was refused.
+        kept: the settings by what they resolve to.
+        reasons: why values were refused.
     """
 
     def __init__(self, machine: Machine) -> None:
-        """Keep none yet."""
+        """Start with no setting."""
         self._machine = machine
         self.kept: dict[tuple[Value, ...], Settings] = {}
         self.reasons: dict[tuple[str, Value], dict[Message, None]] = {}
         self._seen: set[Settings] = set()
-        self._same: dict[Difference, dict[str, None]] = {}
+        self._duplicates: dict[Difference, dict[str, None]] = {}
 
-    def take(self, base: Settings, chosen: dict[str, Value]) -> None:
-        """Make one setting, and keep it or why it cannot run here."""
-        settings = _made(base, chosen)
+    def add(self, base: Settings, chosen: dict[str, Value]) -> None:
+        """Add the setting of a combination, or the reasons why it cannot run."""
+        settings = _build(base, chosen)
         if settings in self._seen:
             return
         refusals = check(settings, self._machine)
-        absent = [one for one in refusals if one.knob == "engine"]  # nothing else of it can be told
-        for refusal in absent or refusals:
-            of_axes = [name for name in (refusal.knob, *refusal.related) if name in chosen]
-            for name in of_axes or chosen:
-                self.reasons.setdefault((name, chosen[name]), {})[_of_axis(refusal)] = None
+        # Without its engine, nothing else about a setting can be checked.
+        for refusal in [one for one in refusals if one.knob == "engine"] or refusals:
+            knobs = [name for name in (refusal.knob, *refusal.related) if name in chosen]
+            for name in knobs or chosen:
+                self.reasons.setdefault((name, chosen[name]), {})[_axis_reason(refusal)] = None
         if refusals:
             return
         self._seen.add(settings)
-        resolved = resolve(settings, self._machine)
         others = (getattr(settings, name) for name, knob in KNOBS.items() if not knob.reload)
-        twin = self.kept.setdefault((*resolved.worker_key, *others), settings)
+        key = (*resolve(settings, self._machine).worker_key, *others)
+        twin = self.kept.setdefault(key, settings)
         if twin is not settings:
             ours, theirs = settings.to_dict(), twin.to_dict()
-            differing = tuple(
+            difference = tuple(
                 (name, ours[name], theirs[name]) for name in KNOBS if ours[name] != theirs[name]
             )
-            self._same.setdefault(differing, {})[settings.engine] = None
+            self._duplicates.setdefault(difference, {})[settings.engine] = None
 
-    def same_texts(self) -> list[Message]:
-        """Say what means the same as something else here.
+    def duplicate_texts(self) -> list[Message]:
+        """Return a sentence for each value that means the same as another one.
 
-        Not of several values what is said of each.
+        Combinations of values that each have their own sentence are omitted.
         """
-        alone = {differing[0] for differing in self._same if len(differing) == 1}
+        single = {difference[0] for difference in self._duplicates if len(difference) == 1}
         return [
-            _same_text(differing, engines)
-            for differing, engines in self._same.items()
-            if len(differing) == 1 or not alone.issuperset(differing)
+            Message(
+                "{values} is left out with engine {engines}: it is the same as {others} here",
+                values=_values_text(difference, 1),
+                engines=join_parts(Term(engine, "choice") for engine in engines),
+                others=_values_text(difference, 2),
+            )
+            for difference, engines in self._duplicates.items()
+            if len(difference) == 1 or not single.issuperset(difference)
         ]
 
 
-def _same_text(differing: Difference, engines: Iterable[str]) -> Message:
-    """Say that values mean the same."""
-
-    def written(place: int) -> Parameter:
-        return join_parts(
-            Message("{knob} {value}", knob=Term(one[0], "knob"), value=value_term(one[place]))
-            for one in differing
-        )
-
-    return Message(
-        "{values} is left out with engine {engines}: it is the same as {others} here",
-        values=written(1),
-        engines=join_parts(Term(engine, "choice") for engine in engines),
-        others=written(2),
+def _values_text(difference: Difference, side: int) -> Parameter:
+    """Return the knobs of a difference with the values of one side, 1 or 2."""
+    return join_parts(
+        Message("{knob} {value}", knob=Term(one[0], "knob"), value=value_term(one[side]))
+        for one in difference
     )
 
 
-def _made(base: Settings, chosen: dict[str, Value]) -> Settings:
-    """Make one setting; knobs that its engine does not have stay at their defaults."""
+def _build(base: Settings, chosen: dict[str, Value]) -> Settings:
+    """Build one setting; knobs that its engine does not support keep their defaults."""
     wanted = {**base.to_dict(), **interpret_values(chosen)}
     engine = str(wanted["engine"])
     values = {
         name: value if is_honoured(name, engine) else default_of(name)
         for name, value in wanted.items()
     }
-    return Settings(**values)  # type: ignore[arg-type]  # of settings, and of axes that were looked at
+    return Settings(**values)  # type: ignore[arg-type]  # of settings, and of checked axes
 
 
-def _of_axis(refusal: Refusal) -> Message:
-    """Say of an axis' value why it is left out."""
-    said = refusal.clause or refusal.reason
-    if said.code != "int8_absent":
-        return said
+def _axis_reason(refusal: Refusal) -> Message:
+    """Return the reason of a refusal in the words of a sweep."""
+    reason = refusal.clause or refusal.reason
+    if reason.code != "int8_absent":
+        return reason
     return Message(
         "model {model} has no int8 form for engine {engine}; make it with `models quantize`",
         code="int8_absent",
-        model=said["model"],
-        engine=said["engine"],
+        model=reason["model"],
+        engine=reason["engine"],
     )
 
 
 def shuffled(settings: Sequence[Settings], seed: int) -> list[Settings]:
-    """Give settings in an order by chance, so that a machine that warms up favours none.
+    """Return settings in random order, so that a machine that warms up favours none.
 
     Args:
         settings: in any order.
