@@ -128,7 +128,7 @@ def test_a_sweep_measures_recommends_and_reports(
     ("spoiled", "said"),
     [
         pytest.param({"pictures": {}}, "a trial's pictures cannot be {}", id="pictures"),
-        pytest.param({"pictures": [3]}, "no trial can be read of 3", id="picture"),
+        pytest.param({"pictures": [3]}, "3 is not a trial", id="picture"),
         pytest.param({"time_s": "abc"}, "a trial's time_s cannot be 'abc'", id="word"),
         pytest.param({"time_s": math.nan}, "a trial's time_s cannot be nan", id="nan"),
         pytest.param({"agreement": math.inf}, "a trial's agreement cannot be inf", id="infinite"),
@@ -138,7 +138,7 @@ def test_a_sweep_measures_recommends_and_reports(
         pytest.param({"workers_s": [1e-320]}, "a trial's workers_s cannot be", id="too-small"),
         pytest.param({"agreement": 5}, "cannot be more than 1", id="share"),
         pytest.param({"peak_bytes": True}, "a trial's peak_bytes cannot be True", id="switch"),
-        pytest.param({"settings": []}, "no trial can be read of", id="settings"),
+        pytest.param({"settings": []}, "is not a trial", id="settings"),
         pytest.param({"colour": 1}, "a trial of another version", id="unknown"),
         pytest.param({"warnings": [1]}, "a trial's warnings cannot be [1]", id="warnings"),
     ],

@@ -1,7 +1,4 @@
-"""Budgets: what a setting may cost, and how like the reference its mattes must be.
-
-Knows no sweep and no page.
-"""
+"""Budgets: the limits of a setting's memory and time, and its minimum agreement."""
 
 from __future__ import annotations
 
@@ -19,25 +16,20 @@ if TYPE_CHECKING:
 
     from rembg_tuner.tuning.trials import Trial
 
-# Minimum agreement where none is named: what a model's int8 form is held to as well.
-DEFAULT_MIN_AGREEMENT = 0.97
-
-
-ANY = "any"  # lifts a budget
-
-
+DEFAULT_MIN_AGREEMENT = 0.97  # also required of a model's int8 form
+ANY = "any"  # removes a budget
 _Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
-    """What a setting may cost at most, and its minimum agreement with the reference.
+    """The limits that a recommended setting keeps.
 
     Attributes:
-        max_memory_bytes: peak, more than 0; None: any.
-        max_time_s: median of a run, more than 0; None: any.
-        min_agreement: IoU with the reference, 0 to 1; None, as 0: any, also an unknown one.
-        models: those whose licence fits; None: any.
+        max_memory_bytes: of the peak, more than 0; None: no limit.
+        max_time_s: of the median time of a run, more than 0; None: no limit.
+        min_agreement: minimum IoU with the reference, 0 to 1; None or 0: no limit, even unknown.
+        models: those whose licence is allowed; None: all.
     """
 
     max_memory_bytes: int | None = None
@@ -49,7 +41,7 @@ class Budgets:
         """Check the ranges.
 
         Raises:
-            SettingsError: with every problem.
+            SettingsError: lists every problem.
         """
         costs = {"max_memory_bytes": self.max_memory_bytes, "max_time_s": self.max_time_s}
         problems = [
@@ -74,40 +66,36 @@ class Budgets:
             raise SettingsError(problems)
 
     def text(self, *, with_bytes: bool = False) -> Message:
-        """Write the budgets: `agreement at least 0.970, peak at most 300 MiB`.
+        """Return the budgets as text: `agreement at least 0.970, peak at most 300 MiB`.
 
         Args:
-            with_bytes: add the peak's bytes, so that a person sees how a size was read.
+            with_bytes: add the exact bytes of the peak, to show how a size was parsed.
         """
-        said: list[Message] = []
+        parts: list[Message] = []
         if self.min_agreement:
-            said.append(Message("agreement at least {least:.3f}", least=self.min_agreement))
+            parts.append(Message("agreement at least {least:.3f}", least=self.min_agreement))
         if self.max_memory_bytes is not None:
             write = format_exact_bytes if with_bytes else format_bytes
-            said.append(Message("peak at most {most}", most=write(self.max_memory_bytes)))
+            parts.append(Message("peak at most {most}", most=write(self.max_memory_bytes)))
         if self.max_time_s is not None:
-            said.append(Message("time at most {most:seconds}", most=self.max_time_s))
+            parts.append(Message("time at most {most:seconds}", most=self.max_time_s))
         if with_bytes and self.models is not None:
-            said.append(Message("licence free for commercial use"))
-        if not said:
+            parts.append(Message("licence free for commercial use"))
+        if not parts:
             return Message("any memory, time and agreement")
-        return Message("{budgets}", budgets=join_parts(said))
+        return Message("{budgets}", budgets=join_parts(parts))
 
     def fits(self, trial: Trial) -> bool:
-        """Return whether a measured trial keeps every budget.
-
-        An unknown agreement keeps no minimum.
-        """
+        """Return whether a measured trial keeps every budget; an unknown agreement keeps none."""
         return all(share is None for share in self._excesses(trial))
 
     def distance(self, trial: Trial) -> tuple[float, ...]:
-        """Return how far a measured trial is from the budgets, so that the least is the nearest.
+        """Return how far a measured trial is from the budgets; the smallest tuple is the nearest.
 
         Returns:
             First the largest of (peak / max - 1), (time / max - 1) and ((1 - agreement) / (1 - min)
-            - 1) over the budgets that it misses, infinity where an agreement of 1 is wanted and
-            missed; then what tells trials apart that are equal in it: the disagreement where it is
-            infinite, and the other shares.
+            - 1) over the missed budgets, infinity for a missed agreement of 1; then, for ties, 1 -
+            agreement if it is infinite, and the other shares.
         """
         shares = sorted((one for one in self._excesses(trial) if one is not None), reverse=True)
         if not shares:
@@ -116,14 +104,11 @@ class Budgets:
         return (shares[0], disagreement, *[*shares, 0.0, 0.0][1:3])
 
     def keeps_others(self, trial: Trial, axis: int) -> bool:
-        """Return whether a measured trial keeps every budget but that of one axis (0 memory, 1 time, 2 agreement)."""
+        """Return whether a trial keeps all budgets except one axis: 0 memory, 1 time, 2 agreement."""
         return all(share is None for i, share in enumerate(self._excesses(trial)) if i != axis)
 
     def _excesses(self, trial: Trial) -> tuple[float | None, float | None, float | None]:
-        """Return by what share of memory, time and agreement each budget is missed.
-
-        None: it is kept.
-        """
+        """Return the share by which memory, time and agreement miss their budgets; None: kept."""
         peak, time_s, _ = trial.costs()
         return (
             _over(peak, self.max_memory_bytes),
@@ -132,7 +117,7 @@ class Budgets:
         )
 
     def _agreement_excess(self, trial: Trial) -> float | None:
-        """Return by what share of the allowed disagreement it is missed; None: it is kept."""
+        """Return the share of the allowed disagreement by which it is missed; None: it is kept."""
         if not self.min_agreement or (
             trial.agreement is not None and trial.agreement >= self.min_agreement
         ):
@@ -141,26 +126,26 @@ class Budgets:
         return max(0.0, _disagreement(trial) / allowed - 1) if allowed else math.inf
 
     def missed(self, trial: Trial) -> list[str]:
-        """Return which budgets a measured trial misses, of memory, time and agreement."""
+        """Return the names of the budgets that a measured trial misses."""
         shares = zip(("memory", "time", "agreement"), self._excesses(trial), strict=True)
         return [name for name, share in shares if share is not None]
 
     def misses(self, trial: Trial) -> list[Message]:
-        """Return what a measured trial misses, each in words."""
+        """Return a text for each budget that a measured trial misses."""
         peak, time_s, _ = trial.costs()
         memory, time, agreement = self._excesses(trial)
-        said = []
+        texts = []
         if memory is not None and self.max_memory_bytes is not None:
-            told = _apart(
+            shown = _apart(
                 int(peak), self.max_memory_bytes, format_bytes, lambda size: f"{size:,} bytes"
             )
-            said.append(Message("peak {peak} of {most} allowed", peak=told[0], most=told[1]))
+            texts.append(Message("peak {peak} of {most} allowed", peak=shown[0], most=shown[1]))
         if time is not None and self.max_time_s is not None:
-            told = _apart(time_s, self.max_time_s, format_seconds, lambda value: f"{value} s")
-            said.append(Message("time {time} of {most} allowed", time=told[0], most=told[1]))
+            shown = _apart(time_s, self.max_time_s, format_seconds, lambda value: f"{value} s")
+            texts.append(Message("time {time} of {most} allowed", time=shown[0], most=shown[1]))
         if agreement is not None and self.min_agreement is not None:
-            said.append(_missed_agreement(trial.agreement, self.min_agreement))
-        return said
+            texts.append(_missed_agreement(trial.agreement, self.min_agreement))
+        return texts
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields by name, ready for JSON."""
@@ -174,10 +159,10 @@ class Budgets:
 
 
 def read_budgets(content: Mapping[str, object]) -> Budgets:
-    """Read what `Budgets.to_dict` returned; a budget that is not there is the default.
+    """Read what `Budgets.to_dict` returned; missing budgets have their defaults.
 
     Raises:
-        SettingsError: one cannot be.
+        SettingsError: a budget is invalid.
     """
     values = {item.name: content[item.name] for item in fields(Budgets) if item.name in content}
     models = values.pop("models", None)
@@ -194,9 +179,9 @@ def read_budgets(content: Mapping[str, object]) -> Budgets:
     return Budgets(**values, models=names)  # type: ignore[arg-type]  # checked above
 
 
-def _over(value: float, most: float | None) -> float | None:
-    """Return by what share a value is over its maximum; None: it is not, or there is none."""
-    return None if most is None or value <= most else value / most - 1
+def _over(value: float, maximum: float | None) -> float | None:
+    """Return the share by which a value exceeds its maximum; None: it does not."""
+    return None if maximum is None or value <= maximum else value / maximum - 1
 
 
 def _disagreement(trial: Trial) -> float:
@@ -205,18 +190,18 @@ def _disagreement(trial: Trial) -> float:
 
 
 def _missed_agreement(agreement: float | None, least: float) -> Message:
-    """Say that an agreement is missed."""
+    """Return that an agreement is missed."""
     if agreement is None:
-        return Message("agreement, which cannot be told: the reference shows no clear foreground")
-    told = _apart(agreement, least, lambda share: f"{share:.3f}", str)
+        return Message("agreement, which is unknown: the reference shows no clear foreground")
+    shown = _apart(agreement, least, lambda share: f"{share:.3f}", str)
     return Message(
-        "agreement {agreement}, at least {least} wanted", agreement=told[0], least=told[1]
+        "agreement {agreement}, at least {least} wanted", agreement=shown[0], least=shown[1]
     )
 
 
 def _apart(
     value: _Number, limit: _Number, write: Callable[[_Number], str], exact: Callable[[_Number], str]
 ) -> tuple[str, str]:
-    """Write two numbers, exactly where rounding would make them look the same."""
-    said, allowed = write(value), write(limit)
-    return (said, allowed) if said != allowed else (exact(value), exact(limit))
+    """Format two numbers; exactly if rounding would make them look the same."""
+    rounded = write(value), write(limit)
+    return rounded if rounded[0] != rounded[1] else (exact(value), exact(limit))

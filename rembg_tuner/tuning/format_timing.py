@@ -1,11 +1,11 @@
-"""The number formats of models timed on this machine, some seconds each, for `precision auto`."""
+"""Time the precisions of models on this machine, for `precision auto`; takes seconds for each."""
 
 from __future__ import annotations
 
 import sqlite3
 import statistics
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rembg_tuner.base.errors import ModelError, OutputError
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import EngineName
     from rembg_tuner.tuning.measure import TrialRunner
 
-_ROUNDS = 2  # workers of each format, in turn, so that a slow moment is not one format's alone
+_ROUNDS = 2  # workers of each format, in turn, so that a slow moment does not affect only one
 
 
 _RUNS = 3  # timed runs in each worker, after a warm-up
 
 
-_SIDE = 256  # px, of the picture: only the network is timed, whose input has a size of its own
+_SIDE = 256  # px, of the picture; only the network is timed, and its input has its own size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatState:
-    """What `precision auto` is for a model in an engine.
+    """The precision that `auto` chooses for a model in an engine.
 
     Attributes:
         settings: with precision auto.
-        formats: the candidates, their times, and the chosen one.
+        formats: candidates, times and choice.
     """
 
     settings: Settings
@@ -50,7 +50,7 @@ class FormatState:
 
     @property
     def text(self) -> Message:
-        """What it is, and whether it was timed here or is taken as recorded."""
+        """The choice, and whether it was timed here or recorded on other machines."""
         found = self.formats
         if found.is_timed:
             times = [
@@ -79,7 +79,7 @@ class FormatState:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Return it by name, ready for JSON."""
+        """Return the fields by name for JSON."""
         found = self.formats
         return {
             "model": self.settings.model,
@@ -92,11 +92,11 @@ class FormatState:
 
 
 def format_states(machine: Machine, models: Iterable[str] = ()) -> list[FormatState]:
-    """List the models on disk in the engines that are installed, where `precision auto` has a choice.
+    """Return the installed models and engines for which `precision auto` has a choice.
 
     Args:
-        machine: with what was measured.
-        models: those that are listed; empty: the catalogue's.
+        machine: with its timings.
+        models: to list; empty: the catalogue's.
     """
     found = []
     for model in models or read_catalogue():
@@ -111,7 +111,7 @@ def format_states(machine: Machine, models: Iterable[str] = ()) -> list[FormatSt
 
 
 def _auto(model: str, engine: EngineName) -> Settings | None:
-    """Return the settings with precision auto; None: the engine has none."""
+    """Return settings with precision auto; None: the engine does not support precisions."""
     settings = Settings(model=model, engine=engine)
     return (
         Settings(model=model, engine=engine, precision="auto")
@@ -121,7 +121,7 @@ def _auto(model: str, engine: EngineName) -> Settings | None:
 
 
 def step_text(settings: Settings) -> Message:
-    """Return which format is timed."""
+    """Return the model, engine and precision that is being timed."""
     return Message(
         "{model} in {engine}, {precision}",
         model=name_of(settings.model),
@@ -135,22 +135,20 @@ def time_formats(
     machine: Machine,
     runner: TrialRunner,
     folder: Path,
-    tell: Callable[[Message], None] = lambda _: None,
+    on_step: Callable[[Message], None] = lambda _: None,
 ) -> None:
-    """Time a model's formats in turn and remember what they took.
-
-    Takes some seconds for a small model.
+    """Time a model's precisions in turn and store the times; takes seconds for a small model.
 
     Args:
-        state: model, engine and formats.
+        state: model, engine and precisions.
         machine: shared by the runner's slots; see `Machine.shared_by`.
         runner: runs them.
-        folder: where the picture and its cut-outs go.
-        tell: called as a format is timed.
+        folder: for the picture and its cut-outs.
+        on_step: called before each worker with what it times.
 
     Raises:
-        OutputError: a format does not run, something else ran at the same time, or the times cannot
-        be kept.
+        OutputError: a precision does not run, other work ran at the same time, or the times cannot
+            be stored.
     """
     picture = folder / "timed.bmp"
     _write_picture(picture)
@@ -158,12 +156,8 @@ def time_formats(
     times: dict[str, list[float]] = {one: [] for one in state.formats.candidates}
     for _ in range(_ROUNDS):
         for precision, found in times.items():
-            settings = Settings(
-                model=state.settings.model,
-                engine=state.settings.engine,
-                precision=precision,  # type: ignore[arg-type]
-            )
-            tell(step_text(settings))
+            settings = replace(state.settings, precision=precision)  # type: ignore[arg-type]
+            on_step(step_text(settings))
             found += _predict_times(runner.measure([job] * (1 + _RUNS), settings))
     medians = {name: statistics.median(found) for name, found in times.items()}
     try:
@@ -180,10 +174,10 @@ def time_formats(
 
 
 def _predict_times(runs: Sequence[Result | Failure]) -> list[float]:
-    """Return what the network took in the timed runs of a worker.
+    """Return the times of the network in the timed runs of a worker.
 
     Raises:
-        OutputError: one failed, or the machine was busy.
+        OutputError: a run failed, or the machine was busy.
     """
     times = []
     for run in runs:
@@ -208,7 +202,7 @@ def _predict_times(runs: Sequence[Result | Failure]) -> list[float]:
 
 
 def _write_picture(path: Path) -> None:
-    """Write a grey ramp as BMP: what the network takes does not depend on what it sees.
+    """Write a grey ramp as BMP; a network's time does not depend on the picture.
 
     Raises:
         OutputError: it cannot be written.

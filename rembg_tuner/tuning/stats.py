@@ -1,4 +1,4 @@
-"""Statistics of repeated measurements; takes numbers, returns values."""
+"""Statistics of repeated measurements: functions of numbers."""
 
 from __future__ import annotations
 
@@ -10,43 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-
-_UNKNOWN_FACTOR = 2.5  # by which another machine may be faster or slower than those two cores
-
-
-# Of the logarithm of a trial's duration over its guess, which knows no engine and no number format;
-# as sure as if two trials had shown it.
-_DEVIATION, _DEVIATION_TRIALS = 0.35, 2
-
-
-def left_range_s(guessed_s: float, count: int, ratios: Sequence[float]) -> tuple[float, float]:
-    """Guess between what durations the trials that are left will take, 19 times of 20, seconds.
-
-    The guess is corrected by the geometric mean of the ratios. Its range is two standard errors of
-    that mean and of the mean of those that are left.
-
-    Args:
-        guessed_s: the sum of the guesses of those that are left.
-        count: how many are left.
-        ratios: the duration of each trial measured now over its guess, more than 0; empty: none was
-            measured.
-    """
-    if not count:
-        return 0.0, 0.0
-    if not ratios:
-        return guessed_s / _UNKNOWN_FACTOR, guessed_s * _UNKNOWN_FACTOR
-    logs = [math.log(ratio) for ratio in ratios]
-    mean = statistics.fmean(logs)
-    squares = sum((one - mean) ** 2 for one in logs) + _DEVIATION_TRIALS * _DEVIATION**2
-    deviation = math.sqrt(squares / (len(logs) - 1 + _DEVIATION_TRIALS))
-    half = 2 * deviation * math.sqrt(1 / len(logs) + 1 / count)
-    return guessed_s * math.exp(mean - half), guessed_s * math.exp(mean + half)
-
-
-MIN_P95_RUNS = 20  # below, a 95th percentile is the maximum by another name
-
-
-# Student's t for a two-sided 95 % by degrees of freedom; between two of them the wider one holds.
+MIN_P95_RUNS = 20  # with fewer, the 95th percentile is the maximum
+# Student's t for a two-sided 95 % by degrees of freedom; between two entries the wider one is used.
 _T95 = (
     (2, 4.303),
     (3, 3.182),
@@ -58,33 +23,23 @@ _T95 = (
     (15, 2.131),
     (30, 2.042),
 )
-
-
-# Runs of a soak: the first hundred fill allocators and caches, so the half that is fitted must lie
-# behind them.
+# Runs of a stress test: the first hundred fill allocators and caches, and the fit needs the half
+# after them.
 MIN_VERDICT_RUNS = 200
-
-
-MAX_COUNT = 1_000_000  # of runs, rounds or trials: more would take weeks, and their list gigabytes
-
-
-CONFIRMING = 4  # workers more, for the best of a sweep: four degrees make a range that is of use
-
-
-VERIFY_ROUNDS = (
-    7  # timed runs of each picture in `verify`, as many as the presets' own figures have
-)
-
-
-MIN_DEGREES = 2  # with a single pair the range would be a factor of five either way
-
-
-UNSTABLE_SPREAD = 0.10  # of the mean; the share at which pyperf calls a benchmark unstable
+MAX_COUNT = 1_000_000  # of runs, rounds or trials: more would take weeks and gigabytes
+CONFIRMING = 4  # additional workers for the best of a sweep; four degrees give a useful range
+VERIFY_ROUNDS = 7  # timed runs of each picture in `verify`, as in the records of the presets
+MIN_DEGREES = 2  # a single pair would give a range of a factor of five in both directions
+UNSTABLE_SPREAD = 0.10  # of the mean; pyperf calls a benchmark unstable from this share on
+_UNKNOWN_FACTOR = 2.5  # by which another machine may be faster or slower than the estimate
+# Standard deviation of the logarithm of a trial's duration over its estimate, which knows neither
+# engine nor precision; it weighs as much as two trials.
+_DEVIATION, _DEVIATION_TRIALS = 0.35, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """n numbers in short, in their own unit; p95 is None below 20 of them."""
+    """Summary statistics of n numbers in their own unit; p95 is None below 20 numbers."""
 
     n: int
     median: float
@@ -95,12 +50,12 @@ class Statistics:
     p95: float | None
 
     def is_unstable(self) -> bool:
-        """Tell whether the standard deviation reaches 10 % of the mean."""
+        """Return whether the standard deviation reaches 10 % of the mean."""
         return self.n > 1 and self.standard_deviation >= UNSTABLE_SPREAD * abs(self.mean)
 
 
 def summarise(values: Sequence[float]) -> Statistics:
-    """Summarise repeated measurements.
+    """Compute the statistics of repeated measurements.
 
     Args:
         values: at least one finite number.
@@ -125,22 +80,22 @@ def summarise(values: Sequence[float]) -> Statistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repeatability:
-    """How far a figure is from one worker to the next, as several settings tell together.
+    """The spread of a figure between workers, estimated from several settings.
 
     Attributes:
-        deviation: standard deviation of the logarithm within a setting, pooled.
-        degrees: of freedom: workers less settings.
+        deviation: pooled standard deviation of the logarithm within a setting.
+        degrees: of freedom: number of workers minus number of settings.
     """
 
     deviation: float
     degrees: int
 
     def expected(self, values: Sequence[float]) -> tuple[float, float]:
-        """Give the range in which the figure of one more worker lies 19 times of 20.
+        """Return the 95 % prediction interval of the figure of one more worker.
 
-        The prediction interval of the next observation of a normal variable, here of the logarithm:
-        its mean plus and minus t s sqrt(1 + 1 / n) (Hahn and Meeker, Statistical Intervals, 1991,
-        chapter 4.7).
+        It is the prediction interval of the next observation of a normal variable, here of the
+        logarithm: the mean plus and minus t s sqrt(1 + 1 / n) (Hahn and Meeker, Statistical
+        Intervals, 1991, chapter 4.7).
 
         Args:
             values: the figure of each worker of the setting, more than 0; at least one.
@@ -152,13 +107,13 @@ class Repeatability:
 
 
 def repeatability_of(settings: Sequence[Sequence[float]]) -> Repeatability | None:
-    """Pool what settings that were measured in several workers tell.
+    """Estimate the repeatability from settings that were measured in several workers.
 
     Args:
-        settings: of each setting the figure of each worker, more than 0.
+        settings: for each setting the figure of each worker, more than 0.
 
     Returns:
-        None: there are fewer than `MIN_DEGREES` workers more than settings.
+        None: there are fewer than `MIN_DEGREES` degrees of freedom.
     """
     logs = [[math.log(value) for value in values] for values in settings if len(values) > 1]
     degrees = sum(len(one) - 1 for one in logs)
@@ -166,3 +121,27 @@ def repeatability_of(settings: Sequence[Sequence[float]]) -> Repeatability | Non
         return None
     squares = sum((value - statistics.fmean(one)) ** 2 for one in logs for value in one)
     return Repeatability(deviation=math.sqrt(squares / degrees), degrees=degrees)
+
+
+def left_range_s(guessed_s: float, count: int, ratios: Sequence[float]) -> tuple[float, float]:
+    """Estimate the 95 % range of the duration of the remaining trials, seconds.
+
+    The estimate is corrected by the geometric mean of the ratios. The range is two standard errors
+    of that mean and of the mean of the remaining trials.
+
+    Args:
+        guessed_s: sum of the estimates of the remaining trials.
+        count: number of remaining trials.
+        ratios: duration over estimate of each measured trial, more than 0; empty: none was
+            measured.
+    """
+    if not count:
+        return 0.0, 0.0
+    if not ratios:
+        return guessed_s / _UNKNOWN_FACTOR, guessed_s * _UNKNOWN_FACTOR
+    logs = [math.log(ratio) for ratio in ratios]
+    mean = statistics.fmean(logs)
+    squares = sum((one - mean) ** 2 for one in logs) + _DEVIATION_TRIALS * _DEVIATION**2
+    deviation = math.sqrt(squares / (len(logs) - 1 + _DEVIATION_TRIALS))
+    half = 2 * deviation * math.sqrt(1 / len(logs) + 1 / count)
+    return guessed_s * math.exp(mean - half), guessed_s * math.exp(mean + half)

@@ -1,7 +1,4 @@
-"""Trials: one Settings each, measured in a worker of its own on one or more pictures.
-
-And their front.
-"""
+"""Trials: settings with what was measured of them, read and written as JSON, and their names."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from rembg_tuner.tuning.stats import UNSTABLE_SPREAD
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_LEAST, _MOST = 1e-9, 2.0**60  # between which every figure is that was ever measured, or it is 0
+_MIN_FIGURE, _MAX_FIGURE = 1e-9, 2.0**60  # no measured figure is outside, except 0
 
 
 _Read = TypeVar("_Read")
@@ -31,20 +28,20 @@ _Read = TypeVar("_Read")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureTrial:
-    """What one picture gave in a trial.
+    """The figures of one picture in a trial.
 
     Attributes:
-        input: the picture's path.
-        times_s: total_s of the timed runs, in the order they were run; the warm-up is left out.
-        mae: mean absolute difference from the reference's matte, 0 to 1; None: there is no
+        input: path of the picture.
+        times_s: total_s of the timed runs in order, without the warm-up.
+        mae: mean absolute difference from the matte of the reference, 0 to 1; None: there is no
             reference.
         iou: of the foregrounds at 0.5, 0 to 1; None as above.
         boundary_f: F-measure of the boundaries, 0 to 1; None as above.
-        has_foreground: False: the reference has no clear foreground, so that the picture is left
-            out of the averages.
-        thumbnail: path of a small picture of the cut-out; None: there is none.
-        small_matte: the matte at most 32 px a side, as `SmallMatte.to_text` writes it; None: an
-            older version's trial.
+        has_foreground: False: the reference has no clear foreground, so the picture is left out of
+            the averages.
+        thumbnail: path of a thumbnail of the cut-out; None: there is none.
+        small_matte: the matte of at most 32 px a side, as `SmallMatte.to_text` writes it; None: an
+            older version wrote the trial.
     """
 
     input: str
@@ -59,32 +56,31 @@ class PictureTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One setting measured, or why it could not be.
+    """One setting with its figures or its failure.
 
     Attributes:
-        number: its place in the order in which trials were run, from 0.
-        settings: what was asked.
-        effective: what the engine says it did.
-        time_s: the median over all timed runs of the mean over pictures, seconds.
-        time_low_s: the fastest.
-        time_high_s: the slowest.
+        number: in the order in which trials were run, from 0.
+        settings: as requested.
+        effective: as reported by the engine.
+        time_s: median over all timed runs of the mean over pictures, seconds.
+        time_low_s: minimum.
+        time_high_s: maximum.
         spread: standard deviation as a share of the mean; None: one run only.
-        n: timed runs of each picture, in all workers together.
-        workers_s: the median of each worker's runs, in the order measured; empty: one worker, whose
-            is time_s.
-        peak_bytes: peak of the setting: the highest of load and all runs, the warm-up too, of any
-            worker.
-        load_s: the model's loading, once.
+        n: timed runs of each picture, of all workers together.
+        workers_s: median of each worker's runs in order; empty: one worker, its median is time_s.
+        peak_bytes: peak of the setting: the highest of load and all runs, the warm-up included, of
+            any worker.
+        load_s: time to load the model once.
         agreement: mean IoU with the reference over pictures that have a foreground; None: no
             reference.
         boundary_f: the same of the boundaries' F-measure.
         mae: the same of the mean absolute difference.
         pictures: each picture's part.
-        warnings: what the runs said.
+        warnings: of all runs.
         failure: why there are no figures; None: there are.
-        failure_kind: as `measurement.FailureKind`; empty: it did not fail.
-        date: of the day on which it was measured last, ISO, UTC; empty: an older version's trial.
-        was_measured_before: taken from what was measured on this machine before.
+        failure_kind: a `FailureKind`; empty: it did not fail.
+        date: when it was last measured, ISO, UTC; empty: an older version wrote the trial.
+        was_measured_before: copied from this machine's store.
     """
 
     number: int
@@ -120,11 +116,11 @@ class Trial:
 
     @property
     def worker_times_s(self) -> tuple[float, ...]:
-        """The time in each worker that measured it, seconds; empty: it was not measured."""
+        """The time in each worker, seconds; empty: it was not measured."""
         return self.workers_s or (() if self.time_s is None else (self.time_s,))
 
     def costs(self) -> tuple[float, float, float]:
-        """Give what is to be small: peak (bytes), time (s), 1 - agreement (0 where there is none).
+        """Return what is minimized: peak (bytes), time (s), 1 - agreement (0 without a reference).
 
         Raises:
             ValueError: it was not measured.
@@ -138,19 +134,24 @@ class Trial:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Give the fields by name, as JSON for programs: messages by code and in English."""
+        """Return the fields by name for JSON that programs read: messages by code, in English."""
+        return self._to_dict(message_to_dict)
+
+    def to_kept(self) -> dict[str, object]:
+        """Return the fields by name for JSON that `read_trial` reads: messages with parameters."""
+        return self._to_dict(lambda message: message.to_json())
+
+    def _to_dict(self, write: Callable[[Message], object]) -> dict[str, object]:
+        """Return the fields by name, and the messages as a function writes them."""
         return {
             **asdict(self),
             "settings": self.settings.to_dict(),
-            "warnings": [message_to_dict(one) for one in self.warnings],
-            "failure": None if self.failure is None else message_to_dict(self.failure),
+            "warnings": [write(one) for one in self.warnings],
+            "failure": None if self.failure is None else write(self.failure),
         }
 
     def public(self) -> Trial:
-        """Return the trial as a page's reader may have it.
-
-        Files by name, and messages without places.
-        """
+        """Return the trial for visitors of a page: files by name, messages without paths."""
         pictures = tuple(
             replace(
                 one,
@@ -166,33 +167,24 @@ class Trial:
             failure=None if self.failure is None else self.failure.public(),
         )
 
-    def to_kept(self) -> dict[str, object]:
-        """Give the fields by name, as JSON that keeps messages whole."""
-        return {
-            **asdict(self),
-            "settings": self.settings.to_dict(),
-            "warnings": [one.to_json() for one in self.warnings],
-            "failure": None if self.failure is None else self.failure.to_json(),
-        }
-
 
 def read_trial(content: object) -> Trial:
-    """Read what `to_dict` or `to_kept` gave; an older version's too, whose messages are sentences.
+    """Read what `to_dict` or `to_kept` returned, also of older versions, with messages as text.
 
     Raises:
-        SettingsError: it is none of ours, or of another version; with every problem.
+        SettingsError: it is not a trial, or of another version; lists every problem.
     """
     if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
-        raise SettingsError([_no_trial(content)])
+        raise SettingsError([_not_a_trial(content)])
     pictures = content.get("pictures", ())
     if not isinstance(pictures, list | tuple):
-        raise SettingsError([_unfit("pictures", pictures)])
+        raise SettingsError([_invalid("pictures", pictures)])
     settings = build_settings(content["settings"])
-    parts = [_made(PictureTrial, one) for one in pictures]
+    parts = [_build(PictureTrial, one) for one in pictures]
     said = {
         name: _read_messages(content[name]) for name in ("warnings", "failure") if name in content
     }
-    trial = _made(Trial, {**content, **said, "settings": settings, "pictures": parts})
+    trial = _build(Trial, {**content, **said, "settings": settings, "pictures": parts})
     if trial.is_measured and 0 in (trial.peak_bytes, *trial.worker_times_s, trial.time_s):
         raise SettingsError([Message("a trial's time_s and peak_bytes cannot be 0")])
     shares = (trial.agreement, trial.boundary_f, trial.mae)
@@ -204,7 +196,7 @@ def read_trial(content: object) -> Trial:
 
 
 def _read_messages(content: object) -> object:
-    """Return messages as they were kept; what is none is returned as it is, and does not fit."""
+    """Return stored messages; other content is returned unchanged, and `_fits` refuses it."""
     if isinstance(content, list | tuple):
         return [_read_messages(one) for one in content]
     try:
@@ -213,17 +205,17 @@ def _read_messages(content: object) -> object:
         return content
 
 
-def _made(kind: type[_Read], content: object) -> _Read:
-    """Make a value of its fields by name, as JSON has them.
+def _build(kind: type[_Read], content: object) -> _Read:
+    """Build a dataclass from its fields in JSON.
 
     Raises:
-        SettingsError: one is missing, unknown, or cannot stand there.
+        SettingsError: a field is missing, unknown or invalid.
     """
     if not isinstance(content, dict):
-        raise SettingsError([_no_trial(content)])
+        raise SettingsError([_not_a_trial(content)])
     types = {item.name: str(item.type) for item in fields(kind)}  # type: ignore[arg-type]  # both are dataclasses
     problems = [
-        _unfit(name, value)
+        _invalid(name, value)
         for name, value in content.items()
         if not _fits(types.get(name, ""), value)
     ]
@@ -241,44 +233,41 @@ def _made(kind: type[_Read], content: object) -> _Read:
         ) from error
 
 
-def _no_trial(content: object) -> Message:
-    """Return that something is no trial."""
-    return Message("no trial can be read of {content}", content=reprlib.repr(content))
+def _not_a_trial(content: object) -> Message:
+    """Return that some content is not a trial."""
+    return Message("{content} is not a trial", content=reprlib.repr(content))
 
 
-def _unfit(name: str, value: object) -> Message:
-    """Return that a value cannot stand in a trial's field."""
+def _invalid(name: str, value: object) -> Message:
+    """Return that a field of a trial has an invalid value."""
     return Message("a trial's {field} cannot be {value}", field=name, value=reprlib.repr(value))
 
 
 def _fits(declared: str, value: object) -> bool:
-    """Tell whether a value may stand in a field of a type.
-
-    Of a type that is not listed, any may.
-    """
+    """Return whether a value is valid for a declared type; types that are not listed take any."""
     kind, is_optional, _ = declared.partition(" |")  # of None
     fits = _FITS.get(kind)
     return fits is None or (value is None and bool(is_optional)) or fits(value)
 
 
 def _is_figure(value: object) -> bool:
-    """Tell whether it is a number that something was measured to be: finite, and not below 0."""
+    """Return whether a value can be a measured figure: a finite number, not negative."""
     return (
         type(value) in (int, float)
-        and 0 <= cast("float", value) < _MOST
-        and (value == 0 or cast("float", value) >= _LEAST)
+        and 0 <= cast("float", value) < _MAX_FIGURE
+        and (value == 0 or cast("float", value) >= _MIN_FIGURE)
     )
 
 
 def _is_list(value: object, fits: Callable[[object], bool]) -> bool:
-    """Tell whether it is a list, or a tuple, of what fits."""
+    """Return whether a value is a list or tuple of valid items."""
     return isinstance(value, list | tuple) and all(fits(one) for one in value)
 
 
 # By the type as it is declared.
 _FITS: dict[str, Callable[[object], bool]] = {
     "bool": lambda value: isinstance(value, bool),
-    "int": lambda value: type(value) is int and 0 <= value < _MOST,
+    "int": lambda value: type(value) is int and 0 <= value < _MAX_FIGURE,
     "float": _is_figure,
     "str": lambda value: isinstance(value, str),
     "dict[str, Value]": lambda value: isinstance(value, dict),
@@ -289,12 +278,12 @@ _FITS: dict[str, Callable[[object], bool]] = {
 
 
 def settings_key(settings: Settings) -> str:
-    """Write settings as one line of JSON: equal settings, equal keys."""
+    """Return settings as one line of JSON; equal settings have equal keys."""
     return json.dumps(settings.to_dict(), sort_keys=True)
 
 
 def figures_of(trial: Trial) -> Message:
-    """Write a measured trial's figures: `161 MiB, 88 ms, agreement 0.986`."""
+    """Return the figures of a measured trial: `161 MiB, 88 ms, agreement 0.986`."""
     peak, time = format_bytes(trial.peak_bytes), format_seconds(trial.time_s)
     if trial.agreement is None:
         return Message("{figures}", figures=join_parts([peak, time]))
@@ -307,22 +296,19 @@ def figures_of(trial: Trial) -> Message:
 
 
 def differing_knobs(trials: Sequence[Settings]) -> tuple[str, ...]:
-    """Name the knobs in which settings differ from each other, in the knobs' order."""
+    """Return the names of the knobs in which settings differ, in the order of the knobs."""
     dicts = [settings.to_dict() for settings in trials]
     return tuple(name for name in KNOBS if len({json.dumps(one[name]) for one in dicts}) > 1)
 
 
 def label_of(settings: Settings, names: Sequence[str]) -> Message:
-    """Tell a setting by some of its knobs, those that its engine has.
-
-    `openvino · int8 · 256 px`.
-    """
+    """Return a label of some knobs that the engine supports: `openvino · int8 · 256 px`."""
     words = [_word(name, settings) for name in names if is_honoured(name, settings.engine)]
     return Message("{setting}", setting=join_parts(words or [settings.engine], " · "))
 
 
 def _word(name: str, settings: Settings) -> Parameter:
-    """Tell one knob's value."""
+    """Return the value of one knob in words."""
     value = settings.to_dict()[name]
     if name in _WORDS:
         return _WORDS[name](value)
@@ -345,12 +331,12 @@ def plain_name(name: str) -> str:
 
 
 def _threads(count: int) -> Message:
-    """Tell how many threads."""
+    """Return a number of threads in words."""
     return plural("1 thread", "{n} threads", n=count) if count else Message("all threads")
 
 
 def _limit(size: int | None) -> Message:
-    """Tell a memory limit."""
+    """Return a memory limit in words."""
     return Message("memory limit {size:bytes}", size=size) if size else Message("no memory limit")
 
 
@@ -369,5 +355,5 @@ _WORDS: dict[str, Callable[[Any], Parameter]] = {
 }
 
 
-# Knobs that are told by their number.
+# Knobs whose label contains their number.
 NUMBERED = tuple(name for name in KNOBS if type_of(name) in (int, float) and name not in _WORDS)
