@@ -179,7 +179,7 @@ def test_who_asks_during_a_timing_follows_it(
 
     monkeypatch.setattr(system_tab, "_time_all", time_all)
     monkeypatch.setattr(system_tab, "machine_here", lambda: machine)
-    monkeypatch.setattr(system_tab, "FOLLOW_EVERY_S", 0.01)
+    monkeypatch.setattr(system_tab, "FOLLOW_INTERVAL_S", 0.01)
     lane = cast("Lane[RunnerSlot]", SimpleNamespace(slots=[None]))
     visitors = SimpleNamespace(of=lambda language: SimpleNamespace(language=language))
     folder = SimpleNamespace(new_job=lambda: tmp_path)
