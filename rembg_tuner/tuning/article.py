@@ -137,27 +137,32 @@ def measure_article(
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-article-") as folder:
         runs = _run_rows(picture, {**settings, **composed}, Path(folder), rounds, log)
         stars = _stars(runs, settings, Path(folder), is_stand_in=is_stand_in)
-    busy = distinct(
-        one for taken in runs.values() for run in taken for one in run.warnings if is_busy([one])
-    )
-    for one in busy:
-        log(f"warning: {one}")
+    busy = _log_busy(runs, log)
     rest = runs.pop(_STAND_IN_RUN, None)
     first = next(name for name in ARTICLE_ROWS + OUR_ROWS if name in runs)
     table = ArticleTable(
         rows=tuple(
-            _row(name, runs[name], stars.get(name), rest if name == "article-default" else None)
-            if name in runs
-            else ArticleRow(name=name, why_not=missing[name])
+            ArticleRow(name=name, why_not=missing[name])
+            if name in missing
+            else _row(name, runs[name], stars.get(name), rest if name == ARTICLE_ROWS[0] else None)
             for name in ARTICLE_ROWS + OUR_ROWS
         ),
         first=first,
         is_real=first == "article-default" and not is_stand_in and _is_released(settings[first]),
         is_stand_in=is_stand_in,
         verdict=Message(""),
-        busy=tuple(map(str, busy)),
+        busy=busy,
     )
     return replace(table, verdict=verdict_of(table))
+
+
+def _log_busy(runs: dict[str, list[Result]], log: Callable[[str], None]) -> tuple[str, ...]:
+    """Log and return the warnings that the machine was busy."""
+    warnings = distinct(one for taken in runs.values() for run in taken for one in run.warnings)
+    texts = tuple(str(one) for one in warnings if is_busy([one]))
+    for text in texts:
+        log(f"warning: {text}")
+    return texts
 
 
 def _find_rows(log: Callable[[str], None]) -> tuple[dict[str, Settings], dict[str, Message]]:

@@ -109,13 +109,7 @@ def make_grid(axes: Axes, base: Settings, machine: Machine) -> Grid:
     if not settings:
         problems = dict.fromkeys(text for texts in found.reasons.values() for text in texts)
         raise SettingsError(list(problems) or [Message("the axes make no setting")])
-    unused = [
-        _unused_text(name, value, reasons)
-        for name, values in axes.items()
-        for value in values
-        if not _is_used(name, value, settings)
-        and (reasons := found.reasons.get((name, value)) or _unsupported(name, settings))
-    ]
+    unused = _unused_texts(axes, settings, found.reasons)
     return Grid(settings=settings, left_out=(*unused, *found.duplicate_texts()))
 
 
@@ -153,14 +147,24 @@ def _unsupported(name: str, settings: Iterable[Settings]) -> list[Message]:
     return [unhonoured_reason(name, engine) for engine in engines if not is_honoured(name, engine)]
 
 
-def _unused_text(name: str, value: Value, reasons: Iterable[Message]) -> Message:
-    """Return that no setting has a value, with the reasons."""
-    return Message(
-        "{knob} {value} is not possible here: {reasons}",
-        knob=Term(name, "knob"),
-        value=value_term(value),
-        reasons=join_parts(reasons, "; "),
-    )
+def _unused_texts(
+    axes: Axes,
+    settings: Sequence[Settings],
+    refused: Mapping[tuple[str, Value], Iterable[Message]],
+) -> list[Message]:
+    """Return a sentence for each axis value that no setting has, with the reasons."""
+    return [
+        Message(
+            "{knob} {value} is not possible here: {reasons}",
+            knob=Term(name, "knob"),
+            value=value_term(value),
+            reasons=join_parts(reasons, "; "),
+        )
+        for name, values in axes.items()
+        for value in values
+        if not _is_used(name, value, settings)
+        and (reasons := refused.get((name, value)) or _unsupported(name, settings))
+    ]
 
 
 class _Builder:
@@ -184,13 +188,8 @@ class _Builder:
         settings = _build(base, chosen)
         if settings in self._seen:
             return
-        refusals = check(settings, self._machine)
-        # Without its engine, nothing else about a setting can be checked.
-        for refusal in [one for one in refusals if one.knob == "engine"] or refusals:
-            knobs = [name for name in (refusal.knob, *refusal.related) if name in chosen]
-            for name in knobs or chosen:
-                self.reasons.setdefault((name, chosen[name]), {})[_axis_reason(refusal)] = None
-        if refusals:
+        if refusals := check(settings, self._machine):
+            self._add_reasons(refusals, chosen)
             return
         self._seen.add(settings)
         others = (getattr(settings, name) for name, knob in KNOBS.items() if not knob.reload)
@@ -202,6 +201,14 @@ class _Builder:
                 (name, ours[name], theirs[name]) for name in KNOBS if ours[name] != theirs[name]
             )
             self._duplicates.setdefault(difference, {})[settings.engine] = None
+
+    def _add_reasons(self, refusals: Sequence[Refusal], chosen: dict[str, Value]) -> None:
+        """Add the reasons why a combination cannot run, by the values that cause them."""
+        # Without its engine, nothing else about a setting can be checked.
+        for refusal in [one for one in refusals if one.knob == "engine"] or refusals:
+            knobs = [name for name in (refusal.knob, *refusal.related) if name in chosen]
+            for name in knobs or chosen:
+                self.reasons.setdefault((name, chosen[name]), {})[_axis_reason(refusal)] = None
 
     def duplicate_texts(self) -> list[Message]:
         """Return a sentence for each value that means the same as another one.

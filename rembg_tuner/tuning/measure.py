@@ -14,6 +14,7 @@ from rembg_tuner.runtime.fresh import run_fresh
 from rembg_tuner.runtime.meter import OwnLoad
 from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.results import Failure, Result, distinct, setting_peak_bytes
+from rembg_tuner.tuning.reference import jobs_of
 from rembg_tuner.tuning.stats import summarise
 from rembg_tuner.tuning.trials import PictureTrial, Trial
 from rembg_tuner.worker.pipeline import Job
@@ -111,14 +112,7 @@ def measure_trial(
     Returns:
         The trial with its figures or its failure.
     """
-    jobs = [
-        Job(
-            input=str(path),
-            output=str(context.folder / f"trial-{number}-{i}.png"),
-            max_pixels=context.max_pixels.get(str(path)),
-        )
-        for i, path in enumerate(context.pictures)
-    ]
+    jobs = jobs_of(context.pictures, context.folder / f"trial-{number}", context.max_pixels)
     try:
         runs = runner.measure([jobs[0], *(jobs * context.rounds)], settings)
         if (failure := first_failure(runs)) is not None:
@@ -171,20 +165,7 @@ def trial_of(
         comparisons: for each picture its comparison with the reference, and its thumbnail.
         excluded: pictures left out of the averages.
     """
-    timed, last, count = results[1:], results[-1], len(comparisons)
-    parts = tuple(
-        PictureTrial(
-            input=timed[i].input,
-            times_s=tuple(run.total_s for run in timed[i::count]),
-            mae=compared.mae,
-            iou=compared.iou,
-            boundary_f=compared.boundary_f,
-            has_foreground=compared.has_foreground and timed[i].input not in excluded,
-            thumbnail=thumbnail,
-            small_matte=compared.small_matte,
-        )
-        for i, (compared, thumbnail) in enumerate(comparisons)
-    )
+    parts, last = _picture_trials(results[1:], comparisons, excluded), results[-1]
     judged = [one for one in parts if one.has_foreground]
     trial = _with_times(
         Trial(
@@ -205,6 +186,27 @@ def trial_of(
         )
     )
     return replace(trial, workers_s=trial.worker_times_s)
+
+
+def _picture_trials(
+    timed: Sequence[Result],
+    comparisons: Sequence[tuple[Comparison, str | None]],
+    excluded: frozenset[str],
+) -> tuple[PictureTrial, ...]:
+    """Return the figures of each picture; see `trial_of`."""
+    return tuple(
+        PictureTrial(
+            input=timed[i].input,
+            times_s=tuple(run.total_s for run in timed[i :: len(comparisons)]),
+            mae=compared.mae,
+            iou=compared.iou,
+            boundary_f=compared.boundary_f,
+            has_foreground=compared.has_foreground and timed[i].input not in excluded,
+            thumbnail=thumbnail,
+            small_matte=compared.small_matte,
+        )
+        for i, (compared, thumbnail) in enumerate(comparisons)
+    )
 
 
 def _with_times(trial: Trial) -> Trial:

@@ -11,7 +11,7 @@ from rembg_tuner.tuning.stats import repeatability_of
 from rembg_tuner.tuning.trials import differing_knobs, figures_of, label_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rembg_tuner.tuning.budgets import Budgets
     from rembg_tuner.tuning.trials import Trial
@@ -295,21 +295,35 @@ def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[
     if it costs more. A trial is returned once.
     """
     front = [measured[i] for i in front_of([trial.costs() for trial in measured])]
-    steps: list[Step] = []
-    for axis, budget in enumerate(_AXES):
-        here = chosen.costs()[axis]
-        far = [t for t in front if _differs(t, chosen, axis) and budgets.keeps_others(t, axis)]
-        up = [t for t in far if t.costs()[axis] > here and _gains(t, chosen, axis)]
-        down = [t for t in far if t.costs()[axis] < here]
-        words = ("less", "more") if budget == "agreement" else ("more", "less")
-        for trials, nearest_of, word in ((up, min, words[0]), (down, max, words[1])):
-            if trials:
-                nearest = nearest_of(trials, key=lambda t: t.costs()[axis])
-                equal = [one for one in trials if not _differs(one, nearest, axis)]
-                step = min([nearest, *equal], key=_cost)
-                text = _step_text(step, chosen, budget, word)
-                steps.append(Step(trial=step.number, budget=budget, direction=word, text=text))
+    steps = [
+        step for axis in range(len(_AXES)) for step in _axis_steps(chosen, front, budgets, axis)
+    ]
     return tuple({step.trial: step for step in reversed(steps)}.values())[::-1]
+
+
+def _axis_steps(
+    chosen: Trial, front: Sequence[Trial], budgets: Budgets, axis: int
+) -> Iterator[Step]:
+    """Yield the next trials with more and less on one axis; see `_steps`."""
+    here, budget = chosen.costs()[axis], _AXES[axis]
+    far = [t for t in front if _differs(t, chosen, axis) and budgets.keeps_others(t, axis)]
+    up = [t for t in far if t.costs()[axis] > here and _gains(t, chosen, axis)]
+    down = [t for t in far if t.costs()[axis] < here]
+    words = ("less", "more") if budget == "agreement" else ("more", "less")
+    for trials, word in zip((up, down), words, strict=True):
+        trial = _nearest_on(trials, axis, here)
+        if trial is not None:
+            text = _step_text(trial, chosen, budget, word)
+            yield Step(trial=trial.number, budget=budget, direction=word, text=text)
+
+
+def _nearest_on(trials: Sequence[Trial], axis: int, here: float) -> Trial | None:
+    """Return the trial nearest to a value on an axis, the cheapest of equal ones; None: no trials."""
+    if not trials:
+        return None
+    nearest = min(trials, key=lambda trial: abs(trial.costs()[axis] - here))
+    equal = [one for one in trials if not _differs(one, nearest, axis)]
+    return min([nearest, *equal], key=_cost)
 
 
 def _differs(trial: Trial, other: Trial, axis: int) -> bool:

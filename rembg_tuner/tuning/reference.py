@@ -145,6 +145,14 @@ def find_masks(reference: str, pictures: Sequence[Path], comparer: Comparer) -> 
     return masks
 
 
+def jobs_of(pictures: Sequence[Path], stem: Path, max_pixels: Mapping[str, int]) -> list[Job]:
+    """Return a job for each picture; cut-outs are named by a stem and the picture's index."""
+    return [
+        Job(input=str(path), output=f"{stem}-{i}.png", max_pixels=max_pixels.get(str(path)))
+        for i, path in enumerate(pictures)
+    ]
+
+
 def make_reference(
     pictures: Sequence[Path],
     settings: Settings,
@@ -167,14 +175,7 @@ def make_reference(
     Raises:
         OutputError: a picture could not be cut out.
     """
-    jobs = [
-        Job(
-            input=str(path),
-            output=str(folder / f"reference-{i}.png"),
-            max_pixels=max_pixels.get(str(path)),
-        )
-        for i, path in enumerate(pictures)
-    ]
+    jobs = jobs_of(pictures, folder / "reference", max_pixels)
     runs = runner.measure(jobs, settings)
     for run in runs:
         if isinstance(run, Failure):

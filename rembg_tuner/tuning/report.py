@@ -145,12 +145,7 @@ def _describe_method(sweep: Sweep, plan: Plan, *, is_public: bool) -> list[str]:
     pictures = plural("{n} picture", "{n:,} pictures", n=len(plan.pictures))
     repeated = sum(max(0, len(trial.worker_times_s) - 1) for trial in sweep.trials)
     again = plural("{n} more worker", "{n:,} more workers", n=repeated)
-    excluded = dict.fromkeys(
-        Path(part.input).name if is_public else part.input
-        for trial in sweep.trials
-        for part in trial.pictures
-        if not part.has_foreground
-    )
+    excluded = _excluded_pictures(sweep.trials, is_public=is_public)
     sentences = (
         f"Each setting ran in its own worker process: one warm-up, which is not counted, then"
         f" {runs} of each of {pictures} in turn; the order of the settings was {order} with seed"
@@ -169,6 +164,14 @@ def _describe_method(sweep: Sweep, plan: Plan, *, is_public: bool) -> list[str]:
         and f"Left out of the averages because they have no clear foreground: {', '.join(excluded)}.",
     )
     return [one for one in sentences if isinstance(one, str)]
+
+
+def _excluded_pictures(trials: Sequence[Trial], *, is_public: bool) -> list[str]:
+    """Return the pictures that are left out of the averages."""
+    paths = dict.fromkeys(
+        part.input for trial in trials for part in trial.pictures if not part.has_foreground
+    )
+    return [Path(path).name if is_public else path for path in paths]
 
 
 def busy_text(trials: Sequence[Trial]) -> Message | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import optuna
 
     from rembg_tuner.settings.settings import Settings, Value
+    from rembg_tuner.tuning.plan import Plan
     from rembg_tuner.tuning.trials import Trial
 
 _STARTUP_SHARE = 0.4  # of the trials: spread over the grid before Optuna models it
@@ -151,3 +152,10 @@ class GuidedSearch:
             else:
                 distance += abs(values.index(one) - values.index(other)) / (len(values) - 1)
         return distance
+
+
+def make_search(plan: Plan, grid: Sequence[Settings]) -> Search:
+    """Return the search of a plan."""
+    if plan.trials is None:
+        return WholeGrid(grid, plan.seed)
+    return GuidedSearch(grid, plan.axes, trials=plan.count(), seed=plan.seed)

@@ -18,7 +18,7 @@ from rembg_tuner.tuning.folder import take_folder, written_plan
 from rembg_tuner.tuning.measure import SweepContext, join_workers, measure_trial
 from rembg_tuner.tuning.recommend import contenders
 from rembg_tuner.tuning.reference import Reference, find_masks, make_reference
-from rembg_tuner.tuning.search import GuidedSearch, WholeGrid
+from rembg_tuner.tuning.search import make_search
 from rembg_tuner.tuning.stats import CONFIRMING, left_range_s
 from rembg_tuner.tuning.store import STORE_FILE, TrialStore, copy_trial, with_inputs
 
@@ -70,22 +70,18 @@ def open_sweep(
     key, count = plan_context(plan, masks, machine, runner.slots), plan.count()
     record = {**plan.to_dict(), "planned": count, "context": key, "environment": environment}
     with written_plan(record, folder):
-        reference = _reference(plan, masks, runner, folder)
-    sweep = Sweep(
-        search=(
-            WholeGrid(grid, plan.seed)
-            if plan.trials is None
-            else GuidedSearch(grid, plan.axes, trials=count, seed=plan.seed)
-        ),
-        planned=count,
-        context=SweepContext(
+        context = SweepContext(
             pictures=plan.pictures,
-            reference=reference,
+            reference=_reference(plan, masks, runner, folder),
             folder=folder,
             rounds=plan.rounds,
             comparer=comparer,
             max_pixels=plan.pixel_limits(),
-        ),
+        )
+    sweep = Sweep(
+        search=make_search(plan, grid),
+        planned=count,
+        context=context,
         runner=runner,
         context_key=key,
         own=TrialStore(folder / STORE_FILE, machine=machine),

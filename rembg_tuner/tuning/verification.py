@@ -128,16 +128,7 @@ def verify(
         comparer=comparer,
         rounds=request.rounds,
     )
-    trial = measure_trial(0, settings, context, runner)
-    if not trial.is_measured:
-        raise OutputError(
-            Message(
-                "preset {name} does not run here: {reason}",
-                code="preset_does_not_run",
-                name=preset.name,
-                reason=trial.failure,
-            )
-        )
+    trial = _measure(settings, context, runner)
     found = _figures(record, trial, warnings)
     unkept = _keep(record, settings, trial, found)
     return Verification(
@@ -149,6 +140,25 @@ def verify(
         checks=compare_with_record(record, found, request.ranges, elsewhere=elsewhere),
         elsewhere=elsewhere,
         ranges=request.ranges,
+    )
+
+
+def _measure(settings: Settings, context: SweepContext, runner: TrialRunner) -> Trial:
+    """Measure a preset, whose name is that of the reference.
+
+    Raises:
+        OutputError: it does not run.
+    """
+    trial = measure_trial(0, settings, context, runner)
+    if trial.is_measured:
+        return trial
+    raise OutputError(
+        Message(
+            "preset {name} does not run here: {reason}",
+            code="preset_does_not_run",
+            name=context.reference.name,
+            reason=trial.failure,
+        )
     )
 
 
@@ -212,8 +222,6 @@ def find_pictures(name: str, record: Record, given: Sequence[Path]) -> list[Path
         OutputError: a picture of the bench cannot be written.
     """
     files = {_digest(path): path for path in given}  # refuses unreadable ones for any record
-    names = _picture_names(record)
-    is_of_bench = _is_of_bench(record)
     if not record.pictures and record.picture == OWN_PICTURES:
         problem = Message(
             "the record of preset {name} does not name its pictures: an older version wrote it;"
@@ -221,15 +229,8 @@ def find_pictures(name: str, record: Record, given: Sequence[Path]) -> list[Path
             code="record_without_pictures",
             name=name,
         )
-    elif is_of_bench and (unknown := [one for one in names if one not in _BENCH_PICTURES]):
-        problem = Message(
-            "the record of preset {name} names pictures that this version cannot make: {pictures}",
-            code="record_pictures_unknown",
-            name=name,
-            pictures=join_parts(unknown),
-        )
-    elif is_of_bench:
-        return [_BENCH_PICTURES[one].make() for one in names]
+    elif _is_of_bench(record):
+        return _make_bench_pictures(name, _picture_names(record))
     elif missing := [one.name for one in record.pictures if one.sha256 not in files]:
         problem = Message(
             "the unchanged pictures that preset {name} was measured on are needed; missing:"
@@ -241,6 +242,24 @@ def find_pictures(name: str, record: Record, given: Sequence[Path]) -> list[Path
     else:
         return [files[str(one.sha256)] for one in record.pictures]
     raise SettingsError([problem])
+
+
+def _make_bench_pictures(name: str, pictures: list[str]) -> list[Path]:
+    """Make the pictures of the bench that a record names.
+
+    Raises:
+        SettingsError: this version does not have one of them.
+    """
+    unknown = [one for one in pictures if one not in _BENCH_PICTURES]
+    if unknown:
+        problem = Message(
+            "the record of preset {name} names pictures that this version cannot make: {pictures}",
+            code="record_pictures_unknown",
+            name=name,
+            pictures=join_parts(unknown),
+        )
+        raise SettingsError([problem])
+    return [_BENCH_PICTURES[one].make() for one in pictures]
 
 
 def _digest(path: Path) -> str:
