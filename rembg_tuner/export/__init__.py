@@ -1,1 +1,1 @@
-"""Files and commands that run a setting outside this program."""
+"""Export a setting as files and commands that run outside this program."""

@@ -55,7 +55,7 @@ def write_rembg(request: ExportRequest) -> Export:
 
 
 def write_env(request: ExportRequest) -> Export:
-    """Write an env file for rembg tuner, and for rembg."""
+    """Write an env file for rembg tuner and for rembg."""
     settings = request.settings
     threads = (
         "# For rembg: it uses this as ONNX Runtime's intra-op and inter-op threads\n"
@@ -91,7 +91,7 @@ def write_preset(request: ExportRequest) -> Export:
 
 
 def preset_entry(settings: Settings, measured: Measured | None) -> dict[str, object]:
-    """Return a preset as presets.yaml has it."""
+    """Return a preset's entry in presets.yaml."""
     entry: dict[str, object] = {
         "for": "found by rembg tuner",
         "settings": {
@@ -107,7 +107,7 @@ def preset_entry(settings: Settings, measured: Measured | None) -> dict[str, obj
 
 
 def _record_of(settings: Settings, measured: Measured) -> dict[str, object]:
-    """Return the figures as a preset's record has them."""
+    """Return the measured figures in the form of a preset's record."""
     record: dict[str, object] = {
         "date": measured.date,
         "cpu": measured.cpu,

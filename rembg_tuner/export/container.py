@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rembg_tuner.export.values import Export, ExportRequest, Measured
 
 IDLE_BYTES = 160 * MIB  # the web process after a day of use: benchmarks/page.py
-MEMORY_MARGIN = 0.25  # above the measured peak, for larger pictures and the allocator's variation
+MEMORY_MARGIN = 0.25  # above the reservation, for larger pictures and the allocator's variation
 _STEP = 32 * MIB
 _HEALTH = (
     "python",
@@ -167,7 +167,7 @@ def _dockerfile_text(request: ExportRequest) -> tuple[str, list[Message]]:
             )
         )
     measured = request.measured and replace(request.measured, pictures=())  # not in an image
-    preset = json.dumps({request.name: preset_entry(settings, measured)})  # JSON is YAML, on a line
+    preset = json.dumps({request.name: preset_entry(settings, measured)})  # JSON is YAML in 1 line
     model = settings.model
     text = _DOCKERFILE.substitute(
         extra=settings.engine_spec.image_install,
@@ -192,7 +192,7 @@ def _dockerfile_text(request: ExportRequest) -> tuple[str, list[Message]]:
 
 
 def _own_file(request: ExportRequest) -> str | None:
-    """Return the model's file if an image cannot download it; None: it can."""
+    """Return the model's file if an image cannot download it; None: an image can."""
     settings, measured = request.settings, request.measured
     entry = read_catalogue().get(settings.model)
     if entry is None:

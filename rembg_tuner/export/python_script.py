@@ -1,4 +1,4 @@
-"""A Python script that needs its engine, numpy and Pillow, but not this program."""
+"""Write a Python script that needs its engine, numpy and Pillow, but not this program."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings.settings import Settings
 
-# Constants of the script whose name is not their knob's in capitals.
+# Constants of the script whose name is not the knob's name in upper case.
 _CONSTANTS = {
     "network_size": "SIDE",
     "intra_op_threads": "THREADS",
     "execution_mode": "IS_PARALLEL",
 }
-# Knobs without a constant: the model's file, and those that other notes are about.
+# Knobs without a constant: the model's file, and those reported in other notes.
 _WITHOUT_CONSTANT = {"model", "engine", "precision", "timeout_s", "memory_limit_bytes"}
 
 _HEAD = '''# /// script
@@ -89,7 +89,7 @@ if __name__ == "__main__":
 
 
 def write_python(request: ExportRequest) -> Export:
-    """Write a script that does not need this program.
+    """Write a script that runs without this program.
 
     Raises:
         SettingsError: the script does not support the engine, focus, or the model's output.
@@ -161,7 +161,7 @@ def _engine_part(settings: Settings) -> Script:
 
 
 def _with_concrete_precision(settings: Settings) -> tuple[Settings, list[Message]]:
-    """Replace precision auto with the format that it means on this machine, and note that."""
+    """Replace precision auto with the format that it selects on this machine, and add a note."""
     if settings.precision != "auto":
         return settings, []
     resolved = resolve(settings, read_machine())
@@ -177,7 +177,7 @@ def _graph_of(settings: Settings, model: ModelSpec) -> tuple[str, str]:
     path = Path(model.path)
     if settings.network_size in (0, model.side):
         return model.path, path.name
-    # Some graphs contain fixed sizes: the copy in the cache computes them, and has been run once.
+    # Some graphs contain fixed sizes. The copy in the cache has the new size and was tested.
     ready = prepare(
         settings, model, open_cache()[0], is_cancelled=lambda: False, on_start=lambda: None
     )
@@ -185,7 +185,7 @@ def _graph_of(settings: Settings, model: ModelSpec) -> tuple[str, str]:
 
 
 def _constants(settings: Settings, model: ModelSpec) -> dict[str, object]:
-    """Return every constant that a script may use, by its name."""
+    """Return the constants that a script may use, by name."""
     knobs = {
         name.upper(): value
         for name, value in settings.to_dict().items()
@@ -203,7 +203,10 @@ def _constants(settings: Settings, model: ModelSpec) -> dict[str, object]:
 
 
 def _dependencies(settings: Settings, part: Script) -> tuple[list[str], list[Message]]:
-    """Return the script's requirements with the versions installed here, and a note on others."""
+    """Return the script's requirements, and a note on each package that is not installed.
+
+    Installed packages are required in the installed version.
+    """
     requirements: list[str] = []
     notes: list[Message] = []
     for name in (*part.packages[settings.provider], "numpy", "pillow"):

@@ -36,10 +36,10 @@ def export(
     """Write the file or command that runs a setting.
 
     Args:
-        settings: to run.
+        settings: the setting.
         target: one of `TARGETS`.
         measured: the setting's figures on this machine; None: not measured.
-        name: of the preset that contains the setting.
+        name: name of the preset that contains the setting.
 
     Raises:
         SettingsError: the target is unknown, does not support the setting, or needs a measurement.

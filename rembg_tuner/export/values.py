@@ -1,4 +1,4 @@
-"""The values of an export: the request, the measured figures, and the exported text."""
+"""Define the values of an export: the request, the measured figures, and the exported text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,12 @@ class Measured:
     """The measured figures of a setting.
 
     Attributes:
+        peak_bytes: peak RSS, bytes.
+        time_s: median time of a run, seconds.
         n: number of timed runs.
+        date: of the measurement.
+        cpu: the CPU's name.
+        cores: number of CPUs.
         picture: description of the picture.
         precision: the number format of the runs; empty: not recorded.
         cpu_formats: the number formats that the CPU has instructions for; None: unknown.
@@ -70,9 +75,9 @@ class Export:
         target: one of `TARGETS`.
         file_name: its usual name.
         text: its content.
-        notes: what it does not support, and advice, each a sentence.
+        notes: unsupported settings and advice, one sentence each.
         files: the local paths in the text.
-        beside: files that it needs in its own folder: the name there, and the path here.
+        beside: files to copy into the text's folder: the name there, and the local path.
     """
 
     target: str
@@ -83,7 +88,7 @@ class Export:
     beside: tuple[tuple[str, str], ...] = ()
 
     def beside_notes(self) -> list[Message]:
-        """Return the files to copy into the text's folder, each as a sentence."""
+        """Return a sentence for each file to copy into the text's folder."""
         return [
             Message(
                 "copy {path} into the folder of {file} as {name}",
@@ -117,7 +122,7 @@ def make_export(
 
 
 def limit_notes(settings: Settings) -> list[Message]:
-    """Return a note that a command or a script does not enforce a setting's limits."""
+    """Return a note on the setting's limits, which a command or a script does not enforce."""
     limits = [Term(name, "knob") for name in _LIMITS if name in settings.changed()]
     if not limits:
         return []
@@ -133,9 +138,9 @@ def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
     """Return a measured trial's figures.
 
     Args:
-        trial: of a sweep.
+        trial: a trial of a sweep.
         environment: the machine's cpu and cores, the engines' versions, and the sweep's date, which
-            is used for a trial without its own.
+            is used for a trial without a date.
 
     Raises:
         ValueError: the trial was not measured.
@@ -165,14 +170,14 @@ def measured_of_trial(trial: Trial, environment: Mapping[str, str]) -> Measured:
 
 
 def _cpu_formats(environment: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the number formats of a sweep's CPU; None: it ran on another machine."""
+    """Return the number formats of the sweep's CPU; None: the sweep ran on another machine."""
     host = read_host()
     there = (environment.get("cpu"), environment.get("cores"))
     return host.fast_formats if there == (host.cpu, str(host.usable_cpus)) else None
 
 
 def _recorded_pictures(pictures: Sequence[PictureTrial]) -> tuple[RecordedPicture, ...]:
-    """Return the records of a trial's pictures; empty: a file or a matte is missing."""
+    """Return the records of a trial's pictures; empty if a file or a matte is missing."""
     found = []
     for one in pictures:
         path = Path(one.input)

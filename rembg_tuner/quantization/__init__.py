@@ -1,7 +1,5 @@
-"""Make a model's int8 form that keeps the picture.
+"""Create the int8 form of a model: calibration, search, measurement of the agreement, record.
 
-Calibrate, find what must stay in floats, tell the cost.
-
-`models quantize` is its command. It wants the extra `[quantize]`, and is never imported by a page
-or a worker.
+The command `models quantize` uses this package. It needs the extra `[quantize]` and is not imported
+by the page or by a worker.
 """

@@ -1,4 +1,4 @@
-"""Measure how a model's number formats agree with its fp32, in one engine, on the user's pictures."""
+"""Measure how each number format of a model agrees with its fp32 form on the user's pictures."""
 
 from __future__ import annotations
 
@@ -35,22 +35,24 @@ def measure_formats(
     cache: Path,
     tell: Callable[[str], None],
 ) -> dict[str, AgreementWithFp32]:
-    """Measure every number format that the engine and this CPU have.
+    """Measure every number format that the engine supports on this CPU, against fp32.
 
     Args:
         model: a name, or a path to an .onnx file.
-        engine: by our word.
+        engine: the engine's name.
         pictures: a folder.
-        machine: this one.
-        cache: for what is made of the model.
-        tell: called with what is left out, and why.
+        machine: this machine.
+        cache: the folder for files derived from the model.
+        tell: called with each format or picture that is left out, and the reason.
 
     Returns:
         Agreement with fp32 by precision.
 
     Raises:
-        SettingsError: the engine is not one that is measured, or the folder holds no pictures.
-        TunerError: fp32 itself does not run.
+        SettingsError: the engine is not installed or is the stock pipeline, or the folder contains
+            no pictures.
+        ModelError: the size of the model's input is unknown.
+        TunerError: fp32 does not run.
     """
     side = _check(model, engine, machine)
     inputs = read_pictures(list_pictures(pictures), find_model(model), side, tell=tell).judged
@@ -71,10 +73,10 @@ def measure_formats(
 
 
 def _check(model: str, engine: str, machine: Machine) -> int:
-    """Return the side of the network's input, px.
+    """Check the engine, and return the side of the network's input, px.
 
     Raises:
-        SettingsError: the engine cannot be measured.
+        SettingsError: the engine is not installed, or is the stock pipeline.
         ModelError: the size of the model's input is unknown.
     """
     if engine not in machine.engines or ENGINES[engine].is_stock:
@@ -107,7 +109,7 @@ def _formats_besides_fp32(engine: str) -> list[str]:
 
 
 def _refuse_impossible(model: str, engine: str, precision: str, machine: Machine) -> None:
-    """Check that a number format can run here.
+    """Check that a number format can run on this machine.
 
     Raises:
         ModelError: it cannot.
@@ -122,7 +124,7 @@ def _refuse_impossible(model: str, engine: str, precision: str, machine: Machine
 def _mattes(
     model: str, engine: str, precision: str, inputs: list[NetworkInput], cache: Path
 ) -> list[Matte]:
-    """Run one number format over the inputs."""
+    """Run one number format on the inputs and return the mattes."""
     spec = find_model(model, int8_for=engine if precision == "int8" else None)
     settings = Settings(model=model, engine=engine, precision=precision)  # type: ignore[arg-type]  # checked by Settings
     ready = prepare(settings, spec, cache, is_cancelled=lambda: False, on_start=lambda: None)

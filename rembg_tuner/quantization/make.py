@@ -1,4 +1,4 @@
-"""Make a model's int8 form and the record of how it was made."""
+"""Create the int8 form of a model, and the record of how it was made."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ if TYPE_CHECKING:
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.quantization.pictures import PictureSet
 
-_OPSET = 17  # quantisation by channel wants 13; NNCF is tested with 17
-_SEARCH_INPUTS = 12  # fewer while searching: the order of the candidates stays
+_OPSET = 17  # quantisation by channel needs 13; NNCF is tested with 17
+_SEARCH_INPUTS = 12  # fewer during the search; the ranking of the candidates stays the same
 _SEARCH_JUDGED = 8
 MIN_SURE_SHARE = 0.6
-FEW_PICTURES = 20  # below it, ranges are taken from crops of the same few scenes
+FEW_PICTURES = 20  # with fewer, the ranges come from crops of the same few scenes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedModel:
-    """What was made.
+    """An int8 model that was written, and its agreement with fp32.
 
     Attributes:
-        path: of the int8 graph; its record lies beside it, ending in .json.
-        record: as written.
-        judged: how many inputs agreement was measured on.
-        found: what the search came to.
-        agreement: of the graph that was written, on every judged picture.
+        path: the int8 graph; its record is the .json file beside it.
+        record: the content of that file.
+        judged: number of inputs on which the agreement was measured.
+        found: the result of the search.
+        agreement: of the written graph, averaged over all judged inputs.
     """
 
     path: Path
@@ -71,20 +71,20 @@ def quantize_model(
     target: Target,
     tell: Callable[[str], None],
 ) -> QuantizedModel:
-    """Make a model's int8 form.
+    """Create the int8 form of a model.
 
     Args:
-        model: as found.
-        pictures: a folder with pictures of the user's kind.
-        engine: openvino or onnxruntime: whose fusions the placement is for.
-        folder: where the graph and its record go.
-        target: agreement at which the search ends.
-        tell: called with what is going on.
+        model: the fp32 model.
+        pictures: a folder with pictures like those that the user cuts out.
+        engine: openvino or onnxruntime; the quantisation matches its operator fusions.
+        folder: the folder for the graph and its record.
+        target: the agreement at which the search stops.
+        tell: called with a line of text at each step.
 
     Raises:
-        EngineError: a package is missing, or quantising failed.
-        ModelError, SettingsError: what was given is not what it should be.
-        OutputError: it cannot be written, though the folder could be at the start.
+        EngineError: a package is missing, or the quantisation failed.
+        ModelError, SettingsError: the model, the folder or the pictures cannot be used.
+        OutputError: the graph or its record cannot be written.
     """
     quantize, versions = _tools(engine)
     paths = list_pictures(pictures)
@@ -140,7 +140,7 @@ def quantize_model(
 
 
 def _warn_of_few(inputs: PictureSet, tell: Callable[[str], None]) -> None:
-    """Warn if there are too few pictures to represent the user's."""
+    """Log a warning if there are too few pictures to represent the user's."""
     if len(inputs.sources) < FEW_PICTURES:
         tell(
             str(
@@ -167,7 +167,7 @@ def _quantized(
     model: ModelSpec,
     engine: str,
 ) -> Any:
-    """Quantise a graph, with some convolutions left in floats.
+    """Quantise a graph except the convolutions in `left_out`, which stay in floats.
 
     Raises:
         EngineError: the engine's tool failed.
@@ -187,10 +187,10 @@ def _quantized(
 
 
 def _make_folder(folder: Path) -> None:
-    """See that a folder can be written, before the work is done whose fruit goes there.
+    """Create a folder and check that it is writable, before the work starts.
 
     Raises:
-        SettingsError: it cannot.
+        SettingsError: it is not.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -218,7 +218,7 @@ def _write(path: Path, content: bytes, record: dict[str, object]) -> None:
         with replacing(path) as graph, replacing(path.with_suffix(".json")) as beside:
             graph.write(content)
             beside.write((json.dumps(record, indent=1) + "\n").encode())
-            graph.flush()  # a full disk shows here, and not after one of the two took its place
+            graph.flush()  # reports a full disk before one of the two files is renamed
             beside.flush()
     except OSError as error:
         raise OutputError(
@@ -227,13 +227,13 @@ def _write(path: Path, content: bytes, record: dict[str, object]) -> None:
 
 
 def _tools(engine: str) -> tuple[Quantize, dict[str, str]]:
-    """Import what quantises for an engine; return it, and the versions of what makes the graph.
+    """Import the engine's quantisation tool, and return it with the versions of its packages.
 
     Raises:
         EngineError: it is not installed.
     """
     tools = ENGINES[engine].int8_tools
-    assert tools is not None  # the command line offers no other engine
+    assert tools is not None  # the command line accepts only engines with tools
     try:
         return tools()
     except ImportError as error:
@@ -247,12 +247,11 @@ def _tools(engine: str) -> tuple[Quantize, dict[str, str]]:
 
 
 def _plain_graph(model: ModelSpec) -> Any:
-    """Make a model's graph plain and new enough, having run it.
-
-    What is wrong with it is told in a sentence.
+    """Return a model's graph as plain fp32 with a recent opset, after a test run.
 
     Raises:
-        EngineError, ModelError: it does not read, does not run, or makes no matte.
+        EngineError, ModelError: the graph cannot be read, does not run, or does not return a matte;
+            the message is one sentence.
     """
     source = Path(model.path)
     plain = plain_graph(source, side=model.side or 0)
@@ -268,11 +267,11 @@ def _simplified(model: Any, *, called: Path) -> Any:
 
     Args:
         model: the graph.
-        called: its file, for the message.
+        called: the path of its file, for the message.
 
     Raises:
         EngineError: onnxsim is not installed.
-        ModelError: it cannot simplify this graph.
+        ModelError: onnxsim cannot simplify this graph.
     """
     try:
         import onnxsim
@@ -286,7 +285,7 @@ def _simplified(model: Any, *, called: Path) -> Any:
         ) from error
     try:
         simplified, is_right = onnxsim.simplify(model)
-    except Exception as error:  # its own, onnx's and ONNX Runtime's share no base but Exception
+    except Exception as error:  # errors of onnxsim, onnx and ONNX Runtime share only this base
         reason = Quoted(" ".join(f"{type(error).__name__}: {error}".split()))
         raise ModelError(
             Message(
@@ -308,12 +307,13 @@ def _simplified(model: Any, *, called: Path) -> Any:
 def _clear_ones(
     inputs: PictureSet, references: list[Matte], folder: Path
 ) -> tuple[PictureSet, list[Matte]]:
-    """Keep the judged pictures in which fp32 itself finds a clear foreground.
+    """Select the judged pictures in which fp32 finds a clear foreground.
 
-    Otherwise a matte is stretched noise, and that of another number format is other noise.
+    In other pictures, the matte is noise stretched to [0, 1], and cannot be compared between number
+    formats.
 
     Raises:
-        SettingsError: no picture of the folder has one.
+        SettingsError: the folder contains no picture with a clear foreground.
     """
     pairs = [
         (one, matte)
@@ -339,7 +339,7 @@ def _record(
     agreement: MeanAgreement,
     side: int,
 ) -> dict[str, object]:
-    """Write down how it was made."""
+    """Return the record of how the graph was made."""
     return {
         "made_from": Path(model.path).name,
         "side": side,

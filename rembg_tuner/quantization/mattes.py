@@ -1,4 +1,4 @@
-"""The mattes of candidates, predicted in their engine, and their agreement with fp32's."""
+"""Predict the mattes of candidates in their engine, and compute their agreement with fp32."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """The candidates of a search, as files in a folder."""
+    """The candidates of a search, stored as files in a folder."""
 
     model: ModelSpec
     engine: str
@@ -56,13 +56,13 @@ def predict_mattes(
     cache: Path,
     precision: str = "fp32",
 ) -> list[Matte]:
-    """Run a model over inputs in this process.
+    """Run a model on inputs in this process.
 
     Args:
-        spec: with the file that the engine loads.
+        spec: the model, with the path of the file that the engine loads.
         engine: its name.
         inputs: each float32 (1, 3, side, side).
-        cache: for compiled models.
+        cache: the folder for compiled models.
         precision: the number format.
 
     Returns:
@@ -89,7 +89,7 @@ def predict_mattes(
 
 
 def average_agreement(found: list[Matte], references: list[Matte]) -> MeanAgreement:
-    """Average the agreement of mattes with their references."""
+    """Return the agreement of mattes with their references, averaged over the pairs."""
     pairs = list(zip(found, references, strict=True))
     return MeanAgreement(
         iou=sum(intersection_over_union(a, b) for a, b in pairs) / len(pairs),

@@ -1,4 +1,4 @@
-"""The pictures that a network is calibrated on and judged by."""
+"""Read the pictures for the calibration of a network and for the measurement of its agreement."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.models.spec import ModelSpec
 
-CALIBRATION_INPUTS = 48  # mirror images included; more changes little
+CALIBRATION_INPUTS = 48  # including mirror images; more inputs change little
 MAX_JUDGED = 24
-_MIN_CROP = 0.45  # of each side
+_MIN_CROP = 0.45  # as a share of each side
 _SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureSet:
-    """Pictures as a network takes them: each float32 (1, 3, side, side).
+    """Pictures as inputs of a network, each float32 (1, 3, side, side).
 
     Attributes:
-        calibration: what the ranges are taken from: the pictures, crops of them, and mirror images.
-        judged: what agreement is measured on: the pictures, and other crops.
-        sources: name and SHA-256 of each picture.
+        calibration: inputs for the value ranges: the pictures, crops of them, and mirror images.
+        judged: inputs for the measurement of the agreement: the pictures, and other crops.
+        sources: SHA-256 of each picture, by name.
     """
 
     calibration: list[NetworkInput]
@@ -44,10 +44,10 @@ class PictureSet:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """List the pictures in a folder, by name.
+    """List the pictures in a folder, sorted by name.
 
     Raises:
-        SettingsError: it is no folder, or holds none.
+        SettingsError: it is not a folder, or contains no pictures.
     """
     if not folder.is_dir():
         raise SettingsError(
@@ -73,7 +73,7 @@ def list_pictures(folder: Path) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    """Tell whether a file is a picture that is read."""
+    """Return whether a file is a picture in a supported format."""
     try:
         sniff(path)
     except PictureError:
@@ -84,21 +84,21 @@ def _is_picture(path: Path) -> bool:
 def read_pictures(
     paths: list[Path], model: ModelSpec, side: int, *, tell: Callable[[str], None]
 ) -> PictureSet:
-    """Read pictures as a network's inputs.
+    """Read pictures as inputs of a network.
 
-    Few pictures are made more by cropping and mirroring; the crops that are judged are others than
-    those that ranges are taken from.
+    If there are few pictures, crops and mirror images are added. The judged crops differ from those
+    used for calibration. The crops are the same in each call.
 
     Args:
-        paths: of the pictures.
-        model: whose mean and std count.
+        paths: the pictures.
+        model: its mean and std normalise the inputs.
         side: of the network's input, px.
-        tell: called with a picture that does not read, which is left out.
+        tell: called with each picture that cannot be read, and the reason.
 
     Raises:
-        SettingsError: none reads.
+        SettingsError: no picture can be read.
     """
-    chance = random.Random(_SEED)  # not for secrets: the same crops each time
+    chance = random.Random(_SEED)  # seeded: the same crops each time
     found = {path: _read_whole(path, model, side, tell=tell) for path in paths}
     paths = [path for path, one in found.items() if one is not None]
     whole = [one for one in found.values() if one is not None]
@@ -131,7 +131,7 @@ def read_pictures(
 def _read_whole(
     path: Path, model: ModelSpec, side: int, *, tell: Callable[[str], None]
 ) -> NetworkInput | None:
-    """Read a picture; None, having said why, where it does not read."""
+    """Read a picture; if it cannot be read, log the reason and return None."""
     try:
         return _read(path, model, side, None, is_mirrored=False)
     except PictureError as error:
@@ -140,7 +140,7 @@ def _read_whole(
 
 
 def _crop(chance: random.Random) -> Crop:
-    """Draw a crop: left, top, width, height, each as a share of the picture's sides."""
+    """Return a random crop: left, top, width, height, each as a share of the picture's sides."""
     width, height = (chance.uniform(_MIN_CROP, 1) for _ in range(2))
     return chance.uniform(0, 1 - width), chance.uniform(0, 1 - height), width, height
 
@@ -153,9 +153,9 @@ def _read(
     *,
     is_mirrored: bool,
 ) -> NetworkInput:
-    """Read a picture, or a part of it."""
+    """Read a picture or a crop of it, optionally mirrored, as a network's input."""
     header = read_header(path)
-    wide = side if crop is None else 2 * side  # so that a crop has the detail of a picture
+    wide = side if crop is None else 2 * side  # a crop needs more pixels for the same detail
     small = read_small(header, width=wide, height=wide)
     return normalise(
         crop_and_mirror(small, crop, is_mirrored=is_mirrored, side=side),

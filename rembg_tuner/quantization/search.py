@@ -1,4 +1,4 @@
-"""Find which convolutions must stay in floats; knows nothing of graphs, engines or pictures."""
+"""Find the convolutions that must stay in floats; independent of graphs, engines and pictures."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from rembg_tuner.base.errors import SettingsError
 from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_guess_range
 
-_STRETCHES = 12  # about as many as U2-Net has stages
+_STRETCHES = 12  # approximately the number of stages of U2-Net
 _MOST_LEFT_OUT = 12
-_LOOKED_INTO = 4  # of the stretches, the worst
+_LOOKED_INTO = 4  # the worst stretches, whose convolutions are tried one by one
 
 
-# Measured with u2netp on a busy CPU, both engines: a candidate takes 1.4 to 3.1 times as long as
-# its pictures in fp32 alone.
+# A candidate takes 1.4 to 3.1 times as long as its pictures in fp32, measured with u2netp and both
+# engines on a busy CPU.
 _CANDIDATE_SHARES = (1.0, 4.0)
-_OVERHEAD_S = 1.0  # of a candidate of a tiny network
-_LATER_SHARE = 0.5  # of the first candidate's time: the later have most convolutions in floats
+_OVERHEAD_S = 1.0  # of a candidate of a very small network
+_LATER_SHARE = 0.5  # of the first candidate's time: later ones have most convolutions in floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanAgreement:
-    """How like fp32's the mattes of a candidate are: mean over the judged pictures."""
+    """Agreement of a candidate's mattes with fp32's, averaged over the judged pictures.
+
+    Attributes:
+        iou: intersection over union, 0 to 1; 1 for equal mattes.
+        mae: mean absolute error, 0 to 1; 0 for equal mattes.
+    """
 
     iou: float
     mae: float
@@ -33,33 +38,33 @@ class MeanAgreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What is good enough.
+    """The agreement at which the search stops.
 
     Attributes:
-        iou: at least, from 0 to 1.
-        mae: at most, from 0 to 1.
+        iou: the minimum, from 0 to 1.
+        mae: the maximum, from 0 to 1.
     """
 
     iou: float = 0.97
     mae: float = 0.02
 
     def __post_init__(self) -> None:
-        """Refuse what no agreement can be held against.
+        """Check the ranges.
 
         Raises:
-            SettingsError: one of the two is not from 0 to 1.
+            SettingsError: a value is not from 0 to 1.
         """
         given = {"--least-iou": self.iou, "--most-difference": self.mae}
         problems = [
             Message("{flag} must be from 0 to 1, got {value:g}", flag=flag, value=value)
             for flag, value in given.items()
-            if not 0 <= value <= 1  # as is no NaN
+            if not 0 <= value <= 1  # also true of NaN
         ]
         if problems:
             raise SettingsError(problems)
 
     def is_met(self, agreement: MeanAgreement) -> bool:
-        """Tell whether an agreement is good enough."""
+        """Return whether an agreement reaches the target."""
         return agreement.iou >= self.iou and agreement.mae <= self.mae
 
 
@@ -68,7 +73,8 @@ class FloatConvolution:
     """A convolution that stays in floats.
 
     Attributes:
-        costs_mae, costs_iou: what it alone in int8, and all others in floats, costs in agreement.
+        node: its name.
+        costs_mae, costs_iou: loss of agreement if only this convolution is in int8.
     """
 
     node: str
@@ -78,12 +84,13 @@ class FloatConvolution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
-        left_out: the convolutions that stay in floats: the last of the graph, then the worst first.
-        everything: agreement with all of them in int8.
-        agreement: with these left out.
+        left_out: the convolutions that stay in floats: the graph's last one, then by decreasing
+            loss of agreement.
+        everything: agreement with all convolutions in int8.
+        agreement: agreement with these left out.
     """
 
     left_out: tuple[FloatConvolution, ...]
@@ -93,13 +100,14 @@ class SearchResult:
 
 @dataclass(slots=True, kw_only=True)
 class Pace:
-    """The time that candidates take, for an estimate of the rest.
+    """The time that candidates take, to estimate the remaining time.
 
     Attributes:
-        picture_s: what one picture takes in fp32, for the guess before any candidate was tried.
-        pictures: that a candidate runs.
-        closing: what follows the search, as a number of candidates.
-        clock: which seconds are counted.
+        picture_s: time of one picture in fp32, seconds; used until the first candidate was tried.
+        pictures: number of pictures that a candidate runs on.
+        closing: the work after the search, as a number of candidates.
+        clock: returns seconds.
+        spent_s: time of each candidate so far, seconds.
     """
 
     picture_s: float
@@ -109,7 +117,7 @@ class Pace:
     spent_s: list[float] = field(default_factory=list)
 
     def candidate_s(self) -> tuple[float, float]:
-        """Return the shortest and the longest time of another candidate, seconds."""
+        """Return the estimated shortest and longest time of another candidate, seconds."""
         if not self.spent_s:
             low, high = (share * self.pictures * self.picture_s for share in _CANDIDATE_SHARES)
             return low, high + _OVERHEAD_S
@@ -118,11 +126,11 @@ class Pace:
         return min(self.spent_s), max(self.spent_s)
 
     def left_text(self, least: int, most: int) -> str:
-        """Return the remaining time, for people.
+        """Return the estimated remaining time as text.
 
         Args:
-            least: candidates that follow in any case.
-            most: candidates that may follow.
+            least: minimum number of candidates that follow.
+            most: maximum number of candidates that follow.
         """
         low, high = self.candidate_s()
         return format_guess_range(low * (least + self.closing), high * (most + self.closing))
@@ -136,25 +144,26 @@ def find_left_out(
     tell: Callable[[str], None],
     pace: Pace,
 ) -> SearchResult:
-    """Find the fewest convolutions that must stay in floats.
+    """Find a small set of convolutions that must stay in floats.
 
-    What a part of a network does to the picture shows when it alone is in int8: leaving one out of
-    many tells nothing where two of them each spoil the picture. So at first each stretch of the
-    graph is put alone into int8, then each convolution of the worst stretches; the worst are left
-    out, one more at a time, until the rest is good enough. The last convolution is always among
-    them: nothing after it mends its error, and it costs next to nothing.
+    The loss that a part of the network causes is measured with only this part in int8. With all
+    others in int8 too, the effect of one part is not visible if two parts each spoil the matte.
+    The search first puts each stretch of the graph alone into int8, then each convolution of the
+    worst stretches. It then leaves out the worst convolutions, one more at a time, until the target
+    is met. The graph's last convolution is always left out first: no later operator corrects its
+    error, and it takes little time in floats.
 
     Args:
-        convolutions: names, in the order they run in.
-        judge: measures agreement with some of them left out.
-        target: the search ends when it is met.
-        tell: called at the start with how long it may take, and after each candidate with what came
-            of it, how many there may be, and how long it goes on.
-        pace: is told what each candidate took.
+        convolutions: names, in execution order.
+        judge: returns the agreement with the given convolutions left out.
+        target: the search stops when it is met.
+        tell: called at the start with the estimated time, and after each candidate with its
+            agreement, the maximum number of candidates and the estimated remaining time.
+        pace: the time of each candidate is added to it.
     """
     last, stretches = convolutions[-1], _stretches(convolutions[:-1])
     looked_into = sum(len(names) for names in stretches[:_LOOKED_INTO])
-    ranking = 2 + len(stretches) + looked_into  # candidates before any is left out for good
+    ranking = 2 + len(stretches) + looked_into  # candidates before the first is left out
     most = ranking + min(_MOST_LEFT_OUT, looked_into + 1)
     number = count(1)
     tell(
@@ -204,11 +213,11 @@ def find_left_out(
 
 
 def _stretches(names: list[str]) -> list[list[str]]:
-    """Cut a list into about a dozen stretches of one length."""
+    """Split a list into at most `_STRETCHES` parts of equal length; the last may be shorter."""
     length = max(1, -(-len(names) // _STRETCHES))
     return [names[i : i + length] for i in range(0, len(names), length)]
 
 
 def _text(agreement: MeanAgreement) -> str:
-    """Write an agreement for people."""
+    """Return an agreement as text."""
     return f"IoU {agreement.iou:.4f}, mean difference {agreement.mae:.4f}"

@@ -1,1 +1,1 @@
-"""All that runs in a child process: the measured worker, conversion, comparisons, previews."""
+"""Code that runs in child processes: the measured worker, conversion, comparisons, previews."""

@@ -1,10 +1,10 @@
-"""Make what engines need of a model's file: `python -m rembg_tuner.worker.conversion REQUEST`.
+"""Convert a model's file for an engine: `python -m rembg_tuner.worker.conversion REQUEST`.
 
-A process of its own, so that neither a page nor a measured worker carries the tools in its memory.
-The request is JSON; the last line on standard output is the reason, a Message as JSON, where it
-cannot be done, and the exit code tells the model's fault from the machine's. The target lies in a
-folder that is thrown away where it ends otherwise than well, so nothing that was not shown to run
-is left.
+This is a separate process because the conversion tools would otherwise stay in the memory of the
+page or of a measured worker. The request is JSON. On failure, the last line of standard output is
+the reason, a Message as JSON, and the exit code distinguishes an unsuitable model
+(`EXIT_BAD_MODEL`) from other errors. The caller deletes the target's folder on failure, so only
+files that passed a test run are kept.
 """
 
 from __future__ import annotations
@@ -27,32 +27,31 @@ if TYPE_CHECKING:
     import onnx
 
 _EXIT_FAILED = 1
-_PROBE_SIDE = 128  # enough for a graph that computes its sizes
+_PROBE_SIDE = 128  # px, sufficient to test a graph that computes its sizes
 
 
 def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
-    """Write a copy of a graph whose batch is free, and its input size where asked, having run it.
+    """Write a copy of a graph with a free batch axis and the requested input size, and test it.
 
     Args:
         source: the ONNX file as released.
-        target: where the copy goes.
-        side: that it is made for, px; 0: its own.
-        batch: that it is made for.
+        target: the path of the copy.
+        side: requested input size, px; 0: the graph's.
+        batch: requested batch size, used for the test run.
 
     Raises:
-        EngineError, ModelError: the graph does not take another size or batch, or does not run at
-        all.
+        EngineError, ModelError: the graph does not support the size or the batch, or does not run.
     """
     from rembg_tuner.engines.onnxruntime.session import probe  # not loaded for ncnn
 
-    model = graphs.load_graph(source, kinds=graphs.FP32_ONLY)  # as the engines want it
+    model = graphs.load_graph(source, kinds=graphs.FP32_ONLY)  # as the engines need it
     own = graphs.own_side(model.graph)
-    # A graph with constants fits one size only; any other is as good a proof at a hundredth of the
-    # cost.
+    # A graph with constant sizes supports one size only. Other graphs are tested at a smaller size,
+    # which takes about a hundredth of the time.
     is_any_size = side and not graphs.written_sizes(model.graph)
     proof = min(side, _PROBE_SIDE) if is_any_size else side or own
     graphs.save_graph(graphs.free_input(model, side=side, batch=batch), target)
-    if not proof:  # which size it will be run at is not in the graph
+    if not proof:  # the graph does not contain the size at which it will run
         return
     try:
         answer = pictures_of(probe(target, side=proof, batch=batch), str(source))
@@ -61,8 +60,8 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
         _run_as_released(source, model, proof)
         knob, value = ("network_size", side) if side else ("batch_size", batch)
         asked = Message("{knob} {value}", knob=Term(knob, "knob"), value=value)
-        reason = error.message.with_paths({target: source})  # the copy is nobody's to look for
-        if not own:  # network_size 0 is no way out: there the size is asked for
+        reason = error.message.with_paths({target: source})  # the copy is temporary
+        if not own:  # network_size 0 does not help: the graph has no size
             raise ModelError(
                 Message(
                     "this graph leaves its input size open and fails when run with {asked}:"
@@ -82,12 +81,12 @@ def fit(source: Path, target: Path, *, side: int, batch: int) -> None:
 
 
 def _run_as_released(source: Path, model: onnx.ModelProto, side: int) -> None:
-    """Run a graph of which nothing could be made.
+    """Run the released graph after its copy failed.
 
-    Where it makes no matte either, its own reason is told.
+    If it fails too, its error is raised instead of the copy's.
 
     Raises:
-        EngineError, ModelError: it does not run, or gives no picture.
+        EngineError, ModelError: it does not run, or does not return a picture.
     """
     from rembg_tuner.engines.onnxruntime.session import probe
 
@@ -97,7 +96,7 @@ def _run_as_released(source: Path, model: onnx.ModelProto, side: int) -> None:
 
 
 def _check_shape(shape: tuple[int, ...], side: int, batch: int) -> None:
-    """Check that the output is as large as the input.
+    """Check that the output has the batch and the size of the input.
 
     Raises:
         ModelError: it has another size or batch.
@@ -116,7 +115,7 @@ def _check_shape(shape: tuple[int, ...], side: int, batch: int) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Handle one request."""
+    """Handle one request and return the exit code."""
     request: dict[str, Any] = json.loads(words[0])
     source, target = Path(request.pop("source")), Path(request.pop("target"))
     do = request.pop("do")
@@ -125,7 +124,7 @@ def main(words: list[str]) -> int:
             fit(source, target, **request)
         else:
             convert = ENGINES[do].convert_with
-            assert convert is not None  # who derives by its own name converts
+            assert convert is not None  # only engines with a converter are named in requests
             convert(source, target, **request)
     except TunerError as error:
         _tell(error.message)
@@ -133,7 +132,7 @@ def main(words: list[str]) -> int:
     except OSError as error:
         _tell(Message("{path} cannot be written: {reason}", path=target, reason=error.strerror))
         return _EXIT_FAILED
-    except Exception as error:  # noqa: BLE001  # the process's outer edge: the traceback stands above the sentence
+    except Exception as error:  # noqa: BLE001  # the process's outer edge: the traceback is printed before the message
         traceback.print_exc()
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         _tell(
@@ -149,7 +148,7 @@ def main(words: list[str]) -> int:
 
 
 def _tell(message: Message) -> None:
-    """Write why it cannot be done: for people on standard error, and on standard output as JSON."""
+    """Write the reason for a failure: as text on standard error, and as JSON on standard output."""
     print(message, file=sys.stderr)
     print(json.dumps(message.to_json()))
 

@@ -1,6 +1,6 @@
-"""The looks at pictures that `imaging.focus` asks for: read, and run through the network.
+"""Run the network on the boxes that `imaging.focus` requests.
 
-The network takes the looks at several pictures at once, as it takes the pictures.
+The boxes of several pictures are processed in one run of the network, as are the pictures.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ if TYPE_CHECKING:
 
 
 class Looking:
-    """The looks at one picture.
+    """The runs of the network on one picture: the first, and those on boxes of it.
 
     Attributes:
-        box: the part to look at next; None: the matte is decided.
-        error: why the picture cannot be done; None: nothing went wrong.
-        seconds, cpu_s: what the looks after the first took, wall and CPU, seconds.
+        header: of the picture.
+        box: the next box to run on; None: the matte is decided, or the picture failed.
+        error: the reason why the picture failed; None: no error.
+        seconds, cpu_s: wall and CPU time of the runs after the first, seconds.
     """
 
     def __init__(
         self, first: Channel, header: PictureHeader, settings: Settings, box: Box | None
     ) -> None:
-        """Begin with the network's first answer.
+        """Start from the network's first answer.
 
         Args:
             first: float32 (h, w), the raw foreground.
             header: of the picture.
             settings: of the run.
-            box: the part that the first answer is for; None: the whole picture.
+            box: the part of the picture that the first answer is for; None: the whole picture.
         """
         self.header = header
         self.box: Box | None = None
@@ -61,31 +62,32 @@ class Looking:
 
     @property
     def focused(self) -> Focused:
-        """Return what came of all looks.
+        """Return the final matte and its description.
 
         Raises:
-            TunerError: the picture cannot be done.
+            TunerError: the picture failed.
         """
         if self.error is not None:
             raise self.error
-        assert self._focused is not None  # no look is due
+        assert self._focused is not None  # no further run is required
         return self._focused
 
     def take(self, answer: Channel) -> None:
-        """Take the network's answer for `box`: float32 (h, w), the raw foreground."""
+        """Process the network's answer for `box`: float32 (h, w), the raw foreground."""
         self._go_on(answer)
 
     def _go_on(self, answer: Channel | None) -> None:
-        """Ask the rule what comes next."""
+        """Request the next box from the generator of `imaging.focus`."""
         try:
             self.box = next(self._steps) if answer is None else self._steps.send(answer)
         except StopIteration as end:
             self.box, self._focused = None, end.value
 
     def read(self, side: int, model: ModelSpec) -> NetworkInput | None:
-        """Read the part to look at as the network's input.
+        """Read the box as the network's input.
 
-        None: it does not read, which `error` says.
+        Returns:
+            float32 (1, 3, side, side); None: it cannot be read, and `error` is set.
         """
         try:
             small = source.read_small(self.header, width=side, height=side, box=self.box)
@@ -99,16 +101,16 @@ class Looking:
         self.error, self.box = error, None
 
     def add_time(self, seconds: float, cpu_s: float) -> None:
-        """Count time."""
+        """Add wall and CPU time, seconds."""
         self.seconds += seconds
         self.cpu_s += cpu_s
 
 
 class _Clock:
-    """Wall and CPU time since it was read last."""
+    """Wall and CPU time since the last reading."""
 
     def __init__(self, cpu_clock: Callable[[], float]) -> None:
-        """Start it."""
+        """Start the clock; `cpu_clock` returns CPU seconds."""
         self._cpu_clock = cpu_clock
         self._read = (time.perf_counter(), cpu_clock())
 
@@ -122,18 +124,18 @@ class _Clock:
 def take_looks(
     pictures: Sequence[Looking], engine: NetworkEngine, model: ModelSpec, run: Stages
 ) -> None:
-    """Look again at pictures, together, until the matte of each is decided.
+    """Run the network on the requested boxes of pictures until each matte is decided.
 
-    Each one's time is that of its own reading and its share of the network's.
+    The time of each picture is its own reading and its share of the network's run.
 
     Args:
-        pictures: those whose matte is decided are left alone.
-        engine: that runs the network.
-        model: how its input and output are made.
-        run: its stages.
+        pictures: those whose matte is decided are skipped.
+        engine: runs the network.
+        model: defines the normalisation and the postprocessing.
+        run: the stages of the run.
 
     Raises:
-        CancelledError: between two looks, or in one.
+        CancelledError: the run was cancelled.
         EngineError, ModelError: the network did not run.
     """
     while waiting := [one for one in pictures if one.box is not None]:
@@ -143,7 +145,7 @@ def take_looks(
 def _take_round(
     waiting: list[Looking], engine: NetworkEngine, model: ModelSpec, run: Stages
 ) -> None:
-    """Take the next look at each picture, with one run of the network."""
+    """Run the network once, on the next box of each picture."""
     inputs: list[tuple[Looking, NetworkInput]] = []
     clock = _Clock(run.cpu_clock)
     for one in waiting:

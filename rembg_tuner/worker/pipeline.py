@@ -1,4 +1,4 @@
-"""One picture through, stage by stage, each stage timed."""
+"""Cut out one picture in stages, and time each stage."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One picture and where its cut-out goes.
+    """One picture and the paths of its outputs.
 
     Attributes:
         input, output: paths.
         background: the colour behind the cut-out; None: transparent.
-        preview, mask, before_preview: where what a page shows is put, after the run and by another
-            process: the cut-out as WebP, or its alpha as PNG, and the picture, which is written
-            once; None: not wanted.
-        max_pixels: a host's own limit; None: the format's.
+        preview, mask, before_preview: paths of the files that the page shows: the cut-out as WebP,
+            its alpha as PNG, and the picture itself. Another process writes them after the run,
+            `before_preview` once per picture. None: not requested.
+        max_pixels: the host's limit; None: the format's.
     """
 
     input: str
@@ -61,28 +61,31 @@ class Job:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Make it of its fields, as JSON carries them."""
+        """Create a job from its fields as JSON contains them."""
         background = content["background"]
         return cls(**{**content, "background": tuple(background) if background else None})
 
     @property
     def matte(self) -> str | None:
-        """Where the run leaves its small matte, of which the cut-out's preview is made."""
+        """Return the path of the small matte that the preview is made from; None: not requested."""
         shown = self.preview or self.mask
         return None if shown is None else f"{shown}.matte.npy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a job made.
+    """The result of a job.
 
     Attributes:
         stages_s: wall seconds by stage.
-        renamed_at: `perf_counter` when the file took its name.
-        cpu_s: CPU seconds up to then, all threads; of pictures run together each one's own, and its
-            share of the network's run. The reading of a next picture is counted there, not here.
-        picture_bytes: about how much memory the picture itself took, which is not the setting's;
-            see `imaging.compose.picture_bytes`.
+        renamed_at: `perf_counter` when the output file was renamed to its final name.
+        cpu_s: CPU seconds until then, all threads. For pictures run together: the picture's own
+            time and its share of the network's run. The time of reading the next picture ahead is
+            counted for that picture.
+        output_bytes: size of the output file.
+        warnings: about the picture.
+        picture_bytes: estimated memory of the picture itself, independent of the setting; see
+            `imaging.compose.picture_bytes`.
         focus: see `imaging.focus.Focused.to_dict`; None: the engine has its own pipeline.
     """
 
@@ -97,19 +100,26 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undone:
-    """Why one of several pictures was not cut out, and the stage where that was found."""
+    """The error of one of several pictures, and the stage in which it occurred."""
 
     error: TunerError
     stage: str
 
 
 class Stages:
-    """The stages of one run: timed, told as they begin, and left when somebody cancels."""
+    """The stages of one run: timed, reported when they start, and cancelled between stages.
+
+    Attributes:
+        cpu_clock: returns the run's CPU seconds.
+        seconds: wall seconds by stage.
+        current: the stage that runs.
+        cancelled: set by another thread to cancel the run.
+    """
 
     def __init__(
         self, tell: Callable[[str], None], *, cpu_clock: Callable[[], float] = time.process_time
     ) -> None:
-        """Report each stage's name as it begins; `cpu_clock` counts the run's CPU seconds."""
+        """Create stages; `tell` is called with the name of each stage when it starts."""
         self._tell = tell
         self.cpu_clock = cpu_clock
         self.seconds: dict[str, float] = {}
@@ -117,7 +127,7 @@ class Stages:
         self.cancelled = threading.Event()
 
     def check(self) -> None:
-        """Leave if the run was cancelled.
+        """Raise an error if the run was cancelled.
 
         Raises:
             CancelledError: it was.
@@ -126,19 +136,23 @@ class Stages:
             raise CancelledError(Message("the run was cancelled"))
 
     def of_one(self) -> Stages:
-        """Return stages for one of several pictures: timed apart, told and cancelled together."""
+        """Return stages for one of several pictures: separate times, shared cancellation."""
         one = Stages(self._follow, cpu_clock=self.cpu_clock)
         one.cancelled = self.cancelled
         return one
 
     def _follow(self, name: str) -> None:
-        """Follow the stage of one of the pictures."""
+        """Report the stage of one of the pictures as the current one."""
         self.current = name
         self._tell(name)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage."""
+        """Run a block as a stage and time it.
+
+        Raises:
+            CancelledError: the run was cancelled.
+        """
         self.check()
         self.current = name
         self._tell(name)
@@ -152,11 +166,13 @@ class Picture:
     """A picture that is being cut out.
 
     Attributes:
+        job: its paths.
+        stages: of its run.
         header: of the picture, as read.
         tensor: float32 (1, 3, side, side), the network's input.
-        box: the part of the picture that the tensor is of; None: the whole.
-        looking: the looks at it, once the network has answered; None before.
-        cpu_s: CPU seconds that it took so far, all threads.
+        box: the part of the picture that the tensor covers; None: the whole picture.
+        cpu_s: CPU seconds so far, all threads.
+        looking: the runs on boxes of it; None: the network has not run yet.
     """
 
     job: Job
@@ -171,10 +187,10 @@ class Picture:
 def cut_out(
     job: Job, settings: Settings, engine: NetworkEngine, model: ModelSpec, stages: Stages
 ) -> Outcome:
-    """Cut one picture out with a network engine and libvips.
+    """Cut out one picture with a network engine and libvips.
 
     Raises:
-        TunerError: of the kind that went wrong.
+        TunerError: a stage failed.
     """
     from rembg_tuner.worker import looks
 
@@ -199,15 +215,15 @@ def begin(
     *,
     read_small: Callable[..., pyvips.Image] | None = None,
 ) -> Picture:
-    """Read a picture, or the box that was given of it, as the network's input.
+    """Read a picture, or the box of it that the settings name, as the network's input.
 
     Args:
         job: the picture.
         settings: of the run.
-        engine: whose input it is.
-        model: likewise.
+        engine: its input size is used.
+        model: its normalisation is used.
         stages: of the picture.
-        read_small: another reader than `source.read_small`.
+        read_small: replaces `source.read_small`; None: not replaced.
     """
     from rembg_tuner.imaging import network_input, source
     from rembg_tuner.imaging.header import read_header
@@ -229,10 +245,10 @@ def begin(
 
 
 def _given_box(settings: Settings, header: PictureHeader) -> Box | None:
-    """Return the box that focus box looks at; None: the whole picture.
+    """Return the box of setting focus_box in pixels; None: the whole picture.
 
     Raises:
-        SettingsError: the box does not lie in the picture.
+        SettingsError: the box is not inside the picture.
     """
     if settings.focus_box is None:
         return None
@@ -240,7 +256,7 @@ def _given_box(settings: Settings, header: PictureHeader) -> Box | None:
 
 
 def look(picture: Picture, raw: RawOutput, settings: Settings, model: ModelSpec) -> Looking:
-    """Begin the looks at a picture with the network's answer, float32 (c, h, w)."""
+    """Convert the network's answer, float32 (c, h, w), into the first matte, and check it."""
     from rembg_tuner.imaging import matte
     from rembg_tuner.worker import looks
 
@@ -259,7 +275,7 @@ def look(picture: Picture, raw: RawOutput, settings: Settings, model: ModelSpec)
 def finish(
     picture: Picture, looking: Looking, settings: Settings, ahead: ReadAhead | None = None
 ) -> Outcome:
-    """Write the cut-out of a picture whose matte is decided; read ahead meanwhile."""
+    """Write the cut-out of a picture whose matte is decided; read the next pictures meanwhile."""
     from rembg_tuner.imaging import compose
 
     job, stages = picture.job, picture.stages
@@ -282,7 +298,7 @@ def finish(
     renamed_at = time.perf_counter()
     cpu_s = picture.cpu_s + looking.cpu_s + stages.cpu_clock() - cpu_before
     if job.matte is not None:
-        # The cut-out is done. Whoever makes the preview finds no matte then, and says so.
+        # The cut-out is complete. Without the matte, the preview process reports an error.
         with contextlib.suppress(OutputError):
             composition.matte.save(Path(job.matte))
     return Outcome(
@@ -297,10 +313,10 @@ def finish(
 
 
 def cut_out_by_stock(job: Job, settings: Settings, engine: StockEngine, stages: Stages) -> Outcome:
-    """Cut one picture out by the stock pipeline: its bytes in, a PNG out.
+    """Cut out one picture with rembg's own pipeline: encoded bytes in, a PNG out.
 
     Raises:
-        TunerError: of the kind that went wrong.
+        TunerError: the picture cannot be read, cut out or written.
     """
     cpu_before, started = time.process_time(), time.perf_counter()
     with stages.stage("predict"):
@@ -335,7 +351,11 @@ def cut_out_by_stock(job: Job, settings: Settings, engine: StockEngine, stages: 
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Read a picture for the stock pipeline, which wants its bytes."""
+    """Return the bytes of a picture's file.
+
+    Raises:
+        PictureError: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -351,7 +371,7 @@ def run_job(
     model: ModelSpec,
     stages: Stages,
 ) -> Outcome:
-    """Cut one picture out with whichever engine is open."""
+    """Cut out one picture with the loaded engine, a network engine or rembg's own pipeline."""
     if settings.engine_spec.is_stock:
         return cut_out_by_stock(job, settings, cast("StockEngine", engine), stages)
     return cut_out(job, settings, cast("NetworkEngine", engine), model, stages)

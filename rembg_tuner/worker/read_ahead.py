@@ -1,12 +1,12 @@
-"""Read the next pictures while the present ones are written.
+"""Read the next pictures while the current ones are written.
 
-One thread reads, in strips, all of its work in itself: its CPU clock tells what the reading took.
-It reads JPEG and PNG of at most 8192 px a side, which take at most 50 MiB. Pictures that are
-decoded whole, larger ones, and those whose colours take floats to convert are left for their own
-turn, so that memory stays bounded. One that cannot be read is left too, and read again at its turn,
-which then tells why; so is one whose file changed after it was read. One whose file lacks its end
-is left, since libvips' complaints about it, by which missing pixels are found, are kept in one
-place for all threads.
+One thread does all of the reading, in strips, so its CPU clock measures the reading. It reads JPEG
+and PNG of at most 8192 px a side, which need at most 50 MiB. To limit memory, larger pictures,
+pictures that are decoded whole, and pictures whose colours are converted in floats are not read
+ahead. Pictures that are not read ahead are read when they are processed. This includes pictures
+that cannot be read, whose error is reported then, and pictures whose file changed after it was
+read. Truncated files are not read ahead either: missing pixels are detected from the warnings of
+libvips, which all threads share.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ _FORMATS = (JPEG, PNG)
 _MAX_SIDE = 8192  # px; a strip's memory grows with the picture's width
 
 
-_Identity = tuple[int, int, int, int]  # of a file: device, number, size, time of its last change
+_Identity = tuple[int, int, int, int]  # of a file: device, inode, bytes, modification time in ns
 
 
 class _LeftError(Exception):
-    """A picture is left for its own turn."""
+    """A picture is not read ahead."""
 
 
 class ReadAhead:
-    """Pictures of the next request, read or being read.
+    """The pictures of the next request, read or being read in another thread.
 
     Attributes:
-        following: what `start` will read; set before each request.
+        following: the jobs that `start` reads; set before each request.
     """
 
     def __init__(self, engine: NetworkEngine, model: ModelSpec) -> None:
-        """Read nothing yet.
+        """Create the thread, without reading.
 
         Args:
-            engine: which the pictures are read for.
-            model: likewise.
+            engine: its input size is used.
+            model: its normalisation is used.
         """
         self.following: Sequence[Job] = ()
         self._settings: Settings | None = None
@@ -74,20 +74,20 @@ class ReadAhead:
         self._cpu_s = 0.0
 
     def _find_clock(self) -> None:
-        """Note this thread's CPU clock for others to read, where the system has such a thing."""
+        """Store the id of this thread's CPU clock, if the system has one."""
         if hasattr(time, "pthread_getcpuclockid"):
             self._clock = time.pthread_getcpuclockid(threading.get_ident())
 
     def cpu_clock(self) -> float:
-        """Return the CPU seconds of this process without those of reading ahead.
+        """Return the CPU seconds of this process, without those of reading ahead.
 
-        On macOS, what is read ahead is known to a strip's accuracy: 3 ms of a JPEG of 12 MP.
+        On macOS, the time of reading ahead is updated after each strip: 3 ms for a JPEG of 12 MP.
         """
         own_s = self._cpu_s if self._clock is None else time.clock_gettime(self._clock)
         return time.process_time() - own_s
 
     def start(self) -> None:
-        """Begin to read `following` in another thread, once."""
+        """Start reading `following` in the other thread, and clear it."""
         following, self.following = self.following, ()
         if following:
             self.stop()
@@ -96,14 +96,14 @@ class ReadAhead:
             self._reads[job] = self._thread.submit(self._read, job, self._stopped)
 
     def take(self, job: Job, stages: Stages) -> Picture | None:
-        """Wait for a picture that is being read.
+        """Wait for a picture that is being read, and remove it from the queue.
 
         Args:
             job: the picture.
-            stages: of its run; what its reading took is noted there.
+            stages: of its run; the reading's stage times are added to it.
 
         Returns:
-            The picture; None: it was not read ahead.
+            The picture; None: it was not read ahead, or its file changed.
         """
         future = self._reads.pop(job, None)
         try:
@@ -119,20 +119,21 @@ class ReadAhead:
         return picture
 
     def keep_only(self, jobs: Sequence[Job], settings: Settings) -> None:
-        """Drop what was read if it is not of these jobs and settings, and wait until no other is being read.
+        """Drop the pictures read ahead unless all belong to these jobs and settings.
 
-        What is read after this is read for these settings.
+        It first stops the reading and waits for its end. Later pictures are read with these
+        settings.
         """
         if settings != self._settings or not self._reads.keys() <= set(jobs):
             self.stop()
         self._settings = settings
 
     def cancel(self) -> None:
-        """Stop reading at the next strip; called from any thread."""
+        """Stop reading after the current strip; may be called from any thread."""
         self._stopped.set()
 
     def stop(self) -> None:
-        """Stop reading, wait for that, and drop what was read."""
+        """Stop reading, wait for its end, and drop the pictures."""
         self.cancel()
         for future in self._reads.values():
             if not future.cancel():
@@ -140,7 +141,7 @@ class ReadAhead:
         self._reads, self._files = {}, {}
 
     def _read(self, job: Job, stopped: threading.Event) -> Picture | None:
-        """Read one picture; None where it is left for its own turn."""
+        """Read one picture; return None if it is not read ahead."""
 
         def after_strip() -> None:
             self._cpu_s = time.thread_time()
@@ -159,19 +160,19 @@ class ReadAhead:
         settings, stages = self._settings, Stages(lambda _: None, cpu_clock=time.thread_time)
         try:
             after_strip()
-            assert settings is not None  # `keep_only` comes first
+            assert settings is not None  # `keep_only` is called first
             self._files[job] = _identity_of(job)
             if is_cut(Path(job.input)):
                 return None
             return begin(job, settings, self._engine, self._model, stages, read_small=read_small)
         except (_LeftError, TunerError, MemoryError):
-            return None  # its own turn reads it, and tells what is wrong with it
+            return None  # it is read again when it is processed, which reports the error
         finally:
             self._cpu_s = time.thread_time()
 
 
 def _identity_of(job: Job) -> _Identity | None:
-    """Return which file a picture is now, and in which state; None: it is gone."""
+    """Return the file's device, inode, size and modification time; None: it does not exist."""
     try:
         found = os.stat(job.input)  # noqa: PTH116  # four numbers of one call
     except OSError:
@@ -180,7 +181,7 @@ def _identity_of(job: Job) -> _Identity | None:
 
 
 def _is_light(header: PictureHeader) -> bool:
-    """Return whether reading a picture takes little memory, and no longer in one thread than in several."""
+    """Return whether reading a picture needs little memory and is not slower in one thread."""
     return (
         header.format in _FORMATS
         and not header.is_whole

@@ -1,4 +1,4 @@
-"""Several pictures together: one run of the network for all of them."""
+"""Cut out several pictures with one run of the network."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rembg_tuner.worker.pipeline import Job, Outcome, Picture, Stages
     from rembg_tuner.worker.read_ahead import ReadAhead
 
-# What goes wrong with one picture alone: it cannot be read or written, its box lies outside, or the
-# network has no answer for it.
+# Errors of a single picture: it cannot be read or written, its box is outside, or the network's
+# answer for it is invalid.
 _OF_ONE_PICTURE = (PictureError, OutputError, SettingsError, EngineError)
 
 
@@ -34,23 +34,24 @@ def cut_out_together(
     *,
     ahead: ReadAhead | None = None,
 ) -> list[Outcome | Undone]:
-    """Cut several pictures out, with one run of the network for all of them.
+    """Cut out several pictures, with one run of the network for all of them.
 
     With `ahead`, pictures that it has read are not read again, and it reads the next ones while
-    these are written, unless one of these is decoded or encoded whole. Each picture's `predict` and
-    `focus`, and what those runs add to its `cpu_s`, are its share of them. If one picture fails,
-    the others are still done.
+    these are written, unless one of these is decoded or encoded whole. The stages `predict` and
+    `focus` of each picture, and their part of its `cpu_s`, are its share of the common run. If one
+    picture fails, the others are still processed.
 
     Returns:
-        For each job what it made, or what went wrong with it.
+        For each job, its result or its error.
 
     Raises:
-        CancelledError, EngineError, ModelError: none of them could be done.
+        CancelledError: the run was cancelled.
+        EngineError, ModelError: the network did not run, so all pictures failed.
     """
     outcomes: dict[int, Outcome | Undone] = {}
     pictures: dict[int, Picture] = {}
     own_stages = [stages.of_one() for _ in jobs]
-    # Take all of those first: then nothing is read ahead while the others are read.
+    # Take these first: then no picture is being read ahead while the others are read.
     known = [
         ahead.take(job, own) if ahead else None for job, own in zip(jobs, own_stages, strict=True)
     ]
@@ -70,7 +71,7 @@ def cut_out_together(
 
 @contextmanager
 def _failing_alone(outcomes: dict[int, Outcome | Undone], i: int, stages: Stages) -> Iterator[None]:
-    """Keep what goes wrong with one picture as its outcome."""
+    """Store an error of one picture as its outcome."""
     try:
         yield
     except _OF_ONE_PICTURE as error:
@@ -83,7 +84,7 @@ def _is_whole(picture: Picture, settings: Settings) -> bool:
     return bool(compose.whole_bytes(picture.header, settings.max_side, output))
 
 
-def _answer_together(  # as `cut_out_together`, with what it has so far
+def _answer_together(
     pictures: dict[int, Picture],
     outcomes: dict[int, Outcome | Undone],
     settings: Settings,
@@ -91,7 +92,7 @@ def _answer_together(  # as `cut_out_together`, with what it has so far
     model: ModelSpec,
     stages: Stages,
 ) -> None:
-    """Run the network for several pictures, and look again at them; those without an answer fail."""
+    """Run the network for several pictures and on their boxes; store errors of single pictures."""
     cpu_before = stages.cpu_clock()
     with stages.stage("predict"):
         raw = engine.predict(network_input.join([one.tensor for one in pictures.values()]))

@@ -1,12 +1,12 @@
-"""The measured child: `main` is called with ENGINE REQUEST_FD RESULT_FD by `running.process`.
+"""The measured child process: `running.process` calls `main` with ENGINE REQUEST_FD RESULT_FD.
 
-Requests come in and results go out as JSON lines on pipes of their own, since native libraries
-write to fd 1. It imports nothing of pages, meters or plots, so that its memory is a setting's and
-no one else's, and it ends by itself when its parent's end of the pipe closes.
+Requests and results are JSON lines on separate pipes, since native libraries write to fd 1. The
+module does not import pages, meters or plots, so the process's memory is that of the setting only.
+The process exits when the parent's end of the request pipe closes.
 
 Requests: {"op": "load", ...}, {"op": "run", ...}, {"op": "run_together", ...}, {"op": "cancel"}.
-          "run_together" names the pictures of the next request too ("following"), which may be read
-          meanwhile.
+          "run_together" also names the pictures of the next request ("following"), which may be
+          read meanwhile.
 Results:  {"event": "ready" | "loaded" | "stage" | "done" | "done_together" | "failed", ...}.
 """
 
@@ -45,10 +45,10 @@ _FIRST_TO_BE_KILLED = "1000"
 
 
 class Worker:
-    """A loaded engine and the run that is going on."""
+    """A loaded engine and its current run."""
 
     def __init__(self, result_fd: int) -> None:
-        """Write results to a descriptor."""
+        """Open the file descriptor for results."""
         self._results = os.fdopen(result_fd, "w", encoding="utf-8")
         self._engine: NetworkEngine | StockEngine | None = None
         self._settings: Settings | None = None
@@ -62,7 +62,7 @@ class Worker:
         self._results.flush()
 
     def handle(self, request: dict[str, Any]) -> None:
-        """Handle a request; an error is a result too."""
+        """Handle a request, and write errors as results."""
         operation, stage = request.pop("op"), "load"
         try:
             if operation == "load":
@@ -138,7 +138,7 @@ class Worker:
         )
 
     def _run(self, *, job: dict[str, Any], settings: dict[str, object]) -> None:
-        """Run one picture through."""
+        """Cut out one picture."""
         engine, model = self._loaded()
         if self._ahead is not None:
             self._ahead.stop()
@@ -153,10 +153,7 @@ class Worker:
         following: list[dict[str, Any]],
         settings: dict[str, object],
     ) -> None:
-        """Run pictures through, the network once for all of them.
-
-        Read the following ones meanwhile.
-        """
+        """Cut out pictures with one run of the network, and read the following ones meanwhile."""
         from rembg_tuner.worker.read_ahead import ReadAhead
         from rembg_tuner.worker.together import cut_out_together
 
@@ -183,14 +180,14 @@ class Worker:
         """Return the engine and its model.
 
         Raises:
-            TunerError: nothing was loaded.
+            TunerError: the worker has not loaded them yet.
         """
         if self._engine is None or self._model is None:
             raise TunerError(Message("the worker was asked to run before it was told to load"))
         return self._engine, self._model
 
     def cancel(self) -> None:
-        """Stop the run that is going on; called from the thread that reads requests."""
+        """Cancel the current run; called from the thread that reads requests."""
         stages, engine = self._stages, self._engine
         if stages is not None and engine is not None:
             stages.cancelled.set()
@@ -200,17 +197,17 @@ class Worker:
 
 
 def _sent(warnings: Iterable[Message]) -> list[dict[str, object]]:
-    """Return warnings as they go through the pipe."""
+    """Convert warnings to JSON values for the pipe."""
     return [warning.to_json() for warning in warnings]
 
 
 def _outcome(outcome: Outcome) -> dict[str, object]:
-    """Return an outcome as it goes through the pipe."""
+    """Convert an outcome to JSON values for the pipe."""
     return {**asdict(outcome), "warnings": _sent(outcome.warnings)}
 
 
 def read_requests(request_fd: int, worker: Worker, requests: queue.Queue[dict[str, Any]]) -> None:
-    """Read requests until the parent goes, then end at once, whatever is running."""
+    """Read requests until the parent closes the pipe, then exit the process at once."""
     with os.fdopen(request_fd, encoding="utf-8") as lines:
         for line in lines:
             request = json.loads(line)
@@ -222,22 +219,22 @@ def read_requests(request_fd: int, worker: Worker, requests: queue.Queue[dict[st
 
 
 def _import_libraries(engine: str) -> dict[str, str]:
-    """Import what runs of this engine need, so that no run pays for it; give the versions."""
+    """Import the modules that runs of this engine need, before any run, and return the versions."""
     versions = {"python": sys.version.split()[0], "rembg_tuner": __version__}
     spec = ENGINES[engine]
     if spec.is_stock:
         return {**versions, **spec.imports()}
     from rembg_tuner.imaging import compose, libvips, png_writer  # noqa: F401
-    from rembg_tuner.worker import looks  # noqa: F401  # this and compose bring the rest of imaging
+    from rembg_tuner.worker import looks  # noqa: F401  # looks and compose import all of imaging
 
-    libvips.start_libvips(1)  # how many there will be is told with the load
+    libvips.start_libvips(1)  # the load request sets the number of threads
     versions |= {"libvips": libvips.libvips_version(), "pyvips": libvips.binding_version()}
     versions[png_writer.DEFLATE_LIBRARY] = png_writer.DEFLATE_VERSION
     return {**versions, **spec.imports()}
 
 
 def _why_not_loaded(engine: str, error: Exception) -> Message:
-    """Return why an engine's libraries could not be imported."""
+    """Return the reason why an engine's libraries could not be imported."""
     if isinstance(error, TunerError):
         return error.message
     if isinstance(error, ModuleNotFoundError):
@@ -255,17 +252,17 @@ def _why_not_loaded(engine: str, error: Exception) -> Message:
 
 
 def main(engine: str, request_fd: int, result_fd: int) -> None:
-    """Serve requests until the parent goes.
+    """Handle requests until the parent closes the pipe.
 
-    The process is started with the garbage collector off: while modules are imported it finds
-    nothing, and takes a twentieth of the time. It is on again before anything is measured, and from
-    the start for the stock pipeline, which is measured as it is.
+    The process starts with the garbage collector off: during imports it frees no memory, but takes
+    a twentieth of the time. It is enabled before any measurement. For the stock pipeline it is
+    enabled at the start, because that pipeline is measured unmodified.
     """
     if ENGINES[engine].is_stock:
         gc.enable()
-    # a Ctrl-C at the terminal is the parent's to handle
+    # The parent process handles Ctrl-C at the terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError):  # not Linux, or not allowed: then the kernel chooses by size
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: the kernel chooses by size
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_BE_KILLED, encoding="ascii")
     worker = Worker(result_fd)
     requests: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -280,7 +277,7 @@ def main(engine: str, request_fd: int, result_fd: int) -> None:
         worker.tell("failed", kind="engine_error", message=message, stage="start")
         return
     if not gc.isenabled():
-        # what was imported stays: no run pays for looking through it, which takes 20 ms
+        # Imported objects are never freed, and scanning them in a run would take 20 ms.
         gc.freeze()
         gc.enable()
     worker.tell("ready", versions=versions, ready_at=time.perf_counter())
