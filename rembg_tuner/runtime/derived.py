@@ -30,7 +30,7 @@ _FORM = 3  # increased when the content changes, so that older files are not use
 
 
 def wanted_of(settings: Settings, model: ModelSpec) -> Derived | None:
-    """Return what must be made for a run; None: the released file is used."""
+    """Return the derived file that a run needs; None: the released file is used."""
     derive = ENGINES[settings.engine].derive
     return derive(settings, model) if derive else None
 
@@ -43,19 +43,19 @@ def prepare(
     is_cancelled: Callable[[], bool],
     on_start: Callable[[], None],
 ) -> ModelSpec:
-    """Return a model whose `graph_path` is what the engine loads; make that file if needed.
+    """Return a model whose `graph_path` is the file that the engine loads; make it if needed.
 
     Args:
         settings: engine, network_size and batch_size are read.
-        model: as found.
-        cache: the folder for what is made.
-        is_cancelled: called 20 times per second while it is made.
-        on_start: called if something must be made.
+        model: the model on disk.
+        cache: the folder of the derived files.
+        is_cancelled: called 20 times per second during the conversion.
+        on_start: called before a conversion starts.
 
     Raises:
-        ModelError: the file is damaged, or takes no other size.
-        EngineError: a tool that is needed is not installed, or failed.
-        OSError: what is made cannot be written.
+        ModelError: the file is damaged, or does not support another size.
+        EngineError: a required tool is not installed, or it failed.
+        OSError: the derived file cannot be written.
         CancelledError: `is_cancelled` returned true.
     """
     wanted = wanted_of(settings, model)
@@ -65,14 +65,14 @@ def prepare(
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     target = cache / f"{wanted.do}-{name}{wanted.endings[0]}"
     parts = [target.with_suffix(ending) for ending in wanted.endings]
-    if not all(has_its_sum(path) for path in parts):  # missing, damaged, or half a pair
+    if not all(has_its_sum(path) for path in parts):  # missing, damaged, or one of a pair
         on_start()
         _make(wanted, Path(model.path), target, is_cancelled)
     return replace(model, graph_path=str(target))
 
 
 def _make(wanted: Derived, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
-    """Make the files in a folder of their own, and rename them when they are complete."""
+    """Make the files in a temporary folder, and rename them when they are complete."""
     with making_folder(target.parent) as scratch:
         _convert(wanted, source, scratch / target.name, is_cancelled)
         for made in list(scratch.iterdir()):
@@ -82,11 +82,11 @@ def _make(wanted: Derived, source: Path, target: Path, is_cancelled: Callable[[]
 
 
 def _convert(wanted: Derived, source: Path, target: Path, is_cancelled: Callable[[], bool]) -> None:
-    """Run `conversion`, and raise its error.
+    """Run the `conversion` module in a child process.
 
     Raises:
         CancelledError: it was cancelled.
-        ModelError, EngineError: it took too long, failed or was killed.
+        ModelError, EngineError: it exceeded the time limit, failed or was killed.
     """
     request = json.dumps({**wanted.request(), "source": str(source), "target": str(target)})
     command = (sys.executable, "-P", "-m", "rembg_tuner.worker.conversion", request)
@@ -121,7 +121,7 @@ def _convert(wanted: Derived, source: Path, target: Path, is_cancelled: Callable
 
 
 def _reason_of(line: str) -> Message:
-    """Read the reason that `conversion` wrote."""
+    """Parse the reason that `conversion` wrote."""
     try:
         return Message.from_json(json.loads(line))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The machine and what is installed, as values; `doctor` and the page show them."""
+"""A description of the machine and the installed packages, for `doctor` and the page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.engines.spec import EngineSpec
 
-# What the engines' fast paths ask for, in the kernel's words.
+# CPU features that the engines' fast paths use, by the kernel's names.
 _TELLING_FEATURES = (
     "avx2",
     "avx512f",
@@ -47,7 +47,7 @@ _ASK_DEFLATE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineState:
-    """An engine: its version, or None and how to install it."""
+    """An engine: its version, or None and the install instructions."""
 
     name: str
     version: str | None
@@ -56,7 +56,7 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderState:
-    """An execution provider of ONNX Runtime, and what to do where it is absent."""
+    """An execution provider of ONNX Runtime, and what to do if it is missing."""
 
     name: str
     is_present: bool
@@ -75,12 +75,13 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """The machine and what is installed. Sizes are bytes; unknown values are None.
+    """The machine and what is installed. Sizes are in bytes; unknown values are None.
 
     Attributes:
         memory_cgroup: the cgroup that sets memory_limit_bytes.
-        measurements: the database of the measurements on this machine; deleting it forgets them.
-        measured: its rows by table; None: it cannot be read.
+        measurements: the database of the measurements on this machine; deleting the file deletes
+            them.
+        measured: the number of rows of each table; None: the database cannot be read.
     """
 
     cpu: str
@@ -121,12 +122,12 @@ class Diagnosis:
 
 
 def _said(message: Message | None) -> str | None:
-    """Write a message in English."""
+    """Return the English text of a message."""
     return None if message is None else str(message)
 
 
 def diagnose() -> Diagnosis:
-    """Read the machine; libraries are imported in other processes only."""
+    """Read the state of the machine; libraries are imported only in child processes."""
     host = read_host()
     cache, cache_warnings = open_cache()
     known = Measurements(cache)
@@ -157,7 +158,7 @@ def diagnose() -> Diagnosis:
 
 
 def _counts(known: Measurements) -> Mapping[str, int] | None:
-    """Count what was measured here; None: the file cannot be read."""
+    """Count the measurements of this machine by table; None: the database cannot be read."""
     try:
         return known.counts()
     except sqlite3.Error:
@@ -175,7 +176,7 @@ def _ask(code: str) -> str:
 
 
 def _engine_state(spec: EngineSpec) -> EngineState:
-    """Return whether an engine is installed and, where that is quick, whether it loads."""
+    """Return whether an engine is installed and, if there is a quick probe, whether it loads."""
     found = spec.installed_version
     if found is None:
         return EngineState(
@@ -186,7 +187,7 @@ def _engine_state(spec: EngineSpec) -> EngineState:
 
 
 def provider_states() -> tuple[ProviderState, ...]:
-    """Try each execution provider in a process, with the reason where one does not load."""
+    """Try each execution provider in a child process; return the reason if one does not load."""
     found: dict[str, Message | None] = {}
     for spec in ENGINES.values():
         answer = _ask(spec.probe_providers).rsplit("\n", 1)[-1] if spec.probe_providers else ""
@@ -218,7 +219,7 @@ def absent_providers(states: Iterable[ProviderState]) -> dict[str, Message]:
 
 
 def _model_states() -> tuple[ModelState, ...]:
-    """Return which models are on disk."""
+    """Return the models of the catalogue, and which of them are on disk."""
     return tuple(
         ModelState(
             name=name,

@@ -1,7 +1,8 @@
-"""Download a model: resumable, checked, by one process at a time, and only on request.
+"""Download a model on request: resumable, with a checksum, one process at a time.
 
-The file goes where rembg puts it, so that neither program downloads it twice. The part that a
-failed try received stays beside it under a temporary name, and the next try continues from there.
+The file is saved where rembg saves it, so that neither program downloads it twice. The received
+part of a failed try is kept beside it under a temporary name, and the next try continues from
+there.
 """
 
 from __future__ import annotations
@@ -51,17 +52,17 @@ def get_model(
     """Download a model, unless it is on disk already.
 
     Args:
-        entry: of the catalogue.
+        entry: the catalogue entry of the model.
         on_progress: called several times per second.
-        is_cancelled: called as often.
+        is_cancelled: called as often as `on_progress`.
 
     Returns:
         The path of the file, whose checksum is correct.
 
     Raises:
-        ModelError: rembg makes it from another model.
-        DownloadError: it failed; the message says which file to put where.
-        OutputError: it could not be written.
+        ModelError: rembg makes the model from another model.
+        DownloadError: the download failed; the message says which file to put where.
+        OutputError: the file could not be written.
         CancelledError: `is_cancelled` returned true.
     """
     present = entry.find()
@@ -94,7 +95,7 @@ def get_model(
 
 
 def model_url(entry: CatalogueEntry) -> str:
-    """Return the address of a model: rembg's, or that of the mirror in the environment.
+    """Return the URL of a model: rembg's, or that of the mirror set in the environment.
 
     Raises:
         ModelError: the address of the mirror is invalid.
@@ -116,7 +117,7 @@ def model_url(entry: CatalogueEntry) -> str:
 
 
 def _is_address(text: str) -> bool:
-    """Return whether an address is http or https with a host, without spaces and user name."""
+    """Return whether a text is an http or https URL with a host, without spaces or a user name."""
     try:
         parts = urllib.parse.urlsplit(text)
         host, port = parts.hostname or "", parts.port
@@ -142,7 +143,7 @@ def _alone(place: Path, listener: Listener) -> Iterator[None]:
 
 
 def _part_of(place: Path) -> Path:
-    """Return the path of the received part; always the same, so that the next try finds it."""
+    """Return the path of the received part; it is the same for all tries."""
     return place.with_name(f".{place.name}.part")
 
 
@@ -174,12 +175,12 @@ def _download(entry: CatalogueEntry, url: str, place: Path, listener: Listener) 
                     by_hand=by_hand(entry),
                 )
             )
-        had_part = False  # the part may be of another file: once more from the start
+        had_part = False  # the part may belong to another file, so start again once
     raise DownloadError(_failed_text(entry, url, reason, kept=size_of(part)))
 
 
 def _failed_text(entry: CatalogueEntry, url: str, reason: Message, *, kept: int) -> Message:
-    """Return that all tries failed, and what to do."""
+    """Return the message for a download whose tries all failed."""
     if not kept:
         return Message(
             "{url} could not be downloaded in {tries} tries: {reason}; try again later, or"
@@ -209,7 +210,7 @@ def _pause(listener: Listener, part: Path) -> None:
 
 
 def _checksum_problem(entry: CatalogueEntry, part: Path) -> Message | None:
-    """Compare size and checksum with the released file; None: they are equal."""
+    """Compare size and checksum with those of the released file; None: they match."""
     most = max_bytes(entry)
     if most is not None and size_of(part) > most:
         return Message("it has more than {size:,} bytes", size=most)

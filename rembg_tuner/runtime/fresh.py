@@ -38,16 +38,17 @@ def run_fresh(  # noqa: PLR0913  # each is the runner's own
     """Run pictures one after another in a new worker, up to the first failure.
 
     The first start of a setting on a machine compiles or converts, which takes more memory than
-    later ones: it is run before, and discarded.
+    later starts. Therefore one extra run is made first, and discarded.
 
     Args:
         jobs: at least one.
-        settings: to run with.
-        load: of the workers of this process.
+        settings: the settings of all runs.
         slots: how many slots share this machine's CPUs.
         history: how earlier peaks are used; see `KnownPeaks`.
-        on_progress: called every 20 ms or so with the runner, which it may cancel.
-        machine: on which the settings are resolved; None: this one as it is now.
+        load: the load of the workers of this process.
+        on_progress: called about every 20 ms with the runner, which it may cancel.
+        machine: the machine on which the settings are resolved; None: the current state of this
+            one.
     """
     machine = machine or read_machine()
 
@@ -76,5 +77,5 @@ def was_run_here(settings: Settings, machine: Machine, *, slots: int = 1) -> boo
         return Measurements(open_cache()[0]).was_started(key)
     except (ModelError, OSError):  # the model is missing; the run reports it
         return True
-    except sqlite3.Error:  # unknown: it is started once more
+    except sqlite3.Error:  # unknown, so make the extra run
         return False

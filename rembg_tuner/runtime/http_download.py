@@ -1,4 +1,4 @@
-"""Fetch the missing part of a file over HTTP: one try, which can be cancelled."""
+"""Fetch the missing part of a file over HTTP, in one try that can be cancelled."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from rembg_tuner.models.catalogue import CatalogueEntry
 
 MIRROR_VARIABLE = "REMBG_TUNER_MIRROR"
-ANSWER_TIMEOUT_S = 30.0  # for the connection, and for each piece
+ANSWER_TIMEOUT_S = 30.0  # for the connection, and for each read
 SLOW_AFTER_S = 30.0
 MIN_BYTES_PER_S = 1024
 _PIECE_BYTES = 256 * 1024
 _POLL_S = 0.2
-_SIZE_TOLERANCE = 0.1  # of a size that is known approximately only
-_MAX_QUOTED = 200  # characters of a server's answer
+_SIZE_TOLERANCE = 0.1  # of a size that is only known approximately
+_MAX_QUOTED = 200  # characters of a server's response
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _Value = TypeVar("_Value")
 
@@ -42,9 +42,9 @@ class DownloadProgress:
     """The progress of a download.
 
     Attributes:
-        done_bytes: on disk by now, with the part of earlier tries.
-        total_bytes: of the file; None: not known.
-        is_waiting: another process downloads the same file.
+        done_bytes: on disk now, including the part of earlier tries.
+        total_bytes: the size of the file; None: unknown.
+        is_waiting: whether another process is downloading the same file.
     """
 
     done_bytes: int
@@ -54,7 +54,7 @@ class DownloadProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """Receives the progress, and may cancel the download."""
+    """Callbacks that receive the progress of a download and may cancel it."""
 
     on_progress: Callable[[DownloadProgress], None]
     is_cancelled: Callable[[], bool]
@@ -78,10 +78,10 @@ class Listener:
 
 
 class EndedEarlyError(Exception):
-    """A try that is worth another: the connection ended, stalled, or the server is busy."""
+    """A failure that may be temporary: a lost or stalled connection, or a busy server."""
 
     def __init__(self, message: Message) -> None:
-        """Keep the reason."""
+        """Store the reason."""
         super().__init__(message)
         self.message = message
 
@@ -95,22 +95,22 @@ def size_of(path: Path) -> int:
 
 
 class BackgroundCall:
-    """One thread for calls that may block, so that a cancel is seen meanwhile.
+    """A thread for calls that may block, so that a cancellation is noticed meanwhile.
 
-    A short time-out of the socket would not do: after one, nothing more of the answer can be read.
-    Use it with `with`, which does not wait at its end.
+    A short time-out of the socket is not an alternative: after a time-out, the rest of the response
+    cannot be read. Use it with `with`; leaving the block does not wait for the thread.
     """
 
     def __init__(self, on_wait: Callable[[], None]) -> None:
         """Start the thread.
 
         Args:
-            on_wait: called five times per second during a call; what it raises ends the call.
+            on_wait: called five times per second during a call; an exception from it ends the call.
         """
         self._on_wait = on_wait
         self._asked: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._came: queue.SimpleQueue[tuple[object, Exception | None]] = queue.SimpleQueue()
-        # a daemon: it may block as long as the server is silent, and is not waited for
+        # daemon thread: it may block while the server sends nothing, and is not joined
         threading.Thread(target=self._serve, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -118,7 +118,7 @@ class BackgroundCall:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let the thread end after the current call."""
+        """Stop the thread after the current call."""
         self._asked.put(None)
 
     def do(self, action: Callable[[], _Value]) -> _Value:
@@ -135,7 +135,7 @@ class BackgroundCall:
             return cast("_Value", value)
 
     def _serve(self) -> None:
-        """Run the calls until the end."""
+        """Run the submitted calls until the end marker."""
         answer: http.client.HTTPResponse | None = None
         for action in iter(self._asked.get, None):
             try:
@@ -145,13 +145,13 @@ class BackgroundCall:
                 continue
             answer = value if isinstance(value, http.client.HTTPResponse) else answer
             self._came.put((value, None))
-        if answer is not None:  # here, since closing waits for what is being read
+        if answer is not None:  # in this thread, since closing waits for a read in progress
             with contextlib.suppress(OSError):
                 answer.close()
 
 
 def _not_downloaded(url: str, reason: Message, entry: CatalogueEntry) -> DownloadError:
-    """Return the error of an address that gives no file, with what to do by hand."""
+    """Return the error for a URL that does not return the file, with manual instructions."""
     return DownloadError(
         Message(
             "{url} cannot be downloaded: {reason}; {by_hand}",
@@ -163,8 +163,8 @@ def _not_downloaded(url: str, reason: Message, entry: CatalogueEntry) -> Downloa
 
 
 def by_hand(entry: CatalogueEntry) -> Message:
-    """Return which file to put where, for a machine without a network."""
-    if os.environ.get(MIRROR_VARIABLE):  # it is the mirror that was asked
+    """Return the manual instructions: which file to put where."""
+    if os.environ.get(MIRROR_VARIABLE):  # the URL that failed is the mirror's
         return Message(
             "put {url} at {place} by hand, or unset {variable} to ask rembg's own address",
             url=entry.url,
@@ -180,7 +180,7 @@ def by_hand(entry: CatalogueEntry) -> Message:
 
 
 def fetch(entry: CatalogueEntry, url: str, part: Path, listener: Listener) -> None:
-    """Request the missing part, and write it.
+    """Request the missing part of a file, and write it.
 
     Raises:
         EndedEarlyError: the part is incomplete; another try may fetch the rest.
@@ -189,7 +189,7 @@ def fetch(entry: CatalogueEntry, url: str, part: Path, listener: Listener) -> No
     have = size_of(part)
     with BackgroundCall(lambda: listener.tell(size_of(part), None)) as call:
         answer = call.do(lambda: _ask(entry, url, have))
-        if answer is None:  # nothing is missing; the checksum decides
+        if answer is None:  # the part is complete; the checksum is checked next
             return
         start = have if answer.status == HTTPStatus.PARTIAL_CONTENT else 0
         length = answer.headers.get("Content-Length")
@@ -205,7 +205,7 @@ def fetch(entry: CatalogueEntry, url: str, part: Path, listener: Listener) -> No
                 most=max_bytes(entry),
                 listener=listener,
             )
-        # a body in chunks marks its own end: a short one is a different file
+        # a chunked body has an explicit end, so a short one is a different file
         is_short = total is not None and done < min(total, max_bytes(entry) or total)
         if is_short and not answer.chunked:
             raise EndedEarlyError(
@@ -216,10 +216,10 @@ def fetch(entry: CatalogueEntry, url: str, part: Path, listener: Listener) -> No
 
 
 def _ask(entry: CatalogueEntry, url: str, have: int) -> http.client.HTTPResponse | None:
-    """Request what follows the bytes on disk; None: nothing does.
+    """Request the rest of the file after the bytes on disk; None: the file is complete.
 
     Raises:
-        EndedEarlyError: there is no answer; another try may help.
+        EndedEarlyError: there is no response; another try may help.
         DownloadError: another try would not help.
     """
     request = urllib.request.Request(url, headers={"User-Agent": f"rembg-tuner/{__version__}"})
@@ -228,7 +228,7 @@ def _ask(entry: CatalogueEntry, url: str, have: int) -> http.client.HTTPResponse
     try:
         answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S)
     except urllib.error.HTTPError as error:
-        error.close()  # it holds the connection
+        error.close()  # it keeps the connection open
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return None
         reason = _refusal(error)
@@ -241,7 +241,7 @@ def _ask(entry: CatalogueEntry, url: str, have: int) -> http.client.HTTPResponse
 
 
 def _no_answer(error: Exception, url: str, entry: CatalogueEntry) -> Exception:
-    """Return the error of a request without an answer."""
+    """Return the error of a request without a response."""
     match error:
         case urllib.error.URLError(reason=TimeoutError()):
             return EndedEarlyError(
@@ -265,7 +265,7 @@ def _no_answer(error: Exception, url: str, entry: CatalogueEntry) -> Exception:
 
 
 def _refusal(error: urllib.error.HTTPError) -> Message:
-    """Return what a server answered instead of the file."""
+    """Return the message for an HTTP error status."""
     if error.code // 100 == 3:
         return Message(
             "the server answered {status}, a redirect that cannot be followed", status=error.code
@@ -280,7 +280,7 @@ def _refusal(error: urllib.error.HTTPError) -> Message:
 
 
 def _ended(error: OSError | http.client.HTTPException) -> EndedEarlyError:
-    """Say that the network failed, whatever it was that failed there."""
+    """Return the error for a network failure."""
     if isinstance(error, TimeoutError):
         return EndedEarlyError(Message("no data for {timeout_s:g} s", timeout_s=ANSWER_TIMEOUT_S))
     known = error.strerror if isinstance(error, OSError) else None
@@ -290,13 +290,13 @@ def _ended(error: OSError | http.client.HTTPException) -> EndedEarlyError:
 
 
 def _quoted(said: object) -> Quoted:
-    """Return the text of a server or library in one line."""
+    """Return the text of a server or library as one printable line of at most 200 characters."""
     text = " ".join(str(said).split())[:_MAX_QUOTED]
     return Quoted("".join(letter for letter in text if letter.isprintable()))
 
 
 def _refuse_another_size(entry: CatalogueEntry, url: str, total: int | None) -> None:
-    """Raise before downloading a file of the wrong size."""
+    """Raise DownloadError before downloading a file of the wrong size."""
     if entry.bytes is not None and total is not None and total != entry.bytes:
         raise DownloadError(
             Message(
@@ -319,7 +319,7 @@ def max_bytes(entry: CatalogueEntry) -> int | None:
 
 
 def _refuse_a_full_disk(part: Path, missing: int) -> None:
-    """Raise if the disk has too little space."""
+    """Raise OutputError if the disk has too little free space."""
     free = shutil.disk_usage(part.parent).free
     if missing > free:
         raise OutputError(
@@ -342,7 +342,7 @@ def _copy(
     most: int | None,
     listener: Listener,
 ) -> int:
-    """Append the body of an answer to a file, up to the maximum size of the released file.
+    """Append the body of a response to a file, up to the maximum size of the released file.
 
     Returns:
         The size of the file.

@@ -1,4 +1,4 @@
-"""The known peaks of settings: read before a run, noted after it."""
+"""The known peaks of settings: read before a run, updated after it."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.resolve import ResolvedSettings
     from rembg_tuner.settings.settings import Settings
 
-# In which the picture is decoded or encoded, so that it may be the picture that took the memory.
+# The stages that decode or encode the picture, where the picture itself may use the memory.
 _PICTURE_STAGES = frozenset({"read_small", "focus", "write"})
 HistoryUse = Literal["own", "ignored", "visitors"]
-_MAX_SEEN = 200  # settings; a visitor can make up any number
+_MAX_SEEN = 200  # settings; a visitor can request any number of them
 _LOG = logging.getLogger(__name__)
 
 
 class KnownPeaks:
-    """Reads the measurements of this machine, and adds to them except on a server."""
+    """The peaks measured on this machine: read, and updated except on a server."""
 
     def __init__(self, history: HistoryUse = "own") -> None:
-        """Know nothing of this slot's own runs yet.
+        """Start without runs of this slot.
 
         Args:
-            history: "own": what will not fit is refused, and what a setting takes is kept for later
-                starts. "ignored": the same, and nothing is refused. "visitors": nothing is kept,
-                since a visitor's picture must not decide what the next visitor is refused.
+            history: "own": a setting that will not fit is refused, and its peak is stored for later
+                starts. "ignored": the same, but no setting is refused. "visitors": peaks are not
+                stored, since the picture of one visitor must not cause the refusal of the next one.
         """
         self._are_remembered = history != "visitors"
         self._are_ignored = history == "ignored"
@@ -57,8 +57,7 @@ class KnownPeaks:
         """Return the peak that a setting had on this machine before.
 
         Returns:
-            Its highest peak as far as it is known, its pictures included, bytes; 0: it was never
-            run.
+            The highest known peak, pictures included, bytes; 0: the setting was never run.
 
         Raises:
             FailedRunError: the setting alone takes more than the limit.
@@ -85,12 +84,12 @@ class KnownPeaks:
     def note(
         self, asked: ResolvedSettings, worker: WarmWorker, run: RunPeak, cache: Path
     ) -> tuple[Message, ...]:
-        """Note what a setting took in a run that went through.
+        """Store the peak of a successful run.
 
-        Its pictures' own share is kept apart.
+        The share of its pictures is stored separately.
 
         Returns:
-            Warnings, where that could not be written, or older files were set aside.
+            Warnings if the peak could not be stored, or if older files were renamed.
         """
         own_bytes = worker.note_run(run)
         key = _key_of(asked)
@@ -130,9 +129,9 @@ class KnownPeaks:
     def note_ended(
         self, asked: ResolvedSettings, error: FailedRunError, worker: WarmWorker | None, cache: Path
     ) -> None:
-        """Note that a setting takes more than its limit.
+        """Store that a setting takes more than its limit.
 
-        What cannot be written is found out again.
+        Errors of the database are ignored: the next run at the limit finds the same again.
         """
         is_of_the_picture = error.stage in _PICTURE_STAGES or asked.settings.engine_spec.is_stock
         is_of_another = worker is not None and worker.is_stretched
@@ -145,20 +144,20 @@ class KnownPeaks:
             self._open(cache).note_ended(key, asked.settings, error.reached_bytes)
 
     def _open(self, cache: Path) -> Measurements:
-        """Open the database; the files of older versions are set aside the first time."""
+        """Open the database; rename the files of older versions on the first call."""
         if not self._is_open:
             self._is_open = True
             self._unsaid = set_older_aside(cache)
-            if not self._are_remembered:  # a visitor can do nothing about it
+            if not self._are_remembered:  # a visitor cannot fix it, so it is only logged
                 for text in self._unsaid:
                     _LOG.warning("%s", text)
                 self._unsaid = ()
         return Measurements(cache)
 
     def _note_start(self, known: Measurements, key: str) -> None:
-        """Note once that a setting went through here.
+        """Store once that a setting ran here.
 
-        Writing takes 10 to 40 ms, which a visitor waits.
+        Writing takes 10 to 40 ms, during which a visitor waits.
         """
         if key not in self._started:
             known.note_start(key)
@@ -167,9 +166,9 @@ class KnownPeaks:
     def _is_news(
         self, key: str, load_bytes: int, own_bytes: int, picture_bytes: int, asked: ResolvedSettings
     ) -> bool:
-        """Return whether a run says more than this slot's runs before.
+        """Return whether a run adds to what this slot's earlier runs showed.
 
-        A long batch writes a few times only.
+        Therefore a long batch writes only a few times.
         """
         before = self._noted.get(key) or Peak(settings=asked.settings)
         now = Peak(
@@ -183,9 +182,9 @@ class KnownPeaks:
         return now != before
 
     def _see(self, key: str, peak_bytes: int) -> None:
-        """Remember a peak as long as this process lives, to make room by.
+        """Remember a peak until this process ends.
 
-        Nothing is refused by it.
+        It decides how much memory is freed for the setting, and does not cause a refusal.
         """
         highest = max(peak_bytes, self._seen.pop(key, 0))
         self._seen[key] = highest
@@ -202,20 +201,20 @@ def _key_of(asked: ResolvedSettings) -> str | None:
 
 
 def _current(known: Measurements, machine: Machine) -> list[Peak]:
-    """List the peaks that were measured with the versions and the weights of now."""
+    """List the peaks that were measured with the current versions and weights."""
     found = []
     for key, peak in known.all_peaks():
-        with contextlib.suppress(ModelError, OSError):  # a model that is gone cannot be offered
+        with contextlib.suppress(ModelError, OSError):  # a deleted model cannot be suggested
             if resolve(peak.settings, machine).measurement_key == key:
                 found.append(peak)
     return found
 
 
 def picture_bytes_of(settings: Settings, outcomes: Sequence[dict[str, Any]]) -> float:
-    """Return about how much memory a run's pictures took by themselves, which they took one after another.
+    """Return about how much memory the pictures of a run took, which ran one after another.
 
-    The stock pipeline holds its picture whole, several times over, and does not say how much that
-    is.
+    The value is the maximum over the pictures, in bytes. It is infinite for the stock pipeline,
+    which keeps several copies of the whole picture and does not report their size.
     """
     if settings.engine_spec.is_stock:
         return math.inf

@@ -1,7 +1,7 @@
 """A lane: a bounded queue of tasks in front of one or more slots.
 
-Each slot is a thread, so that a task that waits needs none: a page looks at its task now and then,
-and cancels it when its visitor leaves.
+Each slot is a thread, so a waiting task does not need one. A page polls its task, and cancels it
+when its visitor leaves.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ T = TypeVar("T")
 MAX_WAITING = 16
 CANCELLED = Message("the run was cancelled")
 UNEXPECTED = Message("unexpected error, recorded in the server log; try again")
-_REMEMBERED_TASKS = 9  # whose median duration estimates the wait
+_REMEMBERED_TASKS = 9  # the median of their durations estimates the wait
 _CLOSE_TIMEOUT_S = 3.0
 _LOG = logging.getLogger(__name__)
 
 
 class Slot(Protocol):
-    """What the tasks of one thread share; opened with the thread and closed with it."""
+    """A resource that the tasks of one thread share; opened and closed with the thread."""
 
     def __enter__(self) -> Any:
         """Open the slot."""
@@ -42,14 +42,14 @@ class Slot(Protocol):
         """Close the slot."""
 
     def cancel(self) -> None:
-        """Stop what runs in the slot; called from other threads."""
+        """Stop the run in progress in the slot; called from other threads."""
 
     def settle(self) -> None:
         """Clean up after a task, once its outcome is known."""
 
 
 class PlainSlot:
-    """A slot with nothing to share."""
+    """A slot without shared state."""
 
     def __enter__(self) -> Self:
         """Open the slot."""
@@ -66,7 +66,7 @@ class PlainSlot:
 
 
 class Preparation(Protocol[SlotUsed]):
-    """Work of an idle first slot, which a suitable task joins while it runs."""
+    """Work for the first slot while it is idle; a suitable task can join while it runs."""
 
     def run(self, slot: SlotUsed, on_progress: Callable[[Any], None]) -> None:
         """Prepare the slot; `on_progress` raises CancelledError when it is no longer needed."""
@@ -89,13 +89,13 @@ class Lane(Generic[S]):
         full_text: Callable[[Lane[S]], Message] | None = None,
         time_limit_s: float | None = None,
     ) -> None:
-        """Create a lane; no thread starts before the first task.
+        """Create a lane; the first thread starts with the first task.
 
         Args:
             slots: one for each task that may run at the same time.
-            max_waiting: tasks in the queue while all slots are busy; the next is refused.
+            max_waiting: maximum number of queued tasks while all slots are busy; more are refused.
             full_text: returns the reason of a refusal.
-            time_limit_s: after which `Task.is_stopped` is true; None: no limit.
+            time_limit_s: time after which `Task.is_stopped` is true; None: no limit.
         """
         self.lock = threading.Lock()
         self.slots = tuple(slots)
@@ -133,14 +133,14 @@ class Lane(Generic[S]):
 
         Args:
             work: called with its task and the slot, in the slot's thread.
-            owner: whoever waits for it; see `Task.leave`.
-            kind: what it does, for the status of others.
-            key: a task with this key that waits or runs is shared; None: never shared.
+            owner: the caller that waits for the task; see `Task.leave`.
+            kind: what the task does, shown in the status of other tasks.
+            key: a queued or running task with this key is shared; None: never shared.
             on_leave: whether the task is cancelled when its last owner leaves.
             progress: the first value of `Task.progress`.
 
         Returns:
-            The task; where the queue is full it is done, with a failure of kind busy.
+            The task. If the queue is full, it is done, with a failure of kind busy.
         """
         with self.lock:
             shared = next(
@@ -173,14 +173,14 @@ class Lane(Generic[S]):
         return task
 
     def _refusal(self) -> Message | None:
-        """Return the reason why no task is accepted now; None: one is."""
+        """Return the reason why tasks are refused now; None: the next task is accepted."""
         if self._is_closed:
             return Message("this server is closing; come back later")
         is_full = self.running + self.waiting >= len(self.slots) + self.max_waiting
         return self._full_text(self) if is_full else None
 
     def prepare(self, preparation: Preparation[S]) -> None:
-        """Have the first slot run a preparation, unless the lane has something to do already."""
+        """Run a preparation in the first slot, unless tasks are queued or running."""
         with self.lock:
             if not self._is_closed and not self.tasks:
                 self._next_preparation = preparation
@@ -198,17 +198,17 @@ class Lane(Generic[S]):
         self._changed.notify_all()
 
     def _join_preparation(self) -> bool:
-        """Start the next task on what is being prepared, if that suits it.
+        """Start the next task in the slot that is being prepared, if the task suits.
 
         Returns:
-            Whether the preparation is still of use.
+            Whether the preparation is still useful.
         """
         slot = self.slots[0]
         if self._preparation is None or self._is_closed:
             return False
         if slot not in self._running and self._waiting:
             if not self._preparation.suits(slot, self._waiting[0]):
-                slot.cancel()  # a conversion checks only this
+                slot.cancel()  # a running conversion checks only the slot's cancellation
                 return False
             self._start_next(slot)
         task = self._running.get(slot)
@@ -216,17 +216,17 @@ class Lane(Generic[S]):
 
     @property
     def tasks(self) -> list[Task[Any]]:
-        """The tasks that wait or run."""
+        """The queued and running tasks."""
         return [*self._waiting, *self._running.values()]
 
     @property
     def waiting(self) -> int:
-        """How many tasks wait."""
+        """The number of queued tasks."""
         return len(self._waiting)
 
     @property
     def running(self) -> int:
-        """How many tasks run."""
+        """The number of running tasks."""
         return len(self._running)
 
     @property
@@ -254,7 +254,7 @@ class Lane(Generic[S]):
             )
 
     def wait_s(self, before: int) -> float | None:
-        """Estimate the wait behind this many tasks by the median of the last durations."""
+        """Estimate the wait behind a number of tasks from the median of the last durations."""
         if not self._durations_s:
             return None
         median_s = statistics.median(self._durations_s)
@@ -263,7 +263,7 @@ class Lane(Generic[S]):
         return first_free_s + median_s * before / len(self.slots)
 
     def cancel(self, task: Task[Any]) -> None:
-        """Remove a task from the queue, or stop it."""
+        """Remove a task from the queue, or stop it if it runs."""
         with self.lock:
             if task.state == "done":
                 return
@@ -272,7 +272,7 @@ class Lane(Generic[S]):
             if was_waiting:
                 self._waiting.remove(task)
             elif task.stop is not None:
-                task.stop()  # under the lock, or the slot could run the next task by now
+                task.stop()  # under the lock, or the slot could start its next task first
         if was_waiting:
             task.finish(TaskFailure(kind="cancelled", message=CANCELLED))
 
@@ -318,7 +318,7 @@ class Lane(Generic[S]):
                 if self._waiting:
                     return self._start_next(slot)
                 self._preparation = preparation
-            assert preparation is not None  # waited for
+            assert preparation is not None  # guaranteed by wait_for
             if (task := self._prepare(slot, preparation)) is not None:
                 return task
 
@@ -333,7 +333,7 @@ class Lane(Generic[S]):
         return task
 
     def _prepare(self, slot: S, preparation: Preparation[S]) -> Task[Any] | None:
-        """Run a preparation; the task that needs it reports what fails.
+        """Run a preparation; errors are logged, and the task that needs it reports its own.
 
         Returns:
             The task that joined meanwhile.
@@ -342,7 +342,7 @@ class Lane(Generic[S]):
         def check(progress: Any) -> None:
             with self.lock:
                 is_of_use, task = self._join_preparation(), self._running.get(slot)
-            if not is_of_use:  # the start ends its worker at once
+            if not is_of_use:  # the exception makes the start end its worker
                 raise CancelledError(CANCELLED)
             if task is not None:
                 preparation.note(task, progress)
@@ -360,11 +360,11 @@ class Lane(Generic[S]):
 
 
 def _outcome_of(task: Task[Any], slot: Any) -> Done[Any] | TaskFailure:
-    """Run the work of a task."""
+    """Run the work of a task, and return its outcome."""
     try:
         return Done(result=task.work(task, slot), is_stopped=task.is_stopped)
     except TunerError as error:
-        if task.is_stopped:  # what a stop prevents is not a problem
+        if task.is_stopped:  # errors caused by the cancellation are not reported
             return TaskFailure(kind="cancelled", message=CANCELLED)
         return TaskFailure(kind=error.kind, message=error.message)
     except Exception:  # noqa: BLE001  # the slot's edge: it must run the next task
@@ -373,7 +373,7 @@ def _outcome_of(task: Task[Any], slot: Any) -> Done[Any] | TaskFailure:
 
 
 def _full_text(lane: Lane[Any]) -> Message:
-    """Return that no more tasks are accepted, and when to come back."""
+    """Return the message that the queue is full, with an estimate of the wait."""
     when, wait_s = Message("later"), lane.wait_s(lane.waiting)
     if wait_s is not None:
         when = Message("in about {duration:seconds}", duration=max(1.0, wait_s))

@@ -1,4 +1,4 @@
-"""The memory limit of a run: its size, who sets it, and whether a setting fits.
+"""The memory limit of a run: its size, its source, and whether a setting fits.
 
 Only measurements of this machine are compared with the limit.
 """
@@ -25,9 +25,9 @@ class MemoryLimit:
     """The memory that a worker may use.
 
     Attributes:
-        size_bytes: how much.
-        is_asked: whether the settings say so, by memory_limit_bytes.
-        cgroup: that sets it where they do not; None: the machine's memory does.
+        size_bytes: the limit.
+        is_asked: whether the settings set it, by memory_limit_bytes.
+        cgroup: the cgroup that sets it otherwise; None: the limit is the machine's memory.
     """
 
     size_bytes: int
@@ -46,7 +46,7 @@ def limit_of(settings: Settings, host: Host) -> MemoryLimit | None:
 
 
 def over_limit(held_bytes: int, limit: MemoryLimit) -> Message:
-    """Return that a worker was killed at its limit, and what to do."""
+    """Return the message that a worker was killed at its limit, and what to do."""
     held, size = held_bytes, limit.size_bytes
     if limit.is_asked:
         return Message(
@@ -100,7 +100,7 @@ def limit_text(limit: MemoryLimit) -> Message:
 
 
 def with_raising(limit: MemoryLimit, choice: Message) -> Message:
-    """Return a choice after how to raise the limit, if it can be raised."""
+    """Return a suggestion, preceded by how to raise the limit if it can be raised."""
     if limit.is_asked:
         return Message("raise the limit, or {choice}", choice=choice)
     if limit.cgroup is None:
@@ -122,13 +122,13 @@ _MAX_OFFERS = 2
 def why_not_fit(
     settings: Settings, limit: MemoryLimit, own: Peak | None, others: Sequence[Peak]
 ) -> Message | None:
-    """Return why a setting will not fit, with those that do; None: it fits, or was never run here.
+    """Return why a setting will not fit, with settings that do; None: it fits or never ran here.
 
     Args:
-        settings: that are about to run, as asked.
-        limit: of memory.
-        own: what is known of them here, their pictures' own share left out; None: nothing is.
-        others: what is known of other settings here, with the versions and weights of now.
+        settings: the requested settings of the next run.
+        limit: the memory limit.
+        own: the peak of these settings here, without the pictures' share; None: unknown.
+        others: the peaks of other settings here, with the current versions and weights.
     """
     if own is None or own.known_bytes <= limit.size_bytes:
         return None
@@ -151,9 +151,9 @@ def why_not_fit(
 
 
 def _choice(settings: Settings, limit: MemoryLimit, others: Sequence[Peak]) -> Message:
-    """Return the settings that fitted here, the most similar first."""
+    """Return the suggestion: settings that fitted here, the most similar first."""
     fitting = [one for one in others if one.runs and 0 < one.known_bytes <= limit.size_bytes]
-    # The same model first, then the most of the memory that there is.
+    # The same model first, then those that use the most of the available memory.
     fitting.sort(key=lambda one: (one.settings.model != settings.model, -one.known_bytes))
     offers = [
         Message(

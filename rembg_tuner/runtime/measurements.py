@@ -1,9 +1,9 @@
-"""What was measured on this machine, in one SQLite file of the cache: peaks, trials and timings.
+"""The measurements of this machine, in one SQLite file of the cache: peaks, trials and timings.
 
-Rows are found by the measurement key of a setting (`resolve.ResolvedSettings`): what a worker
-holds, the weights by their hash, and the versions of engine, libvips and rembg tuner. After an
-upgrade, and with other weights under the same name, nothing of before is found. Knows nothing of
-how things are measured.
+Rows are keyed by the measurement key of a setting (`resolve.ResolvedSettings`): the content of a
+worker, the hash of the weights, and the versions of the engine, libvips and rembg tuner. After an
+upgrade, or with other weights under the same name, older rows do not match. The module does not
+depend on how the values are measured.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 FILE = "measurements.sqlite"
 OLDER_FILES = ("history.sqlite", "trials.sqlite")  # of versions without measurement keys
 T = TypeVar("T")
-# below, a setting's peak may still grow: ONNX Runtime plans its memory from the second run on
+# with fewer runs a peak may still grow: ONNX Runtime plans its memory from the second run on
 MIN_RUNS = 3
-_TIMEOUT_S = 2.0  # for another process that is writing; a run waits for no longer
-_MAX_ROWS = 2000  # of each table but the trials', which `sweep.store` bounds
+_TIMEOUT_S = 2.0  # maximum wait for another process that is writing
+_MAX_ROWS = 2000  # of each table except the trials', which `sweep.store` limits
 TRIALS_SCHEMA = """CREATE TABLE IF NOT EXISTS measured_trials (
     context TEXT NOT NULL,  -- pictures, reference, runs, CPU: see `sweep.store.context_of`
     key TEXT NOT NULL,      -- the measurement key
@@ -78,8 +78,8 @@ _NOTE = """INSERT INTO peaks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key
     picture_bytes = max(picture_bytes, excluded.picture_bytes),
     ended_bytes = max(ended_bytes, excluded.ended_bytes), runs = runs + excluded.runs,
     is_first = min(is_first, excluded.is_first), latest = excluded.latest"""
-# A setting's very first start on a machine compiles or converts, which takes more memory than any
-# later one.
+# The first start of a setting on a machine compiles or converts, which takes more memory than later
+# starts.
 _FORGET_FIRST = "DELETE FROM peaks WHERE key = ? AND is_first AND runs"
 _PEAK = (
     "SELECT settings, load_bytes, run_bytes, picture_bytes, ended_bytes, runs FROM peaks WHERE"
@@ -106,16 +106,16 @@ _PRUNE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
-    """What a setting took here, bytes; its pictures' own share is kept apart.
+    """The memory that a setting took here, bytes; the share of its pictures is separate.
 
     Attributes:
-        settings: the knobs that decide it; the others at their defaults.
+        settings: the knobs that determine it; the others have their defaults.
         load_bytes: the highest peak of a load.
-        run_bytes: the highest of a run, without its picture's share; 0: no run went through.
+        run_bytes: the highest peak of a run, without its picture's share; 0: no run succeeded.
         picture_bytes: the highest share of a picture: decoded or encoded whole, or its strips.
-        ended_bytes: what a worker had reached when it was ended at its limit, so that the setting
-            takes more; 0: none was ended.
-        runs: how many went through.
+        ended_bytes: the memory of a worker when it was killed at its limit, so that the setting
+            takes more; 0: no worker was killed.
+        runs: the number of successful runs.
     """
 
     settings: Settings
@@ -127,30 +127,30 @@ class Peak:
 
     @property
     def peak_bytes(self) -> int:
-        """The setting's peak: the highest of load and runs; 0: nothing went through."""
+        """The setting's peak: the maximum of load and runs; 0: no load or run succeeded."""
         return max(self.load_bytes, self.run_bytes)
 
     @property
     def known_bytes(self) -> int:
-        """What the setting takes at least, as far as is known."""
+        """The memory that the setting takes at least, as far as known."""
         return max(self.peak_bytes, self.ended_bytes)
 
     @property
     def is_settled(self) -> bool:
-        """Whether there were runs enough for the peak to be the setting's."""
+        """Whether there were enough runs for a reliable peak."""
         return self.runs >= MIN_RUNS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """What a setting took on this machine, seconds.
+    """The time that a setting took on this machine, seconds.
 
     Attributes:
         time_s: the median.
-        low_s, high_s: the fastest and the slowest.
-        n: how many runs.
-        about: what else is to be kept: versions, pictures, load.
-        date: of the day it was measured, ISO, UTC; set when it is kept.
+        low_s, high_s: the minimum and the maximum.
+        n: the number of runs.
+        about: other stored values: versions, pictures, load.
+        date: the day of the measurement, ISO, UTC; set when it is stored.
     """
 
     time_s: float
@@ -162,13 +162,13 @@ class Timing:
 
 
 class Measurements:
-    """The file. Every method may raise sqlite3.Error: it cannot be read or written.
+    """The database file. Every method may raise sqlite3.Error: it cannot be read or written.
 
-    A damaged file is set aside and made anew: all that is in it can be measured again.
+    A damaged file is renamed and created again: its content can be measured again.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Keep it in a folder; the file is made when first written."""
+        """Use a file in a folder; it is created by the first write."""
         self.path = folder / FILE
 
     def note_run(
@@ -181,21 +181,21 @@ class Measurements:
         picture_bytes: int = 0,
         is_first: bool = False,
     ) -> None:
-        """Note a run that went through.
+        """Store a successful run.
 
         Args:
             key: the measurement key.
-            settings: as asked.
+            settings: the requested settings.
             load_bytes: the peak of its worker's load.
-            run_bytes: the run's peak without its picture's share; 0: not known.
-            picture_bytes: that share.
-            is_first: whether its worker was the setting's very first here, which may have compiled;
-                what such workers took holds until another one ran.
+            run_bytes: the run's peak without its picture's share; 0: unknown.
+            picture_bytes: the share of the picture.
+            is_first: whether its worker was the first of this setting here, which may have
+                compiled; the values of such a worker are replaced by those of the next worker.
         """
         self._note(key, settings, (load_bytes, run_bytes, picture_bytes, 0, 1), is_first=is_first)
 
     def note_ended(self, key: str, settings: Settings, reached_bytes: int) -> None:
-        """Note what a worker had reached when it was killed at its limit."""
+        """Store the memory of a worker when it was killed at its limit."""
         self._note(key, settings, (0, 0, 0, reached_bytes, 0), is_first=True)
 
     def _note(
@@ -206,7 +206,7 @@ class Measurements:
         *,
         is_first: bool,
     ) -> None:
-        """Add to what is known of a setting."""
+        """Merge values into the row of a setting."""
         row = (key, _written(settings), *figures, is_first, _now())
 
         def write(file: sqlite3.Connection) -> None:
@@ -217,22 +217,23 @@ class Measurements:
         self._write(write, "peaks")
 
     def find_peak(self, key: str) -> Peak | None:
-        """Return what is known of a setting; None: nothing is."""
+        """Return the peak of a setting; None: unknown."""
         rows = self._read(lambda file: file.execute(_PEAK, (key,)).fetchall())
         return _peak_of(rows[0]) if rows else None
 
     def all_peaks(self) -> list[tuple[str, Peak]]:
-        """List every setting's key and peak, those of other versions and other weights too, the smallest first.
+        """List the keys and peaks of all settings, the smallest peak first.
 
-        Those that this version has no knobs for are left out.
+        Settings of other versions and other weights are included, except those whose knobs this
+        version does not have.
         """
         rows = self._read(lambda file: file.execute(_PEAKS).fetchall())
         return [(key, peak) for key, *row in rows if (peak := _peak_of(row)) is not None]
 
     def note_start(self, key: str) -> None:
-        """Note that a setting started here, and nothing of what it took.
+        """Store that a setting started here, without its peaks.
 
-        For runs whose pictures are a visitor's: what these took must not refuse the next visitor.
+        For runs of visitors' pictures, whose memory must not cause the refusal of the next visitor.
         """
         self._write(lambda file: file.execute(_START, (key, _now())), "starts")
 
@@ -241,19 +242,20 @@ class Measurements:
         return bool(self._read(lambda file: file.execute(_WAS_STARTED, (key,)).fetchall()))
 
     def note_timing(self, key: str, machine: str, timing: Timing) -> None:
-        """Keep what a setting took; it takes the place of an earlier timing.
+        """Store the timing of a setting; it replaces an earlier timing.
 
         Args:
             key: the measurement key.
-            machine: CPU, how many of it, and its number formats: figures of another are not found.
-            timing: to keep.
+            machine: the CPU, the number of CPUs, and its number formats; timings of other machines
+                are not returned.
+            timing: the timing.
         """
         row = (key, machine, timing.time_s, timing.low_s, timing.high_s, timing.n)
         about = json.dumps(timing.about)
         self._write(lambda file: file.execute(_TIME, (*row, about, _now())), "timings")
 
     def find_timing(self, key: str, machine: str) -> Timing | None:
-        """Return what a setting took on this machine; None: it was not timed."""
+        """Return the timing of a setting on this machine; None: unknown."""
         rows = self._read(lambda file: file.execute(_TIMING, (key, machine)).fetchall())
         if not rows:
             return None
@@ -262,16 +264,16 @@ class Measurements:
         return Timing(time_s=time_s, low_s=low_s, high_s=high_s, n=n, about=known, date=date)
 
     def note_digest(self, file: str, sha256: str) -> None:
-        """Keep a file's hash.
+        """Store a file's hash.
 
         Args:
             file: its path, size, times and inode.
-            sha256: in hex.
+            sha256: in hexadecimal.
         """
         self._write(lambda tables: tables.execute(_DIGEST, (file, sha256, _now())), "digests")
 
     def find_digest(self, file: str) -> str | None:
-        """Return a file's hash; None: it was not computed here, or the file was changed since."""
+        """Return a file's hash; None: it was not computed here, or the file has changed since."""
         rows = self._read(lambda tables: tables.execute(_FIND_DIGEST, (file,)).fetchall())
         return str(rows[0][0]) if rows else None
 
@@ -285,15 +287,15 @@ class Measurements:
         return {table: row[0] for table, row in zip(TABLES, counted, strict=True)}
 
     def _read(self, use: Callable[[sqlite3.Connection], list[T]]) -> list[T]:
-        """Read rows; a file that is not there has none, and is not made."""
+        """Read rows; a missing file has no rows, and is not created."""
         return self._use(use) if self.path.is_file() else []
 
     def _write(self, use: Callable[[sqlite3.Connection], object], table: str) -> None:
-        """Write to a table, and forget what was written longest ago where it has too many rows."""
+        """Write to a table, and delete the oldest rows above the maximum number."""
 
         def write(file: sqlite3.Connection) -> None:
-            # Nobody waits for the disk at the end of a run. A power failure may damage the file,
-            # which is then set aside: what it holds is measured again.
+            # A run does not wait for the disk at its end. A power failure may damage the file,
+            # which is then renamed: its content is measured again.
             file.execute("PRAGMA synchronous = OFF")
             use(file)
             file.execute(_PRUNE.format(table=table, rows=_MAX_ROWS))
@@ -306,18 +308,18 @@ class Measurements:
 
 
 def _now() -> str:
-    """Return the time, ISO, UTC."""
+    """Return the current time, ISO, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _written(settings: Settings) -> str:
-    """Write the knobs that decide a peak."""
+    """Return the knobs that determine a peak as JSON."""
     focus = {name: getattr(settings, name) for name in ("focus", "focus_box", "focus_max_share")}
     return json.dumps({**dict(settings.peak_key()), **focus}, sort_keys=True)
 
 
 def _peak_of(row: tuple[str, int, int, int, int, int] | list[int]) -> Peak | None:
-    """Read a row; None where this version knows no such setting."""
+    """Parse a row; None: this version does not have such a setting."""
     settings, load_bytes, run_bytes, picture_bytes, ended_bytes, runs = row
     try:
         held = build_settings(json.loads(str(settings)))
@@ -334,13 +336,13 @@ def _peak_of(row: tuple[str, int, int, int, int, int] | list[int]) -> Peak | Non
 
 
 def set_older_aside(folder: Path) -> tuple[Message, ...]:
-    """Rename the files in which versions without measurement keys kept their figures.
+    """Rename the files in which versions without measurement keys stored their figures.
 
-    What they hold cannot be taken over: it is not known with which versions of libvips and rembg
-    tuner it was measured, and their peaks hold the pictures' own share.
+    Their content cannot be imported: the versions of libvips and rembg tuner are unknown, and the
+    peaks include the pictures' share.
 
     Returns:
-        What is to be said of each, as warnings.
+        A warning for each file.
     """
     said = []
     for name in OLDER_FILES:
@@ -351,9 +353,9 @@ def set_older_aside(folder: Path) -> tuple[Message, ...]:
         try:
             path.rename(aside)
             journal = path.with_name(f"{name}-journal")
-            if journal.exists():  # what was being written when its process was killed
+            if journal.exists():  # left by a process that was killed while writing
                 journal.rename(aside.with_name(f"{aside.name}-journal"))
-        except FileNotFoundError:  # another process did it just now
+        except FileNotFoundError:  # another process has just renamed it
             continue
         except OSError as error:
             said.append(
@@ -380,6 +382,6 @@ def set_older_aside(folder: Path) -> tuple[Message, ...]:
 
 
 def _free_name(path: Path) -> Path:
-    """Return a name that no file has, so that what was set aside before is not lost."""
+    """Return an unused file name, so that files renamed before are not overwritten."""
     names = (path.with_name(f"{path.name}.old{number or ''}") for number in itertools.count())
     return next(name for name in names if not name.exists())

@@ -1,9 +1,9 @@
-"""Watch a worker's memory and CPU from outside; the only door to psutil.
+"""Measure a worker's memory and CPU from outside; the only module that uses psutil.
 
-Peak RSS is the kernel's own high-water mark (VmHWM), reset before each run by writing 5 to
-clear_refs: exact, where samples miss short spikes. VmHWM counts mapped files too, so their part is
-read beside it. Where /proc does not give it (macOS, gVisor), the highest sample is the peak, and is
-called sampled.
+Peak RSS is the kernel's high-water mark (VmHWM), reset before each run by writing 5 to clear_refs.
+It is exact, while samples miss short spikes. VmHWM also counts mapped files, so their size is read
+separately. Where /proc does not provide it (macOS, gVisor), the peak is the highest sample, and its
+source is "sampled".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from rembg_tuner.settings.results import PeakSource
 
-SAMPLING_INTERVAL_S = 0.02  # finer costs more than 1 % of a core; coarser misses the curve's shape
+SAMPLING_INTERVAL_S = 0.02  # shorter costs more than 1 % of a core; longer distorts the curve
 _RESET_PEAK = "5"  # proc(5): "resets the peak resident set size"
 _KIB = 1024
 _AVERAGED_S = 60.0  # time constant of the 1-minute load average
@@ -37,10 +37,10 @@ _STATM_BYTES = 128  # seven numbers of pages
 
 
 class Meter:
-    """Readings of one process. A process that is gone reads None."""
+    """Readings of one process. After the process has ended, the readings are None."""
 
     def __init__(self, pid: int) -> None:
-        """Watch a process, and find out whether its peak can be read exactly."""
+        """Open a process, and determine whether its peak can be read exactly."""
         self._process = psutil.Process(pid)
         self._folder = Path(f"/proc/{pid}")
         self._statm = self._open_statm()
@@ -48,10 +48,10 @@ class Meter:
         self._sampled_peak = 0
 
     def _open_statm(self) -> int | None:
-        """Open the file with the resident memory; None where there is none.
+        """Open the file with the resident memory; None: it does not exist.
 
-        Reading it again costs a quarter of what psutil takes to open it anew, 1 % of a core at 20
-        ms.
+        Reading the open file takes a quarter of the time that psutil needs to open it each time: 1
+        % of a core at an interval of 20 ms.
         """
         try:
             statm = os.open(self._folder / "statm", os.O_RDONLY)
@@ -61,7 +61,7 @@ class Meter:
         return statm
 
     def _can_reset(self) -> bool:
-        """Return whether the kernel resets and reports the peak."""
+        """Return whether the kernel can reset and report the peak."""
         try:
             (self._folder / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
         except OSError:
@@ -82,7 +82,7 @@ class Meter:
         return None
 
     def reset_peak(self) -> None:
-        """Start a new peak."""
+        """Reset the peak."""
         self._sampled_peak = 0
         if self.peak_source == "vmhwm":
             try:
@@ -91,26 +91,26 @@ class Meter:
                 self.peak_source = "sampled"
 
     def peak_bytes(self) -> int | None:
-        """Read the peak RSS since it was reset."""
+        """Read the peak RSS since the last reset; None: unknown."""
         if self.peak_source == "vmhwm":
             high_water = self._status_bytes("VmHWM")
-            # The kernel sums up its per-CPU counts only now and then: a sample can be some KiB
-            # above.
+            # The kernel updates its sum of per-CPU counts only at intervals, so a sample can be
+            # some KiB higher.
             return None if high_water is None else max(high_water, self._sampled_peak)
         return self._sampled_peak or None
 
     def rss_file_bytes(self) -> int | None:
-        """Read the part of the resident memory that is mapped files; None: unknown."""
+        """Read the resident memory of mapped files; None: unknown."""
         return self._status_bytes("RssFile")
 
     def rss_bytes(self) -> int | None:
-        """Read the resident memory."""
+        """Read the resident memory; None: the process has ended."""
         rss = self._read_rss()
         self._sampled_peak = max(self._sampled_peak, rss)
-        return rss or None  # a process that has ended and was not waited for yet holds nothing
+        return rss or None  # a zombie process has no memory
 
     def _read_rss(self) -> int:
-        """Read the resident memory; 0 when the process is gone."""
+        """Read the resident memory; 0: the process has ended."""
         try:
             if self._statm is None:
                 return int(self._process.memory_info().rss)
@@ -119,7 +119,7 @@ class Meter:
             return 0
 
     def cpu_s(self) -> float | None:
-        """Read the CPU seconds used since the process started, user and system."""
+        """Read the CPU seconds used since the process started, user and system; None: it ended."""
         try:
             times = self._process.cpu_times()
         except psutil.Error:
@@ -127,10 +127,10 @@ class Meter:
         return float(times.user + times.system)
 
     def runnable_s(self) -> float | None:
-        """Read the seconds in which the process's threads ran or waited for a CPU, summed over threads.
+        """Read the seconds in which threads ran or waited for a CPU, summed over the threads.
 
-        That is its CPU time, ended threads included, and where the kernel tells it (Linux) the
-        waiting of the threads that live.
+        This is the CPU time, ended threads included, plus the waiting time of living threads where
+        the kernel reports it (Linux).
         """
         cpu_s = self.cpu_s()
         return None if cpu_s is None else cpu_s + self._waited_s()
@@ -138,22 +138,22 @@ class Meter:
     def _waited_s(self) -> float:
         """Read how long the living threads waited for a CPU, from schedstat's second number (ns).
 
-        0 where not told.
+        Return 0 where the kernel does not report it.
         """
         waited_ns = 0
         for thread in (self._folder / "task").glob("*/schedstat"):
             try:
                 waited_ns += int(thread.read_text(encoding="ascii").split()[1])
-            except (OSError, IndexError):  # it ended meanwhile, or this kernel does not count
+            except (OSError, IndexError):  # the thread has ended, or this kernel does not count
                 continue
         return waited_ns / 1e9
 
     def sample(self, since: float, *, with_cpu: bool) -> Sample | None:
-        """Take one reading.
+        """Take one sample; None: the process has ended.
 
         Args:
-            since: `perf_counter` that t_s counts from.
-            with_cpu: read the CPU time too, which costs as much again.
+            since: the `perf_counter` value at which t_s is 0.
+            with_cpu: also read the CPU time, which doubles the cost.
         """
         rss = self.rss_bytes()
         if rss is None:
@@ -174,7 +174,7 @@ def load_average() -> float | None:
     """Return the load average of the last minute; None: unknown."""
     try:
         return round(os.getloadavg()[0], 2)
-    except (AttributeError, OSError):  # not on this system, or unknown
+    except (AttributeError, OSError):  # not supported by this system, or unknown
         return None
 
 
@@ -196,25 +196,24 @@ def describe_environment(versions: dict[str, str]) -> Environment:
 
 
 class OwnLoad:
-    """What our own workers add to the 1-minute load average.
+    """The part of the 1-minute load average that is caused by our own workers.
 
-    The same exponential mean of their runnable threads.
-
-    One object serves all runners of a process, from any thread: other slots' workers are ours too.
+    It is the same exponential mean, of their runnable threads. One object serves all runners of a
+    process and all threads, since the workers of other slots count too.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start with nothing; `clock` gives seconds."""
+        """Start at zero; `clock` returns seconds."""
         self._clock = clock
         self._lock = threading.Lock()
         self._value, self._at_s = 0.0, clock()
 
     def add(self, runnable_s: float, elapsed_s: float) -> None:
-        """Count work that has just ended.
+        """Add work that has just ended.
 
         Args:
             runnable_s: seconds in which its threads ran or waited for a CPU, summed over threads.
-            elapsed_s: wall seconds that it took, until now.
+            elapsed_s: wall seconds from its start until now.
         """
         elapsed_s = max(elapsed_s, _MIN_S)
         with self._lock:
@@ -222,25 +221,24 @@ class OwnLoad:
             self._value += runnable_s / elapsed_s * (1 - math.exp(-elapsed_s / _AVERAGED_S))
 
     def average(self) -> float:
-        """Return the part of the load average that is ours, in threads."""
+        """Return the part of the load average that our workers cause, in threads."""
         with self._lock:
             self._decay()
             return self._value
 
     def _decay(self) -> None:
-        """Let what was counted fade until now."""
+        """Reduce the average by the time that has passed since the last update."""
         now_s = self._clock()
         self._value *= math.exp(-max(0.0, now_s - self._at_s) / _AVERAGED_S)
         self._at_s = now_s
 
 
 def busy_warning(own: OwnLoad) -> Message | None:
-    """Return a sentence if the load average without our own workers exceeds the usable CPUs.
+    """Return a warning if the load average without our own workers exceeds the usable CPUs.
 
-    None: it does not.
-
-    Where a quota lets this process use a part of the machine's CPUs only, the load may be on the
-    others: then it must also leave fewer CPUs than may be used here.
+    Return None otherwise. With a quota, this process may use only a part of the machine's CPUs, and
+    the load may be on the others. Then the load must also leave fewer CPUs free than this process
+    may use.
     """
     load = load_average()
     if load is None:

@@ -1,4 +1,4 @@
-"""The outcome of a run: its Result, or its Failure without leftover files."""
+"""The outcome of a run: its Result, or its Failure after removing unfinished files."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def result_of(
     """Return the Result of one picture.
 
     Args:
-        worker: that ran it.
+        worker: the worker that ran it.
         job: the picture; its previews exist.
-        settings: as requested.
-        readings: of the meter.
-        outcome: reported by the worker: stages_s, total_s, cpu_s, output_bytes, all in seconds and
-            bytes; focus.
-        warnings: all of the run.
+        settings: the requested settings.
+        readings: the readings of the meter.
+        outcome: reported by the worker: stages_s, total_s and cpu_s in seconds, output_bytes in
+            bytes, and focus.
+        warnings: all warnings of the run.
     """
     return Result(
         input=job.input,

@@ -1,6 +1,6 @@
-"""The processes that compare cut-outs, make previews and check uploads.
+"""The child processes that compare cut-outs, make previews and check uploads.
 
-This process decodes nothing itself.
+Therefore this process does not decode pictures.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 COMPARISON_TIMEOUT_S = 60.0  # for two pictures of the largest size
 PREVIEW_TIMEOUT_S = 30.0  # for a picture of the largest size, decoded whole
-INSPECTION_TIMEOUT_S = 10.0  # a visitor waits for it, and others behind them
+INSPECTION_TIMEOUT_S = 10.0  # a visitor waits for it, and the queue behind
 
 
 def _child(module: str) -> ChildProcess:
-    """Return the child that runs a module of `imaging`."""
+    """Return the child process that runs a module of `imaging`."""
     return ChildProcess((sys.executable, "-P", "-m", f"rembg_tuner.imaging.{module}"))
 
 
@@ -41,7 +41,7 @@ class Comparison:
     """The agreement of a cut-out with the reference; see `quality`. None: no reference.
 
     Attributes:
-        small_matte: the cut-out's matte at most 32 px a side, as `SmallMatte.to_text` writes it;
+        small_matte: the cut-out's matte, at most 32 px a side, as written by `SmallMatte.to_text`;
             None: it was not made.
     """
 
@@ -70,7 +70,7 @@ class Comparer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the process."""
+        """Stop the process."""
         self.close()
 
     def compare(
@@ -85,9 +85,9 @@ class Comparer:
 
         Args:
             cutout: path of a picture with alpha, or of a mask.
-            reference: the same of the reference; None: there is none.
-            thumbnail: where to write the cut-out at 240 px as WebP; None: do not.
-            difference: where to write the map of differences as WebP; None: do not.
+            reference: path of the reference, of the same kind; None: there is no reference.
+            thumbnail: path of the cut-out at 240 px as WebP; None: it is not written.
+            difference: path of the map of differences as WebP; None: it is not written.
 
         Raises:
             OutputError: a picture cannot be read or written, or the process ended.
@@ -101,21 +101,21 @@ class Comparer:
         return Comparison(**self._ask(request, cutout))
 
     def refuse_another_shape(self, mask: str, picture: str) -> None:
-        """Check by the headers that a mask fits a picture.
+        """Check that a mask has the aspect ratio of a picture; only the headers are read.
 
         Raises:
-            SettingsError: its aspect ratio is different.
-            OutputError: one of the two cannot be read, or the process ended.
+            SettingsError: the aspect ratios differ.
+            OutputError: a file cannot be read, or the process ended.
         """
         problem = self._ask({"mask": mask, "picture": picture}, mask)["problem"]
         if problem is not None:
             raise SettingsError([Message.from_json(problem)])
 
     def _ask(self, request: dict[str, Any], about: str) -> dict[str, Any]:
-        """Ask the process.
+        """Send a request to the process, and return its answer.
 
         Raises:
-            OutputError: it failed, or ended.
+            OutputError: the request failed, or the process ended.
         """
         try:
             answer = self._process.ask(request, COMPARISON_TIMEOUT_S)
@@ -128,13 +128,13 @@ class Comparer:
         return answer
 
     def close(self) -> None:
-        """End the process."""
+        """Stop the process."""
         self._process.close()
 
 
 @dataclass(slots=True)
 class Previewer:
-    """Makes previews of runs that have ended."""
+    """Makes previews of runs that have ended. Call `close` after use."""
 
     _process: ChildProcess = field(default_factory=lambda: _child("previews"), init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -142,7 +142,7 @@ class Previewer:
     def start(self) -> None:
         """Start the process unless it runs, and wait until it answers.
 
-        `make` starts it again and reports what fails.
+        Errors are not raised: `make` starts it again and reports them.
         """
         with self._lock:
             try:
@@ -154,13 +154,13 @@ class Previewer:
         """Make the previews of a job.
 
         Returns:
-            The reason why there are none; None: they were made.
+            The reason why there are no previews; None: they were made.
         """
         request = {
             "op": "make",
             "input": job.input,
             "output": job.output,
-            # the stock pipeline leaves no matte: its cut-out itself is scaled down
+            # the stock pipeline does not write a matte: its cut-out is scaled down instead
             "matte": None if settings.engine_spec.is_stock else job.matte,
             "preview": job.preview,
             "mask": job.mask,
@@ -178,17 +178,17 @@ class Previewer:
         return None if error is None else Message.from_json(error)
 
     def close(self) -> None:
-        """End the process."""
+        """Stop the process."""
         self._process.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What is known of an upload before it runs.
+    """The properties of an upload before it runs.
 
     Attributes:
-        width, height: px, upright.
-        is_shown: whether all browsers show the file.
+        width, height: px, in upright orientation.
+        is_shown: whether all browsers can display the file.
     """
 
     width: int
@@ -197,10 +197,10 @@ class Inspection:
 
 
 class Inspector:
-    """Checks uploads in a child process, so that this process decodes nothing."""
+    """Checks uploads in a child process, so that this process does not decode pictures."""
 
     def __init__(self, timeout_s: float = INSPECTION_TIMEOUT_S) -> None:
-        """Create an inspector; the process starts when first needed."""
+        """Create an inspector; the first request starts the process."""
         self._process = _child("previews")
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -211,10 +211,10 @@ class Inspector:
 
         Args:
             picture: the upload.
-            max_pixels: above which it is refused.
+            max_pixels: maximum number of pixels; larger pictures are refused.
 
         Raises:
-            PictureError: it cannot be read, is too large or takes too long.
+            PictureError: the picture cannot be read, is too large or takes too long.
         """
         answer = self._ask(
             picture, {"op": "inspect", "input": str(picture), "max_pixels": max_pixels}
@@ -222,25 +222,27 @@ class Inspector:
         return Inspection(**{name: answer[name] for name in ("width", "height", "is_shown")})
 
     def make_original(self, picture: Path, target: Path, *, max_pixels: int) -> None:
-        """Write what the page shows of a picture: see `imaging.previews.write_original`.
+        """Write the version of a picture that the page shows.
+
+        See `imaging.previews.write_original`.
 
         Args:
             picture: the upload.
-            target: where the JPEG goes.
-            max_pixels: above which the picture is refused.
+            target: path of the JPEG.
+            max_pixels: maximum number of pixels; larger pictures are refused.
 
         Raises:
-            PictureError: it cannot be read, is too large or takes too long.
+            PictureError: the picture cannot be read, is too large or takes too long.
             OutputError: the file cannot be written.
         """
         request = {"op": "original", "input": str(picture), "max_pixels": max_pixels}
         self._ask(picture, {**request, "before": str(target)})
 
     def _ask(self, picture: Path, request: dict[str, Any]) -> dict[str, Any]:
-        """Ask the process about a picture.
+        """Send a request about a picture, and return the answer.
 
         Raises:
-            TunerError: of the kind that the process reports.
+            TunerError: an error of the kind that the process reports.
         """
         with self._lock:
             try:
@@ -268,7 +270,7 @@ class Inspector:
         return answer
 
     def close(self) -> None:
-        """End the process."""
+        """Stop the process."""
         self._process.close()
 
 

@@ -1,7 +1,7 @@
 """Run pictures through a worker, one at a time, and measure it from outside.
 
-A worker that exceeds the deadline or the memory limit is killed. Every run ends with a Result or a
-Failure, and the next run works.
+A worker that exceeds the deadline or the memory limit is killed. Every run returns a Result or a
+Failure, and the runner can be used again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def _deadline_text(timeout_s: float, pictures: int) -> Message:
-    """Return that a run took too long; pictures run together have the time of all of them."""
+    """Return the message that a run took too long; pictures run together share their total time."""
     if pictures == 1:
         return Message(
             "the run passed its deadline of {limit:seconds} (timeout_s) and was ended; raise it, or"
@@ -73,10 +73,10 @@ class _Call:
     """One call of the runner.
 
     Attributes:
-        settings: as requested.
-        asked: the settings resolved here; None until they are.
-        warnings: from the making of the settings.
-        is_together: the pictures go through the network in one batch, even if it is only one.
+        settings: the requested settings.
+        asked: the settings resolved on this machine; None until they are.
+        warnings: from the creation of the settings.
+        is_together: whether the pictures go through the network in one batch, even a single one.
         following: the pictures of the next call, which the worker may read meanwhile.
     """
 
@@ -91,8 +91,8 @@ class _Call:
 class Runner:
     """Runs one picture at a time. Use it with `with`.
 
-    With `warm_bytes`, the caller calls `settle` after each run, once the Result is passed on: a run
-    does not end surplus workers itself, since whoever waits for the picture would wait for that.
+    With `warm_bytes`, the caller calls `settle` after each run, once the Result is passed on. A run
+    does not stop surplus workers itself, since the caller would wait for it.
     """
 
     def __init__(
@@ -105,17 +105,17 @@ class Runner:
         early: EarlyWorker | None = None,
         machine: Machine | None = None,
     ) -> None:
-        """Create a runner; no worker is started before the first run.
+        """Create a runner; the first run starts a worker.
 
         Args:
             slots: how many runners share the CPUs of this machine.
-            warm_bytes: limit for the sum of the peaks of the workers kept warm; None: one worker is
-                kept, whatever its size, until another one has loaded its model.
+            warm_bytes: limit for the sum of the peaks of the warm workers; None: one worker of any
+                size is kept, until another one has loaded its model.
             history: how earlier peaks on this machine are used; see `KnownPeaks`.
-            load: counts the load of the workers of this process; None: of this runner only.
-            early: a worker that the first run takes if it is of the right engine.
-            machine: on which all settings are resolved, so that `auto` does not change; None: each
-                run reads the current files, agreements and times.
+            load: counts the load of the workers of this process; None: only of this runner.
+            early: a worker that the first run uses if it has the same engine.
+            machine: the machine on which all settings are resolved, so that `auto` does not change;
+                None: each run reads the current files, agreements and times.
         """
         self._cancel = threading.Event()
         self._load = load or OwnLoad()
@@ -142,30 +142,30 @@ class Runner:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the workers and the process that makes previews."""
+        """Stop the workers and the process that makes previews."""
         self.close()
         self._previewer.close()
 
     def close(self) -> None:
-        """End the workers; the next run starts another."""
+        """Stop the workers; the next run starts another."""
         self._workers.close()
 
     def settle(self) -> None:
-        """End the workers that exceed the limit of the warm ones."""
+        """Stop the workers that exceed the limit of warm workers."""
         self._workers.settle()
 
     @property
     def worker_pid(self) -> int | None:
-        """The process id of the last used worker; None: none is warm."""
+        """The process id of the last used worker; None: there is no warm worker."""
         return self._workers.pids[-1] if self._workers.pids else None
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
-        """The warm workers' process ids."""
+        """The process ids of the warm workers."""
         return self._workers.pids
 
     def cancel(self) -> None:
-        """Stop the run in progress, from another thread; without effect if there is none."""
+        """Stop the run in progress, from another thread; without a run it has no effect."""
         if self._slot.locked():
             self._cancel.set()
 
@@ -180,13 +180,13 @@ class Runner:
         """Run one picture.
 
         Args:
-            job: the picture, and where its cut-out goes.
-            settings: to run with.
-            warnings: from the making of the settings; added to the Result.
-            on_progress: called every 20 ms or so, and as each stage begins, in this thread.
+            job: the picture, and the path of its cut-out.
+            settings: the settings of the run.
+            warnings: from the creation of the settings; added to the Result.
+            on_progress: called about every 20 ms and at the start of each stage, in this thread.
 
         Returns:
-            A Result, or a Failure; `busy` if another thread is running one.
+            A Result, or a Failure; its kind is `busy` if another thread runs a picture.
         """
         call = _Call(settings=settings, warnings=warnings, on_progress=on_progress)
         return self._hold_slot([job], call)[0]
@@ -199,20 +199,21 @@ class Runner:
         warnings: tuple[Message, ...] = (),
         following: Sequence[Job] = (),
     ) -> list[Result | Failure]:
-        """Run several pictures with one run of the network for all of them.
+        """Run several pictures with one run of the network.
 
-        `predict` and `cpu_s` are each picture's share of that run, `total_s` is the sum of its own
-        stages; the peak is of the whole run, with the reading of the following pictures.
+        `predict` and `cpu_s` are each picture's share of the run. `total_s` is the sum of the
+        picture's own stages. The peak is that of the whole run, including the reading of the
+        following pictures.
 
         Args:
             jobs: at least one, at most the settings' batch_size.
-            settings: to run with.
-            warnings: from the making of the settings; added to each Result.
+            settings: the settings of the run.
+            warnings: from the creation of the settings; added to each Result.
             following: the pictures of the next call. They are read while these are written, if
                 memory allows it and the engine is not the stock pipeline.
 
         Returns:
-            For each job its Result or Failure.
+            A Result or Failure for each job.
         """
         is_stock = settings.engine_spec.is_stock
         call = _Call(
@@ -226,10 +227,10 @@ class Runner:
     def warm_up(self, settings: Settings, on_progress: Callable[[Progress], None]) -> None:
         """Start the worker that these settings need, then the process that makes previews.
 
-        `cancel` stops it.
+        `cancel` stops it. If another run is in progress, return at once.
 
         Raises:
-            FailedRunError, TunerError, OSError: it failed; the run that needs it starts it.
+            FailedRunError, TunerError, OSError: it failed; the run that needs the worker starts it.
         """
         if not self._slot.acquire(blocking=False):
             return
@@ -267,7 +268,7 @@ class Runner:
             self._slot.release()
 
     def _run(self, jobs: list[Job], call: _Call) -> list[Result | Failure]:
-        """Run on a worker with these settings; once more if others may have caused its end."""
+        """Run on a worker with these settings; retry once if other pictures may have ended it."""
         index, worker = 0, None
         try:
             asked = self._source.resolve(call.settings)
@@ -333,7 +334,7 @@ class Runner:
         ]
 
     def _watched(self, worker: WarmWorker, watch: Watch, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request and wait for its end, and count the load of the run."""
+        """Send a request, wait until it ends, and count the load of the run."""
         ran_s = worker.meter.runnable_s() or 0.0
         worker.meter.reset_peak()
         watch.started_at = time.perf_counter()
@@ -343,7 +344,7 @@ class Runner:
             self._count_load(worker, ran_s, time.perf_counter() - watch.started_at)
 
     def _warnings(self, worker: WarmWorker, call: _Call, took: RunPeak) -> tuple[Message, ...]:
-        """Note what a run took, and return the warnings of the whole call."""
+        """Store the memory of a run, and return the warnings of the whole call."""
         cache, cache_warnings = self._source.open_cache()
         notes: list[Message] = []
         unnoted: tuple[Message, ...] = ()
@@ -351,13 +352,13 @@ class Runner:
             notes += call.asked.notes
             unnoted = self._source.peaks.note(call.asked, worker, took, cache)
         notes += worker.warnings
-        notes += () if cache_warnings else unnoted  # a cache that is not kept says so already
+        notes += () if cache_warnings else unnoted  # the warning about the cache covers it
         if (busy := busy_warning(self._load)) is not None:
             notes.append(busy)
         return (*call.warnings, *notes)
 
     def _count_load(self, worker: WarmWorker, before_s: float, elapsed_s: float) -> None:
-        """Count the load of a run; of a worker that is gone, all of its threads all the time."""
+        """Count the load of a run; for a worker that has ended, assume all threads were busy."""
         now_s = worker.meter.runnable_s()
         ran_s = elapsed_s * self._source.threads if now_s is None else max(0.0, now_s - before_s)
         self._load.add(ran_s, elapsed_s)
@@ -388,7 +389,7 @@ class Runner:
         )
 
     def _make_previews(self, job: Job, settings: Settings) -> tuple[Message, ...]:
-        """Make the previews; return a warning where that failed, since the cut-out is done."""
+        """Make the previews; return a warning if that failed, since the cut-out is complete."""
         if job.preview is None and job.before_preview is None and job.mask is None:
             return ()
         reason = self._previewer.make(job, settings)

@@ -1,4 +1,4 @@
-"""The slots: the lane in which pictures and trials run, each slot with a Runner."""
+"""The slots: the lane that runs pictures and trials, each slot with a Runner."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """The course of a task: seconds since it started.
+    """The course of a task, in seconds since its start.
 
     Attributes:
-        points: (t_s, rss_bytes) of the worker, at most 300, the highest of each interval.
-        marks: (t_s, stage) where each stage began.
+        points: (t_s, rss_bytes) of the worker: at most 300, the maximum of each interval.
+        marks: (t_s, stage) at the start of each stage.
     """
 
     points: tuple[tuple[float, int], ...] = ()
@@ -52,10 +52,10 @@ class RunProgress:
     """The progress of a task that runs pictures.
 
     Attributes:
-        runs: that are done.
-        stage: of the run in progress; empty: none has started.
+        runs: the completed runs.
+        stage: the stage of the run in progress; empty: no run has started.
         baseline_rss_bytes: memory of the worker before it loaded the model.
-        cpu_cores: CPU seconds per second over the last fifth of a second or so; None: unknown.
+        cpu_cores: CPU seconds per second over about the last 0.2 s; None: unknown.
     """
 
     runs: list[Result | Failure] = field(default_factory=list)
@@ -76,7 +76,7 @@ class RunProgress:
         """Record a sample.
 
         Args:
-            progress: of the run.
+            progress: the progress of the run.
             now_s: seconds since the task started.
         """
         if progress.stage != self.stage:
@@ -93,7 +93,7 @@ class RunProgress:
             self._cpu = (now_s, sample.cpu_s)
 
     def _add_point(self, t_s: float, rss_bytes: int) -> None:
-        """Add a point; where there are too many, keep the higher of each two."""
+        """Add a point; above the maximum number, keep the higher point of each pair."""
         if self._points and 0 < self._unthinned < self._stride:
             if rss_bytes > self._points[-1][1]:
                 self._points[-1] = (t_s, rss_bytes)
@@ -108,14 +108,14 @@ class RunProgress:
 
 
 class RunnerSlot:
-    """A slot with a Runner for pictures, and one more Runner for each trial."""
+    """A slot with a Runner for pictures, and another Runner for each trial."""
 
     def __init__(self, size: int, load: OwnLoad) -> None:
         """Create a slot.
 
         Args:
-            size: how many such slots share the CPUs of this machine.
-            load: of all slots.
+            size: how many slots share the CPUs of this machine.
+            load: the load of all slots.
         """
         self.size, self.load = size, load
         self.runner = Runner(
@@ -128,11 +128,11 @@ class RunnerSlot:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the workers."""
+        """Stop the workers."""
         self.runner.__exit__(None, None, None)
 
     def trial_runner(self, machine: Machine | None = None) -> Runner:
-        """Return a new runner with a share of the CPUs; the warm workers are not touched."""
+        """Return a new runner with a share of the CPUs; the warm workers are not used."""
         return Runner(slots=self.size, history="visitors", load=self.load, machine=machine)
 
     def cancel(self) -> None:
@@ -140,7 +140,7 @@ class RunnerSlot:
         self.runner.cancel()
 
     def settle(self) -> None:
-        """End the workers that exceed the limit of the warm ones."""
+        """Stop the workers that exceed the limit of warm workers."""
         self.runner.settle()
 
 
@@ -149,10 +149,10 @@ class PictureRun:
     """Work: run a picture.
 
     Attributes:
-        job: the picture, and where its cut-out goes.
-        settings: to run with.
-        warnings: from the making of the settings.
-        repeat: how many times; previews are written once.
+        job: the picture, and the path of its cut-out.
+        settings: the settings of the run.
+        warnings: from the creation of the settings.
+        repeat: the number of runs; previews are written once.
     """
 
     job: Job
@@ -161,7 +161,7 @@ class PictureRun:
     repeat: int = 1
 
     def __call__(self, task: Task[Runs], slot: RunnerSlot) -> Runs:
-        """Run the picture until a run fails."""
+        """Run the picture `repeat` times, or until a run fails."""
         runs, job = task.progress.runs, self.job
         for _ in range(self.repeat):
             if task.is_cancelled:
@@ -183,14 +183,14 @@ class PictureRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRun:
-    """Work: run pictures one after another in a worker of their own.
+    """Work: run pictures one after another in a new worker.
 
-    The warm workers are not touched.
+    The warm workers are not used.
 
     Attributes:
         jobs: at least one.
-        settings: to run with.
-        machine: on which the settings are resolved; the same for all trials of a sweep.
+        settings: the settings of the runs.
+        machine: the machine on which the settings are resolved; the same for all trials of a sweep.
     """
 
     jobs: tuple[Job, ...]
@@ -220,12 +220,12 @@ class TrialRun:
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """Preparation: start the worker of the first run before there is a picture."""
+    """Preparation: start the worker of the first run before a picture is submitted."""
 
     settings: Settings
 
     def run(self, slot: RunnerSlot, on_progress: Callable[[Progress], None]) -> None:
-        """Start the worker; the run that needs it reports what fails."""
+        """Start the worker; errors are logged, since the run that needs it reports them."""
         try:
             slot.runner.warm_up(self.settings, on_progress)
         except (FailedRunError, TunerError, OSError) as error:
@@ -244,11 +244,11 @@ class WarmUp:
 
 
 def open_slots(size: int = 1, *, max_waiting: int = MAX_WAITING) -> Lane[RunnerSlot]:
-    """Create the lane of the slots; no worker is started before the first run or `prepare`.
+    """Create the lane of the slots; the first run or `prepare` starts a worker.
 
     Args:
-        size: pictures at the same time, from 1 on; they share the CPUs of this machine.
-        max_waiting: how many may wait; the next is refused.
+        size: maximum number of pictures at the same time, at least 1; they share the CPUs.
+        max_waiting: maximum number of queued tasks; more are refused.
     """
     load = OwnLoad()
     return Lane([RunnerSlot(size, load) for _ in range(size)], max_waiting=max_waiting)
@@ -278,11 +278,11 @@ def worker_pids(lane: Lane[RunnerSlot]) -> tuple[int, ...]:
 
 
 def recorder(task: Task[Any], runner: Runner) -> Callable[[Progress], None]:
-    """Return a function that records progress, and passes a cancel on to the runner."""
+    """Return a function that records progress, and passes a cancellation to the runner."""
 
     def record(progress: Progress) -> None:
         task.progress.note(progress, task.elapsed_s())
-        if task.stop != runner.cancel:  # from here on a cancel stops the runner of the trial
+        if task.stop != runner.cancel:  # from now on a cancellation stops the runner of the trial
             task.stop_with(runner.cancel)
         if task.is_cancelled:
             runner.cancel()

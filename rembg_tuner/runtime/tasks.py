@@ -19,12 +19,12 @@ OnLeave = Literal["cancel", "keep"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done(Generic[T]):
-    """The outcome of a task that returned.
+    """The outcome of a task whose work returned.
 
     Attributes:
-        result: what its work returned.
-        is_stopped: the task was cancelled or exceeded its time limit, and this is what it had
-            until then.
+        result: the value that its work returned.
+        is_stopped: whether the task was cancelled or exceeded its time limit; the result is then
+            partial.
     """
 
     result: T
@@ -33,10 +33,10 @@ class Done(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFailure:
-    """The outcome of a task that did not start, or whose work raised.
+    """The outcome of a task that did not start, or whose work raised an exception.
 
     Attributes:
-        kind: as of a failed run: busy, cancelled, crash, or the kind of the error.
+        kind: as in a failed run: busy, cancelled, crash, or the kind of the error.
         message: the reason.
     """
 
@@ -50,10 +50,11 @@ class TaskStatus:
 
     Attributes:
         queue_position: 1: next; 0: no longer in the queue.
-        queue_length: tasks in the queue.
-        wait_s: estimate of the remaining wait; None: not waiting, or nothing to estimate from.
-        elapsed_s: since the task started.
-        progress: what the work reports.
+        queue_length: number of tasks in the queue.
+        wait_s: estimate of the remaining wait; None: the task is not in the queue, or there are no
+            earlier durations.
+        elapsed_s: seconds since the task started.
+        progress: the value reported by the work.
         running_kinds: the kinds of the tasks that run in the lane now.
     """
 
@@ -84,13 +85,13 @@ class Task(Generic[T]):
 
     Attributes:
         work: called in a thread of the lane.
-        kind: what the task does, for the status of others.
+        kind: what the task does, shown in the status of other tasks.
         key: tasks with an equal key are one shared task; None: not shared.
-        progress: what the work reports; written by the work only.
+        progress: the value reported by the work; only the work writes it.
         outcome: None until the task is done.
-        is_cancelled: set by `cancel`; the work checks it.
-        ran_alone: no other task ran in the lane at the same time.
-        is_typical: its duration counts for estimates of the wait.
+        is_cancelled: set by `cancel`; checked by the work.
+        ran_alone: whether no other task ran in the lane at the same time.
+        is_typical: whether its duration counts for estimates of the wait.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class Task(Generic[T]):
         self._lane.cancel(self)
 
     def leave(self, owner: Hashable) -> None:
-        """Remove an owner; without owners the task is cancelled, unless it is kept."""
+        """Remove an owner; cancel the task if it has no owners left and is not kept."""
         self.owners.discard(owner)
         if not self.owners and self._on_leave == "cancel":
             self.cancel()
@@ -142,7 +143,7 @@ class Task(Generic[T]):
                 stop()
 
     def call_when_done(self, callback: Callable[[], None]) -> None:
-        """Call a function in the lane's thread when the task is done; at once if it is already."""
+        """Call a function in the lane's thread when the task is done; at once if it is done now."""
         with self._lane.lock:
             if not self.done.is_set():
                 self._on_done.append(callback)
@@ -151,7 +152,7 @@ class Task(Generic[T]):
 
     @property
     def is_running(self) -> bool:
-        """Whether the task waits or runs."""
+        """Whether the task is queued or running."""
         return not self.done.is_set()
 
     @property
@@ -162,7 +163,7 @@ class Task(Generic[T]):
 
     @property
     def failure(self) -> TaskFailure | None:
-        """The failure; None: the task is not done, or returned."""
+        """The failure; None: the task is not done, or its work returned."""
         return self.outcome if isinstance(self.outcome, TaskFailure) else None
 
     def elapsed_s(self) -> float:

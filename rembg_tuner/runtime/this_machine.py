@@ -1,4 +1,4 @@
-"""Read what this machine has: its CPU and memory, what is installed, and what is on disk."""
+"""Read the state of this machine: CPU and memory, installed packages, and models on disk."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ LARGE_SIDE = 1024  # px of a network's input; focus is not measured with such ne
 
 
 def read_machine() -> Machine:
-    """Look at the CPU, at what is installed and at what is on disk; nothing is imported for it.
+    """Read the CPU, the installed packages and the models on disk, without importing packages.
 
-    Takes some 2 ms.
+    This takes about 2 ms.
     """
     host = read_host()
 
@@ -60,7 +60,7 @@ def read_machine() -> Machine:
 
 
 def refresh(machine: Machine) -> Machine:
-    """Return the machine with the models' files, agreements and times as they are now."""
+    """Return the machine with the current model files, agreements and times."""
     return replace(
         machine,
         find=cache(_find),
@@ -73,7 +73,7 @@ def refresh(machine: Machine) -> Machine:
 def _side_in(path: str, _size_bytes: int, _mtime_ns: int) -> int | None:
     """Read the side of a network's input from its graph.
 
-    None: the graph leaves it open, 0: it does not read.
+    Return None if the graph does not fix it, 0 if the graph cannot be read.
     """
     try:
         return read_input_side(Path(path))
@@ -87,17 +87,17 @@ def _hash_of(file: ModelFile) -> str:
 
 @lru_cache(maxsize=128)
 def _digest(path: str, *stamp: int) -> str:
-    """Return a file's SHA-256; computed once on this machine, since 176 MB take a quarter of a second.
+    """Return a file's SHA-256; stored on this machine, since 176 MB take about 0.25 s.
 
     Raises:
-        OSError: it cannot be read, or another file is there now.
+        OSError: the file cannot be read, or was replaced.
     """
     stat = Path(path).stat()
     if stamp != (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino):
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
     file = " ".join([path, *map(str, stamp)])
     known = Measurements(_cache_folder())
-    with contextlib.suppress(sqlite3.Error):  # what cannot be kept is computed again
+    with contextlib.suppress(sqlite3.Error):  # without the database it is computed again
         if (found := known.find_digest(file)) is not None:
             return found
     digest = file_digests(Path(path), ["sha256"])["sha256"]
@@ -131,7 +131,7 @@ def _find(model: str, int8_for: str | None) -> ModelFile:
 
 
 def _agreements(int8_kind: Int8Kind) -> Callable[[str, str, str], AgreementWithFp32 | None]:
-    """Return what gives the agreements that are kept now."""
+    """Return a function that returns the agreements; its cache starts empty."""
 
     @cache
     def agreement(model: str, engine: str, precision: str) -> AgreementWithFp32 | None:
@@ -141,19 +141,17 @@ def _agreements(int8_kind: Int8Kind) -> Callable[[str, str, str], AgreementWithF
 
 
 def _timing(key: str, kind: str) -> Mapping[str, float]:
-    """Return what number formats took here."""
+    """Return the times of the number formats on this machine."""
     try:
         return find_times(_cache_folder(), key, kind)
-    except (
-        sqlite3.Error
-    ):  # the run warns of it as it notes its peak; until then what was recorded holds
+    except sqlite3.Error:  # the run warns of it; until then the recorded times are used
         return {}
 
 
 def _cache_folder() -> Path:
-    """Return the folder with this machine's own figures.
+    """Return the folder with this machine's measurements.
 
-    It is opened once, which takes milliseconds.
+    It is opened once, since opening takes milliseconds.
     """
     try:
         return _opened(str(user_cache_folder()))
@@ -169,7 +167,7 @@ def _opened(_named: str) -> Path:
 
 @cache
 def _large_models() -> frozenset[str]:
-    """Name the catalogue's models with a large network."""
+    """Return the catalogue's models with a large network."""
     return frozenset(name for name, entry in read_catalogue().items() if entry.side >= LARGE_SIDE)
 
 

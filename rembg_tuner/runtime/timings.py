@@ -1,6 +1,6 @@
-"""Times of presets and number formats on this machine, kept in the measurements database.
+"""Times of presets and number formats on this machine, stored in the measurements database.
 
-Kept by commands that the user of the machine runs, never from the pictures of visitors.
+They are stored by commands of the machine's user, not from the pictures of visitors.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings
 
 _TIMES = "times_s"
-_REST = ("max_side",)  # knobs that are in no measurement key, and change the time of a run
+_REST = ("max_side",)  # knobs that change the time of a run, but are not in a measurement key
 
 
 def find_times(folder: Path, key: str, machine: str) -> dict[str, float]:
-    """Return what each format took, seconds; empty: they were not timed.
+    """Return the time of each format, seconds; empty: they were not timed.
 
     Raises:
         sqlite3.Error: the database cannot be read.
@@ -42,7 +42,7 @@ def find_times(folder: Path, key: str, machine: str) -> dict[str, float]:
 
 
 def _is_time(value: object) -> bool:
-    """Return whether a kept value is a time; a damaged row counts as not timed."""
+    """Return whether a stored value is a time; a damaged row counts as not timed."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and 0 < cast("float", value) < math.inf
 
@@ -50,17 +50,17 @@ def _is_time(value: object) -> bool:
 def note_times(
     folder: Path, key: str, machine: str, times_s: Mapping[str, float], n: int
 ) -> Mapping[str, float]:
-    """Keep what each format took.
+    """Store the time of each format.
 
     Args:
         folder: the cache.
         key: see `machine.times_key`.
-        machine: CPU, how many of it, and what it can do.
-        times_s: by format, seconds; at least one.
-        n: runs of each.
+        machine: the CPU, the number of CPUs, and its features.
+        times_s: seconds by format; at least one.
+        n: number of runs of each format.
 
     Returns:
-        What is kept: the earlier times, where the new ones differ by no more than noise.
+        The stored times: the earlier ones if the new ones differ only by noise.
 
     Raises:
         sqlite3.Error: the database cannot be written.
@@ -76,15 +76,15 @@ def note_times(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresetFigures:
-    """What a setting took on this machine.
+    """The figures of a setting on this machine.
 
     Attributes:
         time_s: median of a run, seconds.
-        low_s, high_s: the fastest and the slowest.
+        low_s, high_s: the minimum and the maximum.
         small_time_s: median on the bench's picture with a small subject; None: it was not run.
         peak_bytes: peak of the setting.
         n: timed runs of each picture.
-        is_of_bench: whether the pictures are the bench's, at 1080p; else the user's own.
+        is_of_bench: whether the pictures are the bench's, at 1080p, or the user's own.
         date: ISO, UTC.
     """
 
@@ -103,11 +103,11 @@ class PresetFigures:
 
 
 def note_figures(settings: Settings, machine: Machine, figures: PresetFigures) -> None:
-    """Keep what a setting took here.
+    """Store the figures of a setting.
 
     Raises:
-        ModelError: its model's file is not there.
-        OSError, sqlite3.Error: that file or the database cannot be read or written.
+        ModelError: the file of its model is missing.
+        OSError, sqlite3.Error: the file or the database cannot be read or written.
     """
     about: dict[str, object] = {
         "peak_bytes": figures.peak_bytes,
@@ -121,9 +121,9 @@ def note_figures(settings: Settings, machine: Machine, figures: PresetFigures) -
 
 
 def find_figures(settings: Settings, machine: Machine) -> PresetFigures | None:
-    """Return what a setting took here with the versions of now.
+    """Return the figures of a setting here, with the current versions.
 
-    Those on the bench's pictures first. None: nothing was measured.
+    Figures on the bench's pictures take precedence. None: the setting was not measured.
     """
     try:
         known = Measurements(open_cache()[0])
@@ -142,7 +142,7 @@ def find_figures(settings: Settings, machine: Machine) -> PresetFigures | None:
                     is_of_bench=is_of_bench,
                     date=found.date,
                 )
-    except (ModelError, OSError, sqlite3.Error):  # running the setting raises the reason
+    except (ModelError, OSError, sqlite3.Error):  # running the setting reports the reason
         return None
     return None
 

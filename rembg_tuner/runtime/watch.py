@@ -1,4 +1,4 @@
-"""Wait for an event of a worker: sample it meanwhile, and keep it within its limits."""
+"""Wait for an event of a worker; sample it meanwhile, and enforce its limits."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from rembg_tuner.runtime.meter import Meter
     from rembg_tuner.settings.results import FailureKind, Sample
 
-CANCEL_GRACE_S = 0.4  # an engine that can stop does so in 30 ms
+CANCEL_GRACE_S = 0.4  # an engine that can stop does so within 30 ms
 _MAX_CURVE_POINTS = 300
-_CPU_EVERY_SAMPLES = 10  # CPU time is read at 5 Hz: reading costs as much as the memory does
+_CPU_EVERY_SAMPLES = 10  # CPU time is read at 5 Hz: it costs as much as reading the memory
 
 
-# What each message must carry; the events: see `worker.worker`.
+# The required fields of each event; see `worker.worker`.
 _CONTENT = {
     "ready": {"versions", "ready_at"},
     "loaded": {"load_s", "effective", "warnings"},
@@ -53,9 +53,8 @@ class Progress:
 
     Attributes:
         stage: start, load, or a stage of the run.
-        sample: the newest reading; None before the worker runs.
-        baseline_rss_bytes: memory of the worker before it loaded anything; None until that is
-            known.
+        sample: the newest sample; None before the worker runs.
+        baseline_rss_bytes: memory of the worker before it loaded the model; None until known.
     """
 
     stage: str
@@ -67,21 +66,21 @@ class FailedRunError(Exception):
     """A failed run: the kind, message and stage of its Failure."""
 
     def __init__(self, kind: FailureKind, message: Message, stage: str) -> None:
-        """Keep the values of the Failure."""
+        """Store the values of the Failure."""
         self.message = message
         super().__init__(str(self.message))
         self.kind, self.stage = kind, stage
 
 
 class DiedIdleError(FailedRunError):
-    """A warm worker ended before the run: not caused by this picture."""
+    """A warm worker ended before the run, so this picture is not the cause."""
 
 
 class OverLimitError(FailedRunError):
-    """A worker was killed at its memory limit, with the bytes that it had reached."""
+    """A worker was killed at its memory limit; `reached_bytes` is its memory at that time."""
 
     def __init__(self, message: Message, stage: str, *, reached_bytes: int) -> None:
-        """Keep the values of the Failure and the reached bytes."""
+        """Store the values of the Failure and the reached bytes."""
         super().__init__("out_of_memory", message, stage)
         self.reached_bytes = reached_bytes
 
@@ -93,12 +92,13 @@ class Watch:
     Attributes:
         process, meter: the worker.
         cancel: set to stop the run.
-        stage: of the run, reported by the worker.
-        deadline_s: after `started_at`; `deadline_text` is the message when it is exceeded.
-        memory_limit: at which the worker is killed; None: none.
+        stage: the stage of the run, reported by the worker.
+        deadline_s: maximum seconds after `started_at`; `deadline_text` is the message afterwards.
+        memory_limit: the limit at which the worker is killed; None: no limit.
         on_progress: called with every sample.
-        baseline_rss_bytes: memory of the worker before it loaded anything.
-        is_warm: the worker has run before, so that this picture may not be the cause of its end.
+        baseline_rss_bytes: memory of the worker before it loaded the model.
+        is_warm: whether the worker has run before, so that its end may have another cause than this
+            picture.
     """
 
     process: ChildProcess
@@ -173,8 +173,8 @@ class Watch:
         """Take a sample and check the limits.
 
         Raises:
-            FailedRunError: one was passed, or somebody cancelled and the engine did not stop in
-            time.
+            FailedRunError: a limit was exceeded, or the run was cancelled and the engine did not
+                stop in time.
         """
         sample, now = self._sample(), time.perf_counter()
         limit = self.memory_limit
@@ -199,7 +199,7 @@ class Watch:
                 raise self.death(error) from error
 
     def death(self, error: ChildGoneError) -> FailedRunError:
-        """Return the error of a worker that has ended, and kill what is left of it."""
+        """Return the error of a worker that has ended, and kill its process."""
         failure = DiedIdleError if self.is_warm and not self.is_heard else FailedRunError
         if isinstance(error, InvalidAnswerError):
             self.process.kill()
@@ -231,18 +231,18 @@ class Watch:
 
 
 def receive_event(worker: ChildProcess, timeout_s: float) -> dict[str, Any] | None:
-    """Wait for one event; None when the time is up.
+    """Wait for one event; None: the time-out has passed.
 
     Raises:
-        ChildGoneError: the worker closed its end, as it does when it ends.
-        InvalidAnswerError: it wrote something else than an event.
+        ChildGoneError: the worker closed its end of the pipe, which happens when it ends.
+        InvalidAnswerError: the worker wrote something else than an event.
     """
     content = worker.receive(timeout_s)
     return None if content is None else read_event(content)
 
 
 def read_event(content: dict[str, Any]) -> dict[str, Any]:
-    """Check an event, and read its messages.
+    """Check an event, and parse its messages.
 
     Raises:
         InvalidAnswerError: it is not an event.
@@ -273,7 +273,7 @@ def _with_messages(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _was_killed_for_memory(worker: ChildProcess) -> bool:
-    """Return whether the kernel killed a worker for memory, by the counter of the cgroup."""
+    """Return whether the kernel killed a worker for memory, by the cgroup's counter."""
     before, now = worker.oom_kills, oom_kill_count()
     is_killed = worker.exit_code == -signal.SIGKILL and not worker.was_killed
     return is_killed and before is not None and now is not None and now > before

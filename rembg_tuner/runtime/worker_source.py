@@ -42,11 +42,12 @@ class WorkerSource:
     Attributes:
         slots: how many slots share the CPUs of this machine.
         history: how earlier peaks on this machine are used.
-        warm: the workers that are kept.
-        early: a worker that the first run takes if it is of the right engine.
-        machine: on which settings are resolved; None: this one, as it is at each run.
-        cancel: set to stop what is being started.
-        load: of the workers of this process.
+        warm: the warm workers.
+        early: a worker that the first run uses if it has the same engine.
+        machine: the machine on which settings are resolved; None: this one, read again for each
+            run.
+        cancel: set to stop a start.
+        load: the load of the workers of this process.
     """
 
     slots: int
@@ -63,7 +64,7 @@ class WorkerSource:
     _cache: tuple[Path, tuple[Message, ...]] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        """Share the machine."""
+        """Divide the machine among the slots."""
         self.peaks = KnownPeaks(self.history)
         self._fixed = None if self.machine is None else self.machine.shared_by(self.slots)
 
@@ -73,7 +74,7 @@ class WorkerSource:
         return max(1, self.host.usable_cpus // self.slots)
 
     def resolve(self, settings: Settings) -> ResolvedSettings:
-        """Return what settings mean in this slot.
+        """Return the settings resolved for this slot.
 
         Raises:
             SettingsError: they are not possible here.
@@ -86,7 +87,7 @@ class WorkerSource:
         return resolve(settings, machine)
 
     def _machine_now(self) -> Machine:
-        """Return this machine: read once, but for what is on disk."""
+        """Return this machine; only the data on disk is read again on each call."""
         if self._current is None:
             self._current = read_machine().shared_by(self.slots)
         return refresh(self._current)
@@ -94,10 +95,10 @@ class WorkerSource:
     def ready(
         self, asked: ResolvedSettings, on_progress: Callable[[Progress], None] | None
     ) -> WarmWorker:
-        """Return the warm worker that has these settings, else a new one.
+        """Return the warm worker with these settings, or start a new one.
 
         Raises:
-            FailedRunError, TunerError: none could be started.
+            FailedRunError, TunerError: the worker could not be started.
         """
         limit = limit_of(asked.settings, self.host)
         cache, cache_warnings = self.open_cache()
@@ -106,7 +107,7 @@ class WorkerSource:
         if worker is not None:
             return worker
         model = self._prepared_model(asked, cache, on_progress)
-        self.warm.make_room(expected_bytes)  # after the model, so that a bad one costs no worker
+        self.warm.make_room(expected_bytes)  # last, since an invalid model must not stop one
         worker = start_worker(
             Start(
                 settings=asked.worker_settings,
@@ -131,10 +132,10 @@ class WorkerSource:
         cache: Path,
         on_progress: Callable[[Progress], None] | None,
     ) -> ModelSpec:
-        """Convert the model for the engine, and report that, since it may take long.
+        """Convert the model for the engine if needed, and report a conversion, which takes long.
 
         Raises:
-            ModelError: its file is damaged, or takes no other size.
+            ModelError: its file is damaged, or does not support another size.
             EngineError: the converter is not installed, or failed.
         """
 
@@ -159,11 +160,11 @@ class WorkerSource:
     def note_ended(
         self, asked: ResolvedSettings, error: FailedRunError, worker: WarmWorker | None
     ) -> None:
-        """Note that a setting exceeds its memory limit."""
+        """Store that a setting exceeds its memory limit."""
         self.peaks.note_ended(asked, error, worker, self.open_cache()[0])
 
     def open_cache(self) -> tuple[Path, tuple[Message, ...]]:
-        """Open the cache folder once."""
+        """Open the cache folder on the first call, and return it with its warnings."""
         if self._cache is None:
             self._cache = open_cache()
         return self._cache

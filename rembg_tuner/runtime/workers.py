@@ -1,4 +1,4 @@
-"""Workers with their models loaded: start one, and keep several for later runs."""
+"""Workers with a loaded model: start one, and keep several for later runs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.results import Environment
     from rembg_tuner.settings.settings import Settings, Value
 
-_LITTLE_BYTES = 32 * MIB  # a WebP of 3 MP, decoded
-_READ_AHEAD_BYTES = 64 * MIB  # more than a picture takes that `read_ahead` reads: 50 at most
+_LITTLE_BYTES = 32 * MIB  # a decoded WebP of 3 MP
+_READ_AHEAD_BYTES = 64 * MIB  # a picture that `read_ahead` reads takes at most 50 MiB
 Key = tuple["Value", ...]
 
 
@@ -40,8 +40,8 @@ class RunPeak:
     """The memory of a run, bytes.
 
     Attributes:
-        peak_bytes: of the run; None: it is not known.
-        picture_bytes: about how much of it its pictures took by themselves; infinite: unknown.
+        peak_bytes: the peak of the run; None: unknown.
+        picture_bytes: the approximate share of its pictures; infinite: unknown.
         has_next: whether the next pictures may have been read meanwhile.
     """
 
@@ -52,15 +52,15 @@ class RunPeak:
 
 @dataclass(slots=True, kw_only=True)
 class WarmWorker:
-    """A worker with its model loaded.
+    """A worker with a loaded model.
 
     Attributes:
         key: the share of the threads, and the knobs that need a reload.
-        peak_bytes: the highest peak of its load and runs; 0 where none is known.
-        is_stretched: whether it ran a picture that took much memory by itself, of which a part
-            stays in its heap: what later runs take is then not the setting's alone.
-        is_first: whether it is the setting's very first here, which may have compiled.
-        runs: how many it was given.
+        peak_bytes: the highest peak of its load and runs; 0: unknown.
+        is_stretched: whether it ran a picture that took much memory, part of which stays in its
+            heap; the memory of later runs is then not only the setting's.
+        is_first: whether it is the first worker of the setting here, which may have compiled.
+        runs: the number of runs that it started.
     """
 
     process: ChildProcess
@@ -79,11 +79,11 @@ class WarmWorker:
     runs: int = 0
 
     def note_load(self) -> None:
-        """Include the peak of its load."""
+        """Include the peak of its load in `peak_bytes`."""
         self.peak_bytes = max(self.peak_bytes, self.load_peak_rss_bytes or 0)
 
     def note_run(self, run: RunPeak) -> int:
-        """Include the peak of a run.
+        """Include the peak of a run in `peak_bytes`.
 
         Returns:
             The peak of the run without its pictures, bytes; 0: unknown.
@@ -96,7 +96,7 @@ class WarmWorker:
 
 
 def has_room(worker: WarmWorker, limit: MemoryLimit | None) -> bool:
-    """Return whether a worker, by its runs so far, stays below its limit while it reads ahead."""
+    """Return whether a worker, by its earlier runs, stays below its limit while it reads ahead."""
     if limit is None:
         return True
     is_known = worker.runs > 1 and worker.peak_bytes > 0
@@ -110,8 +110,8 @@ class WarmWorkers:
         """Start without workers.
 
         Args:
-            bound_bytes: limit for the sum of the peaks; None: one worker is kept, whatever its
-                size, until another one has loaded its model.
+            bound_bytes: limit for the sum of the peaks; None: one worker of any size is kept, until
+                another one has loaded its model.
         """
         self._bound = bound_bytes
         self._workers: OrderedDict[Key, WarmWorker] = OrderedDict()
@@ -122,7 +122,7 @@ class WarmWorkers:
         return tuple(worker.process.pid for worker in self._workers.values())
 
     def find(self, key: Key) -> WarmWorker | None:
-        """Return the worker with `key`, now the most recently used; None: there is none."""
+        """Return the worker with a key, and make it the most recently used; None: there is none."""
         worker = self._workers.get(key)
         if worker is None:
             return None
@@ -133,35 +133,35 @@ class WarmWorkers:
         return worker
 
     def make_room(self, expected_bytes: int) -> None:
-        """End the least recently used workers until one more fits.
+        """Stop the least recently used workers until another one fits.
 
         Args:
-            expected_bytes: its earlier peak; 0: it never ran.
+            expected_bytes: its earlier peak; 0: the setting never ran.
         """
         if self._bound is not None:
             self._shrink_to(self._bound - expected_bytes)
 
     def add(self, worker: WarmWorker) -> None:
-        """Keep one more worker; without a limit, it replaces the others."""
+        """Add a worker; without a limit, it replaces the others."""
         if self._bound is None:
             self.close()
         self._workers[worker.key] = worker
 
     def settle(self) -> None:
-        """End the least recently used until the rest fits.
+        """Stop the least recently used workers until the others fit.
 
-        The last one too, if it alone does not.
+        The last worker is stopped too if it alone exceeds the limit.
         """
         if self._bound is not None:
             self._shrink_to(self._bound)
 
     def _shrink_to(self, bytes_left: int) -> None:
-        """End the least recently used until the peaks sum up to no more than this."""
+        """Stop the least recently used workers until the sum of the peaks is within a limit."""
         while self._workers and sum(w.peak_bytes for w in self._workers.values()) > bytes_left:
             self.drop(next(iter(self._workers.values())))
 
     def drop(self, worker: WarmWorker) -> None:
-        """End one."""
+        """Stop a worker and remove it."""
         if self._workers.get(worker.key) is worker:
             del self._workers[worker.key]
         worker.process.close()
@@ -172,7 +172,7 @@ class WarmWorkers:
             self.drop(worker)
 
     def close(self) -> None:
-        """End all."""
+        """Stop all workers."""
         for worker in list(self._workers.values()):
             self.drop(worker)
 
@@ -183,13 +183,14 @@ class Start:
 
     Attributes:
         settings: without `auto`.
-        model: with the file for the engine.
-        key: of the worker.
-        threads: CPUs it may use.
-        memory_limit: at which it is killed; None: none.
+        model: the model, with the file for the engine.
+        key: the key of the worker.
+        threads: number of CPUs it may use.
+        cache: the cache folder.
+        memory_limit: the limit at which it is killed; None: no limit.
         cancel: set to stop it.
         on_progress: called with every sample.
-        early: a worker that was started before; None: none.
+        early: a worker that was started before; None: there is none.
     """
 
     settings: Settings
@@ -207,7 +208,7 @@ def start_worker(start: Start) -> WarmWorker:
     """Start a worker and load the model.
 
     Raises:
-        FailedRunError: no process could be started, or it failed, ended or exceeded a limit.
+        FailedRunError: the process could not be started, failed, ended or exceeded a limit.
     """
     try:
         early = None if start.early is None else start.early.take(start.settings.engine)
@@ -268,7 +269,7 @@ def _load(process: ChildProcess, start: Start) -> WarmWorker:
         process=process,
         meter=meter,
         key=start.key,
-        # by the worker's own clock: one that was started early may have waited for this process
+        # by the worker's own clock: an early worker may have waited for this process
         start_s=ready["ready_at"] - process.started_at,
         load_s=loaded["load_s"],
         baseline_rss_bytes=baseline,
@@ -285,7 +286,7 @@ def _launch(engine: str, cache: Path) -> ChildProcess:
     """Start a process; the stock pipeline keeps its own environment, to be measured unchanged.
 
     Raises:
-        OSError: no process could be started.
+        OSError: the process could not be started.
     """
     oom_kills = oom_kill_count()
     if ENGINES[engine].is_stock:
