@@ -1,4 +1,4 @@
-"""Results and failures: the names that others rely on, and the peak of a setting."""
+"""Results and failures: the names in their JSON, and the peak of a setting."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ RESULT = Result(
 
 
 def test_a_result_has_the_names_that_others_rely_on() -> None:
-    """The JSON's names are those of the design, in its order, and the curve."""
+    """The JSON has the names of the design, in its order, and the curve."""
     assert list(RESULT.to_dict()) == [
         "input",
         "output",
@@ -85,7 +85,7 @@ def test_a_result_has_the_names_that_others_rely_on() -> None:
 
 
 def test_a_failure_has_the_names_that_others_rely_on() -> None:
-    """The JSON's names are those of the design."""
+    """The JSON has the names of the design, in its order."""
     failure = Failure(
         kind="timeout",
         message=Message("too slow"),
@@ -103,7 +103,7 @@ def test_a_failure_has_the_names_that_others_rely_on() -> None:
 
 
 def test_a_message_is_read_as_every_version_kept_it() -> None:
-    """As public JSON, as data, and as the sentence of older versions."""
+    """Messages are read as public JSON, as data, and as the plain sentence of older versions."""
     one = Message("{n} of {name}", code="a_code", n=1, name="x")
     public = read_message(message_to_dict(one))
     assert (str(public), public.code) == ("1 of x", "a_code")
@@ -114,7 +114,7 @@ def test_a_message_is_read_as_every_version_kept_it() -> None:
 
 
 def test_a_result_is_json_and_unknown_is_null() -> None:
-    """Everything goes through JSON; what is not known is null there, never 0."""
+    """A result converts to JSON, where an unknown value is null, never 0."""
     told = json.loads(json.dumps(RESULT.to_dict(), allow_nan=False))
     assert told["retained_rss_bytes"] is None
     assert told["environment"]["memory_limit"] is None
@@ -124,7 +124,7 @@ def test_a_result_is_json_and_unknown_is_null() -> None:
 
 
 def test_a_result_does_not_change() -> None:
-    """A number that was measured cannot be set to another."""
+    """A measured number cannot be changed."""
     with pytest.raises(FrozenInstanceError):
         RESULT.total_s = 0.0  # type: ignore[misc]
 
@@ -143,7 +143,7 @@ def test_a_result_does_not_change() -> None:
 def test_a_settings_peak_is_the_highest_of_load_and_runs(
     load_peaks: list[int | None], run_peaks: list[int | None], peak: int | None
 ) -> None:
-    """The load's peak counts as well as every run's, and unknown ones do not count."""
+    """The peak is the highest of the load's and all runs' peaks; unknown ones are ignored."""
     results = [
         replace(RESULT, load_peak_rss_bytes=load, peak_rss_bytes=run, run_index=i)
         for i, (load, run) in enumerate(zip(load_peaks, run_peaks, strict=True))

@@ -24,15 +24,15 @@ LARGE = Settings(engine="onnxruntime", network_size=512)
 
 
 def note(known: Measurements, key: str, run_mib: int, *, load_mib: int = 100) -> None:
-    """Note a run."""
+    """Record a run."""
     known.note_run(key, SMALL, load_bytes=load_mib * MIB, run_bytes=run_mib * MIB)
 
 
 def test_the_highest_of_load_and_runs_is_the_settings_peak(tmp_path: Path) -> None:
-    """Three runs settle it; the highest share of a picture is kept beside it."""
+    """A peak is settled after three runs; the highest share of a picture is kept beside it."""
     known = Measurements(tmp_path)
     assert known.find_peak("a") is None
-    assert not known.path.exists()  # nothing is made by asking
+    assert not known.path.exists()  # a read creates no file
     for run_mib, picture_mib in ((200, 5), (300, 90), (250, 20)):
         known.note_run(
             "a",
@@ -58,7 +58,7 @@ def test_the_highest_of_load_and_runs_is_the_settings_peak(tmp_path: Path) -> No
 
 
 def test_a_run_that_was_ended_is_a_lower_bound(tmp_path: Path) -> None:
-    """It is not a run that went through; one that does counts on from it."""
+    """A terminated run is not counted; a run that completes replaces its bound."""
     known = Measurements(tmp_path)
     known.note_ended("a", LARGE, 410 * MIB)
     assert known.find_peak("a") == Peak(settings=LARGE, ended_bytes=410 * MIB)
@@ -71,7 +71,7 @@ def test_a_run_that_was_ended_is_a_lower_bound(tmp_path: Path) -> None:
 
 
 def test_a_start_holds_no_figure(tmp_path: Path) -> None:
-    """What a visitor's picture took is nowhere in the file."""
+    """A start records no memory figure, so no visitor's picture can be inferred from the file."""
     known = Measurements(tmp_path)
     known.note_start("a")
     known.note_start("a")
@@ -82,7 +82,7 @@ def test_a_start_holds_no_figure(tmp_path: Path) -> None:
 
 
 def test_a_timing_is_of_one_key_and_one_machine(tmp_path: Path) -> None:
-    """A later one takes its place; another machine's is not found."""
+    """A later timing replaces the earlier one; another machine's timing is not found."""
     known = Measurements(tmp_path)
     timing = Timing(time_s=0.05, low_s=0.04, high_s=0.07, n=7, about={"libvips": "8.18"})
     known.note_timing("a", "cpu, 2 cores", timing)
@@ -98,7 +98,7 @@ def test_a_timing_is_of_one_key_and_one_machine(tmp_path: Path) -> None:
 
 
 def test_a_files_hash_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In all processes together; a file that was put in its place with its size and time is another."""
+    """Processes share one computation; a replaced file of equal size and time is hashed again."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     file, other = tmp_path / "a", tmp_path / "b"
     file.write_bytes(b"one")
@@ -113,7 +113,7 @@ def test_a_files_hash_is_computed_once(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("rembg_tuner.runtime.this_machine.file_digests", compute)
 
     def ask() -> str:
-        this_machine._digest.cache_clear()  # as another process begins
+        this_machine._digest.cache_clear()  # as in a new process
         now = file.stat()
         return this_machine._digest(
             str(file), now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino
@@ -128,7 +128,7 @@ def test_a_files_hash_is_computed_once(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_settings_of_another_version_are_left_out(tmp_path: Path) -> None:
-    """A knob that is no more does not keep the others from being read."""
+    """A row with an unknown knob is left out, and the other rows are still read."""
     known = Measurements(tmp_path)
     note(known, "a", 200)
     with closing(sqlite3.connect(known.path)) as file, file:
@@ -140,7 +140,7 @@ def test_settings_of_another_version_are_left_out(tmp_path: Path) -> None:
 def test_what_was_run_longest_ago_is_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Visitors cannot make the file grow."""
+    """The table has a maximum number of rows, and the oldest are removed first."""
     monkeypatch.setattr("rembg_tuner.runtime.measurements._MAX_ROWS", 3)
     known = Measurements(tmp_path)
     for i in range(5):
@@ -153,7 +153,7 @@ def test_what_was_run_longest_ago_is_forgotten(
 def test_any_damage_is_repaired(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of the first bytes, of a page that is read later, or of another version's table."""
+    """Damaged first bytes, a damaged later page and another version's table are repaired."""
     known = Measurements(tmp_path)
     for i in range(60):
         note(known, f"{i}" * 100, 200)
@@ -167,7 +167,7 @@ def test_any_damage_is_repaired(
         known.path.write_bytes(content)
     if damage == "journal":
         (tmp_path / f"{FILE}-journal").write_bytes(b"\xa5" * 4000)
-    if damage == "middle":  # found by whoever reads all
+    if damage == "middle":  # found only when all rows are read
         known.all_peaks()
         known.counts()
     note(known, "a", 200)
@@ -180,7 +180,7 @@ def test_any_damage_is_repaired(
 
 
 def test_a_full_disk_damages_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be written is told, and the file stays as it was."""
+    """A failed write raises an error and leaves the file unchanged."""
     known = Measurements(tmp_path)
     note(known, "a", 200)
     full = sqlite3.OperationalError("database or disk is full")
@@ -200,7 +200,7 @@ def test_a_full_disk_damages_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def _note_many(folder: Path, word: str) -> None:
-    """Note runs from another process."""
+    """Record runs from another process."""
     known = Measurements(folder)
     for _ in range(25):
         note(known, "shared", 200)
@@ -208,7 +208,7 @@ def _note_many(folder: Path, word: str) -> None:
 
 
 def test_two_processes_lose_nothing(tmp_path: Path) -> None:
-    """Each waits for the other's write."""
+    """Each process waits for the other's write, so no run is lost."""
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_note_many, args=(tmp_path, word)) for word in ("a", "b")]
     for process in processes:

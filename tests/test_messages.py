@@ -44,7 +44,7 @@ class Chinese:
     }
 
     def find(self, text: str, context: str = "") -> str:
-        """Look it up."""
+        """Return the translation of a text in a context."""
         return self.texts.get((context, text), text)
 
     def find_plural(self, one: str, many: str, count: float) -> str:  # noqa: ARG002  # one form
@@ -61,7 +61,7 @@ READ = Message(
 
 
 def test_a_path_is_shortened_and_a_librarys_text_left_out_for_the_public() -> None:
-    """The machine's user sees both."""
+    """The public rendering shortens paths and omits quoted text; the machine's user sees both."""
     assert str(READ) == "/home/a/b.png cannot be read: libfoo: /x"
     assert render(READ, is_public=True) == "b.png cannot be read"
 
@@ -77,12 +77,12 @@ def test_a_path_is_shortened_and_a_librarys_text_left_out_for_the_public() -> No
     ],
 )
 def test_what_joined_a_left_out_text_goes_with_it(template: str, left: str) -> None:
-    """No sentence ends in a colon, or holds empty parentheses."""
+    """The punctuation that joins an omitted text is removed, such as a colon or parentheses."""
     assert render(Message(template, q=Quoted("x")), is_public=True) == left
 
 
 def test_names_are_explained_and_stand_without_spaces_beside_chinese() -> None:
-    """A term is translated; a plain text keeps its spaces."""
+    """A term is translated; other parameters keep the spaces around them."""
     message = Message(
         "engine {engine} has no {knob}, it has {able}",
         engine="ncnn",
@@ -95,14 +95,14 @@ def test_names_are_explained_and_stand_without_spaces_beside_chinese() -> None:
 
 @pytest.mark.parametrize(("n", "english"), [(1, "1 trial"), (0, "0 trials"), (1200, "1200 trials")])
 def test_a_count_chooses_the_template(n: int, english: str) -> None:
-    """In each language by its own rule."""
+    """Each language selects the plural form by its own rule."""
     message = plural("{n} trial", "{n} trials", n=n)
     assert str(message) == english
     assert render(message, Chinese()) == f"{n} 次"
 
 
 def _nested(deep: int) -> JoinedParts:
-    """Make lists in lists."""
+    """Return lists nested to a depth."""
     found = JoinedParts(("x",))
     for _ in range(deep):
         found = JoinedParts((found,))
@@ -128,19 +128,19 @@ def _nested(deep: int) -> JoinedParts:
     ],
 )
 def test_parameters_are_formatted(template: str, params: dict[str, Parameter], text: str) -> None:
-    """As `str.format` does, with units of ours; what cannot be formatted is still written."""
+    """Formatting follows `str.format` plus units; a value that does not fit is still written."""
     assert str(Message.make(template, params=tuple(params.items()))) == text
 
 
 def test_what_differs_is_said_for_each() -> None:
-    """A shell gets a command, a page's reader the name of a tab."""
+    """A shell user gets a command, and a reader of the page the name of a tab."""
     message = Message("not here; {get}", get=ShellOrPage(Message("run x"), Message("see the tab")))
     assert str(message) == "not here; run x"
     assert render(message, is_public=True) == "not here; see the tab"
 
 
 def test_several_become_one_and_share_their_code() -> None:
-    """One alone stays itself."""
+    """Joined messages keep a code that all of them share; one message is returned unchanged."""
     one, other = Message("a", code="x"), Message("b", code="x")
     assert join_sentences([one]) is one
     assert str(join_sentences([one, other])) == "a; b"
@@ -149,20 +149,20 @@ def test_several_become_one_and_share_their_code() -> None:
 
 
 def test_paths_get_other_names() -> None:
-    """In messages within messages too."""
+    """Paths are renamed in nested messages too."""
     message = Message("a {b}", b=Message("{path}", path=Path("/tmp/x")))
     assert str(message.with_paths({Path("/tmp/x"): "standard input"})) == "a standard input"
 
 
 def test_a_quoted_text_alone_in_a_message_is_left_out_like_one() -> None:
-    """An error of a library, carried as a message, takes its colon with it."""
+    """A library's error in a nested message is omitted together with its colon."""
     message = Message("a failed: {reason}", reason=quoted("libfoo: /x"))
     assert str(message) == "a failed: libfoo: /x"
     assert render(message, is_public=True) == "a failed"
 
 
 def test_a_code_is_found_at_any_depth() -> None:
-    """Also in a list, and in what only a page is told."""
+    """A code is found in a list, and in a message that only the page shows."""
     inner = Message("b", code="x")
     assert Message("a {b}", b=join_parts([inner])).has_code("x")
     assert Message("a {b}", b=ShellOrPage(Message("c"), inner)).has_code("x")
@@ -170,14 +170,14 @@ def test_a_code_is_found_at_any_depth() -> None:
 
 
 def test_an_error_says_its_message_or_is_quoted() -> None:
-    """What a library raises is not ours; one without a text is named by its class."""
+    """A library's error is quoted; one without text is represented by its class name."""
     assert message_of(TunerError(READ)) is READ
     assert message_of(OSError("no")) == quoted("no")
     assert str(message_of(MemoryError())) == "MemoryError"
 
 
 def test_a_message_does_not_change() -> None:
-    """It is a value: it can be a key."""
+    """A message is an immutable value that can be used as a key."""
     with pytest.raises(AttributeError):
         READ.template = "x"  # type: ignore[misc]  # what is tested
     assert {READ: 1}[copy.deepcopy(READ)] == 1
@@ -185,7 +185,7 @@ def test_a_message_does_not_change() -> None:
 
 
 def test_an_error_carries_its_message() -> None:
-    """And says it in English; every problem of settings is kept apart."""
+    """An error's text is its English message; the problems of settings remain separate."""
     assert str(TunerError(READ)) == str(READ)
     error = SettingsError([Message("a"), Message("b")])
     assert (str(error), error.message.code) == ("a; b", None)
@@ -222,9 +222,9 @@ MESSAGES = st.builds(
 
 @given(MESSAGES)
 def test_any_message_is_rendered_and_kept(message: Message) -> None:
-    """Rendering never raises; JSON gives the same message back.
+    """Rendering never raises an error, and a JSON round trip returns an equal message.
 
-    One made public says what a page does.
+    The public form of a message equals its public rendering.
     """
     assert str(message.public()) == render(message, is_public=True)
     for catalogue in (Chinese(),):
@@ -246,18 +246,18 @@ def test_any_message_is_rendered_and_kept(message: Message) -> None:
     ],
 )
 def test_what_is_no_message_is_refused(content: object) -> None:
-    """A damaged row is not taken for one."""
+    """A damaged row is rejected."""
     with pytest.raises(ValueError, match="cannot be"):
         Message.from_json(content)
 
 
 def test_an_older_versions_sentence_is_read() -> None:
-    """It is what it was."""
+    """A plain string is read unchanged, without parsing braces."""
     assert str(Message.from_json("a sentence; {not} a template")) == "a sentence; {not} a template"
 
 
 def _calls() -> list[tuple[str, ast.Call]]:
-    """Find every call that makes a message, with its place."""
+    """Find every call that creates a message, with its location."""
     return [
         (f"{path.relative_to(PACKAGE)}:{node.lineno}", node)
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -270,7 +270,7 @@ def _calls() -> list[tuple[str, ast.Call]]:
 
 
 def test_every_template_is_a_literal() -> None:
-    """So that it can be extracted, and so that no value gets into it."""
+    """Templates are literals, so they can be extracted and contain no values."""
     odd = [
         place
         for place, call in _calls()
@@ -281,7 +281,7 @@ def test_every_template_is_a_literal() -> None:
 
 
 def test_every_field_of_a_template_is_given() -> None:
-    """A missing parameter would show as {name}."""
+    """Every field has a parameter; a missing one would be shown as {name}."""
     import string
 
     odd = []
@@ -300,7 +300,7 @@ def test_every_field_of_a_template_is_given() -> None:
 
 
 def test_messages_are_made_by_their_own_names() -> None:
-    """The catalogues' extraction, and the tests above, look for `Message(` and `plural(`."""
+    """The catalogue extraction and the tests above search for `Message(` and `plural(`."""
     made = {"models/catalogue.py": 1}  # a text of catalogue.yaml, which is extracted itself
     odd = []
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -328,7 +328,7 @@ def test_messages_are_made_by_their_own_names() -> None:
 
 
 def test_no_sentence_is_hidden_in_a_parameter() -> None:
-    """A template of nothing but {text} is for what is not ours."""
+    """The template {text} is used only for text that this program does not define."""
     odd = [
         place
         for place, call in _calls()
@@ -340,7 +340,7 @@ def test_no_sentence_is_hidden_in_a_parameter() -> None:
 
 
 def _errors_of_the_package() -> frozenset[str]:
-    """Name the classes below TunerError, wherever they are defined, and others that carry messages."""
+    """Return the names of all subclasses of TunerError and of other errors that carry messages."""
     names = {"TunerError", "YamlFileError"}
     bases = [
         (node.name, {ast.unparse(base) for base in node.bases})
@@ -354,7 +354,7 @@ def _errors_of_the_package() -> frozenset[str]:
 
 
 def _is_plain(node: ast.expr) -> bool:
-    """Return whether an argument is a text, or holds one, instead of a message."""
+    """Return whether an argument is, or contains, plain text instead of a message."""
     if isinstance(node, ast.List | ast.Tuple):
         return any(_is_plain(one) for one in node.elts)
     if isinstance(node, ast.ListComp):
@@ -365,7 +365,7 @@ def _is_plain(node: ast.expr) -> bool:
 
 
 def test_no_error_is_raised_with_a_plain_str() -> None:
-    """What is said goes into a Message, so that it can be translated and its paths shortened."""
+    """Error text is a Message, so that it can be translated and its paths shortened."""
     errors = _errors_of_the_package()
     odd: dict[str, list[int]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""The models: the embedded file, the catalogue against rembg's own source, graphs made free."""
+"""The models: the embedded file, the catalogue compared with rembg's source, free graphs."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def rembg_sessions() -> Path:
 
 @cache
 def rembg_models() -> dict[str, dict[str, object]]:
-    """Give each of rembg's sessions by name: its class, address, checksum and module.
+    """Return rembg's sessions by name, each with its class, addresses and checksums.
 
-    rembg itself is imported in this process, and its sessions are made without their networks.
+    The function imports rembg in this process and creates no networks.
     """
     from rembg.sessions import sessions
 
@@ -79,19 +79,19 @@ def rembg_models() -> dict[str, dict[str, object]]:
 
 
 class StubNetwork:
-    """Stands in for rembg's InferenceSession: keeps what it is fed, and answers as it was told."""
+    """Replaces rembg's InferenceSession: records its input and returns a fixed output."""
 
     def __init__(self, answer: npt.NDArray[np.float32]) -> None:
-        """Answer every run alike."""
+        """Store the output of every run."""
         self.answer = answer
         self.fed: Any = None
 
     def get_inputs(self) -> list[Any]:
-        """Name one input."""
+        """Return one input."""
         return [SimpleNamespace(name="x")]
 
     def run(self, _outputs: None, feed: dict[str, npt.NDArray[np.float32]]) -> list[Any]:
-        """Keep the input."""
+        """Record the input and return the output."""
         self.fed = feed["x"]
         return [self.answer]
 
@@ -109,7 +109,7 @@ def rembg_base() -> Any:
 
 @pytest.fixture
 def bare_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty home folder, and none of rembg's variables."""
+    """Create an empty home folder and unset rembg's variables."""
     for name in HOME_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "home"
@@ -127,23 +127,20 @@ def test_the_embedded_model_is_the_released_one() -> None:
 
 
 def test_the_embedded_model_comes_with_its_licence() -> None:
-    """The Apache licence lies beside the file it is for."""
+    """The Apache licence is stored beside the model file."""
     text = (EMBEDDED_FOLDER / "LICENSE-u2netp.txt").read_text(encoding="utf-8")
     assert "Apache License" in text
     assert "Version 2.0" in text
 
 
 def test_the_catalogue_has_every_session_of_rembg() -> None:
-    """Those that run here, and those that do not with the reason.
-
-    A new one would be missed here.
-    """
+    """Every session of rembg is in the catalogue or among the unsupported ones, with the reason."""
     assert {*read_catalogue(), *read_unfit()} == set(rembg_models())
     assert all(reason.strip() for reason in read_unfit().values())
 
 
 def test_no_session_that_sends_pictures_away_runs_here() -> None:
-    """Whatever rembg itself calls remote, or wants a credential for, is refused with the reason."""
+    """A session that is remote in rembg, or needs a credential, is rejected with the reason."""
     remote = [
         name
         for name, model in rembg_models().items()
@@ -158,7 +155,7 @@ def test_no_session_that_sends_pictures_away_runs_here() -> None:
 
 @pytest.mark.parametrize("name", list(read_catalogue()))
 def test_an_entry_is_got_from_where_rembg_gets_it(name: str) -> None:
-    """Address, checksum and the name it is kept under are those of rembg's own class."""
+    """The address, checksum and file name equal those of rembg's class."""
     entry, theirs = read_catalogue()[name], rembg_models()[name]
     assert entry.name == name
     assert entry.file == f"{name}.onnx"  # rembg's f"{cls.name()}.onnx"
@@ -174,10 +171,7 @@ def test_an_entry_is_got_from_where_rembg_gets_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(read_catalogue()))
 def test_an_entry_is_fed_and_read_as_rembg_does(name: str) -> None:
-    """The class itself is run over a stub.
-
-    What it feeds the network, and the mask it makes, are ours.
-    """
+    """The network input and the matte equal those of rembg's class, which runs over a stub."""
     entry = read_catalogue()[name]
     chance = np.random.default_rng(0)
     picture = chance.integers(0, 256, (entry.side, entry.side, 3), np.uint8)
@@ -207,7 +201,7 @@ def test_an_entry_is_fed_and_read_as_rembg_does(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(read_catalogue()))
 def test_an_entry_of_the_catalogue_is_whole(name: str) -> None:
-    """Every field has its type, a licence and what it is good for."""
+    """Every field has the right type; the licence and the use are not empty."""
     entry = read_catalogue()[name]
     texts = (entry.file, entry.family, entry.licence, entry.good_for)
     assert [type(text) for text in texts] == [str] * 4
@@ -221,14 +215,14 @@ def test_an_entry_of_the_catalogue_is_whole(name: str) -> None:
 
 
 def test_the_catalogue_knows_the_embedded_file() -> None:
-    """The entry of u2netp is the file that comes along."""
+    """The entry of u2netp describes the embedded file."""
     entry = read_catalogue()["u2netp"]
     assert (entry.bytes, entry.sha256, entry.md5) == (4_574_861, SHA256, MD5)
     assert entry.find() == U2NETP
 
 
 def test_u2netp_is_found_without_anything_else() -> None:
-    """The default model needs no download, and carries what a worker must know."""
+    """The default model needs no download, and its spec is complete."""
     spec = find_model("u2netp")
     assert Path(spec.path) == Path(spec.graph_path) == U2NETP
     assert spec.checksums == {"sha256": SHA256}
@@ -242,7 +236,7 @@ def test_u2netp_is_found_without_anything_else() -> None:
 
 
 def spec_of(path: Path, checksums: dict[str, str]) -> ModelSpec:
-    """Describe a file that is said to be u2netp."""
+    """Return a spec that describes a file as u2netp."""
     return ModelSpec(
         name="u2netp",
         path=str(path),
@@ -268,7 +262,7 @@ def spec_of(path: Path, checksums: dict[str, str]) -> ModelSpec:
 def test_another_file_than_the_released_one_is_refused(
     tmp_path: Path, algorithm: str, start: int, content: bytes, size: str
 ) -> None:
-    """One byte less, more or other is told with file, size, both checksums and what to do."""
+    """The error names the file, its size, both checksums and the remedy."""
     released = U2NETP.read_bytes()
     path = tmp_path / "u2netp.onnx"
     altered = released[:start] + content + (released[start + 1 :] if start else b"")
@@ -284,7 +278,7 @@ def test_another_file_than_the_released_one_is_refused(
 
 
 def test_a_model_that_went_away_is_told_by_name(tmp_path: Path) -> None:
-    """A file deleted since it was found is an error with its path and the reason."""
+    """The error for a file deleted after the lookup has its path and the reason."""
     path = tmp_path / "gone.onnx"
     with pytest.raises(ModelError) as caught:
         verify(spec_of(path, {}))
@@ -292,7 +286,7 @@ def test_a_model_that_went_away_is_told_by_name(tmp_path: Path) -> None:
 
 
 def test_an_own_file_is_known_by_its_sha256(tmp_path: Path) -> None:
-    """Without a checksum to hold it against, the digest still tells one file from another."""
+    """Without a reference checksum, the digest still distinguishes two files."""
     path = tmp_path / "own.onnx"
     path.write_bytes(b"one")
     one = verify(spec_of(path, {}))
@@ -302,7 +296,7 @@ def test_an_own_file_is_known_by_its_sha256(tmp_path: Path) -> None:
 
 
 def possible_places(home: Path, tmp_path: Path) -> list[Path]:
-    """List every place in which some setting of the variables looks, and some in which none does."""
+    """List places that some combination of the variables selects, and some that none selects."""
     folders = [tmp_path / "u2", tmp_path / "re", tmp_path / "xdg" / "rembg"]
     folders += [home / ".rembg", home / ".u2net", tmp_path / "xdg" / ".u2net"]
     nested = [folder / "models" / "u2net" / "u2net.onnx" for folder in folders]
@@ -320,7 +314,7 @@ def possible_places(home: Path, tmp_path: Path) -> list[Path]:
 def test_a_model_is_found_where_rembg_finds_it(
     bare_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: Sequence[str]
 ) -> None:
-    """With each setting of the variables, and one or two copies about, it is rembg's own choice."""
+    """For each combination of variables and one or two copies, the choice equals rembg's."""
     values = {
         "U2NET_HOME": str(tmp_path / "u2"),
         "REMBG_HOME": str(tmp_path / "re"),
@@ -346,14 +340,14 @@ def test_a_model_is_found_where_rembg_finds_it(
         chosen.add(theirs)
         for copy in copies:
             copy.unlink()
-    assert len(chosen) == 3  # its own folder, the old flat one, and nowhere
+    assert len(chosen) == 3  # its own folder, the old flat one, and none
 
 
 @pytest.mark.parametrize("name", HOME_VARIABLES)
 def test_a_home_sign_in_rembgs_variables_is_understood(
     bare_home: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """`~/x` in a variable is the user's, as it is to rembg."""
+    """`~/x` in a variable is expanded to the user's home, as rembg does."""
     monkeypatch.setenv(name, "~/x")
     assert rembg_folders()[0].is_relative_to(bare_home / "x")
     assert rembg_folders()[0] == Path(rembg_base().rembg_home())
@@ -362,7 +356,7 @@ def test_a_home_sign_in_rembgs_variables_is_understood(
 def test_a_user_without_a_home_has_the_embedded_model(
     bare_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A container run as a number that no passwd knows finds u2netp, and is told of the others."""
+    """For a user ID without a passwd entry, u2netp is found, and other models raise an error."""
 
     def unknown(uid: int) -> None:
         raise KeyError(uid)
@@ -377,7 +371,7 @@ def test_a_user_without_a_home_has_the_embedded_model(
 def test_a_model_that_is_found_is_checked_by_rembgs_checksum(
     bare_home: Path, tmp_path: Path
 ) -> None:
-    """A download of rembg's is used as it lies there, and held against the md5 at load."""
+    """A file that rembg downloaded is used in place and compared with its MD5 at load."""
     path = bare_home / ".rembg" / "models" / "u2net" / "u2net.onnx"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not u2net")
@@ -389,7 +383,7 @@ def test_a_model_that_is_found_is_checked_by_rembgs_checksum(
 
 
 def test_a_stand_in_at_a_catalogue_path_runs_by_its_path(bare_home: Path) -> None:
-    """The message says how: the path as the model, and a record with what the name stood for."""
+    """The error suggests the path as the model, and the record that describes the file."""
     path = bare_home / ".rembg" / "models" / "isnet-general-use" / "isnet-general-use.onnx"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"converted")
@@ -416,7 +410,7 @@ def test_a_stand_in_at_a_catalogue_path_runs_by_its_path(bare_home: Path) -> Non
 
 
 def test_a_missing_model_is_told_with_how_to_get_it(bare_home: Path) -> None:
-    """The sentence has the address, and the place that rembg and this program both look in."""
+    """The error has the address, and a folder that both rembg and this program search."""
     entry = read_catalogue()["u2net"]
     with pytest.raises(MissingModelError) as caught:
         find_model("u2net")
@@ -435,7 +429,7 @@ def test_a_missing_model_is_told_with_how_to_get_it(bare_home: Path) -> None:
 
 @pytest.mark.parametrize("name", ["u2nett", "", "U2NETP", "models/u2netp", "u2netp.pth"])
 def test_an_unknown_model_is_told_with_the_known_ones(name: str) -> None:
-    """A name in no catalogue that is no .onnx path lists the models."""
+    """An unknown name that is not an .onnx path is rejected with the list of models."""
     with pytest.raises(ModelError) as caught:
         find_model(name)
     assert type(caught.value) is ModelError
@@ -447,7 +441,7 @@ def test_an_unknown_model_is_told_with_the_known_ones(name: str) -> None:
 
 
 def test_a_size_that_is_not_known_to_the_byte_is_told_as_such() -> None:
-    """The sentence reads with it."""
+    """An approximate size is written with "about"."""
     line = str(read_catalogue()["birefnet-portrait"].get_text())
     assert line.startswith(
         "get it (about 928 MiB) with `python -m rembg_tuner models get birefnet-portrait`, or put "
@@ -455,7 +449,7 @@ def test_a_size_that_is_not_known_to_the_byte_is_told_as_such() -> None:
 
 
 def test_the_articles_name_is_understood_wherever_a_model_is_named(bare_home: Path) -> None:
-    """u2net_lite is u2netp, for a release and for its int8 form, under its own name."""
+    """u2net_lite is resolved to u2netp, for the release and for its int8 form."""
     assert find_entry("u2net_lite") == read_catalogue()["u2netp"]
     assert find_model("u2net_lite") == find_model("u2netp")
     assert find_model("u2net_lite", int8_for="openvino").name == "u2netp"
@@ -464,7 +458,7 @@ def test_the_articles_name_is_understood_wherever_a_model_is_named(bare_home: Pa
 def test_an_int8_form_that_the_user_made_goes_before_the_one_that_comes_along(
     bare_home: Path,
 ) -> None:
-    """It is looked for where one is put; the released file is still this program's own."""
+    """The user's int8 file takes precedence; the released model is still the embedded file."""
     spec = find_model("u2netp")
     place = int8_place(spec, "openvino")
     assert place == bare_home / ".rembg" / "models" / "u2netp" / "u2netp-int8.onnx"
@@ -480,7 +474,7 @@ def test_an_int8_form_that_the_user_made_goes_before_the_one_that_comes_along(
 
 
 def test_an_own_files_int8_form_lies_beside_it(bare_home: Path) -> None:
-    """There it is looked for, and nowhere else."""
+    """The int8 form of a user's file is searched for only in the same folder."""
     (bare_home / "own.onnx").touch()
     spec = find_model(str(bare_home / "own.onnx"))
     assert int8_place(spec, "onnxruntime") == bare_home / "own-int8-onnxruntime.onnx"
@@ -488,14 +482,14 @@ def test_an_own_files_int8_form_lies_beside_it(bare_home: Path) -> None:
 
 @pytest.mark.parametrize("name", ["absent.onnx", "~/absent.onnx", "~no-such-user-here/absent.onnx"])
 def test_an_own_file_that_is_not_there_is_told_by_its_path(bare_home: Path, name: str) -> None:
-    """A path that ends in .onnx and leads nowhere is named as it was typed."""
+    """A missing .onnx path is named as it was typed."""
     with pytest.raises(MissingModelError) as caught:
         find_model(name)
     assert str(caught.value) == f"model file {name!r} is not there; give the path of an .onnx file"
 
 
 def test_an_own_file_is_found_by_its_path(bare_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative, upper-case and home paths are made absolute; its side is the graph's to tell."""
+    """Relative, upper-case and home paths become absolute; the side is read later from the graph."""
     (bare_home / "own.ONNX").touch()
     monkeypatch.chdir(bare_home)
     for name in ("own.ONNX", "~/own.ONNX", str(bare_home / "own.ONNX")):
@@ -505,13 +499,13 @@ def test_an_own_file_is_found_by_its_path(bare_home: Path, monkeypatch: pytest.M
 
 
 def test_a_spec_crosses_to_the_worker_as_it_is() -> None:
-    """Its fields by name are enough to make it again."""
+    """A spec is rebuilt from its fields by name."""
     spec = find_model("u2netp")
     assert ModelSpec(**spec.to_dict()) == spec  # type: ignore[arg-type]  # its own fields
 
 
 def test_every_entry_says_where_its_file_goes(bare_home: Path) -> None:
-    """The line names the address and a file below the folder that rembg would download to."""
+    """The text names the address, and a file in the folder that rembg would download to."""
     for name, entry in read_catalogue().items():
         assert isinstance(entry, CatalogueEntry)
         place = f"{bare_home}{os.sep}.rembg/models/{name}/{entry.file}"
@@ -524,7 +518,7 @@ def test_every_entry_says_where_its_file_goes(bare_home: Path) -> None:
 
 
 def test_a_folder_that_is_called_as_a_model_is_told_to_be_one(tmp_path: Path) -> None:
-    """It is there, and is no file."""
+    """A folder with the name of a model file is rejected as a folder."""
     folder = tmp_path / "own.onnx"
     folder.mkdir()
     with pytest.raises(MissingModelError) as caught:

@@ -1,4 +1,4 @@
-"""Files and folders whose names are not UTF-8, or hold a terminal's commands."""
+"""Files and folders whose names are not UTF-8, or contain terminal control sequences."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ HOSTILE = "a\x1b[2J\u202e\n\x9bb.png"
 
 
 def path_of(folder: Path, name: bytes) -> Path:
-    """Name a file by bytes."""
+    """Return the path of a file whose name is given in bytes."""
     return folder / os.fsdecode(name)
 
 
 def names_in(folder: Path) -> list[bytes]:
-    """List a folder's names as bytes, sorted."""
+    """List the names in a folder as sorted bytes."""
     return sorted(os.fsencode(path.name) for path in folder.iterdir())
 
 
@@ -48,12 +48,12 @@ def test_no_name_reaches_the_terminal_as_a_command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Every message shows the name's controls, direction marks and line ends as escapes."""
+    """Messages escape control characters, direction marks and line ends in names."""
     monkeypatch.chdir(tmp_path)
     try:
         main(words)
     except SystemExit as error:
-        assert error.code == 2  # noqa: PT017  # argparse's own end
+        assert error.code == 2  # noqa: PT017  # argparse's exit
     captured = capsys.readouterr()
     text = captured.out + captured.err
     assert "a\\x1b[2J\\u202e\\n\\x9bb.png" in text
@@ -62,7 +62,7 @@ def test_no_name_reaches_the_terminal_as_a_command(
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Give a folder of two pictures; neither its name nor theirs are UTF-8."""
+    """Create a folder of two pictures; no name among them is UTF-8."""
     folder = path_of(tmp_path, b"f\xe9")
     folder.mkdir()
     for name in (b"\xe9t\xe9.png", b"\xff\x1b[31m\n.png"):
@@ -74,7 +74,7 @@ def pictures(tmp_path: Path) -> Path:
 def test_a_batch_keeps_the_names_bytes(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On disk; the JSON document holds them too, and reads back as the same files."""
+    """The files keep their names, and the JSON document reads back as the same files."""
     out = path_of(tmp_path, b"o\xe9")
     assert main(["batch", str(pictures), "-o", str(out), *FAST, "--json"]) == 0
     text = capsys.readouterr().out
@@ -89,7 +89,7 @@ def test_a_batch_keeps_the_names_bytes(
 def test_a_sweep_goes_on_with_the_same_files(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """plan.json, the store, report, recommendation and a comparison hold names that are not UTF-8."""
+    """All steps of a sweep accept names that are not UTF-8: plan, trials, report, comparison."""
     folder = tmp_path / "sweep"
     words = ["sweep", str(pictures), "--rounds", "1", "--confirm", "0", "-o", str(folder)]
     axes = ["--engine", "onnxruntime", "--network-size", "64", "--min-agreement", "0"]
@@ -104,7 +104,7 @@ def test_a_sweep_goes_on_with_the_same_files(
 def test_a_name_that_is_not_utf_8_is_written_escaped(
     locale: str, encoding: str, tmp_path: Path
 ) -> None:
-    """Whatever the locale and the terminal's encoding, the message comes out, and nothing is raised."""
+    """The message is written without an error for any locale and encoding of the terminal."""
     bad = path_of(tmp_path, b"\xe9t\xe9.jpg")
     bad.write_bytes(b"no picture")
     variables = {"LC_ALL": locale, "PYTHONIOENCODING": encoding}
@@ -124,7 +124,7 @@ def test_a_name_that_is_not_utf_8_is_written_escaped(
 
 
 def test_a_cut_out_is_made_where_the_locale_is_posix(pictures: Path, tmp_path: Path) -> None:
-    """The worker finds the file by the same bytes, whatever it is told of encodings."""
+    """The worker finds the file by the same bytes for any setting of the encodings."""
     variables = {
         "LC_ALL": "POSIX",
         "PYTHONIOENCODING": "utf-16",
@@ -150,7 +150,7 @@ def test_a_cut_out_is_made_where_the_locale_is_posix(pictures: Path, tmp_path: P
 def test_a_model_is_read_by_a_name_that_is_not_utf_8(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """ONNX Runtime wants UTF-8, and gets the file's content instead."""
+    """ONNX Runtime requires UTF-8 names, so it receives the file's content instead."""
     model = path_of(tmp_path, b"m\xe9.onnx")
     model.symlink_to(EMBEDDED_FOLDER / "u2netp.onnx")
     picture = str(path_of(pictures, b"\xe9t\xe9.png"))

@@ -1,6 +1,6 @@
-"""ONNX Runtime where it is let down.
+"""ONNX Runtime with missing resources.
 
-A provider that falls back, a disk or a memory that is full.
+The cases are a provider that falls back to the CPU, a full disk and too little memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MIB = 2**20
 
 
 def request_for(settings: Settings, cache: Path, *, path: Path | None = None) -> EngineRequest:
-    """Ask for a session of u2netp, or of an own file."""
+    """Return a request for a session of u2netp, or of a user's file."""
     model = find_model(settings.model if path is None else str(path))
     return EngineRequest(
         settings=settings, model=model, model_digest=model.path, threads=1, cache=cache, cpu={}
@@ -42,7 +42,7 @@ def request_for(settings: Settings, cache: Path, *, path: Path | None = None) ->
 def test_a_provider_that_falls_back_to_the_cpu_is_refused(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Libraries that load do not make a GPU: the session's own word counts, in every engine."""
+    """The provider that the session reports is checked, not only that its libraries load."""
     monkeypatch.setattr(
         "rembg_tuner.engines.onnxruntime.providers.provider_problem", lambda _: None
     )
@@ -61,9 +61,9 @@ def test_a_provider_that_falls_back_to_the_cpu_is_refused(
 
 
 def test_cuda_is_told_not_to_compute_fp32_in_less(tmp_path: Path) -> None:
-    """TF32 is on by default there, and a search of all kernels.
+    """For CUDA, TF32 and the exhaustive kernel search are off; both are on by default there.
 
-    Other providers know no such options.
+    Other providers have no such options.
     """
     options = {
         provider: provider_options(
@@ -75,8 +75,8 @@ def test_cuda_is_told_not_to_compute_fp32_in_less(tmp_path: Path) -> None:
     assert [name for name, own in options.items() if options["cuda"].keys() & own] == ["cuda"]
 
 
-# What ONNX Runtime 1.31.1 says where no GPU is visible, where one lacks memory (both seen on an
-# H100), and, from its binary, where the provider lacks an operator.
+# Messages of ONNX Runtime 1.31.1: without a visible GPU, with too little GPU memory (both seen on
+# an H100), and, from its binary, with an operator that the provider lacks.
 _HIDDEN_GPU = (
     "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Conflicting session configuration: explicitly"
     " added the CPU EP to the session, but also disabled fallback to the CPU EP via session"
@@ -131,7 +131,7 @@ def test_what_a_gpu_lacks_is_no_fault_of_the_models(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No GPU, a full one, and an operator that it lacks each have their own sentence."""
+    """A missing GPU, a full GPU and a missing operator each have their own message."""
     monkeypatch.setattr(
         "rembg_tuner.engines.onnxruntime.providers.provider_problem", lambda _: None
     )
@@ -148,7 +148,7 @@ def test_what_a_gpu_lacks_is_no_fault_of_the_models(
     provider_problem("cuda") is not None, reason="needs an NVIDIA GPU and onnxruntime-gpu"
 )
 def test_cuda_gives_the_cpus_output(tmp_path: Path) -> None:
-    """What was asked for runs, and in full fp32: TF32 differs by 1e-5 in the mean."""
+    """CUDA runs in full fp32: TF32 would differ by 1e-5 in the mean."""
     outputs = []
     for provider in ("cpu", "cuda"):
         settings = Settings(engine="onnxruntime", provider=provider)
@@ -161,7 +161,7 @@ def test_cuda_gives_the_cpus_output(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds its address space")
 def test_too_little_memory_is_told_as_that(tmp_path: Path) -> None:
-    """By a run that really lacks it, in a process of its own."""
+    """A separate process with limited memory reports that it ran out of memory."""
     code = f"""
 import resource
 from pathlib import Path
@@ -190,7 +190,7 @@ except OutOfMemoryError as error:
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let no file grow beyond 1 MiB, as on a disk that fills up; every graph is worth keeping."""
+    """Limit files to 1 MiB, as on a full disk, and cache every graph."""
     monkeypatch.setattr("rembg_tuner.engines.onnxruntime.loading._WORTH_KEEPING_BYTES", 0)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, before[1]))
@@ -200,7 +200,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("full_disk")
 def test_a_full_cache_disk_is_a_warning_and_no_fault_of_the_models(tmp_path: Path) -> None:
-    """The session runs, nothing half-written is left, and the next start is told to be as long."""
+    """The session runs, no partial file is left, and a warning announces another optimisation."""
     engine = open_engine(request_for(Settings(engine="onnxruntime"), tmp_path))
     assert list(map(str, engine.warnings)) == [
         (
@@ -215,7 +215,7 @@ def test_a_full_cache_disk_is_a_warning_and_no_fault_of_the_models(tmp_path: Pat
 
 @pytest.mark.usefixtures("full_disk")
 def test_a_bad_model_is_told_as_one_on_a_full_disk_too(tmp_path: Path) -> None:
-    """Its own sentence names the file, not the cache."""
+    """The error names the model file, not the cache."""
     bad = tmp_path / "bad.onnx"
     bad.write_text("not a model\n", encoding="utf-8")
     with pytest.raises(ModelError, match=r"bad\.onnx is not a model that ONNX Runtime can load"):

@@ -1,4 +1,4 @@
-"""The page's own folder: private, unguessable, swept, removed."""
+"""The page's own folder: private, with unguessable names, cleaned and removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOW_S = 2_000_000_000.0
 
 
 def put(folder: Path, name: str, *, age_s: float, size: int = 10) -> Path:
-    """Write a file of an age."""
+    """Write a file with an age."""
     path = folder / name
     path.write_bytes(bytes(size))
     os.utime(path, (NOW_S - age_s, NOW_S - age_s))
@@ -28,7 +28,7 @@ def put(folder: Path, name: str, *, age_s: float, size: int = 10) -> Path:
 
 
 def test_it_is_private_and_goes_with_the_server(tmp_path: Path) -> None:
-    """Mode 0700; removed at the end with all that is in it."""
+    """The folder has mode 0700 and is removed with its content when the server stops."""
     with PageFolder(tmp_path) as folder:
         job = folder.new_job()
         assert [path.stat().st_mode & 0o777 for path in (folder.path, job)] == [0o700, 0o700]
@@ -39,13 +39,13 @@ def test_it_is_private_and_goes_with_the_server(tmp_path: Path) -> None:
 
 
 def test_jobs_cannot_be_guessed(tmp_path: Path) -> None:
-    """No two are alike."""
+    """The names of 100 job folders differ."""
     with PageFolder(tmp_path) as folder:
         assert len({folder.new_job().name for _ in range(100)}) == 100
 
 
 def test_what_is_older_than_an_hour_goes(tmp_path: Path) -> None:
-    """The file, and its folder when that is empty and as old."""
+    """An old file is removed, and its folder when it is empty and as old."""
     with PageFolder(tmp_path) as folder:
         old, new = folder.new_job(), folder.new_job()
         gone = put(old, "a.png", age_s=MOST_AGE_S + 1)
@@ -60,9 +60,9 @@ def test_what_is_older_than_an_hour_goes(tmp_path: Path) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 5000)), min_size=1, max_size=12))
 def test_the_oldest_go_until_the_rest_fits(tmp_path: Path, files: list[tuple[int, int]]) -> None:
-    """Beyond the bound only files younger than two minutes remain.
+    """Above the limit, only files younger than two minutes remain.
 
-    Nothing older than a kept one is kept.
+    The oldest files are removed first.
     """
     with PageFolder(tmp_path, most_bytes=6000) as folder:
         made = [
@@ -78,7 +78,7 @@ def test_the_oldest_go_until_the_rest_fits(tmp_path: Path, files: list[tuple[int
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
-    """A link out of the folder goes as a file does; what it leads to stays."""
+    """A link out of the folder is removed like a file, and its target remains."""
     outside = tmp_path / "outside"
     outside.mkdir()
     precious = put(outside, "precious", age_s=10 * MOST_AGE_S)
@@ -90,7 +90,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_dead_servers_folder_is_removed_at_the_next_start(tmp_path: Path) -> None:
-    """One whose process is gone; that of a living one, and what only looks like one, stay."""
+    """The folder of a process that has exited is removed; other folders remain."""
     done = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"],
         capture_output=True,
@@ -108,14 +108,14 @@ def test_a_dead_servers_folder_is_removed_at_the_next_start(tmp_path: Path) -> N
 
 
 def test_a_folder_of_this_number_from_before_is_removed(tmp_path: Path) -> None:
-    """In a container every server is process 1.
+    """A folder with this process ID that is older than the process is removed.
 
-    What an earlier one left is not taken for this one's.
+    In a container every server has process ID 1, so the ID alone does not identify the owner.
     """
     earlier = tmp_path / f"rembg-tuner-page-{os.getpid()}-{'0' * 16}"
     earlier.mkdir()
     os.utime(earlier, (1.0, 1.0))
     with PageFolder(tmp_path) as first, PageFolder(tmp_path) as second:
         assert not earlier.exists()
-        assert first.path.is_dir()  # this process's own, and younger than it
+        assert first.path.is_dir()  # this process's own folder, younger than the process
         assert second.path.is_dir()

@@ -1,7 +1,4 @@
-"""One picture through, in this process: stages in order, told and timed.
-
-What a job leaves behind.
-"""
+"""One picture in this process: stages in order, reported and timed, and the files of a job."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ if TYPE_CHECKING:
 
 
 class Fake:
-    """What every engine has, and these tests do not use."""
+    """The members that every engine has and that these tests do not use."""
 
     effective: dict[str, Value] = {}  # noqa: RUF012  # an instance's, as the Protocol has it
     warnings: tuple[Message, ...] = ()
@@ -73,12 +70,12 @@ class LeftHalf(Fake):
     side = SIDE
 
     def __init__(self, strength: float = 1.0, *, stages: Stages | None = None) -> None:
-        """Answer with `strength`; cancel `stages` meanwhile if they are given."""
+        """Return `strength` from every run; cancel `stages` during the run if given."""
         self.inputs: list[npt.NDArray[np.float32]] = []
         self._strength, self._stages = strength, stages
 
     def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:
-        """Give the left half."""
+        """Return the left half."""
         self.inputs.append(network_input)
         if self._stages is not None:
             self._stages.cancelled.set()
@@ -88,10 +85,10 @@ class LeftHalf(Fake):
 
 
 class Brightness(LeftHalf):
-    """An engine whose answer is the picture's own brightness."""
+    """An engine that returns the picture's brightness."""
 
     def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:
-        """Give the mean of the channels."""
+        """Return the mean of the channels."""
         brightness: Raw = network_input.mean(axis=1, keepdims=True)
         return brightness
 
@@ -100,15 +97,15 @@ class Broken(LeftHalf):
     """An engine whose library fails."""
 
     def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:  # noqa: ARG002  # the Protocol's
-        """Fail."""
+        """Raise an error."""
         raise EngineError(Message("the library failed"))
 
 
 class NoNumber(LeftHalf):
-    """An engine whose answer for the second picture is no number."""
+    """An engine whose output for the second picture contains NaN."""
 
     def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:
-        """Give the left half, and once nothing."""
+        """Return the left half, with NaN in the second picture."""
         raw = super().predict(network_input)
         raw[1:2, 0, 3, 5] = np.nan
         return raw
@@ -118,7 +115,7 @@ class Busy(LeftHalf):
     """An engine that takes 0.3 s of CPU."""
 
     def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:
-        """Spin, then give the left half."""
+        """Use 0.3 s of CPU time, then return the left half."""
         until = time.process_time() + 0.3
         while time.process_time() < until:
             pass
@@ -129,12 +126,12 @@ class Stock(Fake):
     """A stock pipeline that takes 20 ms in the network and 20 ms around it."""
 
     def __init__(self, *, stages: Stages | None = None) -> None:
-        """Cancel `stages` meanwhile if they are given."""
+        """Cancel `stages` during the run if given."""
         self.taken: list[tuple[bytes, int]] = []
         self._stages = stages
 
     def remove_background(self, picture: bytes, max_side: int) -> tuple[bytes, float]:
-        """Give four bytes."""
+        """Return four bytes."""
         self.taken.append((picture, max_side))
         time.sleep(0.04)
         if self._stages is not None:
@@ -143,7 +140,7 @@ class Stock(Fake):
 
 
 def silent() -> Stages:
-    """Give stages that nobody listens to."""
+    """Return stages without a listener."""
     return Stages(lambda _name: None)
 
 
@@ -154,7 +151,7 @@ def run(job: Job, *, engine: NetworkEngine | None = None, stages: Stages | None 
 
 @pytest.mark.alone
 def test_stages_are_told_as_they_begin_and_timed() -> None:
-    """The name comes before the work, the seconds after it."""
+    """The name is reported before the work, and the seconds are recorded after it."""
     told: list[str] = []
     stages = Stages(told.append)
     with stages.stage("predict"):
@@ -166,7 +163,7 @@ def test_stages_are_told_as_they_begin_and_timed() -> None:
 
 
 def test_a_cancelled_run_begins_no_other_stage() -> None:
-    """The stage that was current stays so, for the Failure to tell."""
+    """The current stage remains set for the Failure to report."""
     told: list[str] = []
     stages = Stages(told.append)
     with stages.stage("normalise"):
@@ -178,7 +175,7 @@ def test_a_cancelled_run_begins_no_other_stage() -> None:
 
 
 def test_a_picture_goes_through_every_stage_once(tmp_path: Path) -> None:
-    """The cut-out holds what the engine found, at the picture's size, in the picture's colours."""
+    """The cut-out has the engine's matte, the picture's size and the picture's colours."""
     told: list[str] = []
     engine = LeftHalf()
     output = tmp_path / "out.png"
@@ -215,7 +212,7 @@ def test_a_picture_goes_through_every_stage_once(tmp_path: Path) -> None:
     ],
 )
 def test_a_faint_answer_is_warned_of(strength: float, is_warned: bool, tmp_path: Path) -> None:
-    """Stretched to full contrast it would look like any other."""
+    """A weak output is reported, because full contrast would hide it."""
     job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"))
     warnings = run(job, engine=LeftHalf(strength)).warnings
     assert len(warnings) == is_warned
@@ -223,7 +220,7 @@ def test_a_faint_answer_is_warned_of(strength: float, is_warned: bool, tmp_path:
 
 
 def test_a_picture_without_any_opacity_is_warned_of(tmp_path: Path) -> None:
-    """Its cut-out is empty, whatever the network found."""
+    """A fully transparent picture is reported: its cut-out is empty."""
     with Image.open(ASTRONAUT) as picture:
         hidden = picture.convert("RGBA")
     hidden.putalpha(0)
@@ -235,7 +232,7 @@ def test_a_picture_without_any_opacity_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_a_background_fills_what_was_cut_away(tmp_path: Path) -> None:
-    """On a colour the result has no alpha channel."""
+    """The result on a colour has no alpha channel."""
     output = tmp_path / "out.png"
     run(Job(input=str(ASTRONAUT), output=str(output), background=(10, 200, 30)))
     with Image.open(output) as cutout:
@@ -244,7 +241,7 @@ def test_a_background_fills_what_was_cut_away(tmp_path: Path) -> None:
 
 
 def test_max_side_scales_the_result(tmp_path: Path) -> None:
-    """The longest side is what was asked for."""
+    """The longest side equals max_side."""
     output = tmp_path / "out.png"
     settings = Settings(engine="onnxruntime", max_side=100)
     run_job(Job(input=str(ASTRONAUT), output=str(output)), settings, LeftHalf(), MODEL, silent())
@@ -253,9 +250,9 @@ def test_max_side_scales_the_result(tmp_path: Path) -> None:
 
 
 def test_a_run_leaves_its_matte_only_where_a_preview_is_wanted(tmp_path: Path) -> None:
-    """Previews are another process's, so no stage and no total has them.
+    """The matte is written only if a preview is requested.
 
-    The matte is what they are made of.
+    Another process makes the previews, from the matte. No stage and no total includes them.
     """
     output = tmp_path / "out.png"
     run(Job(input=str(ASTRONAUT), output=str(output)))
@@ -280,7 +277,7 @@ def test_a_run_leaves_its_matte_only_where_a_preview_is_wanted(tmp_path: Path) -
 def test_what_cannot_be_done_says_where_it_was_found(
     input_name: str, output_name: str, error: type[TunerError], stage: str, tmp_path: Path
 ) -> None:
-    """What can be known before the network runs is; nothing is left behind."""
+    """Errors are raised before the network runs where possible, and no file is left."""
     stages = silent()
     job = Job(input=str(ASTRONAUT.with_name(input_name)), output=str(tmp_path / output_name))
     with pytest.raises(error):
@@ -290,7 +287,7 @@ def test_what_cannot_be_done_says_where_it_was_found(
 
 
 def test_a_hosts_pixel_limit_is_kept_before_decoding(tmp_path: Path) -> None:
-    """One pixel too many is too large, and the number allowed goes through."""
+    """One pixel above the limit is rejected, and the limit itself is accepted."""
     job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"), max_pixels=512 * 512)
     with pytest.raises(PictureError) as caught:
         run(replace(job, max_pixels=512 * 512 - 1))
@@ -299,7 +296,7 @@ def test_a_hosts_pixel_limit_is_kept_before_decoding(tmp_path: Path) -> None:
 
 
 def test_a_cancel_in_the_network_writes_nothing(tmp_path: Path) -> None:
-    """An engine that could not stop in time is left at the next stage."""
+    """A run whose engine did not stop in time ends at the next stage."""
     stages = silent()
     job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"))
     with pytest.raises(CancelledError):
@@ -309,7 +306,7 @@ def test_a_cancel_in_the_network_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_an_engines_failure_is_told_at_predict(tmp_path: Path) -> None:
-    """The stage that failed stays current, and no other was timed."""
+    """The failed stage remains current and is not timed."""
     stages = silent()
     with pytest.raises(EngineError, match="the library failed"):
         run(
@@ -326,9 +323,9 @@ def test_an_engines_failure_is_told_at_predict(tmp_path: Path) -> None:
 def test_an_answer_that_is_no_number_makes_no_cut_out(
     strength: float, post: Post, tmp_path: Path
 ) -> None:
-    """What would be all background, with a warning of nan, is told as what it is.
+    """Output with NaN or infinity raises an error instead of an empty cut-out.
 
-    Nothing is written.
+    No file is written.
     """
     stages = silent()
     job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"))
@@ -339,7 +336,7 @@ def test_an_answer_that_is_no_number_makes_no_cut_out(
 
 
 def test_one_picture_without_an_answer_keeps_no_other_from_being_done(tmp_path: Path) -> None:
-    """Of three that were run together, the one whose answer is no number fails."""
+    """Of three pictures run together, only the one whose output is NaN fails."""
     jobs = [Job(input=str(ASTRONAUT), output=str(tmp_path / f"{i}.png")) for i in range(3)]
     came = cut_out_together(jobs, NETWORK, NoNumber(), MODEL, silent())
     assert [isinstance(one, Outcome) for one in came] == [True, False, True]
@@ -354,7 +351,7 @@ def test_one_picture_without_an_answer_keeps_no_other_from_being_done(tmp_path: 
 def test_a_damaged_picture_leaves_the_other_files_as_they_would_be(
     tmp_path: Path, place: int, damage: slice
 ) -> None:
-    """Byte by byte, wherever it stands among pictures that are run together."""
+    """The other files are equal byte by byte, for any position of the damaged picture."""
     jobs = []
     for i in range(3):
         picture = tmp_path / f"{i}.png"
@@ -378,7 +375,7 @@ def test_a_damaged_picture_leaves_the_other_files_as_they_would_be(
 
 @pytest.mark.alone
 def test_cpu_time_of_pictures_run_together_is_each_ones_share(tmp_path: Path) -> None:
-    """The shares sum to what the whole took; the network's run is divided evenly."""
+    """The shares sum to the total, and the network's time is divided evenly."""
     jobs = [Job(input=str(ASTRONAUT), output=str(tmp_path / f"{i}.png")) for i in range(3)]
     before = time.process_time()
     came = cut_out_together(jobs, NETWORK, Busy(), MODEL, silent())
@@ -394,7 +391,7 @@ def test_cpu_time_of_pictures_run_together_is_each_ones_share(tmp_path: Path) ->
 
 @pytest.mark.alone
 def test_the_stock_pipeline_gets_bytes_and_its_time_is_split(tmp_path: Path) -> None:
-    """The picture's own bytes go in; the network's seconds are predict, all else is rest."""
+    """The input is the file's bytes; the network's seconds are predict, and all others are rest."""
     engine, output = Stock(), tmp_path / "out.png"
     settings = Settings(engine="rembg", max_side=300)
     job = Job(input=str(ASTRONAUT), output=str(output))
@@ -426,7 +423,7 @@ def test_what_the_stock_pipeline_cannot_do_is_refused(
     words: str,
     tmp_path: Path,
 ) -> None:
-    """In the same words as ours, and nothing is left behind."""
+    """The errors have the usual messages, and no file is left."""
     job = Job(
         input=str(ASTRONAUT.with_name(input_name)),
         output=str(tmp_path / output_name),
@@ -438,7 +435,7 @@ def test_what_the_stock_pipeline_cannot_do_is_refused(
 
 
 def test_a_cancel_in_the_stock_pipeline_writes_nothing(tmp_path: Path) -> None:
-    """What rembg had done by then is thrown away."""
+    """The result of rembg is discarded."""
     stages = silent()
     job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"))
     with pytest.raises(CancelledError):

@@ -1,4 +1,4 @@
-"""The plot: what is computed, then that it is drawn."""
+"""The plot: first its layout, then the drawing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COSTS = st.lists(
 
 
 def trials_of(costs: list[tuple[float, float, float | None]]) -> list[Trial]:
-    """Make trials."""
+    """Create trials from costs."""
     return [
         make_trial(i, mib, time_s, agreement) for i, (mib, time_s, agreement) in enumerate(costs)
     ]
@@ -33,7 +33,7 @@ def trials_of(costs: list[tuple[float, float, float | None]]) -> list[Trial]:
 
 @given(COSTS)
 def test_places_follow_figures(costs: list[tuple[float, float, float | None]]) -> None:
-    """More memory is further right, more time further up, all within the frame; the SVG is XML."""
+    """More memory is further right, more time further up, inside the frame; the SVG is valid XML."""
     info = lay_out_plot(trials_of(costs), ANY, chosen=None)
     for a in info.points:
         assert 0 < a.x < WIDTH
@@ -50,7 +50,7 @@ def test_places_follow_figures(costs: list[tuple[float, float, float | None]]) -
 
 
 def test_front_shapes_budgets_and_choice() -> None:
-    """By an example."""
+    """An example has the expected shapes, front, budgets, choice and legend."""
     trials = trials_of([(100, 0.1, 0.99), (200, 0.05, 0.96), (300, 0.2, 0.9), (150, 0.08, 0.5)])
     budgets = Budgets(max_memory_bytes=250 * MIB, max_time_s=0.15, min_agreement=0.95)
     info = lay_out_plot(trials, budgets, chosen=1)
@@ -69,7 +69,7 @@ def test_front_shapes_budgets_and_choice() -> None:
 
 
 def test_the_front_goes_from_the_top_to_the_right_edge() -> None:
-    """In steps: what more memory buys holds until the next point."""
+    """The front is a step function: its time stays constant until the next point."""
     trials = trials_of([(100, 0.1, 0.99), (200, 0.05, 0.96), (300, 0.2, 0.9)])
     info = lay_out_plot(trials, ANY, chosen=None)
     first, second = info.points[0], info.points[1]
@@ -80,9 +80,9 @@ def test_the_front_goes_from_the_top_to_the_right_edge() -> None:
 
 
 def test_what_looks_wrong_makes_no_front() -> None:
-    """Least memory and time at once count only where the agreement is kept.
+    """A trial below the required agreement is excluded from the front.
 
-    One trial has a front too.
+    A single trial has a front too.
     """
     trials = trials_of([(100, 0.05, 0.5), (200, 0.1, 0.99)])
     info = lay_out_plot(trials, Budgets(min_agreement=0.97), chosen=None)
@@ -91,7 +91,7 @@ def test_what_looks_wrong_makes_no_front() -> None:
 
 
 def test_nothing_measured_is_said() -> None:
-    """In the visitor's words, escaped."""
+    """Without measurements, the plot shows the caller's text, escaped."""
     failed = Trial(number=0, settings=Settings(), failure=Message("no"), failure_kind="crash")
     info = lay_out_plot([failed], ANY, chosen=None)
     assert "&lt;none&gt;" in draw_plot(info, words={"none": "<none>"})
@@ -107,7 +107,7 @@ def test_nothing_measured_is_said() -> None:
 def test_a_budget_beyond_an_axis_is_told_at_its_end(
     mib: int, time_s: float, told: tuple[str, str]
 ) -> None:
-    """With its value and an arrow; within the frame."""
+    """The budget is shown at the end of the axis, with its value and an arrow."""
     trials = trials_of([(100, 0.1, 0.99), (110, 0.12, 0.99)])
     budgets = Budgets(max_memory_bytes=mib * MIB, max_time_s=time_s)
     info = lay_out_plot(trials, budgets, chosen=None)
@@ -120,6 +120,6 @@ def test_a_budget_beyond_an_axis_is_told_at_its_end(
 
 
 def test_a_shape_is_of_the_agreement_as_it_is_written() -> None:
-    """What is told as 0.980 has the shape of at least .98."""
+    """An agreement that is displayed as 0.980 has the shape of 0.98 and above."""
     info = lay_out_plot(trials_of([(100, 0.1, 0.97999), (100, 0.1, 0.9794)]), ANY, chosen=None)
     assert [point.shape for point in info.points] == ["circle", "triangle"]

@@ -1,7 +1,4 @@
-"""What `precision auto` means.
-
-Only what was measured to be faster, and only where it can be had.
-"""
+"""The resolution of `precision auto`: the fastest measured format that is available."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ EVERYTHING = make_machine(
 def test_auto_is_what_was_measured_to_be_faster(
     asked: dict[str, Any], expected: str, tmp_path: Path
 ) -> None:
-    """Agreement alone does not make a format the fastest."""
+    """A format with good agreement is chosen only if it was also measured to be faster."""
     settings = Settings(**{"precision": "auto", **asked})
     chosen, told = resolve_precision(settings, EVERYTHING)
     assert (chosen, told) == (expected, ())
@@ -50,7 +47,7 @@ def test_auto_is_what_was_measured_to_be_faster(
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_auto_is_int8_on_a_cpu_with_avx2_only(engine: str, tmp_path: Path) -> None:
-    """Its agreement is recorded for such CPUs, apart from that with VNNI, and holds."""
+    """The agreement for such CPUs is recorded separately from that with VNNI, and is sufficient."""
     plain = make_machine(precisions=OLD_CPU, int8_models=INT8_OF_U2NETP, int8_kind="avx2")
     auto = Settings(engine=engine, precision="auto")
     chosen, told = resolve_precision(auto, plain)
@@ -64,9 +61,9 @@ def test_auto_is_int8_on_a_cpu_with_avx2_only(engine: str, tmp_path: Path) -> No
 
 
 def test_an_own_int8_agreement_counts_for_its_kind_of_cpu_only(tmp_path: Path) -> None:
-    """A home folder may be shared by both kinds.
+    """An agreement is recorded per kind of CPU, because both kinds may share a home folder.
 
-    A figure kept before kinds stood there counts for either.
+    A figure of an older version without a kind applies to both.
     """
     file = tmp_path / "agreement.yaml"
 
@@ -86,7 +83,7 @@ def test_an_own_int8_agreement_counts_for_its_kind_of_cpu_only(tmp_path: Path) -
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_ncnn_stays_in_fp32_whatever_agrees(precision: str, tmp_path: Path) -> None:
-    """A user's own measurement of agreement says nothing of time."""
+    """The user's own measurement of agreement does not show that a format is faster."""
     same = AgreementWithFp32(mae=0.0, iou=1.0, pictures=3)
     remember_agreement("u2netp", "ncnn", precision, same, tmp_path, int8_kind="vnni")
     auto = Settings(engine="ncnn", precision="auto")
@@ -96,7 +93,7 @@ def test_ncnn_stays_in_fp32_whatever_agrees(precision: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
 def test_auto_is_fp32_with_another_provider_and_says_so(provider: str, tmp_path: Path) -> None:
-    """The CPU's int8 is no setting of another processor's, however able the CPU beside it is."""
+    """The CPU's int8 does not apply to another provider, whatever the CPU supports."""
     auto = Settings(engine="onnxruntime", provider=provider, precision="auto")  # type: ignore[arg-type]
     chosen, told = resolve_precision(auto, EVERYTHING)
     assert chosen == "fp32"
@@ -109,7 +106,7 @@ def test_auto_is_fp32_with_another_provider_and_says_so(provider: str, tmp_path:
 
 
 def test_the_knob_promises_no_more_than_was_measured() -> None:
-    """Not every format saves half the time in every engine, and one of them saves none."""
+    """The summary does not claim that every format saves time in every engine."""
     summary = KNOBS["precision"].summary
     assert "less than half" not in summary
     assert "ncnn's bf16 saves memory, not time" in summary

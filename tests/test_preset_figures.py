@@ -1,4 +1,4 @@
-"""What presets took on this machine: kept by verify and sweep, shown by the page and `presets`."""
+"""Measurements of presets on this machine, written by verify and sweep, read by page and CLI."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ FIGURES = PresetFigures(
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start with nothing measured."""
+    """Start without measurements."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path / "cache"))
 
 
 def note_of(preset: str, language: str) -> str:
-    """Give the line under a preset on the page."""
+    """Return the note under a preset on the page."""
     return show_note(Visitor(language=language), preset, preset_settings(preset).to_dict())
 
 
 def test_figures_are_of_a_setting_on_a_machine() -> None:
-    """`auto` and what it means are one; another setting, CPU or largest side is another."""
+    """`auto` and its resolved value share figures; other settings, CPUs or sides do not."""
     machine, settings = read_machine(), preset_settings("fastest")
     assert find_figures(settings, machine) is None
     note_figures(settings, machine, FIGURES)
@@ -58,7 +58,7 @@ def test_figures_are_of_a_setting_on_a_machine() -> None:
     note_figures(settings, machine, replace(FIGURES, time_s=9.0, is_of_bench=False))
     again = find_figures(settings, machine)
     assert again is not None
-    assert again.time_s == 0.0444  # those at 1080p go before those of own pictures
+    assert again.time_s == 0.0444  # figures at 1080p take precedence over the user's pictures
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_figures_are_of_a_setting_on_a_machine() -> None:
     ],
 )
 def test_the_page_shows_them_as_soon_as_there_are_any(language: str, said: str, own: str) -> None:
-    """Before, whose figures they are; after, this machine's."""
+    """The page shows the recorded figures with their CPU first, and later this machine's."""
     before = note_of("fastest", language)
     assert "75 ms" in before
     assert "Intel(R) Xeon(R) Processor" in before
@@ -83,12 +83,12 @@ def test_the_page_shows_them_as_soon_as_there_are_any(language: str, said: str, 
     note_figures(settings, read_machine(), FIGURES)
     after = note_of("fastest", language)
     assert said in after
-    assert "67 ms" in after  # of the small subject
+    assert "67 ms" in after  # with the small subject
     assert "75 ms" not in after
 
 
 def test_presets_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
-    """Beside the recorded ones, in JSON too."""
+    """The command shows them beside the recorded figures, also in JSON."""
     assert main(["presets", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["fastest"]["measured_here"] is None
     note_figures(preset_settings("fastest"), read_machine(), FIGURES)
@@ -105,9 +105,9 @@ def test_presets_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_sweep_leaves_the_figures_of_its_presets() -> None:
-    """Of settings that are a preset's, by what they mean.
+    """A sweep records the figures of settings whose resolved values equal a preset's.
 
-    Not of those that ran under load or before.
+    Trials that ran under load, or were measured before, are excluded.
     """
     settings, machine = preset_settings("fastest"), read_machine()
     trial = replace(make_trial(0, 100, 0.2, 0.9), settings=settings)

@@ -1,4 +1,4 @@
-"""Presets: the file as it is, and how settings are made of one."""
+"""Presets: the file, and the settings built from a preset."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ NAMES = (
 
 
 def test_the_presets_promised_are_there() -> None:
-    """presets.yaml holds the names that are relied on."""
+    """presets.yaml has the names that others rely on."""
     assert tuple(read_presets()) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preset_makes_settings_and_is_written_back_equal(name: str, tmp_path: Path) -> None:
-    """Each preset's settings can be, and the preset survives a round trip through YAML."""
+    """Each preset's settings are valid, and the preset survives a round trip through YAML."""
     preset = find_preset(name)
     settings = build_settings(preset.values)
     assert {**settings.to_dict(), **preset.values} == settings.to_dict()
@@ -66,7 +66,7 @@ def test_a_preset_makes_settings_and_is_written_back_equal(name: str, tmp_path: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preset_has_figures_or_a_reason(name: str) -> None:
-    """What was measured names machine, date, n and unit; else the reason stands there."""
+    """A measurement names machine, date, n and unit; a preset without one has a reason."""
     preset = find_preset(name)
     if preset.measured is None:
         assert preset.why_not_measured
@@ -87,7 +87,7 @@ def test_a_preset_has_figures_or_a_reason(name: str) -> None:
 
 @pytest.mark.slow
 def test_measuring_a_preset_keeps_what_auto_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where its precision is auto, and only there."""
+    """The measurement records the resolved precision only if the preset's precision is auto."""
     presets = {"auto": _preset(precision="auto"), "fp32": _preset()}
     monkeypatch.setattr(presets_tool, "read_presets", lambda: presets)
     found = presets_tool.measure_presets(rounds=1)
@@ -103,7 +103,7 @@ def test_measuring_a_preset_keeps_what_auto_was(monkeypatch: pytest.MonkeyPatch)
 def test_measuring_a_preset_that_looks_again_takes_a_small_subject_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The usual picture takes one run of the network, the small subject more; both are kept."""
+    """The usual picture takes one network run and the small subject more; both are recorded."""
     presets = {"mine": _preset(precision="int8", network_size=256, focus="auto")}
     monkeypatch.setattr(presets_tool, "read_presets", lambda: presets)
     measured = presets_tool.measure_presets(rounds=1)["mine"].measured
@@ -116,7 +116,7 @@ def test_measuring_a_preset_that_looks_again_takes_a_small_subject_too(
 
 
 def _preset(**values: object) -> Preset:
-    """Make a preset of values."""
+    """Create a preset from values."""
     return Preset(
         name="mine", purpose="", values=values, measured=None, why_not_measured="made for a test"
     )
@@ -167,7 +167,7 @@ def test_what_only_the_preset_says_is_dropped_with_a_warning(
     expected: Settings,
     warned: tuple[str, ...],
 ) -> None:
-    """A preset bends to the machine and to what was given, and says so, knob by knob."""
+    """Each preset value that the machine or a given value rules out is dropped with a warning."""
     settings, warnings = requested_settings(preset, given, able)
     assert settings == expected
     assert len(warnings) == len(warned)
@@ -175,7 +175,7 @@ def test_what_only_the_preset_says_is_dropped_with_a_warning(
 
 
 def test_the_articles_name_for_u2netp_is_understood_and_said() -> None:
-    """u2net_lite runs u2netp, and the Result's warnings say so."""
+    """u2net_lite runs u2netp, and a warning reports it."""
     settings, warnings = requested_settings(None, {"model": "u2net_lite"}, EVERYTHING)
     assert settings.model == "u2netp"
     assert tuple(map(str, warnings)) == ("model u2net_lite is another name for u2netp",)
@@ -196,15 +196,15 @@ def test_the_articles_name_for_u2netp_is_understood_and_said() -> None:
 def test_what_was_given_and_cannot_be_is_an_error(
     given: dict[str, object], able: Machine, part: str
 ) -> None:
-    """A flag that cannot be honoured is refused, even at its default value."""
+    """A flag that cannot be applied is rejected, even with its default value."""
     with pytest.raises(SettingsError, match=part.replace("[", r"\[")):
         requested_settings(None, given, able)
 
 
 def test_no_cpu_withholds_int8() -> None:
-    """An engine without int8 blames no CPU; bf16 needs one that has it.
+    """int8 is available on every CPU, and bf16 requires native support.
 
-    Int8 is a measurement's matter.
+    An engine without int8 is refused with the engine as the reason, not the CPU.
     """
     able = make_machine(precisions=frozenset({"fp32"}), int8_models=INT8_OF_U2NETP)
 
@@ -247,7 +247,7 @@ def test_no_cpu_withholds_int8() -> None:
     ],
 )
 def test_a_file_that_cannot_be_is_refused_by_name(text: str, part: str, tmp_path: Path) -> None:
-    """A broken presets file says which preset, which knob, which value."""
+    """The error names the preset, the knob and the value."""
     path = tmp_path / "presets.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PresetError, match=part):
@@ -255,9 +255,9 @@ def test_a_file_that_cannot_be_is_refused_by_name(text: str, part: str, tmp_path
 
 
 def test_figures_of_another_kind_of_cpu_are_called_that() -> None:
-    """Its name, how many, and the number formats it has instructions for.
+    """The text names the recorded CPU and this one, with their cores and number formats.
 
-    Nothing where it is this kind.
+    There is no text for the same kind of CPU.
     """
     here = Host(
         cpu="AMD EPYC",
@@ -282,13 +282,13 @@ def test_figures_of_another_kind_of_cpu_are_called_that() -> None:
 
 
 def test_every_measured_preset_names_the_formats_of_its_cpu() -> None:
-    """The page needs them to say whether the figures apply here."""
+    """The page needs the formats to decide whether the figures apply to this CPU."""
     for preset in read_presets().values():
         assert preset.measured is None or isinstance(preset.measured["cpu_formats"], list)
 
 
 def test_a_presets_focus_is_left_out_for_large_networks() -> None:
-    """It is not measured with them; given by hand it holds."""
+    """Focus is not measured with large networks; a given value is kept."""
     able = replace(EVERYTHING, large_models=frozenset({"isnet-general-use"}))
     preset = find_preset("balanced")
     settings, warnings = requested_settings(preset, {"model": "isnet-general-use"}, able)
@@ -307,7 +307,7 @@ def test_a_presets_focus_is_left_out_for_large_networks() -> None:
 
 
 def test_a_presets_cap_is_left_out_where_focus_is_chosen_otherwise() -> None:
-    """The wish of a preset is dropped with a warning, where a flag would be an error."""
+    """The preset's value is dropped with a warning, where a flag would raise an error."""
     preset = replace(find_preset("balanced"), values={"focus": "auto", "focus_max_share": 0.3})
     settings, warnings = requested_settings(preset, {"focus": "off"}, EVERYTHING)
     assert (settings.focus, settings.focus_max_share) == ("off", 0.20)

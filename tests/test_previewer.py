@@ -1,4 +1,4 @@
-"""Previews: made beside the run, never in its figures, and never a reason to lose a cut-out."""
+"""Previews are made outside the run, do not change its figures, and cannot fail a cut-out."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ QUICK = Settings(engine="onnxruntime", network_size=128)
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Runner]:
-    """Keep one worker warm."""
+    """Start one worker for all tests."""
     with Runner() as runner:
         yield runner
 
 
 def job_in(folder: Path) -> Job:
-    """Ask for a cut-out with both previews."""
+    """Return a job with both previews."""
     return Job(
         input=str(ASTRONAUT),
         output=str(folder / "out.png"),
@@ -48,7 +48,7 @@ def job_in(folder: Path) -> Job:
 
 
 def masked_in(folder: Path, picture: Path = ASTRONAUT) -> Job:
-    """Ask for a cut-out with its alpha as a mask."""
+    """Return a job with its alpha as a mask."""
     return replace(job_in(folder), input=str(picture), preview=None, mask=str(folder / "mask.png"))
 
 
@@ -60,7 +60,7 @@ def alpha_of(path: Path) -> Pixels:
 
 @pytest.mark.alone
 def test_previews_add_nothing_to_a_runs_figures(runner: Runner, tmp_path: Path) -> None:
-    """The worker's peak is the same with them and without, and its process maps no WebP picture."""
+    """The worker's peak RSS is the same with previews and without."""
     with_them, without = (
         job_in(tmp_path),
         replace(job_in(tmp_path), preview=None, before_preview=None),
@@ -82,7 +82,7 @@ def test_previews_add_nothing_to_a_runs_figures(runner: Runner, tmp_path: Path) 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "rembg"])
 def test_both_show_the_run(engine: str, runner: Runner, tmp_path: Path) -> None:
-    """The original without alpha, the cut-out with, of one size; the stock pipeline's too."""
+    """The original has no alpha and the cut-out has one, of equal size, in both pipelines."""
     settings = QUICK if engine == "onnxruntime" else Settings(engine="rembg")
     run = runner.run(job_in(tmp_path), settings)
     assert isinstance(run, Result), run
@@ -96,9 +96,9 @@ def test_both_show_the_run(engine: str, runner: Runner, tmp_path: Path) -> None:
 
 
 def test_a_mask_is_the_cutouts_alpha(runner: Runner, tmp_path: Path) -> None:
-    """As black of 256 opacities, over the picture's JPEG, which is written once.
+    """The mask is black with 256 opacities, for use over the picture's JPEG.
 
-    Nothing else is left.
+    The JPEG is written once, and no other file is left.
     """
     job = masked_in(tmp_path)
     assert isinstance(runner.run(job, QUICK), Result)
@@ -117,9 +117,9 @@ def test_a_mask_is_the_cutouts_alpha(runner: Runner, tmp_path: Path) -> None:
 
 
 def test_a_mask_holds_the_pictures_own_alpha(runner: Runner, tmp_path: Path) -> None:
-    """Multiplied as in the cut-out.
+    """The mask includes the picture's alpha, multiplied as in the cut-out.
 
-    The picture is shown with its transparency, its colours are a JPEG without.
+    The picture is shown with its transparency. Its colours are written as a JPEG without alpha.
     """
     with Image.open(ASTRONAUT) as astronaut:
         picture = astronaut.convert("RGB")
@@ -147,7 +147,7 @@ def test_a_mask_holds_the_pictures_own_alpha(runner: Runner, tmp_path: Path) -> 
 def test_an_alpha_that_is_opaque_everywhere_is_none(
     mode: str, name: str, runner: Runner, tmp_path: Path
 ) -> None:
-    """WebP would drop it, and the mask needs nothing of it."""
+    """An opaque alpha channel is ignored: WebP would drop it, and the mask does not need it."""
     with Image.open(ASTRONAUT) as astronaut:
         astronaut.convert("L" if mode == "LA" else "RGB").convert(mode).save(tmp_path / name)
     result = runner.run(masked_in(tmp_path, tmp_path / name), QUICK)
@@ -158,7 +158,7 @@ def test_an_alpha_that_is_opaque_everywhere_is_none(
 
 
 def test_a_preview_that_cannot_be_written_leaves_the_cutout(runner: Runner, tmp_path: Path) -> None:
-    """It is a warning; the run's figures and file stand."""
+    """The failure is a warning, and the result and the output file are kept."""
     job = replace(job_in(tmp_path), before_preview=str(tmp_path / "absent" / "before.jpg"))
     run = runner.run(job, QUICK)
     assert isinstance(run, Result)
@@ -172,7 +172,7 @@ def test_a_preview_that_cannot_be_written_leaves_the_cutout(runner: Runner, tmp_
 
 
 def test_a_previewer_that_was_killed_is_started_again(tmp_path: Path) -> None:
-    """One refusal at most, then previews as ever; nothing is left running."""
+    """The next previews are made by a new process, and closing leaves no process."""
     shutil.copy(ASTRONAUT, tmp_path / "out.png")
     job, settings = job_in(tmp_path), Settings(engine="rembg")
     previewer = Previewer()
@@ -186,7 +186,7 @@ def test_a_previewer_that_was_killed_is_started_again(tmp_path: Path) -> None:
 
 
 def test_a_damaged_picture_is_told(tmp_path: Path) -> None:
-    """As a sentence, and the next one is made."""
+    """The reason is returned, and the next preview is made."""
     (tmp_path / "out.png").write_bytes(ASTRONAUT.read_bytes()[:50_000])
     previewer = Previewer()
     try:

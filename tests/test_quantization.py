@@ -1,4 +1,4 @@
-"""int8 that keeps the picture: the search, and the whole command on a network made here."""
+"""int8 models that keep the matte: the search, and the whole command on a generated network."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def silent(_: str) -> None:
-    """Say nothing."""
+    """Do nothing."""
 
 
 def pace(clock: Callable[[], float] = lambda: 0.0) -> Pace:
-    """Make the pace of a search whose candidates run ten pictures of a second each."""
+    """Create the pace of a search in which a candidate runs ten pictures of one second each."""
     return Pace(picture_s=1.0, pictures=10, closing=2.0, clock=clock)
 
 
 class Damage:
-    """A network whose convolutions each do some damage in int8; damages add up."""
+    """A network in which each int8 convolution causes some damage; damages add up."""
 
     def __init__(self, damages: dict[str, float]) -> None:
-        """Count the trials."""
+        """Store the damages and set the count of trials to 0."""
         self.damages, self.trials = damages, 0
 
     def __call__(self, left_out: list[str]) -> MeanAgreement:
-        """Sum what is not left out."""
+        """Sum the damages of the convolutions that are not left out."""
         self.trials += 1
         total = sum(d for name, d in self.damages.items() if name not in left_out)
         return MeanAgreement(iou=max(0.0, 1 - 2 * total), mae=total)
@@ -73,7 +73,7 @@ class Damage:
     bad=st.lists(st.integers(0, 129), min_size=0, max_size=3, unique=True),
 )
 def test_the_convolutions_that_spoil_the_picture_are_found(count: int, bad: list[int]) -> None:
-    """Wherever they stand, they are left out; besides them only the last one, and no more."""
+    """At any position they are left out, and apart from them at most the last convolution."""
     names = [f"conv{i}" for i in range(count)]
     spoiling = {names[i] for i in bad if i < count}
     judge = Damage({name: 0.2 if name in spoiling else 0.0001 for name in names})
@@ -95,7 +95,7 @@ def test_the_convolutions_that_spoil_the_picture_are_found(count: int, bad: list
 
 
 def test_where_all_is_well_nothing_is_left_out() -> None:
-    """One trial, and no search."""
+    """Good agreement takes one trial, and no search follows."""
     judge = Damage({"a": 0.001, "b": 0.001})
     assert (
         find_left_out(["a", "b"], judge, target=Target(), tell=silent, pace=pace()).left_out == ()
@@ -104,26 +104,26 @@ def test_where_all_is_well_nothing_is_left_out() -> None:
 
 
 def test_how_long_a_search_takes_is_told_and_corrected() -> None:
-    """As a range: a guess from fp32's time first, then what candidates took, for those that may follow."""
-    names = [f"c{i}" for i in range(13)]  # 12 stretches of one, of which 4 are looked into
+    """The estimate is a range, first from the time of fp32, then from the measured candidates."""
+    names = [f"c{i}" for i in range(13)]  # 12 ranges, of which 4 are searched
     judge = Damage({name: 0.2 if name == "c5" else 0.0001 for name in names})
     seconds = itertools.count(0.0, 100.0)  # each candidate takes 100 s
     told: list[str] = []
     find_left_out(names, judge, target=Target(), tell=told.append, pace=pace(lambda: next(seconds)))
-    # ranking: all, 12 stretches, 4 looked into, the last one; then one to five are left out
+    # ranking: all, 12 ranges, 4 searched, the last one; then one to five are left out
     assert told[0].startswith(
         "about 30 s to 17 min in all, for 1 to 23 candidates and the whole set"
     )
     assert told[1].endswith(
         "; about 17 min to 40 min left"
-    )  # 18 to 22 candidates, and the closing's 2
+    )  # 18 to 22 candidates, and the 2 s at the end
     assert told[2].endswith("; about 32 min to 38 min left")
     assert told[18].endswith("; about 5 min to 12 min left")
-    assert told[-1].endswith("; about 3 min left")  # nothing but the closing
+    assert told[-1].endswith("; about 3 min left")  # only the whole set of pictures
 
 
 def test_a_search_that_ends_at_once_says_so() -> None:
-    """Nothing but the whole set of pictures follows a first candidate that is good enough."""
+    """After a good first candidate, only the run of the whole set of pictures remains."""
     seconds, told = itertools.count(0.0, 10.0), list[str]()
     judge = Damage({"a": 0.001, "b": 0.001})
     find_left_out(
@@ -133,7 +133,7 @@ def test_a_search_that_ends_at_once_says_so() -> None:
 
 
 def test_a_target_that_cannot_be_met_keeps_the_best() -> None:
-    """The search ends, and tells what it came to."""
+    """The search ends and returns its best agreement."""
     judge = Damage({f"c{i}": 0.01 for i in range(40)})
     found = find_left_out(list(judge.damages), judge, target=Target(), tell=silent, pace=pace())
     assert len(found.left_out) == 12
@@ -141,9 +141,9 @@ def test_a_target_that_cannot_be_met_keeps_the_best() -> None:
 
 
 def test_few_pictures_are_made_more_and_judged_on_other_crops(tmp_path: Path) -> None:
-    """Three pictures give 48 inputs, mirror images included.
+    """Three pictures produce 48 calibration inputs, including mirror images.
 
-    What is judged besides is none of those.
+    The additional judged inputs are other crops.
     """
     inputs = read_pictures(list_pictures(EXAMPLES), find_model("u2netp"), 64, tell=silent)
     assert len(inputs.calibration) == 48
@@ -162,7 +162,7 @@ def test_few_pictures_are_made_more_and_judged_on_other_crops(tmp_path: Path) ->
 
 
 def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
-    """The others are used; where none is left, that is an error."""
+    """The other pictures are used; an error is raised if none is readable."""
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes((EXAMPLES / "chelsea.png").read_bytes()[:5000])
     told: list[str] = []
@@ -180,7 +180,7 @@ def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
 def odd_graph(
     op: str = "Sigmoid", *, opset: int = 17, has_shape: bool = True, is_number: bool = False
 ) -> onnx.ModelProto:
-    """Make a graph of one operator, and another that gives the mean of it where a number is asked for."""
+    """Create a graph of one operator, followed by a mean if a number is requested."""
     shape = [1, 3, 32, 32] if has_shape else None
     nodes = [helper.make_node(op, ["x"], ["y"])]
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
@@ -208,7 +208,7 @@ def odd_graph(
 def test_a_graph_that_cannot_be_quantised_is_told_in_a_sentence(
     model: onnx.ModelProto, words: str, tmp_path: Path
 ) -> None:
-    """Before any picture is read; it names the file, and is no traceback of onnxsim's."""
+    """The error names the file in one sentence, before any picture is read."""
     source = tmp_path / "odd.onnx"
     onnx.save(model, str(source))
     with pytest.raises(ModelError) as caught:
@@ -226,7 +226,7 @@ def test_a_graph_that_cannot_be_quantised_is_told_in_a_sentence(
 
 @pytest.mark.parametrize("value", [5.0, -0.1, math.nan, math.inf])
 def test_a_target_is_from_0_to_1(value: float) -> None:
-    """Nothing else can be held against an agreement; both problems are told at once."""
+    """Other values are rejected, and both problems are reported together."""
     with pytest.raises(SettingsError) as caught:
         Target(iou=value, mae=value)
     assert tuple(map(str, caught.value.problems)) == (
@@ -237,7 +237,7 @@ def test_a_target_is_from_0_to_1(value: float) -> None:
 
 
 def test_a_matte_is_sure_where_its_foreground_is_opaque() -> None:
-    """A clear cut-out, fog, and nothing at all."""
+    """The share is that of a clear cut-out, of a uniform grey matte, and of an empty one."""
     assert sure_share(np.array([[1.0, 0.95, 0.5, 0.0]], np.float32)) == pytest.approx(2 / 3)
     assert sure_share(np.full((2, 2), 0.4, np.float32)) == 0.0
     assert sure_share(np.zeros((2, 2), np.float32)) == 0.0
@@ -250,7 +250,7 @@ def test_a_matte_is_sure_where_its_foreground_is_opaque() -> None:
 def test_a_networks_int8_form_is_made_and_runs(
     engine: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The graph, its record, and a run with it: named int8, and the same foreground."""
+    """The graph and its record are written, and a run reports int8 and succeeds."""
     source = bright_things(tmp_path / "bright.onnx")
     told: list[str] = []
     made = quantize_model(
@@ -265,7 +265,7 @@ def test_a_networks_int8_form_is_made_and_runs(
     first = next(i for i, line in enumerate(told) if line.startswith("candidate 1 of at most"))
     assert "in all, for 1 to 6 candidates" in told[first - 1]
     assert told[first].endswith(" left")
-    assert capfd.readouterr().out == ""  # where --json's document stands alone
+    assert capfd.readouterr().out == ""  # only the document of --json is written there
     assert made.path == tmp_path / int8_file("bright.onnx", engine)
     record = json.loads(made.path.with_suffix(".json").read_text())
     assert record == json.loads(json.dumps(made.record))
@@ -297,7 +297,7 @@ def test_a_networks_int8_form_is_made_and_runs(
 def test_what_cannot_be_is_told_before_the_work(
     words: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder that cannot be written and a target that is none are misuse."""
+    """An output folder that cannot be written and an invalid target exit with 2."""
     source = bright_things(tmp_path / "bright.onnx")
     command = ["models", "quantize", str(source), "--pictures", str(EXAMPLES), *words]
     assert main(command) == 2
@@ -308,9 +308,9 @@ def test_what_cannot_be_is_told_before_the_work(
 
 @pytest.fixture
 def quick_quantizing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Put an int8 form of no content where one would be made.
+    """Write an empty int8 model in place of quantizing, and return the cache folder.
 
-    Give the cache, beside an empty home.
+    The home folder is empty.
     """
 
     def write_one(
@@ -338,7 +338,7 @@ def quick_quantizing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_what_is_made_of_the_embedded_model_is_what_is_used(
     quick_quantizing: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It goes to the user's folder, before the one that comes along, and its agreement is kept."""
+    """The int8 file in the user's folder takes precedence, and its agreement is recorded."""
     words = [
         "models",
         "quantize",
@@ -365,7 +365,7 @@ def test_what_is_made_of_the_embedded_model_is_what_is_used(
 def test_what_is_made_elsewhere_is_not_advertised(
     quick_quantizing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is kept of a file that is not used, and the next step makes it one that is."""
+    """No agreement is recorded for an unused file, and the next step copies it where it is used."""
     source = bright_things(tmp_path / "bright thing.onnx")
     folder = tmp_path / "else where"
     words = ["models", "quantize", str(source), "--pictures", str(EXAMPLES), "-o", str(folder)]
@@ -377,7 +377,7 @@ def test_what_is_made_elsewhere_is_not_advertised(
     subprocess.run(step, shell=True, check=True)
     found = find_model(str(source), int8_for="openvino")
     assert found.path == str(tmp_path / "bright thing-int8.onnx")
-    assert main([*words, "--json"]) == 0  # the copy is found, and not what was made
+    assert main([*words, "--json"]) == 0  # the copy is found, not the new file
     assert json.loads(capsys.readouterr().out)["is_used"] is False
     assert main([*words[:-2], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["is_used"] is True
@@ -389,7 +389,7 @@ def test_what_is_made_elsewhere_is_not_advertised(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_search_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
-    """Ctrl-C ends it with 130, a SIGTERM with 143, and neither a graph nor a scratch folder stays."""
+    """SIGINT exits with 130 and SIGTERM with 143; no graph and no temporary folder is left."""
     source, out, scratch = bright_things(tmp_path / "bright.onnx"), tmp_path / "out", tmp_path / "t"
     scratch.mkdir()
     words = ["models", "quantize", str(source), "--pictures", str(EXAMPLES), "-o", str(out)]
@@ -414,7 +414,7 @@ def test_an_interrupted_search_leaves_nothing(number: signal.Signals, tmp_path: 
 
 
 def test_an_int8_form_that_was_changed_is_refused(tmp_path: Path) -> None:
-    """It is held against its record's checksum, as every model against the catalogue's."""
+    """An int8 file is compared with its record's checksum, as a model with the catalogue's."""
     source = bright_things(tmp_path / "bright.onnx")
     with pytest.raises(
         MissingModelError,
@@ -446,7 +446,7 @@ def test_an_int8_form_that_was_changed_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_record_that_is_not_right_is_told(record: object, reason: str, tmp_path: Path) -> None:
-    """What stands beside an own file is checked before it is used."""
+    """The record beside a user's file is checked before use."""
     source = bright_things(tmp_path / "own.onnx")
     text = record if isinstance(record, str) else json.dumps(record)
     source.with_suffix(".json").write_text(text)
@@ -456,7 +456,7 @@ def test_a_record_that_is_not_right_is_told(record: object, reason: str, tmp_pat
 
 @pytest.mark.parametrize("engine", INT8_ENDINGS)
 def test_the_int8_form_that_comes_along_is_the_one_its_record_tells_of(engine: str) -> None:
-    """Made of the embedded u2netp and the examples, by the command, with what was left out and why."""
+    """The embedded int8 model matches its record: source, pictures, left-out nodes, agreement."""
     path = EMBEDDED_FOLDER / int8_file("u2netp.onnx", engine)
     record = json.loads(path.with_suffix(".json").read_text())
     assert record["sha256"] == file_digests(path, ["sha256"])["sha256"]

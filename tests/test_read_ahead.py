@@ -1,4 +1,4 @@
-"""The next pictures are read while these are written: same pixels, own figures, bounded memory."""
+"""Reading ahead while the previous pictures are written: pixels, figures and memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MODEL = ModelSpec(
 
 
 class Brightness:
-    """An engine whose answer is the picture's own brightness."""
+    """An engine that returns the picture's brightness."""
 
     side = SIDE
     effective: dict[str, Value] = {}  # noqa: RUF012  # an instance's, as the Protocol has it
@@ -64,7 +64,7 @@ class Brightness:
 
 @pytest.fixture
 def ahead() -> Iterator[ReadAhead]:
-    """Give a reader, and stop it."""
+    """Create a reader, and stop it afterwards."""
     one = ReadAhead(Brightness(), MODEL)
     one.keep_only([], SETTINGS)
     yield one
@@ -73,7 +73,7 @@ def ahead() -> Iterator[ReadAhead]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Give pictures of many kinds that are all read ahead."""
+    """Create pictures of many kinds that can all be read ahead."""
     folder = tmp_path_factory.mktemp("pictures")
     with Image.open(ASTRONAUT) as astronaut:
         rgb = astronaut.convert("RGB").resize((701, 433))
@@ -109,7 +109,7 @@ def run_batch(
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """List the pictures that were read ahead, as they are taken."""
+    """List the pictures that were read ahead, in the order of use."""
     names: list[str] = []
     take = ReadAhead.take
 
@@ -127,9 +127,9 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_files_are_the_same_to_the_byte(
     pictures: list[Path], size: int, tmp_path: Path, ahead: ReadAhead, taken: list[str]
 ) -> None:
-    """Of every picture after the first group, read ahead.
+    """Files of pictures read ahead equal those read alone, byte by byte.
 
-    Each with its own stages, which are timed once.
+    Each picture has its own stages, which are timed once.
     """
     run_batch(pictures, tmp_path / "alone", size, None)
     came = run_batch(pictures, tmp_path / "ahead", size, ahead)
@@ -157,7 +157,7 @@ def test_a_picture_that_takes_memory_to_read_waits_for_its_turn(
     ahead: ReadAhead,
     taken: list[str],
 ) -> None:
-    """It is not read ahead; while one is written that is decoded whole, nothing is."""
+    """It is not read ahead; while a picture that is decoded whole is written, no other is read."""
     heavy = tmp_path / name
     with Image.open(ASTRONAUT) as astronaut:
         rgb = astronaut.convert("RGB").resize(options.pop("size", astronaut.size))
@@ -171,7 +171,7 @@ def test_a_picture_that_takes_memory_to_read_waits_for_its_turn(
 def test_nothing_is_read_while_a_picture_is_encoded_whole(
     pictures: list[Path], tmp_path: Path, ahead: ReadAhead
 ) -> None:
-    """WebP holds the picture."""
+    """The WebP encoder keeps the whole picture in memory."""
     first, second = (Job(input=str(p), output=str(tmp_path / "out.webp")) for p in pictures[:2])
     ahead.following = [second]
     stages = Stages(lambda _: None)
@@ -183,7 +183,7 @@ def test_nothing_is_read_while_a_picture_is_encoded_whole(
 def test_a_damaged_picture_is_told_at_its_turn(
     pictures: list[Path], damage: slice, tmp_path: Path, ahead: ReadAhead
 ) -> None:
-    """In the same words as alone; the pictures before and after it are done."""
+    """The error equals that of the picture alone, and the pictures before and after succeed."""
     bad = tmp_path / "bad.png"
     bad.write_bytes((ASTRONAUT).read_bytes()[damage])
     inputs = [pictures[0], bad, pictures[1]]
@@ -200,11 +200,11 @@ def test_a_damaged_picture_is_told_at_its_turn(
 def test_cpu_time_is_each_pictures_own(
     pictures: list[Path], tmp_path: Path, ahead: ReadAhead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What reading ahead takes is counted for the picture that is read, and once."""
+    """CPU time of reading ahead is counted once, for the picture that is read."""
     begin = pipeline.begin
 
     def slow(*arguments: object, **more: object) -> object:
-        picture = begin(*arguments, **more)  # type: ignore[arg-type]  # handed on as it came
+        picture = begin(*arguments, **more)  # type: ignore[arg-type]  # passed on unchanged
         until = time.thread_time() + 0.3
         while time.thread_time() < until:
             pass
@@ -212,8 +212,7 @@ def test_cpu_time_is_each_pictures_own(
         return picture
 
     monkeypatch.setattr(read_ahead, "begin", slow)
-    # As in the worker: OpenBLAS' second thread would spin on for a while after each product, for
-    # nobody.
+    # As in the worker: a second OpenBLAS thread would keep spinning for a while after each product.
     with threadpool_limits(1):
         before = time.process_time()
         came = run_batch(pictures[:3], tmp_path / "out", 1, ahead)
@@ -226,7 +225,7 @@ def test_cpu_time_is_each_pictures_own(
 def test_a_cancel_ends_the_reading_at_its_next_strip(
     pictures: list[Path], tmp_path: Path, ahead: ReadAhead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits for the picture is told that it was not read, and the next start reads again."""
+    """The waiting caller gets None for the unread picture; the next start reads it again."""
     job = Job(input=str(pictures[0]), output=str(tmp_path / "out.png"))
     held, go_on = threading.Event(), threading.Event()
     read_small = source.read_small
@@ -234,7 +233,7 @@ def test_a_cancel_ends_the_reading_at_its_next_strip(
     def waiting(*arguments: object, **more: object) -> object:
         held.set()
         assert go_on.wait(30)
-        return read_small(*arguments, **more)  # type: ignore[arg-type]  # as it came
+        return read_small(*arguments, **more)  # type: ignore[arg-type]  # passed on unchanged
 
     monkeypatch.setattr(source, "read_small", waiting)
     ahead.following = [job]
@@ -251,7 +250,7 @@ def test_a_cancel_ends_the_reading_at_its_next_strip(
 def test_what_is_not_asked_for_next_is_dropped(
     pictures: list[Path], tmp_path: Path, ahead: ReadAhead
 ) -> None:
-    """Another picture than was named comes: nothing is kept, and nothing is being read."""
+    """If another picture follows than announced, the announced one is discarded."""
     jobs = [Job(input=str(path), output=str(tmp_path / "out.png")) for path in pictures]
     ahead.following = jobs[:2]
     ahead.start()
@@ -264,7 +263,7 @@ def test_what_is_not_asked_for_next_is_dropped(
 def test_what_was_read_for_another_box_is_dropped(
     pictures: list[Path], tmp_path: Path, ahead: ReadAhead
 ) -> None:
-    """A picture that was read whole is not taken for its box, which is read ahead as its own turn reads it."""
+    """A picture read whole is discarded for its box, and reading ahead then reads the box."""
     job = Job(input=str(pictures[0]), output=str(tmp_path / "out.png"))
     boxed = replace(SETTINGS, focus="box", focus_box="100,50,300,200")
     ahead.following = [job]
@@ -283,7 +282,7 @@ def test_what_was_read_for_another_box_is_dropped(
 def test_a_file_without_its_end_is_left_for_its_own_turn(
     pictures: list[Path], tmp_path: Path, ahead: ReadAhead, taken: list[str]
 ) -> None:
-    """What libvips complains of, by which missing pixels are found, is kept in one place for all threads."""
+    """Files without an end are not read ahead: libvips keeps one error log for all threads."""
     plain = next(path for path in pictures if path.name == "plain.jpg").read_bytes()
     (tmp_path / "ended.jpg").write_bytes(plain[:-2])
     (tmp_path / "cut.jpg").write_bytes(plain[: len(plain) // 2])
@@ -296,7 +295,7 @@ def test_a_file_without_its_end_is_left_for_its_own_turn(
 def test_a_file_that_changed_after_it_was_read_ahead_is_read_again(
     pictures: list[Path], tmp_path: Path, ahead: ReadAhead
 ) -> None:
-    """The matte is that of the picture that is cut out."""
+    """The matte belongs to the file's current content."""
     changing = tmp_path / "changing.png"
     with Image.open(ASTRONAUT) as astronaut:
         upright = astronaut.convert("RGB")

@@ -1,6 +1,6 @@
-"""Real weights that do not come along: ISNet, and a network of u2net's size.
+"""Real weights that are not part of the package: ISNet, and a network of u2net's size.
 
-Made or fetched by tools beside the checkout.
+Tools beside the checkout create or download them.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 TOOLS = ROOT.parent / "shared" / "tools"
 COFFEE = ROOT / "examples" / "coffee.png"
-TIMEOUT_S = 300  # fetching 84 MB, and rembg's first import
+TIMEOUT_S = 300  # downloading 84 MB, and rembg's first import
 pytestmark = [pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(TIMEOUT_S)]
 
 
 def make(tool: str, *words: str) -> None:
-    """Run one of the tools; where it is not here, or cannot reach what it fetches, the test is skipped."""
+    """Run one of the tools; skip the test if it is missing or cannot download."""
     if not (TOOLS / tool).is_file():
         pytest.skip(f"{TOOLS / tool} is not here")
     done = subprocess.run(
@@ -46,31 +46,31 @@ def make(tool: str, *words: str) -> None:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give the folder in which rembg and ours look for models."""
+    """Set the folder in which rembg and this program search for models."""
     folder = tmp_path_factory.mktemp("weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("U2NET_HOME", str(folder))
-        patch.setenv("MODEL_CHECKSUM_DISABLED", "1")  # half precision, and a stand-in
+        patch.setenv("MODEL_CHECKSUM_DISABLED", "1")  # half precision, and a replacement
         yield folder
 
 
 @pytest.fixture(scope="module")
 def isnet(weights: Path) -> str:
-    """Give a real model of 1024 px."""
+    """Return a real model of 1024 px."""
     make("get_isnet.py", str(weights))
     return "isnet-general-use"
 
 
 @pytest.fixture(scope="module")
 def u2net(weights: Path) -> str:
-    """Give a network of u2net's size; its mattes are noise, and the same in every engine."""
+    """Return a network of u2net's size; its mattes are noise, equal in every engine."""
     embedded = ROOT / "rembg_tuner" / "models" / "u2netp.onnx"
     make("make_u2net_like.py", str(embedded), str(weights / "u2net.onnx"))
     return "u2net"
 
 
 def matte(model: str, engine: EngineName, folder: Path, *, size: int = 0) -> Alpha:
-    """Cut the example out."""
+    """Return the alpha of the example's cut-out."""
     output = folder / f"{model}-{engine}.png"
     settings = Settings(model=model, engine=engine, network_size=size, timeout_s=120.0)
     with Runner() as runner:
@@ -83,9 +83,9 @@ def matte(model: str, engine: EngineName, folder: Path, *, size: int = 0) -> Alp
 
 @pytest.mark.parametrize("model", ["isnet", "u2net"])
 def test_ours_is_rembgs_matte(model: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Each architecture that can be run here, by rembg's own session and by ours.
+    """Mattes of rembg's session and of this program's engines agree for each architecture.
 
-    2 of 255 at most.
+    The mean difference is at most 2 of 255.
     """
     name = request.getfixturevalue(model)
     theirs = matte(name, "rembg", tmp_path)
@@ -95,7 +95,7 @@ def test_ours_is_rembgs_matte(model: str, request: pytest.FixtureRequest, tmp_pa
 
 
 def test_written_sizes_scale(isnet: str, tmp_path: Path) -> None:
-    """ISNet's decoder has its sizes written into it: at half its side it still sees the cup."""
+    """ISNet's decoder has fixed sizes; at half its side, the network still finds the cup."""
     whole, half = (
         matte(isnet, "onnxruntime", tmp_path),
         matte(isnet, "onnxruntime", tmp_path, size=512),

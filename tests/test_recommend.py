@@ -1,4 +1,4 @@
-"""Front, hypervolume and recommendation: by laws, and by examples that a person can check."""
+"""Front, hypervolume and recommendation, tested by laws and by small examples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POINTS = st.lists(st.tuples(COORDINATE, COORDINATE, COORDINATE), max_size=12)
 
 @given(POINTS)
 def test_the_front_is_what_nothing_dominates(points: list[tuple[float, float, float]]) -> None:
-    """Nobody on it is dominated, everybody off it is."""
+    """No point on the front is dominated, and every other point is."""
     front = set(front_of(points))
     for i, point in enumerate(points):
         assert (i in front) == (not any(dominates(other, point) for other in points))
@@ -37,7 +37,7 @@ def test_the_front_is_what_nothing_dominates(points: list[tuple[float, float, fl
 
 @given(POINTS)
 def test_hypervolume_counts_the_cells(points: list[tuple[float, float, float]]) -> None:
-    """On whole numbers it is the number of unit cells that some point dominates."""
+    """On integers, the hypervolume is the number of unit cells that some point dominates."""
     corner = 7
     cells = sum(
         any(all(p <= c for p, c in zip(point, cell, strict=True)) for point in points)
@@ -50,7 +50,7 @@ def test_hypervolume_counts_the_cells(points: list[tuple[float, float, float]]) 
 def test_hypervolume_is_the_fronts_in_any_order(
     points: list[tuple[float, float, float]], chance: random.Random
 ) -> None:
-    """What is dominated adds nothing; the order does not count; one more never makes it less."""
+    """Dominated points and the order do not matter, and an added point never reduces the volume."""
     corner = (7.0,) * 3
     whole = hypervolume(points, corner)
     assert hypervolume([points[i] for i in front_of(points)], corner) == pytest.approx(whole)
@@ -61,9 +61,9 @@ def test_hypervolume_is_the_fronts_in_any_order(
 
 
 def test_the_cheapest_that_looks_right_is_taken() -> None:
-    """Memory times time decides among those that agree enough; the sentence has its figures."""
+    """The setting with the least memory times time among those with enough agreement is chosen."""
     trials = [
-        make_trial(0, 100, 0.05, 0.90),  # cheapest, and looks wrong
+        make_trial(0, 100, 0.05, 0.90),  # cheapest, but the agreement is too low
         make_trial(1, 150, 0.10, 0.985),
         make_trial(2, 300, 0.09, 0.999),
     ]
@@ -79,7 +79,7 @@ def test_the_cheapest_that_looks_right_is_taken() -> None:
 
 
 def test_nearly_equal_ones_are_told_apart_by_agreement() -> None:
-    """A few per cent of time are chance; a better edge is not."""
+    """A few per cent of time are noise, and a higher agreement is not."""
     trials = [make_trial(0, 147, 0.069, 0.971), make_trial(1, 150, 0.069, 0.990)]
     found = recommend(trials, Budgets())
     assert found.chosen is trials[1]
@@ -98,7 +98,7 @@ def test_nearly_equal_ones_are_told_apart_by_agreement() -> None:
     ],
 )
 def test_budgets_are_kept(budgets: Budgets, expected: int) -> None:
-    """Each by itself changes the choice."""
+    """Each budget alone changes the choice."""
     trials = [
         make_trial(0, 100, 0.10, 0.85),
         make_trial(1, 130, 0.07, 0.95),
@@ -112,7 +112,7 @@ def test_budgets_are_kept(budgets: Budgets, expected: int) -> None:
 
 
 def test_where_nothing_fits_the_nearest_says_what_it_misses() -> None:
-    """By how much, of what."""
+    """The nearest setting is reported with each missed budget and its amount."""
     trials = [make_trial(0, 200, 0.2, 0.99), make_trial(1, 110, 0.2, 0.99)]
     found = recommend(trials, Budgets(max_memory_bytes=100 * MIB))
     assert not found.fits
@@ -139,7 +139,8 @@ def test_where_nothing_fits_the_nearest_says_what_it_misses() -> None:
             id="largest-share",
         ),
         pytest.param(
-            # The disagreement allowed is 0.03: 0.94 is 100 % over, 90 % more memory is nearer.
+            # The allowed disagreement is 0.03: 0.94 exceeds it by 100 %, so 90 % more memory is
+            # nearer.
             [make_trial(0, 50, 0.05, 0.94), make_trial(1, 190, 0.2, 0.99)],
             Budgets(max_memory_bytes=100 * MIB),
             1,
@@ -180,14 +181,14 @@ def test_where_nothing_fits_the_nearest_says_what_it_misses() -> None:
 def test_the_nearest_misses_by_the_smallest_largest_share(
     trials: list[Trial], budgets: Budgets, nearest: int
 ) -> None:
-    """Of peak / max - 1, time / max - 1 and (1 - agreement) / (1 - min) - 1."""
+    """The shares are peak / max - 1, time / max - 1 and (1 - agreement) / (1 - min) - 1."""
     found = recommend(trials, budgets)
     assert found.chosen is None
     assert found.nearest is trials[nearest]
 
 
 def test_where_nothing_was_measured_nothing_is_near() -> None:
-    """No trial, and trials that all failed."""
+    """Without trials, or with failed trials only, there is no nearest setting."""
     failed = Trial(
         number=0, settings=Settings(), failure=Message("it crashed"), failure_kind="crash"
     )
@@ -198,7 +199,7 @@ def test_where_nothing_was_measured_nothing_is_near() -> None:
 
 
 def test_without_budgets_everything_fits() -> None:
-    """An unknown agreement too."""
+    """A trial with an unknown agreement fits too."""
     trials = [make_trial(0, 100, 0.1, None), make_trial(1, 90, 0.1, 0.1)]
     found = recommend(trials, Budgets(min_agreement=None))
     assert found.chosen is trials[1]
@@ -208,7 +209,7 @@ def test_without_budgets_everything_fits() -> None:
 
 
 def test_a_hair_over_a_budget_is_told_exactly() -> None:
-    """What rounds to the same number is not said to be "300 MiB of 300 MiB"."""
+    """Values that round to the same number are written in full, not as "300 MiB of 300 MiB"."""
     trial = replace(make_trial(0, 300, 0.1, 0.9699), peak_bytes=300 * MIB + 1)
     budgets = Budgets(max_memory_bytes=300 * MIB)
     assert [str(one) for one in budgets.misses(trial)] == [
@@ -227,13 +228,13 @@ def test_a_hair_over_a_budget_is_told_exactly() -> None:
     ],
 )
 def test_a_budget_that_cannot_be_is_refused(values: dict[str, Any], said: str) -> None:
-    """Zero is no budget; a share is from 0 to 1."""
+    """A budget of zero and a share outside 0 to 1 are rejected."""
     with pytest.raises(SettingsError, match=re.escape(said)):
         Budgets(**values)
 
 
 def test_budgets_read_back() -> None:
-    """Through JSON; lifted ones too."""
+    """Budgets survive a JSON round trip, including unlimited ones."""
     for budgets in (
         Budgets(),
         Budgets(min_agreement=None),
@@ -243,7 +244,7 @@ def test_budgets_read_back() -> None:
 
 
 def test_what_failed_or_has_the_wrong_licence_is_never_recommended() -> None:
-    """Only what was measured, and only what may be used."""
+    """Only a measured setting with an allowed model is recommended."""
     failed = Trial(
         number=0, settings=Settings(), failure=Message("it crashed"), failure_kind="crash"
     )
@@ -255,7 +256,7 @@ def test_what_failed_or_has_the_wrong_licence_is_never_recommended() -> None:
 
 
 def test_steps_tell_what_more_or_less_would_buy() -> None:
-    """The next of the front each way, with its figures, each trial once."""
+    """Each step is the next trial on the front in a direction, with its figures, listed once."""
     trials = [
         make_trial(0, 140, 0.11, 0.980),
         make_trial(1, 150, 0.08, 0.985),
@@ -270,12 +271,12 @@ def test_steps_tell_what_more_or_less_would_buy() -> None:
 
 
 def test_a_step_keeps_the_other_budgets_and_is_no_chance() -> None:
-    """What breaks another budget, or differs by less than the spread of a few runs, is no step."""
+    """A step breaks no other budget and differs by more than the spread of a few runs."""
     trials = [
         make_trial(0, 150, 0.100, 0.985),
-        make_trial(1, 153, 0.099, 0.985),  # 2 % more memory, 1 % less time: chance
-        make_trial(2, 200, 0.070, 0.940),  # faster, and looks wrong
-        make_trial(3, 320, 0.060, 0.990),  # faster, and too large
+        make_trial(1, 153, 0.099, 0.985),  # 2 % more memory, 1 % less time: noise
+        make_trial(2, 200, 0.070, 0.940),  # faster, with a too low agreement
+        make_trial(3, 320, 0.060, 0.990),  # faster, with too much memory
         make_trial(4, 290, 0.080, 0.990),
     ]
     budgets = Budgets(max_memory_bytes=300 * MIB)
@@ -286,7 +287,7 @@ def test_a_step_keeps_the_other_budgets_and_is_no_chance() -> None:
 
 
 def test_of_steps_as_far_the_cheapest_is_told() -> None:
-    """What takes a hair less memory and twice the time is no step that anybody would take."""
+    """A step that saves little memory and takes much more time is not suggested."""
     trials = [
         make_trial(0, 200, 0.325, 0.980),
         make_trial(1, 239, 0.699, 1.000),
@@ -298,7 +299,7 @@ def test_of_steps_as_far_the_cheapest_is_told() -> None:
 
 
 def test_an_agreement_that_nobody_knows_meets_no_least_one() -> None:
-    """Where the reference shows no foreground nothing fits, unless no agreement is asked for."""
+    """An unknown agreement fits only if the minimum is 0, as with a reference without foreground."""
     trials = [make_trial(0, 150, 0.1, None)]
     found = recommend(trials, Budgets())
     assert not found.fits
@@ -307,7 +308,7 @@ def test_an_agreement_that_nobody_knows_meets_no_least_one() -> None:
 
 
 def test_a_trial_reads_back_and_is_named_by_what_differs() -> None:
-    """Through JSON; a knob that the engine has not is not told."""
+    """A trial survives a JSON round trip, and its label omits knobs that the engine lacks."""
     trial = make_trial(3, 100, 0.1, 0.9, cpu_mem_arena=False, intra_op_threads=1)
     assert read_trial(trial.to_dict()) == trial
     names = ("engine", "cpu_mem_arena", "intra_op_threads", "network_size")

@@ -1,6 +1,6 @@
-"""What the recorded measurements must hold.
+"""Requirements on the recorded measurements.
 
-A figure that falls short when it is measured anew is seen.
+A new record that falls short of a requirement fails a test.
 """
 
 from __future__ import annotations
@@ -47,31 +47,31 @@ def test_int8_halves_the_time_in_openvino() -> None:
     [("openvino fp32", 0.005), ("ncnn fp32", 0.005), ("openvino bf16", 0.02), ("ncnn bf16", 0.02)],
 )
 def test_engines_agree_with_onnx_runtime(form: str, most: float) -> None:
-    """In the mean over the nine pictures."""
+    """The mean difference over the nine pictures is at most the limit."""
     assert ENGINES["agreement"][form]["with_onnxruntime_fp32"]["mae"] <= most
 
 
 def test_ours_agrees_with_rembgs_sessions() -> None:
-    """By 2 of 255, every model and engine that was run."""
+    """The difference is at most 2 of 255, for every model and engine that was run."""
     assert ENGINES["stock"]
     assert max(row["mae"] for row in ENGINES["stock"].values()) <= 2 / 255
 
 
 def test_memory_grows_with_the_square_of_the_networks_side() -> None:
-    """The article's "16 times": the fitted exponent is about two, in every engine."""
+    """The fitted exponent is about two in every engine, as in the article's "16 times"."""
     exponents = {name: way["exponent"] for name, way in ENGINES["sizes"].items()}
     assert all(1.8 <= exponent <= 2.2 for exponent in exponents.values()), exponents
 
 
 def test_isnet_in_bf16() -> None:
-    """At least 1.8 times as fast as ONNX Runtime's defaults, at most 0.55 of its peak."""
+    """It is at least 1.8 times as fast as ONNX Runtime's defaults, with at most 0.55 of the peak."""
     bf16, stock = ENGINES["isnet"]["openvino bf16"], ENGINES["isnet"]["onnxruntime"]
     assert stock["predict_p50_s"] >= 1.8 * bf16["predict_p50_s"]
     assert bf16["peak_mib"] <= 0.55 * stock["peak_mib"]
 
 
 def test_u2nets_size_in_bf16() -> None:
-    """At most 0.6 of the time and of the peak of ONNX Runtime's defaults."""
+    """It takes at most 0.6 of the time and of the peak of ONNX Runtime's defaults."""
     bf16, stock = ENGINES["u2net_like"]["openvino bf16"], ENGINES["u2net_like"]["onnxruntime"]
     assert bf16["predict_p50_s"] <= 0.6 * stock["predict_p50_s"]
     assert bf16["peak_mib"] <= 0.6 * stock["peak_mib"]
@@ -79,7 +79,7 @@ def test_u2nets_size_in_bf16() -> None:
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_int8_keeps_the_picture_with_avx2_only(engine: str, tmp_path: Path) -> None:
-    """As recorded, and as agreement.yaml has it, by which `precision auto` decides."""
+    """The record meets the limits and equals agreement.yaml, which `precision auto` uses."""
     found = newest("avx2-agreement")[engine]
     assert found["iou"] >= 0.97
     assert found["mae"] <= 0.012
@@ -89,7 +89,7 @@ def test_int8_keeps_the_picture_with_avx2_only(engine: str, tmp_path: Path) -> N
 
 
 def test_int8_is_faster_and_smaller_with_avx2_only() -> None:
-    """In OpenVINO, where it is timed."""
+    """int8 takes less time and memory in OpenVINO, the engine that was timed."""
     network = newest("avx2-agreement")["openvino_network"]
     assert network["int8"]["p50_s"] <= 0.7 * network["fp32"]["p50_s"]
     assert network["int8"]["process_peak_mib"] <= 0.8 * network["fp32"]["process_peak_mib"]

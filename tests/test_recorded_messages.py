@@ -1,4 +1,4 @@
-"""What the page says of every kind, in both languages, is what it said before messages were data."""
+"""The page's messages of every kind, in both languages, equal the recorded ones."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from rembg_tuner.settings.results import Failure
 from rembg_tuner.settings.settings import ENGINE_NAMES, KNOBS
 from rembg_tuner.web.locale.words import message_text
 
-RECORDED_LANGUAGES = ("en", "zh-CN")  # those of before; a new language has no record
+RECORDED_LANGUAGES = ("en", "zh-CN")  # the languages of the record; a new language has none
 RECORD = read_mapping(Path(__file__).with_name("recorded_messages.yaml"))
 
 
 def messages_of(said: Said) -> list[Any]:
-    """Return the messages of what was triggered."""
+    """Return the messages of a triggered error, failure or list."""
     if isinstance(said, list | tuple):
         return list(said)
     return [said.message if isinstance(said, TunerError | Failure) else said]
 
 
 def recorded(row: Any, language: str) -> list[str]:
-    """Return what a row of the record says in a language.
+    """Return the texts of a row of the record in a language.
 
-    The lists of all knobs and engines grow.
+    Placeholders stand for the lists of all knobs and engines, which grow.
     """
     found = row.get("now", {}).get(language, row[language])
     knobs = message_text(
@@ -44,7 +44,7 @@ def recorded(row: Any, language: str) -> list[str]:
 
 
 def test_the_record_is_of_every_trigger() -> None:
-    """More than fifty; a deliberate difference has its reason."""
+    """The record has more than fifty entries, and each deliberate difference has a reason."""
     assert RECORD.keys() == TRIGGERS.keys()
     assert len(RECORD) >= 50
     assert [name for name, row in RECORD.items() if ("now" in row) != ("why" in row)] == []  # type: ignore[operator]  # rows are mappings
@@ -54,7 +54,7 @@ def test_the_record_is_of_every_trigger() -> None:
 def test_the_page_says_what_it_said(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Triggered, and rendered for a reader of the page."""
+    """Each message is triggered and rendered for a reader of the page."""
     monkeypatch.setenv("REMBG_HOME", str(tmp_path))
     monkeypatch.delenv("U2NET_HOME", raising=False)
     said = messages_of(TRIGGERS[name](tmp_path))

@@ -1,4 +1,4 @@
-"""What Pillow says of a damaged picture in engine rembg."""
+"""Pillow's errors for a damaged picture in engine rembg."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rembg_tuner.engines.rembg import RembgEngine
 
 
 def _engine(fault: Exception | None = None) -> RembgEngine:
-    """Make the engine with a stand-in for rembg that decodes, or raises this."""
+    """Create the engine with a replacement for rembg that decodes, or raises an error."""
 
     def remove(picture: bytes, **_: Any) -> bytes:
         if fault is not None:
@@ -30,7 +30,7 @@ def _engine(fault: Exception | None = None) -> RembgEngine:
 
 
 def test_an_avif_that_was_cut_is_refused_in_a_sentence() -> None:
-    """Pillow's reader of AVIF raises SyntaxError."""
+    """Pillow's AVIF reader raises SyntaxError, which becomes a PictureError."""
     file = io.BytesIO()
     Image.effect_noise((96, 64), 90).convert("RGB").save(file, "AVIF", quality=95)
     with pytest.raises(PictureError, match="rembg cannot cut this picture out"):

@@ -1,4 +1,4 @@
-"""The report: it needs nothing else, takes nothing for markup, and reads back."""
+"""The report: it is self-contained, escapes all text, and reads back."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DATA = ReportData(
 
 @pytest.fixture
 def trials() -> list[Trial]:
-    """Two on the front, one that the second dominates, one that may be unstable, one that failed."""
+    """Two on the front, one dominated by the second, one possibly unstable, one failed."""
     first = replace(make_trial(0, 100, 0.3, 0.95), boundary_f=0.96)
     unstable = replace(make_trial(3, 90, 0.4, 0.99), spread=0.2, time_low_s=0.3, time_high_s=0.7)
     failed = Trial(number=4, settings=Settings(), failure=quoted(HOSTILE), failure_kind="crash")
@@ -51,28 +51,28 @@ def trials() -> list[Trial]:
 
 
 def page_of(folder: Path, trials: list[Trial], data: ReportData = DATA) -> str:
-    """Write a report and read its page."""
+    """Write a report and return its page."""
     write_report(folder, trials, data)
     return (folder / HTML_FILE).read_text(encoding="utf-8")
 
 
 def test_three_files_and_nothing_else(tmp_path: Path, trials: list[Trial]) -> None:
-    """No temporary name is left."""
+    """No temporary file is left."""
     written = write_report(tmp_path, trials, DATA)
     assert written == [tmp_path / name for name in (HTML_FILE, CSV_FILE, JSON_FILE)]
     assert sorted(tmp_path.iterdir()) == sorted(written)
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, trials: list[Trial]) -> None:
-    """The system's own, which the caller tells."""
+    """The error is the system's, and the caller reports it."""
     with pytest.raises(FileNotFoundError):
         write_report(tmp_path / "none", trials, DATA)
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path, trials: list[Trial]) -> None:
-    """No address, no script or style from elsewhere.
+    """The page refers to no address and loads no script or style.
 
-    A point for each measured trial, a row for each.
+    It has a point for each measured trial, and a row for each trial.
     """
     page = page_of(tmp_path, trials)
     assert "http://" not in page
@@ -87,7 +87,7 @@ def test_the_page_needs_nothing_else(tmp_path: Path, trials: list[Trial]) -> Non
 
 
 def test_what_was_said_is_no_markup(tmp_path: Path, trials: list[Trial]) -> None:
-    """Titles, reasons, sentences and the machine's names are shown as they are."""
+    """Titles, reasons, sentences and machine names are escaped."""
     data = replace(
         DATA, title=HOSTILE, recommendation=HOSTILE, how=[HOSTILE], environment={HOSTILE: HOSTILE}
     )
@@ -98,7 +98,7 @@ def test_what_was_said_is_no_markup(tmp_path: Path, trials: list[Trial]) -> None
 
 
 def test_thumbnails_lie_in_the_page(tmp_path: Path, trials: list[Trial]) -> None:
-    """One that is gone is left out."""
+    """Thumbnails are embedded, and a missing one is omitted."""
     file = tmp_path / "a.webp"
     file.write_bytes(b"made up")
     pictures = tuple(
@@ -113,7 +113,7 @@ def test_thumbnails_lie_in_the_page(tmp_path: Path, trials: list[Trial]) -> None
 
 
 def test_csv_reads_back(trials: list[Trial]) -> None:
-    """A row a trial, every knob and figure; lines end as RFC 4180 has it."""
+    """Each trial is a row with every knob and figure; lines end as in RFC 4180."""
     text = write_csv(trials, DATA)
     assert text.count("\r\n") == len(trials) + 1
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
@@ -125,7 +125,7 @@ def test_csv_reads_back(trials: list[Trial]) -> None:
 
 
 def test_json_reads_back(tmp_path: Path, trials: list[Trial]) -> None:
-    """Equal trials, and the data beside them."""
+    """The trials read back equal, together with the data of the report."""
     write_report(tmp_path, trials, DATA)
     content = json.loads((tmp_path / JSON_FILE).read_text(encoding="utf-8"))
     assert [read_trial(one) for one in content["trials"]] == trials
@@ -138,9 +138,9 @@ def test_json_reads_back(tmp_path: Path, trials: list[Trial]) -> None:
 def test_what_misses_the_budgets_is_never_called_recommended(
     tmp_path: Path, trials: list[Trial]
 ) -> None:
-    """In none of the three files, nor marked in the table or the plot.
+    """No file, table or plot marks a setting as recommended.
 
-    The nearest is, with what it misses.
+    The nearest setting is marked, with the budgets that it misses.
     """
     misses = ("peak 100 MiB of 50 MiB allowed", "time 300 ms of 10 ms allowed")
     data = replace(DATA, recommendation="Nothing fits.", chosen=None, nearest=0, misses=misses)
@@ -157,7 +157,7 @@ def test_what_misses_the_budgets_is_never_called_recommended(
 
 
 def test_the_recommended_one_is_said_to_be(tmp_path: Path, trials: list[Trial]) -> None:
-    """In words, by its number."""
+    """The recommended trial is marked in words, in the row of its number."""
     page = page_of(tmp_path, trials)
     assert re.search(
         r'id="trial-1" class="chosen"><td>1</td>.*?<span class="choice">recommended<', page
@@ -168,12 +168,12 @@ def test_the_recommended_one_is_said_to_be(tmp_path: Path, trials: list[Trial]) 
 
 
 def test_no_trials_is_a_report_too(tmp_path: Path) -> None:
-    """It says that nothing was measured."""
+    """The page says that nothing was measured."""
     assert "nothing was measured" in page_of(tmp_path, [], replace(DATA, chosen=None))
 
 
 def test_names_are_shown_escaped_and_are_no_formula(tmp_path: Path) -> None:
-    """Bytes that are not UTF-8 and direction marks are escapes; a spreadsheet computes nothing."""
+    """Bytes that are not UTF-8 and direction marks are escaped; text is no spreadsheet formula."""
     thumbnail = tmp_path / "thumbnail.webp"
     thumbnail.write_bytes(b"RIFF")
     part = PictureTrial(input="f/\udce9\u202e.jpg", thumbnail=str(thumbnail), times_s=(0.3,))
@@ -196,7 +196,7 @@ def test_names_are_shown_escaped_and_are_no_formula(tmp_path: Path) -> None:
 
 
 def test_a_pages_report_names_no_place_of_the_server(tmp_path: Path) -> None:
-    """Pictures, cut-outs and reasons: by name only, in all three files."""
+    """Pictures, cut-outs and reasons appear by name only in all three files."""
     trial = make_trial(0, 100, 0.1, 0.99)
     place = tmp_path / "page" / "ab12"
     pictures = tuple(

@@ -1,4 +1,4 @@
-"""What a setting means on a machine, and what is wrong with it there."""
+"""The resolution of settings on a machine, and the check of what the machine supports."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 def test_what_is_the_same_here_has_one_worker(
     precisions: frozenset[str], engine: Any, precision: Any, network_size: int, threads: int
 ) -> None:
-    """`auto` and what it means, 0 and the own size, 0 and the CPUs; what was asked stays."""
+    """`auto`, 0 threads and size 0 share a worker with the values that they resolve to.
+
+    The requested settings are kept.
+    """
     machine = make_machine(
         precisions=precisions,
         int8_models=INT8_OF_U2NETP,
@@ -62,7 +65,7 @@ def test_what_is_the_same_here_has_one_worker(
 
 
 def test_a_memory_pattern_that_parallel_mode_has_not_is_no_difference() -> None:
-    """It is one worker and one measurement, and asking for one is told."""
+    """Parallel mode ignores mem_pattern: the worker is the same, and a note reports it."""
     machine = make_machine()
     without = Settings(engine="onnxruntime", execution_mode="parallel", mem_pattern=False)
     found, plain = (resolve(one, machine) for one in (replace(without, mem_pattern=True), without))
@@ -75,7 +78,7 @@ def test_a_memory_pattern_that_parallel_mode_has_not_is_no_difference() -> None:
 
 
 def test_a_file_of_ones_own_is_not_for_the_stock_pipeline() -> None:
-    """A sweep leaves it out; a run ends in a Failure, as where a file is missing."""
+    """The stock pipeline does not run a user's file; the refusal counts as a missing model."""
     refused = check(Settings(engine="rembg", model="/models/own.onnx"), make_machine())
     assert [(one.knob, one.missing) for one in refused] == [("model", "model")]
     assert check(Settings(engine="openvino", model="/models/own.onnx"), make_machine()) == ()
@@ -83,7 +86,7 @@ def test_a_file_of_ones_own_is_not_for_the_stock_pipeline() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x89PNG\r\n", bytes(range(256)) * 4])
 def test_what_is_no_model_is_left_to_the_engine(tmp_path: Path, content: bytes) -> None:
-    """It is not told as a model that leaves its input size open."""
+    """A file that is not a model is not reported as a model with an open input size."""
     path = tmp_path / "own.onnx"
     path.write_bytes(content)
     for engine in ("onnxruntime", "openvino", "ncnn"):
@@ -94,7 +97,7 @@ def test_what_is_no_model_is_left_to_the_engine(tmp_path: Path, content: bytes) 
 
 
 def test_another_file_with_the_old_ones_time_is_another(tmp_path: Path) -> None:
-    """As a copy that keeps times leaves it; and one file has one key, however it is named."""
+    """A replaced file with the old modification time gets a new key; the key ignores the path's form."""
     path = tmp_path / "own.onnx"
     path.write_bytes(b"nonsense")
     asked = Settings(model=str(path), engine="openvino")
@@ -107,7 +110,7 @@ def test_another_file_with_the_old_ones_time_is_another(tmp_path: Path) -> None:
     after = resolve(asked, read_machine())
     assert before.worker_key != after.worker_key
     assert digest != after.model.sha256
-    with pytest.raises(OSError, match=r"own\.onnx"):  # the file that was meant is gone
+    with pytest.raises(OSError, match=r"own\.onnx"):  # the file that was resolved has been replaced
         assert late.sha256
     same = replace(asked, model=str(tmp_path / "x" / ".." / "own.onnx"))
     (tmp_path / "x").mkdir()
@@ -115,9 +118,9 @@ def test_another_file_with_the_old_ones_time_is_another(tmp_path: Path) -> None:
 
 
 def test_this_machine_is_read() -> None:
-    """The model that comes along is there, with its hash.
+    """The embedded model is found with its hash.
 
-    The versions are those of the packages.
+    The measurement key contains the packages' versions.
     """
     machine = read_machine()
     found = resolve(Settings(engine="onnxruntime"), machine)
@@ -137,7 +140,7 @@ UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 
 
 def of_a_setting() -> st.SearchStrategy[Settings]:
-    """Draw settings whose values alone are allowed, whether or not they go together."""
+    """Draw settings of valid values that may conflict with each other."""
     drawn: dict[str, st.SearchStrategy[Any]] = {
         "model": st.sampled_from([*FILES, "absent"]),
         "engine": st.sampled_from(list(ENGINES)),
@@ -157,7 +160,7 @@ def of_a_setting() -> st.SearchStrategy[Settings]:
 
 
 def mended(asked: Settings, machine: Machine) -> Settings:
-    """Put defaults in the place of what is refused, until nothing is."""
+    """Replace refused values by defaults until no value is refused."""
     while refused := check(asked, machine):
         name = "focus" if refused[0].reason.code == "focus_box_missing" else refused[0].knob
         value = machine.best_engine if name == "engine" else default_of(name)
@@ -169,7 +172,7 @@ def mended(asked: Settings, machine: Machine) -> Settings:
 @UNHURRIED
 @given(of_a_setting(), st.sampled_from(MACHINES))
 def test_what_is_not_refused_resolves_and_stays_resolved(asked: Settings, machine: Machine) -> None:
-    """With no value left open; resolving it again changes nothing.
+    """No value is left open, and resolving again changes nothing.
 
     Every refusal names a knob and its value.
     """
@@ -198,7 +201,10 @@ def test_what_is_not_refused_resolves_and_stays_resolved(asked: Settings, machin
 def test_workers_are_shared_exactly_where_everything_resolved_is_equal(
     one: Settings, other: Settings, machine: Machine
 ) -> None:
-    """What a session holds; the deadline, the memory limit, the size of the result and focus are no part of it."""
+    """Workers are shared if and only if all that a session depends on is equal.
+
+    Timeout, memory limit, size of the result and focus are not part of the key.
+    """
     machine = replace(machine, find=found_files(machine))
     one, other = mended(one, machine), mended(other, machine)
     a, b = resolve(one, machine), resolve(other, machine)
@@ -230,7 +236,7 @@ def test_workers_are_shared_exactly_where_everything_resolved_is_equal(
 
 
 def found_files(machine: Machine) -> Callable[[str, str | None], ModelFile]:
-    """Return what finds a machine's files, with their own sizes; one model is not there."""
+    """Return a function that finds a machine's files with their sizes; one model is missing."""
 
     def find(model: str, int8_for: str | None) -> ModelFile:
         if model not in FILES:
@@ -247,9 +253,9 @@ def found_files(machine: Machine) -> Callable[[str, str | None], ModelFile]:
 def test_a_format_is_refused_with_advice_that_holds(
     machine: Machine, engine: str, name: Any
 ) -> None:
-    """`auto` never is, since it means what can be had.
+    """`auto` and fp32 are never refused.
 
-    Where fp32 is advised, fp32 is not refused itself.
+    `auto` resolves to an available format, and refusals may advise fp32.
     """
     refused = check(Settings(engine=engine, precision=name), machine)
     assert not (refused and name in ("auto", "fp32"))
@@ -258,9 +264,9 @@ def test_a_format_is_refused_with_advice_that_holds(
 def test_auto_stays_what_it_is_in_a_slot_that_has_its_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For the length of a sweep, a batch, a stress test.
+    """A runner with a fixed machine keeps the resolution of `auto`, as in a sweep or a batch.
 
-    A page's slot sees what was measured meanwhile.
+    A runner without one, as in a slot of the page, reads new measurements.
     """
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path))
     here, auto = read_machine(), Settings(engine="openvino", precision="auto")
@@ -275,7 +281,7 @@ def test_auto_stays_what_it_is_in_a_slot_that_has_its_machine(
         assert free.worker_key_of(Settings(engine="openvino", provider="cuda")) is None
 
 
-# Where settings are decided upon besides `check` no more.
+# Former names of code that decided about settings outside `check`.
 REMOVED = (
     "foreign_text",
     "unnative_text",
@@ -295,13 +301,13 @@ REMOVED = (
 
 
 def test_knobs_that_the_engine_lacks_have_one_reason() -> None:
-    """What they need beside them is not told of an engine that does not have them."""
+    """A knob that the engine lacks has one reason; its other requirements are not reported."""
     asked = Settings(engine="openvino", inter_op_threads=2, arena_shrink=True, cpu_mem_arena=False)
     assert {refusal.reason.code for refusal in check(asked, None)} == {"knob_unhonoured"}
 
 
 def test_no_engine_is_offered_where_none_is_installed() -> None:
-    """Only how to install the one that was asked for."""
+    """The refusal only explains how to install the requested engine."""
     [refusal] = [
         one
         for one in check(Settings(engine="ncnn"), make_machine(engines=()))
@@ -313,7 +319,7 @@ def test_no_engine_is_offered_where_none_is_installed() -> None:
 
 
 def test_nothing_else_decides_what_is_possible() -> None:
-    """The functions that did are gone, in every module."""
+    """The former functions are absent from every module."""
     package = Path(rembg_tuner.__file__).parent
     for path in package.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
