@@ -299,7 +299,7 @@ def test_of_steps_as_far_the_cheapest_is_told() -> None:
 
 
 def test_an_agreement_that_nobody_knows_meets_no_least_one() -> None:
-    """An unknown agreement fits only if the minimum is 0, as with a reference without foreground."""
+    """An unknown agreement, as of a reference without foreground, fits only a minimum of 0."""
     trials = [make_trial(0, 150, 0.1, None)]
     found = recommend(trials, Budgets())
     assert not found.fits

@@ -39,6 +39,6 @@ def test_an_avif_that_was_cut_is_refused_in_a_sentence() -> None:
 
 @pytest.mark.parametrize("fault", [EOFError("no more"), struct.error("unpack requires 4 bytes")])
 def test_pillows_other_faults_are_told_of_the_picture(fault: Exception) -> None:
-    """They are no faults of this program."""
+    """Pillow's other errors are reported as errors of the picture."""
     with pytest.raises(PictureError, match="rembg cannot cut this picture out"):
         _engine(fault).remove_background(b"", 0)

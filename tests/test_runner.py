@@ -1,4 +1,4 @@
-"""Real worker processes: what a run tells, and what is left when one goes wrong."""
+"""Real worker processes: the results of a run, and the cleanup after a failure."""
 
 from __future__ import annotations
 
@@ -49,40 +49,40 @@ MODEL = ROOT / "rembg_tuner" / "models" / "u2netp.onnx"
 HOSTILE = Path(__file__).with_name("hostile.py")
 ONNX_RUNTIME = Settings(engine="onnxruntime")
 OPENVINO = Settings(engine="openvino")
-QUICK = Settings(engine="openvino", network_size=64)  # for what has nothing to do with the network
+QUICK = Settings(engine="openvino", network_size=64)  # for tests that do not depend on the network
 SLOW = {  # seconds in the network on two cores, without the arena's gigabytes
     "onnxruntime": Settings(
         engine="onnxruntime", network_size=512, cpu_mem_arena=False, mem_pattern=False
     ),
     "openvino": Settings(engine="openvino", network_size=512),
 }
-LATENESS_S = 0.5  # what DESIGN.md allows a deadline, a limit or a cancel to be late
+LATENESS_S = 0.5  # the maximum delay that DESIGN.md allows for a deadline, a limit or a cancel
 OVERHEAD_BYTES = 90 * MIB
 
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Runner]:
-    """Give a runner whose worker stays warm between tests."""
+    """Create a runner whose worker stays warm between tests."""
     with Runner() as one:
         yield one
 
 
 class HostileRunner(Runner):
-    """A runner whose workers go wrong where they are told to; see hostile.py."""
+    """A runner whose workers fail on request; see hostile.py."""
 
     def __init__(self, python: Path) -> None:
-        """Start workers by a script that takes Python's place."""
+        """Start workers with a script in place of Python."""
         super().__init__()
         self._python = python
 
     def run(self, *arguments: Any, **more: Any) -> Result | Failure:
-        """Run with the script in Python's place."""
+        """Run with the script in place of Python."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "executable", str(self._python))
             return super().run(*arguments, **more)
 
     def run_together(self, *arguments: Any, **more: Any) -> list[Result | Failure]:
-        """Run with the script in Python's place."""
+        """Run with the script in place of Python."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "executable", str(self._python))
             return super().run_together(*arguments, **more)
@@ -90,7 +90,7 @@ class HostileRunner(Runner):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    """Give a runner whose workers go wrong where they are told to."""
+    """Create a runner whose workers fail on request."""
     python = tmp_path_factory.mktemp("hostile") / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HOSTILE}" "$@"\n', encoding="utf-8")
     python.chmod(0o755)
@@ -99,23 +99,23 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
 
 
 def job_in(folder: Path, picture: Path = ASTRONAUT, **more: object) -> Job:
-    """Describe a run that writes to a folder."""
+    """Return a job that writes to a folder."""
     return Job(input=str(picture), output=str(folder / "out.png"), **more)  # type: ignore[arg-type]
 
 
 def told(folder: Path, name: str) -> Path:
-    """Give a picture whose name tells the hostile worker what to do."""
+    """Copy a picture to a name that tells the hostile worker what to do."""
     return Path(shutil.copy(ASTRONAUT, folder / f"{name}.png"))
 
 
 def succeeded(outcome: Result | Failure) -> Result:
-    """Give an outcome that must be a Result."""
+    """Return an outcome that must be a Result."""
     assert isinstance(outcome, Result), outcome
     return outcome
 
 
 def failed(outcome: Result | Failure, kind: str) -> Failure:
-    """Give an outcome that must be a Failure of a kind, told in one line."""
+    """Return an outcome that must be a Failure of a kind, with a message of one line."""
     assert isinstance(outcome, Failure), "the run went through"
     assert outcome.kind == kind, outcome.message
     assert len(str(outcome.message)) > 15
@@ -125,14 +125,14 @@ def failed(outcome: Result | Failure, kind: str) -> Failure:
 
 
 def worker_of(runner: Runner) -> int:
-    """Give the warm worker's process id; there must be one."""
+    """Return the process ID of the warm worker, which must exist."""
     pid = runner.worker_pid
     assert pid is not None
     return pid
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process is there and no zombie."""
+    """Return whether a process exists and is not a zombie."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -140,7 +140,7 @@ def is_running(pid: int) -> bool:
 
 
 def ends_within(pid: int, seconds: float) -> bool:
-    """Wait for a process to end."""
+    """Wait for a process to end, and return whether it did."""
     end = time.perf_counter() + seconds
     while is_running(pid) and time.perf_counter() < end:
         time.sleep(0.02)
@@ -148,7 +148,7 @@ def ends_within(pid: int, seconds: float) -> bool:
 
 
 def once_in(stage: str, action: Callable[[], object]) -> Callable[[Progress], None]:
-    """Make an `on_progress` that does something once, when a run is in a stage."""
+    """Return an `on_progress` that calls a function once, when a run is in a stage."""
     done: list[str] = []
 
     def on_progress(progress: Progress) -> None:
@@ -160,10 +160,10 @@ def once_in(stage: str, action: Callable[[], object]) -> Callable[[Progress], No
 
 
 class Canceller:
-    """Cancels a run from another thread, once it is in a stage; remembers when."""
+    """Cancels a run from another thread once it is in a stage, and records the time."""
 
     def __init__(self, runner: Runner, stage: str, *, delay_s: float) -> None:
-        """Wait `delay_s` after the stage began, so that it is well under way."""
+        """Start a thread that cancels `delay_s` after the stage has begun."""
         self.cancelled_at: float | None = None
         self._runner, self._delay_s = runner, delay_s
         self._begun = threading.Event()
@@ -179,7 +179,7 @@ class Canceller:
             self._runner.cancel()
 
     def latency_s(self) -> float:
-        """Give the seconds from the cancel to now."""
+        """Return the seconds since the cancel."""
         now = time.perf_counter()
         self._thread.join()
         assert self.cancelled_at is not None
@@ -188,7 +188,7 @@ class Canceller:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a 24 MP picture with grain, which takes long to write."""
+    """Create a 24 MP picture with grain, which takes long to write."""
     tile = np.asarray(Image.open(ASTRONAUT).convert("RGB"))
     pixels = np.tile(tile, (8, 12, 1))
     grain = np.random.default_rng(1).integers(0, 24, pixels.shape, dtype=np.uint8)
@@ -202,7 +202,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("settings", [ONNX_RUNTIME, OPENVINO], ids=["onnxruntime", "openvino"])
 def test_a_result_is_complete_and_adds_up(settings: Settings, tmp_path: Path) -> None:
-    """Every field is there and plausible; stages sum to the total; it goes through JSON."""
+    """Every field is present and plausible, stages sum to the total, and JSON has all fields."""
     with Runner() as runner:
         result = succeeded(
             runner.run(
@@ -217,7 +217,7 @@ def test_a_result_is_complete_and_adds_up(settings: Settings, tmp_path: Path) ->
     assert sum(result.stages_s.values()) == pytest.approx(result.total_s, rel=0.05, abs=0.03)
     assert 0.02 <= result.start_s <= 20
     assert 0 < result.load_s <= 20
-    # 40 GFLOP take longer on any CPU; wall time is no measure, since a busy machine makes it long
+    # 40 GFLOP take longer on any CPU; wall time is not checked, because a busy machine extends it
     assert 0.02 <= result.cpu_s <= 20
     assert result.baseline_rss_bytes is not None
     assert result.load_peak_rss_bytes is not None
@@ -249,9 +249,9 @@ def test_a_result_is_complete_and_adds_up(settings: Settings, tmp_path: Path) ->
 
 
 def test_a_warm_worker_is_kept_while_no_session_setting_changes(tmp_path: Path) -> None:
-    """Another picture, max_side or timeout_s keeps the worker and counts on.
+    """Another picture, max_side or timeout_s keeps the worker and its run count.
 
-    Another session does not.
+    Other settings of the session start a new worker.
     """
     with Runner() as runner:
         assert runner.worker_pid is None
@@ -277,7 +277,7 @@ def test_a_warm_worker_is_kept_while_no_session_setting_changes(tmp_path: Path) 
 
 
 def test_arena_shrink_is_honoured_by_a_warm_worker_too(tmp_path: Path) -> None:
-    """What was asked and what was done are the same, whichever run asked first."""
+    """The effective value equals the requested one, whichever run came first."""
     with Runner() as runner:
         kept = succeeded(runner.run(job_in(tmp_path), ONNX_RUNTIME))
         shrunk = succeeded(
@@ -291,7 +291,7 @@ def test_arena_shrink_is_honoured_by_a_warm_worker_too(tmp_path: Path) -> None:
 
 
 def test_every_stage_is_told_as_it_begins(runner: Runner, tmp_path: Path) -> None:
-    """Progress names the stages in their order, with readings, however short they are."""
+    """Progress reports the stages in order, with memory samples, even for short stages."""
     seen: list[Progress] = []
     result = succeeded(runner.run(job_in(tmp_path), QUICK, on_progress=seen.append))
     order = list(dict.fromkeys(progress.stage for progress in seen))
@@ -305,9 +305,9 @@ def test_every_stage_is_told_as_it_begins(runner: Runner, tmp_path: Path) -> Non
 
 
 def test_previews_are_written_when_asked(runner: Runner, tmp_path: Path) -> None:
-    """The cut-out's and the picture's previews are at most 1600 px and upright.
+    """The previews of cut-out and picture are upright and at most 1600 px.
 
-    The result names them.
+    The result contains their paths.
     """
     Image.fromarray(np.full((900, 2000, 3), 90, np.uint8)).save(
         tmp_path / "wide.jpg", exif=_turned_exif()
@@ -323,14 +323,14 @@ def test_previews_are_written_when_asked(runner: Runner, tmp_path: Path) -> None
 
 
 def _turned_exif() -> Image.Exif:
-    """Make an EXIF block that says: turn by 90 degrees."""
+    """Create an EXIF block with a rotation by 90 degrees."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return exif
 
 
 def test_a_run_after_a_heavier_one_reads_its_own_peak(hostile: Runner, tmp_path: Path) -> None:
-    """200 MiB that one run touched are in its peak, and not in the next one's."""
+    """200 MiB used by one run are in its peak, and not in the peak of the next run."""
     plain = [succeeded(hostile.run(job_in(tmp_path), OPENVINO)) for _ in range(2)][-1]
     heavy = succeeded(hostile.run(job_in(tmp_path, told(tmp_path, "heavy")), OPENVINO))
     after = succeeded(hostile.run(job_in(tmp_path), OPENVINO))
@@ -342,7 +342,7 @@ def test_a_run_after_a_heavier_one_reads_its_own_peak(hostile: Runner, tmp_path:
 
 
 def test_a_parents_memory_does_not_show_in_the_worker(tmp_path: Path) -> None:
-    """A worker started by a parent that holds 300 MiB has the same small baseline."""
+    """A worker of a parent process that uses 300 MiB has the same small baseline."""
     held = np.ones(300 * MIB, np.uint8)
     with Runner() as runner:
         result = succeeded(runner.run(job_in(tmp_path), OPENVINO))
@@ -354,7 +354,7 @@ def test_a_parents_memory_does_not_show_in_the_worker(tmp_path: Path) -> None:
 
 
 def test_a_run_that_sleeps_50_ms_takes_50_ms(hostile: Runner, tmp_path: Path) -> None:
-    """From the request sent to the file renamed, with nothing of the worker's start in it."""
+    """The total lasts from the request to the renamed file, without the worker's start."""
     job = job_in(tmp_path, told(tmp_path, "nap"))
     totals = [succeeded(hostile.run(job, QUICK)).total_s for _ in range(3)]
     assert min(totals) >= 0.05
@@ -362,7 +362,7 @@ def test_a_run_that_sleeps_50_ms_takes_50_ms(hostile: Runner, tmp_path: Path) ->
 
 
 def test_a_sampled_peak_is_called_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where /proc does not give the peak, the highest sample stands for it and says so."""
+    """Without a peak from /proc, the highest sample is used and reported as sampled."""
     monkeypatch.setattr(Meter, "_can_reset", lambda _self: False)
     with Runner() as runner:
         result = succeeded(runner.run(job_in(tmp_path), ONNX_RUNTIME))
@@ -380,7 +380,7 @@ def test_a_sampled_peak_is_called_sampled(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_deadline_is_kept_within_half_a_second(
     timeout_s: float, tmp_path: Path, runner: Runner
 ) -> None:
-    """The run is ended, its process is gone, and the next run works."""
+    """The run fails, its process has ended, and the next run succeeds."""
     slow = SLOW["onnxruntime"]
     succeeded(runner.run(job_in(tmp_path), slow))
     (tmp_path / "out.png").unlink()
@@ -398,7 +398,7 @@ def test_a_deadline_is_kept_within_half_a_second(
 
 @pytest.mark.parametrize("when", ["idle", "running"])
 def test_a_stopped_worker_meets_its_deadline(when: str, tmp_path: Path) -> None:
-    """SIGSTOP leaves a process that answers nothing; it is ended all the same."""
+    """A process stopped by SIGSTOP, which does not respond, is terminated."""
     settings = replace(QUICK, timeout_s=0.5)
     with Runner() as runner:
         succeeded(runner.run(job_in(tmp_path), settings))
@@ -425,7 +425,7 @@ def test_a_memory_limit_is_kept(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """A worker over its limit is ended at once and the limit is named; the next run works."""
+    """A worker above its limit is terminated, the error names it, and the next run succeeds."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("no-history")))
     limited = Settings(engine="onnxruntime", memory_limit_bytes=150 * MIB)
     over_at: list[float] = []
@@ -438,7 +438,7 @@ def test_a_memory_limit_is_kept(
         if state == "warm":
             succeeded(runner.run(job_in(tmp_path), ONNX_RUNTIME))
             (tmp_path / "out.png").unlink()
-            (user_cache_folder() / "measurements.sqlite").unlink()  # it would be refused beforehand
+            (user_cache_folder() / "measurements.sqlite").unlink()  # else the run is refused
         failure = failed(runner.run(job_in(tmp_path), limited, on_progress=watch), "out_of_memory")
         assert time.perf_counter() - over_at[0] <= LATENESS_S
         assert "150 MiB" in str(failure.message)
@@ -450,7 +450,7 @@ def test_a_memory_limit_is_kept(
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_a_cancel_keeps_the_worker_where_the_engine_can_stop(engine: str, tmp_path: Path) -> None:
-    """The run ends soon, the CPU is idle after, the same worker does the next run, and does it right."""
+    """The run ends soon, the CPU is idle, and the worker repeats the run with equal output."""
     slow = SLOW[engine]
     with Runner() as runner:
         succeeded(runner.run(job_in(tmp_path), slow))
@@ -479,7 +479,7 @@ def test_a_cancel_keeps_the_worker_where_the_engine_can_stop(engine: str, tmp_pa
 def test_a_cancel_while_writing_leaves_nothing_behind(
     runner: Runner, tmp_path: Path, large: Path
 ) -> None:
-    """The encoder gives up, no file and no part of one is left, and the worker is kept."""
+    """Encoding stops, no full or partial file is left, and the worker is kept."""
     succeeded(runner.run(job_in(tmp_path), QUICK))
     (tmp_path / "out.png").unlink()
     pid = worker_of(runner)
@@ -494,7 +494,7 @@ def test_a_cancel_while_writing_leaves_nothing_behind(
 
 
 def test_a_cancel_while_the_model_loads_ends_the_worker(tmp_path: Path) -> None:
-    """Nothing can stop a load but the end of its process; the next run works."""
+    """Loading can only be stopped by ending the process; the next run succeeds."""
     with Runner() as runner:
         canceller = Canceller(runner, "start", delay_s=0.0)
         failed(
@@ -507,7 +507,7 @@ def test_a_cancel_while_the_model_loads_ends_the_worker(tmp_path: Path) -> None:
 
 
 def test_a_cancel_when_nothing_runs_does_nothing(runner: Runner, tmp_path: Path) -> None:
-    """The next run is not the one that was meant."""
+    """A cancel without a run does not affect the next run."""
     runner.cancel()
     succeeded(runner.run(job_in(tmp_path), QUICK))
 
@@ -516,7 +516,7 @@ def test_a_cancel_when_nothing_runs_does_nothing(runner: Runner, tmp_path: Path)
 def test_a_worker_ended_while_writing_leaves_nothing_behind(
     number: signal.Signals, tmp_path: Path, large: Path
 ) -> None:
-    """Whoever ended it, no file and no part of one is left."""
+    """No full or partial file is left, whichever signal was sent."""
     hurried = Settings(engine="openvino", network_size=64, timeout_s=2.0)
     with Runner() as runner:
         outcome = runner.run(
@@ -529,7 +529,7 @@ def test_a_worker_ended_while_writing_leaves_nothing_behind(
 
 
 def _send_when_writing(runner: Runner, folder: Path, number: signal.Signals) -> None:
-    """Send a signal to the worker once its output has begun under its temporary name."""
+    """Send a signal to the worker once its temporary output file exists."""
     end = time.perf_counter() + 1.0
     while not list(folder.iterdir()) and time.perf_counter() < end:
         time.sleep(0.005)
@@ -540,7 +540,7 @@ def _send_when_writing(runner: Runner, folder: Path, number: signal.Signals) -> 
 def test_a_worker_ended_while_writing_leaves_nothing_behind_beside_a_warm_one(
     tmp_path: Path, large: Path
 ) -> None:
-    """What it had begun is removed whenever it is dead, whoever else lives on."""
+    """The partial file of a dead worker is removed while another worker is alive."""
     folder = tmp_path / "out"
     folder.mkdir()
     with Runner(warm_bytes=2**40) as runner:
@@ -559,7 +559,7 @@ def test_a_worker_ended_while_writing_leaves_nothing_behind_beside_a_warm_one(
 
 
 def test_a_deadline_of_several_pictures_says_whose_it_is(tmp_path: Path) -> None:
-    """It is each picture's, and together they have the sum."""
+    """The deadline applies to each picture, and a group has the sum."""
     hurried = replace(QUICK, batch_size=2, timeout_s=0.1)
     jobs = [Job(input=str(ASTRONAUT), output=str(tmp_path / f"{i}.png")) for i in range(2)]
     with Runner() as runner:
@@ -582,7 +582,7 @@ def test_a_deadline_of_several_pictures_says_whose_it_is(tmp_path: Path) -> None
 
 
 def test_figures_of_pictures_read_ahead_add_up(tmp_path: Path) -> None:
-    """Stages sum to the total; the peak that reading ahead adds to is not kept as the setting's."""
+    """Stages sum to the total, and a peak that includes reading ahead is not recorded."""
     jobs = [Job(input=str(ASTRONAUT), output=str(tmp_path / f"{i}.png")) for i in range(3)]
     with Runner() as runner:
         came = runner.run_together(jobs[:1], QUICK)
@@ -606,7 +606,7 @@ def test_figures_of_pictures_read_ahead_add_up(tmp_path: Path) -> None:
 def test_a_crash_while_reading_ahead_is_no_fault_of_the_picture_that_is_written(
     hostile: Runner, tmp_path: Path, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another worker writes it with nothing beside, and the next picture has its own turn."""
+    """Another worker writes the picture without reading ahead, and the next picture succeeds."""
     out, scaled = tmp_path / "out", replace(QUICK, max_side=1500)
     out.mkdir()
     hostile.close()
@@ -625,7 +625,7 @@ def test_a_crash_while_reading_ahead_is_no_fault_of_the_picture_that_is_written(
 
 
 def test_a_cancel_ends_the_writing_and_the_reading_ahead(tmp_path: Path, large: Path) -> None:
-    """In time; no file is left, and the same worker does the next run."""
+    """The run ends in time, no file is left, and the same worker does the next run."""
     following = [Job(input=str(large), output=str(tmp_path / f"{i}.png")) for i in range(8)]
     with Runner() as runner:
         succeeded(runner.run_together([job_in(tmp_path)], QUICK)[0])
@@ -664,7 +664,7 @@ def test_a_cancel_ends_the_writing_and_the_reading_ahead(tmp_path: Path, large: 
 def test_pictures_are_read_ahead_where_the_limit_leaves_room(
     limit_bytes: int | None, runs: int, peak_bytes: int, has_room: bool
 ) -> None:
-    """Above the highest peak so far, which is known only after a run."""
+    """The room is the limit minus the highest peak so far, which is known after the first run."""
     worker: Any = SimpleNamespace(runs=runs, peak_bytes=peak_bytes)
     limit = None if limit_bytes is None else MemoryLimit(size_bytes=limit_bytes)
     assert workers.has_room(worker, limit) is has_room
@@ -684,14 +684,14 @@ def test_pictures_are_read_ahead_where_the_limit_leaves_room(
 def test_a_run_is_repeated_alone_only_where_reading_ahead_may_have_ended_it(
     kind: Any, stage: str, is_followed: bool, expected: bool
 ) -> None:
-    """A deadline, a cancel and what fails in the network are the picture's own."""
+    """Deadlines, cancels and failures in the network belong to the picture itself."""
     following = (Job(input="next.png", output="out.png"),) if is_followed else ()
     turn = _Call(settings=QUICK, warnings=(), is_together=True, following=following)
     assert _may_be_of_others(FailedRunError(kind, Message("it failed"), stage), turn) is expected
 
 
 def test_a_second_thread_is_told_busy(runner: Runner, tmp_path: Path) -> None:
-    """One slot runs one picture; the other gets a Failure at once, and the first is not disturbed."""
+    """The second run of a slot fails with busy at once, and the first is not affected."""
     second: list[Result | Failure] = []
 
     def run_second() -> None:
@@ -728,7 +728,7 @@ def test_a_second_thread_is_told_busy(runner: Runner, tmp_path: Path) -> None:
 def test_a_worker_that_goes_wrong_is_a_failure_and_the_next_run_works(
     picture: str, kind: str, words: str, hostile: Runner, tmp_path: Path
 ) -> None:
-    """One sentence says how it ended; nothing is left of it; another worker does the next run."""
+    """The message names the end, no file is left, and another worker does the next run."""
     settings = Settings(engine="openvino", network_size=64, timeout_s=5.0)
     hurried = Settings(
         engine="openvino", network_size=64, timeout_s=0.5 if kind == "timeout" else 5.0
@@ -758,7 +758,7 @@ def test_a_worker_that_goes_wrong_is_a_failure_and_the_next_run_works(
 def test_a_worker_that_can_tell_its_trouble_is_kept(
     picture: str, kind: str, words: str, hostile: Runner, tmp_path: Path
 ) -> None:
-    """The same worker does the next run."""
+    """The worker reports the error, and the same worker does the next run."""
     failure = failed(hostile.run(job_in(tmp_path, told(tmp_path, picture)), QUICK), kind)
     pid = worker_of(hostile)
     assert words in str(failure.message)
@@ -771,7 +771,7 @@ def test_a_worker_that_can_tell_its_trouble_is_kept(
 def test_noise_on_fd_1_and_2_neither_confuses_nor_blocks(
     picture: str, hostile: Runner, tmp_path: Path
 ) -> None:
-    """Megabytes of what looks like a message are kept apart from the messages."""
+    """Megabytes of output that look like messages are separated from the messages."""
     result = succeeded(hostile.run(job_in(tmp_path, told(tmp_path, picture)), QUICK))
     assert result.output_bytes == (tmp_path / "out.png").stat().st_size
 
@@ -791,7 +791,7 @@ def test_noise_on_fd_1_and_2_neither_confuses_nor_blocks(
 def test_a_worker_that_does_not_start_is_a_crash_and_the_next_one_may(
     fault: str, words: str, hostile: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the first message too, whatever goes wrong is told and left behind."""
+    """An error before the first message is reported, and the next run succeeds."""
     hostile.close()
     with monkeypatch.context() as patch:
         patch.setenv("HOSTILE_START", fault)
@@ -805,7 +805,7 @@ def test_a_worker_that_does_not_start_is_a_crash_and_the_next_one_may(
 def test_a_python_that_cannot_be_started_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system's reason is told, no descriptor is lost, and the next run works."""
+    """The system's reason is reported, no file descriptor leaks, and the next run succeeds."""
     with Runner() as runner:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "executable", str(tmp_path / "absent"))
@@ -818,7 +818,7 @@ def test_a_python_that_cannot_be_started_is_a_failure(
 
 
 def test_a_worker_killed_while_running_is_a_crash(tmp_path: Path) -> None:
-    """Kill -9 from outside is told by the signal's name."""
+    """The message names SIGKILL when the worker is killed from outside."""
     with Runner() as runner:
         outcome = runner.run(
             job_in(tmp_path),
@@ -834,7 +834,7 @@ def test_a_worker_killed_while_running_is_a_crash(tmp_path: Path) -> None:
 def test_a_worker_killed_while_idle_is_replaced_in_silence(
     is_noticed: bool, tmp_path: Path
 ) -> None:
-    """The next run starts another one and goes through, even if it was sent to the dying one first."""
+    """The next run starts another worker, even if it was first sent to the dying one."""
     with Runner() as runner:
         succeeded(runner.run(job_in(tmp_path), QUICK))
         pid = worker_of(runner)
@@ -847,9 +847,9 @@ def test_a_worker_killed_while_idle_is_replaced_in_silence(
 
 @pytest.mark.parametrize("when", ["idle", "running"])
 def test_a_ctrl_c_does_not_reach_the_worker(when: str, runner: Runner, tmp_path: Path) -> None:
-    """SIGINT goes to the whole group at a terminal.
+    """SIGINT at a terminal reaches the whole process group, and the worker ignores it.
 
-    What becomes of the run is the parent's to say.
+    The parent process decides what happens to the run.
     """
     succeeded(runner.run(job_in(tmp_path), QUICK))
     pid = worker_of(runner)
@@ -887,7 +887,7 @@ with Runner() as runner:
 
 
 def running_parent(folder: Path) -> subprocess.Popen[str]:
-    """Start a process group of its own, whose worker is kept busy."""
+    """Start a separate process group whose worker is busy."""
     return subprocess.Popen(
         [sys.executable, "-c", PARENT, str(ASTRONAUT), str(folder / "out.png")],
         cwd=ROOT,
@@ -898,7 +898,7 @@ def running_parent(folder: Path) -> subprocess.Popen[str]:
 
 
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    """Kill -9 of the parent, while the network runs, leaves no worker two seconds later."""
+    """No worker is left two seconds after SIGKILL of the parent during a run."""
     with running_parent(tmp_path) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
@@ -908,7 +908,7 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_ctrl_c_at_the_terminal_ends_the_run_and_leaves_the_runner_fit(tmp_path: Path) -> None:
-    """KeyboardInterrupt reaches the caller, the worker is gone with all it wrote, a next run works."""
+    """KeyboardInterrupt reaches the caller, no worker or file is left, the next run succeeds."""
     with running_parent(tmp_path) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
@@ -923,21 +923,21 @@ def test_a_ctrl_c_at_the_terminal_ends_the_run_and_leaves_the_runner_fit(tmp_pat
 def test_a_file_in_the_users_folder_does_not_stand_in_for_a_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker started where a queue.py lies imports Python's own."""
+    """A worker started in a folder with a queue.py imports Python's module."""
     (tmp_path / "queue.py").write_text("raise SystemExit(9)\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     with Runner() as runner:
         succeeded(runner.run(job_in(tmp_path), QUICK))
 
 
-# What is not there, or not what it should be
+# Missing or invalid inputs
 
 
 @pytest.mark.parametrize("settings", [OPENVINO, Settings(engine="onnxruntime", network_size=64)])
 def test_a_cache_that_cannot_be_written_is_a_warning(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run goes on, and the result names the folder."""
+    """The run continues, and a warning names the folder."""
     (tmp_path / "file").write_bytes(b"")
     folder = tmp_path / "file" / "cache"
     monkeypatch.setenv(CACHE_VARIABLE, str(folder))
@@ -950,7 +950,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
 def test_a_model_that_is_not_on_disk_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentence says how to get it; no worker is kept."""
+    """The error explains how to get the model, and no worker is kept."""
     monkeypatch.setenv("U2NET_HOME", str(tmp_path))
     with Runner() as runner:
         failure = failed(
@@ -964,7 +964,7 @@ def test_a_model_that_is_not_on_disk_is_missing(
 
 
 def test_a_provider_that_is_absent_is_missing(tmp_path: Path) -> None:
-    """CUDA is never replaced by the CPU in silence."""
+    """CUDA is never replaced by the CPU without an error."""
     with Runner() as runner:
         failure = failed(
             runner.run(job_in(tmp_path), Settings(engine="onnxruntime", provider="cuda")),
@@ -986,7 +986,7 @@ def test_a_provider_that_is_absent_is_missing(tmp_path: Path) -> None:
 def test_the_worker_lives_on_after_a_bad_model(
     content: bytes | None, kind: str, runner: Runner, tmp_path: Path
 ) -> None:
-    """The model that was warm is warm still, and nothing of the bad one's worker is left."""
+    """The warm worker remains, and the worker of the bad model has ended."""
     succeeded(runner.run(job_in(tmp_path), QUICK))
     pid, path = worker_of(runner), tmp_path / "bad.onnx"
     if content is not None:
@@ -1001,26 +1001,26 @@ def test_the_worker_lives_on_after_a_bad_model(
 
 
 def _absent(_path: Path) -> None:
-    """Make nothing."""
+    """Create no file."""
 
 
 def _empty(path: Path) -> None:
-    """Make a file of 0 bytes."""
+    """Create a file of 0 bytes."""
     path.write_bytes(b"")
 
 
 def _text(path: Path) -> None:
-    """Make a text with a picture's name."""
+    """Create a text file with a picture's name."""
     path.write_text("name,age\nAda,36\n", encoding="utf-8")
 
 
 def _folder(path: Path) -> None:
-    """Make a folder with a picture's name."""
+    """Create a folder with a picture's name."""
     path.mkdir()
 
 
 def _cut_short(path: Path) -> None:
-    """Make the first half of a picture."""
+    """Create the first half of a picture."""
     content = ASTRONAUT.read_bytes()
     path.write_bytes(content[: len(content) // 2])
 
@@ -1038,7 +1038,7 @@ def _cut_short(path: Path) -> None:
 def test_a_picture_that_cannot_be_read_is_bad_input_and_the_worker_stays(
     make: Callable[[Path], None], words: str, runner: Runner, tmp_path: Path
 ) -> None:
-    """The sentence names file and reason, nothing is written, the same worker does the next run."""
+    """The error names file and reason, no file is written, and the worker does the next run."""
     succeeded(runner.run(job_in(tmp_path), QUICK))
     (tmp_path / "out.png").unlink()
     pid = worker_of(runner)
@@ -1085,13 +1085,13 @@ def test_a_picture_that_cannot_be_read_is_bad_input_and_the_worker_stays(
     ],
 )
 def test_what_is_no_message_of_ours_is_rubbish(content: dict[str, object]) -> None:
-    """A worker that went wrong ends the run, never the program."""
+    """An invalid message raises an error that ends the run, not the program."""
     with pytest.raises(InvalidAnswerError, match="which is not a message"):
         read_event(json.loads(json.dumps(content)))
 
 
 def test_a_message_comes_through_the_pipe_as_it_was() -> None:
-    """With its parameters and its code, of one picture and of several."""
+    """A message keeps its parameters and code, for one picture and for several."""
     said = Message("{path} is at {share:.0%}", code="a_code", path=Path("/a/b.png"), share=0.5)
     failed = {"event": "failed", "kind": "bad_input", "stage": "load", "message": said.to_json()}
     assert read_event(json.loads(json.dumps(failed)))["message"] == said

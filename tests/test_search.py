@@ -1,4 +1,4 @@
-"""Grid, guided search and order, on trials that were really measured and are kept, so that figures are exact."""
+"""Grid, guided search and order, tested with recorded trials so that figures are exact."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ ABLE = make_machine(
     precisions=frozenset({"bf16", "int8"}),
     int8_models=frozenset({"u2netp openvino", "u2netp onnxruntime"}),
 )
-CORNER = (1.05, 1.05, 1.05)  # just beyond the worst of the grid, whose coordinates go from 0 to 1
+CORNER = (1.05, 1.05, 1.05)  # just beyond the worst point of the grid; coordinates are 0 to 1
 
 
 def recorded() -> dict[Settings, Trial]:
-    """Read the trials."""
+    """Read the recorded trials."""
     found = {}
     for i, row in enumerate(RECORDED["trials"]):
         settings = build_settings(row["settings"])
@@ -54,7 +54,7 @@ TRIALS = recorded()
 
 
 def points() -> dict[Settings, tuple[float, ...]]:
-    """Put each trial's costs between 0 and 1, memory and time by their logarithms."""
+    """Scale each trial's costs to 0 to 1, memory and time by their logarithms."""
     raw = {}
     for settings, trial in TRIALS.items():
         peak, time_s, disagreement = trial.costs()
@@ -71,7 +71,7 @@ POINTS = points()
 
 
 def guided(seed: int, count: int) -> list[Settings]:
-    """Search with the recorded trials as answers."""
+    """Run a search that gets the recorded trials as results."""
     search, asked = GuidedSearch(list(TRIALS), default_axes(), trials=count, seed=seed), []
     for _ in range(count):
         settings = search.next()
@@ -82,18 +82,18 @@ def guided(seed: int, count: int) -> list[Settings]:
 
 
 def share(settings: list[Settings]) -> float:
-    """Tell how much of the grid's hypervolume some of its settings have."""
+    """Return the share of the grid's hypervolume that some of its settings have."""
     whole = hypervolume(list(POINTS.values()), CORNER)
     return hypervolume([POINTS[one] for one in settings], CORNER) / whole
 
 
 @pytest.mark.slow
 def test_a_quarter_of_the_grid_guided_finds_the_front() -> None:
-    """At least 97 % of the grid's hypervolume, and more than by chance: medians of 15 seeds."""
+    """It finds at least 97 % of the hypervolume, more than a random choice (15 seeds, median)."""
     count = len(TRIALS) // 4
     ours = [share(guided(seed, count)) for seed in range(15)]
     chance = [share(random.Random(seed).sample(list(TRIALS), count)) for seed in range(15)]
-    print(  # noqa: T201  # the figures, for who runs it with -s
+    print(  # noqa: T201  # the figures, shown with pytest -s
         f"{count} of {len(TRIALS)}: guided {statistics.median(ours):.3f}, by chance"
         f" {statistics.median(chance):.3f}"
     )
@@ -103,19 +103,19 @@ def test_a_quarter_of_the_grid_guided_finds_the_front() -> None:
 
 @pytest.mark.slow
 def test_a_guided_search_never_repeats_itself_and_ends_with_the_grid() -> None:
-    """Each setting once, all of them at last, then none."""
+    """Each setting is proposed once, until the whole grid was proposed."""
     asked = guided(3, len(TRIALS))
     assert len(set(asked)) == len(TRIALS)
 
 
 def test_the_same_seed_asks_the_same() -> None:
-    """So that a sweep that was cut off goes on as it would have gone."""
+    """The sequence depends on the seed only, so an interrupted sweep can be resumed."""
     assert guided(5, 12) == guided(5, 12)
     assert guided(5, 12) != guided(6, 12)
 
 
 def test_a_failed_trial_is_not_asked_again() -> None:
-    """A setting that cannot run tells the search nothing but that."""
+    """A failed setting is not proposed again, and has no other effect on the search."""
     search = GuidedSearch(list(TRIALS)[:6], default_axes(), trials=6, seed=0)
     asked = []
     while (settings := search.next()) is not None:
@@ -125,7 +125,7 @@ def test_a_failed_trial_is_not_asked_again() -> None:
 
 
 def test_the_whole_grid_comes_in_an_order_by_chance() -> None:
-    """Every setting once; not in the axes' order; the same seed, the same order."""
+    """Every setting comes once, in random order that depends on the seed only."""
     grid = list(TRIALS)
     search, asked = WholeGrid(grid, 1), []
     while (settings := search.next()) is not None:
@@ -137,7 +137,7 @@ def test_the_whole_grid_comes_in_an_order_by_chance() -> None:
 
 
 def test_a_grid_holds_what_can_run_and_nothing_twice() -> None:
-    """An engine without arenas counts once, a format that an engine has not is left out."""
+    """Unsupported combinations are left out; settings that differ in unused knobs count once."""
     axes: dict[str, tuple[Value, ...]] = {
         "engine": ("onnxruntime", "openvino"),
         "precision": ("fp32", "bf16"),
@@ -155,7 +155,7 @@ def test_a_grid_holds_what_can_run_and_nothing_twice() -> None:
 
 
 def test_a_grid_of_nothing_says_why() -> None:
-    """An engine that is not installed, a knob that is none, far too many values."""
+    """A missing engine, an unknown knob and too many values are rejected with the reason."""
     with pytest.raises(SettingsError, match="engine ncnn is not installed"):
         make_grid({"engine": ("ncnn",)}, Settings(), ABLE)
     with pytest.raises(SettingsError, match="'threads' is not a setting"):
@@ -255,16 +255,16 @@ def test_a_grid_of_nothing_says_why() -> None:
 def test_a_value_that_no_setting_has_is_named(
     axes: dict[str, tuple[Value, ...]], able: Machine, left_out: tuple[str, ...]
 ) -> None:
-    """With the reason; a value that only some combinations lack is not."""
+    """The value is listed with the reason, unless it is possible in some combination."""
     found = make_grid(axes, Settings(), able)
     assert tuple(map(str, found.left_out)) == left_out
     assert found.settings
 
 
 def test_a_provider_that_is_not_here_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And named with how to get it.
+    """The provider is listed with the way to get it.
 
-    ONNX Runtime is asked only where the axis has another one than cpu.
+    ONNX Runtime is queried only if the axis has another provider than cpu.
     """
     detail = Message("install onnxruntime-gpu")
     absent = [ProviderState(name="cuda", is_present=False, detail=detail)]
@@ -288,15 +288,15 @@ def test_a_provider_that_is_not_here_is_left_out(monkeypatch: pytest.MonkeyPatch
 
 
 def test_whole_numbers_are_taken_for_seconds() -> None:
-    """As everywhere else."""
+    """An integer on the axis timeout_s is converted to a float."""
     found = make_grid({"timeout_s": (10, 20)}, Settings(), ABLE)
     assert [one.timeout_s for one in found.settings] == [10.0, 20.0]
 
 
 def test_focus_is_an_axis() -> None:
-    """The stock pipeline has none of it and counts once.
+    """The stock pipeline does not support focus and counts once.
 
-    Boxes, which have commas, stand by semicolons.
+    Boxes contain commas, so semicolons separate them.
     """
     able = make_machine(engines=("openvino", "rembg"), precisions=frozenset({"fp32"}))
     axes: dict[str, list[Value]] = {"engine": ["openvino", "rembg"], "focus": ["off", "auto"]}
@@ -322,9 +322,9 @@ def test_focus_is_an_axis() -> None:
 
 
 def test_what_is_the_same_here_is_measured_once() -> None:
-    """By what it resolves to: `auto` that is int8, the own size, the CPUs' threads.
+    """Settings are compared by their resolved values: `auto` as int8, the own size, all CPUs.
 
-    Each is named, with its engine.
+    Each duplicate is listed, with its engine.
     """
     axes: dict[str, tuple[Value, ...]] = {
         "engine": ("openvino", "ncnn"),
@@ -351,4 +351,4 @@ def test_what_is_the_same_here_is_measured_once() -> None:
         "precision auto is left out with engine ncnn: it is the same as precision fp32 here",
     )
     only = make_grid({"max_side": (0, 512), "precision": ("fp32",)}, Settings(), machine)
-    assert len(only.settings) == 2  # the result's size is no part of a worker, and is another trial
+    assert len(only.settings) == 2  # max_side makes another trial, not another worker

@@ -1,4 +1,4 @@
-"""The page as a server, asked by programs: /cut, its limits, its beginning and its end."""
+"""The page as a server for programs: /cut, its limits, start and shutdown."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Server:
     """`python app.py` as a process."""
 
     def __init__(self, folder: Path, *words: str) -> None:
-        """Start it with a temporary folder of its own, and wait until it answers."""
+        """Start the process with its own temporary folder, and wait until it responds."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -66,17 +66,17 @@ class Server:
                 time.sleep(0.05)
 
     def health(self) -> dict[str, Any]:
-        """Ask how it is."""
+        """Return the response of /healthz."""
         with urllib.request.urlopen(f"{self.address}/healthz", timeout=2) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 
     def children(self) -> list[psutil.Process]:
-        """Give the processes that it started."""
+        """Return the child processes."""
         return psutil.Process(self.process.pid).children()
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Send a signal, and give the exit code and what was said."""
+        """Send a signal, and return the exit code and the output."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         _, said = self.process.communicate(timeout=15)
@@ -85,7 +85,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Keep one server for the tests that do not end it."""
+    """Start one server for the tests that do not end it."""
     server = Server(tmp_path_factory.mktemp("server"))
     yield server
     code, said = server.end()
@@ -97,14 +97,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Client:
-    """Keep one client."""
+    """Create one client."""
     return Client(server.address, verbose=False)
 
 
 def cut(
     client: Client, picture: Any, preset: str = "balanced", settings: object = None
 ) -> tuple[str | None, dict[str, Any]]:
-    """Ask /cut."""
+    """Call /cut and return its output."""
     answer: tuple[str | None, dict[str, Any]] = client.predict(
         picture, preset, settings or {}, api_name="/cut"
     )
@@ -112,7 +112,7 @@ def cut(
 
 
 def post(address: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
-    """Send a POST; give the status and the answer, whichever it is."""
+    """Send a POST request, and return the status and the body."""
     request = urllib.request.Request(address, body, {"Content-Type": kind})
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:
@@ -123,7 +123,10 @@ def post(address: str, body: bytes, kind: str = "application/json") -> tuple[int
 
 
 def test_a_program_gets_a_cutout_and_the_result(client: Client) -> None:
-    """A PNG of the picture's size, and the names of `cut --json`; no path of the server's."""
+    """The file is a PNG of the picture's size, and the fields are those of `cut --json`.
+
+    No path of the server is included.
+    """
     file, result = cut(client, handle_file(str(ASTRONAUT)), "balanced", {"network_size": 192})
     assert file is not None
     assert Path(file).name == "astronaut.cutout.png"
@@ -136,7 +139,7 @@ def test_a_program_gets_a_cutout_and_the_result(client: Client) -> None:
 
 
 def test_a_visitors_picture_teaches_the_server_nothing(client: Client) -> None:
-    """That the setting ran here is noted once, and nothing of what the picture took."""
+    """The start of a setting is recorded, and the figures of the visitor's run are not."""
     known = Measurements(user_cache_folder())
     before = known.all_peaks()
     cut(client, handle_file(str(ASTRONAUT)), "fastest", {"network_size": 224})
@@ -146,7 +149,7 @@ def test_a_visitors_picture_teaches_the_server_nothing(client: Client) -> None:
 
 
 def test_the_same_by_plain_http(server: Server) -> None:
-    """Upload, call, read the events: as the README shows with curl."""
+    """Uploading, calling and reading the events work as the README shows with curl."""
     boundary = b"--b\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\n"
     status, answer = post(
         f"{server.address}/gradio_api/upload",
@@ -184,7 +187,7 @@ def test_the_same_by_plain_http(server: Server) -> None:
 def test_what_cannot_run_is_told(
     client: Client, preset: str, settings: object, kind: str, message: str
 ) -> None:
-    """No file, and a failure with its kind and its sentence."""
+    """The response has no file, and a failure with its kind and message."""
     file, result = cut(client, handle_file(str(ASTRONAUT)), preset, settings)
     assert file is None
     assert result["kind"] == kind
@@ -196,7 +199,7 @@ def test_what_cannot_run_is_told(
     [("zh-TW,zh;q=0.9", "没有预设 'nothing'"), ("fr", "there is no preset 'nothing'")],
 )
 def test_messages_come_in_the_readers_language(server: Server, header: str, message: str) -> None:
-    """Kind and code stay."""
+    """The message is translated; kind and code remain."""
     reader = Client(server.address, headers={"accept-language": header}, verbose=False)
     _, result = cut(reader, handle_file(str(ASTRONAUT)), "nothing")
     assert message in result["message"]
@@ -205,7 +208,7 @@ def test_messages_come_in_the_readers_language(server: Server, header: str, mess
 
 
 def upload(server: Server, name: str) -> dict[str, object]:
-    """Upload the astronaut by a name, and return what an event takes for it."""
+    """Upload the astronaut under a name, and return the event's value for it."""
     head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
     body = head.encode() + ASTRONAUT.read_bytes() + b"\r\n--b--\r\n"
     status, answer = post(
@@ -216,7 +219,7 @@ def upload(server: Server, name: str) -> dict[str, object]:
 
 
 def call_cut(server: Server, *data: object) -> str:
-    """Ask /cut for something it cannot do; return all that it answers."""
+    """Call /cut with invalid data, and return the response."""
     address = f"{server.address}/gradio_api/call/cut"
     status, answer = post(address, json.dumps({"data": data}).encode())
     if status != 200:
@@ -245,9 +248,9 @@ ODD: tuple[Any, ...] = (
 
 
 def test_odd_values_of_cut_get_a_sentence(server: Server) -> None:
-    """Every knob and every parameter.
+    """Every invalid value of a knob or parameter gets a message.
 
-    No traceback, and no name of the visitor's file, in the log.
+    The log contains no traceback and no name of the visitor's file.
     """
     picture = upload(server, f"{SECRET}.png")
     settings = [
@@ -271,7 +274,7 @@ def test_odd_values_of_cut_get_a_sentence(server: Server) -> None:
 
 
 def events_of(server: Server) -> dict[str, dict[str, Any]]:
-    """Return the page's events by the name of what starts them, such as runs.select."""
+    """Return the page's events by the name of their trigger, such as runs.select."""
     with urllib.request.urlopen(f"{server.address}/config", timeout=20) as answer:
         config = json.load(answer)
     names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
@@ -286,9 +289,9 @@ def events_of(server: Server) -> dict[str, dict[str, Any]]:
 
 
 def test_odd_values_of_events_get_a_sentence(server: Server) -> None:
-    """What a browser never sends.
+    """Values that a browser never sends get a message.
 
-    Numbers that are none, choices that are none, colours without end.
+    They are invalid numbers, unknown choices and very long colours.
     """
     events = events_of(server)
     assert not any(name.endswith(".unload") for name in events)  # each would cost the loop 10 ms
@@ -319,7 +322,7 @@ def test_odd_values_of_events_get_a_sentence(server: Server) -> None:
 
 
 def test_an_event_of_the_browser_alone_is_refused(server: Server) -> None:
-    """It has no function on the server, where Gradio would fail on it."""
+    """An event without a function on the server is rejected, because Gradio would fail on it."""
     browsers = [one["id"] for one in events_of(server).values() if not one["backend_fn"]]
     assert browsers
     for number in browsers:
@@ -331,9 +334,9 @@ def test_an_event_of_the_browser_alone_is_refused(server: Server) -> None:
 
 @pytest.mark.alone
 def test_closed_heartbeats_cost_the_server_little(server: Server) -> None:
-    """Less than 1 ms of the event loop for each.
+    """Each costs less than 1 ms of the event loop.
 
-    The process's own CPU time is an upper bound of it.
+    The CPU time of the process is an upper bound of it.
     """
     beats = []
     for i in range(100):
@@ -354,7 +357,7 @@ def test_closed_heartbeats_cost_the_server_little(server: Server) -> None:
 
 
 def test_a_file_of_the_servers_is_not_taken(server: Server) -> None:
-    """Neither a system's file nor one of this program's: only what was uploaded."""
+    """Only uploaded files are accepted, not files of the system or of this program."""
     for path in ("/etc/passwd", str(ASTRONAUT), str(ROOT / "presets.yaml")):
         picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
         body = json.dumps({"data": [picture, "balanced", {}]}).encode()
@@ -364,7 +367,7 @@ def test_a_file_of_the_servers_is_not_taken(server: Server) -> None:
 
 
 def test_nothing_is_fetched_for_a_visitor(server: Server) -> None:
-    """A picture by its address is refused before anybody is asked for it."""
+    """A picture's URL is rejected without a request to it."""
     asked: list[str] = []
 
     class Listener(http.server.BaseHTTPRequestHandler):
@@ -389,7 +392,7 @@ def test_nothing_is_fetched_for_a_visitor(server: Server) -> None:
 
 
 def test_too_much_is_refused(server: Server) -> None:
-    """A 70 MiB upload and a 300 KiB request get 413 and a sentence; the server lives."""
+    """A 70 MiB upload and a 300 KiB request get status 413 and a message; the server continues."""
     status, answer = post(
         f"{server.address}/gradio_api/upload", bytes(70 * 2**20), "multipart/form-data; boundary=b"
     )
@@ -404,14 +407,14 @@ def test_too_much_is_refused(server: Server) -> None:
 
 
 def test_the_slot_is_not_passed_by(server: Server) -> None:
-    """`/run/`, which knows no queue, is closed for /cut."""
+    """The route `/run/`, which does not use the queue, is closed for /cut."""
     status, _ = post(f"{server.address}/gradio_api/run/cut", b'{"data": [null, "balanced", {}]}')
     assert status == 404
 
 
 @pytest.mark.alone
 def test_a_program_that_leaves_frees_the_slot(server: Server, client: Client) -> None:
-    """Within a second of its going nothing runs."""
+    """The run ends within about a second after the client cancels."""
     slow = {"engine": "onnxruntime", "network_size": 1024, "intra_op_threads": 1}
     job = client.submit(handle_file(str(ASTRONAUT)), "balanced", slow, api_name="/cut")
     deadline = time.monotonic() + 20
@@ -428,7 +431,7 @@ def test_a_program_that_leaves_frees_the_slot(server: Server, client: Client) ->
 
 @pytest.mark.slow
 def test_twenty_programs_get_their_own(server: Server) -> None:
-    """Each its own picture's cut-out, or a word to come back."""
+    """Each client gets its own picture's cut-out, or a busy failure."""
     names = ("astronaut", "chelsea", "coffee")
 
     def visit(i: int) -> tuple[str, str | None, str]:
@@ -455,7 +458,7 @@ def test_twenty_programs_get_their_own(server: Server) -> None:
 
 @pytest.mark.alone
 def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
-    """Exit code 0, worker gone, folder gone, nothing said but where the page was."""
+    """Exit code 0, no worker and no folder left, and one line of output with the page's address."""
     server = Server(tmp_path)
     cut(Client(server.address, verbose=False), handle_file(str(ASTRONAUT)))
     children = server.children()
@@ -473,7 +476,7 @@ def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_server_leaves_nothing_for_long(tmp_path: Path) -> None:
-    """Its worker ends by itself, and the next start removes its folder."""
+    """The worker ends by itself, and the next start removes the folder."""
     server = Server(tmp_path)
     cut(Client(server.address, verbose=False), handle_file(str(ASTRONAUT)))
     children = server.children()
@@ -490,7 +493,7 @@ def test_a_killed_server_leaves_nothing_for_long(tmp_path: Path) -> None:
 
 
 def test_without_a_page_programs_are_served(tmp_path: Path) -> None:
-    """`--no-ui` has /cut and /healthz; a SIGHUP ends it as cleanly as a SIGTERM."""
+    """`--no-ui` serves /cut and /healthz; SIGHUP ends it like SIGTERM."""
     server = Server(tmp_path, "--no-ui")
     try:
         file, _ = cut(Client(server.address, verbose=False), handle_file(str(ASTRONAUT)))
@@ -513,7 +516,7 @@ def test_without_a_page_programs_are_served(tmp_path: Path) -> None:
     ],
 )
 def test_misuse_is_told(words: list[str], code: int, message: str) -> None:
-    """Exit code 2 and what is allowed."""
+    """The exit code is 2, and the message has the allowed values."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "app.py"), *words], capture_output=True, text=True, check=False
     )
@@ -522,7 +525,7 @@ def test_misuse_is_told(words: list[str], code: int, message: str) -> None:
 
 
 def test_a_taken_port_is_told(server: Server) -> None:
-    """One sentence with what to do, exit code 1."""
+    """The exit code is 1, and one sentence explains what to do."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "app.py"), "--port", str(server.port)],
         capture_output=True,
@@ -537,8 +540,8 @@ def test_a_taken_port_is_told(server: Server) -> None:
 
 
 def test_an_event_wakes_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends the sleep between two looks, and no other sleep of Gradio's."""
-    monkeypatch.setattr(gradio.queueing, "asyncio", asyncio)  # put back after the test
+    """An event ends the queue's sleep between two checks, and no other sleep of Gradio."""
+    monkeypatch.setattr(gradio.queueing, "asyncio", asyncio)  # restored after the test
 
     async def push(event: str) -> str:
         return event
@@ -556,7 +559,7 @@ def test_an_event_wakes_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not other.done()
         other.cancel()
         queue.sleep_when_free = 0.001
-        await sleep(0.001)  # nothing has come: it ends by itself
+        await sleep(0.001)  # no event: the sleep ends by itself
         return pushed
 
     assert asyncio.run(asyncio.wait_for(sleep_and_push(), 30)) == "an event"

@@ -1,7 +1,4 @@
-"""Open connections and heartbeats.
-
-How many, what they cost, and what is logged when files run out.
-"""
+"""Open connections and heartbeats: their number, their cost, and the log without free files."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ GET = b"GET /%s HTTP/1.1\r\nhost: x\r\n\r\n"
 
 @contextlib.asynccontextmanager
 async def served(app: ASGIApp, limit: int) -> AsyncIterator[Callable[[], Any]]:
-    """Serve an app with so many connections at most; give what opens one."""
+    """Serve an app with a maximum of connections, and yield a function that opens one."""
     config, state = uvicorn.Config(app, lifespan="off"), ServerState()
     protocol = capped_protocol(limit)
     loop = asyncio.get_running_loop()
@@ -61,7 +58,7 @@ async def served(app: ASGIApp, limit: int) -> AsyncIterator[Callable[[], Any]]:
 
 
 async def answer_or_wait(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer at once; at /wait only when the client has gone."""
+    """Respond at once, or at /wait only after the client has disconnected."""
     while scope["path"] == "/wait" and (await receive())["type"] != "http.disconnect":
         pass
     headers = [(b"content-length", b"2")]
@@ -70,16 +67,16 @@ async def answer_or_wait(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def ask(connection: Connection, path: bytes) -> bytes:
-    """Send a request and return the first line of its answer."""
+    """Send a request and return the first line of the response."""
     reader, writer = connection
     writer.write(GET % path)
     return await reader.readline()
 
 
 def test_the_longest_idle_connection_makes_room() -> None:
-    """One that is kept alive, or never asked for anything, counts and goes first.
+    """The connection that is idle for longest is closed when a new one needs its place.
 
-    Nobody who asks is refused.
+    Idle connections count, and new requests are served.
     """
 
     async def scenario() -> list[bytes]:
@@ -96,9 +93,9 @@ def test_the_longest_idle_connection_makes_room() -> None:
 
 
 def test_a_connection_too_many_is_told() -> None:
-    """Where every connection has a request, a new one gets 503.
+    """When every connection has a request, a new connection gets status 503.
 
-    Once one is done, the next is served.
+    The next one is served after a request has ended.
     """
 
     async def scenario() -> None:
@@ -119,7 +116,7 @@ def test_a_connection_too_many_is_told() -> None:
 
 
 def test_every_server_keeps_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the first connection on: Gradio listens before it hands its server out."""
+    """The limit applies from the first connection: Gradio listens before it returns its server."""
     monkeypatch.setitem(HTTP_PROTOCOLS, "auto", HTTP_PROTOCOLS["auto"])
     cap_connections(3)
     config = uvicorn.Config(answer_or_wait)
@@ -140,15 +137,15 @@ def test_every_server_keeps_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_few_files_mean_few_connections(
     files: int, connections: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two hundred at most; a connection may need a file of its own besides its socket."""
+    """The maximum is 200, since a connection may need a file besides its socket."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
     assert max_connections() == connections
 
 
 def test_files_that_run_out_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """One line a minute, not a traceback an attempt.
+    """The error is logged once per minute, without a traceback for each attempt.
 
-    Other errors of the loop are logged as ever.
+    Other errors of the loop are logged as usual.
     """
 
     async def scenario() -> None:
@@ -176,7 +173,7 @@ def test_files_that_run_out_are_logged_once(caplog: pytest.LogCaptureFixture) ->
 
 @pytest.mark.slow
 def test_a_closed_heartbeat_calls_one_function() -> None:
-    """Each tab's once, when it closes or when the server ends."""
+    """The function is called once per tab, when the tab closes or the server ends."""
     left: list[str] = []
     stopping = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""The guard before Gradio: what is open, how much may come, where files may come from."""
+"""The guard before Gradio: open routes, limits on bodies, and allowed file paths."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ PAGE = b"<!doctype html><html lang='en'><head><title>x</title></head><body></bod
 
 
 class App:
-    """An app that reads whatever comes and answers with a page."""
+    """An app that reads any request and responds with a page."""
 
     def __init__(self) -> None:
-        """Nothing was read yet."""
+        """Start without a body."""
         self.body: bytes | None = None
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        """Read, then answer."""
+        """Read the body, then respond."""
         self.body = b""
         while True:
             message = await receive()
@@ -60,7 +60,7 @@ def ask(
     root: str = "",
     query: bytes = b"",
 ) -> tuple[App, list[Message]]:
-    """Send a request through a guard."""
+    """Send a request through a guard, and return the app and its responses."""
     app, answers = App(), []
     waiting = [
         {"type": "http.request", "body": piece, "more_body": i + 1 < len(pieces)}
@@ -87,12 +87,12 @@ def ask(
 
 
 def status_of(answers: list[Message]) -> int:
-    """Give an answer's status."""
+    """Return the status of a response."""
     return int(answers[0]["status"])
 
 
 def said(answers: list[Message]) -> str:
-    """Return the sentence of a refusal."""
+    """Return the message of a refusal."""
     return str(json.loads(answers[1]["body"])["error"])
 
 
@@ -115,7 +115,7 @@ def said(answers: list[Message]) -> str:
     ],
 )
 def test_what_the_page_needs_is_open(path: str) -> None:
-    """For GET and HEAD."""
+    """The routes that the page needs are open to GET and HEAD."""
     assert status_of(ask("GET", path)[1]) == 200
     assert status_of(ask("HEAD", path)[1]) == 200
 
@@ -153,7 +153,7 @@ def test_what_the_page_needs_is_open(path: str) -> None:
     ],
 )
 def test_every_other_route_is_closed(method: str, path: str) -> None:
-    """The app does not hear of it."""
+    """The request does not reach the app."""
     app, answers = ask(method, path)
     assert status_of(answers) == 404
     assert app.body is None
@@ -161,7 +161,7 @@ def test_every_other_route_is_closed(method: str, path: str) -> None:
 
 
 def test_below_a_path_of_a_proxy_the_same_holds() -> None:
-    """The place where the app is served is not part of the route."""
+    """The prefix of a proxy is not part of the route."""
     assert status_of(ask("GET", "/tools/rembg/config", root="/tools/rembg")[1]) == 200
     assert status_of(ask("GET", "/tools/rembg/monitoring", root="/tools/rembg")[1]) == 404
 
@@ -180,7 +180,7 @@ def test_below_a_path_of_a_proxy_the_same_holds() -> None:
     ],
 )
 def test_bodies_are_bounded(path: str, sizes: list[int], told: str | None, status: int) -> None:
-    """By what is told of their length and by what comes, with a sentence."""
+    """Both the declared length and the received bytes are limited, with a message."""
     headers = {"content-length": told} if told else {}
     _, answers = ask("POST", path, *(b"x" * size for size in sizes), headers=headers)
     assert status_of(answers) == status
@@ -200,7 +200,7 @@ JSON = st.recursive(
 
 @given(JSON, st.integers(0, 50))
 def test_any_json_passes_byte_for_byte(content: Any, cut_at: int) -> None:
-    """Unless a file in it is an address, the app reads what was sent, however it came in pieces."""
+    """The app reads the body that was sent, in any pieces, unless a file in it has a URL."""
     body = json.dumps({"data": [content]}).encode()
     app, answers = ask("POST", "/gradio_api/queue/join", body[:cut_at], body[cut_at:])
     if '"path"' not in body.decode() and len(body) <= LIMITS.body_bytes:
@@ -226,7 +226,7 @@ def test_any_json_passes_byte_for_byte(content: Any, cut_at: int) -> None:
 )
 @pytest.mark.parametrize("depth", [0, 3])
 def test_a_file_from_elsewhere_is_refused(path: str, depth: int) -> None:
-    """At any depth, and however its letters are written."""
+    """The path is checked at any depth and in any spelling."""
     value: Any = {"path": path, "meta": {"_type": "gradio.FileData"}}
     for _ in range(depth):
         value = [{"inner": value}]
@@ -238,14 +238,14 @@ def test_a_file_from_elsewhere_is_refused(path: str, depth: int) -> None:
 
 
 def test_an_uploads_own_address_passes() -> None:
-    """The browser sends where it shows an upload from beside its path."""
+    """The browser sends the URL of an upload beside its path."""
     value = {"path": "/tmp/x/a.png", "url": "http://127.0.0.1:7860/gradio_api/file=/tmp/x/a.png"}
     body = json.dumps({"data": [value]}).encode()
     assert ask("POST", "/gradio_api/queue/join", body)[0].body == body
 
 
 def test_json_without_end_is_refused() -> None:
-    """Too deep to be looked through is no request of the page's."""
+    """JSON that is nested too deeply to be checked is rejected."""
     body = b"[" * 1_900
     app, answers = ask("POST", "/gradio_api/queue/join", body)
     assert (status_of(answers), app.body) == (400, None)
@@ -255,7 +255,7 @@ def test_json_without_end_is_refused() -> None:
 
 
 def test_the_language_is_chosen_before_gradio_looks() -> None:
-    """The script stands right after <head>, and the length is right."""
+    """The script directly follows <head>, and the content length includes it."""
     _, answers = ask("GET", "/")
     body = b"".join(message.get("body", b"") for message in answers[1:])
     assert b"<head><script>(() => {" in body
@@ -264,7 +264,7 @@ def test_the_language_is_chosen_before_gradio_looks() -> None:
 
 
 def test_answers_carry_their_headers() -> None:
-    """Nothing is sniffed; what never changes is kept by browsers, and what may be a visitor's is not."""
+    """Content sniffing is off, unchanging files are cached, and responses with visitors' data are not."""
     headers = dict(ask("GET", "/assets/a.js")[1][0]["headers"])
     assert headers[b"x-content-type-options"] == b"nosniff"
     assert b"max-age" in headers[b"cache-control"]
@@ -272,7 +272,7 @@ def test_answers_carry_their_headers() -> None:
 
 
 def test_a_stream_passes_piece_by_piece() -> None:
-    """Each event is sent on before the next is made."""
+    """Each event is forwarded before the next is created."""
     sent: list[bytes] = []
 
     async def stream(scope: Scope, receive: Receive, send: Send) -> None:
@@ -295,7 +295,7 @@ def test_a_stream_passes_piece_by_piece() -> None:
 
 
 def test_a_websocket_is_closed_and_a_lifespan_passes() -> None:
-    """Nothing here speaks by websocket; starting and ending are the app's."""
+    """Websockets are closed, because they are unused; lifespan events reach the app."""
     answers: list[Message] = []
     heard: list[str] = []
 
@@ -337,14 +337,14 @@ def test_a_websocket_is_closed_and_a_lifespan_passes() -> None:
     ],
 )
 def test_what_no_handler_takes_is_refused_with_a_sentence(body: bytes, sentence: str) -> None:
-    """Gradio would print a traceback with the values that were sent."""
+    """Such values are rejected first, because Gradio would log a traceback with them."""
     app, answers = ask("POST", "/gradio_api/queue/join", body)
     assert (status_of(answers), app.body) == (400, None)
     assert sentence in said(answers)
 
 
 def upload_of(*parts: tuple[str, bytes]) -> bytes:
-    """Write a multipart body: (what follows form-data, content) for each part."""
+    """Return a multipart body with a part for each pair of header parameters and content."""
     pieces = (
         b"--b\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + content + b"\r\n"
         for head, content in parts
@@ -399,14 +399,14 @@ def test_a_second_content_type_hides_no_text() -> None:
     [(b"upload_id=a", 400), (b"upload%5fid=a", 400), (b"upload_id=", 200), (b"a=upload_id=", 200)],
 )
 def test_text_is_refused_where_progress_is_reported(query: bytes, status: int) -> None:
-    """Gradio fails on a text field there, however the parameter's name is written."""
+    """Gradio fails on a text field with upload_id, in any spelling of the parameter's name."""
     body = upload_of(('name="a"', b"x"), (FILE, b"x"))
     _, answers = ask("POST", "/gradio_api/upload", body, headers=MULTIPART, query=query)
     assert status_of(answers) == status
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    """507 with a sentence; what came of the upload is removed, so that the next request works."""
+    """The status is 507 with a message, and the partial upload is removed."""
     made: list[Any] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -418,7 +418,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     assert status_of(answers) == 507
     assert said(answers) == "the server's disk is full; try again later"
     assert list(tmp_path.iterdir()) == []
-    assert made[0].file.closed  # an open file would keep its room on the disk
+    assert made[0].file.closed  # an open file would still use disk space
     assert status_of(run_app(App(), "/gradio_api/upload", b"", folder=tmp_path)) == 200
 
 
@@ -430,7 +430,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
 def test_nothing_is_begun_on_a_full_disk(
     field: str, path: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither with no bytes left nor with no inodes; a cancel writes nothing."""
+    """Uploads and runs are rejected without free bytes or inodes; a cancel is accepted."""
     disk = SimpleNamespace(f_bavail=10**6, f_frsize=4096, f_files=100, f_favail=10)
     setattr(disk, field, 0)
     monkeypatch.setattr("rembg_tuner.web.server.request_checks.os.statvfs", lambda _: disk)
@@ -438,7 +438,7 @@ def test_nothing_is_begun_on_a_full_disk(
 
 
 def test_an_unexpected_error_logs_no_value(caplog: pytest.LogCaptureFixture) -> None:
-    """A sentence for the sender; where it was, for the log; what was sent, for nobody."""
+    """The client gets a message, and the log has the location without the values."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise ValueError("secret-name.png")
@@ -452,7 +452,7 @@ def test_an_unexpected_error_logs_no_value(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_the_same_error_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever can cause it can cause it often, and would fill the log."""
+    """Repeated errors are logged once, because clients could fill the log with them."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise KeyError("secret-name.png")
@@ -463,7 +463,7 @@ def test_the_same_error_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture
 
 
 def test_a_visitor_who_hangs_up_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    """An upload that is broken off is a matter of course, and logs nothing."""
+    """A client that disconnects during an upload causes no log entry."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise ClientDisconnect
@@ -473,13 +473,13 @@ def test_a_visitor_who_hangs_up_is_no_error(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_visitors_files_are_kept_by_no_cache() -> None:
-    """Neither a browser's nor a proxy's; other answers are left as they are."""
+    """Visitors' files have a header that forbids browsers and proxies to store them."""
     headers = ask("GET", "/gradio_api/file=/tmp/x/a.png")[1][0]["headers"]
     assert [value for name, value in headers if name == b"cache-control"] == [b"private, no-store"]
 
 
 def run_app(app: Any, path: str, body: bytes, *, folder: Path = Path("/tmp/x")) -> list[Message]:
-    """Send a POST through a guard before some app, and return the answer."""
+    """Send a POST request through a guard before an app, and return the responses."""
     answers: list[Message] = []
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

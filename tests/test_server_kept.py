@@ -1,7 +1,4 @@
-"""What browsers and the server keep.
-
-Gradio's own files and the page, and nothing of a visitor's.
-"""
+"""Caches of browsers and the server: Gradio's files and the page, no visitor's files."""
 
 from __future__ import annotations
 
@@ -37,17 +34,17 @@ LIMITS = GuardLimits(folder=Path("/tmp/x"), upload_bytes=1000)
 
 
 class App:
-    """Answers as Gradio does, in two pieces, and counts how often it is asked."""
+    """Responds like Gradio, in two pieces, and counts the requests."""
 
     def __init__(
         self, body: bytes = SCRIPT, status: int = 200, kind: bytes = b"text/javascript"
     ) -> None:
-        """Answer every request with the same."""
+        """Store the response for every request."""
         self.body, self.status, self.kind = body, status, kind
         self.asked = 0
 
     async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
-        """Answer."""
+        """Send the response."""
         self.asked += 1
         headers = [
             (b"content-type", self.kind),
@@ -62,7 +59,7 @@ class App:
 def ask(
     guard: Guard, path: str, query: bytes = b"", method: str = "GET", **headers: str
 ) -> tuple[int, dict[bytes, bytes], bytes]:
-    """Send a request through a guard; give status, headers and body."""
+    """Send a request through a guard, and return status, headers and body."""
     answers: list[Message] = []
 
     async def receive() -> Message:
@@ -107,7 +104,7 @@ def ask(
     ],
 )
 def test_how_long_browsers_keep_an_address(path: str, query: bytes, control: bytes | None) -> None:
-    """A year what is named by its content, a day the rest of Gradio's files, nothing else."""
+    """Files named by their content are cached for a year, other files of Gradio for a day."""
     assert cache_control_of(path, query) == control
 
 
@@ -122,14 +119,14 @@ def test_how_long_browsers_keep_an_address(path: str, query: bytes, control: byt
     ],
 )
 def test_a_client_gets_what_it_can_unpack(accepted: str, chosen: str) -> None:
-    """Brotli first, then gzip, else the plain body; q=0 refuses."""
+    """Brotli is preferred to gzip and to the plain body; q=0 excludes an encoding."""
     assert choose_encoding(accepted) == chosen
 
 
 def test_a_script_is_asked_for_and_packed_once() -> None:
-    """The second visitor's does not reach the application.
+    """The second request for a script does not reach the application.
 
-    Each gets the encoding that they take.
+    Each client gets an encoding that it accepts.
     """
     app = App()
     guard = Guard(app, limits=LIMITS)
@@ -147,7 +144,7 @@ def test_a_script_is_asked_for_and_packed_once() -> None:
 
 @pytest.mark.parametrize("path", [ASSET, "/", "/theme.css", "/static/a.js"])
 def test_what_a_browser_has_is_not_sent_again(path: str) -> None:
-    """It names the content that it has, in whatever encoding; a changed page has another name."""
+    """The ETag identifies the content in any encoding, and a changed page has another one."""
     app = App(PAGE, kind=b"text/html; charset=utf-8")
     guard = Guard(app, limits=LIMITS)
     _, headers, whole = ask(guard, path, accept_encoding="br")
@@ -167,7 +164,7 @@ def test_what_a_browser_has_is_not_sent_again(path: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "assets/core-Bdx9080F.js", "theme.css", "favicon.ico"])
 def test_a_visitors_file_is_never_kept(name: str) -> None:
-    """Neither by a browser nor here, whatever it is called and whatever Gradio says of it."""
+    """Neither a browser nor the server stores it, whatever its name and Gradio's headers."""
     app = App()
     guard = Guard(app, limits=LIMITS)
     for _ in range(2):
@@ -178,13 +175,13 @@ def test_a_visitors_file_is_never_kept(name: str) -> None:
 
 
 def test_answers_that_are_not_whole_files_are_not_kept() -> None:
-    """A missing file, a part of a file, its head alone, a file too large.
+    """A missing file, a part of a file, a HEAD response and a file too large are not stored.
 
-    Each is asked for again.
+    Each request for them reaches the application.
     """
     app = App(status=404)
     guard = Guard(app, limits=LIMITS)
-    assert ask(guard, ASSET)[1][b"cache-control"] == b"public, max-age=9"  # as Gradio says
+    assert ask(guard, ASSET)[1][b"cache-control"] == b"public, max-age=9"  # as Gradio sends it
     app.status = 206
     assert ask(guard, ASSET, range="bytes=0-9")[0] == 206
     app.status, app.body = 200, b""
@@ -198,7 +195,7 @@ def test_answers_that_are_not_whole_files_are_not_kept() -> None:
 
 
 def test_memory_for_files_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond it files are passed on as they come."""
+    """Files above the limit of memory are forwarded without storing them."""
     monkeypatch.setattr(answers, "_MAX_KEPT_BYTES", len(SCRIPT) + 1)
     app = App()
     guard = Guard(app, limits=LIMITS)

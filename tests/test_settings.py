@@ -1,4 +1,4 @@
-"""The laws of Settings: what is accepted comes back equal, what is not is named."""
+"""The laws of Settings: accepted values come back equal, and rejected ones are named."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from rembg_tuner.settings.settings import (
 if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Value
 
-# On a busy machine drawing alone can take its time.
+# On a busy machine, drawing alone can take long.
 UNHURRIED = given_with(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 RANGES = {
@@ -116,7 +116,7 @@ def accepted_values(draw: st.DrawFn) -> dict[str, Value]:
 
 
 def problem_of(**values: object) -> str:
-    """Give the one problem that values are refused for."""
+    """Return the single problem for which values are refused."""
     with pytest.raises(SettingsError) as caught:
         checked_settings(values)
     assert len(caught.value.problems) == 1
@@ -126,7 +126,7 @@ def problem_of(**values: object) -> str:
 @UNHURRIED
 @given(accepted_values())
 def test_accepted_values_come_back_equal_and_hash_alike(values: dict[str, Value]) -> None:
-    """What was accepted survives to_dict, JSON and back, and is the same dictionary key."""
+    """Accepted settings survive to_dict and JSON, and are the same dictionary key."""
     settings = build_settings(dict(values))
     again = build_settings(json.loads(json.dumps(settings.to_dict())))
     assert again == settings
@@ -137,7 +137,7 @@ def test_accepted_values_come_back_equal_and_hash_alike(values: dict[str, Value]
 @UNHURRIED
 @given(accepted_values())
 def test_what_was_given_is_kept(values: dict[str, Value]) -> None:
-    """Every value is kept as given, and every knob left out has its default."""
+    """Every given value is kept, and every knob left out has its default."""
     kept = build_settings(dict(values)).to_dict()
     expected = {name: default_of(name) for name in KNOBS} | values
     if expected["model"] == "u2net_lite":
@@ -149,14 +149,14 @@ def test_what_was_given_is_kept(values: dict[str, Value]) -> None:
 @UNHURRIED
 @given(accepted_values())
 def test_changed_alone_makes_the_same_settings(values: dict[str, Value]) -> None:
-    """The knobs that differ from their defaults are enough to build the settings again."""
+    """The knobs that differ from their defaults are enough to rebuild the settings."""
     settings = build_settings(dict(values))
     assert build_settings(dict(settings.changed())) == settings
     assert all(value != default_of(name) for name, value in settings.changed().items())
 
 
 def worker_key(settings: Settings) -> tuple[object, ...]:
-    """Return what a worker holds, on a machine whose CPUs are no value of the tests'."""
+    """Return the worker key on a machine whose number of CPUs no test uses as a value."""
     return resolve(settings, make_machine(cpus=7)).worker_key
 
 
@@ -183,14 +183,14 @@ def worker_key(settings: Settings) -> tuple[object, ...]:
 def test_a_worker_is_replaced_only_for_what_its_session_holds(
     engine: str, name: str, value: Value, reloads: bool
 ) -> None:
-    """Changing one knob changes the worker key just where the session was made with it."""
+    """Changing one knob changes the worker key only if the session depends on the knob."""
     before = build_settings({"engine": engine})
     after = build_settings({**before.to_dict(), name: value})
     assert (worker_key(before) != worker_key(after)) is reloads
 
 
 def test_inter_op_threads_need_another_worker() -> None:
-    """In parallel mode another number of inter-op threads changes the worker key."""
+    """In parallel mode, another number of inter-op threads changes the worker key."""
     one = Settings(engine="onnxruntime", execution_mode="parallel", inter_op_threads=1)
     assert worker_key(one) != worker_key(replace(one, inter_op_threads=2))
 
@@ -198,7 +198,7 @@ def test_inter_op_threads_need_another_worker() -> None:
 @UNHURRIED
 @given(st.data())
 def test_a_number_out_of_range_is_refused_by_name(data: st.DataObject) -> None:
-    """A number outside a knob's range is an error with the name, the value and what is allowed."""
+    """The error has the name, the value and the allowed range."""
     name = data.draw(st.sampled_from(sorted(RANGES)))
     low, high = RANGES[name]
     if name in FRACTIONS:
@@ -217,7 +217,7 @@ def test_a_number_out_of_range_is_refused_by_name(data: st.DataObject) -> None:
 @UNHURRIED
 @given(st.integers(64, 2048).filter(lambda size: size % 32 != 0))
 def test_a_network_size_off_the_grid_is_refused(size: int) -> None:
-    """A network size in range that is no multiple of 32 is an error that says so."""
+    """A network size in range that is not a multiple of 32 is rejected with that reason."""
     problem = problem_of(engine="onnxruntime", network_size=size)
     assert problem == f"network_size must be 0 or 64 to 2048 px, a multiple of 32, got {size}"
 
@@ -225,7 +225,7 @@ def test_a_network_size_off_the_grid_is_refused(size: int) -> None:
 @UNHURRIED
 @given(name=st.sampled_from(sorted(WORDS)), word=st.text(max_size=12))
 def test_a_word_that_is_no_choice_is_refused_with_the_choices(name: str, word: str) -> None:
-    """A word outside a knob's choices is an error with the name, the word and the choices."""
+    """The error has the name, the word and the choices."""
     if word in WORDS[name]:
         return
     problem = problem_of(**{name: word})
@@ -257,7 +257,7 @@ TYPE_WORDS = {
     ],
 )
 def test_a_value_of_another_type_is_refused(name: str, value: object) -> None:
-    """A bool is no int, an int is no bool, text is no number: each is told with what is wanted."""
+    """The types bool, int and str are distinct, and the error names the expected type."""
     assert problem_of(**{name: value}) == f"{name} must be {TYPE_WORDS[name]}, got {value!r}"
 
 
@@ -270,20 +270,20 @@ def test_a_value_of_another_type_is_refused(name: str, value: object) -> None:
     ],
 )
 def test_a_deadline_that_is_no_finite_number_is_refused(value: float) -> None:
-    """NaN and the infinities are no seconds."""
+    """NaN and the infinities are out of range."""
     assert problem_of(timeout_s=value) == f"timeout_s must be 0.001 to 86400 s, got {value}"
 
 
 @pytest.mark.parametrize("name", ["max_side", "timeout_s", "memory_limit_bytes"])
 def test_a_number_too_great_for_a_float_is_refused_like_any_other(name: str) -> None:
-    """An integer with 400 digits, as JSON can carry it, is out of range and not an OverflowError."""
+    """An integer with 400 digits, which JSON allows, is out of range and raises no OverflowError."""
     with pytest.raises(SettingsError, match=f"^{name} must be "):
         build_settings({"engine": "onnxruntime", name: 10**400})
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n"])
 def test_an_empty_model_is_refused(text: str) -> None:
-    """A model's name has at least one letter."""
+    """The name of a model is not blank."""
     assert problem_of(model=text) == "model must not be empty"
 
 
@@ -295,7 +295,7 @@ def test_whole_seconds_are_a_deadline() -> None:
 
 
 def test_all_problems_are_told_at_once() -> None:
-    """Three values that are not allowed are three problems in one message."""
+    """Three invalid values are three problems in one message."""
     with pytest.raises(SettingsError) as caught:
         build_settings({"max_side": 63, "spinning": 1, "precision": "fp8"})
     assert tuple(map(str, caught.value.problems)) == (
@@ -307,7 +307,7 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 def test_unknown_names_do_not_hide_wrong_values() -> None:
-    """A name that is no setting and a value that is not allowed are told together."""
+    """An unknown name and an invalid value are reported together."""
     with pytest.raises(SettingsError) as caught:
         checked_settings({"threads": 2, "max_side": 63})
     assert [str(problem).split()[0] for problem in caught.value.problems] == [
@@ -317,7 +317,7 @@ def test_unknown_names_do_not_hide_wrong_values() -> None:
 
 
 def test_wrong_values_do_not_hide_knobs_out_of_place() -> None:
-    """A value out of range and a knob that the engine cannot honour are told together."""
+    """A value out of range and an unsupported knob are reported together."""
     with pytest.raises(SettingsError) as caught:
         checked_settings({"engine": "openvino", "max_side": 63, "provider": "cuda"})
     first, second = map(str, caught.value.problems)
@@ -326,7 +326,7 @@ def test_wrong_values_do_not_hide_knobs_out_of_place() -> None:
 
 
 def test_a_wrong_engine_is_the_only_thing_told_of_it() -> None:
-    """Which knobs an unknown engine honours cannot be said, so nothing is made up."""
+    """The knobs of an unknown engine are unknown, so only the engine is reported."""
     with pytest.raises(SettingsError) as caught:
         checked_settings({"engine": "tflite", "provider": "cuda", "precision": "bf16"})
     assert tuple(map(str, caught.value.problems)) == (
@@ -335,7 +335,7 @@ def test_a_wrong_engine_is_the_only_thing_told_of_it() -> None:
 
 
 def test_unknown_names_are_told_with_the_known_ones() -> None:
-    """Each name that is no setting is a problem that lists the settings."""
+    """Each unknown name is a problem that lists the settings."""
     with pytest.raises(SettingsError) as caught:
         build_settings({"modell": "u2netp", "threads": 2})
     known = ", ".join(KNOBS)
@@ -355,7 +355,7 @@ def test_unknown_names_are_told_with_the_known_ones() -> None:
     ],
 )
 def test_a_knob_that_the_engine_cannot_honour_is_refused(name: str, engine: str) -> None:
-    """Given by hand it is an error that names the engines that could."""
+    """The error for a given value names the engines that support the knob."""
     values: dict[str, object] = {"engine": engine, name: OTHER_VALUE[name]}
     with pytest.raises(SettingsError) as caught:
         checked_settings(values)
@@ -367,13 +367,13 @@ def test_a_knob_that_the_engine_cannot_honour_is_refused(name: str, engine: str)
 
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_every_knob_at_its_default_suits_every_engine(engine: str) -> None:
-    """Defaults written out are no error, whatever the engine honours."""
+    """Explicit default values are accepted for every engine."""
     values = {name: default_of(name) for name in KNOBS} | {"engine": engine}
     assert build_settings(dict(values)) == build_settings({"engine": engine})
 
 
 def test_several_knobs_out_of_place_are_told_together() -> None:
-    """Rules between knobs are all told at once too."""
+    """Problems between knobs are also reported together."""
     with pytest.raises(SettingsError) as caught:
         checked_settings(
             {"engine": "openvino", "provider": "cuda", "mem_pattern": False, "inter_op_threads": 2}
@@ -386,13 +386,13 @@ def test_several_knobs_out_of_place_are_told_together() -> None:
 
 
 def test_arena_shrink_without_an_arena_is_refused() -> None:
-    """There is nothing to give back where no arena keeps memory."""
+    """Without an arena, there is no memory to return."""
     problem = problem_of(engine="onnxruntime", cpu_mem_arena=False, arena_shrink=True)
     assert problem.startswith("arena_shrink returns the arena's memory")
 
 
 def test_inter_op_threads_in_sequential_mode_are_refused() -> None:
-    """They would be ignored in silence."""
+    """Inter-op threads would be ignored in sequential mode, so they are rejected."""
     problem = problem_of(engine="onnxruntime", inter_op_threads=2)
     assert (
         problem
@@ -402,13 +402,13 @@ def test_inter_op_threads_in_sequential_mode_are_refused() -> None:
 
 
 def test_the_articles_name_of_u2netp_is_understood() -> None:
-    """`u2net_lite` is u2netp, so both make the same trial."""
+    """`u2net_lite` is converted to u2netp, so both are the same trial."""
     assert Settings(model="u2net_lite").model == "u2netp"
     assert Settings(model="u2net_lite") == Settings(model="u2netp")
 
 
 def test_settings_do_not_change() -> None:
-    """A value that was checked cannot be set to another."""
+    """A checked value cannot be changed."""
     settings = Settings()
     with pytest.raises(FrozenInstanceError):
         settings.max_side = 1  # type: ignore[misc]
@@ -417,7 +417,7 @@ def test_settings_do_not_change() -> None:
 
 
 def test_the_default_engine_is_one_that_is_installed() -> None:
-    """Left out, the engine is the best installed, and named as any other value."""
+    """Without a given engine, the best installed one is used and reported like a given value."""
     assert Settings().engine == best_installed_engine() == default_of("engine")
     assert best_installed_engine() in installed_engines()
     assert set(installed_engines()) <= set(ENGINE_NAMES)
@@ -426,7 +426,7 @@ def test_the_default_engine_is_one_that_is_installed() -> None:
 def test_the_default_engine_is_onnx_runtime_where_openvino_is_absent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without the openvino package the default is the engine that always comes along."""
+    """Without the openvino package, the default is the engine that is always installed."""
     monkeypatch.setattr(
         "importlib.util.find_spec",
         lambda name: None if name == "openvino" else object(),
@@ -437,7 +437,7 @@ def test_the_default_engine_is_onnx_runtime_where_openvino_is_absent(
 
 @pytest.mark.parametrize("name", list(KNOBS))
 def test_every_knob_tells_what_it_is(name: str) -> None:
-    """Each knob has a summary, a group, a flag, and a default of its own type."""
+    """Each knob has a summary, a group, a flag, and a default of its type."""
     knob = KNOBS[name]
     assert len(knob.summary) > 20
     assert knob.summary[-1] != "."
@@ -459,7 +459,7 @@ def test_every_knob_tells_what_it_is(name: str) -> None:
     ],
 )
 def test_what_is_allowed_is_told_in_words(name: str, text: str) -> None:
-    """The text that messages, flags and the README share."""
+    """Messages, flags and the README share the text of the allowed values."""
     assert KNOBS[name].allowed_text() == text
 
 
@@ -476,7 +476,7 @@ def test_what_is_allowed_is_told_in_words(name: str, text: str) -> None:
     ],
 )
 def test_a_default_is_told_in_words(name: str, text: str) -> None:
-    """The same on every machine, whatever engine is installed there."""
+    """The text is the same on every machine, whichever engines are installed."""
     assert default_text(name) == text
 
 
@@ -537,14 +537,14 @@ def test_a_default_is_told_in_words(name: str, text: str) -> None:
     ],
 )
 def test_focus_and_its_box_go_together(values: dict[str, object], problem: str) -> None:
-    """What is missing, out of place or no box is one error that says what to do."""
+    """A missing, misplaced or invalid box is one error with a remedy."""
     assert problem_of(engine="openvino", **values) == problem
 
 
 def test_equal_boxes_are_equal_texts() -> None:
-    """Spaces in a box, and Chinese commas, make no other setting.
+    """Boxes that differ in spaces or Chinese commas are equal settings.
 
-    YAML's off, which is false, is the word.
+    YAML's off, which is false, is read as the word.
     """
     one = build_settings({"focus": "box", "focus_box": "10%, 5%,50% ,80%"})
     assert one == build_settings({"focus": "box", "focus_box": "10%,5%,50%,80%"})
@@ -553,9 +553,9 @@ def test_equal_boxes_are_equal_texts() -> None:
 
 
 def test_peaks_with_and_without_focus_are_kept_apart() -> None:
-    """Focus auto has a key of its own.
+    """Focus auto has a separate peak key.
 
-    A box runs the network once, as off does, whose key is the old one.
+    A box runs the network once, as with focus off, so both share the older key.
     """
     off, auto = Settings(), Settings(focus="auto")
     assert (

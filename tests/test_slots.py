@@ -55,7 +55,7 @@ SLOW = Settings(engine="onnxruntime", network_size=1024, intra_op_threads=1)
 
 @pytest.fixture
 def lane() -> Iterator[Lane[RunnerSlot]]:
-    """Open a lane of one slot, where two may wait."""
+    """Open a lane of one slot with a queue of two."""
     with open_slots(max_waiting=2) as lane:
         yield lane
 
@@ -63,7 +63,7 @@ def lane() -> Iterator[Lane[RunnerSlot]]:
 def picture_run(
     folder: Path, settings: Settings = QUICK, *, name: str = "astronaut", repeat: int = 1
 ) -> PictureRun:
-    """Run an example, to a file of its own."""
+    """Return a run of an example that writes to a new file."""
     count = len(list(folder.iterdir()))
     output = folder / f"{count}-{name}.png"
     output.touch()
@@ -75,7 +75,7 @@ def picture_run(
 
 
 def until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
-    """Wait until something holds."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline
@@ -83,13 +83,13 @@ def until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
 
 
 def finished(task: Task[Runs]) -> Result | Failure:
-    """Wait for a task's last run."""
+    """Wait for a task and return its last run."""
     assert task.done.wait(60)
     return runs_of(task)[-1]
 
 
 def test_turns_come_in_order_and_places_are_told(lane: Lane[RunnerSlot], tmp_path: Path) -> None:
-    """Who came first runs first; the others know how many are before them, and after a turn how long it takes."""
+    """Tasks run in order of arrival, and waiting ones report queue position and expected wait."""
     done: list[int] = []
     first = submit_run(lane, picture_run(tmp_path, SLOW))
     until(lambda: lane.running == 1)
@@ -110,7 +110,7 @@ def test_turns_come_in_order_and_places_are_told(lane: Lane[RunnerSlot], tmp_pat
 
 
 def test_a_full_line_sends_away(lane: Lane[RunnerSlot], tmp_path: Path) -> None:
-    """Beyond the bound a task is done at once, and says to come back."""
+    """A task above the limit of the queue fails at once with busy."""
     first = submit_run(lane, picture_run(tmp_path, SLOW))
     until(lambda: lane.running == 1)
     waiting = [submit_run(lane, picture_run(tmp_path)) for _ in range(2)]
@@ -127,7 +127,7 @@ def test_a_full_line_sends_away(lane: Lane[RunnerSlot], tmp_path: Path) -> None:
 
 
 def test_who_leaves_the_line_is_gone(lane: Lane[RunnerSlot], tmp_path: Path) -> None:
-    """A cancelled place is free at once, and the run before it is not touched."""
+    """A cancelled task frees its place at once and does not affect the run before it."""
     first = submit_run(lane, picture_run(tmp_path, name="chelsea"))
     until(lambda: lane.running == 1)
     second = submit_run(lane, picture_run(tmp_path))
@@ -142,7 +142,7 @@ def test_who_leaves_the_line_is_gone(lane: Lane[RunnerSlot], tmp_path: Path) -> 
 def test_a_cancelled_run_frees_the_slot_and_keeps_the_worker(
     lane: Lane[RunnerSlot], tmp_path: Path
 ) -> None:
-    """Within a second nothing runs; the next run of the same settings is warm."""
+    """The run ends within a second, and the next run of the same settings is warm."""
     slow = Settings(engine="onnxruntime", network_size=512, intra_op_threads=1)
     finished(submit_run(lane, picture_run(tmp_path, slow)))
     task = submit_run(lane, picture_run(tmp_path, slow, repeat=50))
@@ -161,7 +161,7 @@ def test_a_cancelled_run_frees_the_slot_and_keeps_the_worker(
 def test_a_repeat_runs_so_often_and_writes_previews_once(
     lane: Lane[RunnerSlot], tmp_path: Path
 ) -> None:
-    """Five runs of one worker; only the first leaves previews."""
+    """One worker does five runs, and only the first writes previews."""
     job = Job(
         input=str(EXAMPLES / "coffee.png"),
         output=str(tmp_path / "out.png"),
@@ -181,7 +181,7 @@ def test_a_repeat_runs_so_often_and_writes_previews_once(
 
 
 def test_a_repeat_stops_at_a_failure(lane: Lane[RunnerSlot], tmp_path: Path) -> None:
-    """A picture that cannot be read is not tried five times."""
+    """A picture that cannot be read is not tried again."""
     (tmp_path / "none").mkdir()
     job = Job(input=str(tmp_path / "absent.png"), output=str(tmp_path / "out.png"))
     task = submit_run(lane, PictureRun(job=job, settings=QUICK, repeat=5))
@@ -193,7 +193,7 @@ def test_a_repeat_stops_at_a_failure(lane: Lane[RunnerSlot], tmp_path: Path) -> 
 def test_a_killed_worker_is_told_and_the_next_run_is_right(
     lane: Lane[RunnerSlot], tmp_path: Path
 ) -> None:
-    """SIGKILL in mid-run is a crash that names the signal."""
+    """SIGKILL during a run is a crash whose message names the signal."""
     slow = Settings(engine="onnxruntime", network_size=512, intra_op_threads=1)
     finished(submit_run(lane, picture_run(tmp_path, slow)))
     task = submit_run(lane, picture_run(tmp_path, slow))
@@ -209,7 +209,7 @@ def test_a_killed_worker_is_told_and_the_next_run_is_right(
 def test_a_fault_of_ours_does_not_kill_the_slot(
     lane: Lane[RunnerSlot], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The visitor is told, the log has the traceback, and the next in line is served."""
+    """The visitor gets a failure, the log has the traceback, and the next task runs."""
 
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
@@ -223,7 +223,7 @@ def test_a_fault_of_ours_does_not_kill_the_slot(
 
 
 def test_closing_ends_workers_and_sends_away(tmp_path: Path) -> None:
-    """Nothing is left running, and everybody who waited is told."""
+    """No worker is left, and every waiting task ends with a failure."""
     lane = open_slots()
     finished(submit_run(lane, picture_run(tmp_path)))
     pids = worker_pids(lane)
@@ -240,7 +240,7 @@ def test_closing_ends_workers_and_sends_away(tmp_path: Path) -> None:
 
 
 def test_company_is_told(tmp_path: Path) -> None:
-    """With two slots, a run that another ran beside says that it took longer."""
+    """With two slots, a run beside another one has a warning."""
     with open_slots(2) as lane:
         tasks = [submit_run(lane, picture_run(tmp_path, repeat=10)) for _ in range(2)]
         runs = [finished(task) for task in tasks]
@@ -252,7 +252,7 @@ def test_company_is_told(tmp_path: Path) -> None:
 
 
 def test_a_trial_with_company_says_so(tmp_path: Path) -> None:
-    """What was measured beside a visitor's run is no figure of its own."""
+    """A trial beside a visitor's run has a warning."""
     with open_slots(2) as lane:
         beside = submit_run(lane, picture_run(tmp_path, SLOW, repeat=10))
         until(lambda: beside.look().progress.stage == "predict")
@@ -268,7 +268,7 @@ def test_a_trial_with_company_says_so(tmp_path: Path) -> None:
 def test_a_trial_is_cancelled_while_its_model_converts(
     lane: Lane[RunnerSlot], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A conversion tells nothing for minutes; who leaves frees the slot all the same."""
+    """The conversion, which reports no progress for minutes, is cancelled, and the slot is free."""
 
     def convert(*_: object, is_cancelled: Callable[[], bool], on_start: Callable[[], None]) -> None:
         on_start()
@@ -288,9 +288,9 @@ def test_a_trial_is_cancelled_while_its_model_converts(
 def test_a_heavy_worker_is_not_kept(
     lane: Lane[RunnerSlot], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker whose peak alone is more than the bound is ended after its run.
+    """A worker whose peak is above the limit ends after its run.
 
-    A light one stays warm.
+    A lighter worker stays warm.
     """
     finished(submit_run(lane, picture_run(tmp_path)))
     assert len(worker_pids(lane)) == 1
@@ -302,7 +302,7 @@ def test_a_heavy_worker_is_not_kept(
 
 
 def test_twenty_at_once_get_their_own(tmp_path: Path) -> None:
-    """Whoever is served gets the cut-out of their own picture; the others are told to come back."""
+    """Each accepted task gets the cut-out of its own picture, and the others are busy."""
     names = ("astronaut", "chelsea", "coffee")
     with open_slots(max_waiting=10) as lane:
         right: dict[str, str] = {}
@@ -335,17 +335,17 @@ def test_twenty_at_once_get_their_own(tmp_path: Path) -> None:
             thread.join()
     assert set(answers) <= {"own", "busy"}
     assert len(answers) == 20
-    assert answers.count("own") >= 10  # 11 if the first has begun before the line is full
+    assert answers.count("own") >= 10  # 11 if the first has begun before the queue is full
 
 
 def _digest(path: str) -> str:
-    """Hash a file."""
+    """Return the hash of a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 @given(st.lists(st.integers(min_value=1, max_value=2**40), min_size=1, max_size=2000))
 def test_a_timeline_is_bounded_and_keeps_the_highest(sizes: list[int]) -> None:
-    """However long a run is, at most 300 points tell of it, in order, and the peak among them is kept."""
+    """A timeline of a run of any length has at most 300 ordered points, including the peak."""
     progress = RunProgress()
     for i, size in enumerate(sizes):
         sample = Sample(t_s=0, rss_bytes=size, cpu_s=None)
@@ -357,7 +357,7 @@ def test_a_timeline_is_bounded_and_keeps_the_highest(sizes: list[int]) -> None:
 
 
 def test_who_asks_late_is_told_at_once(lane: Lane[RunnerSlot], tmp_path: Path) -> None:
-    """A callback after the end is not lost."""
+    """A callback that is added after the end is called at once."""
     task = submit_run(lane, picture_run(tmp_path))
     finished(task)
     until(lambda: task.state == "done")
@@ -369,7 +369,7 @@ def test_who_asks_late_is_told_at_once(lane: Lane[RunnerSlot], tmp_path: Path) -
 
 
 def test_the_first_visitor_finds_a_worker_that_was_started_early(tmp_path: Path) -> None:
-    """The first run of the same settings goes to the slot that has it, is its worker's first, and waits for no start."""
+    """The first run with equal settings uses the prepared worker, without waiting for its start."""
     with open_slots(2) as lane:
         lane.prepare(WarmUp(QUICK))
         until(lambda: len(worker_pids(lane)) == 1)
@@ -378,16 +378,16 @@ def test_the_first_visitor_finds_a_worker_that_was_started_early(tmp_path: Path)
         run = finished(task)
         assert isinstance(run, Result)
         assert (run.run_index, worker_pids(lane)) == (0, pids)
-        assert run.start_s > 0  # what the worker's start took stays told
+        assert run.start_s > 0  # the duration of the worker's start is still reported
         assert not {"start", "load"} & {stage for _, stage in task.progress.timeline().marks}
         waited = waited_for(task, run.total_s)
         assert (waited.start_s, waited.load_s) == (0, 0)
 
 
 def test_who_comes_while_a_worker_starts_goes_on_with_it(tmp_path: Path) -> None:
-    """The visitor is told of the rest of the start, not of a queue, and no second worker is started.
+    """The task reports the rest of the start, not a queue, and no second worker starts.
 
-    Also where the settings are written otherwise, and mean the same here.
+    This includes settings that differ in writing and resolve to the same values.
     """
     same = replace(QUICK, intra_op_threads=read_host().usable_cpus)
     with open_slots() as lane:
@@ -403,13 +403,13 @@ def test_who_comes_while_a_worker_starts_goes_on_with_it(tmp_path: Path) -> None
         assert [stage for _, stage in task.progress.timeline().marks][:2] == ["start", "load"]
         elapsed_s = time.perf_counter() - came_at
         waited = waited_for(task, 9.0)
-        # What passed before the visitor came is not in it.
+        # The time before the visitor came is not included.
         assert waited.start_s > 0
         assert waited.start_s + waited.load_s + waited.run_s < elapsed_s
 
 
 def test_who_wants_another_worker_need_not_wait_for_one_that_starts(tmp_path: Path) -> None:
-    """The start is given up, and the process is gone; so it is where the line closes meanwhile."""
+    """The early start is stopped and its process ends, also when the lane closes meanwhile."""
     other = replace(QUICK, network_size=160)
     with open_slots() as lane:
         lane.prepare(WarmUp(QUICK))
@@ -425,10 +425,10 @@ def test_who_wants_another_worker_need_not_wait_for_one_that_starts(tmp_path: Pa
 
 
 def workers() -> list[psutil.Process]:
-    """Find the workers of this process."""
+    """Return the worker processes of this process."""
     found = []
     for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile, or is a zombie
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended, or is a zombie
             if "rembg_tuner.worker.worker" in " ".join(child.cmdline()):
                 found.append(child)
     return found
@@ -437,7 +437,7 @@ def workers() -> list[psutil.Process]:
 def test_a_worker_that_cannot_be_started_early_harms_nobody(
     lane: Lane[RunnerSlot], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is missing is told by the run that needs it; others run."""
+    """The missing model is logged, and other runs succeed."""
     with caplog.at_level("INFO"):
         lane.prepare(WarmUp(Settings(model="birefnet-dis")))
         until(lambda: "no worker was started early: " in caplog.text)

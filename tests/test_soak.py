@@ -1,4 +1,4 @@
-"""Soak and the article's table: arithmetic by examples, then real runs."""
+"""The stress test and the article's table: arithmetic by examples, then real runs."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ QUICK = Settings(engine="onnxruntime", network_size=64)
 
 @given(st.integers(-1000, 1000), st.integers(0, 10**6), st.integers(3, 40))
 def test_a_straight_line_is_found(slope: int, start: int, count: int) -> None:
-    """Its slope, without an error."""
+    """The slope of a straight line is found with an error of 0."""
     found, error = fit_slope([(float(i), float(start + slope * i)) for i in range(count)])
     assert found == pytest.approx(slope, abs=1e-6)
     assert error == pytest.approx(0, abs=1e-3)
 
 
 def test_growth_is_told_from_chance() -> None:
-    """A step up each run is growth; up and down is not.
+    """Growth in each run is growth, and variation up and down is not.
 
-    Below the stated number of runs there is no verdict.
+    Below the minimum number of runs there is no verdict.
     """
 
     def soak_of(values: list[float], runs: int = MIN_VERDICT_RUNS) -> StressTest:
@@ -77,7 +77,7 @@ def test_growth_is_told_from_chance() -> None:
 
 
 def test_a_soak_of_real_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Figures of every run, a chart, what stays."""
+    """The result has figures of every run, a chart and the memory after an idle period."""
     words = ["soak", str(COFFEE), "--engine", "onnxruntime", "--network-size", "64", "--runs", "24"]
     assert main([*words, "--idle", "100ms", "-o", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -92,7 +92,7 @@ def test_a_soak_of_real_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_soak_that_is_ended_keeps_what_was_done() -> None:
-    """After the run that goes on."""
+    """A cancelled test returns the finished runs."""
     told: list[int] = []
 
     def note(number: int, _: Result) -> None:
@@ -114,7 +114,7 @@ def test_a_soak_that_is_ended_keeps_what_was_done() -> None:
 
 
 def table_of(*, is_real: bool, is_stand_in: bool, first: str, speed: float) -> ArticleTable:
-    """Make a table with one of the article's rows and one of ours."""
+    """Create a table with one of the article's rows, one of this program and one missing."""
     rows = (
         ArticleRow(
             name=first, time_s=1.0, low_s=0.9, high_s=1.1, n=5, peak_bytes=1000 * MIB, stars=5.0
@@ -161,7 +161,7 @@ def table_of(*, is_real: bool, is_stand_in: bool, first: str, speed: float) -> A
     ],
 )
 def test_the_claim_is_judged_by_the_real_u2net_only(table: ArticleTable, said: str) -> None:
-    """With a stand-in, or without, the ratio is told and the claim is not."""
+    """With a stand-in, or without u2net, only the ratio is reported."""
     verdict = str(verdict_of(table))
     assert said in verdict
     assert "20% of the memory" in verdict
@@ -174,7 +174,7 @@ def test_the_claim_is_judged_by_the_real_u2net_only(table: ArticleTable, said: s
 def test_the_articles_table_without_u2net(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """u2netp's rows, ratios to the first of them, and the line that gets the other."""
+    """The table has u2netp's rows with ratios to the first, and the command that gets u2net."""
     monkeypatch.setenv("REMBG_HOME", str(tmp_path / "none"))
     monkeypatch.delenv("U2NET_HOME", raising=False)
     assert main(["article", str(COFFEE), "--rounds", "1", "--json"]) == 0
@@ -186,6 +186,6 @@ def test_the_articles_table_without_u2net(
     assert rows["article-light"]["stars"] == 5
     memory, speed = rows["fastest"]["ratios"]
     assert memory < 0.6
-    assert speed > 0.5  # a quarter of the work; by how much is the benchmark's to say
+    assert speed > 0.5  # a quarter of the work; the benchmark measures by how much
     assert main(["article", str(COFFEE), "--stand-in"]) == 2
     assert "needs a file in u2net's place" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Summaries of measurements against hand-made tables and obvious versions."""
+"""Summaries of measurements compared with small tables and slow implementations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DURATIONS = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=60)
 
 
 def test_a_hand_made_table_is_summarised() -> None:
-    """Four numbers whose summary can be done in the head."""
+    """The summary of four numbers equals values that are computed by hand."""
     summary = summarise([4.0, 1.0, 3.0, 2.0])
     assert (summary.n, summary.low, summary.high) == (4, 1.0, 4.0)
     assert summary.median == 2.5
@@ -28,7 +28,7 @@ def test_a_hand_made_table_is_summarised() -> None:
 
 
 def test_one_number_has_no_spread() -> None:
-    """A single measurement is its own median and is not called unstable."""
+    """A single measurement is its own median and is not unstable."""
     summary = summarise([0.4])
     assert (summary.n, summary.median, summary.low, summary.high) == (1, 0.4, 0.4, 0.4)
     assert summary.standard_deviation == 0.0
@@ -36,7 +36,7 @@ def test_one_number_has_no_spread() -> None:
 
 
 def test_nothing_measured_is_an_error() -> None:
-    """There is no summary of no numbers."""
+    """A summary of no numbers raises an error."""
     with pytest.raises(ValueError, match=r"^nothing was measured"):
         summarise([])
 
@@ -53,14 +53,14 @@ def test_nothing_measured_is_an_error() -> None:
     ],
 )
 def test_p95_is_given_from_20_measurements_on(n: int, p95: float | None) -> None:
-    """Of the numbers 1..n it is the smallest that 95 % do not exceed; below 20 it is not given."""
+    """It is the smallest number that 95 % of 1..n do not exceed; below 20 it is None."""
     assert MIN_P95_RUNS == 20
     assert summarise([float(number) for number in range(n, 0, -1)]).p95 == p95
 
 
 @pytest.mark.parametrize("n", [20, 60, 180, 999, 1000, 4000])
 def test_p95_covers_95_percent_and_no_smaller_number_does(n: int) -> None:
-    """The nearest rank, in exact arithmetic."""
+    """The p95 is the nearest rank, checked with exact arithmetic."""
     values = [float(number) for number in range(n)]
     p95 = summarise(values).p95
     assert p95 is not None
@@ -71,7 +71,7 @@ def test_p95_covers_95_percent_and_no_smaller_number_does(n: int) -> None:
 @given_with(deadline=None)
 @given(DURATIONS)
 def test_the_numbers_stand_in_order(values: list[float]) -> None:
-    """Low, median and high are ordered, p95 is one of the values, and the spread is no less than 0."""
+    """Low, median and high are ordered, p95 is one of the values, and the spread is at least 0."""
     summary = summarise(values)
     assert summary.n == len(values)
     assert min(values) == summary.low <= summary.median <= summary.high == max(values)
@@ -85,7 +85,7 @@ def test_the_numbers_stand_in_order(values: list[float]) -> None:
 @given_with(deadline=None)
 @given(DURATIONS)
 def test_order_changes_nothing(values: list[float]) -> None:
-    """Measurements in another order have the same summary, and are left as they were."""
+    """The order of measurements does not change the summary, and the input is not modified."""
     backwards = values[::-1]
     assert summarise(backwards) == summarise(values)
     assert backwards == values[::-1]
@@ -113,7 +113,7 @@ def test_another_unit_scales_the_summary(values: list[float], exponent: int) -> 
     ],
 )
 def test_a_spread_of_a_tenth_of_the_mean_is_unstable(values: list[float], unstable: bool) -> None:
-    """The standard deviation against 10 % of the mean, as pyperf has it."""
+    """The standard deviation is compared with 10 % of the mean, as in pyperf."""
     assert summarise(values).is_unstable() is unstable
 
 
@@ -129,7 +129,7 @@ def test_a_spread_of_a_tenth_of_the_mean_is_unstable(values: list[float], unstab
 def test_one_more_worker_is_in_the_range_nineteen_times_of_twenty(
     settings: int, workers: int
 ) -> None:
-    """Held against chance: settings of other speeds, each worker off by a factor of its own."""
+    """Simulated workers, each with a random factor, are inside the range in 95 % of cases."""
     chance = random.Random(0)
     inside, turns = 0, 4000
     for _ in range(turns):
@@ -141,12 +141,12 @@ def test_one_more_worker_is_in_the_range_nineteen_times_of_twenty(
         assert found is not None
         low, high = found.expected(measured[0])
         inside += low <= speeds[0] * math.exp(chance.gauss(0, 0.2)) <= high
-    assert 0.94 <= inside / turns <= 0.97  # between two rows of the table the wider one holds
+    assert 0.94 <= inside / turns <= 0.97  # between two rows of the table, the wider range is used
 
 
 @given(st.lists(st.lists(st.floats(0.01, 100), min_size=2, max_size=4), min_size=2, max_size=5))
 def test_repeatability_is_the_pooled_deviation_of_logarithms(measured: list[list[float]]) -> None:
-    """As the textbook has it, of variances weighted by their degrees; lone workers add nothing."""
+    """Variances are weighted by their degrees of freedom, and lone workers add nothing."""
     found = repeatability_of([*measured, [3.0]])
     assert found is not None
     degrees = [len(one) - 1 for one in measured]
@@ -160,6 +160,6 @@ def test_repeatability_is_the_pooled_deviation_of_logarithms(measured: list[list
 
 
 def test_a_single_pair_tells_no_range() -> None:
-    """Its range would be a factor of five either way; lone workers tell none at all."""
+    """A single pair would have a range of a factor of five, so there is none."""
     assert repeatability_of([[0.1, 0.11], [0.2]]) is None
     assert repeatability_of([[0.1], [0.2], [0.3]]) is None
