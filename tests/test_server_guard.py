@@ -264,7 +264,7 @@ def test_the_language_is_chosen_before_gradio_looks() -> None:
 
 
 def test_answers_carry_their_headers() -> None:
-    """Content sniffing is off, unchanging files are cached, and responses with visitors' data are not."""
+    """Content sniffing is off; unchanging files are cached, visitors' data are not."""
     headers = dict(ask("GET", "/assets/a.js")[1][0]["headers"])
     assert headers[b"x-content-type-options"] == b"nosniff"
     assert b"max-age" in headers[b"cache-control"]
@@ -374,7 +374,7 @@ MULTIPART = {"content-type": "multipart/form-data; boundary=b"}
 def test_the_text_of_an_upload_is_bounded(
     parts: list[tuple[str, bytes]], status: int, sentence: str, piece_bytes: int
 ) -> None:
-    """Gradio keeps text fields in memory; files pass byte for byte."""
+    """Gradio keeps text fields in memory, so they are limited; files pass unchanged."""
     body = upload_of(*parts)
     pieces = [body[i : i + piece_bytes] for i in range(0, len(body), piece_bytes)]
     app, answers = ask("POST", "/gradio_api/upload", *pieces, headers=MULTIPART)

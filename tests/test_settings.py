@@ -92,7 +92,7 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
 
 @st.composite
 def accepted_values(draw: st.DrawFn) -> dict[str, Value]:
-    """Draw a whole set of values that fit together; some knobs are left out."""
+    """Draw a set of values that are valid together; some knobs are left out."""
     engine = draw(st.sampled_from(ENGINE_NAMES))
     values: dict[str, Value] = {"engine": engine}
     for name in KNOBS:
@@ -276,7 +276,7 @@ def test_a_deadline_that_is_no_finite_number_is_refused(value: float) -> None:
 
 @pytest.mark.parametrize("name", ["max_side", "timeout_s", "memory_limit_bytes"])
 def test_a_number_too_great_for_a_float_is_refused_like_any_other(name: str) -> None:
-    """An integer with 400 digits, which JSON allows, is out of range and raises no OverflowError."""
+    """An integer with 400 digits, which JSON allows, is out of range, not an OverflowError."""
     with pytest.raises(SettingsError, match=f"^{name} must be "):
         build_settings({"engine": "onnxruntime", name: 10**400})
 

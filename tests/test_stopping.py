@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: what a command leaves, what it writes, and its exit code."""
+"""SIGINT, SIGTERM and SIGHUP: the cleanup of a command, its output and its exit code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COFFEE = ROOT / "examples" / "coffee.png"
 FAST = ["--engine", "onnxruntime", "--network-size", "64"]
 CODES = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
 
-# Sends this process a signal as a module begins to be imported, or a command to run.
+# Sends this process a signal when the import of a module begins, then runs a command.
 SIGNALLED = """
 import os, signal, sys
 wanted = sys.argv.pop(1)
@@ -55,7 +55,7 @@ sys.exit(main())
     ],
 )
 def test_ctrl_c_while_modules_are_imported_prints_nothing(module: str, command: str) -> None:
-    """The process ends at once as a shell expects it, without a traceback."""
+    """The process ends at once by SIGINT, without a traceback."""
     done = subprocess.run(
         [sys.executable, "-c", SIGNALLED, module, command],
         cwd=ROOT,
@@ -71,7 +71,7 @@ def test_ctrl_c_while_modules_are_imported_prints_nothing(module: str, command: 
 def test_a_signal_ends_a_command_with_its_exit_code(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a library makes of the exception does not matter; one word says what happened."""
+    """The exit code does not depend on how a library converts the exception."""
     from rembg_tuner.cli import doctor
 
     def run(_: argparse.Namespace) -> int:
@@ -90,7 +90,7 @@ def test_a_signal_ends_a_command_with_its_exit_code(
 
 
 def test_a_repeated_signal_leaves_the_clean_up_alone() -> None:
-    """A closing terminal sends SIGHUP twice; the strongest signal gives the exit code."""
+    """A closing terminal sends SIGHUP twice; the exit code is that of the strongest signal."""
     with stoppable() as stops:
         with pytest.raises(StoppedError, match="hung up"):
             signal.raise_signal(signal.SIGHUP)
@@ -101,7 +101,7 @@ def test_a_repeated_signal_leaves_the_clean_up_alone() -> None:
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
-    """As `nohup` and a shell's background jobs want it."""
+    """`nohup` and the background jobs of a shell depend on this."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with stoppable() as stops:
@@ -112,7 +112,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
 
 
 def test_a_signal_in_a_callback_is_not_lost() -> None:
-    """Python drops what is raised in __del__; the command ends all the same."""
+    """Python drops an exception in __del__, and the command ends nevertheless."""
 
     class Dropped:
         def __del__(self) -> None:
@@ -128,7 +128,7 @@ def test_a_signal_in_a_callback_is_not_lost() -> None:
 
 
 def test_a_first_signal_can_be_noted() -> None:
-    """A stress test ends after the run that goes on; the second signal does not wait for it."""
+    """The first signal is recorded, as a stress test needs; the second one raises an error."""
     with stoppable(), noting_stops() as noted:
         signal.raise_signal(signal.SIGTERM)
         assert noted == [signal.SIGTERM]
@@ -137,7 +137,7 @@ def test_a_first_signal_can_be_noted() -> None:
 
 
 def test_a_fork_of_a_librarys_ends_silently() -> None:
-    """It has nothing to clean up, and its traceback would stand on the terminal."""
+    """A forked process has nothing to clean up and prints no traceback."""
     with stoppable():
         child = os.fork()
         if child == 0:
@@ -149,7 +149,7 @@ def test_a_fork_of_a_librarys_ends_silently() -> None:
 
 
 def begin(words: list[str], folder: Path) -> subprocess.Popen[str]:
-    """Start a command whose temporary files go to a folder of its own."""
+    """Start a command with its own folder for temporary files."""
     (folder / "tmp").mkdir()
     return subprocess.Popen(
         [sys.executable, "-m", "rembg_tuner", *words],
@@ -162,12 +162,12 @@ def begin(words: list[str], folder: Path) -> subprocess.Popen[str]:
 
 
 def children_of(pid: int) -> list[str]:
-    """List a process's children."""
+    """List the children of a process."""
     return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
 
 
 def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[str, str]:
-    """Send a signal, wait for the end, and check that no child outlives it."""
+    """Send a signal, wait for the end, and check that no child process is left."""
     children = children_of(process.pid)
     assert children
     process.send_signal(number)
@@ -182,7 +182,7 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[str, st
 
 
 def test_a_terminated_cut_leaves_neither_worker_nor_temporary_file(tmp_path: Path) -> None:
-    """In the middle of a run; what was done is kept."""
+    """The command is terminated during a run, and the finished output is kept."""
     out = tmp_path / "out.png"
     process = begin(["cut", str(COFFEE), *FAST, "--repeat", "10000", "-o", str(out)], tmp_path)
     assert process.stdout is not None
@@ -195,7 +195,7 @@ def test_a_terminated_cut_leaves_neither_worker_nor_temporary_file(tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_terminated_stress_test_writes_what_it_found(tmp_path: Path) -> None:
-    """It ends after the run that goes on."""
+    """The test ends after the current run and writes its results."""
     words = ["soak", str(COFFEE), *FAST, "--runs", "10000", "--idle", "0s", "-o", str(tmp_path)]
     process = begin(words, tmp_path)
     assert process.stderr is not None
@@ -209,7 +209,7 @@ def test_a_terminated_stress_test_writes_what_it_found(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_terminated_sweep_keeps_its_trials(tmp_path: Path) -> None:
-    """The report is written of what was measured, and --resume is offered."""
+    """The report has the measured trials, and the message suggests --resume."""
     folder = tmp_path / "sweep"
     axes = ["--engine", "onnxruntime", "--network-size", "64,96,128", "--spinning", "on,off"]
     words = ["sweep", str(COFFEE), *axes, "--rounds", "1", "--confirm", "0", "-o", str(folder)]
@@ -229,7 +229,7 @@ def test_a_terminated_sweep_keeps_its_trials(tmp_path: Path) -> None:
 
 
 def test_a_terminated_batch_counts_what_was_not_run(tmp_path: Path) -> None:
-    """The JSON document is written all the same, and every input is in one of its counts."""
+    """The JSON document is written, and each input is counted as done or not run."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for i in range(200):

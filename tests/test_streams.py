@@ -22,21 +22,21 @@ FAST = ["--engine", "onnxruntime", "--network-size", "64"]
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that reports to be a terminal."""
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return True."""
         return True
 
 
 def give(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put bytes on standard input."""
+    """Provide bytes on standard input."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
 @pytest.fixture(autouse=True)
 def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have temporary files in a folder that is looked at."""
+    """Put temporary files into a folder that the tests check."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
 
@@ -62,7 +62,7 @@ def test_the_cut_out_alone_goes_to_standard_output(
     monkeypatch: pytest.MonkeyPatch,
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    """PNG unless told; what is said goes to standard error, and no temporary file stays."""
+    """The default is PNG, messages go to standard error, and no temporary file is left."""
     give(COFFEE.read_bytes(), monkeypatch)
     assert main(["cut", *words, *FAST]) == 0
     captured = capsysbinary.readouterr()
@@ -75,7 +75,7 @@ def test_the_cut_out_alone_goes_to_standard_output(
 def test_standard_input_goes_to_a_file_or_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With --json too; the picture is called `-`."""
+    """The picture is named `-` in the JSON document."""
     for output, name in ((tmp_path / "cup.png", "cup.png"), (f"{tmp_path}/out/", "out/stdin.png")):
         give(COFFEE.read_bytes(), monkeypatch)
         assert main(["cut", "-", "-o", str(output), *FAST, "--json"]) == 0
@@ -98,7 +98,7 @@ def test_a_bad_picture_fails_as_standard_input(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One sentence without the temporary file's name, and nothing on standard output."""
+    """The error is one line without the temporary file's name, and standard output is empty."""
     give(content, monkeypatch)
     assert main(["cut", "-", "-o", "-", *FAST]) == 1
     captured = capsys.readouterr()
@@ -109,7 +109,7 @@ def test_a_bad_picture_fails_as_standard_input(
 
 
 def test_what_is_no_picture_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endless stream is let go of after its first piece; a picture is read up to the limit."""
+    """Reading stops after the first block without a picture, and at the limit of bytes with one."""
     give(b"\0" * (3 * 2**20), monkeypatch)
     with streams.open_streams(["-"], "x.png", suffix=None, is_json=False) as opened:
         assert Path(opened.images[0]).stat().st_size == 2**20
@@ -139,7 +139,7 @@ def test_a_stream_that_cannot_be_is_misuse(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It is said before any work."""
+    """The command exits with 2 before any work."""
     give(COFFEE.read_bytes(), monkeypatch)
     if "terminal" in part:
         monkeypatch.setattr(
@@ -163,7 +163,7 @@ def test_a_stream_that_cannot_be_is_misuse(
 def test_a_stream_that_breaks_is_a_sentence(
     redirection: str, code: int, part: str, tmp_path: Path
 ) -> None:
-    """Closed by the process that started the command, full, or without a reader."""
+    """A closed or full stream and one without a reader end the command without a traceback."""
     words = " ".join(
         f'"{word}"' for word in (sys.executable, "-m", "rembg_tuner", "cut", "-", *FAST)
     )
@@ -186,7 +186,7 @@ def test_a_stream_that_breaks_is_a_sentence(
 def test_an_export_to_a_dash_is_standard_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No file is called `-`."""
+    """The export is printed, and no file named `-` is written."""
     monkeypatch.chdir(tmp_path)
     assert main(["export", "balanced", "--to", "env", "-o", "-"]) == 0
     assert "REMBG_TUNER_PRESETS" in capsys.readouterr().out
@@ -195,7 +195,7 @@ def test_an_export_to_a_dash_is_standard_output(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_help_that_cannot_be_written_is_told() -> None:
-    """In a sentence, as a result that cannot be written is."""
+    """The error is one line, as for a result that cannot be written."""
     words = [sys.executable, "-m", "rembg_tuner", "cut", "--help"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

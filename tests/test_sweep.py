@@ -1,4 +1,4 @@
-"""Sweeps: measured for real, resumed after a kill, remembered, told."""
+"""Sweeps: real measurements, resuming after a kill, the cache of trials, messages."""
 
 from __future__ import annotations
 
@@ -54,21 +54,21 @@ AXES = ["--engine", "onnxruntime", "--network-size", "64,96,128", "--cpu-mem-are
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Remember nothing of this machine's other sweeps."""
+    """Use an empty cache, without this machine's other sweeps."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(folder))
     return folder
 
 
 def sweep(*words: str) -> int:
-    """Run the command."""
+    """Run the command sweep."""
     if "--confirm" not in words:
         words = ("--confirm", "0", *words)
     return main(["sweep", str(COFFEE), *AXES, "--rounds", "1", "--min-agreement", "0", *words])
 
 
 def trials_in(folder: Path) -> list[Trial]:
-    """Read a sweep's trials from its store."""
+    """Read the trials of a sweep from its store."""
     store = TrialStore(folder / STORE_FILE)
     [context] = store.contexts()
     return store.all(context)
@@ -78,9 +78,9 @@ def trials_in(folder: Path) -> list[Trial]:
 def test_a_sweep_measures_recommends_and_reports(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every setting of the axes; figures of real runs; a report that needs nothing else.
+    """A sweep measures every setting of the axes, recommends one and writes the report files.
 
-    A choice among them.
+    The report is self-contained.
     """
     folder = tmp_path / "sweep"
     assert sweep("-o", str(folder), "--confirm", "2") == 0
@@ -151,7 +151,7 @@ def test_damaged_trials_are_told_and_not_used(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One sentence with the file's name and what is wrong in it; exit code 2."""
+    """The error is one sentence with the file's name and the invalid value; the exit code is 2."""
     trial = {**make_trial(0, 150, 0.1, 0.99).to_dict(), **spoiled}
     document = {"trials": [trial], "chosen": 0, "budgets": Budgets().to_dict(), "environment": {}}
     (tmp_path / "trials.json").write_text(json.dumps(document))
@@ -175,7 +175,7 @@ def test_damaged_trials_are_told_and_not_used(
     ],
 )
 def test_a_file_that_is_no_summary_is_told(text: str, tmp_path: Path) -> None:
-    """Whatever stands in it."""
+    """Any other content raises an error with the file's name."""
     (tmp_path / "trials.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(SettingsError, match="does not contain the trials of a sweep"):
         read_sweep_folder(tmp_path)
@@ -183,7 +183,7 @@ def test_a_file_that_is_no_summary_is_told(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
-    """With SIGKILL: no trial is lost, none is there twice, and the order goes on as it would have."""
+    """After SIGKILL no trial is lost or repeated, and the order continues."""
     folder = tmp_path / "sweep"
     words = [
         sys.executable,
@@ -208,7 +208,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("2/6"):
-                time.sleep(0.3)  # into the third
+                time.sleep(0.3)  # during the third trial
                 process.send_signal(signal.SIGKILL)
                 break
     before = trials_in(folder)
@@ -229,7 +229,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
 def test_what_was_measured_here_is_not_measured_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another sweep takes it, and says so; --again measures."""
+    """Another sweep reuses the trials and reports it; --again measures them again."""
     assert sweep("-o", str(tmp_path / "one")) == 0
     capsys.readouterr()
     assert sweep("-o", str(tmp_path / "two")) == 0
@@ -247,7 +247,7 @@ def test_what_was_measured_here_is_not_measured_again(
 
 
 def test_another_sweep_is_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder with a sweep is refused without --resume, and with other axes."""
+    """A folder with a sweep is rejected without --resume, or with other axes."""
     folder = str(tmp_path / "sweep")
     assert sweep("-o", folder, "--trials", "1") == 0
     assert sweep("-o", folder) == 2
@@ -268,7 +268,7 @@ def test_another_sweep_is_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFix
 def test_misuse_is_told(
     words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit code 2, before any work."""
+    """The exit code is 2, before any work."""
     try:
         code = main(["sweep", str(COFFEE), "-o", str(tmp_path / "s"), *words])
     except SystemExit as end:
@@ -278,7 +278,7 @@ def test_misuse_is_told(
 
 
 def test_a_trial_that_fails_is_a_row_with_its_reason(tmp_path: Path, comparer: Comparer) -> None:
-    """And leaves nothing behind."""
+    """The trial has the failure, and a failed reference raises an error."""
     settings = Settings(engine="onnxruntime")
     failure = made_failure(settings, "out_of_memory", Message("it took too much"), str(COFFEE))
     bench = FakeTrialRunner(change=lambda *_: [failure])
@@ -293,7 +293,7 @@ def test_a_trial_that_fails_is_a_row_with_its_reason(tmp_path: Path, comparer: C
 
 
 def test_several_pictures_and_one_without_foreground(tmp_path: Path, comparer: Comparer) -> None:
-    """Figures are means over pictures; a grey one is left out of agreement, by name."""
+    """Figures are means over the pictures; one without foreground is left out of the agreement."""
     grey = tmp_path / "grey.png"
     (pyvips.Image.black(200, 150) + 128).cast("uchar").copy(interpretation="b-w").write_to_file(
         str(grey)
@@ -316,7 +316,7 @@ def test_several_pictures_and_one_without_foreground(tmp_path: Path, comparer: C
 
 @pytest.mark.slow
 def test_a_cancelled_sweep_keeps_what_is_done(tmp_path: Path, comparer: Comparer) -> None:
-    """Asked before each trial."""
+    """Cancellation is checked before each trial."""
     plan = Plan(
         pictures=(COFFEE,),
         axes={"network_size": (64, 96, 128)},
@@ -330,7 +330,7 @@ def test_a_cancelled_sweep_keeps_what_is_done(tmp_path: Path, comparer: Comparer
 
 
 def test_a_hosts_limit_of_pixels_holds_for_every_run(tmp_path: Path, comparer: Comparer) -> None:
-    """The reference's and the trials'; it is no part of what is swept."""
+    """The limit applies to the reference and the trials, and is not part of the plan."""
     plan = Plan(
         pictures=(COFFEE,),
         axes={"network_size": (64,)},
@@ -350,7 +350,7 @@ def test_a_hosts_limit_of_pixels_holds_for_every_run(tmp_path: Path, comparer: C
 def test_a_hosts_limit_of_pixels_ends_a_sweep_of_a_larger_picture(
     tmp_path: Path, comparer: Comparer
 ) -> None:
-    """Really: the worker refuses it."""
+    """The worker rejects the picture, and the sweep ends with an error."""
     plan = Plan(
         pictures=(COFFEE,),
         axes={"network_size": (64,)},
@@ -365,7 +365,7 @@ def test_a_hosts_limit_of_pixels_ends_a_sweep_of_a_larger_picture(
 def test_a_hosts_limit_of_pixels_holds_for_what_others_are_compared_with(
     tmp_path: Path, comparer: Comparer
 ) -> None:
-    """The trusted setting's run is one too."""
+    """The limit applies to the run of the reference setting too."""
     entries = tuple(
         NamedSettings(name=f"of-{side}", settings=Settings(engine="onnxruntime", network_size=side))
         for side in (64, 96)
@@ -387,9 +387,9 @@ def test_a_hosts_limit_of_pixels_holds_for_what_others_are_compared_with(
 def test_a_pages_thumbnails_stay_in_its_own_folder(
     tmp_path: Path, own_cache: Path, comparer: Comparer
 ) -> None:
-    """Nothing of a visitor's picture lies in the cache.
+    """No thumbnail of a visitor's picture is written to the cache.
 
-    What is remembered without them is still figures.
+    A cached trial without a thumbnail still has its figures.
     """
     plan = Plan(
         pictures=(COFFEE,),
@@ -414,7 +414,7 @@ def test_a_pages_thumbnails_stay_in_its_own_folder(
 def test_the_caches_thumbnails_are_bounded(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, comparer: Comparer
 ) -> None:
-    """The newest stay."""
+    """The newest thumbnails are kept."""
     monkeypatch.setattr("rembg_tuner.tuning.store.MAX_THUMBNAILS", 2)
     folder = own_cache / "trial-thumbnails"
     folder.mkdir(parents=True)
@@ -434,7 +434,7 @@ def test_the_caches_thumbnails_are_bounded(
 
 
 def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
-    """What was written longest ago goes, and what was written again counts as new."""
+    """The oldest trials are removed first, and a trial that is written again counts as new."""
     store = TrialStore(tmp_path / STORE_FILE)
     trials = [make_trial(i, 100, 0.1, 0.9) for i in range(4)]
     for trial in (*trials, trials[0]):
@@ -444,9 +444,9 @@ def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
 
 
 def test_the_weights_of_a_setting_are_the_files_it_may_run(tmp_path: Path) -> None:
-    """The int8 form's for int8, both for auto; one that is not there is none.
+    """They are the int8 model for int8, both for auto, and None for a missing file.
 
-    A record beside it counts.
+    The record beside a model is part of the key.
     """
     own = tmp_path / "own.onnx"
     shutil.copyfile(WEIGHTS, own)
@@ -472,7 +472,7 @@ def test_the_weights_of_a_setting_are_the_files_it_may_run(tmp_path: Path) -> No
 
 
 def test_a_guess_grows_with_the_model_and_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """u2netp at 320 px, at half the side, and isnet, which is large at 1024 px."""
+    """The estimate scales with u2netp at 320 px, at half the side, and with isnet at 1024 px."""
     monkeypatch.setattr("rembg_tuner.tuning.plan.read_machine", make_machine)
     pictures = (COFFEE, CAT)
 
@@ -493,9 +493,9 @@ def test_a_guess_grows_with_the_model_and_its_input(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_left_is_corrected_by_what_was_measured() -> None:
-    """A range around the guess; after the first trial around what that says.
+    """The range is around the estimate, and after the first trial around its measured time.
 
-    Narrower with each that agrees.
+    It narrows with each trial that agrees.
     """
     low, high = left_range_s(100.0, 20, [])
     assert (low, high) == (40.0, 250.0)
@@ -512,7 +512,7 @@ def test_what_is_left_is_corrected_by_what_was_measured() -> None:
 def test_a_sweep_corrects_its_guess_after_the_first_trial(
     tmp_path: Path, comparer: Comparer
 ) -> None:
-    """By how long that took against its own guess."""
+    """The estimate is scaled by the measured time of the first trial relative to its estimate."""
     plan = Plan(
         pictures=(COFFEE,),
         axes={"network_size": (64, 96, 128)},
@@ -524,7 +524,7 @@ def test_a_sweep_corrects_its_guess_after_the_first_trial(
     assert opened.progress(0.0).left_s == pytest.approx(plan.guess_range_s())
     opened.run(on_trial=lambda _: None, is_cancelled=lambda: len(opened.trials) >= 1)
     assert len(opened._ratios) == 1
-    opened._ratios[0] = 0.1  # a machine ten times as fast, whatever this one is
+    opened._ratios[0] = 0.1  # a machine ten times as fast, whatever the real one is
     low, high = opened.progress(0.0).left_s
     left = [
         guess
@@ -536,7 +536,7 @@ def test_a_sweep_corrects_its_guess_after_the_first_trial(
 
 
 def test_limits_are_told_as_people_do() -> None:
-    """The timeout in seconds, the memory limit in MiB."""
+    """The timeout is in seconds, and the memory limit in MiB."""
     names = ("timeout_s", "memory_limit_bytes")
     told = str(label_of(Settings(timeout_s=0.01, memory_limit_bytes=150_000_000), names))
     assert told == "timeout 0.01 s · memory limit 143 MiB"
@@ -559,7 +559,7 @@ def test_limits_are_told_as_people_do() -> None:
 def test_a_mask_has_its_pictures_shape(
     width: int, height: int, is_refused: bool, tmp_path: Path
 ) -> None:
-    """Its aspect ratio within 1 %, or within a pixel."""
+    """The aspect ratio must agree within 1 %, or within a pixel."""
     mask = tmp_path / "mask.png"
     pyvips.Image.black(width, height).write_to_file(str(mask))
     said = another_shape(mask, COFFEE)
@@ -570,7 +570,7 @@ def test_a_mask_has_its_pictures_shape(
 
 
 def test_the_context_is_pictures_reference_rounds_and_machine(tmp_path: Path) -> None:
-    """Another of any is another context; a copy under another name is the same."""
+    """A change of any part changes the context; a copy of a picture under another name does not."""
     copy = tmp_path / "copy.png"
     copy.write_bytes(COFFEE.read_bytes())
     here = context_of([COFFEE], "u2netp", rounds=3, machine=["cpu"])
@@ -589,7 +589,7 @@ def test_the_context_is_pictures_reference_rounds_and_machine(tmp_path: Path) ->
 def test_compare_tells_how_presets_differ(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The first agrees with itself; maps and cut-outs are kept; a mask can be the reference."""
+    """The first agrees with itself, maps and cut-outs are kept, and a mask can be the reference."""
     folder = tmp_path / "compared"
     words = ["compare", str(COFFEE), "--presets", "balanced,smallest", "--rounds", "1"]
     assert main([*words, "-o", str(folder), "--json"]) == 0
@@ -607,7 +607,7 @@ def test_compare_tells_how_presets_differ(
 
 
 def test_the_comparer_says_what_does_not_read(tmp_path: Path, comparer: Comparer) -> None:
-    """A sentence with the file, and the next one works; killed, it starts again."""
+    """The error names the file, the next comparison works, and a killed comparer restarts."""
     with pytest.raises(OutputError, match=r"absent\.png could not be compared"):
         comparer.compare(str(tmp_path / "absent.png"), None, thumbnail=str(tmp_path / "t.webp"))
     found = comparer.compare(str(COFFEE), str(COFFEE), difference=str(tmp_path / "d.webp"))

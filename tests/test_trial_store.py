@@ -1,4 +1,4 @@
-"""The trials remembered: what makes one stale, what makes two settings one, and folders of older versions."""
+"""The stored trials: outdated ones, equal settings, and folders of older versions."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ WEIGHTS = ROOT / "rembg_tuner" / "models" / "u2netp.onnx"
 OLDER_SCHEMA = """CREATE TABLE trials (
     context TEXT NOT NULL, setting TEXT NOT NULL, number INTEGER NOT NULL, trial TEXT NOT NULL,
     PRIMARY KEY (context, setting)
-)"""  # as release 0.1.0 made it
+)"""  # as written by release 0.1.0
 FP32 = Settings(engine="onnxruntime", network_size=64)
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Remember nothing of this machine's other sweeps."""
+    """Use an empty cache, without this machine's other sweeps."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(folder))
     return folder
 
 
 def version_after_upgrade(upgraded: str, package: str) -> str:
-    """Return a package's version on a machine where one was upgraded."""
+    """Return the version of a package on a machine with an upgraded package."""
     return "99" if package == upgraded else read_machine().version(package)
 
 
 def trial_of(settings: Settings, number: int = 0) -> Trial:
-    """Make a measured trial of settings."""
+    """Create a measured trial of settings."""
     return replace(make_trial(number, 100, 0.1, 0.9), settings=settings)
 
 
 def test_an_upgrade_of_libvips_makes_a_trial_stale(tmp_path: Path) -> None:
-    """So does one of the engine; another engine's does not."""
+    """An upgrade of the engine makes it outdated too; one of another engine does not."""
     machine, path = read_machine(), tmp_path / STORE_FILE
     TrialStore(path, machine=machine).add("here", trial_of(FP32))
     assert TrialStore(path, machine=machine).find("here", FP32) is not None
@@ -73,7 +73,10 @@ def test_an_upgrade_of_libvips_makes_a_trial_stale(tmp_path: Path) -> None:
 
 
 def test_settings_that_mean_the_same_have_one_trial(tmp_path: Path) -> None:
-    """In whatever words they were asked for; limits change nothing, the picture's size does."""
+    """The trial is found for any settings with equal resolved values, apart from the limits.
+
+    The picture's size is part of the key.
+    """
     machine = read_machine()
     store = TrialStore(tmp_path / STORE_FILE, machine=machine)
     store.add("here", trial_of(FP32))
@@ -99,7 +102,7 @@ def test_settings_that_mean_the_same_have_one_trial(tmp_path: Path) -> None:
 
 
 def test_other_weights_under_the_same_name_are_another_setting(tmp_path: Path) -> None:
-    """By their hash: a file that was copied again is the same."""
+    """The weights are compared by hash, so a new copy of the same file is equal."""
     own, path = tmp_path / "own.onnx", tmp_path / STORE_FILE
     shutil.copyfile(WEIGHTS, own)
     settings = replace(FP32, model=str(own))
@@ -109,7 +112,7 @@ def test_other_weights_under_the_same_name_are_another_setting(tmp_path: Path) -
     shutil.copyfile(WEIGHTS.with_name("u2netp-int8.onnx"), own)
     assert TrialStore(path).find("here", settings) is None
     assert TrialStore(path).kept("here") == ([], 1)
-    own.unlink()  # where none lie here, they are taken to be the same
+    own.unlink()  # missing files are assumed to be unchanged
     assert len(TrialStore(path).kept("here")[0]) == 1
 
 
@@ -135,7 +138,7 @@ def run_all(sweep: Sweep) -> None:
 def test_a_sweep_after_an_upgrade_of_libvips_measures_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comparer: Comparer
 ) -> None:
-    """Without it nothing is measured twice."""
+    """Without an upgrade, no setting is measured twice."""
     first = open_made(tmp_path / "one", FakeTrialRunner(), comparer)
     run_all(first)
     again = open_made(tmp_path / "two", FakeTrialRunner(), comparer)
@@ -154,7 +157,7 @@ def test_a_sweep_after_an_upgrade_of_libvips_measures_anew(
 
 
 def test_a_trial_over_a_limit_is_measured(tmp_path: Path, comparer: Comparer) -> None:
-    """What was measured without a limit may not keep it."""
+    """A trial that was measured without a limit may exceed it."""
     base = Settings(engine="onnxruntime", network_size=64)
     remembered = []
     for i, knobs in enumerate(
@@ -183,7 +186,7 @@ def as_older_version_left_it(folder: Path, sweep: Sweep, context: str) -> None:
 
 
 def older_context() -> str:
-    """Name what the trials of `open_made` depend on, as release 0.1.0 did."""
+    """Return the context of the trials of `open_made` as release 0.1.0 did."""
     plan = Plan(pictures=(COFFEE,), axes={}, base=Settings(engine="onnxruntime"))
     name, settings = plan.reference_settings()
     reference = json.dumps([name, settings.to_dict(), weights_key(settings)])
@@ -197,7 +200,7 @@ def older_context() -> str:
 def test_a_sweep_of_an_older_version_is_read_and_resumed(
     tmp_path: Path, comparer: Comparer
 ) -> None:
-    """Its trials count, nothing is written by reading, and the rest is measured."""
+    """Its trials count, reading writes nothing, and the other trials are measured."""
     folder = tmp_path / "s"
     done = open_made(folder, FakeTrialRunner(), comparer)
     run_all(done)
@@ -217,7 +220,7 @@ def test_a_sweep_of_an_older_version_is_read_and_resumed(
 def test_a_sweep_of_an_older_version_on_another_machine_is_measured_anew(
     tmp_path: Path, comparer: Comparer
 ) -> None:
-    """Its trials are counted, and not lost: the older table stays."""
+    """Its trials are counted as outdated, and the older table is kept."""
     folder = tmp_path / "s"
     done = open_made(folder, FakeTrialRunner(), comparer)
     run_all(done)

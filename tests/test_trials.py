@@ -1,4 +1,4 @@
-"""A trial is kept with its messages whole, told to programs by code, and read as every version wrote it."""
+"""Trials: storing them with all messages, reporting codes, and reading older versions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUSY = (
     " times are longer than on a quiet machine"
 )
 COMPANY = "another slot was running at the same time, so this took longer than it would alone"
-# As version 0.1.0 wrote them before messages had codes.
+# As written by version 0.1.0, before messages had codes.
 OLD = """{"number": 3, "settings": {"model": "u2netp", "engine": "onnxruntime", "provider": "cpu", "precision": "fp32",
 "focus": "off", "focus_box": null, "focus_max_share": 0.2, "max_side": 0, "network_size": 128, "batch_size": 1,
 "intra_op_threads": 0, "inter_op_threads": 0, "execution_mode": "sequential", "spinning": true, "cpu_mem_arena": true,
@@ -33,9 +33,9 @@ OLD = """{"number": 3, "settings": {"model": "u2netp", "engine": "onnxruntime", 
 
 
 def test_a_row_of_before_is_read() -> None:
-    """Its sentences become messages.
+    """Its sentences become messages with the codes that other code looks for.
 
-    What decides on some finds their codes, and no failure is none.
+    An empty failure becomes None.
     """
     trial = read_trial(json.loads(OLD))
     assert trial.is_measured
@@ -54,7 +54,7 @@ def test_a_row_of_before_is_read() -> None:
 
 
 def test_a_trial_is_kept_whole_and_told_by_code() -> None:
-    """What is kept is equal when it is read; what programs get keeps code and sentence."""
+    """A stored trial is read back equal, and its public form has code and sentence."""
     warned = replace(make_trial(0, 100, 0.1, 0.99), warnings=(CONCURRENT_RUN,))
     failed = Trial(
         number=1,
@@ -74,13 +74,13 @@ def test_a_trial_is_kept_whole_and_told_by_code() -> None:
 
 @pytest.mark.parametrize("value", [[1], "text", [["nested"]], {"code": 1}])
 def test_what_is_no_message_is_refused(value: object) -> None:
-    """With the field and what stands in it."""
+    """The error names the field and its content."""
     with pytest.raises(SettingsError, match="a trial's warnings cannot be"):
         read_trial({**json.loads(OLD), "warnings": value})
 
 
 def test_a_setting_is_told_in_either_language() -> None:
-    """The names of knobs and values, their numbers, and the figures."""
+    """The names of knobs and values, their numbers and the figures are translated."""
     settings = Settings(
         engine="onnxruntime",
         precision="int8",

@@ -1,8 +1,6 @@
-"""What everybody must be able to use.
+"""Accessibility in Chromium: axe-core's rules, sizes of targets, and a plot's card.
 
-Axe-core's rules, sizes of targets, and a plot's card, in Chromium.
-
-One visitor fills every tab once; the tests look at it in each theme, width and language.
+One visitor fills every tab once. The tests check the page in each theme, width and language.
 """
 
 from __future__ import annotations
@@ -36,8 +34,7 @@ TABS = ("cut", "compare", "sweep", "deploy", "models", "system")
 WIDTHS = ((1440, 900), (390, 844))
 LEAST_TARGET_PX = 24
 STUDY_TIMEOUT_MS = 120_000
-# Every element that takes a click or a key, with the box that takes it: an input's label takes it
-# too.
+# Every element that takes a click or a key, with its box; the label of an input takes clicks too.
 SMALL = """(least) => [...document.querySelectorAll(
   'a[href], button, input, select, textarea, summary, [role=button], [role=tab], [role=option]'
 )].filter((e) => e.checkVisibility({visibilityProperty: true}) && !e.closest('[aria-hidden=true], .visually-hidden')).map((e) => {
@@ -47,9 +44,9 @@ SMALL = """(least) => [...document.querySelectorAll(
 FINDINGS = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
   .filter((v) => ['serious', 'critical'].includes(v.impact))
   .flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target.join(' ')}: ${n.failureSummary}`))"""
-# Gradio fades links and buttons over 0.2 s; a colour between two themes belongs to neither.
+# Gradio fades links and buttons for 0.2 s; a colour during the transition belongs to no theme.
 SETTLED = "() => document.getAnimations().every((one) => !(one instanceof CSSTransition))"
-# How far the card of a point sticks out of the box that holds the plot: left, top, right, bottom.
+# The distances by which the card of a point exceeds the plot's box: left, top, right, bottom.
 OUTSIDE = """() => {
   const tip = document.querySelector('.rt-tip:not([hidden])')?.getBoundingClientRect();
   const box = document.querySelector('.rt-plane:has(.rt-trials-plot)').getBoundingClientRect();
@@ -64,7 +61,7 @@ pytestmark = [
 
 
 def open_tab(page: Page, name: str) -> None:
-    """Open a tab and wait for what it asks the server for."""
+    """Open a tab and wait for the data that it requests from the server."""
     page.locator("[role=tablist] [role=tab]").nth(TABS.index(name)).click()
     waited = {"models": ".rt-models li", "system": ".rt-machine", "deploy": "#deployed pre"}
     if name in waited:
@@ -72,7 +69,7 @@ def open_tab(page: Page, name: str) -> None:
 
 
 def fill(visitor: Visitor, url: str, picture: Path) -> Page:
-    """Run, pin, compare, sweep and export, and open everything that opens."""
+    """Run, pin, compare, sweep and export, and open everything that can be opened."""
     page = visitor.come(url)
     visitor.take(picture)
     visitor.run()
@@ -120,13 +117,13 @@ def english(
     address: str,  # noqa: F811
     small_subject: Path,  # noqa: F811
 ) -> Iterator[Page]:
-    """Give a page with results on every tab."""
+    """Return a page with results on every tab."""
     with browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US") as context:
         yield fill(Visitor(context, address), f"{address}/?preset=fastest", small_subject)
 
 
 def findings_of(page: Page, themes: tuple[str, ...] = ("light", "dark")) -> dict[str, list[str]]:
-    """Run axe on every tab."""
+    """Run axe on every tab, and return the findings."""
     found: dict[str, list[str]] = {}
     for theme in themes:
         page.evaluate(
@@ -141,7 +138,7 @@ def findings_of(page: Page, themes: tuple[str, ...] = ("light", "dark")) -> dict
 
 
 def test_axe_finds_nothing_serious(english: Page) -> None:
-    """Every tab with its results, light and dark."""
+    """Every tab is checked with its results, in the light and the dark theme."""
     assert findings_of(english) == {}
 
 
@@ -150,14 +147,14 @@ def test_axe_finds_nothing_serious_in_chinese(
     address: str,  # noqa: F811
     small_subject: Path,  # noqa: F811
 ) -> None:
-    """The same in Chinese; the colours are the same."""
+    """The Chinese page passes in the light theme; its colours are the same."""
     with browser.new_context(viewport={"width": 1440, "height": 900}, locale="zh-CN") as context:
         page = fill(Visitor(context, address), f"{address}/?lang=zh&preset=fastest", small_subject)
         assert findings_of(page, ("light",)) == {}
 
 
 def test_the_report_passes_axe(english: Page, tmp_path: Path) -> None:
-    """The file that a sweep leaves to be downloaded."""
+    """The report file of a sweep passes after its download."""
     open_tab(english, "sweep")
     with english.expect_download() as waiting:
         english.click(".rt-files a[download='report.html']")
@@ -172,7 +169,7 @@ def test_the_report_passes_axe(english: Page, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", WIDTHS, ids=["desk", "phone"])
 def test_every_target_is_large_enough(english: Page, size: tuple[int, int]) -> None:
-    """At least 24 x 24 px, on every tab; nothing sticks out of the page."""
+    """Targets are at least 24 x 24 px on every tab, and the page does not scroll sideways."""
     english.set_viewport_size({"width": size[0], "height": size[1]})
     small: dict[str, Any] = {}
     for name in TABS:
@@ -184,7 +181,7 @@ def test_every_target_is_large_enough(english: Page, size: tuple[int, int]) -> N
 
 @pytest.mark.parametrize("size", WIDTHS, ids=["desk", "phone"])
 def test_a_points_card_stays_within_its_box(english: Page, size: tuple[int, int]) -> None:
-    """Also for points at the plot's edges."""
+    """The card also stays inside for points at the plot's edges."""
     english.set_viewport_size({"width": size[0], "height": size[1]})
     open_tab(english, "sweep")
     points = english.locator("#sweep .rt-point")
